@@ -1,0 +1,318 @@
+"""The composition root: builds what a command needs, runs it, closes it.
+
+Everything that a service leans on is made here and handed in; nothing below this module makes its
+own.
+"""
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from stamina.instrumentation import RetryDetails, set_on_retry_hooks
+
+from restaurant_system import logger
+from restaurant_system.config import (
+    OrderServiceSettings,
+    ServerSettings,
+    Settings,
+    TrackingServiceSettings,
+)
+from restaurant_system.database import embedded, migrations, outbox, workers
+from restaurant_system.database.connection import Database
+from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.postgres import PostgresBroker
+from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from restaurant_system.messaging.relay import Relay
+from restaurant_system.models.clock import utc_now
+from restaurant_system.models.order import OrderType
+from restaurant_system.services.kitchen.processor import Processor
+from restaurant_system.services.kitchen.worker import KitchenWorker
+from restaurant_system.services.notification.subscriber import NotificationSubscriber
+from restaurant_system.services.order.handler import OrderHandler
+from restaurant_system.services.order.service import OrderService
+from restaurant_system.services.tracking.handler import TrackingHandler
+from restaurant_system.services.tracking.service import TrackingService
+from restaurant_system.shutdown import Shutdown
+from restaurant_system.web import api, health, server
+from restaurant_system.web.api import Feature
+from restaurant_system.web.health import Dependency
+
+log = logger.get_logger()
+
+EMBEDDED_POOL = ServerSettings()
+LAST_NOTIFICATIONS = 0.2  # s for what was published last to come back to the printer of `up`
+
+
+@dataclass(frozen=True, slots=True)
+class Cook:
+    """A worker to be started: its name, and what it cooks."""
+
+    name: str
+    order_types: tuple[OrderType, ...] = tuple(OrderType)
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What every service stands on."""
+
+    settings: Settings
+    database: Database
+    broker: Broker
+    shutdown: Shutdown
+
+
+@contextlib.asynccontextmanager
+async def foundation(settings: Settings, service: str) -> AsyncIterator[Foundation]:
+    """Open the database, bring its schema up to date, and choose the broker.
+
+    Raises `StartupError` when the database does not come within `startup_timeout`. A broker that is
+    away is no reason not to start.
+    """
+    set_on_retry_hooks([_log_pause])
+    shutdown = Shutdown()
+    shutdown.listen_to_signals()
+    async with _database(settings, service) as database:
+        await migrations.migrate(database)
+        broker = _broker(settings, database)
+        with contextlib.suppress(BrokerUnavailable):
+            await broker.connect()
+        log.info("service_started", message=f"{service} started.")
+        try:
+            yield Foundation(settings, database, broker, shutdown)
+        finally:
+            await broker.close()
+
+
+@contextlib.asynccontextmanager
+async def _database(settings: Settings, service: str) -> AsyncIterator[Database]:
+    """Open the configured PostgreSQL, or the embedded one."""
+    with contextlib.ExitStack() as stack:
+        if settings.database is None:
+            dsn, pool = stack.enter_context(embedded.postgres(settings.data_dir)), EMBEDDED_POOL
+        else:
+            dsn, pool = settings.database.dsn(), settings.database
+        async with _opened(Database(dsn, pool, application_name=service), settings) as database:
+            yield database
+
+
+@contextlib.asynccontextmanager
+async def _replica(foundation: Foundation) -> AsyncIterator[Database]:
+    """Open the database that tracking reads from: the replica, if there is one."""
+    settings = foundation.settings
+    replica = settings.database.replica if settings.database else None
+    if replica is None:
+        yield foundation.database
+        return
+    database = Database(replica.dsn(), replica, application_name="tracking-service")
+    async with _opened(database, settings):
+        yield database
+
+
+@contextlib.asynccontextmanager
+async def _opened(database: Database, settings: Settings) -> AsyncIterator[Database]:
+    await database.connect_within(settings.startup_timeout)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def _broker(settings: Settings, database: Database) -> Broker:
+    if settings.rabbitmq is None:
+        return PostgresBroker(database, settings.delivery)
+    return RabbitMQBroker(settings.rabbitmq, settings.delivery)
+
+
+def _log_pause(retry: RetryDetails) -> None:
+    """Log each pause that is made because something is away."""
+    broker = isinstance(retry.caused_by, BrokerUnavailable)
+    log.warning(
+        "rabbitmq_connection_failed" if broker else "db_connection_failed",
+        message=f"{retry.caused_by} Next try in {retry.wait_for:.1f} s.",
+        retry=retry.retry_num,
+    )
+
+
+# --- the commands ---------------------------------------------------------------------------------
+
+
+async def order_service(settings: Settings) -> None:
+    """Take orders over HTTP until asked to stop."""
+    with contextlib.closing(_bind(settings.order_service)) as listening:
+        async with (
+            foundation(settings, "order-service") as base,
+            _relay(base) as relay,
+            _order_intake(base, relay) as intake,
+        ):
+            app = api.build("Order service", [intake, _health(base, base.database)])
+            await server.serve(app, listening, base.shutdown)
+
+
+async def kitchen_worker(settings: Settings, cook: Cook) -> None:
+    """Cook until asked to stop."""
+    async with foundation(settings, "kitchen-worker") as base, _relay(base) as relay:
+        await _worker(base, relay, cook).run(base.shutdown)
+
+
+async def tracking_service(settings: Settings) -> None:
+    """Answer questions over HTTP until asked to stop."""
+    with contextlib.closing(_bind(settings.tracking_service)) as listening:
+        async with (
+            foundation(settings, "tracking-service") as base,
+            _replica(base) as database,
+        ):
+            features = [_tracking(base, database), _health(base, database)]
+            app = api.build("Tracking service", features)
+            await server.serve(app, listening, base.shutdown)
+
+
+async def notification_subscriber(settings: Settings, name: str | None) -> None:
+    """Print status changes until asked to stop."""
+    async with foundation(settings, "notification-subscriber") as base:
+        await NotificationSubscriber(base.broker, name, sys.stdout).run(base.shutdown)
+
+
+async def migrate(settings: Settings) -> list[str]:
+    """Bring the schema up to date; return the names of what was applied."""
+    async with _database(settings, "migrate") as database:
+        return await migrations.migrate(database)
+
+
+async def pending_migrations(settings: Settings) -> list[str]:
+    """Return what `migrate` would apply."""
+    async with _database(settings, "migrate") as database:
+        return await migrations.pending(database)
+
+
+async def up(settings: Settings, cooks: Sequence[Cook], announce: Callable[[str], None]) -> None:
+    """Run everything in this process, on one port, until asked to stop.
+
+    `announce` is called with the address once orders are taken. At the end the cooks finish what
+    they cook, and the last notifications are printed.
+    """
+    with (
+        embedded.only_one(settings.data_dir),
+        contextlib.closing(_bind(settings.order_service)) as listening,
+    ):
+        async with foundation(settings, "up") as base, _printing(base), _relay(base) as relay:
+            if settings.database is None:
+                await _dismiss(base.database, cooks)
+            async with _order_intake(base, relay) as intake, asyncio.TaskGroup() as group:
+                features = [intake, _tracking(base, base.database), _health(base, base.database)]
+                app = api.build("Restaurant system", features)
+                group.create_task(server.serve(app, listening, base.shutdown))
+                for cook in cooks:
+                    group.create_task(_worker(base, relay, cook).run(base.shutdown))
+                announce(_address(listening))
+
+
+# --- the parts ------------------------------------------------------------------------------------
+
+
+def _bind(where: OrderServiceSettings | TrackingServiceSettings) -> socket.socket:
+    return server.bind(where.host, where.port)
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextlib.asynccontextmanager
+async def _relay(base: Foundation) -> AsyncIterator[Relay]:
+    relay = Relay(base.database, base.broker, base.settings.outbox)
+    async with relay.running():
+        yield relay
+
+
+@contextlib.asynccontextmanager
+async def _order_intake(base: Foundation, relay: Relay) -> AsyncIterator[Feature]:
+    service = OrderService(
+        base.database,
+        relay,
+        clock=utc_now,
+        timezone=base.settings.timezone,
+        key_lifetime=timedelta(hours=base.settings.idempotency_hours),
+    )
+    async with _beside(service.forget_expired_keys()):
+        yield OrderHandler(service, base.settings.order_service.max_concurrent).feature()
+
+
+def _tracking(base: Foundation, database: Database) -> Feature:
+    service = TrackingService(
+        database,
+        base.broker,
+        clock=utc_now,
+        timezone=base.settings.timezone,
+        kitchen=base.settings.kitchen,
+    )
+    return TrackingHandler(service).feature()
+
+
+def _worker(base: Foundation, relay: Relay, cook: Cook) -> KitchenWorker:
+    kitchen = base.settings.kitchen
+    return KitchenWorker(
+        base.database,
+        base.broker,
+        Processor(base.database, relay, worker_name=cook.name, kitchen=kitchen, clock=utc_now),
+        name=cook.name,
+        order_types=cook.order_types,
+        kitchen=kitchen,
+        session=uuid4(),
+    )
+
+
+def _health(base: Foundation, database: Database) -> Feature:
+    async def check_database() -> Mapping[str, Any]:
+        return {"latency_ms": round(await database.ping(), 2)}
+
+    async def check_broker() -> Mapping[str, Any]:
+        return {"kind": base.broker.name, "latency_ms": round(await base.broker.ping(), 2)}
+
+    async def check_outbox() -> Mapping[str, Any]:
+        async with database.connection() as connection:
+            backlog = await outbox.backlog(connection)
+        return {"size": backlog.size, "oldest_seconds": round(backlog.oldest_seconds, 1)}
+
+    return Feature(
+        health.routes(
+            Dependency("database", check_database, essential=True),
+            Dependency("broker", check_broker, essential=False),
+            Dependency("outbox", check_outbox, essential=False),
+        )
+    )
+
+
+@contextlib.asynccontextmanager
+async def _printing(base: Foundation) -> AsyncIterator[None]:
+    """Print notifications for as long as the block lasts, and those of its last moments."""
+    stop = Shutdown()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(NotificationSubscriber(base.broker, None, sys.stdout).run(stop))
+        yield
+        await asyncio.sleep(LAST_NOTIFICATIONS)
+        stop.ask()
+
+
+@contextlib.asynccontextmanager
+async def _beside(task: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a task for as long as the block lasts; if it fails, so does the block."""
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(task)
+        try:
+            yield
+        finally:
+            running.cancel()
+
+
+async def _dismiss(database: Database, cooks: Sequence[Cook]) -> None:
+    """Free the names of cooks whose process was killed: this directory is ours alone by now."""
+    async with database.connection() as connection:
+        await workers.dismiss(connection, [cook.name for cook in cooks])

@@ -1,0 +1,282 @@
+"""What a person types. What is heavy is imported when a command runs, so that help comes at once."""
+
+import asyncio
+import sys
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeVar
+
+import typer
+
+from restaurant_system.errors import ConfigurationError, RestaurantError
+
+if TYPE_CHECKING:
+    from restaurant_system.app import Cook
+    from restaurant_system.config import Settings
+    from restaurant_system.models.order import OrderType
+
+T = TypeVar("T")
+
+cli = typer.Typer(
+    help="Restaurant orders: taken over HTTP, cooked, told and tracked. Start with [bold]up[/].",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings. [dim]config.yaml, if it is there[/]"),
+]
+LogFormat = Annotated[
+    str | None,
+    typer.Option(
+        metavar="json|console", help="How log lines look. [dim]console on a terminal, else json[/]"
+    ),
+]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Where to listen. [dim]3000[/]")]
+TrackingPort = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Where to listen. [dim]3002[/]")
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        "--cooking-time-scale",
+        metavar="FACTOR",
+        min=0,
+        help="Cook slower or faster; 0 cooks at once. [dim]1.0[/]",
+    ),
+]
+
+
+@cli.command(rich_help_panel="On one machine")
+def up(
+    *,
+    port: Port = None,
+    host: Annotated[str, typer.Option(help="Who may connect; 0.0.0.0 is everyone.")] = "127.0.0.1",
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where the data is kept. [dim]~/.local/share/restaurant-system or the like[/]",
+        ),
+    ] = None,
+    worker: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:TYPE,TYPE]",
+            help="A cook, and what it cooks; repeatable. [dim]chef, who cooks everything[/]",
+        ),
+    ] = None,
+    cooking_time_scale: Scale = None,
+    config: Config = None,
+    log_format: LogFormat = None,
+) -> None:
+    """Run everything, with nothing else installed."""
+    options = {
+        "order_service.port": port,
+        "order_service.host": host,
+        "data_dir": data_dir,
+        "kitchen.cooking_time_scale": cooking_time_scale,
+        "log.format": log_format,
+    }
+    settings = _load("up", config, options, logs_to=sys.stderr)
+    cooks = [_cook(stated) for stated in worker or ["chef"]]
+    from restaurant_system import app, welcome
+
+    _run(app.up(settings, cooks, lambda address: welcome.show(address, settings, cooks)))
+
+
+@cli.command(rich_help_panel="The services")
+def order_service(
+    *,
+    port: Port = None,
+    max_concurrent: Annotated[
+        int | None, typer.Option(min=1, help="Requests worked on at once. [dim]50[/]")
+    ] = None,
+    config: Config = None,
+    log_format: LogFormat = None,
+) -> None:
+    """Take orders over HTTP."""
+    options = {
+        "order_service.port": port,
+        "order_service.max_concurrent": max_concurrent,
+        "log.format": log_format,
+    }
+    settings = _load("order-service", config, options)
+    from restaurant_system import app
+
+    _run(app.order_service(settings))
+
+
+@cli.command(rich_help_panel="The services")
+def kitchen_worker(  # noqa: PLR0913 - one argument for each option
+    *,
+    worker_name: Annotated[str, typer.Option(help="Who cooks; no two at once under one name.")],
+    order_types: Annotated[
+        str | None,
+        typer.Option(metavar="TYPE,TYPE", help="dine_in, takeout, delivery. [dim]all[/]"),
+    ] = None,
+    heartbeat_interval: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="How often to be heard of; silent for two, it is gone. [dim]30[/]",
+        ),
+    ] = None,
+    prefetch: Annotated[
+        int | None, typer.Option(min=1, help="Orders in hand at once. [dim]1[/]")
+    ] = None,
+    cooking_time_scale: Scale = None,
+    config: Config = None,
+    log_format: LogFormat = None,
+) -> None:
+    """Cook: one worker, which takes orders as they come."""
+    options = {
+        "kitchen.heartbeat_interval": heartbeat_interval,
+        "kitchen.prefetch": prefetch,
+        "kitchen.cooking_time_scale": cooking_time_scale,
+        "log.format": log_format,
+    }
+    settings = _load("kitchen-worker", config, options)
+    cook = _cook(worker_name if order_types is None else f"{worker_name}:{order_types}")
+    from restaurant_system import app
+
+    _run(app.kitchen_worker(settings, cook))
+
+
+@cli.command(rich_help_panel="The services")
+def tracking_service(
+    *, port: TrackingPort = None, config: Config = None, log_format: LogFormat = None
+) -> None:
+    """Answer over HTTP where orders are; only reads."""
+    options = {"tracking_service.port": port, "log.format": log_format}
+    settings = _load("tracking-service", config, options)
+    from restaurant_system import app
+
+    _run(app.tracking_service(settings))
+
+
+@cli.command(rich_help_panel="The services")
+def notification_subscriber(
+    *,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Keeps what this subscriber misses. [dim]none: only from now on[/]"),
+    ] = None,
+    config: Config = None,
+    log_format: LogFormat = None,
+) -> None:
+    """Print every status change on stdout; log lines go to stderr."""
+    options = {"log.format": log_format}
+    settings = _load("notification-subscriber", config, options, logs_to=sys.stderr)
+    from restaurant_system import app
+
+    _run(app.notification_subscriber(settings, name))
+
+
+@cli.command(rich_help_panel="Maintenance")
+def migrate(
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit 1 if something is pending.")
+    ] = False,
+    config: Config = None,
+    log_format: LogFormat = None,
+) -> None:
+    """Bring the database schema up to date."""
+    settings = _load("migrate", config, {"log.format": log_format}, logs_to=sys.stderr)
+    from restaurant_system import app
+
+    if check:
+        pending = _run(app.pending_migrations(settings))
+        print("\n".join(["Pending:", *pending]) if pending else "The schema is up to date.")
+        raise typer.Exit(1 if pending else 0)
+    applied = _run(app.migrate(settings))
+    print("\n".join(["Applied:", *applied]) if applied else "The schema is up to date.")
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    try:
+        cli(_mode_as_command(sys.argv[1:]), prog_name="restaurant-system")
+    except ConfigurationError as error:
+        _fail(error, 2)
+    except RestaurantError as error:
+        _fail(error, 1)
+
+
+def _mode_as_command(arguments: list[str]) -> list[str]:
+    """Take ``--mode=COMMAND`` and ``--mode COMMAND`` for the command itself."""
+    for place, argument in enumerate(arguments):
+        if argument.startswith("--mode="):
+            rest = arguments[:place] + arguments[place + 1 :]
+            return [argument.removeprefix("--mode="), *rest]
+        if argument == "--mode" and len(arguments) > place + 1:
+            return [arguments[place + 1], *arguments[:place], *arguments[place + 2 :]]
+    return arguments
+
+
+def _load(
+    service: str, config: Path | None, options: Mapping[str, Any], logs_to: TextIO = sys.stdout
+) -> "Settings":
+    from restaurant_system.config import load
+    from restaurant_system.logger import configure
+
+    settings = load(config, options)
+    configure(service=service, level=settings.log.level, style=settings.log.format, stream=logs_to)
+    return settings
+
+
+def _cook(stated: str) -> "Cook":
+    """Read ``NAME`` or ``NAME:TYPE,TYPE``."""
+    from restaurant_system.app import Cook
+    from restaurant_system.models.worker import NAME
+
+    name, _, types = stated.partition(":")
+    if not NAME.fullmatch(name):
+        raise ConfigurationError(f"A worker needs a name of 1 to 100 characters, not {name!r}.")
+    if not types:
+        return Cook(name)
+    return Cook(name, tuple(dict.fromkeys(_order_type(part) for part in types.split(","))))
+
+
+def _order_type(stated: str) -> "OrderType":
+    from restaurant_system.models.order import OrderType
+
+    try:
+        return OrderType(stated.strip())
+    except ValueError:
+        known = ", ".join(OrderType)
+        raise ConfigurationError(f"{stated!r} is no order type; use {known}.") from None
+
+
+def _run(command: Coroutine[Any, Any, T]) -> T:
+    """Run a command to its end; of several errors at once, raise the first that we know."""
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(command)
+    except BaseExceptionGroup as group:
+        known = group.subgroup(RestaurantError)
+        if known is None:
+            raise
+        raise _first(known) from None
+
+
+def _first(group: BaseException) -> BaseException:
+    return _first(group.exceptions[0]) if isinstance(group, BaseExceptionGroup) else group
+
+
+def _loop_factory() -> Any:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+def _fail(error: RestaurantError, code: int) -> NoReturn:
+    print(f"restaurant-system: {error}", file=sys.stderr)
+    raise SystemExit(code)

@@ -1,0 +1,80 @@
+"""Everything that this system can refuse or fail at.
+
+RestaurantError
+ ├── ConfigurationError      a setting is wrong                        exit 2
+ ├── StartupError            a command cannot start, or go on          exit 1
+ │    ├── AlreadyRunning     another `up` has this data directory
+ │    └── WorkerNameTaken    a worker of this name is online
+ ├── Unavailable             a part is away for now; try again later
+ │    ├── DatabaseUnavailable
+ │    ├── BrokerUnavailable
+ │    └── Overloaded         more requests at once than allowed
+ ├── OrderNotFound
+ ├── IllegalMove             the order's status does not allow it
+ ├── KeyReused               an idempotency key came with another body
+ └── MessageRejected         a message that can never succeed
+
+The text of each is one sentence that a person can act on.
+"""
+
+
+class RestaurantError(Exception):
+    """The base of every error that this system raises on purpose."""
+
+
+class ConfigurationError(RestaurantError):
+    """A setting is wrong or unknown; the text names it with its path."""
+
+
+class StartupError(RestaurantError):
+    """A command cannot start or go on; the text says what to do about it."""
+
+
+class AlreadyRunning(StartupError):
+    """Another process runs ``up`` on the same data directory."""
+
+
+class WorkerNameTaken(StartupError):
+    """A worker of this name is online."""
+
+
+class Unavailable(RestaurantError):
+    """A part is away for now; the same call may succeed later."""
+
+
+class DatabaseUnavailable(Unavailable):
+    """PostgreSQL does not answer. Whether a statement under way took effect is unknown."""
+
+
+class BrokerUnavailable(Unavailable):
+    """The broker does not answer. Whether a message under way was taken is unknown."""
+
+
+class Overloaded(Unavailable):
+    """More requests are under way than this process takes on at once."""
+
+
+class OrderNotFound(RestaurantError):
+    """No order has this number."""
+
+    def __init__(self, order_number: str) -> None:
+        super().__init__(f"There is no order {order_number}.")
+        self.order_number = order_number
+
+
+class IllegalMove(RestaurantError):
+    """The order stands in a status from which the move is not allowed."""
+
+    def __init__(self, order_number: str, current: str, wanted: str) -> None:
+        super().__init__(f"Order {order_number} is {current}, so it cannot become {wanted}.")
+        self.order_number = order_number
+        self.current = current
+        self.wanted = wanted
+
+
+class KeyReused(RestaurantError):
+    """An idempotency key was used before, with another body."""
+
+
+class MessageRejected(RestaurantError):
+    """A message can never succeed: not JSON, breaks the schema, or names no order."""

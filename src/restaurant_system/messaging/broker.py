@@ -1,0 +1,187 @@
+"""What any broker promises. `rabbitmq.py` and `postgres.py` keep it; one test suite holds both to it.
+
+Delivery is at least once: a message may come twice, and whoever handles one must be able to take it
+twice. A broker never loses a message that it has confirmed, and never hands one to two consumers of
+a queue at the same time.
+"""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from restaurant_system.config import DeliverySettings
+from restaurant_system.logger import get_logger
+from restaurant_system.messaging import topology
+from restaurant_system.models.message import Header, Message
+
+log = get_logger()
+
+# What a message that failed carries with it, on either broker.
+ATTEMPTS = "x-attempts"
+FIRST_SEEN = "x-first-seen"
+REASON = "x-reason"
+QUEUE = "x-queue"
+EXCHANGE = "x-exchange"
+ROUTING_KEY = "x-routing-key"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that the broker did not take, and why; it is still the publisher's."""
+
+    message: Message
+    reason: str
+
+
+class Delivery(ABC):
+    """A message in hand. Exactly one of its methods settles it.
+
+    Each raises `BrokerUnavailable` when the line to the broker is gone; the broker then delivers the
+    message again. None may be called before what the message asked for is committed.
+    """
+
+    def __init__(
+        self, message: Message, *, queue: str, redelivered: bool, settings: DeliverySettings
+    ) -> None:
+        self.message = message
+        self.queue = queue
+        self.redelivered = redelivered
+        self._settings = settings
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1; being deferred, or dropped by a crash, does not count."""
+        return _count(self.message.headers.get(ATTEMPTS)) + 1
+
+    @abstractmethod
+    async def ack(self) -> None:
+        """Done: the message is gone for good."""
+
+    @abstractmethod
+    async def requeue(self) -> None:
+        """Give it back unhandled, at once and at its old place in the queue."""
+
+    @abstractmethod
+    async def _publish_and_ack(self, successor: Message, delay: timedelta | None) -> None:
+        """Put `successor` in this message's place: back to `queue` after a delay, or published.
+
+        A crash half-way leaves both rather than none.
+        """
+
+    async def defer(self) -> None:
+        """Look at it again later; this is not a failure, and may happen any number of times."""
+        await self._publish_and_ack(self._with(self._origin()), self._delay(2))
+
+    async def retry(self, reason: str) -> bool:
+        """It failed for now: bring it back after a delay that grows with each attempt.
+
+        After the last attempt it becomes a dead letter. Returns whether it will be tried again.
+        """
+        if self.attempt >= self._settings.max_attempts:
+            await self.dead_letter(f"gave up after {self.attempt} attempts: {reason}")
+            return False
+        delay = self._delay(self.attempt)
+        await self._publish_and_ack(
+            self._with({**self._origin(), ATTEMPTS: self.attempt, REASON: reason}), delay
+        )
+        log.warning(
+            "retry_attempted",
+            message=f"Attempt {self.attempt} at a message failed; next in {delay.total_seconds():g} s.",
+            message_id=str(self.message.message_id),
+            queue=self.queue,
+            reason=reason,
+        )
+        return True
+
+    async def dead_letter(self, reason: str) -> None:
+        """It can never succeed: put it aside for a person, with the reason, for good."""
+        headers = {**self._origin(), ATTEMPTS: self.attempt, REASON: reason}
+        successor = dataclasses.replace(
+            self._with(headers), exchange=topology.ORDERS_DLX.name, routing_key=self.queue
+        )
+        await self._publish_and_ack(successor, None)
+        log.error(
+            "message_dead_lettered",
+            message=f"A message was put aside: {reason}",
+            message_id=str(self.message.message_id),
+            queue=self.queue,
+            attempts=self.attempt,
+        )
+
+    def _with(self, headers: Mapping[str, Header]) -> Message:
+        return dataclasses.replace(self.message, headers={**self.message.headers, **headers})
+
+    def _origin(self) -> dict[str, Header]:
+        """Say where the message first came from and when it first gave trouble."""
+        known = self.message.headers
+        return {
+            QUEUE: known.get(QUEUE, self.queue),
+            EXCHANGE: known.get(EXCHANGE, self.message.exchange),
+            ROUTING_KEY: known.get(ROUTING_KEY, self.message.routing_key),
+            FIRST_SEEN: known.get(FIRST_SEEN, datetime.now(UTC).isoformat(timespec="milliseconds")),
+        }
+
+    def _delay(self, attempt: int) -> timedelta:
+        delays = self._settings.retry_delays
+        return timedelta(seconds=delays[min(attempt, len(delays)) - 1])
+
+
+def _count(header: Header | None) -> int:
+    return header if isinstance(header, int) and header > 0 else 0
+
+
+class Consumer(Protocol):
+    """A line on which messages arrive.
+
+    Iterating raises `BrokerUnavailable` when the line breaks, and ends after `stop`.
+    """
+
+    def __aiter__(self) -> AsyncIterator[Delivery]:
+        """Hand out messages, never more than `prefetch` unsettled ones at once."""
+
+    async def stop(self) -> None:
+        """Take no more; what was not yet handed out goes back. What is in hand can be settled."""
+
+
+class Broker(Protocol):
+    """A broker. A call that finds the line broken opens it anew, or raises `BrokerUnavailable`."""
+
+    name: str
+
+    async def connect(self) -> None:
+        """Open the line and declare the topology; may be called again at any time."""
+
+    async def close(self) -> None:
+        """Close the line; what is in hand goes back to its queue."""
+
+    async def ping(self) -> float:
+        """Return how long the broker took to answer, in milliseconds."""
+
+    async def publish(self, messages: Sequence[Message]) -> list[Refused]:
+        """Publish in this order; return, once the broker has confirmed, those that it refused.
+
+        A mandatory message that reaches no queue is refused. After `BrokerUnavailable` it is
+        unknown which of the messages were taken: publish them again.
+        """
+
+    def consume(
+        self, queues: Sequence[str], *, prefetch: int
+    ) -> AbstractAsyncContextManager[Consumer]:
+        """Take messages from these queues, of each the most urgent first, then the oldest.
+
+        At most `prefetch` are in hand at once, over all the queues together.
+        """
+
+    def subscribe(self, name: str | None = None) -> AbstractAsyncContextManager[Consumer]:
+        """Take every status update from now on.
+
+        Without a `name` the queue goes with the subscriber. With one it stays, keeps what the
+        subscriber missed, and is shared by all who use the same name.
+        """
+
+    async def depths(self) -> dict[str, int]:
+        """Return how many messages wait in each queue of the topology."""

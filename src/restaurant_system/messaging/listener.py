@@ -1,0 +1,86 @@
+"""Keeps a line to the broker open and hands on what arrives, until it is stopped."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+import stamina
+
+from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.logger import get_logger
+from restaurant_system.messaging.broker import Broker, Consumer, Delivery
+
+log = get_logger()
+
+LONGEST_PAUSE = 10.0  # s between two tries to reach a broker that is away
+BREATH = 0.5  # s before a line that has just broken is opened again
+
+
+class Listener:
+    """Hands deliveries to `handle`, one after the other, over as many lines as it takes.
+
+    `handle` settles each delivery, or sees to it that it will be. After `stop`, the line stays open
+    until `finish` returns, so that what is still in hand can be settled on it.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        open_line: Callable[[], AbstractAsyncContextManager[Consumer]],
+        handle: Callable[[Delivery], Awaitable[None]],
+        finish: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._broker = broker
+        self._open_line = open_line
+        self._handle = handle
+        self._finish = finish
+        self._consumer: Consumer | None = None
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Listen until `stop`, through any outage; return when `finish` has."""
+        listening = asyncio.create_task(self._listen_for_ever())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({listening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if listening.done():
+                return listening.result()
+            await self._hang_up()
+            await self._finish()
+        finally:
+            for task in (listening, stopping):
+                task.cancel()
+            await asyncio.gather(listening, stopping, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Take no more deliveries; those not yet handed on go back to their queue."""
+        self._stopping.set()
+
+    async def _hang_up(self) -> None:
+        if self._consumer is not None:
+            with contextlib.suppress(BrokerUnavailable):  # then they are back in the queue already
+                await self._consumer.stop()
+
+    async def _listen_for_ever(self) -> None:
+        while True:
+            async for attempt in stamina.retry_context(
+                on=BrokerUnavailable, attempts=None, timeout=None, wait_max=LONGEST_PAUSE
+            ):
+                with attempt:
+                    await self._broker.connect()
+            try:
+                await self._listen()
+            except BrokerUnavailable as error:
+                log.warning("rabbitmq_connection_failed", message=f"{error} Opening it again.")
+                await asyncio.sleep(BREATH)
+
+    async def _listen(self) -> None:
+        async with self._open_line() as consumer:
+            self._consumer = consumer
+            try:
+                async for delivery in consumer:
+                    await self._handle(delivery)
+                await asyncio.Event().wait()  # stopped: keep the line until `run` has finished
+            finally:
+                self._consumer = None

@@ -1,0 +1,377 @@
+"""The broker that needs nothing else: a queue table in PostgreSQL.
+
+A message in hand carries its consumer's number, and a consumer holds an advisory lock on that
+number for as long as its connection lives. A number that nobody holds a lock on belongs to a dead
+consumer, whose messages go back to their queues: as soon as its connection is gone, as in RabbitMQ,
+and however long it cooks. ``SKIP LOCKED`` lets many take at once; ``LISTEN``/``NOTIFY`` wakes them.
+"""
+
+import asyncio
+import contextlib
+import json
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from datetime import timedelta
+
+import asyncpg
+
+from restaurant_system.config import DeliverySettings
+from restaurant_system.database.connection import Connection, Database, Line
+from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
+from restaurant_system.messaging import topology
+from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
+from restaurant_system.models.message import Message
+
+CHANNEL = "restaurant_broker"
+LOCK_CLASS = 72_781  # sets our consumers' advisory locks apart from others in this database
+POLL_SECONDS = 0.5  # how late a delayed message, or one of a dead consumer, may be noticed
+SUBSCRIBER_PREFETCH = 100
+
+
+@contextlib.contextmanager
+def away_as_unavailable() -> Iterator[None]:
+    """Raise `BrokerUnavailable` when the database is away."""
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        raise BrokerUnavailable(str(error)) from error
+
+
+class PostgresBroker(Broker):
+    """See `Broker` for what is promised."""
+
+    name = "postgres"
+
+    def __init__(self, database: Database, delivery: DeliverySettings) -> None:
+        self._database = database
+        self._delivery = delivery
+
+    async def connect(self) -> None:
+        await self.ping()
+
+    async def close(self) -> None:
+        """Do nothing: whoever opened the database closes it."""
+
+    async def ping(self) -> float:
+        with away_as_unavailable():
+            return await self._database.ping()
+
+    async def publish(self, messages: Sequence[Message]) -> list[Refused]:
+        with away_as_unavailable():
+            async with self._database.transaction() as tx:
+                return await _publish(tx, messages)
+
+    @contextlib.asynccontextmanager
+    async def consume(self, queues: Sequence[str], *, prefetch: int) -> AsyncIterator[Consumer]:
+        consumer = _Consumer(self._database, queues, prefetch, self._delivery)
+        async with consumer.running():
+            yield consumer
+
+    @contextlib.asynccontextmanager
+    async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
+        queue = topology.subscriber_queue(name or uuid.uuid4().hex)
+        consumer = _Consumer(self._database, [queue], SUBSCRIBER_PREFETCH, self._delivery)
+        async with consumer.running():
+            await self._bind(queue, owner=None if name else consumer.number)
+            yield consumer
+
+    async def depths(self) -> dict[str, int]:
+        with away_as_unavailable():
+            async with self._database.connection() as connection:
+                rows = await connection.fetch(DEPTHS, [queue.name for queue in topology.QUEUES])
+        return {row["queue"]: row["messages"] for row in rows}
+
+    async def _bind(self, queue: str, owner: int | None) -> None:
+        with away_as_unavailable():
+            async with self._database.connection() as connection:
+                await connection.execute(BIND, queue, topology.NOTIFICATIONS_FANOUT.name, owner)
+
+
+BIND = """
+INSERT INTO broker_subscriptions (queue, exchange, owner) VALUES ($1, $2, $3)
+ON CONFLICT (queue) DO NOTHING
+"""
+
+DEPTHS = """
+SELECT queue, count(message.id) AS messages
+FROM unnest($1::text[]) AS known (queue)
+LEFT JOIN broker_messages AS message USING (queue)
+WHERE message.id IS NULL OR (message.consumer IS NULL AND message.available_at <= now())
+GROUP BY queue
+"""
+
+SUBSCRIPTIONS = "SELECT exchange, queue FROM broker_subscriptions WHERE exchange = ANY($1)"
+
+INSERT = """
+INSERT INTO broker_messages (queue, available_at, priority, exchange, routing_key, type, body,
+                             message_id, correlation_id, app_id, timestamp, content_type, headers)
+VALUES ($1, now() + $2::interval, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+"""
+
+WAKE = "SELECT pg_notify($1, queue) FROM unnest($2::text[]) AS queue"
+
+
+async def _publish(tx: Connection, messages: Sequence[Message]) -> list[Refused]:
+    """Put each message into the queues that it is routed to; return those that go nowhere."""
+    exchanges = {message.exchange for message in messages}
+    subscriptions = await tx.fetch(SUBSCRIPTIONS, list(exchanges))
+    refused, placed = [], []
+    for message in messages:
+        queues = list(topology.route(message.exchange, message.routing_key))
+        queues += [row["queue"] for row in subscriptions if row["exchange"] == message.exchange]
+        placed += [(queue, message) for queue in queues]
+        if not queues and topology.exchange(message.exchange).mandatory:
+            refused.append(
+                Refused(message, f"no queue takes {message.routing_key!r} from {message.exchange}")
+            )
+    await _enqueue(tx, placed)
+    return refused
+
+
+async def _enqueue(
+    tx: Connection, placed: Sequence[tuple[str, Message]], delay: timedelta = timedelta()
+) -> None:
+    await tx.executemany(INSERT, [_row(queue, message, delay) for queue, message in placed])
+    await _wake(tx, {queue for queue, _ in placed})
+
+
+async def _wake(tx: Connection, queues: Iterable[str]) -> None:
+    await tx.execute(WAKE, CHANNEL, list(queues))
+
+
+OPEN = "SELECT nextval('broker_consumers')::integer"
+HOLD = "SELECT pg_advisory_lock($1, $2)"
+
+CLAIM = """
+UPDATE broker_messages SET consumer = $1
+WHERE id IN (
+    SELECT first.id
+    FROM unnest($2::text[]) AS wanted (queue)
+    CROSS JOIN LATERAL (
+        SELECT id, priority FROM broker_messages
+        WHERE queue = wanted.queue AND consumer IS NULL AND available_at <= now()
+        ORDER BY priority DESC, id LIMIT $3 FOR UPDATE SKIP LOCKED
+    ) AS first
+    ORDER BY first.priority DESC, first.id LIMIT $3
+)
+RETURNING *
+"""
+
+RETURN_ALL = """
+UPDATE broker_messages SET consumer = NULL, redelivered = true WHERE consumer = $1
+RETURNING queue
+"""
+
+ALIVE = f"""
+SELECT objid::bigint::integer FROM pg_locks
+WHERE locktype = 'advisory' AND classid = {LOCK_CLASS} AND objsubid = 2
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+RETURN_ORPHANS = f"""
+UPDATE broker_messages SET consumer = NULL, redelivered = true
+WHERE consumer IS NOT NULL AND consumer <> ALL (ARRAY({ALIVE}))
+RETURNING queue
+"""
+
+DROP_ORPHANED_QUEUES = f"""
+WITH dropped AS (
+    DELETE FROM broker_subscriptions
+    WHERE owner IS NOT NULL AND owner <> ALL (ARRAY({ALIVE}))
+    RETURNING queue
+)
+DELETE FROM broker_messages USING dropped WHERE broker_messages.queue = dropped.queue
+"""
+
+
+class _Consumer(Consumer):
+    """Claims messages when there is room in hand; sleeps until it is woken or a poll is due."""
+
+    def __init__(
+        self, database: Database, queues: Sequence[str], prefetch: int, settings: DeliverySettings
+    ) -> None:
+        self.number = 0
+        self._database = database
+        self._queues = list(queues)
+        self._prefetch = prefetch
+        self._settings = settings
+        self._claimed: deque[_Delivery] = deque()
+        self._in_hand = 0
+        self._stopped = False
+        self._broken = False
+        self._woken = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        with away_as_unavailable():
+            line = await self._database.dedicated()
+        try:
+            await self._open(line)
+            yield
+        finally:
+            line.remove_termination_listener(self._on_line_broken)
+            await self._leave(line)
+
+    def __aiter__(self) -> AsyncIterator[Delivery]:
+        return self
+
+    async def __anext__(self) -> Delivery:
+        while True:
+            if self._stopped:
+                raise StopAsyncIteration
+            if self._broken:
+                raise BrokerUnavailable("The line to PostgreSQL broke.")
+            self._woken.clear()
+            if not self._claimed and self._in_hand < self._prefetch:
+                await self._claim()
+            if self._claimed:
+                return self._claimed.popleft()
+            await self._sleep()
+
+    async def stop(self) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
+        self._woken.set()
+        while self._claimed:
+            await self._claimed.popleft().requeue()
+
+    def settled(self) -> None:
+        self._in_hand -= 1
+        self._woken.set()
+
+    async def _open(self, line: Line) -> None:
+        """Take a number, and hold it for as long as the line lives."""
+        line.add_termination_listener(self._on_line_broken)
+        self.number = await line.fetchval(OPEN)
+        await line.execute(HOLD, LOCK_CLASS, self.number)
+        await line.add_listener(CHANNEL, self._on_notify)
+
+    async def _leave(self, line: Line) -> None:
+        """Give back what is in hand at once; if that fails, others do it when the line is gone."""
+        with contextlib.suppress(DatabaseUnavailable):
+            async with self._database.transaction() as tx:
+                rows = await tx.fetch(RETURN_ALL, self.number)
+                await _wake(tx, {row["queue"] for row in rows})
+        with contextlib.suppress(Exception):  # whatever the state of the line: it is to be gone
+            await line.close(timeout=1)
+
+    async def _claim(self) -> None:
+        with away_as_unavailable():
+            async with self._database.transaction() as tx:
+                room = self._prefetch - self._in_hand
+                rows = await tx.fetch(CLAIM, self.number, self._queues, room)
+        self._in_hand += len(rows)
+        rows.sort(key=lambda row: (-row["priority"], row["id"]))
+        self._claimed.extend(_Delivery(self._database, self, row, self._settings) for row in rows)
+
+    async def _sleep(self) -> None:
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._woken.wait()
+        except TimeoutError:
+            await self._bury_the_dead()
+
+    async def _bury_the_dead(self) -> None:
+        """Give back what consumers that are gone had in hand, and drop the queues that were theirs."""
+        with away_as_unavailable():
+            async with self._database.transaction() as tx:
+                rows = await tx.fetch(RETURN_ORPHANS)
+                await tx.execute(DROP_ORPHANED_QUEUES)
+                await _wake(tx, {row["queue"] for row in rows})
+
+    def _on_notify(self, _line: object, _pid: int, _channel: str, queue: object) -> None:
+        if queue in self._queues:
+            self._woken.set()
+
+    def _on_line_broken(self, _line: object) -> None:
+        self._broken = True
+        self._woken.set()
+
+
+SETTLE = "DELETE FROM broker_messages WHERE id = $1 AND consumer = $2 RETURNING id"
+REQUEUE = """
+UPDATE broker_messages SET consumer = NULL, redelivered = true WHERE id = $1 AND consumer = $2
+RETURNING id
+"""
+
+
+class _Delivery(Delivery):
+    def __init__(
+        self,
+        database: Database,
+        consumer: _Consumer,
+        row: asyncpg.Record,
+        settings: DeliverySettings,
+    ) -> None:
+        super().__init__(
+            _message(row), queue=row["queue"], redelivered=row["redelivered"], settings=settings
+        )
+        self._id: int = row["id"]
+        self._database = database
+        self._consumer = consumer
+
+    async def ack(self) -> None:
+        async with self._settling() as tx:
+            await self._settle(tx, SETTLE)
+
+    async def requeue(self) -> None:
+        async with self._settling() as tx:
+            await self._settle(tx, REQUEUE)
+            await _wake(tx, [self.queue])
+
+    async def _publish_and_ack(self, successor: Message, delay: timedelta | None) -> None:
+        async with self._settling() as tx:
+            await self._settle(tx, SETTLE)
+            if delay is None:
+                await _publish(tx, [successor])
+            else:
+                await _enqueue(tx, [(self.queue, successor)], delay)
+
+    @contextlib.asynccontextmanager
+    async def _settling(self) -> AsyncIterator[Connection]:
+        try:
+            with away_as_unavailable():
+                async with self._database.transaction() as tx:
+                    yield tx
+        finally:
+            self._consumer.settled()
+
+    async def _settle(self, tx: Connection, statement: str) -> None:
+        if await tx.fetchval(statement, self._id, self._consumer.number) is None:
+            raise BrokerUnavailable("The message is no longer in hand: its line broke.")
+
+
+def _row(queue: str, message: Message, delay: timedelta) -> tuple[object, ...]:
+    return (
+        queue,
+        delay,
+        message.priority,
+        message.exchange,
+        message.routing_key,
+        message.type,
+        message.body,
+        message.message_id,
+        message.correlation_id,
+        message.app_id,
+        message.timestamp,
+        message.content_type,
+        json.dumps(dict(message.headers)),
+    )
+
+
+def _message(row: asyncpg.Record) -> Message:
+    return Message(
+        exchange=row["exchange"],
+        routing_key=row["routing_key"],
+        type=row["type"],
+        body=row["body"],
+        message_id=row["message_id"],
+        correlation_id=row["correlation_id"],
+        app_id=row["app_id"],
+        timestamp=row["timestamp"],
+        priority=row["priority"],
+        content_type=row["content_type"],
+        headers=json.loads(row["headers"]),
+    )

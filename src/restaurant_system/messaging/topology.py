@@ -1,0 +1,126 @@
+"""Exchanges, queues and bindings: one table, which both brokers read.
+
+orders_topic ──kitchen.dine_in.*──▶ kitchen_dine_in_queue ──┐
+    │        ──kitchen.takeout.*──▶ kitchen_takeout_queue ──┤
+    │        ─kitchen.delivery.*──▶ kitchen_delivery_queue ─┼──▶ kitchen workers
+    └─alternate─▶ orders_unrouted ─▶ kitchen_queue ─────────┘
+notifications_fanout ──▶ notifications_queue.* ──▶ subscribers
+delivery_retry ──▶ delivery_retry_queue.<delay> ──after the delay──▶ the queue it came from
+orders_dlx ──▶ kitchen_dead_letter_queue
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from restaurant_system.models.order import OrderType
+
+MAX_PRIORITY = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Where messages are published to.
+
+    What no binding of a `topic` exchange takes goes to its `alternate`. `mandatory` says that a
+    message which reaches no queue at all is an error of ours; a fanout may have no subscriber.
+    """
+
+    name: str
+    kind: Literal["topic", "fanout", "headers"]
+    alternate: str | None = None
+    mandatory: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Where messages wait. Every queue here is durable."""
+
+    name: str
+    max_priority: int | None = None
+    dead_letter_exchange: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Which messages of an exchange go to a queue; an empty pattern means all."""
+
+    exchange: str
+    queue: str
+    pattern: str = ""
+
+    def takes(self, routing_key: str) -> bool:
+        """Tell whether a message goes this way; ``*`` stands for one word, ``#`` for any number."""
+        return not self.pattern or _matches(self.pattern.split("."), routing_key.split("."))
+
+
+def _matches(pattern: Sequence[str], words: Sequence[str]) -> bool:
+    if not pattern:
+        return not words
+    if pattern[0] == "#":
+        return any(_matches(pattern[1:], words[skipped:]) for skipped in range(len(words) + 1))
+    return bool(words) and pattern[0] in {"*", words[0]} and _matches(pattern[1:], words[1:])
+
+
+ORDERS_UNROUTED = Exchange("orders_unrouted", "fanout")
+ORDERS_TOPIC = Exchange("orders_topic", "topic", alternate=ORDERS_UNROUTED.name)
+NOTIFICATIONS_FANOUT = Exchange("notifications_fanout", "fanout", mandatory=False)
+ORDERS_DLX = Exchange("orders_dlx", "fanout")
+DELIVERY_RETRY = Exchange("delivery_retry", "headers")
+
+DEAD_LETTERS = Queue("kitchen_dead_letter_queue")
+GENERAL = Queue("kitchen_queue", MAX_PRIORITY, ORDERS_DLX.name)
+SPECIALISED = {
+    order_type: Queue(f"kitchen_{order_type}_queue", MAX_PRIORITY, ORDERS_DLX.name)
+    for order_type in OrderType
+}
+
+EXCHANGES = (ORDERS_UNROUTED, ORDERS_TOPIC, NOTIFICATIONS_FANOUT, ORDERS_DLX, DELIVERY_RETRY)
+QUEUES = (*SPECIALISED.values(), GENERAL, DEAD_LETTERS)
+BINDINGS = (
+    *(
+        Binding(ORDERS_TOPIC.name, queue.name, f"kitchen.{order_type}.*")
+        for order_type, queue in SPECIALISED.items()
+    ),
+    Binding(ORDERS_UNROUTED.name, GENERAL.name),
+    Binding(ORDERS_DLX.name, DEAD_LETTERS.name),
+)
+
+# The header by which a message finds the retry queue of its delay. (Names that start with "x-" are
+# left out of the match.)
+RETRY_DELAY = "retry-delay-ms"
+
+
+def retry_queue(delay_ms: int) -> str:
+    """Name the queue in which a message waits that long; its time to live is part of its name."""
+    return f"delivery_retry_queue.{delay_ms}ms"
+
+
+def subscriber_queue(name: str) -> str:
+    """Name the queue of a subscriber to status updates."""
+    return f"notifications_queue.{name}"
+
+
+def routing_key(order_type: OrderType, priority: int) -> str:
+    """Return the key of an order on `orders_topic`."""
+    return f"kitchen.{order_type}.{priority}"
+
+
+def kitchen_queues(order_types: Sequence[OrderType]) -> tuple[str, ...]:
+    """Name the queues of a worker: its types', and the general one if it cooks everything."""
+    own = tuple(SPECIALISED[order_type].name for order_type in order_types)
+    return (*own, GENERAL.name) if set(order_types) == set(OrderType) else own
+
+
+def exchange(name: str) -> Exchange:
+    """Return an exchange by name."""
+    return next(known for known in EXCHANGES if known.name == name)
+
+
+def route(message_exchange: str, key: str) -> Iterator[str]:
+    """Name the fixed queues that a message goes to, by way of an alternate exchange if need be."""
+    queues = [b.queue for b in BINDINGS if b.exchange == message_exchange and b.takes(key)]
+    alternate = exchange(message_exchange).alternate
+    if not queues and alternate is not None:
+        yield from route(alternate, key)
+    yield from queues

@@ -1,0 +1,1 @@
+"""What the business says: pure Python, no I/O, nothing of ours imported."""

@@ -1,0 +1,131 @@
+"""The two messages on the wire, and the envelope that carries them.
+
+`docs/asyncapi.yaml` describes the same for programs that are not ours; a test keeps them equal.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ClassVar, TypeVar
+from uuid import UUID
+
+import jiter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from restaurant_system.models.order import Money, NewOrder, OrderType
+from restaurant_system.models.status import OrderStatus
+
+JSON = "application/json"
+Header = str | int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A message with its properties, as either broker carries it.
+
+    `message_id` stays the same on every redelivery. `correlation_id` is the id of the HTTP request
+    that set the message off.
+    """
+
+    exchange: str
+    routing_key: str
+    type: str
+    body: bytes
+    message_id: UUID
+    correlation_id: str
+    app_id: str
+    timestamp: datetime
+    priority: int = 0
+    content_type: str = JSON
+    headers: Mapping[str, Header] = field(default_factory=dict)
+
+
+class Wire(BaseModel):
+    """The body of a message. Unknown fields are let through, so that a newer sender may add some."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    def encode(self) -> bytes:
+        """Return the body as JSON."""
+        return self.model_dump_json().encode()
+
+
+class OrderLine(Wire):
+    """One line of an order on its way to the kitchen."""
+
+    name: str = Field(min_length=1)
+    quantity: int = Field(ge=1)
+    price: Money
+    notes: str | None = None
+
+
+class OrderReceived(Wire):
+    """An order for the kitchen; type ``order.received``."""
+
+    TYPE: ClassVar = "order.received"
+
+    order_number: str = Field(pattern=r"^ORD_[0-9]{8}_[0-9]{3,9}$")
+    customer_name: str
+    order_type: OrderType
+    table_number: int | None = None
+    delivery_address: str | None = None
+    items: tuple[OrderLine, ...] = Field(min_length=1)
+    notes: str | None = None
+    total_amount: Money
+    priority: int = Field(ge=1, le=10)
+
+    @classmethod
+    def of(cls, order: NewOrder, order_number: str) -> "OrderReceived":
+        """Say that `order` was stored under `order_number`."""
+        return cls(
+            order_number=order_number,
+            customer_name=order.customer_name,
+            order_type=order.order_type,
+            table_number=order.table_number,
+            delivery_address=order.delivery_address,
+            items=tuple(
+                OrderLine(name=i.name, quantity=i.quantity, price=i.price, notes=i.notes)
+                for i in order.items
+            ),
+            notes=order.notes,
+            total_amount=order.total_amount,
+            priority=order.priority,
+        )
+
+
+class StatusChanged(Wire):
+    """A move of an order, for everyone who cares; type ``order.status_changed``."""
+
+    TYPE: ClassVar = "order.status_changed"
+
+    order_number: str = Field(pattern=r"^ORD_[0-9]{8}_[0-9]{3,9}$")
+    old_status: OrderStatus
+    new_status: OrderStatus
+    changed_by: str
+    timestamp: AwareDatetime
+    estimated_completion: AwareDatetime | None = None
+
+
+class Undecodable(ValueError):
+    """The body is not what its type promises; the text says where."""
+
+
+W = TypeVar("W", bound=Wire)
+
+
+def decode(message: Message, kind: type[W]) -> W:
+    """Read the body of `message` as a `kind`.
+
+    Raises `Undecodable` for another content type, text that is not JSON, or a broken schema.
+    """
+    if message.content_type != JSON:
+        raise Undecodable(f"content type is {message.content_type!r}, not {JSON}")
+    try:
+        stated = jiter.from_json(message.body, allow_inf_nan=False, float_mode="decimal")
+        return kind.model_validate(stated)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "body"
+        raise Undecodable(f"{place}: {first['msg']}") from None
+    except ValueError as error:
+        raise Undecodable(f"not JSON: {error}") from None

@@ -1,0 +1,35 @@
+"""A cook, as the others know it."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from restaurant_system.models.order import OrderType
+
+NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
+
+# After how many of its own heartbeat intervals a silent worker is taken for gone.
+MISSED_HEARTBEATS = 2
+
+
+class WorkerStatus(StrEnum):
+    """Whether a worker can be counted on."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker as it stands in the kitchen's book."""
+
+    name: str
+    order_types: tuple[OrderType, ...]
+    status: WorkerStatus
+    orders_processed: int
+    last_seen: datetime
+
+    def can_cook(self, order_type: OrderType) -> bool:
+        """Tell whether orders of this type are among its own."""
+        return order_type in self.order_types

@@ -1,0 +1,1 @@
+"""One folder, one purpose each; services never import one another."""

@@ -1,0 +1,188 @@
+"""A cook's evening: comes on duty, takes orders as they come, goes off duty with clean hands."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import stamina
+
+from restaurant_system.config import KitchenSettings
+from restaurant_system.database import workers
+from restaurant_system.database.connection import Database
+from restaurant_system.errors import (
+    BrokerUnavailable,
+    DatabaseUnavailable,
+    MessageRejected,
+    StartupError,
+    WorkerNameTaken,
+)
+from restaurant_system.logger import get_logger, request_id
+from restaurant_system.messaging import topology
+from restaurant_system.messaging.broker import Broker, Delivery
+from restaurant_system.messaging.listener import Listener
+from restaurant_system.models.message import OrderReceived, Undecodable, decode
+from restaurant_system.models.order import OrderType
+from restaurant_system.services.kitchen.processor import NAME, Outcome, Processor
+from restaurant_system.shutdown import Shutdown
+
+log = get_logger(NAME)
+
+
+class KitchenWorker:
+    """One cook, with at most `prefetch` orders in hand."""
+
+    def __init__(
+        self,
+        database: Database,
+        broker: Broker,
+        processor: Processor,
+        *,
+        name: str,
+        order_types: Sequence[OrderType],
+        kitchen: KitchenSettings,
+        session: UUID,
+    ) -> None:
+        self._database = database
+        self._processor = processor
+        self._name = name
+        self._order_types = order_types
+        self._heartbeat_interval = kitchen.heartbeat_interval
+        self._session = session
+        self._in_hand: set[asyncio.Task[None]] = set()
+        queues = topology.kitchen_queues(order_types)
+        self._listener = Listener(
+            broker,
+            open_line=lambda: broker.consume(queues, prefetch=kitchen.prefetch),
+            handle=self._take,
+            finish=self._empty_hands,
+        )
+
+    async def run(self, shutdown: Shutdown) -> None:
+        """Cook until asked to stop, then finish what is in hand.
+
+        A second wish to stop gives the orders back at once. Raises `WorkerNameTaken` when somebody
+        else works under this name, `StartupError` when somebody takes it over.
+        """
+        async with self._on_duty(), asyncio.TaskGroup() as side:
+            tasks = [
+                side.create_task(self._beat()),
+                side.create_task(self._processor.watch_cancellations()),
+                side.create_task(self._obey(shutdown)),
+            ]
+            try:
+                await self._listener.run()
+            finally:
+                for task in (*tasks, *self._in_hand):
+                    task.cancel()
+
+    @contextlib.asynccontextmanager
+    async def _on_duty(self) -> AsyncIterator[None]:
+        await self._register()
+        try:
+            yield
+        finally:
+            await self._leave()
+
+    async def _register(self) -> None:
+        interval = timedelta(seconds=self._heartbeat_interval)
+        async with self._database.connection() as connection:
+            registered = await workers.register(
+                connection, self._name, self._order_types, interval, self._session
+            )
+        if not registered:
+            log.error(
+                "worker_registration_failed", message=f"A worker named {self._name} is online."
+            )
+            raise WorkerNameTaken(
+                f"A worker named {self._name} is online; choose another --worker-name, or stop that"
+                f" one. (If it was killed, its name is free {2 * self._heartbeat_interval:g} s after"
+                " its last heartbeat.)"
+            )
+        log.info(
+            "worker_registered",
+            message=f"{self._name} is on duty for {', '.join(self._order_types)}.",
+            worker_name=self._name,
+        )
+
+    async def _leave(self) -> None:
+        try:
+            async with self._database.connection() as connection:
+                await workers.leave(connection, self._name, self._session)
+        except DatabaseUnavailable:
+            log.warning(
+                "db_connection_failed",
+                message=f"{self._name} could not go off duty properly; its lease will run out.",
+            )
+
+    async def _beat(self) -> None:
+        """Be heard of in time, so that nobody takes our name or our orders."""
+        while True:
+            await asyncio.sleep(self._heartbeat_interval)
+            async for attempt in stamina.retry_context(
+                on=DatabaseUnavailable,
+                attempts=None,
+                timeout=None,
+                wait_max=self._heartbeat_interval / 4,
+            ):
+                with attempt:
+                    await self._prolong()
+
+    async def _prolong(self) -> None:
+        async with self._database.connection() as connection:
+            still_ours = await workers.heartbeat(connection, self._name, self._session)
+        if not still_ours:
+            raise StartupError(
+                f"Another process took over the name {self._name} while this one was silent; start"
+                " it again under another --worker-name."
+            )
+        log.debug("heartbeat_sent", message=f"{self._name} is here.")
+
+    async def _obey(self, shutdown: Shutdown) -> None:
+        await shutdown.requested.wait()
+        log.info(
+            "graceful_shutdown",
+            message=f"{self._name} takes no more orders and finishes {len(self._in_hand)}.",
+        )
+        self._listener.stop()
+        await shutdown.forced.wait()
+        log.warning("graceful_shutdown", message=f"{self._name} gives its orders back.")
+        await self._leave()  # first, so that who gets them next need not wait for our lease
+        for task in self._in_hand:
+            task.cancel()
+
+    async def _take(self, delivery: Delivery) -> None:
+        task = asyncio.create_task(self._handle(delivery))
+        self._in_hand.add(task)
+        task.add_done_callback(self._in_hand.discard)
+
+    async def _empty_hands(self) -> None:
+        while self._in_hand:
+            await asyncio.wait(self._in_hand)
+
+    async def _handle(self, delivery: Delivery) -> None:
+        with request_id(delivery.message.correlation_id):
+            try:
+                await self._cook_and_settle(delivery)
+            except BrokerUnavailable as error:
+                log.warning(
+                    "rabbitmq_connection_failed",
+                    message=f"A message could not be settled, and will come again: {error}",
+                )
+            except asyncio.CancelledError:
+                with contextlib.suppress(BrokerUnavailable):
+                    await delivery.requeue()
+                raise
+
+    async def _cook_and_settle(self, delivery: Delivery) -> None:
+        try:
+            order = decode(delivery.message, OrderReceived)
+            outcome = await self._processor.process(order, delivery.message.correlation_id)
+        except (Undecodable, MessageRejected) as error:
+            await delivery.dead_letter(str(error))
+        except Exception as error:
+            log.exception("message_processing_failed", message="An order could not be processed.")
+            await delivery.retry(f"{type(error).__name__}: {error}")
+        else:
+            await (delivery.defer() if outcome is Outcome.SOMEONE_ELSES else delivery.ack())

@@ -1,0 +1,1 @@
+"""The notification subscriber: tells people of every step."""

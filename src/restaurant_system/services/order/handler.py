@@ -1,0 +1,135 @@
+"""The order service over HTTP."""
+
+import re
+from http import HTTPStatus
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from restaurant_system.logger import get_logger
+from restaurant_system.models.order import Money, Move, NewOrder
+from restaurant_system.models.status import OrderStatus
+from restaurant_system.services.order.service import NAME, OrderService
+from restaurant_system.web.api import Feature
+from restaurant_system.web.body import JSON, read_json, read_optional_json
+from restaurant_system.web.faults import Fault
+from restaurant_system.web.limit import ConcurrencyLimit
+from restaurant_system.web.openapi import PROBLEMS, header_parameter, request_body
+from restaurant_system.web.problem import Refusal
+
+log = get_logger(NAME)
+
+KEY_HEADER = "Idempotency-Key"
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+class OrderPlaced(BaseModel):
+    """The answer to an order."""
+
+    order_number: str
+    status: Literal[OrderStatus.RECEIVED] = OrderStatus.RECEIVED
+    total_amount: Money
+
+
+class OrderMoved(BaseModel):
+    """The answer to a move."""
+
+    order_number: str
+    status: OrderStatus
+
+
+class OrderHandler:
+    """Turns requests into use cases, and what they return into answers."""
+
+    def __init__(self, service: OrderService, max_concurrent: int) -> None:
+        self._service = service
+        self._limit = ConcurrencyLimit(max_concurrent)
+
+    def feature(self) -> Feature:
+        """Return the routes; that of a new order stands in front of FastAPI."""
+        router = APIRouter(tags=["orders"], responses=PROBLEMS)
+        router.add_api_route(
+            "/orders",
+            self.place,
+            methods=["POST"],
+            status_code=HTTPStatus.CREATED,
+            response_model=OrderPlaced,
+            summary="Place an order",
+            openapi_extra={
+                **request_body(NewOrder),
+                "parameters": [header_parameter(KEY_HEADER, "The same key: the same order")],
+            },
+        )
+        for path, endpoint, summary in (
+            ("cancel", self.cancel, "Call an order off while it is received or cooking"),
+            ("complete", self.complete, "Hand over an order that is ready"),
+        ):
+            router.add_api_route(
+                f"/orders/{{order_number}}/{path}",
+                endpoint,
+                methods=["POST"],
+                response_model=OrderMoved,
+                summary=summary,
+                openapi_extra=request_body(Move, required=False),
+            )
+        return Feature(router, hot=[Route("/orders", self.place, methods=["POST"])])
+
+    async def place(self, request: Request) -> Response:
+        """Take an order: stored before it is answered, and on its way to the kitchen."""
+        async with self._limit:
+            order, key = await self._read_order(request)
+            placed = await self._service.place(
+                order, request_id=request.scope["request_id"], key=key
+            )
+        headers = {"Location": f"/orders/{placed.order_number}/status"}
+        if placed.replayed:
+            headers["Idempotency-Replayed"] = "true"
+        answer = OrderPlaced(order_number=placed.order_number, total_amount=placed.total_amount)
+        return _json(answer, HTTPStatus.CREATED, headers)
+
+    async def cancel(self, order_number: str, request: Request) -> Response:
+        """Answer with the new status, or with why the order cannot be cancelled."""
+        async with self._limit:
+            move = await read_optional_json(request, Move)
+            status = await self._service.cancel(
+                order_number, move, request_id=request.scope["request_id"]
+            )
+        return _json(OrderMoved(order_number=order_number, status=status))
+
+    async def complete(self, order_number: str, request: Request) -> Response:
+        """Answer with the new status, or with why the order cannot be completed."""
+        async with self._limit:
+            move = await read_optional_json(request, Move)
+            status = await self._service.complete(
+                order_number, move, request_id=request.scope["request_id"]
+            )
+        return _json(OrderMoved(order_number=order_number, status=status))
+
+    async def _read_order(self, request: Request) -> tuple[NewOrder, str | None]:
+        try:
+            return await read_json(request, NewOrder), _idempotency_key(request)
+        except Refusal as refusal:
+            log.info(
+                "validation_failed",
+                message=f"An order was refused: {refusal.detail}",
+                fields=[fault.field for fault in refusal.faults],
+            )
+            raise
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get(KEY_HEADER)
+    if key is not None and not KEY.fullmatch(key):
+        fault = Fault(KEY_HEADER, "must have 1 to 255 visible ASCII characters")
+        raise Refusal(HTTPStatus.BAD_REQUEST, "A header breaks a rule.", [fault])
+    return key
+
+
+def _json(
+    answer: BaseModel, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
+) -> Response:
+    return Response(answer.model_dump_json(), status, headers, JSON)

@@ -1,0 +1,197 @@
+"""The tracking service over HTTP."""
+
+from datetime import UTC, date, datetime
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, PlainSerializer
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from restaurant_system.models.order import Money, OrderType
+from restaurant_system.models.status import OrderStatus
+from restaurant_system.models.worker import WorkerStatus
+from restaurant_system.services.tracking.service import BadCursor, TrackingService
+from restaurant_system.web.api import Feature
+from restaurant_system.web.body import JSON
+from restaurant_system.web.faults import Fault
+from restaurant_system.web.openapi import PROBLEMS
+from restaurant_system.web.problem import Refusal
+
+
+def _rfc_3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Timestamp = Annotated[datetime, PlainSerializer(_rfc_3339, when_used="json")]
+
+
+class StatusAnswer(BaseModel):
+    """Where an order stands."""
+
+    order_number: str
+    current_status: OrderStatus
+    updated_at: Timestamp
+    estimated_completion: Timestamp | None
+    processed_by: str | None
+
+
+class HistoryEntry(BaseModel):
+    """One move of an order."""
+
+    status: OrderStatus
+    timestamp: Timestamp
+    changed_by: str
+
+
+class WorkerAnswer(BaseModel):
+    """A cook, and whether it can be counted on."""
+
+    worker_name: str
+    status: WorkerStatus
+    orders_processed: int
+    last_seen: Timestamp
+
+
+class ItemAnswer(BaseModel):
+    """One line of an order."""
+
+    name: str
+    quantity: int
+    price: Money
+    notes: str | None
+
+
+class OrderAnswer(BaseModel):
+    """A whole order."""
+
+    order_number: str
+    customer_name: str
+    order_type: OrderType
+    table_number: int | None
+    delivery_address: str | None
+    items: list[ItemAnswer]
+    notes: str | None
+    total_amount: Money
+    priority: int
+    status: OrderStatus
+    processed_by: str | None
+    created_at: Timestamp
+    updated_at: Timestamp
+    completed_at: Timestamp | None
+    estimated_completion: Timestamp | None
+
+
+class OrdersAnswer(BaseModel):
+    """A page of orders, newest first."""
+
+    orders: list[OrderAnswer]
+    next_cursor: str | None
+
+
+class Percentiles(BaseModel):
+    """Seconds within which so many percent of the orders were ready."""
+
+    p50: float
+    p90: float
+    p99: float
+
+
+class HourAnswer(BaseModel):
+    """How many orders came within an hour."""
+
+    hour: Timestamp
+    orders: int
+
+
+class StatsAnswer(BaseModel):
+    """A business date's figures; `queues` is null when the broker is away."""
+
+    business_date: date
+    by_status: dict[OrderStatus, int]
+    by_type: dict[OrderType, int]
+    queues: dict[str, int] | None
+    preparation_seconds: dict[OrderType, Percentiles]
+    per_hour: list[HourAnswer]
+
+
+class TrackingHandler:
+    """Turns requests into questions, and what is known into answers."""
+
+    def __init__(self, service: TrackingService) -> None:
+        self._service = service
+
+    def feature(self) -> Feature:
+        """Return the routes; that of an order's status stands in front of FastAPI."""
+        router = APIRouter(tags=["tracking"], responses=PROBLEMS)
+        status = "/orders/{order_number}/status"
+        for path, endpoint, summary in (
+            ("/orders/{order_number}/history", self.history, "The moves of an order"),
+            ("/orders/{order_number}", self.order, "A whole order with its items"),
+            ("/orders", self.orders, "Orders, newest first"),
+            ("/workers/status", self.workers, "Every cook, and whether it is on duty"),
+            ("/stats", self.stats, "The figures of the business date"),
+        ):
+            router.add_api_route(path, endpoint, methods=["GET"], summary=summary)
+        router.add_api_route(
+            status,
+            self.documented_status,
+            methods=["GET"],
+            response_model=StatusAnswer,
+            summary="Where an order stands",
+        )
+        return Feature(router, hot=[Route(status, self.status, methods=["GET"])])
+
+    async def status(self, request: Request) -> Response:
+        """Answer where an order stands."""
+        answer = await self._service.status(request.path_params["order_number"])
+        return Response(StatusAnswer(**answer).model_dump_json(), media_type=JSON)
+
+    async def documented_status(self, order_number: str, request: Request) -> Response:  # noqa: ARG002
+        """Show FastAPI the path's parameter; `status` answers."""
+        return await self.status(request)
+
+    async def history(self, order_number: str) -> list[HistoryEntry]:
+        """Answer what became of an order, oldest first."""
+        return [HistoryEntry(**entry) for entry in await self._service.history(order_number)]
+
+    async def workers(self) -> list[WorkerAnswer]:
+        """Answer who cooks."""
+        return [
+            WorkerAnswer(
+                worker_name=worker.name,
+                status=worker.status,
+                orders_processed=worker.orders_processed,
+                last_seen=worker.last_seen,
+            )
+            for worker in await self._service.workers()
+        ]
+
+    async def order(self, order_number: str) -> OrderAnswer:
+        """Answer with a whole order."""
+        return OrderAnswer(**await self._service.order(order_number))
+
+    async def orders(
+        self,
+        status: OrderStatus | None = None,
+        order_type: OrderType | None = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        cursor: str | None = None,
+    ) -> OrdersAnswer:
+        """Answer with a page; `next_cursor` of one is the `cursor` of the next."""
+        try:
+            page = await self._service.orders(
+                status=status, order_type=order_type, limit=limit, cursor=cursor
+            )
+        except BadCursor:
+            fault = Fault("cursor", "must be the next_cursor of an earlier answer")
+            raise Refusal(HTTPStatus.BAD_REQUEST, "The request breaks a rule.", [fault]) from None
+        return OrdersAnswer(
+            orders=[OrderAnswer(**order) for order in page.orders], next_cursor=page.next_cursor
+        )
+
+    async def stats(self) -> StatsAnswer:
+        """Answer with the day's figures."""
+        return StatsAnswer(**await self._service.stats())

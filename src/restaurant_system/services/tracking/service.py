@@ -1,0 +1,214 @@
+"""What may be asked about orders and workers. Nothing here writes."""
+
+import asyncio
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from restaurant_system.config import KitchenSettings
+from restaurant_system.database import tracking, workers
+from restaurant_system.database.connection import Connection, Database
+from restaurant_system.errors import BrokerUnavailable, OrderNotFound
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.models.clock import Clock
+from restaurant_system.models.estimate import completion_of_waiting
+from restaurant_system.models.order import OrderType
+from restaurant_system.models.status import OrderStatus
+from restaurant_system.models.worker import Worker, WorkerStatus
+
+NAME = "tracking-service"
+BROKER_PATIENCE = 2.0  # s that the statistics wait for queue depths
+
+
+class BadCursor(ValueError):
+    """A cursor that this service did not hand out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some orders with their items, newest first, and where the next page starts."""
+
+    orders: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+class TrackingService:
+    """The questions. Times are in UTC; `OrderNotFound` for a number that is none."""
+
+    def __init__(
+        self,
+        database: Database,
+        broker: Broker,
+        *,
+        clock: Clock,
+        timezone: ZoneInfo,
+        kitchen: KitchenSettings,
+    ) -> None:
+        self._database = database
+        self._broker = broker
+        self._clock = clock
+        self._timezone = timezone
+        self._kitchen = kitchen
+
+    async def status(self, number: str) -> dict[str, Any]:
+        """Return where an order stands, and when it is expected to be ready."""
+        async with self._database.connection() as connection:
+            row = await tracking.status(connection, number)
+            if row is None:
+                raise OrderNotFound(number)
+            estimate = await self._estimate(connection, row)
+        return {
+            "order_number": row["number"],
+            "current_status": row["status"],
+            "updated_at": row["updated_at"],
+            "estimated_completion": estimate,
+            "processed_by": row["processed_by"],
+        }
+
+    async def _estimate(self, connection: Connection, row: Any) -> datetime | None:
+        match row["status"]:
+            case OrderStatus.RECEIVED:
+                return await self._estimate_of_waiting(connection, row)
+            case OrderStatus.COOKING:
+                estimate: datetime | None = row["estimated_completion"]
+                return estimate
+            case _:
+                return None
+
+    async def _estimate_of_waiting(self, connection: Connection, row: Any) -> datetime:
+        """Count who is ahead, and who cooks: those on duty that cook orders of this type."""
+        order_type = OrderType(row["type"])
+        cooks = [
+            worker
+            for worker in await workers.everyone(connection)
+            if worker.status is WorkerStatus.ONLINE and worker.can_cook(order_type)
+        ]
+        shared = {kind for cook in cooks for kind in cook.order_types} or set(OrderType)
+        return completion_of_waiting(
+            now=self._clock(),
+            own=self._cooking_time(order_type),
+            ahead=await tracking.waiting_ahead(
+                connection, list(shared), priority=row["priority"], order_id=row["id"]
+            ),
+            durations={kind: self._cooking_time(kind) for kind in OrderType},
+            cooking_until=await tracking.cooking_until(connection, [cook.name for cook in cooks]),
+            cooks=len(cooks),
+        )
+
+    def _cooking_time(self, order_type: OrderType) -> timedelta:
+        return self._kitchen.cooking_time(order_type)
+
+    async def history(self, number: str) -> list[dict[str, Any]]:
+        """Return an order's moves, oldest first."""
+        async with self._database.connection() as connection:
+            rows = await tracking.history(connection, number)
+        if not rows:
+            raise OrderNotFound(number)
+        return [
+            {
+                "status": row["status"],
+                "timestamp": row["changed_at"],
+                "changed_by": row["changed_by"],
+            }
+            for row in rows
+        ]
+
+    async def workers(self) -> list[Worker]:
+        """Return every worker that was ever on duty, by name."""
+        async with self._database.connection() as connection:
+            return await workers.everyone(connection)
+
+    async def order(self, number: str) -> dict[str, Any]:
+        """Return a whole order with its items."""
+        async with self._database.connection() as connection:
+            row = await tracking.order(connection, number)
+            if row is None:
+                raise OrderNotFound(number)
+            return (await _whole(connection, [row]))[0]
+
+    async def orders(
+        self, *, status: str | None, order_type: str | None, limit: int, cursor: str | None
+    ) -> Page:
+        """Return a page of orders; raises `BadCursor`."""
+        before = None if cursor is None else _decode_cursor(cursor)
+        async with self._database.connection() as connection:
+            rows = await tracking.orders(
+                connection, status=status, order_type=order_type, before=before, limit=limit + 1
+            )
+            page = rows[:limit]
+            whole = await _whole(connection, page)
+        return Page(whole, _encode_cursor(page[-1]["id"]) if len(rows) > limit else None)
+
+    async def stats(self) -> dict[str, Any]:
+        """Return the business date's figures; `queues` is `None` when the broker is away."""
+        business_date = self._clock().astimezone(self._timezone).date()
+        async with self._database.connection() as connection:
+            counts = await tracking.counts(connection, business_date)
+            preparation = await tracking.preparation_percentiles(connection, business_date)
+            per_hour = await tracking.per_hour(connection, business_date)
+        by_status = dict.fromkeys(OrderStatus, 0)
+        by_type = dict.fromkeys(OrderType, 0)
+        for row in counts:
+            by_status[OrderStatus(row["status"])] += row["orders"]
+            by_type[OrderType(row["type"])] += row["orders"]
+        return {
+            "business_date": business_date,
+            "by_status": by_status,
+            "by_type": by_type,
+            "queues": await self._queue_depths(),
+            "preparation_seconds": {
+                kind: dict(zip(("p50", "p90", "p99"), percentiles, strict=True))
+                for kind, percentiles in preparation.items()
+            },
+            "per_hour": [{"hour": row["hour"], "orders": row["orders"]} for row in per_hour],
+        }
+
+    async def _queue_depths(self) -> dict[str, int] | None:
+        try:
+            async with asyncio.timeout(BROKER_PATIENCE):
+                return await self._broker.depths()
+        except (BrokerUnavailable, TimeoutError):
+            return None
+
+
+async def _whole(connection: Connection, rows: list[Any]) -> list[dict[str, Any]]:
+    """Put together orders and their items, under the names that an order is placed with."""
+    items = await tracking.items(connection, [row["id"] for row in rows])
+    return [
+        {
+            "order_number": row["number"],
+            "customer_name": row["customer_name"],
+            "order_type": row["type"],
+            "table_number": row["table_number"],
+            "delivery_address": row["delivery_address"],
+            "items": items[row["id"]],
+            "notes": row["notes"],
+            "total_amount": row["total_amount"],
+            "priority": row["priority"],
+            "status": row["status"],
+            "processed_by": row["processed_by"],
+            "created_at": row["created_at"],
+            "updated_at": row["updated_at"],
+            "completed_at": row["completed_at"],
+            "estimated_completion": row["estimated_completion"],
+        }
+        for row in rows
+    ]
+
+
+def _encode_cursor(order_id: int) -> str:
+    return base64.urlsafe_b64encode(str(order_id).encode()).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str) -> int:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        order_id = int(base64.urlsafe_b64decode(padded.encode("ascii")).decode("ascii"))
+    except (ValueError, binascii.Error):
+        raise BadCursor(cursor) from None
+    if not 0 < order_id < 2**63:
+        raise BadCursor(cursor)
+    return order_id

@@ -1,0 +1,1 @@
+"""What every HTTP service shares: errors, request ids, bodies, health, the server."""

@@ -1,0 +1,56 @@
+"""Reading a JSON body into a model, with every fault of it in one answer."""
+
+import re
+from http import HTTPStatus
+from typing import TypeVar
+
+import jiter
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from restaurant_system.web.faults import BODY, Fault, faults_of
+from restaurant_system.web.problem import Refusal
+
+JSON = "application/json"
+DUPLICATE = re.compile(r'Detected duplicate key "(?P<key>.*)" at line', re.DOTALL)
+
+M = TypeVar("M", bound=BaseModel)
+
+
+async def read_json(request: Request, model: type[M]) -> M:
+    """Read the body as a `model`; raises `Refusal` with 415, or with 400 and each fault.
+
+    Numbers with a point are read as `Decimal`; a key that comes twice, NaN and Infinity are faults.
+    """
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media_type != JSON:
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Send the body as {JSON}.")
+    return parse_json(await request.body(), model)
+
+
+async def read_optional_json(request: Request, model: type[M]) -> M:
+    """Like `read_json`, but no body at all means a `model` with nothing stated."""
+    if not await request.body():
+        return model()
+    return await read_json(request, model)
+
+
+def parse_json(body: bytes, model: type[M]) -> M:
+    """Read `body` as a `model`; raises `Refusal` with each fault."""
+    try:
+        stated = jiter.from_json(
+            body, allow_inf_nan=False, catch_duplicate_keys=True, float_mode="decimal"
+        )
+        return model.model_validate(stated)
+    except ValidationError as error:
+        faults = faults_of(error.errors(include_url=False, include_input=False))
+    except ValueError as error:
+        faults = [_syntax_fault(str(error))]
+    raise Refusal(HTTPStatus.BAD_REQUEST, "The body breaks a rule.", faults)
+
+
+def _syntax_fault(reason: str) -> Fault:
+    duplicate = DUPLICATE.search(reason)
+    if duplicate is not None:
+        return Fault(duplicate["key"], "is stated twice")
+    return Fault(BODY, f"is not valid JSON: {reason}")

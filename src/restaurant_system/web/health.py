@@ -1,0 +1,62 @@
+"""`GET /health`: whether the service works, and what it depends on.
+
+`ok`, `degraded` (200: it works, but not all of it) or `unavailable` (503).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse
+
+from restaurant_system.errors import Unavailable
+
+PATIENCE = 2.0  # s that a dependency has to answer
+
+Check = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """Something the service leans on; without an `essential` one it cannot work."""
+
+    name: str
+    check: Check
+    essential: bool
+
+
+def routes(*dependencies: Dependency) -> APIRouter:
+    """Return the route; each check returns what is worth knowing, or raises `Unavailable`."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/health", summary="Whether the service works, and what it depends on")
+    async def health() -> JSONResponse:
+        states = await asyncio.gather(*(_state(each.check) for each in dependencies))
+        down = [
+            each
+            for each, state in zip(dependencies, states, strict=True)
+            if state["status"] == "down"
+        ]
+        unavailable = any(each.essential for each in down)
+        content = {
+            "status": "unavailable" if unavailable else "degraded" if down else "ok",
+            "dependencies": {
+                each.name: state for each, state in zip(dependencies, states, strict=True)
+            },
+        }
+        status = HTTPStatus.SERVICE_UNAVAILABLE if unavailable else HTTPStatus.OK
+        headers = {"Retry-After": "1"} if unavailable else None
+        return JSONResponse(content, status, headers)
+
+    return router
+
+
+async def _state(check: Check) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return {"status": "up", **await check()}
+    except (Unavailable, TimeoutError):
+        return {"status": "down"}

@@ -1,0 +1,63 @@
+"""What FastAPI cannot see by itself: bodies that we read, and errors that we answer."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from restaurant_system.web.body import JSON
+from restaurant_system.web.problem import MEDIA_TYPE
+
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "request_id": {"type": "string"},
+        "current_status": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "message"],
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+}
+
+
+def _answer(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": _answer("The request cannot be served as it stands"),
+    "5XX": _answer("Try again later"),
+}
+
+
+def request_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
+    """Document a body that the endpoint reads by itself."""
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
+    content = {JSON: {"schema": _inline(schema, definitions)}}
+    return {"requestBody": {"required": required, "content": content}}
+
+
+def header_parameter(name: str, description: str) -> dict[str, Any]:
+    """Document a header that the endpoint reads by itself."""
+    return {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
+
+
+def _inline(schema: Any, definitions: dict[str, Any]) -> Any:
+    """Put each definition where it is referred to; none of ours refers to itself."""
+    if isinstance(schema, list):
+        return [_inline(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inline(definitions[schema["$ref"].rsplit("/", 1)[-1]], definitions)
+    return {key: _inline(value, definitions) for key, value in schema.items()}
