@@ -1,0 +1,108 @@
+"""What every test may ask for. Servers live as long as the run; databases as long as one test."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from restaurant_system.config import DatabaseSettings, DeliverySettings, RabbitMQSettings
+from restaurant_system.database import migrations
+from restaurant_system.database.connection import Database
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.postgres import PostgresBroker
+from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from tests.support import servers
+from tests.support.servers import Postgres, RabbitMQ
+
+# Short enough for a test, long enough to tell apart.
+QUICK_RETRIES = DeliverySettings(max_attempts=3, retry_delays=(0.2, 0.6))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """Run a PostgreSQL."""
+    with servers.postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[RabbitMQ]:
+    """Run a RabbitMQ."""
+    with servers.rabbitmq() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template(postgres_server: Postgres) -> str:
+    """Name a database with the whole schema and nothing in it, to be copied."""
+
+    async def build() -> str:
+        name = await postgres_server.create_database()
+        async with opened(postgres_server.dsn(name)) as database:
+            await migrations.migrate(database)
+        return name
+
+    with ThreadPoolExecutor(1) as thread:  # a test's own loop may be running in this one
+        return thread.submit(asyncio.run, build()).result()
+
+
+@pytest.fixture
+async def dsn(postgres_server: Postgres, template: str) -> str:
+    """Name an empty, migrated database of the test's own."""
+    return postgres_server.dsn(await postgres_server.create_database(template))
+
+
+@pytest.fixture
+async def database(dsn: str) -> AsyncIterator[Database]:
+    """Open the test's own database."""
+    async with opened(dsn) as database:
+        yield database
+
+
+@pytest.fixture
+def amqp_url(rabbitmq_server: RabbitMQ) -> str:
+    """Name an empty virtual host of the test's own."""
+    return rabbitmq_server.url(rabbitmq_server.create_vhost())
+
+
+@pytest.fixture(params=["postgres", "rabbitmq"])
+async def broker(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Broker]:
+    """Open a broker: each test that asks for one runs with both."""
+    broker: Broker
+    if request.param == "postgres":
+        broker = PostgresBroker(database, QUICK_RETRIES)
+    else:
+        url = request.getfixturevalue("amqp_url")
+        broker = RabbitMQBroker(RabbitMQSettings(url=url), QUICK_RETRIES)
+    await broker.connect()
+    yield broker
+    await broker.close()
+
+
+@pytest.fixture
+async def other_broker(
+    request: pytest.FixtureRequest, broker: Broker, dsn: str
+) -> AsyncIterator[Broker]:
+    """Open a second line to the same broker, as another process would."""
+    if isinstance(broker, PostgresBroker):
+        async with opened(dsn) as database:
+            yield PostgresBroker(database, QUICK_RETRIES)
+        return
+    url = request.getfixturevalue("amqp_url")
+    other = RabbitMQBroker(RabbitMQSettings(url=url), QUICK_RETRIES)
+    await other.connect()
+    yield other
+    await other.close()
+
+
+@contextlib.asynccontextmanager
+async def opened(dsn: str) -> AsyncIterator[Database]:
+    """Open a database for a while."""
+    database = Database(dsn, DatabaseSettings(pool_max=20), application_name="test")
+    await database.connect()
+    try:
+        yield database
+    finally:
+        await database.close()

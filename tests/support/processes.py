@@ -1,0 +1,119 @@
+"""Real processes of the product, started, watched and signalled as an operator would."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.support.servers import wait_until
+
+
+class Process:
+    """A running command; its output is collected in files."""
+
+    def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="restaurant-process-"))
+        self._arguments = arguments
+        with (
+            (self._folder / "stdout").open("wb") as stdout,
+            (self._folder / "stderr").open("wb") as stderr,
+        ):
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, "-m", "restaurant_system", *arguments],
+                env={**os.environ, **environment},
+                cwd=self._folder,  # where no config.yaml lies
+                stdout=stdout,
+                stderr=stderr,
+            )
+
+    @property
+    def stdout(self) -> str:
+        """What it has printed."""
+        return (self._folder / "stdout").read_text(encoding="utf-8")
+
+    @property
+    def stderr(self) -> str:
+        """What it has printed on stderr."""
+        return (self._folder / "stderr").read_text(encoding="utf-8")
+
+    @property
+    def logs(self) -> list[dict[str, Any]]:
+        """Its log lines, wherever they went."""
+        lines = (self.stdout + self.stderr).splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    @property
+    def running(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def logged(self, action: str, **details: object) -> bool:
+        """Tell whether it has logged an action with these details."""
+        return any(
+            line["action"] == action and details.items() <= line["details"].items()
+            for line in self.logs
+        )
+
+    def wait_for(self, action: str, seconds: float = 30, **details: object) -> None:
+        """Wait until it logs an action."""
+
+        def seen() -> bool:
+            if not self.running and not self.logged(action, **details):
+                raise AssertionError(f"{self._arguments} ended: {self.stdout}{self.stderr}")
+            return self.logged(action, **details)
+
+        wait_until(seen, seconds=seconds, doing=f"for {self._arguments} to log {action} {details}")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float = 30) -> int:
+        """Wait for its end, and return its exit code."""
+        return self._process.wait(seconds)
+
+    def stop(self, seconds: float = 30) -> int:
+        """Ask it to stop, and return its exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.kill()
+        self._process.wait()
+
+
+class Processes:
+    """Starts commands that share an environment; whatever still runs at the end is killed."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = dict(environment)
+        self._started: list[Process] = []
+
+    def start(self, *arguments: str, **environment: str) -> Process:
+        """Start ``restaurant-system ARGUMENTS``."""
+        process = Process(arguments, {**self.environment, **environment})
+        self._started.append(process)
+        return process
+
+    def kill_all(self) -> None:
+        """End whatever still runs."""
+        for process in self._started:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+
+
+@contextlib.contextmanager
+def processes(environment: Mapping[str, str]) -> Iterator[Processes]:
+    """Start commands for a while."""
+    started = Processes(environment)
+    try:
+        yield started
+    finally:
+        started.kill_all()

