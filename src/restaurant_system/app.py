@@ -14,8 +14,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from stamina.instrumentation import RetryDetails, set_on_retry_hooks
-
 from restaurant_system import logger
 from restaurant_system.config import (
     OrderServiceSettings,
@@ -69,25 +67,50 @@ class Foundation:
 
 
 @contextlib.asynccontextmanager
-async def foundation(settings: Settings, service: str) -> AsyncIterator[Foundation]:
-    """Open the database, bring its schema up to date, and choose the broker.
+async def foundation(
+    settings: Settings, service: str, shutdown: Shutdown
+) -> AsyncIterator[Foundation]:
+    """Open the database, bring its schema up to date, and open the broker.
 
-    Raises `StartupError` when the database does not come within `startup_timeout`. A broker that is
-    away is no reason not to start.
+    Raises `StartupError` when the database does not come within `startup_timeout`.
     """
-    set_on_retry_hooks([_log_pause])
-    shutdown = Shutdown()
-    shutdown.listen_to_signals()
     async with _database(settings, service) as database:
         await migrations.migrate(database)
-        broker = _broker(settings, database)
-        with contextlib.suppress(BrokerUnavailable):
-            await broker.connect()
-        log.info("service_started", message=f"{service} started.")
-        try:
+        async with _connected(_broker(settings, database)) as broker:
+            _begin(service, shutdown)
             yield Foundation(settings, database, broker, shutdown)
-        finally:
-            await broker.close()
+
+
+@contextlib.asynccontextmanager
+async def _broker_alone(
+    settings: Settings, service: str, shutdown: Shutdown
+) -> AsyncIterator[Broker]:
+    """Open the broker, and the database only if that is where the broker lives."""
+    if settings.rabbitmq is None:
+        async with foundation(settings, service, shutdown) as base:
+            yield base.broker
+    else:
+        async with _connected(RabbitMQBroker(settings.rabbitmq, settings.delivery)) as broker:
+            _begin(service, shutdown)
+            yield broker
+
+
+def _begin(service: str, shutdown: Shutdown) -> None:
+    shutdown.begin()
+    log.info("service_started", message=f"{service} started.")
+
+
+@contextlib.asynccontextmanager
+async def _connected(broker: Broker) -> AsyncIterator[Broker]:
+    """Open the line to the broker; one that is away is no reason not to start."""
+    try:
+        await broker.connect()
+    except BrokerUnavailable as error:
+        log.warning("rabbitmq_connection_failed", message=f"{error} Starting without it.")
+    try:
+        yield broker
+    finally:
+        await broker.close()
 
 
 @contextlib.asynccontextmanager
@@ -130,24 +153,14 @@ def _broker(settings: Settings, database: Database) -> Broker:
     return RabbitMQBroker(settings.rabbitmq, settings.delivery)
 
 
-def _log_pause(retry: RetryDetails) -> None:
-    """Log each pause that is made because something is away."""
-    broker = isinstance(retry.caused_by, BrokerUnavailable)
-    log.warning(
-        "rabbitmq_connection_failed" if broker else "db_connection_failed",
-        message=f"{retry.caused_by} Next try in {retry.wait_for:.1f} s.",
-        retry=retry.retry_num,
-    )
-
-
 # --- the commands ---------------------------------------------------------------------------------
 
 
-async def order_service(settings: Settings) -> None:
+async def order_service(settings: Settings, shutdown: Shutdown) -> None:
     """Take orders over HTTP until asked to stop."""
     with contextlib.closing(_bind(settings.order_service)) as listening:
         async with (
-            foundation(settings, "order-service") as base,
+            foundation(settings, "order-service", shutdown) as base,
             _relay(base) as relay,
             _order_intake(base, relay) as intake,
         ):
@@ -155,17 +168,17 @@ async def order_service(settings: Settings) -> None:
             await server.serve(app, listening, base.shutdown)
 
 
-async def kitchen_worker(settings: Settings, cook: Cook) -> None:
+async def kitchen_worker(settings: Settings, shutdown: Shutdown, cook: Cook) -> None:
     """Cook until asked to stop."""
-    async with foundation(settings, "kitchen-worker") as base, _relay(base) as relay:
+    async with foundation(settings, "kitchen-worker", shutdown) as base, _relay(base) as relay:
         await _worker(base, relay, cook).run(base.shutdown)
 
 
-async def tracking_service(settings: Settings) -> None:
+async def tracking_service(settings: Settings, shutdown: Shutdown) -> None:
     """Answer questions over HTTP until asked to stop."""
     with contextlib.closing(_bind(settings.tracking_service)) as listening:
         async with (
-            foundation(settings, "tracking-service") as base,
+            foundation(settings, "tracking-service", shutdown) as base,
             _replica(base) as database,
         ):
             features = [_tracking(base, database), _health(base, database)]
@@ -173,25 +186,27 @@ async def tracking_service(settings: Settings) -> None:
             await server.serve(app, listening, base.shutdown)
 
 
-async def notification_subscriber(settings: Settings, name: str | None) -> None:
+async def notification_subscriber(settings: Settings, shutdown: Shutdown, name: str | None) -> None:
     """Print status changes until asked to stop."""
-    async with foundation(settings, "notification-subscriber") as base:
-        await NotificationSubscriber(base.broker, name, sys.stdout).run(base.shutdown)
+    async with _broker_alone(settings, "notification-subscriber", shutdown) as broker:
+        await NotificationSubscriber(broker, name, sys.stdout).run(shutdown)
 
 
-async def migrate(settings: Settings) -> list[str]:
+async def migrate(settings: Settings, _: Shutdown) -> list[str]:
     """Bring the schema up to date; return the names of what was applied."""
     async with _database(settings, "migrate") as database:
         return await migrations.migrate(database)
 
 
-async def pending_migrations(settings: Settings) -> list[str]:
+async def pending_migrations(settings: Settings, _: Shutdown) -> list[str]:
     """Return what `migrate` would apply."""
     async with _database(settings, "migrate") as database:
         return await migrations.pending(database)
 
 
-async def up(settings: Settings, cooks: Sequence[Cook], announce: Callable[[str], None]) -> None:
+async def up(
+    settings: Settings, shutdown: Shutdown, cooks: Sequence[Cook], announce: Callable[[str], None]
+) -> None:
     """Run everything in this process, on one port, until asked to stop.
 
     `announce` is called with the address once orders are taken. At the end the cooks finish what
@@ -201,7 +216,11 @@ async def up(settings: Settings, cooks: Sequence[Cook], announce: Callable[[str]
         embedded.only_one(settings.data_dir),
         contextlib.closing(_bind(settings.order_service)) as listening,
     ):
-        async with foundation(settings, "up") as base, _printing(base), _relay(base) as relay:
+        async with (
+            foundation(settings, "up", shutdown) as base,
+            _printing(base),
+            _relay(base) as relay,
+        ):
             if settings.database is None:
                 await _dismiss(base.database, cooks)
             async with _order_intake(base, relay) as intake, asyncio.TaskGroup() as group:

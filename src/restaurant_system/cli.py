@@ -1,8 +1,11 @@
-"""What a person types. What is heavy is imported when a command runs, so that help comes at once."""
+"""What a person types.
+
+What is heavy is imported when a command runs, so that help comes at once.
+"""
 
 import asyncio
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeVar
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from restaurant_system.app import Cook
     from restaurant_system.config import Settings
     from restaurant_system.models.order import OrderType
+    from restaurant_system.shutdown import Shutdown
 
 T = TypeVar("T")
 
@@ -86,7 +90,11 @@ def up(
     cooks = [_cook(stated) for stated in worker or ["chef"]]
     from restaurant_system import app, welcome
 
-    _run(app.up(settings, cooks, lambda address: welcome.show(address, settings, cooks)))
+    _run(
+        lambda shutdown: app.up(
+            settings, shutdown, cooks, lambda address: welcome.show(address, settings, cooks)
+        )
+    )
 
 
 @cli.command(rich_help_panel="The services")
@@ -108,11 +116,11 @@ def order_service(
     settings = _load("order-service", config, options)
     from restaurant_system import app
 
-    _run(app.order_service(settings))
+    _run(lambda shutdown: app.order_service(settings, shutdown))
 
 
 @cli.command(rich_help_panel="The services")
-def kitchen_worker(  # noqa: PLR0913 - one argument for each option
+def kitchen_worker(
     *,
     worker_name: Annotated[str, typer.Option(help="Who cooks; no two at once under one name.")],
     order_types: Annotated[
@@ -144,7 +152,7 @@ def kitchen_worker(  # noqa: PLR0913 - one argument for each option
     cook = _cook(worker_name if order_types is None else f"{worker_name}:{order_types}")
     from restaurant_system import app
 
-    _run(app.kitchen_worker(settings, cook))
+    _run(lambda shutdown: app.kitchen_worker(settings, shutdown, cook))
 
 
 @cli.command(rich_help_panel="The services")
@@ -156,7 +164,7 @@ def tracking_service(
     settings = _load("tracking-service", config, options)
     from restaurant_system import app
 
-    _run(app.tracking_service(settings))
+    _run(lambda shutdown: app.tracking_service(settings, shutdown))
 
 
 @cli.command(rich_help_panel="The services")
@@ -174,7 +182,7 @@ def notification_subscriber(
     settings = _load("notification-subscriber", config, options, logs_to=sys.stderr)
     from restaurant_system import app
 
-    _run(app.notification_subscriber(settings, name))
+    _run(lambda shutdown: app.notification_subscriber(settings, shutdown, name))
 
 
 @cli.command(rich_help_panel="Maintenance")
@@ -191,10 +199,10 @@ def migrate(
     from restaurant_system import app
 
     if check:
-        pending = _run(app.pending_migrations(settings))
+        pending = _run(lambda shutdown: app.pending_migrations(settings, shutdown))
         print("\n".join(["Pending:", *pending]) if pending else "The schema is up to date.")
         raise typer.Exit(1 if pending else 0)
-    applied = _run(app.migrate(settings))
+    applied = _run(lambda shutdown: app.migrate(settings, shutdown))
     print("\n".join(["Applied:", *applied]) if applied else "The schema is up to date.")
 
 
@@ -253,11 +261,13 @@ def _order_type(stated: str) -> "OrderType":
         raise ConfigurationError(f"{stated!r} is no order type; use {known}.") from None
 
 
-def _run(command: Coroutine[Any, Any, T]) -> T:
+def _run(command: "Callable[[Shutdown], Coroutine[Any, Any, T]]") -> T | None:
     """Run a command to its end; of several errors at once, raise the first that we know."""
+    from restaurant_system.shutdown import until_asked_to_stop
+
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(command)
+            return runner.run(until_asked_to_stop(command))
     except BaseExceptionGroup as group:
         known = group.subgroup(RestaurantError)
         if known is None:
@@ -269,7 +279,7 @@ def _first(group: BaseException) -> BaseException:
     return _first(group.exceptions[0]) if isinstance(group, BaseExceptionGroup) else group
 
 
-def _loop_factory() -> Any:
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     if sys.platform == "win32":
         return None
     import uvloop

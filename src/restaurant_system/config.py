@@ -69,8 +69,9 @@ class ServerSettings(Section):
             "sslkey": self.sslkey,
         }
         stated = urlencode({key: str(value) for key, value in options.items() if value is not None})
+        user, database = quote(self.user, safe=""), quote(self.database, safe="")
         password = quote(self.password.get_secret_value(), safe="")
-        return f"postgresql://{quote(self.user, safe='')}:{password}@/{quote(self.database, safe='')}?{stated}"
+        return f"postgresql://{user}:{password}@/{database}?{stated}"
 
 
 class DatabaseSettings(ServerSettings):
@@ -276,7 +277,7 @@ def _read(file: Path | None) -> dict[str, Any]:
 
 
 def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn ``{"kitchen.prefetch": 3}`` into ``{"kitchen": {"prefetch": 3}}``, without the `None`s."""
+    """Turn ``{"kitchen.prefetch": 3}`` into ``{"kitchen": {"prefetch": 3}}``, without `None`s."""
     nested: dict[str, Any] = {}
     for path, value in overrides.items():
         if value is None:

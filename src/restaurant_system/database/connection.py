@@ -65,7 +65,7 @@ class Database:
         self._dsn = dsn
         self._settings = settings
         self._application_name = application_name
-        self._pool: "asyncpg.Pool[asyncpg.Record] | None" = None
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def connect(self) -> None:
         """Open the pool."""

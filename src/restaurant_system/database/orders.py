@@ -140,7 +140,7 @@ async def take_over(
     estimated_completion: datetime,
     at: datetime,
 ) -> bool:
-    """Hand an order that is cooking to another worker; return whether it was still there to take."""
+    """Hand an order that is cooking to another worker; return whether it was there to take."""
     taken = await tx.fetchval(TAKE_OVER, number, from_worker, to_worker, estimated_completion, at)
     return taken is not None
 

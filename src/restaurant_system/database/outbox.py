@@ -83,7 +83,7 @@ async def claim(tx: Connection, ids: Sequence[int]) -> list[Owed]:
 
 
 async def claim_left_behind(tx: Connection, older_than: timedelta, limit: int) -> list[Owed]:
-    """Claim up to `limit` rows that have waited longer than a relay in good health would let them."""
+    """Claim up to `limit` rows that have waited longer than a healthy relay would let them."""
     return [_owed(row) for row in await tx.fetch(CLAIM_LEFT_BEHIND, older_than, limit)]
 
 

@@ -1,4 +1,6 @@
-"""What any broker promises. `rabbitmq.py` and `postgres.py` keep it; one test suite holds both to it.
+"""What any broker promises.
+
+`rabbitmq.py` and `postgres.py` keep it; one test suite holds both to it.
 
 Delivery is at least once: a message may come twice, and whoever handles one must be able to take it
 twice. A broker never loses a message that it has confirmed, and never hands one to two consumers of
@@ -40,8 +42,8 @@ class Refused:
 class Delivery(ABC):
     """A message in hand. Exactly one of its methods settles it.
 
-    Each raises `BrokerUnavailable` when the line to the broker is gone; the broker then delivers the
-    message again. None may be called before what the message asked for is committed.
+    Each raises `BrokerUnavailable` when the line to the broker is gone; the broker then delivers
+    the message again. None may be called before what the message asked for is committed.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Delivery(ABC):
         await self._publish_and_ack(self._with(self._origin()), self._delay(2))
 
     async def retry(self, reason: str) -> bool:
-        """It failed for now: bring it back after a delay that grows with each attempt.
+        """Bring it back, for it failed for now, after a delay that grows with each attempt.
 
         After the last attempt it becomes a dead letter. Returns whether it will be tried again.
         """
@@ -90,15 +92,14 @@ class Delivery(ABC):
         )
         log.warning(
             "retry_attempted",
-            message=f"Attempt {self.attempt} at a message failed; next in {delay.total_seconds():g} s.",
+            message=f"Attempt {self.attempt} failed; next in {delay.total_seconds():g} s: {reason}",
             message_id=str(self.message.message_id),
             queue=self.queue,
-            reason=reason,
         )
         return True
 
     async def dead_letter(self, reason: str) -> None:
-        """It can never succeed: put it aside for a person, with the reason, for good."""
+        """Put it aside for a person, with the reason: it can never succeed."""
         headers = {**self._origin(), ATTEMPTS: self.attempt, REASON: reason}
         successor = dataclasses.replace(
             self._with(headers), exchange=topology.ORDERS_DLX.name, routing_key=self.queue

@@ -274,7 +274,7 @@ class _Consumer(Consumer):
             await self._bury_the_dead()
 
     async def _bury_the_dead(self) -> None:
-        """Give back what consumers that are gone had in hand, and drop the queues that were theirs."""
+        """Give back what consumers that are gone had in hand, and drop their own queues."""
         with away_as_unavailable():
             async with self._database.transaction() as tx:
                 rows = await tx.fetch(RETURN_ORPHANS)

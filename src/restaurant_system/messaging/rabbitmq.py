@@ -1,7 +1,7 @@
 """The broker of production: RabbitMQ, 3.10 and later, by nothing that 4.x deprecates.
 
-There is no robust reconnection behind the scenes. A broken line is an error that the caller sees,
-and the next call opens a new one; so nobody holds a delivery of a line that is gone and believes it.
+Nothing reconnects behind the scenes. A broken line is an error that the caller sees, and the next
+call opens a new one; so nobody holds a delivery of a line that is gone and believes in it.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import aiormq
-import pamqp.exceptions
 from aiormq.abc import AbstractChannel, AbstractConnection, ArgumentsType, DeliveredMessage
 from yarl import URL
 
@@ -32,7 +31,6 @@ AWAY = (
     OSError,  # ConnectionError and TimeoutError among them
     aiormq.AMQPError,
     aiormq.ChannelInvalidStateError,
-    pamqp.exceptions.PAMQPException,
     asyncio.InvalidStateError,
 )
 
@@ -263,8 +261,7 @@ class _Consumer(Consumer):
             self._tags.append(str(started.consumer_tag))
 
     async def _cancel(self) -> None:
-        """Stop deliveries, then give back what nobody asked for: never the other way round, for it
-        would come straight back."""
+        """Stop deliveries, then give back the surplus: before, it would come straight back."""
         tags, self._tags = self._tags, []
         for tag in tags:
             await self._channel.basic_cancel(tag)
@@ -362,8 +359,10 @@ async def _declare(channel: AbstractChannel, settings: DeliverySettings) -> None
 
 
 async def _declare_retry_queue(channel: AbstractChannel, delay_ms: int) -> None:
-    """Declare a queue that nobody consumes: after its time to live a message goes, through the
-    default exchange, to the queue that its routing key names."""
+    """Declare a queue that nobody consumes, in which messages wait out one delay.
+
+    Then each goes, through the default exchange, to the queue that its routing key names.
+    """
     name = topology.retry_queue(delay_ms)
     arguments: ArgumentsType = {"x-message-ttl": delay_ms, "x-dead-letter-exchange": ""}
     await channel.queue_declare(name, durable=True, arguments=arguments)

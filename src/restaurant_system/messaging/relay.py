@@ -2,8 +2,8 @@
 
 Whoever commits a message hands its row's id to the relay of its own process, which publishes it at
 once. What a crash or an outage leaves behind is swept up by any process. Either way a row is locked
-while it is under way and deleted only after the broker's confirmation: a crash in between means that
-the message comes twice, never that it is lost.
+while it is under way and deleted only after the broker's confirmation: a crash in between means
+that the message comes twice, never that it is lost.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class Relay:
         self._swept_at = 0.0
 
     def hand_over(self, *ids: int) -> None:
-        """Publish these rows at once. Call it after the commit; not to call it only costs seconds."""
+        """Publish these rows at once. Call it after the commit; forgetting costs only seconds."""
         self._fresh.extend(ids)
         self._idle.clear()
         self._woken.set()

@@ -41,7 +41,7 @@ class Message:
 
 
 class Wire(BaseModel):
-    """The body of a message. Unknown fields are let through, so that a newer sender may add some."""
+    """The body of a message. Unknown fields are let through: a newer sender may add some."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 

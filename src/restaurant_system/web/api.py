@@ -18,6 +18,14 @@ from restaurant_system.errors import RestaurantError
 from restaurant_system.web import problem
 from restaurant_system.web.middleware import RequestContext
 
+HANDLED = (
+    Exception,
+    HTTPException,
+    RequestValidationError,
+    RestaurantError,
+    problem.Refusal,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Feature:
@@ -32,16 +40,10 @@ def build(title: str, features: Sequence[Feature]) -> ASGIApp:
     api = FastAPI(
         title=title,
         version=__version__,
-        exception_handlers={
-            kind: problem.handle
-            for kind in (
-                Exception,
-                HTTPException,
-                RequestValidationError,
-                RestaurantError,
-                problem.Refusal,
-            )
-        },
+        exception_handlers=dict.fromkeys(
+            (Exception, HTTPException, RequestValidationError, RestaurantError, problem.Refusal),
+            problem.handle,
+        ),
     )
     for feature in features:
         api.include_router(feature.router)

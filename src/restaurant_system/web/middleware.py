@@ -25,6 +25,7 @@ class RequestContext:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, as the ASGI specification has it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

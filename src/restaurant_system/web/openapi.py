@@ -1,8 +1,9 @@
 """What FastAPI cannot see by itself: bodies that we read, and errors that we answer."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from restaurant_system.web.body import JSON
 from restaurant_system.web.problem import MEDIA_TYPE
@@ -52,12 +53,13 @@ def header_parameter(name: str, description: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
 
 
-def _inline(schema: Any, definitions: dict[str, Any]) -> Any:
+def _inline(schema: JsonValue, definitions: Mapping[str, JsonValue]) -> JsonValue:
     """Put each definition where it is referred to; none of ours refers to itself."""
     if isinstance(schema, list):
         return [_inline(part, definitions) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    if "$ref" in schema:
-        return _inline(definitions[schema["$ref"].rsplit("/", 1)[-1]], definitions)
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        return _inline(definitions[reference.rsplit("/", 1)[-1]], definitions)
     return {key: _inline(value, definitions) for key, value in schema.items()}

@@ -18,6 +18,8 @@ log = get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = "1"
+TRY_AGAIN = "The system cannot take this now; try again, with the same Idempotency-Key."
+OUR_FAULT = "Something went wrong on our side; the request id finds it in our logs."
 
 
 class Refusal(Exception):
@@ -31,38 +33,32 @@ class Refusal(Exception):
 
 
 def response_for(error: Exception, request_id: str) -> Response:
-    """Turn any error into the answer that it deserves; what is not foreseen is logged and hidden."""
+    """Turn any error into its answer; one that is not foreseen is logged, and its inside hidden."""
+    detail, extra = str(error), dict[str, Any]()
+    faults: Sequence[Fault] = ()
+    headers: Mapping[str, str] | None = None
     match error:
         case Refusal():
-            return _problem(request_id, error.status, error.detail, faults=error.faults)
+            status, faults = error.status, error.faults
         case RequestValidationError():
-            return _problem(
-                request_id,
-                HTTPStatus.BAD_REQUEST,
-                "The request breaks a rule.",
-                faults=faults_of(error.errors(), skip=1),
-            )
+            status, detail = HTTPStatus.BAD_REQUEST, "The request breaks a rule."
+            faults = faults_of(error.errors(), skip=1)
         case OrderNotFound():
-            return _problem(request_id, HTTPStatus.NOT_FOUND, str(error))
+            status = HTTPStatus.NOT_FOUND
         case IllegalMove():
-            extra = {"current_status": error.current}
-            return _problem(request_id, HTTPStatus.CONFLICT, str(error), extra=extra)
+            status, extra = HTTPStatus.CONFLICT, {"current_status": error.current}
         case KeyReused():
-            return _problem(request_id, HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+            status = HTTPStatus.UNPROCESSABLE_ENTITY
         case Unavailable():
-            return _problem(
-                request_id,
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "The system cannot take this now; try again, with the same Idempotency-Key.",
-                headers={"Retry-After": RETRY_AFTER_SECONDS},
-            )
+            status, detail = HTTPStatus.SERVICE_UNAVAILABLE, TRY_AGAIN
+            headers = {"Retry-After": RETRY_AFTER_SECONDS}
         case HTTPException():
-            status = HTTPStatus(error.status_code)
-            return _problem(request_id, status, _explain(status), headers=error.headers)
+            status, headers = HTTPStatus(error.status_code), error.headers
+            detail = _explain(status)
         case _:
+            status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, OUR_FAULT
             log.error("request_failed", message="A request failed.", exc_info=error)
-            detail = "Something went wrong on our side; the request id finds it in our logs."
-            return _problem(request_id, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+    return _problem(request_id, status, detail, faults=faults, headers=headers, extra=extra)
 
 
 async def handle(request: Request, error: Exception) -> Response:
@@ -85,9 +81,9 @@ def _problem(
     status: HTTPStatus,
     detail: str,
     *,
-    faults: Sequence[Fault] = (),
-    headers: Mapping[str, str] | None = None,
-    extra: Mapping[str, Any] | None = None,
+    faults: Sequence[Fault],
+    headers: Mapping[str, str] | None,
+    extra: Mapping[str, Any],
 ) -> Response:
     content: dict[str, Any] = {
         "type": "about:blank",
@@ -95,7 +91,7 @@ def _problem(
         "status": status.value,
         "detail": detail,
         "request_id": request_id,
-        **(extra or {}),
+        **extra,
     }
     if faults:
         content["errors"] = [{"field": fault.field, "message": fault.message} for fault in faults]

@@ -96,9 +96,8 @@ class KitchenWorker:
                 "worker_registration_failed", message=f"A worker named {self._name} is online."
             )
             raise WorkerNameTaken(
-                f"A worker named {self._name} is online; choose another --worker-name, or stop that"
-                f" one. (If it was killed, its name is free {2 * self._heartbeat_interval:g} s after"
-                " its last heartbeat.)"
+                f"A worker named {self._name} is online; stop it, or choose another --worker-name."
+                " (The name of one that was killed is free after two missed heartbeats.)"
             )
         log.info(
             "worker_registered",
@@ -113,7 +112,7 @@ class KitchenWorker:
         except DatabaseUnavailable:
             log.warning(
                 "db_connection_failed",
-                message=f"{self._name} could not go off duty properly; its lease will run out.",
+                message=f"{self._name} could not sign off; its lease will run out.",
             )
 
     async def _beat(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -59,7 +60,7 @@ class TrackingService:
             row = await tracking.status(connection, number)
             if row is None:
                 raise OrderNotFound(number)
-            estimate = await self._estimate(connection, row)
+            estimate = await self._estimate(connection, dict(row))
         return {
             "order_number": row["number"],
             "current_status": row["status"],
@@ -68,7 +69,7 @@ class TrackingService:
             "processed_by": row["processed_by"],
         }
 
-    async def _estimate(self, connection: Connection, row: Any) -> datetime | None:
+    async def _estimate(self, connection: Connection, row: Mapping[str, Any]) -> datetime | None:
         match row["status"]:
             case OrderStatus.RECEIVED:
                 return await self._estimate_of_waiting(connection, row)
@@ -78,7 +79,9 @@ class TrackingService:
             case _:
                 return None
 
-    async def _estimate_of_waiting(self, connection: Connection, row: Any) -> datetime:
+    async def _estimate_of_waiting(
+        self, connection: Connection, row: Mapping[str, Any]
+    ) -> datetime:
         """Count who is ahead, and who cooks: those on duty that cook orders of this type."""
         order_type = OrderType(row["type"])
         cooks = [
