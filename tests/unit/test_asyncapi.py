@@ -1,0 +1,124 @@
+"""`docs/asyncapi.yaml` is what other programs are told; here it is held against the code."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from restaurant_system.messaging import broker, topology
+from restaurant_system.models.message import OrderLine, OrderReceived, StatusChanged, Wire
+from restaurant_system.models.order import OrderType, priority
+from restaurant_system.models.status import OrderStatus
+
+DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs/asyncapi.yaml").read_text("utf-8"))
+SCHEMAS = DOCUMENT["components"]["schemas"]
+MESSAGES = DOCUMENT["components"]["messages"]
+
+ORDER = OrderReceived(
+    order_number="ORD_20241216_001",
+    customer_name="Ada",
+    order_type=OrderType.DINE_IN,
+    table_number=3,
+    items=(OrderLine(name="Soup", quantity=2, price=Decimal("4.50")),),
+    total_amount=Decimal("9.00"),
+    priority=1,
+)
+UPDATE = StatusChanged(
+    order_number="ORD_20241216_001",
+    old_status=OrderStatus.RECEIVED,
+    new_status=OrderStatus.COOKING,
+    changed_by="chef_mario",
+    timestamp=datetime(2024, 12, 16, 12, tzinfo=UTC),
+    estimated_completion=datetime(2024, 12, 16, 12, 0, 8, tzinfo=UTC),
+)
+
+
+def validate(body: Any, schema: str) -> None:  # noqa: ANN401 - a body is any JSON
+    """Hold a body against one of the document's schemas."""
+    document = {"$ref": f"#/components/schemas/{schema}", **DOCUMENT}
+    jsonschema.Draft202012Validator(document).validate(body)
+
+
+@pytest.mark.parametrize(("message", "schema"), [(ORDER, "order"), (UPDATE, "statusUpdate")])
+def test_what_we_send_fits_the_document(message: Wire, schema: str) -> None:
+    """A body that the code encodes is valid by the document."""
+    validate(json.loads(message.encode()), schema)
+
+
+@pytest.mark.parametrize(
+    ("kind", "schema"), [(OrderReceived, "order"), (StatusChanged, "statusUpdate")]
+)
+def test_no_field_is_missing_or_invented(kind: type[Wire], schema: str) -> None:
+    """The document names exactly the fields that the code sends."""
+    assert set(SCHEMAS[schema]["properties"]) == set(kind.model_fields)
+    assert set(SCHEMAS[schema]["required"]) == set(kind.model_fields)
+
+
+def test_an_item_has_the_documents_fields() -> None:
+    """The document names exactly the fields of an order's line."""
+    item = SCHEMAS["order"]["properties"]["items"]["items"]
+
+    assert set(item["properties"]) == set(OrderLine.model_fields)
+
+
+def test_the_document_refuses_what_we_would_not_send() -> None:
+    """The document is strict enough to be worth something."""
+    body = json.loads(ORDER.encode())
+
+    with pytest.raises(jsonschema.ValidationError):
+        validate({**body, "priority": 2}, "order")
+
+
+def test_enumerations_are_the_codes() -> None:
+    """Statuses, order types and priorities are those of the code."""
+    parameters = DOCUMENT["channels"]["orders"]["parameters"]
+    priorities = {priority(Decimal(total)) for total in (1, 50, 101)}
+
+    assert SCHEMAS["status"]["enum"] == [status.value for status in OrderStatus]
+    assert parameters["order_type"]["enum"] == [kind.value for kind in OrderType]
+    assert {int(value) for value in parameters["priority"]["enum"]} == priorities
+
+
+def test_message_types_are_the_codes() -> None:
+    """Messages are named by the types that the code sends."""
+    assert MESSAGES["orderReceived"]["name"] == OrderReceived.TYPE
+    assert MESSAGES["statusChanged"]["name"] == StatusChanged.TYPE
+
+
+@pytest.mark.parametrize(
+    ("channel", "exchange"),
+    [("orders", topology.ORDERS_TOPIC), ("notifications", topology.NOTIFICATIONS_FANOUT)],
+)
+def test_channels_are_the_topologys_exchanges(channel: str, exchange: topology.Exchange) -> None:
+    """Each channel is an exchange of the topology, of the same kind."""
+    stated = DOCUMENT["channels"][channel]["bindings"]["amqp"]["exchange"]
+
+    assert (stated["name"], stated["type"]) == (exchange.name, exchange.kind)
+
+
+def test_the_address_of_an_order_is_its_routing_key() -> None:
+    """An order's address, filled in, is the key that it is published with."""
+    address = DOCUMENT["channels"]["orders"]["address"]
+
+    filled = address.format(order_type=OrderType.DELIVERY, priority=10)
+
+    assert filled == topology.routing_key(OrderType.DELIVERY, 10)
+
+
+def test_delivery_headers_are_the_brokers() -> None:
+    """The document names exactly the headers that a message in trouble carries."""
+    sent = {
+        broker.ATTEMPTS,
+        broker.FIRST_SEEN,
+        broker.REASON,
+        broker.QUEUE,
+        broker.EXCHANGE,
+        broker.ROUTING_KEY,
+    }
+
+    assert set(SCHEMAS["deliveryHeaders"]["properties"]) == sent
