@@ -19,15 +19,15 @@ log = get_logger()
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Line: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-# What asyncpg raises when the server is away, goes away, or has no room.
+# What asyncpg raises when the server is away, goes away, has no room, or asks to be asked again.
 AWAY = (
-    OSError,
-    TimeoutError,
+    OSError,  # TimeoutError among them
     asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, in the middle of a failover
+    asyncpg.PostgresSystemError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )

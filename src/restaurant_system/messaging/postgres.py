@@ -225,21 +225,32 @@ class _Consumer(Consumer):
             self._woken.clear()
             if not self._claimed and self._in_hand < self._prefetch:
                 await self._claim()
-            if self._claimed:
+            if self._stopped:  # while it was claiming
+                await self._give_back()
+            elif self._claimed:
                 return self._claimed.popleft()
-            await self._sleep()
+            else:
+                await self._sleep()
 
     async def stop(self) -> None:
         if self._stopped:
             return
         self._stopped = True
         self._woken.set()
-        while self._claimed:
-            await self._claimed.popleft().requeue()
+        await self._give_back()
 
     def settled(self) -> None:
         self._in_hand -= 1
         self._woken.set()
+
+    def break_line(self) -> None:
+        """End the iteration with an error: a new line gets back whatever could not be settled."""
+        self._broken = True
+        self._woken.set()
+
+    async def _give_back(self) -> None:
+        while self._claimed:
+            await self._claimed.popleft().requeue()
 
     async def _open(self, line: Line) -> None:
         """Take a number, and hold it for as long as the line lives."""
@@ -286,8 +297,7 @@ class _Consumer(Consumer):
             self._woken.set()
 
     def _on_line_broken(self, _line: object) -> None:
-        self._broken = True
-        self._woken.set()
+        self.break_line()
 
 
 SETTLE = "DELETE FROM broker_messages WHERE id = $1 AND consumer = $2 RETURNING id"
@@ -335,6 +345,9 @@ class _Delivery(Delivery):
             with away_as_unavailable():
                 async with self._database.transaction() as tx:
                     yield tx
+        except BrokerUnavailable:
+            self._consumer.break_line()
+            raise
         finally:
             self._consumer.settled()
 

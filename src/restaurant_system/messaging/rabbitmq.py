@@ -90,6 +90,11 @@ class RabbitMQBroker(Broker):
                 await _declare(channel, self._delivery)
         return refused
 
+    async def publish_one(self, message: Message) -> None:
+        """Publish a message that must not be refused."""
+        for refusal in await self.publish([message]):
+            raise BrokerUnavailable(f"RabbitMQ refused a message: {refusal.reason}")
+
     @contextlib.asynccontextmanager
     async def consume(self, queues: Sequence[str], *, prefetch: int) -> AsyncIterator[Consumer]:
         async with self._consuming_channel() as channel:
@@ -190,6 +195,7 @@ class _Consumer(Consumer):
         self._in_hand = 0
         self._stopped = False
         self._changed = asyncio.Event()
+        self._turning = asyncio.Lock()  # held while consumers are started or cancelled
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -224,7 +230,8 @@ class _Consumer(Consumer):
             return
         self._stopped = True
         with away_as_unavailable():
-            await self._cancel()
+            async with self._turning:
+                await self._cancel()
             while not self._waiting.empty():
                 arrived = self._waiting.get_nowait()
                 if isinstance(arrived, _Delivery):
@@ -250,10 +257,11 @@ class _Consumer(Consumer):
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                if self._in_hand >= self._prefetch:
-                    await self._cancel()
-                elif not self._tags and not self._stopped:
-                    await self._start()
+                async with self._turning:
+                    if self._in_hand >= self._prefetch:
+                        await self._cancel()
+                    elif not self._tags and not self._stopped:
+                        await self._start()
 
     async def _start(self) -> None:
         for queue in self._queues:
@@ -305,9 +313,11 @@ class _Delivery(Delivery):
     async def _publish_and_ack(self, successor: Message, delay: timedelta | None) -> None:
         if delay is not None:
             successor = _delayed(successor, delay, back_to=self.queue)
-        refused = await self._broker.publish([successor])
-        if refused:
-            raise BrokerUnavailable(f"RabbitMQ refused a message: {refused[0].reason}")
+        try:
+            await self._broker.publish_one(successor)
+        except BrokerUnavailable:
+            await self.requeue()
+            raise
         await self.ack()
 
     @contextlib.contextmanager

@@ -50,6 +50,7 @@ class KitchenWorker:
         self._order_types = order_types
         self._heartbeat_interval = kitchen.heartbeat_interval
         self._session = session
+        self._tasks = asyncio.TaskGroup()
         self._in_hand: set[asyncio.Task[None]] = set()
         queues = topology.kitchen_queues(order_types)
         self._listener = Listener(
@@ -65,16 +66,16 @@ class KitchenWorker:
         A second wish to stop gives the orders back at once. Raises `WorkerNameTaken` when somebody
         else works under this name, `StartupError` when somebody takes it over.
         """
-        async with self._on_duty(), asyncio.TaskGroup() as side:
-            tasks = [
-                side.create_task(self._beat()),
-                side.create_task(self._processor.watch_cancellations()),
-                side.create_task(self._obey(shutdown)),
+        async with self._on_duty(), self._tasks:
+            beside = [
+                self._tasks.create_task(self._beat()),
+                self._tasks.create_task(self._processor.watch_cancellations()),
+                self._tasks.create_task(self._obey(shutdown)),
             ]
             try:
                 await self._listener.run()
             finally:
-                for task in (*tasks, *self._in_hand):
+                for task in beside:
                     task.cancel()
 
     @contextlib.asynccontextmanager
@@ -152,7 +153,7 @@ class KitchenWorker:
             task.cancel()
 
     async def _take(self, delivery: Delivery) -> None:
-        task = asyncio.create_task(self._handle(delivery))
+        task = self._tasks.create_task(self._handle(delivery))
         self._in_hand.add(task)
         task.add_done_callback(self._in_hand.discard)
 
