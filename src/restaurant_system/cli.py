@@ -32,17 +32,24 @@ cli = typer.Typer(
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings. [dim]config.yaml, if it is there[/]"),
+    typer.Option(
+        "--config", metavar="FILE", help="Settings. [dim](config.yaml, if it is there)[/]"
+    ),
 ]
 LogFormat = Annotated[
     str | None,
     typer.Option(
-        metavar="json|console", help="How log lines look. [dim]console on a terminal, else json[/]"
+        metavar="json|console",
+        help="How log lines look. [dim](console on a terminal, else json)[/]",
     ),
 ]
-Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Where to listen. [dim]3000[/]")]
+Port = Annotated[
+    int | None,
+    typer.Option(min=0, max=65535, metavar="PORT", help="Where to listen. [dim](3000)[/]"),
+]
 TrackingPort = Annotated[
-    int | None, typer.Option(min=0, max=65535, help="Where to listen. [dim]3002[/]")
+    int | None,
+    typer.Option(min=0, max=65535, metavar="PORT", help="Where to listen. [dim](3002)[/]"),
 ]
 Scale = Annotated[
     float | None,
@@ -50,7 +57,7 @@ Scale = Annotated[
         "--cooking-time-scale",
         metavar="FACTOR",
         min=0,
-        help="Cook slower or faster; 0 cooks at once. [dim]1.0[/]",
+        help="Cook slower or faster; 0 cooks at once. [dim](1.0)[/]",
     ),
 ]
 
@@ -59,19 +66,21 @@ Scale = Annotated[
 def up(
     *,
     port: Port = None,
-    host: Annotated[str, typer.Option(help="Who may connect; 0.0.0.0 is everyone.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="Who may connect; 0.0.0.0 is everyone.")
+    ] = "127.0.0.1",
     data_dir: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Where the data is kept. [dim]~/.local/share/restaurant-system or the like[/]",
+            help="Where the data is kept. [dim](your platform's place for it)[/]",
         ),
     ] = None,
     worker: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME[:TYPE,TYPE]",
-            help="A cook, and what it cooks; repeatable. [dim]chef, who cooks everything[/]",
+            help="A cook, and what it cooks; repeatable. [dim](chef, who cooks everything)[/]",
         ),
     ] = None,
     cooking_time_scale: Scale = None,
@@ -102,7 +111,8 @@ def order_service(
     *,
     port: Port = None,
     max_concurrent: Annotated[
-        int | None, typer.Option(min=1, help="Requests worked on at once. [dim]50[/]")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Requests worked on at once. [dim](50)[/]"),
     ] = None,
     config: Config = None,
     log_format: LogFormat = None,
@@ -122,20 +132,22 @@ def order_service(
 @cli.command(rich_help_panel="The services")
 def kitchen_worker(
     *,
-    worker_name: Annotated[str, typer.Option(help="Who cooks; no two at once under one name.")],
+    worker_name: Annotated[
+        str, typer.Option(metavar="NAME", help="Who cooks; no two at once under one name.")
+    ],
     order_types: Annotated[
         str | None,
-        typer.Option(metavar="TYPE,TYPE", help="dine_in, takeout, delivery. [dim]all[/]"),
+        typer.Option(metavar="TYPE,TYPE", help="dine_in, takeout, delivery. [dim](all)[/]"),
     ] = None,
     heartbeat_interval: Annotated[
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="How often to be heard of; silent for two, it is gone. [dim]30[/]",
+            help="How often to be heard of; silent for two, it is gone. [dim](30)[/]",
         ),
     ] = None,
     prefetch: Annotated[
-        int | None, typer.Option(min=1, help="Orders in hand at once. [dim]1[/]")
+        int | None, typer.Option(min=1, metavar="N", help="Orders in hand at once. [dim](1)[/]")
     ] = None,
     cooking_time_scale: Scale = None,
     config: Config = None,
@@ -172,7 +184,10 @@ def notification_subscriber(
     *,
     name: Annotated[
         str | None,
-        typer.Option(help="Keeps what this subscriber misses. [dim]none: only from now on[/]"),
+        typer.Option(
+            metavar="NAME",
+            help="Keeps what this subscriber misses. [dim](none: only from now on)[/]",
+        ),
     ] = None,
     config: Config = None,
     log_format: LogFormat = None,

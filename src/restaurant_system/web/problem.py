@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from restaurant_system.errors import IllegalMove, KeyReused, OrderNotFound, Unavailable
+from restaurant_system.errors import IllegalMove, KeyReused, OrderNotFound, Overloaded, Unavailable
 from restaurant_system.logger import get_logger
 from restaurant_system.web.faults import Fault, faults_of
 
@@ -52,6 +52,8 @@ def response_for(error: Exception, request_id: str) -> Response:
         case Unavailable():
             status, detail = HTTPStatus.SERVICE_UNAVAILABLE, TRY_AGAIN
             headers = {"Retry-After": RETRY_AFTER_SECONDS}
+            action = "request_turned_away" if isinstance(error, Overloaded) else "db_query_failed"
+            log.warning(action, message=str(error))
         case HTTPException():
             status, headers = HTTPStatus(error.status_code), error.headers
             detail = _explain(status)
