@@ -73,7 +73,7 @@ def up(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Where the data is kept. [dim](your platform's place for it)[/]",
+            help="Where the data is kept. [dim](~/.local/share/restaurant-system, or the like)[/]",
         ),
     ] = None,
     worker: Annotated[

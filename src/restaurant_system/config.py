@@ -21,6 +21,7 @@ from pydantic_settings import (
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from restaurant_system.errors import ConfigurationError
@@ -35,7 +36,7 @@ Seconds = Annotated[float, Field(gt=0)]
 class Section(BaseModel):
     """A part of the configuration; an unknown key in it is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ServerSettings(Section):
@@ -194,7 +195,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
     )
 
     data_dir: Path = Field(
@@ -211,6 +216,11 @@ class Settings(BaseSettings):
     delivery: DeliverySettings = DeliverySettings()
     outbox: OutboxSettings = OutboxSettings()
     log: LogSettings = LogSettings()
+
+    @field_validator("data_dir")
+    @classmethod
+    def _expand(cls, path: Path) -> Path:
+        return path.expanduser()
 
     @field_validator("business_timezone")
     @classmethod
@@ -253,6 +263,8 @@ def load(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -
         return FromEverywhere(**_nested(overrides or {}))
     except ValidationError as error:
         raise ConfigurationError(_sentence(error)) from None
+    except SettingsError as error:  # a variable that must hold JSON, as a list or a section does
+        raise ConfigurationError(f"The environment: {error}, which must be JSON.") from None
 
 
 def _read(file: Path | None) -> dict[str, Any]:
