@@ -49,7 +49,7 @@ class ServerSettings(Section):
     password: SecretStr = SecretStr("restaurant_pass")
     database: str = "restaurant_db"
     pool_min: int = Field(default=1, ge=0)
-    pool_max: int = Field(default=10, ge=1)
+    pool_max: int = Field(default=10, ge=2)  # the relay holds one while the broker takes another
     connect_timeout: Seconds = 5
     command_timeout: Seconds = 30
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"

@@ -20,8 +20,9 @@ BREATH = 0.5  # s before a line that has just broken is opened again
 class Listener:
     """Hands deliveries to `handle`, one after the other, over as many lines as it takes.
 
-    `handle` settles each delivery, or sees to it that it will be. After `stop`, the line stays open
-    until `finish` returns, so that what is still in hand can be settled on it.
+    `handle` settles each delivery, or sees to it that it will be; `finish` returns once nothing is
+    in hand. After `stop` the line stays open until then. After a break, a new line is opened only
+    then: on it the same messages come again, and there would be more in hand than the line allows.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Listener:
             await asyncio.wait({listening, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if listening.done():
                 return listening.result()
-            await self._hang_up()
+            await self._hang_up(listening)
             await self._finish()
         finally:
             for task in (listening, stopping):
@@ -57,8 +58,10 @@ class Listener:
         """Take no more deliveries; those not yet handed on go back to their queue."""
         self._stopping.set()
 
-    async def _hang_up(self) -> None:
-        if self._consumer is not None:
+    async def _hang_up(self, listening: "asyncio.Task[None]") -> None:
+        if self._consumer is None:
+            listening.cancel()
+        else:
             with contextlib.suppress(BrokerUnavailable):  # then they are back in the queue already
                 await self._consumer.stop()
 
@@ -74,6 +77,7 @@ class Listener:
             except BrokerUnavailable as error:
                 log.warning("rabbitmq_connection_failed", message=f"{error} Opening it again.")
                 await asyncio.sleep(BREATH)
+                await self._finish()
 
     async def _listen(self) -> None:
         async with self._open_line() as consumer:

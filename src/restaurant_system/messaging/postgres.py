@@ -9,6 +9,7 @@ and however long it cooks. ``SKIP LOCKED`` lets many take at once; ``LISTEN``/``
 import asyncio
 import contextlib
 import json
+import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from datetime import timedelta
 import asyncpg
 
 from restaurant_system.config import DeliverySettings
+from restaurant_system.database import connection
 from restaurant_system.database.connection import Connection, Database, Line
 from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
 from restaurant_system.messaging import topology
@@ -94,10 +96,11 @@ ON CONFLICT (queue) DO NOTHING
 """
 
 DEPTHS = """
-SELECT queue, count(message.id) AS messages
+SELECT queue, count(*) FILTER (
+    WHERE message.id IS NOT NULL AND message.consumer IS NULL AND message.available_at <= now()
+) AS messages
 FROM unnest($1::text[]) AS known (queue)
 LEFT JOIN broker_messages AS message USING (queue)
-WHERE message.id IS NULL OR (message.consumer IS NULL AND message.available_at <= now())
 GROUP BY queue
 """
 
@@ -175,14 +178,16 @@ WHERE consumer IS NOT NULL AND consumer <> ALL (ARRAY({ALIVE}))
 RETURNING queue
 """
 
-DROP_ORPHANED_QUEUES = f"""
+DROP_QUEUES = """
 WITH dropped AS (
-    DELETE FROM broker_subscriptions
-    WHERE owner IS NOT NULL AND owner <> ALL (ARRAY({ALIVE}))
-    RETURNING queue
+    DELETE FROM broker_subscriptions WHERE {which} RETURNING queue
 )
 DELETE FROM broker_messages USING dropped WHERE broker_messages.queue = dropped.queue
 """
+DROP_OWN_QUEUES = DROP_QUEUES.format(which="owner = $1")
+DROP_ORPHANED_QUEUES = DROP_QUEUES.format(
+    which=f"owner IS NOT NULL AND owner <> ALL (ARRAY({ALIVE}))"
+)
 
 
 class _Consumer(Consumer):
@@ -201,6 +206,7 @@ class _Consumer(Consumer):
         self._stopped = False
         self._broken = False
         self._woken = asyncio.Event()
+        self._next_burial = 0.0
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -223,6 +229,8 @@ class _Consumer(Consumer):
             if self._broken:
                 raise BrokerUnavailable("The line to PostgreSQL broke.")
             self._woken.clear()
+            if time.monotonic() >= self._next_burial:
+                await self._bury_the_dead()
             if not self._claimed and self._in_hand < self._prefetch:
                 await self._claim()
             if self._stopped:  # while it was claiming
@@ -255,14 +263,16 @@ class _Consumer(Consumer):
     async def _open(self, line: Line) -> None:
         """Take a number, and hold it for as long as the line lives."""
         line.add_termination_listener(self._on_line_broken)
-        self.number = await line.fetchval(OPEN)
-        await line.execute(HOLD, LOCK_CLASS, self.number)
-        await line.add_listener(CHANNEL, self._on_notify)
+        with away_as_unavailable(), connection.away_as_unavailable():
+            self.number = await line.fetchval(OPEN)
+            await line.execute(HOLD, LOCK_CLASS, self.number)
+            await line.add_listener(CHANNEL, self._on_notify)
 
     async def _leave(self, line: Line) -> None:
         """Give back what is in hand at once; if that fails, others do it when the line is gone."""
         with contextlib.suppress(DatabaseUnavailable):
             async with self._database.transaction() as tx:
+                await tx.execute(DROP_OWN_QUEUES, self.number)
                 rows = await tx.fetch(RETURN_ALL, self.number)
                 await _wake(tx, {row["queue"] for row in rows})
         with contextlib.suppress(Exception):  # whatever the state of the line: it is to be gone
@@ -278,14 +288,13 @@ class _Consumer(Consumer):
         self._claimed.extend(_Delivery(self._database, self, row, self._settings) for row in rows)
 
     async def _sleep(self) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_SECONDS):
                 await self._woken.wait()
-        except TimeoutError:
-            await self._bury_the_dead()
 
     async def _bury_the_dead(self) -> None:
         """Give back what consumers that are gone had in hand, and drop their own queues."""
+        self._next_burial = time.monotonic() + POLL_SECONDS
         with away_as_unavailable():
             async with self._database.transaction() as tx:
                 rows = await tx.fetch(RETURN_ORPHANS)

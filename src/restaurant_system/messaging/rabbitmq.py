@@ -58,7 +58,9 @@ class RabbitMQBroker(Broker):
         self._opening = asyncio.Lock()
 
     async def connect(self) -> None:
-        await self._publishing_channel()
+        channel = await self._publishing_channel()
+        with away_as_unavailable():
+            await _declare(channel, self._delivery)
 
     async def close(self) -> None:
         connection, self._connection, self._channel = self._connection, None, None
@@ -171,9 +173,9 @@ class _Consumer(Consumer):
     """Deliveries from several queues on one channel, with one limit for all of them together.
 
     RabbitMQ limits each queue's consumer by itself (a limit for the channel is deprecated in 4.x).
-    Where the shares of the queues fit under `prefetch`, that is enough. Where they do not (one
-    order at a time from four queues), the consumers are cancelled while the hand is full, and what
-    arrived in between goes back, so that an idle cook gets it.
+    A large hand is divided among the queues. A small one (one order at a time from four queues)
+    cannot be: then the consumers are cancelled while the hand is full, and what arrived in between
+    goes back, so that an idle cook gets it.
     """
 
     def __init__(
@@ -199,14 +201,14 @@ class _Consumer(Consumer):
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        share = max(1, self._prefetch // len(self._queues))
+        share, gated = _share(self._prefetch, len(self._queues))
         with away_as_unavailable():
             await self._channel.basic_qos(prefetch_count=share)
             await self._start()
         self._channel.closing.add_done_callback(self._break)
         self._channel.on_consumer_cancel_callbacks.add(self._break)
         gate: asyncio.Task[None] | None = None
-        if share * len(self._queues) > self._prefetch:
+        if gated:
             gate = asyncio.create_task(self._keep_gate())
         try:
             yield
@@ -381,6 +383,15 @@ async def _declare_retry_queue(channel: AbstractChannel, delay_ms: int) -> None:
         topology.DELIVERY_RETRY.name,
         arguments={"x-match": "all", topology.RETRY_DELAY: delay_ms},
     )
+
+
+def _share(prefetch: int, queues: int) -> tuple[int, bool]:
+    """Return how many each queue may deliver at once, and whether that could be too many."""
+    if queues == 1:
+        return prefetch, False
+    if prefetch >= 2 * queues:
+        return prefetch // queues, False
+    return prefetch, True
 
 
 def _delayed(message: Message, delay: timedelta, *, back_to: str) -> Message:

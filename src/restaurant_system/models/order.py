@@ -52,9 +52,10 @@ def _price(value: object) -> Decimal:
     price = Decimal(value)
     if not LEAST_PRICE <= price <= HIGHEST_PRICE:
         raise ValueError(f"must be from {LEAST_PRICE} to {HIGHEST_PRICE}")
-    if price != price.quantize(CENT):
+    exact = price.quantize(CENT)
+    if price != exact:
         raise ValueError("must have at most two decimals")
-    return price
+    return exact
 
 
 def _printable_line(value: str) -> str:
@@ -182,6 +183,11 @@ def priority(total_amount: Decimal) -> int:
     if total_amount > RUSH_ABOVE:
         return 10
     return 5 if total_amount >= BRISK_FROM else 1
+
+
+def is_order_number(text: str) -> bool:
+    """Tell whether an order could have this number; what it cannot have is not worth looking up."""
+    return ORDER_NUMBER.fullmatch(text) is not None
 
 
 def order_number(business_date: date, sequence: int) -> str:

@@ -6,12 +6,13 @@ plain Starlette routes in front of it. FastAPI still documents them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Mount, Router
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from restaurant_system import __version__
 from restaurant_system.errors import RestaurantError
@@ -48,4 +49,8 @@ def build(title: str, features: Sequence[Feature]) -> ASGIApp:
     for feature in features:
         api.include_router(feature.router)
     hot = [route for feature in features for route in feature.hot]
-    return RequestContext(Router([*hot, Mount("/", api)]))
+    return RequestContext(Router([*hot, Mount("/", api)], default=_nothing_here))
+
+
+async def _nothing_here(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise HTTPException(HTTPStatus.NOT_FOUND)

@@ -8,6 +8,7 @@ CREATE TABLE orders (
     business_date        date          NOT NULL,
     customer_name        text          NOT NULL
         CHECK (char_length(customer_name) BETWEEN 1 AND 100)
+        CHECK (customer_name = btrim(customer_name))
         -- Letters of any script are the application's to tell; here, no other ASCII sign.
         CHECK (customer_name !~ '[\x01-\x1f!-&(-,./:-@[-`{-\x7f]'),
     type                 text          NOT NULL CHECK (type IN ('dine_in', 'takeout', 'delivery')),

@@ -2,7 +2,7 @@
 
 import re
 from http import HTTPStatus
-from typing import Literal
+from typing import Literal, Protocol
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -19,12 +19,20 @@ from restaurant_system.web.body import JSON, read_json, read_optional_json
 from restaurant_system.web.faults import Fault
 from restaurant_system.web.limit import ConcurrencyLimit
 from restaurant_system.web.openapi import PROBLEMS, header_parameter, request_body
+from restaurant_system.web.path import order_number_in
 from restaurant_system.web.problem import Refusal
 
 log = get_logger(NAME)
 
 KEY_HEADER = "Idempotency-Key"
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+class UseCase(Protocol):
+    """A move of an order that may be asked for over HTTP."""
+
+    async def __call__(self, number: str, stated: Move, *, request_id: str) -> OrderStatus:
+        """Make the move; return the new status."""
 
 
 class OrderPlaced(BaseModel):
@@ -93,21 +101,18 @@ class OrderHandler:
 
     async def cancel(self, order_number: str, request: Request) -> Response:
         """Answer with the new status, or with why the order cannot be cancelled."""
-        async with self._limit:
-            move = await read_optional_json(request, Move)
-            status = await self._service.cancel(
-                order_number, move, request_id=request.scope["request_id"]
-            )
-        return _json(OrderMoved(order_number=order_number, status=status))
+        return await self._move(self._service.cancel, order_number, request)
 
     async def complete(self, order_number: str, request: Request) -> Response:
         """Answer with the new status, or with why the order cannot be completed."""
+        return await self._move(self._service.complete, order_number, request)
+
+    async def _move(self, move: UseCase, order_number: str, request: Request) -> Response:
+        number = order_number_in(order_number)
         async with self._limit:
-            move = await read_optional_json(request, Move)
-            status = await self._service.complete(
-                order_number, move, request_id=request.scope["request_id"]
-            )
-        return _json(OrderMoved(order_number=order_number, status=status))
+            stated = await read_optional_json(request, Move)
+            status = await move(number, stated, request_id=request.scope["request_id"])
+        return _json(OrderMoved(order_number=number, status=status))
 
     async def _read_order(self, request: Request) -> tuple[NewOrder, str | None]:
         try:

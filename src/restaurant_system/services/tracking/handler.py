@@ -18,6 +18,7 @@ from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON
 from restaurant_system.web.faults import Fault
 from restaurant_system.web.openapi import PROBLEMS
+from restaurant_system.web.path import order_number_in
 from restaurant_system.web.problem import Refusal
 
 
@@ -146,7 +147,7 @@ class TrackingHandler:
 
     async def status(self, request: Request) -> Response:
         """Answer where an order stands."""
-        answer = await self._service.status(request.path_params["order_number"])
+        answer = await self._service.status(order_number_in(request.path_params["order_number"]))
         return Response(StatusAnswer(**answer).model_dump_json(), media_type=JSON)
 
     async def documented_status(self, order_number: str, request: Request) -> Response:  # noqa: ARG002
@@ -155,7 +156,8 @@ class TrackingHandler:
 
     async def history(self, order_number: str) -> list[HistoryEntry]:
         """Answer what became of an order, oldest first."""
-        return [HistoryEntry(**entry) for entry in await self._service.history(order_number)]
+        moves = await self._service.history(order_number_in(order_number))
+        return [HistoryEntry(**move) for move in moves]
 
     async def workers(self) -> list[WorkerAnswer]:
         """Answer who cooks."""
@@ -171,7 +173,7 @@ class TrackingHandler:
 
     async def order(self, order_number: str) -> OrderAnswer:
         """Answer with a whole order."""
-        return OrderAnswer(**await self._service.order(order_number))
+        return OrderAnswer(**await self._service.order(order_number_in(order_number)))
 
     async def orders(
         self,
