@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +15,8 @@ from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from tests.support import servers
+from tests.support.lines import Lines, PostgresLines, RabbitMQLines
+from tests.support.office import Office
 from tests.support.servers import Postgres, RabbitMQ
 
 # Short enough for a test, long enough to tell apart.
@@ -67,34 +70,64 @@ def amqp_url(rabbitmq_server: RabbitMQ) -> str:
     return rabbitmq_server.url(rabbitmq_server.create_vhost())
 
 
+@pytest.fixture
+def postgres_broker(database: Database) -> PostgresBroker:
+    """Open the broker in the test's own database."""
+    return PostgresBroker(database, QUICK_RETRIES)
+
+
+@pytest.fixture
+async def rabbitmq_broker(amqp_url: str) -> AsyncIterator[RabbitMQBroker]:
+    """Open RabbitMQ, on the test's own virtual host."""
+    broker = a_rabbitmq_broker(amqp_url)
+    await broker.connect()
+    yield broker
+    await broker.close()
+
+
 @pytest.fixture(params=["postgres", "rabbitmq"])
-async def broker(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Broker]:
+def broker(request: pytest.FixtureRequest) -> Broker:
     """Open a broker: each test that asks for one runs with both."""
-    broker: Broker
-    if request.param == "postgres":
-        broker = PostgresBroker(database, QUICK_RETRIES)
-    else:
-        url = request.getfixturevalue("amqp_url")
-        broker = RabbitMQBroker(RabbitMQSettings(url=url), QUICK_RETRIES)
+    broker: Broker = request.getfixturevalue(f"{request.param}_broker")
+    return broker
+
+
+@pytest.fixture
+async def other_postgres_broker(dsn: str) -> AsyncIterator[PostgresBroker]:
+    """Open a second line to the broker in the test's own database."""
+    async with opened(dsn) as database:
+        yield PostgresBroker(database, QUICK_RETRIES)
+
+
+@pytest.fixture
+async def other_rabbitmq_broker(amqp_url: str) -> AsyncIterator[RabbitMQBroker]:
+    """Open a second line to RabbitMQ."""
+    broker = a_rabbitmq_broker(amqp_url)
     await broker.connect()
     yield broker
     await broker.close()
 
 
 @pytest.fixture
-async def other_broker(
-    request: pytest.FixtureRequest, broker: Broker, dsn: str
-) -> AsyncIterator[Broker]:
+def other_broker(request: pytest.FixtureRequest, broker: Broker) -> Broker:
     """Open a second line to the same broker, as another process would."""
-    if isinstance(broker, PostgresBroker):
-        async with opened(dsn) as database:
-            yield PostgresBroker(database, QUICK_RETRIES)
-        return
-    url = request.getfixturevalue("amqp_url")
-    other = RabbitMQBroker(RabbitMQSettings(url=url), QUICK_RETRIES)
-    await other.connect()
-    yield other
-    await other.close()
+    other: Broker = request.getfixturevalue(f"other_{broker.name}_broker")
+    return other
+
+
+@pytest.fixture
+def lines(request: pytest.FixtureRequest, broker: Broker) -> Lines:
+    """Name the lines to the broker, which a test may cut."""
+    if broker.name == "postgres":
+        return PostgresLines(request.getfixturevalue("dsn"))
+    return RabbitMQLines(request.getfixturevalue("rabbitmq_server"))
+
+
+@pytest.fixture
+def office(rabbitmq_server: RabbitMQ, amqp_url: str) -> Iterator[Office]:
+    """Open RabbitMQ's management interface on the test's own virtual host."""
+    with rabbitmq_server.api as api:
+        yield Office(api, urlsplit(amqp_url).path.removeprefix("/"))
 
 
 @contextlib.asynccontextmanager
@@ -106,3 +139,8 @@ async def opened(dsn: str) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
+
+
+def a_rabbitmq_broker(url: str) -> RabbitMQBroker:
+    """Build a broker on a virtual host."""
+    return RabbitMQBroker(RabbitMQSettings.model_validate({"url": url}), QUICK_RETRIES)

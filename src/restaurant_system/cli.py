@@ -229,6 +229,11 @@ def main() -> None:
         _fail(error, 2)
     except RestaurantError as error:
         _fail(error, 1)
+    except Exception as error:  # noqa: BLE001 - a traceback is not for whoever typed the command
+        from restaurant_system.logger import get_logger
+
+        get_logger().exception("service_failed", message=f"Failed: {type(error).__name__}.")
+        _fail(f"Failed unexpectedly ({error!r}); the log has more. Please report it.", 1)
 
 
 def _mode_as_command(arguments: list[str]) -> list[str]:
@@ -302,6 +307,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _fail(error: RestaurantError, code: int) -> NoReturn:
+def _fail(error: RestaurantError | str, code: int) -> NoReturn:
     print(f"restaurant-system: {error}", file=sys.stderr)
     raise SystemExit(code)

@@ -33,6 +33,9 @@ AWAY = (
 )
 
 
+CORRECT = "correct the database section of the configuration"
+
+
 @contextlib.contextmanager
 def away_as_unavailable() -> Iterator[None]:
     """Raise `DatabaseUnavailable` for every way in which the server can be away.
@@ -81,7 +84,10 @@ class Database:
         log.info("db_connected", message="Connected to PostgreSQL.")
 
     async def connect_within(self, seconds: float) -> None:
-        """Open the pool as soon as the server answers; `StartupError` if it never does in time."""
+        """Open the pool as soon as the server answers.
+
+        Raises `StartupError` if it does not in time, or refuses us: no such user, no such database.
+        """
         try:
             async for attempt in stamina.retry_context(
                 on=DatabaseUnavailable, attempts=None, timeout=seconds, wait_max=5.0
@@ -89,9 +95,9 @@ class Database:
                 with attempt:
                     await self.connect()
         except DatabaseUnavailable as error:
-            raise StartupError(
-                f"{error}. Start PostgreSQL, or correct the database section of the configuration."
-            ) from error
+            raise StartupError(f"{error}. Start PostgreSQL, or {CORRECT}.") from error
+        except asyncpg.PostgresError as error:
+            raise StartupError(f"PostgreSQL refuses us: {error}. To mend it, {CORRECT}.") from error
 
     async def close(self) -> None:
         """Close the pool, after at most a few seconds for what is under way."""

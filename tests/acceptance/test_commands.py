@@ -1,0 +1,137 @@
+"""What the commands say with their exit code, and how they meet an empty database."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import restaurant as restaurants
+from tests.support.processes import Processes, processes
+from tests.support.restaurant import complaint
+from tests.support.servers import wait_until
+
+NOBODY = "postgresql://postgres@127.0.0.1:1/nobody"  # a port where nobody listens
+
+WRONG = {
+    "a missing option": (["kitchen-worker"], {}, "--worker-name"),
+    "a value out of range": (
+        ["order-service"],
+        {"RESTAURANT_DELIVERY__MAX_ATTEMPTS": "0"},
+        "delivery.max_attempts",
+    ),
+    "a list that is none": (
+        ["order-service"],
+        {"RESTAURANT_DELIVERY__RETRY_DELAYS": "soon"},
+        "delivery",
+    ),
+    "an unknown key": (["order-service"], {"RESTAURANT_KITCHEN__CHEFS": "3"}, "kitchen.chefs"),
+    "a missing file": (["order-service", "--config", "menu.yaml"], {}, "menu.yaml"),
+}
+
+
+@pytest.mark.parametrize(("command", "variables", "named"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_usage_exits_with_2(
+    commands: Processes, command: list[str], variables: dict[str, str], named: str
+) -> None:
+    """What is wrong is named, and no traceback is shown."""
+    process = commands.start(*command, **variables)
+
+    assert process.wait() == 2
+    assert named in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["order-service", "--port", "0"], ["kitchen-worker", "--worker-name", "anna"], ["migrate"]],
+    ids=lambda command: command[0],
+)
+def test_a_database_that_never_comes_exits_with_1(commands: Processes, command: list[str]) -> None:
+    """It is waited for as long as `startup_timeout` says; then one line says what to do."""
+    process = commands.start(
+        *command, RESTAURANT_DATABASE__URL=NOBODY, RESTAURANT_STARTUP_TIMEOUT="1"
+    )
+
+    assert process.wait() == 1
+    assert complaint(process).count("\n") == 1
+    assert "Start PostgreSQL, or correct the database section" in complaint(process)
+
+
+def test_a_command_that_waits_for_its_database_can_be_stopped(commands: Processes) -> None:
+    """SIGTERM before the start is complete exits with 0 at once."""
+    process = commands.start("order-service", "--port", "0", RESTAURANT_DATABASE__URL=NOBODY)
+    process.wait_for("db_connection_failed")
+
+    assert process.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [("postgres@", "nobody@"), ("/test_", "/nobody_")], ids=["no user", "no database"]
+)
+def test_a_database_that_refuses_us_exits_with_1(
+    commands: Processes, empty_dsn: str, wrong: tuple[str, str]
+) -> None:
+    """What the server refuses for good is said in one line, without a traceback."""
+    refused = empty_dsn.replace(*wrong)
+
+    process = commands.start(
+        "migrate", RESTAURANT_DATABASE__URL=refused, RESTAURANT_STARTUP_TIMEOUT="1"
+    )
+
+    assert process.wait() == 1
+    assert complaint(process).count("\n") == 1
+    assert "nobody" in complaint(process)
+
+
+def test_a_mode_is_a_command(empty_dsn: str) -> None:
+    """`--mode=kitchen-worker --worker-name x` starts a kitchen worker."""
+    with restaurants.opened(empty_dsn) as restaurant:
+        cook = restaurant.start("--mode=kitchen-worker", "--worker-name", "x")
+
+        cook.wait_for("worker_registered", worker_name="x")
+
+        assert cook.stop() == 0
+
+
+def test_migrate_says_what_is_pending_and_applies_it(empty_dsn: str) -> None:
+    """`--check` exits with 1 until `migrate` has run, changes nothing, and then exits with 0."""
+    with restaurants.opened(empty_dsn) as restaurant:
+        before = restaurant.start("migrate", "--check")
+        assert before.wait() == 1
+        assert "001_create_orders.sql" in before.stdout
+        assert not restaurant.rows("SELECT FROM pg_tables WHERE schemaname = 'public'")
+
+        assert restaurant.start("migrate").wait() == 0
+
+        after = restaurant.start("migrate", "--check")
+        assert after.wait() == 0
+        assert after.stdout == "The schema is up to date.\n"
+
+
+def test_four_services_may_start_at_once_on_an_empty_database(
+    empty_dsn: str, amqp_url_if_any: str | None
+) -> None:
+    """Whichever comes first builds the schema; all four work."""
+    with restaurants.opened(empty_dsn, amqp_url_if_any) as restaurant:
+        restaurant.take_orders()
+        restaurant.track()
+        restaurant.cook("anna")
+        display = restaurant.listen("display")
+        restaurant.ready()
+
+        number = restaurant.order()
+        restaurant.wait_for(number, "ready")
+        wait_until(lambda: display.stdout.count("\n") == 2, seconds=30, doing="for two updates")
+
+
+def test_two_services_may_share_the_embedded_database(data_dir: Path) -> None:
+    """With nothing configured, separate services meet in the embedded PostgreSQL."""
+    with processes({"RESTAURANT_DATA_DIR": str(data_dir)}) as started:
+        anna = started.start("kitchen-worker", "--worker-name", "anna")
+        display = started.start("notification-subscriber")
+        anna.wait_for("worker_registered")
+        display.wait_for("service_started")
+
+        assert anna.stop() == 0
+        assert display.stop() == 0
+
+    assert not (data_dir / "postgres" / "postmaster.pid").exists()

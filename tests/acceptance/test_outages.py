@@ -1,0 +1,201 @@
+"""Servers that go away and come back while the restaurant is open; nobody is restarted."""
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from restaurant_system.config import RabbitMQSettings
+from restaurant_system.messaging import topology
+from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from restaurant_system.models.message import Message, StatusChanged
+from restaurant_system.models.status import OrderStatus
+from tests.conftest import QUICK_RETRIES
+from tests.support import restaurant as restaurants
+from tests.support import servers
+from tests.support.orders import a_body
+from tests.support.processes import Process
+from tests.support.restaurant import Restaurant
+from tests.support.servers import Postgres, RabbitMQ, wait_until
+
+
+@pytest.fixture(scope="module")
+def frail_rabbitmq() -> Iterator[RabbitMQ]:
+    """Run a RabbitMQ that no other module uses."""
+    with servers.rabbitmq() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def frail_postgres() -> Iterator[Postgres]:
+    """Run a PostgreSQL that no other module uses."""
+    with servers.postgres() as server:
+        yield server
+
+
+def test_the_restaurant_stays_open_while_rabbitmq_is_away(
+    dsn: str, frail_rabbitmq: RabbitMQ
+) -> None:
+    """Orders are taken all the while; once it is back, they are cooked and everyone is told."""
+    url = frail_rabbitmq.url(frail_rabbitmq.create_vhost())
+    with restaurants.opened(dsn, url) as restaurant:
+        restaurant.take_orders()
+        restaurant.cook("anna", scale=0.2)
+        display = restaurant.listen("display")
+        restaurant.ready()
+        begun = restaurant.order()
+        restaurant.wait_for(begun, "cooking")
+
+        frail_rabbitmq.stop()
+        wait_until(lambda: is_degraded(restaurant), seconds=30, doing="for health to tell")
+        numbers = [begun, restaurant.order(), restaurant.order()]
+        restaurant.wait_for(begun, "ready")  # what cooks needs no broker to become ready
+        frail_rabbitmq.start()
+
+        for number in numbers:
+            restaurant.wait_for(number, "ready")
+            assert len(restaurant.history(number)) == 3
+        wait_until(lambda: told(display) >= steps_of(numbers), seconds=60, doing="for updates")
+        wait_until(lambda: health(restaurant) == (200, "ok"), seconds=30, doing="for health")
+        assert all(process.running for process in restaurant.started)
+
+
+def test_services_start_while_rabbitmq_is_away(dsn: str, frail_rabbitmq: RabbitMQ) -> None:
+    """Services may be started in any order: they wait for the broker, and go on by themselves."""
+    url = frail_rabbitmq.url(frail_rabbitmq.create_vhost())
+    with restaurants.opened(dsn, url) as restaurant:
+        frail_rabbitmq.stop()
+        restaurant.take_orders()
+        anna = restaurant.cook("anna")
+        restaurant.ready()
+        number = restaurant.order()
+        anna.wait_for("rabbitmq_connection_failed")
+        assert restaurant.look_up(number)["status"] == "received"
+
+        frail_rabbitmq.start()
+
+        restaurant.wait_for(number, "ready")
+        assert all(process.running for process in restaurant.started)
+
+
+def test_the_restaurant_sits_out_an_outage_of_postgresql(
+    frail_postgres: Postgres, amqp_url_if_any: str | None
+) -> None:
+    """Meanwhile guests are told to come back; afterwards everything goes on where it was."""
+    dsn = frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
+    with restaurants.opened(dsn, amqp_url_if_any) as restaurant:
+        restaurant.take_orders()
+        restaurant.track()
+        restaurant.cook("anna", scale=0.2)
+        display = restaurant.listen("display")
+        restaurant.ready()
+        begun = restaurant.order()
+        restaurant.wait_for(begun, "cooking")
+
+        frail_postgres.stop()
+        refused = restaurant.post(a_body())
+        unknown = restaurant.tracking.get(f"/orders/{begun}/status")
+        unhealthy = health(restaurant)
+        frail_postgres.start()
+
+        assert (refused.status_code, unknown.status_code) == (503, 503)
+        assert int(refused.headers["Retry-After"]) > 0
+        assert refused.headers["Content-Type"] == "application/problem+json"
+        assert unhealthy == (503, "unavailable")
+        wait_until(lambda: health(restaurant) == (200, "ok"), seconds=60, doing="for health")
+        numbers = [begun, restaurant.order()]
+        for number in numbers:
+            restaurant.wait_for(number, "ready")
+            assert len(restaurant.history(number)) == 3
+        wait_until(lambda: told(display) >= steps_of(numbers), seconds=60, doing="for updates")
+        assert all(process.running for process in restaurant.started)
+
+
+def test_services_start_while_postgresql_is_away(frail_postgres: Postgres) -> None:
+    """They wait for the database, with a log line for each pause, and go on by themselves."""
+    dsn = frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
+    with restaurants.opened(dsn) as restaurant:
+        frail_postgres.stop()
+        intake, anna = restaurant.take_orders(), restaurant.cook("anna")
+        intake.wait_for("db_connection_failed")
+        anna.wait_for("db_connection_failed")
+
+        frail_postgres.start()
+        restaurant.ready()
+
+        restaurant.wait_for(restaurant.order(), "ready")
+
+
+def test_a_subscriber_to_rabbitmq_needs_no_database(amqp_url: str) -> None:
+    """Updates are told while the database is away, from the start."""
+    nowhere = "postgresql://postgres@127.0.0.1:1/nowhere"
+    with restaurants.opened(nowhere, amqp_url) as restaurant:
+        display = restaurant.listen("display")
+        restaurant.ready()
+
+        asyncio.run(publish(amqp_url, an_update("ORD_20241216_001")))
+
+        wait_until(lambda: "\n" in display.stdout, seconds=30, doing="for an update to be told")
+        assert display.stdout == (
+            "Notification for order ORD_20241216_001: "
+            "Status changed from 'received' to 'cooking' by anna.\n"
+        )
+        assert restaurant.close() == [0]
+
+
+def health(restaurant: Restaurant) -> tuple[int, str]:
+    """Return what the order service says of itself."""
+    answer = restaurant.orders.get("/health")
+    return answer.status_code, answer.json()["status"]
+
+
+def is_degraded(restaurant: Restaurant) -> bool:
+    """Tell whether the order service has noticed that its broker is away; it must still work."""
+    status_code, status = health(restaurant)
+    assert status_code == 200
+    return status == "degraded"
+
+
+def told(subscriber: Process) -> set[str]:
+    """Return what a subscriber has told so far; at least once is what it promises in an outage."""
+    return set(subscriber.stdout.splitlines())
+
+
+def steps_of(numbers: list[str]) -> set[str]:
+    """Return what there is to tell about orders that anna cooks."""
+    return {
+        f"Notification for order {number}: Status changed from '{old}' to '{new}' by anna."
+        for number in numbers
+        for old, new in (("received", "cooking"), ("cooking", "ready"))
+    }
+
+
+def an_update(number: str) -> Message:
+    """Say that anna has begun an order."""
+    update = StatusChanged(
+        order_number=number,
+        old_status=OrderStatus.RECEIVED,
+        new_status=OrderStatus.COOKING,
+        changed_by="anna",
+        timestamp=datetime.now(UTC),
+    )
+    return Message(
+        exchange=topology.NOTIFICATIONS_FANOUT.name,
+        routing_key="",
+        type=StatusChanged.TYPE,
+        body=update.encode(),
+        message_id=uuid.uuid4(),
+        correlation_id="from-a-test",
+        app_id="kitchen-worker",
+        timestamp=update.timestamp,
+    )
+
+
+async def publish(amqp_url: str, message: Message) -> None:
+    """Publish a message as a service would."""
+    broker = RabbitMQBroker(RabbitMQSettings(url=amqp_url), QUICK_RETRIES)
+    await broker.connect()
+    await broker.publish([message])
+    await broker.close()

@@ -1,0 +1,291 @@
+"""What either broker promises about deliveries: in which order, to whom, and until when."""
+
+import asyncio
+from collections import Counter
+from uuid import UUID
+
+import pytest
+
+from restaurant_system.messaging.broker import Broker, Consumer
+from restaurant_system.models.message import Message
+from tests.support.messages import (
+    DINE_IN,
+    KITCHEN,
+    PATIENCE,
+    TAKEOUT,
+    an_order,
+    ids,
+    orders,
+    take,
+    take_and_ack,
+    take_one,
+)
+
+
+def some_in_each_queue(count: int) -> list[Message]:
+    """Write so many orders for each kitchen queue; `catering` is for the general one."""
+    types = ("dine_in", "takeout", "delivery", "catering")
+    return [order for order_type in types for order in orders(count, order_type)]
+
+
+async def test_the_most_urgent_comes_first_then_the_oldest(broker: Broker) -> None:
+    """Within a queue urgency decides, and among equals age."""
+    urgencies = (1, 10, 5, 1, 10, 5)
+    await broker.publish([an_order(priority=urgency) for urgency in urgencies[:3]])
+    await broker.publish([an_order(priority=urgency) for urgency in urgencies[3:]])
+
+    async with broker.consume([TAKEOUT], prefetch=1) as cook:
+        taken = await take_and_ack(cook, 6)
+
+    assert [message.priority for message in taken] == [10, 10, 5, 5, 1, 1]
+
+
+async def test_equals_come_by_age(broker: Broker) -> None:
+    """Of orders of one urgency, the oldest comes first, though others are served in between."""
+    brisk = orders(3, priority=5)
+    rush = orders(3, priority=10)
+    await broker.publish([message for pair in zip(brisk, rush, strict=True) for message in pair])
+
+    async with broker.consume([TAKEOUT], prefetch=1) as cook:
+        taken = await take_and_ack(cook, 6)
+
+    assert ids(taken) == ids([*rush, *brisk])
+
+
+async def test_an_urgent_order_overtakes_those_that_wait(broker: Broker) -> None:
+    """An order that comes later and is more urgent is next, even for a cook who is busy."""
+    await broker.publish(orders(3))
+    urgent = an_order(priority=10)
+
+    async with broker.consume([TAKEOUT], prefetch=1) as cook:
+        in_hand = await take_one(cook)
+        await broker.publish([urgent])
+        await in_hand.ack()
+        following = await take_one(cook)
+
+    assert following.message.message_id == urgent.message_id
+
+
+@pytest.mark.parametrize("prefetch", [1, 2, 8])
+async def test_nobody_holds_more_than_the_limit_over_all_queues(
+    broker: Broker, other_broker: Broker, prefetch: int
+) -> None:
+    """The limit holds for all queues together; what is above it goes to whoever has a free hand."""
+    published = some_in_each_queue(3)
+    await broker.publish(published)
+
+    async with broker.consume(KITCHEN, prefetch=prefetch) as busy:
+        held = await take(busy, prefetch)
+        async with other_broker.consume(KITCHEN, prefetch=100) as idle:
+            rest = await take(idle, len(published) - prefetch)
+
+    assert set(ids(held) + ids(rest)) == set(ids(published))
+
+
+async def test_a_full_hand_is_not_given_more(broker: Broker, other_broker: Broker) -> None:
+    """An order that comes while a cook's hands are full goes to another one."""
+    await broker.publish(orders(1))
+
+    async with broker.consume(KITCHEN, prefetch=1) as busy:
+        await take_one(busy)
+        more = asyncio.create_task(take_one(busy))
+        for order_type in ("dine_in", "takeout", "delivery", "catering"):
+            await broker.publish(orders(1, order_type))
+        async with other_broker.consume(KITCHEN, prefetch=4) as idle:
+            await take(idle, 4)
+
+            assert not more.done()
+        more.cancel()
+
+
+async def test_an_empty_hand_is_given_the_next(broker: Broker) -> None:
+    """Each order that is settled makes room for the next one, whichever queue that is in."""
+    await broker.publish(some_in_each_queue(2))
+
+    async with broker.consume(KITCHEN, prefetch=1) as cook:
+        taken = await take_and_ack(cook, 8)
+
+    assert Counter(message.routing_key for message in taken) == {
+        "kitchen.dine_in.1": 2,
+        "kitchen.takeout.1": 2,
+        "kitchen.delivery.1": 2,
+        "kitchen.catering.1": 2,
+    }
+
+
+async def test_an_idle_consumer_is_woken(broker: Broker) -> None:
+    """A consumer that waits gets what is published meanwhile."""
+    async with broker.consume(KITCHEN, prefetch=1) as cook:
+        waiting = asyncio.create_task(take_one(cook))
+        await asyncio.sleep(0)
+        order = an_order("dine_in")
+        await broker.publish([order])
+
+        assert (await waiting).message.message_id == order.message_id
+
+
+async def test_only_the_named_queues_are_consumed(broker: Broker) -> None:
+    """A specialised cook gets nothing from other queues."""
+    await broker.publish([*orders(2, "dine_in"), *orders(1)])
+
+    async with broker.consume([TAKEOUT], prefetch=10) as cook:
+        delivery = await take_one(cook)
+        depths = await broker.depths()
+
+    assert delivery.queue == TAKEOUT
+    assert depths[DINE_IN] == 2
+
+
+async def test_an_acked_message_is_gone_for_good(broker: Broker, other_broker: Broker) -> None:
+    """What is acked comes to nobody again."""
+    await broker.publish(orders(2))
+
+    async with broker.consume([TAKEOUT], prefetch=2) as cook:
+        acked, kept = await take(cook, 2)
+        await acked.ack()
+
+    async with other_broker.consume([TAKEOUT], prefetch=2) as another:
+        assert ids(await take_and_ack(another, 1)) == ids([kept])
+    assert (await broker.depths())[TAKEOUT] == 0
+
+
+async def test_a_requeued_message_is_back_at_its_old_place(broker: Broker) -> None:
+    """What is given back comes again at once, before its equals, and says that it was out."""
+    first, second = orders(2, priority=5)
+    await broker.publish([an_order(priority=1), first, second])
+
+    async with broker.consume([TAKEOUT], prefetch=1) as cook:
+        given_back = await take_one(cook)
+        await given_back.requeue()
+        again = await take_one(cook)
+
+    assert ids([given_back, again]) == ids([first, first])
+    assert again.message == first
+    assert (given_back.redelivered, again.redelivered) == (False, True)
+    assert again.attempt == 1
+
+
+async def test_what_an_unsettled_consumer_leaves_goes_to_another(
+    broker: Broker, other_broker: Broker
+) -> None:
+    """A consumer that goes away loses nothing: what it held goes to others, in order."""
+    published = orders(3)
+    await broker.publish(published)
+
+    async with broker.consume([TAKEOUT], prefetch=3) as leaving:
+        await take(leaving, 3)
+
+    async with other_broker.consume([TAKEOUT], prefetch=3) as staying:
+        taken = await take(staying, 3)
+    assert ids(taken) == ids(published)
+    assert all(delivery.redelivered for delivery in taken)
+    assert all(delivery.attempt == 1 for delivery in taken)
+
+
+async def test_each_message_is_in_one_hand_only(broker: Broker, other_broker: Broker) -> None:
+    """Two who take from the same queues as fast as they can never get the same message."""
+    published = some_in_each_queue(30)
+    await broker.publish(published)
+    seen: list[UUID] = []
+
+    async def take_all(consumer: Consumer) -> None:
+        async for delivery in consumer:
+            seen.append(delivery.message.message_id)
+            await delivery.ack()
+            if len(seen) >= len(published):
+                everything_seen.set()
+
+    everything_seen = asyncio.Event()
+    async with (
+        broker.consume(KITCHEN, prefetch=1) as careful,
+        other_broker.consume(KITCHEN, prefetch=8) as greedy,
+    ):
+        hands = [asyncio.create_task(take_all(each)) for each in (careful, greedy)]
+        async with asyncio.timeout(PATIENCE):
+            await everything_seen.wait()
+        for hand in hands:
+            hand.cancel()
+
+    assert Counter(seen) == Counter(ids(published))
+
+
+async def test_a_stopped_consumer_gives_back_what_it_has_not_handed_out(
+    broker: Broker, other_broker: Broker
+) -> None:
+    """After `stop` others get what was not handed out, while the line is still open."""
+    published = orders(3)
+    await broker.publish(published)
+
+    async with broker.consume([TAKEOUT], prefetch=3) as stopping:
+        in_hand = await take_one(stopping)
+        await stopping.stop()
+
+        async with other_broker.consume([TAKEOUT], prefetch=3) as another:
+            taken = await take(another, 2)
+
+    assert set(ids([in_hand, *taken])) == set(ids(published))
+
+
+async def test_what_is_in_hand_can_be_settled_after_the_stop(
+    broker: Broker, other_broker: Broker
+) -> None:
+    """`stop` leaves what is in hand to be acked, or given back."""
+    await broker.publish(orders(2))
+
+    async with broker.consume([TAKEOUT], prefetch=2) as stopping:
+        done, undone = await take(stopping, 2)
+        await stopping.stop()
+        await done.ack()
+        await undone.requeue()
+
+    async with other_broker.consume([TAKEOUT], prefetch=2) as another:
+        assert ids(await take_and_ack(another, 1)) == ids([undone])
+    assert (await other_broker.depths())[TAKEOUT] == 0
+
+
+async def test_iterating_ends_after_the_stop(broker: Broker) -> None:
+    """Whoever waits for the next message learns that there will be none; stopping twice is fine."""
+    async with broker.consume(KITCHEN, prefetch=1) as stopping:
+        waiting = asyncio.create_task(anext(aiter(stopping), None))
+        await asyncio.sleep(0)
+        await stopping.stop()
+        await stopping.stop()
+
+        async with asyncio.timeout(PATIENCE):
+            assert await waiting is None
+
+
+async def test_a_stopped_consumer_takes_nothing_more(broker: Broker, other_broker: Broker) -> None:
+    """What is published after `stop` goes to others, though the line is still open."""
+    async with broker.consume(KITCHEN, prefetch=1) as stopped:
+        await stopped.stop()
+        await broker.publish(some_in_each_queue(1))
+
+        async with other_broker.consume(KITCHEN, prefetch=4) as another:
+            assert len(await take(another, 4)) == 4
+
+
+async def test_a_consumer_that_stops_soon_after_settling_takes_nothing_more(
+    broker: Broker, other_broker: Broker
+) -> None:
+    """`stop` holds, however far the consumer has come with asking for the next message."""
+    for moments in range(8):
+        await broker.publish(orders(1))
+        async with broker.consume(KITCHEN, prefetch=1) as stopping:
+            delivery = await take_one(stopping)
+            await let_pass(broker, 8)
+            await delivery.ack()
+            await let_pass(broker, moments)
+            await stopping.stop()
+            await broker.publish(some_in_each_queue(1))
+
+            async with other_broker.consume(KITCHEN, prefetch=4) as another:
+                for taken in await take(another, 4):
+                    await taken.ack()
+
+
+async def let_pass(broker: Broker, moments: int) -> None:
+    """Let the broker answer so many times before the test goes on."""
+    await asyncio.sleep(0)
+    for _ in range(moments):
+        await broker.ping()

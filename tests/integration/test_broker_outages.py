@@ -1,0 +1,240 @@
+"""What either broker promises when a line breaks, or the server is not there at all."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from uuid import UUID
+
+import pytest
+
+from restaurant_system.config import DatabaseSettings, DeliverySettings, RabbitMQSettings
+from restaurant_system.database.connection import Database
+from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.postgres import PostgresBroker
+from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from restaurant_system.models.message import Message
+from tests.support.lines import Lines
+from tests.support.messages import (
+    KITCHEN,
+    PATIENCE,
+    TAKEOUT,
+    an_order,
+    an_update,
+    ids,
+    orders,
+    take,
+    take_and_ack,
+    take_one,
+)
+from tests.support.patience import eventually
+from tests.support.servers import free_port
+
+
+async def test_whoever_waits_for_a_message_learns_that_the_line_broke(
+    broker: Broker, lines: Lines
+) -> None:
+    """Iterating raises `BrokerUnavailable` when the line breaks."""
+    async with broker.consume(KITCHEN, prefetch=1) as cook:
+        waiting = asyncio.create_task(take_one(cook))
+        await asyncio.sleep(0)
+        await lines.cut()
+
+        with pytest.raises(BrokerUnavailable):
+            await waiting
+
+
+async def test_a_subscriber_learns_that_the_line_broke(broker: Broker, lines: Lines) -> None:
+    """Iterating over updates raises `BrokerUnavailable` when the line breaks."""
+    async with broker.subscribe() as subscriber:
+        await lines.cut()
+
+        with pytest.raises(BrokerUnavailable):
+            await take_one(subscriber)
+
+
+async def test_a_delivery_of_a_broken_line_cannot_be_settled_and_comes_again(
+    broker: Broker, lines: Lines
+) -> None:
+    """Settling over a broken line raises `BrokerUnavailable`; a new line brings the message."""
+    published = orders(5)
+    await broker.publish(published)
+    async with broker.consume([TAKEOUT], prefetch=5) as cook:
+        lost = await take(cook, 5)
+        await lines.cut()
+        with pytest.raises(BrokerUnavailable):
+            await take_one(cook)
+
+    for settle in (
+        lost[0].ack,
+        lost[1].requeue,
+        partial(lost[2].retry, "the oven is cold"),
+        lost[3].defer,
+        partial(lost[4].dead_letter, "no such dish"),
+    ):
+        with pytest.raises(BrokerUnavailable):
+            await settle()
+
+    async with broker.consume([TAKEOUT], prefetch=5) as cook:
+        again = await take(cook, 5)
+    assert ids(again) == ids(published)
+    assert all(each.redelivered and each.attempt == 1 for each in again)
+
+
+async def test_what_a_broken_line_held_goes_to_another_consumer(
+    broker: Broker, other_broker: Broker, lines: Lines
+) -> None:
+    """A consumer whose line is gone holds nothing, though it does not know it yet."""
+    published = orders(3)
+    await broker.publish(published)
+
+    async with broker.consume([TAKEOUT], prefetch=3) as cut_off:
+        await take(cut_off, 3)
+        await lines.cut()
+        await soon(other_broker.ping)
+
+        async with other_broker.consume([TAKEOUT], prefetch=3) as another:
+            taken = await take(another, 3)
+    assert ids(taken) == ids(published)
+    assert all(each.redelivered for each in taken)
+
+
+async def test_what_a_broken_line_held_does_not_wait_until_the_others_are_idle(
+    broker: Broker, other_broker: Broker, lines: Lines
+) -> None:
+    """An urgent order from a dead cook's hands comes next, however busy the living ones are."""
+    urgent = an_order(priority=10)
+    await broker.publish([urgent])
+
+    async with broker.consume([TAKEOUT], prefetch=1) as cut_off:
+        await take_one(cut_off)
+        await lines.cut()
+        await soon(other_broker.ping)
+
+        async with other_broker.consume([TAKEOUT], prefetch=1) as busy:
+            deadline = time.monotonic() + PATIENCE
+            seen: list[Message] = []
+            while ids(seen[-1:]) != ids([urgent]):
+                assert time.monotonic() < deadline, f"not among the next {len(seen)} orders"
+                await other_broker.publish(orders(2))
+                seen += await take_and_ack(busy, 1)
+
+
+async def test_the_broker_works_again_after_a_cut(broker: Broker, lines: Lines) -> None:
+    """The same broker opens a new line for each kind of call, and nothing was lost meanwhile."""
+    before, after = orders(2)
+    await broker.publish([before])
+    await lines.cut()
+
+    await soon(broker.ping)
+    await soon(broker.connect)
+    await soon(lambda: broker.publish([after]))
+
+    assert (await broker.depths())[TAKEOUT] == 2
+    async with broker.consume([TAKEOUT], prefetch=1) as cook:
+        taken = await take_and_ack(cook, 2)
+    assert ids(taken) == ids([before, after])
+
+
+async def test_each_call_opens_the_line_anew_by_itself(broker: Broker, lines: Lines) -> None:
+    """Whatever is called first after a cut works, if not at once then at the next try."""
+
+    async def consume() -> None:
+        async with broker.consume([TAKEOUT], prefetch=1) as cook:
+            await (await take_one(cook)).requeue()
+
+    async def subscribe() -> None:
+        async with broker.subscribe() as subscriber:
+            await broker.publish([an_update()])
+            await take_one(subscriber)
+
+    await broker.publish(orders(1))
+
+    for call in (consume, subscribe, broker.depths):
+        await lines.cut()
+        await soon(call)
+
+
+async def test_a_publisher_that_is_cut_off_publishes_again_and_nothing_is_missing(
+    broker: Broker, lines: Lines
+) -> None:
+    """A cut in the middle of publishing is told; what is then published again is all there."""
+    published: list[Message] = []
+    cuts_over = asyncio.Event()
+
+    async def publish_on() -> None:
+        while not cuts_over.is_set():
+            published.extend(orders(10))
+            await soon(lambda: broker.publish(published[-10:]))
+
+    publishing = asyncio.create_task(publish_on())
+    for _ in range(3):
+        await lines.cut()
+    cuts_over.set()
+    await publishing
+
+    arrived: set[UUID] = set()
+    async with broker.consume([TAKEOUT], prefetch=100) as cook:
+        while not arrived >= set(ids(published)):
+            arrived.update(ids(await take_and_ack(cook, 1)))
+
+
+async def test_a_durable_subscription_survives_the_cut(broker: Broker, lines: Lines) -> None:
+    """A named subscriber that is cut off misses nothing."""
+    missed = an_update()
+    async with broker.subscribe("printer") as printer:
+        await lines.cut()
+        with pytest.raises(BrokerUnavailable):
+            await take_one(printer)
+
+    await soon(lambda: broker.publish([missed]))
+
+    async with broker.subscribe("printer") as printer:
+        assert (await take_one(printer)).message == missed
+
+
+async def soon(call: Callable[[], Awaitable[object]]) -> None:
+    """Call it until it does not find the broker away; any other error is one."""
+
+    async def works() -> bool:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await call()
+        except BrokerUnavailable:
+            return False
+        return True
+
+    await eventually(works, doing="for the broker to answer")
+
+
+@pytest.fixture(params=["postgres", "rabbitmq"])
+def absent_broker(request: pytest.FixtureRequest) -> Broker:
+    """Point at a server that is not there."""
+    port = free_port()
+    delivery = DeliverySettings()
+    if request.param == "rabbitmq":
+        return RabbitMQBroker(RabbitMQSettings(host="127.0.0.1", port=port), delivery)
+    dsn = f"postgresql://postgres@127.0.0.1:{port}/nowhere"
+    return PostgresBroker(Database(dsn, DatabaseSettings(), application_name="test"), delivery)
+
+
+async def test_a_server_that_is_not_there_is_unavailable(absent_broker: Broker) -> None:
+    """Every call says `BrokerUnavailable` when there is no server."""
+
+    async def consume() -> None:
+        async with absent_broker.consume([TAKEOUT], prefetch=1):
+            pass
+
+    async def subscribe() -> None:
+        async with absent_broker.subscribe():
+            pass
+
+    async def publish() -> None:
+        await absent_broker.publish(orders(1))
+
+    calls = (absent_broker.connect, absent_broker.ping, absent_broker.depths)
+    for call in (*calls, publish, consume, subscribe):
+        with pytest.raises(BrokerUnavailable):
+            await call()
+    await absent_broker.close()

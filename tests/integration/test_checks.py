@@ -1,0 +1,173 @@
+"""Each rule of an order, held by the database itself when someone bypasses the code."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import asyncpg
+import pytest
+
+from restaurant_system.database.connection import Line
+from tests.support.rows import insert, insert_item, insert_order, insert_worker, undone
+from tests.support.servers import Postgres
+
+ADDRESS = "1 Main Street, Springfield"
+NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+async def sql(postgres_server: Postgres, template: str) -> AsyncIterator[Line]:
+    """Open a line to an empty database, which is empty again afterwards."""
+    async with undone(postgres_server.dsn(template)) as line:
+        yield line
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"customer_name": "a" * 100},
+        {"customer_name": "Nguyễn O’Brien-O'Neill 2"},
+        {"type": "dine_in", "table_number": 1},
+        {"type": "dine_in", "table_number": 100},
+        {"type": "delivery", "delivery_address": "a" * 10},
+        {"type": "delivery", "delivery_address": "a" * 200},
+        {"notes": "n" * 200},
+        {"total_amount": Decimal("0.01")},
+        {"total_amount": Decimal("49.99"), "priority": 1},
+        {"total_amount": Decimal(50), "priority": 5},
+        {"total_amount": Decimal(100), "priority": 5},
+        {"total_amount": Decimal("100.01"), "priority": 10},
+        {"total_amount": Decimal("199998.00"), "priority": 10},
+        {"number": "ORD_20241216_1000"},
+    ],
+)
+async def test_sound_orders(sql: Line, changes: dict[str, object]) -> None:
+    """An order within the rules is taken, also at their limits."""
+    assert await insert_order(sql, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"customer_name": ""},
+        {"customer_name": "   "},
+        {"customer_name": "a" * 101},
+        {"customer_name": "Ada!"},
+        {"customer_name": "Ada_L"},
+        {"customer_name": "<Ada>"},
+        {"customer_name": "Ada\nL"},
+        {"customer_name": "Ada\x7fL"},
+        {"type": "drive_in"},
+        {"type": "dine_in"},
+        {"type": "dine_in", "table_number": 0},
+        {"type": "dine_in", "table_number": 101},
+        {"type": "takeout", "table_number": 5},
+        {"type": "delivery", "delivery_address": ADDRESS, "table_number": 5},
+        {"type": "delivery"},
+        {"type": "delivery", "delivery_address": "a" * 9},
+        {"type": "delivery", "delivery_address": "a" * 201},
+        {"type": "takeout", "delivery_address": ADDRESS},
+        {"type": "dine_in", "table_number": 5, "delivery_address": ADDRESS},
+        {"notes": "n" * 201},
+        {"total_amount": Decimal(0)},
+        {"total_amount": Decimal(-1)},
+        {"total_amount": Decimal("49.99"), "priority": 5},
+        {"total_amount": Decimal(50), "priority": 1},
+        {"total_amount": Decimal(100), "priority": 10},
+        {"total_amount": Decimal("100.01"), "priority": 5},
+        {"number": "ORD_20241216_01"},
+        {"number": "ord_20241216_001"},
+        {"completed_at": NOON},
+    ],
+)
+async def test_broken_orders(sql: Line, changes: dict[str, object]) -> None:
+    """An order that breaks a rule is refused."""
+    with pytest.raises(asyncpg.CheckViolationError):
+        await insert_order(sql, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "N"},
+        {"name": "N" * 50},
+        {"quantity": 10},
+        {"price": Decimal("0.01")},
+        {"price": Decimal("999.99")},
+        {"notes": "n" * 200},
+    ],
+)
+async def test_sound_items(sql: Line, changes: dict[str, object]) -> None:
+    """A line within the rules is taken, also at their limits."""
+    assert await insert_item(sql, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": ""},
+        {"name": "N" * 51},
+        {"name": "So\nup"},
+        {"name": "So\x1fup"},
+        {"name": "So\x7fup"},
+        {"quantity": 0},
+        {"quantity": 11},
+        {"price": Decimal(0)},
+        {"price": Decimal("-0.01")},
+        {"price": Decimal(1000)},
+        {"notes": "n" * 201},
+    ],
+)
+async def test_broken_items(sql: Line, changes: dict[str, object]) -> None:
+    """A line that breaks a rule is refused."""
+    with pytest.raises(asyncpg.CheckViolationError):
+        await insert_item(sql, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": ""},
+        {"name": "m" * 101},
+        {"status": "asleep"},
+        {"orders_processed": -1},
+    ],
+)
+async def test_broken_workers(sql: Line, changes: dict[str, object]) -> None:
+    """A worker that breaks a rule is refused."""
+    assert await insert_worker(sql)
+
+    with pytest.raises(asyncpg.CheckViolationError):
+        await insert_worker(sql, **{"name": "luigi"} | changes)
+
+
+async def test_log_of_unknown_statuses(sql: Line) -> None:
+    """The log knows no status that an order cannot have."""
+    order_id = await insert_order(sql)
+
+    with pytest.raises(asyncpg.CheckViolationError):
+        await insert(
+            sql,
+            "order_status_log",
+            {"order_id": order_id, "status": "burnt", "changed_by": "mario"},
+        )
+
+
+async def test_names_are_unique(sql: Line) -> None:
+    """No two orders share a number, and no two workers a name."""
+    await insert_order(sql, number="ORD_20241216_900")
+    await insert_worker(sql)
+
+    with pytest.raises(asyncpg.UniqueViolationError):
+        async with sql.transaction():
+            await insert_order(sql, number="ORD_20241216_900")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await insert_worker(sql)
+
+
+async def test_cooked_by_someone(sql: Line) -> None:
+    """An order that cooks or has been cooked says by whom."""
+    order_id = await insert_order(sql)
+
+    with pytest.raises(asyncpg.CheckViolationError):
+        await sql.execute("UPDATE orders SET status = 'cooking' WHERE id = $1", order_id)

@@ -1,0 +1,80 @@
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from restaurant_system.app import Foundation, _health
+from restaurant_system.config import DeliverySettings, RabbitMQSettings, Settings
+from restaurant_system.database.connection import Database
+from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from restaurant_system.services.order.service import OrderService
+from restaurant_system.shutdown import Shutdown
+from tests.support.orders import an_order
+from tests.support.servers import free_port
+from tests.support.services import a_broker, a_client
+
+
+@pytest.fixture
+async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
+    """Talk to a service whose broker is the one in PostgreSQL."""
+    base = Foundation(Settings(), database, a_broker(database), Shutdown())
+    async with a_client(_health(base, database)) as client:
+        yield client
+
+
+async def test_in_health(client: httpx.AsyncClient) -> None:
+    """With everything there the service is well, and tells how each part does."""
+    response = await client.get("/health")
+
+    assert response.status_code == 200
+    assert response.headers["X-Request-ID"]
+    answer = response.json()
+    assert answer["status"] == "ok"
+    assert set(answer["dependencies"]) == {"database", "broker", "outbox"}
+    assert {part["status"] for part in answer["dependencies"].values()} == {"up"}
+    assert answer["dependencies"]["database"]["latency_ms"] >= 0
+    assert answer["dependencies"]["broker"]["kind"] == "postgres"
+
+
+async def test_what_is_owed(
+    client: httpx.AsyncClient, intake: OrderService, database: Database
+) -> None:
+    """Health shows how many messages are owed to the broker, and for how long."""
+    for _ in range(3):
+        await intake.place(an_order(), request_id="request-1", key=None)
+    async with database.connection() as connection:
+        await connection.execute("UPDATE outbox SET created_at = now() - interval '90 s'")
+
+    outbox = (await client.get("/health")).json()["dependencies"]["outbox"]
+
+    assert outbox["size"] == 3
+    assert 90 <= outbox["oldest_seconds"] < 120
+
+
+async def test_without_a_broker(database: Database) -> None:
+    """With the broker away the service is degraded, and still works."""
+    broker = RabbitMQBroker(
+        RabbitMQSettings(host="127.0.0.1", port=free_port()), DeliverySettings()
+    )
+    base = Foundation(Settings(), database, broker, Shutdown())
+    async with a_client(_health(base, database)) as client:
+        response = await client.get("/health")
+
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer["status"] == "degraded"
+    assert answer["dependencies"]["broker"]["status"] == "down"
+    assert answer["dependencies"]["database"]["status"] == "up"
+
+
+async def test_without_a_database(client: httpx.AsyncClient, database: Database) -> None:
+    """With the database away the service is not available."""
+    await database.close()
+
+    response = await client.get("/health")
+
+    assert response.status_code == 503
+    assert int(response.headers["Retry-After"]) > 0
+    answer = response.json()
+    assert answer["status"] == "unavailable"
+    assert answer["dependencies"]["database"]["status"] == "down"

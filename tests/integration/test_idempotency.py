@@ -1,0 +1,182 @@
+import asyncio
+from datetime import timedelta
+from decimal import Decimal
+
+import asyncpg
+import pytest
+
+from restaurant_system.database.connection import Database
+from restaurant_system.errors import KeyReused
+from restaurant_system.models.order import NewOrder
+from restaurant_system.services.order.service import OrderService, Placed
+from tests.support.orders import an_item, an_order
+from tests.support.patience import eventually
+
+REFUSE_ALL = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'closed'; END $$;
+CREATE TRIGGER refuse AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+
+
+async def place(intake: OrderService, order: NewOrder | None = None, key: str = "k") -> Placed:
+    """Place an order under a key."""
+    return await intake.place(order or an_order(), request_id="request-1", key=key)
+
+
+async def count(database: Database) -> int:
+    """Count the orders."""
+    async with database.connection() as connection:
+        orders: int = await connection.fetchval("SELECT count(*) FROM orders")
+    return orders
+
+
+async def age(database: Database, by: timedelta) -> None:
+    """Let every key be older."""
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE idempotency_keys SET created_at = created_at - $1::interval", by
+        )
+
+
+async def test_the_same_answer(intake: OrderService, database: Database) -> None:
+    """The same order under the same key gets the first answer again, and is no second order."""
+    first = await place(intake)
+    second = await place(intake)
+
+    assert not first.replayed
+    assert second == Placed(first.order_number, first.total_amount, replayed=True)
+    assert await count(database) == 1
+
+
+async def test_the_first_answer_for_good(intake: OrderService, database: Database) -> None:
+    """The first answer is given again whatever has become of the order since."""
+    first = await place(intake)
+    async with database.connection() as connection:
+        await connection.execute("UPDATE orders SET status = 'cancelled'")
+
+    assert (await place(intake)).order_number == first.order_number
+
+
+async def test_the_same_order_written_otherwise(intake: OrderService) -> None:
+    """It is the order that counts, not how it was written."""
+    first = await place(intake, an_order(items=[an_item(price=Decimal("9.5"))]))
+
+    again = await place(
+        intake, an_order(customer_name=" Ada Lovelace ", items=[an_item(price=Decimal("9.50"))])
+    )
+
+    assert again.order_number == first.order_number
+
+
+async def test_another_order(intake: OrderService, database: Database) -> None:
+    """Another order under the same key is refused, however small the difference."""
+    await place(intake)
+
+    for order in (
+        an_order(customer_name="Grace Hopper"),
+        an_order(items=[an_item(quantity=2)]),
+        an_order(items=[an_item(price=Decimal("9.51"))]),
+        an_order(items=[an_item(), an_item()]),
+        an_order(notes="no onions"),
+        an_order(order_type="dine_in", table_number=5),
+    ):
+        with pytest.raises(KeyReused):
+            await place(intake, order)
+
+    assert await count(database) == 1
+
+
+async def test_keys_are_apart(intake: OrderService, database: Database) -> None:
+    """The same order under two keys, or under none, is two orders."""
+    await place(intake, key="k")
+    await place(intake, key="K")
+    for _ in range(2):
+        await intake.place(an_order(), request_id="request-1", key=None)
+
+    assert await count(database) == 4
+
+
+async def test_twenty_at_once(intake: OrderService, database: Database) -> None:
+    """Of requests that come at once under one key one places the order; all get its answer."""
+    answers = await asyncio.gather(*(place(intake) for _ in range(20)))
+
+    assert len({answer.order_number for answer in answers}) == 1
+    assert [answer.replayed for answer in answers].count(False) == 1
+    assert await count(database) == 1
+
+
+async def test_two_orders_at_once(intake: OrderService, database: Database) -> None:
+    """Of two orders that come at once under one key one is placed, and the other refused."""
+    for turn in range(10):
+        outcomes = await asyncio.gather(
+            place(intake, key=f"k{turn}"),
+            place(intake, an_order(notes="no onions"), key=f"k{turn}"),
+            return_exceptions=True,
+        )
+
+        assert sorted(type(each).__name__ for each in outcomes) == ["KeyReused", "Placed"]
+    assert await count(database) == 10
+
+
+async def test_a_key_within_its_lifetime(intake: OrderService, database: Database) -> None:
+    """A key is kept for 24 hours."""
+    first = await place(intake)
+    await age(database, timedelta(hours=23, minutes=59))
+
+    assert (await place(intake)).order_number == first.order_number
+
+
+async def test_an_expired_key(intake: OrderService, database: Database) -> None:
+    """A key older than 24 hours is as good as new, for any order."""
+    first = await place(intake)
+    await age(database, timedelta(hours=24, minutes=1))
+
+    other = await place(intake, an_order(notes="no onions"))
+    again = await place(intake, an_order(notes="no onions"))
+
+    assert not other.replayed
+    assert other.order_number != first.order_number
+    assert again == Placed(other.order_number, other.total_amount, replayed=True)
+
+
+async def test_an_expired_key_at_once(intake: OrderService, database: Database) -> None:
+    """An expired key that several use at once is still the key of one order."""
+    await place(intake)
+    await age(database, timedelta(hours=25))
+
+    answers = await asyncio.gather(*(place(intake) for _ in range(10)))
+
+    assert len({answer.order_number for answer in answers}) == 1
+    assert await count(database) == 2
+
+
+async def test_a_failure_burns_no_key(intake: OrderService, database: Database) -> None:
+    """An order that could not be stored can be sent again under its key."""
+    async with database.connection() as connection:
+        await connection.execute(REFUSE_ALL)
+    with pytest.raises(asyncpg.RaiseError):
+        await place(intake)
+    async with database.connection() as connection:
+        await connection.execute("DROP TRIGGER refuse ON orders")
+
+    placed = await place(intake, an_order(notes="no onions"))
+
+    assert not placed.replayed
+    assert placed.order_number.endswith("_001")
+
+
+async def test_expired_keys_are_cleaned_up(intake: OrderService, database: Database) -> None:
+    """The service cleans up the keys that have expired, and no others."""
+    await place(intake, key="old")
+    await age(database, timedelta(hours=25))
+    await place(intake, key="new")
+
+    async def only_the_new_one_is_left() -> bool:
+        async with database.connection() as connection:
+            keys = await connection.fetch("SELECT key FROM idempotency_keys")
+        return [row["key"] for row in keys] == ["new"]
+
+    cleaning = asyncio.create_task(intake.forget_expired_keys())
+    await eventually(only_the_new_one_is_left, doing="for the old key to be forgotten")
+    cleaning.cancel()

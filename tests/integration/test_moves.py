@@ -1,0 +1,203 @@
+"""Cancelling and completing orders, alone and in a race with the kitchen."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from restaurant_system.database import orders
+from restaurant_system.database.connection import Database
+from restaurant_system.errors import IllegalMove, OrderNotFound
+from restaurant_system.models.message import StatusChanged
+from restaurant_system.models.order import Move
+from restaurant_system.models.status import OrderStatus
+from restaurant_system.services.order.service import OrderService
+from tests.support.orders import an_order
+from tests.support.services import NOON, walk
+
+RECEIVED, COOKING, READY, COMPLETED, CANCELLED = OrderStatus
+
+
+async def place(intake: OrderService) -> str:
+    """Place an order, and return its number."""
+    return (await intake.place(an_order(), request_id="request-1", key=None)).order_number
+
+
+async def cancel(intake: OrderService, number: str) -> OrderStatus:
+    """Cancel an order."""
+    return await intake.cancel(number, Move(), request_id="request-2")
+
+
+async def complete(intake: OrderService, number: str) -> OrderStatus:
+    """Complete an order."""
+    return await intake.complete(number, Move(), request_id="request-2")
+
+
+async def cook(database: Database, number: str) -> None:
+    """Cook an order, as far as it is wanted."""
+    for origin, target in itertools.pairwise((RECEIVED, COOKING, READY)):
+        async with database.transaction() as tx:
+            await orders.move(tx, number, origin=origin, target=target, at=NOON, by="mario")
+
+
+async def history(database: Database, number: str) -> tuple[str, ...]:
+    """Return the statuses that an order went through."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """SELECT log.status FROM order_status_log AS log JOIN orders ON orders.id = order_id
+               WHERE number = $1 ORDER BY log.id""",
+            number,
+        )
+    return tuple(row["status"] for row in rows)
+
+
+async def updates(database: Database) -> list[StatusChanged]:
+    """Return the status updates that are owed to the broker."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT body FROM outbox WHERE exchange = 'notifications_fanout' ORDER BY id"
+        )
+    return [StatusChanged.model_validate_json(row["body"]) for row in rows]
+
+
+async def test_cancelling(intake: OrderService, database: Database) -> None:
+    """An order that is received or cooking can be cancelled."""
+    waiting, cooking = await place(intake), await place(intake)
+    await walk(database, cooking, COOKING)
+
+    assert await cancel(intake, waiting) is CANCELLED
+    assert await cancel(intake, cooking) is CANCELLED
+
+    assert await history(database, waiting) == (RECEIVED, CANCELLED)
+    assert await history(database, cooking) == (RECEIVED, COOKING, CANCELLED)
+    moves = [(move.order_number, move.old_status) for move in await updates(database)]
+    assert moves == [(waiting, RECEIVED), (cooking, COOKING)]
+
+
+async def test_completing(intake: OrderService, database: Database) -> None:
+    """An order that is ready can be completed."""
+    number = await place(intake)
+    await walk(database, number, COOKING, READY)
+
+    assert await complete(intake, number) is COMPLETED
+
+    assert await history(database, number) == (RECEIVED, COOKING, READY, COMPLETED)
+    (update,) = await updates(database)
+    assert (update.old_status, update.new_status) == (READY, COMPLETED)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "wanted"),
+    [
+        ((READY,), CANCELLED),
+        ((READY, COMPLETED), CANCELLED),
+        ((CANCELLED,), CANCELLED),
+        ((), COMPLETED),
+        ((COOKING,), COMPLETED),
+        ((CANCELLED,), COMPLETED),
+        ((READY, COMPLETED), COMPLETED),
+    ],
+)
+async def test_illegal_moves(
+    intake: OrderService,
+    database: Database,
+    statuses: tuple[OrderStatus, ...],
+    wanted: OrderStatus,
+) -> None:
+    """Any other move is refused, names the current status, and leaves nothing behind."""
+    number = await place(intake)
+    await walk(database, number, *([COOKING] if READY in statuses else []), *statuses)
+    before = await history(database, number)
+
+    with pytest.raises(IllegalMove) as refusal:
+        await (cancel if wanted is CANCELLED else complete)(intake, number)
+
+    assert refusal.value.current == before[-1]
+    assert await history(database, number) == before
+    assert await updates(database) == []
+
+
+async def test_no_such_order(intake: OrderService) -> None:
+    """An order that was never placed can be neither cancelled nor completed."""
+    with pytest.raises(OrderNotFound):
+        await cancel(intake, "ORD_20241216_999")
+    with pytest.raises(OrderNotFound):
+        await complete(intake, "ORD_20241216_999")
+
+
+async def test_by_whom_and_why(intake: OrderService, database: Database) -> None:
+    """Who moved an order, and why, stands in its history and in the message."""
+    number = await place(intake)
+
+    await intake.cancel(
+        number, Move(changed_by="anna", reason="guest left"), request_id="request-2"
+    )
+
+    async with database.connection() as connection:
+        row = await connection.fetchrow("SELECT * FROM order_status_log WHERE status = 'cancelled'")
+        owed = await connection.fetchrow("SELECT * FROM outbox WHERE routing_key = ''")
+    assert row is not None
+    assert (row["changed_by"], row["notes"], row["changed_at"]) == ("anna", "guest left", NOON)
+    assert owed is not None
+    assert (owed["correlation_id"], owed["type"]) == ("request-2", "order.status_changed")
+    (update,) = await updates(database)
+    assert (update.changed_by, update.timestamp) == ("anna", NOON)
+
+
+async def test_times_and_cooks(intake: OrderService, database: Database) -> None:
+    """A move keeps who cooked the order and when it was ready, and tells when it was made."""
+    number = await place(intake)
+    ready_at = NOON.replace(hour=11)
+    await walk(database, number, COOKING, READY, at=ready_at)
+
+    await complete(intake, number)
+
+    async with database.connection() as connection:
+        row = await connection.fetchrow("SELECT * FROM orders WHERE number = $1", number)
+    assert row is not None
+    assert (row["processed_by"], row["completed_at"], row["updated_at"]) == (
+        "mario",
+        ready_at,
+        NOON,
+    )
+
+
+async def test_completed_twice_at_once(intake: OrderService, database: Database) -> None:
+    """Of several who complete an order at once, one does; it is logged and announced once."""
+    number = await place(intake)
+    await walk(database, number, COOKING, READY)
+
+    outcomes = await asyncio.gather(
+        *(complete(intake, number) for _ in range(10)), return_exceptions=True
+    )
+
+    assert outcomes.count(COMPLETED) == 1
+    assert sum(isinstance(each, IllegalMove) for each in outcomes) == 9
+    assert await history(database, number) == (RECEIVED, COOKING, READY, COMPLETED)
+    assert len(await updates(database)) == 1
+
+
+async def test_cancelled_while_the_kitchen_cooks(intake: OrderService, database: Database) -> None:
+    """However a guest and a cook race, the order has one history, and the guest is told it."""
+    numbers = [await place(intake) for _ in range(40)]
+
+    outcomes = await asyncio.gather(
+        *(cancel(intake, number) for number in numbers),
+        *(cook(database, number) for number in numbers),
+        return_exceptions=True,
+    )
+
+    for number, outcome in zip(numbers, outcomes, strict=False):
+        past = await history(database, number)
+        if isinstance(outcome, IllegalMove):
+            assert outcome.current == READY
+            assert past == (RECEIVED, COOKING, READY)
+        else:
+            assert outcome is CANCELLED
+            assert past in {(RECEIVED, CANCELLED), (RECEIVED, COOKING, CANCELLED)}
+    told = {update.order_number: update.old_status for update in await updates(database)}
+    assert told == {
+        number: (await history(database, number))[-2]
+        for number, outcome in zip(numbers, outcomes, strict=False)
+        if outcome is CANCELLED
+    }

@@ -1,0 +1,127 @@
+"""The order service when something is away, full or broken."""
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from restaurant_system.database.connection import Database
+from restaurant_system.services.order.handler import OrderHandler
+from restaurant_system.web import limit
+from tests.support.answers import assert_problem
+from tests.support.orders import a_body
+from tests.support.patience import eventually
+from tests.support.services import a_client, an_order_service
+
+JSON = {"Content-Type": "application/json"}
+BREAK = """
+CREATE FUNCTION break() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'the cellar is under water'; END $$;
+CREATE TRIGGER break AFTER INSERT OR UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION break();
+"""
+AVOID_BOHEMIA = """
+ALTER TABLE orders ADD CONSTRAINT no_bohemia CHECK (delivery_address !~ 'Bohemia')
+"""
+
+
+@pytest.fixture
+async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
+    """Talk to the order service."""
+    async with a_client(OrderHandler(an_order_service(database), 50).feature()) as client:
+        yield client
+
+
+async def place(client: httpx.AsyncClient) -> str:
+    """Place an order, and return its number."""
+    response = await client.post("/orders", content=a_body(), headers=JSON)
+    assert response.status_code == 201, response.text
+    number: str = response.json()["order_number"]
+    return number
+
+
+async def someone_waits(database: Database) -> bool:
+    """Tell whether a session waits for a lock."""
+    async with database.connection() as connection:
+        waiting: bool = await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+        )
+    return waiting
+
+
+async def test_the_database_is_away(client: httpx.AsyncClient, database: Database) -> None:
+    """With the database away the caller is asked to come again soon."""
+    number = await place(client)
+    await database.close()
+
+    for response in (
+        await client.post("/orders", content=a_body(), headers=JSON),
+        await client.post(f"/orders/{number}/cancel"),
+    ):
+        assert_problem(response, 503)
+        assert int(response.headers["Retry-After"]) > 0
+
+
+async def test_too_many_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request beyond the limit waits its turn, and is asked to come again if none comes."""
+    monkeypatch.setattr(limit, "PATIENCE", 0.05)
+    handler = OrderHandler(an_order_service(database), max_concurrent=1)
+    async with a_client(handler.feature()) as client:
+        async with database.transaction() as tx:
+            await tx.execute("LOCK TABLE orders")
+            first = asyncio.create_task(place(client))
+            await eventually(lambda: someone_waits(database), doing="for the first to be at work")
+
+            async with asyncio.timeout(10):  # sooner than the database gives up the first
+                turned_away = await client.post("/orders", content=a_body(), headers=JSON)
+
+        assert_problem(turned_away, 503)
+        assert int(turned_away.headers["Retry-After"]) > 0
+        assert (await first).endswith("_001")
+        assert (await place(client)).endswith("_002")
+
+
+async def test_the_inside_stays_inside(client: httpx.AsyncClient, database: Database) -> None:
+    """What goes wrong inside is logged with the request's id, and hidden from the caller."""
+    number = await place(client)
+    async with database.connection() as connection:
+        await connection.execute(BREAK)
+
+    for path in ("/orders", f"/orders/{number}/cancel"):
+        with capture_logs() as lines:
+            response = await client.post(
+                path, content=a_body() if path == "/orders" else b"", headers=JSON
+            )
+
+        assert_problem(response, 500)
+        assert "cellar" not in response.text
+        (error,) = [line for line in lines if line["log_level"] == "error"]
+        assert "cellar" in str(error["exc_info"])
+
+
+async def test_no_guest_in_a_log(client: httpx.AsyncClient, database: Database) -> None:
+    """Neither names nor addresses of guests get into a log, whatever happens to their orders."""
+    guest = {"customer_name": "Wilhelmina", "order_type": "delivery"}
+    async with database.connection() as connection:
+        await connection.execute(AVOID_BOHEMIA)
+
+    with capture_logs() as lines:
+        for address in ("Bohemia", "17 Bohemian Grove", "17 Amazonian Grove"):
+            body = a_body(**guest, delivery_address=address)
+            await client.post("/orders", content=body, headers=JSON)
+
+    actions = {line["event"] for line in lines}
+    assert {"validation_failed", "request_failed", "order_received"} <= actions
+    told = "".join(in_full(line) for line in lines)
+    assert "no_bohemia" in told
+    assert not any(secret in told for secret in ("Wilhelmina", "Bohemian", "Amazonian"))
+
+
+def in_full(line: EventDict) -> str:
+    """Write a log line out, with the stack that it would have."""
+    error = line.get("exc_info")
+    stack = traceback.format_exception(error) if isinstance(error, BaseException) else []
+    return "".join([str(line), *stack])

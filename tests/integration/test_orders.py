@@ -1,0 +1,244 @@
+import asyncio
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from restaurant_system.database.connection import Database
+from restaurant_system.errors import DatabaseUnavailable
+from restaurant_system.models.message import Message, OrderReceived, decode
+from restaurant_system.models.order import NewOrder
+from restaurant_system.services.order.service import OrderService
+from tests.support.orders import an_item, an_order
+from tests.support.services import NOON, Watch, an_order_service
+
+# A guest for whom the database itself fails, in the middle of the transaction.
+NOBODY = "Nobody"
+REFUSE_NOBODY = """
+CREATE FUNCTION refuse_nobody() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'there is no Nobody'; END $$;
+CREATE TRIGGER refuse_nobody AFTER INSERT ON orders FOR EACH ROW
+    WHEN (NEW.customer_name = 'Nobody') EXECUTE FUNCTION refuse_nobody();
+"""
+
+
+@pytest.fixture
+async def nobody(database: Database) -> NewOrder:
+    """Return an order that cannot be stored."""
+    async with database.connection() as connection:
+        await connection.execute(REFUSE_NOBODY)
+    return an_order(customer_name=NOBODY)
+
+
+async def place(intake: OrderService, order: NewOrder | None = None) -> str:
+    """Place an order, and return its number."""
+    placed = await intake.place(order or an_order(), request_id="request-1", key=None)
+    return placed.order_number
+
+
+def numbers(count: int, start: int = 1, day: str = "20241216") -> list[str]:
+    """Return so many order numbers of a day, from `start` on."""
+    return [f"ORD_{day}_{place:03d}" for place in range(start, start + count)]
+
+
+async def test_one_transaction(intake: OrderService, database: Database) -> None:
+    """The order, its items, its first log row and its message are written in one transaction."""
+    number = await place(intake)
+
+    async with database.connection() as connection:
+        transactions = await connection.fetch(
+            """SELECT xmin::text FROM orders WHERE number = $1
+               UNION ALL SELECT xmin::text FROM order_items
+               UNION ALL SELECT xmin::text FROM order_status_log
+               UNION ALL SELECT xmin::text FROM outbox""",
+            number,
+        )
+
+    assert len(transactions) == 4
+    assert len({row["xmin"] for row in transactions}) == 1
+
+
+async def test_the_rows_of_an_order(intake: OrderService, database: Database) -> None:
+    """What was ordered is stored as it was ordered, its amounts exact."""
+    order = an_order(
+        customer_name="  Miles O’Brien ",
+        order_type="delivery",
+        delivery_address="1 Main Street\nSpringfield",
+        items=[an_item(price=Decimal("15.99"), quantity=4, notes="no onions")],
+        notes="ring twice",
+    )
+
+    number = await place(intake, order)
+
+    async with database.connection() as connection:
+        row = await connection.fetchrow("SELECT * FROM orders WHERE number = $1", number)
+        item = await connection.fetchrow("SELECT * FROM order_items")
+    assert row is not None
+    assert row["customer_name"] == "Miles O’Brien"
+    assert row["type"] == "delivery"
+    assert row["table_number"] is None
+    assert row["delivery_address"] == "1 Main Street\nSpringfield"
+    assert row["notes"] == "ring twice"
+    assert row["total_amount"] == Decimal("63.96")
+    assert row["priority"] == 5
+    assert row["status"] == "received"
+    assert row["business_date"] == date(2024, 12, 16)
+    assert row["created_at"] == row["updated_at"] == NOON
+    assert row["processed_by"] is row["completed_at"] is None
+    assert item is not None
+    assert (item["order_id"], item["name"], item["quantity"]) == (row["id"], "Margherita", 4)
+    assert (item["price"], item["notes"]) == (Decimal("15.99"), "no onions")
+
+
+async def test_items_keep_their_order(intake: OrderService, database: Database) -> None:
+    """The items stand in the order in which they were listed."""
+    names = [f"Dish {(place * 7) % 20}" for place in range(20)]
+
+    await place(intake, an_order(items=[an_item(name=name) for name in names]))
+
+    async with database.connection() as connection:
+        rows = await connection.fetch("SELECT name FROM order_items ORDER BY id")
+    assert [row["name"] for row in rows] == names
+
+
+async def test_the_first_log_row(intake: OrderService, database: Database) -> None:
+    """An order's history begins with its being received, by the order service."""
+    await place(intake)
+
+    async with database.connection() as connection:
+        (row,) = await connection.fetch("SELECT * FROM order_status_log")
+    assert (row["status"], row["changed_by"], row["changed_at"]) == (
+        "received",
+        "order-service",
+        NOON,
+    )
+
+
+async def test_the_message(intake: OrderService, database: Database) -> None:
+    """The message to the kitchen holds the order, its priority, and the request that caused it."""
+    order = an_order(items=[an_item(price=Decimal("99.99"), quantity=2)])
+
+    number = await place(intake, order)
+
+    async with database.connection() as connection:
+        (row,) = await connection.fetch("SELECT * FROM outbox")
+    message = Message(
+        **{
+            name: row[name]
+            for name in ("exchange", "routing_key", "type", "body", "message_id", "correlation_id")
+        },
+        app_id=row["app_id"],
+        timestamp=row["timestamp"],
+    )
+    assert (message.exchange, message.routing_key) == ("orders_topic", "kitchen.takeout.10")
+    assert (message.type, row["priority"], message.app_id) == (
+        "order.received",
+        10,
+        "order-service",
+    )
+    assert message.correlation_id == "request-1"
+    assert isinstance(message.message_id, UUID)
+    assert decode(message, OrderReceived) == OrderReceived.of(order, number)
+
+
+async def test_a_hundred_at_once(intake: OrderService) -> None:
+    """Orders that come at once are numbered from 001 on, without gap or repeat."""
+    placed = await asyncio.gather(*(place(intake) for _ in range(100)))
+
+    assert sorted(placed) == numbers(100)
+
+
+async def test_a_failure_leaves_no_gap(
+    intake: OrderService, nobody: NewOrder, database: Database
+) -> None:
+    """An order that cannot be stored takes no number, leaves nothing, and fails no other."""
+    outcomes = await asyncio.gather(
+        *(place(intake, nobody if turn % 4 == 0 else None) for turn in range(40)),
+        return_exceptions=True,
+    )
+
+    failures = [each for each in outcomes if not isinstance(each, str)]
+    placed = sorted(each for each in outcomes if isinstance(each, str))
+    assert len(failures) == 10
+    assert all(isinstance(each, asyncpg.PostgresError) for each in failures)
+    assert placed == numbers(30)
+    async with database.connection() as connection:
+        for table in ("orders", "order_items", "order_status_log", "outbox"):
+            assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 30  # noqa: S608
+
+
+async def test_numbers_grow(intake: OrderService, database: Database) -> None:
+    """After 999 the numbers of a day grow to four digits."""
+    async with database.connection() as connection:
+        await connection.execute("INSERT INTO order_counters VALUES ('2024-12-16', 998)")
+
+    assert [await place(intake) for _ in range(3)] == numbers(3, start=999)
+
+
+@pytest.mark.parametrize(
+    ("timezone", "last", "first", "days"),
+    [
+        ("UTC", "2024-12-16T23:59:59", "2024-12-17T00:00:00", ("20241216", "20241217")),
+        (
+            "America/New_York",
+            "2024-12-17T04:59:59.999999",
+            "2024-12-17T05:00:00",
+            ("20241216", "20241217"),
+        ),
+        # Its clocks go forward in the night to 10 March, and back in that to 3 November.
+        (
+            "America/New_York",
+            "2024-03-10T04:59:59",
+            "2024-03-10T05:00:00",
+            ("20240309", "20240310"),
+        ),
+        (
+            "America/New_York",
+            "2024-03-11T03:59:59",
+            "2024-03-11T04:00:00",
+            ("20240310", "20240311"),
+        ),
+        (
+            "America/New_York",
+            "2024-11-04T04:59:59",
+            "2024-11-04T05:00:00",
+            ("20241103", "20241104"),
+        ),
+        ("Asia/Kathmandu", "2024-12-31T18:14:59", "2024-12-31T18:15:00", ("20241231", "20250101")),
+    ],
+)
+async def test_business_dates(
+    database: Database, timezone: str, last: str, first: str, days: tuple[str, str]
+) -> None:
+    """At midnight of the business's time zone a new date begins, and its numbers at 001."""
+    watch = Watch(datetime.fromisoformat(last).replace(tzinfo=UTC))
+    intake = an_order_service(database, clock=watch, timezone=timezone)
+    before = [await place(intake), await place(intake)]
+
+    watch.now = datetime.fromisoformat(first).replace(tzinfo=UTC)
+    after = [await place(intake), await place(intake)]
+
+    assert before == numbers(2, day=days[0])
+    assert after == numbers(2, day=days[1])
+
+
+async def test_midnight_passes_while_orders_come(database: Database) -> None:
+    """Orders of two dates that come at once are numbered each for its own date."""
+    tonight = an_order_service(
+        database, clock=Watch(datetime(2024, 12, 16, 23, 59, 59, tzinfo=UTC))
+    )
+    tomorrow = an_order_service(database, clock=Watch(datetime(2024, 12, 17, tzinfo=UTC)))
+
+    placed = await asyncio.gather(*(place(tonight if turn % 2 else tomorrow) for turn in range(40)))
+
+    assert sorted(placed) == numbers(20) + numbers(20, day="20241217")
+
+
+async def test_the_database_is_away(intake: OrderService, database: Database) -> None:
+    """With the database away an order is refused as such."""
+    await database.close()
+
+    with pytest.raises(DatabaseUnavailable):
+        await place(intake)

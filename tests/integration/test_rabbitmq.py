@@ -1,0 +1,182 @@
+"""What only RabbitMQ does: queues that operators delete, limits, and strangers' messages."""
+
+import asyncio
+
+import pytest
+
+from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.messaging.broker import Delivery
+from restaurant_system.messaging.listener import Listener
+from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from tests.support.messages import (
+    DEAD_LETTERS,
+    DINE_IN,
+    GENERAL,
+    KITCHEN,
+    PATIENCE,
+    TAKEOUT,
+    an_order,
+    orders,
+    take_one,
+)
+from tests.support.office import Office
+from tests.support.patience import eventually
+
+RETRY_QUEUES = ("delivery_retry_queue.200ms", "delivery_retry_queue.600ms")
+
+
+async def test_connecting_declares_again_what_somebody_deleted(
+    rabbitmq_broker: RabbitMQBroker, office: Office
+) -> None:
+    """`connect` puts the topology right, also on a line that is open already."""
+    queues = {*KITCHEN, DEAD_LETTERS, *RETRY_QUEUES}
+    for queue in queues:
+        office.delete_queue(queue)
+
+    await rabbitmq_broker.connect()
+
+    assert {each["name"] for each in office.listed("queues")} == queues
+
+
+async def test_a_listener_survives_the_deletion_of_its_queue(
+    rabbitmq_broker: RabbitMQBroker, office: Office
+) -> None:
+    """A cook whose queue somebody deleted finds it again, and gets what is ordered then."""
+    handled: asyncio.Queue[Delivery] = asyncio.Queue()
+    listener = Listener(
+        rabbitmq_broker,
+        open_line=lambda: rabbitmq_broker.consume([TAKEOUT, DINE_IN], prefetch=2),
+        handle=handled.put,
+        finish=nothing_in_hand,
+    )
+    listening = asyncio.create_task(listener.run())
+    await rabbitmq_broker.publish(orders(1))
+    await (await handled.get()).ack()
+
+    async def is_bound() -> bool:
+        bindings = office.listed("bindings")
+        return TAKEOUT in {each["destination"] for each in bindings if each["source"]}
+
+    office.delete_queue(TAKEOUT)
+    await eventually(is_bound, doing="for the queue to be declared again", seconds=PATIENCE)
+    order = an_order()
+    await rabbitmq_broker.publish([order])
+
+    async with asyncio.timeout(PATIENCE):
+        assert (await handled.get()).message.message_id == order.message_id
+    listening.cancel()
+
+
+async def nothing_in_hand() -> None:
+    """Finish at once."""
+
+
+async def test_whoever_consumes_a_deleted_queue_learns_it(
+    rabbitmq_broker: RabbitMQBroker, office: Office
+) -> None:
+    """A cook does not wait for ever at a queue that is gone."""
+    async with rabbitmq_broker.consume(KITCHEN, prefetch=4) as cook:
+        office.delete_queue(TAKEOUT)
+
+        with pytest.raises(BrokerUnavailable):
+            await take_one(cook)
+
+
+async def test_a_message_whose_queue_was_deleted_is_refused_and_the_queue_declared_again(
+    rabbitmq_broker: RabbitMQBroker, office: Office
+) -> None:
+    """What reaches no queue is refused; the next try finds the topology as it should be."""
+    office.delete_queue(GENERAL)
+    order = an_order("catering")
+
+    refused = await rabbitmq_broker.publish([order])
+    refused_again = await rabbitmq_broker.publish([order])
+
+    assert [each.message for each in refused] == [order]
+    assert refused_again == []
+    assert (await rabbitmq_broker.depths())[GENERAL] == 1
+
+
+async def test_what_a_full_queue_does_not_take_is_refused(
+    rabbitmq_broker: RabbitMQBroker, office: Office
+) -> None:
+    """An order that RabbitMQ answers with a nack is refused, and its neighbours are taken."""
+    office.limit(TAKEOUT, **{"max-length": 1, "overflow": "reject-publish"})
+
+    async def is_full() -> bool:
+        return bool(await rabbitmq_broker.publish(orders(1)))
+
+    await eventually(is_full, doing="for the limit to be in force")
+    rejected, neighbour = an_order(), an_order("dine_in")
+    refused = await rabbitmq_broker.publish([rejected, neighbour])
+
+    assert [each.message for each in refused] == [rejected]
+    assert "nack" in refused[0].reason
+    assert (await rabbitmq_broker.depths())[DINE_IN] == 1
+
+
+async def test_a_message_that_cannot_be_put_off_comes_again(
+    rabbitmq_broker: RabbitMQBroker, office: Office
+) -> None:
+    """Where a retry cannot be published, the message goes back instead of staying in hand."""
+    order = an_order()
+    await rabbitmq_broker.publish([order])
+    for queue in RETRY_QUEUES:
+        office.delete_queue(queue)
+
+    async with rabbitmq_broker.consume([TAKEOUT], prefetch=1) as cook:
+        with pytest.raises(BrokerUnavailable):
+            await (await take_one(cook)).retry("the oven is cold")
+        again = await take_one(cook)
+
+    assert again.message.message_id == order.message_id
+    assert again.attempt == 1
+
+
+async def test_a_broker_that_is_closed_ends_the_iteration_with_an_error(
+    rabbitmq_broker: RabbitMQBroker,
+) -> None:
+    """Whoever still iterates when the line is closed does not wait for ever."""
+    async with rabbitmq_broker.consume(KITCHEN, prefetch=1) as cook:
+        await rabbitmq_broker.close()
+
+        with pytest.raises(BrokerUnavailable):
+            await take_one(cook)
+
+
+async def test_a_foreign_message_is_handed_on(
+    rabbitmq_broker: RabbitMQBroker, office: Office
+) -> None:
+    """What others publish may lack every property; its id stays the same at each redelivery."""
+    office.publish(TAKEOUT, "hello")
+
+    async with rabbitmq_broker.consume([TAKEOUT], prefetch=1) as cook:
+        first = await take_one(cook)
+        await first.requeue()
+        again = await take_one(cook)
+
+    assert again.message.body == b"hello"
+    assert again.message.message_id == first.message.message_id
+    assert again.message.content_type == ""
+    assert again.attempt == 1
+
+
+async def test_a_foreign_message_can_be_put_aside(
+    rabbitmq_broker: RabbitMQBroker, office: Office
+) -> None:
+    """Properties of other shapes than ours do not keep a message from the dead letters."""
+    office.publish(
+        TAKEOUT,
+        "hello",
+        message_id="42",
+        headers={"x-attempts": "many", "list": [1, 2], "table": {"a": 1}, "half": 0.5},
+    )
+
+    async with rabbitmq_broker.consume([TAKEOUT], prefetch=1) as cook:
+        delivery = await take_one(cook)
+        await delivery.dead_letter("not JSON")
+
+    async with rabbitmq_broker.consume([DEAD_LETTERS], prefetch=1) as clerk:
+        letter = await take_one(clerk)
+    assert delivery.attempt == 1
+    assert letter.message.body == b"hello"

@@ -1,0 +1,181 @@
+"""The relay: what is owed reaches the broker, once if all goes well, and in order."""
+
+from collections import Counter
+from datetime import timedelta
+
+from restaurant_system.database.connection import Database
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.relay import Relay
+from tests.support.fakes import RecordingBroker
+from tests.support.messages import TAKEOUT, an_order, an_update, ids, orders, take_and_ack
+from tests.support.outbox import HAND_OVER_ONLY, age, emptied, owe, owe_each, sweeping
+
+
+async def test_what_is_handed_over_reaches_the_broker_and_leaves_the_outbox(
+    database: Database, broker: Broker
+) -> None:
+    """A row is published with all it carries, and struck off."""
+    owed = orders(5, priority=5)
+    relay = Relay(database, broker, HAND_OVER_ONLY)
+
+    async with relay.running():
+        relay.hand_over(*await owe(database, *owed))
+        async with broker.consume([TAKEOUT], prefetch=1) as cook:
+            assert await take_and_ack(cook, 5) == owed
+        await emptied(database)
+
+
+async def test_what_a_dead_process_left_behind_reaches_the_broker(
+    database: Database, broker: Broker
+) -> None:
+    """Rows that nobody handed over are published by whoever is there, in order."""
+    missed = [an_update() for _ in range(3)]
+
+    async with broker.subscribe() as subscriber:
+        await owe(database, *missed)
+        async with Relay(database, broker, sweeping()).running():
+            assert await take_and_ack(subscriber, 3) == missed
+            await emptied(database)
+
+
+async def test_a_row_of_a_process_in_good_health_is_left_to_it(database: Database) -> None:
+    """Only what has waited for longer than `sweep_after` is swept."""
+    broker, old, young = RecordingBroker(), an_order(), an_order()
+    row, _ = await owe_each(database, old, young)
+    await age(database, row, timedelta(hours=2))
+
+    async with Relay(database, broker, HAND_OVER_ONLY).running():
+        await emptied(database, but_for=1)
+
+    assert broker.taken == [old]
+
+
+async def test_a_refused_message_stays_and_its_neighbours_go(database: Database) -> None:
+    """Only what the broker has confirmed is struck off."""
+    broker, (first, refused, last) = RecordingBroker(), orders(3)
+    broker.refuses = [refused]
+    rows = await owe_each(database, first, refused, last)
+
+    relay = Relay(database, broker, HAND_OVER_ONLY)
+    async with relay.running():
+        relay.hand_over(*rows)
+        await emptied(database, but_for=1)
+
+    assert broker.taken == [first, last]
+
+
+async def test_a_refused_message_is_tried_again(database: Database) -> None:
+    """What was refused goes as soon as the broker takes it."""
+    broker, order = RecordingBroker(), an_order()
+    broker.refuses = [order]
+    await owe(database, order)
+
+    async with Relay(database, broker, sweeping()).running():
+        await broker.tried.wait()
+        broker.refuses = []
+        await emptied(database)
+
+    assert broker.taken == [order]
+
+
+async def test_refused_messages_do_not_hold_up_those_behind_them(database: Database) -> None:
+    """However many the broker refuses, what it would take does reach it."""
+    broker, refused, good = RecordingBroker(), orders(5), an_order()
+    broker.refuses = refused
+    await owe_each(database, *refused, good)
+
+    async with Relay(database, broker, sweeping(batch=2)).running():
+        await emptied(database, but_for=5)
+
+    assert broker.taken == [good]
+
+
+async def test_a_message_does_not_overtake_a_refused_one_of_its_stream(database: Database) -> None:
+    """Updates of one order leave in order, also when the broker refuses one for now."""
+    broker = RecordingBroker()
+    cooking, ready = an_update(), an_update()
+    broker.refuses = [cooking]
+    await owe(database, cooking, ready)
+
+    async with Relay(database, broker, sweeping()).running():
+        await broker.tried.wait()
+        broker.refuses = []
+        await emptied(database)
+
+    assert ids(broker.taken) == ids([cooking, ready])
+
+
+async def test_what_is_under_way_is_locked(database: Database) -> None:
+    """While one relay waits for the confirmation, no other publishes the same row."""
+    slow, quick = RecordingBroker(), RecordingBroker()
+    slow.answers.clear()
+    published = orders(2)
+    under_way, _ = await owe_each(database, *published)
+    slow_relay = Relay(database, slow, HAND_OVER_ONLY)
+
+    async with slow_relay.running():
+        slow_relay.hand_over(under_way)
+        await slow.tried.wait()
+        async with Relay(database, quick, sweeping()).running():
+            await emptied(database, but_for=1)
+        slow.answers.set()
+        await emptied(database)
+
+    assert (slow.taken, quick.taken) == (published[:1], published[1:])
+
+
+async def test_two_relays_publish_each_row_once(database: Database) -> None:
+    """However many sweep the same outbox, each row is published by one of them."""
+    broker, owed = RecordingBroker(), orders(300)
+    relays = [Relay(database, broker, sweeping(batch=7)) for _ in range(2)]
+
+    async with relays[0].running(), relays[1].running():
+        rows = await owe_each(database, *owed)
+        for relay in relays:
+            relay.hand_over(*rows)
+        await emptied(database)
+
+    assert Counter(ids(broker.taken)) == Counter(ids(owed))
+
+
+async def test_a_stream_leaves_in_order_though_its_first_message_was_left_behind(
+    database: Database,
+) -> None:
+    """What is handed over waits for an earlier message that a crash left to the sweep."""
+    broker, left_behind, fresh = RecordingBroker(), an_update(), an_update()
+    await owe(database, left_behind)
+    (row,) = await owe(database, fresh)
+    relay = Relay(database, broker, sweeping(after=0.5))
+
+    async with relay.running():
+        relay.hand_over(row)
+        await emptied(database)
+
+    assert ids(broker.taken) == ids([left_behind, fresh])
+
+
+async def test_a_stream_leaves_in_order_though_it_was_handed_over_out_of_order(
+    database: Database,
+) -> None:
+    """Whoever commits second and speaks first does not make its message overtake."""
+    broker, first, second = RecordingBroker(), an_update(), an_update()
+    early, late = await owe(database, first, second)
+    relay = Relay(database, broker, sweeping(batch=1, after=0.5))
+
+    async with relay.running():
+        relay.hand_over(late, early)
+        await emptied(database)
+
+    assert ids(broker.taken) == ids([first, second])
+
+
+async def test_batches_have_a_limit(database: Database) -> None:
+    """No more than `batch` messages are under way at once."""
+    broker, owed = RecordingBroker(), orders(10)
+    relay = Relay(database, broker, HAND_OVER_ONLY.model_copy(update={"batch": 4}))
+
+    async with relay.running():
+        relay.hand_over(*await owe(database, *owed))
+        await emptied(database)
+
+    assert [len(call) for call in broker.calls] == [4, 4, 2]

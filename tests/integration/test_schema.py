@@ -1,0 +1,138 @@
+"""The life of an order and the shape of the tables, held by the database itself."""
+
+import itertools
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import asyncpg
+import pytest
+
+from restaurant_system.database.connection import Line
+from restaurant_system.models.status import ORIGINS, OrderStatus
+from tests.support.rows import insert_order, undone
+from tests.support.servers import Postgres
+
+ORDER_COLUMNS = {
+    *("id", "created_at", "updated_at", "number", "customer_name", "type", "table_number"),
+    *("delivery_address", "total_amount", "priority", "status", "processed_by", "completed_at"),
+}
+LOG_COLUMNS = {"id", "created_at", "order_id", "status", "changed_by", "changed_at", "notes"}
+WORKER_COLUMNS = {"id", "created_at", "name", "type", "status", "last_seen", "orders_processed"}
+NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
+
+# How an order comes to stand where it stands.
+ROADS: dict[OrderStatus, tuple[OrderStatus, ...]] = {
+    OrderStatus.RECEIVED: (),
+    OrderStatus.COOKING: (OrderStatus.COOKING,),
+    OrderStatus.READY: (OrderStatus.COOKING, OrderStatus.READY),
+    OrderStatus.COMPLETED: (OrderStatus.COOKING, OrderStatus.READY, OrderStatus.COMPLETED),
+    OrderStatus.CANCELLED: (OrderStatus.CANCELLED,),
+}
+
+
+@pytest.fixture
+async def sql(postgres_server: Postgres, template: str) -> AsyncIterator[Line]:
+    """Open a line to an empty database, which is empty again afterwards."""
+    async with undone(postgres_server.dsn(template)) as line:
+        yield line
+
+
+async def set_status(sql: Line, order_id: int, status: OrderStatus) -> None:
+    """Move an order by plain SQL, with everything beside the status as it must be."""
+    await sql.execute(
+        """UPDATE orders SET status = $2, processed_by = 'mario',
+           completed_at = CASE WHEN $2 IN ('ready', 'completed') THEN now() END WHERE id = $1""",
+        order_id,
+        status,
+    )
+
+
+async def refusal(sql: Line, order_id: int, status: OrderStatus) -> str | None:
+    """Try a move, and return the rule that it breaks, if any."""
+    try:
+        async with sql.transaction():
+            await set_status(sql, order_id, status)
+    except asyncpg.CheckViolationError as error:
+        return error.constraint_name
+    return None
+
+
+async def test_the_life_of_an_order(sql: Line) -> None:
+    """The database makes the moves that the code's table makes, and refuses every other."""
+    refusals = {}
+    for origin, target in itertools.permutations(OrderStatus, 2):
+        order_id = await insert_order(sql)
+        for status in ROADS[origin]:
+            await set_status(sql, order_id, status)
+        refusals[origin, target] = await refusal(sql, order_id, target)
+
+    assert refusals == {
+        (origin, target): None if origin in ORIGINS[target] else "legal_move"
+        for origin, target in itertools.permutations(OrderStatus, 2)
+    }
+
+
+@pytest.mark.parametrize("status", [each for each in OrderStatus if ROADS[each]])
+async def test_birth(sql: Line, status: OrderStatus) -> None:
+    """An order begins its life as received."""
+    completed_at = NOON if status in {OrderStatus.READY, OrderStatus.COMPLETED} else None
+
+    with pytest.raises(asyncpg.CheckViolationError, match=f"cannot start as {status}"):
+        await insert_order(sql, status=status, processed_by="mario", completed_at=completed_at)
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        ("orders", ORDER_COLUMNS),
+        ("order_items", {"id", "created_at", "order_id", "name", "quantity", "price"}),
+        ("order_status_log", LOG_COLUMNS),
+        ("workers", WORKER_COLUMNS),
+    ],
+)
+async def test_columns(sql: Line, table: str, columns: set[str]) -> None:
+    """Each table has the columns that readers of the database were promised."""
+    there = await sql.fetch(
+        "SELECT column_name FROM information_schema.columns WHERE table_name = $1", table
+    )
+
+    assert columns <= {row["column_name"] for row in there}
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "kind"),
+    [
+        ("orders", "id", "bigint"),
+        ("orders", "total_amount", "numeric(10,2)"),
+        ("orders", "created_at", "timestamp with time zone"),
+        ("order_items", "id", "bigint"),
+        ("order_items", "price", "numeric(8,2)"),
+        ("order_status_log", "id", "bigint"),
+        ("workers", "id", "bigint"),
+    ],
+)
+async def test_types(sql: Line, table: str, column: str, kind: str) -> None:
+    """Ids are wide, amounts exact, times have a zone."""
+    found = await sql.fetchval(
+        """SELECT format_type(atttypid, atttypmod) FROM pg_attribute
+           WHERE attrelid = $1::regclass AND attname = $2""",
+        table,
+        column,
+    )
+
+    assert found == kind
+
+
+async def test_foreign_keys_are_indexed(sql: Line) -> None:
+    """Every foreign key can be followed backwards by an index that starts with its column."""
+    keys = await sql.fetch(
+        """SELECT key.conname AS name, EXISTS (
+               SELECT FROM pg_index WHERE indrelid = key.conrelid
+               AND indkey[0] = key.conkey[1] AND indpred IS NULL) AS indexed
+           FROM pg_constraint AS key WHERE key.contype = 'f'"""
+    )
+
+    assert {key["name"]: key["indexed"] for key in keys} == {
+        "order_items_order_id_fkey": True,
+        "order_status_log_order_id_fkey": True,
+    }

@@ -1,0 +1,90 @@
+"""What RabbitMQ says was declared, held against the contract's table."""
+
+import pytest
+
+from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from tests.support.messages import DEAD_LETTERS, DELIVERY, DINE_IN, GENERAL, KITCHEN, TAKEOUT
+from tests.support.office import Office
+from tests.support.patience import eventually
+
+KITCHEN_QUEUE = {"x-max-priority": 10, "x-dead-letter-exchange": "orders_dlx"}
+RETRY_QUEUES = ("delivery_retry_queue.200ms", "delivery_retry_queue.600ms")
+
+
+@pytest.mark.usefixtures("rabbitmq_broker")
+def test_the_exchanges_are_those_of_the_contract(office: Office) -> None:
+    """Every exchange is durable, and unrouted orders have an alternative."""
+    exchanges = office.listed("exchanges")
+    own = [each for each in exchanges if each["name"] and not each["name"].startswith("amq.")]
+
+    assert {each["name"]: (each["type"], each["arguments"]) for each in own} == {
+        "orders_topic": ("topic", {"alternate-exchange": "orders_unrouted"}),
+        "orders_unrouted": ("fanout", {}),
+        "notifications_fanout": ("fanout", {}),
+        "orders_dlx": ("fanout", {}),
+        "delivery_retry": ("headers", {}),
+    }
+    assert all(each["durable"] and not each["auto_delete"] for each in own)
+
+
+@pytest.mark.usefixtures("rabbitmq_broker")
+def test_the_queues_are_those_of_the_contract(office: Office) -> None:
+    """Every queue is durable; the kitchen's have ten priorities; a retry queue has a delay."""
+    queues = office.listed("queues")
+
+    assert {each["name"]: each["arguments"] for each in queues} == {
+        DINE_IN: KITCHEN_QUEUE,
+        TAKEOUT: KITCHEN_QUEUE,
+        DELIVERY: KITCHEN_QUEUE,
+        GENERAL: KITCHEN_QUEUE,
+        DEAD_LETTERS: {},
+        RETRY_QUEUES[0]: {"x-message-ttl": 200, "x-dead-letter-exchange": ""},
+        RETRY_QUEUES[1]: {"x-message-ttl": 600, "x-dead-letter-exchange": ""},
+    }
+    assert all(each["durable"] and not each["auto_delete"] for each in queues)
+
+
+@pytest.mark.usefixtures("rabbitmq_broker")
+def test_the_bindings_are_those_of_the_contract(office: Office) -> None:
+    """Each queue hangs where the contract says, and nowhere else."""
+    bindings = {
+        (each["source"], each["routing_key"], each["arguments"].get("retry-delay-ms")): each[
+            "destination"
+        ]
+        for each in office.listed("bindings")
+        if each["source"]  # the default exchange knows every queue by its name
+    }
+
+    assert bindings == {
+        ("orders_topic", "kitchen.dine_in.*", None): DINE_IN,
+        ("orders_topic", "kitchen.takeout.*", None): TAKEOUT,
+        ("orders_topic", "kitchen.delivery.*", None): DELIVERY,
+        ("orders_unrouted", "", None): GENERAL,
+        ("orders_dlx", "", None): DEAD_LETTERS,
+        ("delivery_retry", "", 200): RETRY_QUEUES[0],
+        ("delivery_retry", "", 600): RETRY_QUEUES[1],
+    }
+
+
+async def test_nothing_is_used_that_rabbitmq_4_deprecates(
+    rabbitmq_broker: RabbitMQBroker, office: Office
+) -> None:
+    """No transient queue that is not exclusive, no mirrors or modes, no limit for a channel."""
+
+    async def channels_are_known() -> bool:
+        return office.consumers() == 6
+
+    async with (
+        rabbitmq_broker.consume(KITCHEN, prefetch=4),
+        rabbitmq_broker.subscribe(),
+        rabbitmq_broker.subscribe("printer"),
+    ):
+        await eventually(channels_are_known, doing="for the statistics of the consumers")
+        channels, queues = office.channels(), office.listed("queues")
+
+    assert {each["global_prefetch_count"] for each in channels} == {0}
+    assert len(queues) == 9
+    assert all(each["durable"] or each["exclusive"] for each in queues)
+    assert {each["type"] for each in queues} == {"classic"}
+    arguments = {argument for each in queues for argument in each["arguments"]}
+    assert arguments == {"x-max-priority", "x-dead-letter-exchange", "x-message-ttl"}

@@ -1,0 +1,167 @@
+import re
+from datetime import timedelta
+from decimal import Decimal
+from uuid import uuid4
+
+import httpx
+
+from restaurant_system.database import workers
+from restaurant_system.database.connection import Database
+from restaurant_system.models.order import Move, OrderType
+from restaurant_system.models.status import OrderStatus
+from restaurant_system.services.order.service import OrderService
+from tests.support.orders import an_item, an_order
+from tests.support.services import NOON, Watch, walk
+
+RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z")
+
+
+async def place(intake: OrderService, **changes: object) -> str:
+    """Place an order, and return its number."""
+    placed = await intake.place(an_order(**changes), request_id="request-1", key=None)
+    return placed.order_number
+
+
+async def test_status_of_each_stage(
+    tracking: httpx.AsyncClient, intake: OrderService, database: Database, watch: Watch
+) -> None:
+    """An order's status tells where it stands, since when, who cooks it, and when it is due."""
+    number = await place(intake)
+    stages = [(await tracking.get(f"/orders/{number}/status")).json()]
+
+    watch.now += timedelta(seconds=1)
+    await walk(
+        database, number, OrderStatus.COOKING, at=watch.now, due=watch.now + timedelta(seconds=10)
+    )
+    stages.append((await tracking.get(f"/orders/{number}/status")).json())
+    watch.now += timedelta(seconds=10)
+    await _finish(database, number, watch)
+    stages.append((await tracking.get(f"/orders/{number}/status")).json())
+    watch.now += timedelta(seconds=60)
+    await intake.complete(number, Move(), request_id="request-2")
+    stages.append((await tracking.get(f"/orders/{number}/status")).json())
+
+    assert [tuple(stage.values()) for stage in stages] == [
+        (number, "received", "2024-12-16T12:00:00.000Z", "2024-12-16T12:00:10.000Z", None),
+        (number, "cooking", "2024-12-16T12:00:01.000Z", "2024-12-16T12:00:11.000Z", "mario"),
+        (number, "ready", "2024-12-16T12:00:11.000Z", None, "mario"),
+        (number, "completed", "2024-12-16T12:01:11.000Z", None, "mario"),
+    ]
+    assert list(stages[0]) == [
+        *("order_number", "current_status", "updated_at", "estimated_completion", "processed_by")
+    ]
+
+
+async def _finish(database: Database, number: str, watch: Watch) -> None:
+    async with database.connection() as connection:
+        await connection.execute(
+            """UPDATE orders SET status = 'ready', updated_at = $2, completed_at = $2,
+               estimated_completion = NULL WHERE number = $1""",
+            number,
+            watch.now,
+        )
+
+
+async def test_status_of_a_cancelled_order(
+    tracking: httpx.AsyncClient, intake: OrderService
+) -> None:
+    """Nothing is left to estimate for an order that was cancelled."""
+    number = await place(intake)
+    await intake.cancel(number, Move(), request_id="request-2")
+
+    status = (await tracking.get(f"/orders/{number}/status")).json()
+
+    assert status["current_status"] == "cancelled"
+    assert status["estimated_completion"] is None
+    assert status["processed_by"] is None
+
+
+async def test_history(
+    tracking: httpx.AsyncClient, intake: OrderService, database: Database, watch: Watch
+) -> None:
+    """An order's history names each status, when it began and who brought it, oldest first."""
+    number, other = await place(intake), await place(intake)
+    await walk(
+        database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON + timedelta(seconds=9)
+    )
+    await intake.cancel(other, Move(), request_id="request-2")
+    watch.now += timedelta(minutes=1)
+    await intake.complete(number, Move(changed_by="anna"), request_id="request-2")
+
+    response = await tracking.get(f"/orders/{number}/history")
+
+    assert response.status_code == 200
+    assert response.json() == [
+        {
+            "status": "received",
+            "timestamp": "2024-12-16T12:00:00.000Z",
+            "changed_by": "order-service",
+        },
+        {"status": "cooking", "timestamp": "2024-12-16T12:00:09.000Z", "changed_by": "mario"},
+        {"status": "ready", "timestamp": "2024-12-16T12:00:09.000Z", "changed_by": "mario"},
+        {"status": "completed", "timestamp": "2024-12-16T12:01:00.000Z", "changed_by": "anna"},
+    ]
+
+
+async def test_a_whole_order(tracking: httpx.AsyncClient, intake: OrderService) -> None:
+    """A whole order is what was ordered, item by item, and what has become of it."""
+    number = await place(
+        intake,
+        order_type="delivery",
+        delivery_address="1 Main Street, Springfield",
+        items=[
+            an_item(name="Soup", price=Decimal("15.99"), quantity=3, notes="hot"),
+            an_item(name="Bread", price=2),
+        ],
+        notes="ring twice",
+    )
+
+    assert (await tracking.get(f"/orders/{number}")).json() == {
+        "order_number": number,
+        "customer_name": "Ada Lovelace",
+        "order_type": "delivery",
+        "table_number": None,
+        "delivery_address": "1 Main Street, Springfield",
+        "items": [
+            {"name": "Soup", "quantity": 3, "price": 15.99, "notes": "hot"},
+            {"name": "Bread", "quantity": 1, "price": 2.0, "notes": None},
+        ],
+        "notes": "ring twice",
+        "total_amount": 49.97,
+        "priority": 1,
+        "status": "received",
+        "processed_by": None,
+        "created_at": "2024-12-16T12:00:00.000Z",
+        "updated_at": "2024-12-16T12:00:00.000Z",
+        "completed_at": None,
+        "estimated_completion": None,
+    }
+
+
+async def test_workers(tracking: httpx.AsyncClient, database: Database) -> None:
+    """A worker is offline when it said so, or when it was silent for two of its own intervals."""
+    sessions = {name: uuid4() for name in ("anna", "bruno", "carla", "dario")}
+    async with database.connection() as connection:
+        for name, seconds in (("anna", 30), ("bruno", 30), ("carla", 5), ("dario", 30)):
+            await workers.register(
+                connection, name, tuple(OrderType), timedelta(seconds=seconds), sessions[name]
+            )
+        await connection.execute("UPDATE workers SET last_seen = now() - interval '15 s'")
+        await workers.leave(connection, "dario", sessions["dario"])
+        await workers.count_order(connection, "anna")
+        await connection.execute(
+            "UPDATE workers SET last_seen = now() - interval '61 s' WHERE name = 'bruno'"
+        )
+
+    answer = (await tracking.get("/workers/status")).json()
+
+    assert [list(worker) for worker in answer] == [
+        ["worker_name", "status", "orders_processed", "last_seen"]
+    ] * 4
+    assert [(each["worker_name"], each["status"], each["orders_processed"]) for each in answer] == [
+        ("anna", "online", 1),
+        ("bruno", "offline", 0),
+        ("carla", "offline", 0),
+        ("dario", "offline", 0),
+    ]
+    assert all(RFC_3339.fullmatch(each["last_seen"]) for each in answer)

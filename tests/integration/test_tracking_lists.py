@@ -1,0 +1,220 @@
+"""Lists of orders, page by page, and the figures of the day."""
+
+from datetime import timedelta
+from typing import Any
+
+import httpx
+
+from restaurant_system.config import DeliverySettings, RabbitMQSettings
+from restaurant_system.database.connection import Database
+from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from restaurant_system.models.order import Move
+from restaurant_system.models.status import OrderStatus
+from restaurant_system.services.order.service import OrderService
+from restaurant_system.services.tracking.handler import TrackingHandler
+from tests.support.answers import assert_problem, faulty_fields
+from tests.support.messages import an_order as a_ticket
+from tests.support.orders import an_order
+from tests.support.servers import free_port
+from tests.support.services import NOON, Watch, a_broker, a_client, a_tracking_service, walk
+
+STATUSES = {"received": 0, "cooking": 0, "ready": 0, "completed": 0, "cancelled": 0}
+COOKED = (OrderStatus.COOKING, OrderStatus.READY)
+
+
+async def place(intake: OrderService, count: int = 1, **changes: object) -> list[str]:
+    """Place orders, and return their numbers."""
+    order = an_order(**changes)
+    placed = [await intake.place(order, request_id="r", key=None) for _ in range(count)]
+    return [each.order_number for each in placed]
+
+
+async def page(tracking: httpx.AsyncClient, **query: str | int) -> tuple[list[str], str | None]:
+    """Ask for a page; return its numbers and where the next one starts."""
+    response = await tracking.get("/orders", params=query)
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    return [order["order_number"] for order in answer["orders"]], answer["next_cursor"]
+
+
+async def stats(tracking: httpx.AsyncClient) -> dict[str, Any]:
+    """Ask for the figures of the day."""
+    answer: dict[str, Any] = (await tracking.get("/stats")).json()
+    return answer
+
+
+async def test_newest_first(tracking: httpx.AsyncClient, intake: OrderService) -> None:
+    """Orders are listed whole, with their items, newest first."""
+    numbers = await place(intake, 3)
+
+    orders = (await tracking.get("/orders")).json()["orders"]
+
+    assert [order["order_number"] for order in orders] == numbers[::-1]
+    assert orders[0] == (await tracking.get(f"/orders/{numbers[-1]}")).json()
+    assert orders[0]["items"] == [
+        {"name": "Margherita", "quantity": 1, "price": 9.5, "notes": None}
+    ]
+
+
+async def test_pages(tracking: httpx.AsyncClient, intake: OrderService) -> None:
+    """Page by page each order comes once and none is left out, while new ones arrive."""
+    numbers = await place(intake, 7)
+
+    seen, cursor = await page(tracking, limit=3)
+    while cursor is not None:
+        await place(intake, 2)
+        found, cursor = await page(tracking, limit=3, cursor=cursor)
+        seen += found
+
+    assert seen == numbers[::-1]
+
+
+async def test_the_last_page(tracking: httpx.AsyncClient, intake: OrderService) -> None:
+    """The last page says that it is the last, also when it is full."""
+    numbers = await place(intake, 4)
+
+    assert await page(tracking, limit=4) == (numbers[::-1], None)
+    first, cursor = await page(tracking, limit=2)
+    assert first == numbers[:1:-1]
+    assert cursor is not None
+    assert await page(tracking, limit=2, cursor=cursor) == (numbers[1::-1], None)
+
+
+async def test_filters(
+    tracking: httpx.AsyncClient, intake: OrderService, database: Database
+) -> None:
+    """Lists can be narrowed to a status, to a type, or to both, over several pages too."""
+    takeout = await place(intake, 3)
+    dine_in = await place(intake, 2, order_type="dine_in", table_number=5)
+    await walk(database, takeout[0], OrderStatus.COOKING)
+    await walk(database, dine_in[0], OrderStatus.COOKING)
+
+    assert await page(tracking, order_type="dine_in") == (dine_in[::-1], None)
+    assert await page(tracking, status="cooking") == ([dine_in[0], takeout[0]], None)
+    assert await page(tracking, status="cooking", order_type="takeout") == ([takeout[0]], None)
+    assert await page(tracking, status="ready") == ([], None)
+    waiting: dict[str, str | int] = {"status": "received", "order_type": "takeout", "limit": 1}
+    first, cursor = await page(tracking, **waiting)
+    assert cursor is not None
+    second, end = await page(tracking, **waiting, cursor=cursor)
+    assert (first, second, end) == ([takeout[2]], [takeout[1]], None)
+
+
+async def test_limits(tracking: httpx.AsyncClient, database: Database) -> None:
+    """A page has 50 orders, or as many as are asked for, from 1 to 200."""
+    async with database.connection() as connection:
+        await connection.execute(
+            """INSERT INTO orders (number, business_date, customer_name, type, total_amount,
+                                   priority)
+               SELECT 'ORD_20241215_' || place, '2024-12-15', 'Ada', 'takeout', 1, 1
+               FROM generate_series(100, 319) AS place"""
+        )
+
+    assert len((await page(tracking))[0]) == 50
+    assert len((await page(tracking, limit=1))[0]) == 1
+    assert len((await page(tracking, limit=200))[0]) == 200
+
+
+async def test_bad_questions(tracking: httpx.AsyncClient) -> None:
+    """A question that breaks a rule is refused with 400, by the name of what is wrong with it."""
+    for query, field in (
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+        ("limit=-1", "limit"),
+        ("limit=many", "limit"),
+        ("limit=1e1", "limit"),
+        ("limit=99999999999999999999999", "limit"),
+        ("status=burnt", "status"),
+        ("status=", "status"),
+        ("status=%00", "status"),
+        ("order_type=drive_in", "order_type"),
+        ("cursor=", "cursor"),
+        ("cursor=x", "cursor"),
+        ("cursor=%00", "cursor"),
+        ("cursor=%FF", "cursor"),
+        ("cursor=LTE", "cursor"),  # -1
+        ("cursor=MA", "cursor"),  # 0
+        ("cursor=" + "OTk5" * 10, "cursor"),  # 999… beyond any id
+        ("cursor=" + "OTk5" * 2000, "cursor"),
+    ):
+        response = await tracking.get(f"/orders?{query}")
+
+        assert_problem(response, 400)
+        assert faulty_fields(response) == [field]
+
+
+async def test_stats_of_an_empty_day(tracking: httpx.AsyncClient) -> None:
+    """A day without orders has its figures too."""
+    assert await stats(tracking) == {
+        "business_date": "2024-12-16",
+        "by_status": STATUSES,
+        "by_type": {"dine_in": 0, "takeout": 0, "delivery": 0},
+        "queues": {
+            "kitchen_dine_in_queue": 0,
+            "kitchen_takeout_queue": 0,
+            "kitchen_delivery_queue": 0,
+            "kitchen_queue": 0,
+            "kitchen_dead_letter_queue": 0,
+        },
+        "preparation_seconds": {},
+        "per_hour": [],
+    }
+
+
+async def test_stats_of_a_day(
+    tracking: httpx.AsyncClient, intake: OrderService, database: Database, watch: Watch
+) -> None:
+    """The figures count the orders of the business date, and no others."""
+    watch.now = NOON - timedelta(days=1)
+    await place(intake)
+    watch.now = NOON
+    takeout = await place(intake, 3)
+    (dine_in,) = await place(intake, order_type="dine_in", table_number=5)
+    watch.now = NOON + timedelta(hours=2)
+    await place(intake, 2)
+    for number, seconds in zip(takeout, (10, 20, 30), strict=True):
+        await walk(database, number, *COOKED, at=NOON + timedelta(seconds=seconds))
+    await walk(database, dine_in, *COOKED, at=NOON + timedelta(seconds=5))
+    await intake.complete(takeout[0], Move(), request_id="r")
+
+    figures = await stats(tracking)
+
+    assert figures["by_status"] == STATUSES | {"received": 2, "ready": 3, "completed": 1}
+    assert figures["by_type"] == {"dine_in": 1, "takeout": 5, "delivery": 0}
+    assert figures["preparation_seconds"] == {
+        "dine_in": {"p50": 5.0, "p90": 5.0, "p99": 5.0},
+        "takeout": {"p50": 20.0, "p90": 28.0, "p99": 29.8},
+    }
+    assert figures["per_hour"] == [
+        {"hour": "2024-12-16T12:00:00.000Z", "orders": 4},
+        {"hour": "2024-12-16T14:00:00.000Z", "orders": 2},
+    ]
+
+
+async def test_depths(tracking: httpx.AsyncClient, database: Database) -> None:
+    """Each queue is listed with how many messages wait in it, those in hand left out."""
+    broker = a_broker(database)
+    await broker.publish([a_ticket() for _ in range(3)])
+    await broker.publish([a_ticket("delivery")])
+
+    waiting = (await stats(tracking))["queues"]
+    async with broker.consume(["kitchen_delivery_queue"], prefetch=1) as consumer:
+        await anext(aiter(consumer))
+        in_hand = (await stats(tracking))["queues"]
+
+    assert waiting["kitchen_takeout_queue"] == in_hand["kitchen_takeout_queue"] == 3
+    assert waiting["kitchen_delivery_queue"] == 1
+    assert in_hand["kitchen_delivery_queue"] == 0
+
+
+async def test_without_a_broker(database: Database, intake: OrderService) -> None:
+    """With the broker away the depths are null, and everything else is there."""
+    await place(intake)
+    settings = RabbitMQSettings(host="127.0.0.1", port=free_port())
+    broker = RabbitMQBroker(settings, DeliverySettings())
+    tracking = a_tracking_service(database, broker, clock=Watch())
+    async with a_client(TrackingHandler(tracking).feature()) as client:
+        figures = await stats(client)
+
+    assert figures["queues"] is None
+    assert figures["by_status"]["received"] == 1

@@ -1,0 +1,240 @@
+"""A cook and its orders: what is cooked, deferred, taken over or left alone. On either broker."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from restaurant_system.config import OutboxSettings
+from restaurant_system.database.connection import Database
+from restaurant_system.messaging import topology
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.relay import Relay
+from restaurant_system.models.message import StatusChanged, decode
+from restaurant_system.models.order import OrderType
+from restaurant_system.services.kitchen import processor
+from tests.support.kitchen import REQUEST, Kitchen, a_ticket, first_of, settings
+from tests.support.patience import eventually
+
+TAKEOUT = topology.SPECIALISED[OrderType.TAKEOUT].name
+
+
+@pytest.fixture
+async def kitchen(database: Database, broker: Broker) -> AsyncIterator[Kitchen]:
+    """Open a kitchen whose relay publishes at once; nobody is on duty yet."""
+    relay = Relay(database, broker, OutboxSettings())
+    async with relay.running():
+        yield Kitchen(database, relay)
+
+
+@pytest.fixture
+async def updates(other_broker: Broker) -> AsyncIterator[list[StatusChanged]]:
+    """Collect every status update from now on."""
+    heard: list[StatusChanged] = []
+    subscribed = asyncio.Event()
+
+    async def listen() -> None:
+        async with other_broker.subscribe() as line:
+            subscribed.set()
+            async for delivery in line:
+                heard.append(decode(delivery.message, StatusChanged))
+                await delivery.ack()
+
+    listening = asyncio.create_task(listen())
+    await asyncio.wait_for(subscribed.wait(), 20)
+    yield heard
+    listening.cancel()
+    await asyncio.wait({listening})
+
+
+async def told(updates: list[StatusChanged], number: str, count: int) -> list[tuple[str, str]]:
+    """Wait for so many updates about an order, and return all that came: from where, to where."""
+
+    def about() -> list[tuple[str, str]]:
+        return [(u.old_status, u.new_status) for u in updates if u.order_number == number]
+
+    async def are_there() -> bool:
+        return len(about()) >= count
+
+    await eventually(are_there, doing=f"for {count} updates about {number}")
+    return about()
+
+
+async def waiting(broker: Broker) -> int:
+    """Return how many messages wait in all the queues together."""
+    return sum((await broker.depths()).values())
+
+
+async def test_an_order_is_cooked_told_and_gone_from_its_queue(
+    kitchen: Kitchen, broker: Broker, updates: list[StatusChanged]
+) -> None:
+    """From the queue to the pass: three log rows, two updates in order, nothing left behind."""
+    number = await kitchen.order()
+
+    async with kitchen.on_duty(broker):
+        await kitchen.wait_for(number, "ready")
+        heard = await told(updates, number, 2)
+
+    assert heard == [("received", "cooking"), ("cooking", "ready")]
+    assert [status for status, _ in await kitchen.history(number)] == [
+        "received",
+        "cooking",
+        "ready",
+    ]
+    assert await kitchen.cooked_by("chef") == 1
+    assert await waiting(broker) == 0
+
+
+async def test_the_same_message_twice_changes_and_announces_nothing(
+    kitchen: Kitchen, broker: Broker, other_broker: Broker, updates: list[StatusChanged]
+) -> None:
+    """A repeated message is acked, and that is all."""
+    number = await kitchen.order()
+    async with kitchen.on_duty(broker):
+        await kitchen.wait_for(number, "ready")
+
+        await other_broker.publish([a_ticket(number)])
+        after = await kitchen.serve_another()
+        await told(updates, after, 2)
+
+    assert await told(updates, number, 2) == [("received", "cooking"), ("cooking", "ready")]
+    assert len(await kitchen.history(number)) == 3
+    assert await kitchen.cooked_by("chef") == 2
+    assert await waiting(broker) == 0
+
+
+async def test_the_request_id_of_the_guest_goes_on_to_the_updates(
+    kitchen: Kitchen, broker: Broker, other_broker: Broker
+) -> None:
+    """An update carries the request id of the order that it is about."""
+    queue = topology.subscriber_queue("display")
+    async with other_broker.subscribe("display"):
+        pass
+    await kitchen.order()
+
+    async with kitchen.on_duty(broker), first_of(other_broker, queue) as update:
+        assert update.message.correlation_id == REQUEST
+        await update.ack()
+
+
+async def test_an_order_of_the_same_cook_is_finished_after_a_crash(
+    kitchen: Kitchen, broker: Broker, updates: list[StatusChanged]
+) -> None:
+    """Cooking under our own name already, it is gone on with; `cooking` is told no second time."""
+    number = await kitchen.order()
+    await kitchen.begin(number, "chef")
+
+    async with kitchen.on_duty(broker):
+        await kitchen.wait_for(number, "ready")
+        heard = await told(updates, number, 1)
+
+    assert heard == [("cooking", "ready")]
+    assert len(await kitchen.history(number)) == 3
+
+
+async def test_an_order_of_a_present_cook_is_deferred(
+    kitchen: Kitchen, broker: Broker, other_broker: Broker
+) -> None:
+    """It is looked at again later, as often as need be: that is no failed attempt."""
+    number = await kitchen.order()
+    await kitchen.enter("rival")
+    await kitchen.begin(number, "rival")
+
+    async with kitchen.on_duty(broker):
+        await kitchen.serve_another()  # by then the first one is deferred
+
+    async with first_of(other_broker, TAKEOUT) as delivery:
+        assert number.encode() in delivery.message.body
+        assert delivery.attempt == 1
+        await delivery.ack()
+
+
+@pytest.mark.parametrize("whereabouts", ["signed off", "silent"])
+async def test_a_deferred_order_is_finished_once_its_cook_is_gone(
+    kitchen: Kitchen, broker: Broker, updates: list[StatusChanged], whereabouts: str
+) -> None:
+    """Nobody's order is stranded: whoever looks next takes it over."""
+    number = await kitchen.order()
+    await kitchen.enter("rival")
+    await kitchen.begin(number, "rival")
+    async with kitchen.on_duty(broker):
+        await kitchen.serve_another()
+
+        if whereabouts == "silent":
+            await fall_silent(kitchen, "rival")
+        else:
+            await kitchen.dismiss("rival")
+        await kitchen.wait_for(number, "ready")
+        heard = await told(updates, number, 1)
+
+    assert heard == [("cooking", "ready")]
+    assert (await kitchen.look_up(number))["processed_by"] == "chef"
+
+
+async def test_an_order_cancelled_before_is_acked_and_left_alone(
+    kitchen: Kitchen, broker: Broker
+) -> None:
+    """Its message goes, its status stays."""
+    number = await kitchen.order()
+    await kitchen.cancel(number)
+
+    async with kitchen.on_duty(broker):
+        await kitchen.serve_another()
+
+    assert await kitchen.status(number) == "cancelled"
+    assert await kitchen.cooked_by("chef") == 1
+    assert await waiting(broker) == 0
+
+
+async def test_a_cook_turns_from_a_cancelled_order_to_the_next(
+    kitchen: Kitchen, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled while it cooks, an order frees its cook at once."""
+    monkeypatch.setattr(processor, "WATCH_INTERVAL", 0.05)
+    number = await kitchen.order("takeout")
+    async with kitchen.on_duty(broker, kitchen=settings(takeout=600)):
+        await kitchen.wait_for(number, "cooking")
+
+        await kitchen.cancel(number)
+        await kitchen.serve_another("dine_in")
+
+    assert [status for status, _ in await kitchen.history(number)] == [
+        "received",
+        "cooking",
+        "cancelled",
+    ]
+    assert await waiting(broker) == 0
+
+
+async def test_a_specialised_cook_takes_only_its_own_types(
+    kitchen: Kitchen, broker: Broker
+) -> None:
+    """What others are there for stays in its queue."""
+    for_others = await kitchen.order("dine_in")
+
+    async with kitchen.on_duty(broker, order_types=[OrderType.TAKEOUT]):
+        await kitchen.serve_another("takeout")
+
+    assert await kitchen.status(for_others) == "received"
+    assert (await broker.depths())[topology.SPECIALISED[OrderType.DINE_IN].name] == 1
+
+
+async def test_a_cook_has_as_many_orders_in_hand_as_it_was_told(
+    kitchen: Kitchen, broker: Broker
+) -> None:
+    """With room for two, two cook side by side and the third waits."""
+    numbers = [await kitchen.order() for _ in range(3)]
+
+    async with kitchen.on_duty(broker, kitchen=settings(prefetch=2, takeout=600)):
+        for number in numbers[:2]:
+            await kitchen.wait_for(number, "cooking")
+
+        assert await kitchen.status(numbers[2]) == "received"
+
+
+async def fall_silent(kitchen: Kitchen, name: str) -> None:
+    """Let somebody's last heartbeat be long ago."""
+    async with kitchen.database.connection() as connection:
+        await connection.execute(
+            "UPDATE workers SET last_seen = now() - interval '61 s' WHERE name = $1", name
+        )

@@ -1,0 +1,106 @@
+"""A cook and what goes wrong: what is tried again, and what is put aside. On either broker."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from structlog.testing import capture_logs
+
+from restaurant_system.config import OutboxSettings
+from restaurant_system.database.connection import Database
+from restaurant_system.messaging import broker as delivered
+from restaurant_system.messaging import topology
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.relay import Relay
+from restaurant_system.models.message import Message
+from tests.support.kitchen import Kitchen, a_ticket, first_of
+from tests.support.patience import eventually, logged
+
+SPOILT = {
+    "an unknown order": (a_ticket("ORD_20241216_404"), "there is no order ORD_20241216_404"),
+    "no JSON": (a_ticket("ORD_20241216_001", body=b"{"), "not JSON"),
+    "a broken schema": (a_ticket("ORD_20241216_001", body=b"{}"), "order_number: Field required"),
+    "another content type": (
+        a_ticket("ORD_20241216_001", content_type="text/plain"),
+        "content type is 'text/plain'",
+    ),
+}
+
+
+@pytest.fixture
+async def kitchen(database: Database, broker: Broker) -> AsyncIterator[Kitchen]:
+    """Open a kitchen whose relay publishes at once; nobody is on duty yet."""
+    relay = Relay(database, broker, OutboxSettings())
+    async with relay.running():
+        yield Kitchen(database, relay)
+
+
+@pytest.mark.parametrize(("message", "reason"), SPOILT.values(), ids=SPOILT.keys())
+async def test_what_can_never_succeed_is_put_aside_at_once(
+    kitchen: Kitchen, broker: Broker, other_broker: Broker, message: Message, reason: str
+) -> None:
+    """A hopeless message is a dead letter with its reason, and the cook goes on."""
+    await other_broker.publish([message])
+
+    async with kitchen.on_duty(broker):
+        await kitchen.serve_another()
+
+    async with first_of(other_broker, topology.DEAD_LETTERS.name) as letter:
+        assert reason in str(letter.message.headers[delivered.REASON])
+        assert letter.message.headers[delivered.ATTEMPTS] == 1
+        assert letter.message.body == message.body
+        await letter.ack()
+
+
+async def test_what_fails_for_now_is_tried_again(kitchen: Kitchen, broker: Broker) -> None:
+    """An unexpected error costs an order some time, and nothing else."""
+    await forbid_cooking(kitchen)
+    number = await kitchen.order()
+    async with kitchen.on_duty(broker):
+        with capture_logs() as logs:
+            await eventually(
+                lambda: logged(logs, "retry_attempted"), doing="for the first attempt to fail"
+            )
+
+        await allow_cooking(kitchen)
+        await kitchen.wait_for(number, "ready")
+
+    assert len(await kitchen.history(number)) == 3
+
+
+async def test_what_keeps_failing_is_put_aside_after_the_last_attempt(
+    kitchen: Kitchen, broker: Broker, other_broker: Broker
+) -> None:
+    """The dead letter says how often it was tried, since when, and what went wrong."""
+    await forbid_cooking(kitchen)
+    number = await kitchen.order()
+
+    with capture_logs() as logs:
+        async with (
+            kitchen.on_duty(broker),
+            first_of(other_broker, topology.DEAD_LETTERS.name) as letter,
+        ):
+            await letter.ack()
+
+    failed = ["message_processing_failed", "retry_attempted"]
+    actions = [line["event"] for line in logs if line["log_level"] in {"warning", "error"}]
+    assert actions == [*failed, *failed, "message_processing_failed", "message_dead_lettered"]
+    headers = letter.message.headers
+    assert headers[delivered.ATTEMPTS] == 3
+    assert "gave up after 3 attempts: CheckViolationError" in str(headers[delivered.REASON])
+    assert headers[delivered.QUEUE] == "kitchen_takeout_queue"
+    assert delivered.FIRST_SEEN in headers
+    assert await kitchen.status(number) == "received"
+
+
+async def forbid_cooking(kitchen: Kitchen) -> None:
+    """Make every start of an order fail, for a reason that nobody has foreseen."""
+    async with kitchen.database.connection() as connection:
+        await connection.execute(
+            "ALTER TABLE order_status_log ADD CONSTRAINT no_gas CHECK (status <> 'cooking')"
+        )
+
+
+async def allow_cooking(kitchen: Kitchen) -> None:
+    """Make it work again."""
+    async with kitchen.database.connection() as connection:
+        await connection.execute("ALTER TABLE order_status_log DROP CONSTRAINT no_gas")

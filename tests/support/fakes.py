@@ -1,0 +1,123 @@
+"""Brokers and lines that fail exactly when a test wants them to."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+
+from restaurant_system.config import DeliverySettings
+from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
+from restaurant_system.models.message import Message
+
+
+class RecordingBroker(Broker):
+    """Remembers what it has taken, call by call; away, choosy or slow when it is told to be."""
+
+    name = "recording"
+
+    def __init__(self) -> None:
+        self.calls: list[list[Message]] = []
+        self.away = False
+        self.refuses: list[Message] = []
+        self.error: Exception | None = None
+        self.tried = asyncio.Event()  # somebody has tried to reach it
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    @property
+    def taken(self) -> list[Message]:
+        """What it has taken, in this order."""
+        return [message for call in self.calls for message in call]
+
+    async def connect(self) -> None:
+        """Fail if it is away."""
+        await self._reach()
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+    async def ping(self) -> float:
+        """Fail if it is away."""
+        await self._reach()
+        return 1.0
+
+    async def publish(self, messages: Sequence[Message]) -> list[Refused]:
+        """Take what it does not refuse."""
+        await self._reach()
+        refused = {message.message_id for message in self.refuses}
+        self.calls.append([each for each in messages if each.message_id not in refused])
+        return [Refused(each, "not today") for each in messages if each.message_id in refused]
+
+    @contextlib.asynccontextmanager
+    async def consume(self, queues: Sequence[str], *, prefetch: int) -> AsyncIterator[Consumer]:
+        """Deliver nothing: what it has taken is for the test."""
+        raise NotImplementedError(f"{prefetch} from {queues}")
+        yield
+
+    @contextlib.asynccontextmanager
+    async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
+        """Deliver nothing either."""
+        raise NotImplementedError(f"for {name}")
+        yield
+
+    async def depths(self) -> dict[str, int]:
+        """Have no queues."""
+        await self._reach()
+        return {}
+
+    async def _reach(self) -> None:
+        self.tried.set()
+        await self.answers.wait()
+        if self.away:
+            raise BrokerUnavailable("The broker is away.")
+        if self.error is not None:
+            raise self.error
+
+
+class FakeDelivery(Delivery):
+    """A delivery that remembers how it was settled."""
+
+    def __init__(self, message: Message) -> None:
+        settings = DeliverySettings()
+        super().__init__(message, queue="fake", redelivered=False, settings=settings)
+        self.settled: list[str] = []
+
+    async def ack(self) -> None:
+        """Be done."""
+        self.settled.append("ack")
+
+    async def requeue(self) -> None:
+        """Go back."""
+        self.settled.append("requeue")
+
+    async def _publish_and_ack(self, successor: Message, delay: timedelta | None) -> None:
+        self.settled.append(f"publish {successor.message_id} after {delay}")
+
+
+class FakeLine(Consumer):
+    """A line that hands out what a test puts on it, and breaks when the test wants it to."""
+
+    def __init__(self, *deliveries: Delivery) -> None:
+        self.stopped = False
+        self.broken = False
+        self._arriving: asyncio.Queue[Delivery | None] = asyncio.Queue()
+        for delivery in deliveries:
+            self._arriving.put_nowait(delivery)
+
+    def cut(self) -> None:
+        """Break, after what was put on the line before."""
+        self._arriving.put_nowait(None)
+
+    async def __aiter__(self) -> AsyncIterator[Delivery]:
+        while not self.stopped:
+            delivery = await self._arriving.get()
+            if delivery is None:
+                raise BrokerUnavailable("The line broke.")
+            yield delivery
+
+    async def stop(self) -> None:
+        """Hand out nothing more."""
+        self.stopped = True
+        if self.broken:
+            raise BrokerUnavailable("The line broke.")

@@ -1,0 +1,48 @@
+"""What an operator of RabbitMQ sees, and does, through its management interface."""
+
+from typing import Any
+
+import httpx
+
+
+class Office:
+    """The management interface, opened on one virtual host."""
+
+    def __init__(self, api: httpx.Client, vhost: str) -> None:
+        self._api = api
+        self._vhost = vhost
+
+    def listed(self, kind: str) -> list[dict[str, Any]]:
+        """List all queues, say."""
+        listed: list[dict[str, Any]] = self._api.get(f"/{kind}/{self._vhost}").json()
+        return listed
+
+    def channels(self) -> list[dict[str, Any]]:
+        """List what is known of the channels, a few seconds late."""
+        listed: list[dict[str, Any]] = self._api.get(f"/vhosts/{self._vhost}/channels").json()
+        return listed
+
+    def consumers(self) -> int:
+        """Count the consumers on those channels."""
+        counts: list[int] = [each.get("consumer_count", 0) for each in self.channels()]
+        return sum(counts)
+
+    def delete_queue(self, name: str) -> None:
+        """Delete a queue with all that is in it."""
+        self._api.delete(f"/queues/{self._vhost}/{name}").raise_for_status()
+
+    def limit(self, queue: str, **limits: object) -> None:
+        """Set a policy for a queue."""
+        policy = {"pattern": f"^{queue}$", "definition": limits, "apply-to": "queues"}
+        self._api.put(f"/policies/{self._vhost}/limit", json=policy).raise_for_status()
+
+    def publish(self, queue: str, payload: str, **properties: object) -> None:
+        """Put a message of one's own into a queue."""
+        message = {
+            "routing_key": queue,
+            "payload": payload,
+            "payload_encoding": "string",
+            "properties": properties,
+        }
+        url = f"/exchanges/{self._vhost}/amq.default/publish"
+        assert self._api.post(url, json=message).json()["routed"]

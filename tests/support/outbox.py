@@ -1,0 +1,58 @@
+"""What a test owes the broker."""
+
+from datetime import timedelta
+
+from restaurant_system.config import OutboxSettings
+from restaurant_system.database import outbox
+from restaurant_system.database.connection import Database
+from restaurant_system.models.message import Message
+from tests.support.messages import PATIENCE
+from tests.support.patience import eventually
+
+NUMBER, OTHER_NUMBER = "ORD_20241216_001", "ORD_20241216_002"
+EVERYTHING = timedelta(days=-1)  # what is older than this: all there is
+
+# Nothing of what a test writes is ever old enough to be swept.
+HAND_OVER_ONLY = OutboxSettings(sweep_interval=0.1, sweep_after=3600)
+
+
+def sweeping(*, batch: int = 200, after: float = 0.001) -> OutboxSettings:
+    """Sweep everything that is older than this, in batches of this size."""
+    return OutboxSettings(batch=batch, sweep_interval=0.05, sweep_after=after)
+
+
+async def owe(database: Database, *messages: Message, about: str = NUMBER) -> list[int]:
+    """Commit that these messages about an order are owed, and return their rows' ids."""
+    async with database.transaction() as tx:
+        return [await outbox.add(tx, message, about=about) for message in messages]
+
+
+async def owe_each(database: Database, *messages: Message) -> list[int]:
+    """Commit that these messages are owed, each about an order of its own."""
+    async with database.transaction() as tx:
+        return [
+            await outbox.add(tx, message, about=f"ORD_20241216_{number:03d}")
+            for number, message in enumerate(messages, start=1)
+        ]
+
+
+async def age(database: Database, row: int, by: timedelta) -> None:
+    """Make a row look as if it had waited."""
+    statement = "UPDATE outbox SET created_at = created_at - $2::interval WHERE id = $1"
+    async with database.connection() as connection:
+        await connection.execute(statement, row, by)
+
+
+async def backlog(database: Database) -> int:
+    """Count what is owed."""
+    async with database.connection() as connection:
+        return (await outbox.backlog(connection)).size
+
+
+async def emptied(database: Database, *, but_for: int = 0) -> None:
+    """Wait until nothing is owed, or only so much."""
+
+    async def is_empty() -> bool:
+        return await backlog(database) == but_for
+
+    await eventually(is_empty, doing="for the outbox to be emptied", seconds=PATIENCE)

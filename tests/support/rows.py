@@ -1,0 +1,71 @@
+"""Rows written by plain SQL, past all of our code: sound, but for what a test changes."""
+
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
+from datetime import date, timedelta
+from decimal import Decimal
+from uuid import uuid4
+
+import asyncpg
+
+from restaurant_system.database.connection import Line
+
+NUMBERS = (f"ORD_20241216_{place:03d}" for place in itertools.count(1))
+
+
+@contextlib.asynccontextmanager
+async def undone(dsn: str) -> AsyncIterator[Line]:
+    """Open a line on which whatever is done is undone at the end."""
+    line = await asyncpg.connect(dsn)
+    transaction = line.transaction()
+    await transaction.start()
+    try:
+        yield line
+    finally:
+        await transaction.rollback()
+        await line.close()
+
+
+async def insert(sql: Line, table: str, row: dict[str, object]) -> int:
+    """Insert a row, and return its id."""
+    names = ", ".join(row)
+    places = ", ".join(f"${place}" for place in range(1, len(row) + 1))
+    statement = f"INSERT INTO {table} ({names}) VALUES ({places}) RETURNING id"  # noqa: S608 - ours
+    row_id: int = await sql.fetchval(statement, *row.values())
+    return row_id
+
+
+async def insert_order(sql: Line, **changes: object) -> int:
+    """Insert an order."""
+    order: dict[str, object] = {
+        "number": next(NUMBERS),
+        "business_date": date(2024, 12, 16),
+        "customer_name": "Ada",
+        "type": "takeout",
+        "total_amount": Decimal("9.50"),
+        "priority": 1,
+    }
+    return await insert(sql, "orders", order | changes)
+
+
+async def insert_item(sql: Line, **changes: object) -> int:
+    """Insert a line of a new order."""
+    item: dict[str, object] = {
+        "order_id": await insert_order(sql),
+        "name": "Soup",
+        "quantity": 1,
+        "price": Decimal("9.50"),
+    }
+    return await insert(sql, "order_items", item | changes)
+
+
+async def insert_worker(sql: Line, **changes: object) -> int:
+    """Insert a worker."""
+    worker: dict[str, object] = {
+        "name": "mario",
+        "type": "takeout",
+        "heartbeat_interval": timedelta(seconds=30),
+        "session": uuid4(),
+    }
+    return await insert(sql, "workers", worker | changes)

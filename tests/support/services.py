@@ -1,0 +1,102 @@
+"""The order and tracking services inside the test's own process, on the test's own database."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import httpx
+
+from restaurant_system.config import DeliverySettings, KitchenSettings, OutboxSettings
+from restaurant_system.database import orders
+from restaurant_system.database.connection import Database
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.postgres import PostgresBroker
+from restaurant_system.messaging.relay import Relay
+from restaurant_system.models.clock import Clock, utc_now
+from restaurant_system.models.status import OrderStatus
+from restaurant_system.services.order.service import OrderService
+from restaurant_system.services.tracking.service import TrackingService
+from restaurant_system.web import api
+from restaurant_system.web.api import Feature
+
+NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
+
+
+class Watch:
+    """A clock that shows what it is set to."""
+
+    def __init__(self, now: datetime = NOON) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        """Tell the time."""
+        return self.now
+
+
+def a_broker(database: Database) -> Broker:
+    """Build the broker that needs nothing else."""
+    return PostgresBroker(database, DeliverySettings())
+
+
+def a_relay(database: Database, broker: Broker | None = None) -> Relay:
+    """Build a relay; until it runs, what is owed stays in the outbox."""
+    return Relay(database, broker or a_broker(database), OutboxSettings())
+
+
+def an_order_service(
+    database: Database,
+    relay: Relay | None = None,
+    *,
+    clock: Clock = utc_now,
+    timezone: str = "UTC",
+) -> OrderService:
+    """Build the use cases of orders."""
+    return OrderService(
+        database,
+        relay or a_relay(database),
+        clock=clock,
+        timezone=ZoneInfo(timezone),
+        key_lifetime=timedelta(hours=24),
+    )
+
+
+def a_tracking_service(
+    database: Database, broker: Broker | None = None, *, clock: Clock = utc_now
+) -> TrackingService:
+    """Build the questions that may be asked."""
+    return TrackingService(
+        database,
+        broker or a_broker(database),
+        clock=clock,
+        timezone=ZoneInfo("UTC"),
+        kitchen=KitchenSettings(),
+    )
+
+
+def a_client(*features: Feature) -> httpx.AsyncClient:
+    """Talk HTTP to these features."""
+    transport = httpx.ASGITransport(api.build("Test", features))
+    return httpx.AsyncClient(transport=transport, base_url="http://restaurant")
+
+
+async def walk(
+    database: Database,
+    number: str,
+    *statuses: OrderStatus,
+    by: str = "mario",
+    at: datetime | None = None,
+    due: datetime | None = None,
+) -> None:
+    """Take an order that is received through these statuses, as a cook does."""
+    for origin, target in itertools.pairwise((OrderStatus.RECEIVED, *statuses)):
+        async with database.transaction() as tx:
+            moved = await orders.move(
+                tx,
+                number,
+                origin=origin,
+                target=target,
+                at=at or utc_now(),
+                by=by,
+                estimated_completion=due if target is OrderStatus.COOKING else None,
+            )
+        assert moved, f"{number} was not {origin}"

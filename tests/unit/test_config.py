@@ -1,0 +1,201 @@
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from restaurant_system.config import load
+from restaurant_system.errors import ConfigurationError
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Leave out whatever this machine has set."""
+    for variable in os.environ:
+        if variable.upper().startswith("RESTAURANT_"):
+            monkeypatch.delenv(variable)
+    monkeypatch.chdir(tmp_path)
+
+
+def written(content: str) -> Path:
+    """Write a configuration file."""
+    file = Path("settings.yaml")
+    file.write_text(content, encoding="utf-8")
+    return file
+
+
+def fault(content: str = "", overrides: Mapping[str, Any] | None = None) -> str:
+    """Return what is said about a configuration that is refused."""
+    with pytest.raises(ConfigurationError) as refusal:
+        load(written(content), overrides)
+    return str(refusal.value)
+
+
+def test_file_environment_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file overrides the defaults, the environment the file, and an option both."""
+    file = written("kitchen: {heartbeat_interval: 2, prefetch: 2, cooking_time_scale: 2}")
+    monkeypatch.setenv("RESTAURANT_KITCHEN__PREFETCH", "3")
+    monkeypatch.setenv("RESTAURANT_KITCHEN__COOKING_TIME_SCALE", "3")
+
+    kitchen = load(file, {"kitchen.cooking_time_scale": 4.0}).kitchen
+
+    assert kitchen.cooking_seconds.dine_in == 8
+    assert kitchen.heartbeat_interval == 2
+    assert kitchen.prefetch == 3
+    assert kitchen.cooking_time_scale == 4
+
+
+def test_options_not_given() -> None:
+    """An option that was not given overrides nothing."""
+    file = written("order_service: {port: 3100}")
+
+    assert load(file, {"order_service.port": None}).order_service.port == 3100
+
+
+def test_no_file() -> None:
+    """Without a file everything has its default, and nothing external is needed."""
+    settings = load()
+
+    assert settings.database is None
+    assert settings.rabbitmq is None
+    assert settings.order_service.port == 3000
+    assert settings.order_service.max_concurrent == 50
+    assert settings.tracking_service.port == 3002
+    assert settings.kitchen.heartbeat_interval == 30
+    assert settings.kitchen.prefetch == 1
+    assert settings.delivery.max_attempts == 5
+    assert settings.idempotency_hours == 24
+
+
+def test_the_file_that_lies_there() -> None:
+    """Without a named file, config.yaml is read if it is there."""
+    Path("config.yaml").write_text("kitchen: {prefetch: 7}", encoding="utf-8")
+
+    assert load().kitchen.prefetch == 7
+
+
+def test_a_named_file_that_is_missing() -> None:
+    """A file that is named must be there."""
+    with pytest.raises(ConfigurationError, match=r"absent\.yaml"):
+        load(Path("absent.yaml"))
+
+
+@pytest.mark.parametrize("content", ["", "# nothing yet", "database:\nrabbitmq:\n"])
+def test_an_empty_file(content: str) -> None:
+    """A file with nothing in it, or with empty sections, changes nothing."""
+    assert load(written(content)).model_dump() == load().model_dump()
+
+
+@pytest.mark.parametrize("content", ["kitchen: [", "a: b: c", "\tx: 1", "- kitchen", "42"])
+def test_no_settings_at_all(content: str) -> None:
+    """A file that is not YAML, or not settings by name, is refused by its name, in one line."""
+    said = fault(content)
+
+    assert said.startswith("settings.yaml ")
+    assert "\n" not in said
+
+
+def test_a_file_that_is_no_text() -> None:
+    """A file that is not text is refused by its name."""
+    Path("settings.yaml").write_bytes(b"\xff\xfe\x00")
+
+    with pytest.raises(ConfigurationError, match=r"settings\.yaml"):
+        load(Path("settings.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("kichen", "kichen: {prefetch: 3}"),
+        ("kitchen.prefech", "kitchen: {prefech: 3}"),
+        ("kitchen.cooking_seconds.brunch", "kitchen: {cooking_seconds: {brunch: 3}}"),
+        ("database.hots", "database: {hots: db}"),
+        ("database.replica.hots", "database: {replica: {hots: db}}"),
+        ("rabbitmq.tls.cert", "rabbitmq: {tls: {cert: x}}"),
+    ],
+)
+def test_unknown_keys(path: str, content: str) -> None:
+    """An unknown key is refused by its path."""
+    assert fault(content) == f"{path}: there is no such setting"
+
+
+@pytest.mark.parametrize(
+    ("variable", "path"),
+    [
+        ("RESTAURANT_KICHEN__PREFETCH", "RESTAURANT_KICHEN__PREFETCH"),
+        ("RESTAURANT_PORT", "RESTAURANT_PORT"),
+        ("RESTAURANT_KITCHEN__PREFECH", "kitchen.prefech"),
+        ("RESTAURANT_DATABASE__REPLICA__HOTS", "database.replica.hots"),
+    ],
+)
+def test_unknown_variables(monkeypatch: pytest.MonkeyPatch, variable: str, path: str) -> None:
+    """An unknown variable is refused by its name or by the path that it stands for."""
+    monkeypatch.setenv(variable, "3")
+
+    assert fault().startswith(f"{path}: there is no ")
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("kitchen", "kitchen: 5"),
+        ("kitchen.prefetch", "kitchen: {prefetch: many}"),
+        ("kitchen.prefetch", "kitchen: {prefetch: 0}"),
+        ("kitchen.cooking_time_scale", "kitchen: {cooking_time_scale: -1}"),
+        ("kitchen.cooking_time_scale", "kitchen: {cooking_time_scale: .nan}"),
+        ("kitchen.cooking_time_scale", "kitchen: {cooking_time_scale: .inf}"),
+        ("kitchen.cooking_seconds.takeout", "kitchen: {cooking_seconds: {takeout: .inf}}"),
+        ("kitchen.heartbeat_interval", "kitchen: {heartbeat_interval: 0}"),
+        ("kitchen.heartbeat_interval", "kitchen: {heartbeat_interval: .inf}"),
+        ("idempotency_hours", "idempotency_hours: .inf"),
+        ("outbox.sweep_after", "outbox: {sweep_after: .inf}"),
+        ("order_service.port", "order_service: {port: 65536}"),
+        ("order_service.max_concurrent", "order_service: {max_concurrent: 0}"),
+        ("delivery.retry_delays", "delivery: {retry_delays: []}"),
+        ("delivery.retry_delays.1", "delivery: {retry_delays: [1, soon]}"),
+        ("database.password", "database: {password: [a]}"),
+        ("database.sslmode", "database: {sslmode: maybe}"),
+        ("log.level", "log: {level: LOUD}"),
+        ("business_timezone", "business_timezone: Mars/Olympus_Mons"),
+        ("business_timezone", "business_timezone: ../etc/passwd"),
+        ("business_timezone", 'business_timezone: ""'),
+    ],
+)
+def test_wrong_values(path: str, content: str) -> None:
+    """A value that nothing could run with is refused at the start, by its path."""
+    assert fault(content).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "path"),
+    [
+        ("RESTAURANT_KITCHEN__PREFETCH", "many", "kitchen.prefetch"),
+        ("RESTAURANT_LOG__LEVEL", "", "log.level"),
+        ("RESTAURANT_KITCHEN", "busy", "kitchen"),
+        ("RESTAURANT_DELIVERY__RETRY_DELAYS", "1,5,15", "delivery"),
+    ],
+)
+def test_wrong_variables(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, path: str
+) -> None:
+    """A variable that cannot be read is refused by the path that it stands for."""
+    monkeypatch.setenv(variable, value)
+
+    assert path in fault()
+
+
+def test_every_fault_at_once() -> None:
+    """Every wrong setting is named, in one line."""
+    said = fault("kichen: 1\nkitchen: {prefetch: 0}\nlog: {level: LOUD}")
+
+    assert "\n" not in said
+    assert all(path in said for path in ("kichen: ", "kitchen.prefetch: ", "log.level: "))
+
+
+def test_secrets_are_not_told() -> None:
+    """A password shows neither when the settings are printed nor when one of them is wrong."""
+    settings = load(written("database: {password: s3cret, url: 'postgresql://u:s3cret@h/d'}"))
+
+    assert "s3cret" not in repr(settings)
+    assert "s3cret" not in fault("database: {password: [s3cret]}")

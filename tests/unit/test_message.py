@@ -1,0 +1,243 @@
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from restaurant_system.models.message import (
+    JSON,
+    Message,
+    OrderReceived,
+    StatusChanged,
+    Undecodable,
+    Wire,
+    decode,
+)
+from restaurant_system.models.order import NewOrder
+from restaurant_system.models.status import OrderStatus
+from tests.support.orders import an_item, an_order
+
+NUMBER = "ORD_20241216_001"
+NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
+MOVE = {
+    "order_number": NUMBER,
+    "old_status": "received",
+    "new_status": "cooking",
+    "changed_by": "chef_mario",
+    "timestamp": "2024-12-16T12:00:00Z",
+    "estimated_completion": "2024-12-16T12:00:10Z",
+}
+
+texts = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=50)
+items = st.fixed_dictionaries(
+    {
+        "name": texts,
+        "quantity": st.integers(1, 10),
+        "price": st.integers(1, 99_999).map(lambda cents: Decimal(cents) / 100),
+        "notes": st.none() | texts,
+    }
+)
+orders = st.builds(
+    an_order, items=st.lists(items, min_size=1, max_size=20), notes=st.none() | texts
+)
+
+
+def a_message(body: bytes, content_type: str = JSON) -> Message:
+    """Build a message with this body."""
+    return Message(
+        exchange="orders_topic",
+        routing_key="kitchen.takeout.1",
+        type=OrderReceived.TYPE,
+        body=body,
+        message_id=UUID(int=1),
+        correlation_id="request-1",
+        app_id="order-service",
+        timestamp=NOON,
+        content_type=content_type,
+    )
+
+
+def refusal(kind: type[Wire], body: bytes, content_type: str = JSON) -> str:
+    """Return why a message is not taken for a `kind`."""
+    with pytest.raises(Undecodable) as raised:
+        decode(a_message(body, content_type), kind)
+    return str(raised.value)
+
+
+@given(orders)
+def test_order_round_trip(order: NewOrder) -> None:
+    """An order comes out of a message as it went in, whatever it holds."""
+    sent = OrderReceived.of(order, NUMBER)
+
+    assert decode(a_message(sent.encode()), OrderReceived) == sent
+
+
+@given(st.sampled_from(OrderStatus), st.sampled_from(OrderStatus), texts, st.none() | st.just(NOON))
+def test_update_round_trip(
+    old: OrderStatus, new: OrderStatus, by: str, estimate: datetime | None
+) -> None:
+    """A status update comes out of a message as it went in."""
+    sent = StatusChanged(
+        order_number=NUMBER,
+        old_status=old,
+        new_status=new,
+        changed_by=by,
+        timestamp=NOON,
+        estimated_completion=estimate,
+    )
+
+    assert decode(a_message(sent.encode()), StatusChanged) == sent
+
+
+@given(orders)
+def test_amounts_on_the_wire(order: NewOrder) -> None:
+    """Amounts are JSON numbers, exact, with two decimals at most."""
+    body = OrderReceived.of(order, NUMBER).encode()
+
+    written = json.loads(body, parse_float=str, parse_int=str)
+    amounts = [written["total_amount"], *(item["price"] for item in written["items"])]
+
+    assert all(re.fullmatch(r"[0-9]+(\.[0-9]{1,2})?", amount) for amount in amounts)
+    assert [Decimal(amount) for amount in amounts] == [
+        order.total_amount,
+        *(item.price for item in order.items),
+    ]
+
+
+def test_fields_of_an_order() -> None:
+    """An order has the fields that the contract names; those without a value are null."""
+    order = an_order(items=[an_item(name="Crème 🍮", price=Decimal("15.99"), quantity=2)])
+
+    assert json.loads(OrderReceived.of(order, NUMBER).encode()) == {
+        "order_number": NUMBER,
+        "customer_name": "Ada Lovelace",
+        "order_type": "takeout",
+        "table_number": None,
+        "delivery_address": None,
+        "items": [{"name": "Crème 🍮", "quantity": 2, "price": 15.99, "notes": None}],
+        "notes": None,
+        "total_amount": 31.98,
+        "priority": 1,
+    }
+
+
+def test_fields_of_an_update() -> None:
+    """A status update has the fields that the contract names, and its times end in Z."""
+    update = StatusChanged(
+        order_number=NUMBER,
+        old_status=OrderStatus.RECEIVED,
+        new_status=OrderStatus.COOKING,
+        changed_by="chef_mario",
+        timestamp=NOON,
+        estimated_completion=NOON + timedelta(seconds=10),
+    )
+
+    assert json.loads(update.encode()) == MOVE
+
+
+def test_a_newer_sender() -> None:
+    """A field that is not known here is let through, so that a newer sender may add some."""
+    body = json.dumps(MOVE | {"mood": "good"}).encode()
+
+    assert decode(a_message(body), StatusChanged).changed_by == "chef_mario"
+
+
+def test_times_of_any_zone() -> None:
+    """A time in another zone is the same moment."""
+    body = json.dumps(MOVE | {"timestamp": "2024-12-16T07:00:00-05:00"}).encode()
+
+    assert decode(a_message(body), StatusChanged).timestamp == NOON
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"cook this",
+        b'{"order_number": ',
+        b"\xff\xfe",
+        b"\xef\xbb\xbf{}",
+        b"{} {}",
+        b"[" * 10_000,
+        b'{"total_amount": NaN}',
+        b'{"total_amount": Infinity}',
+        b'{"total_amount": 1e9999999999999999999}',
+        b'{"customer_name": "\\ud800"}',
+    ],
+)
+def test_not_json(body: bytes) -> None:
+    """What is not JSON is refused as such."""
+    assert refusal(OrderReceived, body).startswith("not JSON: ")
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "", "application/xml"])
+def test_another_content_type(content_type: str) -> None:
+    """Another content type is refused by its name, whatever the body is."""
+    body = OrderReceived.of(an_order(), NUMBER).encode()
+
+    assert repr(content_type) in refusal(OrderReceived, body, content_type)
+
+
+@pytest.mark.parametrize(
+    ("place", "changes"),
+    [
+        ("order_number", {"order_number": "ORD_1"}),
+        ("order_number", {"order_number": f"{NUMBER}\n"}),
+        ("order_number", {"order_number": None}),
+        ("customer_name", {"customer_name": 5}),
+        ("order_type", {"order_type": "drive_in"}),
+        ("items", {"items": []}),
+        ("items", {"items": "pizza"}),
+        ("items.0", {"items": ["pizza"]}),
+        ("items.0.name", {"items": [{"name": "", "quantity": 1, "price": 1}]}),
+        ("items.0.quantity", {"items": [{"name": "Soup", "quantity": 0, "price": 1}]}),
+        ("items.0.quantity", {"items": [{"name": "Soup", "quantity": 1.5, "price": 1}]}),
+        ("items.0.price", {"items": [{"name": "Soup", "quantity": 1}]}),
+        ("items.1", {"items": [{"name": "Soup", "quantity": 1, "price": 1}, "pizza"]}),
+        ("total_amount", {"total_amount": "much"}),
+        ("priority", {"priority": 0}),
+        ("priority", {"priority": 11}),
+    ],
+)
+def test_malformed_order(place: str, changes: dict[str, object]) -> None:
+    """An order that breaks the schema is refused, and the text says where."""
+    sound = json.loads(OrderReceived.of(an_order(), NUMBER).encode())
+
+    assert refusal(OrderReceived, json.dumps(sound | changes).encode()).startswith(f"{place}: ")
+
+
+@pytest.mark.parametrize(
+    ("place", "changes"),
+    [
+        ("order_number", {"order_number": "ORD_20241216_01"}),
+        ("old_status", {"old_status": "burnt"}),
+        ("new_status", {"new_status": None}),
+        ("changed_by", {"changed_by": None}),
+        ("timestamp", {"timestamp": "yesterday"}),
+        ("timestamp", {"timestamp": "2024-12-16T12:00:00"}),
+        ("estimated_completion", {"estimated_completion": "soon"}),
+    ],
+)
+def test_malformed_update(place: str, changes: dict[str, object]) -> None:
+    """A status update that breaks the schema is refused, and the text says where."""
+    body = json.dumps(MOVE | changes).encode()
+
+    assert refusal(StatusChanged, body).startswith(f"{place}: ")
+
+
+@pytest.mark.parametrize("body", [b"null", b"[]", b"5", b'"order"'])
+def test_no_object(body: bytes) -> None:
+    """JSON that is no object is refused as a whole."""
+    assert refusal(OrderReceived, body).startswith("body: ")
+
+
+def test_a_refusal_keeps_customers_to_itself() -> None:
+    """The reason quotes nothing of the body: it goes into logs, where no customer belongs."""
+    sound = json.loads(OrderReceived.of(an_order(), NUMBER).encode())
+    body = json.dumps(sound | {"customer_name": ["Ada"], "delivery_address": {"to": "Ada"}})
+
+    assert "Ada" not in refusal(OrderReceived, body.encode())
