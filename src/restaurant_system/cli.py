@@ -161,7 +161,7 @@ def kitchen_worker(
         "log.format": log_format,
     }
     settings = _load("kitchen-worker", config, options)
-    cook = _cook(worker_name if order_types is None else f"{worker_name}:{order_types}")
+    cook = _cook_named(worker_name, order_types)
     from restaurant_system import app
 
     _run(lambda shutdown: app.kitchen_worker(settings, shutdown, cook))
@@ -260,13 +260,17 @@ def _load(
 
 def _cook(stated: str) -> "Cook":
     """Read ``NAME`` or ``NAME:TYPE,TYPE``."""
+    name, colon, types = stated.partition(":")
+    return _cook_named(name, types if colon else None)
+
+
+def _cook_named(name: str, types: str | None) -> "Cook":
     from restaurant_system.app import Cook
     from restaurant_system.models.worker import NAME
 
-    name, _, types = stated.partition(":")
     if not NAME.fullmatch(name):
         raise ConfigurationError(f"A worker needs a name of 1 to 100 characters, not {name!r}.")
-    if not types:
+    if types is None:
         return Cook(name)
     return Cook(name, tuple(dict.fromkeys(_order_type(part) for part in types.split(","))))
 

@@ -33,6 +33,11 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
+def _bracketed(host: str) -> str:
+    """Write an IPv6 address as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host
+
+
 class Section(BaseModel):
     """A part of the configuration; an unknown key in it is refused."""
 
@@ -62,7 +67,7 @@ class ServerSettings(Section):
         if self.url is not None:
             return self.url.get_secret_value()
         options = {
-            "host": self.host,
+            "host": _bracketed(self.host),
             "port": self.port,
             "sslmode": self.sslmode,
             "sslrootcert": self.sslrootcert,
@@ -121,7 +126,8 @@ class RabbitMQSettings(Section):
             return self.url.get_secret_value()
         scheme = "amqps" if self.tls.enabled else "amqp"
         user, password = quote(self.user, safe=""), quote(self.password.get_secret_value(), safe="")
-        return f"{scheme}://{user}:{password}@{self.host}:{self.port}/{quote(self.vhost, safe='')}"
+        host, vhost = _bracketed(self.host), quote(self.vhost, safe="")
+        return f"{scheme}://{user}:{password}@{host}:{self.port}/{vhost}"
 
 
 class OrderServiceSettings(Section):

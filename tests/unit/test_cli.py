@@ -71,7 +71,6 @@ def options(shown: str) -> dict[str, str]:
         "tracking-service",
         "notification-subscriber",
         "migrate",
-        "dead-letters",
     ],
 )
 def test_commands(run: CommandLine, command: str) -> None:

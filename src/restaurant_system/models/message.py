@@ -12,7 +12,7 @@ from uuid import UUID
 import jiter
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from restaurant_system.models.order import Money, NewOrder, OrderType
+from restaurant_system.models.order import Amount, NewOrder, OrderType
 from restaurant_system.models.status import OrderStatus
 
 JSON = "application/json"
@@ -54,8 +54,8 @@ class OrderLine(Wire):
     """One line of an order on its way to the kitchen."""
 
     name: str = Field(min_length=1)
-    quantity: int = Field(ge=1)
-    price: Money
+    quantity: int = Field(ge=1, strict=True)
+    price: Amount
     notes: str | None = None
 
 
@@ -71,8 +71,8 @@ class OrderReceived(Wire):
     delivery_address: str | None = None
     items: tuple[OrderLine, ...] = Field(min_length=1)
     notes: str | None = None
-    total_amount: Money
-    priority: int = Field(ge=1, le=10)
+    total_amount: Amount
+    priority: int = Field(ge=1, le=10, strict=True)
 
     @classmethod
     def of(cls, order: NewOrder, order_number: str) -> "OrderReceived":

@@ -14,6 +14,7 @@ from typing import Annotated, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -45,11 +46,16 @@ class OrderType(StrEnum):
     DELIVERY = "delivery"
 
 
-def _price(value: object) -> Decimal:
+def _number(value: object) -> Decimal:
     """Take JSON's two ways to write a number; a string or a boolean is none."""
     if type(value) is not int and not isinstance(value, Decimal):
         raise ValueError("must be a number")
-    price = Decimal(value)
+    return Decimal(value)
+
+
+def _price(value: object) -> Decimal:
+    """Take an exact amount between the lowest price and the highest."""
+    price = _number(value)
     if not LEAST_PRICE <= price <= HIGHEST_PRICE:
         raise ValueError(f"must be from {LEAST_PRICE} to {HIGHEST_PRICE}")
     exact = price.quantize(CENT)
@@ -75,6 +81,7 @@ def _printable_text(value: str, allowed: str = LINE_BREAKS) -> str:
 # itself, for any amount below 10^13 with two decimals.
 Money = Annotated[Decimal, PlainSerializer(float, when_used="json")]
 
+Amount = Annotated[Money, BeforeValidator(_number)]
 Price = Annotated[
     Money,
     PlainValidator(_price),

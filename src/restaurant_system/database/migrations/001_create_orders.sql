@@ -15,7 +15,7 @@ CREATE TABLE orders (
     table_number         integer       CHECK (table_number BETWEEN 1 AND 100),
     delivery_address     text          CHECK (char_length(delivery_address) BETWEEN 10 AND 200),
     notes                text          CHECK (char_length(notes) <= 200),
-    total_amount         numeric(10,2) NOT NULL CHECK (total_amount >= 0.01),
+    total_amount         numeric(10,2) NOT NULL CHECK (total_amount BETWEEN 0.01 AND 199998),
     priority             integer       NOT NULL,
     status               text          NOT NULL DEFAULT 'received'
         CHECK (status IN ('received', 'cooking', 'ready', 'completed', 'cancelled')),

@@ -88,8 +88,8 @@ class OrderHandler:
 
     async def place(self, request: Request) -> Response:
         """Take an order: stored before it is answered, and on its way to the kitchen."""
+        order, key = await self._read_order(request)
         async with self._limit:
-            order, key = await self._read_order(request)
             placed = await self._service.place(
                 order, request_id=request.scope["request_id"], key=key
             )
@@ -109,8 +109,8 @@ class OrderHandler:
 
     async def _move(self, move: UseCase, order_number: str, request: Request) -> Response:
         number = order_number_in(order_number)
+        stated = await read_optional_json(request, Move)
         async with self._limit:
-            stated = await read_optional_json(request, Move)
             status = await move(number, stated, request_id=request.scope["request_id"])
         return _json(OrderMoved(order_number=number, status=status))
 
