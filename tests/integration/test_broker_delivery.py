@@ -82,6 +82,20 @@ async def test_nobody_holds_more_than_the_limit_over_all_queues(
     assert set(ids(held) + ids(rest)) == set(ids(published))
 
 
+async def test_a_hand_that_holds_something_is_given_only_what_still_fits(
+    broker: Broker, other_broker: Broker
+) -> None:
+    """What is in hand counts against the limit when more arrives."""
+    await broker.publish(orders(2))
+
+    async with broker.consume([TAKEOUT], prefetch=3) as busy:
+        await take(busy, 2)
+        await broker.publish(orders(5))
+        await take(busy, 1)
+        async with other_broker.consume([TAKEOUT], prefetch=10) as idle:
+            assert len(await take(idle, 4)) == 4
+
+
 async def test_a_full_hand_is_not_given_more(broker: Broker, other_broker: Broker) -> None:
     """An order that comes while a cook's hands are full goes to another one."""
     await broker.publish(orders(1))

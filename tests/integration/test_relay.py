@@ -175,7 +175,7 @@ async def test_batches_have_a_limit(database: Database) -> None:
     relay = Relay(database, broker, HAND_OVER_ONLY.model_copy(update={"batch": 4}))
 
     async with relay.running():
-        relay.hand_over(*await owe(database, *owed))
+        relay.hand_over(*await owe_each(database, *owed))
         await emptied(database)
 
     assert [len(call) for call in broker.calls] == [4, 4, 2]

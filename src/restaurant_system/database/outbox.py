@@ -59,22 +59,22 @@ async def add(tx: Connection, message: Message, *, about: str) -> int:
     return outbox_id
 
 
-# A row is not taken while an earlier one of its stream is still owed and not in the same claim:
-# another process has that one in hand, or a crash left it behind for the sweep.
+# A row is not taken while an earlier one of its stream is still owed: it is under way, or was left
+# behind, or was refused. So a claim never holds two of one stream.
 CLAIM = """
-WITH locked AS MATERIALIZED (
-    SELECT * FROM outbox WHERE {which} ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
-)
-SELECT * FROM locked
-WHERE NOT EXISTS (
+SELECT * FROM outbox
+WHERE {which} AND NOT EXISTS (
     SELECT FROM outbox earlier
-    WHERE earlier.stream = locked.stream AND earlier.id < locked.id
-      AND earlier.id NOT IN (SELECT id FROM locked)
+    WHERE earlier.stream = outbox.stream AND earlier.id < outbox.id
 )
-ORDER BY id
+ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
 """
 CLAIM_THESE = CLAIM.format(which="id = ANY($1::bigint[])")
-CLAIM_LEFT_BEHIND = CLAIM.format(which="created_at < clock_timestamp() - $1::interval")
+CLAIM_LEFT_BEHIND = CLAIM.format(
+    which="""
+    created_at < clock_timestamp() - $1::interval AND not_before <= clock_timestamp()
+"""
+)
 
 
 async def claim(tx: Connection, ids: Sequence[int]) -> list[Owed]:
@@ -90,6 +90,16 @@ async def claim_left_behind(tx: Connection, older_than: timedelta, limit: int) -
 async def delete(tx: Connection, ids: Sequence[int]) -> None:
     """Strike off what the broker has confirmed."""
     await tx.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", list(ids))
+
+
+POSTPONE = """
+UPDATE outbox SET not_before = clock_timestamp() + $2::interval WHERE id = ANY($1::bigint[])
+"""
+
+
+async def postpone(tx: Connection, ids: Sequence[int], pause: timedelta) -> None:
+    """Leave alone for a while what the broker refused, so that it holds up nothing behind it."""
+    await tx.execute(POSTPONE, list(ids), pause)
 
 
 BACKLOG = """

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import time
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -193,7 +194,7 @@ class _Consumer(Consumer):
         self._settings = settings
         self._tags: list[str] = []
         self._waiting: asyncio.Queue[_Delivery | BrokerUnavailable | None] = asyncio.Queue()
-        self._surplus: list[DeliveredMessage] = []
+        self._surplus: deque[tuple[str, DeliveredMessage]] = deque()
         self._in_hand = 0
         self._stopped = False
         self._changed = asyncio.Event()
@@ -242,17 +243,21 @@ class _Consumer(Consumer):
 
     def settled(self) -> None:
         self._in_hand -= 1
+        self._fill_hand()
         self._changed.set()
 
     async def _on_message(self, queue: str, delivered: DeliveredMessage) -> None:
-        if self._stopped or self._in_hand >= self._prefetch:
-            self._surplus.append(delivered)
-        else:
+        self._surplus.append((queue, delivered))
+        self._fill_hand()
+        self._changed.set()
+
+    def _fill_hand(self) -> None:
+        while self._surplus and self._in_hand < self._prefetch and not self._stopped:
+            queue, delivered = self._surplus.popleft()
             self._in_hand += 1
             self._waiting.put_nowait(
                 _Delivery(self._broker, self, delivered, queue=queue, settings=self._settings)
             )
-        self._changed.set()
 
     async def _keep_gate(self) -> None:
         with contextlib.suppress(*AWAY):  # the broken line is told to whoever iterates
@@ -275,8 +280,8 @@ class _Consumer(Consumer):
         tags, self._tags = self._tags, []
         for tag in tags:
             await self._channel.basic_cancel(tag)
-        surplus, self._surplus = self._surplus, []
-        for delivered in surplus:
+        while self._surplus:
+            _, delivered = self._surplus.popleft()
             await self._channel.basic_nack(_tag(delivered), requeue=True)
 
     def _break(self, _cause: object) -> None:

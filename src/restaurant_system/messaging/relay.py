@@ -27,6 +27,7 @@ log = get_logger()
 
 HANDED_OVER_AT_MOST = 10_000  # ids kept in memory; beyond, a row waits for the sweep
 LONGEST_PAUSE = 10.0  # s between two tries while a part is away
+REFUSAL_PAUSE = timedelta(seconds=5)  # before a refused message is tried again
 FLUSH_SECONDS = 5.0  # how long a stopping process tries to publish what it has just written
 
 
@@ -90,10 +91,14 @@ class Relay:
         ids = [self._fresh.popleft() for _ in range(count)]
         try:
             async with self._database.transaction() as tx:
-                await self._publish(tx, await outbox.claim(tx, ids))
+                owed = await outbox.claim(tx, ids)
+                published = await self._publish(tx, owed)
         except Unavailable:
             self._fresh.extendleft(reversed(ids))
             raise
+        if published:  # those behind them in their streams may have their turn now
+            claimed = {each.id for each in owed}
+            self._fresh.extendleft(each for each in reversed(ids) if each not in claimed)
 
     async def _sweep(self) -> bool:
         """Publish a batch of what was left behind; return whether there may be more."""
@@ -113,6 +118,9 @@ class Relay:
         kept = {each.message.message_id for each in refused}
         confirmed = [each for each in owed if each.message.message_id not in kept]
         await outbox.delete(tx, [each.id for each in confirmed])
+        if refused:
+            late = [each.id for each in owed if each.message.message_id in kept]
+            await outbox.postpone(tx, late, REFUSAL_PAUSE)
         for refusal in refused:
             _log_refusal(refusal)
         for each in confirmed:

@@ -14,7 +14,9 @@ CREATE TABLE outbox (
     correlation_id text        NOT NULL,
     app_id         text        NOT NULL,
     timestamp      timestamptz NOT NULL,
-    priority       smallint    NOT NULL
+    priority       smallint    NOT NULL,
+    -- Until when to leave alone a message that the broker refused.
+    not_before     timestamptz NOT NULL DEFAULT '-infinity'
 );
 
 CREATE INDEX outbox_by_stream ON outbox (stream, id);
