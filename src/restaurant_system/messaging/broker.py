@@ -1,6 +1,6 @@
 """What any broker promises.
 
-`rabbitmq.py` and `postgres.py` keep it; one test suite holds both to it.
+`rabbitmq` and `postgres` keep it; one test suite holds both to it.
 
 Delivery is at least once: a message may come twice, and whoever handles one must be able to take it
 twice. A broker never loses a message that it has confirmed, and never hands one to two consumers of

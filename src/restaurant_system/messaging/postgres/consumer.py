@@ -1,18 +1,10 @@
-"""The broker that needs nothing else: a queue table in PostgreSQL.
-
-A message in hand carries its consumer's number, and a consumer holds an advisory lock on that
-number for as long as its connection lives. A number that nobody holds a lock on belongs to a dead
-consumer, whose messages go back to their queues: as soon as its connection is gone, as in RabbitMQ,
-and however long it cooks. ``SKIP LOCKED`` lets many take at once; ``LISTEN``/``NOTIFY`` wakes them.
-"""
+"""Messages out of the queue table, and what becomes of each."""
 
 import asyncio
 import contextlib
-import json
 import time
-import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
 import asyncpg
@@ -21,127 +13,13 @@ from restaurant_system.config import DeliverySettings
 from restaurant_system.database import connection
 from restaurant_system.database.connection import Connection, Database, Line
 from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
-from restaurant_system.messaging import topology
-from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
+from restaurant_system.messaging.broker import Consumer, Delivery
+from restaurant_system.messaging.postgres.line import away_as_unavailable
+from restaurant_system.messaging.postgres.queues import CHANNEL, enqueue, message_of, publish, wake
 from restaurant_system.models.message import Message
 
-CHANNEL = "restaurant_broker"
 LOCK_CLASS = 72_781  # sets our consumers' advisory locks apart from others in this database
 POLL_SECONDS = 0.5  # how late a delayed message, or one of a dead consumer, may be noticed
-SUBSCRIBER_PREFETCH = 100
-
-
-@contextlib.contextmanager
-def away_as_unavailable() -> Iterator[None]:
-    """Raise `BrokerUnavailable` when the database is away."""
-    try:
-        yield
-    except DatabaseUnavailable as error:
-        raise BrokerUnavailable(str(error)) from error
-
-
-class PostgresBroker(Broker):
-    """See `Broker` for what is promised."""
-
-    name = "postgres"
-
-    def __init__(self, database: Database, delivery: DeliverySettings) -> None:
-        self._database = database
-        self._delivery = delivery
-
-    async def connect(self) -> None:
-        await self.ping()
-
-    async def close(self) -> None:
-        """Do nothing: whoever opened the database closes it."""
-
-    async def ping(self) -> float:
-        with away_as_unavailable():
-            return await self._database.ping()
-
-    async def publish(self, messages: Sequence[Message]) -> list[Refused]:
-        with away_as_unavailable():
-            async with self._database.transaction() as tx:
-                return await _publish(tx, messages)
-
-    @contextlib.asynccontextmanager
-    async def consume(self, queues: Sequence[str], *, prefetch: int) -> AsyncIterator[Consumer]:
-        consumer = _Consumer(self._database, queues, prefetch, self._delivery)
-        async with consumer.running():
-            yield consumer
-
-    @contextlib.asynccontextmanager
-    async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
-        queue = topology.subscriber_queue(name or uuid.uuid4().hex)
-        consumer = _Consumer(self._database, [queue], SUBSCRIBER_PREFETCH, self._delivery)
-        async with consumer.running():
-            await self._bind(queue, owner=None if name else consumer.number)
-            yield consumer
-
-    async def depths(self) -> dict[str, int]:
-        with away_as_unavailable():
-            async with self._database.connection() as connection:
-                rows = await connection.fetch(DEPTHS, [queue.name for queue in topology.QUEUES])
-        return {row["queue"]: row["messages"] for row in rows}
-
-    async def _bind(self, queue: str, owner: int | None) -> None:
-        with away_as_unavailable():
-            async with self._database.connection() as connection:
-                await connection.execute(BIND, queue, topology.NOTIFICATIONS_FANOUT.name, owner)
-
-
-BIND = """
-INSERT INTO broker_subscriptions (queue, exchange, owner) VALUES ($1, $2, $3)
-ON CONFLICT (queue) DO NOTHING
-"""
-
-DEPTHS = """
-SELECT queue, count(*) FILTER (
-    WHERE message.id IS NOT NULL AND message.consumer IS NULL AND message.available_at <= now()
-) AS messages
-FROM unnest($1::text[]) AS known (queue)
-LEFT JOIN broker_messages AS message USING (queue)
-GROUP BY queue
-"""
-
-SUBSCRIPTIONS = "SELECT exchange, queue FROM broker_subscriptions WHERE exchange = ANY($1)"
-
-INSERT = """
-INSERT INTO broker_messages (queue, available_at, priority, exchange, routing_key, type, body,
-                             message_id, correlation_id, app_id, timestamp, content_type, headers)
-VALUES ($1, now() + $2::interval, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-"""
-
-WAKE = "SELECT pg_notify($1, queue) FROM unnest($2::text[]) AS queue"
-
-
-async def _publish(tx: Connection, messages: Sequence[Message]) -> list[Refused]:
-    """Put each message into the queues that it is routed to; return those that go nowhere."""
-    exchanges = {message.exchange for message in messages}
-    subscriptions = await tx.fetch(SUBSCRIPTIONS, list(exchanges))
-    refused, placed = [], []
-    for message in messages:
-        queues = list(topology.route(message.exchange, message.routing_key))
-        queues += [row["queue"] for row in subscriptions if row["exchange"] == message.exchange]
-        placed += [(queue, message) for queue in queues]
-        if not queues and topology.exchange(message.exchange).mandatory:
-            refused.append(
-                Refused(message, f"no queue takes {message.routing_key!r} from {message.exchange}")
-            )
-    await _enqueue(tx, placed)
-    return refused
-
-
-async def _enqueue(
-    tx: Connection, placed: Sequence[tuple[str, Message]], delay: timedelta = timedelta()
-) -> None:
-    await tx.executemany(INSERT, [_row(queue, message, delay) for queue, message in placed])
-    await _wake(tx, {queue for queue, _ in placed})
-
-
-async def _wake(tx: Connection, queues: Iterable[str]) -> None:
-    await tx.execute(WAKE, CHANNEL, list(queues))
-
 
 OPEN = "SELECT nextval('broker_consumers')::integer"
 HOLD = "SELECT pg_advisory_lock($1, $2)"
@@ -190,7 +68,7 @@ DROP_ORPHANED_QUEUES = DROP_QUEUES.format(
 )
 
 
-class _Consumer(Consumer):
+class PostgresConsumer(Consumer):
     """Claims messages when there is room in hand; sleeps until it is woken or a poll is due."""
 
     def __init__(
@@ -201,7 +79,7 @@ class _Consumer(Consumer):
         self._queues = list(queues)
         self._prefetch = prefetch
         self._settings = settings
-        self._claimed: deque[_Delivery] = deque()
+        self._claimed: deque[PostgresDelivery] = deque()
         self._in_hand = 0
         self._stopped = False
         self._broken = False
@@ -274,7 +152,7 @@ class _Consumer(Consumer):
             async with self._database.transaction() as tx:
                 await tx.execute(DROP_OWN_QUEUES, self.number)
                 rows = await tx.fetch(RETURN_ALL, self.number)
-                await _wake(tx, {row["queue"] for row in rows})
+                await wake(tx, {row["queue"] for row in rows})
         with contextlib.suppress(Exception):  # whatever the state of the line: it is to be gone
             await line.close(timeout=1)
 
@@ -285,7 +163,9 @@ class _Consumer(Consumer):
                 rows = await tx.fetch(CLAIM, self.number, self._queues, room)
         self._in_hand += len(rows)
         rows.sort(key=lambda row: (-row["priority"], row["id"]))
-        self._claimed.extend(_Delivery(self._database, self, row, self._settings) for row in rows)
+        self._claimed.extend(
+            PostgresDelivery(self._database, self, row, self._settings) for row in rows
+        )
 
     async def _sleep(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -299,7 +179,7 @@ class _Consumer(Consumer):
             async with self._database.transaction() as tx:
                 rows = await tx.fetch(RETURN_ORPHANS)
                 await tx.execute(DROP_ORPHANED_QUEUES)
-                await _wake(tx, {row["queue"] for row in rows})
+                await wake(tx, {row["queue"] for row in rows})
 
     def _on_notify(self, _line: object, _pid: int, _channel: str, queue: object) -> None:
         if queue in self._queues:
@@ -316,16 +196,18 @@ RETURNING id
 """
 
 
-class _Delivery(Delivery):
+class PostgresDelivery(Delivery):
+    """A row in hand, as long as it carries our number."""
+
     def __init__(
         self,
         database: Database,
-        consumer: _Consumer,
+        consumer: PostgresConsumer,
         row: asyncpg.Record,
         settings: DeliverySettings,
     ) -> None:
         super().__init__(
-            _message(row), queue=row["queue"], redelivered=row["redelivered"], settings=settings
+            message_of(row), queue=row["queue"], redelivered=row["redelivered"], settings=settings
         )
         self._id: int = row["id"]
         self._database = database
@@ -338,15 +220,15 @@ class _Delivery(Delivery):
     async def requeue(self) -> None:
         async with self._settling() as tx:
             await self._settle(tx, REQUEUE)
-            await _wake(tx, [self.queue])
+            await wake(tx, [self.queue])
 
     async def _publish_and_ack(self, successor: Message, delay: timedelta | None) -> None:
         async with self._settling() as tx:
             await self._settle(tx, SETTLE)
             if delay is None:
-                await _publish(tx, [successor])
+                await publish(tx, [successor])
             else:
-                await _enqueue(tx, [(self.queue, successor)], delay)
+                await enqueue(tx, [(self.queue, successor)], delay)
 
     @contextlib.asynccontextmanager
     async def _settling(self) -> AsyncIterator[Connection]:
@@ -363,37 +245,3 @@ class _Delivery(Delivery):
     async def _settle(self, tx: Connection, statement: str) -> None:
         if await tx.fetchval(statement, self._id, self._consumer.number) is None:
             raise BrokerUnavailable("The message is no longer in hand: its line broke.")
-
-
-def _row(queue: str, message: Message, delay: timedelta) -> tuple[object, ...]:
-    return (
-        queue,
-        delay,
-        message.priority,
-        message.exchange,
-        message.routing_key,
-        message.type,
-        message.body,
-        message.message_id,
-        message.correlation_id,
-        message.app_id,
-        message.timestamp,
-        message.content_type,
-        json.dumps(dict(message.headers)),
-    )
-
-
-def _message(row: asyncpg.Record) -> Message:
-    return Message(
-        exchange=row["exchange"],
-        routing_key=row["routing_key"],
-        type=row["type"],
-        body=row["body"],
-        message_id=row["message_id"],
-        correlation_id=row["correlation_id"],
-        app_id=row["app_id"],
-        timestamp=row["timestamp"],
-        priority=row["priority"],
-        content_type=row["content_type"],
-        headers=json.loads(row["headers"]),
-    )

@@ -1,0 +1,80 @@
+"""Publishing into the queue table, and opening lines out of it."""
+
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Sequence
+
+from restaurant_system.config import DeliverySettings
+from restaurant_system.database.connection import Database
+from restaurant_system.messaging import topology
+from restaurant_system.messaging.broker import Broker, Consumer, Refused
+from restaurant_system.messaging.postgres.consumer import PostgresConsumer
+from restaurant_system.messaging.postgres.line import away_as_unavailable
+from restaurant_system.messaging.postgres.queues import publish
+from restaurant_system.models.message import Message
+
+SUBSCRIBER_PREFETCH = 100
+
+BIND = """
+INSERT INTO broker_subscriptions (queue, exchange, owner) VALUES ($1, $2, $3)
+ON CONFLICT (queue) DO NOTHING
+"""
+
+DEPTHS = """
+SELECT queue, count(*) FILTER (
+    WHERE message.id IS NOT NULL AND message.consumer IS NULL AND message.available_at <= now()
+) AS messages
+FROM unnest($1::text[]) AS known (queue)
+LEFT JOIN broker_messages AS message USING (queue)
+GROUP BY queue
+"""
+
+
+class PostgresBroker(Broker):
+    """See `Broker` for what is promised."""
+
+    name = "postgres"
+
+    def __init__(self, database: Database, delivery: DeliverySettings) -> None:
+        self._database = database
+        self._delivery = delivery
+
+    async def connect(self) -> None:
+        await self.ping()
+
+    async def close(self) -> None:
+        """Do nothing: whoever opened the database closes it."""
+
+    async def ping(self) -> float:
+        with away_as_unavailable():
+            return await self._database.ping()
+
+    async def publish(self, messages: Sequence[Message]) -> list[Refused]:
+        with away_as_unavailable():
+            async with self._database.transaction() as tx:
+                return await publish(tx, messages)
+
+    @contextlib.asynccontextmanager
+    async def consume(self, queues: Sequence[str], *, prefetch: int) -> AsyncIterator[Consumer]:
+        consumer = PostgresConsumer(self._database, queues, prefetch, self._delivery)
+        async with consumer.running():
+            yield consumer
+
+    @contextlib.asynccontextmanager
+    async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
+        queue = topology.subscriber_queue(name or uuid.uuid4().hex)
+        consumer = PostgresConsumer(self._database, [queue], SUBSCRIBER_PREFETCH, self._delivery)
+        async with consumer.running():
+            await self._bind(queue, owner=None if name else consumer.number)
+            yield consumer
+
+    async def depths(self) -> dict[str, int]:
+        with away_as_unavailable():
+            async with self._database.connection() as connection:
+                rows = await connection.fetch(DEPTHS, [queue.name for queue in topology.QUEUES])
+        return {row["queue"]: row["messages"] for row in rows}
+
+    async def _bind(self, queue: str, owner: int | None) -> None:
+        with away_as_unavailable():
+            async with self._database.connection() as connection:
+                await connection.execute(BIND, queue, topology.NOTIFICATIONS_FANOUT.name, owner)

@@ -1,0 +1,15 @@
+"""What it means that the broker in PostgreSQL is away."""
+
+import contextlib
+from collections.abc import Iterator
+
+from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
+
+
+@contextlib.contextmanager
+def away_as_unavailable() -> Iterator[None]:
+    """Raise `BrokerUnavailable` when the database is away."""
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        raise BrokerUnavailable(str(error)) from error

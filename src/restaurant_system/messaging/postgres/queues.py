@@ -1,0 +1,89 @@
+"""The queue table: how messages get into it, and how they are read."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+import asyncpg
+
+from restaurant_system.database.connection import Connection
+from restaurant_system.messaging import topology
+from restaurant_system.messaging.broker import Refused
+from restaurant_system.models.message import Message
+
+CHANNEL = "restaurant_broker"
+
+SUBSCRIPTIONS = "SELECT exchange, queue FROM broker_subscriptions WHERE exchange = ANY($1)"
+
+INSERT = """
+INSERT INTO broker_messages (queue, available_at, priority, exchange, routing_key, type, body,
+                             message_id, correlation_id, app_id, timestamp, content_type, headers)
+VALUES ($1, now() + $2::interval, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+"""
+
+WAKE = "SELECT pg_notify($1, queue) FROM unnest($2::text[]) AS queue"
+
+
+async def publish(tx: Connection, messages: Sequence[Message]) -> list[Refused]:
+    """Put each message into the queues that it is routed to; return those that go nowhere."""
+    exchanges = {message.exchange for message in messages}
+    subscriptions = await tx.fetch(SUBSCRIPTIONS, list(exchanges))
+    refused, placed = [], []
+    for message in messages:
+        queues = list(topology.route(message.exchange, message.routing_key))
+        queues += [row["queue"] for row in subscriptions if row["exchange"] == message.exchange]
+        placed += [(queue, message) for queue in queues]
+        if not queues and topology.exchange(message.exchange).mandatory:
+            refused.append(
+                Refused(message, f"no queue takes {message.routing_key!r} from {message.exchange}")
+            )
+    await enqueue(tx, placed)
+    return refused
+
+
+async def enqueue(
+    tx: Connection, placed: Sequence[tuple[str, Message]], delay: timedelta = timedelta()
+) -> None:
+    """Put each message into the queue beside it, to be had after `delay`."""
+    await tx.executemany(INSERT, [_row(queue, message, delay) for queue, message in placed])
+    await wake(tx, {queue for queue, _ in placed})
+
+
+async def wake(tx: Connection, queues: Iterable[str]) -> None:
+    """Tell those who wait at these queues, once the transaction is committed."""
+    await tx.execute(WAKE, CHANNEL, list(queues))
+
+
+def _row(queue: str, message: Message, delay: timedelta) -> tuple[object, ...]:
+    return (
+        queue,
+        delay,
+        message.priority,
+        message.exchange,
+        message.routing_key,
+        message.type,
+        message.body,
+        message.message_id,
+        message.correlation_id,
+        message.app_id,
+        message.timestamp,
+        message.content_type,
+        json.dumps(dict(message.headers)),
+    )
+
+
+def message_of(row: asyncpg.Record) -> Message:
+    """Read a message from its row."""
+    return Message(
+        exchange=row["exchange"],
+        routing_key=row["routing_key"],
+        type=row["type"],
+        body=row["body"],
+        message_id=row["message_id"],
+        correlation_id=row["correlation_id"],
+        app_id=row["app_id"],
+        timestamp=row["timestamp"],
+        priority=row["priority"],
+        content_type=row["content_type"],
+        headers=json.loads(row["headers"]),
+    )

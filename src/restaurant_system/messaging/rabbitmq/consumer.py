@@ -1,0 +1,198 @@
+"""Messages out of RabbitMQ, and what becomes of each."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from datetime import timedelta
+from functools import partial
+
+from aiormq.abc import AbstractChannel, DeliveredMessage
+
+from restaurant_system.config import DeliverySettings
+from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.messaging.broker import Consumer, Delivery
+from restaurant_system.messaging.rabbitmq.line import AWAY, away_as_unavailable
+from restaurant_system.messaging.rabbitmq.wire import delayed, message_of, tag_of
+from restaurant_system.models.message import Message
+
+Publish = Callable[[Message], Awaitable[None]]
+
+
+class RabbitMQConsumer(Consumer):
+    """Deliveries from several queues on one channel, with one limit for all of them together.
+
+    RabbitMQ limits each queue's consumer by itself (a limit for the channel is deprecated in 4.x).
+    A large hand is divided among the queues. A small one (one order at a time from four queues)
+    cannot be: then the consumers are cancelled while the hand is full, and what arrived in between
+    goes back, so that an idle cook gets it.
+    """
+
+    def __init__(
+        self,
+        publish: Publish,
+        channel: AbstractChannel,
+        queues: Sequence[str],
+        prefetch: int,
+        settings: DeliverySettings,
+    ) -> None:
+        self._publish = publish
+        self._channel = channel
+        self._queues = queues
+        self._prefetch = prefetch
+        self._settings = settings
+        self._tags: list[str] = []
+        self._waiting: asyncio.Queue[RabbitMQDelivery | BrokerUnavailable | None] = asyncio.Queue()
+        self._surplus: deque[tuple[str, DeliveredMessage]] = deque()
+        self._in_hand = 0
+        self._stopped = False
+        self._changed = asyncio.Event()
+        self._turning = asyncio.Lock()  # held while consumers are started or cancelled
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        share, gated = _share(self._prefetch, len(self._queues))
+        with away_as_unavailable():
+            await self._channel.basic_qos(prefetch_count=share)
+            await self._start()
+        self._channel.closing.add_done_callback(self._break)
+        self._channel.on_consumer_cancel_callbacks.add(self._break)
+        gate: asyncio.Task[None] | None = None
+        if gated:
+            gate = asyncio.create_task(self._keep_gate())
+        try:
+            yield
+        finally:
+            if gate is not None:
+                gate.cancel()
+
+    def __aiter__(self) -> AsyncIterator[Delivery]:
+        return self
+
+    async def __anext__(self) -> Delivery:
+        arrived = await self._waiting.get()
+        if arrived is None:
+            raise StopAsyncIteration
+        if isinstance(arrived, BrokerUnavailable):
+            raise arrived
+        return arrived
+
+    async def stop(self) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
+        with away_as_unavailable():
+            async with self._turning:
+                await self._cancel()
+            while not self._waiting.empty():
+                arrived = self._waiting.get_nowait()
+                if isinstance(arrived, RabbitMQDelivery):
+                    await arrived.requeue()
+        self._waiting.put_nowait(None)
+
+    def settled(self) -> None:
+        self._in_hand -= 1
+        self._fill_hand()
+        self._changed.set()
+
+    async def _on_message(self, queue: str, delivered: DeliveredMessage) -> None:
+        self._surplus.append((queue, delivered))
+        self._fill_hand()
+        self._changed.set()
+
+    def _fill_hand(self) -> None:
+        while self._surplus and self._in_hand < self._prefetch and not self._stopped:
+            queue, delivered = self._surplus.popleft()
+            self._in_hand += 1
+            self._waiting.put_nowait(
+                RabbitMQDelivery(
+                    self._publish, self, delivered, queue=queue, settings=self._settings
+                )
+            )
+
+    async def _keep_gate(self) -> None:
+        with contextlib.suppress(*AWAY):  # the broken line is told to whoever iterates
+            while True:
+                await self._changed.wait()
+                self._changed.clear()
+                async with self._turning:
+                    if self._in_hand >= self._prefetch:
+                        await self._cancel()
+                    elif not self._tags and not self._stopped:
+                        await self._start()
+
+    async def _start(self) -> None:
+        for queue in self._queues:
+            started = await self._channel.basic_consume(queue, partial(self._on_message, queue))
+            self._tags.append(str(started.consumer_tag))
+
+    async def _cancel(self) -> None:
+        """Stop deliveries, then give back the surplus: before, it would come straight back."""
+        tags, self._tags = self._tags, []
+        for tag in tags:
+            await self._channel.basic_cancel(tag)
+        while self._surplus:
+            _, delivered = self._surplus.popleft()
+            await self._channel.basic_nack(tag_of(delivered), requeue=True)
+
+    def _break(self, _cause: object) -> None:
+        self._waiting.put_nowait(BrokerUnavailable("The line to RabbitMQ broke."))
+
+
+class RabbitMQDelivery(Delivery):
+    """A message in hand, on the channel that it came by."""
+
+    def __init__(
+        self,
+        publish: Publish,
+        consumer: RabbitMQConsumer,
+        delivered: DeliveredMessage,
+        *,
+        queue: str,
+        settings: DeliverySettings,
+    ) -> None:
+        super().__init__(
+            message_of(delivered),
+            queue=queue,
+            redelivered=bool(delivered.redelivered),
+            settings=settings,
+        )
+        self._publish = publish
+        self._consumer = consumer
+        self._channel = delivered.channel
+        self._tag = tag_of(delivered)
+
+    async def ack(self) -> None:
+        with self._settling():
+            await self._channel.basic_ack(self._tag)
+
+    async def requeue(self) -> None:
+        with self._settling():
+            await self._channel.basic_nack(self._tag, requeue=True)
+
+    async def _publish_and_ack(self, successor: Message, delay: timedelta | None) -> None:
+        if delay is not None:
+            successor = delayed(successor, delay, back_to=self.queue)
+        try:
+            await self._publish(successor)
+        except BrokerUnavailable:
+            await self.requeue()
+            raise
+        await self.ack()
+
+    @contextlib.contextmanager
+    def _settling(self) -> Iterator[None]:
+        try:
+            with away_as_unavailable():
+                yield
+        finally:
+            self._consumer.settled()
+
+
+def _share(prefetch: int, queues: int) -> tuple[int, bool]:
+    """Return how many each queue may deliver at once, and whether that could be too many."""
+    if queues == 1:
+        return prefetch, False
+    if prefetch >= 2 * queues:
+        return prefetch // queues, False
+    return prefetch, True

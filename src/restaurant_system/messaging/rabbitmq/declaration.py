@@ -1,0 +1,46 @@
+"""The topology, declared: what is there already stays as it is."""
+
+from datetime import timedelta
+
+from aiormq.abc import AbstractChannel, ArgumentsType
+
+from restaurant_system.config import DeliverySettings
+from restaurant_system.messaging import topology
+from restaurant_system.messaging.rabbitmq.wire import milliseconds
+
+
+async def declare(channel: AbstractChannel, settings: DeliverySettings) -> None:
+    """Declare the topology; what is there already stays as it is."""
+    for exchange in topology.EXCHANGES:
+        arguments: ArgumentsType = {}
+        if exchange.alternate is not None:
+            arguments["alternate-exchange"] = exchange.alternate
+        await channel.exchange_declare(
+            exchange.name, exchange_type=exchange.kind, durable=True, arguments=arguments
+        )
+    for queue in topology.QUEUES:
+        arguments = {}
+        if queue.max_priority is not None:
+            arguments["x-max-priority"] = queue.max_priority
+        if queue.dead_letter_exchange is not None:
+            arguments["x-dead-letter-exchange"] = queue.dead_letter_exchange
+        await channel.queue_declare(queue.name, durable=True, arguments=arguments)
+    for binding in topology.BINDINGS:
+        await channel.queue_bind(binding.queue, binding.exchange, binding.pattern)
+    for delay in settings.retry_delays:
+        await _declare_retry_queue(channel, milliseconds(timedelta(seconds=delay)))
+
+
+async def _declare_retry_queue(channel: AbstractChannel, delay_ms: int) -> None:
+    """Declare a queue that nobody consumes, in which messages wait out one delay.
+
+    Then each goes, through the default exchange, to the queue that its routing key names.
+    """
+    name = topology.retry_queue(delay_ms)
+    arguments: ArgumentsType = {"x-message-ttl": delay_ms, "x-dead-letter-exchange": ""}
+    await channel.queue_declare(name, durable=True, arguments=arguments)
+    await channel.queue_bind(
+        name,
+        topology.DELIVERY_RETRY.name,
+        arguments={"x-match": "all", topology.RETRY_DELAY: delay_ms},
+    )
