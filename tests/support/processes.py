@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,6 +89,11 @@ class Process:
         self._process.kill()
         self._process.wait()
 
+    def clear(self) -> None:
+        """End it if it still runs, and remove what it has printed."""
+        self.kill()
+        shutil.rmtree(self._folder)
+
 
 class Processes:
     """Starts commands that share an environment; whatever still runs at the end is killed."""
@@ -102,11 +108,10 @@ class Processes:
         self._started.append(process)
         return process
 
-    def kill_all(self) -> None:
-        """End whatever still runs."""
+    def clear(self) -> None:
+        """End whatever still runs, and remove what it has printed."""
         for process in self._started:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            process.clear()
 
 
 @contextlib.contextmanager
@@ -116,4 +121,4 @@ def processes(environment: Mapping[str, str]) -> Iterator[Processes]:
     try:
         yield started
     finally:
-        started.kill_all()
+        started.clear()
