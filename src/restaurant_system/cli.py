@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeVar
 
 import typer
+from typer.exceptions import TyperException
 
 from restaurant_system.errors import ConfigurationError, RestaurantError
 
@@ -223,8 +224,14 @@ def migrate(
 
 def main() -> None:
     """Run the command that the arguments name."""
+    arguments = _mode_as_command(sys.argv[1:])
     try:
-        cli(_mode_as_command(sys.argv[1:]), prog_name="restaurant-system")
+        sys.exit(cli(arguments, prog_name="restaurant-system", standalone_mode=False))
+    except TyperException as error:
+        message = error.format_message()  # empty when, for want of a command, help was shown
+        _fail(f"{message} (--help shows how.)" if message else "Name a command.", error.exit_code)
+    except typer.Abort:  # Ctrl-C before there was anything to stop
+        raise SystemExit(0) from None
     except ConfigurationError as error:
         _fail(error, 2)
     except RestaurantError as error:

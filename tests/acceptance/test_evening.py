@@ -28,8 +28,6 @@ TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 FIELDS = {"timestamp", "level", "service", "action", "message", "hostname", "request_id", "details"}
 OPTIONAL_FIELDS = {"duration_ms", "error"}
 
-pytestmark = pytest.mark.xdist_group("evening")  # one evening serves all the tests
-
 
 @dataclass(frozen=True)
 class Evening:

@@ -20,8 +20,6 @@ from tests.support.processes import Process
 from tests.support.restaurant import Restaurant
 from tests.support.servers import Postgres, RabbitMQ, wait_until
 
-pytestmark = pytest.mark.xdist_group("outages")  # one pair of frail servers serves all tests
-
 
 @pytest.fixture(scope="module")
 def frail_rabbitmq() -> Iterator[RabbitMQ]:

@@ -18,9 +18,6 @@ from tests.support.restaurant import JSON, QUICK, complaint
 from tests.support.servers import wait_until
 
 ADDRESS = re.compile(r"The restaurant is open at (http://127\.0\.0\.1:\d+)$", re.MULTILINE)
-ADA = {"customer_name": "Ada", "order_type": "takeout"}
-
-pytestmark = pytest.mark.xdist_group("up")  # one house serves most tests
 
 
 class House:

@@ -10,7 +10,7 @@ import pytest
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging.broker import Broker, Consumer
 from restaurant_system.models.message import Message
-from tests.support.messages import PATIENCE, an_update, ids, take, take_and_ack, take_one
+from tests.support.messages import PATIENCE, an_order, an_update, ids, take, take_and_ack, take_one
 from tests.support.office import Office
 from tests.support.patience import eventually
 
@@ -49,14 +49,16 @@ async def test_a_subscriber_sees_what_is_published_from_now_on(broker: Broker) -
 
 
 async def test_a_subscriber_sees_no_orders(broker: Broker) -> None:
-    """A queue of updates holds nothing but updates: an order goes to the kitchen alone."""
-    update = an_update()
+    """Orders and updates that are published together go their own ways."""
+    order, update = an_order(), an_update()
 
     async with broker.subscribe() as subscriber:
-        await broker.publish([an_update(exchange="orders_topic", routing_key="kitchen.takeout.1")])
-        await broker.publish([update])
-
+        await broker.publish([order, update, order])
         assert (await take_one(subscriber)).message == update
+        await broker.publish([update])
+        assert (await take_one(subscriber)).message == update
+
+    assert sum((await broker.depths()).values()) == 2
 
 
 async def test_an_update_that_is_not_acked_comes_again(broker: Broker) -> None:

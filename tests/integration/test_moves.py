@@ -201,3 +201,23 @@ async def test_cancelled_while_the_kitchen_cooks(intake: OrderService, database:
         for number, outcome in zip(numbers, outcomes, strict=False)
         if outcome is CANCELLED
     }
+
+
+async def test_only_who_has_an_order_finishes_it(intake: OrderService, database: Database) -> None:
+    """A cook whose order was taken over meanwhile can no longer put it on the pass."""
+    number = await place(intake)
+    await walk(database, number, COOKING, by="mario")
+    async with database.transaction() as tx:
+        await orders.take_over(
+            tx, number, from_worker="mario", to_worker="anna", estimated_completion=NOON, at=NOON
+        )
+
+    finished = {}
+    for cook_name in ("mario", "anna"):
+        async with database.transaction() as tx:
+            finished[cook_name] = await orders.move(
+                tx, number, origin=COOKING, target=READY, at=NOON, by=cook_name
+            )
+
+    assert finished == {"mario": False, "anna": True}
+    assert await history(database, number) == (RECEIVED, COOKING, READY)

@@ -104,12 +104,49 @@ async def test_a_claim_names_only_rows_that_are_owed(database: Database) -> None
         assert await claim(tx, []) == []
 
 
-async def test_a_stream_is_claimed_in_order(database: Database) -> None:
+async def test_a_stream_leaves_in_order(database: Database) -> None:
     """Messages about one order leave as they were added, however their ids are named."""
     ids = await owe(database, *(an_update() for _ in range(5)))
 
+    left: list[int] = []
+    while len(left) < len(ids):
+        async with database.transaction() as tx:
+            claimed = await claim(tx, ids[::-1])
+            assert claimed, f"only {left} left"
+            await outbox.delete(tx, claimed)
+        left += claimed
+
+    assert left == ids
+
+
+async def test_a_claim_holds_one_message_of_a_stream(database: Database) -> None:
+    """The broker may refuse any message: what must not overtake it is not in the same claim."""
+    first, *_ = await owe(database, *(an_update() for _ in range(3)))
+    (other,) = await owe(database, an_update(), about=OTHER_NUMBER)
+
     async with database.transaction() as tx:
-        assert await claim(tx, ids[::-1]) == ids
+        assert await sweep(tx) == [first, other]
+
+
+async def test_what_is_postponed_is_left_alone_for_a_while(database: Database) -> None:
+    """A refused message, and what waits behind it, make room for those that can go."""
+    refused, behind = await owe(database, an_update(), an_update())
+    (free,) = await owe(database, an_update(), about=OTHER_NUMBER)
+
+    async with database.transaction() as tx:
+        await outbox.postpone(tx, [refused], timedelta(hours=1))
+
+    async with database.transaction() as tx:
+        assert await sweep(tx) == [free]
+        assert await claim(tx, [behind]) == []
+
+
+async def test_what_is_postponed_has_its_turn_again(database: Database) -> None:
+    """Once its time has come, a postponed message is swept like any other."""
+    ids = await owe(database, an_update())
+
+    async with database.transaction() as tx:
+        await outbox.postpone(tx, ids, timedelta(seconds=-1))
 
     async with database.transaction() as tx:
         assert await sweep(tx) == ids
@@ -188,7 +225,7 @@ async def test_only_what_is_old_counts_as_left_behind(database: Database) -> Non
 
 async def test_a_sweep_takes_the_oldest_up_to_its_limit(database: Database) -> None:
     """What is left behind is taken in batches, from the front."""
-    ids = await owe(database, *(an_order() for _ in range(5)))
+    ids = await owe_each(database, *(an_order() for _ in range(5)))
 
     async with database.transaction() as tx:
         assert await sweep(tx, limit=2) == ids[:2]

@@ -3,12 +3,15 @@
 from collections import Counter
 from datetime import timedelta
 
+import pytest
+
 from restaurant_system.database.connection import Database
+from restaurant_system.messaging import relay as relay_module
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.relay import Relay
 from tests.support.fakes import RecordingBroker
 from tests.support.messages import TAKEOUT, an_order, an_update, ids, orders, take_and_ack
-from tests.support.outbox import HAND_OVER_ONLY, age, emptied, owe, owe_each, sweeping
+from tests.support.outbox import HAND_OVER_ONLY, OTHER_NUMBER, age, emptied, owe, owe_each, sweeping
 
 
 async def test_what_is_handed_over_reaches_the_broker_and_leaves_the_outbox(
@@ -64,6 +67,12 @@ async def test_a_refused_message_stays_and_its_neighbours_go(database: Database)
     assert broker.taken == [first, last]
 
 
+@pytest.fixture
+def _soon_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_module, "REFUSAL_PAUSE", timedelta(seconds=0.1))
+
+
+@pytest.mark.usefixtures("_soon_tried_again")
 async def test_a_refused_message_is_tried_again(database: Database) -> None:
     """What was refused goes as soon as the broker takes it."""
     broker, order = RecordingBroker(), an_order()
@@ -78,6 +87,20 @@ async def test_a_refused_message_is_tried_again(database: Database) -> None:
     assert broker.taken == [order]
 
 
+async def test_a_refused_message_is_not_tried_again_at_once(database: Database) -> None:
+    """The broker is not pestered with what it has just refused."""
+    broker, refused, later = RecordingBroker(), an_order(), an_order()
+    broker.refuses = [refused]
+    await owe(database, refused)
+
+    async with Relay(database, broker, sweeping()).running():
+        await broker.tried.wait()
+        await owe(database, later, about=OTHER_NUMBER)
+        await emptied(database, but_for=1)
+
+    assert broker.calls == [[], [later]]
+
+
 async def test_refused_messages_do_not_hold_up_those_behind_them(database: Database) -> None:
     """However many the broker refuses, what it would take does reach it."""
     broker, refused, good = RecordingBroker(), orders(5), an_order()
@@ -90,6 +113,7 @@ async def test_refused_messages_do_not_hold_up_those_behind_them(database: Datab
     assert broker.taken == [good]
 
 
+@pytest.mark.usefixtures("_soon_tried_again")
 async def test_a_message_does_not_overtake_a_refused_one_of_its_stream(database: Database) -> None:
     """Updates of one order leave in order, also when the broker refuses one for now."""
     broker = RecordingBroker()

@@ -41,6 +41,12 @@ def orders(count: int, order_type: str = "takeout", priority: int = 1) -> list[M
     return [an_order(order_type, priority) for _ in range(count)]
 
 
+def some_in_each_queue(count: int) -> list[Message]:
+    """Write so many orders for each kitchen queue; `catering` is for the general one."""
+    types = ("dine_in", "takeout", "delivery", "catering")
+    return [order for order_type in types for order in orders(count, order_type)]
+
+
 def an_update(**changes: Any) -> Message:  # noqa: ANN401 - any field
     """Write a status update's message, with these changes."""
     update = an_order(

@@ -96,7 +96,8 @@ WITH moved AS (
         completed_at = CASE WHEN $3 = 'ready' THEN $4 ELSE completed_at END,
         processed_by = CASE WHEN $3 = 'cooking' THEN $5 ELSE processed_by END,
         estimated_completion = $6
-    WHERE number = $1 AND status = $2
+    -- Only whoever has an order can finish it: it may have been taken over meanwhile.
+    WHERE number = $1 AND status = $2 AND ($3 <> 'ready' OR processed_by = $5)
     RETURNING id
 )
 INSERT INTO order_status_log (created_at, order_id, status, changed_by, changed_at, notes)
@@ -118,7 +119,8 @@ async def move(
 ) -> bool:
     """Move an order from `origin` to `target` and log it, if it stands at `origin`.
 
-    Returns whether it did; if not, somebody else was first and nothing has changed.
+    Only the worker that an order is processed by moves it to `ready`. Returns whether it moved; if
+    not, somebody else was first and nothing has changed.
     """
     moved = await tx.fetchval(MOVE, number, origin, target, at, by, estimated_completion, notes)
     return moved is not None

@@ -43,6 +43,7 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._status: int | None = None
+        self._answered = False
         self._received = 0
 
     async def run(self, app: ASGIApp, headers: Headers) -> None:
@@ -50,10 +51,13 @@ class _Exchange:
         try:
             _refuse_announced(headers)
             await app(self._scope, self._receive_limited, self._send_with_id)
-        except Exception as error:  # noqa: BLE001 - this is the last place that can answer
+        except Exception as error:
             if self._status is None:
                 response = response_for(error, self._scope["request_id"])
                 await response(self._scope, self._receive, self._send_with_id)
+            elif not self._answered:  # it is half out: break it off, audibly
+                log.exception("request_failed", message="An answer broke off.")
+                raise
         log.debug(
             "request_received",
             message=f"{self._scope['method']} {self._scope['path']} answered {self._status}.",
@@ -72,6 +76,7 @@ class _Exchange:
             self._status = message["status"]
             MutableHeaders(scope=message)[HEADER] = self._scope["request_id"]
         await self._send(message)
+        self._answered = message["type"] == "http.response.body" and not message.get("more_body")
 
 
 def _id_of(headers: Headers) -> str:

@@ -31,10 +31,10 @@ def bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise StartupError(
-            f"Cannot listen on {host}:{port} ({error.strerror if isinstance(error, OSError) else error});"  # noqa: E501
-            " stop what uses it, or choose another with --port."
+            f"Cannot listen on {host}:{port} ({error.strerror}); stop what uses it, or choose"
+            " another with --port."
         ) from error
 
 
@@ -53,6 +53,7 @@ async def serve(app: ASGIApp, listening: socket.socket, shutdown: Shutdown) -> N
     asked = asyncio.create_task(shutdown.requested.wait())
     try:
         await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+        log.info("graceful_shutdown", message="Taking no more requests.")
         server.should_exit = True
         forced = asyncio.create_task(shutdown.forced.wait())
         await asyncio.wait({serving, forced}, return_when=asyncio.FIRST_COMPLETED)

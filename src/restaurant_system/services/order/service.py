@@ -1,7 +1,9 @@
 """What can be done with an order from outside: place it, cancel it, complete it."""
 
 import asyncio
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -56,13 +58,10 @@ class OrderService:
         With a `key` that was used before, return what was answered then, or raise `KeyReused` if it
         was for another order.
         """
-        try:
+        with _failure_logged("An order could not be stored."):
             placed = await self._place(order, request_id, key)
             if placed is None and key is not None:
                 placed = await self._replay(order, key)
-        except DatabaseUnavailable as error:
-            log.exception("db_transaction_failed", message="An order could not be stored.")
-            raise error from None
         return placed or await self.place(order, request_id=request_id, key=key)
 
     async def _place(self, order: NewOrder, request_id: str, key: str | None) -> Placed | None:
@@ -116,22 +115,28 @@ class OrderService:
         self, number: str, target: OrderStatus, stated: Move, request_id: str
     ) -> OrderStatus:
         for origin in ORIGINS[target]:
-            async with self._database.transaction() as tx:
-                owed = await move_and_announce(
-                    tx,
-                    number,
-                    origin=origin,
-                    target=target,
-                    at=self._clock(),
-                    by=stated.changed_by or NAME,
-                    sender=Sender(NAME, request_id),
-                    notes=stated.reason,
-                )
+            with _failure_logged(f"Order {number} could not be moved."):
+                owed = await self._try_move(number, origin, target, stated, request_id)
             if owed is not None:
                 self._relay.hand_over(owed)
                 log.info("order_moved", message=f"Order {number} is {target}.", order_number=number)
                 return target
         raise await self._why_not(number, target)
+
+    async def _try_move(
+        self, number: str, origin: OrderStatus, target: OrderStatus, stated: Move, request_id: str
+    ) -> int | None:
+        async with self._database.transaction() as tx:
+            return await move_and_announce(
+                tx,
+                number,
+                origin=origin,
+                target=target,
+                at=self._clock(),
+                by=stated.changed_by or NAME,
+                sender=Sender(NAME, request_id),
+                notes=stated.reason,
+            )
 
     async def _why_not(self, number: str, target: OrderStatus) -> OrderNotFound | IllegalMove:
         async with self._database.connection() as connection:
@@ -153,6 +158,15 @@ class OrderService:
             if forgotten:
                 log.info("keys_forgotten", message=f"Forgot {forgotten} expired idempotency keys.")
             await asyncio.sleep(FORGETTING_INTERVAL)
+
+
+@contextlib.contextmanager
+def _failure_logged(message: str) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseUnavailable:
+        log.exception("db_transaction_failed", message=message)
+        raise
 
 
 def _fingerprint(order: NewOrder) -> bytes:
