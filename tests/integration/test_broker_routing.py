@@ -161,3 +161,13 @@ async def test_connecting_again_changes_nothing(broker: Broker) -> None:
     await broker.connect()
 
     assert (await broker.depths())[TAKEOUT] == 1
+
+
+async def test_a_message_to_nowhere_is_refused_and_its_neighbours_are_taken(broker: Broker) -> None:
+    """An exchange that nobody knows is a refusal like any other, not the end of the publisher."""
+    lost = an_order(exchange="orders_of_yesterday")
+
+    refused = await broker.publish([an_order(), lost, an_order()])
+
+    assert refused == [Refused(lost, "there is no exchange 'orders_of_yesterday'")]
+    assert await broker.depths() == {**EMPTY, TAKEOUT: 2}

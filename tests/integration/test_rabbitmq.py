@@ -180,3 +180,15 @@ async def test_a_foreign_message_can_be_put_aside(
         letter = await take_one(clerk)
     assert delivery.attempt == 1
     assert letter.message.body == b"hello"
+
+
+async def test_a_message_that_amqp_cannot_express_is_refused(
+    rabbitmq_broker: RabbitMQBroker,
+) -> None:
+    """A property too long for the wire is a refusal like any other; its neighbours are taken."""
+    good, lost = an_order(), an_order(correlation_id="x" * 256)
+
+    refused = await rabbitmq_broker.publish([lost, good])
+
+    assert [each.message for each in refused] == [lost]
+    assert (await rabbitmq_broker.depths())[TAKEOUT] == 1

@@ -113,8 +113,11 @@ def kitchen_queues(order_types: Sequence[OrderType]) -> tuple[str, ...]:
 
 
 def exchange(name: str) -> Exchange:
-    """Return an exchange by name."""
-    return next(known for known in EXCHANGES if known.name == name)
+    """Return an exchange by name; raises `ValueError` when there is none."""
+    for known in EXCHANGES:
+        if known.name == name:
+            return known
+    raise ValueError(f"there is no exchange {name!r}")
 
 
 def route(message_exchange: str, key: str) -> Iterator[str]:

@@ -30,7 +30,11 @@ async def publish(tx: Connection, messages: Sequence[Message]) -> list[Refused]:
     subscriptions = await tx.fetch(SUBSCRIPTIONS, list(exchanges))
     refused, placed = [], []
     for message in messages:
-        queues = list(topology.route(message.exchange, message.routing_key))
+        try:
+            queues = list(topology.route(message.exchange, message.routing_key))
+        except ValueError as error:
+            refused.append(Refused(message, str(error)))
+            continue
         queues += [row["queue"] for row in subscriptions if row["exchange"] == message.exchange]
         placed += [(queue, message) for queue in queues]
         if not queues and topology.exchange(message.exchange).mandatory:

@@ -166,4 +166,6 @@ async def _publish(channel: AbstractChannel, message: Message) -> str | None:
         return f"no queue takes {message.routing_key!r} from {message.exchange}"
     except aiormq.DeliveryError:
         return "the broker answered with a nack"
+    except (TypeError, ValueError) as error:  # AMQP cannot express it, or it goes nowhere we know
+        return str(error)
     return None
