@@ -97,6 +97,8 @@ async def test_it_stops_with_clean_hands(broker: Broker, other_broker: Broker) -
     in_hand: asyncio.Queue[Delivery] = asyncio.Queue()
 
     async def finish() -> None:
+        for _ in range(10):
+            await other_broker.ping()
         await (await in_hand.get()).ack()
 
     listener = Listener(

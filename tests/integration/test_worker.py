@@ -71,9 +71,10 @@ async def test_an_order_is_cooked_told_and_gone_from_its_queue(
     """From the queue to the pass: three log rows, two updates in order, nothing left behind."""
     number = await kitchen.order()
 
-    async with kitchen.on_duty(broker):
+    async with kitchen.on_duty(broker) as shift:
         await kitchen.wait_for(number, "ready")
         heard = await told(updates, number, 2)
+        await shift.end()
 
     assert heard == [("received", "cooking"), ("cooking", "ready")]
     assert [status for status, _ in await kitchen.history(number)] == [
@@ -90,12 +91,13 @@ async def test_the_same_message_twice_changes_and_announces_nothing(
 ) -> None:
     """A repeated message is acked, and that is all."""
     number = await kitchen.order()
-    async with kitchen.on_duty(broker):
+    async with kitchen.on_duty(broker) as shift:
         await kitchen.wait_for(number, "ready")
 
         await other_broker.publish([a_ticket(number)])
         after = await kitchen.serve_another()
         await told(updates, after, 2)
+        await shift.end()
 
     assert await told(updates, number, 2) == [("received", "cooking"), ("cooking", "ready")]
     assert len(await kitchen.history(number)) == 3
@@ -178,8 +180,9 @@ async def test_an_order_cancelled_before_is_acked_and_left_alone(
     number = await kitchen.order()
     await kitchen.cancel(number)
 
-    async with kitchen.on_duty(broker):
+    async with kitchen.on_duty(broker) as shift:
         await kitchen.serve_another()
+        await shift.end()
 
     assert await kitchen.status(number) == "cancelled"
     assert await kitchen.cooked_by("chef") == 1
@@ -192,11 +195,12 @@ async def test_a_cook_turns_from_a_cancelled_order_to_the_next(
     """Cancelled while it cooks, an order frees its cook at once."""
     monkeypatch.setattr(processor, "WATCH_INTERVAL", 0.05)
     number = await kitchen.order("takeout")
-    async with kitchen.on_duty(broker, kitchen=settings(takeout=600)):
+    async with kitchen.on_duty(broker, kitchen=settings(takeout=600)) as shift:
         await kitchen.wait_for(number, "cooking")
 
         await kitchen.cancel(number)
         await kitchen.serve_another("dine_in")
+        await shift.end()
 
     assert [status for status, _ in await kitchen.history(number)] == [
         "received",

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
@@ -101,23 +102,27 @@ class FakeLine(Consumer):
     def __init__(self, *deliveries: Delivery) -> None:
         self.stopped = False
         self.broken = False
-        self._arriving: asyncio.Queue[Delivery | None] = asyncio.Queue()
-        for delivery in deliveries:
-            self._arriving.put_nowait(delivery)
+        self._changed = asyncio.Event()
+        self._deliveries = deque(deliveries)
 
     def cut(self) -> None:
         """Break, after what was put on the line before."""
-        self._arriving.put_nowait(None)
+        self.broken = True
+        self._changed.set()
 
     async def __aiter__(self) -> AsyncIterator[Delivery]:
         while not self.stopped:
-            delivery = await self._arriving.get()
-            if delivery is None:
+            if self._deliveries:
+                yield self._deliveries.popleft()
+            elif self.broken:
                 raise BrokerUnavailable("The line broke.")
-            yield delivery
+            else:
+                self._changed.clear()
+                await self._changed.wait()
 
     async def stop(self) -> None:
         """Hand out nothing more."""
-        self.stopped = True
         if self.broken:
             raise BrokerUnavailable("The line broke.")
+        self.stopped = True
+        self._changed.set()

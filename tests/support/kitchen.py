@@ -74,6 +74,11 @@ class Shift:
     shutdown: Shutdown
     work: "asyncio.Task[None]"
 
+    async def end(self) -> None:
+        """Ask the cook to stop, and wait until its hands are empty."""
+        self.shutdown.ask()
+        await self.work
+
 
 @dataclass
 class Kitchen:

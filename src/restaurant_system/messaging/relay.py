@@ -79,8 +79,12 @@ class Relay:
                 await self._woken.wait()
 
     async def _publish_what_is_there(self) -> None:
+        await self._sweep_if_due()
         while self._fresh:
             await self._publish_fresh()
+            await self._sweep_if_due()  # also on an evening when there is always something fresh
+
+    async def _sweep_if_due(self) -> None:
         if time.monotonic() - self._swept_at >= self._settings.sweep_interval:
             while await self._sweep():
                 pass
