@@ -41,10 +41,7 @@ def build(title: str, features: Sequence[Feature]) -> ASGIApp:
     api = FastAPI(
         title=title,
         version=__version__,
-        exception_handlers=dict.fromkeys(
-            (Exception, HTTPException, RequestValidationError, RestaurantError, problem.Refusal),
-            problem.handle,
-        ),
+        exception_handlers=dict.fromkeys(HANDLED, problem.handle),
     )
     for feature in features:
         api.include_router(feature.router)
