@@ -39,9 +39,10 @@ def wait_until(what: Callable[[], bool], *, seconds: float, doing: str) -> None:
 
 
 class Postgres:
-    """A PostgreSQL of its own. `fsync` is off: no test here pulls the machine's plug."""
+    """A PostgreSQL of its own, without `fsync` unless asked: no test here pulls the plug."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fsync: bool = False) -> None:
+        self._fsync = "on" if fsync else "off"
         self._folder = Path(tempfile.mkdtemp(prefix="restaurant-pg-"))
         self._pgdata = self._folder / "data"
         embedded.initialise(self._pgdata)
@@ -52,7 +53,8 @@ class Postgres:
     def start(self) -> None:
         """Start it, on the same port as before."""
         options = (
-            f"-h 127.0.0.1 -p {self.port} -k {self._pgdata} -c fsync=off -c max_connections=200"
+            f"-h 127.0.0.1 -p {self.port} -k {self._pgdata} -c fsync={self._fsync}"
+            " -c max_connections=200"
         )
         log = f"--log={self._pgdata / 'log'}"
         embedded.control(self._pgdata, "start", "--wait", log, f"--options={options}")
@@ -60,6 +62,18 @@ class Postgres:
     def stop(self) -> None:
         """Stop it at once, connections or not."""
         embedded.control(self._pgdata, "stop", "--wait", "--mode=immediate")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server and each of its processes."""
+        pid = int((self._pgdata / "postmaster.pid").read_text().splitlines()[0])
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for process in (pid, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
+
+    def kill(self) -> None:
+        """End it, and each of its processes, as a power cut would."""
+        self.signal(signal.SIGKILL)
 
     def close(self) -> None:
         """Stop it and remove its folder."""
@@ -98,6 +112,7 @@ class RabbitMQ:
         (self._folder / "plugins").write_text("[rabbitmq_management].")
         (self._folder / "rabbitmq.conf").write_text(
             f"management.tcp.port = {self._management}\nmanagement.tcp.ip = 127.0.0.1\n"
+            "collect_statistics_interval = 1000\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -105,9 +120,12 @@ class RabbitMQ:
     @property
     def api(self) -> httpx.Client:
         """The management interface."""
-        return httpx.Client(
-            base_url=f"http://127.0.0.1:{self._management}/api", auth=("guest", "guest"), timeout=10
-        )
+        return httpx.Client(base_url=f"{self.management}/api", auth=("guest", "guest"), timeout=10)
+
+    @property
+    def management(self) -> str:
+        """The address of the management interface."""
+        return f"http://127.0.0.1:{self._management}"
 
     def start(self) -> None:
         """Start it, on the same ports and with the same data as before."""
@@ -136,12 +154,23 @@ class RabbitMQ:
         )
         wait_until(self._answers, seconds=60, doing="for RabbitMQ to start")
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the node and its helpers."""
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
     def stop(self) -> None:
         """Kill it; what was confirmed is on its disk."""
         if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self.signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    kill = stop
+
+    def wipe(self) -> None:
+        """Lose its disk; it must not be running."""
+        shutil.rmtree(self._folder / "data")
 
     def close(self) -> None:
         """Kill it, its name server too, and remove its folder."""

@@ -1,0 +1,218 @@
+"""The customers: each order has a key, is sent until it is answered, and is written down.
+
+What an order asks for depends on the seed and its place alone. Its notes repeat its key, so that
+whoever reads the database finds out which order it is without any help of the product.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+
+from tests.faults.journal import Journal
+from tests.faults.plan import Evening
+
+CUSTOMERS = 32
+PATIENCE = 5.0  # s until a customer takes an answer for lost
+IMPATIENCE = 0.02  # s of one who hangs up before the answer
+PAUSE = 0.25  # s before the next try
+LONGEST_PATIENCE = 120.0  # s after which a customer gives up, which is a finding
+LOOKS_AT_THE_PASS = 8  # of one who would take a meal away, until it is ready
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One order, and how its customer behaves."""
+
+    key: str
+    body: dict[str, Any]
+    cents: int
+    hangs_up: bool  # at the first try: the answer is lost, and the order is sent again
+    double_taps: bool  # sends it twice at once
+    then: str | None  # cancel or complete
+
+
+def wish(seed: int, place: int) -> Wish:
+    """Return the order at a place of the evening."""
+    dice = random.Random(f"{seed}/{place}")  # noqa: S311 - to be repeated, not to be secret
+    key = f"{seed}-{place:06d}"
+    items = [
+        {"name": f"Dish {dish}", "quantity": dice.randint(1, 3), "cents": dice.randint(100, 4999)}
+        for dish in range(dice.randint(1, 4))
+    ]
+    kind = dice.choice(["dine_in", "takeout", "delivery"])
+    place_of_guest: dict[str, dict[str, Any]] = {
+        "dine_in": {"table_number": dice.randint(1, 100)},
+        "takeout": {},
+        "delivery": {"delivery_address": "1 Long Street, Springfield"},
+    }
+    return Wish(
+        key=key,
+        body={
+            "customer_name": "Ada",
+            "order_type": kind,
+            "items": [
+                {"name": i["name"], "quantity": i["quantity"], "price": i["cents"] / 100}
+                for i in items
+            ],
+            "notes": key,
+            **place_of_guest[kind],
+        },
+        cents=sum(int(i["quantity"]) * int(i["cents"]) for i in items),
+        hangs_up=dice.random() < 0.05,  # noqa: PLR2004 - one in twenty
+        double_taps=dice.random() < 0.1,  # noqa: PLR2004 - one in ten
+        then=dice.choices([None, "cancel", "complete"], weights=[80, 8, 12])[0],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Where the services are."""
+
+    order_services: Sequence[str]
+    tracking: str
+
+    def an_order_service(self) -> str:
+        """Return the address of any of them: who is not answered tries another."""
+        return random.choice(self.order_services)  # noqa: S311 - no secret
+
+
+class Customers:
+    """Thirty-two people who order, evenly over the evening, until everything is ordered."""
+
+    def __init__(self, evening: Evening, journal: Journal, services: Services) -> None:
+        self._evening = evening
+        self._journal = journal
+        self._services = services
+        self._places = iter(range(evening.orders))  # shared: each place is one customer's
+
+    async def order(self) -> None:
+        """Place every order of the evening; return when the last customer has gone."""
+        start = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CUSTOMERS):
+                group.create_task(self._one_after_the_other(start))
+
+    async def _one_after_the_other(self, start: float) -> None:
+        evening = self._evening
+        async with httpx.AsyncClient() as client:
+            for place in self._places:
+                due = start + place * evening.duration / evening.orders
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                wanted = wish(evening.seed, place)
+                gives_up_at = time.monotonic() + LONGEST_PATIENCE
+                await Visit(client, self._journal, wanted, self._services, gives_up_at).run()
+
+
+class Visit:
+    """One order of one customer, and what becomes of it."""
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        journal: Journal,
+        wanted: Wish,
+        services: Services,
+        gives_up_at: float,
+    ) -> None:
+        self._client = client
+        self._journal = journal
+        self._wish = wanted
+        self._services = services
+        self._gives_up_at = gives_up_at
+
+    async def run(self) -> None:
+        """Order, look where the order is, and cancel it or fetch it."""
+        number = await self._order()
+        if number is None:
+            return
+        await self._track(number)
+        match self._wish.then:
+            case "cancel":
+                await self._move(number, "cancel")
+            case "complete":
+                for _ in range(LOOKS_AT_THE_PASS):
+                    await asyncio.sleep(PAUSE)
+                    if await self._move(number, "complete"):
+                        break
+
+    async def _order(self) -> str | None:
+        """Send the order until it is answered, and return its number."""
+        wanted = self._wish
+        self._journal.write(
+            "asked",
+            key=wanted.key,
+            total=f"{wanted.cents / 100:.2f}",
+            items=len(wanted.body["items"]),
+        )
+        if wanted.hangs_up:
+            await self._post_order(IMPATIENCE)
+        taps = 2 if wanted.double_taps else 1
+        numbers = await asyncio.gather(*(self._until_answered() for _ in range(taps)))
+        return numbers[0]
+
+    async def _until_answered(self) -> str | None:
+        while time.monotonic() < self._gives_up_at:
+            number = await self._post_order(PATIENCE)
+            if number is not None:
+                return number
+            await asyncio.sleep(PAUSE)
+        return None
+
+    async def _post_order(self, patience: float) -> str | None:
+        headers = {"Idempotency-Key": self._wish.key}
+        answer = await self._send(
+            "POST",
+            self._services.an_order_service() + "/orders",
+            patience,
+            headers=headers,
+            json=self._wish.body,
+        )
+        if answer is None or not self._expected(answer, HTTPStatus.CREATED):
+            return None
+        number: str = answer.json()["order_number"]
+        replayed = "Idempotency-Replayed" in answer.headers
+        self._journal.write("told", key=self._wish.key, number=number, replayed=replayed)
+        return number
+
+    async def _track(self, number: str) -> None:
+        url = f"{self._services.tracking}/orders/{number}/status"
+        answer = await self._send("GET", url, PATIENCE)
+        if answer is not None:
+            self._expected(answer, HTTPStatus.OK)
+
+    async def _move(self, number: str, move: str) -> bool:
+        """Ask for a move; return whether it was made."""
+        url = f"{self._services.an_order_service()}/orders/{number}/{move}"
+        answer = await self._send("POST", url, PATIENCE)
+        if answer is None or not self._expected(answer, HTTPStatus.OK, HTTPStatus.CONFLICT):
+            return False
+        if answer.status_code == HTTPStatus.CONFLICT:
+            return False
+        self._journal.write("moved", number=number, status=answer.json()["status"])
+        return True
+
+    async def _send(
+        self, method: str, url: str, patience: float, **content: Any
+    ) -> httpx.Response | None:
+        """Send a request; `None` when the answer was lost, or was to try again."""
+        try:
+            answer = await self._client.request(method, url, timeout=patience, **content)
+        except httpx.TransportError:
+            return None
+        return None if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE else answer
+
+    def _expected(self, answer: httpx.Response, *statuses: HTTPStatus) -> bool:
+        """Tell whether an answer is one that this request may get; write down one that is not."""
+        if answer.status_code in statuses:
+            return True
+        request = f"{answer.request.method} {answer.request.url.path}"
+        self._journal.write(
+            "odd_answer", key=self._wish.key, what=f"{request}: {answer.status_code} {answer.text}"
+        )
+        return False
