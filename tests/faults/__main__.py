@@ -69,4 +69,6 @@ def _title(each: Evening) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    cli = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    cli.command()(main)
+    cli()

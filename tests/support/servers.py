@@ -65,15 +65,22 @@ class Postgres:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the server and each of its processes."""
-        pid = int((self._pgdata / "postmaster.pid").read_text().splitlines()[0])
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for process in (pid, *map(int, children)):
+        for process in self._processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, number)
 
     def kill(self) -> None:
         """End it, and each of its processes, as a power cut would."""
+        server, *_ = self._processes()
+        os.kill(server, signal.SIGSTOP)  # so that it has no more children meanwhile
+        processes = self._processes()
         self.signal(signal.SIGKILL)
+        wait_until(lambda: not any(map(_alive, processes)), seconds=10, doing="for their end")
+
+    def _processes(self) -> list[int]:
+        server = (self._pgdata / "postmaster.pid").read_text().splitlines()[0]
+        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        return [int(server), *map(int, children)]
 
     def close(self) -> None:
         """Stop it and remove its folder."""
@@ -94,6 +101,14 @@ class Postgres:
         finally:
             await connection.close()
         return name
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class RabbitMQ:
