@@ -1,13 +1,14 @@
-# make run   opens the restaurant on this machine, with nothing else installed
-# make test  runs every test, and installs what they need first
-# make check runs the linters, the type checker and the dependency rule
-# make lock  pins the versions anew
+# make run    opens the restaurant on this machine, with nothing else installed
+# make test   runs every test, and installs what they need first
+# make faults runs evenings of ten thousand orders and a hundred kills, and counts what was lost
+# make check  runs the linters, the type checker and the dependency rule
+# make lock   pins the versions anew
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test check lock clean
+.PHONY: run test faults check lock clean
 
 run: $(VENV)/.run
 	@$(BIN)/restaurant-system up $(ARGS)
@@ -15,6 +16,10 @@ run: $(VENV)/.run
 test: $(VENV)/.dev
 	@$(BIN)/python tests/support/prepare.py
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+faults: $(VENV)/.dev
+	@$(BIN)/python tests/support/prepare.py
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff format --check .

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from tests.faults import evening, report, sabotage
-from tests.faults.plan import Evening
+from tests.faults.plan import Evening, Part
 
 BROKERS = ("postgres", "rabbitmq")
 
@@ -28,6 +28,9 @@ def main(
     wipes: Annotated[int, typer.Option(min=0, help="RabbitMQ's disk lost.")] = 0,
     poisons: Annotated[int, typer.Option(min=0, help="Messages that can never succeed.")] = 20,
     duration: Annotated[float, typer.Option(min=1, help="Seconds over which orders come.")] = 600,
+    part: Annotated[
+        list[Part] | None, typer.Option(help="What is killed and disturbed; repeatable. (all)")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed: the same orders and faults.")] = 1,
     sabotaged: Annotated[
         str | None,
@@ -44,6 +47,7 @@ def main(
         kills=kills,
         disturbances=disturbances,
         poisons=poisons,
+        hit=frozenset(part or Part),
         sabotage=sabotaged,
     )
     broken = False

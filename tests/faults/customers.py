@@ -22,6 +22,12 @@ PATIENCE = 5.0  # s until a customer takes an answer for lost
 IMPATIENCE = 0.02  # s of one who hangs up before the answer
 PAUSE = 0.25  # s before the next try
 LONGEST_PATIENCE = 120.0  # s after which a customer gives up, which is a finding
+ONE_IN_TEN, ONE_IN_TWENTY = 0.1, 0.05
+PLACES: dict[str, dict[str, Any]] = {
+    "dine_in": {"table_number": 7},
+    "takeout": {},
+    "delivery": {"delivery_address": "1 Long Street, Springfield"},
+}
 LOOKS_AT_THE_PASS = 8  # of one who would take a meal away, until it is ready
 
 
@@ -41,31 +47,23 @@ def wish(seed: int, place: int) -> Wish:
     """Return the order at a place of the evening."""
     dice = random.Random(f"{seed}/{place}")  # noqa: S311 - to be repeated, not to be secret
     key = f"{seed}-{place:06d}"
-    items = [
-        {"name": f"Dish {dish}", "quantity": dice.randint(1, 3), "cents": dice.randint(100, 4999)}
-        for dish in range(dice.randint(1, 4))
-    ]
-    kind = dice.choice(["dine_in", "takeout", "delivery"])
-    place_of_guest: dict[str, dict[str, Any]] = {
-        "dine_in": {"table_number": dice.randint(1, 100)},
-        "takeout": {},
-        "delivery": {"delivery_address": "1 Long Street, Springfield"},
-    }
+    lines = [(dice.randint(1, 3), dice.randint(100, 4999)) for _ in range(dice.randint(1, 4))]
+    kind = dice.choice(list(PLACES))
     return Wish(
         key=key,
         body={
             "customer_name": "Ada",
             "order_type": kind,
             "items": [
-                {"name": i["name"], "quantity": i["quantity"], "price": i["cents"] / 100}
-                for i in items
+                {"name": "Dish of the day", "quantity": quantity, "price": cents / 100}
+                for quantity, cents in lines
             ],
             "notes": key,
-            **place_of_guest[kind],
+            **PLACES[kind],
         },
-        cents=sum(int(i["quantity"]) * int(i["cents"]) for i in items),
-        hangs_up=dice.random() < 0.05,  # noqa: PLR2004 - one in twenty
-        double_taps=dice.random() < 0.1,  # noqa: PLR2004 - one in ten
+        cents=sum(quantity * cents for quantity, cents in lines),
+        hangs_up=dice.random() < ONE_IN_TWENTY,
+        double_taps=dice.random() < ONE_IN_TEN,
         then=dice.choices([None, "cancel", "complete"], weights=[80, 8, 12])[0],
     )
 
@@ -198,7 +196,11 @@ class Visit:
         return True
 
     async def _send(
-        self, method: str, url: str, patience: float, **content: Any
+        self,
+        method: str,
+        url: str,
+        patience: float,
+        **content: Any,  # noqa: ANN401 - handed on
     ) -> httpx.Response | None:
         """Send a request; `None` when the answer was lost, or was to try again."""
         try:

@@ -15,6 +15,7 @@ from aiormq.abc import AbstractChannel
 from tests.faults.house import House
 from tests.faults.journal import Journal
 from tests.faults.plan import SERVICES, Fault, Kind, Part
+from tests.support.servers import RabbitMQ
 
 DELAY = 0.1  # s by which a slow line holds up each packet
 PATIENCE = 5.0  # s that a server has to answer
@@ -85,7 +86,7 @@ class Havoc:
             case Kind.KILL:
                 await asyncio.to_thread(server.kill)
                 await asyncio.to_thread(server.start)
-            case Kind.WIPE:
+            case Kind.WIPE if isinstance(server, RabbitMQ):
                 await asyncio.to_thread(server.kill)
                 await asyncio.to_thread(server.wipe)
                 await asyncio.to_thread(server.start)

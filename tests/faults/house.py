@@ -21,7 +21,6 @@ ROOT = Path(__file__).parents[2]
 COOKS = {"anna": "dine_in,takeout,delivery", "bert": "dine_in,takeout", "carla": "delivery"}
 SUBSCRIBERS = ("east", "west")
 START_PATIENCE = 60.0  # s
-SETTLING_PATIENCE = 90.0  # s after the last order and fault
 LAST_WORDS = 1.5  # s for what RabbitMQ's figures, which are late, did not show yet
 LOOK = 0.25  # s between two looks
 DEAD_LETTERS = "kitchen_dead_letter_queue"
@@ -32,7 +31,7 @@ SETTINGS = {
     "RESTAURANT_OUTBOX__SWEEP_INTERVAL": "0.5",
     "RESTAURANT_OUTBOX__SWEEP_AFTER": "1",
     "RESTAURANT_DELIVERY__RETRY_DELAYS": "[0.5, 1, 2]",
-    "RESTAURANT_KITCHEN__COOKING_TIME_SCALE": "0.02",
+    "RESTAURANT_KITCHEN__COOKING_TIME_SCALE": "0.05",
     "RESTAURANT_KITCHEN__HEARTBEAT_INTERVAL": "1",
     "RESTAURANT_KITCHEN__PREFETCH": "10",
     "RESTAURANT_ORDER_SERVICE__HOST": "127.0.0.1",
@@ -101,7 +100,7 @@ class House:
     async def settled(self) -> None:
         """Wait until nothing is on its way any more; not for ever, the checker counts the rest."""
         with contextlib.suppress(TimeoutError):
-            await _eventually(self._nothing_moves, SETTLING_PATIENCE)
+            await _eventually(self._nothing_moves, self._evening.patience)
             await asyncio.sleep(LAST_WORDS)
 
     async def stop(self) -> None:

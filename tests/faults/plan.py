@@ -1,7 +1,7 @@
 """What goes wrong in an evening, and when: the same for the same seed."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import cycle, islice, product
@@ -59,11 +59,13 @@ class Evening:
     orders: int
     duration: float  # s over which the orders come
     seed: int = 1
+    patience: float = 90  # s until everything must be done after the last order and fault
     kills: int = 0
     disturbances: int = 0  # freezes, and lines that are cut, slowed and torn
     unbinds: int = 0
     wipes: int = 0
     poisons: int = 0
+    hit: frozenset[Part] = frozenset(Part)  # by kills and disturbances
     sabotage: str | None = None
 
     def faults(self) -> list[Fault]:
@@ -89,13 +91,13 @@ class Evening:
             for place, (kind, part) in enumerate(hits)
         ]
 
-    def _parts(self) -> Sequence[Part]:
-        servers = [Part.POSTGRESQL] + [Part.RABBITMQ] * (self.broker == "rabbitmq")
-        return [*SERVICES, *servers]
+    def _parts(self) -> list[Part]:
+        absent = {Part.RABBITMQ} if self.broker == "postgres" else set()
+        return [part for part in Part if part in self.hit - absent]
 
     def _disturbances(self) -> Iterator[tuple[Kind, Part]]:
         yield from product([Kind.FREEZE], self._parts())
-        yield from product(ON_LINES, SERVICES)
+        yield from product(ON_LINES, [part for part in self._parts() if part in SERVICES])
 
 
 def _in_turn(

@@ -1,4 +1,4 @@
-"""The one table that an evening comes to."""
+"""What an evening came to, as two tables: what was broken, and how long each fault was felt."""
 
 from rich.console import Console
 from rich.markup import escape
@@ -8,25 +8,31 @@ from tests.faults.checker import Report
 
 
 def show(report: Report, title: str, console: Console) -> None:
-    """Print what was broken, how fast it went, and how long each kind of fault was felt."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    table.add_column("", justify="right")
+    """Print the promises with how often each was broken, then the speed and the recoveries."""
+    console.print(_promises(report, title))
+    console.print(_recoveries(report))
+
+
+def _promises(report: Report, title: str) -> Table:
+    table = Table("promise broken", title=title, title_justify="left")
+    table.add_column("times", justify="right")
     table.add_column("for example")
     for finding in report.findings:
         colour = "red" if finding.count else "green"
-        table.add_row(
-            finding.promise, f"[{colour}]{finding.count}[/]", escape("; ".join(finding.examples))
-        )
+        examples = escape("; ".join(finding.examples))
+        table.add_row(finding.promise, f"[{colour}]{finding.count}[/]", examples)
     table.add_section()
     table.add_row("orders acknowledged", f"{report.orders:,}")
     table.add_row("orders/s", f"{report.orders_per_second:.1f}")
     table.add_row("longest stall, s", f"{report.longest_stall:.1f}")
-    table.add_section()
+    return table
+
+
+def _recoveries(report: Report) -> Table:
+    """Show the seconds until an order placed after the fault had passed was heard to be ready."""
+    table = Table("recovery, s, after", title_justify="left")
+    for heading in ("times", "p50", "max"):
+        table.add_column(heading, justify="right")
     for each in report.recoveries:
-        table.add_row(
-            f"recovery after {each.kind}, s",
-            f"{each.p50:.1f}",
-            f"at most {each.longest:.1f}, {each.times} times",
-        )
-    console.print(table)
+        table.add_row(each.kind, str(each.times), f"{each.p50:.1f}", f"{each.longest:.1f}")
+    return table

@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import Any
+
+import pytest
 
 from restaurant_system import cli
+from restaurant_system.config import DeliverySettings
 from restaurant_system.database import idempotency, orders, outbox
 from restaurant_system.database.connection import Connection
 from restaurant_system.database.outbox import Owed
@@ -19,90 +21,104 @@ from restaurant_system.messaging.broker import Delivery
 from restaurant_system.models.order import order_number
 from restaurant_system.services.kitchen.worker import KitchenWorker
 
+PATCH = pytest.MonkeyPatch()
+
 
 def ack_before_commit() -> None:
     """Take an order off its queue first, and cook it then."""
-    cook = KitchenWorker._cook_and_settle
+    cook = KitchenWorker._cook_and_settle  # noqa: SLF001 - sabotage comes in by the window
 
-    async def acked_first(self: KitchenWorker, delivery: Delivery) -> None:
+    async def ack_and_cook(self: KitchenWorker, delivery: Delivery) -> None:
         await delivery.ack()
-        await cook(self, _Settled(delivery))
+        gone = _Gone(delivery.message, queue="", redelivered=False, settings=DeliverySettings())
+        await cook(self, gone)
 
-    KitchenWorker._cook_and_settle = acked_first
+    PATCH.setattr(KitchenWorker, "_cook_and_settle", ack_and_cook)
 
 
-class _Settled:
-    """A delivery that has been acknowledged; nothing more can be done with it."""
-
-    def __init__(self, delivery: Delivery) -> None:
-        self.message = delivery.message
+class _Gone(Delivery):
+    """A message that is no longer in anybody's hands."""
 
     async def ack(self) -> None:
-        """Nothing: it is gone."""
+        """Do nothing: it is gone."""
 
-    async def defer(self) -> None:
-        """Nothing: it is gone."""
+    async def requeue(self) -> None:
+        """Do nothing: it is gone."""
 
-    async def retry(self, reason: str) -> None:
-        """Nothing: it is gone."""
-
-    async def dead_letter(self, reason: str) -> None:
-        """Nothing: it is gone."""
+    async def _publish_and_ack(self, *_: object) -> None:
+        """Do nothing: it is gone."""
 
 
 def unroutable_unnoticed() -> None:
     """Publish without asking whether a message reached any queue."""
     find = topology.exchange
-    topology.exchange = lambda name: replace(find(name), mandatory=False)
+    PATCH.setattr(topology, "exchange", lambda name: replace(find(name), mandatory=False))
+
+
+CURSOR = "CREATE TABLE IF NOT EXISTS outbox_cursor AS SELECT 0::bigint AS last_seen"
+READ_ON = """
+WITH unread AS (
+    SELECT outbox.* FROM outbox, outbox_cursor WHERE id > last_seen ORDER BY id LIMIT $1
+), moved AS (
+    UPDATE outbox_cursor SET last_seen = greatest(last_seen, (SELECT max(id) FROM unread))
+)
+SELECT * FROM unread ORDER BY id
+"""
 
 
 def outbox_by_cursor() -> None:
     """Read the outbox on from the last id that was seen."""
-    seen = 0
+    message_of = outbox._owed  # noqa: SLF001 - likewise
 
-    async def claim(tx: Connection, limit: int) -> list[Owed]:
-        nonlocal seen
-        rows = await tx.fetch(
-            "SELECT * FROM outbox WHERE id > $1 ORDER BY id LIMIT $2", seen, limit
-        )
-        seen = max([seen, *(row["id"] for row in rows)])
-        return [outbox._owed(row) for row in rows]
+    async def read_on(tx: Connection, limit: int) -> list[Owed]:
+        await _create(tx, CURSOR)
+        return [message_of(row) for row in await tx.fetch(READ_ON, limit)]
 
-    async def claim_fresh(tx: Connection, ids: Sequence[int]) -> list[Owed]:
-        return await claim(tx, len(ids))
+    async def claim(tx: Connection, ids: Sequence[int]) -> list[Owed]:
+        return await read_on(tx, len(ids))
 
     async def claim_left_behind(tx: Connection, _: timedelta, limit: int) -> list[Owed]:
-        return await claim(tx, limit)
+        return await read_on(tx, limit)
 
-    outbox.claim, outbox.claim_left_behind = claim_fresh, claim_left_behind
+    PATCH.setattr(outbox, "claim", claim)
+    PATCH.setattr(outbox, "claim_left_behind", claim_left_behind)
 
 
 def no_compare_and_set() -> None:
     """Move an order wherever it stands."""
     condition = "WHERE number = $1 AND status = $2 AND ($3 <> 'ready' OR processed_by = $5)"
     assert condition in orders.MOVE
-    orders.MOVE = orders.MOVE.replace(condition, "WHERE number = $1 AND $2 <> ''")
+    wherever = orders.MOVE.replace(condition, "WHERE number = $1 AND $2 <> ''")
+    PATCH.setattr(orders, "MOVE", wherever)
 
 
 def number_from_sequence() -> None:
-    """Number the orders by a sequence, which keeps no number back for who fails."""
+    """Take the numbers from a sequence, which takes none back."""
 
     async def take_number(tx: Connection, business_date: date) -> str:
+        await _create(tx, "CREATE SEQUENCE IF NOT EXISTS order_numbers")
         return order_number(business_date, await tx.fetchval("SELECT nextval('order_numbers')"))
 
-    orders.take_number = take_number
+    PATCH.setattr(orders, "take_number", take_number)
 
 
 def no_idempotency_key() -> None:
     """Take each request for a new order."""
 
-    async def take(*_: Any) -> bool:
+    async def take(*_: object) -> bool:
         return True
 
-    async def answer(*_: Any) -> None:
+    async def answer(*_: object) -> None:
         """Remember nothing."""
 
-    idempotency.take, idempotency.answer = take, answer
+    PATCH.setattr(idempotency, "take", take)
+    PATCH.setattr(idempotency, "answer", answer)
+
+
+async def _create(tx: Connection, statement: str) -> None:
+    """Create what a sabotage needs, whoever comes first."""
+    await tx.execute("SELECT pg_advisory_xact_lock(666)")
+    await tx.execute(statement)
 
 
 SWITCHES: dict[str, Callable[[], None]] = {

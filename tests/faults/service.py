@@ -39,13 +39,17 @@ class Service:
         self._folder = folder
         self._journal = journal
         self._process: asyncio.subprocess.Process | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     async def run(self) -> None:
         """Keep it running until `stop`."""
-        while not self._stopping:
+        while not self._stopping.is_set():
             code = await self._run_once()
-            if not self._stopping and code != -signal.SIGKILL and not self._name_is_leased():
+            if (
+                not self._stopping.is_set()
+                and code != -signal.SIGKILL
+                and not self._name_is_leased()
+            ):
                 self._journal.write("unclean_exit", what=f"{self.name} ended by itself: {code}")
             await asyncio.sleep(RESTART_PAUSE)
 
@@ -63,7 +67,7 @@ class Service:
 
     async def stop(self) -> None:
         """Ask it to stop, and write down if it does not do so cleanly."""
-        self._stopping = True
+        self._stopping.set()
         process = self._process
         if process is None:
             return
@@ -108,6 +112,6 @@ class Service:
         return any(NAME_IS_LEASED in line for line in last)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.returncode is None:
+        if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)

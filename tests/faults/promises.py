@@ -1,0 +1,191 @@
+"""Every promise that an evening could break, each as one query that returns the offenders.
+
+They read the product's own tables, whose columns are in its contract, and beside them what the
+checker has loaded: what people outside were told, and what was left in the queues.
+"""
+
+LOADED = """
+CREATE TEMP TABLE asked    (key text, total numeric, items int);
+CREATE TEMP TABLE told     (at float, key text, number text, replayed bool);
+CREATE TEMP TABLE moved    (number text, status text);
+CREATE TEMP TABLE odd      (key text, what text);
+CREATE TEMP TABLE heard    (at float, place bigint, subscriber text, number text,
+                            old_status text, new_status text);
+CREATE TEMP TABLE faults   (kind text, lifted float);
+CREATE TEMP TABLE poisons  (body text);
+CREATE TEMP TABLE exits    (what text);
+CREATE TEMP TABLE waiting  (queue text);
+CREATE TEMP TABLE dead     (body text, reason text);
+CREATE INDEX ON heard (number);
+
+-- The moves of an order as its log has them, each with the status that it started from.
+CREATE TEMP VIEW steps AS
+SELECT orders.number, log.status AS new_status,
+       lag(log.status) OVER life AS old_status,
+       row_number() OVER life AS step
+FROM order_status_log AS log JOIN orders ON orders.id = log.order_id
+WINDOW life AS (PARTITION BY log.order_id ORDER BY log.id);
+"""
+
+# What is told is there: under that number, for that sum, with so many lines, and for that key.
+MISSING = """
+SELECT DISTINCT told.number || ' for ' || told.key FROM told JOIN asked USING (key)
+WHERE NOT EXISTS (
+    SELECT FROM orders
+    WHERE orders.number = told.number
+      AND orders.notes = told.key
+      AND orders.total_amount = asked.total
+      AND (SELECT count(*) FROM order_items WHERE order_id = orders.id) = asked.items
+)
+"""
+
+# Every customer stays until answered; one who gave up after minutes was turned away for good.
+UNANSWERED = """
+SELECT key FROM asked WHERE NOT EXISTS (SELECT FROM told WHERE told.key = asked.key)
+"""
+
+DUPLICATES = """
+SELECT notes || ': ' || string_agg(number, ', ') FROM orders GROUP BY notes HAVING count(*) > 1
+UNION ALL
+SELECT key || ' was told ' || string_agg(DISTINCT number, ', ') FROM told
+GROUP BY key HAVING count(DISTINCT number) > 1
+UNION ALL
+SELECT number || ' was never asked for' FROM orders
+WHERE notes IS NULL OR notes NOT IN (SELECT key FROM asked)
+"""
+
+# From 001 on, each number of a day once; and the day is that on which the order came (UTC).
+NUMBERS = """
+WITH numbered AS (
+    SELECT split_part(number, '_', 2) AS day, split_part(number, '_', 3)::int AS place FROM orders
+), wanted AS (
+    SELECT day, generate_series(1, max(place)) AS place FROM numbered GROUP BY day
+)
+SELECT day || ' has no ' || place FROM wanted
+WHERE (day, place) NOT IN (SELECT day, place FROM numbered)
+UNION ALL
+SELECT day || ' has several ' || place FROM numbered GROUP BY day, place HAVING count(*) > 1
+UNION ALL
+SELECT number || ' came on another day' FROM orders
+WHERE split_part(number, '_', 2) <> to_char(created_at AT TIME ZONE 'UTC', 'YYYYMMDD')
+"""
+
+ILLEGAL = """
+SELECT number || ': ' || coalesce(old_status, 'nothing') || ' to ' || new_status FROM steps
+WHERE (coalesce(old_status, 'nothing'), new_status) NOT IN (
+    ('nothing', 'received'), ('received', 'cooking'), ('cooking', 'ready'),
+    ('ready', 'completed'), ('received', 'cancelled'), ('cooking', 'cancelled')
+)
+UNION ALL
+SELECT number || ' is ' || status || ', which its log does not say' FROM orders
+WHERE status IS DISTINCT FROM (
+    SELECT new_status FROM steps WHERE steps.number = orders.number ORDER BY step DESC LIMIT 1
+)
+"""
+
+NOT_READY = """
+SELECT number || ' is ' || status FROM orders
+WHERE status NOT IN ('ready', 'completed', 'cancelled')
+"""
+
+# Nothing follows on a cancellation or a completion, so what was told about one must still hold.
+TAKEN_BACK = """
+SELECT moved.number || ' was told ' || moved.status FROM moved
+WHERE NOT EXISTS (
+    SELECT FROM orders WHERE orders.number = moved.number AND orders.status = moved.status
+)
+"""
+
+# At least once, so only the first hearing of each counts; these come as the log has them.
+OUT_OF_ORDER = """
+WITH first_heard AS (
+    SELECT subscriber, number, step, min(place) AS place
+    FROM heard JOIN steps USING (number, old_status, new_status) GROUP BY subscriber, number, step
+), followed AS (
+    SELECT subscriber, number, place,
+           lag(place) OVER (PARTITION BY subscriber, number ORDER BY step) AS earlier
+    FROM first_heard
+)
+SELECT DISTINCT number || ' at ' || subscriber FROM followed WHERE place < earlier
+"""
+
+LOST_UPDATES = """
+SELECT number || ' ' || new_status || ' at ' || subscriber
+FROM steps CROSS JOIN unnest($1::text[]) AS durable (subscriber)
+WHERE old_status IS NOT NULL AND NOT EXISTS (
+    SELECT FROM heard
+    WHERE heard.number = steps.number AND heard.subscriber = durable.subscriber
+      AND heard.old_status = steps.old_status AND heard.new_status = steps.new_status
+)
+"""
+
+UNTRUE_UPDATES = """
+SELECT DISTINCT number || ' ' || new_status || ' at ' || subscriber FROM heard
+WHERE NOT EXISTS (
+    SELECT FROM steps
+    WHERE steps.number = heard.number
+      AND steps.old_status = heard.old_status AND steps.new_status = heard.new_status
+)
+"""
+
+LEFT_OVER = """
+SELECT 'outbox: ' || type FROM outbox
+UNION ALL
+SELECT queue FROM waiting
+"""
+
+DEAD = """
+SELECT reason FROM dead WHERE body NOT IN (SELECT body FROM poisons)
+"""
+
+POISON = """
+SELECT body FROM poisons WHERE body NOT IN (SELECT body FROM dead)
+"""
+
+ODD_ANSWERS = "SELECT what || ' (' || key || ')' FROM odd"
+
+UNCLEAN = "SELECT what FROM exits"
+
+PROMISES = {
+    "acknowledged orders missing": MISSING,
+    "orders never acknowledged": UNANSWERED,
+    "duplicates for a key": DUPLICATES,
+    "gaps or repeats in the day's numbers": NUMBERS,
+    "illegal moves": ILLEGAL,
+    "orders not ready": NOT_READY,
+    "acknowledged moves taken back": TAKEN_BACK,
+    "updates out of order for one order": OUT_OF_ORDER,
+    "updates lost by a durable subscriber": LOST_UPDATES,
+    "updates that no move explains": UNTRUE_UPDATES,
+    "left in the outbox or a queue": LEFT_OVER,
+    "unexplained dead letters": DEAD,
+    "poison not put aside": POISON,
+    "answers that no fault explains": ODD_ANSWERS,
+    "services that did not stop cleanly": UNCLEAN,
+}
+
+ORDERS = "SELECT count(DISTINCT key) FROM told"
+
+RATE = "SELECT count(DISTINCT key) / nullif(max(at) - min(at), 0) FROM told"
+
+STALL = """
+SELECT max(pause) FROM (
+    SELECT at - lag(at) OVER (ORDER BY at) AS pause FROM told
+) AS pauses
+"""
+
+# Until an order that was placed after the fault had passed was heard to be ready.
+RECOVERY = """
+WITH through AS (
+    SELECT told.at AS placed, min(heard.at) AS ready
+    FROM (SELECT number, min(at) AS at FROM told GROUP BY number) AS told
+    JOIN heard ON heard.number = told.number AND heard.new_status = 'ready'
+    GROUP BY told.number, told.at
+), recovered AS (
+    SELECT kind, (SELECT min(ready) FROM through WHERE placed >= lifted) - lifted AS seconds
+    FROM faults
+)
+SELECT kind, count(*) AS times, percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) AS p50,
+       max(seconds) AS longest
+FROM recovered WHERE seconds IS NOT NULL GROUP BY kind ORDER BY kind
+"""

@@ -1,0 +1,34 @@
+"""The checker believes nobody: it shares no code with what it checks."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults import checker, promises
+
+
+@pytest.mark.parametrize("module", [checker, promises])
+def test_it_imports_nothing_of_the_product_or_the_harness(module: object) -> None:
+    """It stands on the standard library, a driver for PostgreSQL and an HTTP client alone."""
+    path = Path(str(getattr(module, "__file__", "")))
+    imported = {
+        name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in _imported_by(node)
+    }
+
+    foreign = {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names}
+
+    assert foreign <= {"asyncpg", "httpx", "tests.faults.promises"}
+
+
+def _imported_by(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Import():
+            return [alias.name for alias in node.names]
+        case ast.ImportFrom():
+            return [node.module or ""]
+        case _:
+            return []

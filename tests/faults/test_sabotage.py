@@ -1,0 +1,34 @@
+"""The checker can fail: each way to lose meals that we know of turns its number red."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.faults.evening import spend
+from tests.faults.plan import Evening, Part
+
+CALM = Evening(broker="postgres", orders=200, duration=6, patience=4)
+COOKS_DIE = replace(CALM, kills=6, hit=frozenset({Part.KITCHEN_WORKER}))
+DATABASE_DIES = replace(CALM, kills=2, hit=frozenset({Part.POSTGRESQL}))
+QUEUES_GO = replace(CALM, broker="rabbitmq", unbinds=3)
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "evening", "promise"),
+    [
+        ("ack-before-commit", COOKS_DIE, "orders not ready"),
+        ("unroutable-unnoticed", QUEUES_GO, "orders not ready"),
+        ("outbox-by-cursor", CALM, "left in the outbox or a queue"),
+        ("no-compare-and-set", COOKS_DIE, "illegal moves"),
+        ("number-from-sequence", DATABASE_DIES, "gaps or repeats in the day's numbers"),
+        ("no-idempotency-key", CALM, "duplicates for a key"),
+    ],
+)
+async def test_sabotage_is_found_out(
+    sabotage: str, evening: Evening, promise: str, tmp_path: Path
+) -> None:
+    """What some comparable system does is seen in the number of the promise that it breaks."""
+    report = await spend(replace(evening, sabotage=sabotage), tmp_path)
+
+    assert report.broken.get(promise, 0) > 0, report.broken
