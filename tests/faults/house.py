@@ -83,7 +83,9 @@ class House:
             async with asyncio.TaskGroup() as group:
                 running = [group.create_task(service.run()) for service in self._everyone()]
                 try:
-                    await _eventually(self._ready, START_PATIENCE)
+                    async with asyncio.timeout(START_PATIENCE):
+                        await asyncio.gather(*(service.up() for service in self._everyone()))
+                        await _eventually(self._ready)
                     yield
                 finally:
                     for service in self._everyone():
@@ -100,8 +102,9 @@ class House:
     async def settled(self) -> None:
         """Wait until nothing is on its way any more; not for ever, the checker counts the rest."""
         with contextlib.suppress(TimeoutError):
-            await _eventually(self._nothing_moves, self._evening.patience)
-            await asyncio.sleep(LAST_WORDS)
+            async with asyncio.timeout(self._evening.patience):
+                await _eventually(self._nothing_moves)
+                await asyncio.sleep(LAST_WORDS)
 
     async def stop(self) -> None:
         """Ask every service to stop, and wait until it has."""
@@ -125,7 +128,12 @@ class House:
         sabotage = self._evening.sabotage
         program = ["restaurant_system"] if sabotage is None else ["tests.faults.sabotage", sabotage]
         service = Service(
-            name, [*program, part, *options], self._environment(part), self._folder, self._journal
+            name,
+            [*program, part, *options],
+            up_when="worker_registered" if part is Part.KITCHEN_WORKER else "service_started",
+            environment=self._environment(part),
+            folder=self._folder,
+            journal=self._journal,
         )
         self.services.setdefault(part, []).append(service)
 
@@ -144,7 +152,7 @@ class House:
         return [service for part in self.services.values() for service in part]
 
     async def _ready(self) -> bool:
-        """Tell whether orders are taken and cooked, and both subscribers listen."""
+        """Tell whether requests are answered, and both subscribers listen."""
         async with httpx.AsyncClient() as client:
             addresses = self.addresses
             for address in (*addresses.order_services, addresses.tracking):
@@ -152,8 +160,7 @@ class House:
                     if (await client.get(f"{address}/health")).is_success:
                         continue
                 return False
-        cooks = self.services[Part.KITCHEN_WORKER]
-        return all(cook.logged("worker_registered") for cook in cooks) and await self._bound()
+        return await self._bound()
 
     async def _bound(self) -> bool:
         """Tell whether the subscribers' queues are there to keep what they miss."""
@@ -180,11 +187,10 @@ class House:
             await sql.close()
 
 
-async def _eventually(what: Callable[[], Awaitable[bool]], seconds: float) -> None:
-    """Return as soon as `what` comes true; raises `TimeoutError` when it does not in time."""
-    async with asyncio.timeout(seconds):
-        while True:
-            with contextlib.suppress(OSError, asyncpg.PostgresError, httpx.HTTPError):
-                if await what():
-                    return
-            await asyncio.sleep(LOOK)
+async def _eventually(what: Callable[[], Awaitable[bool]]) -> None:
+    """Return as soon as `what` comes true; a server that is away for the moment is no answer."""
+    while True:
+        with contextlib.suppress(OSError, asyncpg.PostgresError, httpx.HTTPError):
+            if await what():
+                return
+        await asyncio.sleep(LOOK)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import cycle, islice, product
 
-QUIET_END = 0.1  # of the evening, so that what happens last is also recovered from under load
+QUIET = 0.1  # of the evening, at its beginning and its end: each fault comes under load
 
 
 class Part(StrEnum):
@@ -79,10 +79,11 @@ class Evening:
             *[(Kind.POISON, Part.KITCHEN_WORKER)] * self.poisons,
         ]
         dice.shuffle(hits)
-        span = self.duration * (1 - QUIET_END) / max(len(hits), 1)
+        quiet = self.duration * QUIET
+        span = (self.duration - 2 * quiet) / max(len(hits), 1)
         return [
             Fault(
-                at=span * (place + dice.random()),
+                at=quiet + span * (place + dice.random()),
                 kind=kind,
                 part=part,
                 seconds=dice.uniform(0.5, 3),

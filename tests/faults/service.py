@@ -22,12 +22,17 @@ LONGEST_GOODBYE = 30.0  # s; none here has anything to do that takes longer
 
 
 class Service:
-    """One process, its lines written to a file; what a subscriber prints, to the journal too."""
+    """One process, its lines written to a file; what a subscriber prints, to the journal too.
+
+    It is up once it has logged the action `up_when`.
+    """
 
     def __init__(
         self,
         name: str,
         command: Sequence[str],
+        *,
+        up_when: str,
         environment: Mapping[str, str],
         folder: Path,
         journal: Journal,
@@ -35,11 +40,13 @@ class Service:
         self.name = name
         self.log = folder / f"{name}.log"
         self._command = command
+        self._up_when = f'"action": "{up_when}"'.encode()
         self._environment = {**os.environ, **environment}
         self._folder = folder
         self._journal = journal
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
+        self._up = asyncio.Event()
 
     async def run(self) -> None:
         """Keep it running until `stop`."""
@@ -53,8 +60,13 @@ class Service:
                 self._journal.write("unclean_exit", what=f"{self.name} ended by itself: {code}")
             await asyncio.sleep(RESTART_PAUSE)
 
+    async def up(self) -> None:
+        """Wait until it is up."""
+        await self._up.wait()
+
     def kill(self) -> None:
         """End it as a power cut would."""
+        self._up.clear()
         self._signal(signal.SIGKILL)
 
     async def freeze(self, seconds: float) -> None:
@@ -81,10 +93,6 @@ class Service:
         if code != 0:
             self._journal.write("unclean_exit", what=f"{self.name} was stopped: {code}")
 
-    def logged(self, action: str) -> bool:
-        """Tell whether it has logged an action."""
-        return f'"action": "{action}"' in self.log.read_text(encoding="utf-8")
-
     async def _run_once(self) -> int:
         with self.log.open("ab") as log:
             self._process = process = await asyncio.create_subprocess_exec(
@@ -93,7 +101,7 @@ class Service:
                 env=self._environment,
                 cwd=self._folder,  # where no config.yaml lies
                 stdout=asyncio.subprocess.PIPE,
-                stderr=log,
+                stderr=asyncio.subprocess.STDOUT,
             )
             assert process.stdout is not None
             async for line in process.stdout:
@@ -104,6 +112,8 @@ class Service:
         told = NOTIFICATION.fullmatch(line.decode().strip())
         if told is not None:
             self._journal.write("heard", subscriber=self.name, **told.groupdict())
+        if self._up_when in line:
+            self._up.set()
         log.write(line)
         log.flush()
 
