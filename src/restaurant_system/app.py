@@ -34,6 +34,7 @@ from restaurant_system.services.kitchen.processor import Processor
 from restaurant_system.services.kitchen.worker import KitchenWorker
 from restaurant_system.services.notification.subscriber import NotificationSubscriber
 from restaurant_system.services.order.handler import OrderHandler
+from restaurant_system.services.order.reconciliation import Reconciliation
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.handler import TrackingHandler
 from restaurant_system.services.tracking.service import TrackingService
@@ -260,8 +261,19 @@ async def _order_intake(base: Foundation, relay: Relay) -> AsyncIterator[Feature
         timezone=base.settings.timezone,
         key_lifetime=timedelta(hours=base.settings.idempotency_hours),
     )
-    async with _beside(service.forget_expired_keys()):
+    async with _beside(service.forget_expired_keys()), _reconciliation(base, relay):
         yield OrderHandler(service, base.settings.order_service.max_concurrent).feature()
+
+
+@contextlib.asynccontextmanager
+async def _reconciliation(base: Foundation, relay: Relay) -> AsyncIterator[None]:
+    settings = base.settings.reconciliation
+    if not settings.enabled:
+        yield
+        return
+    check = Reconciliation(base.database, base.broker, relay, settings, clock=utc_now)
+    async with _beside(check.run()):
+        yield
 
 
 def _tracking(base: Foundation, database: Database) -> Feature:

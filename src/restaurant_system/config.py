@@ -186,6 +186,15 @@ class OutboxSettings(Section):
     sweep_after: Seconds = 5
 
 
+class ReconciliationSettings(Section):
+    """The look for orders that stand still, and what is said again when messages were lost."""
+
+    enabled: bool = True
+    interval: Seconds = 30
+    after: Seconds = 60
+    announce_again: Seconds = 3600
+
+
 class LogSettings(Section):
     """What is logged, and how."""
 
@@ -221,6 +230,7 @@ class Settings(BaseSettings):
     kitchen: KitchenSettings = KitchenSettings()
     delivery: DeliverySettings = DeliverySettings()
     outbox: OutboxSettings = OutboxSettings()
+    reconciliation: ReconciliationSettings = ReconciliationSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("data_dir")

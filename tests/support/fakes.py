@@ -67,6 +67,19 @@ class RecordingBroker(Broker):
         await self._reach()
         return {}
 
+    async def delayed(self) -> int:
+        """Have no queues of any kind."""
+        await self._reach()
+        return 0
+
+    async def is_blank(self) -> bool:
+        """Have been there before."""
+        await self._reach()
+        return False
+
+    async def mark(self) -> None:
+        """Need no mark."""
+
     async def _reach(self) -> None:
         self.tried.set()
         await self.answers.wait()

@@ -8,7 +8,6 @@ from restaurant_system.database import orders, outbox
 from restaurant_system.database.connection import Connection
 from restaurant_system.messaging import topology
 from restaurant_system.models.message import Message, OrderReceived, StatusChanged
-from restaurant_system.models.order import NewOrder
 from restaurant_system.models.status import OrderStatus
 
 
@@ -21,21 +20,21 @@ class Sender:
 
 
 async def announce_order(
-    tx: Connection, order: NewOrder, number: str, *, at: datetime, sender: Sender
+    tx: Connection, order: OrderReceived, *, at: datetime, sender: Sender
 ) -> int:
-    """Owe the kitchen an order; return the outbox row's id for the relay."""
+    """Owe the kitchen an order that is stored; return the outbox row's id for the relay."""
     message = Message(
         exchange=topology.ORDERS_TOPIC.name,
         routing_key=topology.routing_key(order.order_type, order.priority),
         type=OrderReceived.TYPE,
-        body=OrderReceived.of(order, number).encode(),
+        body=order.encode(),
         message_id=uuid4(),
         correlation_id=sender.request_id,
         app_id=sender.app_id,
         timestamp=at,
         priority=order.priority,
     )
-    return await outbox.add(tx, message, about=number)
+    return await outbox.add(tx, message, about=order.order_number)
 
 
 async def move_and_announce(
@@ -75,6 +74,11 @@ async def move_and_announce(
         timestamp=at,
         estimated_completion=estimated_completion,
     )
+    return await announce_move(tx, update, sender=sender)
+
+
+async def announce_move(tx: Connection, update: StatusChanged, *, sender: Sender) -> int:
+    """Owe everyone the news of a move that was made; return the outbox row's id for the relay."""
     message = Message(
         exchange=topology.NOTIFICATIONS_FANOUT.name,
         routing_key="",
@@ -83,6 +87,6 @@ async def move_and_announce(
         message_id=uuid4(),
         correlation_id=sender.request_id,
         app_id=sender.app_id,
-        timestamp=at,
+        timestamp=update.timestamp,
     )
-    return await outbox.add(tx, message, about=number)
+    return await outbox.add(tx, message, about=update.order_number)

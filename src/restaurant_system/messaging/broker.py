@@ -186,3 +186,12 @@ class Broker(Protocol):
 
     async def depths(self) -> dict[str, int]:
         """Return how many messages wait in each queue of the topology."""
+
+    async def delayed(self) -> int:
+        """Return how many messages that failed, or were deferred, wait out their delay."""
+
+    async def is_blank(self) -> bool:
+        """Tell whether the broker was never marked: it is new, or has lost its disk."""
+
+    async def mark(self) -> None:
+        """Mark the broker, so that it is not blank for as long as it keeps its disk."""

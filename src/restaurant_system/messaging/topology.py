@@ -86,6 +86,10 @@ BINDINGS = (
     Binding(ORDERS_DLX.name, DEAD_LETTERS.name),
 )
 
+# Takes no messages: that it is there tells a broker that has lost its disk from one that has not.
+# So it is declared apart from the rest.
+MARKER = Queue("reconciliation_marker")
+
 # The header by which a message finds the retry queue of its delay. (Names that start with "x-" are
 # left out of the match.)
 RETRY_DELAY = "retry-delay-ms"

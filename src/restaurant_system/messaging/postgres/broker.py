@@ -29,6 +29,8 @@ LEFT JOIN broker_messages AS message USING (queue)
 GROUP BY queue
 """
 
+DELAYED = "SELECT count(*) FROM broker_messages WHERE available_at > now()"
+
 
 class PostgresBroker(Broker):
     """See `Broker` for what is promised."""
@@ -73,6 +75,19 @@ class PostgresBroker(Broker):
             async with self._database.connection() as connection:
                 rows = await connection.fetch(DEPTHS, [queue.name for queue in topology.QUEUES])
         return {row["queue"]: row["messages"] for row in rows}
+
+    async def delayed(self) -> int:
+        with away_as_unavailable():
+            async with self._database.connection() as connection:
+                count: int = await connection.fetchval(DELAYED)
+        return count
+
+    async def is_blank(self) -> bool:
+        """Return `False`: its disk is the database's, and what was lost with it is not owed."""
+        return False
+
+    async def mark(self) -> None:
+        """Do nothing, for the same reason."""
 
     async def _bind(self, queue: str, owner: int | None) -> None:
         with away_as_unavailable():

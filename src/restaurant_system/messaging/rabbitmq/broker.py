@@ -16,7 +16,7 @@ from restaurant_system.logger import get_logger
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Refused
 from restaurant_system.messaging.rabbitmq.consumer import RabbitMQConsumer
-from restaurant_system.messaging.rabbitmq.declaration import declare
+from restaurant_system.messaging.rabbitmq.declaration import declare, retry_queues
 from restaurant_system.messaging.rabbitmq.line import AWAY, away_as_unavailable
 from restaurant_system.messaging.rabbitmq.wire import properties_of
 from restaurant_system.models.message import Message
@@ -104,14 +104,32 @@ class RabbitMQBroker(Broker):
                 yield consumer
 
     async def depths(self) -> dict[str, int]:
+        return await self._count([queue.name for queue in topology.QUEUES])
+
+    async def delayed(self) -> int:
+        return sum((await self._count(retry_queues(self._delivery))).values())
+
+    async def is_blank(self) -> bool:
+        async with self._consuming_channel() as channel:
+            with away_as_unavailable():
+                try:
+                    await channel.queue_declare(topology.MARKER.name, passive=True)
+                except aiormq.ChannelNotFoundEntity:
+                    return True
+        return False
+
+    async def mark(self) -> None:
+        async with self._consuming_channel() as channel:
+            with away_as_unavailable():
+                await channel.queue_declare(topology.MARKER.name, durable=True)
+
+    async def _count(self, queues: Sequence[str]) -> dict[str, int]:
+        """Count the messages that wait in each of these queues."""
         async with self._consuming_channel() as channel:
             with away_as_unavailable():
                 return {
-                    queue.name: (
-                        await channel.queue_declare(queue.name, passive=True)
-                    ).message_count
-                    or 0
-                    for queue in topology.QUEUES
+                    queue: (await channel.queue_declare(queue, passive=True)).message_count or 0
+                    for queue in queues
                 }
 
     async def _publishing_channel(self) -> AbstractChannel:

@@ -27,8 +27,17 @@ async def declare(channel: AbstractChannel, settings: DeliverySettings) -> None:
         await channel.queue_declare(queue.name, durable=True, arguments=arguments)
     for binding in topology.BINDINGS:
         await channel.queue_bind(binding.queue, binding.exchange, binding.pattern)
-    for delay in settings.retry_delays:
-        await _declare_retry_queue(channel, milliseconds(timedelta(seconds=delay)))
+    for delay_ms in _delays(settings):
+        await _declare_retry_queue(channel, delay_ms)
+
+
+def retry_queues(settings: DeliverySettings) -> list[str]:
+    """Name the queues in which messages wait out a delay."""
+    return [topology.retry_queue(delay_ms) for delay_ms in _delays(settings)]
+
+
+def _delays(settings: DeliverySettings) -> list[int]:
+    return [milliseconds(timedelta(seconds=delay)) for delay in settings.retry_delays]
 
 
 async def _declare_retry_queue(channel: AbstractChannel, delay_ms: int) -> None:

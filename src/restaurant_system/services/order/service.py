@@ -16,6 +16,7 @@ from restaurant_system.logger import get_logger
 from restaurant_system.messaging.announcements import Sender, announce_order, move_and_announce
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import Clock
+from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.order import Move, NewOrder
 from restaurant_system.models.status import ORIGINS, OrderStatus
 
@@ -80,7 +81,8 @@ class OrderService:
                 placed_at=now,
                 placed_by=NAME,
             )
-            owed = await announce_order(tx, order, number, at=now, sender=Sender(NAME, request_id))
+            received = OrderReceived.of(order, number)
+            owed = await announce_order(tx, received, at=now, sender=Sender(NAME, request_id))
             if key:
                 await idempotency.answer(tx, key, number, order.total_amount)
         self._relay.hand_over(owed)

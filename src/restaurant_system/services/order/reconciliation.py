@@ -1,0 +1,195 @@
+"""Finds orders whose messages are lost, and sends them again; tells again what a lost disk knew.
+
+A broker that is away loses nothing. One whose disk is lost comes back blank: it has neither the
+orders that were waiting nor the updates that subscribers had not been handed. The database has
+both.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from restaurant_system.config import ReconciliationSettings
+from restaurant_system.database import reconciliation
+from restaurant_system.database.connection import Connection, Database
+from restaurant_system.errors import BrokerUnavailable, Unavailable
+from restaurant_system.logger import get_logger, request_id
+from restaurant_system.messaging import listener, topology
+from restaurant_system.messaging.announcements import Sender, announce_move, announce_order
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.relay import Relay
+from restaurant_system.models.clock import Clock
+from restaurant_system.models.order import OrderType
+from restaurant_system.models.standstill import (
+    Standing,
+    presumed_lost,
+    shortage,
+    still_standing,
+)
+from restaurant_system.services.order.service import NAME
+
+BROKER_PATIENCE = 10.0  # s that a look at the queues may take
+LOOKS = 3  # what is on its way from a queue to a hand is in neither: one look may miss it
+PAUSE = 1.0  # s between two looks
+# How long subscribers may take to find a broker that has come back, and to make their queues.
+SUBSCRIBERS_RETURN = timedelta(seconds=1.5 * listener.LONGEST_PAUSE)
+
+log = get_logger(NAME)
+
+
+class Reconciliation:
+    """Holds orders against messages, now and then. Any number of processes may do so at once."""
+
+    def __init__(
+        self,
+        database: Database,
+        broker: Broker,
+        relay: Relay,
+        settings: ReconciliationSettings,
+        *,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._broker = broker
+        self._relay = relay
+        self._interval = settings.interval
+        self._after = timedelta(seconds=settings.after)
+        self._announce_again = timedelta(seconds=settings.announce_again)
+        self._clock = clock
+        self._blank_since: datetime | None = None
+
+    async def run(self) -> None:
+        """Check for as long as it runs; with a part away there is no check."""
+        while True:
+            with contextlib.suppress(Unavailable):  # the next round makes up for it
+                await self.check()
+            await asyncio.sleep(self._interval)
+
+    async def check(self) -> None:
+        """Send again the orders, and tell again the moves, whose messages are lost.
+
+        All that is said again in one check has one new request id. Raises `Unavailable`.
+        """
+        sender = Sender(NAME, str(uuid4()))
+        with request_id(sender.request_id):
+            await self._send_again(await self._presumed_lost(), sender)
+            await self._tell_a_blank_broker(sender)
+
+    # --- orders -----------------------------------------------------------------------------------
+
+    async def _presumed_lost(self) -> list[Standing]:
+        """Name the orders that lack a message at each of several looks.
+
+        The queues are read between two readings of the orders. Who stands in both stood meanwhile,
+        so its message was in a queue, or is lost; a message taken in between only makes them fewer.
+        """
+        standing = await self._standing()
+        short = shortage(standing, Counter())
+        for look in range(LOOKS):
+            if not short:
+                return []
+            if look > 0:
+                await asyncio.sleep(PAUSE)
+            messages = await self._messages()
+            standing = still_standing(standing, await self._standing())
+            short &= shortage(standing, messages)
+        return presumed_lost(standing, short)
+
+    async def _standing(self) -> list[Standing]:
+        async with self._database.connection() as connection:
+            return await self._standing_by(connection)
+
+    async def _standing_by(self, connection: Connection) -> list[Standing]:
+        return await reconciliation.standing(
+            connection,
+            exchange=topology.ORDERS_TOPIC.name,
+            overdue_before=self._clock() - self._after,
+        )
+
+    async def _messages(self) -> Counter[OrderType]:
+        """Count, for each type, the messages that could be its orders'.
+
+        Those in its own queue, and all of those in queues that orders of any type may be in.
+        """
+        try:
+            async with asyncio.timeout(BROKER_PATIENCE):
+                await self._broker.connect()
+                delayed = await self._broker.delayed()  # first: these go to the others, not back
+                depths = await self._broker.depths()
+        except TimeoutError as error:
+            raise BrokerUnavailable("The broker does not say how long its queues are.") from error
+        shared = delayed + depths[topology.GENERAL.name]
+        return Counter(
+            {kind: shared + depths[queue.name] for kind, queue in topology.SPECIALISED.items()}
+        )
+
+    async def _send_again(self, lost: Sequence[Standing], sender: Sender) -> None:
+        if not lost:
+            return
+        now = self._clock()
+        async with self._database.transaction() as tx:
+            if not await reconciliation.take_turn(tx):
+                return
+            standing = still_standing(lost, await self._standing_by(tx))
+            due = [each for each in standing if each.is_due(now, self._after)]
+            ids = [each.id for each in due]
+            orders = await reconciliation.as_received(tx, ids)
+            owed = [await announce_order(tx, order, at=now, sender=sender) for order in orders]
+            await reconciliation.note_resent(tx, ids, now)
+        self._relay.hand_over(*owed)
+        for each in due:
+            _log_resent(each, now)
+
+    # --- updates ----------------------------------------------------------------------------------
+
+    async def _tell_a_blank_broker(self, sender: Sender) -> None:
+        """Tell again what subscribers may have missed, once they have had time to come back.
+
+        The broker is marked last, so that a crash means once more, and never not at all.
+        """
+        if not await self._broker.is_blank():
+            self._blank_since = None
+            return
+        now = self._clock()
+        self._blank_since = self._blank_since or now
+        since = self._blank_since - self._announce_again
+        if now - self._blank_since < SUBSCRIBERS_RETURN and await self._has_moved(since):
+            return
+        told = await self._tell_again(since, sender)
+        if told is None:
+            return
+        await self._broker.mark()
+        if told:
+            log.warning(
+                "updates_announced_again",
+                message=f"The broker came back blank: {told} updates were announced again.",
+                count=told,
+            )
+
+    async def _has_moved(self, since: datetime) -> bool:
+        async with self._database.connection() as connection:
+            return await reconciliation.has_moved(connection, since)
+
+    async def _tell_again(self, since: datetime, sender: Sender) -> int | None:
+        """Owe everyone these moves; return how many, `None` when another process is at it."""
+        async with self._database.transaction() as tx:
+            if not await reconciliation.take_turn(tx):
+                return None
+            moves = await reconciliation.moves_since(tx, since)
+            owed = [await announce_move(tx, move, sender=sender) for move in moves]
+        self._relay.hand_over(*owed)
+        return len(owed)
+
+
+def _log_resent(order: Standing, now: datetime) -> None:
+    seconds = int((now - order.since).total_seconds())
+    log.warning(
+        "order_resent",
+        message=f"Order {order.number} stood still for {seconds} s ({order.status}); sent again.",
+        order_number=order.number,
+        status=order.status,
+        stood_still_seconds=seconds,
+    )
