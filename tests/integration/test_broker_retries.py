@@ -210,3 +210,18 @@ def assert_same_content(message: Message, original: Message) -> None:
     assert message.app_id == original.app_id
     assert message.timestamp == original.timestamp
     assert message.content_type == original.content_type
+
+
+async def test_what_waits_out_a_delay_is_counted(broker: Broker) -> None:
+    """A message that was put off is in no queue of the topology, but it is not gone."""
+    await broker.publish(orders(2))
+
+    async with broker.consume([TAKEOUT], prefetch=1) as cook:
+        before = await broker.delayed()
+        await (await take_one(cook)).defer()
+        await (await take_one(cook)).ack()
+        meanwhile = await broker.delayed()
+        await take_one(cook)
+        afterwards = await broker.delayed()
+
+    assert (before, meanwhile, afterwards) == (0, 1, 0)

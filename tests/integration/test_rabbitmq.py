@@ -97,6 +97,35 @@ async def test_a_message_whose_queue_was_deleted_is_refused_and_the_queue_declar
     assert (await rabbitmq_broker.depths())[GENERAL] == 1
 
 
+@pytest.mark.parametrize("exchange", ["orders_topic", "notifications_fanout"])
+async def test_an_exchange_that_was_deleted_is_declared_again(
+    rabbitmq_broker: RabbitMQBroker, office: Office, exchange: str
+) -> None:
+    """Publishing to an exchange that is gone finds the broker away once, and then works."""
+    office.delete_exchange(exchange)
+    message = an_order(exchange=exchange)
+
+    with pytest.raises(BrokerUnavailable):
+        await asyncio.wait_for(rabbitmq_broker.publish([message]), PATIENCE)
+    refused = await rabbitmq_broker.publish([message])
+
+    assert refused == []
+
+
+async def test_a_broker_is_blank_until_it_is_marked(
+    rabbitmq_broker: RabbitMQBroker, office: Office
+) -> None:
+    """The mark is on the broker's disk: it is there for everyone, and gone with the queues."""
+    new = await rabbitmq_broker.is_blank()
+    await rabbitmq_broker.mark()
+    marked = await rabbitmq_broker.is_blank()
+    office.delete_queue("reconciliation_marker")
+    wiped = await rabbitmq_broker.is_blank()
+
+    assert (new, marked, wiped) == (True, False, True)
+    assert await rabbitmq_broker.publish(orders(1)) == []  # and the line is as good as before
+
+
 async def test_what_a_full_queue_does_not_take_is_refused(
     rabbitmq_broker: RabbitMQBroker, office: Office
 ) -> None:

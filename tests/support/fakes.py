@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
 from restaurant_system.models.message import Message
 
@@ -63,12 +64,12 @@ class RecordingBroker(Broker):
         yield
 
     async def depths(self) -> dict[str, int]:
-        """Have no queues."""
+        """Have nothing in any queue: what it has taken is for the test."""
         await self._reach()
-        return {}
+        return {queue.name: 0 for queue in topology.QUEUES}
 
     async def delayed(self) -> int:
-        """Have no queues of any kind."""
+        """Put nothing off."""
         await self._reach()
         return 0
 

@@ -99,9 +99,9 @@ class Kitchen:
             key_lifetime=timedelta(hours=24),
         )
 
-    async def order(self, order_type: str = "takeout") -> str:
+    async def order(self, order_type: str = "takeout", **changes: object) -> str:
         """Place an order of this type, and return its number."""
-        order = an_order(order_type=order_type, **BELONGINGS[order_type])
+        order = an_order(order_type=order_type, **BELONGINGS[order_type], **changes)
         return (await self._intake.place(order, request_id=REQUEST, key=None)).order_number
 
     async def cancel(self, number: str) -> None:

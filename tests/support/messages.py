@@ -16,6 +16,7 @@ DELIVERY = "kitchen_delivery_queue"
 GENERAL = "kitchen_queue"
 DEAD_LETTERS = "kitchen_dead_letter_queue"
 KITCHEN = (DINE_IN, TAKEOUT, DELIVERY, GENERAL)
+QUEUES = (*KITCHEN, DEAD_LETTERS)
 
 PATIENCE = 8  # s; only a test that fails ever waits so long
 

@@ -31,6 +31,10 @@ class Office:
         """Delete a queue with all that is in it."""
         self._api.delete(f"/queues/{self._vhost}/{name}").raise_for_status()
 
+    def delete_exchange(self, name: str) -> None:
+        """Delete an exchange with its bindings."""
+        self._api.delete(f"/exchanges/{self._vhost}/{name}").raise_for_status()
+
     def limit(self, queue: str, **limits: object) -> None:
         """Set a policy for a queue."""
         policy = {"pattern": f"^{queue}$", "definition": limits, "apply-to": "queues"}

@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+import asyncpg
+
 from restaurant_system.database import tracking
 from restaurant_system.database.connection import Connection
 from restaurant_system.models.message import OrderReceived, StatusChanged
+from restaurant_system.models.order import OrderType
 from restaurant_system.models.standstill import Standing
+from restaurant_system.models.status import OrderStatus
 
 # Any number that nobody else locks; held by whoever says something again, until it is committed.
 LOCK = 7_278_110_043
@@ -23,7 +27,7 @@ async def take_turn(tx: Connection) -> bool:
 # Whose cook is overdue was taken from the queue before those that are still received. (An order
 # without items, written by hand, is nothing that could be sent.)
 STANDING = """
-SELECT id, number, type AS order_type, status, since, coalesce(resends, 0) AS resends, resent_at
+SELECT id, number, type, status, since, coalesce(resends, 0) AS resends, resent_at
 FROM (
     SELECT id, number, type, status, created_at AS since FROM orders WHERE status = 'received'
     UNION ALL
@@ -46,7 +50,7 @@ async def standing(
     among those still owed to `exchange`.
     """
     rows = await connection.fetch(STANDING, exchange, overdue_before)
-    return [Standing(**row) for row in rows]
+    return [_standing(row) for row in rows]
 
 
 ORDERS = """
@@ -117,3 +121,15 @@ async def moves_since(tx: Connection, since: datetime) -> list[StatusChanged]:
     """Return the moves made since then, in order; no more are made until this transaction ends."""
     ids = [row["id"] for row in await tx.fetch(HOLD_MOVED, since)]
     return [StatusChanged(**row) for row in await tx.fetch(MOVES, ids, since)]
+
+
+def _standing(row: asyncpg.Record) -> Standing:
+    return Standing(
+        id=row["id"],
+        number=row["number"],
+        order_type=OrderType(row["type"]),
+        status=OrderStatus(row["status"]),
+        since=row["since"],
+        resends=row["resends"],
+        resent_at=row["resent_at"],
+    )

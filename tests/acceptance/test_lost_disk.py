@@ -1,0 +1,70 @@
+"""RabbitMQ loses its disk in the middle of the evening; nobody is restarted, nothing is lost."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import restaurant as restaurants
+from tests.support import servers
+from tests.support.processes import Process
+from tests.support.restaurant import Restaurant
+from tests.support.servers import RabbitMQ, wait_until
+
+IMPATIENT = {
+    "RESTAURANT_RECONCILIATION__INTERVAL": "1",
+    "RESTAURANT_RECONCILIATION__AFTER": "2",
+}
+DEFAULT_VHOST = "%2F"  # a blank node has no other
+MOVES = [("received", "cooking"), ("cooking", "ready")]
+
+
+@pytest.fixture
+def doomed_rabbitmq() -> Iterator[RabbitMQ]:
+    """Run a RabbitMQ that nobody else uses."""
+    with servers.rabbitmq() as server:
+        yield server
+
+
+def test_an_evening_survives_the_loss_of_the_brokers_disk(
+    dsn: str, doomed_rabbitmq: RabbitMQ
+) -> None:
+    """Every order becomes ready, and a named subscriber is told every move at least once."""
+    url = doomed_rabbitmq.url(DEFAULT_VHOST)
+    with restaurants.opened(dsn, url, **IMPATIENT) as restaurant:
+        intake = restaurant.take_orders()
+        restaurant.cook("anna", scale=0.1)
+        restaurant.cook("bruno", scale=0.1)
+        display = restaurant.listen("display")
+        restaurant.ready()
+        numbers = [restaurant.order() for _ in range(12)]
+        restaurant.wait_for(numbers[0], "ready")
+
+        doomed_rabbitmq.stop()
+        doomed_rabbitmq.wipe()
+        numbers += [restaurant.order() for _ in range(3)]
+        doomed_rabbitmq.start()
+        numbers += [restaurant.order() for _ in range(3)]
+
+        for number in numbers:
+            restaurant.wait_for(number, "ready")
+            assert [status for status, _ in restaurant.history(number)][1:] == ["cooking", "ready"]
+        assert intake.logged("order_resent", status="received")
+        intake.wait_for("updates_announced_again", seconds=60)
+        restaurant.wait_until_nothing_is_owed()
+        wait_until(
+            lambda: all(tells(display, restaurant, number) for number in numbers),
+            seconds=30,
+            doing="for the subscriber to be told everything",
+        )
+        assert all(process.running for process in restaurant.started)
+
+
+def tells(subscriber: Process, restaurant: Restaurant, number: str) -> bool:
+    """Tell whether a subscriber was told of each move of an order, one after the other."""
+    by = dict(restaurant.history(number))
+    lines = iter(subscriber.stdout.splitlines())
+    return all(
+        f"Notification for order {number}: Status changed from '{old}' to '{new}' by {by[new]}."
+        in lines
+        for old, new in MOVES
+    )

@@ -1,0 +1,158 @@
+"""What subscribers missed when RabbitMQ lost its disk is told to them again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from restaurant_system.config import OutboxSettings, ReconciliationSettings
+from restaurant_system.database import reconciliation as moves
+from restaurant_system.database.connection import Database
+from restaurant_system.messaging.announcements import Sender, announce_move
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from restaurant_system.messaging.relay import Relay
+from restaurant_system.models.message import StatusChanged, decode
+from restaurant_system.models.status import OrderStatus
+from restaurant_system.services.order.reconciliation import SUBSCRIBERS_RETURN, Reconciliation
+from tests.support.kitchen import Kitchen
+from tests.support.messages import take
+from tests.support.outbox import emptied
+from tests.support.services import NOON, Watch, a_relay, walk
+
+LONG_AGO = timedelta(hours=2)  # longer than updates are told again for
+
+
+@pytest.fixture
+async def relay(database: Database, rabbitmq_broker: RabbitMQBroker) -> AsyncIterator[Relay]:
+    """Run a relay that publishes what it is handed."""
+    relay = Relay(database, rabbitmq_broker, OutboxSettings())
+    async with relay.running():
+        yield relay
+
+
+@pytest.fixture
+def kitchen(database: Database, relay: Relay, watch: Watch) -> Kitchen:
+    """Open a kitchen; nobody is on duty."""
+    return Kitchen(database, relay, watch)
+
+
+@pytest.fixture
+def reconciliation(
+    database: Database, rabbitmq_broker: RabbitMQBroker, relay: Relay, watch: Watch
+) -> Reconciliation:
+    """Look for what is lost, by the test's watch."""
+    return Reconciliation(database, rabbitmq_broker, relay, ReconciliationSettings(), clock=watch)
+
+
+async def told_again(check: Reconciliation, database: Database) -> list[int]:
+    """Check once, wait until what is owed is published, and return the counts that were logged."""
+    with capture_logs() as lines:
+        await check.check()
+    await emptied(database)
+    return [line["count"] for line in lines if line["event"] == "updates_announced_again"]
+
+
+async def heard(broker: Broker, name: str, count: int) -> list[StatusChanged]:
+    """Return what is kept for a subscriber, order by order."""
+    async with broker.subscribe(name) as line:
+        updates = [decode(each.message, StatusChanged) for each in await take(line, count)]
+    return sorted(updates, key=lambda each: each.order_number)
+
+
+async def test_a_blank_broker_is_told_the_moves_of_the_recent_past(
+    reconciliation: Reconciliation,
+    kitchen: Kitchen,
+    database: Database,
+    rabbitmq_broker: RabbitMQBroker,
+    watch: Watch,
+) -> None:
+    """Each order's moves in their order, once subscribers had time to come back, and only once."""
+    old, cooked, cooking = [await kitchen.order() for _ in range(3)]
+    due = NOON + timedelta(minutes=5)
+    await walk(database, old, OrderStatus.COOKING, at=NOON - LONG_AGO)
+    await walk(database, cooked, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
+    await walk(database, cooking, OrderStatus.COOKING, at=NOON, due=due)
+    async with rabbitmq_broker.subscribe("display"):
+        pass
+
+    at_first = await told_again(reconciliation, database)
+    watch.now += SUBSCRIBERS_RETURN
+    then = await told_again(reconciliation, database)
+    afterwards = await told_again(reconciliation, database)
+
+    assert (at_first, then, afterwards) == ([], [3], [])
+    updates = await heard(rabbitmq_broker, "display", 3)
+    assert [(each.order_number, each.old_status, each.new_status) for each in updates] == [
+        (cooked, "received", "cooking"),
+        (cooked, "cooking", "ready"),
+        (cooking, "received", "cooking"),
+    ]
+    assert {(each.changed_by, each.timestamp) for each in updates} == {("mario", NOON)}
+    assert [each.estimated_completion for each in updates] == [None, None, due]
+
+
+async def test_a_new_restaurant_has_nothing_to_tell_again(
+    reconciliation: Reconciliation,
+    kitchen: Kitchen,
+    database: Database,
+    watch: Watch,
+) -> None:
+    """On the first evening the broker is marked at once, and what happens then is told once."""
+    await reconciliation.check()
+    await walk(database, await kitchen.order(), OrderStatus.COOKING, at=NOON)
+    watch.now += SUBSCRIBERS_RETURN
+
+    assert await told_again(reconciliation, database) == []
+
+
+async def test_a_broker_that_loses_its_disk_once_more_is_told_once_more(
+    reconciliation: Reconciliation,
+    kitchen: Kitchen,
+    database: Database,
+    rabbitmq_broker: RabbitMQBroker,
+    watch: Watch,
+) -> None:
+    """The time to come back begins anew with each loss."""
+    await walk(database, await kitchen.order(), OrderStatus.COOKING, at=NOON)
+    counts = []
+
+    for _ in range(2):
+        counts += [await told_again(reconciliation, database)]
+        watch.now += SUBSCRIBERS_RETURN
+        counts += [await told_again(reconciliation, database)]
+        counts += [await told_again(reconciliation, database)]
+        await unmark(rabbitmq_broker)
+
+    assert counts == [[], [1], []] * 2
+
+
+async def unmark(broker: RabbitMQBroker) -> None:
+    """Take the broker's mark away, as the loss of its disk would."""
+    async with broker._consuming_channel() as channel:  # noqa: SLF001
+        await channel.queue_delete("reconciliation_marker")
+
+
+async def test_a_move_made_meanwhile_is_told_afterwards(database: Database, watch: Watch) -> None:
+    """While moves are told again, later ones of the same orders wait: the last word is the last."""
+    kitchen = Kitchen(database, a_relay(database), watch)
+    number = await kitchen.order()
+    await walk(database, number, OrderStatus.COOKING, at=NOON)
+
+    async with database.transaction() as tx:
+        (again,) = await moves.moves_since(tx, NOON)
+        cancelling = asyncio.create_task(kitchen.cancel(number))
+        await asyncio.wait({cancelling}, timeout=0.5)
+        await announce_move(tx, again, sender=Sender("test", "test"))
+    await cancelling
+
+    async with database.connection() as connection:
+        bodies = await connection.fetch(
+            "SELECT body FROM outbox WHERE exchange = 'notifications_fanout' ORDER BY id"
+        )
+    assert [StatusChanged.model_validate_json(row["body"]).new_status for row in bodies] == [
+        "cooking",
+        "cancelled",
+    ]
