@@ -24,7 +24,7 @@ class Message:
     """A message with its properties, as either broker carries it.
 
     `message_id` stays the same on every redelivery. `correlation_id` is the id of the HTTP request
-    that set the message off.
+    that set the message off, or of the check that found it lost.
     """
 
     exchange: str

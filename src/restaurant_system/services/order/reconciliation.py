@@ -32,8 +32,8 @@ from restaurant_system.models.standstill import (
 from restaurant_system.services.order.service import NAME
 
 BROKER_PATIENCE = 10.0  # s that a look at the queues may take
-LOOKS = 3  # what is on its way from a queue to a hand is in neither: one look may miss it
-PAUSE = 1.0  # s between two looks
+LOOKS = 3  # a message that goes from a queue to a hand, or back, is missed by one look
+PAUSE = 0.5  # s in which a cook begins an order whose message it has just been handed
 # How long subscribers may take to find a broker that has come back, and to make their queues.
 SUBSCRIBERS_RETURN = timedelta(seconds=1.5 * listener.LONGEST_PAUSE)
 
@@ -84,16 +84,15 @@ class Reconciliation:
         """Name the orders that lack a message at each of several looks.
 
         The queues are read between two readings of the orders. Who stands in both stood meanwhile,
-        so its message was in a queue, or is lost; a message taken in between only makes them fewer.
+        so its message was in a queue, or is lost; one taken since then only makes them fewer.
         """
         standing = await self._standing()
         short = shortage(standing, Counter())
-        for look in range(LOOKS):
+        for _ in range(LOOKS):
             if not short:
                 return []
-            if look > 0:
-                await asyncio.sleep(PAUSE)
             messages = await self._messages()
+            await asyncio.sleep(PAUSE)
             standing = still_standing(standing, await self._standing())
             short &= shortage(standing, messages)
         return presumed_lost(standing, short)
