@@ -1,6 +1,7 @@
 """What subscribers missed when RabbitMQ lost its disk is told to them again."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ from structlog.testing import capture_logs
 from restaurant_system.config import OutboxSettings, ReconciliationSettings
 from restaurant_system.database import reconciliation as moves
 from restaurant_system.database.connection import Database
+from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.announcements import Sender, announce_move
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
@@ -17,9 +19,10 @@ from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.message import StatusChanged, decode
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.reconciliation import SUBSCRIBERS_RETURN, Reconciliation
+from tests.support.fakes import RecordingBroker
 from tests.support.kitchen import Kitchen
 from tests.support.messages import take
-from tests.support.outbox import emptied
+from tests.support.outbox import backlog, emptied
 from tests.support.services import NOON, Watch, a_relay, walk
 
 LONG_AGO = timedelta(hours=2)  # longer than updates are told again for
@@ -127,6 +130,36 @@ async def test_a_broker_that_loses_its_disk_once_more_is_told_once_more(
         await unmark(rabbitmq_broker)
 
     assert counts == [[], [1], []] * 2
+
+
+class UnmarkableBroker(RecordingBroker):
+    """A blank broker that cannot be marked: its operator does not allow it, say."""
+
+    async def is_blank(self) -> bool:
+        """Be blank, and stay it."""
+        return True
+
+    async def mark(self) -> None:
+        """Refuse."""
+        raise BrokerUnavailable("The broker does not let itself be marked.")
+
+
+async def test_a_broker_that_cannot_be_marked_is_told_more_and_more_rarely(
+    database: Database, watch: Watch
+) -> None:
+    """Whatever fails, updates are not told again and again at every look."""
+    broker, relay = UnmarkableBroker(), a_relay(database)
+    number = await Kitchen(database, relay, watch).order()
+    await walk(database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
+    check = Reconciliation(database, broker, relay, ReconciliationSettings(), clock=watch)
+    before = await backlog(database)
+
+    for _ in range(120):
+        with contextlib.suppress(BrokerUnavailable):
+            await check.check()
+        watch.now += timedelta(seconds=30)
+
+    assert await backlog(database) - before == 2 * 8  # both moves after 15 s, 30 s, ... 1920 s
 
 
 async def unmark(broker: RabbitMQBroker) -> None:

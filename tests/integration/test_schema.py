@@ -134,5 +134,6 @@ async def test_foreign_keys_are_indexed(sql: Line) -> None:
 
     assert {key["name"]: key["indexed"] for key in keys} == {
         "order_items_order_id_fkey": True,
+        "order_resends_order_id_fkey": True,
         "order_status_log_order_id_fkey": True,
     }

@@ -60,6 +60,7 @@ class Reconciliation:
         self._announce_again = timedelta(seconds=settings.announce_again)
         self._clock = clock
         self._blank_since: datetime | None = None
+        self._patience = SUBSCRIBERS_RETURN
 
     async def run(self) -> None:
         """Check for as long as it runs; with a part away there is no check."""
@@ -150,16 +151,17 @@ class Reconciliation:
         The broker is marked last, so that a crash means once more, and never not at all.
         """
         if not await self._broker.is_blank():
-            self._blank_since = None
+            self._blank_since, self._patience = None, SUBSCRIBERS_RETURN
             return
         now = self._clock()
         self._blank_since = self._blank_since or now
         since = self._blank_since - self._announce_again
-        if now - self._blank_since < SUBSCRIBERS_RETURN and await self._has_moved(since):
+        if now - self._blank_since < self._patience and await self._has_moved(since):
             return
         told = await self._tell_again(since, sender)
         if told is None:
             return
+        self._patience *= 2  # so that one that cannot be marked is not told for ever
         await self._broker.mark()
         if told:
             log.warning(
