@@ -25,8 +25,7 @@ LAST_WORDS = 1.5  # s for what RabbitMQ's figures, which are late, did not show 
 LOOK = 0.25  # s between two looks
 DEAD_LETTERS = "kitchen_dead_letter_queue"
 
-# Patience to fit an evening of a minute; reconciliation waits for what it is there for, a lost
-# disk, so that it hides no other loss.
+# Patience to fit an evening of a minute.
 SETTINGS = {
     "RESTAURANT_OUTBOX__SWEEP_INTERVAL": "0.5",
     "RESTAURANT_OUTBOX__SWEEP_AFTER": "1",
@@ -38,6 +37,14 @@ SETTINGS = {
     "RESTAURANT_TRACKING_SERVICE__HOST": "127.0.0.1",
     "RESTAURANT_LOG__FORMAT": "json",
 }
+
+# Reconciliation is there for a lost disk. Where none is lost it stays out of the house, so that it
+# hides no other loss.
+RECONCILIATION = {
+    "RESTAURANT_RECONCILIATION__INTERVAL": "2",
+    "RESTAURANT_RECONCILIATION__AFTER": "3",
+}
+NO_RECONCILIATION = {"RESTAURANT_RECONCILIATION__ENABLED": "false"}
 
 UNSETTLED = """
 SELECT EXISTS (SELECT FROM orders WHERE status IN ('received', 'cooking'))
@@ -146,7 +153,8 @@ class House:
             url = f"amqp://guest:guest@127.0.0.1:{line.port}/%2F"
             servers |= {"RESTAURANT_RABBITMQ__URL": url, "RESTAURANT_RABBITMQ__HEARTBEAT": "5"}
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-        return {**SETTINGS, **servers, "PYTHONPATH": path}
+        reconciliation = RECONCILIATION if self._evening.wipes else NO_RECONCILIATION
+        return {**SETTINGS, **reconciliation, **servers, "PYTHONPATH": path}
 
     def _everyone(self) -> list[Service]:
         return [service for part in self.services.values() for service in part]

@@ -96,15 +96,19 @@ WHERE NOT EXISTS (
 )
 """
 
-# At least once, so only the first hearing of each counts; these come as the log has them.
+# At least once, so only the first hearing of each counts; these come as the log has them. A disk
+# that is lost takes updates with it: they are told again, each order's story whole, and then it is
+# the last hearing that counts.
 OUT_OF_ORDER = """
-WITH first_heard AS (
-    SELECT subscriber, number, step, min(place) AS place
+WITH counting AS (
+    SELECT subscriber, number, step,
+           CASE WHEN EXISTS (SELECT FROM faults WHERE kind LIKE 'wipe %')
+                THEN max(place) ELSE min(place) END AS place
     FROM heard JOIN steps USING (number, old_status, new_status) GROUP BY subscriber, number, step
 ), followed AS (
     SELECT subscriber, number, place,
            lag(place) OVER (PARTITION BY subscriber, number ORDER BY step) AS earlier
-    FROM first_heard
+    FROM counting
 )
 SELECT DISTINCT number || ' at ' || subscriber FROM followed WHERE place < earlier
 """

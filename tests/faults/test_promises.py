@@ -153,6 +153,23 @@ async def test_an_update_that_comes_again_is_no_fault(dsn: str, tmp_path: Path) 
     assert report.broken == {}
 
 
+WIPED = {"event": "fault_lifted", "at": 1.25, "kind": "wipe rabbitmq"}
+
+
+async def test_after_a_lost_disk_the_last_telling_counts(dsn: str, tmp_path: Path) -> None:
+    """What was lost with it is told again, late: then an order's story must end in order."""
+    report = await _check(dsn, tmp_path, [*_without(COOKING), WIPED, COOKING, READY])
+
+    assert report.broken == {}
+
+
+async def test_after_a_lost_disk_too_the_story_must_end_in_order(dsn: str, tmp_path: Path) -> None:
+    """Who hears last that it cooks believes that it cooks."""
+    report = await _check(dsn, tmp_path, [*SOUND, WIPED, COOKING])
+
+    assert report.broken == {"updates out of order for one order": 1}
+
+
 async def test_recovery_is_told_for_each_kind_of_fault(dsn: str, tmp_path: Path) -> None:
     """It lasts until an order placed after the fault was heard to be ready."""
     fault = {"event": "fault_lifted", "at": 1.0, "kind": "kill postgresql"}
