@@ -28,6 +28,7 @@ from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.relay import Relay
+from restaurant_system.messaging.signature import Signer
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.order import OrderType
 from restaurant_system.services.kitchen.processor import Processor
@@ -65,6 +66,11 @@ class Foundation:
     database: Database
     broker: Broker
     shutdown: Shutdown
+
+    @property
+    def signer(self) -> Signer:
+        """Who vouches for our messages, and tells whether others are ours."""
+        return Signer(self.settings.signing.keys)
 
 
 @contextlib.asynccontextmanager
@@ -190,7 +196,8 @@ async def tracking_service(settings: Settings, shutdown: Shutdown) -> None:
 async def notification_subscriber(settings: Settings, shutdown: Shutdown, name: str | None) -> None:
     """Print status changes until asked to stop."""
     async with _broker_alone(settings, "notification-subscriber", shutdown) as broker:
-        await NotificationSubscriber(broker, name, sys.stdout).run(shutdown)
+        signer = Signer(settings.signing.keys)
+        await NotificationSubscriber(broker, name, sys.stdout, signer).run(shutdown)
 
 
 async def migrate(settings: Settings, _: Shutdown) -> list[str]:
@@ -247,7 +254,7 @@ def _address(listening: socket.socket) -> str:
 
 @contextlib.asynccontextmanager
 async def _relay(base: Foundation) -> AsyncIterator[Relay]:
-    relay = Relay(base.database, base.broker, base.settings.outbox)
+    relay = Relay(base.database, base.broker, base.settings.outbox, base.signer)
     async with relay.running():
         yield relay
 
@@ -297,6 +304,7 @@ def _worker(base: Foundation, relay: Relay, cook: Cook) -> KitchenWorker:
         order_types=cook.order_types,
         kitchen=kitchen,
         session=uuid4(),
+        signer=base.signer,
     )
 
 
@@ -326,7 +334,8 @@ async def _printing(base: Foundation) -> AsyncIterator[None]:
     """Print notifications for as long as the block lasts, and those of its last moments."""
     stop = Shutdown()
     async with asyncio.TaskGroup() as group:
-        group.create_task(NotificationSubscriber(base.broker, None, sys.stdout).run(stop))
+        subscriber = NotificationSubscriber(base.broker, None, sys.stdout, base.signer)
+        group.create_task(subscriber.run(stop))
         yield
         await asyncio.sleep(LAST_NOTIFICATIONS)
         stop.ask()

@@ -15,7 +15,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -31,6 +39,8 @@ DEFAULT_FILE = Path("config.yaml")
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+
+SHORTEST_KEY = 16  # characters; shorter ones can be guessed
 
 
 def _bracketed(host: str) -> str:
@@ -195,6 +205,25 @@ class ReconciliationSettings(Section):
     announce_again: Seconds = 3600
 
 
+def _must_be_long(key: SecretStr) -> SecretStr:
+    if len(key.get_secret_value()) < SHORTEST_KEY:
+        raise ValueError(
+            f"a key has {SHORTEST_KEY} characters or more, as `openssl rand -hex 32` makes"
+        )
+    return key
+
+
+class SigningSettings(Section):
+    """Who may send messages: whoever knows one of these keys. Without keys, everyone.
+
+    The first key signs, each is accepted; so a new one can be brought in while messages wait.
+    """
+
+    keys: tuple[Annotated[SecretStr, AfterValidator(_must_be_long)], ...] = Field(
+        default=(), max_length=2
+    )
+
+
 class LogSettings(Section):
     """What is logged, and how."""
 
@@ -231,6 +260,7 @@ class Settings(BaseSettings):
     delivery: DeliverySettings = DeliverySettings()
     outbox: OutboxSettings = OutboxSettings()
     reconciliation: ReconciliationSettings = ReconciliationSettings()
+    signing: SigningSettings = SigningSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("data_dir")

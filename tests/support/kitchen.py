@@ -15,6 +15,7 @@ from restaurant_system.database.connection import Database
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Delivery
 from restaurant_system.messaging.relay import Relay
+from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.clock import Clock, utc_now
 from restaurant_system.models.message import Message, OrderReceived
 from restaurant_system.models.order import Move, OrderType
@@ -152,6 +153,7 @@ class Kitchen:
         *,
         order_types: Sequence[OrderType] = EVERYTHING,
         kitchen: KitchenSettings | None = None,
+        signer: Signer = UNSIGNED,
     ) -> AsyncIterator[Shift]:
         """Have somebody cook for as long as the block lasts."""
         kitchen = kitchen or settings()
@@ -163,6 +165,7 @@ class Kitchen:
             order_types=order_types,
             kitchen=kitchen,
             session=uuid4(),
+            signer=signer,
         )
         shutdown = Shutdown()
         shift = Shift(shutdown, asyncio.create_task(worker.run(shutdown)))

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from restaurant_system.messaging import broker, topology
+from restaurant_system.messaging import broker, signature, topology
 from restaurant_system.models.message import OrderLine, OrderReceived, StatusChanged, Wire
 from restaurant_system.models.order import OrderType, priority
 from restaurant_system.models.status import OrderStatus
@@ -111,7 +111,7 @@ def test_the_address_of_an_order_is_its_routing_key() -> None:
 
 
 def test_delivery_headers_are_the_brokers() -> None:
-    """The document names exactly the headers that a message in trouble carries."""
+    """The document names exactly the headers that a message may carry."""
     sent = {
         broker.ATTEMPTS,
         broker.FIRST_SEEN,
@@ -119,6 +119,7 @@ def test_delivery_headers_are_the_brokers() -> None:
         broker.QUEUE,
         broker.EXCHANGE,
         broker.ROUTING_KEY,
+        signature.SIGNATURE,
     }
 
     assert set(SCHEMAS["deliveryHeaders"]["properties"]) == sent

@@ -156,6 +156,10 @@ def test_unknown_variables(monkeypatch: pytest.MonkeyPatch, variable: str, path:
         ("delivery.retry_delays.1", "delivery: {retry_delays: [1, soon]}"),
         ("database.password", "database: {password: [a]}"),
         ("database.sslmode", "database: {sslmode: maybe}"),
+        ("signing.keys", "signing: {keys: a-secret-of-24-characters}"),
+        ("signing.keys.0", "signing: {keys: [fifteen-signs-x]}"),
+        ("signing.keys.1", "signing: {keys: [a-secret-of-24-characters, '']}"),
+        ("signing.keys", "signing: {keys: [0123456789abcdef, 123456789abcdef0, 23456789abcdef01]}"),
         ("log.level", "log: {level: LOUD}"),
         ("business_timezone", "business_timezone: Mars/Olympus_Mons"),
         ("business_timezone", "business_timezone: ../etc/passwd"),
@@ -199,3 +203,25 @@ def test_secrets_are_not_told() -> None:
 
     assert "s3cret" not in repr(settings)
     assert "s3cret" not in fault("database: {password: [s3cret]}")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "signing: {keys: [s3cret]}",
+        "signing: {keys: s3cret-s3cret-s3cret}",
+        "signing: {key: s3cret-s3cret-s3cret}",
+        "signing: {keys: [s3cret-s3cret-s3cret, s3cret-s3cret-s3cret, s3cret-s3cret-s3cret]}",
+    ],
+)
+def test_keys_are_not_told(content: str) -> None:
+    """A key shows neither when it is wrong nor, when it is right, with the settings."""
+    assert "s3cret" not in fault(content)
+    assert "s3cret" not in repr(load(written("signing: {keys: [s3cret-s3cret-s3cret]}")))
+
+
+def test_keys_in_a_wrong_variable_are_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that is written into the environment without its brackets is not shown either."""
+    monkeypatch.setenv("RESTAURANT_SIGNING__KEYS", "s3cret-s3cret-s3cret")
+
+    assert "s3cret" not in fault()

@@ -7,9 +7,10 @@ from contextlib import AbstractAsyncContextManager
 
 import stamina
 
-from restaurant_system.errors import BrokerUnavailable
-from restaurant_system.logger import get_logger
+from restaurant_system.errors import BrokerUnavailable, MessageRejected
+from restaurant_system.logger import get_logger, request_id
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery
+from restaurant_system.messaging.signature import UNSIGNED, Signer
 
 log = get_logger()
 
@@ -23,6 +24,8 @@ class Listener:
     `handle` settles each delivery, or sees to it that it will be; `finish` returns once nothing is
     in hand. After `stop` the line stays open until then. After a break, a new line is opened only
     then: on it the same messages come again, and there would be more in hand than the line allows.
+
+    A message whose signature is not genuine is put aside before anybody reads it.
     """
 
     def __init__(
@@ -31,11 +34,13 @@ class Listener:
         open_line: Callable[[], AbstractAsyncContextManager[Consumer]],
         handle: Callable[[Delivery], Awaitable[None]],
         finish: Callable[[], Awaitable[None]],
+        signer: Signer = UNSIGNED,
     ) -> None:
         self._broker = broker
         self._open_line = open_line
         self._handle = handle
         self._finish = finish
+        self._signer = signer
         self._consumer: Consumer | None = None
         self._stopping = asyncio.Event()
 
@@ -84,7 +89,16 @@ class Listener:
             self._consumer = consumer
             try:
                 async for delivery in consumer:
-                    await self._handle(delivery)
+                    await self._hand_on(delivery)
                 await asyncio.Event().wait()  # stopped: keep the line until `run` has finished
             finally:
                 self._consumer = None
+
+    async def _hand_on(self, delivery: Delivery) -> None:
+        try:
+            self._signer.verify(delivery.message)
+        except MessageRejected as error:
+            with request_id(delivery.message.correlation_id):
+                await delivery.dead_letter(str(error))
+        else:
+            await self._handle(delivery)

@@ -22,6 +22,7 @@ from restaurant_system.database.outbox import Owed
 from restaurant_system.errors import Unavailable
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.broker import Broker, Refused
+from restaurant_system.messaging.signature import UNSIGNED, Signer
 
 log = get_logger()
 
@@ -32,12 +33,22 @@ FLUSH_SECONDS = 5.0  # how long a stopping process tries to publish what it has 
 
 
 class Relay:
-    """Publishes what is in the outbox, batch after batch, in order."""
+    """Publishes what is in the outbox, batch after batch, in order.
 
-    def __init__(self, database: Database, broker: Broker, settings: OutboxSettings) -> None:
+    A message is signed on its way out, not when it is written: a new key holds for what waits too.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        broker: Broker,
+        settings: OutboxSettings,
+        signer: Signer = UNSIGNED,
+    ) -> None:
         self._database = database
         self._broker = broker
         self._settings = settings
+        self._signer = signer
         self._fresh: deque[int] = deque(maxlen=HANDED_OVER_AT_MOST)
         self._woken = asyncio.Event()
         self._idle = asyncio.Event()
@@ -118,7 +129,7 @@ class Relay:
         """Publish claimed rows, strike off the confirmed ones, and return how many they were."""
         if not owed:
             return 0
-        refused = await self._broker.publish([each.message for each in owed])
+        refused = await self._broker.publish([self._signer.sign(each.message) for each in owed])
         kept = {each.message.message_id for each in refused}
         confirmed = [each for each in owed if each.message.message_id not in kept]
         await outbox.delete(tx, [each.id for each in confirmed])

@@ -22,6 +22,7 @@ from restaurant_system.logger import get_logger, request_id
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Delivery
 from restaurant_system.messaging.listener import Listener
+from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import OrderReceived, Undecodable, decode
 from restaurant_system.models.order import OrderType
 from restaurant_system.services.kitchen.processor import NAME, Outcome, Processor
@@ -43,6 +44,7 @@ class KitchenWorker:
         order_types: Sequence[OrderType],
         kitchen: KitchenSettings,
         session: UUID,
+        signer: Signer = UNSIGNED,
     ) -> None:
         self._database = database
         self._processor = processor
@@ -58,6 +60,7 @@ class KitchenWorker:
             open_line=lambda: broker.consume(queues, prefetch=kitchen.prefetch),
             handle=self._take,
             finish=self._empty_hands,
+            signer=signer,
         )
 
     async def run(self, shutdown: Shutdown) -> None:

@@ -7,6 +7,7 @@ from restaurant_system.errors import StartupError
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.broker import Broker, Delivery
 from restaurant_system.messaging.listener import Listener
+from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import StatusChanged, Undecodable, decode
 from restaurant_system.shutdown import Shutdown
 
@@ -18,13 +19,16 @@ log = get_logger(NAME)
 class NotificationSubscriber:
     """Listens to the fanout of status updates; with a name, it misses none while it is away."""
 
-    def __init__(self, broker: Broker, name: str | None, out: TextIO) -> None:
+    def __init__(
+        self, broker: Broker, name: str | None, out: TextIO, signer: Signer = UNSIGNED
+    ) -> None:
         self._out = out
         self._listener = Listener(
             broker,
             open_line=lambda: broker.subscribe(name),
             handle=self._handle,
             finish=_nothing_in_hand,
+            signer=signer,
         )
 
     async def run(self, shutdown: Shutdown) -> None:

@@ -1,0 +1,162 @@
+"""Signatures on real brokers: what is ours arrives as ours, and what is not is put aside unread."""
+
+import asyncio
+import contextlib
+import io
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+
+import pytest
+from pydantic import SecretStr
+
+from restaurant_system.database.connection import Database
+from restaurant_system.messaging import topology
+from restaurant_system.messaging.broker import QUEUE, REASON, Broker
+from restaurant_system.messaging.relay import Relay
+from restaurant_system.messaging.signature import SIGNATURE, Signer
+from restaurant_system.models.message import Header, Message, StatusChanged
+from restaurant_system.models.status import OrderStatus
+from restaurant_system.services.notification.subscriber import NotificationSubscriber
+from restaurant_system.shutdown import Shutdown
+from tests.support.kitchen import Kitchen, a_ticket, first_of
+from tests.support.messages import TAKEOUT, an_order, an_update, take_and_ack, take_one
+from tests.support.outbox import HAND_OVER_ONLY
+from tests.support.patience import eventually
+
+SIGNER = Signer([SecretStr("the restaurant's own key")])
+STRANGER = Signer([SecretStr("not the restaurant's key")])
+WITH_MICROSECONDS = datetime(2024, 12, 16, 10, 30, 0, 987_654, tzinfo=UTC)
+
+FORGED: dict[str, tuple[Mapping[str, Header], str]] = {
+    "unsigned": ({}, "the signature is missing"),
+    "signed at random": ({SIGNATURE: "0" * 64}, "the signature is wrong"),
+    "signed for another": (SIGNER.sign(an_order()).headers, "the signature is wrong"),
+}
+
+
+@pytest.fixture
+async def kitchen(database: Database, broker: Broker) -> AsyncIterator[Kitchen]:
+    """Open a kitchen whose relay signs what is handed over; nobody is on duty yet."""
+    relay = Relay(database, broker, HAND_OVER_ONLY, SIGNER)
+    async with relay.running():
+        yield Kitchen(database, relay)
+
+
+@contextlib.asynccontextmanager
+async def a_display(broker: Broker) -> AsyncIterator[io.StringIO]:
+    """Have a subscriber who knows the key print for as long as the block lasts."""
+    printed, shutdown = io.StringIO(), Shutdown()
+    async with broker.subscribe("display"):
+        pass  # from now on its queue is there
+    subscriber = NotificationSubscriber(broker, "display", printed, SIGNER)
+    printing = asyncio.create_task(subscriber.run(shutdown))
+    try:
+        yield printed
+    finally:
+        shutdown.ask()
+        await printing
+
+
+def an_update_about(number: str, **changes: object) -> Message:
+    """Write that somebody cooks an order."""
+    update = StatusChanged(
+        order_number=number,
+        old_status=OrderStatus.RECEIVED,
+        new_status=OrderStatus.COOKING,
+        changed_by="chef",
+        timestamp=WITH_MICROSECONDS,
+    )
+    return an_update(body=update.encode(), **changes)
+
+
+async def test_what_is_published_is_signed(kitchen: Kitchen, broker: Broker) -> None:
+    """An order and an update leave the outbox with a signature that holds at the other end."""
+    async with broker.subscribe() as subscriber, broker.consume([TAKEOUT], prefetch=1) as cook:
+        await kitchen.cancel(await kitchen.order())
+
+        (order,) = await take_and_ack(cook, 1)
+        (update,) = await take_and_ack(subscriber, 1)
+
+    SIGNER.verify(order)
+    SIGNER.verify(update)
+
+
+async def test_a_signature_survives_retries_and_the_dead_letter_queue(broker: Broker) -> None:
+    """Whatever becomes of a message, it stays the message that was signed."""
+    order = SIGNER.sign(an_order(timestamp=WITH_MICROSECONDS))
+    await broker.publish([order])
+
+    async with broker.consume([TAKEOUT], prefetch=1) as cook:
+        await (await take_one(cook)).retry("the oven is cold")
+        retried = await take_one(cook)
+        await retried.defer()
+        deferred = await take_one(cook)
+        await deferred.dead_letter("the oven is broken")
+    async with first_of(broker, topology.DEAD_LETTERS.name) as letter:
+        await letter.ack()
+
+    for delivery in (retried, deferred, letter):
+        SIGNER.verify(delivery.message)
+        assert delivery.message.headers[SIGNATURE] == order.headers[SIGNATURE]
+
+
+@pytest.mark.parametrize(("headers", "reason"), FORGED.values(), ids=FORGED.keys())
+async def test_a_forged_order_is_put_aside(
+    kitchen: Kitchen,
+    broker: Broker,
+    other_broker: Broker,
+    headers: Mapping[str, Header],
+    reason: str,
+) -> None:
+    """It is a dead letter, nothing in the database moves, and the cook goes on."""
+    number = await Kitchen(
+        kitchen.database, Relay(kitchen.database, broker, HAND_OVER_ONLY)
+    ).order()
+    forged = a_ticket(number, headers=headers)
+    await other_broker.publish([forged])
+
+    async with kitchen.on_duty(broker, signer=SIGNER):
+        await kitchen.serve_another()
+
+    assert await kitchen.history(number) == [("received", "order-service")]
+    async with first_of(other_broker, topology.DEAD_LETTERS.name) as letter:
+        await letter.ack()
+    assert letter.message.headers[REASON] == reason
+    assert letter.message.body == forged.body
+
+
+@pytest.mark.parametrize(("headers", "reason"), FORGED.values(), ids=FORGED.keys())
+async def test_a_forged_update_is_put_aside(
+    broker: Broker, other_broker: Broker, headers: Mapping[str, Header], reason: str
+) -> None:
+    """It is a dead letter, the subscriber tells nobody, and goes on."""
+    async with a_display(broker) as printed:
+        await other_broker.publish(
+            [
+                an_update_about("ORD_20241216_666", headers=headers),
+                SIGNER.sign(an_update_about("ORD_20241216_001")),
+            ]
+        )
+
+        async def has_told() -> bool:
+            return "ORD_20241216_001" in printed.getvalue()
+
+        await eventually(has_told, doing="for the genuine update")
+
+    assert "ORD_20241216_666" not in printed.getvalue()
+    async with first_of(other_broker, topology.DEAD_LETTERS.name) as letter:
+        await letter.ack()
+    assert letter.message.headers[REASON] == reason
+    assert letter.message.headers[QUEUE] == "notifications_queue.display"
+
+
+async def test_without_keys_strangers_are_welcome(
+    database: Database, broker: Broker, other_broker: Broker
+) -> None:
+    """Where there are no keys, a signature is neither wanted nor looked at."""
+    waiting = Kitchen(database, Relay(database, broker, HAND_OVER_ONLY))
+    number = await waiting.order()
+    await other_broker.publish([STRANGER.sign(a_ticket(number))])
+
+    async with waiting.on_duty(broker):
+        await waiting.wait_for(number, "ready")
