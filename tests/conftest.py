@@ -15,6 +15,7 @@ from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from tests.support import servers
+from tests.support.encrypted import EncryptedPostgres
 from tests.support.lines import Lines, PostgresLines, RabbitMQLines
 from tests.support.office import Office
 from tests.support.servers import Postgres, RabbitMQ
@@ -34,6 +35,13 @@ def postgres_server() -> Iterator[Postgres]:
 def rabbitmq_server() -> Iterator[RabbitMQ]:
     """Run a RabbitMQ."""
     with servers.rabbitmq() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def encrypted_postgres() -> Iterator[EncryptedPostgres]:
+    """Run a PostgreSQL that takes encrypted lines only."""
+    with contextlib.closing(EncryptedPostgres()) as server:
         yield server
 
 

@@ -9,8 +9,8 @@ import ssl
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlencode
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
@@ -23,6 +23,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -32,6 +33,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from restaurant_system import tls
 from restaurant_system.errors import ConfigurationError
 
 ENV_PREFIX = "RESTAURANT_"
@@ -39,6 +41,8 @@ DEFAULT_FILE = Path("config.yaml")
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+
+PemFile = Annotated[Path, AfterValidator(tls.readable)]
 
 SHORTEST_KEY = 16  # characters; shorter ones can be guessed
 
@@ -48,6 +52,11 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def _query(url: str) -> dict[str, str]:
+    """Return the options that a URL ends with."""
+    return {name: values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
+
+
 class Section(BaseModel):
     """A part of the configuration; an unknown key in it is refused."""
 
@@ -55,7 +64,10 @@ class Section(BaseModel):
 
 
 class ServerSettings(Section):
-    """How to reach a PostgreSQL server: by `url`, or by its parts."""
+    """How to reach a PostgreSQL server: by `url`, or by its parts.
+
+    What stands here about TLS holds for a `url` too, unless that says otherwise.
+    """
 
     url: SecretStr | None = None
     host: str = "localhost"
@@ -68,26 +80,46 @@ class ServerSettings(Section):
     connect_timeout: Seconds = 5
     command_timeout: Seconds = 30
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
-    sslrootcert: Path | None = None
-    sslcert: Path | None = None
-    sslkey: Path | None = None
+    sslrootcert: PemFile | None = None
+    sslcert: PemFile | None = None
+    sslkey: PemFile | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _must_name_readable_files(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            stated = _query(url.get_secret_value())
+            for name in ("sslrootcert", "sslcert", "sslkey"):
+                if name in stated:
+                    tls.readable(Path(stated[name]))
+        return url
+
+    @model_validator(mode="after")
+    def _must_fit(self) -> Self:
+        tls.must_fit(self.sslrootcert, self.sslcert, self.sslkey)
+        return self
 
     def dsn(self) -> str:
         """Return the connection string, password included: never log it."""
         if self.url is not None:
-            return self.url.get_secret_value()
-        options = {
-            "host": _bracketed(self.host),
-            "port": self.port,
-            "sslmode": self.sslmode,
-            "sslrootcert": self.sslrootcert,
-            "sslcert": self.sslcert,
-            "sslkey": self.sslkey,
-        }
-        stated = urlencode({key: str(value) for key, value in options.items() if value is not None})
+            return self._completed(self.url.get_secret_value())
+        place = {"host": _bracketed(self.host), "port": self.port, "sslmode": self.sslmode}
+        stated = urlencode({**place, **self._tls()})
         user, database = quote(self.user, safe=""), quote(self.database, safe="")
         password = quote(self.password.get_secret_value(), safe="")
         return f"postgresql://{user}:{password}@/{database}?{stated}"
+
+    def _completed(self, url: str) -> str:
+        missing = {name: value for name, value in self._tls().items() if name not in _query(url)}
+        if not missing:
+            return url
+        return f"{url}{'&' if '?' in url else '?'}{urlencode(missing)}"
+
+    def _tls(self) -> dict[str, str]:
+        """Return what was stated about TLS, by the names that PostgreSQL has for it."""
+        names = self.model_fields_set & {"sslmode", "sslrootcert", "sslcert", "sslkey"}
+        stated = {name: getattr(self, name) for name in sorted(names)}
+        return {name: str(value) for name, value in stated.items() if value is not None}
 
 
 class DatabaseSettings(ServerSettings):
@@ -101,18 +133,21 @@ class TlsSettings(Section):
 
     enabled: bool = False
     verify: bool = True
-    cafile: Path | None = None
-    certfile: Path | None = None
-    keyfile: Path | None = None
+    cafile: PemFile | None = None
+    certfile: PemFile | None = None
+    keyfile: PemFile | None = None
+
+    @model_validator(mode="after")
+    def _must_fit(self) -> Self:
+        tls.must_fit(self.cafile, self.certfile, self.keyfile)
+        return self
 
     def context(self) -> ssl.SSLContext:
         """Return the context that these settings describe."""
-        context = ssl.create_default_context(cafile=self.cafile)
+        context = tls.context(self.cafile, self.certfile, self.keyfile)
         if not self.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        if self.certfile is not None:
-            context.load_cert_chain(self.certfile, self.keyfile)
         return context
 
 
@@ -129,6 +164,21 @@ class RabbitMQSettings(Section):
     confirm_timeout: Seconds = 10
     heartbeat: int = Field(default=30, ge=0)
     tls: TlsSettings = TlsSettings()
+
+    @model_validator(mode="after")
+    def _must_be_encrypted_if_it_is_meant_to_be(self) -> Self:
+        described = self.tls.enabled or self.tls.cafile or self.tls.certfile
+        if described and not self.encrypted:
+            raise ValueError(
+                "tls is described, but the line would not be encrypted; set tls.enabled, and begin"
+                " a url with amqps://"
+            )
+        return self
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the line is encrypted: a `url` says so by its scheme."""
+        return self.dsn().startswith("amqps:")
 
     def dsn(self) -> str:
         """Return the connection string, password included: never log it."""

@@ -7,6 +7,7 @@ RestaurantError
  │    └── WorkerNameTaken    a worker of this name is online
  ├── Unavailable             a part is away for now; try again later
  │    ├── DatabaseUnavailable
+ │    │    └── DatabaseUntrusted  the line to it cannot be encrypted as it is to be
  │    ├── BrokerUnavailable
  │    └── Overloaded         more requests at once than allowed
  ├── OrderNotFound
@@ -44,6 +45,10 @@ class Unavailable(RestaurantError):
 
 class DatabaseUnavailable(Unavailable):
     """PostgreSQL does not answer. Whether a statement under way took effect is unknown."""
+
+
+class DatabaseUntrusted(DatabaseUnavailable):
+    """The line to PostgreSQL cannot be encrypted as it is to be; waiting does not mend that."""
 
 
 class BrokerUnavailable(Unavailable):

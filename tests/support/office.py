@@ -17,6 +17,11 @@ class Office:
         listed: list[dict[str, Any]] = self._api.get(f"/{kind}/{self._vhost}").json()
         return listed
 
+    def connections(self, vhost: str) -> list[dict[str, Any]]:
+        """List what is known of the lines to a virtual host, a few seconds late."""
+        listed: list[dict[str, Any]] = self._api.get(f"/vhosts/{vhost}/connections").json()
+        return listed
+
     def channels(self) -> list[dict[str, Any]]:
         """List what is known of the channels, a few seconds late."""
         listed: list[dict[str, Any]] = self._api.get(f"/vhosts/{self._vhost}/channels").json()

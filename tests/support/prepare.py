@@ -1,31 +1,53 @@
-"""Sees to it that what the tests need and pip does not bring is there: RabbitMQ.
+"""Sees to it that what the tests need and pip does not bring is there: RabbitMQ and PostgreSQL.
 
-Installs it from Debian's packages where the user may; otherwise says in one sentence what to do.
+(The PostgreSQL in our wheel is built without TLS.) Installs them from Debian's packages where the
+user may; otherwise says in one sentence what to do.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
-INSTALL = ("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "rabbitmq-server")
+INSTALL = ("apt-get", "install", "--yes", "--quiet", "--no-install-recommends")
 PATH = "/usr/lib/rabbitmq/bin:" + os.environ["PATH"]
+
+
+def rabbitmq_server() -> str | None:
+    """Return where RabbitMQ's server lies, if it is there."""
+    return shutil.which("rabbitmq-server", path=PATH)
+
+
+def postgres_programs() -> Path | None:
+    """Return where the programs of an installed PostgreSQL lie, the newest one's, if there is one.
+
+    Debian does not put them on the path.
+    """
+    newest_first = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda found: -float(found.parent.name)
+    )
+    path = ":".join([*map(str, newest_first), os.environ["PATH"]])
+    postgres = shutil.which("postgres", path=path)
+    return Path(postgres).resolve().parent if postgres else None
 
 
 def main() -> None:
     """Install what is missing, or say what to install."""
-    if shutil.which("rabbitmq-server", path=PATH):
+    found = {"rabbitmq-server": rabbitmq_server(), "postgresql": postgres_programs()}
+    missing = [package for package, place in found.items() if place is None]
+    if not missing:
         return
     if not shutil.which("apt-get") or os.geteuid() != 0:
         sys.exit(
-            "The tests need RabbitMQ 3.10 or newer; install it (on Debian, as root:"
-            " apt-get install rabbitmq-server) and run `make test` again."
+            "The tests need RabbitMQ 3.10 and PostgreSQL 14 with TLS, or newer; install them (on"
+            f" Debian, as root: apt-get install {' '.join(missing)}) and run `make test` again."
         )
-    sys.stdout.write("Installing rabbitmq-server for the tests ...\n")
+    sys.stdout.write(f"Installing {' and '.join(missing)} for the tests ...\n")
     sys.stdout.flush()
-    # The package would start a server of its own; the tests start theirs, on ports of their own.
+    # The packages would start servers of their own; the tests start theirs, on ports of their own.
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for command in (("apt-get", "update", "--quiet"), INSTALL):
+    for command in (("apt-get", "update", "--quiet"), (*INSTALL, *missing)):
         finished = subprocess.run(  # noqa: S603 - fixed commands
             command, env=environment, capture_output=True, text=True, check=False
         )

@@ -16,6 +16,7 @@ import asyncpg
 import httpx
 
 from restaurant_system.database import embedded
+from tests.support.certificates import Authority
 
 RABBITMQ_SERVER = shutil.which(
     "rabbitmq-server", path="/usr/lib/rabbitmq/bin:" + os.environ["PATH"]
@@ -45,7 +46,7 @@ class Postgres:
         self._fsync = "on" if fsync else "off"
         self._folder = Path(tempfile.mkdtemp(prefix="restaurant-pg-"))
         self._pgdata = self._folder / "data"
-        embedded.initialise(self._pgdata)
+        self._initialise()
         self._names = (f"test_{number}" for number in itertools.count(1))
         self.port = free_port()
         self.start()
@@ -57,11 +58,11 @@ class Postgres:
             " -c max_connections=200"
         )
         log = f"--log={self._pgdata / 'log'}"
-        embedded.control(self._pgdata, "start", "--wait", log, f"--options={options}")
+        self._control("start", "--wait", log, f"--options={options}")
 
     def stop(self) -> None:
         """Stop it at once, connections or not."""
-        embedded.control(self._pgdata, "stop", "--wait", "--mode=immediate")
+        self._control("stop", "--wait", "--mode=immediate")
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the server and each of its processes."""
@@ -76,11 +77,6 @@ class Postgres:
         processes = self._processes()
         self.signal(signal.SIGKILL)
         wait_until(lambda: not any(map(_alive, processes)), seconds=10, doing="for their end")
-
-    def _processes(self) -> list[int]:
-        server = (self._pgdata / "postmaster.pid").read_text().splitlines()[0]
-        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
-        return [int(server), *map(int, children)]
 
     def close(self) -> None:
         """Stop it and remove its folder."""
@@ -102,6 +98,17 @@ class Postgres:
             await connection.close()
         return name
 
+    def _processes(self) -> list[int]:
+        server = (self._pgdata / "postmaster.pid").read_text().splitlines()[0]
+        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        return [int(server), *map(int, children)]
+
+    def _initialise(self) -> None:
+        embedded.initialise(self._pgdata)
+
+    def _control(self, action: str, *options: str) -> None:
+        embedded.control(self._pgdata, action, *options)
+
 
 def _alive(process: int) -> bool:
     try:
@@ -112,7 +119,10 @@ def _alive(process: int) -> bool:
 
 
 class RabbitMQ:
-    """A RabbitMQ node of its own, with a virtual host for each test."""
+    """A RabbitMQ node of its own, with a virtual host for each test.
+
+    On `tls_port` it proves to be localhost, and has clients prove who they are if they say so.
+    """
 
     def __init__(self) -> None:
         if RABBITMQ_SERVER is None:
@@ -121,14 +131,12 @@ class RabbitMQ:
             )
         self._folder = Path(tempfile.mkdtemp(prefix="restaurant-mq-"))
         self._vhosts = (f"test_{number}" for number in itertools.count(1))
-        self.port, self._distribution, self._epmd, self._management = (
-            free_port() for _ in range(4)
+        self.port, self.tls_port, self._distribution, self._epmd, self._management = (
+            free_port() for _ in range(5)
         )
+        self.authority = Authority(self._folder)
         (self._folder / "plugins").write_text("[rabbitmq_management].")
-        (self._folder / "rabbitmq.conf").write_text(
-            f"management.tcp.port = {self._management}\nmanagement.tcp.ip = 127.0.0.1\n"
-            "collect_statistics_interval = 1000\n"
-        )
+        (self._folder / "rabbitmq.conf").write_text(self._settings())
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -207,6 +215,21 @@ class RabbitMQ:
     def url(self, vhost: str) -> str:
         """Return how to reach one of its virtual hosts."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/{vhost}"
+
+    def _settings(self) -> str:
+        identity = self.authority.server("localhost")
+        settings = {
+            "management.tcp.port": self._management,
+            "management.tcp.ip": "127.0.0.1",
+            "collect_statistics_interval": 1000,
+            "listeners.ssl.default": f"127.0.0.1:{self.tls_port}",
+            "ssl_options.cacertfile": self.authority.certificate,
+            "ssl_options.certfile": identity.certificate,
+            "ssl_options.keyfile": identity.key,
+            "ssl_options.verify": "verify_peer",
+            "ssl_options.fail_if_no_peer_cert": "false",
+        }
+        return "".join(f"{name} = {value}\n" for name, value in settings.items())
 
     def _answers(self) -> bool:
         with contextlib.suppress(httpx.HTTPError, OSError):

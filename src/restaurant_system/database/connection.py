@@ -9,8 +9,14 @@ from typing import TypeAlias
 import asyncpg
 import stamina
 
+from restaurant_system import tls
 from restaurant_system.config import ServerSettings
-from restaurant_system.errors import DatabaseUnavailable, StartupError
+from restaurant_system.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    DatabaseUntrusted,
+    StartupError,
+)
 from restaurant_system.logger import get_logger
 
 log = get_logger()
@@ -46,6 +52,9 @@ def away_as_unavailable() -> Iterator[None]:
     try:
         yield
     except AWAY as error:
+        fault = _tls_fault(error)
+        if fault is not None:
+            raise DatabaseUntrusted(f"The line to PostgreSQL is not safe: {fault}") from error
         if isinstance(
             error, ValueError
         ):  # asyncpg's DataError: the statement's fault, not the line's
@@ -55,6 +64,16 @@ def away_as_unavailable() -> Iterator[None]:
     except asyncpg.PostgresError as error:
         error.detail = None
         raise
+
+
+def _tls_fault(error: BaseException) -> str | None:
+    if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
+        return "the server does not speak TLS"
+    return tls.fault(error)
+
+
+def _may_come_back(error: Exception) -> bool:
+    return isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseUntrusted)
 
 
 class Database:
@@ -86,14 +105,19 @@ class Database:
     async def connect_within(self, seconds: float) -> None:
         """Open the pool as soon as the server answers.
 
-        Raises `StartupError` if it does not in time, or refuses us: no such user, no such database.
+        Raises `StartupError` if it does not in time, or refuses us (no such user, no such
+        database), or cannot be trusted; `ConfigurationError` when there is nothing to try.
         """
         try:
             async for attempt in stamina.retry_context(
-                on=DatabaseUnavailable, attempts=None, timeout=seconds, wait_max=5.0
+                on=_may_come_back, attempts=None, timeout=seconds, wait_max=5.0
             ):
                 with attempt:
                     await self.connect()
+        except DatabaseUntrusted as error:
+            raise StartupError(f"{error}. To mend it, {CORRECT}.") from error
+        except asyncpg.ClientConfigurationError as error:
+            raise ConfigurationError(f"database: {str(error).splitlines()[0]}.") from error
         except DatabaseUnavailable as error:
             raise StartupError(f"{error}. Start PostgreSQL, or {CORRECT}.") from error
         except asyncpg.PostgresError as error:

@@ -78,10 +78,10 @@ def postgres(data_dir: Path) -> Iterator[str]:
 
 def initialise(pgdata: Path) -> None:
     """Make an empty database cluster in `pgdata`, which must not exist yet or be empty."""
-    _make_for_server(pgdata)
-    _run(
+    make_for_server(pgdata)
+    run(
         pgdata.parent,
-        "initdb",
+        _programs() / "initdb",
         f"--pgdata={pgdata}",
         f"--username={SUPERUSER}",
         "--auth=trust",
@@ -94,7 +94,7 @@ def initialise(pgdata: Path) -> None:
 
 def control(pgdata: Path, action: str, *options: str) -> None:
     """Run ``pg_ctl``; raises `subprocess.CalledProcessError` when it fails."""
-    _run(pgdata.parent, "pg_ctl", action, f"--pgdata={pgdata}", *options)
+    run(pgdata.parent, _programs() / "pg_ctl", action, f"--pgdata={pgdata}", *options)
 
 
 def socket_folder(pgdata: Path) -> Path:
@@ -114,7 +114,7 @@ def _start(pgdata: Path) -> None:
         if not (pgdata / "PG_VERSION").exists():
             initialise(pgdata)
         if not _is_running(pgdata):
-            _make_for_server(socket_folder(pgdata))
+            make_for_server(socket_folder(pgdata))
             options = f"-c listen_addresses='' -k '{socket_folder(pgdata)}'"
             control(
                 pgdata,
@@ -138,13 +138,16 @@ def _is_running(pgdata: Path) -> bool:
     return True
 
 
-def _run(folder: Path, program: str, *arguments: str) -> None:
-    """Run one of PostgreSQL's programs, as `ACCOUNT` if we are root, unmoved by our Ctrl-C."""
+def run(folder: Path, program: Path, *arguments: str) -> None:
+    """Run one of PostgreSQL's programs, as `ACCOUNT` if we are root, unmoved by our Ctrl-C.
+
+    Raises `subprocess.CalledProcessError` when it fails.
+    """
     # A file, for a pipe would stay open for as long as the server that pg_ctl leaves behind.
     with tempfile.TemporaryFile() as output:
         try:
-            subprocess.run(  # noqa: S603 - the wheel's own programs
-                [_programs() / program, *arguments],
+            subprocess.run(  # noqa: S603 - PostgreSQL's own programs
+                [program, *arguments],
                 check=True,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
@@ -190,7 +193,7 @@ def _account() -> "pwd.struct_passwd":
     return pwd.getpwnam(ACCOUNT)
 
 
-def _make_for_server(folder: Path) -> None:
+def make_for_server(folder: Path) -> None:
     """Make a folder that only the server may look into.
 
     If we are root, `ACCOUNT` must get there, and to the programs: whoever may not even pass through

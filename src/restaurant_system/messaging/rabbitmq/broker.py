@@ -17,7 +17,11 @@ from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Refused
 from restaurant_system.messaging.rabbitmq.consumer import RabbitMQConsumer
 from restaurant_system.messaging.rabbitmq.declaration import declare, retry_queues
-from restaurant_system.messaging.rabbitmq.line import AWAY, away_as_unavailable
+from restaurant_system.messaging.rabbitmq.line import (
+    AWAY,
+    away_as_unavailable,
+    hung_up_as_unavailable,
+)
 from restaurant_system.messaging.rabbitmq.wire import properties_of
 from restaurant_system.models.message import Message
 
@@ -150,10 +154,10 @@ class RabbitMQBroker(Broker):
 
     async def _open_connection(self) -> AbstractConnection:
         url = URL(self._settings.dsn()).update_query(heartbeat=self._settings.heartbeat)
-        secure = url.scheme == "amqps"
-        connection = await aiormq.connect(
-            url, context=self._settings.tls.context() if secure else None
-        )
+        encrypted = self._settings.encrypted
+        context = self._settings.tls.context() if encrypted else None
+        with hung_up_as_unavailable(encrypted=encrypted):
+            connection = await aiormq.connect(url, context=context)
         log.info("rabbitmq_connected", message="Connected to RabbitMQ.")
         return connection
 
