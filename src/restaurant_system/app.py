@@ -67,11 +67,6 @@ class Foundation:
     broker: Broker
     shutdown: Shutdown
 
-    @property
-    def signer(self) -> Signer:
-        """Who vouches for our messages, and tells whether others are ours."""
-        return Signer(self.settings.signing.keys)
-
 
 @contextlib.asynccontextmanager
 async def foundation(
@@ -196,8 +191,7 @@ async def tracking_service(settings: Settings, shutdown: Shutdown) -> None:
 async def notification_subscriber(settings: Settings, shutdown: Shutdown, name: str | None) -> None:
     """Print status changes until asked to stop."""
     async with _broker_alone(settings, "notification-subscriber", shutdown) as broker:
-        signer = Signer(settings.signing.keys)
-        await NotificationSubscriber(broker, name, sys.stdout, signer).run(shutdown)
+        await _subscriber(settings, broker, name).run(shutdown)
 
 
 async def migrate(settings: Settings, _: Shutdown) -> list[str]:
@@ -254,7 +248,7 @@ def _address(listening: socket.socket) -> str:
 
 @contextlib.asynccontextmanager
 async def _relay(base: Foundation) -> AsyncIterator[Relay]:
-    relay = Relay(base.database, base.broker, base.settings.outbox, base.signer)
+    relay = Relay(base.database, base.broker, base.settings.outbox, _signer(base.settings))
     async with relay.running():
         yield relay
 
@@ -304,8 +298,16 @@ def _worker(base: Foundation, relay: Relay, cook: Cook) -> KitchenWorker:
         order_types=cook.order_types,
         kitchen=kitchen,
         session=uuid4(),
-        signer=base.signer,
+        signer=_signer(base.settings),
     )
+
+
+def _subscriber(settings: Settings, broker: Broker, name: str | None) -> NotificationSubscriber:
+    return NotificationSubscriber(broker, name, sys.stdout, _signer(settings))
+
+
+def _signer(settings: Settings) -> Signer:
+    return Signer(settings.signing.keys)
 
 
 def _health(base: Foundation, database: Database) -> Feature:
@@ -334,8 +336,7 @@ async def _printing(base: Foundation) -> AsyncIterator[None]:
     """Print notifications for as long as the block lasts, and those of its last moments."""
     stop = Shutdown()
     async with asyncio.TaskGroup() as group:
-        subscriber = NotificationSubscriber(base.broker, None, sys.stdout, base.signer)
-        group.create_task(subscriber.run(stop))
+        group.create_task(_subscriber(base.settings, base.broker, None).run(stop))
         yield
         await asyncio.sleep(LAST_NOTIFICATIONS)
         stop.ask()
