@@ -67,7 +67,7 @@ class OrderReceived(Wire):
     order_number: str = Field(pattern=r"^ORD_[0-9]{8}_[0-9]{3,9}$")
     customer_name: str
     order_type: OrderType
-    table_number: int | None = None
+    table_number: int | None = Field(default=None, ge=1, le=100, strict=True)
     delivery_address: str | None = None
     items: tuple[OrderLine, ...] = Field(min_length=1)
     notes: str | None = None

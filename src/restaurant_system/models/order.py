@@ -14,7 +14,6 @@ from typing import Annotated, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -31,6 +30,7 @@ ORDER_NUMBER = re.compile(r"ORD_[0-9]{8}_[0-9]{3,9}", re.ASCII)
 CENT = Decimal("0.01")
 LEAST_PRICE = Decimal("0.01")
 HIGHEST_PRICE = Decimal("999.99")
+HIGHEST_AMOUNT = Decimal("99999999.99")  # numeric(10,2)
 RUSH_ABOVE = Decimal(100)  # a total above this has priority 10
 BRISK_FROM = Decimal(50)  # a total from this one up has priority 5
 LINE_BREAKS = "\n\r\t"
@@ -55,11 +55,20 @@ def _number(value: object) -> Decimal:
 
 def _price(value: object) -> Decimal:
     """Take an exact amount between the lowest price and the highest."""
-    price = _number(value)
-    if not LEAST_PRICE <= price <= HIGHEST_PRICE:
-        raise ValueError(f"must be from {LEAST_PRICE} to {HIGHEST_PRICE}")
-    exact = price.quantize(CENT)
-    if price != exact:
+    return _exact(value, LEAST_PRICE, HIGHEST_PRICE)
+
+
+def _amount(value: object) -> Decimal:
+    """Take an exact amount that the column holds."""
+    return _exact(value, Decimal(0), HIGHEST_AMOUNT)
+
+
+def _exact(value: object, least: Decimal, highest: Decimal) -> Decimal:
+    amount = _number(value)
+    if not least <= amount <= highest:
+        raise ValueError(f"must be from {least} to {highest}")
+    exact = amount.quantize(CENT)
+    if amount != exact:
         raise ValueError("must have at most two decimals")
     return exact
 
@@ -81,7 +90,7 @@ def _printable_text(value: str, allowed: str = LINE_BREAKS) -> str:
 # itself, for any amount below 10^13 with two decimals.
 Money = Annotated[Decimal, PlainSerializer(float, when_used="json")]
 
-Amount = Annotated[Money, BeforeValidator(_number)]
+Amount = Annotated[Money, PlainValidator(_amount)]
 Price = Annotated[
     Money,
     PlainValidator(_price),
