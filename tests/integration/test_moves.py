@@ -1,19 +1,22 @@
 """Cancelling and completing orders, alone and in a race with the kitchen."""
 
 import asyncio
+import contextlib
 import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from restaurant_system.config import DatabaseSettings
 from restaurant_system.database import orders
-from restaurant_system.database.connection import Database
+from restaurant_system.database.connection import Connection, Database
 from restaurant_system.errors import IllegalMove, OrderNotFound
 from restaurant_system.models.message import StatusChanged
 from restaurant_system.models.order import Move
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
 from tests.support.orders import an_order
-from tests.support.services import NOON, walk
+from tests.support.services import NOON, an_order_service, walk
 
 RECEIVED, COOKING, READY, COMPLETED, CANCELLED = OrderStatus
 
@@ -221,3 +224,37 @@ async def test_only_who_has_an_order_finishes_it(intake: OrderService, database:
 
     assert finished == {"mario": False, "anna": True}
     assert await history(database, number) == (RECEIVED, COOKING, READY)
+
+
+class Interrupted(Database):
+    """Something else happens right after its first transaction."""
+
+    meanwhile: Callable[[], Awaitable[None]]
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lend a connection, then let it happen."""
+        async with super().transaction() as tx:
+            yield tx
+        await self.meanwhile()
+        self.meanwhile = nothing
+
+
+async def nothing() -> None:
+    """Happen not at all."""
+
+
+async def test_an_order_that_becomes_ready_just_now_is_completed(
+    dsn: str, database: Database, intake: OrderService
+) -> None:
+    """Nobody is told that an order that is ready cannot be completed, for it is ready."""
+    number = await place(intake)
+    interrupted = Interrupted(dsn, DatabaseSettings(), application_name="test")
+    interrupted.meanwhile = lambda: cook(database, number)
+    await interrupted.connect()
+
+    status = await complete(an_order_service(interrupted), number)
+
+    await interrupted.close()
+    assert status == COMPLETED
+    assert await history(database, number) == (RECEIVED, COOKING, READY, COMPLETED)

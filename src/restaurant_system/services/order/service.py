@@ -18,7 +18,7 @@ from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.order import Move, NewOrder
-from restaurant_system.models.status import ORIGINS, OrderStatus
+from restaurant_system.models.status import ORIGINS, OrderStatus, may_move
 
 NAME = "order-service"
 FORGETTING_INTERVAL = 600.0  # s between two cleanings of expired idempotency keys
@@ -123,7 +123,10 @@ class OrderService:
                 self._relay.hand_over(owed)
                 log.info("order_moved", message=f"Order {number} is {target}.", order_number=number)
                 return target
-        raise await self._why_not(number, target)
+        current = await self._current_status(number)
+        if may_move(current, target):  # it has come there just now
+            return await self._move(number, target, stated, request_id)
+        raise IllegalMove(number, current, target)
 
     async def _try_move(
         self, number: str, origin: OrderStatus, target: OrderStatus, stated: Move, request_id: str
@@ -140,14 +143,12 @@ class OrderService:
                 notes=stated.reason,
             )
 
-    async def _why_not(self, number: str, target: OrderStatus) -> OrderNotFound | IllegalMove:
+    async def _current_status(self, number: str) -> OrderStatus:
         async with self._database.connection() as connection:
             current = await orders.current_status(connection, number)
-        return (
-            OrderNotFound(number)
-            if current is None
-            else IllegalMove(number, current.status, target)
-        )
+        if current is None:
+            raise OrderNotFound(number)
+        return current.status
 
     async def forget_expired_keys(self) -> None:
         """Clean up what is older than a key's lifetime, now and then, for as long as it runs."""
