@@ -6,7 +6,8 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from restaurant_system.errors import StartupError
 from restaurant_system.logger import get_logger
@@ -15,15 +16,66 @@ from restaurant_system.shutdown import Shutdown
 log = get_logger()
 
 BACKLOG = 2048
-LONGEST_GOODBYE = 20  # s for requests under way at a stop
+LAST_REQUESTS = 1.0  # s at a stop in which whoever has a line open may still ask
+LONGEST_GOODBYE = 20  # s for requests under way after that
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to us: one process may run several services."""
+    """A server that leaves signals to us: one process may run several services.
+
+    And one that sends nobody away unheard: uvicorn closes a line on which nothing is under way at
+    once, though a request may be on its way there.
+    """
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._close_door(sockets or [])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_REQUESTS):
+                while self.server_state.connections and not self.force_exit:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+    async def _close_door(self, sockets: list[socket.socket]) -> None:
+        """Let in who waits at the door, and close it before the next one comes."""
+        waiting = [line for listening in sockets for line in _waiting_at(listening)]
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        for line in waiting:
+            await loop.connect_accepted_socket(self._protocol, line)
+
+    def _protocol(self) -> asyncio.Protocol:
+        """Speak HTTP on a new line, as `uvicorn.Server.startup` has it."""
+        return self.config.http_protocol_class(  # type: ignore[call-arg] # uvicorn's own arguments
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+
+def _waiting_at(listening: socket.socket) -> Iterator[socket.socket]:
+    """Take the lines that the kernel has opened, and that nobody has accepted yet."""
+    listening.setblocking(False)  # noqa: FBT003 - the standard library's own
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            line, _ = listening.accept()
+            yield line
+
+
+def _saying_goodbye(app: ASGIApp, shutdown: Shutdown) -> ASGIApp:
+    """Tell everyone who is answered after the wish to stop that it was the last time."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_goodbye(message: Message) -> None:
+            if message["type"] == "http.response.start" and shutdown.requested.is_set():
+                MutableHeaders(scope=message)["Connection"] = "close"
+            await send(message)
+
+        await app(scope, receive, send_goodbye)
+
+    return answer
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -39,9 +91,9 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 async def serve(app: ASGIApp, listening: socket.socket, shutdown: Shutdown) -> None:
-    """Serve until `shutdown`; then take no more requests and answer those under way."""
+    """Serve until `shutdown`; then let nobody in any more, and answer everyone who is in."""
     config = uvicorn.Config(
-        app,
+        _saying_goodbye(app, shutdown),
         lifespan="off",
         log_config=None,
         access_log=False,
