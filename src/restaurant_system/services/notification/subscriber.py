@@ -27,9 +27,10 @@ class NotificationSubscriber:
             broker,
             open_line=lambda: broker.subscribe(name),
             handle=self._handle,
-            finish=_nothing_in_hand,
+            finish=self._empty_hands,
             signer=signer,
         )
+        self._in_hand = asyncio.Lock()
 
     async def run(self, shutdown: Shutdown) -> None:
         """Print until asked to stop; raises `StartupError` when there is nobody to print for."""
@@ -46,6 +47,15 @@ class NotificationSubscriber:
             listening.cancel()
 
     async def _handle(self, delivery: Delivery) -> None:
+        async with self._in_hand:
+            await self._print_and_settle(delivery)
+
+    async def _empty_hands(self) -> None:
+        """Wait for the one that is printed already: unsettled, it would be printed again."""
+        async with self._in_hand:
+            pass
+
+    async def _print_and_settle(self, delivery: Delivery) -> None:
         try:
             update = decode(delivery.message, StatusChanged)
         except Undecodable as error:
@@ -74,7 +84,3 @@ def sentence(update: StatusChanged) -> str:
         f"Notification for order {update.order_number}: Status changed from '{update.old_status}'"
         f" to '{update.new_status}' by {update.changed_by}."
     )
-
-
-async def _nothing_in_hand() -> None:
-    """Each update is settled before the next is taken."""
