@@ -79,6 +79,12 @@ class Restaurant:
         command = ("tracking-service", "--port", str(self._tracking_port))
         return self.start(*command, until=lambda _: _answers(self.tracking))
 
+    def up(self, *options: str) -> Process:
+        """Start everything in one process, which tracks orders where it takes them."""
+        self.tracking.base_url = self.orders.base_url
+        command = ("up", "--port", str(self._order_port), "--cooking-time-scale", "0.02", *options)
+        return self.start(*command, until=lambda _: _answers(self.orders))
+
     def cook(self, name: str, *options: str, scale: float = 0) -> Process:
         """Start a kitchen worker; at scale 0.1 a takeout order takes a second."""
         speed = ("--cooking-time-scale", str(scale))
