@@ -61,14 +61,18 @@ def an_order_service(
 
 
 def a_tracking_service(
-    database: Database, broker: Broker | None = None, *, clock: Clock = utc_now
+    database: Database,
+    broker: Broker | None = None,
+    *,
+    clock: Clock = utc_now,
+    timezone: str = "UTC",
 ) -> TrackingService:
     """Build the questions that may be asked."""
     return TrackingService(
         database,
         broker or a_broker(database),
         clock=clock,
-        timezone=ZoneInfo("UTC"),
+        timezone=ZoneInfo(timezone),
         kitchen=KitchenSettings(),
     )
 
