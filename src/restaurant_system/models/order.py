@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -100,7 +100,15 @@ CustomerName = Annotated[
     str,
     # Letters and combining marks of any script, digits, spaces, hyphens, apostrophes.
     StringConstraints(min_length=1, max_length=100, pattern=r"^[\p{L}\p{M}\p{Nd} '’-]+$"),
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 100}),
+    # Not every dialect of patterns knows scripts: this one, at least, leaves out ASCII's signs.
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 100,
+            "pattern": r"^[^\x00-\x1f!-&(-,./:-@\[-`{-\x7f]+$",
+        }
+    ),
 ]
 ItemName = Annotated[
     str, StringConstraints(min_length=1, max_length=50), AfterValidator(_printable_line)
@@ -135,8 +143,28 @@ class OrderItem(Statement):
     notes: Notes | None = None
 
 
+def _what_belongs_to(order_type: OrderType, needed: dict[str, str]) -> dict[str, Any]:
+    """Say in JSON Schema which field an order type needs, and which it must not have."""
+    nothing = {"table_number": {"type": "null"}, "delivery_address": {"type": "null"}}
+    stated = {field: {"type": kind} for field, kind in needed.items()}
+    return {
+        "properties": {"order_type": {"const": order_type.value}, **nothing, **stated},
+        "required": list(needed),
+    }
+
+
 class NewOrder(Statement):
     """An order before it has a number."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                _what_belongs_to(OrderType.DINE_IN, {"table_number": "integer"}),
+                _what_belongs_to(OrderType.TAKEOUT, {}),
+                _what_belongs_to(OrderType.DELIVERY, {"delivery_address": "string"}),
+            ]
+        }
+    )
 
     customer_name: CustomerName
     order_type: Annotated[OrderType, Field(strict=False)]

@@ -34,10 +34,33 @@ def _answer(description: str) -> dict[str, Any]:
     return {"description": description, "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
 
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
+Responses = dict[int | str, dict[str, Any]]
+
+PROBLEMS: Responses = {
+    400: _answer("The request breaks a rule; each fault is listed"),
+    404: _answer("There is no such order, or nothing at this address"),
+    405: _answer("This address does not take that method"),
+    413: _answer("The body is too large"),
+    503: _answer("The database is away, or too much is under way; try again"),
     "4XX": _answer("The request cannot be served as it stands"),
-    "5XX": _answer("Try again later"),
+    "5XX": _answer("Something went wrong on our side"),
 }
+BODY_PROBLEMS: Responses = {415: _answer("The body is of another content type"), **PROBLEMS}
+MOVE_PROBLEMS: Responses = {
+    409: _answer("The order cannot move there from where it stands"),
+    **BODY_PROBLEMS,
+}
+PLACE_PROBLEMS: Responses = {
+    422: _answer("The Idempotency-Key was used for another order"),
+    **BODY_PROBLEMS,
+}
+
+
+def link_to(
+    operation_id: str, order_number: str = "$response.body#/order_number"
+) -> dict[str, Any]:
+    """Document what may be asked next about an order whose number stands in an answer."""
+    return {"operationId": operation_id, "parameters": {"order_number": order_number}}
 
 
 def request_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:

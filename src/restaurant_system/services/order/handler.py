@@ -18,7 +18,13 @@ from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON, read_json, read_optional_json
 from restaurant_system.web.faults import Fault
 from restaurant_system.web.limit import ConcurrencyLimit
-from restaurant_system.web.openapi import PROBLEMS, header_parameter, request_body
+from restaurant_system.web.openapi import (
+    MOVE_PROBLEMS,
+    PLACE_PROBLEMS,
+    header_parameter,
+    link_to,
+    request_body,
+)
 from restaurant_system.web.path import order_number_in
 from restaurant_system.web.problem import Refusal
 
@@ -59,7 +65,7 @@ class OrderHandler:
 
     def feature(self) -> Feature:
         """Return the routes; that of a new order stands in front of FastAPI."""
-        router = APIRouter(tags=["orders"], responses=PROBLEMS)
+        router = APIRouter(tags=["orders"])
         router.add_api_route(
             "/orders",
             self.place,
@@ -67,6 +73,16 @@ class OrderHandler:
             status_code=HTTPStatus.CREATED,
             response_model=OrderPlaced,
             summary="Place an order",
+            operation_id="place_order",
+            responses={
+                HTTPStatus.CREATED: {
+                    "links": {
+                        "cancel": link_to("cancel_order"),
+                        "complete": link_to("complete_order"),
+                    }
+                },
+                **PLACE_PROBLEMS,
+            },
             openapi_extra={
                 **request_body(NewOrder),
                 "parameters": [header_parameter(KEY_HEADER, "The same key: the same order")],
@@ -82,6 +98,8 @@ class OrderHandler:
                 methods=["POST"],
                 response_model=OrderMoved,
                 summary=summary,
+                operation_id=f"{path}_order",
+                responses=MOVE_PROBLEMS,
                 openapi_extra=request_body(Move, required=False),
             )
         return Feature(router, hot=[Route("/orders", self.place, methods=["POST"])])

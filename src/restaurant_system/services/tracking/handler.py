@@ -17,7 +17,7 @@ from restaurant_system.services.tracking.service import BadCursor, TrackingServi
 from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON
 from restaurant_system.web.faults import Fault
-from restaurant_system.web.openapi import PROBLEMS
+from restaurant_system.web.openapi import PROBLEMS, link_to
 from restaurant_system.web.path import order_number_in
 from restaurant_system.web.problem import Refusal
 
@@ -27,6 +27,10 @@ def _rfc_3339(moment: datetime) -> str:
 
 
 Timestamp = Annotated[datetime, PlainSerializer(_rfc_3339, when_used="json")]
+
+
+FIRST_LISTED = "$response.body#/orders/0/order_number"
+FROM_A_LIST = {name: link_to(name, FIRST_LISTED) for name in ("status", "history", "order")}
 
 
 class StatusAnswer(BaseModel):
@@ -128,20 +132,30 @@ class TrackingHandler:
         """Return the routes; that of an order's status stands in front of FastAPI."""
         router = APIRouter(tags=["tracking"], responses=PROBLEMS)
         status = "/orders/{order_number}/status"
-        for path, endpoint, summary in (
-            ("/orders/{order_number}/history", self.history, "The moves of an order"),
-            ("/orders/{order_number}", self.order, "A whole order with its items"),
-            ("/orders", self.orders, "Orders, newest first"),
-            ("/workers/status", self.workers, "Every cook, and whether it is on duty"),
-            ("/stats", self.stats, "The figures of the business date"),
+        for path, endpoint, name, summary in (
+            ("/orders/{order_number}/history", self.history, "history", "The moves of an order"),
+            ("/orders/{order_number}", self.order, "order", "A whole order with its items"),
+            ("/workers/status", self.workers, "workers", "Every cook, and whether it is on duty"),
+            ("/stats", self.stats, "stats", "The figures of the business date"),
         ):
-            router.add_api_route(path, endpoint, methods=["GET"], summary=summary)
+            router.add_api_route(
+                path, endpoint, methods=["GET"], summary=summary, operation_id=name
+            )
+        router.add_api_route(
+            "/orders",
+            self.orders,
+            methods=["GET"],
+            summary="Orders, newest first",
+            operation_id="orders",
+            responses={HTTPStatus.OK: {"links": FROM_A_LIST}},
+        )
         router.add_api_route(
             status,
             self.documented_status,
             methods=["GET"],
             response_model=StatusAnswer,
             summary="Where an order stands",
+            operation_id="status",
         )
         return Feature(router, hot=[Route(status, self.status, methods=["GET"])])
 
