@@ -1,0 +1,102 @@
+"""Each service's OpenAPI document against the service: whatever is asked, the answer is in it."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from starlette.types import ASGIApp
+
+from restaurant_system.config import DatabaseSettings
+from restaurant_system.database.connection import Database
+from restaurant_system.services.order.handler import OrderHandler
+from restaurant_system.services.tracking.handler import TrackingHandler
+from restaurant_system.shutdown import Shutdown
+from restaurant_system.web import api, server
+from tests.support.services import a_tracking_service, an_order_service
+
+SEARCH = settings(
+    max_examples=15,
+    stateful_step_count=6,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+# A name in letters of any script, lengths after trimming, prices in cents, cursors of ours alone.
+NOT_IN_A_SCHEMA: list[Any] = [positive_data_acceptance]
+
+
+@pytest.fixture
+def address(request: pytest.FixtureRequest, dsn: str) -> Iterator[str]:
+    """Serve a document's features on the test's own database, in a thread of their own."""
+    shutdown, listening = Shutdown(), server.bind("127.0.0.1", 0)
+    host, port = listening.getsockname()
+    loops: list[asyncio.AbstractEventLoop] = []
+    started = threading.Event()
+
+    async def serve() -> None:
+        database = Database(dsn, DatabaseSettings(), application_name="test")
+        await database.connect()
+        loops.append(asyncio.get_running_loop())
+        started.set()
+        await server.serve(an_app(request.param, database), listening, shutdown)
+        await database.close()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    started.wait()
+    yield f"http://{host}:{port}"
+    loops[0].call_soon_threadsafe(shutdown.ask)
+    thread.join()
+
+
+def an_app(name: str, database: Database) -> ASGIApp:
+    """Build what a command serves, but for its health."""
+    intake = OrderHandler(an_order_service(database), max_concurrent=50).feature()
+    tracking = TrackingHandler(a_tracking_service(database)).feature()
+    features = {
+        "order-service": [intake],
+        "tracking-service": [tracking],
+        "up": [intake, tracking],
+    }
+    return api.build(name, features[name])
+
+
+def validate(case: schemathesis.Case[Any]) -> None:
+    """Ask, and hold the answer to the document."""
+    case.call_and_validate(excluded_checks=NOT_IN_A_SCHEMA)
+
+
+@pytest.mark.parametrize("address", ["order-service", "tracking-service"], indirect=True)
+def test_every_answer_is_documented(address: str) -> None:
+    """No 5xx; every status, content type, header and body is as the document has it."""
+    schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
+
+    for each in schema.get_all_operations():
+        assert isinstance(each, Ok)
+        operation = each.ok()
+        SEARCH(given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))(validate))()
+        if operation.query or operation.body:  # else there is nothing to do wrong
+            wrong = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+            SEARCH(given(wrong)(validate))()
+
+
+@pytest.mark.parametrize("address", ["up"], indirect=True)
+def test_answers_lead_to_answers(address: str) -> None:
+    """Whatever is asked next about what was answered before, that is documented too."""
+    schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
+
+    class Guest(schema.as_state_machine()):  # type: ignore[misc] # made at run time
+        def validate_response(self, response: Any, case: Any, **_: Any) -> None:  # noqa: ANN401 - theirs
+            case.validate_response(response, excluded_checks=NOT_IN_A_SCHEMA)
+
+    Guest.run(settings=settings(SEARCH, max_examples=60))
