@@ -142,9 +142,11 @@ async def _replica(foundation: Foundation) -> AsyncIterator[Database]:
 
 @contextlib.asynccontextmanager
 async def _opened(database: Database, settings: Settings) -> AsyncIterator[Database]:
+    """Open a database and have it watched; if the watch fails, so does the block."""
     await database.connect_within(settings.startup_timeout)
     try:
-        yield database
+        async with _beside(database.watch()):
+            yield database
     finally:
         await database.close()
 

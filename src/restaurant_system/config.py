@@ -79,6 +79,8 @@ class ServerSettings(Section):
     pool_max: int = Field(default=10, ge=2)  # the relay holds one while the broker takes another
     connect_timeout: Seconds = 5
     command_timeout: Seconds = 30
+    ping_interval: Seconds = 1
+    ping_timeout: Seconds = 2
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
     sslrootcert: PemFile | None = None
     sslcert: PemFile | None = None

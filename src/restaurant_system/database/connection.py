@@ -1,4 +1,8 @@
-"""PostgreSQL: one pool for each process, transactions, and what its absence is called."""
+"""PostgreSQL: one pool for each process, transactions, and what its absence is called.
+
+A database is open, with a pool, or away, with none. While it is away every call fails at once:
+nobody waits for a pool or a socket to give up on what the watchman (`watch.py`) knows already.
+"""
 
 import asyncio
 import contextlib
@@ -11,6 +15,7 @@ import stamina
 
 from restaurant_system import tls
 from restaurant_system.config import ServerSettings
+from restaurant_system.database.watch import Watchman
 from restaurant_system.errors import (
     ConfigurationError,
     DatabaseUnavailable,
@@ -38,8 +43,16 @@ AWAY = (
     asyncpg.InternalClientError,
 )
 
-
 CORRECT = "correct the database section of the configuration"
+LONGEST_PAUSE = 1.0  # s between two tries to open a database that is away
+
+# For lines that hold a lock: if we vanish without a word, the server notices within half a minute,
+# rather than after the hours that TCP takes by itself.
+KEEPALIVE = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "4",
+}
 
 
 @contextlib.contextmanager
@@ -66,6 +79,32 @@ def away_as_unavailable() -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def refusal_as_unavailable() -> Iterator[None]:
+    """Raise `DatabaseUnavailable` also when the server answers but does not let us in."""
+    try:
+        with away_as_unavailable():
+            yield
+    except asyncpg.PostgresError as error:
+        raise DatabaseUnavailable(f"The database refuses us: {error}") from error
+
+
+class PingLine:
+    """A line on which nothing but pings travel."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    async def ping(self) -> None:
+        """Return once the server has answered."""
+        with away_as_unavailable():
+            await self._line.execute("SELECT 1")
+
+    def hang_up(self) -> None:
+        """Drop the line at once, whatever its state."""
+        self._line.terminate()
+
+
 def _tls_fault(error: BaseException) -> str | None:
     if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
         return "the server does not speak TLS"
@@ -79,27 +118,36 @@ def _may_come_back(error: Exception) -> bool:
 class Database:
     """A pool of connections to one PostgreSQL server.
 
-    Every call raises `DatabaseUnavailable` when the server is away; the pool mends itself once it
-    is back.
+    Every call raises `DatabaseUnavailable` when the server is away, and at once while `watch` runs,
+    which also opens the pool again. Without it the pool mends itself, call by call.
     """
 
     def __init__(self, dsn: str, settings: ServerSettings, *, application_name: str) -> None:
         self._dsn = dsn
         self._settings = settings
-        self._application_name = application_name
+        self._server_settings = {"application_name": application_name, "timezone": "UTC"}
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._absence = "The database is not open."
+        self._waits: set[asyncio.Timeout] = set()
+        self._dedicated: set[Line] = set()
+        self._watchman = Watchman(
+            self._dial_for_pings, interval=settings.ping_interval, patience=settings.ping_timeout
+        )
 
     async def connect(self) -> None:
         """Open the pool."""
         with away_as_unavailable():
-            self._pool = await asyncpg.create_pool(
+            pool = await asyncpg.create_pool(
                 self._dsn,
                 min_size=min(self._settings.pool_min, self._settings.pool_max),
                 max_size=self._settings.pool_max,
                 timeout=self._settings.connect_timeout,
                 command_timeout=self._settings.command_timeout,
-                server_settings={"application_name": self._application_name, "timezone": "UTC"},
+                server_settings=self._server_settings,
             )
+            # A pool that keeps no connection open has not asked anybody yet.
+            await pool.execute("SELECT 1", timeout=self._settings.connect_timeout)
+        self._pool = pool
         log.info("db_connected", message="Connected to PostgreSQL.")
 
     async def connect_within(self, seconds: float) -> None:
@@ -127,21 +175,37 @@ class Database:
         """Close the pool, after at most a few seconds for what is under way."""
         if self._pool is None:
             return
-        pool, self._pool = self._pool, None
+        pool, self._pool, self._absence = self._pool, None, "The database is closed."
         try:
             async with asyncio.timeout(3):
                 await pool.close()
         except TimeoutError:
             pool.terminate()
 
+    async def watch(self) -> None:
+        """Notice, for as long as this runs, when the server goes away and when it is back.
+
+        While it is away all calls fail, those under way too; the pool is opened again with growing
+        pauses and a log line for each.
+        """
+        try:
+            while True:
+                self._declare_away(await self._watchman.until_away())
+                await self._reopen()
+        finally:
+            self._watchman.close()
+
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection, each statement a transaction of its own."""
-        if self._pool is None:
-            raise DatabaseUnavailable("The database pool is closed.")
-        with away_as_unavailable():
-            async with self._pool.acquire(timeout=self._settings.connect_timeout) as connection:
+        pool = self._open_pool()
+        with self._troubles_noticed():
+            async with self._being_let_in():
+                connection = await pool.acquire()
+            try:
                 yield connection
+            finally:
+                await pool.release(connection)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -150,14 +214,17 @@ class Database:
             yield connection
 
     async def dedicated(self) -> Line:
-        """Open a connection outside the pool, for as long as the caller keeps it."""
-        with away_as_unavailable():
-            return await asyncpg.connect(
-                self._dsn,
-                timeout=self._settings.connect_timeout,
-                command_timeout=self._settings.command_timeout,
-                server_settings={"application_name": self._application_name, "timezone": "UTC"},
-            )
+        """Open a connection outside the pool, for as long as the caller keeps it.
+
+        It breaks when the server goes away.
+        """
+        self._open_pool()
+        with self._troubles_noticed():
+            async with self._being_let_in():
+                line = await self._dial(**KEEPALIVE)
+        self._dedicated.add(line)
+        line.add_termination_listener(self._forget)
+        return line
 
     async def ping(self) -> float:
         """Return how long the server took to answer, in milliseconds."""
@@ -165,3 +232,76 @@ class Database:
         async with self.connection() as connection:
             await connection.execute("SELECT 1")
         return (time.perf_counter() - start) * 1000
+
+    def _open_pool(self) -> "asyncpg.Pool[asyncpg.Record]":
+        if self._pool is None:
+            raise DatabaseUnavailable(self._absence)
+        return self._pool
+
+    @contextlib.contextmanager
+    def _troubles_noticed(self) -> Iterator[None]:
+        """Have the watchman look whenever a caller finds no answer; he alone decides."""
+        try:
+            with away_as_unavailable():
+                yield
+        except DatabaseUnavailable:
+            self._watchman.nudge()
+            raise
+
+    @contextlib.asynccontextmanager
+    async def _being_let_in(self) -> AsyncIterator[None]:
+        """Bound a wait for a connection; it ends at once when the server is declared away."""
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout) as wait:
+                self._waits.add(wait)
+                try:
+                    with refusal_as_unavailable():
+                        yield
+                finally:
+                    self._waits.discard(wait)
+        except TimeoutError:
+            crowded = "The database has no connection free."
+            raise DatabaseUnavailable(crowded if self._pool else self._absence) from None
+
+    async def _dial(self, **settings: str) -> Line:
+        return await asyncpg.connect(
+            self._dsn,
+            timeout=self._settings.connect_timeout,
+            command_timeout=self._settings.command_timeout,
+            server_settings={**self._server_settings, **settings},
+        )
+
+    async def _dial_for_pings(self) -> PingLine | None:
+        with refusal_as_unavailable():
+            try:
+                line = await self._dial()
+            except asyncpg.TooManyConnectionsError:
+                return None
+        line.add_termination_listener(lambda _: self._watchman.nudge())
+        return PingLine(line)
+
+    def _forget(self, line: object) -> None:
+        self._dedicated.discard(line)
+
+    def _declare_away(self, reason: DatabaseUnavailable) -> None:
+        """Fail what is under way, and from now on every call."""
+        log.warning("db_connection_failed", message=f"{reason}; all that needs it fails for now.")
+        self._absence = str(reason)
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.terminate()
+        for line in tuple(self._dedicated):
+            line.terminate()
+        for wait in self._waits:
+            if not wait.expired():
+                wait.reschedule(asyncio.get_running_loop().time())
+
+    async def _reopen(self) -> None:
+        async for attempt in stamina.retry_context(
+            on=(DatabaseUnavailable, asyncpg.PostgresError),
+            attempts=None,
+            timeout=None,
+            wait_max=LONGEST_PAUSE,
+        ):
+            with attempt:
+                await self.connect()

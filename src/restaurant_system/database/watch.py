@@ -1,0 +1,92 @@
+"""Whether the server answers: pings on a line of their own, with short patience."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+from restaurant_system.errors import DatabaseUnavailable
+
+T = TypeVar("T")
+
+SLICES = 10  # into which patience is cut
+
+
+class PingLine(Protocol):
+    """A line to the server, for pings alone."""
+
+    async def ping(self) -> None:
+        """Return once the server has answered; raises `DatabaseUnavailable` if the line broke."""
+
+    def hang_up(self) -> None:
+        """Drop the line at once, whatever its state."""
+
+
+class Watchman:
+    """Asks the server every `interval` seconds, and at every nudge, whether it is there.
+
+    A line that broke proves nothing: somebody may have cut it. A server that lets us in anew, or is
+    full (`dial` returns `None`), is there; one that refuses us, or is silent for `patience`
+    seconds, is not.
+    """
+
+    def __init__(
+        self, dial: Callable[[], Awaitable[PingLine | None]], *, interval: float, patience: float
+    ) -> None:
+        self._dial = dial
+        self._interval = interval
+        self._patience = patience
+        self._line: PingLine | None = None
+        self._nudged = asyncio.Event()
+
+    def nudge(self) -> None:
+        """Ask now rather than at the next round: somebody has met an error."""
+        self._nudged.set()
+
+    async def until_away(self) -> DatabaseUnavailable:
+        """Return, with the reason, once the server is not there."""
+        while True:
+            try:
+                await patiently(self._ask(), self._patience)
+            except (DatabaseUnavailable, TimeoutError) as error:
+                self.close()
+                silence = f"The database has not answered for {self._patience:g} s"
+                return DatabaseUnavailable(str(error) or silence)
+            await self._rest()
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._line is not None:
+            self._line.hang_up()
+            self._line = None
+
+    async def _ask(self) -> None:
+        if self._line is not None:
+            with contextlib.suppress(DatabaseUnavailable):
+                await self._line.ping()
+                return
+            self.close()
+        self._line = await self._dial()
+
+    async def _rest(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._interval):
+                await self._nudged.wait()
+        self._nudged.clear()
+
+
+async def patiently(answer: Coroutine[Any, Any, T], seconds: float) -> T:
+    """Wait for an answer; raises `TimeoutError` when it does not come in time.
+
+    Time counts only while our own loop is awake, slice by slice: a process that was held up itself
+    must first look at what has arrived meanwhile before it blames the server.
+    """
+    task = asyncio.create_task(answer)
+    try:
+        for _ in range(SLICES):
+            await asyncio.wait({task}, timeout=seconds / SLICES)
+            if task.done():
+                return task.result()
+        raise TimeoutError
+    finally:
+        task.cancel()
