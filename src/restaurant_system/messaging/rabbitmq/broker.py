@@ -1,4 +1,4 @@
-"""The lines to RabbitMQ: one connection, one channel for all that is published."""
+"""The lines to RabbitMQ: one for what goes out, one for what comes in."""
 
 import asyncio
 import contextlib
@@ -7,73 +7,66 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 
 import aiormq
-from aiormq.abc import AbstractChannel, AbstractConnection
-from yarl import URL
+from aiormq.abc import AbstractChannel
 
 from restaurant_system.config import DeliverySettings, RabbitMQSettings
 from restaurant_system.errors import BrokerUnavailable
-from restaurant_system.logger import get_logger
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Refused
 from restaurant_system.messaging.rabbitmq.consumer import RabbitMQConsumer
 from restaurant_system.messaging.rabbitmq.declaration import declare, retry_queues
-from restaurant_system.messaging.rabbitmq.line import (
-    AWAY,
-    away_as_unavailable,
-    hung_up_as_unavailable,
-)
+from restaurant_system.messaging.rabbitmq.line import RabbitMQLine
 from restaurant_system.messaging.rabbitmq.wire import properties_of
 from restaurant_system.models.message import Message
-
-log = get_logger()
 
 SUBSCRIBER_PREFETCH = 100
 
 
 class RabbitMQBroker(Broker):
-    """See `Broker` for what is promised. One connection, one channel for all that is published."""
+    """See `Broker` for what is promised.
+
+    RabbitMQ short of memory or disk stops reading from a connection that publishes. So deliveries
+    are taken and acknowledged on another one: that is what frees the memory.
+    """
 
     name = "rabbitmq"
 
     def __init__(self, settings: RabbitMQSettings, delivery: DeliverySettings) -> None:
         self._settings = settings
         self._delivery = delivery
-        self._connection: AbstractConnection | None = None
-        self._channel: AbstractChannel | None = None
+        self._outward = RabbitMQLine(settings)
+        self._inward = RabbitMQLine(settings)
+        self._channel: AbstractChannel | None = None  # one, for all that is published
         self._opening = asyncio.Lock()
 
     async def connect(self) -> None:
         channel = await self._publishing_channel()
-        with away_as_unavailable():
+        async with self._outward.answering():
             await declare(channel, self._delivery)
 
     async def close(self) -> None:
-        connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None:
-            with contextlib.suppress(*AWAY):
-                async with asyncio.timeout(3):
-                    await connection.close()
+        self._channel = None
+        await asyncio.gather(self._outward.close(), self._inward.close())
 
     async def ping(self) -> float:
+        """Have a channel opened: one of its own, for a ping that is called off breaks it."""
         start = time.perf_counter()
-        channel = await self._publishing_channel()
-        with away_as_unavailable():
-            async with asyncio.timeout(self._settings.connect_timeout):
-                await channel.exchange_declare(topology.ORDERS_TOPIC.name, passive=True)
+        channel = await self._outward.plain_channel()
+        async with self._outward.answering():
+            await channel.close()
         return (time.perf_counter() - start) * 1000
 
     async def publish(self, messages: Sequence[Message]) -> list[Refused]:
         channel = await self._publishing_channel()
-        with away_as_unavailable():
-            async with asyncio.timeout(self._settings.confirm_timeout):
-                reasons = await asyncio.gather(*(_publish(channel, each) for each in messages))
+        async with self._outward.answering(self._settings.confirm_timeout):
+            reasons = await asyncio.gather(*(_publish(channel, each) for each in messages))
         refused = [
             Refused(message, reason)
             for message, reason in zip(messages, reasons, strict=True)
             if reason is not None
         ]
         if refused:  # somebody may have deleted a queue: declare it again for the next try
-            with away_as_unavailable():
+            async with self._outward.answering():
                 await declare(channel, self._delivery)
         return refused
 
@@ -85,7 +78,7 @@ class RabbitMQBroker(Broker):
     @contextlib.asynccontextmanager
     async def consume(self, queues: Sequence[str], *, prefetch: int) -> AsyncIterator[Consumer]:
         async with self._consuming_channel() as channel:
-            consumer = RabbitMQConsumer(self.publish_one, channel, queues, prefetch, self._delivery)
+            consumer = self._consumer(channel, queues, prefetch)
             async with consumer.running():
                 yield consumer
 
@@ -93,7 +86,7 @@ class RabbitMQBroker(Broker):
     async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
         queue = topology.subscriber_queue(name or uuid.uuid4().hex)
         async with self._consuming_channel() as channel:
-            with away_as_unavailable():
+            async with self._inward.answering():
                 await channel.queue_declare(
                     queue,
                     durable=name is not None,
@@ -101,9 +94,7 @@ class RabbitMQBroker(Broker):
                     auto_delete=name is None,
                 )
                 await channel.queue_bind(queue, topology.NOTIFICATIONS_FANOUT.name)
-            consumer = RabbitMQConsumer(
-                self.publish_one, channel, [queue], SUBSCRIBER_PREFETCH, self._delivery
-            )
+            consumer = self._consumer(channel, [queue], SUBSCRIBER_PREFETCH)
             async with consumer.running():
                 yield consumer
 
@@ -114,64 +105,56 @@ class RabbitMQBroker(Broker):
         return sum((await self._count(retry_queues(self._delivery))).values())
 
     async def is_blank(self) -> bool:
-        async with self._consuming_channel() as channel:
-            with away_as_unavailable():
-                try:
-                    await channel.queue_declare(topology.MARKER.name, passive=True)
-                except aiormq.ChannelNotFoundEntity:
-                    return True
+        async with self._consuming_channel() as channel, self._inward.answering():
+            try:
+                await channel.queue_declare(topology.MARKER.name, passive=True)
+            except aiormq.ChannelNotFoundEntity:
+                return True
         return False
 
     async def mark(self) -> None:
-        async with self._consuming_channel() as channel:
-            with away_as_unavailable():
-                await channel.queue_declare(topology.MARKER.name, durable=True)
+        async with self._consuming_channel() as channel, self._inward.answering():
+            await channel.queue_declare(topology.MARKER.name, durable=True)
 
     async def _count(self, queues: Sequence[str]) -> dict[str, int]:
         """Count the messages that wait in each of these queues."""
-        async with self._consuming_channel() as channel:
-            with away_as_unavailable():
-                return {
-                    queue: (await channel.queue_declare(queue, passive=True)).message_count or 0
-                    for queue in queues
-                }
+        async with self._consuming_channel() as channel, self._inward.answering():
+            return {
+                queue: (await channel.queue_declare(queue, passive=True)).message_count or 0
+                for queue in queues
+            }
+
+    def _consumer(
+        self, channel: AbstractChannel, queues: Sequence[str], prefetch: int
+    ) -> RabbitMQConsumer:
+        return RabbitMQConsumer(
+            self.publish_one,
+            self._inward,
+            channel,
+            queues,
+            prefetch=prefetch,
+            settings=self._delivery,
+        )
 
     async def _publishing_channel(self) -> AbstractChannel:
+        """Return the channel that publishes, opened anew, with the topology, if need be."""
         async with self._opening:
-            if self._channel is None or self._channel.is_closed:
-                self._channel = await self._open_channel()
+            if self._channel is None or not self._outward.carries(self._channel):
+                channel = await self._outward.publishing_channel()
+                async with self._outward.answering():
+                    await declare(channel, self._delivery)
+                self._channel = channel
             return self._channel
-
-    async def _open_channel(self) -> AbstractChannel:
-        """Open the channel that publishes, with the connection and the topology under it."""
-        with away_as_unavailable():
-            async with asyncio.timeout(self._settings.connect_timeout):
-                if self._connection is None or self._connection.is_closed:
-                    self._connection = await self._open_connection()
-                channel = await self._connection.channel(on_return_raises=True)
-                await declare(channel, self._delivery)
-        return channel
-
-    async def _open_connection(self) -> AbstractConnection:
-        url = URL(self._settings.dsn()).update_query(heartbeat=self._settings.heartbeat)
-        encrypted = self._settings.encrypted
-        context = self._settings.tls.context() if encrypted else None
-        with hung_up_as_unavailable(encrypted=encrypted):
-            connection = await aiormq.connect(url, context=context)
-        log.info("rabbitmq_connected", message="Connected to RabbitMQ.")
-        return connection
 
     @contextlib.asynccontextmanager
     async def _consuming_channel(self) -> AsyncIterator[AbstractChannel]:
-        await self._publishing_channel()
-        assert self._connection is not None  # noqa: S101 - the publishing channel stands on it
-        with away_as_unavailable():
-            channel = await self._connection.channel(publisher_confirms=False)
+        channel = await self._inward.plain_channel()
         try:
             yield channel
         finally:
-            with contextlib.suppress(*AWAY):
-                await channel.close()
+            with contextlib.suppress(BrokerUnavailable):
+                async with self._inward.answering():
+                    await channel.close()
 
 
 async def _publish(channel: AbstractChannel, message: Message) -> str | None:

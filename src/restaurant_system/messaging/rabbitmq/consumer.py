@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -12,7 +12,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Consumer, Delivery
-from restaurant_system.messaging.rabbitmq.line import AWAY, away_as_unavailable
+from restaurant_system.messaging.rabbitmq.line import RabbitMQLine
 from restaurant_system.messaging.rabbitmq.wire import delayed, message_of, tag_of
 from restaurant_system.models.message import Message
 
@@ -31,12 +31,15 @@ class RabbitMQConsumer(Consumer):
     def __init__(
         self,
         publish: Publish,
+        line: RabbitMQLine,
         channel: AbstractChannel,
         queues: Sequence[str],
+        *,
         prefetch: int,
         settings: DeliverySettings,
     ) -> None:
         self._publish = publish
+        self._line = line
         self._channel = channel
         self._queues = queues
         self._prefetch = prefetch
@@ -52,7 +55,7 @@ class RabbitMQConsumer(Consumer):
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         share, gated = _share(self._prefetch, len(self._queues))
-        with away_as_unavailable():
+        async with self._line.answering():
             await self._channel.basic_qos(prefetch_count=share)
             await self._start()
         self._channel.closing.add_done_callback(self._break)
@@ -81,7 +84,7 @@ class RabbitMQConsumer(Consumer):
         if self._stopped:
             return
         self._stopped = True
-        with away_as_unavailable():
+        async with self._line.answering():
             async with self._turning:
                 await self._cancel()
             while not self._waiting.empty():
@@ -106,16 +109,21 @@ class RabbitMQConsumer(Consumer):
             self._in_hand += 1
             self._waiting.put_nowait(
                 RabbitMQDelivery(
-                    self._publish, self, delivered, queue=queue, settings=self._settings
+                    self._publish,
+                    self,
+                    self._line,
+                    delivered,
+                    queue=queue,
+                    settings=self._settings,
                 )
             )
 
     async def _keep_gate(self) -> None:
-        with contextlib.suppress(*AWAY):  # the broken line is told to whoever iterates
+        with contextlib.suppress(BrokerUnavailable):  # whoever iterates is told of the broken line
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                async with self._turning:
+                async with self._turning, self._line.answering():
                     if self._in_hand >= self._prefetch:
                         await self._cancel()
                     elif not self._tags and not self._stopped:
@@ -146,6 +154,7 @@ class RabbitMQDelivery(Delivery):
         self,
         publish: Publish,
         consumer: RabbitMQConsumer,
+        line: RabbitMQLine,
         delivered: DeliveredMessage,
         *,
         queue: str,
@@ -159,15 +168,16 @@ class RabbitMQDelivery(Delivery):
         )
         self._publish = publish
         self._consumer = consumer
+        self._line = line
         self._channel = delivered.channel
         self._tag = tag_of(delivered)
 
     async def ack(self) -> None:
-        with self._settling():
+        async with self._settling():
             await self._channel.basic_ack(self._tag)
 
     async def requeue(self) -> None:
-        with self._settling():
+        async with self._settling():
             await self._channel.basic_nack(self._tag, requeue=True)
 
     async def _publish_and_ack(self, successor: Message, delay: timedelta | None) -> None:
@@ -180,10 +190,10 @@ class RabbitMQDelivery(Delivery):
             raise
         await self.ack()
 
-    @contextlib.contextmanager
-    def _settling(self) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def _settling(self) -> AsyncIterator[None]:
         try:
-            with away_as_unavailable():
+            async with self._line.answering():
                 yield
         finally:
             self._consumer.settled()

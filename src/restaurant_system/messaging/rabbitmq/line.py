@@ -1,13 +1,19 @@
-"""What it means that RabbitMQ is away."""
+"""A line to RabbitMQ, and what it means that RabbitMQ is away."""
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import aiormq
+from aiormq.abc import AbstractChannel, AbstractConnection
+from yarl import URL
 
 from restaurant_system import tls
+from restaurant_system.config import RabbitMQSettings
 from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.logger import get_logger
+
+log = get_logger()
 
 AWAY = (
     OSError,  # ConnectionError and TimeoutError among them
@@ -15,6 +21,7 @@ AWAY = (
     aiormq.ChannelInvalidStateError,
     asyncio.InvalidStateError,
 )
+GOODBYE = 3  # s for RabbitMQ to take leave
 
 
 @contextlib.contextmanager
@@ -45,3 +52,84 @@ def hung_up_as_unavailable(*, encrypted: bool) -> Iterator[None]:
             if encrypted
             else "RabbitMQ hangs up at once; if its port is for TLS, enable rabbitmq.tls."
         ) from error
+
+
+class RabbitMQLine:
+    """A connection that is opened when it is needed, and dropped when RabbitMQ is silent on it.
+
+    A silent one is of no use: what was written to it may be lost, or come after all, and until its
+    heartbeat fails it would keep everyone from a server that has come back under the same name.
+    """
+
+    def __init__(self, settings: RabbitMQSettings) -> None:
+        self._settings = settings
+        self._connection: AbstractConnection | None = None
+        self._opening = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def publishing_channel(self) -> AbstractChannel:
+        """Open a channel on which each publication is confirmed or raises."""
+        connection = await self._open()
+        async with self.answering():
+            return await connection.channel(on_return_raises=True)
+
+    async def plain_channel(self) -> AbstractChannel:
+        """Open a channel for anything else."""
+        connection = await self._open()
+        async with self.answering():
+            return await connection.channel(publisher_confirms=False)
+
+    def carries(self, channel: AbstractChannel) -> bool:
+        """Tell whether a channel can be used still."""
+        return channel.connection is self._connection and not channel.is_closed
+
+    @contextlib.asynccontextmanager
+    async def answering(self, seconds: float | None = None) -> AsyncIterator[None]:
+        """Raise `BrokerUnavailable` when the line breaks inside, or is silent for so long.
+
+        `connect_timeout` is how long, if nothing else is said. A silent line is dropped.
+        """
+        with away_as_unavailable():
+            try:
+                async with asyncio.timeout(seconds or self._settings.connect_timeout):
+                    yield
+            except TimeoutError:
+                self._drop()
+                raise
+
+    async def close(self) -> None:
+        """Take leave; what is in hand on this line goes back."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(*AWAY):
+                async with asyncio.timeout(GOODBYE):
+                    await connection.close()
+
+    async def _open(self) -> AbstractConnection:
+        async with self._opening:
+            if self._connection is None or self._connection.is_closed:
+                async with self.answering():
+                    self._connection = await self._dial()
+            return self._connection
+
+    async def _dial(self) -> AbstractConnection:
+        url = URL(self._settings.dsn()).update_query(heartbeat=self._settings.heartbeat)
+        encrypted = self._settings.encrypted
+        context = self._settings.tls.context() if encrypted else None
+        with hung_up_as_unavailable(encrypted=encrypted):
+            connection = await aiormq.connect(url, context=context)
+        log.info("rabbitmq_connected", message="Connected to RabbitMQ.")
+        return connection
+
+    def _drop(self) -> None:
+        """Take leave in the background: RabbitMQ may not answer that either."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            leaving = asyncio.create_task(connection.close())
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._has_left)
+
+    def _has_left(self, leaving: "asyncio.Task[None]") -> None:
+        self._leaving.discard(leaving)
+        if not leaving.cancelled():
+            leaving.exception()  # whatever it is: the line is gone
