@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
@@ -92,11 +91,11 @@ class Havoc:
                 await asyncio.to_thread(server.wipe)
                 await asyncio.to_thread(server.start)
             case Kind.FREEZE:
-                server.signal(signal.SIGSTOP)
+                server.freeze()
                 try:
                     await asyncio.sleep(fault.seconds)
                 finally:
-                    server.signal(signal.SIGCONT)
+                    server.thaw()
             case Kind.UNBIND:
                 await _until_it_works(self._unbind)
             case _:

@@ -64,19 +64,23 @@ class Postgres:
         """Stop it at once, connections or not."""
         self._control("stop", "--wait", "--mode=immediate")
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the server and each of its processes."""
-        for process in self._processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, number)
+    def freeze(self) -> None:
+        """Have it hang, as one does whose disk does: nothing is refused, nothing answered."""
+        os.kill(self._processes()[0], signal.SIGSTOP)  # first, so that it starts no others
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it, and each of its processes, as a power cut would."""
-        server, *_ = self._processes()
-        os.kill(server, signal.SIGSTOP)  # so that it has no more children meanwhile
-        processes = self._processes()
-        self.signal(signal.SIGKILL)
-        wait_until(lambda: not any(map(_alive, processes)), seconds=10, doing="for their end")
+        """End all of it, as a power cut would."""
+        self.freeze()
+        self._signal(signal.SIGKILL)
+        # Where nobody buries the dead, as in many a container, its locks look like those of one
+        # that lives.
+        for lock in ("postmaster.pid", f".s.PGSQL.{self.port}.lock"):
+            (self._pgdata / lock).unlink()
 
     def close(self) -> None:
         """Stop it and remove its folder."""
@@ -98,24 +102,22 @@ class Postgres:
             await connection.close()
         return name
 
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self._processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
+
     def _processes(self) -> list[int]:
-        server = (self._pgdata / "postmaster.pid").read_text().splitlines()[0]
-        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
-        return [int(server), *map(int, children)]
+        """Return its processes: that which starts the others, then these, as Linux knows them."""
+        first = int((self._pgdata / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
+        children = Path(f"/proc/{first}/task/{first}/children").read_text(encoding="utf-8")
+        return [first, *map(int, children.split())]
 
     def _initialise(self) -> None:
         embedded.initialise(self._pgdata)
 
     def _control(self, action: str, *options: str) -> None:
         embedded.control(self._pgdata, action, *options)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 class RabbitMQ:
@@ -177,19 +179,24 @@ class RabbitMQ:
         )
         wait_until(self._answers, seconds=60, doing="for RabbitMQ to start")
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the node and its helpers."""
-        assert self._process is not None
-        os.killpg(self._process.pid, number)
-
     def stop(self) -> None:
         """Kill it; what was confirmed is on its disk."""
         if self._process is not None:
-            self.signal(signal.SIGKILL)
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
 
     kill = stop
+
+    def freeze(self) -> None:
+        """Have it hang: nothing is refused or answered."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGCONT)
 
     def wipe(self) -> None:
         """Lose its disk; it must not be running."""

@@ -21,12 +21,11 @@ ON CONFLICT (queue) DO NOTHING
 """
 
 DEPTHS = """
-SELECT queue, count(*) FILTER (
-    WHERE message.id IS NOT NULL AND message.consumer IS NULL AND message.available_at <= now()
+SELECT queue, (
+    SELECT count(*) FROM broker_messages AS message
+    WHERE message.queue = known.queue AND consumer IS NULL AND available_at <= now()
 ) AS messages
 FROM unnest($1::text[]) AS known (queue)
-LEFT JOIN broker_messages AS message USING (queue)
-GROUP BY queue
 """
 
 DELAYED = "SELECT count(*) FROM broker_messages WHERE available_at > now()"
