@@ -155,7 +155,18 @@ class RabbitMQ:
     def start(self) -> None:
         """Start it, on the same ports and with the same data as before."""
         assert RABBITMQ_SERVER is not None
-        settings = {
+        self._process = subprocess.Popen(  # noqa: S603 - the path was looked up above
+            [RABBITMQ_SERVER],
+            env=self._environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        wait_until(self._answers, seconds=60, doing="for RabbitMQ to start")
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
             "RABBITMQ_NODENAME": f"test{self.port}@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
@@ -170,14 +181,6 @@ class RabbitMQ:
             "RABBITMQ_LOGS": str(self._folder / "node.log"),
             "HOME": str(self._folder),
         }
-        self._process = subprocess.Popen(  # noqa: S603 - the path was looked up above
-            [RABBITMQ_SERVER],
-            env={**os.environ, **settings},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        wait_until(self._answers, seconds=60, doing="for RabbitMQ to start")
 
     def stop(self) -> None:
         """Kill it; what was confirmed is on its disk."""
@@ -201,6 +204,24 @@ class RabbitMQ:
     def wipe(self) -> None:
         """Lose its disk; it must not be running."""
         shutil.rmtree(self._folder / "data")
+
+    @contextlib.contextmanager
+    def short_of_memory(self) -> Iterator[None]:
+        """Have it hold off whoever publishes, for want of memory."""
+        self._set_memory("0.000001")
+        try:
+            yield
+        finally:
+            self._set_memory("0.6")
+
+    def _set_memory(self, share: str) -> None:
+        assert RABBITMQ_SERVER is not None
+        subprocess.run(  # noqa: S603 - the node's own tool
+            [Path(RABBITMQ_SERVER).with_name("rabbitmqctl"), "set_vm_memory_high_watermark", share],
+            env=self._environment(),
+            capture_output=True,
+            check=True,
+        )
 
     def close(self) -> None:
         """Kill it, its name server too, and remove its folder."""

@@ -1,0 +1,143 @@
+"""RabbitMQ when it hangs, or is short of memory: nobody waits for it longer than is stated."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from restaurant_system.config import RabbitMQSettings
+from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from tests.conftest import QUICK_RETRIES
+from tests.support.messages import KITCHEN, TAKEOUT, orders, take_and_ack, take_one
+from tests.support.patience import eventually
+from tests.support.proxy import Proxy, proxy
+from tests.support.servers import RabbitMQ
+
+PATIENCE = 1.0  # s, of ours in these tests
+IN_TIME = 6  # s; far less than the half minute after which a heartbeat would fail
+
+
+@pytest.fixture
+async def wire(rabbitmq_server: RabbitMQ) -> AsyncIterator[Proxy]:
+    """Have a wire to RabbitMQ."""
+    async with proxy(rabbitmq_server.port) as wire:
+        yield wire
+
+
+def impatient(url: str) -> RabbitMQBroker:
+    """Build a broker that waits for little."""
+    settings = RabbitMQSettings.model_validate(
+        {"url": url, "connect_timeout": PATIENCE, "confirm_timeout": PATIENCE}
+    )
+    return RabbitMQBroker(settings, QUICK_RETRIES)
+
+
+@pytest.fixture
+async def far(
+    amqp_url: str, rabbitmq_server: RabbitMQ, wire: Proxy
+) -> AsyncIterator[RabbitMQBroker]:
+    """Open RabbitMQ over the wire."""
+    broker = impatient(amqp_url.replace(str(rabbitmq_server.port), str(wire.port)))
+    await broker.connect()
+    yield broker
+    await broker.close()
+
+
+async def consume(broker: RabbitMQBroker) -> None:
+    """Begin to consume, and leave it at that."""
+    async with broker.consume(KITCHEN, prefetch=1):
+        pass
+
+
+async def subscribe(broker: RabbitMQBroker) -> None:
+    """Begin to listen for updates, and leave it at that."""
+    async with broker.subscribe():
+        pass
+
+
+async def publish(broker: RabbitMQBroker) -> None:
+    """Publish an order."""
+    assert await broker.publish(orders(1)) == []
+
+
+CALLS = [
+    RabbitMQBroker.connect,
+    RabbitMQBroker.ping,
+    RabbitMQBroker.depths,
+    publish,
+    consume,
+    subscribe,
+]
+
+
+async def seconds_to_give_up(call: Awaitable[object]) -> float:
+    """Return how long a call took to find the broker away."""
+    started = time.monotonic()
+    with pytest.raises(BrokerUnavailable):
+        await call
+    return time.monotonic() - started
+
+
+async def works(
+    call: Callable[[RabbitMQBroker], Awaitable[object]], broker: RabbitMQBroker
+) -> bool:
+    """Tell whether a call finds the broker there."""
+    try:
+        await call(broker)
+    except BrokerUnavailable:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
+async def test_no_call_waits_for_a_frozen_broker(
+    far: RabbitMQBroker, wire: Proxy, call: Callable[[RabbitMQBroker], Awaitable[object]]
+) -> None:
+    """Each gives up in its time, the first and the next; and works once it is back."""
+    await call(far)
+    wire.freeze()
+
+    for _ in range(2):
+        assert await seconds_to_give_up(call(far)) < IN_TIME
+
+    wire.thaw()
+    await eventually(lambda: works(call, far), doing="for the return to be noticed", seconds=8)
+
+
+async def test_a_consumer_can_be_left_while_the_broker_is_frozen(
+    far: RabbitMQBroker, wire: Proxy
+) -> None:
+    """Nobody who stops waits for a farewell; what was in hand comes again."""
+    await publish(far)
+    async with asyncio.timeout(2 * IN_TIME):
+        async with far.consume([TAKEOUT], prefetch=1) as cook:
+            held = await take_one(cook)
+            wire.freeze()
+            with pytest.raises(BrokerUnavailable):
+                await cook.stop()
+
+    wire.thaw()
+
+    async def comes_again() -> bool:
+        async with far.consume([TAKEOUT], prefetch=1) as cook:
+            return (await take_and_ack(cook, 1)) == [held.message]
+
+    await eventually(lambda: works(lambda _: comes_again(), far), doing="for the order")
+
+
+async def test_a_broker_short_of_memory_is_relieved(
+    rabbitmq_server: RabbitMQ, amqp_url: str
+) -> None:
+    """Whoever publishes gives up in time; what was taken before can be consumed, and frees it."""
+    broker = impatient(amqp_url)
+    await broker.publish(waiting := orders(3))
+    with rabbitmq_server.short_of_memory():
+        assert await seconds_to_give_up(publish(broker)) < IN_TIME
+
+        async with broker.consume([TAKEOUT], prefetch=1) as cook:
+            assert await take_and_ack(cook, 3) == waiting
+
+    await eventually(lambda: works(publish, broker), doing="for publishing to go on")
+    await broker.close()
