@@ -54,6 +54,16 @@ class Process:
         """Whether it still runs."""
         return self._process.poll() is None
 
+    @property
+    def memory(self) -> float:
+        """How many MB of memory it has, as Linux counts them."""
+        return self._megabytes("VmRSS")
+
+    @property
+    def peak_memory(self) -> float:
+        """How many MB of memory it had at its worst."""
+        return self._megabytes("VmHWM")
+
     def logged(self, action: str, **details: object) -> bool:
         """Tell whether it has logged an action with these details."""
         return any(
@@ -88,6 +98,11 @@ class Process:
         """End it as a power cut would."""
         self._process.kill()
         self._process.wait()
+
+    def _megabytes(self, name: str) -> float:
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
+        (kilobytes,) = [line.split()[1] for line in status.splitlines() if line.startswith(name)]
+        return int(kilobytes) / 1024
 
     def clear(self) -> None:
         """End it if it still runs, and remove what it has printed."""

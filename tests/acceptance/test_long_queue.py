@@ -1,0 +1,185 @@
+"""Two hundred thousand orders wait: that takes disk, not memory, and everyone does their work."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from tests.support import restaurant as restaurants
+from tests.support import servers
+from tests.support.orders import a_body
+from tests.support.processes import Process
+from tests.support.restaurant import Restaurant
+from tests.support.servers import Postgres, RabbitMQ, wait_until
+
+WAITING = 200_000
+SOME = 3_000
+GROWTH = 20  # MB that a service may have at its worst, beyond what it has when it is idle
+NORMAL = 3  # s for an answer, on a busy machine
+
+PLACE_ORDERS = """
+INSERT INTO orders (number, business_date, customer_name, type, total_amount, priority)
+SELECT 'ORD_20200101_' || to_char(n, 'FM000000'), '2020-01-01', 'Ada Lovelace', 'takeout', 10.50, 1
+FROM generate_series(1, $1::integer) AS n
+"""
+
+# What is the same in the body of each, as the order service writes it.
+REST = json.dumps(
+    {
+        "customer_name": "Ada Lovelace",
+        "order_type": "takeout",
+        "table_number": None,
+        "delivery_address": None,
+        "items": [{"name": "Margherita", "quantity": 1, "price": 3.5, "notes": "no onions"}] * 3,
+        "notes": None,
+        "total_amount": 10.5,
+        "priority": 1,
+    }
+)
+MESSAGES = f"""
+SELECT number, 'orders_topic' AS exchange, 'kitchen.takeout.1' AS routing_key,
+       'order.received' AS type,
+       convert_to('{{"order_number": "' || number || '", {REST.removeprefix("{")}', 'UTF8') AS body,
+       gen_random_uuid() AS message_id, 'from-a-test' AS correlation_id,
+       'order-service' AS app_id, now() AS timestamp, 1 AS priority
+FROM orders WHERE business_date = '2020-01-01' ORDER BY id
+"""  # noqa: S608 - constants
+OWE_THEM = f"""
+INSERT INTO outbox (stream, exchange, routing_key, type, body, message_id, correlation_id, app_id,
+                    timestamp, priority)
+SELECT exchange || '/' || number, exchange, routing_key, type, body, message_id, correlation_id,
+       app_id, timestamp, priority
+FROM ({MESSAGES}) AS message
+"""  # noqa: S608 - constants
+QUEUE_THEM = f"""
+INSERT INTO broker_messages (queue, exchange, routing_key, type, body, message_id, correlation_id,
+                             app_id, timestamp, priority, content_type, headers)
+SELECT 'kitchen_takeout_queue', exchange, routing_key, type, body, message_id, correlation_id,
+       app_id, timestamp, priority, 'application/json', '{{}}'
+FROM ({MESSAGES}) AS message
+"""  # noqa: S608 - constants
+ANALYZE = "ANALYZE"  # as PostgreSQL does by itself within a minute
+OLDEST = "SELECT min(id) AS id FROM {table}"
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+
+
+@pytest.fixture(scope="module")
+def frail_rabbitmq() -> Iterator[RabbitMQ]:
+    """Run a RabbitMQ that no other module uses."""
+    with servers.rabbitmq() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def frail_postgres() -> Iterator[Postgres]:
+    """Run a PostgreSQL whose disk nobody else needs."""
+    with servers.postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def roomy_dsn(frail_postgres: Postgres) -> str:
+    """Name a database on it."""
+    return frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
+
+
+def open_all(restaurant: Restaurant) -> dict[Process, float]:
+    """Start every service and have each do its work once; return how many MB each has then."""
+    services = [
+        restaurant.take_orders(),
+        restaurant.cook("anna", "--prefetch", "10"),
+        restaurant.track(),
+        restaurant.listen("display"),
+    ]
+    restaurant.ready()
+    for number in [restaurant.order() for _ in range(20)]:
+        restaurant.wait_for(number, "ready")
+    restaurant.wait_until_nothing_is_owed()
+    answer_in_time(restaurant)
+    return {service: service.memory for service in services}
+
+
+def answer_in_time(restaurant: Restaurant) -> None:
+    """Hold each HTTP service to its work."""
+    questions: list[Callable[[], httpx.Response]] = [
+        lambda: restaurant.post(a_body()),
+        lambda: restaurant.orders.get("/health"),
+        lambda: restaurant.tracking.get("/health"),
+        lambda: restaurant.tracking.get("/stats"),
+        lambda: restaurant.tracking.get("/orders"),
+        lambda: restaurant.tracking.get("/orders/ORD_20200101_199999/status"),
+    ]
+    for question in questions:
+        started = time.monotonic()
+        answer = question()
+        assert time.monotonic() - started < NORMAL, answer.url
+        assert answer.status_code in {200, 201, 404}, answer.text
+
+
+def gone_from(restaurant: Restaurant, table: str) -> int:
+    """Return how many of the oldest messages have left."""
+    oldest: int = restaurant.rows(OLDEST.format(table=table))[0]["id"]
+    return oldest
+
+
+def assert_modest(idle: dict[Process, float]) -> None:
+    """Hold each service to the memory that it may have had at its worst."""
+    growth = {service.logs[0]["service"]: service.peak_memory - idle[service] for service in idle}
+    assert all(megabytes < GROWTH for megabytes in growth.values()), growth
+
+
+def test_a_long_outbox_takes_no_memory(roomy_dsn: str, frail_rabbitmq: RabbitMQ) -> None:
+    """Neither while RabbitMQ is away nor while all of it is published, and orders are taken."""
+    url = frail_rabbitmq.url(frail_rabbitmq.create_vhost())
+    with restaurants.opened(roomy_dsn, url) as restaurant:
+        idle = open_all(restaurant)
+        frail_rabbitmq.stop()
+        restaurant.rows(PLACE_ORDERS, WAITING)
+        restaurant.rows(OWE_THEM)
+        restaurant.rows(ANALYZE)
+        wait_until(lambda: owed(restaurant) >= WAITING, seconds=30, doing="for health to tell")
+        answer_in_time(restaurant)
+        assert_modest(idle)
+
+        frail_rabbitmq.start()
+
+        wait_until(
+            lambda: gone_from(restaurant, "outbox") > SOME,
+            seconds=60,
+            doing="for some to be published",
+        )
+        answer_in_time(restaurant)
+        assert_modest(idle)
+
+
+def test_a_long_queue_takes_no_memory(roomy_dsn: str) -> None:
+    """In the broker that lives in PostgreSQL orders wait on disk too, and are cooked."""
+    with restaurants.opened(roomy_dsn) as restaurant:
+        idle = open_all(restaurant)
+        restaurant.rows(PLACE_ORDERS, WAITING)
+
+        restaurant.rows(QUEUE_THEM)
+        restaurant.rows(ANALYZE)
+
+        wait_until(
+            lambda: gone_from(restaurant, "broker_messages") > SOME / 10,
+            seconds=60,
+            doing="for some to be cooked",
+        )
+        answer_in_time(restaurant)
+        assert_modest(idle)
+
+
+def owed(restaurant: Restaurant) -> int:
+    """Return how much is owed to the broker, as the degraded order service says."""
+    answer = restaurant.orders.get("/health")
+    assert answer.status_code == 200
+    health = answer.json()
+    assert health["status"] in {"ok", "degraded"}
+    size: int = health["dependencies"]["outbox"]["size"]
+    return size
