@@ -67,7 +67,8 @@ class Postgres:
     def freeze(self) -> None:
         """Have it hang, as one does whose disk does: nothing is refused, nothing answered."""
         os.kill(self._processes()[0], signal.SIGSTOP)  # first, so that it starts no others
-        self._signal(signal.SIGSTOP)
+        for _ in range(3):  # one that ends while they are listed hides others
+            self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on."""
