@@ -177,14 +177,10 @@ async def test_a_server_that_changes_its_certificate_is_waited_for(
     encrypted_postgres: EncryptedPostgres, stranger: Authority
 ) -> None:
     """While a service runs, a server that is not to be trusted is away like any other."""
-    line = a_line(
-        encrypted_postgres, sslmode="verify-full", sslrootcert=stranger.certificate, pool_min=0
-    )
+    line = a_line(encrypted_postgres, sslmode="verify-full", sslrootcert=stranger.certificate)
     database = Database(line.dsn(), line, application_name="test")
-    await database.connect()  # it opens no line yet
 
     with pytest.raises(DatabaseUnavailable) as error:
-        await database.ping()
+        await database.connect()
 
     assert isinstance(error.value, DatabaseUntrusted)
-    await database.close()
