@@ -1,26 +1,17 @@
-"""What a person types.
+"""The services, and what is run once, as a person starts them."""
 
-What is heavy is imported when a command runs, so that help comes at once.
-"""
-
-import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.exceptions import TyperException
 
-from restaurant_system.errors import ConfigurationError, RestaurantError
+from restaurant_system.cli.running import Config, LogFormat, load, run
+from restaurant_system.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from restaurant_system.app import Cook
-    from restaurant_system.config import Settings
     from restaurant_system.models.order import OrderType
-    from restaurant_system.shutdown import Shutdown
-
-T = TypeVar("T")
 
 cli = typer.Typer(
     help="Restaurant orders: taken over HTTP, cooked, told and tracked. Start with [bold]up[/].",
@@ -31,19 +22,6 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", metavar="FILE", help="Settings. [dim](config.yaml, if it is there)[/]"
-    ),
-]
-LogFormat = Annotated[
-    str | None,
-    typer.Option(
-        metavar="json|console",
-        help="How log lines look. [dim](console on a terminal, else json)[/]",
-    ),
-]
 Port = Annotated[
     int | None,
     typer.Option(min=0, max=65535, metavar="PORT", help="Where to listen. [dim](3000)[/]"),
@@ -96,11 +74,11 @@ def up(
         "kitchen.cooking_time_scale": cooking_time_scale,
         "log.format": log_format,
     }
-    settings = _load("up", config, options, logs_to=sys.stderr)
+    settings = load("up", config, options, logs_to=sys.stderr)
     cooks = [_cook(stated) for stated in worker or ["chef"]]
     from restaurant_system import app, welcome
 
-    _run(
+    run(
         lambda shutdown: app.up(
             settings, shutdown, cooks, lambda address: welcome.show(address, settings, cooks)
         )
@@ -124,10 +102,10 @@ def order_service(
         "order_service.max_concurrent": max_concurrent,
         "log.format": log_format,
     }
-    settings = _load("order-service", config, options)
+    settings = load("order-service", config, options)
     from restaurant_system import app
 
-    _run(lambda shutdown: app.order_service(settings, shutdown))
+    run(lambda shutdown: app.order_service(settings, shutdown))
 
 
 @cli.command(rich_help_panel="The services")
@@ -161,11 +139,11 @@ def kitchen_worker(
         "kitchen.cooking_time_scale": cooking_time_scale,
         "log.format": log_format,
     }
-    settings = _load("kitchen-worker", config, options)
+    settings = load("kitchen-worker", config, options)
     cook = _cook_named(worker_name, order_types)
     from restaurant_system import app
 
-    _run(lambda shutdown: app.kitchen_worker(settings, shutdown, cook))
+    run(lambda shutdown: app.kitchen_worker(settings, shutdown, cook))
 
 
 @cli.command(rich_help_panel="The services")
@@ -174,10 +152,10 @@ def tracking_service(
 ) -> None:
     """Answer over HTTP where orders are; only reads."""
     options = {"tracking_service.port": port, "log.format": log_format}
-    settings = _load("tracking-service", config, options)
+    settings = load("tracking-service", config, options)
     from restaurant_system import app
 
-    _run(lambda shutdown: app.tracking_service(settings, shutdown))
+    run(lambda shutdown: app.tracking_service(settings, shutdown))
 
 
 @cli.command(rich_help_panel="The services")
@@ -195,10 +173,10 @@ def notification_subscriber(
 ) -> None:
     """Print every status change on stdout; log lines go to stderr."""
     options = {"log.format": log_format}
-    settings = _load("notification-subscriber", config, options, logs_to=sys.stderr)
+    settings = load("notification-subscriber", config, options, logs_to=sys.stderr)
     from restaurant_system import app
 
-    _run(lambda shutdown: app.notification_subscriber(settings, shutdown, name))
+    run(lambda shutdown: app.notification_subscriber(settings, shutdown, name))
 
 
 @cli.command(rich_help_panel="Maintenance")
@@ -211,58 +189,15 @@ def migrate(
     log_format: LogFormat = None,
 ) -> None:
     """Bring the database schema up to date."""
-    settings = _load("migrate", config, {"log.format": log_format}, logs_to=sys.stderr)
+    settings = load("migrate", config, {"log.format": log_format}, logs_to=sys.stderr)
     from restaurant_system import app
 
     if check:
-        pending = _run(lambda shutdown: app.pending_migrations(settings, shutdown))
+        pending = run(lambda shutdown: app.pending_migrations(settings, shutdown))
         print("\n".join(["Pending:", *pending]) if pending else "The schema is up to date.")
         raise typer.Exit(1 if pending else 0)
-    applied = _run(lambda shutdown: app.migrate(settings, shutdown))
+    applied = run(lambda shutdown: app.migrate(settings, shutdown))
     print("\n".join(["Applied:", *applied]) if applied else "The schema is up to date.")
-
-
-def main() -> None:
-    """Run the command that the arguments name."""
-    arguments = _mode_as_command(sys.argv[1:])
-    try:
-        sys.exit(cli(arguments, prog_name="restaurant-system", standalone_mode=False))
-    except TyperException as error:
-        message = error.format_message()  # empty when, for want of a command, help was shown
-        _fail(f"{message} (--help shows how.)" if message else "Name a command.", error.exit_code)
-    except typer.Abort:  # Ctrl-C before there was anything to stop
-        raise SystemExit(0) from None
-    except ConfigurationError as error:
-        _fail(error, 2)
-    except RestaurantError as error:
-        _fail(error, 1)
-    except Exception as error:  # noqa: BLE001 - a traceback is not for whoever typed the command
-        from restaurant_system.logger import get_logger
-
-        get_logger().exception("service_failed", message=f"Failed: {type(error).__name__}.")
-        _fail(f"Failed unexpectedly ({error!r}); the log has more. Please report it.", 1)
-
-
-def _mode_as_command(arguments: list[str]) -> list[str]:
-    """Take ``--mode=COMMAND`` and ``--mode COMMAND`` for the command itself."""
-    for place, argument in enumerate(arguments):
-        if argument.startswith("--mode="):
-            rest = arguments[:place] + arguments[place + 1 :]
-            return [argument.removeprefix("--mode="), *rest]
-        if argument == "--mode" and len(arguments) > place + 1:
-            return [arguments[place + 1], *arguments[:place], *arguments[place + 2 :]]
-    return arguments
-
-
-def _load(
-    service: str, config: Path | None, options: Mapping[str, Any], logs_to: TextIO = sys.stdout
-) -> "Settings":
-    from restaurant_system.config import load
-    from restaurant_system.logger import configure
-
-    settings = load(config, options)
-    configure(service=service, level=settings.log.level, style=settings.log.format, stream=logs_to)
-    return settings
 
 
 def _cook(stated: str) -> "Cook":
@@ -290,34 +225,3 @@ def _order_type(stated: str) -> "OrderType":
     except ValueError:
         known = ", ".join(OrderType)
         raise ConfigurationError(f"{stated!r} is no order type; use {known}.") from None
-
-
-def _run(command: "Callable[[Shutdown], Coroutine[Any, Any, T]]") -> T | None:
-    """Run a command to its end; of several errors at once, raise the first that we know."""
-    from restaurant_system.shutdown import until_asked_to_stop
-
-    try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(until_asked_to_stop(command))
-    except BaseExceptionGroup as group:
-        known = group.subgroup(RestaurantError)
-        if known is None:
-            raise
-        raise _first(known) from None
-
-
-def _first(group: BaseException) -> BaseException:
-    return _first(group.exceptions[0]) if isinstance(group, BaseExceptionGroup) else group
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if sys.platform == "win32":
-        return None
-    import uvloop
-
-    return uvloop.new_event_loop
-
-
-def _fail(error: RestaurantError | str, code: int) -> NoReturn:
-    print(f"restaurant-system: {error}", file=sys.stderr)
-    raise SystemExit(code)

@@ -1,0 +1,50 @@
+"""What a person types.
+
+What is heavy is imported when a command runs, so that help comes at once.
+"""
+
+import sys
+from typing import NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from restaurant_system.cli.services import cli
+from restaurant_system.errors import ConfigurationError, RestaurantError
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    arguments = _mode_as_command(sys.argv[1:])
+    try:
+        sys.exit(cli(arguments, prog_name="restaurant-system", standalone_mode=False))
+    except TyperException as error:
+        message = error.format_message()  # empty when, for want of a command, help was shown
+        _fail(f"{message} (--help shows how.)" if message else "Name a command.", error.exit_code)
+    except typer.Abort:  # Ctrl-C before there was anything to stop
+        raise SystemExit(0) from None
+    except ConfigurationError as error:
+        _fail(error, 2)
+    except RestaurantError as error:
+        _fail(error, 1)
+    except Exception as error:  # noqa: BLE001 - a traceback is not for whoever typed the command
+        from restaurant_system.logger import get_logger
+
+        get_logger().exception("service_failed", message=f"Failed: {type(error).__name__}.")
+        _fail(f"Failed unexpectedly ({error!r}); the log has more. Please report it.", 1)
+
+
+def _mode_as_command(arguments: list[str]) -> list[str]:
+    """Take ``--mode=COMMAND`` and ``--mode COMMAND`` for the command itself."""
+    for place, argument in enumerate(arguments):
+        if argument.startswith("--mode="):
+            rest = arguments[:place] + arguments[place + 1 :]
+            return [argument.removeprefix("--mode="), *rest]
+        if argument == "--mode" and len(arguments) > place + 1:
+            return [arguments[place + 1], *arguments[:place], *arguments[place + 2 :]]
+    return arguments
+
+
+def _fail(error: RestaurantError | str, code: int) -> NoReturn:
+    print(f"restaurant-system: {error}", file=sys.stderr)
+    raise SystemExit(code)

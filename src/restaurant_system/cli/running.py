@@ -1,0 +1,70 @@
+"""What every command does: reads its settings, runs to its end."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
+
+import typer
+
+from restaurant_system.errors import RestaurantError
+
+if TYPE_CHECKING:
+    from restaurant_system.config import Settings
+    from restaurant_system.shutdown import Shutdown
+
+T = TypeVar("T")
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="Settings. [dim](config.yaml, if it is there)[/]"
+    ),
+]
+LogFormat = Annotated[
+    str | None,
+    typer.Option(
+        metavar="json|console",
+        help="How log lines look. [dim](console on a terminal, else json)[/]",
+    ),
+]
+
+
+def load(
+    service: str, file: Path | None, options: Mapping[str, Any], logs_to: TextIO = sys.stdout
+) -> "Settings":
+    """Read the settings, and from now on log as they say; raises `ConfigurationError`."""
+    from restaurant_system import config, logger
+
+    settings = config.load(file, options)
+    logger.configure(
+        service=service, level=settings.log.level, style=settings.log.format, stream=logs_to
+    )
+    return settings
+
+
+def run(command: "Callable[[Shutdown], Coroutine[Any, Any, T]]") -> T | None:
+    """Run a command to its end; of several errors at once, raise the first that we know."""
+    from restaurant_system.shutdown import until_asked_to_stop
+
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(until_asked_to_stop(command))
+    except BaseExceptionGroup as group:
+        known = group.subgroup(RestaurantError)
+        if known is None:
+            raise
+        raise _first(known) from None
+
+
+def _first(group: BaseException) -> BaseException:
+    return _first(group.exceptions[0]) if isinstance(group, BaseExceptionGroup) else group
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
