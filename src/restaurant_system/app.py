@@ -24,7 +24,9 @@ from restaurant_system.config import (
 from restaurant_system.database import embedded, migrations, outbox, workers
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.dead_letters import DeadLetter, Requeued
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.relay import Relay
@@ -76,24 +78,22 @@ async def foundation(
 
     Raises `StartupError` when the database does not come within `startup_timeout`.
     """
-    async with _database(settings, service) as database:
-        await migrations.migrate(database)
-        async with _connected(_broker(settings, database)) as broker:
-            _begin(service, shutdown)
-            yield Foundation(settings, database, broker, shutdown)
+    async with (
+        _migrated(settings, service) as database,
+        _connected(_broker(settings, database)) as broker,
+    ):
+        _begin(service, shutdown)
+        yield Foundation(settings, database, broker, shutdown)
 
 
 @contextlib.asynccontextmanager
-async def _broker_alone(
-    settings: Settings, service: str, shutdown: Shutdown
-) -> AsyncIterator[Broker]:
+async def _broker_alone(settings: Settings, service: str) -> AsyncIterator[Broker]:
     """Open the broker, and the database only if that is where the broker lives."""
     if settings.rabbitmq is None:
-        async with foundation(settings, service, shutdown) as base:
-            yield base.broker
+        async with _migrated(settings, service) as database:
+            yield PostgresBroker(database, settings.delivery)
     else:
         async with _connected(RabbitMQBroker(settings.rabbitmq, settings.delivery)) as broker:
-            _begin(service, shutdown)
             yield broker
 
 
@@ -125,6 +125,13 @@ async def _database(settings: Settings, service: str) -> AsyncIterator[Database]
             dsn, pool = settings.database.dsn(), settings.database
         async with _opened(Database(dsn, pool, application_name=service), settings) as database:
             yield database
+
+
+@contextlib.asynccontextmanager
+async def _migrated(settings: Settings, service: str) -> AsyncIterator[Database]:
+    async with _database(settings, service) as database:
+        await migrations.migrate(database)
+        yield database
 
 
 @contextlib.asynccontextmanager
@@ -192,7 +199,8 @@ async def tracking_service(settings: Settings, shutdown: Shutdown) -> None:
 
 async def notification_subscriber(settings: Settings, shutdown: Shutdown, name: str | None) -> None:
     """Print status changes until asked to stop."""
-    async with _broker_alone(settings, "notification-subscriber", shutdown) as broker:
+    async with _broker_alone(settings, "notification-subscriber") as broker:
+        _begin("notification-subscriber", shutdown)
         await _subscriber(settings, broker, name).run(shutdown)
 
 
@@ -206,6 +214,24 @@ async def pending_migrations(settings: Settings, _: Shutdown) -> list[str]:
     """Return what `migrate` would apply."""
     async with _database(settings, "migrate") as database:
         return await migrations.pending(database)
+
+
+async def read_dead_letters(settings: Settings, _: Shutdown) -> list[DeadLetter]:
+    """Return every dead letter, the oldest first."""
+    async with _broker_alone(settings, "dead-letters") as broker:
+        return await dead_letters.read(broker)
+
+
+async def requeue_dead_letters(settings: Settings, _: Shutdown, ids: Sequence[str]) -> Requeued:
+    """Send dead letters back to where they first came from."""
+    async with _broker_alone(settings, "dead-letters") as broker:
+        return await dead_letters.requeue(broker, ids)
+
+
+async def discard_dead_letters(settings: Settings, _: Shutdown, ids: Sequence[str]) -> int:
+    """Throw dead letters away, and return how many they were."""
+    async with _broker_alone(settings, "dead-letters") as broker:
+        return await dead_letters.discard(broker, ids)
 
 
 async def up(

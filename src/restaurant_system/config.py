@@ -233,11 +233,14 @@ class DeliverySettings(Section):
     """What becomes of a message whose handling fails for now.
 
     After attempt n it comes back in ``retry_delays[n-1]`` seconds (the last delay repeats); after
-    ``max_attempts`` it is a dead letter.
+    ``max_attempts`` it is a dead letter. A process that puts more than ``max_dead_letters`` aside
+    within ``dead_letter_window`` seconds stops.
     """
 
     max_attempts: int = Field(default=5, ge=1)
     retry_delays: tuple[Seconds, ...] = Field(default=(1, 5, 15, 60), min_length=1)
+    max_dead_letters: int = Field(default=50, ge=1)
+    dead_letter_window: Seconds = 60
 
 
 class OutboxSettings(Section):

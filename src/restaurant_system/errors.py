@@ -4,7 +4,10 @@ RestaurantError
  ├── ConfigurationError      a setting is wrong                        exit 2
  ├── StartupError            a command cannot start, or go on          exit 1
  │    ├── AlreadyRunning     another `up` has this data directory
- │    └── WorkerNameTaken    a worker of this name is online
+ │    ├── WorkerNameTaken    a worker of this name is online
+ │    ├── TooManyDeadLetters this process could not handle too many messages
+ │    ├── NoSuchDeadLetter   no dead letter, or more than one, has this id
+ │    └── NobodyToAsk        a question, and no terminal to put it on
  ├── Unavailable             a part is away for now; try again later
  │    ├── DatabaseUnavailable
  │    │    └── DatabaseUntrusted  the line to it cannot be encrypted as it is to be
@@ -37,6 +40,18 @@ class AlreadyRunning(StartupError):
 
 class WorkerNameTaken(StartupError):
     """A worker of this name is online."""
+
+
+class TooManyDeadLetters(StartupError):
+    """More messages than are allowed in a while could not be handled by this process."""
+
+
+class NoSuchDeadLetter(StartupError):
+    """An id names no dead letter, or is the beginning of several."""
+
+
+class NobodyToAsk(StartupError):
+    """A command must ask before it acts, and there is no terminal to ask on."""
 
 
 class Unavailable(RestaurantError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
@@ -10,6 +11,7 @@ from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
+from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.models.message import Message
 
 
@@ -63,6 +65,12 @@ class RecordingBroker(Broker):
         raise NotImplementedError(f"for {name}")
         yield
 
+    @contextlib.asynccontextmanager
+    async def browse(self, queue: str) -> AsyncIterator[Sequence[Delivery]]:
+        """Have no queues."""
+        raise NotImplementedError(queue)
+        yield
+
     async def depths(self) -> dict[str, int]:
         """Have nothing in any queue: what it has taken is for the test."""
         await self._reach()
@@ -93,9 +101,10 @@ class RecordingBroker(Broker):
 class FakeDelivery(Delivery):
     """A delivery that remembers how it was settled."""
 
-    def __init__(self, message: Message) -> None:
-        settings = DeliverySettings()
-        super().__init__(message, queue="fake", redelivered=False, settings=settings)
+    def __init__(self, message: Message, settings: DeliverySettings | None = None) -> None:
+        settings = settings or DeliverySettings()
+        limit = DeadLetterLimit(settings, time.monotonic)
+        super().__init__(message, queue="fake", redelivered=False, settings=settings, limit=limit)
         self.settled: list[str] = []
 
     async def ack(self) -> None:

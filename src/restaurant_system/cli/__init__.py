@@ -9,8 +9,11 @@ from typing import NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from restaurant_system.cli import dead_letters
 from restaurant_system.cli.services import cli
 from restaurant_system.errors import ConfigurationError, RestaurantError
+
+cli.add_typer(dead_letters.cli, name="dead-letters", rich_help_panel="Maintenance")
 
 
 def main() -> None:

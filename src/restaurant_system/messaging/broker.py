@@ -7,6 +7,7 @@ twice. A broker never loses a message that it has confirmed, and never hands one
 a queue at the same time.
 """
 
+import contextlib
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -16,8 +17,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from restaurant_system.config import DeliverySettings
+from restaurant_system.errors import BrokerUnavailable, TooManyDeadLetters
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging import topology
+from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.models.message import Header, Message
 
 log = get_logger()
@@ -29,6 +32,8 @@ REASON = "x-reason"
 QUEUE = "x-queue"
 EXCHANGE = "x-exchange"
 ROUTING_KEY = "x-routing-key"
+
+LONGEST_REASON = 500  # characters; a header of an AMQP message must fit into one frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +52,19 @@ class Delivery(ABC):
     """
 
     def __init__(
-        self, message: Message, *, queue: str, redelivered: bool, settings: DeliverySettings
+        self,
+        message: Message,
+        *,
+        queue: str,
+        redelivered: bool,
+        settings: DeliverySettings,
+        limit: DeadLetterLimit,
     ) -> None:
         self.message = message
         self.queue = queue
         self.redelivered = redelivered
         self._settings = settings
+        self._limit = limit
 
     @property
     def attempt(self) -> int:
@@ -86,7 +98,7 @@ class Delivery(ABC):
         if self.attempt >= self._settings.max_attempts:
             await self.dead_letter(f"gave up after {self.attempt} attempts: {reason}")
             return False
-        delay = self._delay(self.attempt)
+        reason, delay = legible(reason), self._delay(self.attempt)
         await self._publish_and_ack(
             self._with({**self._origin(), ATTEMPTS: self.attempt, REASON: reason}), delay
         )
@@ -99,7 +111,19 @@ class Delivery(ABC):
         return True
 
     async def dead_letter(self, reason: str) -> None:
-        """Put it aside for a person, with the reason: it can never succeed."""
+        """Put it aside for a person, with the reason: it can never succeed.
+
+        Where this process has put too many aside of late, the message goes back to its queue
+        instead, and `TooManyDeadLetters` is raised: whoever handles messages must stop.
+        """
+        reason = legible(reason)
+        try:
+            self._limit.count(reason)
+        except TooManyDeadLetters as error:
+            log.error("dead_letters_limited", message=str(error), queue=self.queue)  # noqa: TRY400 - the sentence says it all
+            with contextlib.suppress(BrokerUnavailable):  # then it is back in its queue already
+                await self.requeue()
+            raise
         headers = {**self._origin(), ATTEMPTS: self.attempt, REASON: reason}
         successor = dataclasses.replace(
             self._with(headers), exchange=topology.ORDERS_DLX.name, routing_key=self.queue
@@ -133,6 +157,13 @@ class Delivery(ABC):
 
 def _count(header: Header | None) -> int:
     return header if isinstance(header, int) and header > 0 else 0
+
+
+def legible(reason: str) -> str:
+    """Write a reason as one line that any broker can carry and any terminal can show."""
+    words = " ".join(reason.split())
+    line = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in words)
+    return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1]}…"
 
 
 class Consumer(Protocol):
@@ -182,6 +213,13 @@ class Broker(Protocol):
 
         Without a `name` the queue goes with the subscriber. With one it stays, keeps what the
         subscriber missed, and is shared by all who use the same name.
+        """
+
+    def browse(self, queue: str) -> AbstractAsyncContextManager[Sequence[Delivery]]:
+        """Take everything in hand that is in a queue now, in its order.
+
+        Meanwhile nobody else sees it. What is not settled when the block ends goes back unchanged
+        to its old place, and so does everything when the process dies.
         """
 
     async def depths(self) -> dict[str, int]:

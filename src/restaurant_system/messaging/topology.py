@@ -27,7 +27,7 @@ class Exchange:
     """
 
     name: str
-    kind: Literal["topic", "fanout", "headers"]
+    kind: Literal["topic", "fanout", "headers", "direct"]
     alternate: str | None = None
     mandatory: bool = True
 
@@ -67,6 +67,8 @@ ORDERS_TOPIC = Exchange("orders_topic", "topic", alternate=ORDERS_UNROUTED.name)
 NOTIFICATIONS_FANOUT = Exchange("notifications_fanout", "fanout", mandatory=False)
 ORDERS_DLX = Exchange("orders_dlx", "fanout")
 DELIVERY_RETRY = Exchange("delivery_retry", "headers")
+# AMQP's own, which needs no declaration: the routing key is the name of the queue.
+DEFAULT = Exchange("", "direct")
 
 DEAD_LETTERS = Queue("kitchen_dead_letter_queue")
 GENERAL = Queue("kitchen_queue", MAX_PRIORITY, ORDERS_DLX.name)
@@ -118,14 +120,22 @@ def kitchen_queues(order_types: Sequence[OrderType]) -> tuple[str, ...]:
 
 def exchange(name: str) -> Exchange:
     """Return an exchange by name; raises `ValueError` when there is none."""
-    for known in EXCHANGES:
+    for known in (*EXCHANGES, DEFAULT):
         if known.name == name:
             return known
     raise ValueError(f"there is no exchange {name!r}")
 
 
+def is_known(name: str) -> bool:
+    """Tell whether there is an exchange of this name."""
+    return any(known.name == name for known in (*EXCHANGES, DEFAULT))
+
+
 def route(message_exchange: str, key: str) -> Iterator[str]:
     """Name the fixed queues that a message goes to, by way of an alternate exchange if need be."""
+    if message_exchange == DEFAULT.name:
+        yield from (queue.name for queue in QUEUES if queue.name == key)
+        return
     queues = [b.queue for b in BINDINGS if b.exchange == message_exchange and b.takes(key)]
     alternate = exchange(message_exchange).alternate
     if not queues and alternate is not None:

@@ -1,19 +1,22 @@
 """Publishing into the queue table, and opening lines out of it."""
 
 import contextlib
+import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 
 from restaurant_system.config import DeliverySettings
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging import topology
-from restaurant_system.messaging.broker import Broker, Consumer, Refused
+from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
+from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.messaging.postgres.consumer import PostgresConsumer
 from restaurant_system.messaging.postgres.line import away_as_unavailable
 from restaurant_system.messaging.postgres.queues import publish
 from restaurant_system.models.message import Message
 
 SUBSCRIBER_PREFETCH = 100
+EVERYTHING = 2**31 - 1  # more messages than one queue ever holds
 
 BIND = """
 INSERT INTO broker_subscriptions (queue, exchange, owner) VALUES ($1, $2, $3)
@@ -39,6 +42,7 @@ class PostgresBroker(Broker):
     def __init__(self, database: Database, delivery: DeliverySettings) -> None:
         self._database = database
         self._delivery = delivery
+        self._limit = DeadLetterLimit(delivery, time.monotonic)
 
     async def connect(self) -> None:
         await self.ping()
@@ -57,17 +61,23 @@ class PostgresBroker(Broker):
 
     @contextlib.asynccontextmanager
     async def consume(self, queues: Sequence[str], *, prefetch: int) -> AsyncIterator[Consumer]:
-        consumer = PostgresConsumer(self._database, queues, prefetch, self._delivery)
+        consumer = self._consumer(queues, prefetch)
         async with consumer.running():
             yield consumer
 
     @contextlib.asynccontextmanager
     async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
         queue = topology.subscriber_queue(name or uuid.uuid4().hex)
-        consumer = PostgresConsumer(self._database, [queue], SUBSCRIBER_PREFETCH, self._delivery)
+        consumer = self._consumer([queue], SUBSCRIBER_PREFETCH)
         async with consumer.running():
             await self._bind(queue, owner=None if name else consumer.number)
             yield consumer
+
+    @contextlib.asynccontextmanager
+    async def browse(self, queue: str) -> AsyncIterator[Sequence[Delivery]]:
+        consumer = self._consumer([queue], EVERYTHING)
+        async with consumer.running():
+            yield await consumer.take_all()
 
     async def depths(self) -> dict[str, int]:
         with away_as_unavailable():
@@ -87,6 +97,11 @@ class PostgresBroker(Broker):
 
     async def mark(self) -> None:
         """Do nothing, for the same reason."""
+
+    def _consumer(self, queues: Sequence[str], prefetch: int) -> PostgresConsumer:
+        return PostgresConsumer(
+            self._database, queues, prefetch, settings=self._delivery, limit=self._limit
+        )
 
     async def _bind(self, queue: str, owner: int | None) -> None:
         with away_as_unavailable():

@@ -14,6 +14,7 @@ from restaurant_system.database import connection
 from restaurant_system.database.connection import Connection, Database, Line
 from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
 from restaurant_system.messaging.broker import Consumer, Delivery
+from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.messaging.postgres.line import away_as_unavailable
 from restaurant_system.messaging.postgres.queues import CHANNEL, enqueue, message_of, publish, wake
 from restaurant_system.models.message import Message
@@ -78,13 +79,20 @@ class PostgresConsumer(Consumer):
     """Claims messages when there is room in hand; sleeps until it is woken or a poll is due."""
 
     def __init__(
-        self, database: Database, queues: Sequence[str], prefetch: int, settings: DeliverySettings
+        self,
+        database: Database,
+        queues: Sequence[str],
+        prefetch: int,
+        *,
+        settings: DeliverySettings,
+        limit: DeadLetterLimit,
     ) -> None:
         self.number = 0
         self._database = database
         self._queues = list(queues)
         self._prefetch = prefetch
         self._settings = settings
+        self._limit = limit
         self._claimed: deque[PostgresDelivery] = deque()
         self._in_hand = 0
         self._stopped = False
@@ -123,6 +131,13 @@ class PostgresConsumer(Consumer):
                 return self._claimed.popleft()
             else:
                 await self._sleep()
+
+    async def take_all(self) -> list[Delivery]:
+        """Take everything that is there, as far as it fits in the hand."""
+        await self._bury_the_dead()
+        await self._claim()
+        taken, self._claimed = list[Delivery](self._claimed), deque()
+        return taken
 
     async def stop(self) -> None:
         if self._stopped:
@@ -170,7 +185,8 @@ class PostgresConsumer(Consumer):
         self._in_hand += len(rows)
         rows.sort(key=lambda row: (-row["priority"], row["id"]))
         self._claimed.extend(
-            PostgresDelivery(self._database, self, row, self._settings) for row in rows
+            PostgresDelivery(self._database, self, row, settings=self._settings, limit=self._limit)
+            for row in rows
         )
 
     async def _sleep(self) -> None:
@@ -210,10 +226,16 @@ class PostgresDelivery(Delivery):
         database: Database,
         consumer: PostgresConsumer,
         row: asyncpg.Record,
+        *,
         settings: DeliverySettings,
+        limit: DeadLetterLimit,
     ) -> None:
         super().__init__(
-            message_of(row), queue=row["queue"], redelivered=row["redelivered"], settings=settings
+            message_of(row),
+            queue=row["queue"],
+            redelivered=row["redelivered"],
+            settings=settings,
+            limit=limit,
         )
         self._id: int = row["id"]
         self._database = database

@@ -13,7 +13,9 @@ from restaurant_system.models.message import Message
 
 CHANNEL = "restaurant_broker"
 
-SUBSCRIPTIONS = "SELECT exchange, queue FROM broker_subscriptions WHERE exchange = ANY($1)"
+SUBSCRIPTIONS = """
+SELECT exchange, queue FROM broker_subscriptions WHERE exchange = ANY($1) OR queue = ANY($2)
+"""
 
 INSERT = """
 INSERT INTO broker_messages (queue, available_at, priority, exchange, routing_key, type, body,
@@ -27,7 +29,8 @@ WAKE = "SELECT pg_notify($1, queue) FROM unnest($2::text[]) AS queue"
 async def publish(tx: Connection, messages: Sequence[Message]) -> list[Refused]:
     """Put each message into the queues that it is routed to; return those that go nowhere."""
     exchanges = {message.exchange for message in messages}
-    subscriptions = await tx.fetch(SUBSCRIPTIONS, list(exchanges))
+    keys = {each.routing_key for each in messages if each.exchange == topology.DEFAULT.name}
+    subscriptions = await tx.fetch(SUBSCRIPTIONS, list(exchanges), list(keys))
     refused, placed = [], []
     for message in messages:
         try:
@@ -35,7 +38,7 @@ async def publish(tx: Connection, messages: Sequence[Message]) -> list[Refused]:
         except ValueError as error:
             refused.append(Refused(message, str(error)))
             continue
-        queues += [row["queue"] for row in subscriptions if row["exchange"] == message.exchange]
+        queues += [row["queue"] for row in subscriptions if _takes(row, message)]
         placed += [(queue, message) for queue in queues]
         if not queues and topology.exchange(message.exchange).mandatory:
             refused.append(
@@ -43,6 +46,12 @@ async def publish(tx: Connection, messages: Sequence[Message]) -> list[Refused]:
             )
     await enqueue(tx, placed)
     return refused
+
+
+def _takes(subscription: asyncpg.Record, message: Message) -> bool:
+    if message.exchange == topology.DEFAULT.name:
+        return bool(subscription["queue"] == message.routing_key)
+    return bool(subscription["exchange"] == message.exchange)
 
 
 async def enqueue(

@@ -12,8 +12,9 @@ from aiormq.abc import AbstractChannel
 from restaurant_system.config import DeliverySettings, RabbitMQSettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import topology
-from restaurant_system.messaging.broker import Broker, Consumer, Refused
-from restaurant_system.messaging.rabbitmq.consumer import RabbitMQConsumer
+from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
+from restaurant_system.messaging.limit import DeadLetterLimit
+from restaurant_system.messaging.rabbitmq.consumer import RabbitMQConsumer, take_all
 from restaurant_system.messaging.rabbitmq.declaration import declare, retry_queues
 from restaurant_system.messaging.rabbitmq.line import RabbitMQLine
 from restaurant_system.messaging.rabbitmq.wire import properties_of
@@ -34,6 +35,7 @@ class RabbitMQBroker(Broker):
     def __init__(self, settings: RabbitMQSettings, delivery: DeliverySettings) -> None:
         self._settings = settings
         self._delivery = delivery
+        self._limit = DeadLetterLimit(delivery, time.monotonic)
         self._outward = RabbitMQLine(settings)
         self._inward = RabbitMQLine(settings)
         self._channel: AbstractChannel | None = None  # one, for all that is published
@@ -98,6 +100,19 @@ class RabbitMQBroker(Broker):
             async with consumer.running():
                 yield consumer
 
+    @contextlib.asynccontextmanager
+    async def browse(self, queue: str) -> AsyncIterator[Sequence[Delivery]]:
+        async with self._consuming_channel() as channel:
+            taken = await take_all(
+                self.publish_one,
+                self._inward,
+                channel,
+                queue=queue,
+                settings=self._delivery,
+                limit=self._limit,
+            )
+            yield taken
+
     async def depths(self) -> dict[str, int]:
         return await self._count([queue.name for queue in topology.QUEUES])
 
@@ -134,6 +149,7 @@ class RabbitMQBroker(Broker):
             queues,
             prefetch=prefetch,
             settings=self._delivery,
+            limit=self._limit,
         )
 
     async def _publishing_channel(self) -> AbstractChannel:

@@ -12,6 +12,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Consumer, Delivery
+from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.messaging.rabbitmq.line import RabbitMQLine
 from restaurant_system.messaging.rabbitmq.wire import delayed, message_of, tag_of
 from restaurant_system.models.message import Message
@@ -37,6 +38,7 @@ class RabbitMQConsumer(Consumer):
         *,
         prefetch: int,
         settings: DeliverySettings,
+        limit: DeadLetterLimit,
     ) -> None:
         self._publish = publish
         self._line = line
@@ -44,6 +46,7 @@ class RabbitMQConsumer(Consumer):
         self._queues = queues
         self._prefetch = prefetch
         self._settings = settings
+        self._limit = limit
         self._tags: list[str] = []
         self._waiting: asyncio.Queue[RabbitMQDelivery | BrokerUnavailable | None] = asyncio.Queue()
         self._surplus: deque[tuple[str, DeliveredMessage]] = deque()
@@ -110,11 +113,12 @@ class RabbitMQConsumer(Consumer):
             self._waiting.put_nowait(
                 RabbitMQDelivery(
                     self._publish,
-                    self,
                     self._line,
                     delivered,
                     queue=queue,
+                    settled=self.settled,
                     settings=self._settings,
+                    limit=self._limit,
                 )
             )
 
@@ -153,22 +157,24 @@ class RabbitMQDelivery(Delivery):
     def __init__(
         self,
         publish: Publish,
-        consumer: RabbitMQConsumer,
         line: RabbitMQLine,
         delivered: DeliveredMessage,
         *,
         queue: str,
+        settled: Callable[[], None],
         settings: DeliverySettings,
+        limit: DeadLetterLimit,
     ) -> None:
         super().__init__(
             message_of(delivered),
             queue=queue,
             redelivered=bool(delivered.redelivered),
             settings=settings,
+            limit=limit,
         )
         self._publish = publish
-        self._consumer = consumer
         self._line = line
+        self._settled = settled
         self._channel = delivered.channel
         self._tag = tag_of(delivered)
 
@@ -196,7 +202,37 @@ class RabbitMQDelivery(Delivery):
             async with self._line.answering():
                 yield
         finally:
-            self._consumer.settled()
+            self._settled()
+
+
+async def take_all(
+    publish: Publish,
+    line: RabbitMQLine,
+    channel: AbstractChannel,
+    *,
+    queue: str,
+    settings: DeliverySettings,
+    limit: DeadLetterLimit,
+) -> list[Delivery]:
+    """Get what is in a queue now; it goes back when the channel closes."""
+    async with line.answering():
+        waiting = await channel.queue_declare(queue, passive=True)
+    taken: list[Delivery] = []
+    for _ in range(waiting.message_count or 0):
+        async with line.answering():
+            got = await channel.basic_get(queue)
+        if got.delivery_tag is None:  # somebody else was faster
+            break
+        taken.append(
+            RabbitMQDelivery(
+                publish, line, got, queue=queue, settled=_no_limit, settings=settings, limit=limit
+            )
+        )
+    return taken
+
+
+def _no_limit() -> None:
+    """Who takes all has a hand of any size."""
 
 
 def _share(prefetch: int, queues: int) -> tuple[int, bool]:
