@@ -1,7 +1,7 @@
 """What a person can do with dead letters, on either broker."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID, uuid4
 
 import pytest
@@ -192,7 +192,7 @@ async def test_the_beginning_of_an_id_will_do(broker: Broker) -> None:
 @pytest.mark.parametrize("wrong", ["11", "99", ""], ids=["ambiguous", "unknown", "empty"])
 @pytest.mark.parametrize("act", [dead_letters.requeue, dead_letters.discard])
 async def test_one_wrong_id_and_nothing_is_touched(
-    broker: Broker, act: "type[dead_letters.requeue]", wrong: str
+    broker: Broker, act: Callable[[Broker, list[str]], Awaitable[object]], wrong: str
 ) -> None:
     """An id that means no letter, or several, keeps the others from being touched as well."""
     one = an_order(message_id=UUID("11aa0000-0000-4000-8000-000000000000"))

@@ -33,6 +33,7 @@ QUEUE = "x-queue"
 EXCHANGE = "x-exchange"
 ROUTING_KEY = "x-routing-key"
 
+MOST_ATTEMPTS = 2**31  # beyond, somebody else has written the header
 LONGEST_REASON = 500  # characters; a header of an AMQP message must fit into one frame
 
 
@@ -156,7 +157,7 @@ class Delivery(ABC):
 
 
 def _count(header: Header | None) -> int:
-    return header if isinstance(header, int) and header > 0 else 0
+    return header if isinstance(header, int) and 0 < header < MOST_ATTEMPTS else 0
 
 
 def legible(reason: str) -> str:

@@ -40,6 +40,11 @@ class Message:
     headers: Mapping[str, Header] = field(default_factory=dict)
 
 
+def carried(headers: Mapping[str, object]) -> dict[str, Header]:
+    """Return those headers of a stranger's message that are of the kinds we carry."""
+    return {name: value for name, value in headers.items() if isinstance(value, str | int)}
+
+
 class Wire(BaseModel):
     """The body of a message. Unknown fields are let through: a newer sender may add some."""
 

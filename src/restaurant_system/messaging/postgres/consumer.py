@@ -16,7 +16,14 @@ from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
 from restaurant_system.messaging.broker import Consumer, Delivery
 from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.messaging.postgres.line import away_as_unavailable
-from restaurant_system.messaging.postgres.queues import CHANNEL, enqueue, message_of, publish, wake
+from restaurant_system.messaging.postgres.queues import (
+    CHANNEL,
+    COLUMNS,
+    enqueue,
+    message_of,
+    publish,
+    wake,
+)
 from restaurant_system.models.message import Message
 
 LOCK_CLASS = 72_781  # sets our consumers' advisory locks apart from others in this database
@@ -25,7 +32,7 @@ POLL_SECONDS = 0.5  # how late a delayed message, or one of a dead consumer, may
 OPEN = "SELECT nextval('broker_consumers')::integer"
 HOLD = "SELECT pg_advisory_lock($1, $2)"
 
-CLAIM = """
+CLAIM = f"""
 UPDATE broker_messages SET consumer = $1
 WHERE id IN (
     SELECT first.id
@@ -37,7 +44,7 @@ WHERE id IN (
     ) AS first
     ORDER BY first.priority DESC, first.id LIMIT $3
 )
-RETURNING *
+RETURNING {COLUMNS}
 """
 
 RETURN_ALL = """

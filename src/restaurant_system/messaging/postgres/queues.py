@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 import asyncpg
+import jiter
 
 from restaurant_system.database.connection import Connection
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Refused
-from restaurant_system.models.message import Message
+from restaurant_system.models.message import Header, Message, carried
 
 CHANNEL = "restaurant_broker"
 
@@ -24,6 +25,13 @@ VALUES ($1, now() + $2::interval, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
 """
 
 WAKE = "SELECT pg_notify($1, queue) FROM unnest($2::text[]) AS queue"
+
+
+# What a message is read from. Python's calendar ends before PostgreSQL's.
+COLUMNS = """
+id, queue, priority, redelivered, exchange, routing_key, type, body, message_id, correlation_id,
+app_id, least(greatest(timestamp, '0001-01-02'), '9999-12-30') AS timestamp, content_type, headers
+"""
 
 
 async def publish(tx: Connection, messages: Sequence[Message]) -> list[Refused]:
@@ -98,5 +106,14 @@ def message_of(row: asyncpg.Record) -> Message:
         timestamp=row["timestamp"],
         priority=row["priority"],
         content_type=row["content_type"],
-        headers=json.loads(row["headers"]),
+        headers=_headers(row["headers"]),
     )
+
+
+def _headers(stated: str) -> dict[str, Header]:
+    """Read headers; those that are none, or are nested too deeply, are a stranger's: left out."""
+    try:
+        headers = jiter.from_json(stated.encode())
+    except ValueError:
+        return {}
+    return carried(headers) if isinstance(headers, dict) else {}

@@ -12,6 +12,7 @@ from restaurant_system import tls
 from restaurant_system.config import RabbitMQSettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.logger import get_logger
+from restaurant_system.messaging.rabbitmq import forgiving
 
 log = get_logger()
 
@@ -113,6 +114,7 @@ class RabbitMQLine:
             return self._connection
 
     async def _dial(self) -> AbstractConnection:
+        forgiving.install()
         url = URL(self._settings.dsn()).update_query(heartbeat=self._settings.heartbeat)
         encrypted = self._settings.encrypted
         context = self._settings.tls.context() if encrypted else None

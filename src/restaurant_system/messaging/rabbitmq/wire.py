@@ -1,6 +1,7 @@
 """Messages as RabbitMQ carries them."""
 
 import dataclasses
+import hashlib
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +9,7 @@ import aiormq
 from aiormq.abc import DeliveredMessage
 
 from restaurant_system.messaging import topology
-from restaurant_system.models.message import Message
+from restaurant_system.models.message import Message, carried
 
 PERSISTENT = 2
 
@@ -58,7 +59,7 @@ def message_of(delivered: DeliveredMessage) -> Message:
         timestamp=properties.timestamp or datetime.now(UTC),
         priority=properties.priority or 0,
         content_type=properties.content_type or "",
-        headers={key: value for key, value in headers.items() if isinstance(value, str | int)},
+        headers=carried(headers),
     )
 
 
@@ -67,7 +68,7 @@ def _uuid(message_id: str | None, body: bytes) -> uuid.UUID:
     try:
         return uuid.UUID(message_id)
     except (ValueError, TypeError, AttributeError):
-        return uuid.uuid5(uuid.NAMESPACE_OID, message_id or body.hex())
+        return uuid.uuid5(uuid.NAMESPACE_OID, message_id or hashlib.sha256(body).hexdigest())
 
 
 def tag_of(delivered: DeliveredMessage) -> int:
