@@ -79,15 +79,23 @@ def amqp_url(rabbitmq_server: RabbitMQ) -> str:
 
 
 @pytest.fixture
-def postgres_broker(database: Database) -> PostgresBroker:
-    """Open the broker in the test's own database."""
-    return PostgresBroker(database, QUICK_RETRIES)
+def delivery() -> DeliverySettings:
+    """Say what becomes of messages that fail; a test that needs it otherwise says so itself."""
+    return QUICK_RETRIES
 
 
 @pytest.fixture
-async def rabbitmq_broker(amqp_url: str) -> AsyncIterator[RabbitMQBroker]:
+def postgres_broker(database: Database, delivery: DeliverySettings) -> PostgresBroker:
+    """Open the broker in the test's own database."""
+    return PostgresBroker(database, delivery)
+
+
+@pytest.fixture
+async def rabbitmq_broker(
+    amqp_url: str, delivery: DeliverySettings
+) -> AsyncIterator[RabbitMQBroker]:
     """Open RabbitMQ, on the test's own virtual host."""
-    broker = a_rabbitmq_broker(amqp_url)
+    broker = a_rabbitmq_broker(amqp_url, delivery)
     await broker.connect()
     yield broker
     await broker.close()
@@ -101,16 +109,20 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 
 
 @pytest.fixture
-async def other_postgres_broker(dsn: str) -> AsyncIterator[PostgresBroker]:
+async def other_postgres_broker(
+    dsn: str, delivery: DeliverySettings
+) -> AsyncIterator[PostgresBroker]:
     """Open a second line to the broker in the test's own database."""
     async with opened(dsn) as database:
-        yield PostgresBroker(database, QUICK_RETRIES)
+        yield PostgresBroker(database, delivery)
 
 
 @pytest.fixture
-async def other_rabbitmq_broker(amqp_url: str) -> AsyncIterator[RabbitMQBroker]:
+async def other_rabbitmq_broker(
+    amqp_url: str, delivery: DeliverySettings
+) -> AsyncIterator[RabbitMQBroker]:
     """Open a second line to RabbitMQ."""
-    broker = a_rabbitmq_broker(amqp_url)
+    broker = a_rabbitmq_broker(amqp_url, delivery)
     await broker.connect()
     yield broker
     await broker.close()
@@ -149,6 +161,6 @@ async def opened(dsn: str) -> AsyncIterator[Database]:
         await database.close()
 
 
-def a_rabbitmq_broker(url: str) -> RabbitMQBroker:
+def a_rabbitmq_broker(url: str, delivery: DeliverySettings) -> RabbitMQBroker:
     """Build a broker on a virtual host."""
-    return RabbitMQBroker(RabbitMQSettings.model_validate({"url": url}), QUICK_RETRIES)
+    return RabbitMQBroker(RabbitMQSettings.model_validate({"url": url}), delivery)

@@ -2,15 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
 from restaurant_system.errors import NoSuchDeadLetter
-from restaurant_system.messaging import broker as delivered
 from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import Broker
-from restaurant_system.messaging.dead_letters import DeadLetter
 from restaurant_system.models.message import Message
 from tests.support.messages import (
     DEAD_LETTERS,
@@ -223,42 +221,3 @@ async def test_thousands_of_letters_are_no_burden(broker: Broker) -> None:
 
     async with asyncio.timeout(30):
         assert len(await dead_letters.read(broker)) == 2_000
-
-
-def test_a_letter_of_rabbitmq_itself_shows_what_there_is() -> None:
-    """What RabbitMQ put aside by itself has its own words for where from and why."""
-    letter = DeadLetter(
-        an_order(
-            exchange="orders_dlx",
-            headers={
-                "x-first-death-exchange": "orders_topic",
-                "x-first-death-queue": TAKEOUT,
-                "x-first-death-reason": "expired",
-                "x-last-death-reason": "expired",
-                "x-delivery-count": 3,
-                "retry-delay-ms": 200,
-                "table": 12,
-            },
-        )
-    )
-
-    assert (letter.queue, letter.exchange, letter.reason) == (TAKEOUT, "orders_topic", "expired")
-    assert (letter.attempts, letter.first_seen) == ("", "")
-    assert letter.as_it_first_came().exchange == "orders_topic"
-    assert letter.as_it_first_came().routing_key == "kitchen.takeout.1"
-    assert letter.as_it_first_came().headers == {"table": 12}
-
-
-@pytest.mark.parametrize("body", [b"", b"[1]", b"\xff", b"[" * 10_000, b'{"order_number": {}}'])
-def test_a_body_that_cannot_be_read_names_no_order(body: bytes) -> None:
-    """Whatever the body, it is shown; only its order is unknown."""
-    assert DeadLetter(an_order(body=body)).order_number in {"", "{}"}
-
-
-def test_a_letter_from_a_strange_exchange_goes_straight_to_its_queue() -> None:
-    """An exchange that is not ours may be gone; the queue is there."""
-    headers = {delivered.EXCHANGE: "theirs", delivered.ROUTING_KEY: "a.b", delivered.QUEUE: DINE_IN}
-
-    message = DeadLetter(an_order(message_id=uuid4(), headers=headers)).as_it_first_came()
-
-    assert (message.exchange, message.routing_key) == ("", DINE_IN)

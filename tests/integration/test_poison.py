@@ -10,12 +10,10 @@ import aiormq
 import asyncpg
 import pytest
 
-from restaurant_system.config import DeliverySettings, RabbitMQSettings
+from restaurant_system.config import DeliverySettings
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import LONGEST_REASON, Broker
-from restaurant_system.messaging.postgres import PostgresBroker
-from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.models.message import StatusChanged
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.notification.subscriber import NotificationSubscriber
@@ -33,7 +31,6 @@ from tests.support.poison import (
 )
 from tests.support.services import NOON, a_relay
 
-NO_LIMIT = DeliverySettings(max_dead_letters=10_000)
 PRINTER = "notifications_queue.printer"
 
 STORED = """
@@ -43,18 +40,9 @@ SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM order_status_log),
 
 
 @pytest.fixture
-def postgres_broker(database: Database) -> PostgresBroker:
-    """Open the broker in the test's own database, which lets any number be put aside."""
-    return PostgresBroker(database, NO_LIMIT)
-
-
-@pytest.fixture
-async def rabbitmq_broker(amqp_url: str) -> AsyncIterator[RabbitMQBroker]:
-    """Open RabbitMQ likewise."""
-    broker = RabbitMQBroker(RabbitMQSettings.model_validate({"url": amqp_url}), NO_LIMIT)
-    await broker.connect()
-    yield broker
-    await broker.close()
+def delivery() -> DeliverySettings:
+    """Let any number of messages be put aside."""
+    return DeliverySettings(max_dead_letters=10_000)
 
 
 @pytest.fixture

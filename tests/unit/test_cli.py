@@ -71,6 +71,7 @@ def options(shown: str) -> dict[str, str]:
         "tracking-service",
         "notification-subscriber",
         "migrate",
+        "dead-letters",
     ],
 )
 def test_commands(run: CommandLine, command: str) -> None:
@@ -139,6 +140,11 @@ def test_mode(run: CommandLine, arguments: list[str]) -> None:
     assert run(*arguments) == run("kitchen-worker", "--help")
 
 
+def test_mode_with_a_command_of_its_own(run: CommandLine) -> None:
+    """What follows `--mode=dead-letters` is what is to be done with them."""
+    assert run("--mode=dead-letters", "show", "--help") == run("dead-letters", "show", "--help")
+
+
 def test_mode_keeps_the_other_options(run: CommandLine) -> None:
     """The options around `--mode` are the command's."""
     outcome = run("--worker-name", "mario", "--mode=kitchen-worker", "--order-types", "sushi")
@@ -161,6 +167,9 @@ def test_mode_keeps_the_other_options(run: CommandLine) -> None:
         ["kitchen-worker", "--worker-name", "mario", "--prefetch", "0"],
         ["up", "--cooking-time-scale", "-1"],
         ["tracking-service", "3002"],
+        ["dead-letters", "burn"],
+        ["dead-letters", "show"],
+        ["dead-letters", "discard"],
     ],
 )
 def test_wrong_usage(run: CommandLine, arguments: list[str]) -> None:
@@ -192,6 +201,10 @@ def test_wrong_usage(run: CommandLine, arguments: list[str]) -> None:
         ["notification-subscriber"],
         ["migrate"],
         ["migrate", "--check"],
+        ["dead-letters", "list"],
+        ["dead-letters", "show", "1"],
+        ["dead-letters", "requeue", "1"],
+        ["dead-letters", "discard", "--all", "--yes"],
     ],
 )
 def test_wrong_configuration(run: CommandLine, command: list[str], content: str, said: str) -> None:

@@ -1,0 +1,84 @@
+"""A deployment that can handle nothing stops, and leaves what it cannot handle where it is."""
+
+import asyncio
+import io
+
+import pytest
+
+from restaurant_system.config import DeliverySettings
+from restaurant_system.database.connection import Database
+from restaurant_system.errors import TooManyDeadLetters
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.services.notification.subscriber import NotificationSubscriber
+from restaurant_system.shutdown import Shutdown
+from tests.support.kitchen import Kitchen, settings
+from tests.support.messages import (
+    DEAD_LETTERS,
+    PATIENCE,
+    TAKEOUT,
+    an_order,
+    an_update,
+    ids,
+    orders,
+    take,
+)
+from tests.support.services import a_relay
+
+
+@pytest.fixture
+def delivery() -> DeliverySettings:
+    """Let no more than three messages be put aside."""
+    return DeliverySettings(max_dead_letters=3)
+
+
+@pytest.mark.parametrize("prefetch", [1, 4])
+async def test_a_cook_stops_where_too_much_is_wrong(
+    database: Database, broker: Broker, other_broker: Broker, prefetch: int
+) -> None:
+    """No more than allowed is put aside, and nothing is lost: the rest is still in its queue."""
+    published = orders(8)
+    await other_broker.publish(published)
+
+    kitchen = Kitchen(database, a_relay(database))
+    async with kitchen.on_duty(broker, kitchen=settings(prefetch=prefetch)) as shift:
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(ExceptionGroup) as stop:
+                await shift.work
+
+    assert stop.group_contains(TooManyDeadLetters)
+    async with other_broker.browse(DEAD_LETTERS) as aside, other_broker.browse(TAKEOUT) as left:
+        assert len(aside) <= 3
+        assert set(ids([*aside, *left])) == set(ids(published))
+
+
+async def test_a_subscriber_stops_where_too_much_is_wrong(
+    broker: Broker, other_broker: Broker
+) -> None:
+    """What a durable subscriber did not come to is there when it is started again."""
+    updates = [an_update() for _ in range(6)]
+    async with other_broker.subscribe("printer"):
+        await other_broker.publish(updates)
+
+    with pytest.raises(TooManyDeadLetters):
+        async with asyncio.timeout(PATIENCE):
+            await NotificationSubscriber(broker, "printer", io.StringIO()).run(Shutdown())
+
+    assert (await other_broker.depths())[DEAD_LETTERS] == 3
+    async with other_broker.subscribe("printer") as printer:
+        assert ids(await take(printer, 3)) == ids(updates[3:])
+
+
+async def test_the_limit_is_one_for_all_lines_of_a_process(broker: Broker) -> None:
+    """Cooks and subscribers that share a process share its limit."""
+    await broker.publish([*orders(2), *(an_order("dine_in") for _ in range(2))])
+
+    async with (
+        broker.consume([TAKEOUT], prefetch=2) as one,
+        broker.consume(["kitchen_dine_in_queue"], prefetch=2) as two,
+    ):
+        *within, beyond = [*await take(one, 2), *await take(two, 2)]
+        for each in within:
+            await each.dead_letter("not JSON")
+
+        with pytest.raises(TooManyDeadLetters):
+            await beyond.dead_letter("not JSON")

@@ -1,0 +1,48 @@
+"""A dead letter by itself: what it says, and where it would go back to."""
+
+from uuid import uuid4
+
+import pytest
+
+from restaurant_system.messaging import broker as delivered
+from restaurant_system.messaging.dead_letters import DeadLetter
+from tests.support.messages import DINE_IN, TAKEOUT, an_order
+
+
+def test_a_letter_of_rabbitmq_itself_shows_what_there_is() -> None:
+    """What RabbitMQ put aside by itself has its own words for where from and why."""
+    letter = DeadLetter(
+        an_order(
+            exchange="orders_dlx",
+            headers={
+                "x-first-death-exchange": "orders_topic",
+                "x-first-death-queue": TAKEOUT,
+                "x-first-death-reason": "expired",
+                "x-last-death-reason": "expired",
+                "x-delivery-count": 3,
+                "retry-delay-ms": 200,
+                "table": 12,
+            },
+        )
+    )
+
+    assert (letter.queue, letter.exchange, letter.reason) == (TAKEOUT, "orders_topic", "expired")
+    assert (letter.attempts, letter.first_seen) == ("", "")
+    assert letter.as_it_first_came().exchange == "orders_topic"
+    assert letter.as_it_first_came().routing_key == "kitchen.takeout.1"
+    assert letter.as_it_first_came().headers == {"table": 12}
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b"\xff", b"[" * 10_000, b'{"order_number": {}}'])
+def test_a_body_that_cannot_be_read_names_no_order(body: bytes) -> None:
+    """Whatever the body, it is shown; only its order is unknown."""
+    assert DeadLetter(an_order(body=body)).order_number in {"", "{}"}
+
+
+def test_a_letter_from_a_strange_exchange_goes_straight_to_its_queue() -> None:
+    """An exchange that is not ours may be gone; the queue is there."""
+    headers = {delivered.EXCHANGE: "theirs", delivered.ROUTING_KEY: "a.b", delivered.QUEUE: DINE_IN}
+
+    message = DeadLetter(an_order(message_id=uuid4(), headers=headers)).as_it_first_came()
+
+    assert (message.exchange, message.routing_key) == ("", DINE_IN)

@@ -1,0 +1,241 @@
+"""`dead-letters`, as a person types it: what it asks, says and prints."""
+
+import io
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from restaurant_system import app, cli
+from restaurant_system.cli import letters_shown
+from restaurant_system.messaging.broker import EXCHANGE, FIRST_SEEN, QUEUE, REASON, Refused
+from restaurant_system.messaging.dead_letters import DeadLetter, Requeued
+from tests.support import logs
+from tests.support.messages import TAKEOUT, an_order
+
+ONE, TWO = (UUID(f"{place}aaaaaaa-0000-4000-8000-000000000000") for place in (1, 2))
+
+
+class Terminal(io.StringIO):
+    """Where somebody sits and types."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+class FakeOffice:
+    """Has dead letters in a drawer, and remembers what was asked for."""
+
+    def __init__(self, *letters: DeadLetter) -> None:
+        self.letters = list(letters)
+        self.asked: list[tuple[str, list[str]]] = []
+        self.refused: list[Refused] = []
+
+    async def read(self, *_: object) -> list[DeadLetter]:
+        """Show them."""
+        return self.letters
+
+    async def requeue(self, _settings: object, _shutdown: object, ids: Sequence[str]) -> Requeued:
+        """Send them back."""
+        self.asked.append(("requeue", list(ids)))
+        return Requeued(len(ids) - len(self.refused), self.refused)
+
+    async def discard(self, _settings: object, _shutdown: object, ids: Sequence[str]) -> int:
+        """Throw them away."""
+        self.asked.append(("discard", list(ids)))
+        return len(ids)
+
+
+def a_letter(**changes: Any) -> DeadLetter:  # noqa: ANN401 - any field
+    """Write a dead letter."""
+    headers = {
+        QUEUE: TAKEOUT,
+        EXCHANGE: "orders_topic",
+        REASON: "not JSON",
+        FIRST_SEEN: "2024-12-16T10:30:00.123+00:00",
+    }
+    return DeadLetter(an_order(**({"headers": headers} | changes)))
+
+
+@pytest.fixture
+def office(monkeypatch: pytest.MonkeyPatch) -> FakeOffice:
+    """Open an office with two letters, behind whatever is configured."""
+    office = FakeOffice(a_letter(message_id=ONE), a_letter(message_id=TWO))
+    monkeypatch.setattr(app, "read_dead_letters", office.read)
+    monkeypatch.setattr(app, "requeue_dead_letters", office.requeue)
+    monkeypatch.setattr(app, "discard_dead_letters", office.discard)
+    return office
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, office: FakeOffice) -> "Callable[..., int]":
+    """Type a command, on a terminal if something is typed after it; return the exit code."""
+    assert office.letters
+
+    def type_in(*arguments: str, typed: str | None = None) -> int:
+        stdin = io.StringIO() if typed is None else Terminal(typed)
+        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(sys, "argv", ["restaurant-system", "dead-letters", *arguments])
+        with logs.restored(), pytest.raises(SystemExit) as end:
+            cli.main()
+        return int(end.value.code or 0)
+
+    return type_in
+
+
+Run = Callable[..., int]
+Screen = pytest.CaptureFixture[str]
+
+
+def test_nothing_to_list(run: Run, office: FakeOffice, capsys: Screen) -> None:
+    """An empty drawer is a sentence, not an empty table."""
+    office.letters.clear()
+
+    assert run("list") == 0
+    assert capsys.readouterr().out == "No dead letters.\n"
+
+
+def test_the_list_has_a_line_for_each_letter(run: Run, capsys: Screen) -> None:
+    """Id, time, order, queue and reason are all there, whole, where nobody looks on."""
+    assert run("list") == 0
+
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["ID", "First", "seen", "Order", "Queue", "Attempts", "Reason"]
+    assert [line.split() for line in lines] == [
+        [str(letter_id), "2024-12-16T10:30:00Z", "ORD_20241216_001", TAKEOUT, "not", "JSON"]
+        for letter_id in (ONE, TWO)
+    ]
+
+
+def test_a_letter_is_shown_with_everything(run: Run, capsys: Screen) -> None:
+    """The beginning of an id is enough to see headers, properties and the body, well laid out."""
+    assert run("show", "1aa") == 0
+
+    shown = capsys.readouterr().out
+    for fact in (str(ONE), "order.received", "req-1", "orders_topic", "x-reason: not JSON"):
+        assert fact in shown
+    assert '\n{\n  "order_number": "ORD_20241216_001"\n}\n' in shown
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b"plain [red]text[/]", "plain [red]text[/]"),
+        (b"\x1b[2J\x07", r"\x1b[2J\x07"),
+        ("\x9b2J".encode(), r"\x9b2J"),
+        (b"caf\xe9", r"caf\xe9"),
+        (b'{"a": 1, "a": 2}', '{"a": 1, "a": 2}'),
+        (b'{"a": "\\u009b\\u202e"}', '{\n  "a": "\\x9b\\u202e"\n}'),
+        (b"[" * 500, "[" * 500),
+    ],
+)
+def test_no_body_does_the_terminal_any_harm(
+    run: Run, office: FakeOffice, capsys: Screen, body: bytes, shown: str
+) -> None:
+    """What is JSON is laid out, the rest is text; what a terminal would obey is escaped."""
+    office.letters[:] = [a_letter(body=body)]
+
+    assert run("show", office.letters[0].id) == 0
+
+    assert capsys.readouterr().out.endswith(f"Body ({len(body)} bytes)\n{shown}\n")
+
+
+def test_nothing_in_the_list_does_the_terminal_any_harm(
+    run: Run, office: FakeOffice, capsys: Screen
+) -> None:
+    """Headers and order numbers come from outside as well."""
+    evil = "[red]\x1b[2J\nx"
+    headers = {QUEUE: evil, REASON: evil, FIRST_SEEN: evil, evil: evil}
+    body = b'{"order_number": "[red]\\u001b[2J\\nx"}'
+    office.letters[:] = [a_letter(headers=headers, type=evil, body=body)]
+
+    assert run("list") == run("show", office.letters[0].id) == 0
+
+    printed = capsys.readouterr().out
+    assert printed.count(r"[red]\x1b[2J\nx") >= 8
+    assert "\x1b" not in printed
+    assert "\nx" not in printed
+
+
+def test_a_long_list_is_not_cut_by_a_script(run: Run, office: FakeOffice, capsys: Screen) -> None:
+    """Whoever pipes the list gets each reason to its end."""
+    office.letters[:] = [a_letter(headers={REASON: "why " * 120})]
+
+    run("list")
+
+    assert ("why " * 120).strip() in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["requeue", "discard"])
+@pytest.mark.parametrize("arguments", [[], ["--yes"], ["1aa", "--all"]])
+def test_wrong_usage(
+    run: Run, office: FakeOffice, capsys: Screen, verb: str, arguments: list[str]
+) -> None:
+    """Either ids or --all: else one line says so, with 2, and nothing is done."""
+    assert run(verb, *arguments) == 2
+
+    assert "--all" in capsys.readouterr().err
+    assert office.asked == []
+
+
+@pytest.mark.parametrize("verb", ["requeue", "discard"])
+def test_all_asks_first(run: Run, office: FakeOffice, capsys: Screen, verb: str) -> None:
+    """The question says how many; with a yes, those that were counted are meant."""
+    assert run(verb, "--all", typed="y\n") == 0
+
+    assert f"{verb.capitalize()} 2 dead letters?" in capsys.readouterr().out
+    assert office.asked == [(verb, [str(ONE), str(TWO)])]
+
+
+@pytest.mark.parametrize("typed", ["n\n", "\n"])
+def test_without_a_yes_nothing_is_done(run: Run, office: FakeOffice, typed: str) -> None:
+    """No is the answer to be had for nothing."""
+    assert run("discard", "--all", typed=typed) == 0
+
+    assert office.asked == []
+
+
+def test_without_a_terminal_nobody_is_asked(run: Run, office: FakeOffice, capsys: Screen) -> None:
+    """A script must say --yes; else it is refused in one line."""
+    assert run("discard", "--all") == 1
+
+    refusal = capsys.readouterr().err
+    assert refusal.count("\n") == 1
+    assert "--yes" in refusal
+    assert office.asked == []
+
+
+def test_a_script_is_not_asked(run: Run, office: FakeOffice, capsys: Screen) -> None:
+    """With --yes all are meant, at once."""
+    assert run("requeue", "--all", "--yes") == 0
+
+    assert capsys.readouterr().out == "Requeued 2 dead letters.\n"
+    assert office.asked == [("requeue", [str(ONE), str(TWO)])]
+
+
+def test_all_of_nothing(run: Run, office: FakeOffice, capsys: Screen) -> None:
+    """Where there is nothing, nothing is asked."""
+    office.letters.clear()
+
+    assert run("discard", "--all", typed="") == 0
+
+    assert capsys.readouterr().out == "No dead letters.\n"
+
+
+def test_what_is_refused_is_told(run: Run, office: FakeOffice, capsys: Screen) -> None:
+    """A letter that stays is named with its reason, and the command exits with 1."""
+    office.refused = [Refused(office.letters[0].message, "no queue takes\x1b it")]
+
+    assert run("requeue", str(ONE), str(TWO)) == 1
+
+    printed = capsys.readouterr()
+    assert printed.out == "Requeued 1 dead letter.\n"
+    assert printed.err == f"{ONE} stays a dead letter: no queue takes\\x1b it.\n"
+
+
+def test_harmless_text_stays_as_it_is() -> None:
+    """What a person can read is not touched."""
+    assert letters_shown.harmless("Crème brûlée: 4,50 €") == "Crème brûlée: 4,50 €"
