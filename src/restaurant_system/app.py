@@ -80,20 +80,21 @@ async def foundation(
     """
     async with (
         _migrated(settings, service) as database,
-        _connected(_broker(settings, database)) as broker,
+        _closing(_broker(settings, database)) as broker,
     ):
+        await _reach(broker)
         _begin(service, shutdown)
         yield Foundation(settings, database, broker, shutdown)
 
 
 @contextlib.asynccontextmanager
 async def _broker_alone(settings: Settings, service: str) -> AsyncIterator[Broker]:
-    """Open the broker, and the database only if that is where the broker lives."""
+    """Lend the broker, with the database under it only if that is where the broker lives."""
     if settings.rabbitmq is None:
         async with _migrated(settings, service) as database:
             yield PostgresBroker(database, settings.delivery)
     else:
-        async with _connected(RabbitMQBroker(settings.rabbitmq, settings.delivery)) as broker:
+        async with _closing(RabbitMQBroker(settings.rabbitmq, settings.delivery)) as broker:
             yield broker
 
 
@@ -102,13 +103,16 @@ def _begin(service: str, shutdown: Shutdown) -> None:
     log.info("service_started", message=f"{service} started.")
 
 
-@contextlib.asynccontextmanager
-async def _connected(broker: Broker) -> AsyncIterator[Broker]:
+async def _reach(broker: Broker) -> None:
     """Open the line to the broker; one that is away is no reason not to start."""
     try:
         await broker.connect()
     except BrokerUnavailable as error:
         log.warning("rabbitmq_connection_failed", message=f"{error} Starting without it.")
+
+
+@contextlib.asynccontextmanager
+async def _closing(broker: Broker) -> AsyncIterator[Broker]:
     try:
         yield broker
     finally:
@@ -200,6 +204,7 @@ async def tracking_service(settings: Settings, shutdown: Shutdown) -> None:
 async def notification_subscriber(settings: Settings, shutdown: Shutdown, name: str | None) -> None:
     """Print status changes until asked to stop."""
     async with _broker_alone(settings, "notification-subscriber") as broker:
+        await _reach(broker)
         _begin("notification-subscriber", shutdown)
         await _subscriber(settings, broker, name).run(shutdown)
 

@@ -103,7 +103,7 @@ def test_the_list_has_a_line_for_each_letter(run: Run, capsys: Screen) -> None:
     assert run("list") == 0
 
     heading, *lines = capsys.readouterr().out.splitlines()
-    assert heading.split() == ["ID", "First", "seen", "Order", "Queue", "Attempts", "Reason"]
+    assert heading.split() == ["ID", "First", "seen", "Order", "Queue", "Tried", "Reason"]
     assert [line.split() for line in lines] == [
         [str(letter_id), "2024-12-16T10:30:00Z", "ORD_20241216_001", TAKEOUT, "not", "JSON"]
         for letter_id in (ONE, TWO)

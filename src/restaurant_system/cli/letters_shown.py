@@ -12,21 +12,24 @@ from rich.text import Text
 
 from restaurant_system.messaging.dead_letters import DeadLetter
 
-WIDE = 1_000  # columns where no terminal sets an end: a script gets everything
+# A terminal is narrow: it gets the beginning of each id, as git has it, and of each reason. Where
+# no terminal sets an end, a script gets everything.
+SHORT_ID = 8
+WIDE = 1_000
 
 
 def table(letters: Sequence[DeadLetter]) -> None:
-    """Print one line for each letter; on a narrow terminal the reason is cut."""
+    """Print one line for each letter."""
     if not letters:
         print("No dead letters.")
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("ID", "First seen", "Order", "Queue", "Attempts"):
-        shown.add_column(heading, no_wrap=True)
-    shown.add_column("Reason")
+    for heading in ("ID", "First seen", "Order", "Queue", "Tried", "Reason"):
+        gives_way = heading in {"First seen", "Queue", "Reason"}  # where the terminal is narrow
+        shown.add_column(heading, no_wrap=not gives_way)
     for letter in letters:
         shown.add_row(
-            _one_line(letter.id),
+            _one_line(letter.id[:SHORT_ID] if sys.stdout.isatty() else letter.id),
             _one_line(_moment(letter.first_seen)),
             _one_line(letter.order_number),
             _one_line(letter.queue),

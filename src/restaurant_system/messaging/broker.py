@@ -32,6 +32,7 @@ REASON = "x-reason"
 QUEUE = "x-queue"
 EXCHANGE = "x-exchange"
 ROUTING_KEY = "x-routing-key"
+STORY = frozenset({ATTEMPTS, FIRST_SEEN, REASON, QUEUE, EXCHANGE, ROUTING_KEY})
 
 MOST_ATTEMPTS = 2**31  # beyond, somebody else has written the header
 LONGEST_REASON = 500  # characters; a header of an AMQP message must fit into one frame

@@ -19,14 +19,8 @@ from restaurant_system.models.message import Message
 
 # What RabbitMQ writes on a message that it puts aside by itself: expired, too many, or rejected.
 FIRST_DEATH = "x-first-death-"
-# What a letter has collected on its way to the dead letters; none of it goes back with it.
-COLLECTED = frozenset(
-    {
-        *(delivered.ATTEMPTS, delivered.FIRST_SEEN, delivered.REASON),
-        *(delivered.QUEUE, delivered.EXCHANGE, delivered.ROUTING_KEY),
-        *("x-death", "x-delivery-count", topology.RETRY_DELAY),
-    }
-)
+# What else a letter collects on its way to the dead letters; none of it goes back with it.
+COLLECTED = delivered.STORY | {"x-death", "x-delivery-count", topology.RETRY_DELAY}
 COLLECTED_BEGINNINGS = (FIRST_DEATH, "x-last-death-")
 
 log = get_logger()
@@ -85,12 +79,15 @@ class DeadLetter:
         return str(body.get("order_number", "")) if isinstance(body, dict) else ""
 
     def as_it_first_came(self) -> Message:
-        """Return the message as it was before anything went wrong."""
-        straight = not topology.is_known(self.exchange) or not self.exchange
+        """Return the message as it was before anything went wrong.
+
+        One that came by no exchange, or by one that is not ours, goes straight to its queue.
+        """
+        by_ours = any(known.name == self.exchange for known in topology.EXCHANGES)
         return dataclasses.replace(
             self.message,
-            exchange=topology.DEFAULT.name if straight else self.exchange,
-            routing_key=self.queue if straight else self.routing_key,
+            exchange=self.exchange if by_ours else topology.DEFAULT.name,
+            routing_key=self.routing_key if by_ours else self.queue,
             headers={
                 name: value
                 for name, value in self.message.headers.items()

@@ -126,11 +126,6 @@ def exchange(name: str) -> Exchange:
     raise ValueError(f"there is no exchange {name!r}")
 
 
-def is_known(name: str) -> bool:
-    """Tell whether there is an exchange of this name."""
-    return any(known.name == name for known in (*EXCHANGES, DEFAULT))
-
-
 def route(message_exchange: str, key: str) -> Iterator[str]:
     """Name the fixed queues that a message goes to, by way of an alternate exchange if need be."""
     if message_exchange == DEFAULT.name:
