@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import Delivery
 from restaurant_system.messaging.listener import Listener
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
@@ -209,6 +210,24 @@ async def test_a_foreign_message_can_be_put_aside(
         letter = await take_one(clerk)
     assert delivery.attempt == 1
     assert letter.message.body == b"hello"
+
+
+async def test_what_rabbitmq_puts_aside_by_itself_can_be_sent_back(
+    rabbitmq_broker: RabbitMQBroker, office: Office
+) -> None:
+    """An order that expired says so in RabbitMQ's words, and goes back by the way it came."""
+    order = an_order(priority=5)
+    office.limit(TAKEOUT, **{"message-ttl": 1})
+
+    async def has_expired() -> bool:
+        await rabbitmq_broker.publish([order])
+        return bool(await dead_letters.read(rabbitmq_broker))
+
+    await eventually(has_expired, doing="for the limit to be in force")
+    letter, *_ = await dead_letters.read(rabbitmq_broker)
+
+    assert (letter.reason, letter.queue) == ("expired", TAKEOUT)
+    assert letter.as_it_first_came() == order
 
 
 async def test_a_message_that_amqp_cannot_express_is_refused(

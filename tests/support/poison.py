@@ -74,6 +74,7 @@ BODIES = {
     "headers of all kinds": Poison(
         b"", "not JSON", headers={"half": 0.5, "none": None, "list": [1, [2]], "table": {"a": {}}}
     ),
+    "headers without end": Poison(b"", "not JSON", headers={"long": "x" * 130_950}),
     "headers too deep": Poison(b"", "not JSON", headers={"deep": DEEP}),
 }
 FOR_THE_KITCHEN = {
@@ -159,13 +160,13 @@ class SqlStranger:
 
     async def put_oddities(self, queue: str) -> dict[str, str]:
         """Write headers that are none, and times outside Python's calendar."""
-        headers = ["[]", "null", '"x"', '{"x-attempts": 1e40, "x-queue": {}}']
+        headers = ["[]", "null", '"x"', f'{{"x-attempts": {"9" * 5000}}}', '{"x-attempts": 1e40}']
         for place, stated in enumerate(headers):
             await self._insert(queue, f"headers {place}", b"", JSON, stated)
         times = ["'infinity'", "'-infinity'", "'20000-01-01'", "'4000-01-01 BC'"]
         for place, time in enumerate(times):
             await self._insert(queue, f"time {place}", b"", JSON, "{}", timestamp=time)
-        names = [*(f"headers {i}" for i in range(4)), *(f"time {i}" for i in range(4))]
+        names = [*(f"headers {i}" for i in range(5)), *(f"time {i}" for i in range(4))]
         return dict.fromkeys(names, "not JSON")
 
     async def _insert(self, *row: object, timestamp: str = "now()") -> None:

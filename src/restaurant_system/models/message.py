@@ -18,6 +18,9 @@ from restaurant_system.models.status import OrderStatus
 JSON = "application/json"
 Header = str | int
 
+MOST_HEADERS = 64 * 1024  # bytes; all headers go into one frame, which in RabbitMQ holds twice this
+ENTRY = 8  # bytes that each header takes beside its name and value
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
@@ -41,8 +44,13 @@ class Message:
 
 
 def carried(headers: Mapping[str, object]) -> dict[str, Header]:
-    """Return those headers of a stranger's message that are of the kinds we carry."""
-    return {name: value for name, value in headers.items() if isinstance(value, str | int)}
+    """Return those headers of a stranger's message that are of the kinds we carry.
+
+    Where they are so many that ours would find no room beside them, none is carried.
+    """
+    kept = {name: value for name, value in headers.items() if isinstance(value, str | int)}
+    size = sum(len(f"{name}{value}".encode()) + ENTRY for name, value in kept.items())
+    return kept if size <= MOST_HEADERS else {}
 
 
 class Wire(BaseModel):
