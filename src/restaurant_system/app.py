@@ -230,7 +230,7 @@ async def read_dead_letters(settings: Settings, _: Shutdown) -> list[DeadLetter]
 async def requeue_dead_letters(settings: Settings, _: Shutdown, ids: Sequence[str]) -> Requeued:
     """Send dead letters back to where they first came from."""
     async with _broker_alone(settings, "dead-letters") as broker:
-        return await dead_letters.requeue(broker, ids)
+        return await dead_letters.requeue(broker, _signer(settings), ids)
 
 
 async def discard_dead_letters(settings: Settings, _: Shutdown, ids: Sequence[str]) -> int:

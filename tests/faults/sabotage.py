@@ -5,6 +5,7 @@ must find each of these; the product itself knows nothing of them.
 """
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -18,6 +19,8 @@ from restaurant_system.database.connection import Connection
 from restaurant_system.database.outbox import Owed
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Delivery
+from restaurant_system.messaging.limit import DeadLetterLimit
+from restaurant_system.models.message import Message
 from restaurant_system.models.order import order_number
 from restaurant_system.services.kitchen.worker import KitchenWorker
 
@@ -30,14 +33,19 @@ def ack_before_commit() -> None:
 
     async def ack_and_cook(self: KitchenWorker, delivery: Delivery) -> None:
         await delivery.ack()
-        gone = _Gone(delivery.message, queue="", redelivered=False, settings=DeliverySettings())
-        await cook(self, gone)
+        await cook(self, _Gone(delivery.message))
 
     PATCH.setattr(KitchenWorker, "_cook_and_settle", ack_and_cook)
 
 
 class _Gone(Delivery):
     """A message that is no longer in anybody's hands."""
+
+    def __init__(self, message: Message) -> None:
+        limit = DeadLetterLimit(DeliverySettings(), time.monotonic)
+        super().__init__(
+            message, queue="", redelivered=False, settings=DeliverySettings(), limit=limit
+        )
 
     async def ack(self) -> None:
         """Do nothing: it is gone."""

@@ -5,10 +5,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 import pytest
+from pydantic import SecretStr
 
 from restaurant_system.errors import NoSuchDeadLetter
 from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import Message
 from tests.support.messages import (
     DEAD_LETTERS,
@@ -78,7 +80,7 @@ async def test_what_somebody_has_in_hand_nobody_else_can_send_back(
     async with broker.browse(DEAD_LETTERS):
         assert await dead_letters.read(other_broker) == []
         with pytest.raises(NoSuchDeadLetter, match="somebody else has it in hand"):
-            await dead_letters.requeue(other_broker, named([letter]))
+            await dead_letters.requeue(other_broker, UNSIGNED, named([letter]))
 
     assert len(await dead_letters.read(other_broker)) == 1
 
@@ -124,7 +126,7 @@ async def test_what_is_sent_back_is_as_it_first_came(broker: Broker) -> None:
         for _ in range(3):
             await (await take_one(cook)).retry("the oven is cold")
 
-    outcome = await dead_letters.requeue(broker, named([order]))
+    outcome = await dead_letters.requeue(broker, UNSIGNED, named([order]))
 
     assert (outcome.count, outcome.refused) == (1, [])
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
@@ -134,6 +136,18 @@ async def test_what_is_sent_back_is_as_it_first_came(broker: Broker) -> None:
     assert await dead_letters.read(broker) == []
 
 
+async def test_who_sends_a_letter_back_vouches_for_it(broker: Broker) -> None:
+    """What was put aside for want of a signature is signed anew, and is accepted then."""
+    signer = Signer([SecretStr("the restaurant's own key")])
+    unsigned = an_order()
+    await put_aside(broker, unsigned)
+
+    await dead_letters.requeue(broker, signer, named([unsigned]))
+
+    async with broker.consume([TAKEOUT], prefetch=1) as cook:
+        signer.verify((await take_one(cook)).message)
+
+
 async def test_an_update_goes_back_to_every_subscriber(broker: Broker) -> None:
     """An update that one could not print goes through its fanout again."""
     update = an_update()
@@ -141,7 +155,7 @@ async def test_an_update_goes_back_to_every_subscriber(broker: Broker) -> None:
         await broker.publish([update])
         await (await take_one(clumsy)).dead_letter("out of paper")
 
-        await dead_letters.requeue(broker, named([update]))
+        await dead_letters.requeue(broker, UNSIGNED, named([update]))
 
         assert ids(await take_and_ack(clumsy, 1)) == ids([update])
         assert ids(await take_and_ack(deft, 2)) == ids([update, update])
@@ -157,7 +171,7 @@ async def test_what_was_put_straight_into_a_queue_goes_back_there(
         pass
     await put_aside(broker, stray, queue=queue)
 
-    await dead_letters.requeue(broker, named([stray]))
+    await dead_letters.requeue(broker, UNSIGNED, named([stray]))
 
     async with broker.consume([queue], prefetch=1) as cook:
         assert (await take_one(cook)).message.message_id == stray.message_id
@@ -169,7 +183,7 @@ async def test_what_no_queue_takes_stays_a_letter(broker: Broker) -> None:
     await broker.publish([stray])
     await put_aside(broker, good)
 
-    outcome = await dead_letters.requeue(broker, named([stray, good]))
+    outcome = await dead_letters.requeue(broker, UNSIGNED, named([stray, good]))
 
     assert outcome.count == 1
     assert ids(each.message for each in outcome.refused) == ids([stray])

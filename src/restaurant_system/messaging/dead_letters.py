@@ -15,6 +15,7 @@ from restaurant_system.logger import get_logger
 from restaurant_system.messaging import broker as delivered
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Delivery, Refused
+from restaurant_system.messaging.signature import Signer
 from restaurant_system.models.message import Message
 
 # What RabbitMQ writes on a message that it puts aside by itself: expired, too many, or rejected.
@@ -113,16 +114,17 @@ async def read(broker: Broker) -> list[DeadLetter]:
         return [DeadLetter(delivery.message) for delivery in deliveries]
 
 
-async def requeue(broker: Broker, ids: Sequence[str]) -> Requeued:
+async def requeue(broker: Broker, signer: Signer, ids: Sequence[str]) -> Requeued:
     """Send letters back to where they first came from, as if they came for the first time.
 
-    Each is taken off the dead letters only once the broker has confirmed it. Raises
-    `NoSuchDeadLetter` before anything is touched.
+    They are signed anew: whoever sends one back vouches for it. Each is taken off the dead letters
+    only once the broker has confirmed it. Raises `NoSuchDeadLetter` before anything is touched.
     """
     count, refused = 0, list[Refused]()
     async with _in_hand(broker, ids) as letters:
         for delivery in letters:
-            refusals = await broker.publish([DeadLetter(delivery.message).as_it_first_came()])
+            message = DeadLetter(delivery.message).as_it_first_came()
+            refusals = await broker.publish([signer.sign(message)])
             if refusals:
                 refused += refusals
                 continue
