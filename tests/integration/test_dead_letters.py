@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from restaurant_system.errors import NoSuchDeadLetter
 from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.dead_letters import Requeued
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import Message
 from tests.support.messages import (
@@ -31,6 +32,11 @@ async def put_aside(broker: Broker, *messages: Message, queue: str = TAKEOUT) ->
     async with broker.consume([queue], prefetch=1) as cook:
         for _ in messages:
             await (await take_one(cook)).dead_letter("the oven is cold")
+
+
+async def requeue(broker: Broker, ids: Sequence[str]) -> Requeued:
+    """Send letters back where nobody signs."""
+    return await dead_letters.requeue(broker, UNSIGNED, ids)
 
 
 async def left_over(broker: Broker) -> list[UUID]:
@@ -80,7 +86,7 @@ async def test_what_somebody_has_in_hand_nobody_else_can_send_back(
     async with broker.browse(DEAD_LETTERS):
         assert await dead_letters.read(other_broker) == []
         with pytest.raises(NoSuchDeadLetter, match="somebody else has it in hand"):
-            await dead_letters.requeue(other_broker, UNSIGNED, named([letter]))
+            await requeue(other_broker, named([letter]))
 
     assert len(await dead_letters.read(other_broker)) == 1
 
@@ -126,7 +132,7 @@ async def test_what_is_sent_back_is_as_it_first_came(broker: Broker) -> None:
         for _ in range(3):
             await (await take_one(cook)).retry("the oven is cold")
 
-    outcome = await dead_letters.requeue(broker, UNSIGNED, named([order]))
+    outcome = await requeue(broker, named([order]))
 
     assert (outcome.count, outcome.refused) == (1, [])
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
@@ -155,7 +161,7 @@ async def test_an_update_goes_back_to_every_subscriber(broker: Broker) -> None:
         await broker.publish([update])
         await (await take_one(clumsy)).dead_letter("out of paper")
 
-        await dead_letters.requeue(broker, UNSIGNED, named([update]))
+        await requeue(broker, named([update]))
 
         assert ids(await take_and_ack(clumsy, 1)) == ids([update])
         assert ids(await take_and_ack(deft, 2)) == ids([update, update])
@@ -171,7 +177,7 @@ async def test_what_was_put_straight_into_a_queue_goes_back_there(
         pass
     await put_aside(broker, stray, queue=queue)
 
-    await dead_letters.requeue(broker, UNSIGNED, named([stray]))
+    await requeue(broker, named([stray]))
 
     async with broker.consume([queue], prefetch=1) as cook:
         assert (await take_one(cook)).message.message_id == stray.message_id
@@ -183,7 +189,7 @@ async def test_what_no_queue_takes_stays_a_letter(broker: Broker) -> None:
     await broker.publish([stray])
     await put_aside(broker, good)
 
-    outcome = await dead_letters.requeue(broker, UNSIGNED, named([stray, good]))
+    outcome = await requeue(broker, named([stray, good]))
 
     assert outcome.count == 1
     assert ids(each.message for each in outcome.refused) == ids([stray])
@@ -202,7 +208,7 @@ async def test_the_beginning_of_an_id_will_do(broker: Broker) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["11", "99", ""], ids=["ambiguous", "unknown", "empty"])
-@pytest.mark.parametrize("act", [dead_letters.requeue, dead_letters.discard])
+@pytest.mark.parametrize("act", [requeue, dead_letters.discard])
 async def test_one_wrong_id_and_nothing_is_touched(
     broker: Broker, act: Callable[[Broker, list[str]], Awaitable[object]], wrong: str
 ) -> None:

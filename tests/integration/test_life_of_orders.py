@@ -30,13 +30,11 @@ from tests.support.kitchen import BELONGINGS, EVERYTHING, REQUEST
 from tests.support.kitchen import settings as kitchen_settings
 from tests.support.ledger import NOTHING_IN_HAND, ON_THE_STOVE, Model, ledger_of
 from tests.support.orders import an_order
+from tests.support.rows import EMPTY
 from tests.support.services import Watch, a_relay, an_order_service
 
 COOKS = ("anna", "bob")
 NO_ORDER = "ORD_20240101_001"
-EMPTY = """
-TRUNCATE orders, order_items, order_status_log, outbox, idempotency_keys, order_counters, workers
-"""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,18 @@ from restaurant_system.database.connection import Line
 NUMBERS = (f"ORD_20241216_{place:03d}" for place in itertools.count(1))
 
 
+EMPTY = """
+TRUNCATE orders, workers, outbox, idempotency_keys, order_counters RESTART IDENTITY CASCADE
+"""
+
+
+async def empty(dsn: str) -> None:
+    """Forget everything, so that what comes next comes as for the first time."""
+    line = await asyncpg.connect(dsn)
+    await line.execute(EMPTY)
+    await line.close()
+
+
 @contextlib.asynccontextmanager
 async def undone(dsn: str) -> AsyncIterator[Line]:
     """Open a line on which whatever is done is undone at the end."""
