@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from aiormq.abc import AbstractChannel
 from tests.faults.house import House
 from tests.faults.journal import Journal
 from tests.faults.plan import SERVICES, Fault, Kind, Part
+from tests.support.proxy import Proxy
 from tests.support.servers import RabbitMQ
 
 DELAY = 0.1  # s by which a slow line holds up each packet
@@ -39,7 +40,7 @@ class Havoc:
     def __init__(self, house: House, journal: Journal) -> None:
         self._house = house
         self._journal = journal
-        self._busy = {part: asyncio.Lock() for part in Part}  # a server is hit once at a time
+        self._busy = {part: asyncio.Lock() for part in Part}  # one thing at a time
 
     async def wreak(self, faults: list[Fault]) -> None:
         """Let everything happen at its time; return when all of it has passed."""
@@ -70,12 +71,13 @@ class Havoc:
             case Kind.FREEZE:
                 await service.freeze(fault.seconds)
             case Kind.CUT:
-                await asyncio.gather(*(line.cut(fault.seconds) for line in lines))
+                async with self._busy[fault.part]:
+                    await _cut(lines, fault.seconds)
             case Kind.DELAY:
-                await asyncio.gather(*(line.slow_down(fault.seconds, DELAY) for line in lines))
+                await _slow_down(lines, fault.seconds)
             case Kind.RESET:
                 for line in lines:
-                    line.reset()
+                    await line.reset()
             case _:
                 raise ValueError(fault)
 
@@ -139,6 +141,26 @@ class Havoc:
             yield await connection.channel()
         finally:
             await connection.close()
+
+
+async def _cut(lines: Sequence[Proxy], seconds: float) -> None:
+    for line in lines:
+        await line.refuse()
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        for line in lines:
+            await line.listen()
+
+
+async def _slow_down(lines: Sequence[Proxy], seconds: float) -> None:
+    for line in lines:
+        line.dawdle(DELAY)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        for line in lines:
+            line.dawdle(0)
 
 
 async def _until_it_works(deed: Callable[[], Awaitable[None]]) -> None:

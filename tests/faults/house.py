@@ -13,8 +13,8 @@ import httpx
 from tests.faults.customers import Services
 from tests.faults.journal import Journal
 from tests.faults.plan import SERVICES, Evening, Part
-from tests.faults.proxy import Line
 from tests.faults.service import Service
+from tests.support.proxy import Proxy, proxy
 from tests.support.servers import Postgres, RabbitMQ, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ class House:
         self._order_ports, self._tracking_port = [free_port(), free_port()], free_port()
         self.postgres = Postgres(fsync=True)
         self.rabbitmq = RabbitMQ() if evening.broker == "rabbitmq" else None
-        self.lines: dict[Part, list[Line]] = {}
+        self.lines: dict[Part, list[Proxy]] = {}
         self.services: dict[Part, list[Service]] = {}
 
     @property
@@ -83,9 +83,9 @@ class House:
         async with contextlib.AsyncExitStack() as stack:
             for part in SERVICES:
                 servers = [server for server in (self.postgres, self.rabbitmq) if server]
-                self.lines[part] = [Line(server.port) for server in servers]
-                for line in self.lines[part]:
-                    await stack.enter_async_context(line.forwarding())
+                self.lines[part] = [
+                    await stack.enter_async_context(proxy(server.port)) for server in servers
+                ]
             self._furnish()
             async with asyncio.TaskGroup() as group:
                 running = [group.create_task(service.run()) for service in self._everyone()]

@@ -5,10 +5,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from aiormq.connection import FrameReceiver
 
 from restaurant_system.config import RabbitMQSettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from restaurant_system.messaging.rabbitmq.line import hung_up_as_unavailable
 from tests.conftest import QUICK_RETRIES
 from tests.support.messages import KITCHEN, TAKEOUT, orders, take_and_ack, take_one
 from tests.support.patience import eventually
@@ -43,6 +45,39 @@ async def far(
     await broker.connect()
     yield broker
     await broker.close()
+
+
+@pytest.mark.parametrize("says", [b"", b"no AMQP at all", b"AMQP\x00\x00\x09\x01"])
+@pytest.mark.parametrize("listens", [False, True])
+async def test_who_hangs_up_while_a_line_is_opened_is_away(says: bytes, *, listens: bool) -> None:
+    """Whatever stands at the address, and however it ends the talk, it is waited for."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if listens:
+            await reader.read(8)
+        writer.write(says)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    async with server:
+        with pytest.raises(BrokerUnavailable):
+            await impatient(f"amqp://guest:guest@{host}:{port}/").connect()
+
+
+async def test_a_line_that_ends_before_the_first_word_is_no_end_of_an_iteration() -> None:
+    """That is what aiormq takes it for; taken for that, it would end a service."""
+    with (
+        pytest.raises(BrokerUnavailable, match="hangs up"),
+        hung_up_as_unavailable(encrypted=False),
+    ):
+        await FrameReceiver(_ended()).get_frame()
+
+
+def _ended() -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    reader.feed_eof()
+    return reader
 
 
 async def consume(broker: RabbitMQBroker) -> None:

@@ -11,7 +11,7 @@ CHUNK = 65_536
 
 
 class Proxy:
-    """Forwards TCP to a server, until a test has it refuse, freeze or reset."""
+    """Forwards TCP to a server, until a test has it refuse, freeze, reset or dawdle."""
 
     def __init__(self, target_port: int) -> None:
         self.port = 0
@@ -19,6 +19,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._delay = 0.0
         self._pairs: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -41,6 +42,10 @@ class Proxy:
     def thaw(self) -> None:
         """Carry on, with what was held back meanwhile."""
         self._flowing.set()
+
+    def dawdle(self, delay: float) -> None:
+        """Hold up whatever passes by so many seconds; 0 for no longer."""
+        self._delay = delay
 
     def fail_over(self) -> None:
         """Carry what connects from now on; what was connected before stays frozen for ever."""
@@ -76,8 +81,8 @@ class Proxy:
         await flowing.wait()
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
         ways = (
-            asyncio.create_task(_pump(reader, far_writer, flowing)),
-            asyncio.create_task(_pump(far_reader, writer, flowing)),
+            asyncio.create_task(self._pump(reader, far_writer, flowing)),
+            asyncio.create_task(self._pump(far_reader, writer, flowing)),
         )
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -87,14 +92,14 @@ class Proxy:
             await asyncio.gather(*ways, return_exceptions=True)
             far_writer.close()
 
-
-async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event
-) -> None:
-    while data := await reader.read(CHUNK):
-        await flowing.wait()
-        writer.write(data)
-        await writer.drain()
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event
+    ) -> None:
+        while data := await reader.read(CHUNK):
+            await flowing.wait()
+            await asyncio.sleep(self._delay)
+            writer.write(data)
+            await writer.drain()
 
 
 @contextlib.asynccontextmanager

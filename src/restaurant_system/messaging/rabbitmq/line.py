@@ -45,6 +45,8 @@ def hung_up_as_unavailable(*, encrypted: bool) -> Iterator[None]:
     """Say what it may mean that RabbitMQ hangs up, without a word, on a line that is opened."""
     try:
         yield
+    except StopAsyncIteration as error:  # how aiormq puts it when the line ends at its first word
+        raise BrokerUnavailable("RabbitMQ hangs up before it says anything.") from error
     except aiormq.AMQPConnectionError as error:
         if not isinstance(error.__cause__, ConnectionResetError):
             raise
