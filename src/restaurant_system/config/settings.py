@@ -1,0 +1,162 @@
+"""Every setting with its default; `config.yaml` shows them to people, a test keeps both equal."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import platformdirs
+from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from restaurant_system.config.section import Port, Seconds, Section
+from restaurant_system.config.servers import DatabaseSettings, RabbitMQSettings
+
+ENV_PREFIX = "RESTAURANT_"
+SHORTEST_KEY = 16  # characters; shorter ones can be guessed
+
+
+class OrderServiceSettings(Section):
+    """The HTTP intake."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - a service of its own is reached from other machines
+    port: Port = 3000
+    max_concurrent: int = Field(default=50, ge=1)
+
+
+class TrackingServiceSettings(Section):
+    """The read-only HTTP service."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - likewise
+    port: Port = 3002
+
+
+class CookingSeconds(Section):
+    """How long a simulated cook takes for an order of each type."""
+
+    dine_in: float = Field(default=8, ge=0)
+    takeout: float = Field(default=10, ge=0)
+    delivery: float = Field(default=12, ge=0)
+
+
+class KitchenSettings(Section):
+    """The cooks."""
+
+    cooking_seconds: CookingSeconds = CookingSeconds()
+    cooking_time_scale: float = Field(default=1.0, ge=0)
+    heartbeat_interval: Seconds = 30
+    prefetch: int = Field(default=1, ge=1, le=1000)
+
+    def cooking_time(self, order_type: str) -> timedelta:
+        """Return how long an order of this type cooks, scale applied."""
+        seconds: float = getattr(self.cooking_seconds, order_type)
+        return timedelta(seconds=seconds * self.cooking_time_scale)
+
+
+class DeliverySettings(Section):
+    """What becomes of a message whose handling fails for now.
+
+    After attempt n it comes back in ``retry_delays[n-1]`` seconds (the last delay repeats); after
+    ``max_attempts`` it is a dead letter. A process that puts more than ``max_dead_letters`` aside
+    within ``dead_letter_window`` seconds stops.
+    """
+
+    max_attempts: int = Field(default=5, ge=1)
+    retry_delays: tuple[Seconds, ...] = Field(default=(1, 5, 15, 60), min_length=1)
+    max_dead_letters: int = Field(default=50, ge=1)
+    dead_letter_window: Seconds = 60
+
+
+class OutboxSettings(Section):
+    """The way from a committed row to the broker."""
+
+    batch: int = Field(default=200, ge=1, le=10_000)
+    sweep_interval: Seconds = 2
+    sweep_after: Seconds = 5
+
+
+class ReconciliationSettings(Section):
+    """The look for orders that stand still, and what is said again when messages were lost."""
+
+    enabled: bool = True
+    interval: Seconds = 30
+    after: Seconds = 60
+    announce_again: Seconds = 3600
+
+
+def _must_be_long(key: SecretStr) -> SecretStr:
+    if len(key.get_secret_value()) < SHORTEST_KEY:
+        raise ValueError(
+            f"a key has {SHORTEST_KEY} characters or more, as `openssl rand -hex 32` makes"
+        )
+    return key
+
+
+class SigningSettings(Section):
+    """Who may send messages: whoever knows one of these keys. Without keys, everyone.
+
+    The first key signs, each is accepted; so a new one can be brought in while messages wait.
+    """
+
+    keys: tuple[Annotated[SecretStr, AfterValidator(_must_be_long)], ...] = Field(
+        default=(), max_length=2
+    )
+
+
+class LogSettings(Section):
+    """What is logged, and how."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class Settings(BaseSettings):
+    """The whole configuration.
+
+    No `database` means the embedded PostgreSQL in `data_dir`; no `rabbitmq` means the broker that
+    lives in PostgreSQL.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+    )
+
+    data_dir: Path = Field(
+        default_factory=lambda: platformdirs.user_data_path("restaurant-system", appauthor=False)
+    )
+    business_timezone: str = "UTC"
+    startup_timeout: Seconds = 60
+    idempotency_hours: float = Field(default=24, gt=0)
+    database: DatabaseSettings | None = None
+    rabbitmq: RabbitMQSettings | None = None
+    order_service: OrderServiceSettings = OrderServiceSettings()
+    tracking_service: TrackingServiceSettings = TrackingServiceSettings()
+    kitchen: KitchenSettings = KitchenSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    outbox: OutboxSettings = OutboxSettings()
+    reconciliation: ReconciliationSettings = ReconciliationSettings()
+    signing: SigningSettings = SigningSettings()
+    log: LogSettings = LogSettings()
+
+    @field_validator("data_dir")
+    @classmethod
+    def _expand(cls, path: Path) -> Path:
+        return path.expanduser()
+
+    @field_validator("business_timezone")
+    @classmethod
+    def _must_exist(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{name!r} is no time zone; write one like Europe/Berlin") from None
+        return name
+
+    @property
+    def timezone(self) -> ZoneInfo:
+        """The zone whose midnight starts a new business date."""
+        return ZoneInfo(self.business_timezone)
