@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,16 +19,23 @@ import httpx
 from restaurant_system.database import embedded
 from tests.support.certificates import Authority
 
+OURS = range(20_000, 32_000)
+STATE, PARENT = 0, 1  # places in a process's line in /proc, counted from behind its name
 RABBITMQ_SERVER = shutil.which(
     "rabbitmq-server", path="/usr/lib/rabbitmq/bin:" + os.environ["PATH"]
 )
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of the loopback interface that nobody listens on.
+
+    It is none of those that the system gives to whoever connects: one of these could be taken while
+    its server is down, even by somebody who tries to reach just that server.
+    """
+    while True:
+        port = random.choice(OURS)  # noqa: S311 - to be free, not to be secret
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def wait_until(what: Callable[[], bool], *, seconds: float, doing: str) -> None:
@@ -57,8 +65,12 @@ class Postgres:
             f"-h 127.0.0.1 -p {self.port} -k {self._pgdata} -c fsync={self._fsync}"
             " -c max_connections=200"
         )
-        log = f"--log={self._pgdata / 'log'}"
-        self._control("start", "--wait", log, f"--options={options}")
+        log = self._pgdata / "log"
+        try:
+            self._control("start", "--wait", f"--log={log}", f"--options={options}")
+        except subprocess.CalledProcessError as error:
+            error.add_note(log.read_text(encoding="utf-8")[-2000:])
+            raise
 
     def stop(self) -> None:
         """Stop it at once, connections or not."""
@@ -67,8 +79,7 @@ class Postgres:
     def freeze(self) -> None:
         """Have it hang, as one does whose disk does: nothing is refused, nothing answered."""
         os.kill(self._processes()[0], signal.SIGSTOP)  # first, so that it starts no others
-        for _ in range(3):  # one that ends while they are listed hides others
-            self._signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on."""
@@ -77,7 +88,9 @@ class Postgres:
     def kill(self) -> None:
         """End all of it, as a power cut would."""
         self.freeze()
+        processes = self._processes()
         self._signal(signal.SIGKILL)
+        wait_until(lambda: all(map(_is_dead, processes)), seconds=10, doing="for its end")
         # Where nobody buries the dead, as in many a container, its locks look like those of one
         # that lives.
         for lock in ("postmaster.pid", f".s.PGSQL.{self.port}.lock"):
@@ -110,15 +123,32 @@ class Postgres:
 
     def _processes(self) -> list[int]:
         """Return its processes: that which starts the others, then these, as Linux knows them."""
-        first = int((self._pgdata / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
-        children = Path(f"/proc/{first}/task/{first}/children").read_text(encoding="utf-8")
-        return [first, *map(int, children.split())]
+        first = (self._pgdata / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0]
+        others = [
+            int(stat.parent.name)
+            for stat in Path("/proc").glob("[0-9]*/stat")
+            if _field(stat, PARENT) == first
+        ]
+        return [int(first), *others]
 
     def _initialise(self) -> None:
         embedded.initialise(self._pgdata)
 
     def _control(self, action: str, *options: str) -> None:
         embedded.control(self._pgdata, action, *options)
+
+
+def _is_dead(process: int) -> bool:
+    """Tell whether a process holds nothing any more; it may still wait to be buried."""
+    return _field(Path(f"/proc/{process}/stat"), STATE) in {None, "Z", "X"}
+
+
+def _field(stat: Path, field: int) -> str | None:
+    """Return a field of what Linux says about a process; `None` when there is no such process."""
+    try:
+        return stat.read_text(encoding="utf-8").rpartition(")")[2].split()[field]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 class RabbitMQ:
