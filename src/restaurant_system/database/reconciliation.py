@@ -1,5 +1,6 @@
 """What has to be said again when messages are lost: orders that stand still, and recent moves."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -24,10 +25,9 @@ async def take_turn(tx: Connection) -> bool:
     return turn
 
 
-# Whose cook is overdue was taken from the queue before those that are still received. (An order
-# without items, written by hand, is nothing that could be sent.)
-STANDING = """
-SELECT id, number, type, status, since, coalesce(resends, 0) AS resends, resent_at
+# Received, or not ready though they should be; what still stands in the outbox has yet to be sent.
+# (An order without items, written by hand, is nothing that could be sent.)
+WAITING = """
 FROM (
     SELECT id, number, type, status, created_at AS since FROM orders WHERE status = 'received'
     UNION ALL
@@ -37,19 +37,40 @@ FROM (
 LEFT JOIN order_resends ON order_resends.order_id = waiting.id
 WHERE NOT EXISTS (SELECT FROM outbox WHERE outbox.stream = $1 || '/' || waiting.number)
   AND EXISTS (SELECT FROM order_items WHERE order_items.order_id = waiting.id)
+"""
+
+COUNT_STANDING = f"SELECT type, count(*) AS orders {WAITING} GROUP BY type"
+
+
+async def count_standing(
+    connection: Connection, *, exchange: str, overdue_before: datetime
+) -> Counter[OrderType]:
+    """Count, by type, the orders that `standing` would return."""
+    rows = await connection.fetch(COUNT_STANDING, exchange, overdue_before)
+    return Counter({OrderType(row["type"]): row["orders"] for row in rows})
+
+
+# Whose cook is overdue was taken from the queue before those that are still received.
+STANDING = f"""
+SELECT id, number, type, status, since, coalesce(resends, 0) AS resends, resent_at {WAITING}
+  AND ($3::bigint[] IS NULL OR id = ANY($3))
 ORDER BY status = 'received', id
 """
 
 
 async def standing(
-    connection: Connection, *, exchange: str, overdue_before: datetime
+    connection: Connection,
+    *,
+    exchange: str,
+    overdue_before: datetime,
+    among: Sequence[int] | None = None,
 ) -> list[Standing]:
     """Return the orders that wait for a message, those first that have waited longest for one.
 
     They are received, or should have been ready before `overdue_before`; and their message is not
-    among those still owed to `exchange`.
+    among those still owed to `exchange`. Only orders `among` these ids, if any are given.
     """
-    rows = await connection.fetch(STANDING, exchange, overdue_before)
+    rows = await connection.fetch(STANDING, exchange, overdue_before, among)
     return [_standing(row) for row in rows]
 
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from restaurant_system.config import ReconciliationSettings
 from restaurant_system.database import reconciliation
-from restaurant_system.database.connection import Connection, Database
+from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable, Unavailable
 from restaurant_system.logger import get_logger, request_id
 from restaurant_system.messaging import listener, topology
@@ -31,7 +31,9 @@ from restaurant_system.models.standstill import (
 )
 from restaurant_system.services.order.service import NAME
 
+ORDERS = topology.ORDERS_TOPIC.name
 BROKER_PATIENCE = 10.0  # s that a look at the queues may take
+BATCH = 500  # orders that are sent again in one transaction
 LOOKS = 3  # a message that goes from a queue to a hand, or back, is missed by one look
 PAUSE = 0.5  # s in which a cook begins an order whose message it has just been handed
 # How long subscribers may take to find a broker that has come back, and to make their queues.
@@ -87,6 +89,8 @@ class Reconciliation:
         The queues are read between two readings of the orders. Who stands in both stood meanwhile,
         so its message was in a queue, or is lost; one taken since then only makes them fewer.
         """
+        if not await self._too_few_messages():
+            return []
         standing = await self._standing()
         short = shortage(standing, Counter())
         for _ in range(LOOKS):
@@ -98,16 +102,22 @@ class Reconciliation:
             short &= shortage(standing, messages)
         return presumed_lost(standing, short)
 
+    async def _too_few_messages(self) -> bool:
+        """Tell, by counting alone, whether it is worth while to look closer."""
+        async with self._database.connection() as connection:
+            waiting = await reconciliation.count_standing(
+                connection, exchange=ORDERS, overdue_before=self._overdue_before()
+            )
+        return bool(waiting and waiting - await self._messages())
+
     async def _standing(self) -> list[Standing]:
         async with self._database.connection() as connection:
-            return await self._standing_by(connection)
+            return await reconciliation.standing(
+                connection, exchange=ORDERS, overdue_before=self._overdue_before()
+            )
 
-    async def _standing_by(self, connection: Connection) -> list[Standing]:
-        return await reconciliation.standing(
-            connection,
-            exchange=topology.ORDERS_TOPIC.name,
-            overdue_before=self._clock() - self._after,
-        )
+    def _overdue_before(self) -> datetime:
+        return self._clock() - self._after
 
     async def _messages(self) -> Counter[OrderType]:
         """Count, for each type, the messages that could be its orders'.
@@ -127,13 +137,17 @@ class Reconciliation:
         )
 
     async def _send_again(self, lost: Sequence[Standing], sender: Sender) -> None:
-        if not lost:
-            return
+        for first in range(0, len(lost), BATCH):
+            await self._send_batch([each.id for each in lost[first : first + BATCH]], sender)
+
+    async def _send_batch(self, lost: Sequence[int], sender: Sender) -> None:
         now = self._clock()
         async with self._database.transaction() as tx:
             if not await reconciliation.take_turn(tx):
                 return
-            standing = still_standing(lost, await self._standing_by(tx))
+            standing = await reconciliation.standing(
+                tx, exchange=ORDERS, overdue_before=self._overdue_before(), among=lost
+            )
             due = [each for each in standing if each.is_due(now, self._after)]
             ids = [each.id for each in due]
             orders = await reconciliation.as_received(tx, ids)
