@@ -11,6 +11,7 @@ from datetime import timedelta
 import asyncpg
 
 from restaurant_system.database.connection import Connection
+from restaurant_system.database.messages import message_of
 from restaurant_system.models.message import Message
 
 
@@ -119,15 +120,4 @@ async def backlog(connection: Connection) -> Backlog:
 
 
 def _owed(row: asyncpg.Record) -> Owed:
-    message = Message(
-        exchange=row["exchange"],
-        routing_key=row["routing_key"],
-        type=row["type"],
-        body=row["body"],
-        message_id=row["message_id"],
-        correlation_id=row["correlation_id"],
-        app_id=row["app_id"],
-        timestamp=row["timestamp"],
-        priority=row["priority"],
-    )
-    return Owed(row["id"], message)
+    return Owed(row["id"], message_of(row))

@@ -7,6 +7,7 @@ from datetime import timedelta
 import asyncpg
 import jiter
 
+from restaurant_system.database import messages as rows
 from restaurant_system.database.connection import Connection
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Refused
@@ -95,19 +96,8 @@ def _row(queue: str, message: Message, delay: timedelta) -> tuple[object, ...]:
 
 def message_of(row: asyncpg.Record) -> Message:
     """Read a message from its row."""
-    return Message(
-        exchange=row["exchange"],
-        routing_key=row["routing_key"],
-        type=row["type"],
-        body=row["body"],
-        message_id=row["message_id"],
-        correlation_id=row["correlation_id"],
-        app_id=row["app_id"],
-        timestamp=row["timestamp"],
-        priority=row["priority"],
-        content_type=row["content_type"],
-        headers=_headers(row["headers"]),
-    )
+    beside = {"content_type": row["content_type"], "headers": _headers(row["headers"])}
+    return rows.message_of(row, beside)
 
 
 def _headers(stated: str) -> dict[str, Header]:
