@@ -14,7 +14,8 @@ def show(report: Report, title: str, console: Console) -> None:
 
 
 def _promises(report: Report, title: str) -> Table:
-    table = Table("promise broken", title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    table.add_column("promise broken", no_wrap=True)
     table.add_column("times", justify="right")
     table.add_column("for example")
     for finding in report.findings:

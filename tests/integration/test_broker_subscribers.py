@@ -1,6 +1,7 @@
 """What either broker promises to those who subscribe to status updates."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -114,6 +115,26 @@ async def test_subscribers_of_one_name_share(broker: Broker, other_broker: Broke
             reader.cancel()
 
     assert Counter(ids(seen)) == Counter(ids(sent))
+
+
+async def test_what_one_has_in_hand_is_not_overtaken_at_the_next(
+    broker: Broker, other_broker: Broker
+) -> None:
+    """Of one name, who comes second is handed nothing until the first has gone; then all of it."""
+    sent = updates(5)
+
+    async with contextlib.AsyncExitStack() as first:
+        one = await first.enter_async_context(broker.subscribe("printer"))
+        await broker.publish(sent[:2])
+        await take(one, 2)
+        async with other_broker.subscribe("printer") as second:
+            reading = asyncio.create_task(take_and_ack(second, 5))
+            await broker.publish(sent[2:])
+            done, _ = await asyncio.wait({reading}, timeout=1)
+            assert not done
+            await first.aclose()
+
+            assert ids(await reading) == ids(sent)
 
 
 async def test_a_temporary_queue_goes_with_its_subscriber(

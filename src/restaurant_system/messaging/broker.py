@@ -213,8 +213,9 @@ class Broker(Protocol):
     def subscribe(self, name: str | None = None) -> AbstractAsyncContextManager[Consumer]:
         """Take every status update from now on.
 
-        Without a `name` the queue goes with the subscriber. With one it stays, keeps what the
-        subscriber missed, and is shared by all who use the same name.
+        Without a `name` the queue goes with the subscriber. With one it stays and keeps what the
+        subscriber missed. Of all who use the same name one at a time is handed updates, so that
+        they stay in their order; the next one is when that one is gone.
         """
 
     def browse(self, queue: str) -> AbstractAsyncContextManager[Sequence[Delivery]]:

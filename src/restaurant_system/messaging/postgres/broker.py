@@ -10,7 +10,7 @@ from restaurant_system.database.connection import Database
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
 from restaurant_system.messaging.limit import DeadLetterLimit
-from restaurant_system.messaging.postgres.consumer import PostgresConsumer
+from restaurant_system.messaging.postgres.consumer import PostgresConsumer, PostgresSubscription
 from restaurant_system.messaging.postgres.line import away_as_unavailable
 from restaurant_system.messaging.postgres.queues import publish
 from restaurant_system.models.message import Message
@@ -68,7 +68,7 @@ class PostgresBroker(Broker):
     @contextlib.asynccontextmanager
     async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
         queue = topology.subscriber_queue(name or uuid.uuid4().hex)
-        consumer = self._consumer([queue], SUBSCRIBER_PREFETCH)
+        consumer = self._consumer([queue], SUBSCRIBER_PREFETCH, PostgresSubscription)
         async with consumer.running():
             await self._bind(queue, owner=None if name else consumer.number)
             yield consumer
@@ -98,10 +98,10 @@ class PostgresBroker(Broker):
     async def mark(self) -> None:
         """Do nothing, for the same reason."""
 
-    def _consumer(self, queues: Sequence[str], prefetch: int) -> PostgresConsumer:
-        return PostgresConsumer(
-            self._database, queues, prefetch, settings=self._delivery, limit=self._limit
-        )
+    def _consumer(
+        self, queues: Sequence[str], prefetch: int, kind: type[PostgresConsumer] = PostgresConsumer
+    ) -> PostgresConsumer:
+        return kind(self._database, queues, prefetch, settings=self._delivery, limit=self._limit)
 
     async def _bind(self, queue: str, owner: int | None) -> None:
         with away_as_unavailable():

@@ -187,14 +187,16 @@ class PostgresConsumer(Consumer):
     async def _claim(self) -> None:
         with away_as_unavailable():
             async with self._database.transaction() as tx:
-                room = self._prefetch - self._in_hand
-                rows = await tx.fetch(CLAIM, self.number, self._queues, room)
+                rows = await self._take(tx, self._prefetch - self._in_hand)
         self._in_hand += len(rows)
         rows.sort(key=lambda row: (-row["priority"], row["id"]))
         self._claimed.extend(
             PostgresDelivery(self._database, self, row, settings=self._settings, limit=self._limit)
             for row in rows
         )
+
+    async def _take(self, tx: Connection, room: int) -> list[asyncpg.Record]:
+        return await tx.fetch(CLAIM, self.number, self._queues, room)
 
     async def _sleep(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -216,6 +218,29 @@ class PostgresConsumer(Consumer):
 
     def _on_line_broken(self, _line: object) -> None:
         self.break_line()
+
+
+# The lock puts those who look at one queue in line: what one takes, the next sees taken.
+TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtext($1))"
+HELD_BY_ANOTHER = """
+SELECT EXISTS (
+    SELECT FROM broker_messages WHERE queue = $1 AND consumer IS NOT NULL AND consumer <> $2
+)
+"""
+
+
+class PostgresSubscription(PostgresConsumer):
+    """Takes updates of a queue while nobody else has any of it in hand.
+
+    Else what a line had in hand when it broke would be overtaken on the next one.
+    """
+
+    async def _take(self, tx: Connection, room: int) -> list[asyncpg.Record]:
+        (queue,) = self._queues
+        await tx.execute(TAKE_TURN, queue)
+        if await tx.fetchval(HELD_BY_ANOTHER, queue, self.number):
+            return []
+        return await super()._take(tx, room)
 
 
 SETTLE = "DELETE FROM broker_messages WHERE id = $1 AND consumer = $2 RETURNING id"

@@ -94,6 +94,7 @@ class RabbitMQBroker(Broker):
                     durable=name is not None,
                     exclusive=name is None,
                     auto_delete=name is None,
+                    arguments={"x-single-active-consumer": True},
                 )
                 await channel.queue_bind(queue, topology.NOTIFICATIONS_FANOUT.name)
             consumer = self._consumer(channel, [queue], SUBSCRIBER_PREFETCH)
