@@ -1,6 +1,7 @@
 """`make faults`: evenings with faults, and one table for each of what they broke."""
 
 import asyncio
+import logging
 import sys
 import tempfile
 from dataclasses import replace
@@ -38,6 +39,7 @@ def main(
     ] = None,
 ) -> None:
     """Run the restaurant through faults, and count every promise that was broken."""
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # each lost line is told in the table
     console = Console()
     wanted = Evening(
         broker="",
