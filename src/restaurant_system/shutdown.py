@@ -1,11 +1,14 @@
 """How a running command is asked to stop: once politely, twice at once."""
 
 import asyncio
+import contextlib
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+WISHES = (signal.SIGINT, signal.SIGTERM)
 
 
 class Shutdown:
@@ -37,19 +40,36 @@ async def until_asked_to_stop(command: Callable[[Shutdown], Coroutine[Any, Any, 
     Returns what it returns, `None` when it was stopped before it had begun.
     """
     shutdown = Shutdown(asyncio.current_task())
-    _listen_to_signals(shutdown)
-    try:
-        return await command(shutdown)
-    except asyncio.CancelledError:
-        if not shutdown.requested.is_set():
-            raise
-        return None
-
-
-def _listen_to_signals(shutdown: Shutdown) -> None:
-    loop = asyncio.get_running_loop()
-    for wish in (signal.SIGINT, signal.SIGTERM):
+    with _listening_to_signals(shutdown):
         try:
-            loop.add_signal_handler(wish, shutdown.ask)
-        except NotImplementedError:  # Windows
-            signal.signal(wish, lambda *_: loop.call_soon_threadsafe(shutdown.ask))
+            return await command(shutdown)
+        except asyncio.CancelledError:
+            if not shutdown.requested.is_set():
+                raise
+            return None
+
+
+@contextlib.contextmanager
+def _listening_to_signals(shutdown: Shutdown) -> Iterator[None]:
+    """Take signals for wishes to stop; put back, at the end, what they meant before.
+
+    A loop that is closed swallows them, and somebody who is asked a question then could not leave.
+    """
+    loop = asyncio.get_running_loop()
+    before = {wish: signal.getsignal(wish) for wish in WISHES}
+    try:
+        for wish in WISHES:
+            _on_signal(loop, wish, shutdown)
+        yield
+    finally:
+        for wish, handler in before.items():
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_signal_handler(wish)
+            signal.signal(wish, handler)
+
+
+def _on_signal(loop: asyncio.AbstractEventLoop, wish: signal.Signals, shutdown: Shutdown) -> None:
+    try:
+        loop.add_signal_handler(wish, shutdown.ask)
+    except NotImplementedError:  # Windows
+        signal.signal(wish, lambda *_: loop.call_soon_threadsafe(shutdown.ask))

@@ -112,6 +112,56 @@ async def at_work(dsn: str, count: int) -> None:
         await line.close()
 
 
+@contextlib.asynccontextmanager
+async def admitting(server_port: int) -> AsyncIterator[int]:
+    """Let clients in to a server that then answers none of them, as a pooler in front of it may."""
+
+    async def forward(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silent: bytes
+    ) -> None:
+        while data := await reader.read(65_536):
+            if silent in data:
+                await reader.read()  # to the end, and to no effect
+            else:
+                writer.write(data)
+        writer.close()
+
+    async def admit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", server_port)
+        await asyncio.gather(
+            forward(reader, far_writer, b"SELECT 1"), forward(far_reader, writer, b"no such word")
+        )
+
+    server = await asyncio.start_server(admit, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_server_that_lets_us_in_and_is_silent_keeps_no_line_of_ours(
+    dsn: str, postgres_server: Postgres, database: Database
+) -> None:
+    """Each try is given up in time, and leaves nothing behind that would fill the server."""
+    async with admitting(postgres_server.port) as port:
+        settings = ServerSettings(connect_timeout=0.5)
+        silent = Database(
+            dsn.replace(str(postgres_server.port), str(port)), settings, application_name="silent"
+        )
+        start = time.monotonic()
+        for _ in range(2):
+            with pytest.raises(DatabaseUnavailable):
+                await silent.connect()
+        took = time.monotonic() - start
+
+    async def is_gone() -> bool:
+        async with database.connection() as connection:
+            return not await connection.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'silent'"
+            )
+
+    assert took < NOTICED
+    await eventually(is_gone, doing="for the lines to be closed", seconds=5)
+
+
 async def test_what_is_under_way_on_a_frozen_server_fails_soon(
     far: Database, wire: Proxy, dsn: str
 ) -> None:

@@ -225,3 +225,42 @@ def test_keys_in_a_wrong_variable_are_not_told(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("RESTAURANT_SIGNING__KEYS", "s3cret-s3cret-s3cret")
 
     assert "s3cret" not in fault()
+
+
+@pytest.mark.parametrize("section", ["database", "rabbitmq"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "not a url",
+        "http://anna:s3cret@host:5432/name",
+        "{scheme}://anna:s3%cr#et@host:5432/name",
+        "{scheme}://anna:s3cr/et@host:5432/name",
+        "{scheme}://anna:s3cret@host:99999/name",
+        "{scheme}://anna:s3cret@host:port/name",
+    ],
+)
+def test_what_is_no_url_is_refused_without_being_quoted(section: str, url: str) -> None:
+    """It is named by its path, and nothing of the password is shown."""
+    scheme = {"database": "postgresql", "rabbitmq": "amqp"}[section]
+
+    said = fault(f"{section}: {{url: '{url.format(scheme=scheme)}'}}")
+
+    assert said.startswith(f"{section}.url: ")
+    assert "must look like" in said
+    assert "s3" not in said.replace("%23", "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://anna:p%23w@one:5432,two:5433/name?target_session_attrs=read-write",
+        "postgres://[::1]:5432/name",
+        "postgresql:///name?host=/run/postgresql",
+    ],
+)
+def test_every_way_to_write_a_url(url: str) -> None:
+    """Several hosts, an address of IPv6, a socket: what PostgreSQL takes is taken."""
+    database = load(written(f"database: {{url: '{url}'}}")).database
+
+    assert database is not None
+    assert database.dsn() == url

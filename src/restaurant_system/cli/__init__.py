@@ -24,7 +24,7 @@ def main() -> None:
     except TyperException as error:
         message = error.format_message()  # empty when, for want of a command, help was shown
         _fail(f"{message} (--help shows how.)" if message else "Name a command.", error.exit_code)
-    except typer.Abort:  # Ctrl-C before there was anything to stop
+    except typer.Abort:  # Ctrl-C at a question, or before there was anything to stop
         raise SystemExit(0) from None
     except ConfigurationError as error:
         _fail(error, 2)
@@ -33,8 +33,9 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - a traceback is not for whoever typed the command
         from restaurant_system.logger import get_logger
 
-        get_logger().exception("service_failed", message=f"Failed: {type(error).__name__}.")
-        _fail(f"Failed unexpectedly ({error!r}); the log has more. Please report it.", 1)
+        what = type(error).__name__  # its text may hold anything
+        get_logger().exception("service_failed", message=f"Failed: {what}.")
+        _fail(f"Failed unexpectedly ({what}); the log has more. Please report it.", 1)
 
 
 def _mode_as_command(arguments: list[str]) -> list[str]:

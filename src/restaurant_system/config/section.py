@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Port = Annotated[int, Field(ge=0, le=65535)]
+HIGHEST_PORT = 65_535
+Port = Annotated[int, Field(ge=0, le=HIGHEST_PORT)]
 Seconds = Annotated[float, Field(gt=0)]
 
 

@@ -1,5 +1,6 @@
 """How to reach PostgreSQL and RabbitMQ, and whom to trust there."""
 
+import re
 import ssl
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -8,7 +9,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from restaurant_system import tls
-from restaurant_system.config.section import Port, Seconds, Section
+from restaurant_system.config.section import HIGHEST_PORT, Port, Seconds, Section
 
 PemFile = Annotated[Path, AfterValidator(tls.readable)]
 
@@ -35,6 +36,12 @@ class ServerSettings(Section):
     sslrootcert: PemFile | None = None
     sslcert: PemFile | None = None
     sslkey: PemFile | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _must_be_a_url(cls, url: SecretStr | None) -> SecretStr | None:
+        _must_be_like("postgresql://user:password@host:5432/name", url)
+        return url
 
     @field_validator("url")
     @classmethod
@@ -117,6 +124,12 @@ class RabbitMQSettings(Section):
     heartbeat: int = Field(default=30, ge=0)
     tls: TlsSettings = TlsSettings()
 
+    @field_validator("url")
+    @classmethod
+    def _must_be_a_url(cls, url: SecretStr | None) -> SecretStr | None:
+        _must_be_like("amqp://user:password@host:5672/vhost", url)
+        return url
+
     @model_validator(mode="after")
     def _must_be_encrypted_if_it_is_meant_to_be(self) -> Self:
         described = self.tls.enabled or self.tls.cafile or self.tls.certfile
@@ -150,3 +163,22 @@ def _bracketed(host: str) -> str:
 def _query(url: str) -> dict[str, str]:
     """Return the options that a URL ends with."""
     return {name: values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
+
+
+# Either name of a scheme, and what stands behind it, where more than one server may be named.
+SCHEMES = {"postgresql": ("postgresql", "postgres"), "amqp": ("amqp", "amqps")}
+SERVER = re.compile(r"([^:\[\]]*|\[[0-9A-Fa-f:.%]+\])(:(?P<port>[0-9]{1,5}))?")
+
+
+def _must_be_like(example: str, url: SecretStr | None) -> None:
+    """Raise `ValueError`, without quoting it, for what is no URL of this kind."""
+    if url is None:
+        return
+    stated, meant = urlsplit(url.get_secret_value()), urlsplit(example)
+    servers = [SERVER.fullmatch(each) for each in stated.netloc.rpartition("@")[2].split(",")]
+    sound = all(each and int(each["port"] or 0) <= HIGHEST_PORT for each in servers)
+    if stated.scheme not in SCHEMES[meant.scheme] or stated.fragment or not sound:
+        raise ValueError(
+            f"it must look like {example}; in a password, write # @ : / ? and % as %23 %40 %3A %2F"
+            " %3F and %25"
+        )

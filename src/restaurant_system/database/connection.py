@@ -136,17 +136,24 @@ class Database:
 
     async def connect(self) -> None:
         """Open the pool."""
-        with away_as_unavailable():
-            pool = await asyncpg.create_pool(
-                self._dsn,
-                min_size=min(self._settings.pool_min, self._settings.pool_max),
-                max_size=self._settings.pool_max,
-                timeout=self._settings.connect_timeout,
-                command_timeout=self._settings.command_timeout,
-                server_settings=self._server_settings,
-            )
-            # A pool that keeps no connection open has not asked anybody yet.
-            await pool.execute("SELECT 1", timeout=self._settings.connect_timeout)
+        pool = asyncpg.create_pool(
+            self._dsn,
+            min_size=min(self._settings.pool_min, self._settings.pool_max),
+            max_size=self._settings.pool_max,
+            timeout=self._settings.connect_timeout,
+            command_timeout=self._settings.command_timeout,
+            server_settings=self._server_settings,
+        )
+        try:
+            with away_as_unavailable():
+                async with asyncio.timeout(self._settings.connect_timeout):
+                    await pool
+                    first = await pool.acquire()
+                    await first.execute("SELECT 1")  # whoever let us in may still not answer
+                    await pool.release(first)
+        except BaseException:
+            pool.terminate()  # at once; to release a line that is silent would wait for it
+            raise
         self._pool = pool
         log.info("db_connected", message="Connected to PostgreSQL.")
 
@@ -227,7 +234,14 @@ class Database:
         return line
 
     async def ping(self) -> float:
-        """Return how long the server took to answer, in milliseconds."""
+        """Return how long the server took to answer, in milliseconds.
+
+        Where somebody watches, it is he who asked last: a pool in which nothing is free says
+        nothing about the server.
+        """
+        self._open_pool()
+        if self._watchman.latency is not None:
+            return self._watchman.latency * 1000
         start = time.perf_counter()
         async with self.connection() as connection:
             await connection.execute("SELECT 1")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
@@ -36,6 +37,7 @@ class Watchman:
         self._dial = dial
         self._interval = interval
         self._patience = patience
+        self.latency: float | None = None  # s that the last ping took
         self._line: PingLine | None = None
         self._nudged = asyncio.Event()
 
@@ -56,6 +58,7 @@ class Watchman:
 
     def close(self) -> None:
         """Hang up."""
+        self.latency = None
         if self._line is not None:
             self._line.hang_up()
             self._line = None
@@ -63,7 +66,9 @@ class Watchman:
     async def _ask(self) -> None:
         if self._line is not None:
             with contextlib.suppress(DatabaseUnavailable):
+                start = time.perf_counter()
                 await self._line.ping()
+                self.latency = time.perf_counter() - start
                 return
             self.close()
         self._line = await self._dial()
