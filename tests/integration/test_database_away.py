@@ -232,6 +232,14 @@ async def test_a_pool_that_is_merely_full_is_not_away(dsn: str) -> None:
             await ask(busy)
 
         assert await one.fetchval("SELECT 1") == await two.fetchval("SELECT 1") == 1
+        await eventually(lambda: pinged(busy), doing="for the server to be known to be there")
+
+
+async def pinged(database: Database) -> bool:
+    """Tell whether a database says that it is there."""
+    with contextlib.suppress(DatabaseUnavailable):
+        return await database.ping() >= 0
+    return False
 
 
 @pytest.mark.parametrize(

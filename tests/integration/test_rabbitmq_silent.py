@@ -65,6 +65,12 @@ async def test_who_hangs_up_while_a_line_is_opened_is_away(says: bytes, *, liste
             await impatient(f"amqp://guest:guest@{host}:{port}/").connect()
 
 
+async def test_a_virtual_host_that_is_not_there(rabbitmq_server: RabbitMQ) -> None:
+    """It is said in words what to do about it."""
+    with pytest.raises(BrokerUnavailable, match="create it"):
+        await impatient(rabbitmq_server.url("nowhere")).connect()
+
+
 async def test_a_line_that_ends_before_the_first_word_is_no_end_of_an_iteration() -> None:
     """That is what aiormq takes it for; taken for that, it would end a service."""
     with (

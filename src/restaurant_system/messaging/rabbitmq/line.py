@@ -42,11 +42,18 @@ def away_as_unavailable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def hung_up_as_unavailable(*, encrypted: bool) -> Iterator[None]:
-    """Say what it may mean that RabbitMQ hangs up, without a word, on a line that is opened."""
+    """Say what it may mean that RabbitMQ hangs up on a line that is being opened."""
     try:
         yield
     except StopAsyncIteration as error:  # how aiormq puts it when the line ends at its first word
         raise BrokerUnavailable("RabbitMQ hangs up before it says anything.") from error
+    except aiormq.exceptions.InvalidFrameError as error:
+        if "Connection.OpenOk" not in str(error):
+            raise
+        raise BrokerUnavailable(
+            "RabbitMQ does not open the virtual host to us; create it and give us the right to it,"
+            " or correct rabbitmq.vhost."
+        ) from error
     except aiormq.AMQPConnectionError as error:
         if not isinstance(error.__cause__, ConnectionResetError):
             raise
