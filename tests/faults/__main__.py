@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import signal
 import sys
 import tempfile
-from dataclasses import replace
+from collections import Counter
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,18 +16,25 @@ from rich.console import Console
 from tests.faults import evening, report, sabotage
 from tests.faults.plan import Evening, Part
 
-BROKERS = ("postgres", "rabbitmq")
+
+class Broker(StrEnum):
+    """By which messages travel."""
+
+    POSTGRES = "postgres"
+    RABBITMQ = "rabbitmq"
 
 
 def main(
     *,
-    broker: Annotated[str, typer.Option(help="postgres, rabbitmq, or both.")] = "both",
+    broker: Annotated[
+        list[Broker] | None, typer.Option(help="By which messages travel; repeatable. (both)")
+    ] = None,
     orders: Annotated[int, typer.Option(min=1)] = 10_000,
     kills: Annotated[int, typer.Option(min=0, help="kill -9, of every part in turn.")] = 100,
     disturbances: Annotated[
         int, typer.Option(min=0, help="Freezes, and lines cut, slowed and torn.")
     ] = 60,
-    unbinds: Annotated[int, typer.Option(min=0, help="Queues taken off their exchanges.")] = 5,
+    unbinds: Annotated[int, typer.Option(min=0, help="Queues taken off RabbitMQ's exchanges.")] = 5,
     wipes: Annotated[int, typer.Option(min=0, help="RabbitMQ's disk lost.")] = 0,
     poisons: Annotated[int, typer.Option(min=0, help="Messages that can never succeed.")] = 20,
     duration: Annotated[float, typer.Option(min=1, help="Seconds over which orders come.")] = 600,
@@ -40,37 +49,48 @@ def main(
 ) -> None:
     """Run the restaurant through faults, and count every promise that was broken."""
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # each lost line is told in the table
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves no servers behind either
+    if sabotaged not in {None, *sabotage.SWITCHES}:
+        raise typer.BadParameter(f"there is no sabotage {sabotaged!r}; --help names them")
+    try:
+        evenings = [
+            Evening(
+                broker=each,
+                orders=orders,
+                duration=duration,
+                seed=seed,
+                kills=kills,
+                disturbances=disturbances,
+                unbinds=unbinds if each is Broker.RABBITMQ else 0,
+                wipes=wipes if each is Broker.RABBITMQ else 0,
+                poisons=poisons,
+                hit=frozenset(part or Part),
+                sabotage=sabotaged,
+            )
+            for each in broker or Broker
+        ]
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     console = Console()
-    wanted = Evening(
-        broker="",
-        orders=orders,
-        duration=duration,
-        seed=seed,
-        kills=kills,
-        disturbances=disturbances,
-        poisons=poisons,
-        hit=frozenset(part or Part),
-        sabotage=sabotaged,
-    )
-    broken = False
-    for name in BROKERS if broker == "both" else [broker]:
-        on_rabbitmq = name == "rabbitmq"
-        each = replace(
-            wanted, broker=name, unbinds=unbinds * on_rabbitmq, wipes=wipes * on_rabbitmq
-        )
-        folder = Path(tempfile.mkdtemp(prefix=f"restaurant-faults-{name}-"))
-        console.print(f"An evening on {name}: the journal and every log are in {folder}")
-        found = asyncio.run(evening.spend(each, folder))
-        report.show(found, _title(each), console)
-        broken = broken or bool(found.broken)
-    sys.exit(1 if broken else 0)
+    broken = [_spend(each, console) for each in evenings]
+    sys.exit(1 if any(broken) else 0)
+
+
+def _spend(each: Evening, console: Console) -> bool:
+    """Spend an evening and show what it came to; return whether any promise was broken."""
+    folder = Path(tempfile.mkdtemp(prefix=f"restaurant-faults-{each.broker}-"))
+    console.print(f"An evening on {each.broker}: the journal and every log are in {folder}")
+    found = asyncio.run(evening.spend(each, folder))
+    report.show(found, _title(each), console)
+    return bool(found.broken)
 
 
 def _title(each: Evening) -> str:
+    kinds = Counter(fault.kind for fault in each.faults())
+    faults = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "no faults"
     return (
         f"{each.orders:,} orders over {each.duration:g} s on {each.broker}, seed {each.seed}:"
-        f" {each.kills} kills, {len(each.faults()) - each.kills} other faults"
-        + (f", sabotaged: {each.sabotage}" if each.sabotage else "")
+        f" {faults}" + (f"; sabotaged: {each.sabotage}" if each.sabotage else "")
     )
 
 

@@ -10,7 +10,6 @@ in `promises`, and what the query returns are the offenders.
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +19,7 @@ from urllib.parse import quote
 import asyncpg
 import httpx
 
-from tests.faults.promises import LOADED, ORDERS, PROMISES, RATE, RECOVERY, STALL
+from tests.faults.promises import LOADED, ORDERS, PROMISES, RATE, RECOVERY, RESENT, STALL
 
 EXAMPLES = 3  # offenders that are named
 DEAD_LETTERS = "kitchen_dead_letter_queue"
@@ -56,6 +55,7 @@ class Report:
     orders: int
     orders_per_second: float
     longest_stall: float
+    resent: int  # orders that reconciliation sent again
     recoveries: list[Recovery]
 
     @property
@@ -73,50 +73,62 @@ async def check(journal: Path, dsn: str, management: str | None) -> Report:
     sql = await asyncpg.connect(dsn)
     try:
         await sql.execute(LOADED)
-        subscribers = await _load_journal(sql, journal)
+        await _load_journal(sql, journal)
         if management is None:
             await sql.execute(LEFT_IN_POSTGRES)
         else:
             await _load_queues(sql, management)
-        return await _report(sql, subscribers)
+        return await _report(sql)
     finally:
         await sql.close()
 
 
-async def _report(sql: Line, subscribers: Sequence[str]) -> Report:
+async def _report(sql: Line) -> Report:
     findings = []
     for promise, query in PROMISES.items():
-        arguments = [subscribers] if "$1" in query else []
-        offenders = [row[0] for row in await sql.fetch(query, *arguments)]
+        offenders = [row[0] for row in await sql.fetch(query)]
         findings.append(Finding(promise, len(offenders), offenders[:EXAMPLES]))
     return Report(
         findings,
         orders=await sql.fetchval(ORDERS),
         orders_per_second=await sql.fetchval(RATE) or 0,
         longest_stall=await sql.fetchval(STALL) or 0,
+        resent=await sql.fetchval(RESENT),
         recoveries=[Recovery(**row) for row in await sql.fetch(RECOVERY)],
     )
 
 
-async def _load_journal(sql: Line, journal: Path) -> list[str]:
-    """Load what was seen; return the names of the durable subscribers."""
+async def _load_journal(sql: Line, journal: Path) -> None:
     entries = _entries(journal)
     tables: dict[str, list[tuple[object, ...]]] = {
-        "asked": [(e["key"], Decimal(e["total"]), e["items"]) for e in entries["asked"]],
-        "told": [(e["at"], e["key"], e["number"], e["replayed"]) for e in entries["told"]],
+        "plan": [(e["orders"], e["subscribers"]) for e in entries["evening"]],
+        "durable": [(e["name"],) for e in entries["subscriber"]],
+        "asked": [
+            (e["key"], e["kind"], Decimal(e["total"]), "; ".join(map(_as_stored, e["items"])))
+            for e in entries["asked"]
+        ],
+        "told": [
+            (e["at"], e["key"], e["number"], Decimal(str(e["total"]))) for e in entries["told"]
+        ],
+        "wanted": [(e["number"], e["status"]) for e in entries["wanted"]],
         "moved": [(e["number"], e["status"]) for e in entries["moved"]],
         "odd": [(e["key"], e["what"]) for e in entries["odd_answer"]],
         "heard": [
             (e["at"], place, e["subscriber"], e["number"], e["old_status"], e["new_status"])
             for place, e in enumerate(entries["heard"])
         ],
-        "faults": [(e["kind"], e["at"]) for e in entries["fault_lifted"]],
-        "poisons": [(e["body"],) for e in entries["poisoned"]],
+        "begun": [(e["at"], e["kind"]) for e in entries["fault"]],
+        "lifted": [(e["at"], e["kind"]) for e in entries["fault_lifted"]],
+        "poisons": [(e["at"], e["body"]) for e in entries["poisoned"]],
         "exits": [(e["what"],) for e in entries["unclean_exit"]],
     }
     for table, rows in tables.items():
         await sql.copy_records_to_table(table, records=rows)
-    return [entry["name"] for entry in entries["subscriber"]]
+
+
+def _as_stored(item: dict[str, Any]) -> str:
+    """Write an item as `MISSING` writes what is stored."""
+    return f"{item['quantity']} x {item['name']} at {item['price']:.2f}"
 
 
 def _entries(journal: Path) -> dict[str, list[dict[str, Any]]]:

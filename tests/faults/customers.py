@@ -28,6 +28,7 @@ PLACES: dict[str, dict[str, Any]] = {
     "takeout": {},
     "delivery": {"delivery_address": "1 Long Street, Springfield"},
 }
+OUTCOMES = {"cancel": "cancelled", "complete": "completed"}
 LOOKS_AT_THE_PASS = 8  # of one who would take a meal away, until it is ready
 
 
@@ -55,8 +56,8 @@ def wish(seed: int, place: int) -> Wish:
             "customer_name": "Ada",
             "order_type": kind,
             "items": [
-                {"name": "Dish of the day", "quantity": quantity, "price": cents / 100}
-                for quantity, cents in lines
+                {"name": f"Dish {course}", "quantity": quantity, "price": cents / 100}
+                for course, (quantity, cents) in enumerate(lines, 1)
             ],
             "notes": key,
             **PLACES[kind],
@@ -75,9 +76,9 @@ class Services:
     order_services: Sequence[str]
     tracking: str
 
-    def an_order_service(self) -> str:
-        """Return the address of any of them: who is not answered tries another."""
-        return random.choice(self.order_services)  # noqa: S311 - no secret
+    def order_service(self, turn: int) -> str:
+        """Return the address of one of them: who is not answered tries the next."""
+        return self.order_services[turn % len(self.order_services)]
 
 
 class Customers:
@@ -123,6 +124,7 @@ class Visit:
         self._wish = wanted
         self._services = services
         self._gives_up_at = gives_up_at
+        self._turn = int(wanted.key[-1])
 
     async def run(self) -> None:
         """Order, look where the order is, and cancel it or fetch it."""
@@ -145,8 +147,9 @@ class Visit:
         self._journal.write(
             "asked",
             key=wanted.key,
+            kind=wanted.body["order_type"],
             total=f"{wanted.cents / 100:.2f}",
-            items=len(wanted.body["items"]),
+            items=wanted.body["items"],
         )
         if wanted.hangs_up:
             await self._post_order(IMPATIENCE)
@@ -166,16 +169,16 @@ class Visit:
         headers = {"Idempotency-Key": self._wish.key}
         answer = await self._send(
             "POST",
-            self._services.an_order_service() + "/orders",
+            self._an_order_service() + "/orders",
             patience,
             headers=headers,
             json=self._wish.body,
         )
         if answer is None or not self._expected(answer, HTTPStatus.CREATED):
             return None
-        number: str = answer.json()["order_number"]
-        replayed = "Idempotency-Replayed" in answer.headers
-        self._journal.write("told", key=self._wish.key, number=number, replayed=replayed)
+        placed = answer.json()
+        number: str = placed["order_number"]
+        self._journal.write("told", key=self._wish.key, number=number, total=placed["total_amount"])
         return number
 
     async def _track(self, number: str) -> None:
@@ -186,7 +189,8 @@ class Visit:
 
     async def _move(self, number: str, move: str) -> bool:
         """Ask for a move; return whether it was made."""
-        url = f"{self._services.an_order_service()}/orders/{number}/{move}"
+        self._journal.write("wanted", number=number, status=OUTCOMES[move])
+        url = f"{self._an_order_service()}/orders/{number}/{move}"
         answer = await self._send("POST", url, PATIENCE)
         if answer is None or not self._expected(answer, HTTPStatus.OK, HTTPStatus.CONFLICT):
             return False
@@ -194,6 +198,10 @@ class Visit:
             return False
         self._journal.write("moved", number=number, status=answer.json()["status"])
         return True
+
+    def _an_order_service(self) -> str:
+        self._turn += 1
+        return self._services.order_service(self._turn)
 
     async def _send(
         self,

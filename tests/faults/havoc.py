@@ -74,7 +74,8 @@ class Havoc:
                 async with self._busy[fault.part]:
                     await _cut(lines, fault.seconds)
             case Kind.DELAY:
-                await _slow_down(lines, fault.seconds)
+                async with self._busy[fault.part]:
+                    await _slow_down(lines, fault.seconds)
             case Kind.RESET:
                 for line in lines:
                     await line.reset()

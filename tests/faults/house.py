@@ -23,6 +23,7 @@ SUBSCRIBERS = ("east", "west")
 START_PATIENCE = 60.0  # s
 LAST_WORDS = 1.5  # s for what RabbitMQ's figures, which are late, did not show yet
 LOOK = 0.25  # s between two looks
+MARKER = "reconciliation_marker"
 DEAD_LETTERS = "kitchen_dead_letter_queue"
 
 # Patience to fit an evening of a minute.
@@ -121,6 +122,7 @@ class House:
 
     def _furnish(self) -> None:
         """Say what is to run, and by which lines."""
+        self._journal.write("evening", orders=self._evening.orders, subscribers=len(SUBSCRIBERS))
         for port in self._order_ports:
             self._add(Part.ORDER_SERVICE, f"order-service-{port}", "--port", str(port))
         for name, kinds in COOKS.items():
@@ -185,6 +187,8 @@ class House:
             return True
         with self.rabbitmq.api as api:
             queues = api.get("/queues/%2F").raise_for_status().json()
+        if self._evening.wipes and MARKER not in {queue["name"] for queue in queues}:
+            return False  # what subscribers may have missed is yet to be told again
         return not any(q.get("messages") for q in queues if q["name"] != DEAD_LETTERS)
 
     async def _column(self, query: str) -> list[Any]:

@@ -68,6 +68,10 @@ class Evening:
     hit: frozenset[Part] = frozenset(Part)  # by kills and disturbances
     sabotage: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.kills and not self._parts():
+            raise ValueError(f"an evening on {self.broker} has nothing of what is to be killed")
+
     def faults(self) -> list[Fault]:
         """Return what goes wrong, in order of time."""
         dice = random.Random(self.seed)  # noqa: S311 - to be repeated, not to be secret

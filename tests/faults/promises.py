@@ -5,14 +5,18 @@ checker has loaded: what people outside were told, and what was left in the queu
 """
 
 LOADED = """
-CREATE TEMP TABLE asked    (key text, total numeric, items int);
-CREATE TEMP TABLE told     (at float, key text, number text, replayed bool);
+CREATE TEMP TABLE plan     (orders int, subscribers int);
+CREATE TEMP TABLE durable  (subscriber text);
+CREATE TEMP TABLE asked    (key text, kind text, total numeric, items text);
+CREATE TEMP TABLE told     (at float, key text, number text, total numeric);
+CREATE TEMP TABLE wanted   (number text, status text);
 CREATE TEMP TABLE moved    (number text, status text);
 CREATE TEMP TABLE odd      (key text, what text);
 CREATE TEMP TABLE heard    (at float, place bigint, subscriber text, number text,
                             old_status text, new_status text);
-CREATE TEMP TABLE faults   (kind text, lifted float);
-CREATE TEMP TABLE poisons  (body text);
+CREATE TEMP TABLE begun    (at float, kind text);
+CREATE TEMP TABLE lifted   (at float, kind text);
+CREATE TEMP TABLE poisons  (at float, body text);
 CREATE TEMP TABLE exits    (what text);
 CREATE TEMP TABLE waiting  (queue text);
 CREATE TEMP TABLE dead     (body text, reason text);
@@ -25,17 +29,38 @@ SELECT orders.number, log.status AS new_status,
        row_number() OVER life AS step
 FROM order_status_log AS log JOIN orders ON orders.id = log.order_id
 WINDOW life AS (PARTITION BY log.order_id ORDER BY log.id);
+
+-- When each order was acknowledged, and first heard to be ready.
+CREATE TEMP VIEW through AS
+SELECT acknowledged.at AS placed, min(heard.at) AS ready
+FROM (SELECT number, min(at) AS at FROM told GROUP BY number) AS acknowledged
+JOIN heard ON heard.number = acknowledged.number AND heard.new_status = 'ready'
+GROUP BY acknowledged.number, acknowledged.at;
 """
 
-# What is told is there: under that number, for that sum, with so many lines, and for that key.
+# A checker that is shown nothing finds nothing.
+DID_NOT_HAPPEN = """
+SELECT asked || ' orders of ' || coalesce(plan.orders, -1) || ', '
+    || listening || ' subscribers of ' || coalesce(plan.subscribers, -1)
+FROM (SELECT count(*) AS asked FROM asked) AS asked
+CROSS JOIN (SELECT count(*) AS listening FROM durable) AS durable
+LEFT JOIN plan ON true
+WHERE asked IS DISTINCT FROM plan.orders OR listening IS DISTINCT FROM plan.subscribers
+"""
+
+# What is told is there: under that number, for that key, with what was asked for, at its price.
 MISSING = """
 SELECT DISTINCT told.number || ' for ' || told.key FROM told JOIN asked USING (key)
-WHERE NOT EXISTS (
+WHERE told.total IS DISTINCT FROM asked.total OR NOT EXISTS (
     SELECT FROM orders
     WHERE orders.number = told.number
       AND orders.notes = told.key
+      AND orders.type = asked.kind
       AND orders.total_amount = asked.total
-      AND (SELECT count(*) FROM order_items WHERE order_id = orders.id) = asked.items
+      AND asked.items = (
+          SELECT string_agg(format('%s x %s at %s', quantity, name, price), '; ' ORDER BY id)
+          FROM order_items WHERE order_id = orders.id
+      )
 )
 """
 
@@ -45,7 +70,8 @@ SELECT key FROM asked WHERE NOT EXISTS (SELECT FROM told WHERE told.key = asked.
 """
 
 DUPLICATES = """
-SELECT notes || ': ' || string_agg(number, ', ') FROM orders GROUP BY notes HAVING count(*) > 1
+SELECT coalesce(notes, 'no key') || ': ' || string_agg(number, ', ') FROM orders
+GROUP BY notes HAVING count(*) > 1
 UNION ALL
 SELECT key || ' was told ' || string_agg(DISTINCT number, ', ') FROM told
 GROUP BY key HAVING count(DISTINCT number) > 1
@@ -88,6 +114,21 @@ SELECT number || ' is ' || status FROM orders
 WHERE status NOT IN ('ready', 'completed', 'cancelled')
 """
 
+# People cancel, and people fetch their meals; the house does neither by itself.
+UNWANTED = """
+SELECT number || ' is ' || status FROM orders
+WHERE status IN ('cancelled', 'completed') AND NOT EXISTS (
+    SELECT FROM wanted WHERE wanted.number = orders.number AND wanted.status = orders.status
+)
+"""
+
+CREDIT = """
+SELECT cooked || ' cooked, ' || credited || ' credited'
+FROM (SELECT count(*) AS cooked FROM steps WHERE new_status = 'ready') AS steps
+CROSS JOIN (SELECT coalesce(sum(orders_processed), 0) AS credited FROM workers) AS workers
+WHERE cooked <> credited
+"""
+
 # Nothing follows on a cancellation or a completion, so what was told about one must still hold.
 TAKEN_BACK = """
 SELECT moved.number || ' was told ' || moved.status FROM moved
@@ -96,26 +137,26 @@ WHERE NOT EXISTS (
 )
 """
 
-# At least once, so only the first hearing of each counts; these come as the log has them. A disk
-# that is lost takes updates with it: they are told again, each order's story whole, and then it is
-# the last hearing that counts.
+# At least once, so an update may come again; but the first hearings of an order's updates are in
+# their order, and so are the last. A disk that is lost takes updates with it, which are told again
+# later, each order's story whole: from then on only the last hearings count.
 OUT_OF_ORDER = """
-WITH counting AS (
-    SELECT subscriber, number, step,
-           CASE WHEN EXISTS (SELECT FROM faults WHERE kind LIKE 'wipe %')
-                THEN max(place) ELSE min(place) END AS place
+WITH hearings AS (
+    SELECT subscriber, number, step, min(at) AS at, min(place) AS first, max(place) AS last
     FROM heard JOIN steps USING (number, old_status, new_status) GROUP BY subscriber, number, step
 ), followed AS (
-    SELECT subscriber, number, place,
-           lag(place) OVER (PARTITION BY subscriber, number ORDER BY step) AS earlier
-    FROM counting
+    SELECT *, lag(first) OVER story AS first_before, lag(last) OVER story AS last_before
+    FROM hearings WINDOW story AS (PARTITION BY subscriber, number ORDER BY step)
 )
-SELECT DISTINCT number || ' at ' || subscriber FROM followed WHERE place < earlier
+SELECT DISTINCT number || ' at ' || subscriber FROM followed
+WHERE last < last_before OR (first < first_before AND NOT EXISTS (
+    SELECT FROM begun WHERE begun.kind LIKE 'wipe %' AND begun.at < followed.at
+))
 """
 
 LOST_UPDATES = """
 SELECT number || ' ' || new_status || ' at ' || subscriber
-FROM steps CROSS JOIN unnest($1::text[]) AS durable (subscriber)
+FROM steps CROSS JOIN durable
 WHERE old_status IS NOT NULL AND NOT EXISTS (
     SELECT FROM heard
     WHERE heard.number = steps.number AND heard.subscriber = durable.subscriber
@@ -142,8 +183,17 @@ DEAD = """
 SELECT reason FROM dead WHERE body NOT IN (SELECT body FROM poisons)
 """
 
+# Dead letters, too, are lost with a disk.
 POISON = """
-SELECT body FROM poisons WHERE body NOT IN (SELECT body FROM dead)
+SELECT body FROM poisons
+WHERE body NOT IN (SELECT body FROM dead)
+  AND NOT EXISTS (SELECT FROM lifted WHERE kind LIKE 'wipe %' AND lifted.at > poisons.at)
+"""
+
+UNRECOVERED = """
+SELECT kind FROM lifted
+WHERE EXISTS (SELECT FROM told WHERE told.at >= lifted.at)
+  AND NOT EXISTS (SELECT FROM through WHERE placed >= lifted.at)
 """
 
 ODD_ANSWERS = "SELECT what || ' (' || key || ')' FROM odd"
@@ -151,6 +201,7 @@ ODD_ANSWERS = "SELECT what || ' (' || key || ')' FROM odd"
 UNCLEAN = "SELECT what FROM exits"
 
 PROMISES = {
+    "parts of the evening that did not happen": DID_NOT_HAPPEN,
     "acknowledged orders missing": MISSING,
     "orders never acknowledged": UNANSWERED,
     "duplicates for a key": DUPLICATES,
@@ -158,6 +209,8 @@ PROMISES = {
     "illegal moves": ILLEGAL,
     "orders not ready": NOT_READY,
     "acknowledged moves taken back": TAKEN_BACK,
+    "moves that nobody asked for": UNWANTED,
+    "orders not credited to a cook once": CREDIT,
     "updates out of order for one order": OUT_OF_ORDER,
     "updates lost by a durable subscriber": LOST_UPDATES,
     "updates that no move explains": UNTRUE_UPDATES,
@@ -165,6 +218,7 @@ PROMISES = {
     "unexplained dead letters": DEAD,
     "poison not put aside": POISON,
     "answers that no fault explains": ODD_ANSWERS,
+    "faults never recovered from": UNRECOVERED,
     "services that did not stop cleanly": UNCLEAN,
 }
 
@@ -178,16 +232,13 @@ SELECT max(pause) FROM (
 ) AS pauses
 """
 
+RESENT = "SELECT count(*) FROM order_resends"
+
 # Until an order that was placed after the fault had passed was heard to be ready.
 RECOVERY = """
-WITH through AS (
-    SELECT told.at AS placed, min(heard.at) AS ready
-    FROM (SELECT number, min(at) AS at FROM told GROUP BY number) AS told
-    JOIN heard ON heard.number = told.number AND heard.new_status = 'ready'
-    GROUP BY told.number, told.at
-), recovered AS (
-    SELECT kind, (SELECT min(ready) FROM through WHERE placed >= lifted) - lifted AS seconds
-    FROM faults
+WITH recovered AS (
+    SELECT kind, (SELECT min(ready) FROM through WHERE placed >= lifted.at) - lifted.at AS seconds
+    FROM lifted
 )
 SELECT kind, count(*) AS times, percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) AS p50,
        max(seconds) AS longest

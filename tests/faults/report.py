@@ -26,6 +26,7 @@ def _promises(report: Report, title: str) -> Table:
     table.add_row("orders acknowledged", f"{report.orders:,}")
     table.add_row("orders/s", f"{report.orders_per_second:.1f}")
     table.add_row("longest stall, s", f"{report.longest_stall:.1f}")
+    table.add_row("orders sent again by reconciliation", f"{report.resent:,}")
     return table
 
 

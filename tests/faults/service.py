@@ -14,7 +14,7 @@ from tests.faults.journal import Journal
 
 NOTIFICATION = re.compile(
     r"Notification for order (?P<number>\S+): Status changed from '(?P<old_status>\w+)'"
-    r" to '(?P<new_status>\w+)' by (?P<by>.*)\."
+    r" to '(?P<new_status>\w+)' by .*\."
 )
 NAME_IS_LEASED = "is online; stop it, or choose another --worker-name"
 RESTART_PAUSE = 0.3  # s
