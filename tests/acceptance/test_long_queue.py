@@ -19,12 +19,21 @@ from tests.support.servers import Postgres, RabbitMQ, wait_until
 WAITING = 200_000
 SOME = 3_000
 GROWTH = 20  # MB that a service may have at its worst, beyond what it has when it is idle
+WATCHFUL = {
+    "RESTAURANT_RECONCILIATION__INTERVAL": "2",
+    "RESTAURANT_RECONCILIATION__AFTER": "1",
+}
 NORMAL = 3  # s for an answer, on a busy machine
 
 PLACE_ORDERS = """
 INSERT INTO orders (number, business_date, customer_name, type, total_amount, priority)
 SELECT 'ORD_20200101_' || to_char(n, 'FM000000'), '2020-01-01', 'Ada Lovelace', 'takeout', 10.50, 1
 FROM generate_series(1, $1::integer) AS n
+"""
+# Reconciliation leaves an order without items alone: they are brought once its message is there.
+BRING_ITEMS = """
+INSERT INTO order_items (order_id, name, quantity, price)
+SELECT id, 'Margherita', 3, 3.50 FROM orders WHERE business_date = '2020-01-01'
 """
 
 # What is the same in the body of each, as the order service writes it.
@@ -63,6 +72,7 @@ SELECT 'kitchen_takeout_queue', exchange, routing_key, type, body, message_id, c
 FROM ({MESSAGES}) AS message
 """  # noqa: S608 - constants
 ANALYZE = "ANALYZE"  # as PostgreSQL does by itself within a minute
+RESENT = "SELECT count(*) AS orders FROM order_resends"
 OLDEST = "SELECT min(id) AS id FROM {table}"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
@@ -136,11 +146,12 @@ def assert_modest(idle: dict[Process, float]) -> None:
 def test_a_long_outbox_takes_no_memory(roomy_dsn: str, frail_rabbitmq: RabbitMQ) -> None:
     """Neither while RabbitMQ is away nor while all of it is published, and orders are taken."""
     url = frail_rabbitmq.url(frail_rabbitmq.create_vhost())
-    with restaurants.opened(roomy_dsn, url) as restaurant:
+    with restaurants.opened(roomy_dsn, url, **WATCHFUL) as restaurant:
         idle = open_all(restaurant)
         frail_rabbitmq.stop()
         restaurant.rows(PLACE_ORDERS, WAITING)
         restaurant.rows(OWE_THEM)
+        restaurant.rows(BRING_ITEMS)
         restaurant.rows(ANALYZE)
         wait_until(lambda: owed(restaurant) >= WAITING, seconds=30, doing="for health to tell")
         answer_in_time(restaurant)
@@ -159,17 +170,37 @@ def test_a_long_outbox_takes_no_memory(roomy_dsn: str, frail_rabbitmq: RabbitMQ)
 
 def test_a_long_queue_takes_no_memory(roomy_dsn: str) -> None:
     """In the broker that lives in PostgreSQL orders wait on disk too, and are cooked."""
-    with restaurants.opened(roomy_dsn) as restaurant:
+    with restaurants.opened(roomy_dsn, **WATCHFUL) as restaurant:
         idle = open_all(restaurant)
         restaurant.rows(PLACE_ORDERS, WAITING)
 
         restaurant.rows(QUEUE_THEM)
+        restaurant.rows(BRING_ITEMS)
         restaurant.rows(ANALYZE)
 
         wait_until(
             lambda: gone_from(restaurant, "broker_messages") > SOME / 10,
             seconds=60,
             doing="for some to be cooked",
+        )
+        answer_in_time(restaurant)
+        assert_modest(idle)
+        assert not restaurant.rows(RESENT)[0]["orders"]
+
+
+def test_a_long_loss_takes_no_memory(roomy_dsn: str) -> None:
+    """Nor does it to find out that no order has a message, and to send them all again."""
+    with restaurants.opened(roomy_dsn, **WATCHFUL) as restaurant:
+        idle = open_all(restaurant)
+
+        restaurant.rows(PLACE_ORDERS, WAITING)
+        restaurant.rows(BRING_ITEMS)
+        restaurant.rows(ANALYZE)
+
+        wait_until(
+            lambda: restaurant.rows(RESENT)[0]["orders"] > SOME,
+            seconds=60,
+            doing="for some to be sent again",
         )
         answer_in_time(restaurant)
         assert_modest(idle)

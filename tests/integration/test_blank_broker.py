@@ -18,6 +18,7 @@ from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.message import StatusChanged, decode
 from restaurant_system.models.status import OrderStatus
+from restaurant_system.services.order import reconciliation as reconciliation_module
 from restaurant_system.services.order.reconciliation import SUBSCRIBERS_RETURN, Reconciliation
 from tests.support.fakes import RecordingBroker
 from tests.support.kitchen import Kitchen
@@ -25,6 +26,7 @@ from tests.support.messages import take
 from tests.support.outbox import backlog, emptied
 from tests.support.services import NOON, Watch, a_relay, walk
 
+MOVES = ["cooking", "ready"]
 LONG_AGO = timedelta(hours=2)  # longer than updates are told again for
 
 
@@ -132,6 +134,38 @@ async def test_a_broker_that_loses_its_disk_once_more_is_told_once_more(
     assert counts == [[], [1], []] * 2
 
 
+async def test_moves_are_told_again_a_few_orders_at_a_time(
+    reconciliation: Reconciliation,
+    kitchen: Kitchen,
+    rabbitmq_broker: RabbitMQBroker,
+    watch: Watch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No cook waits for long, none is left out, and a crash half-way means all of it once more."""
+    monkeypatch.setattr(reconciliation_module, "TOLD_AT_ONCE", 2)
+    numbers = [await kitchen.order() for _ in range(5)]
+    for number in numbers:
+        await walk(kitchen.database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
+    async with rabbitmq_broker.subscribe("display"):
+        pass
+    await reconciliation.check()
+    watch.now += SUBSCRIBERS_RETURN
+
+    async with kitchen.database.transaction() as tx:
+        await tx.execute("SELECT FROM orders WHERE number = $1 FOR UPDATE", numbers[-1])
+        checking = asyncio.create_task(reconciliation.check())
+        early = await heard(rabbitmq_broker, "display", 8)
+        free = "SELECT FROM orders WHERE number = ANY($1) FOR UPDATE NOWAIT"
+        await tx.execute(free, numbers[:4])
+        checking.cancel()
+        await asyncio.wait({checking})
+
+    assert [each.order_number for each in early] == [each for each in numbers[:4] for _ in MOVES]
+    assert await told_again(reconciliation, kitchen.database) == [10]
+    again = await heard(rabbitmq_broker, "display", 8 + 10)
+    assert [each.new_status for each in again] == MOVES * 9
+
+
 class UnmarkableBroker(RecordingBroker):
     """A blank broker that cannot be marked: its operator does not allow it, say."""
 
@@ -175,7 +209,8 @@ async def test_a_move_made_meanwhile_is_told_afterwards(database: Database, watc
     await walk(database, number, OrderStatus.COOKING, at=NOON)
 
     async with database.transaction() as tx:
-        (again,) = await moves.moves_since(tx, NOON)
+        moved = await moves.moved_since(tx, NOON)
+        (again,) = await moves.moves_since(tx, NOON, moved)
         cancelling = asyncio.create_task(kitchen.cancel(number))
         await asyncio.wait({cancelling}, timeout=0.5)
         await announce_move(tx, again, sender=Sender("test", "test"))

@@ -17,6 +17,7 @@ from restaurant_system.services.kitchen.processor import Outcome
 from tests.conftest import QUICK_RETRIES
 from tests.support.kitchen import REQUEST, Kitchen, settings
 from tests.support.orders import an_order
+from tests.support.patience import eventually
 
 NOON = datetime(2024, 12, 16, 12, tzinfo=UTC)
 
@@ -237,6 +238,36 @@ async def test_two_cooks_who_reach_for_one_order_do_not_both_get_it(kitchen: Kit
     assert set(outcomes) == {Outcome.COOKED, Outcome.SOMEONE_ELSES}
     assert len(await kitchen.history(number)) == 3
     assert await kitchen.cooked_by("chef") + await kitchen.cooked_by("rival") == 1
+
+
+async def test_two_cooks_who_take_over_one_order_do_not_both_get_it(kitchen: Kitchen) -> None:
+    """Both find it at somebody who is gone, and reach for it at the same moment: one gets it."""
+    number = await kitchen.order()
+    await kitchen.enter("rival")
+    await kitchen.begin(number, "somebody who is gone")
+
+    async with kitchen.database.transaction() as tx:
+        await tx.execute("SELECT FROM orders WHERE number = $1 FOR UPDATE", number)
+        reaching = [
+            asyncio.create_task(cook(kitchen, number, name, settings(takeout=0.5)))
+            for name in ("chef", "rival")
+        ]
+        await eventually(lambda: two_wait(kitchen.database), doing="for both to reach for it")
+    outcomes = await asyncio.gather(*reaching)
+
+    assert set(outcomes) == {Outcome.COOKED, Outcome.SOMEONE_ELSES}
+    assert await kitchen.cooked_by("chef") + await kitchen.cooked_by("rival") == 1
+
+
+async def two_wait(database: Database) -> bool:
+    """Tell whether two sessions wait for a lock."""
+    query = """
+        SELECT count(*) = 2 FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'
+    """
+    async with database.connection() as connection:
+        both: bool = await connection.fetchval(query)
+    return both
 
 
 async def test_an_order_that_comes_again_while_it_cooks_here_is_not_begun_twice(

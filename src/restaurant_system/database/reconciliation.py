@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
@@ -25,52 +26,144 @@ async def take_turn(tx: Connection) -> bool:
     return turn
 
 
-# Received, or not ready though they should be; what still stands in the outbox has yet to be sent.
-# (An order without items, written by hand, is nothing that could be sent.)
-WAITING = """
-FROM (
-    SELECT id, number, type, status, created_at AS since FROM orders WHERE status = 'received'
-    UNION ALL
-    SELECT id, number, type, status, coalesce(estimated_completion, updated_at) AS since
-    FROM orders WHERE status = 'cooking' AND coalesce(estimated_completion, updated_at) < $2
-) AS waiting
-LEFT JOIN order_resends ON order_resends.order_id = waiting.id
-WHERE NOT EXISTS (SELECT FROM outbox WHERE outbox.stream = $1 || '/' || waiting.number)
-  AND EXISTS (SELECT FROM order_items WHERE order_items.order_id = waiting.id)
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """What is looked at: orders up to the `newest`, and who should have been ready by a moment.
+
+    It stays the same from look to look, so that nobody comes in who was not there at the first.
+    """
+
+    newest: int
+    overdue_before: datetime
+
+
+NEWEST = "SELECT coalesce(max(id), 0) FROM orders"
+
+
+async def horizon(connection: Connection, overdue_before: datetime) -> Horizon:
+    """Take in all orders that there are now."""
+    return Horizon(await connection.fetchval(NEWEST), overdue_before)
+
+
+# Received, or not ready though they should be. Whose cook is overdue was taken from the queue
+# before those that are still received. (An order without items, written by hand, is nothing that
+# could be sent.)
+WAITING = """(
+    SELECT * FROM (
+        SELECT id, number, type, status, created_at AS since, 1 AS turn
+        FROM orders WHERE status = 'received' AND id <= $1
+        UNION ALL
+        SELECT id, number, type, status, coalesce(estimated_completion, updated_at) AS since, 0
+        FROM orders
+        WHERE status = 'cooking' AND id <= $1 AND coalesce(estimated_completion, updated_at) < $2
+    ) AS unfinished
+    WHERE EXISTS (SELECT FROM order_items WHERE order_id = unfinished.id)
+) AS waiting"""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many orders of each type wait for a message, and whose is `owed`: in the outbox still."""
+
+    orders: Counter[OrderType]
+    owed: Counter[OrderType]
+
+
+COUNT_WAITING = f"""
+SELECT type, count(*) AS orders, count(stream) AS owed FROM {WAITING}
+LEFT JOIN (SELECT DISTINCT stream FROM outbox WHERE exchange = $3) AS owed
+    ON stream = $3 || '/' || number
+GROUP BY type
 """
 
-COUNT_STANDING = f"SELECT type, count(*) AS orders {WAITING} GROUP BY type"
+
+async def count_waiting(connection: Connection, within: Horizon, exchange: str) -> Waiting:
+    """Count the orders that wait for a message, and those of them still owed to `exchange`."""
+    rows = await connection.fetch(COUNT_WAITING, within.newest, within.overdue_before, exchange)
+    return Waiting(
+        Counter({OrderType(row["type"]): row["orders"] for row in rows}),
+        Counter({OrderType(row["type"]): row["owed"] for row in rows}),
+    )
 
 
-async def count_standing(
-    connection: Connection, *, exchange: str, overdue_before: datetime
-) -> Counter[OrderType]:
-    """Count, by type, the orders that `standing` would return."""
-    rows = await connection.fetch(COUNT_STANDING, exchange, overdue_before)
-    return Counter({OrderType(row["type"]): row["orders"] for row in rows})
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an order stands among those of its type that wait; who waits longest is first."""
+
+    turn: int
+    id: int
 
 
-# Whose cook is overdue was taken from the queue before those that are still received.
+FRONT = Place(0, 0)
+
+# An order that was sent again keeps its place, also while it is owed: nobody else is sent instead.
+PLACE_OF = f"""
+SELECT turn, id FROM (
+    SELECT turn, id FROM {WAITING}
+    WHERE type = $4 AND (
+        NOT EXISTS (SELECT FROM outbox WHERE stream = $3 || '/' || number)
+        OR EXISTS (SELECT FROM order_resends WHERE order_id = id)
+    )
+    ORDER BY turn, id LIMIT $5
+) AS oldest
+ORDER BY turn DESC, id DESC LIMIT 1
+"""
+
+
+async def place_of(
+    connection: Connection, nth: int, order_type: OrderType, within: Horizon, exchange: str
+) -> Place:
+    """Return the place of the n-th order that lacks a message or was sent one again."""
+    row = await connection.fetchrow(
+        PLACE_OF, within.newest, within.overdue_before, exchange, order_type, nth
+    )
+    return FRONT if row is None else Place(**row)
+
+
+NEXT_PLACES = f"""
+SELECT turn, id FROM {WAITING}
+WHERE type = $3 AND (turn, id) > ($4, $5) AND (turn, id) <= ($6, $7)
+ORDER BY turn, id LIMIT $8
+"""
+
+
+async def next_places(
+    connection: Connection,
+    order_type: OrderType,
+    within: Horizon,
+    *,
+    after: Place,
+    last: Place,
+    limit: int,
+) -> list[Place]:
+    """Return the next places of orders that wait, in order."""
+    rows = await connection.fetch(
+        NEXT_PLACES,
+        within.newest,
+        within.overdue_before,
+        order_type,
+        *(after.turn, after.id),
+        *(last.turn, last.id),
+        limit,
+    )
+    return [Place(**row) for row in rows]
+
+
 STANDING = f"""
-SELECT id, number, type, status, since, coalesce(resends, 0) AS resends, resent_at {WAITING}
-  AND ($3::bigint[] IS NULL OR id = ANY($3))
-ORDER BY status = 'received', id
+SELECT id, number, type, status, since, coalesce(resends, 0) AS resends, resent_at FROM {WAITING}
+LEFT JOIN order_resends ON order_id = id
+WHERE id = ANY($4) AND NOT EXISTS (SELECT FROM outbox WHERE stream = $3 || '/' || number)
+ORDER BY turn, id
 """
 
 
 async def standing(
-    connection: Connection,
-    *,
-    exchange: str,
-    overdue_before: datetime,
-    among: Sequence[int] | None = None,
+    connection: Connection, among: Sequence[int], within: Horizon, exchange: str
 ) -> list[Standing]:
-    """Return the orders that wait for a message, those first that have waited longest for one.
-
-    They are received, or should have been ready before `overdue_before`; and their message is not
-    among those still owed to `exchange`. Only orders `among` these ids, if any are given.
-    """
-    rows = await connection.fetch(STANDING, exchange, overdue_before, among)
+    """Return those `among` these orders that wait for a message which is not owed any more."""
+    rows = await connection.fetch(
+        STANDING, within.newest, within.overdue_before, exchange, list(among)
+    )
     return [_standing(row) for row in rows]
 
 
@@ -114,13 +207,20 @@ async def has_moved(connection: Connection, since: datetime) -> bool:
     return moved
 
 
+MOVED = """
+SELECT array_agg(DISTINCT order_id ORDER BY order_id) FROM order_status_log
+WHERE changed_at >= $1 AND status <> 'received'
+"""
+
+
+async def moved_since(connection: Connection, since: datetime) -> list[int]:
+    """Return the orders that were moved since then."""
+    return await connection.fetchval(MOVED, since) or []
+
+
 # Nobody moves one of these orders until what is said again stands in the outbox: a later move must
 # be told later.
-HOLD_MOVED = """
-SELECT id FROM orders
-WHERE id IN (SELECT order_id FROM order_status_log WHERE changed_at >= $1)
-ORDER BY id FOR SHARE
-"""
+HOLD = "SELECT FROM orders WHERE id = ANY($1) ORDER BY id FOR SHARE"
 
 MOVES = """
 SELECT number AS order_number, old_status, moves.status AS new_status, changed_by,
@@ -138,9 +238,13 @@ ORDER BY moves.id
 """
 
 
-async def moves_since(tx: Connection, since: datetime) -> list[StatusChanged]:
-    """Return the moves made since then, in order; no more are made until this transaction ends."""
-    ids = [row["id"] for row in await tx.fetch(HOLD_MOVED, since)]
+async def moves_since(tx: Connection, since: datetime, among: Sequence[int]) -> list[StatusChanged]:
+    """Return the moves of these orders since then, in order.
+
+    Nobody moves one of them until this transaction ends.
+    """
+    ids = list(among)
+    await tx.execute(HOLD, ids)
     return [StatusChanged(**row) for row in await tx.fetch(MOVES, ids, since)]
 
 

@@ -1,11 +1,5 @@
-"""Orders that wait for a message, and which of them have none: pure, no I/O.
+"""Orders that stand still for want of a message, and when to send them again: pure, no I/O."""
 
-A long queue is no standstill. So orders are held against messages: where there are as many messages
-as orders that wait for one, every order will have its turn, however late.
-"""
-
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -32,28 +26,3 @@ class Standing:
         """Tell whether it has stood for over `after`; twice as long each time it was sent again."""
         last = max(self.since, self.resent_at or self.since)
         return now - last > after * (1 << self.resends)
-
-
-def still_standing(before: Sequence[Standing], now: Sequence[Standing]) -> list[Standing]:
-    """Return those that stand now and did before, as they are now."""
-    numbers = {each.number for each in before}
-    return [each for each in now if each.number in numbers]
-
-
-def shortage(standing: Sequence[Standing], messages: Counter[OrderType]) -> Counter[OrderType]:
-    """Return, by type, how many messages fewer there are than orders that wait for one."""
-    return Counter(each.order_type for each in standing) - messages
-
-
-def presumed_lost(standing: Sequence[Standing], short: Counter[OrderType]) -> list[Standing]:
-    """Return the orders whose messages are taken to be those that are missing.
-
-    A message does not say that it is gone. What is lost with a disk are the oldest, so of each type
-    the first are taken, as many as are missing and not one more.
-    """
-    left, lost = Counter(short), []
-    for each in standing:
-        if left[each.order_type] > 0:
-            left[each.order_type] -= 1
-            lost.append(each)
-    return lost

@@ -15,6 +15,7 @@ from uuid import uuid4
 from restaurant_system.config import ReconciliationSettings
 from restaurant_system.database import reconciliation
 from restaurant_system.database.connection import Database
+from restaurant_system.database.reconciliation import FRONT, Horizon, Waiting
 from restaurant_system.errors import BrokerUnavailable, Unavailable
 from restaurant_system.logger import get_logger, request_id
 from restaurant_system.messaging import listener, topology
@@ -23,17 +24,13 @@ from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.order import OrderType
-from restaurant_system.models.standstill import (
-    Standing,
-    presumed_lost,
-    shortage,
-    still_standing,
-)
+from restaurant_system.models.standstill import Standing
 from restaurant_system.services.order.service import NAME
 
 ORDERS = topology.ORDERS_TOPIC.name
 BROKER_PATIENCE = 10.0  # s that a look at the queues may take
 BATCH = 500  # orders that are sent again in one transaction
+TOLD_AT_ONCE = 200  # orders that nobody can move while their moves are told again
 LOOKS = 3  # a message that goes from a queue to a hand, or back, is missed by one look
 PAUSE = 0.5  # s in which a cook begins an order whose message it has just been handed
 # How long subscribers may take to find a broker that has come back, and to make their queues.
@@ -78,46 +75,46 @@ class Reconciliation:
         """
         sender = Sender(NAME, str(uuid4()))
         with request_id(sender.request_id):
-            await self._send_again(await self._presumed_lost(), sender)
+            await self._send_what_is_lost(sender)
             await self._tell_a_blank_broker(sender)
 
     # --- orders -----------------------------------------------------------------------------------
 
-    async def _presumed_lost(self) -> list[Standing]:
-        """Name the orders that lack a message at each of several looks.
+    async def _send_what_is_lost(self, sender: Sender) -> None:
+        """Send again as many orders as messages are missing: of each type the oldest.
 
-        The queues are read between two readings of the orders. Who stands in both stood meanwhile,
-        so its message was in a queue, or is lost; one taken since then only makes them fewer.
+        A message does not say that it is gone, and what is lost with a disk are the oldest.
         """
-        if not await self._too_few_messages():
-            return []
-        standing = await self._standing()
-        short = shortage(standing, Counter())
+        async with self._database.connection() as connection:
+            within = await reconciliation.horizon(connection, self._clock() - self._after)
+        short = await self._shortage(within)
+        for order_type in OrderType:
+            if short[order_type]:
+                await self._send_oldest(short[order_type], order_type, within, sender)
+
+    async def _shortage(self, within: Horizon) -> Counter[OrderType]:
+        """Count, by type, the orders that lack a message at each of several looks.
+
+        A message goes from the outbox to a queue to a hand, and is looked for in this order; one
+        that has just reached a hand is in neither. Orders are counted before and afterwards.
+        """
+        waiting = await self._waiting(within)
+        short = waiting.orders - waiting.owed
+        if not short:
+            return short
         for _ in range(LOOKS):
+            messages = waiting.owed + await self._messages()
+            short &= waiting.orders - messages
             if not short:
-                return []
-            messages = await self._messages()
+                return short
             await asyncio.sleep(PAUSE)
-            standing = still_standing(standing, await self._standing())
-            short &= shortage(standing, messages)
-        return presumed_lost(standing, short)
+            waiting = await self._waiting(within)
+            short &= waiting.orders - messages
+        return short
 
-    async def _too_few_messages(self) -> bool:
-        """Tell, by counting alone, whether it is worth while to look closer."""
+    async def _waiting(self, within: Horizon) -> Waiting:
         async with self._database.connection() as connection:
-            waiting = await reconciliation.count_standing(
-                connection, exchange=ORDERS, overdue_before=self._overdue_before()
-            )
-        return bool(waiting and waiting - await self._messages())
-
-    async def _standing(self) -> list[Standing]:
-        async with self._database.connection() as connection:
-            return await reconciliation.standing(
-                connection, exchange=ORDERS, overdue_before=self._overdue_before()
-            )
-
-    def _overdue_before(self) -> datetime:
-        return self._clock() - self._after
+            return await reconciliation.count_waiting(connection, within, ORDERS)
 
     async def _messages(self) -> Counter[OrderType]:
         """Count, for each type, the messages that could be its orders'.
@@ -136,18 +133,31 @@ class Reconciliation:
             {kind: shared + depths[queue.name] for kind, queue in topology.SPECIALISED.items()}
         )
 
-    async def _send_again(self, lost: Sequence[Standing], sender: Sender) -> None:
-        for first in range(0, len(lost), BATCH):
-            await self._send_batch([each.id for each in lost[first : first + BATCH]], sender)
+    async def _send_oldest(
+        self, count: int, order_type: OrderType, within: Horizon, sender: Sender
+    ) -> None:
+        """Send these again batch by batch, for as long as nobody else is at it."""
+        async with self._database.connection() as connection:
+            last = await reconciliation.place_of(connection, count, order_type, within, ORDERS)
+        sent = FRONT
+        while True:
+            async with self._database.connection() as connection:
+                places = await reconciliation.next_places(
+                    connection, order_type, within, after=sent, last=last, limit=BATCH
+                )
+            if not places or not await self._send_batch(
+                [each.id for each in places], within, sender
+            ):
+                return
+            sent = places[-1]
 
-    async def _send_batch(self, lost: Sequence[int], sender: Sender) -> None:
+    async def _send_batch(self, among: Sequence[int], within: Horizon, sender: Sender) -> bool:
+        """Send again those that are due; return `False` when it is another process's turn."""
         now = self._clock()
         async with self._database.transaction() as tx:
             if not await reconciliation.take_turn(tx):
-                return
-            standing = await reconciliation.standing(
-                tx, exchange=ORDERS, overdue_before=self._overdue_before(), among=lost
-            )
+                return False
+            standing = await reconciliation.standing(tx, among, within, ORDERS)
             due = [each for each in standing if each.is_due(now, self._after)]
             ids = [each.id for each in due]
             orders = await reconciliation.as_received(tx, ids)
@@ -156,6 +166,7 @@ class Reconciliation:
         self._relay.hand_over(*owed)
         for each in due:
             _log_resent(each, now)
+        return True
 
     # --- updates ----------------------------------------------------------------------------------
 
@@ -189,11 +200,25 @@ class Reconciliation:
             return await reconciliation.has_moved(connection, since)
 
     async def _tell_again(self, since: datetime, sender: Sender) -> int | None:
-        """Owe everyone these moves; return how many, `None` when another process is at it."""
+        """Owe everyone these moves; return how many, `None` when another process is at it.
+
+        Only within one order the order matters. So it is done bit by bit: no cook waits for long.
+        """
+        async with self._database.connection() as connection:
+            moved = await reconciliation.moved_since(connection, since)
+        told = 0
+        for first in range(0, len(moved), TOLD_AT_ONCE):
+            count = await self._tell_of(moved[first : first + TOLD_AT_ONCE], since, sender)
+            if count is None:
+                return None
+            told += count
+        return told
+
+    async def _tell_of(self, orders: Sequence[int], since: datetime, sender: Sender) -> int | None:
         async with self._database.transaction() as tx:
             if not await reconciliation.take_turn(tx):
                 return None
-            moves = await reconciliation.moves_since(tx, since)
+            moves = await reconciliation.moves_since(tx, since, orders)
             owed = [await announce_move(tx, move, sender=sender) for move in moves]
         self._relay.hand_over(*owed)
         return len(owed)
