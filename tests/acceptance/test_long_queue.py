@@ -72,6 +72,7 @@ SELECT 'kitchen_takeout_queue', exchange, routing_key, type, body, message_id, c
 FROM ({MESSAGES}) AS message
 """  # noqa: S608 - constants
 ANALYZE = "ANALYZE"  # as PostgreSQL does by itself within a minute
+LOSE_THEM = "DELETE FROM broker_messages"
 RESENT = "SELECT count(*) AS orders FROM order_resends"
 OLDEST = "SELECT min(id) AS id FROM {table}"
 
@@ -169,7 +170,7 @@ def test_a_long_outbox_takes_no_memory(roomy_dsn: str, frail_rabbitmq: RabbitMQ)
 
 
 def test_a_long_queue_takes_no_memory(roomy_dsn: str) -> None:
-    """In the broker that lives in PostgreSQL orders wait on disk too, and are cooked."""
+    """In the broker in PostgreSQL orders wait on disk too; nor do they when all of it is lost."""
     with restaurants.opened(roomy_dsn, **WATCHFUL) as restaurant:
         idle = open_all(restaurant)
         restaurant.rows(PLACE_ORDERS, WAITING)
@@ -187,18 +188,10 @@ def test_a_long_queue_takes_no_memory(roomy_dsn: str) -> None:
         assert_modest(idle)
         assert not restaurant.rows(RESENT)[0]["orders"]
 
-
-def test_a_long_loss_takes_no_memory(roomy_dsn: str) -> None:
-    """Nor does it to find out that no order has a message, and to send them all again."""
-    with restaurants.opened(roomy_dsn, **WATCHFUL) as restaurant:
-        idle = open_all(restaurant)
-
-        restaurant.rows(PLACE_ORDERS, WAITING)
-        restaurant.rows(BRING_ITEMS)
-        restaurant.rows(ANALYZE)
+        restaurant.rows(LOSE_THEM)
 
         wait_until(
-            lambda: restaurant.rows(RESENT)[0]["orders"] > SOME,
+            lambda: restaurant.rows(RESENT)[0]["orders"] > SOME / 3,
             seconds=60,
             doing="for some to be sent again",
         )
