@@ -26,7 +26,7 @@ from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import Broker
-from restaurant_system.messaging.dead_letters import DeadLetter, Requeued
+from restaurant_system.messaging.dead_letters import All, DeadLetter, Named, Tally
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.relay import Relay
@@ -227,16 +227,20 @@ async def read_dead_letters(settings: Settings, _: Shutdown) -> list[DeadLetter]
         return await dead_letters.read(broker)
 
 
-async def requeue_dead_letters(settings: Settings, _: Shutdown, ids: Sequence[str]) -> Requeued:
+async def requeue_dead_letters(
+    settings: Settings, _: Shutdown, chosen: Named | All, tally: Tally
+) -> Tally:
     """Send dead letters back to where they first came from."""
     async with _broker_alone(settings, "dead-letters") as broker:
-        return await dead_letters.requeue(broker, _signer(settings), ids)
+        return await dead_letters.requeue(broker, _signer(settings), chosen, tally)
 
 
-async def discard_dead_letters(settings: Settings, _: Shutdown, ids: Sequence[str]) -> int:
-    """Throw dead letters away, and return how many they were."""
+async def discard_dead_letters(
+    settings: Settings, _: Shutdown, chosen: Named | All, tally: Tally
+) -> Tally:
+    """Throw dead letters away."""
     async with _broker_alone(settings, "dead-letters") as broker:
-        return await dead_letters.discard(broker, ids)
+        return await dead_letters.discard(broker, chosen, tally)
 
 
 async def up(

@@ -7,6 +7,7 @@ RestaurantError
  │    ├── WorkerNameTaken    a worker of this name is online
  │    ├── TooManyDeadLetters this process could not handle too many messages
  │    ├── NoSuchDeadLetter   no dead letter, or more than one, has this id
+ │    ├── DeadLettersInHand  somebody else has the dead letters in hand
  │    └── NobodyToAsk        a question, and no terminal to put it on
  ├── Unavailable             a part is away for now; try again later
  │    ├── DatabaseUnavailable
@@ -48,6 +49,13 @@ class TooManyDeadLetters(StartupError):
 
 class NoSuchDeadLetter(StartupError):
     """An id names no dead letter, or is the beginning of several."""
+
+
+class DeadLettersInHand(StartupError):
+    """Somebody else looks through the dead letters, or sends them back, just now."""
+
+    def __init__(self) -> None:
+        super().__init__("Somebody else is at the dead letters just now; try again in a moment.")
 
 
 class NobodyToAsk(StartupError):

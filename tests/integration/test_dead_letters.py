@@ -1,21 +1,25 @@
 """What a person can do with dead letters, on either broker."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
 
-from restaurant_system.errors import NoSuchDeadLetter
+from restaurant_system.config import DeliverySettings
+from restaurant_system.errors import DeadLettersInHand, NoSuchDeadLetter
 from restaurant_system.messaging import dead_letters
-from restaurant_system.messaging.broker import Broker
-from restaurant_system.messaging.dead_letters import Requeued
+from restaurant_system.messaging.broker import EXCHANGE, QUEUE, ROUTING_KEY, Broker, Delivery
+from restaurant_system.messaging.dead_letters import All, Named, Tally
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import Message
+from tests.conftest import a_rabbitmq_broker
 from tests.support.messages import (
     DEAD_LETTERS,
     DINE_IN,
+    QUEUES,
     TAKEOUT,
     an_order,
     an_update,
@@ -34,9 +38,14 @@ async def put_aside(broker: Broker, *messages: Message, queue: str = TAKEOUT) ->
             await (await take_one(cook)).dead_letter("the oven is cold")
 
 
-async def requeue(broker: Broker, ids: Sequence[str]) -> Requeued:
+async def requeue(broker: Broker, ids: Sequence[str]) -> Tally:
     """Send letters back where nobody signs."""
-    return await dead_letters.requeue(broker, UNSIGNED, ids)
+    return await dead_letters.requeue(broker, UNSIGNED, Named(ids), Tally())
+
+
+async def discard(broker: Broker, ids: Sequence[str]) -> Tally:
+    """Throw letters away."""
+    return await dead_letters.discard(broker, Named(ids), Tally())
 
 
 async def left_over(broker: Broker) -> list[UUID]:
@@ -76,19 +85,43 @@ async def test_what_is_settled_while_browsing_is_gone_and_the_rest_keeps_its_pla
     assert await left_over(broker) == ids([letters[0], letters[2]])
 
 
-async def test_what_somebody_has_in_hand_nobody_else_can_send_back(
-    broker: Broker, other_broker: Broker
-) -> None:
-    """Two people at once do not send the same letter back twice."""
+async def test_one_at_a_time_has_the_letters_in_hand(broker: Broker, other_broker: Broker) -> None:
+    """The second is told so, rather than that there are none; then it is their turn at once."""
     (letter,) = orders(1)
     await put_aside(broker, letter)
 
-    async with broker.browse(DEAD_LETTERS):
-        assert await dead_letters.read(other_broker) == []
-        with pytest.raises(NoSuchDeadLetter, match="somebody else has it in hand"):
-            await requeue(other_broker, named([letter]))
+    for _ in range(5):
+        async with broker.browse(DEAD_LETTERS):
+            with pytest.raises(DeadLettersInHand):
+                await dead_letters.read(other_broker)
+            with pytest.raises(DeadLettersInHand):
+                await requeue(other_broker, named([letter]))
 
-    assert len(await dead_letters.read(other_broker)) == 1
+        assert await left_over(other_broker) == ids([letter])
+
+
+async def test_what_comes_while_somebody_looks_is_there_afterwards(broker: Broker) -> None:
+    """A letter that arrives meanwhile is not in hand, and is not lost either."""
+    early, late = orders(2)
+    await put_aside(broker, early)
+
+    async with broker.browse(DEAD_LETTERS) as in_hand:
+        await put_aside(broker, late)
+        assert ids(in_hand) == ids([early])
+        await broker.ack_all(in_hand)
+
+    assert await left_over(broker) == ids([late])
+
+
+async def test_a_broker_that_is_new_has_no_dead_letters(
+    amqp_url: str, delivery: DeliverySettings
+) -> None:
+    """Whoever looks before any service has ever run sees that there are none."""
+    broker = a_rabbitmq_broker(amqp_url, delivery)
+
+    async with contextlib.AsyncExitStack() as end:
+        end.push_async_callback(broker.close)
+        assert await dead_letters.read(broker) == []
 
 
 async def test_what_was_in_a_hand_that_died_comes_back(
@@ -134,7 +167,7 @@ async def test_what_is_sent_back_is_as_it_first_came(broker: Broker) -> None:
 
     outcome = await requeue(broker, named([order]))
 
-    assert (outcome.count, outcome.refused) == (1, [])
+    assert (outcome.done, outcome.refused) == (1, [])
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         again = await take_one(cook)
     assert again.message == order
@@ -148,23 +181,59 @@ async def test_who_sends_a_letter_back_vouches_for_it(broker: Broker) -> None:
     unsigned = an_order()
     await put_aside(broker, unsigned)
 
-    await dead_letters.requeue(broker, signer, named([unsigned]))
+    await dead_letters.requeue(broker, signer, Named(named([unsigned])), Tally())
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         signer.verify((await take_one(cook)).message)
 
 
-async def test_an_update_goes_back_to_every_subscriber(broker: Broker) -> None:
-    """An update that one could not print goes through its fanout again."""
-    update = an_update()
-    async with broker.subscribe("deft") as deft, broker.subscribe("clumsy") as clumsy:
+async def test_nobody_vouches_for_what_they_have_not_named(broker: Broker) -> None:
+    """Of all letters, those without a signature of ours stay; the reason they state is no proof."""
+    signer = Signer([SecretStr("the restaurant's own key")])
+    genuine = signer.sign(an_order())
+    forged = Signer([SecretStr("somebody else's")]).sign(an_order())
+    await put_aside(broker, an_order(), genuine, forged)
+
+    outcome = await dead_letters.requeue(broker, signer, All(), Tally())
+
+    assert (outcome.done, outcome.doubtful) == (1, 2)
+    assert len(await left_over(broker)) == 2
+    async with broker.consume([TAKEOUT], prefetch=1) as cook:
+        assert (await take_one(cook)).message.message_id == genuine.message_id
+
+
+async def test_an_update_goes_back_to_whom_it_is_owed(broker: Broker) -> None:
+    """Each subscriber that put an update aside gets it once more, and nobody else does."""
+    update, next_one = an_update(), an_update()
+    async with (
+        broker.subscribe("deft") as deft,
+        broker.subscribe("clumsy") as clumsy,
+        broker.subscribe("tired") as tired,
+    ):
         await broker.publish([update])
-        await (await take_one(clumsy)).dead_letter("out of paper")
+        for subscriber in (clumsy, tired):
+            await (await take_one(subscriber)).dead_letter("out of paper")
 
-        await requeue(broker, named([update]))
+        outcome = await requeue(broker, named([update]))
+        await broker.publish([next_one])
 
-        assert ids(await take_and_ack(clumsy, 1)) == ids([update])
-        assert ids(await take_and_ack(deft, 2)) == ids([update, update])
+        assert outcome.done == 2
+        for subscriber in (deft, clumsy, tired):
+            assert ids(await take_and_ack(subscriber, 2)) == ids([update, next_one])
+
+
+async def test_an_update_whose_subscriber_is_gone_stays_a_letter(broker: Broker) -> None:
+    """Nothing is lost with a queue that went with its subscriber."""
+    update = an_update()
+    async with broker.subscribe() as passing:
+        await broker.publish([update])
+        await (await take_one(passing)).dead_letter("out of paper")
+
+    outcome = await requeue(broker, named([update]))
+
+    assert outcome.done == 0
+    assert [refusal.reason.startswith("there is no queue") for refusal in outcome.refused] == [True]
+    assert await left_over(broker) == ids([update])
 
 
 @pytest.mark.parametrize("queue", [DINE_IN, "notifications_queue.printer"])
@@ -191,7 +260,7 @@ async def test_what_no_queue_takes_stays_a_letter(broker: Broker) -> None:
 
     outcome = await requeue(broker, named([stray, good]))
 
-    assert outcome.count == 1
+    assert outcome.done == 1
     assert ids(each.message for each in outcome.refused) == ids([stray])
     assert await left_over(broker) == ids([stray])
 
@@ -202,13 +271,13 @@ async def test_the_beginning_of_an_id_will_do(broker: Broker) -> None:
     other = an_order(message_id=UUID("11bb0000-0000-4000-8000-000000000000"))
     await put_aside(broker, chosen, other)
 
-    assert await dead_letters.discard(broker, ["11A"]) == 1
+    assert (await discard(broker, ["11A"])).done == 1
 
     assert await left_over(broker) == ids([other])
 
 
 @pytest.mark.parametrize("wrong", ["11", "99", ""], ids=["ambiguous", "unknown", "empty"])
-@pytest.mark.parametrize("act", [requeue, dead_letters.discard])
+@pytest.mark.parametrize("act", [requeue, discard])
 async def test_one_wrong_id_and_nothing_is_touched(
     broker: Broker, act: Callable[[Broker, list[str]], Awaitable[object]], wrong: str
 ) -> None:
@@ -229,15 +298,50 @@ async def test_what_is_discarded_is_gone(broker: Broker) -> None:
     gone, kept = orders(2)
     await put_aside(broker, gone, kept)
 
-    assert await dead_letters.discard(broker, named([gone])) == 1
+    assert (await discard(broker, named([gone]))).done == 1
 
     assert await left_over(broker) == ids([kept])
     assert (await broker.depths())[TAKEOUT] == 0
 
 
 async def test_thousands_of_letters_are_no_burden(broker: Broker) -> None:
-    """A bad evening's letters are all shown."""
-    await broker.publish([an_order(exchange="orders_dlx") for _ in range(2_000)])
+    """A bad evening's letters are all shown, sent back and thrown away, within moments."""
+    story = {QUEUE: TAKEOUT, EXCHANGE: "orders_topic", ROUTING_KEY: "kitchen.takeout.1"}
+    letters = [an_order(exchange="orders_dlx", headers=story) for _ in range(3_000)]
+    await broker.publish(letters)
 
     async with asyncio.timeout(30):
-        assert len(await dead_letters.read(broker)) == 2_000
+        assert await left_over(broker) == ids(letters)
+        some = await requeue(broker, named(letters[:1_000]))
+        counted = await dead_letters.requeue(
+            broker, UNSIGNED, All({letter.message_id for letter in letters[:2_000]}), Tally()
+        )
+        rest = await dead_letters.discard(broker, All(), Tally())
+
+    assert (some.done, counted.done, rest.done) == (1_000, 1_000, 1_000)
+    assert await broker.depths() == {**dict.fromkeys(QUEUES, 0), TAKEOUT: 2_000}
+
+
+async def test_what_is_under_way_when_we_are_called_off_is_done_and_counted(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After Ctrl-C the tally is true: so many went back, and the rest stays."""
+    monkeypatch.setattr(dead_letters, "BATCH", 2)
+    letters = orders(5)
+    await put_aside(broker, *letters)
+    tally = Tally()
+    task = asyncio.create_task(dead_letters.requeue(broker, UNSIGNED, All(), tally))
+    ack_all = broker.ack_all
+
+    async def called_off_meanwhile(deliveries: Sequence[Delivery]) -> None:
+        task.cancel()
+        await asyncio.sleep(0)
+        await ack_all(deliveries)
+
+    monkeypatch.setattr(broker, "ack_all", called_off_meanwhile)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert tally.done == 2
+    assert await left_over(broker) == ids(letters[2:])
+    assert (await broker.depths())[TAKEOUT] == 2

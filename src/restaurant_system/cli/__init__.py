@@ -3,6 +3,7 @@
 What is heavy is imported when a command runs, so that help comes at once.
 """
 
+import io
 import sys
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ cli.add_typer(dead_letters.cli, name="dead-letters", rich_help_panel="Maintenanc
 
 def main() -> None:
     """Run the command that the arguments name."""
+    _let_any_character_out()
     arguments = _mode_as_command(sys.argv[1:])
     try:
         sys.exit(cli(arguments, prog_name="restaurant-system", standalone_mode=False))
@@ -36,6 +38,12 @@ def main() -> None:
         what = type(error).__name__  # its text may hold anything
         get_logger().exception("service_failed", message=f"Failed: {what}.")
         _fail(f"Failed unexpectedly ({what}); the log has more. Please report it.", 1)
+
+
+def _let_any_character_out() -> None:
+    """Write what stdout cannot encode as an escape sequence: no order's name may end a command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _mode_as_command(arguments: list[str]) -> list[str]:

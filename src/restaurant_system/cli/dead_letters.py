@@ -2,9 +2,10 @@
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +14,11 @@ from restaurant_system.errors import ConfigurationError, NobodyToAsk
 
 if TYPE_CHECKING:
     from restaurant_system.config import Settings
-    from restaurant_system.messaging.dead_letters import DeadLetter, Requeued
+    from restaurant_system.messaging.dead_letters import All as Everything
+    from restaurant_system.messaging.dead_letters import DeadLetter, Named, Tally
+    from restaurant_system.shutdown import Shutdown
+
+    Act = Callable[[Settings, Shutdown, Named | Everything, Tally], Coroutine[Any, Any, Tally]]
 
 cli = typer.Typer(
     help="Read what could not be handled, send it back, or throw it away.", no_args_is_help=True
@@ -27,13 +32,22 @@ All = Annotated[bool, typer.Option("--all", help="Every dead letter; asks first.
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: for scripts.")]
 
 
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What can be done with letters: what it is called before and after, and how it is done."""
+
+    verb: str
+    done: str
+    act: "Act"
+
+
 @cli.command("list")
 def list_letters(*, config: Config = None, log_format: LogFormat = None) -> None:
     """List the dead letters, the oldest first."""
     letters = _read(_load(config, log_format))
     from restaurant_system.cli import letters_shown
 
-    letters_shown.table(letters)
+    letters_shown.listed(letters)
 
 
 @cli.command()
@@ -46,9 +60,9 @@ def show(
     """Show everything about a dead letter."""
     letters = _read(_load(config, log_format))
     from restaurant_system.cli import letters_shown
-    from restaurant_system.messaging.dead_letters import find
+    from restaurant_system.messaging.dead_letters import Named
 
-    for letter in find(letters, letter_id):
+    for letter in Named([letter_id]).among(letters):
         letters_shown.whole(letter)
 
 
@@ -66,10 +80,7 @@ def requeue(
     settings = _load(config, log_format)
     from restaurant_system import app
 
-    chosen = ids or _all(settings, "Requeue", ask=not yes)
-    outcome = run(lambda shutdown: app.requeue_dead_letters(settings, shutdown, chosen))
-    if outcome is not None:
-        _tell(outcome)
+    _deal(settings, Deed("Requeue", "Requeued", app.requeue_dead_letters), ids, ask=not yes)
 
 
 @cli.command()
@@ -86,23 +97,11 @@ def discard(
     settings = _load(config, log_format)
     from restaurant_system import app
 
-    chosen = ids or _all(settings, "Discard", ask=not yes)
-    count = run(lambda shutdown: app.discard_dead_letters(settings, shutdown, chosen))
-    if count is not None:
-        print(f"Discarded {_counted(count)}.")
+    _deal(settings, Deed("Discard", "Discarded", app.discard_dead_letters), ids, ask=not yes)
 
 
 def _load(config: Path | None, log_format: str | None) -> "Settings":
     return load("dead-letters", config, {"log.format": log_format}, logs_to=sys.stderr)
-
-
-def _read(settings: "Settings") -> "Sequence[DeadLetter]":
-    from restaurant_system import app
-
-    letters = run(functools.partial(app.read_dead_letters, settings))
-    if letters is None:  # Ctrl-C
-        raise typer.Exit(0)
-    return letters
 
 
 def _refuse_unless_one(ids: Sequence[str] | None, *, everything: bool) -> None:
@@ -110,29 +109,82 @@ def _refuse_unless_one(ids: Sequence[str] | None, *, everything: bool) -> None:
         raise ConfigurationError("Name the ids of dead letters, or --all, but not both.")
 
 
-def _all(settings: "Settings", verb: str, *, ask: bool) -> list[str]:
-    """Return the ids of all there are, if the person at the terminal agrees."""
-    if ask and not sys.stdin.isatty():
-        raise NobodyToAsk(f"Nobody is there to be asked; {verb.lower()} with --all and --yes.")
+def _read(settings: "Settings") -> "Sequence[DeadLetter]":
+    from restaurant_system import app
+
+    letters = run(functools.partial(app.read_dead_letters, settings))
+    if letters is None:  # Ctrl-C
+        raise typer.Abort
+    return letters
+
+
+def _deal(settings: "Settings", deed: Deed, ids: Sequence[str] | None, *, ask: bool) -> None:
+    """Do it with the letters that are meant, and say what was done; exit with 1 if any stays."""
+    from restaurant_system.messaging.dead_letters import All, Named, Tally
+
+    chosen = Named(ids) if ids else _agreed(settings, deed) if ask else All()
+    if chosen is None:
+        return
+    tally = Tally()
+    try:
+        finished = run(lambda shutdown: deed.act(settings, shutdown, chosen, tally))
+    except BaseException:
+        if tally.done:
+            _tell_what_was_done(deed, tally)
+        raise
+    if finished is None:  # Ctrl-C
+        _tell_what_was_done(deed, tally)
+        raise typer.Exit(1)
+    _tell(deed, tally)
+    if tally.refused or tally.doubtful:
+        raise typer.Exit(1)
+
+
+def _agreed(settings: "Settings", deed: Deed) -> "Everything | None":
+    """Return all there are, if there are any and the person at the terminal agrees."""
+    from restaurant_system.messaging.dead_letters import All
+
+    if sys.stdin is None or not sys.stdin.isatty():
+        refusal = f"Nobody is there to be asked; {deed.verb.lower()} with --all and --yes."
+        raise NobodyToAsk(refusal)
     letters = _read(settings)
     if not letters:
         print("No dead letters.")
-        raise typer.Exit(0)
-    if ask and not typer.confirm(f"{verb} {_counted(len(letters))}?"):
-        raise typer.Exit(0)
-    return list(dict.fromkeys(letter.id for letter in letters))
+        return None
+    if not _says_yes(f"{deed.verb} {_counted(len(letters))}?"):
+        print("Nothing was done.")
+        return None
+    return All(frozenset(letter.message.message_id for letter in letters))
 
 
-def _tell(outcome: "Requeued") -> None:
-    """Say what went back and what did not; exit with 1 if anything stays."""
+def _says_yes(question: str) -> bool:
+    try:
+        return typer.confirm(question)
+    except typer.Abort:  # Ctrl-D, or Ctrl-C
+        print("\nNothing was done.")
+        raise
+
+
+def _tell_what_was_done(deed: Deed, tally: "Tally") -> None:
+    """Say how far it came before it was cut off."""
+    done = f"{deed.done} {_counted(tally.done)}; the rest stays."
+    print(done if tally.done else "Nothing was done.")
+
+
+def _tell(deed: Deed, tally: "Tally") -> None:
+    """Say what was done, and what stays and why."""
     from restaurant_system.cli.letters_shown import harmless
 
-    print(f"Requeued {_counted(outcome.count)}.")
-    for refusal in outcome.refused:
+    print(f"{deed.done} {_counted(tally.done)}.")
+    for refusal in tally.refused:
         reason = harmless(refusal.reason)
         print(f"{refusal.message.message_id} stays a dead letter: {reason}.", file=sys.stderr)
-    if outcome.refused:
-        raise typer.Exit(1)
+    if tally.doubtful:
+        print(
+            f"{_counted(tally.doubtful)} not signed with one of our keys: left where they are;"
+            " name each by its id to vouch for it.",
+            file=sys.stderr,
+        )
 
 
 def _counted(count: int) -> str:

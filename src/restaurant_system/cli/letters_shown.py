@@ -12,31 +12,44 @@ from rich.text import Text
 
 from restaurant_system.messaging.dead_letters import DeadLetter
 
-# A terminal is narrow: it gets the beginning of each id, as git has it, and of each reason. Where
-# no terminal sets an end, a script gets everything.
+# A terminal is narrow: it gets the beginning of each id, as git has it, and of whatever is longer
+# than what comes from us: one such value would leave no room for the others.
 SHORT_ID = 8
-WIDE = 1_000
+LONGEST = {"First seen": 20, "Order": 22, "Queue": 60, "Tried": 6, "Reason": 500}
 
 
-def table(letters: Sequence[DeadLetter]) -> None:
-    """Print one line for each letter."""
+def listed(letters: Sequence[DeadLetter]) -> None:
+    """Print one line for each letter: on a terminal to be read, else whole, for a script."""
     if not letters:
         print("No dead letters.")
-        return
+    elif sys.stdout.isatty():
+        _console().print(_table(letters))
+    else:
+        for letter in letters:
+            print("\t".join(harmless(value) for value in _values(letter)))
+
+
+def _values(letter: DeadLetter) -> tuple[str, ...]:
+    return (
+        letter.id,
+        _moment(letter.first_seen),
+        letter.order_number,
+        letter.queue,
+        letter.attempts,
+        letter.reason,
+    )
+
+
+def _table(letters: Sequence[DeadLetter]) -> Table:
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("ID", "First seen", "Order", "Queue", "Tried", "Reason"):
+    for heading in ("ID", *LONGEST):
         gives_way = heading in {"First seen", "Queue", "Reason"}  # where the terminal is narrow
         shown.add_column(heading, no_wrap=not gives_way)
     for letter in letters:
-        shown.add_row(
-            _one_line(letter.id[:SHORT_ID] if sys.stdout.isatty() else letter.id),
-            _one_line(_moment(letter.first_seen)),
-            _one_line(letter.order_number),
-            _one_line(letter.queue),
-            _one_line(letter.attempts),
-            _one_line(letter.reason),
-        )
-    _console().print(shown)
+        letter_id, *others = _values(letter)
+        cut = map(_cut, others, LONGEST.values())
+        shown.add_row(letter_id[:SHORT_ID], *map(_one_line, cut))
+    return shown
 
 
 def whole(letter: DeadLetter) -> None:
@@ -76,12 +89,15 @@ def harmless(text: str) -> str:
 
 
 def _console() -> Console:
-    width = None if sys.stdout.isatty() else WIDE
-    return Console(width=width, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def _one_line(text: str) -> Text:
     return Text(harmless(text), no_wrap=True, overflow="ellipsis")
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _moment(stated: str) -> str:

@@ -46,6 +46,13 @@ class Refused:
     reason: str
 
 
+def nowhere(message: Message) -> str:
+    """Say that a mandatory message reaches no queue."""
+    if message.exchange == topology.DEFAULT.name:
+        return f"there is no queue {message.routing_key!r}"
+    return f"no queue takes {message.routing_key!r} from {message.exchange}"
+
+
 class Delivery(ABC):
     """A message in hand. Exactly one of its methods settles it.
 
@@ -221,9 +228,15 @@ class Broker(Protocol):
     def browse(self, queue: str) -> AbstractAsyncContextManager[Sequence[Delivery]]:
         """Take everything in hand that is in a queue now, in its order.
 
-        Meanwhile nobody else sees it. What is not settled when the block ends goes back unchanged
-        to its old place, and so does everything when the process dies.
+        One at a time may do so: `DeadLettersInHand` tells the second. What is not settled when the
+        block ends goes back unchanged to its old place, and so does everything when the process
+        dies.
         """
+
+    async def ack_all(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge many deliveries together; each of them is settled."""
+        for delivery in deliveries:
+            await delivery.ack()
 
     async def depths(self) -> dict[str, int]:
         """Return how many messages wait in each queue of the topology."""

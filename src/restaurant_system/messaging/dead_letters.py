@@ -1,28 +1,34 @@
 """What a person does with dead letters: reads them, sends them back, throws them away.
 
-Whoever has taken the letters in hand has them: meanwhile nobody else can send them back again.
+One at a time may have the letters in hand: nobody else can send the same one back meanwhile.
 """
 
+import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import UUID
 
 import jiter
 
-from restaurant_system.errors import NoSuchDeadLetter
+from restaurant_system.errors import MessageRejected, NoSuchDeadLetter
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging import broker as delivered
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Delivery, Refused
 from restaurant_system.messaging.signature import Signer
 from restaurant_system.models.message import Message
+from restaurant_system.models.order import ORDER_NUMBER
 
 # What RabbitMQ writes on a message that it puts aside by itself: expired, too many, or rejected.
 FIRST_DEATH = "x-first-death-"
 # What else a letter collects on its way to the dead letters; none of it goes back with it.
 COLLECTED = delivered.STORY | {"x-death", "x-delivery-count", topology.RETRY_DELAY}
 COLLECTED_BEGINNINGS = (FIRST_DEATH, "x-last-death-")
+
+BATCH = 200  # letters that are sent back, or thrown away, in one go
 
 log = get_logger()
 
@@ -72,23 +78,25 @@ class DeadLetter:
 
     @property
     def order_number(self) -> str:
-        """The order that its body names, if the body can be read."""
+        """The order that its body names, if the body can be read and that is a number of ours."""
         try:
             body = jiter.from_json(self.message.body)
         except ValueError:
             return ""
-        return str(body.get("order_number", "")) if isinstance(body, dict) else ""
+        number = body.get("order_number") if isinstance(body, dict) else None
+        return number if isinstance(number, str) and ORDER_NUMBER.fullmatch(number) else ""
 
     def as_it_first_came(self) -> Message:
         """Return the message as it was before anything went wrong.
 
-        One that came by no exchange, or by one that is not ours, goes straight to its queue.
+        An order goes by its key. Anything else goes straight to its queue: an update is owed to
+        one subscriber only, and what came by an exchange that is not ours may not find it again.
         """
-        by_ours = any(known.name == self.exchange for known in topology.EXCHANGES)
+        by_key = self.exchange == topology.ORDERS_TOPIC.name
         return dataclasses.replace(
             self.message,
-            exchange=self.exchange if by_ours else topology.DEFAULT.name,
-            routing_key=self.routing_key if by_ours else self.queue,
+            exchange=self.exchange if by_key else topology.DEFAULT.name,
+            routing_key=self.routing_key if by_key else self.queue,
             headers={
                 name: value
                 for name, value in self.message.headers.items()
@@ -100,74 +108,154 @@ class DeadLetter:
         return str(self.message.headers.get(name, ""))
 
 
-@dataclass(frozen=True, slots=True)
-class Requeued:
-    """How many letters went back, and those that no queue would take: these are letters still."""
+L = TypeVar("L", DeadLetter, Delivery)
 
-    count: int
-    refused: Sequence[Refused]
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The letters that somebody names, by their ids or the beginnings of these."""
+
+    ids: Sequence[str]
+
+    def among(self, letters: Sequence[L]) -> list[L]:
+        """Return those that are meant: of copies, which share an id, all.
+
+        Raises `NoSuchDeadLetter` when an id, or its beginning, means none, or several.
+        """
+        by_id: dict[str, list[L]] = {}
+        for letter in letters:
+            by_id.setdefault(str(letter.message.message_id), []).append(letter)
+        meant = dict.fromkeys(_whole_id(stated, by_id) for stated in self.ids)
+        return [letter for letter_id in meant for letter in by_id[letter_id]]
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every letter; where somebody was asked, only what had been counted then."""
+
+    counted: Collection[UUID] | None = None
+
+    def among(self, letters: Sequence[L]) -> list[L]:
+        """Return those that are meant."""
+        if self.counted is None:
+            return list(letters)
+        return [letter for letter in letters if letter.message.message_id in self.counted]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has been done so far: true also when an error, or Ctrl-C, comes in between.
+
+    `refused` are letters that no queue would take, `doubtful` those that nobody vouches for: both
+    are letters still.
+    """
+
+    done: int = 0
+    refused: list[Refused] = field(default_factory=list)
+    doubtful: int = 0
 
 
 async def read(broker: Broker) -> list[DeadLetter]:
     """Return every dead letter, the oldest first."""
-    async with broker.browse(topology.DEAD_LETTERS.name) as deliveries:
+    async with _in_hand(broker) as deliveries:
         return [DeadLetter(delivery.message) for delivery in deliveries]
 
 
-async def requeue(broker: Broker, signer: Signer, ids: Sequence[str]) -> Requeued:
+async def requeue(broker: Broker, signer: Signer, chosen: Named | All, tally: Tally) -> Tally:
     """Send letters back to where they first came from, as if they came for the first time.
 
-    They are signed anew: whoever sends one back vouches for it. Each is taken off the dead letters
-    only once the broker has confirmed it. Raises `NoSuchDeadLetter` before anything is touched.
+    They are signed anew: whoever names one vouches for it. Of all, those without a signature of
+    ours stay. Each is taken off the dead letters only once the broker has confirmed it. Raises
+    `NoSuchDeadLetter` before anything is touched.
     """
-    count, refused = 0, list[Refused]()
-    async with _in_hand(broker, ids) as letters:
-        for delivery in letters:
-            message = DeadLetter(delivery.message).as_it_first_came()
-            refusals = await broker.publish([signer.sign(message)])
-            if refusals:
-                refused += refusals
-                continue
-            await delivery.ack()
-            count += 1
-            _log("dead_letter_requeued", "sent back to where it came from", delivery)
-    return Requeued(count, refused)
+    async with _in_hand(broker) as deliveries:
+        meant = chosen.among(deliveries)
+        vouched_for = meant if isinstance(chosen, Named) else _genuine(signer, meant)
+        tally.doubtful = len(meant) - len(vouched_for)
+        for batch in _batches(vouched_for):
+            await _to_its_end(_send_back(broker, signer, batch, tally))
+    return tally
 
 
-async def discard(broker: Broker, ids: Sequence[str]) -> int:
-    """Throw letters away for good, and return how many they were.
+async def discard(broker: Broker, chosen: Named | All, tally: Tally) -> Tally:
+    """Throw letters away for good.
 
     Raises `NoSuchDeadLetter` before anything is touched.
     """
-    async with _in_hand(broker, ids) as letters:
-        for delivery in letters:
-            await delivery.ack()
-            _log("dead_letter_discarded", "thrown away", delivery)
-        return len(letters)
+    async with _in_hand(broker) as deliveries:
+        for batch in _batches(chosen.among(deliveries)):
+            await _to_its_end(_throw_away(broker, batch, tally))
+    return tally
 
 
-def find(letters: Sequence[DeadLetter], stated: str) -> list[DeadLetter]:
-    """Return the letters that an id, or the beginning of one, means: all with one and the same id.
-
-    Raises `NoSuchDeadLetter` when it means none, or several.
-    """
-    meant = [letter for letter in letters if stated and letter.id.startswith(stated.lower())]
+def _whole_id(stated: str, ids: Collection[str]) -> str:
+    """Return the one id that this is, or begins."""
+    beginning = stated.lower()
+    if beginning in ids:
+        return beginning
+    meant = [known for known in ids if beginning and known.startswith(beginning)]
     if not meant:
         raise NoSuchDeadLetter(
-            f"There is no dead letter {stated!r}, or somebody else has it in hand just now; see"
-            " `restaurant-system dead-letters list`."
+            f"There is no dead letter {stated!r}; see `restaurant-system dead-letters list`."
         )
-    if len({letter.id for letter in meant}) > 1:
+    if len(meant) > 1:
         raise NoSuchDeadLetter(f"{stated!r} is the beginning of several ids; write more of it.")
-    return meant
+    return meant[0]
 
 
 @asynccontextmanager
-async def _in_hand(broker: Broker, ids: Sequence[str]) -> AsyncIterator[list[Delivery]]:
+async def _in_hand(broker: Broker) -> AsyncIterator[Sequence[Delivery]]:
+    await broker.connect()  # on a broker that is new, the queue is not there yet
     async with broker.browse(topology.DEAD_LETTERS.name) as deliveries:
-        letters = [DeadLetter(delivery.message) for delivery in deliveries]
-        meant = {letter.id for stated in ids for letter in find(letters, stated)}
-        yield [each for each in deliveries if str(each.message.message_id) in meant]
+        yield deliveries
+
+
+def _genuine(signer: Signer, deliveries: Iterable[Delivery]) -> list[Delivery]:
+    """Leave out what is not signed as it must be. Its reason is no proof: anybody can write one."""
+    return [each for each in deliveries if _is_genuine(signer, each.message)]
+
+
+def _is_genuine(signer: Signer, message: Message) -> bool:
+    try:
+        signer.verify(message)
+    except MessageRejected:
+        return False
+    return True
+
+
+def _batches(deliveries: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
+    return (deliveries[start : start + BATCH] for start in range(0, len(deliveries), BATCH))
+
+
+async def _send_back(
+    broker: Broker, signer: Signer, batch: Sequence[Delivery], tally: Tally
+) -> None:
+    sent = [signer.sign(DeadLetter(each.message).as_it_first_came()) for each in batch]
+    refused = await broker.publish(sent)
+    tally.refused += refused
+    stays = {id(refusal.message) for refusal in refused}  # copies are equal, but not the same
+    gone = [each for each, message in zip(batch, sent, strict=True) if id(message) not in stays]
+    await broker.ack_all(gone)
+    tally.done += len(gone)
+    for delivery in gone:
+        _log("dead_letter_requeued", "sent back to where it came from", delivery)
+
+
+async def _throw_away(broker: Broker, batch: Sequence[Delivery], tally: Tally) -> None:
+    await broker.ack_all(batch)
+    tally.done += len(batch)
+    for delivery in batch:
+        _log("dead_letter_discarded", "thrown away", delivery)
+
+
+async def _to_its_end(step: Coroutine[Any, Any, None]) -> None:
+    """Let a step end that is under way when we are called off, so that it is done and counted."""
+    under_way = asyncio.create_task(step)
+    try:
+        await asyncio.shield(under_way)
+    except asyncio.CancelledError:
+        await under_way
+        raise
 
 
 def _log(action: str, what: str, delivery: Delivery) -> None:

@@ -4,16 +4,20 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from typing import TypeVar
 
 from restaurant_system.config import DeliverySettings
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
 from restaurant_system.messaging.limit import DeadLetterLimit
+from restaurant_system.messaging.postgres.browsing import PostgresBrowser, ack_all
 from restaurant_system.messaging.postgres.consumer import PostgresConsumer, PostgresSubscription
 from restaurant_system.messaging.postgres.line import away_as_unavailable
 from restaurant_system.messaging.postgres.queues import publish
 from restaurant_system.models.message import Message
+
+C = TypeVar("C", bound=PostgresConsumer)
 
 SUBSCRIBER_PREFETCH = 100
 EVERYTHING = 2**31 - 1  # more messages than one queue ever holds
@@ -61,7 +65,7 @@ class PostgresBroker(Broker):
 
     @contextlib.asynccontextmanager
     async def consume(self, queues: Sequence[str], *, prefetch: int) -> AsyncIterator[Consumer]:
-        consumer = self._consumer(queues, prefetch)
+        consumer = self._consumer(queues, prefetch, PostgresConsumer)
         async with consumer.running():
             yield consumer
 
@@ -75,9 +79,12 @@ class PostgresBroker(Broker):
 
     @contextlib.asynccontextmanager
     async def browse(self, queue: str) -> AsyncIterator[Sequence[Delivery]]:
-        consumer = self._consumer([queue], EVERYTHING)
-        async with consumer.running():
-            yield await consumer.take_all()
+        browser = self._consumer([queue], EVERYTHING, PostgresBrowser)
+        async with browser.running():
+            yield await browser.take_all()
+
+    async def ack_all(self, deliveries: Sequence[Delivery]) -> None:
+        await ack_all(self._database, deliveries)
 
     async def depths(self) -> dict[str, int]:
         with away_as_unavailable():
@@ -98,9 +105,7 @@ class PostgresBroker(Broker):
     async def mark(self) -> None:
         """Do nothing, for the same reason."""
 
-    def _consumer(
-        self, queues: Sequence[str], prefetch: int, kind: type[PostgresConsumer] = PostgresConsumer
-    ) -> PostgresConsumer:
+    def _consumer(self, queues: Sequence[str], prefetch: int, kind: type[C]) -> C:
         return kind(self._database, queues, prefetch, settings=self._delivery, limit=self._limit)
 
     async def _bind(self, queue: str, owner: int | None) -> None:

@@ -31,6 +31,7 @@ POLL_SECONDS = 0.5  # how late a delayed message, or one of a dead consumer, may
 
 OPEN = "SELECT nextval('broker_consumers')::integer"
 HOLD = "SELECT pg_advisory_lock($1, $2)"
+LET_GO = "SELECT pg_advisory_unlock_all()"
 
 CLAIM = f"""
 UPDATE broker_messages SET consumer = $1
@@ -139,13 +140,6 @@ class PostgresConsumer(Consumer):
             else:
                 await self._sleep()
 
-    async def take_all(self) -> list[Delivery]:
-        """Take everything that is there, as far as it fits in the hand."""
-        await self._bury_the_dead()
-        await self._claim()
-        taken, self._claimed = list[Delivery](self._claimed), deque()
-        return taken
-
     async def stop(self) -> None:
         if self._stopped:
             return
@@ -181,10 +175,14 @@ class PostgresConsumer(Consumer):
                 await tx.execute(DROP_OWN_QUEUES, self.number)
                 rows = await tx.fetch(RETURN_ALL, self.number)
                 await wake(tx, {row["queue"] for row in rows})
-        with contextlib.suppress(Exception):  # whatever the state of the line: it is to be gone
+        # Whatever the state of the line: it is to be gone. The server may notice that late.
+        with contextlib.suppress(Exception):
+            await line.execute(LET_GO, timeout=1)
+        with contextlib.suppress(Exception):
             await line.close(timeout=1)
 
     async def _claim(self) -> None:
+        """Take what there is room for, and put it with what was claimed."""
         with away_as_unavailable():
             async with self._database.transaction() as tx:
                 rows = await self._take(tx, self._prefetch - self._in_hand)
@@ -269,9 +267,14 @@ class PostgresDelivery(Delivery):
             settings=settings,
             limit=limit,
         )
-        self._id: int = row["id"]
+        self.id: int = row["id"]
         self._database = database
         self._consumer = consumer
+
+    @property
+    def holder(self) -> int:
+        """The number of the consumer in whose hand it is."""
+        return self._consumer.number
 
     async def ack(self) -> None:
         async with self._settling() as tx:
@@ -303,5 +306,5 @@ class PostgresDelivery(Delivery):
             self._consumer.settled()
 
     async def _settle(self, tx: Connection, statement: str) -> None:
-        if await tx.fetchval(statement, self._id, self._consumer.number) is None:
+        if await tx.fetchval(statement, self.id, self.holder) is None:
             raise BrokerUnavailable("The message is no longer in hand: its line broke.")

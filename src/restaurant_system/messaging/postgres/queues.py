@@ -10,7 +10,7 @@ import jiter
 from restaurant_system.database import messages as rows
 from restaurant_system.database.connection import Connection
 from restaurant_system.messaging import topology
-from restaurant_system.messaging.broker import Refused
+from restaurant_system.messaging.broker import Refused, nowhere
 from restaurant_system.models.message import Header, Message, carried
 
 CHANNEL = "restaurant_broker"
@@ -50,9 +50,7 @@ async def publish(tx: Connection, messages: Sequence[Message]) -> list[Refused]:
         queues += [row["queue"] for row in subscriptions if _takes(row, message)]
         placed += [(queue, message) for queue in queues]
         if not queues and topology.exchange(message.exchange).mandatory:
-            refused.append(
-                Refused(message, f"no queue takes {message.routing_key!r} from {message.exchange}")
-            )
+            refused.append(Refused(message, nowhere(message)))
     await enqueue(tx, placed)
     return refused
 

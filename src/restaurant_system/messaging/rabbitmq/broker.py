@@ -12,7 +12,7 @@ from aiormq.abc import AbstractChannel
 from restaurant_system.config import DeliverySettings, RabbitMQSettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import topology
-from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
+from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused, nowhere
 from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.messaging.rabbitmq.consumer import RabbitMQConsumer, take_all
 from restaurant_system.messaging.rabbitmq.declaration import declare, retry_queues
@@ -185,7 +185,7 @@ async def _publish(channel: AbstractChannel, message: Message) -> str | None:
             mandatory=topology.exchange(message.exchange).mandatory,
         )
     except aiormq.PublishError:
-        return f"no queue takes {message.routing_key!r} from {message.exchange}"
+        return nowhere(message)
     except aiormq.DeliveryError:
         return "the broker answered with a nack"
     except (TypeError, ValueError) as error:  # AMQP cannot express it, or it goes nowhere we know

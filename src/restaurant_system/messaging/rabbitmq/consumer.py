@@ -3,14 +3,15 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 
+import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from restaurant_system.config import DeliverySettings
-from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.errors import BrokerUnavailable, DeadLettersInHand
 from restaurant_system.messaging.broker import Consumer, Delivery
 from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.messaging.rabbitmq.line import RabbitMQLine
@@ -18,6 +19,8 @@ from restaurant_system.messaging.rabbitmq.wire import delayed, message_of, tag_o
 from restaurant_system.models.message import Message
 
 Publish = Callable[[Message], Awaitable[None]]
+
+LONGEST_STREAM = 120.0  # s for all that is in a queue to arrive; a dead line is noticed before
 
 
 class RabbitMQConsumer(Consumer):
@@ -214,21 +217,39 @@ async def take_all(
     settings: DeliverySettings,
     limit: DeadLetterLimit,
 ) -> list[Delivery]:
-    """Get what is in a queue now; it goes back when the channel closes."""
-    async with line.answering():
-        waiting = await channel.queue_declare(queue, passive=True)
-    taken: list[Delivery] = []
-    for _ in range(waiting.message_count or 0):
-        async with line.answering():
-            got = await channel.basic_get(queue)
-        if got.delivery_tag is None:  # somebody else was faster
-            break
-        taken.append(
-            RabbitMQDelivery(
-                publish, line, got, queue=queue, settled=_no_limit, settings=settings, limit=limit
-            )
+    """Take what is in a queue now; it goes back when the channel closes.
+
+    Until then the channel is the queue's only consumer: whoever comes second is turned away. What
+    arrives later is delivered too, left alone, and goes back with the rest.
+    """
+    arrived: list[DeliveredMessage] = []
+
+    async def on_message(delivered: DeliveredMessage) -> None:
+        arrived.append(delivered)
+
+    async with line.answering(LONGEST_STREAM):
+        with _in_use_as_in_hand():
+            await channel.basic_consume(queue, on_message, exclusive=True)
+        # RabbitMQ answers behind what it has delivered; a replicated queue may still have some.
+        while (await channel.queue_declare(queue, passive=True)).message_count:
+            pass
+    return [
+        RabbitMQDelivery(
+            publish, line, each, queue=queue, settled=_no_limit, settings=settings, limit=limit
         )
-    return taken
+        for each in arrived
+    ]
+
+
+@contextlib.contextmanager
+def _in_use_as_in_hand() -> Iterator[None]:
+    """Raise `DeadLettersInHand` where a queue has its only consumer already."""
+    try:
+        yield
+    except aiormq.ChannelAccessRefused as error:
+        if "exclusive use" not in str(error):  # we are not allowed to read it
+            raise
+        raise DeadLettersInHand from error
 
 
 def _no_limit() -> None:
