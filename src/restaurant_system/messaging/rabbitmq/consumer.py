@@ -230,9 +230,11 @@ async def take_all(
     async with line.answering(LONGEST_STREAM):
         with _in_use_as_in_hand():
             await channel.basic_consume(queue, on_message, exclusive=True)
-        # RabbitMQ answers behind what it has delivered; a replicated queue may still have some.
         while (await channel.queue_declare(queue, passive=True)).message_count:
             pass
+        # That none waits any more may be told ahead of the last deliveries; what is asked after it
+        # is answered behind them.
+        await channel.queue_declare(queue, passive=True)
     return [
         RabbitMQDelivery(
             publish, line, each, queue=queue, settled=_no_limit, settings=settings, limit=limit
