@@ -149,7 +149,7 @@ def test_a_long_outbox_takes_no_memory(roomy_dsn: str, frail_rabbitmq: RabbitMQ)
     url = frail_rabbitmq.url(frail_rabbitmq.create_vhost())
     with restaurants.opened(roomy_dsn, url, **WATCHFUL) as restaurant:
         idle = open_all(restaurant)
-        frail_rabbitmq.stop()
+        frail_rabbitmq.kill()
         restaurant.rows(PLACE_ORDERS, WAITING)
         restaurant.rows(OWE_THEM)
         restaurant.rows(BRING_ITEMS)

@@ -39,7 +39,7 @@ def test_an_evening_survives_the_loss_of_the_brokers_disk(
         numbers = [restaurant.order() for _ in range(12)]
         restaurant.wait_for(numbers[0], "ready")
 
-        doomed_rabbitmq.stop()
+        doomed_rabbitmq.kill()
         doomed_rabbitmq.wipe()
         numbers += [restaurant.order() for _ in range(3)]
         doomed_rabbitmq.start()

@@ -48,7 +48,7 @@ def test_the_restaurant_stays_open_while_rabbitmq_is_away(
         begun = restaurant.order()
         restaurant.wait_for(begun, "cooking")
 
-        frail_rabbitmq.stop()
+        frail_rabbitmq.kill()
         wait_until(lambda: is_degraded(restaurant), seconds=30, doing="for health to tell")
         numbers = [begun, restaurant.order(), restaurant.order()]
         restaurant.wait_for(begun, "ready")  # what cooks needs no broker to become ready
@@ -66,7 +66,7 @@ def test_services_start_while_rabbitmq_is_away(dsn: str, frail_rabbitmq: RabbitM
     """Services may be started in any order: they wait for the broker, and go on by themselves."""
     url = frail_rabbitmq.url(frail_rabbitmq.create_vhost())
     with restaurants.opened(dsn, url) as restaurant:
-        frail_rabbitmq.stop()
+        frail_rabbitmq.kill()
         restaurant.take_orders()
         anna = restaurant.cook("anna")
         restaurant.ready()

@@ -213,14 +213,12 @@ class RabbitMQ:
             "HOME": str(self._folder),
         }
 
-    def stop(self) -> None:
-        """Kill it; what was confirmed is on its disk."""
+    def kill(self) -> None:
+        """End it as a power cut would; what was confirmed is on its disk."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
-
-    kill = stop
 
     def freeze(self) -> None:
         """Have it hang: nothing is refused or answered."""
@@ -256,7 +254,7 @@ class RabbitMQ:
 
     def close(self) -> None:
         """Kill it, its name server too, and remove its folder."""
-        self.stop()
+        self.kill()
         subprocess.run(  # noqa: S603 - a name server of our own, on our own port
             ["epmd", "-port", str(self._epmd), "-kill"],  # noqa: S607
             capture_output=True,
