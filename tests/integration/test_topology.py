@@ -87,4 +87,9 @@ async def test_nothing_is_used_that_rabbitmq_4_deprecates(
     assert all(each["durable"] or each["exclusive"] for each in queues)
     assert {each["type"] for each in queues} == {"classic"}
     arguments = {argument for each in queues for argument in each["arguments"]}
-    assert arguments == {"x-max-priority", "x-dead-letter-exchange", "x-message-ttl"}
+    assert arguments == {
+        "x-max-priority",
+        "x-dead-letter-exchange",
+        "x-message-ttl",
+        "x-single-active-consumer",
+    }
