@@ -15,20 +15,21 @@ QUEUES_GO = replace(CALM, broker="rabbitmq", unbinds=3)
 
 
 @pytest.mark.parametrize(
-    ("sabotage", "evening", "promise"),
+    ("sabotage", "evening", "promises"),
     [
-        ("ack-before-commit", COOKS_DIE, "orders not ready"),
-        ("unroutable-unnoticed", QUEUES_GO, "orders not ready"),
-        ("outbox-by-cursor", CALM, "left in the outbox or a queue"),
-        ("no-compare-and-set", COOKS_DIE, "illegal moves"),
-        ("number-from-sequence", DATABASE_DIES, "gaps or repeats in the day's numbers"),
-        ("no-idempotency-key", CALM, "duplicates for a key"),
+        ("ack-before-commit", COOKS_DIE, {"orders not ready"}),
+        ("unroutable-unnoticed", QUEUES_GO, {"orders not ready"}),
+        ("outbox-by-cursor", CALM, {"left in the outbox or a queue"}),
+        # What the database itself refuses ends as a dead letter.
+        ("no-compare-and-set", COOKS_DIE, {"illegal moves", "unexplained dead letters"}),
+        ("number-from-sequence", DATABASE_DIES, {"gaps or repeats in the day's numbers"}),
+        ("no-idempotency-key", CALM, {"duplicates for a key"}),
     ],
 )
 async def test_sabotage_is_found_out(
-    sabotage: str, evening: Evening, promise: str, tmp_path: Path
+    sabotage: str, evening: Evening, promises: set[str], tmp_path: Path
 ) -> None:
     """What some comparable system does is seen in the number of the promise that it breaks."""
     report = await spend(replace(evening, sabotage=sabotage), tmp_path)
 
-    assert report.broken.get(promise, 0) > 0, report.broken
+    assert report.broken.keys() & promises, report.broken
