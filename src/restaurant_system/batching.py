@@ -1,0 +1,92 @@
+"""Many callers' work done together: what PostgreSQL calls group commit, what others call a batch.
+
+While one batch is worked on, the next gathers. There is no timer, so nobody waits for company: a
+lone caller is served at once, and the more callers there are, the more share one piece of work.
+"""
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from restaurant_system.errors import Unavailable
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Work = Callable[[Sequence[T]], Awaitable[Sequence[R]]]
+Waiting = tuple[T, asyncio.Future[R]]
+
+
+class Batcher(Generic[T, R]):
+    """Collects items and has `work` done on up to `at_most` of them at once.
+
+    `work` gets items in the order in which they came, and returns as many results in the same
+    order. It must take effect for all of them or, when it raises, for none: items that were refused
+    together are then tried one by one, so that a bad one fails alone. Only `Unavailable` is taken
+    for everyone's, for then it is unknown whether there was an effect.
+
+    An item whose caller has gone before its batch began is left out; one that is under way is
+    worked on to the end.
+    """
+
+    def __init__(self, work: Work[T, R], *, at_most: int) -> None:
+        self._work = work
+        self._at_most = at_most
+        self._gathered: deque[Waiting[T, R]] = deque()
+        self._working: asyncio.Task[None] | None = None
+
+    async def do(self, item: T) -> R:
+        """Return what became of `item`; its batch begins after this call."""
+        outcome: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._gathered.append((item, outcome))
+        if self._working is None:
+            # A context of its own: what is bound to the caller's log lines is not everyone's.
+            self._working = asyncio.create_task(self._run(), context=contextvars.Context())
+        return await outcome
+
+    async def _run(self) -> None:
+        try:
+            while batch := self._next_batch():
+                await self._do_together(batch)
+        finally:
+            self._working = None
+            for _, outcome in self._gathered:  # none, unless the loop is coming to its end
+                outcome.cancel()
+
+    def _next_batch(self) -> list[Waiting[T, R]]:
+        batch: list[Waiting[T, R]] = []
+        while self._gathered and len(batch) < self._at_most:
+            item, outcome = self._gathered.popleft()
+            if not outcome.done():
+                batch.append((item, outcome))
+        return batch
+
+    async def _do_together(self, batch: Sequence[Waiting[T, R]]) -> None:
+        try:
+            results = await self._work([item for item, _ in batch])
+        except Exception as error:  # noqa: BLE001 - each caller is told
+            if len(batch) == 1 or isinstance(error, Unavailable):
+                _tell_all(batch, error)
+            else:
+                await self._do_one_by_one(batch)
+        except BaseException:  # the loop is coming to its end
+            for _, outcome in batch:
+                outcome.cancel()
+            raise
+        else:
+            for (_, outcome), result in zip(batch, results, strict=True):
+                if not outcome.done():
+                    outcome.set_result(result)
+
+    async def _do_one_by_one(self, batch: Sequence[Waiting[T, R]]) -> None:
+        for each in batch:
+            if not each[1].done():
+                await self._do_together([each])
+
+
+def _tell_all(batch: Sequence[Waiting[T, R]], error: Exception) -> None:
+    for _, outcome in batch:
+        if not outcome.done():
+            outcome.set_exception(error)

@@ -1,0 +1,138 @@
+"""Many callers' work done together."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+import pytest
+
+from restaurant_system.batching import Batcher
+from restaurant_system.errors import DatabaseUnavailable
+
+FEW = 4
+
+
+class Kitchen:
+    """Work that a test watches: it shouts, as soon as it is let."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.begun = asyncio.Event()
+        self.open = asyncio.Event()
+        self.open.set()
+        self.errors: dict[str, Exception] = {}
+
+    async def shout(self, words: Sequence[str]) -> list[str]:
+        """Return the words in capitals; raise the error of the first that has one."""
+        self.batches.append(list(words))
+        self.begun.set()
+        await self.open.wait()
+        for word in words:
+            if word in self.errors:
+                raise self.errors[word]
+        return [word.upper() for word in words]
+
+
+@pytest.fixture
+def kitchen() -> Kitchen:
+    """Work to be done."""
+    return Kitchen()
+
+
+async def test_a_lone_item_waits_for_nobody(kitchen: Kitchen) -> None:
+    """Work begins at once, and the caller gets its result."""
+    result = await Batcher(kitchen.shout, at_most=FEW).do("soup")
+
+    assert result == "SOUP"
+    assert kitchen.batches == [["soup"]]
+
+
+async def test_what_comes_while_a_batch_is_under_way_shares_the_next_one(kitchen: Kitchen) -> None:
+    """Each caller gets its own result, whoever it shares with."""
+    batcher = Batcher(kitchen.shout, at_most=FEW)
+    kitchen.open.clear()
+    first = asyncio.create_task(batcher.do("soup"))
+    await kitchen.begun.wait()
+
+    later = [asyncio.create_task(batcher.do(word)) for word in ("fish", "cake", "wine")]
+    await asyncio.sleep(0)
+    kitchen.open.set()
+
+    assert await asyncio.gather(first, *later) == ["SOUP", "FISH", "CAKE", "WINE"]
+    assert kitchen.batches == [["soup"], ["fish", "cake", "wine"]]
+
+
+async def test_a_batch_has_a_limit(kitchen: Kitchen) -> None:
+    """More than `at_most` are never worked on together, and none is forgotten."""
+    batcher = Batcher(kitchen.shout, at_most=2)
+
+    results = await asyncio.gather(*(batcher.do(word) for word in "abcde"))
+
+    assert results == list("ABCDE")
+    assert max(len(batch) for batch in kitchen.batches) == 2
+
+
+async def test_a_bad_item_fails_alone(kitchen: Kitchen) -> None:
+    """Its neighbours succeed, each tried by itself."""
+    batcher = Batcher(kitchen.shout, at_most=FEW)
+    kitchen.errors["fish"] = ValueError("no fish today")
+
+    results = await asyncio.gather(
+        *(batcher.do(word) for word in ("soup", "fish", "cake")), return_exceptions=True
+    )
+
+    assert results == ["SOUP", kitchen.errors["fish"], "CAKE"]
+
+
+async def test_an_absence_is_everyones(kitchen: Kitchen) -> None:
+    """Nothing is tried again when it is unknown whether it took effect."""
+    batcher = Batcher(kitchen.shout, at_most=FEW)
+    kitchen.errors["fish"] = away = DatabaseUnavailable("away")
+
+    results = await asyncio.gather(
+        *(batcher.do(word) for word in ("soup", "fish", "cake")), return_exceptions=True
+    )
+
+    assert results == [away, away, away]
+    assert len(kitchen.batches) == 1
+
+
+async def test_after_a_failure_the_next_is_served(kitchen: Kitchen) -> None:
+    """One bad batch ends nothing."""
+    batcher = Batcher(kitchen.shout, at_most=FEW)
+    kitchen.errors["fish"] = DatabaseUnavailable("away")
+    with contextlib.suppress(DatabaseUnavailable):
+        await batcher.do("fish")
+
+    assert await batcher.do("soup") == "SOUP"
+
+
+async def test_who_has_gone_before_the_batch_began_is_left_out(kitchen: Kitchen) -> None:
+    """Nothing is done for nobody."""
+    batcher = Batcher(kitchen.shout, at_most=FEW)
+    kitchen.open.clear()
+    first = asyncio.create_task(batcher.do("soup"))
+    await kitchen.begun.wait()
+    gone, stays = [asyncio.create_task(batcher.do(word)) for word in ("fish", "cake")]
+    await asyncio.sleep(0)
+
+    gone.cancel()
+    kitchen.open.set()
+
+    assert await asyncio.gather(first, stays) == ["SOUP", "CAKE"]
+    assert kitchen.batches == [["soup"], ["cake"]]
+
+
+async def test_who_goes_while_the_batch_is_under_way_disturbs_nobody(kitchen: Kitchen) -> None:
+    """The others of the batch get their results."""
+    batcher = Batcher(kitchen.shout, at_most=FEW)
+    kitchen.open.clear()
+    gone, stays = [asyncio.create_task(batcher.do(word)) for word in ("fish", "cake")]
+    await kitchen.begun.wait()
+
+    gone.cancel()
+    await asyncio.sleep(0)
+    kitchen.open.set()
+
+    assert await stays == "CAKE"
+    assert kitchen.batches == [["fish", "cake"]]
