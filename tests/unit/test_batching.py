@@ -119,7 +119,7 @@ async def test_who_has_gone_before_the_batch_began_is_left_out(kitchen: Kitchen)
     gone.cancel()
     kitchen.open.set()
 
-    assert await asyncio.gather(first, stays) == ["SOUP", "CAKE"]
+    assert list(await asyncio.gather(first, stays)) == ["SOUP", "CAKE"]
     assert kitchen.batches == [["soup"], ["cake"]]
 
 
