@@ -64,8 +64,10 @@ def test_a_busy_evening_is_interrupted(
     assert set(restaurant.close()) == {0}
     note(told, display)
 
-    keys = restaurant.rows("SELECT key, order_number FROM idempotency_keys")
-    assert {row["key"]: row["order_number"] for row in keys} == numbers
+    keys = restaurant.rows(
+        "SELECT key, number FROM idempotency_keys JOIN orders ON orders.id = order_id"
+    )
+    assert {row["key"]: row["number"] for row in keys} == numbers
     assert Counter(numbers.values()) == Counter(
         row["number"] for row in restaurant.rows("SELECT number FROM orders")
     )

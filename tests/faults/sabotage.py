@@ -8,20 +8,21 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import timedelta
+from types import ModuleType
 
 import pytest
 
 from restaurant_system import cli
 from restaurant_system.config import DeliverySettings
-from restaurant_system.database import idempotency, orders, outbox
+from restaurant_system.database import orders, outbox, placement
 from restaurant_system.database.connection import Connection
 from restaurant_system.database.outbox import Owed
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Delivery
+from restaurant_system.messaging.fresh import Fresh
 from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.models.message import Message
-from restaurant_system.models.order import order_number
 from restaurant_system.services.kitchen.worker import KitchenWorker
 
 PATCH = pytest.MonkeyPatch()
@@ -90,37 +91,31 @@ def outbox_by_cursor() -> None:
 
     PATCH.setattr(outbox, "claim", claim)
     PATCH.setattr(outbox, "claim_left_behind", claim_left_behind)
+    # What is handed over is only a reason to read on.
+    PATCH.setattr(Fresh, "take", lambda _, owed: [each.id for each in owed])
 
 
 def no_compare_and_set() -> None:
     """Move an order wherever it stands."""
-    condition = "WHERE number = $1 AND status = $2 AND ($3 <> 'ready' OR processed_by = $5)"
-    assert condition in orders.MOVE
-    wherever = orders.MOVE.replace(condition, "WHERE number = $1 AND $2 <> ''")
-    PATCH.setattr(orders, "MOVE", wherever)
+    _rewrite(orders, "MOVE", "AND orders.status = asked.origin", "")
+    _rewrite(orders, "MOVE", "AND (asked.target <> 'ready' OR processed_by = asked.by)", "")
 
 
 def number_from_sequence() -> None:
     """Take the numbers from a sequence, which takes none back."""
-
-    async def take_number(tx: Connection, business_date: date) -> str:
-        await _create(tx, "CREATE SEQUENCE IF NOT EXISTS order_numbers")
-        return order_number(business_date, await tx.fetchval("SELECT nextval('order_numbers')"))
-
-    PATCH.setattr(orders, "take_number", take_number)
+    _rewrite(placement, "PLACE", "(last_number - orders + turn)::text", "granted.id::text")
 
 
 def no_idempotency_key() -> None:
     """Take each request for a new order."""
+    _rewrite(placement, "PLACE", "OR id IN (SELECT order_id FROM taken)", "OR true")
 
-    async def take(*_: object) -> bool:
-        return True
 
-    async def answer(*_: object) -> None:
-        """Remember nothing."""
-
-    PATCH.setattr(idempotency, "take", take)
-    PATCH.setattr(idempotency, "answer", answer)
+def _rewrite(module: ModuleType, statement: str, part: str, by: str) -> None:
+    """Replace a part of a statement, which must be there."""
+    before = getattr(module, statement)
+    assert part in before
+    PATCH.setattr(module, statement, before.replace(part, by))
 
 
 async def _create(tx: Connection, statement: str) -> None:

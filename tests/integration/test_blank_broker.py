@@ -9,10 +9,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from restaurant_system.config import OutboxSettings, ReconciliationSettings
+from restaurant_system.database import outbox
 from restaurant_system.database import reconciliation as moves
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable
-from restaurant_system.messaging.announcements import Sender, announce_move
+from restaurant_system.messaging.announcements import Sender, status_changed
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.relay import Relay
@@ -213,7 +214,7 @@ async def test_a_move_made_meanwhile_is_told_afterwards(database: Database, watc
         (again,) = await moves.moves_since(tx, NOON, moved)
         cancelling = asyncio.create_task(kitchen.cancel(number))
         await asyncio.wait({cancelling}, timeout=0.5)
-        await announce_move(tx, again, sender=Sender("test", "test"))
+        await outbox.add(tx, [(number, status_changed(again, sender=Sender("test", "test")))])
     await cancelling
 
     async with database.connection() as connection:

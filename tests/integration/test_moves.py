@@ -15,6 +15,7 @@ from restaurant_system.models.message import StatusChanged
 from restaurant_system.models.order import Move
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
+from tests.support.moves import move
 from tests.support.orders import an_order
 from tests.support.services import NOON, an_order_service, walk
 
@@ -39,8 +40,7 @@ async def complete(intake: OrderService, number: str) -> OrderStatus:
 async def cook(database: Database, number: str) -> None:
     """Cook an order, as far as it is wanted."""
     for origin, target in itertools.pairwise((RECEIVED, COOKING, READY)):
-        async with database.transaction() as tx:
-            await orders.move(tx, number, origin=origin, target=target, at=NOON, by="mario")
+        await move(database, number, origin, target, at=NOON, by="mario")
 
 
 async def history(database: Database, number: str) -> tuple[str, ...]:
@@ -215,27 +215,25 @@ async def test_only_who_has_an_order_finishes_it(intake: OrderService, database:
             tx, number, from_worker="mario", to_worker="anna", estimated_completion=NOON, at=NOON
         )
 
-    finished = {}
-    for cook_name in ("mario", "anna"):
-        async with database.transaction() as tx:
-            finished[cook_name] = await orders.move(
-                tx, number, origin=COOKING, target=READY, at=NOON, by=cook_name
-            )
+    finished = {
+        cook_name: await move(database, number, COOKING, READY, at=NOON, by=cook_name)
+        for cook_name in ("mario", "anna")
+    }
 
     assert finished == {"mario": False, "anna": True}
     assert await history(database, number) == (RECEIVED, COOKING, READY)
 
 
 class Interrupted(Database):
-    """Something else happens right after its first transaction."""
+    """Something else happens right after it was first asked."""
 
     meanwhile: Callable[[], Awaitable[None]]
 
     @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection, then let it happen."""
-        async with super().transaction() as tx:
-            yield tx
+        async with super().connection() as connection:
+            yield connection
         await self.meanwhile()
         self.meanwhile = nothing
 

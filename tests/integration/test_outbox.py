@@ -7,8 +7,20 @@ import pytest
 
 from restaurant_system.database import outbox
 from restaurant_system.database.connection import Connection, Database
+from restaurant_system.models.message import Message
+from tests.support import outbox as office
 from tests.support.messages import an_order, an_update
-from tests.support.outbox import EVERYTHING, NUMBER, OTHER_NUMBER, age, backlog, owe, owe_each
+from tests.support.outbox import EVERYTHING, NUMBER, OTHER_NUMBER, age, backlog, rows
+
+
+async def owe(database: Database, *messages: Message, about: str = NUMBER) -> list[int]:
+    """Owe messages about an order, and return their rows' ids."""
+    return rows(await office.owe(database, *messages, about=about))
+
+
+async def owe_each(database: Database, *messages: Message) -> list[int]:
+    """Owe messages, each about an order of its own, and return their rows' ids."""
+    return rows(await office.owe_each(database, *messages))
 
 
 async def claim(tx: Connection, ids: Sequence[int]) -> list[int]:
@@ -24,7 +36,7 @@ async def sweep(tx: Connection, limit: int = 100) -> list[int]:
 async def test_a_message_is_owed_once_its_transaction_is_committed(database: Database) -> None:
     """A row is there if, and only if, what caused it is."""
     async with database.transaction() as tx:
-        await outbox.add(tx, an_order(), about=NUMBER)
+        await outbox.add(tx, [(NUMBER, an_order())])
         assert await backlog(database) == 0
 
     assert await backlog(database) == 1
@@ -35,7 +47,7 @@ async def test_nothing_is_owed_for_what_was_rolled_back(database: Database) -> N
 
     async def fail() -> None:
         async with database.transaction() as tx:
-            await outbox.add(tx, an_order(), about=NUMBER)
+            await outbox.add(tx, [(NUMBER, an_order())])
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -201,7 +213,7 @@ async def test_streams_do_not_wait_for_one_another(database: Database) -> None:
 async def test_ids_that_are_committed_out_of_order_are_not_skipped(database: Database) -> None:
     """A row that becomes visible after a later one was taken is still found."""
     async with database.transaction() as slow:
-        late = await outbox.add(slow, an_order(), about=NUMBER)
+        (late,) = rows(await outbox.add(slow, [(NUMBER, an_order())]))
         (early,) = await owe(database, an_order(), about=OTHER_NUMBER)
         async with database.transaction() as tx:
             assert await sweep(tx) == [early]

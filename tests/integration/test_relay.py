@@ -45,7 +45,7 @@ async def test_a_row_of_a_process_in_good_health_is_left_to_it(database: Databas
     """Only what has waited for longer than `sweep_after` is swept."""
     broker, old, young = RecordingBroker(), an_order(), an_order()
     row, _ = await owe_each(database, old, young)
-    await age(database, row, timedelta(hours=2))
+    await age(database, row.id, timedelta(hours=2))
 
     async with Relay(database, broker, HAND_OVER_ONLY).running():
         await emptied(database, but_for=1)
@@ -129,18 +129,19 @@ async def test_a_message_does_not_overtake_a_refused_one_of_its_stream(database:
     assert ids(broker.taken) == ids([cooking, ready])
 
 
-async def test_what_is_under_way_is_locked(database: Database) -> None:
-    """While one relay waits for the confirmation, no other publishes the same row."""
+async def test_what_is_under_way_is_left_to_it(database: Database) -> None:
+    """While one relay waits for the confirmation, others leave the row to it for a while."""
     slow, quick = RecordingBroker(), RecordingBroker()
     slow.answers.clear()
     published = orders(2)
-    under_way, _ = await owe_each(database, *published)
+    under_way, left_behind = await owe_each(database, *published)
+    await age(database, left_behind.id, timedelta(seconds=5))
     slow_relay = Relay(database, slow, HAND_OVER_ONLY)
 
     async with slow_relay.running():
         slow_relay.hand_over(under_way)
         await slow.tried.wait()
-        async with Relay(database, quick, sweeping()).running():
+        async with Relay(database, quick, sweeping(after=4)).running():
             await emptied(database, but_for=1)
         slow.answers.set()
         await emptied(database)

@@ -10,7 +10,7 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 from restaurant_system.config import CookingSeconds, KitchenSettings
-from restaurant_system.database import orders, workers
+from restaurant_system.database import workers
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Delivery
@@ -24,6 +24,7 @@ from restaurant_system.services.kitchen.processor import Processor
 from restaurant_system.services.kitchen.worker import KitchenWorker
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.shutdown import Shutdown
+from tests.support.moves import move
 from tests.support.orders import an_order
 from tests.support.patience import eventually
 
@@ -111,16 +112,16 @@ class Kitchen:
 
     async def begin(self, number: str, cook: str) -> None:
         """Leave an order as somebody who has just begun it would."""
-        async with self.database.transaction() as tx:
-            assert await orders.move(
-                tx,
-                number,
-                origin=OrderStatus.RECEIVED,
-                target=OrderStatus.COOKING,
-                at=self.clock(),
-                by=cook,
-                estimated_completion=self.clock(),
-            )
+        now = self.clock()
+        assert await move(
+            self.database,
+            number,
+            OrderStatus.RECEIVED,
+            OrderStatus.COOKING,
+            at=now,
+            by=cook,
+            due=now,
+        )
 
     async def enter(self, name: str, *, silent_for: timedelta = timedelta()) -> None:
         """Enter somebody as on duty, last heard of a while ago."""

@@ -18,6 +18,8 @@ INTAKE = "order-service"
 ON_THE_STOVE = "on the stove"
 NOTHING_IN_HAND = "nothing in hand"
 
+KEYS = "SELECT key, number FROM idempotency_keys JOIN orders ON orders.id = order_id"
+
 
 @dataclass
 class Entry:
@@ -158,8 +160,8 @@ async def ledger_of(database: Database) -> Ledger:
             ledger.orders[row["number"]].log.append(entry)
         for row in await tx.fetch("SELECT type, body FROM outbox ORDER BY id"):
             _enter_message(ledger, row["type"], json.loads(row["body"]))
-        for row in await tx.fetch("SELECT key, order_number FROM idempotency_keys"):
-            ledger.keys[row["key"]] = row["order_number"]
+        for row in await tx.fetch(KEYS):
+            ledger.keys[row["key"]] = row["number"]
         for row in await tx.fetch("SELECT business_date, last_number FROM order_counters"):
             ledger.last_numbers[row["business_date"]] = row["last_number"]
         for worker in await workers.everyone(tx):

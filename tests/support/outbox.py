@@ -1,10 +1,12 @@
 """What a test owes the broker."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from restaurant_system.config import OutboxSettings
 from restaurant_system.database import outbox
 from restaurant_system.database.connection import Database
+from restaurant_system.database.outbox import Owed
 from restaurant_system.models.message import Message
 from tests.support.messages import PATIENCE
 from tests.support.patience import eventually
@@ -21,19 +23,24 @@ def sweeping(*, batch: int = 200, after: float = 0.001) -> OutboxSettings:
     return OutboxSettings(batch=batch, sweep_interval=0.05, sweep_after=after)
 
 
-async def owe(database: Database, *messages: Message, about: str = NUMBER) -> list[int]:
-    """Commit that these messages about an order are owed, and return their rows' ids."""
+async def owe(database: Database, *messages: Message, about: str = NUMBER) -> list[Owed]:
+    """Commit that these messages about an order are owed."""
     async with database.transaction() as tx:
-        return [await outbox.add(tx, message, about=about) for message in messages]
+        return await outbox.add(tx, [(about, message) for message in messages])
 
 
-async def owe_each(database: Database, *messages: Message) -> list[int]:
+async def owe_each(database: Database, *messages: Message) -> list[Owed]:
     """Commit that these messages are owed, each about an order of its own."""
+    about = [
+        (f"ORD_20241216_{number:03d}", message) for number, message in enumerate(messages, start=1)
+    ]
     async with database.transaction() as tx:
-        return [
-            await outbox.add(tx, message, about=f"ORD_20241216_{number:03d}")
-            for number, message in enumerate(messages, start=1)
-        ]
+        return await outbox.add(tx, about)
+
+
+def rows(owed: Sequence[Owed]) -> list[int]:
+    """Return the ids of rows that are owed."""
+    return [each.id for each in owed]
 
 
 async def age(database: Database, row: int, by: timedelta) -> None:

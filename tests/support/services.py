@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from restaurant_system.config import DeliverySettings, KitchenSettings, OutboxSettings
-from restaurant_system.database import orders
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
@@ -18,6 +17,7 @@ from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.service import TrackingService
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature
+from tests.support.moves import move
 
 NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
 
@@ -93,14 +93,13 @@ async def walk(
 ) -> None:
     """Take an order that is received through these statuses, as a cook does."""
     for origin, target in itertools.pairwise((OrderStatus.RECEIVED, *statuses)):
-        async with database.transaction() as tx:
-            moved = await orders.move(
-                tx,
-                number,
-                origin=origin,
-                target=target,
-                at=at or utc_now(),
-                by=by,
-                estimated_completion=due if target is OrderStatus.COOKING else None,
-            )
+        moved = await move(
+            database,
+            number,
+            origin,
+            target,
+            at=at or utc_now(),
+            by=by,
+            due=due if target is OrderStatus.COOKING else None,
+        )
         assert moved, f"{number} was not {origin}"

@@ -1,12 +1,28 @@
-"""Orders: placing one, moving one along its life, and looking one up for the kitchen."""
+"""Orders: moving them along their life, and looking them up for the kitchen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 
+from restaurant_system.database import outbox
 from restaurant_system.database.connection import Connection
-from restaurant_system.models.order import NewOrder, OrderItem, order_number
+from restaurant_system.database.outbox import BEFORE_IT, Owed
+from restaurant_system.models.message import Message
 from restaurant_system.models.status import OrderStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveOrder:
+    """A move of an order from `origin` to `target`, and the message that tells everyone."""
+
+    number: str
+    origin: OrderStatus
+    target: OrderStatus
+    at: datetime
+    by: str
+    message: Message
+    estimated_completion: datetime | None = None
+    notes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,113 +33,79 @@ class CurrentStatus:
     processed_by: str | None
 
 
-TAKE_NUMBER = """
-INSERT INTO order_counters (business_date, last_number) VALUES ($1, 1)
-ON CONFLICT (business_date) DO UPDATE SET last_number = order_counters.last_number + 1
-RETURNING last_number
-"""
-
-
-async def take_number(tx: Connection, business_date: date) -> str:
-    """Return the day's next order number.
-
-    Others wait for theirs until this transaction ends, and a rollback gives the number back: no
-    gap, no repeat.
-    """
-    return order_number(business_date, await tx.fetchval(TAKE_NUMBER, business_date))
-
-
-INSERT_ORDER = """
-WITH placed AS (
-    INSERT INTO orders (created_at, updated_at, number, business_date, customer_name, type,
-                        table_number, delivery_address, notes, total_amount, priority)
-    VALUES ($1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-    RETURNING id
-), listed AS (
-    INSERT INTO order_items (created_at, order_id, name, quantity, price, notes)
-    SELECT $1, placed.id, item.name, item.quantity, item.price, item.notes
-    FROM placed, unnest($11::text[], $12::integer[], $13::numeric[], $14::text[])
-        WITH ORDINALITY AS item (name, quantity, price, notes, position)
-    ORDER BY item.position
-)
-INSERT INTO order_status_log (created_at, order_id, status, changed_by, changed_at)
-SELECT $1, id, 'received', $15, $1 FROM placed
-"""
-
-
-async def insert(
-    tx: Connection,
-    order: NewOrder,
-    *,
-    number: str,
-    business_date: date,
-    placed_at: datetime,
-    placed_by: str,
-) -> None:
-    """Store an order, its items and its first status log row."""
-    await tx.execute(
-        INSERT_ORDER,
-        placed_at,
-        number,
-        business_date,
-        order.customer_name,
-        order.order_type,
-        order.table_number,
-        order.delivery_address,
-        order.notes,
-        order.total_amount,
-        order.priority,
-        *_columns(order.items),
-        placed_by,
-    )
-
-
-def _columns(items: Sequence[OrderItem]) -> tuple[list[object], ...]:
-    """Turn items into one list for each column, as `unnest` wants them."""
-    return (
-        [item.name for item in items],
-        [item.quantity for item in items],
-        [item.price for item in items],
-        [item.notes for item in items],
-    )
-
-
-MOVE = """
-WITH moved AS (
+MOVE = f"""
+WITH asked AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[],
+                         $6::timestamptz[], $7::text[], $8::text[], $9::text[], $10::text[],
+                         $11::text[], $12::bytea[], $13::uuid[], $14::text[], $15::text[],
+                         $16::timestamptz[], $17::smallint[])
+        AS asked (number, origin, target, at, by, estimated_completion, notes, stream, exchange,
+                  routing_key, message_type, body, message_id, correlation_id, app_id, timestamp,
+                  message_priority)
+), moved AS (
     UPDATE orders
-    SET status = $3,
-        updated_at = $4,
-        completed_at = CASE WHEN $3 = 'ready' THEN $4 ELSE completed_at END,
-        processed_by = CASE WHEN $3 = 'cooking' THEN $5 ELSE processed_by END,
-        estimated_completion = $6
-    -- Only whoever has an order can finish it: it may have been taken over meanwhile.
-    WHERE number = $1 AND status = $2 AND ($3 <> 'ready' OR processed_by = $5)
-    RETURNING id
+    SET status = asked.target,
+        updated_at = asked.at,
+        completed_at = CASE WHEN asked.target = 'ready' THEN asked.at ELSE completed_at END,
+        processed_by = CASE WHEN asked.target = 'cooking' THEN asked.by ELSE processed_by END,
+        estimated_completion = asked.estimated_completion
+    FROM asked
+    WHERE orders.number = asked.number AND orders.status = asked.origin
+      -- Only whoever has an order can finish it: it may have been taken over meanwhile.
+      AND (asked.target <> 'ready' OR processed_by = asked.by)
+    RETURNING orders.id, asked.*
+), logged AS (
+    INSERT INTO order_status_log (created_at, order_id, status, changed_by, changed_at, notes)
+    SELECT at, id, target, by, at, notes FROM moved
+), credited AS (
+    UPDATE workers SET orders_processed = orders_processed + cooked.orders
+    FROM (SELECT by, count(*) AS orders FROM moved WHERE target = 'ready' GROUP BY by) AS cooked
+    WHERE workers.name = cooked.by
+), owed AS (
+    INSERT INTO outbox (stream, exchange, routing_key, type, body, message_id, correlation_id,
+                        app_id, timestamp, priority)
+    SELECT stream, exchange, routing_key, message_type, body, message_id, correlation_id, app_id,
+           timestamp, message_priority
+    FROM moved
+    RETURNING id, message_id, {BEFORE_IT} AS after
 )
-INSERT INTO order_status_log (created_at, order_id, status, changed_by, changed_at, notes)
-SELECT $4, id, $3, $5, $4, $7 FROM moved
-RETURNING order_id
+SELECT number, owed.id, owed.after FROM moved JOIN owed USING (message_id)
 """
 
 
-async def move(
-    tx: Connection,
-    number: str,
-    *,
-    origin: OrderStatus,
-    target: OrderStatus,
-    at: datetime,
-    by: str,
-    estimated_completion: datetime | None = None,
-    notes: str | None = None,
-) -> bool:
-    """Move an order from `origin` to `target` and log it, if it stands at `origin`.
+async def move(connection: Connection, moves: Sequence[MoveOrder]) -> list[Owed | None]:
+    """Move orders, each if it stands at its origin, log it and owe everyone the news.
 
-    Only the worker that an order is processed by moves it to `ready`. Returns whether it moved; if
-    not, somebody else was first and nothing has changed.
+    `None` stands for an order that somebody else moved first: it is unchanged, and nothing is
+    announced. Only the worker that an order is processed by moves it to `ready`, and is credited
+    with it. No two moves may be of the same order. All take effect together or, with an error,
+    none.
     """
-    moved = await tx.fetchval(MOVE, number, origin, target, at, by, estimated_completion, notes)
-    return moved is not None
+    ordered = sorted(moves, key=lambda each: each.number)  # as everyone locks them
+    streams = [outbox.stream(each.message, each.number) for each in ordered]
+    rows = await connection.fetch(
+        MOVE, *_columns(ordered), streams, *outbox.columns([each.message for each in ordered])
+    )
+    moved = {row["number"]: row for row in rows}
+    return [
+        Owed(row["id"], outbox.stream(each.message, each.number), each.message, row["after"])
+        if (row := moved.get(each.number))
+        else None
+        for each in moves
+    ]
+
+
+def _columns(moves: Sequence[MoveOrder]) -> tuple[list[object], ...]:
+    """Turn moves into one list for each column, as `unnest` wants them."""
+    return (
+        [each.number for each in moves],
+        [each.origin for each in moves],
+        [each.target for each in moves],
+        [each.at for each in moves],
+        [each.by for each in moves],
+        [each.estimated_completion for each in moves],
+        [each.notes for each in moves],
+    )
 
 
 TAKE_OVER = """

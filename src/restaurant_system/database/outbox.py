@@ -1,7 +1,8 @@
-"""The outbox: messages owed to the broker, written in the transaction that causes them.
+"""Messages that are owed to the broker: written beside what they announce, deleted when confirmed.
 
-Ids are not committed in order, so nobody reads "everything after the last id": such a cursor skips
-rows. A row is claimed with a lock, published, and deleted once the broker has confirmed it.
+A row belongs to a stream: messages about one order to one exchange, which leave in the order of
+their ids. Whoever adds one to a stream holds that order's row locked, so that the ids of a stream
+are committed in order; those of the whole table are not.
 """
 
 from collections.abc import Sequence
@@ -17,10 +18,12 @@ from restaurant_system.models.message import Message
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A message that this transaction has claimed; nobody else publishes it meanwhile."""
+    """A message that is owed, and the row that must leave `after`, if there is one before it."""
 
     id: int
+    stream: str
     message: Message
+    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,33 +34,54 @@ class Backlog:
     oldest_seconds: float
 
 
-INSERT = """
+def stream(message: Message, about: str) -> str:
+    """Name the stream of a message about an order."""
+    return f"{message.exchange}/{about}"
+
+
+# The row before it is looked for as of the statement's beginning: rows of the same statement are
+# not seen.
+BEFORE_IT = """
+(SELECT max(earlier.id) FROM outbox earlier WHERE earlier.stream = outbox.stream)
+"""
+
+INSERT = f"""
 INSERT INTO outbox (stream, exchange, routing_key, type, body, message_id, correlation_id, app_id,
                     timestamp, priority)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-RETURNING id
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::uuid[],
+                     $7::text[], $8::text[], $9::timestamptz[], $10::smallint[])
+RETURNING id, {BEFORE_IT} AS after
 """
 
 
-async def add(tx: Connection, message: Message, *, about: str) -> int:
-    """Owe the broker a message about an order; return the row's id for the relay.
+async def add(tx: Connection, messages: Sequence[tuple[str, Message]]) -> list[Owed]:
+    """Owe the broker messages, each about the order whose number stands before it.
 
     Messages about one order to one exchange leave in the order in which they were added.
     """
-    outbox_id: int = await tx.fetchval(
-        INSERT,
-        f"{message.exchange}/{about}",
-        message.exchange,
-        message.routing_key,
-        message.type,
-        message.body,
-        message.message_id,
-        message.correlation_id,
-        message.app_id,
-        message.timestamp,
-        message.priority,
+    streams = [stream(message, number) for number, message in messages]
+    rows = await tx.fetch(INSERT, streams, *columns([message for _, message in messages]))
+    last: dict[str, int] = {}
+    owed = []
+    for row, name, (_, message) in zip(rows, streams, messages, strict=True):
+        owed.append(Owed(row["id"], name, message, last.get(name, row["after"])))
+        last[name] = row["id"]
+    return owed
+
+
+def columns(messages: Sequence[Message]) -> tuple[list[object], ...]:
+    """Turn messages into one list for each column, as `unnest` wants them."""
+    return (
+        [message.exchange for message in messages],
+        [message.routing_key for message in messages],
+        [message.type for message in messages],
+        [message.body for message in messages],
+        [message.message_id for message in messages],
+        [message.correlation_id for message in messages],
+        [message.app_id for message in messages],
+        [message.timestamp for message in messages],
+        [message.priority for message in messages],
     )
-    return outbox_id
 
 
 # A row is not taken while an earlier one of its stream is still owed: it is under way, or was left
@@ -79,7 +103,7 @@ CLAIM_LEFT_BEHIND = CLAIM.format(
 
 
 async def claim(tx: Connection, ids: Sequence[int]) -> list[Owed]:
-    """Claim those of `ids` that are free and whose turn it is, in order."""
+    """Claim, for this transaction, those of `ids` that are free and whose turn it is, in order."""
     return [_owed(row) for row in await tx.fetch(CLAIM_THESE, list(ids), len(ids))]
 
 
@@ -88,9 +112,9 @@ async def claim_left_behind(tx: Connection, older_than: timedelta, limit: int) -
     return [_owed(row) for row in await tx.fetch(CLAIM_LEFT_BEHIND, older_than, limit)]
 
 
-async def delete(tx: Connection, ids: Sequence[int]) -> None:
+async def delete(connection: Connection, ids: Sequence[int]) -> None:
     """Strike off what the broker has confirmed."""
-    await tx.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", list(ids))
+    await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", list(ids))
 
 
 POSTPONE = """
@@ -98,9 +122,9 @@ UPDATE outbox SET not_before = clock_timestamp() + $2::interval WHERE id = ANY($
 """
 
 
-async def postpone(tx: Connection, ids: Sequence[int], pause: timedelta) -> None:
+async def postpone(connection: Connection, ids: Sequence[int], pause: timedelta) -> None:
     """Leave alone for a while what the broker refused, so that it holds up nothing behind it."""
-    await tx.execute(POSTPONE, list(ids), pause)
+    await connection.execute(POSTPONE, list(ids), pause)
 
 
 # Two questions, for each is answered by the primary key alone, however long the outage.
@@ -120,4 +144,4 @@ async def backlog(connection: Connection) -> Backlog:
 
 
 def _owed(row: asyncpg.Record) -> Owed:
-    return Owed(row["id"], message_of(row))
+    return Owed(row["id"], row["stream"], message_of(row))

@@ -74,14 +74,6 @@ async def dismiss(connection: Connection, names: Sequence[str]) -> None:
     await connection.execute(DISMISS, list(names))
 
 
-COUNT_ORDER = "UPDATE workers SET orders_processed = orders_processed + 1 WHERE name = $1"
-
-
-async def count_order(tx: Connection, name: str) -> None:
-    """Credit a worker with one more order."""
-    await tx.execute(COUNT_ORDER, name)
-
-
 IS_PRESENT = f"SELECT FROM workers WHERE name = $1 AND {PRESENT}"
 
 

@@ -1,16 +1,19 @@
 """The way from the outbox to the broker.
 
-Whoever commits a message hands its row's id to the relay of its own process, which publishes it at
-once. What a crash or an outage leaves behind is swept up by any process. Either way a row is locked
-while it is under way and deleted only after the broker's confirmation: a crash in between means
-that the message comes twice, never that it is lost.
+Whoever commits a message hands it to the relay of its own process, which publishes it from memory
+and strikes its row off once the broker has confirmed it. A row that is no longer fresh is left to
+the sweeps of all processes, and published under a lock. A crash anywhere in between means that a
+message comes twice, never that it is lost.
+
+Messages of one stream leave in order. What is fresh follows only what this process has published
+itself, or is going to; behind anybody else's row it takes its turn in the database.
 """
 
 import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
 import stamina
@@ -21,12 +24,15 @@ from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.outbox import Owed
 from restaurant_system.errors import Unavailable
 from restaurant_system.logger import get_logger
-from restaurant_system.messaging.broker import Broker, Refused
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.fresh import Fresh
 from restaurant_system.messaging.signature import UNSIGNED, Signer
+from restaurant_system.models.message import Message
 
 log = get_logger()
 
-HANDED_OVER_AT_MOST = 10_000  # ids kept in memory; beyond, a row waits for the sweep
+HANDED_OVER_AT_MOST = 10_000  # rows remembered; beyond, a row waits for the sweep
+FRESH_FOR = 0.5  # of the time after which others sweep a row, so that they do not meet
 LONGEST_PAUSE = 10.0  # s between two tries while a part is away
 REFUSAL_PAUSE = timedelta(seconds=5)  # before a refused message is tried again
 FLUSH_SECONDS = 5.0  # how long a stopping process tries to publish what it has just written
@@ -49,14 +55,19 @@ class Relay:
         self._broker = broker
         self._settings = settings
         self._signer = signer
-        self._fresh: deque[int] = deque(maxlen=HANDED_OVER_AT_MOST)
+        self._fresh = Fresh(FRESH_FOR * settings.sweep_after, at_most=HANDED_OVER_AT_MOST)
+        self._waiting: deque[int] = deque(maxlen=HANDED_OVER_AT_MOST)
+        self._confirmed: list[int] = []
         self._woken = asyncio.Event()
         self._idle = asyncio.Event()
         self._swept_at = 0.0
 
-    def hand_over(self, *ids: int) -> None:
-        """Publish these rows at once. Call it after the commit; forgetting costs only seconds."""
-        self._fresh.extend(ids)
+    def hand_over(self, *owed: Owed) -> None:
+        """Publish these messages at once. Call it right after the commit, in the rows' order.
+
+        Forgetting costs only seconds.
+        """
+        self._waiting.extend(self._fresh.take(owed))
         self._idle.clear()
         self._woken.set()
 
@@ -81,7 +92,7 @@ class Relay:
             await self._sleep()
 
     async def _sleep(self) -> None:
-        if self._fresh:
+        if self._fresh or self._waiting:
             return
         self._idle.set()
         self._woken.clear()
@@ -90,9 +101,11 @@ class Relay:
                 await self._woken.wait()
 
     async def _publish_what_is_there(self) -> None:
+        await self._strike_off_confirmed()
         await self._sweep_if_due()
-        while self._fresh:
+        while self._fresh or self._waiting:
             await self._publish_fresh()
+            await self._publish_waiting()
             await self._sweep_if_due()  # also on an evening when there is always something fresh
 
     async def _sweep_if_due(self) -> None:
@@ -102,50 +115,80 @@ class Relay:
             self._swept_at = time.monotonic()
 
     async def _publish_fresh(self) -> None:
-        count = min(len(self._fresh), self._settings.batch)
-        ids = [self._fresh.popleft() for _ in range(count)]
+        """Publish a batch from memory, then strike it off."""
+        self._waiting.extend(self._fresh.stale())
+        batch = self._fresh.batch(self._settings.batch)
+        if not batch:
+            return
+        try:
+            refused = await self._publish(batch)
+        except BaseException:
+            self._waiting.extend([each.id for each in batch])
+            self._waiting.extend(self._fresh.give_up())
+            raise
+        self._waiting.extend(self._fresh.withhold(refused))
+        self._confirmed += _without(batch, refused)
+        await self._strike_off_confirmed()
+        if refused:
+            async with self._database.connection() as connection:
+                await _postpone(connection, refused)
+
+    async def _strike_off_confirmed(self) -> None:
+        """Delete what left from memory; what cannot be deleted now is not published again."""
+        if self._confirmed:
+            async with self._database.connection() as connection:
+                await outbox.delete(connection, self._confirmed)
+            self._confirmed = []
+
+    async def _publish_waiting(self) -> None:
+        """Publish those, of the rows that we wait for, whose turn it is."""
+        if not self._waiting:
+            return
+        count = min(len(self._waiting), self._settings.batch)
+        ids = [self._waiting.popleft() for _ in range(count)]
         try:
             async with self._database.transaction() as tx:
-                owed = await outbox.claim(tx, ids)
-                published = await self._publish(tx, owed)
+                claimed = await outbox.claim(tx, ids)
+                published = await self._publish_claimed(tx, claimed)
         except Unavailable:
-            self._fresh.extendleft(reversed(ids))
+            self._waiting.extendleft(reversed(ids))
             raise
         if published:  # those behind them in their streams may have their turn now
-            claimed = {each.id for each in owed}
-            self._fresh.extendleft(each for each in reversed(ids) if each not in claimed)
+            done = {each.id for each in claimed}
+            self._waiting.extendleft(each for each in reversed(ids) if each not in done)
 
     async def _sweep(self) -> bool:
         """Publish a batch of what was left behind; return whether there may be more."""
         older_than = timedelta(seconds=self._settings.sweep_after)
         async with self._database.transaction() as tx:
             owed = await outbox.claim_left_behind(tx, older_than, self._settings.batch)
-            published = await self._publish(tx, owed)
+            published = await self._publish_claimed(tx, owed)
         if published:
             log.info("outbox_swept", message=f"Published {published} messages left behind.")
         return published > 0
 
-    async def _publish(self, tx: Connection, owed: list[Owed]) -> int:
-        """Publish claimed rows, strike off the confirmed ones, and return how many they were."""
+    async def _publish_claimed(self, tx: Connection, owed: Sequence[Owed]) -> int:
+        """Publish and strike off rows that are locked; return how many the broker took."""
         if not owed:
             return 0
-        refused = await self._broker.publish([self._signer.sign(each.message) for each in owed])
-        kept = {each.message.message_id for each in refused}
-        confirmed = [each for each in owed if each.message.message_id not in kept]
-        await outbox.delete(tx, [each.id for each in confirmed])
-        if refused:
-            late = [each.id for each in owed if each.message.message_id in kept]
-            await outbox.postpone(tx, late, REFUSAL_PAUSE)
-        for refusal in refused:
-            _log_refusal(refusal)
-        for each in confirmed:
-            log.debug(
-                "order_published",
-                message=f"Published {each.message.type} to {each.message.exchange}.",
-                request_id=each.message.correlation_id,
-                routing_key=each.message.routing_key,
-            )
-        return len(confirmed)
+        refused = await self._publish(owed)
+        await outbox.delete(tx, _without(owed, refused))
+        await _postpone(tx, refused)
+        return len(owed) - len(refused)
+
+    async def _publish(self, owed: Sequence[Owed]) -> list[Owed]:
+        """Publish messages; return, once the broker has confirmed the others, the refused ones."""
+        refusals = await self._broker.publish([self._signer.sign(each.message) for each in owed])
+        reasons = {each.message.message_id: each.reason for each in refusals}
+        refused = []
+        for each in owed:
+            reason = reasons.get(each.message.message_id)
+            if reason is None:
+                _log_confirmation(each.message)
+            else:
+                _log_refusal(each.message, reason)
+                refused.append(each)
+        return refused
 
     async def _flush(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -153,10 +196,29 @@ class Relay:
                 await self._idle.wait()
 
 
-def _log_refusal(refusal: Refused) -> None:
+def _without(owed: Sequence[Owed], refused: Sequence[Owed]) -> list[int]:
+    late = {each.id for each in refused}
+    return [each.id for each in owed if each.id not in late]
+
+
+async def _postpone(connection: Connection, refused: Sequence[Owed]) -> None:
+    if refused:
+        await outbox.postpone(connection, [each.id for each in refused], REFUSAL_PAUSE)
+
+
+def _log_confirmation(message: Message) -> None:
+    log.debug(
+        "order_published",
+        message=f"Published {message.type} to {message.exchange}.",
+        request_id=message.correlation_id,
+        routing_key=message.routing_key,
+    )
+
+
+def _log_refusal(message: Message, reason: str) -> None:
     log.error(
         "rabbitmq_publish_failed",
-        message=f"The broker refused a message, which stays in the outbox: {refusal.reason}.",
-        request_id=refusal.message.correlation_id,
-        message_id=str(refusal.message.message_id),
+        message=f"The broker refused a message, which stays in the outbox: {reason}.",
+        request_id=message.correlation_id,
+        message_id=str(message.message_id),
     )

@@ -73,9 +73,15 @@ class OrderLine(Wire):
 
 
 class OrderReceived(Wire):
-    """An order for the kitchen; type ``order.received``."""
+    """An order for the kitchen; type ``order.received``.
+
+    An order gets its number only when it is stored. Until then its message says `NO_NUMBER`, which
+    stands in the encoded body from `NUMBER_FROM` on, for the number is the first field.
+    """
 
     TYPE: ClassVar = "order.received"
+    NO_NUMBER: ClassVar = "ORD_00000000_000"
+    NUMBER_FROM: ClassVar = len(b'{"order_number":"')
 
     order_number: str = Field(pattern=r"^ORD_[0-9]{8}_[0-9]{3,9}$")
     customer_name: str
@@ -104,6 +110,12 @@ class OrderReceived(Wire):
             total_amount=order.total_amount,
             priority=order.priority,
         )
+
+    @classmethod
+    def numbered(cls, body: bytes, order_number: str) -> bytes:
+        """Put the number into an encoded body that says `NO_NUMBER`."""
+        rest = cls.NUMBER_FROM + len(cls.NO_NUMBER)
+        return body[: cls.NUMBER_FROM] + order_number.encode() + body[rest:]
 
 
 class StatusChanged(Wire):

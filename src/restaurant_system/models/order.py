@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -183,12 +184,12 @@ class NewOrder(Statement):
     def _belongs_to_delivery(cls, value: str | None, info: ValidationInfo) -> str | None:
         return _belongs_to(OrderType.DELIVERY, value, info)
 
-    @property
+    @cached_property
     def total_amount(self) -> Decimal:
         """The sum of price times quantity, exact to the cent."""
         return total(self.items)
 
-    @property
+    @cached_property
     def priority(self) -> int:
         """The urgency that follows from the total: 10, 5 or 1."""
         return priority(self.total_amount)

@@ -15,9 +15,10 @@ import stamina
 from restaurant_system.config import KitchenSettings
 from restaurant_system.database import orders, workers
 from restaurant_system.database.connection import Connection, Database
+from restaurant_system.database.orders import MoveOrder
 from restaurant_system.errors import DatabaseUnavailable, MessageRejected
 from restaurant_system.logger import get_logger
-from restaurant_system.messaging.announcements import Sender, move_and_announce
+from restaurant_system.messaging.announcements import Sender, announced_move
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.message import OrderReceived
@@ -86,9 +87,8 @@ class Processor:
         """Make the order ours, in one transaction; `None` means that it is, else why not."""
         number, now = order.order_number, self._clock()
         done_at = now + self._kitchen.cooking_time(order.order_type)
-        async with self._database.transaction() as tx:
-            owed = await move_and_announce(
-                tx,
+        begun = await self._move(
+            announced_move(
                 number,
                 origin=OrderStatus.RECEIVED,
                 target=OrderStatus.COOKING,
@@ -97,22 +97,25 @@ class Processor:
                 sender=sender,
                 estimated_completion=done_at,
             )
-            refusal = None if owed else await self._take_over(tx, number, now, done_at)
-        if owed:
-            self._relay.hand_over(owed)
+        )
+        refusal = None if begun else await self._take_over(number, now, done_at)
         if refusal is None:
             log.info(
                 "order_processing_started",
                 message=f"{self._worker_name} cooks {number}.",
                 order_number=number,
-                taken_over=owed is None,
+                taken_over=not begun,
             )
         return refusal
 
-    async def _take_over(
+    async def _take_over(self, number: str, now: datetime, done_at: datetime) -> Outcome | None:
+        """Go on with an order that was begun before, unless a worker that is alive has it."""
+        async with self._database.transaction() as tx:
+            return await self._try_take_over(tx, number, now, done_at)
+
+    async def _try_take_over(
         self, tx: Connection, number: str, now: datetime, done_at: datetime
     ) -> Outcome | None:
-        """Go on with an order that was begun before, unless a worker that is alive has it."""
         current = await orders.current_status(tx, number)
         if current is None:
             raise MessageRejected(f"there is no order {number}")
@@ -151,9 +154,8 @@ class Processor:
 
     async def _finish(self, number: str, sender: Sender) -> bool:
         """Put the order on the pass and count it; return whether it was still ours to finish."""
-        async with self._database.transaction() as tx:
-            owed = await move_and_announce(
-                tx,
+        finished = await self._move(
+            announced_move(
                 number,
                 origin=OrderStatus.COOKING,
                 target=OrderStatus.READY,
@@ -161,11 +163,19 @@ class Processor:
                 by=self._worker_name,
                 sender=sender,
             )
-            if owed is None:
-                return False
-            await workers.count_order(tx, self._worker_name)
-        self._relay.hand_over(owed)
+        )
+        if not finished:
+            return False
         log.info("order_completed", message=f"Order {number} is ready.", order_number=number)
+        return True
+
+    async def _move(self, move: MoveOrder) -> bool:
+        """Make a move; return whether it could be made."""
+        async with self._database.connection() as connection:
+            (owed,) = await orders.move(connection, [move])
+        if owed is None:
+            return False
+        self._relay.hand_over(owed)
         return True
 
     async def watch_cancellations(self) -> None:

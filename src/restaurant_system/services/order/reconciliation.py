@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from restaurant_system.config import ReconciliationSettings
-from restaurant_system.database import reconciliation
+from restaurant_system.database import outbox, reconciliation
 from restaurant_system.database.connection import Database
 from restaurant_system.database.reconciliation import FRONT, Horizon, Waiting
 from restaurant_system.errors import BrokerUnavailable, Unavailable
 from restaurant_system.logger import get_logger, request_id
 from restaurant_system.messaging import listener, topology
-from restaurant_system.messaging.announcements import Sender, announce_move, announce_order
+from restaurant_system.messaging.announcements import Sender, order_received, status_changed
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import Clock
@@ -161,7 +161,13 @@ class Reconciliation:
             due = [each for each in standing if each.is_due(now, self._after)]
             ids = [each.id for each in due]
             orders = await reconciliation.as_received(tx, ids)
-            owed = [await announce_order(tx, order, at=now, sender=sender) for order in orders]
+            owed = await outbox.add(
+                tx,
+                [
+                    (each.order_number, order_received(each, at=now, sender=sender))
+                    for each in orders
+                ],
+            )
             await reconciliation.note_resent(tx, ids, now)
         self._relay.hand_over(*owed)
         for each in due:
@@ -219,7 +225,9 @@ class Reconciliation:
             if not await reconciliation.take_turn(tx):
                 return None
             moves = await reconciliation.moves_since(tx, since, orders)
-            owed = [await announce_move(tx, move, sender=sender) for move in moves]
+            owed = await outbox.add(
+                tx, [(each.order_number, status_changed(each, sender=sender)) for each in moves]
+            )
         self._relay.hand_over(*owed)
         return len(owed)
 

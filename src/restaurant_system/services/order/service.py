@@ -3,17 +3,20 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from restaurant_system.batching import Batcher
 from restaurant_system.database import idempotency, orders
 from restaurant_system.database.connection import Database
+from restaurant_system.database.outbox import Owed
+from restaurant_system.database.placement import Key, OrderPlaced, PlaceOrder, place
 from restaurant_system.errors import DatabaseUnavailable, IllegalMove, KeyReused, OrderNotFound
 from restaurant_system.logger import get_logger
-from restaurant_system.messaging.announcements import Sender, announce_order, move_and_announce
+from restaurant_system.messaging.announcements import Sender, announced_move, order_received
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.message import OrderReceived
@@ -21,6 +24,7 @@ from restaurant_system.models.order import Move, NewOrder
 from restaurant_system.models.status import ORIGINS, OrderStatus, may_move
 
 NAME = "order-service"
+TOGETHER = 128  # orders that share a transaction at the most
 FORGETTING_INTERVAL = 600.0  # s between two cleanings of expired idempotency keys
 
 log = get_logger(NAME)
@@ -52,56 +56,69 @@ class OrderService:
         self._clock = clock
         self._timezone = timezone
         self._key_lifetime = key_lifetime
+        self._placing = Batcher(self._place_together, at_most=TOGETHER)
 
     async def place(self, order: NewOrder, *, request_id: str, key: str | None) -> Placed:
         """Store an order with its items, first log row and message, all or nothing.
 
-        With a `key` that was used before, return what was answered then, or raise `KeyReused` if it
-        was for another order.
+        Orders that come at the same time are stored together. With a `key` that was used before,
+        return what was answered then, or raise `KeyReused` if it was for another order.
         """
+        asked = self._asked(order, request_id, key)
         with _failure_logged("An order could not be stored."):
-            placed = await self._place(order, request_id, key)
-            if placed is None and key is not None:
-                placed = await self._replay(order, key)
-        return placed or await self.place(order, request_id=request_id, key=key)
+            placed = await self._placing.do(asked)
+            if placed is not None:
+                return self._received(order, placed)
+            if asked.key is not None and (answered := await self._replay(asked.key)):
+                return answered
+        return await self.place(order, request_id=request_id, key=key)
 
-    async def _place(self, order: NewOrder, request_id: str, key: str | None) -> Placed | None:
-        """Store the order; `None` when the key is taken."""
+    def _asked(self, order: NewOrder, request_id: str, key: str | None) -> PlaceOrder:
+        unnumbered = order_received(
+            OrderReceived.of(order, OrderReceived.NO_NUMBER),
+            at=self._clock(),
+            sender=Sender(NAME, request_id),
+        )
+        return PlaceOrder(order, unnumbered, None if key is None else Key(key, _fingerprint(order)))
+
+    async def _place_together(self, asked: Sequence[PlaceOrder]) -> list[OrderPlaced | None]:
+        """Store orders in one transaction; `None` stands for one whose key is taken.
+
+        Of several with one key, the first is stored. What is owed is handed over here, so that it
+        is also for callers that have gone.
+        """
         now = self._clock()
-        business_date = now.astimezone(self._timezone).date()
-        async with self._database.transaction() as tx:
-            if key and not await idempotency.take(tx, key, _fingerprint(order), self._key_lifetime):
-                return None
-            number = await orders.take_number(tx, business_date)
-            await orders.insert(
-                tx,
-                order,
-                number=number,
-                business_date=business_date,
-                placed_at=now,
-                placed_by=NAME,
+        first = {each.key.name: each for each in reversed(asked) if each.key is not None}
+        chosen = [each for each in asked if each.key is None or first[each.key.name] is each]
+        async with self._database.connection() as connection:
+            stored = await place(
+                connection,
+                chosen,
+                at=now,
+                business_date=now.astimezone(self._timezone).date(),
+                key_lifetime=self._key_lifetime,
             )
-            received = OrderReceived.of(order, number)
-            owed = await announce_order(tx, received, at=now, sender=Sender(NAME, request_id))
-            if key:
-                await idempotency.answer(tx, key, number, order.total_amount)
-        self._relay.hand_over(owed)
+        self._relay.hand_over(*(each.owed for each in stored if each is not None))
+        outcomes = {id(each): outcome for each, outcome in zip(chosen, stored, strict=True)}
+        return [outcomes.get(id(each)) for each in asked]
+
+    def _received(self, order: NewOrder, placed: OrderPlaced) -> Placed:
         log.info(
             "order_received",
-            message=f"Order {number} received.",
-            order_number=number,
+            message=f"Order {placed.number} received.",
+            order_number=placed.number,
             order_type=order.order_type,
             priority=order.priority,
         )
-        return Placed(number, order.total_amount)
+        return Placed(placed.number, order.total_amount)
 
-    async def _replay(self, order: NewOrder, key: str) -> Placed | None:
+    async def _replay(self, key: Key) -> Placed | None:
         """Return what was answered to the key; `None` when it has just been forgotten."""
         async with self._database.connection() as connection:
-            remembered = await idempotency.recall(connection, key)
+            remembered = await idempotency.recall(connection, key.name)
         if remembered is None:
             return None
-        if remembered.fingerprint != _fingerprint(order):
+        if remembered.fingerprint != key.fingerprint:
             raise KeyReused("This Idempotency-Key was used for another order; send a new one.")
         return Placed(remembered.order_number, remembered.total_amount, replayed=True)
 
@@ -130,18 +147,19 @@ class OrderService:
 
     async def _try_move(
         self, number: str, origin: OrderStatus, target: OrderStatus, stated: Move, request_id: str
-    ) -> int | None:
-        async with self._database.transaction() as tx:
-            return await move_and_announce(
-                tx,
-                number,
-                origin=origin,
-                target=target,
-                at=self._clock(),
-                by=stated.changed_by or NAME,
-                sender=Sender(NAME, request_id),
-                notes=stated.reason,
-            )
+    ) -> Owed | None:
+        move = announced_move(
+            number,
+            origin=origin,
+            target=target,
+            at=self._clock(),
+            by=stated.changed_by or NAME,
+            sender=Sender(NAME, request_id),
+            notes=stated.reason,
+        )
+        async with self._database.connection() as connection:
+            (owed,) = await orders.move(connection, [move])
+        return owed
 
     async def _current_status(self, number: str) -> OrderStatus:
         async with self._database.connection() as connection:

@@ -1,0 +1,12 @@
+-- Orders are placed many in one statement, in which a key is taken before its order has a number. So
+-- a key remembers the order itself, whose number and amount never change, and not its answer.
+
+ALTER TABLE idempotency_keys ADD COLUMN order_id bigint;
+
+UPDATE idempotency_keys SET order_id = orders.id FROM orders WHERE number = order_number;
+DELETE FROM idempotency_keys WHERE order_id IS NULL;
+
+ALTER TABLE idempotency_keys
+    ALTER COLUMN order_id SET NOT NULL,
+    DROP COLUMN order_number,
+    DROP COLUMN total_amount;
