@@ -12,12 +12,12 @@ from aiormq.abc import AbstractChannel
 from restaurant_system.config import DeliverySettings, RabbitMQSettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import topology
-from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused, nowhere
+from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
 from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.messaging.rabbitmq.consumer import RabbitMQConsumer, take_all
 from restaurant_system.messaging.rabbitmq.declaration import declare, retry_queues
 from restaurant_system.messaging.rabbitmq.line import RabbitMQLine
-from restaurant_system.messaging.rabbitmq.wire import properties_of
+from restaurant_system.messaging.rabbitmq.publishing import publish
 from restaurant_system.models.message import Message
 
 SUBSCRIBER_PREFETCH = 100
@@ -38,7 +38,7 @@ class RabbitMQBroker(Broker):
         self._limit = DeadLetterLimit(delivery, time.monotonic)
         self._outward = RabbitMQLine(settings)
         self._inward = RabbitMQLine(settings)
-        self._channel: AbstractChannel | None = None  # one, for all that is published
+        self._channel: aiormq.Channel | None = None  # one, for all that is published
         self._opening = asyncio.Lock()
 
     async def connect(self) -> None:
@@ -61,12 +61,7 @@ class RabbitMQBroker(Broker):
     async def publish(self, messages: Sequence[Message]) -> list[Refused]:
         channel = await self._publishing_channel()
         async with self._outward.answering(self._settings.confirm_timeout):
-            reasons = await asyncio.gather(*(_publish(channel, each) for each in messages))
-        refused = [
-            Refused(message, reason)
-            for message, reason in zip(messages, reasons, strict=True)
-            if reason is not None
-        ]
+            refused = await publish(channel, messages)
         if refused:  # somebody may have deleted a queue: declare it again for the next try
             async with self._outward.answering():
                 await declare(channel, self._delivery)
@@ -153,7 +148,7 @@ class RabbitMQBroker(Broker):
             limit=self._limit,
         )
 
-    async def _publishing_channel(self) -> AbstractChannel:
+    async def _publishing_channel(self) -> aiormq.Channel:
         """Return the channel that publishes, opened anew, with the topology, if need be."""
         async with self._opening:
             if self._channel is None or not self._outward.carries(self._channel):
@@ -172,22 +167,3 @@ class RabbitMQBroker(Broker):
             with contextlib.suppress(BrokerUnavailable):
                 async with self._inward.answering():
                     await channel.close()
-
-
-async def _publish(channel: AbstractChannel, message: Message) -> str | None:
-    """Publish one message; return why the broker refused it, `None` once it is confirmed."""
-    try:
-        await channel.basic_publish(
-            message.body,
-            exchange=message.exchange,
-            routing_key=message.routing_key,
-            properties=properties_of(message),
-            mandatory=topology.exchange(message.exchange).mandatory,
-        )
-    except aiormq.PublishError:
-        return nowhere(message)
-    except aiormq.DeliveryError:
-        return "the broker answered with a nack"
-    except (TypeError, ValueError) as error:  # AMQP cannot express it, or it goes nowhere we know
-        return str(error)
-    return None

@@ -77,11 +77,13 @@ class RabbitMQLine:
         self._opening = asyncio.Lock()
         self._leaving: set[asyncio.Task[None]] = set()
 
-    async def publishing_channel(self) -> AbstractChannel:
+    async def publishing_channel(self) -> aiormq.Channel:
         """Open a channel on which each publication is confirmed or raises."""
         connection = await self._open()
         async with self.answering():
-            return await connection.channel(on_return_raises=True)
+            channel = await connection.channel(on_return_raises=True)
+        assert isinstance(channel, aiormq.Channel)  # noqa: S101 - aiormq has no other kind
+        return channel
 
     async def plain_channel(self) -> AbstractChannel:
         """Open a channel for anything else."""

@@ -1,17 +1,33 @@
 """Messages as RabbitMQ carries them."""
 
 import dataclasses
+import functools
 import hashlib
+import struct
 import uuid
 from datetime import UTC, datetime, timedelta
 
 import aiormq
+import pamqp.encode
+import pamqp.frame
 from aiormq.abc import DeliveredMessage
 
 from restaurant_system.messaging import topology
 from restaurant_system.models.message import Message, carried
 
+INEXPRESSIBLE = (TypeError, ValueError, struct.error)  # raised for what AMQP cannot say
+
 PERSISTENT = 2
+LONGEST_STRING = 255  # bytes of what AMQP calls a short string
+
+FRAME = struct.Struct(">BHI")  # kind, channel, size of the payload
+METHOD, HEADER, BODY = 1, 2, 3
+END = b"\xce"
+CONTENT = struct.Struct(">HHQH")  # class, weight, size of the body, which properties follow
+TIMESTAMP = struct.Struct(">Q")
+# content_type, -, headers, delivery_mode · priority, correlation_id, -, - · message_id, timestamp,
+# type, - · app_id
+PROPERTIES = 0b1011_1100_1110_1000
 
 
 def delayed(message: Message, delay: timedelta, *, back_to: str) -> Message:
@@ -29,19 +45,63 @@ def milliseconds(duration: timedelta) -> int:
     return round(duration.total_seconds() * 1000)
 
 
-def properties_of(message: Message) -> aiormq.spec.Basic.Properties:
-    """Return the properties that a message is published with."""
-    return aiormq.spec.Basic.Properties(
-        content_type=message.content_type,
-        delivery_mode=PERSISTENT,
-        message_id=str(message.message_id),
-        correlation_id=message.correlation_id,
-        timestamp=message.timestamp,
-        message_type=message.type,
-        app_id=message.app_id,
-        priority=message.priority,
-        headers=dict(message.headers),
+def frames_of(message: Message, channel: int, *, mandatory: bool, largest: int) -> bytes:
+    """Return what publishes a message: its method frame, its header and its body.
+
+    No frame of the body is larger than `largest` bytes. Raises one of `INEXPRESSIBLE`.
+    """
+    body = message.body
+    return b"".join(
+        (
+            _method(channel, message.exchange, message.routing_key, mandatory),
+            _frame(HEADER, channel, _header(message)),
+            *(
+                _frame(BODY, channel, body[start : start + largest])
+                for start in range(0, len(body), largest)
+            ),
+        )
     )
+
+
+@functools.lru_cache(maxsize=256)  # there are few: one for each order type and priority
+def _method(channel: int, exchange: str, routing_key: str, mandatory: bool) -> bytes:  # noqa: FBT001 - part of a key
+    if len(routing_key.encode()) > LONGEST_STRING:
+        raise ValueError(f"a routing key may have {LONGEST_STRING} bytes at the most")
+    method = aiormq.spec.Basic.Publish(
+        exchange=exchange, routing_key=routing_key, mandatory=mandatory
+    )
+    return pamqp.frame.marshal(method, channel)
+
+
+def _frame(kind: int, channel: int, payload: bytes) -> bytes:
+    return b"".join((FRAME.pack(kind, channel, len(payload)), payload, END))
+
+
+def _header(message: Message) -> bytes:
+    """Return a content header with all properties that we send, in AMQP's order (0-9-1, 4.2.6.1).
+
+    pamqp writes the same in four times the time, which was a tenth of what an order cost.
+    """
+    return b"".join(
+        (
+            CONTENT.pack(aiormq.spec.Basic.frame_id, 0, len(message.body), PROPERTIES),
+            _string(message.content_type),
+            pamqp.encode.field_table(dict(message.headers)),
+            bytes((PERSISTENT, message.priority)),
+            _string(message.correlation_id),
+            _string(str(message.message_id)),
+            TIMESTAMP.pack(int(message.timestamp.timestamp())),
+            _string(message.type),
+            _string(message.app_id),
+        )
+    )
+
+
+def _string(text: str) -> bytes:
+    encoded = text.encode()
+    if len(encoded) > LONGEST_STRING:
+        raise ValueError(f"a property may have {LONGEST_STRING} bytes at the most")
+    return bytes((len(encoded),)) + encoded
 
 
 def message_of(delivered: DeliveredMessage) -> Message:
