@@ -47,7 +47,7 @@ class OrderPlaced:
 # The number is written as `order_number` in models/order.py has it.
 PLACE = f"""
 WITH asked AS MATERIALIZED (
-    SELECT *, nextval(pg_get_serial_sequence('orders', 'id')) AS id
+    SELECT *, nextval('orders_id_seq') AS id
     FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::numeric[],
                 $7::integer[], $8::text[], $9::bytea[], $10::text[], $11::bytea[], $12::uuid[],
                 $13::text[])

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import uuid4
 
 from restaurant_system.database.orders import MoveOrder
 from restaurant_system.messaging import topology
+from restaurant_system.models.identity import new_id
 from restaurant_system.models.message import Message, OrderReceived, StatusChanged
 from restaurant_system.models.status import OrderStatus
 
@@ -25,7 +25,7 @@ def order_received(order: OrderReceived, *, at: datetime, sender: Sender) -> Mes
         routing_key=topology.routing_key(order.order_type, order.priority),
         type=OrderReceived.TYPE,
         body=order.encode(),
-        message_id=uuid4(),
+        message_id=new_id(),
         correlation_id=sender.request_id,
         app_id=sender.app_id,
         timestamp=at,
@@ -40,7 +40,7 @@ def status_changed(update: StatusChanged, *, sender: Sender) -> Message:
         routing_key="",
         type=StatusChanged.TYPE,
         body=update.encode(),
-        message_id=uuid4(),
+        message_id=new_id(),
         correlation_id=sender.request_id,
         app_id=sender.app_id,
         timestamp=update.timestamp,

@@ -15,6 +15,9 @@ class ConcurrencyLimit:
         self._places = asyncio.Semaphore(at_once)
 
     async def __aenter__(self) -> None:
+        if not self._places.locked():
+            await self._places.acquire()  # at once
+            return
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._places.acquire()

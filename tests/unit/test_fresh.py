@@ -1,0 +1,135 @@
+"""Messages on their way out of memory: what may leave, and what must take its turn elsewhere."""
+
+from dataclasses import replace
+
+import pytest
+
+from restaurant_system.database.outbox import Owed
+from restaurant_system.messaging.fresh import Fresh
+from tests.support.messages import an_update
+
+SECONDS = 2.5
+UPDATE = an_update()
+
+
+class Clock:
+    """A clock that a test turns."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Start at nought."""
+    return Clock()
+
+
+@pytest.fixture
+def fresh(clock: Clock) -> Fresh:
+    """Open a line with room for four."""
+    return Fresh(SECONDS, at_most=4, monotonic=clock)
+
+
+def owed(row: int, about: str = "ada", after: int | None = None) -> Owed:
+    """Owe an update about an order."""
+    return Owed(row, about, UPDATE, after)
+
+
+def rows(batch: list[Owed]) -> list[int]:
+    """Return the rows of a batch."""
+    return [each.id for each in batch]
+
+
+def test_what_nothing_is_before_leaves(fresh: Fresh) -> None:
+    """Messages of different streams leave together, in order."""
+    assert fresh.take([owed(1, "ada"), owed(2, "bob")]) == []
+
+    assert rows(fresh.batch(10)) == [1, 2]
+    assert not fresh
+
+
+def test_a_batch_has_a_limit(fresh: Fresh) -> None:
+    """What does not fit stays in the line."""
+    fresh.take([owed(1, "ada"), owed(2, "bob"), owed(3, "cyd")])
+
+    assert rows(fresh.batch(2)) == [1, 2]
+    assert rows(fresh.batch(2)) == [3]
+
+
+def test_of_a_stream_one_leaves_at_a_time(fresh: Fresh) -> None:
+    """The next one waits until it is known what became of the first; others need not."""
+    fresh.take([owed(1), owed(2, after=1), owed(3, "bob")])
+
+    assert rows(fresh.batch(10)) == [1, 3]
+    assert rows(fresh.batch(10)) == [2]
+
+
+def test_what_follows_our_own_leaves(fresh: Fresh) -> None:
+    """A message whose predecessor left from here need not look whether it is gone."""
+    fresh.take([owed(1)])
+    fresh.batch(10)
+
+    assert fresh.take([owed(2, after=1)]) == []
+    assert rows(fresh.batch(10)) == [2]
+
+
+def test_what_follows_somebody_elses_does_not(fresh: Fresh) -> None:
+    """Behind a row of another process, a message takes its turn in the database."""
+    assert fresh.take([owed(2, after=1)]) == [2]
+    assert fresh.take([owed(3, after=2)]) == [3]
+    assert not fresh
+
+
+def test_nothing_leaves_behind_a_refused_one(fresh: Fresh) -> None:
+    """What stands behind it goes elsewhere, also what comes later; other streams stay."""
+    fresh.take([owed(1), owed(2, after=1), owed(3, "bob")])
+    (refused, _) = fresh.batch(10)
+
+    assert fresh.withhold([refused]) == [2]
+    assert fresh.take([owed(4, after=1), owed(5, after=2), owed(6, "bob", after=3)]) == [4, 5]
+    assert rows(fresh.batch(10)) == [6]
+
+
+def test_what_has_waited_for_too_long_is_given_up(fresh: Fresh, clock: Clock) -> None:
+    """Others may be about to sweep it; with it goes the whole line."""
+    fresh.take([owed(1)])
+    clock.now = SECONDS
+    fresh.take([owed(2, "bob")])
+    assert fresh.stale() == []
+
+    clock.now += 0.1
+
+    assert fresh.stale() == [1, 2]
+    assert not fresh
+
+
+def test_who_gives_up_the_line_does_not_know_what_has_left(fresh: Fresh) -> None:
+    """After a doubt, what follows takes its turn in the database."""
+    fresh.take([owed(1), owed(2, after=1)])
+    fresh.batch(10)
+
+    assert fresh.give_up() == [2]
+    assert fresh.take([owed(3, after=1)]) == [3]
+
+
+def test_a_full_line_takes_no_more(fresh: Fresh) -> None:
+    """What does not fit is left to the sweep, and what is behind it follows nothing of ours."""
+    assert fresh.take([owed(row, f"order {row}") for row in range(1, 6)]) == []
+
+    assert rows(fresh.batch(10)) == [1, 2, 3, 4]
+    assert fresh.take([owed(9, "order 5", after=5)]) == [9]
+
+
+def test_only_the_last_to_leave_are_remembered(fresh: Fresh) -> None:
+    """What left long ago is looked up like anybody's."""
+    for row in range(1, 20):
+        fresh.take([owed(row, f"order {row}")])
+        fresh.batch(10)
+
+    assert fresh.take([replace(owed(30, "order 1"), after=1)]) == [30]
+    assert fresh.take([replace(owed(31, "order 19"), after=19)]) == []
