@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -49,7 +49,7 @@ class Rounds:
 
 @pytest.mark.parametrize("day", MIDNIGHTS.values(), ids=MIDNIGHTS)
 async def test_midnight_under_load(database: Database, day: date) -> None:
-    """Each order is of the date of its own moment, and each date's numbers have no gap.
+    """Each order is of the date of its transaction's moment, and each date's numbers have no gap.
 
     Three services whose clocks differ by a second take orders while it becomes midnight.
     """
@@ -64,9 +64,9 @@ async def test_midnight_under_load(database: Database, day: date) -> None:
         )
     )
 
-    moments = Counter(moment for clock in clocks for moment in clock.shown)
+    moments = {moment for clock in clocks for moment in clock.shown}
     rows = await moments_and_numbers(database)
-    assert Counter(moment for moment, _ in rows) == moments
+    assert {moment for moment, _ in rows} <= moments
     assert sorted(number for _, number in rows) == sorted(each.order_number for each in placed)
     by_date = defaultdict(list)
     for moment, number in rows:
