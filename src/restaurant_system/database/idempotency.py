@@ -28,9 +28,16 @@ async def recall(connection: Connection, key: str) -> Remembered | None:
     return None if row is None else Remembered(**row)
 
 
-FORGET = "DELETE FROM idempotency_keys WHERE created_at < now() - $1::interval RETURNING key"
+# A slice, so that a busy day's keys are not one transaction of minutes.
+FORGET = """
+DELETE FROM idempotency_keys WHERE key = ANY (ARRAY(
+    SELECT key FROM idempotency_keys WHERE created_at < now() - $1::interval
+    ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
+))
+RETURNING key
+"""
 
 
-async def forget(connection: Connection, lifetime: timedelta) -> int:
-    """Delete the keys that are older than `lifetime`; return how many."""
-    return len(await connection.fetch(FORGET, lifetime))
+async def forget(connection: Connection, lifetime: timedelta, limit: int) -> int:
+    """Delete up to `limit` keys that are older than `lifetime`; return how many."""
+    return len(await connection.fetch(FORGET, lifetime, limit))

@@ -1,0 +1,161 @@
+"""What a statement costs does not grow with the years: each finds its rows by an index."""
+
+import asyncio
+import importlib
+import json
+import pkgutil
+import re
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import Any
+
+import asyncpg
+import pytest
+from benchmarks import history
+
+from restaurant_system import database
+from restaurant_system.database.connection import Line
+from restaurant_system.messaging import postgres
+from tests.support.servers import Postgres
+
+Plan = dict[str, Any]
+
+ORDERS = 30_000
+GROWING = {
+    *("orders", "order_items", "order_status_log"),
+    *("idempotency_keys", "outbox", "broker_messages"),
+}
+# Of these, an index has only what is unfinished.
+SMALL_INDEXES = {"orders_waiting", "orders_cooking", "broker_messages_in_hand"}
+A_STATEMENT = re.compile(r"\s*(WITH|SELECT|INSERT|UPDATE|DELETE)\b")
+A_GAP = re.compile(r"\{\w*\}")  # a statement that another constant fills in
+
+# What may be read from end to end, and why that does not grow with the years.
+BY_DESIGN = {
+    # What is owed: as a rule next to nothing, in an outage as much as is looked for.
+    "outbox.BACKLOG": "outbox",
+    "outbox.CLAIM_LEFT_BEHIND": "outbox",
+    "reconciliation.COUNT_WAITING": "outbox",
+    # Only where a subscriber has gone for good; else the server does not begin with it.
+    "consumer.DROP_OWN_QUEUES": "broker_messages",
+    "consumer.DROP_ORPHANED_QUEUES": "broker_messages",
+    # What waits in any queue, and only while orders stand still.
+    "broker.DELAYED": "broker_messages",
+}
+
+BUSY_EVENING = """
+INSERT INTO orders (number, business_date, customer_name, type, total_amount, priority)
+SELECT 'ORD_' || to_char(current_date, 'YYYYMMDD') || '_' || place, current_date, 'Ada', 'takeout',
+       9.50, 1
+FROM generate_series(100, 300) AS place;
+
+UPDATE orders SET status = 'cooking', processed_by = 'cook_1'
+WHERE business_date = current_date AND number LIKE '%_10_';
+
+INSERT INTO outbox (stream, exchange, routing_key, type, body, message_id, correlation_id, app_id,
+                    timestamp, priority)
+SELECT 'orders_topic/' || n, 'orders_topic', 'kitchen.takeout.1', 'order.received', '{}',
+       gen_random_uuid(), 'r', 'order-service', now(), 1
+FROM generate_series(1, 10000) AS n;
+
+INSERT INTO broker_messages (queue, consumer, exchange, routing_key, type, body, message_id,
+                             correlation_id, app_id, timestamp, priority, content_type, headers)
+SELECT 'queue_' || n % 20, CASE WHEN n % 100 = 0 THEN 1 + n % 3 END, 'orders_topic',
+       'kitchen.takeout.1', 'order.received', '{}', gen_random_uuid(), 'r', 'order-service', now(), 1,
+       'application/json', '{}'
+FROM generate_series(1, 10000) AS n;
+
+INSERT INTO idempotency_keys (key, created_at, fingerprint)
+SELECT n::text, now() - n * interval '30 seconds', sha256(n::text::bytea)
+FROM generate_series(1, 10000) AS n;
+"""
+
+
+def modules() -> Iterator[ModuleType]:
+    """Walk through all modules that know SQL."""
+    for package in (database, postgres):
+        for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            yield importlib.import_module(found.name)
+
+
+def statements() -> dict[str, str]:
+    """Collect every statement that is a constant, by its module and name."""
+    return {
+        f"{module.__name__.rpartition('.')[2]}.{name}": value
+        for module in modules()
+        for name, value in vars(module).items()
+        if isinstance(value, str) and A_STATEMENT.match(value) and not A_GAP.search(value)
+    }
+
+
+@pytest.fixture(scope="module")
+def years(postgres_server: Postgres, template: str) -> str:
+    """Name a database with a past, on a busy evening."""
+
+    async def live() -> str:
+        dsn = postgres_server.dsn(await postgres_server.create_database(template))
+        await history.generate(dsn, ORDERS)
+        line = await asyncpg.connect(dsn)
+        await line.execute(BUSY_EVENING)
+        await line.execute("VACUUM ANALYZE")
+        await line.close()
+        return dsn
+
+    with ThreadPoolExecutor(1) as thread:  # a test's own loop may be running in this one
+        return thread.submit(asyncio.run, live()).result()
+
+
+@pytest.fixture
+async def sql(years: str) -> AsyncIterator[Line]:
+    """Open a line to it."""
+    line = await asyncpg.connect(years)
+    yield line
+    await line.close()
+
+
+PREPARED = "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'asked'"
+
+
+async def plan_of(sql: Line, statement: str) -> Plan:
+    """Return the plan that serves whatever values, as a prepared statement comes to have it."""
+    await sql.execute("SET plan_cache_mode = force_generic_plan")
+    await sql.execute(f"PREPARE asked AS {statement}")
+    values = ", ".join(["NULL"] * await sql.fetchval(PREPARED))
+    call = f"EXECUTE asked ({values})" if values else "EXECUTE asked"
+    plan: Plan = json.loads(await sql.fetchval(f"EXPLAIN (FORMAT JSON) {call}"))[0]["Plan"]
+    return plan
+
+
+def read_through(node: Plan, *, cut_short: bool = False) -> Iterator[str]:
+    """Name the growing tables that a plan reads from end to end."""
+    if node["Node Type"] == "Limit":
+        cut_short = True
+    elif node["Node Type"] in {"Sort", "Aggregate", "Hash"}:  # they want to see all of it
+        cut_short = False
+    if node.get("Relation Name") in GROWING and reads_everything(node, cut_short=cut_short):
+        yield node["Relation Name"]
+    for part in node.get("Plans", ()):
+        yield from read_through(part, cut_short=cut_short)
+
+
+def reads_everything(node: Plan, *, cut_short: bool) -> bool:
+    """Tell whether a scan reads a table, or an index of all of it, from end to end."""
+    if node["Node Type"] == "Seq Scan":
+        return True
+    if "Index Name" not in node or "Index Cond" in node or node["Index Name"] in SMALL_INDEXES:
+        return False
+    return not cut_short or "Filter" in node
+
+
+@pytest.mark.parametrize("name", sorted(statements()))
+async def test_every_statement_goes_by_an_index(sql: Line, name: str) -> None:
+    """No statement reads a growing table, or an index of the whole of it, from end to end."""
+    plan = await plan_of(sql, statements()[name])
+
+    assert set(read_through(plan)) <= {BY_DESIGN.get(name)}, json.dumps(plan, indent=1)
+
+
+def test_exceptions() -> None:
+    """What is excepted exists."""
+    assert BY_DESIGN.keys() <= statements().keys()
