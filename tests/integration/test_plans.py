@@ -62,8 +62,8 @@ FROM generate_series(1, 10000) AS n;
 INSERT INTO broker_messages (queue, consumer, exchange, routing_key, type, body, message_id,
                              correlation_id, app_id, timestamp, priority, content_type, headers)
 SELECT 'queue_' || n % 20, CASE WHEN n % 100 = 0 THEN 1 + n % 3 END, 'orders_topic',
-       'kitchen.takeout.1', 'order.received', '{}', gen_random_uuid(), 'r', 'order-service', now(), 1,
-       'application/json', '{}'
+       'kitchen.takeout.1', 'order.received', '{}', gen_random_uuid(), 'r', 'order-service', now(),
+       1, 'application/json', '{}'
 FROM generate_series(1, 10000) AS n;
 
 INSERT INTO idempotency_keys (key, created_at, fingerprint)

@@ -33,9 +33,10 @@ OPEN = "SELECT nextval('broker_consumers')::integer"
 HOLD = "SELECT pg_advisory_lock($1, $2)"
 LET_GO = "SELECT pg_advisory_unlock_all()"
 
+# An array, which is made once: as a subquery it could be asked anew for every row of the table.
 CLAIM = f"""
 UPDATE broker_messages SET consumer = $1
-WHERE id IN (
+WHERE id = ANY (ARRAY(
     SELECT first.id
     FROM unnest($2::text[]) AS wanted (queue)
     CROSS JOIN LATERAL (
@@ -44,7 +45,7 @@ WHERE id IN (
         ORDER BY priority DESC, id LIMIT $3 FOR UPDATE SKIP LOCKED
     ) AS first
     ORDER BY first.priority DESC, first.id LIMIT $3
-)
+))
 RETURNING {COLUMNS}
 """
 
