@@ -14,7 +14,7 @@ from datetime import timedelta
 import asyncpg
 
 from restaurant_system.database import idempotency, outbox
-from restaurant_system.database.connection import Line
+from restaurant_system.database.connection import BY_INDEX, Connection
 
 BATCH = 64  # orders that share a transaction
 UNDER_WAY = 8  # batches that are owed before the first of them is struck off
@@ -33,8 +33,8 @@ RETURNING id
 """
 
 TAKE_KEYS = """
-INSERT INTO idempotency_keys (key, fingerprint, order_number, total_amount)
-SELECT gen_random_uuid(), sha256(n::text::bytea), 'ORD_20241216_' || $1 * $2 + n, 9.50
+INSERT INTO idempotency_keys (key, fingerprint, order_id)
+SELECT gen_random_uuid(), sha256(n::text::bytea), $1 * $2 + n
 FROM generate_series(1, $2::bigint) AS n
 """
 
@@ -46,7 +46,7 @@ ON CONFLICT (business_date) DO UPDATE SET last_number = order_counters.last_numb
 STRIKE_OFF = "DELETE FROM outbox WHERE id = ANY ($1::bigint[])"
 
 
-async def live(line: Line, rate: int) -> None:
+async def live(line: Connection, rate: int) -> None:
     """Place and publish so many orders a second, for as long as it runs."""
     owed: list[list[int]] = []
     begin = time.perf_counter()
@@ -62,7 +62,7 @@ async def live(line: Line, rate: int) -> None:
             await line.execute(STRIKE_OFF, owed.pop(0))
 
 
-async def forget(line: asyncpg.pool.PoolConnectionProxy) -> None:
+async def forget(line: Connection) -> None:
     """Forget expired keys now and then, for as long as it runs."""
     while True:
         await asyncio.sleep(FORGETTING_INTERVAL)
@@ -80,7 +80,7 @@ HEAD = ("s", "outbox kB", "indexes kB", "dead", "keys kB", "indexes kB", "counte
 QUESTIONS = ("sweep ms", "backlog ms")
 
 
-async def look(line: asyncpg.pool.PoolConnectionProxy) -> AsyncIterator[tuple[float, ...]]:
+async def look(line: Connection) -> AsyncIterator[tuple[float, ...]]:
     """Yield a line of figures now and then."""
     begin = time.perf_counter()
     while True:
@@ -98,7 +98,7 @@ async def look(line: asyncpg.pool.PoolConnectionProxy) -> AsyncIterator[tuple[fl
 async def run(dsn: str, seconds: float, rate: int) -> None:
     """Print figures for so long."""
     async with (
-        asyncpg.create_pool(dsn, min_size=3, max_size=3) as pool,
+        asyncpg.create_pool(dsn, min_size=3, max_size=3, server_settings=BY_INDEX) as pool,
         pool.acquire() as writer,
         pool.acquire() as cleaner,
         pool.acquire() as observer,

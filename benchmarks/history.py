@@ -111,8 +111,8 @@ FROM orders WHERE processed_by IS NOT NULL GROUP BY processed_by ORDER BY proces
 """
 
 ENTER_KEYS = """
-INSERT INTO idempotency_keys (key, created_at, fingerprint, order_number, total_amount)
-SELECT 'key of ' || number, created_at, sha256(number::bytea), number, total_amount
+INSERT INTO idempotency_keys (key, created_at, fingerprint, order_id)
+SELECT 'key of ' || number, created_at, sha256(number::bytea), id
 FROM orders WHERE business_date >= current_date - 1 AND created_at > now() - interval '24 hours'
 """
 

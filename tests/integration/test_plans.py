@@ -66,8 +66,8 @@ SELECT 'queue_' || n % 20, CASE WHEN n % 100 = 0 THEN 1 + n % 3 END, 'orders_top
        1, 'application/json', '{}'
 FROM generate_series(1, 10000) AS n;
 
-INSERT INTO idempotency_keys (key, created_at, fingerprint)
-SELECT n::text, now() - n * interval '30 seconds', sha256(n::text::bytea)
+INSERT INTO idempotency_keys (key, created_at, fingerprint, order_id)
+SELECT n::text, now() - n * interval '30 seconds', sha256(n::text::bytea), n
 FROM generate_series(1, 10000) AS n;
 """
 
