@@ -12,9 +12,12 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import asyncpg
+from rich.console import Console
 
 from restaurant_system.database import idempotency, outbox
 from restaurant_system.database.connection import BY_INDEX, Connection
+
+console = Console(width=140, highlight=False)
 
 BATCH = 64  # orders that share a transaction
 UNDER_WAY = 8  # batches that are owed before the first of them is struck off
@@ -85,7 +88,7 @@ async def look(line: Connection) -> AsyncIterator[tuple[float, ...]]:
     begin = time.perf_counter()
     while True:
         await asyncio.sleep(LOOK_INTERVAL)
-        sizes = await line.fetchrow(SIZES)
+        sizes = await line.fetchrow(SIZES) or ()
         asked = time.perf_counter()
         async with line.transaction():
             await outbox.claim_left_behind(line, timedelta(seconds=5), 200)
@@ -105,9 +108,9 @@ async def run(dsn: str, seconds: float, rate: int) -> None:
         asyncio.TaskGroup() as group,
     ):
         tasks = [group.create_task(live(writer, rate)), group.create_task(forget(cleaner))]
-        print(*(f"{title:>12}" for title in HEAD + QUESTIONS))
+        console.print(*(f"{title:>12}" for title in HEAD + QUESTIONS))
         async for figures in look(observer):
-            print(*(f"{figure:12.1f}" for figure in figures), flush=True)
+            console.print(*(f"{figure:12.1f}" for figure in figures))
             if figures[0] >= seconds:
                 break
         for task in tasks:
