@@ -137,3 +137,16 @@ async def test_foreign_keys_are_indexed(sql: Line) -> None:
         "order_resends_order_id_fkey": True,
         "order_status_log_order_id_fkey": True,
     }
+
+
+async def test_queues_are_cleaned_up_by_number(sql: Line) -> None:
+    """Where rows only pass through, the dead are cleared away whatever share of it they are."""
+    settled = await sql.fetch(
+        """SELECT relname FROM pg_class
+           WHERE reloptions @> '{autovacuum_vacuum_scale_factor=0}' AND relkind = 'r'"""
+    )
+
+    assert {row["relname"] for row in settled} == {
+        *("outbox", "broker_messages"),
+        *("order_counters", "workers"),
+    }
