@@ -112,9 +112,12 @@ async def claim_left_behind(tx: Connection, older_than: timedelta, limit: int) -
     return [_owed(row) for row in await tx.fetch(CLAIM_LEFT_BEHIND, older_than, limit)]
 
 
+DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
+
+
 async def delete(connection: Connection, ids: Sequence[int]) -> None:
     """Strike off what the broker has confirmed."""
-    await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", list(ids))
+    await connection.execute(DELETE, list(ids))
 
 
 POSTPONE = """
