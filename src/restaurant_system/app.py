@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -42,8 +42,9 @@ from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.handler import TrackingHandler
 from restaurant_system.services.tracking.service import TrackingService
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import api, health, server
+from restaurant_system.web import api, door, health, server
 from restaurant_system.web.api import Feature
+from restaurant_system.web.door import HandedLines
 from restaurant_system.web.health import Dependency
 
 log = logger.get_logger()
@@ -171,16 +172,18 @@ def _broker(settings: Settings, database: Database) -> Broker:
 # --- the commands ---------------------------------------------------------------------------------
 
 
-async def order_service(settings: Settings, shutdown: Shutdown) -> None:
+async def order_service(
+    settings: Settings, shutdown: Shutdown, handed: HandedLines | None = None
+) -> None:
     """Take orders over HTTP until asked to stop."""
-    with contextlib.closing(_bind(settings.order_service)) as listening:
+    with _entrance(settings.order_service, shutdown, handed) as entrance:
         async with (
             foundation(settings, "order-service", shutdown) as base,
             _relay(base) as relay,
             _order_intake(base, relay) as intake,
         ):
             app = api.build("Order service", [intake, _health(base, base.database)])
-            await server.serve(app, listening, base.shutdown)
+            await server.serve(app, entrance, base.shutdown)
 
 
 async def kitchen_worker(settings: Settings, shutdown: Shutdown, cook: Cook) -> None:
@@ -189,16 +192,18 @@ async def kitchen_worker(settings: Settings, shutdown: Shutdown, cook: Cook) -> 
         await _worker(base, relay, cook).run(base.shutdown)
 
 
-async def tracking_service(settings: Settings, shutdown: Shutdown) -> None:
+async def tracking_service(
+    settings: Settings, shutdown: Shutdown, handed: HandedLines | None = None
+) -> None:
     """Answer questions over HTTP until asked to stop."""
-    with contextlib.closing(_bind(settings.tracking_service)) as listening:
+    with _entrance(settings.tracking_service, shutdown, handed) as entrance:
         async with (
             foundation(settings, "tracking-service", shutdown) as base,
             _replica(base) as database,
         ):
             features = [_tracking(base, database), _health(base, database)]
             app = api.build("Tracking service", features)
-            await server.serve(app, listening, base.shutdown)
+            await server.serve(app, entrance, base.shutdown)
 
 
 async def notification_subscriber(settings: Settings, shutdown: Shutdown, name: str | None) -> None:
@@ -275,7 +280,22 @@ async def up(
 
 
 def _bind(where: OrderServiceSettings | TrackingServiceSettings) -> socket.socket:
-    return server.bind(where.host, where.port)
+    return door.bind(where.host, where.port)
+
+
+@contextlib.contextmanager
+def _entrance(
+    where: OrderServiceSettings | TrackingServiceSettings,
+    shutdown: Shutdown,
+    handed: HandedLines | None,
+) -> Iterator[socket.socket | HandedLines]:
+    """Take the port, unless a supervisor has it and hands us our lines."""
+    if handed is None:
+        with contextlib.closing(_bind(where)) as listening:
+            yield listening
+    else:
+        with handed.watched(shutdown):
+            yield handed
 
 
 def _address(listening: socket.socket) -> str:

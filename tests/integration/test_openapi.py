@@ -18,7 +18,7 @@ from restaurant_system.database.connection import Database
 from restaurant_system.services.order.handler import OrderHandler
 from restaurant_system.services.tracking.handler import TrackingHandler
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import api, server
+from restaurant_system.web import api, door, server
 from tests.support.rows import empty
 from tests.support.services import a_tracking_service, an_order_service
 
@@ -39,7 +39,7 @@ NOT_IN_A_SCHEMA: list[Any] = [positive_data_acceptance]
 @pytest.fixture
 def address(request: pytest.FixtureRequest, dsn: str) -> Iterator[str]:
     """Serve a document's features on the test's own database, in a thread of their own."""
-    shutdown, listening = Shutdown(), server.bind("127.0.0.1", 0)
+    shutdown, listening = Shutdown(), door.bind("127.0.0.1", 0)
     host, port = listening.getsockname()
     loops: list[asyncio.AbstractEventLoop] = []
     started = threading.Event()

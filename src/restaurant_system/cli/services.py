@@ -11,7 +11,9 @@ from restaurant_system.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from restaurant_system.app import Cook
+    from restaurant_system.config import OrderServiceSettings, TrackingServiceSettings
     from restaurant_system.models.order import OrderType
+    from restaurant_system.web.door import HandedLines
 
 cli = typer.Typer(
     help="Restaurant orders: taken over HTTP, cooked, told and tracked. Start with [bold]up[/].",
@@ -29,6 +31,12 @@ Port = Annotated[
 TrackingPort = Annotated[
     int | None,
     typer.Option(min=0, max=65535, metavar="PORT", help="Where to listen. [dim](3002)[/]"),
+]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Processes that share the port, one for each core. [dim](1)[/]"
+    ),
 ]
 Scale = Annotated[
     float | None,
@@ -93,6 +101,7 @@ def order_service(
         int | None,
         typer.Option(min=1, metavar="N", help="Requests worked on at once. [dim](50)[/]"),
     ] = None,
+    processes: Processes = None,
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -100,12 +109,14 @@ def order_service(
     options = {
         "order_service.port": port,
         "order_service.max_concurrent": max_concurrent,
+        "order_service.processes": processes,
         "log.format": log_format,
     }
     settings = load("order-service", config, options)
+    handed = _one_of_several(settings.order_service)
     from restaurant_system import app
 
-    run(lambda shutdown: app.order_service(settings, shutdown))
+    run(lambda shutdown: app.order_service(settings, shutdown, handed))
 
 
 @cli.command(rich_help_panel="The services")
@@ -148,14 +159,23 @@ def kitchen_worker(
 
 @cli.command(rich_help_panel="The services")
 def tracking_service(
-    *, port: TrackingPort = None, config: Config = None, log_format: LogFormat = None
+    *,
+    port: TrackingPort = None,
+    processes: Processes = None,
+    config: Config = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Answer over HTTP where orders are; only reads."""
-    options = {"tracking_service.port": port, "log.format": log_format}
+    options = {
+        "tracking_service.port": port,
+        "tracking_service.processes": processes,
+        "log.format": log_format,
+    }
     settings = load("tracking-service", config, options)
+    handed = _one_of_several(settings.tracking_service)
     from restaurant_system import app
 
-    run(lambda shutdown: app.tracking_service(settings, shutdown))
+    run(lambda shutdown: app.tracking_service(settings, shutdown, handed))
 
 
 @cli.command(rich_help_panel="The services")
@@ -198,6 +218,24 @@ def migrate(
         raise typer.Exit(1 if pending else 0)
     applied = run(lambda shutdown: app.migrate(settings, shutdown))
     print("\n".join(["Applied:", *applied]) if applied else "The schema is up to date.")
+
+
+def _one_of_several(
+    where: "OrderServiceSettings | TrackingServiceSettings",
+) -> "HandedLines | None":
+    """Return what this process is handed, if it is one of several; run them if it is to.
+
+    Raises `typer.Exit` when those have ended.
+    """
+    from restaurant_system.web import door
+
+    handed = door.handed()
+    if handed is None and where.processes > 1:
+        from restaurant_system import supervisor
+
+        code = run(lambda shutdown: supervisor.supervise(where, shutdown))
+        raise typer.Exit(code or 0)
+    return handed
 
 
 def _cook(stated: str) -> "Cook":

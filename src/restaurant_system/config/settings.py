@@ -21,6 +21,7 @@ class OrderServiceSettings(Section):
 
     host: str = "0.0.0.0"  # noqa: S104 - a service of its own is reached from other machines
     port: Port = 3000
+    processes: int = Field(default=1, ge=1)
     max_concurrent: int = Field(default=50, ge=1)
 
 
@@ -29,6 +30,7 @@ class TrackingServiceSettings(Section):
 
     host: str = "0.0.0.0"  # noqa: S104 - likewise
     port: Port = 3002
+    processes: int = Field(default=1, ge=1)
 
 
 class CookingSeconds(Section):

@@ -9,13 +9,12 @@ import uvicorn
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from restaurant_system.errors import StartupError
 from restaurant_system.logger import get_logger
 from restaurant_system.shutdown import Shutdown
+from restaurant_system.web.door import HandedLines, waiting_at
 
 log = get_logger()
 
-BACKLOG = 2048
 LAST_REQUESTS = 1.0  # s at a stop in which whoever has a line open may still ask
 LONGEST_GOODBYE = 20  # s for requests under way after that
 
@@ -41,7 +40,7 @@ class _Server(uvicorn.Server):
 
     async def _close_door(self, sockets: list[socket.socket]) -> None:
         """Let in who waits at the door, and close it before the next one comes."""
-        waiting = [line for listening in sockets for line in _waiting_at(listening)]
+        waiting = [line for listening in sockets for line in waiting_at(listening)]
         for server in self.servers:
             server.close()
         loop = asyncio.get_running_loop()
@@ -55,13 +54,31 @@ class _Server(uvicorn.Server):
         )
 
 
-def _waiting_at(listening: socket.socket) -> Iterator[socket.socket]:
-    """Take the lines that the kernel has opened, and that nobody has accepted yet."""
-    listening.setblocking(False)  # noqa: FBT003 - the standard library's own
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            line, _ = listening.accept()
-            yield line
+class _HandedServer(_Server):
+    """A server whose lines are let in by a supervisor."""
+
+    def __init__(self, config: uvicorn.Config, handed: HandedLines) -> None:
+        super().__init__(config)
+        self._handed = handed
+        self._entering: set[asyncio.Task[None]] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._handed.open(self._let_in)
+
+    async def _close_door(self, sockets: list[socket.socket]) -> None:
+        await self._handed.close()
+        await asyncio.gather(*self._entering)
+        await super()._close_door(sockets)
+
+    def _let_in(self, line: socket.socket) -> None:
+        entering = asyncio.create_task(self._enter(line))
+        self._entering.add(entering)
+        entering.add_done_callback(self._entering.discard)
+
+    async def _enter(self, line: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # hung up on the way
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, line)
 
 
 def _saying_goodbye(app: ASGIApp, shutdown: Shutdown) -> ASGIApp:
@@ -78,19 +95,7 @@ def _saying_goodbye(app: ASGIApp, shutdown: Shutdown) -> ASGIApp:
     return answer
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Take a port before anything is started for it; raises `StartupError` when it is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise StartupError(
-            f"Cannot listen on {host}:{port} ({error.strerror}); stop what uses it, or choose"
-            " another with --port."
-        ) from error
-
-
-async def serve(app: ASGIApp, listening: socket.socket, shutdown: Shutdown) -> None:
+async def serve(app: ASGIApp, door: socket.socket | HandedLines, shutdown: Shutdown) -> None:
     """Serve until `shutdown`; then let nobody in any more, and answer everyone who is in."""
     config = uvicorn.Config(
         _saying_goodbye(app, shutdown),
@@ -100,8 +105,9 @@ async def serve(app: ASGIApp, listening: socket.socket, shutdown: Shutdown) -> N
         server_header=False,
         timeout_graceful_shutdown=LONGEST_GOODBYE,
     )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    server = _HandedServer(config, door) if isinstance(door, HandedLines) else _Server(config)
+    sockets = [] if isinstance(door, HandedLines) else [door]
+    serving = asyncio.create_task(server.serve(sockets=sockets))
     asked = asyncio.create_task(shutdown.requested.wait())
     try:
         await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)

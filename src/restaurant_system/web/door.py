@@ -1,0 +1,152 @@
+"""Where lines come in: a port, or a supervisor that has let them in there for several processes.
+
+A line that is handed over travels as a file descriptor on a pair of sockets, one pair for each
+process. The end of that pair is the end of the lines: the supervisor has closed the door, or has
+died.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Iterator
+
+from restaurant_system.errors import StartupError
+from restaurant_system.shutdown import Shutdown
+
+BACKLOG = 2048
+VARIABLE = "_RESTAURANT_SUPERVISOR"  # tells a process on which descriptor it is handed its lines
+UNTAKEN = 4096  # bytes of room for lines on their way: who does not take them gets few
+LAST_LINES = 0.2  # s for the supervisor to close the door, where all processes are signalled
+SIGN = b"\n"  # goes with each line; back, it says that the process is ready
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take a port before anything is started for it; raises `StartupError` when it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise StartupError(
+            f"Cannot listen on {host}:{port} ({error.strerror}); stop what uses it, or choose"
+            " another with --port."
+        ) from error
+
+
+def waiting_at(listening: socket.socket) -> Iterator[socket.socket]:
+    """Take the lines that the kernel has opened, and that nobody has accepted yet."""
+    listening.setblocking(False)  # noqa: FBT003 - the standard library's own
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            line, _ = listening.accept()
+            yield line
+
+
+class Handover:
+    """A supervisor's way of handing lines to one of its processes."""
+
+    def __init__(self) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        self._ours.setblocking(False)  # noqa: FBT003 - the standard library's own
+        self._theirs.setblocking(False)  # noqa: FBT003 - likewise
+        self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNTAKEN)
+
+    @property
+    def descriptor(self) -> int:
+        """The process's end, which it inherits."""
+        return self._theirs.fileno()
+
+    def when_ready(self, call: Callable[[], None]) -> None:
+        """Call once, as soon as the process says that it takes lines."""
+        loop = asyncio.get_running_loop()
+
+        def hear() -> None:
+            loop.remove_reader(self._ours)
+            call()
+
+        loop.add_reader(self._ours, hear)
+
+    def hand_over(self, line: socket.socket) -> bool:
+        """Hand over a line; return whether the process has room for it and does not leave."""
+        try:
+            socket.send_fds(self._ours, [SIGN], [line.fileno()])
+        except OSError:
+            return False
+        line.close()
+        return True
+
+    def end(self) -> None:
+        """Say that no more lines come."""
+        self._ours.shutdown(socket.SHUT_WR)
+
+    def close(self) -> list[socket.socket]:
+        """Return, after the process has ended, the lines that it has not taken."""
+        asyncio.get_running_loop().remove_reader(self._ours)
+        self._ours.close()
+        untaken: list[socket.socket] = []
+        _take(self._theirs, untaken.append)
+        self._theirs.close()
+        return untaken
+
+
+class HandedLines:
+    """The lines that a supervisor hands to this process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._end = socket.socket(fileno=descriptor)
+        self._end.setblocking(False)  # noqa: FBT003 - the standard library's own
+        self._over = asyncio.Event()
+        self._let_in: Callable[[socket.socket], None] = socket.socket.close
+
+    @contextlib.contextmanager
+    def watched(self, shutdown: Shutdown) -> Iterator[None]:
+        """Ask to stop, for as long as the block lasts, when the supervisor hands over no more."""
+        loop = asyncio.get_running_loop()
+
+        def take() -> None:
+            if not _take(self._end, self._let_in):
+                loop.remove_reader(self._end)
+                self._over.set()
+                if not shutdown.requested.is_set():  # asked twice, it would hurry
+                    shutdown.ask()
+
+        loop.add_reader(self._end, take)
+        try:
+            yield
+        finally:
+            loop.remove_reader(self._end)
+            self._end.close()
+
+    def open(self, let_in: Callable[[socket.socket], None]) -> None:
+        """Tell the supervisor that this process is ready, and call `let_in` with each line."""
+        self._let_in = let_in
+        with contextlib.suppress(OSError):  # that the supervisor has died is seen by `watched`
+            self._end.send(SIGN)
+
+    async def close(self) -> None:
+        """Take the supervisor's last lines; what comes later is for others."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), LAST_LINES)
+        asyncio.get_running_loop().remove_reader(self._end)
+        self._end.shutdown(socket.SHUT_RD)  # what has been sent before can still be read
+        _take(self._end, self._let_in)
+
+
+def handed() -> HandedLines | None:
+    """Return the lines that a supervisor hands to this process, if it is one of several."""
+    descriptor = os.environ.pop(
+        VARIABLE, None
+    )  # so that nothing that we start takes it for its own
+    return None if descriptor is None else HandedLines(int(descriptor))
+
+
+def _take(end: socket.socket, let_in: Callable[[socket.socket], None]) -> bool:
+    """Take the lines that are on their way; return whether more may come."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sign, descriptors, *_ = socket.recv_fds(end, len(SIGN), 1)
+            if not sign:
+                return False
+            for descriptor in descriptors:
+                let_in(socket.socket(fileno=descriptor))
+    return True
