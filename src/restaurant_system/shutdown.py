@@ -22,6 +22,7 @@ class Shutdown:
         self.requested = asyncio.Event()
         self.forced = asyncio.Event()
         self._starting = starting
+        self._asked = False
 
     def begin(self) -> None:
         """Leave it to the running command, from now on, to obey."""
@@ -29,7 +30,19 @@ class Shutdown:
 
     def ask(self) -> None:
         """Ask to stop; asked again, insist."""
-        (self.forced if self.requested.is_set() else self.requested).set()
+        (self.forced if self._asked else self.requested).set()
+        self._asked = True
+        self._abandon_start()
+
+    def wind_up(self) -> None:
+        """Stop because there is nothing more to do; whoever then asks does so for the first time.
+
+        A supervisor's end and a signal to all of its processes may come together, in any order.
+        """
+        self.requested.set()
+        self._abandon_start()
+
+    def _abandon_start(self) -> None:
         if self._starting is not None:
             self._starting.cancel()
 

@@ -26,7 +26,7 @@ log = get_logger()
 
 STEADY = 60  # s after which a process that ends has nothing to do with the one before it
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 30  # s
-INSIST = 1.0  # s between two signals to a process that is to end at once
+INSIST = 0.1  # s between two signals to a process, of which the first is still polite
 
 
 async def supervise(
@@ -77,17 +77,21 @@ class Supervisor:
         return self._code
 
     async def _open(self, group: asyncio.TaskGroup) -> None:
-        """Start one after the other: what keeps all of them from starting is said once."""
+        """Start one after the other, so that what keeps all from starting is said once.
+
+        Then open the door: lines that came in before would all be the first one's.
+        """
         for place in self._places:
             keeping = group.create_task(place.keep())
             self._keeping.append(keeping)
-            ready = group.create_task(place.ready.wait())
-            await asyncio.wait({keeping, ready}, return_when=asyncio.FIRST_COMPLETED)
+            tried = group.create_task(place.tried.wait())
+            await asyncio.wait({keeping, tried}, return_when=asyncio.FIRST_COMPLETED)
             if keeping.done() and not self._shutdown.requested.is_set():
-                ready.cancel()
+                tried.cancel()
                 self._code = keeping.result()
                 self._shutdown.ask()
                 return
+        self._reception.open()
 
     async def _press(self) -> None:
         """Asked again, let the processes end at once."""
@@ -102,7 +106,7 @@ class _Place:
     """One of the processes, and whoever comes after it."""
 
     def __init__(self, reception: Reception) -> None:
-        self.ready = asyncio.Event()  # from when its first process is, for ever
+        self.tried = asyncio.Event()  # its first process is ready, or has ended
         self._reception = reception
         self._over = asyncio.Event()
         self._handover: Handover | None = None
@@ -111,26 +115,27 @@ class _Place:
     async def keep(self) -> int:
         """Run a process, and another whenever one ends, until `end`; then return 0.
 
-        Returns the exit code of the very first if that says that it cannot start. One that comes
+        Returns the exit code of the very first if that says why it cannot start. One that comes
         later and cannot is tried again: the others are serving.
         """
         deaths = 0
         clock = asyncio.get_running_loop().time
-        while True:
+        while not self._over.is_set():
             began = clock()
             code = await self._run()
             if self._over.is_set():
-                return 0
-            if code > 0 and not self.ready.is_set():
+                break
+            if code > 0 and not self.tried.is_set():
                 return code
+            self.tried.set()
             deaths = 1 if clock() - began > STEADY else deaths + 1
             await self._pause(pause_after(deaths), code)
-            if self._over.is_set():
-                return 0
+        return 0
 
     def end(self) -> None:
         """Hand over no more lines: the process answers who is in, and ends."""
         self._over.set()
+        self.tried.set()
         if self._handover is not None:
             self._handover.end()
 
@@ -156,14 +161,14 @@ class _Place:
             self._reception.leave(handover)
 
     def _enter(self, handover: Handover) -> None:
-        self.ready.set()
+        self.tried.set()
         self._reception.enter(handover)
 
     async def _pause(self, seconds: float, code: int) -> None:
         end = f"with exit code {code}" if code >= 0 else f"by signal {-code}"
         log.warning(
             "process_restarted",
-            message=f"A process ended {end}; another starts in {seconds} s.",
+            message=f"A process ended {end}; another starts in {seconds:g} s.",
             exit_code=code,
         )
         with contextlib.suppress(TimeoutError):

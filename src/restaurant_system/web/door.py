@@ -62,6 +62,7 @@ class Handover:
 
         def hear() -> None:
             loop.remove_reader(self._ours)
+            self._ours.recv(len(SIGN))
             call()
 
         loop.add_reader(self._ours, hear)
@@ -82,9 +83,9 @@ class Handover:
     def close(self) -> list[socket.socket]:
         """Return, after the process has ended, the lines that it has not taken."""
         asyncio.get_running_loop().remove_reader(self._ours)
-        self._ours.close()
         untaken: list[socket.socket] = []
         _take(self._theirs, untaken.append)
+        self._ours.close()
         self._theirs.close()
         return untaken
 
@@ -100,15 +101,14 @@ class HandedLines:
 
     @contextlib.contextmanager
     def watched(self, shutdown: Shutdown) -> Iterator[None]:
-        """Ask to stop, for as long as the block lasts, when the supervisor hands over no more."""
+        """Wind up, while the block lasts, when the supervisor hands over no more."""
         loop = asyncio.get_running_loop()
 
         def take() -> None:
             if not _take(self._end, self._let_in):
                 loop.remove_reader(self._end)
                 self._over.set()
-                if not shutdown.requested.is_set():  # asked twice, it would hurry
-                    shutdown.ask()
+                shutdown.wind_up()
 
         loop.add_reader(self._end, take)
         try:
@@ -142,11 +142,14 @@ def handed() -> HandedLines | None:
 
 def _take(end: socket.socket, let_in: Callable[[socket.socket], None]) -> bool:
     """Take the lines that are on their way; return whether more may come."""
-    with contextlib.suppress(BlockingIOError):
-        while True:
+    while True:
+        try:
             sign, descriptors, *_ = socket.recv_fds(end, len(SIGN), 1)
-            if not sign:
-                return False
-            for descriptor in descriptors:
-                let_in(socket.socket(fileno=descriptor))
-    return True
+        except BlockingIOError:
+            return True
+        except ConnectionError:  # the supervisor has died before it heard that we are ready
+            return False
+        if not sign:
+            return False
+        for descriptor in descriptors:
+            let_in(socket.socket(fileno=descriptor))

@@ -20,7 +20,12 @@ class Reception:
         self._listening.setblocking(False)  # noqa: FBT003 - the standard library's own
         self._takers: deque[Handover] = deque()
         self._held: deque[socket.socket] = deque()  # let in, and not handed over yet
-        self._open = True
+        self._is_open = False
+
+    def open(self) -> None:
+        """Let lines in from now on."""
+        self._is_open = True
+        self._resume()
 
     def enter(self, taker: Handover) -> None:
         """Let a process have its share from now on."""
@@ -34,12 +39,12 @@ class Reception:
         self._held.extend(taker.close())
         if self._takers:
             self._resume()
-        elif self._open:
+        elif self._is_open:
             self._suspend()
 
     async def close(self) -> None:
         """Hand over who waits at the door, and close it before the next one comes."""
-        self._open = False
+        self._is_open = False
         self._suspend()
         self._held.extend(waiting_at(self._listening))
         self._listening.close()
@@ -52,7 +57,7 @@ class Reception:
             line.close()
 
     def _resume(self) -> None:
-        if self._open and self._takers:
+        if self._is_open and self._takers:
             self._hand_over_held()
             if self._held:
                 self._suspend(FULL)
