@@ -1,9 +1,8 @@
 """Serves one port with several processes of the same command.
 
 The supervisor lets every line in and hands it to the next process in turn: the lines are shared
-evenly, none waits at a process that has died, and one place knows when the door is closed
-([decision 4](docs/decisions/004-processes.md) has what was weighed). Requests do not pass through
-it.
+evenly, none waits at a process that has died, and one place knows when the door is closed (what was
+weighed stands in decision 4). Requests do not pass through it.
 """
 
 import asyncio

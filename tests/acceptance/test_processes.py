@@ -151,7 +151,7 @@ def test_a_stop_answers_every_request(restaurant: Restaurant, whom: str) -> None
 
 
 def test_a_second_signal_stops_at_once(restaurant: Restaurant) -> None:
-    """A request that never ends holds nobody up who insists."""
+    """A request that never ends holds nobody up who insists; Ctrl-C is ours alone to pass on."""
     intake = restaurant.take_orders(*TWO)
     restaurant.ready()
     with contextlib.closing(a_line(restaurant)) as line:
@@ -159,6 +159,7 @@ def test_a_second_signal_stops_at_once(restaurant: Restaurant) -> None:
         line.putheader("Content-Length", "1000")
         line.endheaders()
 
+        assert [os.getsid(child) for child in children(intake)] == children(intake)
         intake.signal(signal.SIGINT)
         intake.wait_for("graceful_shutdown")
         intake.signal(signal.SIGINT)
@@ -181,16 +182,19 @@ def test_a_supervisor_that_is_killed_leaves_nobody_behind(restaurant: Restaurant
 
 
 def test_a_taken_port_is_said_once(restaurant: Restaurant) -> None:
-    """A port that is taken exits with 1 before any process is started."""
-    restaurant.track()
+    """A port that is taken exits with 1 before any process is started; who has it goes on."""
+    command = ("tracking-service", "--port", str(port(restaurant.tracking)), *TWO)
+    first = restaurant.start(*command, until=lambda process: len(children(process)) == 2)
     restaurant.ready()
 
-    late = restaurant.start("tracking-service", "--port", str(port(restaurant.tracking)), *TWO)
+    late = restaurant.start(*command)
 
     assert late.wait() == 1
     assert complaint(late).count("\n") == 1
     assert "Cannot listen on" in complaint(late)
     assert children(late) == []
+    assert restaurant.tracking.get("/orders").raise_for_status().json()["orders"] == []
+    assert first.stop() == 0
 
 
 def test_what_keeps_all_from_starting_is_said_once(commands: Processes) -> None:

@@ -97,7 +97,7 @@ def test_commands(run: CommandLine, command: str) -> None:
                 "--cooking-time-scale": "1.0",
             },
         ),
-        ("order-service", {"--port": "3000", "--max-concurrent": "50"}),
+        ("order-service", {"--port": "3000", "--max-concurrent": "50", "--processes": "1"}),
         (
             "kitchen-worker",
             {
@@ -108,7 +108,7 @@ def test_commands(run: CommandLine, command: str) -> None:
                 "--cooking-time-scale": "1.0",
             },
         ),
-        ("tracking-service", {"--port": "3002"}),
+        ("tracking-service", {"--port": "3002", "--processes": "1"}),
         ("notification-subscriber", {"--name": "none"}),
         ("migrate", {"--check": "exit 1"}),
     ],
