@@ -140,14 +140,16 @@ async def _migrated(settings: Settings, service: str) -> AsyncIterator[Database]
 
 
 @contextlib.asynccontextmanager
-async def _replica(foundation: Foundation) -> AsyncIterator[Database]:
-    """Open the database that tracking reads from: the replica, if there is one."""
-    settings = foundation.settings
+async def _reading(base: Foundation) -> AsyncIterator[Database]:
+    """Open the database that tracking reads from, unable to write: the replica, if there is one."""
+    settings = base.settings
     replica = settings.database.replica if settings.database else None
     if replica is None:
-        yield foundation.database
-        return
-    database = Database(replica.dsn(), replica, application_name="tracking-service")
+        database = base.database.read_only()
+    else:
+        database = Database(
+            replica.dsn(), replica, application_name="tracking-service", read_only=True
+        )
     async with _opened(database, settings):
         yield database
 
@@ -199,7 +201,7 @@ async def tracking_service(
     with _entrance(settings.tracking_service, shutdown, handed) as entrance:
         async with (
             foundation(settings, "tracking-service", shutdown) as base,
-            _replica(base) as database,
+            _reading(base) as database,
         ):
             features = [_tracking(base, database), _health(base, database)]
             app = api.build("Tracking service", features)
@@ -267,8 +269,12 @@ async def up(
         ):
             if settings.database is None:
                 await _dismiss(base.database, cooks)
-            async with _order_intake(base, relay) as intake, asyncio.TaskGroup() as group:
-                features = [intake, _tracking(base, base.database), _health(base, base.database)]
+            async with (
+                _order_intake(base, relay) as intake,
+                _reading(base) as database,
+                asyncio.TaskGroup() as group,
+            ):
+                features = [intake, _tracking(base, database), _health(base, base.database)]
                 app = api.build("Restaurant system", features)
                 group.create_task(server.serve(app, listening, base.shutdown))
                 for cook in cooks:

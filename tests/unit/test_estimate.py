@@ -2,8 +2,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from restaurant_system.models.estimate import completion_of_waiting
+from restaurant_system.models.estimate import Crew, completion_of_waiting, crew_for
 from restaurant_system.models.order import OrderType
+from restaurant_system.models.worker import Worker, WorkerStatus
 
 NOW = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
 DURATIONS = {
@@ -18,6 +19,7 @@ def seconds_left(
     ahead: dict[OrderType, int] | None = None,
     due_in: tuple[float, ...] = (),
     cooks: int = 1,
+    crew: Crew | None = None,
 ) -> float:
     """Estimate in how many seconds a waiting takeout order will be ready."""
     done_at = completion_of_waiting(
@@ -25,10 +27,20 @@ def seconds_left(
         own=DURATIONS[OrderType.TAKEOUT],
         ahead=ahead or {},
         durations=DURATIONS,
-        cooking_until=[NOW + timedelta(seconds=seconds) for seconds in due_in],
-        cooks=cooks,
+        crew=crew or a_crew([a_cook(f"cook-{place}") for place in range(cooks)], due_in),
     )
     return (done_at - NOW).total_seconds()
+
+
+def a_cook(name: str, *types: OrderType, status: WorkerStatus = WorkerStatus.ONLINE) -> Worker:
+    """Have somebody cook these types, or everything."""
+    return Worker(name, types or tuple(OrderType), status, orders_processed=0, last_seen=NOW)
+
+
+def a_crew(workers: list[Worker], due_in: tuple[float, ...] = ()) -> Crew:
+    """Find who cooks takeout; the first worker has something in hand."""
+    due = [(workers[0].name, NOW + timedelta(seconds=seconds)) for seconds in due_in]
+    return crew_for(OrderType.TAKEOUT, workers, due, NOW)
 
 
 def test_nobody_ahead() -> None:
@@ -64,3 +76,31 @@ def test_cooks_share_the_work(cooks: int, seconds: float) -> None:
 def test_no_cook_on_duty() -> None:
     """With no cook on duty the estimate is as if one came now."""
     assert seconds_left(ahead={OrderType.TAKEOUT: 1}, cooks=0) == 20
+
+
+def test_only_what_its_crew_cooks_is_ahead() -> None:
+    """Who waits for nothing that the crew cooks is in nobody's way."""
+    crew = a_crew([a_cook("mario", OrderType.TAKEOUT), a_cook("luigi", OrderType.DELIVERY)])
+    ahead = dict.fromkeys(OrderType, 1)
+
+    assert seconds_left(ahead=ahead, crew=crew) == 10 + 10
+
+
+def test_a_crew_is_who_is_on_duty_and_cooks_the_type() -> None:
+    """What one of them cooks besides is in the way, too; what others have in hand is not."""
+    workers = [
+        a_cook("luigi", OrderType.DELIVERY),
+        a_cook("mario", OrderType.TAKEOUT),
+        a_cook("peach", OrderType.TAKEOUT, OrderType.DINE_IN),
+        a_cook("toad", status=WorkerStatus.OFFLINE),
+    ]
+    due = [
+        (name, NOW + timedelta(seconds=seconds))
+        for name, seconds in (("luigi", 1), ("mario", 2), ("mario", 3), ("toad", 4), ("bowser", 5))
+    ]
+
+    assert crew_for(OrderType.TAKEOUT, workers, due, NOW) == Crew(
+        cooks=2,
+        order_types=frozenset({OrderType.TAKEOUT, OrderType.DINE_IN}),
+        under_way=timedelta(seconds=2 + 3),
+    )

@@ -138,17 +138,28 @@ class Database:
     """A pool of connections to one PostgreSQL server.
 
     Every call raises `DatabaseUnavailable` when the server is away, and at once while `watch` runs,
-    which also opens the pool again. Without it the pool mends itself, call by call.
+    which also opens the pool again. Without it the pool mends itself, call by call. A `read_only`
+    one cannot write, whatever it is asked.
     """
 
-    def __init__(self, dsn: str, settings: ServerSettings, *, application_name: str) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        settings: ServerSettings,
+        *,
+        application_name: str,
+        read_only: bool = False,
+    ) -> None:
         self._dsn = dsn
         self._settings = settings
+        self._application_name = application_name
         self._server_settings = {
             "application_name": application_name,
             "timezone": "UTC",
             **BY_INDEX,
         }
+        if read_only:
+            self._server_settings["default_transaction_read_only"] = "on"
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._absence = "The database is not open."
         self._waits: set[asyncio.Timeout] = set()
@@ -156,6 +167,11 @@ class Database:
         self._watchman = Watchman(
             self._dial_for_pings, interval=settings.ping_interval, patience=settings.ping_timeout
         )
+
+    def read_only(self) -> "Database":
+        """Return another on the same server, not open yet, that cannot write."""
+        name = self._application_name
+        return Database(self._dsn, self._settings, application_name=name, read_only=True)
 
     async def connect(self) -> None:
         """Open the pool."""

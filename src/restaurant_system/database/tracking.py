@@ -1,8 +1,10 @@
 """What may be asked about orders; nothing here changes anything."""
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -10,43 +12,72 @@ from restaurant_system.database.connection import Connection
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 
-STATUS = """
+
+class Place(NamedTuple):
+    """Where an order waits: behind all that is more urgent, or as urgent and older."""
+
+    priority: int
+    order_id: int
+
+
+STATUSES = """
 SELECT id, number, type, priority, status, updated_at, estimated_completion, processed_by
-FROM orders WHERE number = $1
+FROM orders WHERE number = ANY($1)
 """
 
 
-async def status(connection: Connection, number: str) -> asyncpg.Record | None:
-    """Return where an order stands."""
-    return await connection.fetchrow(STATUS, number)
+async def statuses(connection: Connection, numbers: Sequence[str]) -> dict[str, asyncpg.Record]:
+    """Return where these orders stand, by number; a number that is none is left out."""
+    return {row["number"]: row for row in await connection.fetch(STATUSES, numbers)}
 
 
+# Each waiting order once, however many are asked about: it falls between two of these, by its id.
+# Whoever comes after the last in line of them is ahead of nobody.
 AHEAD = """
-SELECT type, count(*) AS orders FROM orders
-WHERE status = 'received' AND type = ANY($1)
-  AND (priority > $2 OR (priority = $2 AND id < $3))
-GROUP BY type
+SELECT type, priority, width_bucket(id, $1::bigint[]) AS gap, count(*) AS orders FROM orders
+WHERE status = 'received' AND (priority > $2 OR (priority = $2 AND id < $3))
+GROUP BY type, priority, gap
 """
 
 
 async def waiting_ahead(
-    connection: Connection, types: Sequence[OrderType], *, priority: int, order_id: int
+    connection: Connection, places: Sequence[Place]
+) -> list[dict[OrderType, int]]:
+    """Count, for each place in line, the waiting orders that come before it, by type."""
+    ids = sorted({place.order_id for place in places})
+    last = max(places, key=lambda place: (-place.priority, place.order_id))
+    rows = await connection.fetch(AHEAD, ids, last.priority, last.order_id)
+    gaps: dict[tuple[OrderType, int], list[int]] = {}
+    for row in rows:
+        kind = OrderType(row["type"]), row["priority"]
+        gaps.setdefault(kind, [0] * (len(ids) + 1))[row["gap"]] = row["orders"]
+    up_to = {kind: list(accumulate(counts)) for kind, counts in gaps.items()}
+    return [_ahead(place.priority, bisect_left(ids, place.order_id), up_to) for place in places]
+
+
+def _ahead(
+    priority: int, gap: int, up_to: Mapping[tuple[OrderType, int], Sequence[int]]
 ) -> dict[OrderType, int]:
-    """Count, by type, the waiting orders of these types that come before this one."""
-    rows = await connection.fetch(AHEAD, list(types), priority, order_id)
-    return {OrderType(row["type"]): row["orders"] for row in rows}
+    """Add up all that is more urgent, and what is as urgent up to this gap."""
+    ahead = dict.fromkeys(OrderType, 0)
+    for (order_type, urgency), counts in up_to.items():
+        if urgency > priority:
+            ahead[order_type] += counts[-1]
+        elif urgency == priority:
+            ahead[order_type] += counts[gap]
+    return ahead
 
 
 COOKING_UNTIL = """
-SELECT estimated_completion FROM orders
+SELECT processed_by, estimated_completion FROM orders
 WHERE status = 'cooking' AND processed_by = ANY($1) AND estimated_completion IS NOT NULL
 """
 
 
-async def cooking_until(connection: Connection, cooks: Sequence[str]) -> list[datetime]:
-    """Return when the orders that these cooks have in hand are due."""
-    rows = await connection.fetch(COOKING_UNTIL, list(cooks))
-    return [row["estimated_completion"] for row in rows]
+async def cooking_until(connection: Connection, cooks: Sequence[str]) -> list[tuple[str, datetime]]:
+    """Return when each order that these cooks have in hand is due, with its cook."""
+    rows = await connection.fetch(COOKING_UNTIL, cooks)
+    return [(row["processed_by"], row["estimated_completion"]) for row in rows]
 
 
 HISTORY = """

@@ -162,7 +162,7 @@ class TrackingHandler:
     async def status(self, request: Request) -> Response:
         """Answer where an order stands."""
         answer = await self._service.status(order_number_in(request.path_params["order_number"]))
-        return Response(StatusAnswer(**answer).model_dump_json(), media_type=JSON)
+        return Response(StatusAnswer(**answer._asdict()).model_dump_json(), media_type=JSON)
 
     async def documented_status(self, order_number: str, request: Request) -> Response:  # noqa: ARG002
         """Show FastAPI the path's parameter; `status` answers."""

@@ -3,9 +3,7 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,10 +13,10 @@ from restaurant_system.database.connection import Connection, Database
 from restaurant_system.errors import BrokerUnavailable, OrderNotFound
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.models.clock import Clock
-from restaurant_system.models.estimate import completion_of_waiting
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
-from restaurant_system.models.worker import Worker, WorkerStatus
+from restaurant_system.models.worker import Worker
+from restaurant_system.services.tracking.standing import Standing, Standings
 
 NAME = "tracking-service"
 BROKER_PATIENCE = 2.0  # s that the statistics wait for queue depths
@@ -52,57 +50,11 @@ class TrackingService:
         self._broker = broker
         self._clock = clock
         self._timezone = timezone
-        self._kitchen = kitchen
+        self._standings = Standings(database, clock=clock, kitchen=kitchen)
 
-    async def status(self, number: str) -> dict[str, Any]:
+    async def status(self, number: str) -> Standing:
         """Return where an order stands, and when it is expected to be ready."""
-        async with self._database.connection() as connection:
-            row = await tracking.status(connection, number)
-            if row is None:
-                raise OrderNotFound(number)
-            estimate = await self._estimate(connection, dict(row))
-        return {
-            "order_number": row["number"],
-            "current_status": row["status"],
-            "updated_at": row["updated_at"],
-            "estimated_completion": estimate,
-            "processed_by": row["processed_by"],
-        }
-
-    async def _estimate(self, connection: Connection, row: Mapping[str, Any]) -> datetime | None:
-        match row["status"]:
-            case OrderStatus.RECEIVED:
-                return await self._estimate_of_waiting(connection, row)
-            case OrderStatus.COOKING:
-                estimate: datetime | None = row["estimated_completion"]
-                return estimate
-            case _:
-                return None
-
-    async def _estimate_of_waiting(
-        self, connection: Connection, row: Mapping[str, Any]
-    ) -> datetime:
-        """Count who is ahead, and who cooks: those on duty that cook orders of this type."""
-        order_type = OrderType(row["type"])
-        cooks = [
-            worker
-            for worker in await workers.everyone(connection)
-            if worker.status is WorkerStatus.ONLINE and worker.can_cook(order_type)
-        ]
-        shared = {kind for cook in cooks for kind in cook.order_types} or set(OrderType)
-        return completion_of_waiting(
-            now=self._clock(),
-            own=self._cooking_time(order_type),
-            ahead=await tracking.waiting_ahead(
-                connection, list(shared), priority=row["priority"], order_id=row["id"]
-            ),
-            durations={kind: self._cooking_time(kind) for kind in OrderType},
-            cooking_until=await tracking.cooking_until(connection, [cook.name for cook in cooks]),
-            cooks=len(cooks),
-        )
-
-    def _cooking_time(self, order_type: OrderType) -> timedelta:
-        return self._kitchen.cooking_time(order_type)
+        return await self._standings.of(number)
 
     async def history(self, number: str) -> list[dict[str, Any]]:
         """Return an order's moves, oldest first."""

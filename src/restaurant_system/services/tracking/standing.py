@@ -1,0 +1,84 @@
+"""Where orders stand, asked by many at once: those who ask together share one round of queries."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import asyncpg
+
+from restaurant_system.batching import Batcher
+from restaurant_system.config import KitchenSettings
+from restaurant_system.database import tracking, workers
+from restaurant_system.database.connection import Connection, Database
+from restaurant_system.database.tracking import Place
+from restaurant_system.errors import OrderNotFound
+from restaurant_system.models.clock import Clock
+from restaurant_system.models.estimate import completion_of_waiting, crew_for
+from restaurant_system.models.order import OrderType
+from restaurant_system.models.status import OrderStatus
+
+AT_ONCE = 256  # look-ups that share a query
+
+
+class Standing(NamedTuple):
+    """Where an order stands, and when it is expected to be ready."""
+
+    order_number: str
+    current_status: OrderStatus
+    updated_at: datetime
+    estimated_completion: datetime | None
+    processed_by: str | None
+
+
+class Standings:
+    """Looks orders up; each query begins after the last of those who share it has asked."""
+
+    def __init__(self, database: Database, *, clock: Clock, kitchen: KitchenSettings) -> None:
+        self._database = database
+        self._clock = clock
+        self._durations = {kind: kitchen.cooking_time(kind) for kind in OrderType}
+        self._lookups = Batcher(self._look_up, at_most=AT_ONCE)
+
+    async def of(self, number: str) -> Standing:
+        """Return where an order stands, not before now; raises `OrderNotFound`."""
+        standing = await self._lookups.do(number)
+        if standing is None:
+            raise OrderNotFound(number)
+        return standing
+
+    async def _look_up(self, numbers: Sequence[str]) -> list[Standing | None]:
+        async with self._database.connection() as connection:
+            rows = await tracking.statuses(connection, numbers)
+            waiting = [row for row in rows.values() if row["status"] == OrderStatus.RECEIVED]
+            estimates = await self._estimates(connection, waiting) if waiting else {}
+        standings = {number: _standing(row, estimates.get(number)) for number, row in rows.items()}
+        return [standings.get(number) for number in numbers]
+
+    async def _estimates(
+        self, connection: Connection, waiting: Sequence[asyncpg.Record]
+    ) -> dict[str, datetime]:
+        """Count who is ahead, and who cooks; return when each order will be ready, by number."""
+        everyone = await workers.everyone(connection)
+        due = await tracking.cooking_until(connection, [worker.name for worker in everyone])
+        places = [Place(row["priority"], row["id"]) for row in waiting]
+        all_ahead = await tracking.waiting_ahead(connection, places)
+        now = self._clock()
+        types = {row["type"]: OrderType(row["type"]) for row in waiting}
+        crews = {name: crew_for(kind, everyone, due, now) for name, kind in types.items()}
+        return {
+            row["number"]: completion_of_waiting(
+                now=now,
+                own=self._durations[types[row["type"]]],
+                ahead=ahead,
+                durations=self._durations,
+                crew=crews[row["type"]],
+            )
+            for row, ahead in zip(waiting, all_ahead, strict=True)
+        }
+
+
+def _standing(row: asyncpg.Record, estimate: datetime | None) -> Standing:
+    status = OrderStatus(row["status"])
+    if status is OrderStatus.COOKING:
+        estimate = row["estimated_completion"]
+    return Standing(row["number"], status, row["updated_at"], estimate, row["processed_by"])
