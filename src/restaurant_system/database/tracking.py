@@ -4,13 +4,15 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import asyncpg
 
 from restaurant_system.database.connection import Connection
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
+
+Row: TypeAlias = asyncpg.Record
 
 
 class Place(NamedTuple):
@@ -26,7 +28,7 @@ FROM orders WHERE number = ANY($1)
 """
 
 
-async def statuses(connection: Connection, numbers: Sequence[str]) -> dict[str, asyncpg.Record]:
+async def statuses(connection: Connection, numbers: Sequence[str]) -> dict[str, Row]:
     """Return where these orders stand, by number; a number that is none is left out."""
     return {row["number"]: row for row in await connection.fetch(STATUSES, numbers)}
 

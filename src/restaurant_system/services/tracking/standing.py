@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-import asyncpg
-
 from restaurant_system.batching import Batcher
 from restaurant_system.config import KitchenSettings
 from restaurant_system.database import tracking, workers
 from restaurant_system.database.connection import Connection, Database
-from restaurant_system.database.tracking import Place
+from restaurant_system.database.tracking import Place, Row
 from restaurant_system.errors import OrderNotFound
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.estimate import completion_of_waiting, crew_for
@@ -55,7 +53,7 @@ class Standings:
         return [standings.get(number) for number in numbers]
 
     async def _estimates(
-        self, connection: Connection, waiting: Sequence[asyncpg.Record]
+        self, connection: Connection, waiting: Sequence[Row]
     ) -> dict[str, datetime]:
         """Count who is ahead, and who cooks; return when each order will be ready, by number."""
         everyone = await workers.everyone(connection)
@@ -77,7 +75,7 @@ class Standings:
         }
 
 
-def _standing(row: asyncpg.Record, estimate: datetime | None) -> Standing:
+def _standing(row: Row, estimate: datetime | None) -> Standing:
     status = OrderStatus(row["status"])
     if status is OrderStatus.COOKING:
         estimate = row["estimated_completion"]
