@@ -61,8 +61,11 @@ def get_logger(service: str | None = None) -> structlog.typing.FilteringBoundLog
 @contextlib.contextmanager
 def request_id(value: str) -> Iterator[None]:
     """Put this request id on every line that is logged inside."""
-    with structlog.contextvars.bound_contextvars(request_id=value):
+    tokens = structlog.contextvars.bind_contextvars(request_id=value)
+    try:
         yield
+    finally:
+        structlog.contextvars.reset_contextvars(**tokens)
 
 
 class _Shape:

@@ -1,21 +1,33 @@
 """What happens around every request: its id, its size, its last-resort answer, its log line."""
 
+import logging
+import random
 import re
 import time
 import uuid
+from collections.abc import Iterable
 from http import HTTPStatus
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.typing import FilteringBoundLogger
 
 from restaurant_system.logger import get_logger, request_id
 from restaurant_system.web.problem import Refusal, response_for
 
 log = get_logger()
 
-HEADER = "X-Request-ID"
-SANE = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
+# On every request's way, so in bytes, as they come and go.
+ID_HEADER = b"x-request-id"
+LENGTH_HEADER = b"content-length"
+GOODBYE = (b"connection", b"close")
+SANE = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
 LARGEST_BODY = 64 * 1024  # bytes
+
+# Where a server puts its `Shutdown` in a scope: who is answered after the wish to stop is told that
+# it was the last time.
+SHUTDOWN = "restaurant.shutdown"
+
+Headers = Iterable[tuple[bytes, bytes]]
 
 
 class RequestContext:
@@ -23,45 +35,54 @@ class RequestContext:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._log = log.bind()  # the name at the top of the module would look it up at every call
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, as the ASGI specification has it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        scope["request_id"] = _id_of(headers)
-        with request_id(scope["request_id"]):
-            await _Exchange(scope, receive, send).run(self._app, headers)
+        scope["request_id"] = identity = _id_of(scope["headers"])
+        with request_id(identity):
+            await _Exchange(scope, receive, send, self._log).run(self._app)
 
 
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    __slots__ = ("_answered", "_log", "_receive", "_received", "_scope", "_send", "_status")
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, log: FilteringBoundLogger
+    ) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._log = log
         self._status: int | None = None
         self._answered = False
         self._received = 0
 
-    async def run(self, app: ASGIApp, headers: Headers) -> None:
+    async def run(self, app: ASGIApp) -> None:
         start = time.perf_counter()
         try:
-            _refuse_announced(headers)
+            _refuse_announced(self._scope["headers"])
             await app(self._scope, self._receive_limited, self._send_with_id)
         except Exception as error:
             if self._status is None:
                 response = response_for(error, self._scope["request_id"])
                 await response(self._scope, self._receive, self._send_with_id)
             elif not self._answered:  # it is half out: break it off, audibly
-                log.exception("request_failed", message="An answer broke off.")
+                self._log.exception("request_failed", message="An answer broke off.")
                 raise
-        log.debug(
+        if self._log.is_enabled_for(logging.DEBUG):
+            self._log_with_time(time.perf_counter() - start)
+
+    def _log_with_time(self, seconds: float) -> None:
+        self._log.debug(
             "request_received",
             message=f"{self._scope['method']} {self._scope['path']} answered {self._status}.",
-            duration_ms=round((time.perf_counter() - start) * 1000, 2),
+            duration_ms=round(seconds * 1000, 2),
         )
 
     async def _receive_limited(self) -> Message:
@@ -74,21 +95,44 @@ class _Exchange:
     async def _send_with_id(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            MutableHeaders(scope=message)[HEADER] = self._scope["request_id"]
-        await self._send(message)
-        self._answered = message["type"] == "http.response.body" and not message.get("more_body")
+            message["headers"] = [*message.get("headers", ()), *self._headers()]
+            await self._send(message)
+        else:
+            await self._send(message)
+            self._answered = not message.get("more_body")
+
+    def _headers(self) -> Headers:
+        yield ID_HEADER, self._scope["request_id"].encode()
+        shutdown = self._scope.get(SHUTDOWN)
+        if shutdown is not None and shutdown.requested.is_set():
+            yield GOODBYE
 
 
 def _id_of(headers: Headers) -> str:
     """Return the caller's id if it sent a sane one, else a new one."""
-    stated = headers.get(HEADER, "")
-    return stated if SANE.fullmatch(stated) else str(uuid.uuid4())
+    stated = _first(ID_HEADER, headers)
+    return stated.decode() if stated and SANE.fullmatch(stated) else _new_id()
+
+
+def _new_id() -> str:
+    """Return a UUID; it is to be found again, not to be secret, so the kernel is not troubled."""
+    return str(uuid.UUID(int=random.getrandbits(128), version=4))
 
 
 def _refuse_announced(headers: Headers) -> None:
-    announced = headers.get("content-length", "0")
-    if not announced.isdecimal() or int(announced) > LARGEST_BODY:
+    announced = _first(LENGTH_HEADER, headers)
+    if announced is None:
+        return
+    if not announced.isdigit() or int(announced) > LARGEST_BODY:
         raise _too_large()
+
+
+def _first(name: bytes, headers: Headers) -> bytes | None:
+    """Return what a header says; ASGI writes its name in small letters."""
+    for each, value in headers:
+        if each == name:
+            return value
+    return None
 
 
 def _too_large() -> Refusal:

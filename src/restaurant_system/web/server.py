@@ -3,15 +3,15 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 
 import uvicorn
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from restaurant_system.logger import get_logger
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.door import HandedLines, waiting_at
+from restaurant_system.web.middleware import SHUTDOWN
 
 log = get_logger()
 
@@ -81,16 +81,12 @@ class _HandedServer(_Server):
             await asyncio.get_running_loop().connect_accepted_socket(self._protocol, line)
 
 
-def _saying_goodbye(app: ASGIApp, shutdown: Shutdown) -> ASGIApp:
-    """Tell everyone who is answered after the wish to stop that it was the last time."""
+def _telling_of(shutdown: Shutdown, app: ASGIApp) -> ASGIApp:
+    """Let each request know of the wish to stop, in case it comes before the answer."""
 
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_goodbye(message: Message) -> None:
-            if message["type"] == "http.response.start" and shutdown.requested.is_set():
-                MutableHeaders(scope=message)["Connection"] = "close"
-            await send(message)
-
-        await app(scope, receive, send_goodbye)
+    def answer(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        scope[SHUTDOWN] = shutdown
+        return app(scope, receive, send)
 
     return answer
 
@@ -98,7 +94,10 @@ def _saying_goodbye(app: ASGIApp, shutdown: Shutdown) -> ASGIApp:
 async def serve(app: ASGIApp, door: socket.socket | HandedLines, shutdown: Shutdown) -> None:
     """Serve until `shutdown`; then let nobody in any more, and answer everyone who is in."""
     config = uvicorn.Config(
-        _saying_goodbye(app, shutdown),
+        _telling_of(shutdown, app),
+        interface="asgi3",
+        http="httptools",
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,

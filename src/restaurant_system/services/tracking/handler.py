@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime
 from http import HTTPStatus
+from json.encoder import encode_basestring
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -14,6 +15,7 @@ from restaurant_system.models.order import Money, OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.worker import WorkerStatus
 from restaurant_system.services.tracking.service import BadCursor, TrackingService
+from restaurant_system.services.tracking.standing import Standing
 from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON
 from restaurant_system.web.faults import Fault
@@ -23,7 +25,8 @@ from restaurant_system.web.problem import Refusal
 
 
 def _rfc_3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    utc_offset = len("+00:00")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-utc_offset] + "Z"
 
 
 Timestamp = Annotated[datetime, PlainSerializer(_rfc_3339, when_used="json")]
@@ -41,6 +44,18 @@ class StatusAnswer(BaseModel):
     updated_at: Timestamp
     estimated_completion: Timestamp | None
     processed_by: str | None
+
+
+def written(standing: Standing) -> str:
+    """Write a `StatusAnswer` as pydantic does, at a fraction of the cost."""
+    due, cook = standing.estimated_completion, standing.processed_by
+    due_at = "null" if due is None else f'"{_rfc_3339(due)}"'
+    cooked_by = "null" if cook is None else encode_basestring(cook)
+    return (
+        f'{{"order_number":"{standing.order_number}","current_status":"{standing.current_status}",'
+        f'"updated_at":"{_rfc_3339(standing.updated_at)}","estimated_completion":{due_at},'
+        f'"processed_by":{cooked_by}}}'
+    )
 
 
 class HistoryEntry(BaseModel):
@@ -161,8 +176,8 @@ class TrackingHandler:
 
     async def status(self, request: Request) -> Response:
         """Answer where an order stands."""
-        answer = await self._service.status(order_number_in(request.path_params["order_number"]))
-        return Response(StatusAnswer(**answer._asdict()).model_dump_json(), media_type=JSON)
+        number = order_number_in(request.scope["path_params"]["order_number"])
+        return Response(written(await self._service.status(number)), media_type=JSON)
 
     async def documented_status(self, order_number: str, request: Request) -> Response:  # noqa: ARG002
         """Show FastAPI the path's parameter; `status` answers."""
