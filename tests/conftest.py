@@ -151,9 +151,10 @@ def office(rabbitmq_server: RabbitMQ, amqp_url: str) -> Iterator[Office]:
 
 
 @contextlib.asynccontextmanager
-async def opened(dsn: str) -> AsyncIterator[Database]:
+async def opened(dsn: str, *, read_only: bool = False) -> AsyncIterator[Database]:
     """Open a database for a while."""
-    database = Database(dsn, DatabaseSettings(pool_max=20), application_name="test")
+    settings = DatabaseSettings(pool_max=20)
+    database = Database(dsn, settings, application_name="test", read_only=read_only)
     await database.connect()
     try:
         yield database

@@ -140,7 +140,7 @@ async def _migrated(settings: Settings, service: str) -> AsyncIterator[Database]
 
 
 @contextlib.asynccontextmanager
-async def _reading(base: Foundation) -> AsyncIterator[Database]:
+async def reading(base: Foundation) -> AsyncIterator[Database]:
     """Open the database that tracking reads from, unable to write: the replica, if there is one."""
     settings = base.settings
     replica = settings.database.replica if settings.database else None
@@ -201,7 +201,7 @@ async def tracking_service(
     with _entrance(settings.tracking_service, shutdown, handed) as entrance:
         async with (
             foundation(settings, "tracking-service", shutdown) as base,
-            _reading(base) as database,
+            reading(base) as database,
         ):
             features = [_tracking(base, database), _health(base, database)]
             app = api.build("Tracking service", features)
@@ -271,7 +271,7 @@ async def up(
                 await _dismiss(base.database, cooks)
             async with (
                 _order_intake(base, relay) as intake,
-                _reading(base) as database,
+                reading(base) as database,
                 asyncio.TaskGroup() as group,
             ):
                 features = [intake, _tracking(base, database), _health(base, base.database)]

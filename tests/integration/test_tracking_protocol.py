@@ -6,18 +6,24 @@ from datetime import timedelta
 from uuid import uuid4
 
 import httpx
+import pytest
 from structlog.testing import capture_logs
 
+from restaurant_system import app
+from restaurant_system.app import Foundation
+from restaurant_system.config import Settings
 from restaurant_system.database import workers
 from restaurant_system.database.connection import Database
+from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.handler import TrackingHandler
+from restaurant_system.shutdown import Shutdown
 from tests.conftest import opened
 from tests.support.answers import assert_problem
 from tests.support.orders import an_order
-from tests.support.services import NOON, Watch, a_client, a_tracking_service, walk
+from tests.support.services import NOON, Watch, a_broker, a_client, a_tracking_service, walk
 
 RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z")
 TIMES = ("_at", "_completion", "_seen", "timestamp", "hour")
@@ -93,7 +99,7 @@ async def test_times(tracking: httpx.AsyncClient, intake: OrderService, database
 async def test_only_reads(dsn: str, intake: OrderService) -> None:
     """Every question is answered by a database that lets nobody write."""
     number = await place(intake)
-    async with opened(f"{dsn}?default_transaction_read_only=on") as replica:
+    async with opened(dsn, read_only=True) as replica:
         reader = a_tracking_service(replica, clock=Watch())
         async with a_client(TrackingHandler(reader).feature()) as tracking:
             for path in (
@@ -101,6 +107,22 @@ async def test_only_reads(dsn: str, intake: OrderService) -> None:
                 *("/orders", "/workers/status", "/stats"),
             ):
                 assert (await tracking.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize("server", ["the same server", "a replica"])
+async def test_cannot_write(server: str, dsn: str, database: Database) -> None:
+    """What questions are asked on refuses every change, wherever it is and however often lent."""
+    replica = {"replica": {"url": dsn}} if server == "a replica" else {}
+    settings = Settings.model_validate({"database": {"url": dsn, **replica}})
+    base = Foundation(settings, database, a_broker(database), Shutdown())
+
+    async with app.reading(base) as reader:
+        for _ in range(2):
+            with pytest.raises(DatabaseUnavailable, match="read-only transaction"):
+                async with reader.connection() as connection:
+                    await connection.execute("DELETE FROM orders")
+        async with reader.connection() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM orders") == 0
 
 
 async def test_nothing_but_questions(tracking: httpx.AsyncClient) -> None:
