@@ -7,12 +7,11 @@ The event is the action. What is not one of the contract's own fields goes into 
 request id is bound to the task with `request_id`, and follows every line logged from there.
 """
 
-import contextlib
 import logging
 import socket
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
@@ -58,14 +57,19 @@ def get_logger(service: str | None = None) -> structlog.typing.FilteringBoundLog
     return logger
 
 
-@contextlib.contextmanager
-def request_id(value: str) -> Iterator[None]:
+class request_id:  # noqa: N801 - used like a function
     """Put this request id on every line that is logged inside."""
-    tokens = structlog.contextvars.bind_contextvars(request_id=value)
-    try:
-        yield
-    finally:
-        structlog.contextvars.reset_contextvars(**tokens)
+
+    __slots__ = ("_tokens", "_value")
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def __enter__(self) -> None:
+        self._tokens = structlog.contextvars.bind_contextvars(request_id=self._value)
+
+    def __exit__(self, *_: object) -> None:
+        structlog.contextvars.reset_contextvars(**self._tokens)
 
 
 class _Shape:

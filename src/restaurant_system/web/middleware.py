@@ -4,7 +4,6 @@ import logging
 import random
 import re
 import time
-import uuid
 from collections.abc import Iterable
 from http import HTTPStatus
 
@@ -95,17 +94,15 @@ class _Exchange:
     async def _send_with_id(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *self._headers()]
+            headers = [*message.get("headers", ()), (ID_HEADER, self._scope["request_id"].encode())]
+            shutdown = self._scope.get(SHUTDOWN)
+            if shutdown is not None and shutdown.requested.is_set():
+                headers.append(GOODBYE)
+            message["headers"] = headers
             await self._send(message)
         else:
             await self._send(message)
             self._answered = not message.get("more_body")
-
-    def _headers(self) -> Headers:
-        yield ID_HEADER, self._scope["request_id"].encode()
-        shutdown = self._scope.get(SHUTDOWN)
-        if shutdown is not None and shutdown.requested.is_set():
-            yield GOODBYE
 
 
 def _id_of(headers: Headers) -> str:
@@ -115,8 +112,12 @@ def _id_of(headers: Headers) -> str:
 
 
 def _new_id() -> str:
-    """Return a UUID; it is to be found again, not to be secret, so the kernel is not troubled."""
-    return str(uuid.UUID(int=random.getrandbits(128), version=4))
+    """Return a UUID (RFC 9562, version 4).
+
+    It is to be found again, not to be secret, so the kernel need not be asked for it.
+    """
+    digits = f"{random.getrandbits(128):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 def _refuse_announced(headers: Headers) -> None:
