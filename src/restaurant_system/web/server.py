@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from restaurant_system.logger import get_logger
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.door import HandedLines, waiting_at
+from restaurant_system.web.line import WholeAnswers
 from restaurant_system.web.middleware import SHUTDOWN
 
 log = get_logger()
@@ -96,7 +97,7 @@ async def serve(app: ASGIApp, door: socket.socket | HandedLines, shutdown: Shutd
     config = uvicorn.Config(
         _telling_of(shutdown, app),
         interface="asgi3",
-        http="httptools",
+        http=WholeAnswers,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -1,0 +1,81 @@
+import asyncio
+
+import pytest
+
+from restaurant_system.web.line import MOST_HELD, GatheringLine
+
+
+class Line(asyncio.Transport):
+    """A line that remembers what was sent on it, call by call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send."""
+        self.sent.append(bytes(data))
+
+    def close(self) -> None:
+        """Hang up."""
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        """Tell whether somebody has hung up."""
+        return self.closed
+
+
+@pytest.fixture
+def line() -> Line:
+    """Have a line."""
+    return Line()
+
+
+async def test_what_is_written_in_one_turn_leaves_together(line: Line) -> None:
+    """In its order; what is written in the next turn does not wait for more."""
+    gathering = GatheringLine(line, asyncio.get_running_loop())
+
+    gathering.write(b"head ")
+    gathering.write(b"body")
+    await asyncio.sleep(0)
+    gathering.write(b"next")
+    await asyncio.sleep(0)
+
+    assert line.sent == [b"head body", b"next"]
+
+
+async def test_what_is_held_leaves_before_the_end(line: Line) -> None:
+    """Who hangs up after an answer has sent it."""
+    gathering = GatheringLine(line, asyncio.get_running_loop())
+    gathering.write(b"goodbye")
+
+    gathering.close()
+    await asyncio.sleep(0)
+
+    assert line.sent == [b"goodbye"]
+    assert line.closed
+
+
+async def test_little_is_held(line: Line) -> None:
+    """A long answer leaves as it is written, so that whoever writes it feels a slow client."""
+    gathering = GatheringLine(line, asyncio.get_running_loop())
+
+    gathering.write(b"-" * MOST_HELD)
+    gathering.write(b"-")
+    sent_at_once = list(line.sent)
+    await asyncio.sleep(0)
+
+    assert sent_at_once == line.sent == [b"-" * (MOST_HELD + 1)]
+
+
+async def test_nothing_is_sent_to_who_has_gone(line: Line) -> None:
+    """A client that hangs up amid its answer is no error."""
+    gathering = GatheringLine(line, asyncio.get_running_loop())
+    gathering.write(b"too late")
+
+    line.closed = True
+    await asyncio.sleep(0)
+
+    assert line.sent == []
+    assert gathering.is_closing()
