@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import api, server
+from restaurant_system.web import api, door, server
 from restaurant_system.web.api import Feature
 from tests.support.services import a_client
 
@@ -84,7 +84,7 @@ async def test_addresses_that_are_nobodys(method: str, address: str, status: int
 async def test_goodbye() -> None:
     """Who is answered after the wish to stop is told that it was the last time."""
     tavern, shutdown = Tavern(), Shutdown()
-    listening = server.bind("127.0.0.1", 0)
+    listening = door.bind("127.0.0.1", 0)
     host, port = listening.getsockname()
     serving = asyncio.create_task(
         server.serve(api.build("Tavern", [tavern.feature()]), listening, shutdown)
