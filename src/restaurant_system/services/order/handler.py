@@ -13,7 +13,7 @@ from starlette.routing import Route
 from restaurant_system.logger import get_logger
 from restaurant_system.models.order import Money, Move, NewOrder
 from restaurant_system.models.status import OrderStatus
-from restaurant_system.services.order.service import NAME, OrderService
+from restaurant_system.services.order.service import NAME, OrderService, Placed
 from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON, read_json, read_optional_json
 from restaurant_system.web.faults import Fault
@@ -47,6 +47,14 @@ class OrderPlaced(BaseModel):
     order_number: str
     status: Literal[OrderStatus.RECEIVED] = OrderStatus.RECEIVED
     total_amount: Money
+
+
+def written(placed: Placed) -> str:
+    """Write an `OrderPlaced` as pydantic does, at a fraction of the cost."""
+    return (
+        f'{{"order_number":"{placed.order_number}","status":"{OrderStatus.RECEIVED}",'
+        f'"total_amount":{float(placed.total_amount)}}}'
+    )
 
 
 class OrderMoved(BaseModel):
@@ -114,8 +122,7 @@ class OrderHandler:
         headers = {"Location": f"/orders/{placed.order_number}/status"}
         if placed.replayed:
             headers["Idempotency-Replayed"] = "true"
-        answer = OrderPlaced(order_number=placed.order_number, total_amount=placed.total_amount)
-        return _json(answer, HTTPStatus.CREATED, headers)
+        return Response(written(placed), HTTPStatus.CREATED, headers, JSON)
 
     async def cancel(self, order_number: str, request: Request) -> Response:
         """Answer with the new status, or with why the order cannot be cancelled."""
@@ -130,7 +137,8 @@ class OrderHandler:
         stated = await read_optional_json(request, Move)
         async with self._limit:
             status = await move(number, stated, request_id=request.scope["request_id"])
-        return _json(OrderMoved(order_number=number, status=status))
+        answer = OrderMoved(order_number=number, status=status)
+        return Response(answer.model_dump_json(), media_type=JSON)
 
     async def _read_order(self, request: Request) -> tuple[NewOrder, str | None]:
         try:
@@ -150,9 +158,3 @@ def _idempotency_key(request: Request) -> str | None:
         fault = Fault(KEY_HEADER, "must have 1 to 255 visible ASCII characters")
         raise Refusal(HTTPStatus.BAD_REQUEST, "A header breaks a rule.", [fault])
     return key
-
-
-def _json(
-    answer: BaseModel, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
-) -> Response:
-    return Response(answer.model_dump_json(), status, headers, JSON)
