@@ -72,7 +72,7 @@ class DeliverySettings(Section):
 class OutboxSettings(Section):
     """The way from a committed row to the broker."""
 
-    batch: int = Field(default=200, ge=1, le=10_000)
+    batch: int = Field(default=500, ge=1, le=10_000)
     sweep_interval: Seconds = 2
     sweep_after: Seconds = 5
 
