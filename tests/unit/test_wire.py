@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pamqp.frame
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pamqp import commands
 from pamqp.body import ContentBody
@@ -18,6 +18,7 @@ from tests.support.messages import an_order
 
 CHANNEL, LARGEST = 7, 100
 SHORT = st.text(st.characters(codec="utf-8"), max_size=60)
+NAME = st.text("abcx-", min_size=1, max_size=20)
 SECONDS = st.integers(0, 2**32)
 
 
@@ -37,9 +38,10 @@ def written(message: Message) -> bytes:
     return frames_of(message, CHANNEL, mandatory=True, largest=LARGEST)
 
 
+@settings(max_examples=40)
 @given(
     body=st.binary(max_size=350),
-    headers=st.dictionaries(SHORT, SHORT | st.integers(-(2**31), 2**31), max_size=3),
+    headers=st.dictionaries(NAME, SHORT | st.integers(-(2**31), 2**31), max_size=3),
     seconds=SECONDS,
     correlation_id=SHORT,
     kind=SHORT,
