@@ -1,6 +1,7 @@
 # make run    opens the restaurant on this machine, with nothing else installed
 # make test   runs every test, and installs what they need first
 # make faults runs evenings of ten thousand orders and a hundred kills, and counts what was lost
+# make bench  measures what is promised about speed, for a quarter of an hour
 # make check  runs the linters, the type checker and the dependency rule
 # make lock   pins the versions anew
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test faults check lock clean
+.PHONY: run test faults bench check lock clean
 
 run: $(VENV)/.run
 	@$(BIN)/restaurant-system up $(ARGS)
@@ -20,6 +21,10 @@ test: $(VENV)/.dev
 faults: $(VENV)/.dev
 	@$(BIN)/python tests/support/prepare.py
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+bench: $(VENV)/.dev
+	@$(BIN)/python tests/support/prepare.py
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff format --check .

@@ -12,8 +12,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from benchmarks import history
 
+from benchmarks import history
 from restaurant_system import database as storage
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.messaging import postgres

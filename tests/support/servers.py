@@ -157,6 +157,8 @@ class RabbitMQ:
     On `tls_port` it proves to be localhost, and has clients prove who they are if they say so.
     """
 
+    plugins = "[rabbitmq_management]."  # in RabbitMQ's own words
+
     def __init__(self) -> None:
         if RABBITMQ_SERVER is None:
             raise RuntimeError(
@@ -168,7 +170,7 @@ class RabbitMQ:
             free_port() for _ in range(5)
         )
         self.authority = Authority(self._folder)
-        (self._folder / "plugins").write_text("[rabbitmq_management].")
+        (self._folder / "plugins").write_text(self.plugins)
         (self._folder / "rabbitmq.conf").write_text(self._settings())
         self._process: subprocess.Popen[bytes] | None = None
         self.start()

@@ -1,0 +1,128 @@
+"""`make bench`: measures everything that is promised about speed, beside its floor."""
+
+import asyncio
+import logging
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from rich.console import Console
+
+from benchmarks import picture, results
+from benchmarks.bench import Bench
+from benchmarks.house import House
+from benchmarks.lines import (
+    embedded,
+    growth,
+    intake,
+    kitchen,
+    latency,
+    memory,
+    startup,
+    tracking,
+)
+from benchmarks.processes import Failed
+from benchmarks.results import Line
+
+WIDTH = 110  # characters
+
+
+class Group(StrEnum):
+    """Lines that are measured together."""
+
+    INTAKE = "intake"
+    PLAIN = "plain"
+    LATENCY = "latency"
+    KITCHEN = "kitchen"
+    TRACKING = "tracking"
+    GROWTH = "growth"
+    MEMORY = "memory"
+    TIME = "time"
+    EMBEDDED = "embedded"
+
+
+MEASURES: dict[Group, Callable[[Bench], Awaitable[list[Line]]]] = {
+    Group.INTAKE: intake.lines,
+    Group.PLAIN: intake.plain_lines,
+    Group.LATENCY: latency.lines,
+    Group.KITCHEN: kitchen.lines,
+    Group.TRACKING: tracking.lines,
+    Group.GROWTH: growth.lines,
+    Group.MEMORY: memory.lines,
+    Group.TIME: startup.lines,
+    Group.EMBEDDED: embedded.lines,
+}
+
+
+def main(
+    *,
+    only: Annotated[
+        list[Group] | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"Measure these alone, and write nothing; repeatable: {', '.join(Group)}.",
+        ),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="How long each rate is measured.")] = 10,
+    history: Annotated[int, typer.Option(min=1, help="Orders of history, for growth.")] = 1_000_000,
+    backlog: Annotated[int, typer.Option(min=1, help="Orders for the kitchen.")] = 20_000,
+) -> None:
+    """Measure the restaurant; write a JSON file and a picture of it."""
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # a line that ends is no news here
+    signal.signal(signal.SIGTERM, _as_ctrl_c)  # leaves no servers behind either
+    console = Console()
+    console.width = max(console.width, WIDTH)  # a line of the table stays a line
+    chosen = only or list(Group)
+    try:
+        lines = _measured(chosen, console, seconds=seconds, history=history, backlog=backlog)
+    except Failed as error:
+        sys.exit(f"make bench: {error}")
+    results.show(lines, console)
+    if only is None:
+        results.write(lines)
+        picture.draw()
+        console.print(f"Written to {results.JSON} and {results.PICTURE.name} beside it.")
+
+
+def _as_ctrl_c(*_: object) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def _measured(
+    chosen: list[Group], console: Console, *, seconds: float, history: int, backlog: int
+) -> list[Line]:
+    """Measure on servers of its own, which are gone afterwards, whatever happens."""
+    folder = Path(tempfile.mkdtemp(prefix="restaurant-bench-"))
+    folder.chmod(0o755)  # the embedded PostgreSQL of root passes through as another user
+    try:
+        house = House(folder)
+        try:
+            bench = Bench(house, folder, seconds=seconds, history=history, backlog=backlog)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(_all(chosen, bench, console))
+        finally:
+            house.close()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _all(chosen: list[Group], bench: Bench, console: Console) -> list[Line]:
+    lines: list[Line] = []
+    with console.status("") as status:
+        for group in chosen:
+            status.update(f"Measuring: {group} ...")
+            lines += await MEASURES[group](bench)
+    return lines
+
+
+if __name__ == "__main__":
+    cli = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    cli.command()(main)
+    cli()

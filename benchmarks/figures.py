@@ -1,0 +1,14 @@
+"""What is made of many measurements."""
+
+from collections.abc import Sequence
+
+
+def percentile(sorted_values: Sequence[float], share: float) -> float:
+    """Return the smallest value that at least `share` (0 to 1) of all are not above.
+
+    Nothing is interpolated: it is a value that was measured. Raises `ValueError` without any.
+    """
+    if not sorted_values:
+        raise ValueError("there is no percentile of nothing")
+    place = -int(-share * len(sorted_values) // 1)  # rounded up
+    return sorted_values[max(place, 1) - 1]

@@ -1,0 +1,40 @@
+"""H: orders a second that are read, validated and answered over HTTP, and nothing else.
+
+Our own handler and middleware, on a service that answers at once. `answering.py PORT` serves until
+it is stopped; the load generator measures it.
+"""
+
+import contextlib
+import sys
+from typing import cast
+
+from restaurant_system import logger
+from restaurant_system.cli.running import run
+from restaurant_system.models.order import NewOrder
+from restaurant_system.services.order.handler import OrderHandler
+from restaurant_system.services.order.service import OrderService, Placed
+from restaurant_system.shutdown import Shutdown
+from restaurant_system.web import api, door, server
+
+MAX_CONCURRENT = 64
+
+
+class Instant:
+    """A service that does nothing for an order."""
+
+    async def place(self, order: NewOrder, *, request_id: str, key: str | None) -> Placed:  # noqa: ARG002
+        """Say that it is placed."""
+        return Placed("ORD_20241216_1234", order.total_amount)
+
+
+async def serve(port: int, service: object, shutdown: Shutdown) -> None:
+    """Serve orders with our own handler on another service."""
+    handler = OrderHandler(cast("OrderService", service), MAX_CONCURRENT)
+    with contextlib.closing(door.bind("127.0.0.1", port)) as listening:
+        shutdown.begin()
+        await server.serve(api.build("Order service", [handler.feature()]), listening, shutdown)
+
+
+if __name__ == "__main__":
+    logger.configure(service="benchmark", level="INFO", style="json", stream=sys.stdout)
+    run(lambda shutdown: serve(int(sys.argv[1]), Instant(), shutdown))

@@ -1,0 +1,62 @@
+"""M: moves a second along the life of orders, 64 in a statement, one statement after the other.
+
+The product's own statement, on one connection: orders, log, outbox and the cook's credit in one
+transaction, on disk before the next begins. Batches of orders are placed in between, and their time
+is left out. `moving.py DSN SECONDS` prints it.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import cast
+from uuid import uuid4
+
+import asyncpg
+import uvloop
+
+from benchmarks.floors.pace import tell
+from benchmarks.floors.placing import BATCH, asked, place_batch
+from restaurant_system.database import orders
+from restaurant_system.database.connection import Connection
+from restaurant_system.messaging.announcements import Sender, announced_move
+from restaurant_system.models.status import OrderStatus
+
+COOK = "floor"
+HIRE = """
+INSERT INTO workers (name, type, heartbeat_interval, session)
+VALUES ($1, 'dine_in,takeout,delivery', interval '30 seconds', $2)
+"""
+STEPS = ((OrderStatus.RECEIVED, OrderStatus.COOKING), (OrderStatus.COOKING, OrderStatus.READY))
+
+
+async def moving(dsn: str, seconds: float) -> float:
+    """Move for a while; return moves a second."""
+    line = await asyncpg.connect(dsn)
+    connection = cast("Connection", line)
+    await line.execute(HIRE, COOK, uuid4())
+    batch = [asked() for _ in range(BATCH)]
+    moved, took = 0, 0.0
+    while took < seconds:
+        numbers = [each.number for each in await place_batch(connection, batch)]
+        start = time.perf_counter()
+        for origin, target in STEPS:
+            moved += await _move(connection, numbers, origin, target)
+        took += time.perf_counter() - start
+    await line.close()
+    return moved / took
+
+
+async def _move(
+    connection: Connection, numbers: Sequence[str], origin: OrderStatus, target: OrderStatus
+) -> int:
+    now, sender = datetime.now(UTC), Sender("kitchen-worker", str(uuid4()))
+    moves = [
+        announced_move(each, origin=origin, target=target, at=now, by=COOK, sender=sender)
+        for each in numbers
+    ]
+    return sum(each is not None for each in await orders.move(connection, moves))
+
+
+if __name__ == "__main__":
+    tell(uvloop.run(moving(sys.argv[1], float(sys.argv[2]))))

@@ -1,0 +1,65 @@
+"""D: orders a second that are placed, 64 in a statement, one statement after the other.
+
+The product's own statement, on one connection that does nothing else: counter, orders, items, log
+and outbox in one transaction, on disk before the next begins. `placing.py DSN SECONDS` prints it.
+"""
+
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import cast
+from uuid import uuid4
+
+import asyncpg
+import jiter
+import uvloop
+
+from benchmarks.floors.pace import pace, tell
+from benchmarks.guests import ORDER
+from restaurant_system.database.connection import Connection
+from restaurant_system.database.placement import OrderPlaced, PlaceOrder, place
+from restaurant_system.messaging.announcements import Sender, order_received
+from restaurant_system.models.message import Message, OrderReceived
+from restaurant_system.models.order import NewOrder
+
+BATCH = 64
+KEY_LIFETIME = timedelta(hours=24)
+
+
+def asked() -> PlaceOrder:
+    """Return what a guest of the load generator orders, on its way into the database."""
+    order = NewOrder.model_validate(jiter.from_json(ORDER, float_mode="decimal"))
+    return PlaceOrder(order, message_of(order))
+
+
+def message_of(order: NewOrder) -> Message:
+    """Return the message that the kitchen gets about an order."""
+    received = OrderReceived.of(order, OrderReceived.NO_NUMBER)
+    sender = Sender("order-service", str(uuid4()))
+    return order_received(received, at=datetime.now(UTC), sender=sender)
+
+
+async def place_batch(connection: Connection, batch: list[PlaceOrder]) -> list[OrderPlaced]:
+    """Place a batch; it is on disk when this returns."""
+    now = datetime.now(UTC)
+    placed = await place(
+        connection, batch, at=now, business_date=now.date(), key_lifetime=KEY_LIFETIME
+    )
+    return [each for each in placed if each is not None]
+
+
+async def placing(dsn: str, seconds: float) -> float:
+    """Place for a while; return orders a second."""
+    line = await asyncpg.connect(dsn)
+    connection = cast("Connection", line)
+    batch = [asked() for _ in range(BATCH)]
+
+    async def step() -> int:
+        return len(await place_batch(connection, batch))
+
+    rate = await pace(step, seconds)
+    await line.close()
+    return rate
+
+
+if __name__ == "__main__":
+    tell(uvloop.run(placing(sys.argv[1], float(sys.argv[2]))))

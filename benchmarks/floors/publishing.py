@@ -1,0 +1,78 @@
+"""P: messages a second that RabbitMQ confirms, with 512 of them outstanding on one channel.
+
+aiormq's own `basic_publish`, persistent, of an order message's real size, to a durable queue with
+priorities, as orders have it. `publishing.py AMQP SECONDS` prints it.
+"""
+
+import asyncio
+import sys
+import time
+
+import aiormq
+import uvloop
+from aiormq.abc import AbstractChannel, ArgumentsType
+
+from benchmarks.floors.pace import WARM_UP, tell
+from benchmarks.floors.placing import asked
+from restaurant_system.messaging import topology
+from restaurant_system.models.message import Message
+
+OUTSTANDING = 512
+PERSISTENT = 2
+QUEUE = "floor_publishing"
+
+
+def properties_of(message: Message) -> aiormq.spec.Basic.Properties:
+    """Return the properties that a message is published with, as aiormq takes them."""
+    return aiormq.spec.Basic.Properties(
+        content_type=message.content_type,
+        delivery_mode=PERSISTENT,
+        message_id=str(message.message_id),
+        correlation_id=message.correlation_id,
+        timestamp=message.timestamp,
+        message_type=message.type,
+        app_id=message.app_id,
+        priority=message.priority,
+    )
+
+
+async def declare(channel: AbstractChannel, queue: str) -> None:
+    """Declare a queue like those in which orders wait, and empty."""
+    await channel.queue_delete(queue)
+    arguments: ArgumentsType = {"x-max-priority": topology.MAX_PRIORITY}
+    await channel.queue_declare(queue, durable=True, arguments=arguments)
+
+
+async def publish(channel: AbstractChannel, queue: str, until: float) -> int:
+    """Publish with many outstanding until a time; return how many were confirmed."""
+    message = asked().unnumbered
+    properties = properties_of(message)
+
+    async def one_after_the_other() -> int:
+        confirmed = 0
+        while time.perf_counter() < until:
+            await channel.basic_publish(  # type: ignore[call-arg] # aiormq has it
+                message.body, routing_key=queue, properties=properties, wait=False
+            )
+            confirmed += 1
+        return confirmed
+
+    return sum(await asyncio.gather(*(one_after_the_other() for _ in range(OUTSTANDING))))
+
+
+async def publishing(amqp: str, seconds: float) -> float:
+    """Publish for a while; return how many were confirmed a second."""
+    connection = await aiormq.connect(amqp)
+    channel = await connection.channel()
+    await declare(channel, QUEUE)
+    await publish(channel, QUEUE, time.perf_counter() + seconds * WARM_UP)
+    start = time.perf_counter()
+    confirmed = await publish(channel, QUEUE, start + seconds)
+    rate = confirmed / (time.perf_counter() - start)
+    await channel.queue_delete(QUEUE)
+    await connection.close()
+    return rate
+
+
+if __name__ == "__main__":
+    tell(uvloop.run(publishing(sys.argv[1], float(sys.argv[2]))))

@@ -1,0 +1,1 @@
+"""What is measured, a module for each group of lines; each tells the whole story of its figures."""

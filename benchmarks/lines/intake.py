@@ -1,0 +1,140 @@
+"""Intake: orders a second that are stored, answered, and confirmed by RabbitMQ, sustained.
+
+Sixty-four connections, two items an order, nobody cooks: they all wait in RabbitMQ at the end, and
+are counted there. What the outbox has grown by meanwhile is not confirmed yet and does not count;
+a run in which it grows by more than `ALLOWANCE` is not sustained and meets no goal.
+"""
+
+from dataclasses import dataclass
+
+from benchmarks.bench import Bench
+from benchmarks.driving import Load, drive
+from benchmarks.house import Evening
+from benchmarks.processes import Failed, running
+from benchmarks.results import Line, line
+from restaurant_system.database.connection import Line as Sql
+from tests.support.servers import free_port
+
+CONNECTIONS = 64
+WARM_UP = 3.0  # s
+ALLOWANCE = 1.0  # % of what was accepted that may still be on its way at the end, one batch or so
+GOALS = {1: 0.85, 2: 1.15}  # of the floor, by processes
+OVER_PLAIN = 6.0
+WORDS = {1: "one process", 2: "two processes"}
+QUEUE_TABLES = ("outbox", "idempotency_keys", "broker_messages")
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What came of driving the order service; sizes in MB, by table."""
+
+    load: Load
+    growth: int
+    sizes_before: dict[str, float]
+    sizes_after: dict[str, float]
+
+    @property
+    def rate(self) -> float:
+        """Orders a second that were accepted and confirmed."""
+        return (self.load.answered - max(self.growth, 0)) / self.load.seconds
+
+    @property
+    def growth_share(self) -> float:
+        """By how much the outbox has grown, in % of what was accepted."""
+        return 100 * self.growth / self.load.answered
+
+
+async def lines(bench: Bench) -> list[Line]:
+    """Measure intake by one process and by two, and hold it against its floor."""
+    floor = await bench.floors.intake()
+    told = []
+    for processes, goal in GOALS.items():
+        taken, name = await of(bench, processes), f"intake, {WORDS[processes]}"
+        sustained = taken.growth_share <= ALLOWANCE
+        told += [
+            line(name, taken.rate, "orders/s", floor=floor, goal=goal, valid=sustained),
+            line(f"{name}: outbox growth", taken.growth_share, "%", goal=ALLOWANCE),
+            line(f"{name}: p50", taken.load.p50, "ms"),
+            line(f"{name}: p99", taken.load.p99, "ms"),
+        ]
+    return [*told, *await _floors(bench), *_bloat(await of(bench, 1))]
+
+
+async def plain_lines(bench: Bench) -> list[Line]:
+    """Hold intake by one process against the same road without its batches."""
+    ours, plain = await of(bench, 1), await _plain(bench)
+    return [
+        line("intake, plain", plain.rate, "orders/s"),
+        line("intake, ours over plain", ours.rate, "orders/s", floor=plain.rate, goal=OVER_PLAIN),
+    ]
+
+
+async def of(bench: Bench, processes: int) -> Intake:
+    """Measure intake on an empty database, once in a run."""
+    return await bench.once(f"intake {processes}", lambda: measure(bench, processes))
+
+
+async def measure(bench: Bench, processes: int, dsn: str | None = None) -> Intake:
+    """Drive the order service, on an empty database or a given one; raises `Failed` at any loss."""
+    async with bench.house.evening(dsn) as evening:
+        sql = await evening.sql()
+        placed_before: int = await sql.fetchval("SELECT count(*) FROM orders")
+        sizes_before = await sizes(sql)
+        _, port = await evening.order_service(processes)
+        backlog: list[int] = []
+
+        async def look() -> None:
+            backlog.append(await sql.fetchval("SELECT count(*) FROM outbox"))
+
+        load = await drive("place", port, *spell(bench), look=look)
+        sizes_after = await sizes(sql)
+        await evening.outbox_empty(sql)
+        await _nothing_lost(evening, sql, placed_before, load.total)
+    start, end = backlog
+    return Intake(load, end - start, sizes_before, sizes_after)
+
+
+def spell(bench: Bench) -> tuple[object, ...]:
+    """Say to the load generator how, and for how long."""
+    return ("--connections", CONNECTIONS, "--seconds", bench.seconds, "--warm-up", WARM_UP)
+
+
+async def sizes(sql: Sql) -> dict[str, float]:
+    """Return how much of the disk the tables take that are used as queues, in MB."""
+    question = "SELECT pg_total_relation_size($1::text::regclass)"
+    return {name: await sql.fetchval(question, name) / 2**20 for name in QUEUE_TABLES}
+
+
+async def _nothing_lost(evening: Evening, sql: Sql, before: int, accepted: int) -> None:
+    """Hold what was accepted against the database and the broker."""
+    stored = await sql.fetchval("SELECT count(*) FROM orders") - before
+    waiting = await evening.waiting_orders()
+    if not stored == waiting == accepted:
+        raise Failed(f"{accepted} orders accepted, {stored} stored, {waiting} in RabbitMQ")
+
+
+async def _plain(bench: Bench) -> Load:
+    async with bench.house.evening() as evening:
+        port = free_port()
+        command = ("benchmarks.plain", str(port), evening.dsn, evening.amqp)
+        async with running(*command, folder=evening.folder, environment={}) as plain:
+            await plain.serves(port)
+            load = await drive("place", port, *spell(bench))
+            await _nothing_lost(evening, await evening.sql(), 0, load.total)
+        return load
+
+
+async def _floors(bench: Bench) -> list[Line]:
+    floors = bench.floors
+    return [
+        line("floor of intake: H, answered", await floors.answering(), "orders/s"),
+        line("floor of intake: D, placed", await floors.placing(), "orders/s"),
+        line("floor of intake: P, published", await floors.publishing(), "messages/s"),
+    ]
+
+
+def _bloat(taken: Intake) -> list[Line]:
+    """Tell what intake left behind in the tables that are used as queues."""
+    return [
+        line(f"size of {name} after intake", taken.sizes_after[name], "MB") for name in QUEUE_TABLES
+    ]

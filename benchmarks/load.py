@@ -1,0 +1,62 @@
+"""The load generator: guests that order, or ask where their orders are, as fast as they are served.
+
+A process of its own. Any answer that is not the right one ends it with exit code 1. It prints a
+line `began` and a line `ended` around the span that counts, then the result as JSON.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+
+import uvloop
+
+from benchmarks.guests import GET, POST, Crowd, WrongAnswer
+from benchmarks.loops import Plan, run, say
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks.load", description=__doc__)
+    parser.add_argument("what", choices=["place", "status"])
+    parser.add_argument("port", type=int, help="of 127.0.0.1")
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--warm-up", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--count", type=int, help="of requests, instead of seconds")
+    parser.add_argument("--rate", type=float, help="requests/s, on schedule: the open loop")
+    parser.add_argument("--numbers", type=Path, help="order numbers to ask for, one a line")
+    parser.add_argument("--placed", type=Path, help="where to write when each order was due, JSON")
+    return parser.parse_args()
+
+
+def _requests(arguments: argparse.Namespace) -> Iterator[bytes]:
+    if arguments.what == "place":
+        return cycle([POST])
+    numbers = arguments.numbers.read_bytes().split()
+    return cycle([GET % number for number in numbers])
+
+
+async def _main(arguments: argparse.Namespace) -> None:
+    crowd = Crowd(_requests(arguments), b"201" if arguments.what == "place" else b"200")
+    crowd.keeps_numbers = arguments.placed is not None
+    plan = Plan(
+        arguments.port,
+        arguments.connections,
+        arguments.seconds,
+        arguments.warm_up,
+        arguments.count,
+        arguments.rate,
+    )
+    result = await run(crowd, plan)
+    if arguments.placed is not None:
+        arguments.placed.write_text(json.dumps(crowd.placed))
+    say(json.dumps(result))
+
+
+if __name__ == "__main__":
+    try:
+        uvloop.run(_main(_arguments()))
+    except WrongAnswer as error:
+        sys.exit(f"benchmarks.load: {error}")

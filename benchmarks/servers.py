@@ -1,0 +1,127 @@
+"""The servers that a benchmark runs against: private, durable, with nothing beside them."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.support.servers import Postgres, RabbitMQ
+
+AMQP_HELLO = b"AMQP\x00\x00\x09\x01"
+SESSION = 3  # places in a process's line in /proc, counted from behind its name
+PARENT = 1
+
+
+@contextlib.contextmanager
+def _gone_if_broken_off(server: Postgres | RabbitMQ) -> Iterator[None]:
+    """Leave nothing behind of a server whose start fails or is broken off, as by Ctrl-C."""
+    try:
+        yield
+    except BaseException:
+        server.close()
+        raise
+
+
+class DurablePostgres(Postgres):
+    """PostgreSQL as it comes: `fsync` and `synchronous_commit` are on."""
+
+    def __init__(self) -> None:
+        super().__init__(fsync=True)
+
+    def start(self) -> None:
+        """Start it."""
+        with _gone_if_broken_off(self):
+            super().start()
+
+    def _initialise(self) -> None:
+        with _gone_if_broken_off(self):
+            super()._initialise()
+
+    @property
+    def process(self) -> int:
+        """The process that starts all its others."""
+        lines = (self._pgdata / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        return int(lines[0])
+
+
+class BareRabbitMQ(RabbitMQ):
+    """RabbitMQ without the management plugin, whose statistics cost its processor time."""
+
+    plugins = "[]."
+
+    def start(self) -> None:
+        """Start it."""
+        with _gone_if_broken_off(self):
+            super().start()
+
+    @property
+    def process(self) -> int:
+        """The process that starts all its others."""
+        assert self._process is not None  # noqa: S101 - it runs from the start on
+        return self._process.pid
+
+    def _settings(self) -> str:
+        return ""
+
+    def _answers(self) -> bool:
+        """Tell whether it speaks AMQP: its listener comes last."""
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.port), timeout=5) as line,
+        ):
+            line.sendall(AMQP_HELLO)
+            return line.recv(1) == b"\x01"  # a method frame: Connection.Start
+        return False
+
+
+def cores() -> tuple[int, int]:
+    """Return a core for what is measured and another for what it works with."""
+    ours = sorted(os.sched_getaffinity(0))
+    return ours[0], ours[-1]
+
+
+@contextlib.contextmanager
+def pinned(process: int, core: int) -> Iterator[None]:
+    """Keep a process, its threads and its descendants on one core for a while."""
+    everywhere = os.sched_getaffinity(0)
+    pin(process, [core])
+    try:
+        yield
+    finally:
+        pin(process, everywhere)
+
+
+def pin(process: int, allowed: "Sequence[int] | set[int]") -> None:
+    """Allow a process, its threads and its descendants these cores alone."""
+    for each in [process, *descendants(process)]:
+        for thread in Path(f"/proc/{each}/task").glob("[0-9]*"):
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), allowed)
+
+
+def descendants(process: int) -> Iterator[int]:
+    """Find the children of a process, and theirs."""
+    parents = {each: _field(each, PARENT) for each in _everybody()}
+    generation = {process}
+    while generation:
+        generation = {each for each, parent in parents.items() if parent in generation}
+        yield from generation
+
+
+def session_of(leader: int) -> list[int]:
+    """Return the processes of a session, by the process that began it."""
+    return [each for each in _everybody() if _field(each, SESSION) == leader]
+
+
+def _everybody() -> list[int]:
+    return [int(found.name) for found in Path("/proc").glob("[0-9]*")]
+
+
+def _field(process: int, place: int) -> int | None:
+    """Return what Linux says about a process; `None` when it is gone."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(stat.rpartition(")")[2].split()[place])
