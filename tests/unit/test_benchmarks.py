@@ -1,0 +1,193 @@
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from itertools import repeat
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmarks import picture, results
+from benchmarks.figures import percentile
+from benchmarks.floors.measure import in_a_row
+from benchmarks.guests import POST, Crowd, WrongAnswer, number_in, read_answer
+from benchmarks.loops import Plan, run
+
+BODY = b'{"order_number":"ORD_20241216_001","status":"received"}'
+ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\nx-request-id: 1\r\n\r\n%s" % (
+    len(BODY),
+    BODY,
+)
+
+
+class Server:
+    """Gives the same answer to everything, the first one after a stall."""
+
+    def __init__(self, answer: bytes, stall: float = 0) -> None:
+        self.answered = 0
+        self._answer = answer
+        self._stall = stall
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[int]:
+        """Serve on a port for a while."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        async with server:
+            yield server.sockets[0].getsockname()[1]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                await reader.readexactly(len(POST))
+                await asyncio.sleep(self._stall)
+                self._stall = 0
+                self.answered += 1
+                writer.write(self._answer)
+
+
+def test_a_percentile_is_a_value_that_was_measured() -> None:
+    """The p-th percentile is the smallest value that p percent of all are not above."""
+    hundred = [float(n) for n in range(1, 101)]
+
+    assert [percentile(hundred, share) for share in (0.5, 0.99, 0.999)] == [50, 99, 100]
+    assert percentile([7.0], 0.01) == 7
+    with pytest.raises(ValueError, match="nothing"):
+        percentile([], 0.5)
+
+
+def test_an_answer_is_read_once_it_is_whole() -> None:
+    """However an answer is cut into pieces, it is read when its last byte has come."""
+    for cut in range(len(ANSWER)):
+        assert read_answer(ANSWER[:cut]) is None
+
+    answer = read_answer(ANSWER + b"HTTP/1.1 200")
+
+    assert answer is not None
+    assert (answer.status, answer.body, answer.size) == (b"201", BODY, len(ANSWER))
+    assert number_in(answer.body) == "ORD_20241216_001"
+
+
+def test_an_answer_without_its_length_is_refused() -> None:
+    """The load generator does not guess where an answer ends."""
+    with pytest.raises(WrongAnswer, match="length"):
+        read_answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+
+@pytest.mark.parametrize("rate", [None, 500.0])
+async def test_every_request_of_the_load_generator_is_counted(rate: float | None) -> None:
+    """In both loops as many answers are told of as the server has given."""
+    server = Server(ANSWER)
+    async with server.listening() as port:
+        plan = Plan(port, connections=4, seconds=0.1, warm_up=0.05, count=None, rate=rate)
+
+        told = await run(Crowd(repeat(POST), b"201"), plan)
+
+    assert told["total"] == server.answered
+    assert 0 < told["answered"] <= told["total"]
+    assert 0 < told["p50"] <= told["p99"] <= told["p999"]
+
+
+async def test_a_count_of_requests_is_kept_to() -> None:
+    """Asked for a number of requests, the load generator sends exactly that many."""
+    server = Server(ANSWER)
+    async with server.listening() as port:
+        plan = Plan(port, connections=4, seconds=0, warm_up=0, count=37, rate=None)
+
+        told = await run(Crowd(repeat(POST), b"201"), plan)
+
+    assert told["total"] == server.answered == 37
+
+
+async def test_a_slow_answer_counts_from_when_it_was_due() -> None:
+    """In the open loop a stall is told by every request that fell due in it."""
+    server = Server(ANSWER, stall=0.2)
+    async with server.listening() as port:
+        plan = Plan(port, connections=1, seconds=0.2, warm_up=0, count=None, rate=100)
+
+        told = await run(Crowd(repeat(POST), b"201"), plan)
+
+    assert told["p50"] > 50
+    assert told["p999"] > 150
+
+
+async def test_a_wrong_answer_ends_the_load_generator() -> None:
+    """Figures of a server that refuses are worth nothing, so there are none."""
+    async with Server(ANSWER.replace(b"201", b"503")).listening() as port:
+        plan = Plan(port, connections=2, seconds=0.1, warm_up=0, count=None, rate=None)
+
+        with pytest.raises(WrongAnswer, match="503"):
+            await run(Crowd(repeat(POST), b"201"), plan)
+
+
+def test_stages_in_a_row_take_each_others_time() -> None:
+    """Two stages at the same rate make half of it."""
+    assert in_a_row(100, 100) == pytest.approx(50)
+    assert in_a_row(300, 100, 100) == pytest.approx(300 / 7)
+
+
+def test_a_goal_is_a_least_ratio_of_rates_and_a_largest_one_of_times() -> None:
+    """Whether a goal is met depends on what is better: more of a rate, less of a time."""
+    assert results.line("a", 90, "orders/s", floor=100, goal=0.9).met is True
+    assert results.line("a", 89, "orders/s", floor=100, goal=0.9).met is False
+    assert results.line("a", 25, "ms", floor=10, goal=2.5).met is True
+    assert results.line("a", 26, "ms", floor=10, goal=2.5).met is False
+    assert results.line("a", 0, "%", goal=1).met is True
+    assert results.line("a", 2, "%", goal=1).met is False
+    assert results.line("a", 90, "orders/s").met is None
+
+
+def test_a_run_that_is_not_valid_meets_no_goal() -> None:
+    """A rate that was not sustained is shown, and not praised."""
+    assert results.line("a", 99, "orders/s", floor=100, goal=0.9, valid=False).met is False
+
+
+LINES = [
+    results.line("intake, one process", 4200, "orders/s", floor=5000, goal=0.85),
+    results.line("latency, POST p50", 3.21987, "ms", floor=1.5, goal=2.5),
+    results.line("memory, up", 123.4, "MB"),
+]
+
+
+def test_results_are_a_list_of_lines_in_json(tmp_path: Path) -> None:
+    """Each line has the same seven fields, null where there is nothing to say."""
+    results.write(LINES, tmp_path / "new" / "latest.json")
+
+    stated = json.loads((tmp_path / "new" / "latest.json").read_text())
+    assert [list(each) for each in stated] == [
+        ["name", "measured", "unit", "floor", "ratio", "goal", "met"]
+    ] * len(LINES)
+    assert stated[0] == {
+        "name": "intake, one process",
+        "measured": 4200,
+        "unit": "orders/s",
+        "floor": 5000,
+        "ratio": 0.84,
+        "goal": 0.85,
+        "met": False,
+    }
+    assert stated[2]["floor"] is stated[2]["met"] is None
+    assert results.read(tmp_path / "new" / "latest.json") == LINES
+
+
+def test_the_table_shows_what_the_json_says() -> None:
+    """On a terminal each line has its figures, which way its goal is, and whether it is met."""
+    console = Console(width=120, record=True)
+
+    results.show(LINES, console)
+
+    shown = console.export_text()
+    assert "≥ 0.85" in shown
+    assert "≤ 2.5" in shown
+    assert "4,200" in shown
+    assert "no" in shown
+    assert "yes" in shown
+
+
+def test_the_picture_is_made_from_the_json(tmp_path: Path) -> None:
+    """Whatever lines a run has, a PNG comes of their JSON."""
+    results.write(LINES, tmp_path / "latest.json")
+
+    picture.draw(tmp_path / "latest.json", tmp_path / "latest.png")
+
+    assert (tmp_path / "latest.png").read_bytes().startswith(b"\x89PNG")
