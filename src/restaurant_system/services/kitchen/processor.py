@@ -2,16 +2,22 @@
 
 The same message may come twice, late, or at a worker while another still cooks. So each step is a
 compare-and-set in the database, and what a step finds there decides what becomes of the message.
+
+Orders that are begun or finished at about the same time share a statement. Two cooks who were given
+the same orders lock them in one order, that of their numbers, and do not wait for each other in a
+circle; if ever they did, the database would end it, and who lost would try again after a pause.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import TypeVar
 
 import stamina
 
+from restaurant_system.batching import Batcher
 from restaurant_system.config import KitchenSettings
 from restaurant_system.database import orders, workers
 from restaurant_system.database.connection import Connection, Database
@@ -27,6 +33,7 @@ from restaurant_system.models.status import OrderStatus
 NAME = "kitchen-worker"
 LONGEST_PAUSE = 10.0  # s between two tries to reach a database that is away
 WATCH_INTERVAL = 1.0  # s between two looks for cancelled orders
+TOGETHER = 256  # orders that share a statement at the most
 
 log = get_logger(NAME)
 
@@ -39,6 +46,15 @@ class Outcome(Enum):
     COOKED = auto()  # ready, by us
     OVER = auto()  # nothing to do: ready already, completed or cancelled
     SOMEONE_ELSES = auto()  # another worker that is alive has it; look again later
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An order that is to be begun or finished, on whose behalf, and how long it will cook."""
+
+    number: str
+    sender: Sender
+    cooking_time: timedelta
 
 
 class Processor:
@@ -58,7 +74,10 @@ class Processor:
         self._worker_name = worker_name
         self._kitchen = kitchen
         self._clock = clock
-        self._called_off: dict[str, asyncio.Event] = {}
+        self._beginning = Batcher(self._begin_together, at_most=TOGETHER)
+        self._finishing = Batcher(self._finish_together, at_most=TOGETHER)
+        self._in_hand: set[str] = set()
+        self._called_off: dict[str, asyncio.Event] = {}  # of those that take their time
 
     async def process(self, order: OrderReceived, request_id: str) -> Outcome:
         """See an order through; wait, however long, for a database that is away.
@@ -66,52 +85,41 @@ class Processor:
         Raises `MessageRejected` when there is no such order.
         """
         number = order.order_number
-        if number in self._called_off:  # our line broke, and the message came again: it is cooking
+        if number in self._in_hand:  # our line broke, and the message came again: it is cooking
             return Outcome.SOMEONE_ELSES
-        self._called_off[number] = asyncio.Event()
+        self._in_hand.add(number)
         try:
-            return await self._see_through(order, Sender(NAME, request_id))
+            time = self._kitchen.cooking_time(order.order_type)
+            return await self._see_through(Step(number, Sender(NAME, request_id), time))
         finally:
-            del self._called_off[number]
+            self._in_hand.discard(number)
 
-    async def _see_through(self, order: OrderReceived, sender: Sender) -> Outcome:
-        outcome = await _patiently(lambda: self._begin(order, sender))
-        if outcome is not None:
-            return outcome
-        if not await self._cook(order):
+    async def _see_through(self, step: Step) -> Outcome:
+        refusal = await self._begin(step)
+        if refusal is not None:
+            return refusal
+        if not await self._cook(step):
             return Outcome.OVER
-        ready = await _patiently(lambda: self._finish(order.order_number, sender))
-        return Outcome.COOKED if ready else Outcome.OVER
+        return Outcome.COOKED if await self._finish(step) else Outcome.OVER
 
-    async def _begin(self, order: OrderReceived, sender: Sender) -> Outcome | None:
-        """Make the order ours, in one transaction; `None` means that it is, else why not."""
-        number, now = order.order_number, self._clock()
-        done_at = now + self._kitchen.cooking_time(order.order_type)
-        begun = await self._move(
-            announced_move(
-                number,
-                origin=OrderStatus.RECEIVED,
-                target=OrderStatus.COOKING,
-                at=now,
-                by=self._worker_name,
-                sender=sender,
-                estimated_completion=done_at,
-            )
-        )
-        refusal = None if begun else await self._take_over(number, now, done_at)
+    async def _begin(self, step: Step) -> Outcome | None:
+        """Make the order ours; `None` means that it is, else why not."""
+        begun = await self._beginning.do(step)
+        refusal = None if begun else await _patiently(lambda: self._take_over(step))
         if refusal is None:
             log.info(
                 "order_processing_started",
-                message=f"{self._worker_name} cooks {number}.",
-                order_number=number,
+                message=f"{self._worker_name} cooks {step.number}.",
+                order_number=step.number,
                 taken_over=not begun,
             )
         return refusal
 
-    async def _take_over(self, number: str, now: datetime, done_at: datetime) -> Outcome | None:
+    async def _take_over(self, step: Step) -> Outcome | None:
         """Go on with an order that was begun before, unless a worker that is alive has it."""
+        now = self._clock()
         async with self._database.transaction() as tx:
-            return await self._try_take_over(tx, number, now, done_at)
+            return await self._try_take_over(tx, step.number, now, now + step.cooking_time)
 
     async def _try_take_over(
         self, tx: Connection, number: str, now: datetime, done_at: datetime
@@ -135,48 +143,75 @@ class Processor:
         )
         return None if taken else Outcome.SOMEONE_ELSES
 
-    async def _cook(self, order: OrderReceived) -> bool:
+    async def _cook(self, step: Step) -> bool:
         """Take the time that it takes; return whether the order was still wanted at the end."""
-        seconds = self._kitchen.cooking_time(order.order_type).total_seconds()
+        seconds = step.cooking_time.total_seconds()
         if seconds == 0:
             return True
+        called_off = self._called_off[step.number] = asyncio.Event()
         try:
             async with asyncio.timeout(seconds):
-                await self._called_off[order.order_number].wait()
+                await called_off.wait()
         except TimeoutError:
             return True
+        finally:
+            del self._called_off[step.number]
         log.info(
             "order_called_off",
-            message=f"{self._worker_name} stops cooking {order.order_number}: cancelled.",
-            order_number=order.order_number,
+            message=f"{self._worker_name} stops cooking {step.number}: cancelled.",
+            order_number=step.number,
         )
         return False
 
-    async def _finish(self, number: str, sender: Sender) -> bool:
+    async def _finish(self, step: Step) -> bool:
         """Put the order on the pass and count it; return whether it was still ours to finish."""
-        finished = await self._move(
-            announced_move(
-                number,
-                origin=OrderStatus.COOKING,
-                target=OrderStatus.READY,
-                at=self._clock(),
-                by=self._worker_name,
-                sender=sender,
+        finished = await self._finishing.do(step)
+        if finished:
+            log.info(
+                "order_completed",
+                message=f"Order {step.number} is ready.",
+                order_number=step.number,
             )
-        )
-        if not finished:
-            return False
-        log.info("order_completed", message=f"Order {number} is ready.", order_number=number)
-        return True
+        return finished
 
-    async def _move(self, move: MoveOrder) -> bool:
-        """Make a move; return whether it could be made."""
+    async def _begin_together(self, steps: Sequence[Step]) -> list[bool]:
+        return await _patiently(lambda: self._move([self._begun(step) for step in steps]))
+
+    async def _finish_together(self, steps: Sequence[Step]) -> list[bool]:
+        return await _patiently(lambda: self._move([self._finished(step) for step in steps]))
+
+    def _begun(self, step: Step) -> MoveOrder:
+        now = self._clock()
+        return announced_move(
+            step.number,
+            origin=OrderStatus.RECEIVED,
+            target=OrderStatus.COOKING,
+            at=now,
+            by=self._worker_name,
+            sender=step.sender,
+            estimated_completion=now + step.cooking_time,
+        )
+
+    def _finished(self, step: Step) -> MoveOrder:
+        return announced_move(
+            step.number,
+            origin=OrderStatus.COOKING,
+            target=OrderStatus.READY,
+            at=self._clock(),
+            by=self._worker_name,
+            sender=step.sender,
+        )
+
+    async def _move(self, moves: Sequence[MoveOrder]) -> list[bool]:
+        """Make moves; return which of them could be made.
+
+        What is owed is handed over here: an order's next move is asked for only afterwards, and an
+        order whose cook has been sent home meanwhile is announced like any other.
+        """
         async with self._database.connection() as connection:
-            (owed,) = await orders.move(connection, [move])
-        if owed is None:
-            return False
-        self._relay.hand_over(owed)
-        return True
+            outcomes = await orders.move(connection, moves)
+        self._relay.hand_over(*(owed for owed in outcomes if owed is not None))
+        return [owed is not None for owed in outcomes]
 
     async def watch_cancellations(self) -> None:
         """Look, for as long as it runs, whether something that cooks is no longer wanted.
@@ -200,7 +235,7 @@ class Processor:
 
 
 async def _patiently(step: Callable[[], Awaitable[T]]) -> T:
-    """Do a step, as often as it takes until the database answers.
+    """Do a step, for one order or for many, as often as it takes until the database answers.
 
     Each step can be done twice: where the answer to a commit was lost, the second try finds its
     effect and changes nothing.
