@@ -25,7 +25,7 @@ from restaurant_system.database.connection import Database
 from restaurant_system.errors import IllegalMove, KeyReused, MessageRejected, OrderNotFound
 from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.order import Move
-from restaurant_system.services.kitchen.processor import Outcome, Processor
+from restaurant_system.services.kitchen.processor import Outcome, Processor, Ticket
 from tests.support.kitchen import BELONGINGS, EVERYTHING, REQUEST
 from tests.support.kitchen import settings as kitchen_settings
 from tests.support.ledger import NOTHING_IN_HAND, ON_THE_STOVE, Model, ledger_of
@@ -56,10 +56,10 @@ class Cook(Processor):
         self.done: dict[str, asyncio.Event] = {}
         self.work: dict[str, asyncio.Task[Outcome]] = {}
 
-    async def _cook(self, order: OrderReceived) -> bool:
-        self.begun[order.order_number].set()
-        await self.done[order.order_number].wait()
-        return await super()._cook(order)
+    async def _cook(self, ticket: Ticket) -> bool:
+        self.begun[ticket.number].set()
+        await self.done[ticket.number].wait()
+        return await super()._cook(ticket)
 
     async def take(self, number: str) -> str:
         """Begin an order, or say at once what becomes of its message."""

@@ -49,8 +49,8 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """An order that is to be begun or finished, on whose behalf, and how long it will cook."""
+class Ticket:
+    """An order as a cook has it in hand: on whose behalf, and how long it cooks."""
 
     number: str
     sender: Sender
@@ -90,36 +90,36 @@ class Processor:
         self._in_hand.add(number)
         try:
             time = self._kitchen.cooking_time(order.order_type)
-            return await self._see_through(Step(number, Sender(NAME, request_id), time))
+            return await self._see_through(Ticket(number, Sender(NAME, request_id), time))
         finally:
             self._in_hand.discard(number)
 
-    async def _see_through(self, step: Step) -> Outcome:
-        refusal = await self._begin(step)
+    async def _see_through(self, ticket: Ticket) -> Outcome:
+        refusal = await self._begin(ticket)
         if refusal is not None:
             return refusal
-        if not await self._cook(step):
+        if not await self._cook(ticket):
             return Outcome.OVER
-        return Outcome.COOKED if await self._finish(step) else Outcome.OVER
+        return Outcome.COOKED if await self._finish(ticket) else Outcome.OVER
 
-    async def _begin(self, step: Step) -> Outcome | None:
+    async def _begin(self, ticket: Ticket) -> Outcome | None:
         """Make the order ours; `None` means that it is, else why not."""
-        begun = await self._beginning.do(step)
-        refusal = None if begun else await _patiently(lambda: self._take_over(step))
+        begun = await self._beginning.do(ticket)
+        refusal = None if begun else await _patiently(lambda: self._take_over(ticket))
         if refusal is None:
             log.info(
                 "order_processing_started",
-                message=f"{self._worker_name} cooks {step.number}.",
-                order_number=step.number,
+                message=f"{self._worker_name} cooks {ticket.number}.",
+                order_number=ticket.number,
                 taken_over=not begun,
             )
         return refusal
 
-    async def _take_over(self, step: Step) -> Outcome | None:
+    async def _take_over(self, ticket: Ticket) -> Outcome | None:
         """Go on with an order that was begun before, unless a worker that is alive has it."""
         now = self._clock()
         async with self._database.transaction() as tx:
-            return await self._try_take_over(tx, step.number, now, now + step.cooking_time)
+            return await self._try_take_over(tx, ticket.number, now, now + ticket.cooking_time)
 
     async def _try_take_over(
         self, tx: Connection, number: str, now: datetime, done_at: datetime
@@ -143,63 +143,63 @@ class Processor:
         )
         return None if taken else Outcome.SOMEONE_ELSES
 
-    async def _cook(self, step: Step) -> bool:
+    async def _cook(self, ticket: Ticket) -> bool:
         """Take the time that it takes; return whether the order was still wanted at the end."""
-        seconds = step.cooking_time.total_seconds()
+        seconds = ticket.cooking_time.total_seconds()
         if seconds == 0:
             return True
-        called_off = self._called_off[step.number] = asyncio.Event()
+        called_off = self._called_off[ticket.number] = asyncio.Event()
         try:
             async with asyncio.timeout(seconds):
                 await called_off.wait()
         except TimeoutError:
             return True
         finally:
-            del self._called_off[step.number]
+            del self._called_off[ticket.number]
         log.info(
             "order_called_off",
-            message=f"{self._worker_name} stops cooking {step.number}: cancelled.",
-            order_number=step.number,
+            message=f"{self._worker_name} stops cooking {ticket.number}: cancelled.",
+            order_number=ticket.number,
         )
         return False
 
-    async def _finish(self, step: Step) -> bool:
+    async def _finish(self, ticket: Ticket) -> bool:
         """Put the order on the pass and count it; return whether it was still ours to finish."""
-        finished = await self._finishing.do(step)
+        finished = await self._finishing.do(ticket)
         if finished:
             log.info(
                 "order_completed",
-                message=f"Order {step.number} is ready.",
-                order_number=step.number,
+                message=f"Order {ticket.number} is ready.",
+                order_number=ticket.number,
             )
         return finished
 
-    async def _begin_together(self, steps: Sequence[Step]) -> list[bool]:
-        return await _patiently(lambda: self._move([self._begun(step) for step in steps]))
+    async def _begin_together(self, tickets: Sequence[Ticket]) -> list[bool]:
+        return await _patiently(lambda: self._move([self._begun(ticket) for ticket in tickets]))
 
-    async def _finish_together(self, steps: Sequence[Step]) -> list[bool]:
-        return await _patiently(lambda: self._move([self._finished(step) for step in steps]))
+    async def _finish_together(self, tickets: Sequence[Ticket]) -> list[bool]:
+        return await _patiently(lambda: self._move([self._finished(ticket) for ticket in tickets]))
 
-    def _begun(self, step: Step) -> MoveOrder:
+    def _begun(self, ticket: Ticket) -> MoveOrder:
         now = self._clock()
         return announced_move(
-            step.number,
+            ticket.number,
             origin=OrderStatus.RECEIVED,
             target=OrderStatus.COOKING,
             at=now,
             by=self._worker_name,
-            sender=step.sender,
-            estimated_completion=now + step.cooking_time,
+            sender=ticket.sender,
+            estimated_completion=now + ticket.cooking_time,
         )
 
-    def _finished(self, step: Step) -> MoveOrder:
+    def _finished(self, ticket: Ticket) -> MoveOrder:
         return announced_move(
-            step.number,
+            ticket.number,
             origin=OrderStatus.COOKING,
             target=OrderStatus.READY,
             at=self._clock(),
             by=self._worker_name,
-            sender=step.sender,
+            sender=ticket.sender,
         )
 
     async def _move(self, moves: Sequence[MoveOrder]) -> list[bool]:
