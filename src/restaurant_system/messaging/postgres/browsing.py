@@ -6,7 +6,8 @@ from restaurant_system.database import connection
 from restaurant_system.database.connection import Database, Line
 from restaurant_system.errors import BrokerUnavailable, DeadLettersInHand
 from restaurant_system.messaging.broker import Delivery
-from restaurant_system.messaging.postgres.consumer import PostgresConsumer, PostgresDelivery
+from restaurant_system.messaging.postgres.consumer import PostgresConsumer
+from restaurant_system.messaging.postgres.delivery import PostgresDelivery
 from restaurant_system.messaging.postgres.line import away_as_unavailable
 
 BROWSING = 72_782  # sets the lock of whoever browses a queue apart from a consumer's

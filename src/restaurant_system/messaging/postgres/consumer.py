@@ -5,7 +5,6 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
 
 import asyncpg
 
@@ -15,16 +14,9 @@ from restaurant_system.database.connection import Connection, Database, Line
 from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
 from restaurant_system.messaging.broker import Consumer, Delivery
 from restaurant_system.messaging.limit import DeadLetterLimit
+from restaurant_system.messaging.postgres.delivery import Hand, PostgresDelivery
 from restaurant_system.messaging.postgres.line import away_as_unavailable
-from restaurant_system.messaging.postgres.queues import (
-    CHANNEL,
-    COLUMNS,
-    enqueue,
-    message_of,
-    publish,
-    wake,
-)
-from restaurant_system.models.message import Message
+from restaurant_system.messaging.postgres.queues import CHANNEL, COLUMNS, wake
 
 LOCK_CLASS = 72_781  # sets our consumers' advisory locks apart from others in this database
 POLL_SECONDS = 0.5  # how late a delayed message, or one of a dead consumer, may be noticed
@@ -96,12 +88,12 @@ class PostgresConsumer(Consumer):
         settings: DeliverySettings,
         limit: DeadLetterLimit,
     ) -> None:
-        self.number = 0
         self._database = database
         self._queues = list(queues)
         self._prefetch = prefetch
         self._settings = settings
         self._limit = limit
+        self._hand = Hand(database, settled=self._settled, break_line=self._break_line)
         self._claimed: deque[PostgresDelivery] = deque()
         self._in_hand = 0
         self._stopped = False
@@ -148,24 +140,30 @@ class PostgresConsumer(Consumer):
         self._woken.set()
         await self._give_back()
 
-    def settled(self) -> None:
+    @property
+    def number(self) -> int:
+        """What marks as ours the messages that we have in hand."""
+        return self._hand.number
+
+    def _settled(self) -> None:
         self._in_hand -= 1
         self._woken.set()
 
-    def break_line(self) -> None:
+    def _break_line(self) -> None:
         """End the iteration with an error: a new line gets back whatever could not be settled."""
         self._broken = True
         self._woken.set()
 
     async def _give_back(self) -> None:
-        while self._claimed:
-            await self._claimed.popleft().requeue()
+        claimed = list(self._claimed)
+        self._claimed.clear()
+        await asyncio.gather(*(each.requeue() for each in claimed))
 
     async def _open(self, line: Line) -> None:
         """Take a number, and hold it for as long as the line lives."""
         line.add_termination_listener(self._on_line_broken)
         with away_as_unavailable(), connection.away_as_unavailable():
-            self.number = await line.fetchval(OPEN)
+            self._hand.number = await line.fetchval(OPEN)
             await line.execute(HOLD, LOCK_CLASS, self.number)
             await line.add_listener(CHANNEL, self._on_notify)
 
@@ -190,7 +188,7 @@ class PostgresConsumer(Consumer):
         self._in_hand += len(rows)
         rows.sort(key=lambda row: (-row["priority"], row["id"]))
         self._claimed.extend(
-            PostgresDelivery(self._database, self, row, settings=self._settings, limit=self._limit)
+            PostgresDelivery(self._hand, row, settings=self._settings, limit=self._limit)
             for row in rows
         )
 
@@ -216,7 +214,7 @@ class PostgresConsumer(Consumer):
             self._woken.set()
 
     def _on_line_broken(self, _line: object) -> None:
-        self.break_line()
+        self._break_line()
 
 
 # The lock puts those who look at one queue in line: what one takes, the next sees taken.
@@ -240,72 +238,3 @@ class PostgresSubscription(PostgresConsumer):
         if await tx.fetchval(HELD_BY_ANOTHER, queue, self.number):
             return []
         return await super()._take(tx, room)
-
-
-SETTLE = "DELETE FROM broker_messages WHERE id = $1 AND consumer = $2 RETURNING id"
-REQUEUE = """
-UPDATE broker_messages SET consumer = NULL, redelivered = true WHERE id = $1 AND consumer = $2
-RETURNING id
-"""
-
-
-class PostgresDelivery(Delivery):
-    """A row in hand, as long as it carries our number."""
-
-    def __init__(
-        self,
-        database: Database,
-        consumer: PostgresConsumer,
-        row: asyncpg.Record,
-        *,
-        settings: DeliverySettings,
-        limit: DeadLetterLimit,
-    ) -> None:
-        super().__init__(
-            message_of(row),
-            queue=row["queue"],
-            redelivered=row["redelivered"],
-            settings=settings,
-            limit=limit,
-        )
-        self.id: int = row["id"]
-        self._database = database
-        self._consumer = consumer
-
-    @property
-    def holder(self) -> int:
-        """The number of the consumer in whose hand it is."""
-        return self._consumer.number
-
-    async def ack(self) -> None:
-        async with self._settling() as tx:
-            await self._settle(tx, SETTLE)
-
-    async def requeue(self) -> None:
-        async with self._settling() as tx:
-            await self._settle(tx, REQUEUE)
-            await wake(tx, [self.queue])
-
-    async def _publish_and_ack(self, successor: Message, delay: timedelta | None) -> None:
-        async with self._settling() as tx:
-            await self._settle(tx, SETTLE)
-            if delay is None:
-                await publish(tx, [successor])
-            else:
-                await enqueue(tx, [(self.queue, successor)], delay)
-
-    @contextlib.asynccontextmanager
-    async def _settling(self) -> AsyncIterator[Connection]:
-        try:
-            with away_as_unavailable():
-                async with self._database.transaction() as tx:
-                    yield tx
-        except BrokerUnavailable:
-            self._consumer.break_line()
-            raise
-        finally:
-            self._consumer.settled()
-
-    async def _settle(self, tx: Connection, statement: str) -> None:
-        if await tx.fetchval(statement, self.id, self.holder) is None:
-            raise BrokerUnavailable("The message is no longer in hand: its line broke.")

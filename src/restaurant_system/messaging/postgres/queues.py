@@ -8,6 +8,7 @@ import asyncpg
 import jiter
 
 from restaurant_system.database import messages as rows
+from restaurant_system.database import outbox
 from restaurant_system.database.connection import Connection
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Refused, nowhere
@@ -20,9 +21,11 @@ SELECT exchange, queue FROM broker_subscriptions WHERE exchange = ANY($1) OR que
 """
 
 INSERT = """
-INSERT INTO broker_messages (queue, available_at, priority, exchange, routing_key, type, body,
-                             message_id, correlation_id, app_id, timestamp, content_type, headers)
-VALUES ($1, now() + $2::interval, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+INSERT INTO broker_messages (available_at, queue, exchange, routing_key, type, body, message_id,
+                             correlation_id, app_id, timestamp, priority, content_type, headers)
+SELECT now() + $1::interval, placed.*
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::uuid[], $8::text[],
+            $9::text[], $10::timestamptz[], $11::smallint[], $12::text[], $13::jsonb[]) AS placed
 """
 
 WAKE = "SELECT pg_notify($1, queue) FROM unnest($2::text[]) AS queue"
@@ -64,32 +67,22 @@ def _takes(subscription: asyncpg.Record, message: Message) -> bool:
 async def enqueue(
     tx: Connection, placed: Sequence[tuple[str, Message]], delay: timedelta = timedelta()
 ) -> None:
-    """Put each message into the queue beside it, to be had after `delay`."""
-    await tx.executemany(INSERT, [_row(queue, message, delay) for queue, message in placed])
+    """Put each message into the queue beside it, in this order, to be had after `delay`."""
+    messages = [message for _, message in placed]
+    await tx.execute(
+        INSERT,
+        delay,
+        [queue for queue, _ in placed],
+        *outbox.columns(messages),
+        [message.content_type for message in messages],
+        [json.dumps(dict(message.headers)) for message in messages],
+    )
     await wake(tx, {queue for queue, _ in placed})
 
 
 async def wake(tx: Connection, queues: Iterable[str]) -> None:
     """Tell those who wait at these queues, once the transaction is committed."""
     await tx.execute(WAKE, CHANNEL, list(queues))
-
-
-def _row(queue: str, message: Message, delay: timedelta) -> tuple[object, ...]:
-    return (
-        queue,
-        delay,
-        message.priority,
-        message.exchange,
-        message.routing_key,
-        message.type,
-        message.body,
-        message.message_id,
-        message.correlation_id,
-        message.app_id,
-        message.timestamp,
-        message.content_type,
-        json.dumps(dict(message.headers)),
-    )
 
 
 def message_of(row: asyncpg.Record) -> Message:

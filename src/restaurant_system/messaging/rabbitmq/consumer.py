@@ -15,6 +15,7 @@ from restaurant_system.errors import BrokerUnavailable, DeadLettersInHand
 from restaurant_system.messaging.broker import Consumer, Delivery
 from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.messaging.rabbitmq.line import RabbitMQLine
+from restaurant_system.messaging.rabbitmq.settlements import Settlements
 from restaurant_system.messaging.rabbitmq.wire import delayed, message_of, tag_of
 from restaurant_system.models.message import Message
 
@@ -46,6 +47,7 @@ class RabbitMQConsumer(Consumer):
         self._publish = publish
         self._line = line
         self._channel = channel
+        self._settlements = Settlements(line, channel)
         self._queues = queues
         self._prefetch = prefetch
         self._settings = settings
@@ -116,7 +118,7 @@ class RabbitMQConsumer(Consumer):
             self._waiting.put_nowait(
                 RabbitMQDelivery(
                     self._publish,
-                    self._line,
+                    self._settlements,
                     delivered,
                     queue=queue,
                     settled=self.settled,
@@ -160,7 +162,7 @@ class RabbitMQDelivery(Delivery):
     def __init__(
         self,
         publish: Publish,
-        line: RabbitMQLine,
+        settlements: Settlements,
         delivered: DeliveredMessage,
         *,
         queue: str,
@@ -176,18 +178,21 @@ class RabbitMQDelivery(Delivery):
             limit=limit,
         )
         self._publish = publish
-        self._line = line
+        self._settlements = settlements
         self._settled = settled
-        self._channel = delivered.channel
         self._tag = tag_of(delivered)
 
     async def ack(self) -> None:
-        async with self._settling():
-            await self._channel.basic_ack(self._tag)
+        try:
+            await self._settlements.ack(self._tag)
+        finally:
+            self._settled()
 
     async def requeue(self) -> None:
-        async with self._settling():
-            await self._channel.basic_nack(self._tag, requeue=True)
+        try:
+            await self._settlements.requeue(self._tag)
+        finally:
+            self._settled()
 
     async def _publish_and_ack(self, successor: Message, delay: timedelta | None) -> None:
         if delay is not None:
@@ -198,14 +203,6 @@ class RabbitMQDelivery(Delivery):
             await self.requeue()
             raise
         await self.ack()
-
-    @contextlib.asynccontextmanager
-    async def _settling(self) -> AsyncIterator[None]:
-        try:
-            async with self._line.answering():
-                yield
-        finally:
-            self._settled()
 
 
 async def take_all(
@@ -235,9 +232,16 @@ async def take_all(
         # That none waits any more may be told ahead of the last deliveries; what is asked after it
         # is answered behind them.
         await channel.queue_declare(queue, passive=True)
+    settlements = Settlements(line, channel)
     return [
         RabbitMQDelivery(
-            publish, line, each, queue=queue, settled=_no_limit, settings=settings, limit=limit
+            publish,
+            settlements,
+            each,
+            queue=queue,
+            settled=_no_limit,
+            settings=settings,
+            limit=limit,
         )
         for each in arrived
     ]
