@@ -173,15 +173,15 @@ class KitchenWorker:
                     "rabbitmq_connection_failed",
                     message=f"A message could not be settled, and will come again: {error}",
                 )
-            except asyncio.CancelledError:
-                with contextlib.suppress(BrokerUnavailable):
-                    await delivery.requeue()
-                raise
 
     async def _cook_and_settle(self, delivery: Delivery) -> None:
         try:
             order = decode(delivery.message, OrderReceived)
             outcome = await self._processor.process(order, delivery.message.correlation_id)
+        except asyncio.CancelledError:  # only here: what is being settled is not settled twice
+            with contextlib.suppress(BrokerUnavailable):
+                await delivery.requeue()
+            raise
         except (Undecodable, MessageRejected) as error:
             await delivery.dead_letter(str(error))
         except Exception as error:

@@ -3,7 +3,7 @@
 import asyncio
 from typing import TextIO
 
-from restaurant_system.errors import StartupError
+from restaurant_system.errors import BrokerUnavailable, StartupError
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.broker import Broker, Delivery
 from restaurant_system.messaging.listener import Listener
@@ -17,7 +17,11 @@ log = get_logger(NAME)
 
 
 class NotificationSubscriber:
-    """Listens to the fanout of status updates; with a name, it misses none while it is away."""
+    """Listens to the fanout of status updates; with a name, it misses none while it is away.
+
+    An update is acknowledged once it is printed, while the next ones are. So what was printed just
+    before a crash may be printed again, and nothing is lost.
+    """
 
     def __init__(
         self, broker: Broker, name: str | None, out: TextIO, signer: Signer = UNSIGNED
@@ -30,38 +34,32 @@ class NotificationSubscriber:
             finish=self._empty_hands,
             signer=signer,
         )
-        self._in_hand = asyncio.Lock()
+        self._printing = asyncio.Lock()
+        self._tasks = asyncio.TaskGroup()
+        self._printed: set[asyncio.Task[None]] = set()  # and not yet settled
 
     async def run(self, shutdown: Shutdown) -> None:
         """Print until asked to stop; raises `StartupError` when there is nobody to print for."""
-        listening = asyncio.create_task(self._listener.run())
-        asked = asyncio.create_task(shutdown.requested.wait())
-        try:
-            await asyncio.wait({listening, asked}, return_when=asyncio.FIRST_COMPLETED)
-            if not listening.done():
-                log.info("graceful_shutdown", message="Stopping.")
-                self._listener.stop()
-            await listening
-        finally:
-            asked.cancel()
-            listening.cancel()
+        async with self._tasks:
+            asked = self._tasks.create_task(self._obey(shutdown))
+            try:
+                await self._listener.run()
+            finally:
+                asked.cancel()
+
+    async def _obey(self, shutdown: Shutdown) -> None:
+        await shutdown.requested.wait()
+        log.info("graceful_shutdown", message="Stopping.")
+        self._listener.stop()
 
     async def _handle(self, delivery: Delivery) -> None:
-        async with self._in_hand:
-            await self._print_and_settle(delivery)
-
-    async def _empty_hands(self) -> None:
-        """Wait for the one that is printed already: unsettled, it would be printed again."""
-        async with self._in_hand:
-            pass
-
-    async def _print_and_settle(self, delivery: Delivery) -> None:
-        try:
-            update = decode(delivery.message, StatusChanged)
-        except Undecodable as error:
-            await delivery.dead_letter(str(error))
-            return
-        self._print(sentence(update))
+        async with self._printing:
+            try:
+                update = decode(delivery.message, StatusChanged)
+            except Undecodable as error:
+                await delivery.dead_letter(str(error))
+                return
+            self._print(sentence(update))
         log.info(
             "notification_received",
             message=f"Order {update.order_number} is {update.new_status}.",
@@ -69,13 +67,35 @@ class NotificationSubscriber:
             order_number=update.order_number,
             new_status=update.new_status,
         )
-        await delivery.ack()
+        self._have_settled(delivery)
+
+    def _have_settled(self, delivery: Delivery) -> None:
+        task = self._tasks.create_task(_settle(delivery))
+        self._printed.add(task)
+        task.add_done_callback(self._printed.discard)
+
+    async def _empty_hands(self) -> None:
+        """Wait for what is printed already: unsettled, it would be printed again."""
+        async with self._printing:
+            pass
+        while self._printed:
+            await asyncio.wait(self._printed)
 
     def _print(self, line: str) -> None:
         try:
             print(line, file=self._out, flush=True)
         except OSError as error:
             raise StartupError("Nobody reads the notifications any more; stopped.") from error
+
+
+async def _settle(delivery: Delivery) -> None:
+    try:
+        await delivery.ack()
+    except BrokerUnavailable as error:
+        log.warning(
+            "rabbitmq_connection_failed",
+            message=f"An update could not be settled, and may be printed again: {error}",
+        )
 
 
 def sentence(update: StatusChanged) -> str:
