@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from aiormq.abc import AbstractChannel
+import aiormq
+from aiormq.abc import AbstractChannel, ChannelFrame
 
 from restaurant_system.batching import Batcher
 from restaurant_system.messaging.rabbitmq.line import RabbitMQLine
@@ -13,11 +14,11 @@ TOGETHER = 512  # acknowledgements that wait together at the most
 class Settlements:
     """Settles messages by their tags; raises `BrokerUnavailable` when the line is gone or silent.
 
-    Acknowledgements of the same moment are written one behind the other, and it is waited once for
-    the last of them to be on its way.
+    Acknowledgements of the same moment leave as one piece; aiormq writes each by itself, and waits.
     """
 
     def __init__(self, line: RabbitMQLine, channel: AbstractChannel) -> None:
+        assert isinstance(channel, aiormq.Channel)  # noqa: S101 - aiormq has no other kind
         self._line = line
         self._channel = channel
         self._acks = Batcher(self._ack_together, at_most=TOGETHER)
@@ -32,9 +33,14 @@ class Settlements:
             await self._channel.basic_nack(tag, requeue=True)
 
     async def _ack_together(self, tags: Sequence[int]) -> Sequence[None]:
-        *earlier, last = tags
+        *others, last = tags
         async with self._line.answering():
-            for tag in earlier:
-                await self._channel.basic_ack(tag, wait=False)
-            await self._channel.basic_ack(last)
+            await self._write_acks(others)
+            await self._channel.basic_ack(last)  # returns when it is on its way, behind the others
         return [None] * len(tags)
+
+    async def _write_acks(self, tags: Sequence[int]) -> None:
+        if self._channel.is_closed:
+            raise aiormq.ChannelInvalidStateError("the channel closed")
+        acks = [aiormq.spec.Basic.Ack(delivery_tag=tag) for tag in tags]
+        await self._channel.write_queue.put(ChannelFrame.marshall(self._channel.number, acks))
