@@ -215,3 +215,17 @@ async def test_each_message_is_in_one_hand_only(broker: Broker, other_broker: Br
             hand.cancel()
 
     assert Counter(seen) == Counter(ids(published))
+
+
+async def test_what_is_acked_at_the_same_time_is_gone(broker: Broker, other_broker: Broker) -> None:
+    """Of many in hand, those that are acked at once are done with, and the rest comes again."""
+    await broker.publish(orders(30))
+
+    async with broker.consume([TAKEOUT], prefetch=30) as cook:
+        done, kept = (await take(cook, 30))[:20], 10
+        await asyncio.gather(*(delivery.ack() for delivery in done))
+
+    async with other_broker.consume([TAKEOUT], prefetch=30) as another:
+        again = await take(another, kept)
+    assert not set(ids(again)) & set(ids(done))
+    assert (await broker.depths())[TAKEOUT] == kept

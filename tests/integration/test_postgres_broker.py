@@ -98,6 +98,31 @@ async def test_a_message_that_cannot_be_settled_comes_again(
         assert (await take_one(cook)).message == order
 
 
+async def test_of_messages_settled_together_each_is_told_its_own_fate(
+    broker: Broker, operator: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """One that was taken out of our hand meanwhile cannot be acknowledged; the others are."""
+    await broker.publish(orders(20))
+
+    async with broker.consume([TAKEOUT], prefetch=20) as cook:
+        held = await take(cook, 20)
+        lost = await operator.fetchval(
+            "UPDATE broker_messages SET consumer = NULL WHERE id IN"
+            " (SELECT max(id) FROM broker_messages) RETURNING message_id"
+        )
+        outcomes = await asyncio.gather(
+            *(delivery.ack() for delivery in held), return_exceptions=True
+        )
+
+    failed = [
+        each.message.message_id
+        for each, outcome in zip(held, outcomes, strict=True)
+        if isinstance(outcome, BrokerUnavailable)
+    ]
+    assert failed == [lost]
+    assert (await broker.depths())[TAKEOUT] == 1
+
+
 async def test_a_line_that_breaks_while_it_is_opened_is_unavailable(
     broker: Broker, dsn: str, operator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:

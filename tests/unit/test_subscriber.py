@@ -4,28 +4,33 @@ import io
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
+from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Consumer
-from restaurant_system.models.message import StatusChanged
+from restaurant_system.models.message import Message, StatusChanged
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.notification.subscriber import NotificationSubscriber
 from restaurant_system.shutdown import Shutdown
 from tests.support import messages
 from tests.support.fakes import FakeDelivery, FakeLine, RecordingBroker
 
-UPDATE = StatusChanged(
-    order_number="ORD_20241216_001",
-    old_status=OrderStatus.RECEIVED,
-    new_status=OrderStatus.COOKING,
-    changed_by="mario",
-    timestamp=datetime(2024, 12, 16, 12, 0, tzinfo=UTC),
-)
+
+def an_update(number: int) -> Message:
+    """Write that an order of that day is cooking."""
+    update = StatusChanged(
+        order_number=f"ORD_20241216_{number:03}",
+        old_status=OrderStatus.RECEIVED,
+        new_status=OrderStatus.COOKING,
+        changed_by="mario",
+        timestamp=datetime(2024, 12, 16, 12, 0, tzinfo=UTC),
+    )
+    return messages.an_update(body=update.encode())
 
 
 class SlowDelivery(FakeDelivery):
     """A delivery whose acknowledgement takes as long as a test wants it to."""
 
-    def __init__(self) -> None:
-        super().__init__(messages.an_update(body=UPDATE.encode()))
+    def __init__(self, number: int = 1) -> None:
+        super().__init__(an_update(number))
         self.settling = asyncio.Event()
         self.may_settle = asyncio.Event()
 
@@ -34,6 +39,17 @@ class SlowDelivery(FakeDelivery):
         self.settling.set()
         await self.may_settle.wait()
         await super().ack()
+
+
+class LostDelivery(FakeDelivery):
+    """A delivery whose line breaks when it is acknowledged."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(an_update(number))
+
+    async def ack(self) -> None:
+        """Fail."""
+        raise BrokerUnavailable("The line broke.")
 
 
 class OneLineBroker(RecordingBroker):
@@ -66,3 +82,43 @@ async def test_what_is_printed_is_settled_before_the_end() -> None:
 
     assert out.getvalue().count("\n") == 1
     assert delivery.settled == ["ack"]
+
+
+async def test_an_update_is_printed_while_the_one_before_is_settled() -> None:
+    """Updates are printed in order, and none waits for another's acknowledgement."""
+    deliveries = [SlowDelivery(number) for number in range(1, 4)]
+    out = io.StringIO()
+    shutdown = Shutdown()
+    subscriber = NotificationSubscriber(OneLineBroker(FakeLine(*deliveries)), "display", out)
+    running = asyncio.create_task(subscriber.run(shutdown))
+
+    await deliveries[-1].settling.wait()
+    printed = out.getvalue()
+    for delivery in deliveries:
+        delivery.may_settle.set()
+    shutdown.ask()
+    await running
+
+    assert [line.split()[3] for line in printed.splitlines()] == [
+        "ORD_20241216_001:",
+        "ORD_20241216_002:",
+        "ORD_20241216_003:",
+    ]
+    assert [delivery.settled for delivery in deliveries] == [["ack"]] * 3
+
+
+async def test_a_lost_acknowledgement_stops_nobody() -> None:
+    """When the line breaks under an acknowledgement, the next update is printed all the same."""
+    lost, good = LostDelivery(1), SlowDelivery(2)
+    good.may_settle.set()
+    out = io.StringIO()
+    shutdown = Shutdown()
+    subscriber = NotificationSubscriber(OneLineBroker(FakeLine(lost, good)), "display", out)
+    running = asyncio.create_task(subscriber.run(shutdown))
+
+    await good.settling.wait()
+    shutdown.ask()
+    await running
+
+    assert out.getvalue().count("\n") == 2
+    assert good.settled == ["ack"]
