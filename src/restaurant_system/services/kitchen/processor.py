@@ -74,8 +74,7 @@ class Processor:
         self._worker_name = worker_name
         self._kitchen = kitchen
         self._clock = clock
-        self._beginning = Batcher(self._begin_together, at_most=TOGETHER)
-        self._finishing = Batcher(self._finish_together, at_most=TOGETHER)
+        self._moving = Batcher(self._move_together, at_most=TOGETHER)
         self._in_hand: set[str] = set()
         self._called_off: dict[str, asyncio.Event] = {}  # of those that take their time
 
@@ -104,7 +103,7 @@ class Processor:
 
     async def _begin(self, ticket: Ticket) -> Outcome | None:
         """Make the order ours; `None` means that it is, else why not."""
-        begun = await self._beginning.do(ticket)
+        begun = await self._moving.do(lambda: self._begun(ticket))
         refusal = None if begun else await _patiently(lambda: self._take_over(ticket))
         if refusal is None:
             log.info(
@@ -165,7 +164,7 @@ class Processor:
 
     async def _finish(self, ticket: Ticket) -> bool:
         """Put the order on the pass and count it; return whether it was still ours to finish."""
-        finished = await self._finishing.do(ticket)
+        finished = await self._moving.do(lambda: self._finished(ticket))
         if finished:
             log.info(
                 "order_completed",
@@ -174,11 +173,9 @@ class Processor:
             )
         return finished
 
-    async def _begin_together(self, tickets: Sequence[Ticket]) -> list[bool]:
-        return await _patiently(lambda: self._move([self._begun(ticket) for ticket in tickets]))
-
-    async def _finish_together(self, tickets: Sequence[Ticket]) -> list[bool]:
-        return await _patiently(lambda: self._move([self._finished(ticket) for ticket in tickets]))
+    async def _move_together(self, moves: Sequence[Callable[[], MoveOrder]]) -> list[bool]:
+        """Make moves, each dated when it is tried; of one order there is never more than one."""
+        return await _patiently(lambda: self._move([dated() for dated in moves]))
 
     def _begun(self, ticket: Ticket) -> MoveOrder:
         now = self._clock()
