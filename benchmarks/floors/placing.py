@@ -33,9 +33,9 @@ def asked() -> PlaceOrder:
 
 def message_of(order: NewOrder) -> Message:
     """Return the message that the kitchen gets about an order."""
-    received = OrderReceived.of(order, OrderReceived.NO_NUMBER)
+    body = OrderReceived.unnumbered(order)
     sender = Sender("order-service", str(uuid4()))
-    return order_received(received, at=datetime.now(UTC), sender=sender)
+    return order_received(order, body, at=datetime.now(UTC), sender=sender)
 
 
 async def place_batch(connection: Connection, batch: list[PlaceOrder]) -> list[OrderPlaced]:

@@ -2,6 +2,7 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -241,3 +242,28 @@ def test_a_refusal_keeps_customers_to_itself() -> None:
     body = json.dumps(sound | {"customer_name": ["Ada"], "delivery_address": {"to": "Ada"}})
 
     assert "Ada" not in refusal(OrderReceived, body.encode())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {
+            "notes": 'ring "twice"\n\u00e9\u8336\U0001f468 \u2028 \\',
+            "customer_name": "Zo\u00eb \u674e",
+        },
+        {"order_type": "dine_in", "table_number": 100},
+        {"order_type": "delivery", "delivery_address": "12 Analytical Row"},
+        {"items": [an_item(price=Decimal("999.99"), quantity=10, notes="none")] * 20},
+        {"items": [an_item(price=Decimal(price)) for price in ("0.01", "0.10", "7", "19.90")]},
+    ],
+)
+def test_an_order_without_its_number_is_written_as_the_model_is(changes: dict[str, Any]) -> None:
+    """Byte for byte it is what the model encodes to, and the number finds its place in it."""
+    order = an_order(**changes)
+
+    body = OrderReceived.unnumbered(order)
+
+    assert body == OrderReceived.of(order, OrderReceived.NO_NUMBER).encode()
+    numbered = OrderReceived.numbered(body, "ORD_20241216_1000")
+    assert numbered == OrderReceived.of(order, "ORD_20241216_1000").encode()

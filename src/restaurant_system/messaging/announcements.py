@@ -7,6 +7,7 @@ from restaurant_system.database.orders import MoveOrder
 from restaurant_system.messaging import topology
 from restaurant_system.models.identity import new_id
 from restaurant_system.models.message import Message, OrderReceived, StatusChanged
+from restaurant_system.models.order import NewOrder
 from restaurant_system.models.status import OrderStatus
 
 
@@ -18,13 +19,15 @@ class Sender:
     request_id: str
 
 
-def order_received(order: OrderReceived, *, at: datetime, sender: Sender) -> Message:
-    """Tell the kitchen of an order."""
+def order_received(
+    order: OrderReceived | NewOrder, body: bytes, *, at: datetime, sender: Sender
+) -> Message:
+    """Tell the kitchen of an order, in the words of `body`."""
     return Message(
         exchange=topology.ORDERS_TOPIC.name,
         routing_key=topology.routing_key(order.order_type, order.priority),
         type=OrderReceived.TYPE,
-        body=order.encode(),
+        body=body,
         message_id=new_id(),
         correlation_id=sender.request_id,
         app_id=sender.app_id,

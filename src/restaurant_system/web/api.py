@@ -4,10 +4,11 @@ FastAPI's own stack costs more than half of a small request, and Starlette's rou
 rest, so the roads that are driven most stand in front of both. FastAPI still documents them.
 """
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Self
+from typing import Any, Self, cast
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from restaurant_system import __version__
 from restaurant_system.errors import RestaurantError
@@ -49,7 +51,11 @@ def build(title: str, features: Sequence[Feature]) -> ASGIApp:
     for feature in features:
         api.include_router(feature.router)
     hot = [_HotRoad.of(route) for feature in features for route in feature.hot]
-    return RequestContext(_HotFirst(hot, Router([Mount("/", api)], default=_nothing_here)))
+    # Only redirects ask whether a proxy spoke TLS for us, and no hot road redirects.
+    trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")  # as uvicorn has it
+    router = cast("Any", Router([Mount("/", api)], default=_nothing_here))
+    rest = cast("ASGIApp", ProxyHeadersMiddleware(router, trusted))
+    return RequestContext(_HotFirst(hot, rest))
 
 
 @dataclass(frozen=True, slots=True)

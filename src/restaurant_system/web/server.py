@@ -102,6 +102,7 @@ async def serve(app: ASGIApp, door: socket.socket | HandedLines, shutdown: Shutd
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=LONGEST_GOODBYE,
     )

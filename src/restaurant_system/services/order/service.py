@@ -76,7 +76,8 @@ class OrderService:
 
     def _asked(self, order: NewOrder, request_id: str, key: str | None) -> PlaceOrder:
         unnumbered = order_received(
-            OrderReceived.of(order, OrderReceived.NO_NUMBER),
+            order,
+            OrderReceived.unnumbered(order),
             at=self._clock(),
             sender=Sender(NAME, request_id),
         )
