@@ -61,7 +61,7 @@ class Command:
 
     async def logs(self, action: str) -> None:
         """Wait until it has logged an action; raises `Failed` when it never does."""
-        wanted = f'"action": "{action}"'
+        wanted = f'"action":"{action}"'
 
         async def logged() -> bool:
             return wanted in self._printed()

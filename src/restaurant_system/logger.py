@@ -7,6 +7,7 @@ The event is the action. What is not one of the contract's own fields goes into 
 request id is bound to the task with `request_id`, and follows every line logged from there.
 """
 
+import json
 import logging
 import socket
 import sys
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
 import structlog
+from pydantic_core import PydanticSerializationError, to_json
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from restaurant_system.errors import BrokerUnavailable
@@ -39,10 +41,10 @@ def configure(
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             _Shape(service),
-            _console_line if console else structlog.processors.JSONRenderer(ensure_ascii=False),
+            _console_line if console else _json_line,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
@@ -123,6 +125,14 @@ def _console_line(_logger: object, _method: str, event: Mapping[str, Any]) -> st
     if event.get("error", {}).get("stack"):
         line += "\n" + event["error"]["stack"].rstrip()
     return line
+
+
+def _json_line(_logger: object, _method: str, event: Mapping[str, Any]) -> str:
+    """Write an event as one JSON object; what JSON does not know, as Python shows it."""
+    try:
+        return to_json(event, fallback=repr).decode()
+    except PydanticSerializationError:  # half a character, in a name from a command line, say
+        return json.dumps(event, ensure_ascii=False, default=repr, separators=(",", ":"))
 
 
 def _log_pause(details: RetryDetails) -> None:

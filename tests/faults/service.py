@@ -40,7 +40,7 @@ class Service:
         self.name = name
         self.log = folder / f"{name}.log"
         self._command = command
-        self._up_when = f'"action": "{up_when}"'.encode()
+        self._up_when = f'"action":"{up_when}"'.encode()
         self._environment = {**os.environ, **environment}
         self._folder = folder
         self._journal = journal
