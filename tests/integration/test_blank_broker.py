@@ -9,11 +9,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from restaurant_system.config import OutboxSettings, ReconciliationSettings
-from restaurant_system.database import outbox
+from restaurant_system.database import orders, outbox
 from restaurant_system.database import reconciliation as moves
 from restaurant_system.database.connection import Database
+from restaurant_system.database.outbox import Owed
 from restaurant_system.errors import BrokerUnavailable
-from restaurant_system.messaging.announcements import Sender, status_changed
+from restaurant_system.messaging.announcements import Sender, announced_move, status_changed
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.relay import Relay
@@ -225,3 +226,37 @@ async def test_a_move_made_meanwhile_is_told_afterwards(database: Database, watc
         "cooking",
         "cancelled",
     ]
+
+
+async def test_a_move_made_meanwhile_does_not_leave_before_what_is_told_again(
+    database: Database, watch: Watch
+) -> None:
+    """A move knows also what came to stand before it while it waited: it leaves behind that."""
+    number = await Kitchen(database, a_relay(database), watch).order()
+    await walk(database, number, OrderStatus.COOKING, at=NOON)
+
+    async with database.transaction() as tx:
+        moved = await moves.moved_since(tx, NOON)
+        (again,) = await moves.moves_since(tx, NOON, moved)
+        finishing = asyncio.create_task(finish(database, number))
+        await asyncio.wait({finishing}, timeout=0.5)
+        update = status_changed(again, sender=Sender("test", "test"))
+        (told_again,) = await outbox.add(tx, [(number, update)])
+
+    assert (await finishing).after == told_again.id
+
+
+async def finish(database: Database, number: str) -> Owed:
+    """Move an order that mario cooks to ready, and return what is owed for it."""
+    asked = announced_move(
+        number,
+        origin=OrderStatus.COOKING,
+        target=OrderStatus.READY,
+        at=NOON,
+        by="mario",
+        sender=Sender("test", "test"),
+    )
+    async with database.connection() as connection:
+        (owed,) = await orders.move(connection, [asked])
+    assert owed is not None
+    return owed

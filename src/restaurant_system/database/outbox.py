@@ -39,11 +39,9 @@ def stream(message: Message, about: str) -> str:
     return f"{message.exchange}/{about}"
 
 
-# The row before it is looked for as of the statement's beginning: rows of the same statement are
-# not seen.
-BEFORE_IT = """
-(SELECT max(earlier.id) FROM outbox earlier WHERE earlier.stream = outbox.stream)
-"""
+# Not a subquery, which looks as of the statement's beginning: whoever held the order since may have
+# owed something about it while the statement waited.
+BEFORE_IT = "owed_before(outbox.stream, outbox.id)"
 
 INSERT = f"""
 INSERT INTO outbox (stream, exchange, routing_key, type, body, message_id, correlation_id, app_id,
