@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from restaurant_system.config import OutboxSettings
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging import relay as relay_module
 from restaurant_system.messaging.broker import Broker
@@ -12,6 +13,9 @@ from restaurant_system.messaging.relay import Relay
 from tests.support.fakes import RecordingBroker
 from tests.support.messages import TAKEOUT, an_order, an_update, ids, orders, take_and_ack
 from tests.support.outbox import HAND_OVER_ONLY, OTHER_NUMBER, age, emptied, owe, owe_each, sweeping
+
+# One sweep is all that a test waits for.
+SELDOM_SWEEPING = OutboxSettings(batch=2, sweep_interval=60, sweep_after=0.001)
 
 
 async def test_what_is_handed_over_reaches_the_broker_and_leaves_the_outbox(
@@ -111,6 +115,34 @@ async def test_refused_messages_do_not_hold_up_those_behind_them(database: Datab
         await emptied(database, but_for=5)
 
     assert broker.taken == [good]
+
+
+async def test_a_sweep_goes_on_past_those_that_are_refused(database: Database) -> None:
+    """What stands behind many refused messages leaves in the same sweep, not one of many later."""
+    broker, refused, good = RecordingBroker(), orders(9), an_order()
+    broker.refuses = refused
+    await owe_each(database, *refused, good)
+
+    async with Relay(database, broker, SELDOM_SWEEPING).running():
+        await emptied(database, but_for=9)
+
+    assert broker.taken == [good]
+
+
+async def test_what_is_fresh_leaves_between_what_was_left_behind(database: Database) -> None:
+    """A long sweep lets what is handed over have its turn, and goes on without a pause."""
+    broker, left_behind, fresh = RecordingBroker(), orders(9), an_order()
+    rows = await owe_each(database, *left_behind, fresh)
+    for row in rows[:-1]:
+        await age(database, row.id, timedelta(hours=2))
+    relay = Relay(database, broker, SELDOM_SWEEPING.model_copy(update={"sweep_after": 3600}))
+
+    relay.hand_over(rows[-1])
+    async with relay.running():
+        await emptied(database)
+
+    assert broker.taken.index(fresh) < 3
+    assert len(broker.taken) == 10
 
 
 @pytest.mark.usefixtures("_soon_tried_again")

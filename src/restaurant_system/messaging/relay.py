@@ -60,7 +60,7 @@ class Relay:
         self._confirmed: list[int] = []
         self._woken = asyncio.Event()
         self._idle = asyncio.Event()
-        self._swept_at = 0.0
+        self._sweep_due_at = 0.0
 
     def hand_over(self, *owed: Owed) -> None:
         """Publish these messages at once. Call it right after the commit, in the rows' order.
@@ -97,7 +97,7 @@ class Relay:
         self._idle.set()
         self._woken.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.sweep_interval):
+            async with asyncio.timeout(self._sweep_due_at - time.monotonic()):
                 await self._woken.wait()
 
     async def _publish_what_is_there(self) -> None:
@@ -109,10 +109,11 @@ class Relay:
             await self._sweep_if_due()  # also on an evening when there is always something fresh
 
     async def _sweep_if_due(self) -> None:
-        if time.monotonic() - self._swept_at >= self._settings.sweep_interval:
-            while await self._sweep():
-                pass
-            self._swept_at = time.monotonic()
+        """Sweep one batch. It stays due while there is more, so that what is fresh has its turn."""
+        if time.monotonic() < self._sweep_due_at:
+            return
+        if not await self._sweep():
+            self._sweep_due_at = time.monotonic() + self._settings.sweep_interval
 
     async def _publish_fresh(self) -> None:
         """Publish a batch from memory, then strike it off."""
@@ -165,7 +166,8 @@ class Relay:
             published = await self._publish_claimed(tx, owed)
         if published:
             log.info("outbox_swept", message=f"Published {published} messages left behind.")
-        return published > 0
+        # Also when all were refused: they are put off now, and hold up nothing behind them.
+        return published > 0 or len(owed) == self._settings.batch
 
     async def _publish_claimed(self, tx: Connection, owed: Sequence[Owed]) -> int:
         """Publish and strike off rows that are locked; return how many the broker took."""
