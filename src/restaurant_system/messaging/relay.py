@@ -5,10 +5,10 @@ and strikes its row off once the broker has confirmed it. A row that is no longe
 the sweeps of all processes, and published under a lock. A crash anywhere in between means that a
 message comes twice, never that it is lost.
 
-Messages of one stream leave in order, as far as each leaves for the first time. Where a broker takes
-longer to confirm than a row takes to be swept, another process sweeps what is still under way, and
-this one's copy of it may come after what stood behind it. What is fresh follows only what this process has published
-itself, or is going to; behind anybody else's row it takes its turn in the database.
+Messages of one stream leave in order. What is fresh follows only what this process has published
+itself, or is going to; behind anybody else's row it takes its turn in the database. Only a repeat
+may come late: where the broker takes longer to confirm than a row counts as fresh, another process
+may sweep what is still under way here, and what stands behind it.
 """
 
 import asyncio
