@@ -101,7 +101,7 @@ class IllegalMove(RestaurantError):
 
 
 class KeyReused(RestaurantError):
-    """An idempotency key was used before, with another body."""
+    """An idempotency key was used before, with another body, or for an order that is put away."""
 
 
 class MessageRejected(RestaurantError):

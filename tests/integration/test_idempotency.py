@@ -18,6 +18,8 @@ CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
 CREATE TRIGGER refuse AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION refuse();
 """
 
+PUT_AWAY = "DELETE FROM order_status_log; DELETE FROM order_items; DELETE FROM orders"
+
 
 async def place(intake: OrderService, order: NewOrder | None = None, key: str = "k") -> Placed:
     """Place an order under a key."""
@@ -56,6 +58,16 @@ async def test_the_first_answer_for_good(intake: OrderService, database: Databas
         await connection.execute("UPDATE orders SET status = 'cancelled'")
 
     assert (await place(intake)).order_number == first.order_number
+
+
+async def test_an_order_that_is_no_longer_kept(intake: OrderService, database: Database) -> None:
+    """A key whose order somebody has put away by hand is refused, for its answer is not known."""
+    await place(intake)
+    async with database.connection() as connection:
+        await connection.execute(PUT_AWAY)
+
+    with pytest.raises(KeyReused, match="no longer kept"):
+        await place(intake)
 
 
 async def test_the_same_order_written_otherwise(intake: OrderService) -> None:

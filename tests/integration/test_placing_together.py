@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from structlog.testing import capture_logs
+
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.models.message import OrderReceived, decode
@@ -117,17 +119,20 @@ async def test_the_order_of_a_guest_who_has_gone_is_sent_to_the_kitchen(
 async def test_a_batch_whose_line_is_cut_leaves_nothing(
     intake: OrderService, database: Database, dsn: str
 ) -> None:
-    """Everyone in it is told to try again, with the same key, and gets one order."""
+    """Everyone in it is told to try again, with the same key; the log is told once."""
     await place(intake)
     keys = [f"key-{turn}" for turn in range(10)]
 
     async with counter_held(dsn) as other:
-        placing = [asyncio.create_task(place(intake, key)) for key in keys]
-        await waiting(other)
-        async with other.connection() as connection:
-            await connection.execute(END_WAITING)
-        outcomes = await asyncio.gather(*placing, return_exceptions=True)
+        with capture_logs() as lines:
+            placing = [asyncio.create_task(place(intake, key)) for key in keys]
+            await waiting(other)
+            async with other.connection() as connection:
+                await connection.execute(END_WAITING)
+            outcomes = await asyncio.gather(*placing, return_exceptions=True)
         assert {type(each) for each in outcomes} == {DatabaseUnavailable}
+    failures = [line["message"] for line in lines if line["event"] == "db_transaction_failed"]
+    assert failures == ["Orders could not be stored: 10."]
     assert await numbers(database) == ["001"]
 
     again = await asyncio.gather(*(place(intake, key) for key in keys))

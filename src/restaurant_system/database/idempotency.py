@@ -9,16 +9,16 @@ from restaurant_system.database.connection import Connection
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """The order that a key was first used for."""
+    """What a key was first used for; an order that somebody has put away has no number here."""
 
     fingerprint: bytes
-    order_number: str
-    total_amount: Decimal
+    order_number: str | None
+    total_amount: Decimal | None
 
 
 RECALL = """
 SELECT fingerprint, number AS order_number, total_amount
-FROM idempotency_keys JOIN orders ON orders.id = order_id WHERE key = $1
+FROM idempotency_keys LEFT JOIN orders ON orders.id = order_id WHERE key = $1
 """
 
 

@@ -66,13 +66,12 @@ class OrderService:
         return what was answered then, or raise `KeyReused` if it was for another order.
         """
         asked = self._asked(order, request_id, key)
-        with _failure_logged("An order could not be stored."):
+        while True:
             placed = await self._placing.do(asked)
             if placed is not None:
                 return self._received(order, placed)
             if asked.key is not None and (answered := await self._replay(asked.key)):
                 return answered
-        return await self.place(order, request_id=request_id, key=key)
 
     def _asked(self, order: NewOrder, request_id: str, key: str | None) -> PlaceOrder:
         unnumbered = order_received(
@@ -92,14 +91,15 @@ class OrderService:
         now = self._clock()
         first = {each.key.name: each for each in reversed(asked) if each.key is not None}
         chosen = [each for each in asked if each.key is None or first[each.key.name] is each]
-        async with self._database.connection() as connection:
-            stored = await place(
-                connection,
-                chosen,
-                at=now,
-                business_date=now.astimezone(self._timezone).date(),
-                key_lifetime=self._key_lifetime,
-            )
+        with _failure_logged(f"Orders could not be stored: {len(chosen)}."):
+            async with self._database.connection() as connection:
+                stored = await place(
+                    connection,
+                    chosen,
+                    at=now,
+                    business_date=now.astimezone(self._timezone).date(),
+                    key_lifetime=self._key_lifetime,
+                )
         self._relay.hand_over(*(each.owed for each in stored if each is not None))
         outcomes = {id(each): outcome for each, outcome in zip(chosen, stored, strict=True)}
         return [outcomes.get(id(each)) for each in asked]
@@ -122,6 +122,8 @@ class OrderService:
             return None
         if remembered.fingerprint != key.fingerprint:
             raise KeyReused("This Idempotency-Key was used for another order; send a new one.")
+        if remembered.order_number is None or remembered.total_amount is None:
+            raise KeyReused("The order of this Idempotency-Key is no longer kept; send a new one.")
         return Placed(remembered.order_number, remembered.total_amount, replayed=True)
 
     async def cancel(self, number: str, stated: Move, *, request_id: str) -> OrderStatus:
