@@ -1,8 +1,14 @@
 import asyncio
 
+import httpx
 import pytest
+from fastapi import APIRouter
 
+from restaurant_system.shutdown import Shutdown
+from restaurant_system.web import api, door, server
+from restaurant_system.web.api import Feature
 from restaurant_system.web.line import MOST_HELD, GatheringLine
+from tests.support.answers import assert_problem
 
 
 class Line(asyncio.Transport):
@@ -79,3 +85,26 @@ async def test_nothing_is_sent_to_who_has_gone(line: Line) -> None:
 
     assert line.sent == []
     assert gathering.is_closing()
+
+
+async def test_what_is_no_http_is_refused_as_a_problem() -> None:
+    """Also who cannot be understood is told so in the form of every refusal, with an id."""
+    shutdown, listening = Shutdown(), door.bind("127.0.0.1", 0)
+    tavern = api.build("Tavern", [Feature(APIRouter())])
+    serving = asyncio.create_task(server.serve(tavern, listening, shutdown))
+    reader, writer = await asyncio.open_connection(*listening.getsockname())
+
+    writer.write(b"two soups, please\r\n\r\n")
+    answer = await reader.read()
+    shutdown.ask()
+    await serving
+    writer.close()
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *headers = head.decode().split("\r\n")
+    parts = [line.partition(": ") for line in headers]
+    fields = httpx.Headers([(name, value) for name, _, value in parts])
+    assert status == "HTTP/1.1 400 Bad Request"
+    assert_problem(httpx.Response(400, headers=fields, content=body), 400)
+    assert fields["Connection"] == "close"
+    assert int(fields["Content-Length"]) == len(body)

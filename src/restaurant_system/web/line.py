@@ -5,9 +5,13 @@ the kernel more, which costs more than all that we do around a request, and a cl
 """
 
 import asyncio
+from http import HTTPStatus
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from restaurant_system.models.identity import new_id
+from restaurant_system.web.problem import Refusal, response_for
 
 MOST_HELD = 64 * 1024  # bytes; what is larger gains nothing by waiting
 
@@ -18,6 +22,19 @@ class WholeAnswers(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, on a line that gathers."""
         super().connection_made(cast("asyncio.Transport", GatheringLine(transport, self.loop)))
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, as every refusal looks, and hang up."""
+        identity = str(new_id())
+        answer = response_for(Refusal(HTTPStatus.BAD_REQUEST, msg), identity)
+        head = [
+            *answer.raw_headers,
+            (b"x-request-id", identity.encode()),
+            (b"connection", b"close"),
+        ]
+        lines = [b"HTTP/1.1 400 Bad Request", *(b": ".join(each) for each in head)]
+        self.transport.write(b"\r\n".join([*lines, b"", bytes(answer.body)]))
+        self.transport.close()
 
 
 class GatheringLine:
