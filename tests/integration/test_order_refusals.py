@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from starlette.types import Message
 from structlog.testing import capture_logs
 
 from restaurant_system.database.connection import Database
 from restaurant_system.services.order.handler import OrderHandler
+from restaurant_system.web import api
 from restaurant_system.web.middleware import LARGEST_BODY
 from tests.support.answers import assert_problem, faulty_fields
 from tests.support.bad_orders import BAD_ORDERS, ODD_ORDERS
@@ -140,3 +142,42 @@ async def test_a_bad_key(client: httpx.AsyncClient) -> None:
 
         assert_problem(response, 400)
         assert faulty_fields(response) == ["Idempotency-Key"]
+
+
+async def test_two_keys(client: httpx.AsyncClient, database: Database) -> None:
+    """Of two keys nobody knows which one the order is to be found by."""
+    keys = [(b"Idempotency-Key", b"one"), (b"Idempotency-Key", b"another")]
+    headers = [(b"Content-Type", b"application/json"), *keys]
+
+    response = await client.post("/orders", content=a_body(), headers=headers)
+
+    assert_problem(response, 400)
+    assert faulty_fields(response) == ["Idempotency-Key"]
+    assert await stored(database) == 0
+
+
+@pytest.mark.parametrize("path", ["/orders", "/orders/ORD_20241216_001/cancel"])
+async def test_a_client_that_hangs_up_amid_its_body(database: Database, path: str) -> None:
+    """A request that never became whole is no failure of ours."""
+    app = api.build("Test", [OrderHandler(an_order_service(database), 10).feature()])
+    headers = [(b"content-type", b"application/json")]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "query_string": b"",
+        "headers": headers,
+    }
+    arriving = iter([{"type": "http.request", "body": b"{", "more_body": True}])
+
+    async def receive() -> Message:
+        return next(arriving, {"type": "http.disconnect"})
+
+    async def send(_: Message) -> None:
+        """Nobody is there."""
+
+    with capture_logs() as lines:
+        await app(scope, receive, send)
+
+    assert [line for line in lines if line["log_level"] != "debug"] == []
+    assert await stored(database) == 0

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from restaurant_system.errors import IllegalMove, KeyReused, OrderNotFound, Overloaded, Unavailable
@@ -43,6 +43,8 @@ def response_for(error: Exception, request_id: str) -> Response:
         case RequestValidationError():
             status, detail = HTTPStatus.BAD_REQUEST, "The request breaks a rule."
             faults = faults_of(error.errors(), skip=1)
+        case ClientDisconnect():  # nobody hears it; to us it is no failure
+            status, detail = HTTPStatus.BAD_REQUEST, "The request ended before it was whole."
         case OrderNotFound():
             status = HTTPStatus.NOT_FOUND
         case IllegalMove():

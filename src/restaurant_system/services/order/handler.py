@@ -153,8 +153,15 @@ class OrderHandler:
 
 
 def _idempotency_key(request: Request) -> str | None:
-    key = request.headers.get(KEY_HEADER)
-    if key is not None and not KEY.fullmatch(key):
-        fault = Fault(KEY_HEADER, "must have 1 to 255 visible ASCII characters")
-        raise Refusal(HTTPStatus.BAD_REQUEST, "A header breaks a rule.", [fault])
-    return key
+    keys = request.headers.getlist(KEY_HEADER)
+    if not keys:
+        return None
+    if len(keys) > 1:
+        raise _bad_key("must be stated once")
+    if not KEY.fullmatch(keys[0]):
+        raise _bad_key("must have 1 to 255 visible ASCII characters")
+    return keys[0]
+
+
+def _bad_key(fault: str) -> Refusal:
+    return Refusal(HTTPStatus.BAD_REQUEST, "A header breaks a rule.", [Fault(KEY_HEADER, fault)])
