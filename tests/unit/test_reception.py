@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import os
+import resource
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import door
@@ -153,3 +155,32 @@ async def test_the_end_of_the_lines_is_a_wish_to_stop(house: House) -> None:
     assert not taker.shutdown.forced.is_set()
     taker.shutdown.ask()
     assert taker.shutdown.forced.is_set()
+
+
+@contextlib.contextmanager
+def no_room() -> Iterator[None]:
+    """Have no file descriptor left while the block lasts."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+async def test_lines_for_which_there_is_no_room_are_said_to_be_lost() -> None:
+    """Who comes while no more files may be open is cut off, but not in silence, nor in a flood."""
+    handover = Handover()
+    handed = HandedLines(os.dup(handover.descriptor))
+    with contextlib.ExitStack() as stack:
+        for line, guest in (socket.socketpair(), socket.socketpair()):
+            stack.enter_context(guest)
+            handover.hand_over(line)
+
+        with no_room(), capture_logs() as lines:
+            await handed.close()
+
+    handover.close()
+    assert [line["event"] for line in lines] == ["line_lost"]

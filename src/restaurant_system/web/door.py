@@ -9,15 +9,20 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 from restaurant_system.errors import StartupError
+from restaurant_system.logger import get_logger
 from restaurant_system.shutdown import Shutdown
+
+log = get_logger()
 
 BACKLOG = 2048
 VARIABLE = "_RESTAURANT_SUPERVISOR"  # tells a process on which descriptor it is handed its lines
 UNTAKEN = 4096  # bytes of room for lines on their way: who does not take them gets few
 LAST_LINES = 0.2  # s for the supervisor to close the door, where all processes are signalled
+LOSSES_SAID_EVERY = 1.0  # s, at the most
 SIGN = b"\n"  # goes with each line; back, it says that the process is ready
 
 
@@ -140,16 +145,35 @@ def handed() -> HandedLines | None:
     return None if descriptor is None else HandedLines(int(descriptor))
 
 
+class _Losses:
+    """Lines that the kernel has closed on their way to us, for we had no descriptor left."""
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+
+    def add(self) -> None:
+        """Say so, unless it has just been said."""
+        if time.monotonic() < self._quiet_until:
+            return
+        self._quiet_until = time.monotonic() + LOSSES_SAID_EVERY
+        log.error("line_lost", message="Lines were lost: raise the limit of open files.")
+
+
+_losses = _Losses()
+
+
 def _take(end: socket.socket, let_in: Callable[[socket.socket], None]) -> bool:
     """Take the lines that are on their way; return whether more may come."""
     while True:
         try:
-            sign, descriptors, *_ = socket.recv_fds(end, len(SIGN), 1)
+            sign, descriptors, flags, _ = socket.recv_fds(end, len(SIGN), 1)
         except BlockingIOError:
             return True
         except ConnectionError:  # the supervisor has died before it heard that we are ready
             return False
         if not sign:
             return False
+        if flags & socket.MSG_CTRUNC:
+            _losses.add()
         for descriptor in descriptors:
             let_in(socket.socket(fileno=descriptor))
