@@ -1,11 +1,13 @@
 """The relay: what is owed reaches the broker, once if all goes well, and in order."""
 
+import asyncio
 from collections import Counter
 from datetime import timedelta
 
 import pytest
 
 from restaurant_system.config import OutboxSettings
+from restaurant_system.database import outbox
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging import relay as relay_module
 from restaurant_system.messaging.broker import Broker
@@ -224,6 +226,24 @@ async def test_a_stream_leaves_in_order_though_it_was_handed_over_out_of_order(
         await emptied(database)
 
     assert ids(broker.taken) == ids([first, second])
+
+
+async def test_what_follows_another_process_leaves_as_soon_as_it_may(database: Database) -> None:
+    """Behind a row of another process a message waits for its turn, not for a sweep."""
+    broker, theirs, ours = RecordingBroker(), an_update(), an_update()
+    (before,) = await owe(database, theirs)
+    (behind,) = await owe(database, ours)
+    relay = Relay(database, broker, HAND_OVER_ONLY)
+
+    async with relay.running():
+        relay.hand_over(behind)
+        await asyncio.sleep(0.2)
+        assert broker.taken == []
+        async with database.connection() as connection:
+            await outbox.delete(connection, [before.id])
+        await emptied(database)
+
+    assert ids(broker.taken) == ids([ours])
 
 
 async def test_batches_have_a_limit(database: Database) -> None:

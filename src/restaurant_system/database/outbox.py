@@ -110,6 +110,14 @@ async def claim_left_behind(tx: Connection, older_than: timedelta, limit: int) -
     return [_owed(row) for row in await tx.fetch(CLAIM_LEFT_BEHIND, older_than, limit)]
 
 
+AMONG = "SELECT id FROM outbox WHERE id = ANY($1::bigint[])"
+
+
+async def among(connection: Connection, ids: Sequence[int]) -> set[int]:
+    """Return those of `ids` that are still owed."""
+    return {row["id"] for row in await connection.fetch(AMONG, list(ids))}
+
+
 DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
 
 

@@ -35,6 +35,8 @@ log = get_logger()
 
 HANDED_OVER_AT_MOST = 10_000  # rows remembered; beyond, a row waits for the sweep
 FRESH_FOR = 0.5  # of the time after which others sweep a row, so that they do not meet
+GATHERING = 0.05  # s in which confirmed rows gather, so that their deletions share a commit
+TURN = 0.05  # s between two looks whether it is a waiting row's turn
 LONGEST_PAUSE = 10.0  # s between two tries while a part is away
 REFUSAL_PAUSE = timedelta(seconds=5)  # before a refused message is tried again
 FLUSH_SECONDS = 5.0  # how long a stopping process tries to publish what it has just written
@@ -58,8 +60,10 @@ class Relay:
         self._settings = settings
         self._signer = signer
         self._fresh = Fresh(FRESH_FOR * settings.sweep_after, at_most=HANDED_OVER_AT_MOST)
-        self._waiting: deque[int] = deque(maxlen=HANDED_OVER_AT_MOST)
+        self._waiting: deque[tuple[int, float]] = deque(maxlen=HANDED_OVER_AT_MOST)
+        self._turn_due_at = 0.0
         self._confirmed: list[int] = []
+        self._strike_off_due_at = 0.0
         self._woken = asyncio.Event()
         self._idle = asyncio.Event()
         self._sweep_due_at = 0.0
@@ -69,7 +73,7 @@ class Relay:
 
         Forgetting costs only seconds.
         """
-        self._waiting.extend(self._fresh.take(owed))
+        self._wait_for(self._fresh.take(owed))
         self._idle.clear()
         self._woken.set()
 
@@ -94,71 +98,89 @@ class Relay:
             await self._sleep()
 
     async def _sleep(self) -> None:
-        if self._fresh or self._waiting:
+        """Sleep until something is handed over, or is due by itself."""
+        if self._fresh:
             return
-        self._idle.set()
+        due = [self._sweep_due_at]
+        if self._waiting:
+            due.append(self._turn_due_at)
+        if self._confirmed:
+            due.append(self._strike_off_due_at)
+        else:
+            self._idle.set()
         self._woken.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._sweep_due_at - time.monotonic()):
+            async with asyncio.timeout(min(due) - time.monotonic()):
                 await self._woken.wait()
 
     async def _publish_what_is_there(self) -> None:
-        await self._strike_off_confirmed()
-        await self._sweep_if_due()
-        while self._fresh or self._waiting:
+        await self._do_what_is_due()
+        while self._fresh:
             await self._publish_fresh()
-            await self._publish_waiting()
-            await self._sweep_if_due()  # also on an evening when there is always something fresh
+            await self._do_what_is_due()  # also on an evening when there is always something fresh
 
-    async def _sweep_if_due(self) -> None:
+    async def _do_what_is_due(self) -> None:
+        now = time.monotonic()
+        if self._confirmed and now >= self._strike_off_due_at:
+            await self._strike_off_confirmed()
+        if self._waiting and now >= self._turn_due_at:
+            await self._publish_waiting()
+        if now >= self._sweep_due_at:
+            await self._sweep_batch()
+
+    async def _sweep_batch(self) -> None:
         """Sweep one batch. It stays due while there is more, so that what is fresh has its turn."""
-        if time.monotonic() < self._sweep_due_at:
-            return
         if not await self._sweep():
             self._sweep_due_at = time.monotonic() + self._settings.sweep_interval
 
     async def _publish_fresh(self) -> None:
-        """Publish a batch from memory, then strike it off."""
-        self._waiting.extend(self._fresh.stale())
+        """Publish a batch from memory; it is struck off a moment later."""
+        self._wait_for(self._fresh.stale())
         batch = self._fresh.batch(self._settings.batch)
         if not batch:
             return
         try:
             refused = await self._publish(batch)
         except BaseException:
-            self._waiting.extend([each.id for each in batch])
-            self._waiting.extend(self._fresh.give_up())
+            self._wait_for([each.id for each in batch])
+            self._wait_for(self._fresh.give_up())
             raise
-        self._waiting.extend(self._fresh.withhold(refused))
+        self._wait_for(self._fresh.withhold(refused))
+        if not self._confirmed:
+            self._strike_off_due_at = time.monotonic() + GATHERING
         self._confirmed += _without(batch, refused)
-        await self._strike_off_confirmed()
         if refused:
             async with self._database.connection() as connection:
                 await _postpone(connection, refused)
 
     async def _strike_off_confirmed(self) -> None:
         """Delete what left from memory; what cannot be deleted now is not published again."""
-        if self._confirmed:
-            async with self._database.connection() as connection:
-                await outbox.delete(connection, self._confirmed)
-            self._confirmed = []
+        async with self._database.connection() as connection:
+            await outbox.delete(connection, self._confirmed)
+        self._confirmed = []
+
+    def _wait_for(self, rows: Sequence[int]) -> None:
+        """Publish these under locks, as soon as it is their turn; later they are swept."""
+        until = time.monotonic() + self._settings.sweep_after
+        self._waiting.extend((row, until) for row in rows)
 
     async def _publish_waiting(self) -> None:
         """Publish those, of the rows that we wait for, whose turn it is."""
-        if not self._waiting:
-            return
         count = min(len(self._waiting), self._settings.batch)
-        ids = [self._waiting.popleft() for _ in range(count)]
+        waiting = [self._waiting.popleft() for _ in range(count)]
+        rows = [row for row, _ in waiting]
         try:
             async with self._database.transaction() as tx:
-                claimed = await outbox.claim(tx, ids)
+                claimed = await outbox.claim(tx, rows)
                 published = await self._publish_claimed(tx, claimed)
+                left = await outbox.among(tx, rows) - {each.id for each in claimed}
         except Unavailable:
-            self._waiting.extendleft(reversed(ids))
+            self._waiting.extendleft(reversed(waiting))
             raise
-        if published:  # those behind them in their streams may have their turn now
-            done = {each.id for each in claimed}
-            self._waiting.extendleft(each for each in reversed(ids) if each not in done)
+        now = time.monotonic()
+        self._waiting.extend((row, until) for row, until in waiting if row in left and until > now)
+        # Those behind what was published may have their turn now; for anything else we wait.
+        self._turn_due_at = now if published else now + TURN
 
     async def _sweep(self) -> bool:
         """Publish a batch of what was left behind; return whether there may be more."""

@@ -1,4 +1,8 @@
-"""Where orders stand, asked by many at once: those who ask together share one round of queries."""
+"""Where orders stand, asked by many at once: those who ask together share a query.
+
+An order that waits is asked about once more, for its estimate; whoever asks about another need not
+wait for that.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,7 +11,7 @@ from typing import NamedTuple
 from restaurant_system.batching import Batcher
 from restaurant_system.config import KitchenSettings
 from restaurant_system.database import tracking, workers
-from restaurant_system.database.connection import Connection, Database
+from restaurant_system.database.connection import Database
 from restaurant_system.database.tracking import Place, Row
 from restaurant_system.errors import OrderNotFound
 from restaurant_system.models.clock import Clock
@@ -36,35 +40,38 @@ class Standings:
         self._clock = clock
         self._durations = {kind: kitchen.cooking_time(kind) for kind in OrderType}
         self._lookups = Batcher(self._look_up, at_most=AT_ONCE)
+        self._estimates = Batcher(self._estimate, at_most=AT_ONCE)
 
     async def of(self, number: str) -> Standing:
         """Return where an order stands, not before now; raises `OrderNotFound`."""
-        standing = await self._lookups.do(number)
-        if standing is None:
+        row = await self._lookups.do(number)
+        if row is None:
             raise OrderNotFound(number)
-        return standing
+        match row["status"]:
+            case OrderStatus.RECEIVED:
+                return _standing(row, await self._estimates.do(row))
+            case OrderStatus.COOKING:
+                return _standing(row, row["estimated_completion"])
+            case _:
+                return _standing(row, None)
 
-    async def _look_up(self, numbers: Sequence[str]) -> list[Standing | None]:
+    async def _look_up(self, numbers: Sequence[str]) -> list[Row | None]:
         async with self._database.connection() as connection:
             rows = await tracking.statuses(connection, numbers)
-            waiting = [row for row in rows.values() if row["status"] == OrderStatus.RECEIVED]
-            estimates = await self._estimates(connection, waiting) if waiting else {}
-        standings = {number: _standing(row, estimates.get(number)) for number, row in rows.items()}
-        return [standings.get(number) for number in numbers]
+        return [rows.get(number) for number in numbers]
 
-    async def _estimates(
-        self, connection: Connection, waiting: Sequence[Row]
-    ) -> dict[str, datetime]:
-        """Count who is ahead, and who cooks; return when each order will be ready, by number."""
-        everyone = await workers.everyone(connection)
-        due = await tracking.cooking_until(connection, [worker.name for worker in everyone])
+    async def _estimate(self, waiting: Sequence[Row]) -> list[datetime]:
+        """Count who is ahead, and who cooks; return when each of these orders will be ready."""
         places = [Place(row["priority"], row["id"]) for row in waiting]
-        all_ahead = await tracking.waiting_ahead(connection, places)
+        async with self._database.connection() as connection:
+            everyone = await workers.everyone(connection)
+            due = await tracking.cooking_until(connection, [worker.name for worker in everyone])
+            all_ahead = await tracking.waiting_ahead(connection, places)
         now = self._clock()
         types = {row["type"]: OrderType(row["type"]) for row in waiting}
         crews = {name: crew_for(kind, everyone, due, now) for name, kind in types.items()}
-        return {
-            row["number"]: completion_of_waiting(
+        return [
+            completion_of_waiting(
                 now=now,
                 own=self._durations[types[row["type"]]],
                 ahead=ahead,
@@ -72,11 +79,14 @@ class Standings:
                 crew=crews[row["type"]],
             )
             for row, ahead in zip(waiting, all_ahead, strict=True)
-        }
+        ]
 
 
 def _standing(row: Row, estimate: datetime | None) -> Standing:
-    status = OrderStatus(row["status"])
-    if status is OrderStatus.COOKING:
-        estimate = row["estimated_completion"]
-    return Standing(row["number"], status, row["updated_at"], estimate, row["processed_by"])
+    return Standing(
+        row["number"],
+        OrderStatus(row["status"]),
+        row["updated_at"],
+        estimate,
+        row["processed_by"],
+    )
