@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 import pytest
 from structlog.testing import capture_logs
 
+from restaurant_system.errors import StartupError
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import door
 from restaurant_system.web.door import HandedLines, Handover
@@ -184,3 +185,16 @@ async def test_lines_for_which_there_is_no_room_are_said_to_be_lost() -> None:
 
     handover.close()
     assert [line["event"] for line in lines] == ["line_lost"]
+
+
+def test_a_port_that_is_taken_is_named_once() -> None:
+    """Who takes a port too many is told which, why, and what to do."""
+    with door.bind("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(StartupError) as refused:
+            door.bind("127.0.0.1", port)
+
+    assert str(refused.value) == (
+        f"Cannot listen on 127.0.0.1:{port} (Address already in use); stop what uses it, or choose"
+        " another with --port."
+    )

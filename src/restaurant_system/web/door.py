@@ -32,8 +32,9 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
+        reason, *_ = str(error.strerror).split(" (while ")  # which names the address once more
         raise StartupError(
-            f"Cannot listen on {host}:{port} ({error.strerror}); stop what uses it, or choose"
+            f"Cannot listen on {host}:{port} ({reason}); stop what uses it, or choose"
             " another with --port."
         ) from error
 
