@@ -121,11 +121,13 @@ class Relay:
 
     async def _do_what_is_due(self) -> None:
         now = time.monotonic()
-        if self._confirmed and now >= self._strike_off_due_at:
+        sweep_due = now >= self._sweep_due_at
+        # Before a sweep in any case: it must not find what has left already.
+        if self._confirmed and (sweep_due or now >= self._strike_off_due_at):
             await self._strike_off_confirmed()
         if self._waiting and now >= self._turn_due_at:
             await self._publish_waiting()
-        if now >= self._sweep_due_at:
+        if sweep_due:
             await self._sweep_batch()
 
     async def _sweep_batch(self) -> None:
