@@ -16,7 +16,7 @@ from tests.support.processes import Process
 from tests.support.restaurant import Restaurant
 from tests.support.servers import Postgres, RabbitMQ, wait_until
 
-WAITING = 200_000
+WAITING = 80_000
 SOME = 3_000
 GROWTH = 20  # MB that a service may have at its worst, beyond what it has when it is idle
 WATCHFUL = {

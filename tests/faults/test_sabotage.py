@@ -20,8 +20,8 @@ QUEUES_GO = replace(CALM, broker="rabbitmq", unbinds=3)
         ("ack-before-commit", COOKS_DIE, {"orders not ready"}),
         ("unroutable-unnoticed", QUEUES_GO, {"orders not ready"}),
         ("outbox-by-cursor", CALM, {"left in the outbox or a queue"}),
-        # What the database itself refuses ends as a dead letter.
-        ("no-compare-and-set", COOKS_DIE, {"illegal moves", "unexplained dead letters"}),
+        # What the database itself refuses is answered as our own fault.
+        ("no-compare-and-set", CALM, {"illegal moves", "answers that no fault explains"}),
         ("number-from-sequence", DATABASE_DIES, {"gaps or repeats in the day's numbers"}),
         ("no-idempotency-key", CALM, {"duplicates for a key"}),
     ],
