@@ -1,6 +1,6 @@
 """Messages as rows: the columns that the outbox and the broker in PostgreSQL have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -18,6 +18,11 @@ COLUMNS = (
     "timestamp",
     "priority",
 )
+
+
+def columns(messages: Sequence[Message]) -> list[list[object]]:
+    """Turn messages into one list for each of `COLUMNS`, as `unnest` wants them."""
+    return [[getattr(message, name) for message in messages] for name in COLUMNS]
 
 
 def message_of(row: asyncpg.Record, beside: Mapping[str, Any] | None = None) -> Message:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from restaurant_system.database import outbox
 from restaurant_system.database.connection import Connection
+from restaurant_system.database.messages import columns
 from restaurant_system.database.outbox import BEFORE_IT, Owed
 from restaurant_system.models.message import Message
 from restaurant_system.models.status import OrderStatus
@@ -84,7 +85,7 @@ async def move(connection: Connection, moves: Sequence[MoveOrder]) -> list[Owed 
     ordered = sorted(moves, key=lambda each: each.number)  # as everyone locks them
     streams = [outbox.stream(each.message, each.number) for each in ordered]
     rows = await connection.fetch(
-        MOVE, *_columns(ordered), streams, *outbox.columns([each.message for each in ordered])
+        MOVE, *_columns(ordered), streams, *columns([each.message for each in ordered])
     )
     moved = {row["number"]: row for row in rows}
     return [

@@ -12,7 +12,7 @@ from datetime import timedelta
 import asyncpg
 
 from restaurant_system.database.connection import Connection
-from restaurant_system.database.messages import message_of
+from restaurant_system.database.messages import columns, message_of
 from restaurant_system.models.message import Message
 
 
@@ -65,21 +65,6 @@ async def add(tx: Connection, messages: Sequence[tuple[str, Message]]) -> list[O
         owed.append(Owed(row["id"], name, message, last.get(name, row["after"])))
         last[name] = row["id"]
     return owed
-
-
-def columns(messages: Sequence[Message]) -> tuple[list[object], ...]:
-    """Turn messages into one list for each column, as `unnest` wants them."""
-    return (
-        [message.exchange for message in messages],
-        [message.routing_key for message in messages],
-        [message.type for message in messages],
-        [message.body for message in messages],
-        [message.message_id for message in messages],
-        [message.correlation_id for message in messages],
-        [message.app_id for message in messages],
-        [message.timestamp for message in messages],
-        [message.priority for message in messages],
-    )
 
 
 # A row is not taken while an earlier one of its stream is still owed: it is under way, or was left

@@ -8,7 +8,6 @@ import asyncpg
 import jiter
 
 from restaurant_system.database import messages as rows
-from restaurant_system.database import outbox
 from restaurant_system.database.connection import Connection
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Refused, nowhere
@@ -73,7 +72,7 @@ async def enqueue(
         INSERT,
         delay,
         [queue for queue, _ in placed],
-        *outbox.columns(messages),
+        *rows.columns(messages),
         [message.content_type for message in messages],
         [json.dumps(dict(message.headers)) for message in messages],
     )
