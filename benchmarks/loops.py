@@ -6,11 +6,12 @@ hide what waits meanwhile (Gil Tene calls that coordinated omission).
 """
 
 import asyncio
+import contextlib
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +99,6 @@ async def _open_loop(crowd: Crowd, guests: list[Guest], plan: Plan) -> float:
     """Send at a steady rate, whatever becomes of it; return how many seconds were counted."""
     assert plan.rate is not None  # noqa: S101 - that is what makes the loop open
     idle, late = deque(guests), deque[float]()
-    over = threading.Event()
 
     def free(guest: Guest) -> None:
         if late:
@@ -113,22 +113,33 @@ async def _open_loop(crowd: Crowd, guests: list[Guest], plan: Plan) -> float:
             late.append(at)
 
     crowd.after = free
-    loop, rate = asyncio.get_running_loop(), plan.rate
-    # A thread's sleep is exact to some 0.1 ms, a timer of the loop to 1 ms.
-    metronome = threading.Thread(
-        target=lambda: _beat(rate, over, lambda at: loop.call_soon_threadsafe(due, at)), daemon=True
-    )
-    metronome.start()
-    await crowd.sleep(plan.warm_up)
-    start = _begin(crowd)
-    await crowd.sleep(plan.seconds)
-    over.set()
-    await asyncio.to_thread(metronome.join)
+    async with metronome(plan.rate, due):
+        await crowd.sleep(plan.warm_up)
+        start = _begin(crowd)
+        await crowd.sleep(plan.seconds)
     await crowd.sleep(0)
     while late:
         await crowd.sleep(0.01)
     await crowd.until_quiet()  # the slow ones too: they are what the percentiles are about
     return _end(crowd, start)
+
+
+@contextlib.asynccontextmanager
+async def metronome(rate: float, due: Callable[[float], object]) -> AsyncIterator[None]:
+    """Call `due` in this loop at a steady rate, with the time (`time.monotonic`) of each beat.
+
+    A thread's sleep is exact to some 0.1 ms, a timer of the loop to 1 ms.
+    """
+    loop, over = asyncio.get_running_loop(), threading.Event()
+    thread = threading.Thread(
+        target=lambda: _beat(rate, over, lambda at: loop.call_soon_threadsafe(due, at)), daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        await asyncio.to_thread(thread.join)
 
 
 def _beat(rate: float, over: threading.Event, beat: Callable[[float], object]) -> None:

@@ -1,7 +1,7 @@
 """A bare commit: one row inserted by one connection, two hundred times a second.
 
-The milliseconds at its p50: what no order can be answered faster than. `committing.py DSN SECONDS`
-prints it.
+The milliseconds at its p50: what no order can be answered faster than. Like an order's they count
+from when it was due, by the same metronome. `committing.py DSN SECONDS` prints it.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import uvloop
 
 from benchmarks.figures import percentile
 from benchmarks.floors.pace import tell
+from benchmarks.loops import metronome
 
 RATE = 200  # commits a second
 
@@ -25,12 +26,13 @@ async def committing(dsn: str, seconds: float) -> float:
     connection = await asyncpg.connect(dsn)
     await connection.execute(CREATE)
     insert = await connection.prepare(INSERT)
-    took, start = [], time.perf_counter()
-    for beat in range(int(seconds * RATE)):
-        await asyncio.sleep(start + beat / RATE - time.perf_counter())
-        begun = time.perf_counter()
-        await insert.fetch()
-        took.append(time.perf_counter() - begun)
+    beats: asyncio.Queue[float] = asyncio.Queue()
+    took = []
+    async with metronome(RATE, beats.put_nowait):
+        for _ in range(int(seconds * RATE)):
+            due = await beats.get()
+            await insert.fetch()
+            took.append(time.monotonic() - due)
     await connection.execute("DROP TABLE bare_commits")
     await connection.close()
     return percentile(sorted(took), 0.5) * 1000

@@ -1,9 +1,8 @@
 """T: look-ups of an order's status a second by asyncpg alone, one look-up a query.
 
-Tracking's own query, asked for one number. Sixty-four look-ups want to be done at once; they are
-done by as many connections as are best at it, which is found out first: each connection goes from
-one to the next without a pause, so that what a pool would cost is left out. `reading.py DSN SECONDS
-NUMBERS` prints it.
+Tracking's own query, asked for one number, on sixty-four connections, each of which goes from one
+look-up to the next without a pause: as many are under way as guests of the service ask at a time.
+`reading.py DSN SECONDS NUMBERS` prints it.
 """
 
 import asyncio
@@ -21,26 +20,18 @@ from restaurant_system.database.connection import Line
 from restaurant_system.database.tracking import STATUSES
 
 STATUS = STATUSES.replace("= ANY($1)", "= $1")  # of one order
-CONNECTIONS = (2, 4, 8, 16, 64)
-TRIAL = 0.2  # of the seconds, to find the best of them
+CONNECTIONS = 64
 
 
 async def reading(dsn: str, seconds: float, numbers: list[str]) -> float:
-    """Look up for a while; return the rate of the best number of connections."""
-    lines = [await asyncpg.connect(dsn) for _ in range(max(CONNECTIONS))]
-    asked = cycle(numbers)
-    trials = {n: await _rate(lines[:n], asked, seconds * TRIAL) for n in CONNECTIONS}
-    best = max(trials, key=lambda n: trials[n])
-    rate = await _rate(lines[:best], asked, seconds)
+    """Look up for a while; return the rate."""
+    lines = [await asyncpg.connect(dsn) for _ in range(CONNECTIONS)]
+    asked, start = cycle(numbers), time.perf_counter()
+    found = await asyncio.gather(*(_look_up(line, asked, start + seconds) for line in lines))
+    rate = sum(found) / (time.perf_counter() - start)
     for line in lines:
         await line.close()
     return rate
-
-
-async def _rate(lines: list[Line], numbers: Iterator[str], seconds: float) -> float:
-    start = time.perf_counter()
-    found = await asyncio.gather(*(_look_up(line, numbers, start + seconds) for line in lines))
-    return sum(found) / (time.perf_counter() - start)
 
 
 async def _look_up(line: Line, numbers: Iterator[str], until: float) -> int:

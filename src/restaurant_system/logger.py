@@ -13,6 +13,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
@@ -24,6 +25,8 @@ from restaurant_system.errors import BrokerUnavailable
 
 TOP_LEVEL = frozenset({"request_id", "duration_ms", "service", "message"})
 HOSTNAME = socket.gethostname()
+
+_current_request: ContextVar[str] = ContextVar("current_request", default="")
 
 # It reports each lost connection on its own; ours is the line that counts.
 NOISY = "aiormq"
@@ -38,7 +41,6 @@ def configure(
     console = style == "console" or (style == "auto" and stream.isatty())
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             _Shape(service),
             _console_line if console else _json_line,
@@ -62,16 +64,16 @@ def get_logger(service: str | None = None) -> structlog.typing.FilteringBoundLog
 class request_id:  # noqa: N801 - used like a function
     """Put this request id on every line that is logged inside."""
 
-    __slots__ = ("_tokens", "_value")
+    __slots__ = ("_before", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
 
     def __enter__(self) -> None:
-        self._tokens = structlog.contextvars.bind_contextvars(request_id=self._value)
+        self._before = _current_request.set(self._value)
 
     def __exit__(self, *_: object) -> None:
-        structlog.contextvars.reset_contextvars(**self._tokens)
+        _current_request.reset(self._before)
 
 
 class _Shape:
@@ -91,7 +93,7 @@ class _Shape:
             "action": action,
             "message": event.get("message", action),
             "hostname": HOSTNAME,
-            "request_id": event.get("request_id", ""),
+            "request_id": event.get("request_id") or _current_request.get(),
             "details": {key: value for key, value in event.items() if key not in TOP_LEVEL},
         }
         if "duration_ms" in event:

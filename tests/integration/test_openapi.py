@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
-from starlette.types import ASGIApp
 
 from restaurant_system.config import DatabaseSettings
 from restaurant_system.database.connection import Database
@@ -19,6 +18,7 @@ from restaurant_system.services.order.handler import OrderHandler
 from restaurant_system.services.tracking.handler import TrackingHandler
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, door, server
+from restaurant_system.web.api import Site
 from tests.support.rows import empty
 from tests.support.services import a_tracking_service, an_order_service
 
@@ -60,7 +60,7 @@ def address(request: pytest.FixtureRequest, dsn: str) -> Iterator[str]:
     thread.join()
 
 
-def an_app(name: str, database: Database) -> ASGIApp:
+def an_app(name: str, database: Database) -> Site:
     """Build what a command serves, but for its health."""
     intake = OrderHandler(an_order_service(database), max_concurrent=50).feature()
     tracking = TrackingHandler(a_tracking_service(database)).feature()

@@ -1,6 +1,9 @@
 """The order and tracking services inside the test's own process, on the test's own database."""
 
+import asyncio
+import contextlib
 import itertools
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -15,8 +18,9 @@ from restaurant_system.models.clock import Clock, utc_now
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.service import TrackingService
-from restaurant_system.web import api
-from restaurant_system.web.api import Feature
+from restaurant_system.shutdown import Shutdown
+from restaurant_system.web import api, door, server
+from restaurant_system.web.api import Feature, Site
 from tests.support.moves import move
 
 NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
@@ -77,10 +81,28 @@ def a_tracking_service(
     )
 
 
-def a_client(*features: Feature) -> httpx.AsyncClient:
-    """Talk HTTP to these features."""
-    transport = httpx.ASGITransport(api.build("Test", features))
-    return httpx.AsyncClient(transport=transport, base_url="http://restaurant")
+@contextlib.asynccontextmanager
+async def a_client(*features: Feature) -> AsyncIterator[httpx.AsyncClient]:
+    """Talk HTTP to these features, as they are served, for a while."""
+    async with (
+        served(api.build("Test", features)) as address,
+        httpx.AsyncClient(base_url=address, timeout=30) as client,
+    ):
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def served(site: Site, shutdown: Shutdown | None = None) -> AsyncIterator[str]:
+    """Serve a site on a port of its own, for a while; yields its address."""
+    shutdown, listening = shutdown or Shutdown(), door.bind("127.0.0.1", 0)
+    host, port = listening.getsockname()
+    with contextlib.closing(listening):
+        serving = asyncio.create_task(server.serve(site, listening, shutdown))
+        try:
+            yield f"http://{host}:{port}"
+        finally:
+            shutdown.ask()
+            await serving
 
 
 async def walk(

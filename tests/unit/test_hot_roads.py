@@ -1,18 +1,27 @@
-"""The roads in front of FastAPI: which addresses are theirs, and how they say goodbye."""
+"""The short way of the hot roads: who takes it, and that nobody can tell by the answer."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from http import HTTPStatus
 
 import httpx
 import pytest
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
+from structlog.testing import capture_logs
 
+from restaurant_system.errors import OrderNotFound
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import api, door, server
+from restaurant_system.web import api, server
 from restaurant_system.web.api import Feature
-from tests.support.services import a_client
+from restaurant_system.web.hot import Answer, Asked, HotRoad, over_asgi
+from restaurant_system.web.middleware import LARGEST_BODY
+from tests.support.answers import assert_problem
+from tests.support.services import a_client, served
+
+HOST = b"Host: tavern\r\n"
+DETOUR = "By-Way-Of"  # a header of what came over the ordinary road
 
 
 class Tavern:
@@ -23,11 +32,22 @@ class Tavern:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def serve(self, request: Request) -> Response:
-        """Answer with what stands in the address."""
+    async def serve(self, asked: Asked) -> Answer:
+        """Answer with what stands in the address, and in the body."""
         self.asked.set()
         await self.open.wait()
-        return PlainTextResponse(f"hot {request.path_params}")
+        match asked.parameter:
+            case "tripe":
+                raise OrderNotFound(asked.parameter)
+            case "fugu":
+                raise RuntimeError("the cook has eaten it")
+        return Answer(f"hot {asked.parameter}".encode() + asked.body, media_type="text/plain")
+
+    async def documented(self, request: Request) -> Response:
+        """Answer over the ordinary road, and show it."""
+        response = await over_asgi(self.serve, request)
+        response.headers[DETOUR] = "ASGI"
+        return response
 
     async def cold(self) -> str:
         """Answer as FastAPI."""
@@ -36,30 +56,88 @@ class Tavern:
     def feature(self) -> Feature:
         """Return a hot road with a parameter, one without, and what is behind them."""
         router = APIRouter()
+        router.add_api_route("/soups/{name}/price", self.documented, methods=["GET"])
+        router.add_api_route("/soups", self.documented, methods=["POST"])
         router.add_api_route("/soups", self.cold, methods=["GET"])
         router.add_api_route("/soups/{name}/{part}/price", self.cold, methods=["GET"])
         hot = [
-            Route("/soups/{name}/price", self.serve, methods=["GET"]),
-            Route("/soups", self.serve, methods=["POST"]),
+            HotRoad.of("GET", "/soups/{name}/price", self.serve),
+            HotRoad.of("POST", "/soups", self.serve),
         ]
         return Feature(router, hot=hot)
+
+
+class Wire:
+    """A line on which bytes are written as they stand."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def write(self, *parts: bytes) -> None:
+        """Send."""
+        self._writer.writelines(parts)
+
+    async def answer(self) -> httpx.Response:
+        """Read the next answer."""
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        status, *lines = head.decode().removesuffix("\r\n\r\n").split("\r\n")
+        parts = [line.partition(": ") for line in lines]
+        headers = httpx.Headers([(name, value) for name, _, value in parts])
+        body = await self._reader.readexactly(int(headers.get("Content-Length", 0)))
+        return httpx.Response(int(status.split()[1]), headers=headers, content=body)
+
+    async def is_closed(self) -> bool:
+        """Wait for the end of the line; nothing comes before it."""
+        return await self._reader.read() == b""
+
+    def hang_up(self) -> None:
+        """Hang up."""
+        self._writer.close()
+
+
+@pytest.fixture
+def tavern() -> Tavern:
+    """Open a tavern."""
+    return Tavern()
+
+
+@pytest.fixture
+async def client(tavern: Tavern) -> AsyncIterator[httpx.AsyncClient]:
+    """Be a guest of it."""
+    async with a_client(tavern.feature()) as client:
+        yield client
+
+
+@pytest.fixture
+async def wire(tavern: Tavern) -> AsyncIterator[Wire]:
+    """Have a line to it."""
+    async with served(api.build("Tavern", [tavern.feature()])) as address:
+        url = httpx.URL(address)
+        wire = Wire(*await asyncio.open_connection(url.host, url.port))
+        yield wire
+        tavern.open.set()
+        wire.hang_up()
 
 
 @pytest.mark.parametrize(
     ("method", "address", "answer"),
     [
-        ("GET", "/soups/borscht/price", "hot {'name': 'borscht'}"),
-        ("GET", "/soups/pea%20soup/price?in=euro", "hot {'name': 'pea soup'}"),
-        ("GET", "/soups/price/price", "hot {'name': 'price'}"),
-        ("POST", "/soups", "hot {}"),
+        ("GET", "/soups/borscht/price", "hot borscht"),
+        ("GET", "/soups/price/price", "hot price"),
+        ("POST", "/soups", "hot "),
         ("GET", "/soups", '"cold"'),
         ("GET", "/soups/a/b/price", '"cold"'),
     ],
 )
-async def test_whose_an_address_is(method: str, address: str, answer: str) -> None:
+async def test_whose_an_address_is(
+    client: httpx.AsyncClient, method: str, address: str, answer: str
+) -> None:
     """A hot road takes its own method and addresses; FastAPI has all the others."""
-    async with a_client(Tavern().feature()) as client:
-        assert (await client.request(method, address)).text == answer
+    response = await client.request(method, address)
+
+    assert response.text == answer
+    assert DETOUR not in response.headers
 
 
 @pytest.mark.parametrize(
@@ -70,26 +148,175 @@ async def test_whose_an_address_is(method: str, address: str, answer: str) -> No
         ("GET", "/soups/borscht/price/list", 404),
         ("GET", "/tsoups/borscht/price", 404),
         ("PUT", "/soups", 405),
+        ("HEAD", "/soups/borscht/price", 405),
     ],
 )
-async def test_addresses_that_are_nobodys(method: str, address: str, status: int) -> None:
+async def test_addresses_that_are_nobodys(
+    client: httpx.AsyncClient, method: str, address: str, status: int
+) -> None:
     """What only looks like a hot road's is answered as a problem."""
-    async with a_client(Tavern().feature()) as client:
-        answer = await client.request(method, address)
+    answer = await client.request(method, address)
 
     assert answer.status_code == status
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-async def test_goodbye() -> None:
+@pytest.mark.parametrize(
+    ("request_", "answer"),
+    [
+        pytest.param(b"GET /soups/pea/price?in=euro HTTP/1.1\r\n\r\n", b"hot pea", id="a query"),
+        pytest.param(b"GET /soups/p%65a/price HTTP/1.1\r\n\r\n", b"hot pea", id="an escape"),
+        pytest.param(b"GET /soups/pea/price HTTP/1.0\r\n\r\n", b"hot pea", id="an old HTTP"),
+        pytest.param(
+            b"GET /soups/pea/price HTTP/1.1\r\nConnection: close\r\n\r\n", b"hot pea", id="goodbye"
+        ),
+        pytest.param(
+            b"GET /soups/pea/price HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+            b"hot pea",
+            id="an upgrade",
+        ),
+        pytest.param(
+            b"POST /soups HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\npea\r\n0\r\n\r\n",
+            b"hot pea",
+            id="a body in chunks",
+        ),
+    ],
+)
+async def test_what_is_unusual_takes_the_ordinary_road(
+    wire: Wire, request_: bytes, answer: bytes
+) -> None:
+    """There the same endpoint answers, and everything is understood that HTTP has."""
+    first, _, rest = request_.partition(b"\r\n")
+    wire.write(first, b"\r\n", HOST, rest)
+
+    response = await wire.answer()
+
+    assert response.status_code == HTTPStatus.OK
+    assert response.content == answer
+    assert response.headers[DETOUR] == "ASGI"
+
+
+async def test_who_wants_to_be_asked_for_the_body_is_asked(wire: Wire) -> None:
+    """`Expect: 100-continue` is answered before the body comes."""
+    wire.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Content-Length: 3\r\n")
+    wire.write(b"Expect: 100-continue\r\n\r\n")
+    asked = await wire.answer()
+
+    wire.write(b"pea")
+    answered = await wire.answer()
+
+    assert asked.status_code == HTTPStatus.CONTINUE
+    assert answered.content == b"hot pea"
+
+
+async def test_a_body_comes_in_pieces(wire: Wire, tavern: Tavern) -> None:
+    """The endpoint is asked when it is whole, and the line goes on."""
+    wire.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Content-Length: 6\r\n\r\n", b"pea")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(tavern.asked.wait(), 0.05)
+
+    wire.write(b"nut")
+    first = await wire.answer()
+    wire.write(b"GET /soups/borscht/price HTTP/1.1\r\n", HOST, b"\r\n")
+    second = await wire.answer()
+
+    assert [first.content, second.content] == [b"hot peanut", b"hot borscht"]
+
+
+async def test_who_asks_on_is_answered_in_turn(wire: Wire, tavern: Tavern) -> None:
+    """Requests that come before the answer are answered in their order, whatever road they take."""
+    tavern.open.clear()
+    asked = [f"/soups/{name}/price" for name in ("pea", "borscht", "tripe")]
+    wire.write(*(b"GET %b HTTP/1.1\r\n%b\r\n" % (each.encode(), HOST) for each in asked))
+    wire.write(b"GET /soups HTTP/1.1\r\n", HOST, b"\r\n")
+    await tavern.asked.wait()
+
+    tavern.open.set()
+    answers = [await wire.answer() for _ in range(4)]
+    wire.write(b"GET /soups/pea/price HTTP/1.1\r\n", HOST, b"\r\n")
+    last = await wire.answer()
+
+    assert [each.status_code for each in answers] == [200, 200, 404, 200]
+    assert [each.text for each in answers if each.is_success] == [
+        *("hot pea", "hot borscht"),
+        '"cold"',
+    ]
+    assert DETOUR not in last.headers  # nobody waits any more, and the short way is free again
+
+
+async def test_every_answer_has_a_request_id(client: httpx.AsyncClient) -> None:
+    """The caller's, if it sent a sane one, else a new one; it is in what is logged meanwhile."""
+    stated = {"X-Request-ID": "table-7"}
+    insane = {"X-Request-ID": "no spaces, please"}
+
+    answers = [await client.post("/soups", headers=each) for each in (stated, insane, {})]
+
+    first, *others = [each.headers["X-Request-ID"] for each in answers]
+    assert first == "table-7"
+    assert len({*others, "no spaces, please"}) == 3
+
+
+async def test_what_goes_wrong_is_answered_as_a_problem(client: httpx.AsyncClient) -> None:
+    """Foreseen or not; the inside of what nobody foresaw is in the log alone."""
+    with capture_logs() as lines:
+        foreseen = await client.get("/soups/tripe/price")
+        unforeseen = await client.get("/soups/fugu/price")
+
+    assert_problem(foreseen, 404)
+    assert_problem(unforeseen, 500)
+    assert "eaten" not in unforeseen.text
+    assert [line["log_level"] for line in lines if line["event"] == "request_failed"] == ["error"]
+
+
+async def test_too_large_a_body(client: httpx.AsyncClient) -> None:
+    """One byte too many is refused, the largest is taken."""
+    largest = await client.post("/soups", content=b"-" * LARGEST_BODY)
+    larger = await client.post("/soups", content=b"-" * (LARGEST_BODY + 1))
+
+    assert len(largest.content) == LARGEST_BODY + len("hot ")
+    assert_problem(larger, 413)
+
+
+async def test_who_hangs_up_is_no_failure(wire: Wire, tavern: Tavern) -> None:
+    """What was asked for is done to its end; the answer goes nowhere."""
+    tavern.open.clear()
+    wire.write(b"GET /soups/pea/price HTTP/1.1\r\n", HOST, b"\r\n")
+    await tavern.asked.wait()
+
+    with capture_logs() as lines:
+        wire.hang_up()
+        await asyncio.sleep(0.05)
+        tavern.open.set()
+        await asyncio.sleep(0.05)
+
+    assert [line["event"] for line in lines] == ["request_received"]
+    assert lines[0]["message"] == "GET /soups/pea/price answered 200."
+
+
+async def test_a_line_on_which_nothing_more_is_asked_is_closed(
+    tavern: Tavern, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answered line is kept for as long as uvicorn keeps one, and while it is used."""
+    monkeypatch.setattr(server, "KEPT_OPEN", 0.2)
+    async with served(api.build("Tavern", [tavern.feature()])) as address:
+        url = httpx.URL(address)
+        wire = Wire(*await asyncio.open_connection(url.host, url.port))
+        for _ in range(3):
+            wire.write(b"GET /soups/pea/price HTTP/1.1\r\n", HOST, b"\r\n")
+            await wire.answer()
+            await asyncio.sleep(0.12)
+
+        async with asyncio.timeout(1):
+            assert await wire.is_closed()
+
+
+async def test_goodbye(tavern: Tavern) -> None:
     """Who is answered after the wish to stop is told that it was the last time."""
-    tavern, shutdown = Tavern(), Shutdown()
-    listening = door.bind("127.0.0.1", 0)
-    host, port = listening.getsockname()
-    serving = asyncio.create_task(
-        server.serve(api.build("Tavern", [tavern.feature()]), listening, shutdown)
-    )
-    async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
+    shutdown = Shutdown()
+    async with (
+        served(api.build("Tavern", [tavern.feature()]), shutdown) as address,
+        httpx.AsyncClient(base_url=address) as client,
+    ):
         before = await client.post("/soups")
         tavern.open.clear()
         tavern.asked.clear()
@@ -99,7 +326,6 @@ async def test_goodbye() -> None:
         shutdown.ask()
         tavern.open.set()
         after = await under_way
-    await serving
 
     assert "Connection" not in before.headers
     assert after.headers.get_list("Connection") == ["close"]

@@ -4,11 +4,11 @@ import httpx
 import pytest
 from fastapi import APIRouter
 
-from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import api, door, server
+from restaurant_system.web import api
 from restaurant_system.web.api import Feature
 from restaurant_system.web.line import MOST_HELD, GatheringLine
 from tests.support.answers import assert_problem
+from tests.support.services import served
 
 
 class Line(asyncio.Transport):
@@ -51,6 +51,16 @@ async def test_what_is_written_in_one_turn_leaves_together(line: Line) -> None:
     assert line.sent == [b"head body", b"next"]
 
 
+async def test_what_is_whole_leaves_at_once(line: Line) -> None:
+    """After what is held, and without waiting for a turn of the loop."""
+    gathering = GatheringLine(line, asyncio.get_running_loop())
+    gathering.write(b"the first answer")
+
+    gathering.send(b"the second")
+
+    assert line.sent == [b"the first answer", b"the second"]
+
+
 async def test_what_is_held_leaves_before_the_end(line: Line) -> None:
     """Who hangs up after an answer has sent it."""
     gathering = GatheringLine(line, asyncio.get_running_loop())
@@ -81,6 +91,7 @@ async def test_nothing_is_sent_to_who_has_gone(line: Line) -> None:
     gathering.write(b"too late")
 
     line.closed = True
+    gathering.send(b"also this")
     await asyncio.sleep(0)
 
     assert line.sent == []
@@ -89,16 +100,12 @@ async def test_nothing_is_sent_to_who_has_gone(line: Line) -> None:
 
 async def test_what_is_no_http_is_refused_as_a_problem() -> None:
     """Also who cannot be understood is told so in the form of every refusal, with an id."""
-    shutdown, listening = Shutdown(), door.bind("127.0.0.1", 0)
-    tavern = api.build("Tavern", [Feature(APIRouter())])
-    serving = asyncio.create_task(server.serve(tavern, listening, shutdown))
-    reader, writer = await asyncio.open_connection(*listening.getsockname())
-
-    writer.write(b"two soups, please\r\n\r\n")
-    answer = await reader.read()
-    shutdown.ask()
-    await serving
-    writer.close()
+    async with served(api.build("Tavern", [Feature(APIRouter())])) as address:
+        url = httpx.URL(address)
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write(b"two soups, please\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
 
     head, _, body = answer.partition(b"\r\n\r\n")
     status, *headers = head.decode().split("\r\n")

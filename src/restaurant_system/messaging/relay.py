@@ -112,6 +112,7 @@ class Relay:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(due) - time.monotonic()):
                 await self._woken.wait()
+        await asyncio.sleep(0)  # first those are answered whose messages these are
 
     async def _publish_what_is_there(self) -> None:
         await self._do_what_is_due()

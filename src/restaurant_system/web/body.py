@@ -6,9 +6,9 @@ from typing import TypeVar
 
 import jiter
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
 
 from restaurant_system.web.faults import BODY, Fault, faults_of
+from restaurant_system.web.headers import TYPE, Headers, first
 from restaurant_system.web.problem import Refusal
 
 JSON = "application/json"
@@ -17,22 +17,20 @@ DUPLICATE = re.compile(r'Detected duplicate key "(?P<key>.*)" at line', re.DOTAL
 M = TypeVar("M", bound=BaseModel)
 
 
-async def read_json(request: Request, model: type[M]) -> M:
-    """Read the body as a `model`; raises `Refusal` with 415, or with 400 and each fault.
+def read_json(headers: Headers, body: bytes, model: type[M]) -> M:
+    """Read a body as a `model`; raises `Refusal` with 415, or with 400 and each fault.
 
     Numbers with a point are read as `Decimal`; a key that comes twice, NaN and Infinity are faults.
     """
-    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if media_type != JSON:
+    media_type = (first(TYPE, headers) or b"").split(b";")[0].strip().lower()
+    if media_type != JSON.encode():
         raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Send the body as {JSON}.")
-    return parse_json(await request.body(), model)
+    return parse_json(body, model)
 
 
-async def read_optional_json(request: Request, model: type[M]) -> M:
+def read_optional_json(headers: Headers, body: bytes, model: type[M]) -> M:
     """Like `read_json`, but no body at all means a `model` with nothing stated."""
-    if not await request.body():
-        return model()
-    return await read_json(request, model)
+    return read_json(headers, body, model) if body else model()
 
 
 def parse_json(body: bytes, model: type[M]) -> M:

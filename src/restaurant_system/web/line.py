@@ -1,40 +1,177 @@
-"""A client's line, on which an answer leaves whole.
+"""A client's line: where HTTP is spoken, and the short way of the hot roads begins and ends.
 
-uvicorn writes the head of an answer, then its body, and uvloop sends each by itself: one call to
-the kernel more, which costs more than all that we do around a request, and a client woken twice.
+On the ordinary road an answer leaves whole. uvicorn writes its head, then its body, and uvloop
+sends each by itself: one call to the kernel more, and a client woken twice.
 """
 
 import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from restaurant_system.logger import get_logger, request_id
 from restaurant_system.models.identity import new_id
-from restaurant_system.web.problem import Refusal, response_for
+from restaurant_system.shutdown import Shutdown
+from restaurant_system.web.headers import (
+    CODING,
+    GOODBYE,
+    ID,
+    LENGTH,
+    TYPE,
+    Headers,
+    first,
+    request_id_in,
+)
+from restaurant_system.web.hot import Answer, Asked, HotRoad, answer_for
+from restaurant_system.web.middleware import LARGEST_BODY, log_request
+from restaurant_system.web.problem import Refusal
 
 MOST_HELD = 64 * 1024  # bytes; what is larger gains nothing by waiting
 
+log = get_logger()
 
-class WholeAnswers(HttpToolsProtocol):
-    """Speaks HTTP; what it writes in one turn of the loop is sent together."""
+
+class ClientLine(HttpToolsProtocol):
+    """Speaks HTTP with one client.
+
+    A request for a hot road is answered from here, unless it is unusual: whoever waits for an
+    answer already, speaks an old HTTP, wants to be asked for the body, and the like, is left to
+    uvicorn and ASGI.
+    """
+
+    def __init__(self, roads: Sequence[HotRoad], shutdown: Shutdown, **uvicorns: Any) -> None:  # noqa: ANN401 - what uvicorn gives its own
+        super().__init__(**uvicorns)
+        self._roads = roads
+        self._shutdown = shutdown
+        self._log = log.bind()  # the name at the top of the module would look it up at every call
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, on a line that gathers."""
-        super().connection_made(cast("asyncio.Transport", GatheringLine(transport, self.loop)))
+        self._line = GatheringLine(transport, self.loop)
+        super().connection_made(cast("asyncio.Transport", self._line))
+
+    def on_headers_complete(self) -> None:
+        """Decide which way a request takes."""
+        exchange = self._exchange()
+        if exchange is None:
+            super().on_headers_complete()
+        else:
+            self.cycle = cast("Any", exchange)
+
+    def on_message_complete(self) -> None:
+        """Have a request answered that is whole."""
+        super().on_message_complete()
+        exchange: object = self.cycle
+        if isinstance(exchange, Exchange):
+            self.tasks.add(self.loop.create_task(self._answer(exchange)))
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, as every refusal looks, and hang up."""
         identity = str(new_id())
-        answer = response_for(Refusal(HTTPStatus.BAD_REQUEST, msg), identity)
-        head = [
-            *answer.raw_headers,
-            (b"x-request-id", identity.encode()),
-            (b"connection", b"close"),
-        ]
-        lines = [b"HTTP/1.1 400 Bad Request", *(b": ".join(each) for each in head)]
-        self.transport.write(b"\r\n".join([*lines, b"", bytes(answer.body)]))
-        self.transport.close()
+        answer = answer_for(Refusal(HTTPStatus.BAD_REQUEST, msg), identity)
+        self._line.send(_encoded(answer, identity, [GOODBYE]))
+        self._line.close()
+
+    def _exchange(self) -> "Exchange | None":
+        """Begin to serve a request, if it is for a hot road and usual in every respect."""
+        method = self.parser.get_method()
+        for road in self._roads:
+            parameter = road.parameter(method, self.url)
+            if parameter is not None and self._is_usual():
+                return Exchange(road, self.url, parameter, self.headers)
+        return None
+
+    def _is_usual(self) -> bool:
+        before = cast("Exchange | None", self.cycle)  # or one of uvicorn's own
+        length = first(LENGTH, self.headers)
+        return (
+            (before is None or before.response_complete)
+            and self.parser.should_keep_alive()
+            and self.parser.get_http_version() == "1.1"
+            and not self.parser.should_upgrade()
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+            and first(CODING, self.headers) is None
+            and (length is None or (length.isdigit() and int(length) <= LARGEST_BODY))
+        )
+
+    async def _answer(self, exchange: "Exchange") -> None:
+        start = time.perf_counter()
+        identity = request_id_in(exchange.headers)
+        with request_id(identity):
+            try:
+                answer = await exchange.road.endpoint(exchange.asked(identity))
+            except Exception as error:  # noqa: BLE001 - around everything
+                answer = answer_for(error, identity)
+            finally:
+                self.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self._write(exchange, answer, identity)
+            log_request(self._log, exchange.line, answer.status, time.perf_counter() - start)
+
+    def _write(self, exchange: "Exchange", answer: Answer, identity: str) -> None:
+        """Send an answer, and let uvicorn go on as after one of its own."""
+        exchange.response_complete = True
+        if exchange.disconnected:
+            return
+        is_last = self._shutdown.requested.is_set() or not exchange.keep_alive
+        headers = self.server_state.default_headers
+        self._line.send(_encoded(answer, identity, [*headers, GOODBYE] if is_last else headers))
+        if is_last:
+            self._line.close()
+        self.on_response_complete()
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """A request for a hot road, from its head to its answer.
+
+    It has what uvicorn looks for in a cycle of its own (`RequestResponseCycle`), which it stands
+    in for: whether it is over, and where the body is gathered.
+    """
+
+    road: HotRoad
+    address: bytes
+    parameter: str
+    headers: Headers
+    body: bytearray = field(default_factory=bytearray)
+    more_body: bool = True
+    keep_alive: bool = True
+    disconnected: bool = False
+    response_complete: bool = False
+
+    @property
+    def message_event(self) -> "Exchange":
+        """Tell nobody of a part of the body: the endpoint is called when it is whole."""
+        return self
+
+    def set(self) -> None:
+        """See `message_event`."""
+
+    @property
+    def line(self) -> str:
+        """What it asks for, in words."""
+        return f"{self.road.method.decode()} {self.address.decode()}"
+
+    def asked(self, identity: str) -> Asked:
+        """Return what the endpoint is asked."""
+        return Asked(self.parameter, self.headers, bytes(self.body), identity)
+
+
+def _encoded(answer: Answer, identity: str, more: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Write an answer as HTTP has it."""
+    headers = (
+        *more,
+        *answer.headers,
+        (TYPE, answer.media_type.encode()),
+        (LENGTH, b"%d" % len(answer.body)),
+        (ID, identity.encode()),
+    )
+    lines = [b"%b: %b\r\n" % each for each in headers]
+    return b"".join((STATUS_LINE[answer.status], *lines, b"\r\n", answer.body))
 
 
 class GatheringLine:
@@ -52,17 +189,23 @@ class GatheringLine:
     def write(self, data: bytes) -> None:
         """Send this soon, and before anything that is written later."""
         if not self._held:
-            self._loop.call_soon(self._send)
+            self._loop.call_soon(self._send_held)
         self._held += data
         if len(self._held) > MOST_HELD:
-            self._send()
+            self._send_held()
+
+    def send(self, data: bytes) -> None:
+        """Send this at once, after what is held: nothing belongs to it that is still to come."""
+        self._send_held()
+        if not self._line.is_closing():
+            self._line.write(data)
 
     def close(self) -> None:
         """Send what is held, and hang up."""
-        self._send()
+        self._send_held()
         self._line.close()
 
-    def _send(self) -> None:
+    def _send_held(self) -> None:
         if self._held and not self._line.is_closing():
             self._line.write(bytes(self._held))
         self._held.clear()

@@ -1,32 +1,23 @@
 """What happens around every request: its id, its size, its last-resort answer, its log line."""
 
 import logging
-import random
-import re
 import time
-from collections.abc import Iterable
 from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from restaurant_system.logger import get_logger, request_id
+from restaurant_system.web.headers import GOODBYE, ID, LENGTH, Headers, first, request_id_in
 from restaurant_system.web.problem import Refusal, response_for
 
 log = get_logger()
 
-# On every request's way, so in bytes, as they come and go.
-ID_HEADER = b"x-request-id"
-LENGTH_HEADER = b"content-length"
-GOODBYE = (b"connection", b"close")
-SANE = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
 LARGEST_BODY = 64 * 1024  # bytes
 
 # Where a server puts its `Shutdown` in a scope: who is answered after the wish to stop is told that
 # it was the last time.
 SHUTDOWN = "restaurant.shutdown"
-
-Headers = Iterable[tuple[bytes, bytes]]
 
 
 class RequestContext:
@@ -41,7 +32,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["request_id"] = identity = _id_of(scope["headers"])
+        scope["request_id"] = identity = request_id_in(scope["headers"])
         with request_id(identity):
             await _Exchange(scope, receive, send, self._log).run(self._app)
 
@@ -74,14 +65,11 @@ class _Exchange:
             elif not self._answered:  # it is half out: break it off, audibly
                 self._log.exception("request_failed", message="An answer broke off.")
                 raise
-        if self._log.is_enabled_for(logging.DEBUG):
-            self._log_with_time(time.perf_counter() - start)
-
-    def _log_with_time(self, seconds: float) -> None:
-        self._log.debug(
-            "request_received",
-            message=f"{self._scope['method']} {self._scope['path']} answered {self._status}.",
-            duration_ms=round(seconds * 1000, 2),
+        log_request(
+            self._log,
+            f"{self._scope['method']} {self._scope['path']}",
+            self._status,
+            time.perf_counter() - start,
         )
 
     async def _receive_limited(self) -> Message:
@@ -94,7 +82,7 @@ class _Exchange:
     async def _send_with_id(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            headers = [*message.get("headers", ()), (ID_HEADER, self._scope["request_id"].encode())]
+            headers = [*message.get("headers", ()), (ID, self._scope["request_id"].encode())]
             shutdown = self._scope.get(SHUTDOWN)
             if shutdown is not None and shutdown.requested.is_set():
                 headers.append(GOODBYE)
@@ -105,35 +93,21 @@ class _Exchange:
             self._answered = not message.get("more_body")
 
 
-def _id_of(headers: Headers) -> str:
-    """Return the caller's id if it sent a sane one, else a new one."""
-    stated = _first(ID_HEADER, headers)
-    return stated.decode() if stated and SANE.fullmatch(stated) else _new_id()
-
-
-def _new_id() -> str:
-    """Return a UUID (RFC 9562, version 4).
-
-    It is to be found again, not to be secret, so the kernel need not be asked for it.
-    """
-    digits = f"{random.getrandbits(128):032x}"
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+def log_request(
+    log: FilteringBoundLogger, request: str, status: int | None, seconds: float
+) -> None:
+    """Say what was answered, to whoever wants to know of every request."""
+    if log.is_enabled_for(logging.DEBUG):
+        message = f"{request} answered {status}."
+        log.debug("request_received", message=message, duration_ms=round(seconds * 1000, 2))
 
 
 def _refuse_announced(headers: Headers) -> None:
-    announced = _first(LENGTH_HEADER, headers)
+    announced = first(LENGTH, headers)
     if announced is None:
         return
     if not announced.isdigit() or int(announced) > LARGEST_BODY:
         raise _too_large()
-
-
-def _first(name: bytes, headers: Headers) -> bytes | None:
-    """Return what a header says; ASGI writes its name in small letters."""
-    for each, value in headers:
-        if each == name:
-            return value
-    return None
 
 
 def _too_large() -> Refusal:

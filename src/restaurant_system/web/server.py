@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import Awaitable, Iterator
 
@@ -10,12 +11,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from restaurant_system.logger import get_logger
 from restaurant_system.shutdown import Shutdown
+from restaurant_system.web.api import Site
 from restaurant_system.web.door import HandedLines, waiting_at
-from restaurant_system.web.line import WholeAnswers
+from restaurant_system.web.line import ClientLine
 from restaurant_system.web.middleware import SHUTDOWN
 
 log = get_logger()
 
+KEPT_OPEN = 5  # s that a line may be idle after an answer
 LAST_REQUESTS = 1.0  # s at a stop in which whoever has a line open may still ask
 LONGEST_GOODBYE = 20  # s for requests under way after that
 
@@ -92,18 +95,19 @@ def _telling_of(shutdown: Shutdown, app: ASGIApp) -> ASGIApp:
     return answer
 
 
-async def serve(app: ASGIApp, door: socket.socket | HandedLines, shutdown: Shutdown) -> None:
+async def serve(site: Site, door: socket.socket | HandedLines, shutdown: Shutdown) -> None:
     """Serve until `shutdown`; then let nobody in any more, and answer everyone who is in."""
     config = uvicorn.Config(
-        _telling_of(shutdown, app),
+        _telling_of(shutdown, site.asgi),
         interface="asgi3",
-        http=WholeAnswers,
+        http=functools.partial(ClientLine, site.hot, shutdown),  # type: ignore[arg-type] # makes one
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        timeout_keep_alive=KEPT_OPEN,
         timeout_graceful_shutdown=LONGEST_GOODBYE,
     )
     server = _HandedServer(config, door) if isinstance(door, HandedLines) else _Server(config)

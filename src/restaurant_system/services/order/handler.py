@@ -8,7 +8,6 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from restaurant_system.logger import get_logger
 from restaurant_system.models.order import Money, Move, NewOrder
@@ -17,6 +16,8 @@ from restaurant_system.services.order.service import NAME, OrderService, Placed
 from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON, read_json, read_optional_json
 from restaurant_system.web.faults import Fault
+from restaurant_system.web.headers import Headers, every
+from restaurant_system.web.hot import Answer, Asked, HotRoad, over_asgi
 from restaurant_system.web.limit import ConcurrencyLimit
 from restaurant_system.web.openapi import (
     MOVE_PROBLEMS,
@@ -31,7 +32,7 @@ from restaurant_system.web.problem import Refusal
 log = get_logger(NAME)
 
 KEY_HEADER = "Idempotency-Key"
-KEY = re.compile(r"[\x21-\x7e]{1,255}")
+KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 
 
 class UseCase(Protocol):
@@ -76,7 +77,7 @@ class OrderHandler:
         router = APIRouter(tags=["orders"])
         router.add_api_route(
             "/orders",
-            self.place,
+            self.documented_place,
             methods=["POST"],
             status_code=HTTPStatus.CREATED,
             response_model=OrderPlaced,
@@ -110,19 +111,21 @@ class OrderHandler:
                 responses=MOVE_PROBLEMS,
                 openapi_extra=request_body(Move, required=False),
             )
-        return Feature(router, hot=[Route("/orders", self.place, methods=["POST"])])
+        return Feature(router, hot=[HotRoad.of("POST", "/orders", self.place)])
 
-    async def place(self, request: Request) -> Response:
+    async def place(self, asked: Asked) -> Answer:
         """Take an order: stored before it is answered, and on its way to the kitchen."""
-        order, key = await self._read_order(request)
+        order, key = _read_order(asked)
         async with self._limit:
-            placed = await self._service.place(
-                order, request_id=request.scope["request_id"], key=key
-            )
-        headers = {"Location": f"/orders/{placed.order_number}/status"}
+            placed = await self._service.place(order, request_id=asked.request_id, key=key)
+        headers = [(b"location", f"/orders/{placed.order_number}/status".encode())]
         if placed.replayed:
-            headers["Idempotency-Replayed"] = "true"
-        return Response(written(placed), HTTPStatus.CREATED, headers, JSON)
+            headers.append((b"idempotency-replayed", b"true"))
+        return Answer(written(placed).encode(), HTTPStatus.CREATED, headers)
+
+    async def documented_place(self, request: Request) -> Response:
+        """Show FastAPI a route; `place` answers."""
+        return await over_asgi(self.place, request)
 
     async def cancel(self, order_number: str, request: Request) -> Response:
         """Answer with the new status, or with why the order cannot be cancelled."""
@@ -134,33 +137,35 @@ class OrderHandler:
 
     async def _move(self, move: UseCase, order_number: str, request: Request) -> Response:
         number = order_number_in(order_number)
-        stated = await read_optional_json(request, Move)
+        stated = read_optional_json(request.headers.raw, await request.body(), Move)
         async with self._limit:
             status = await move(number, stated, request_id=request.scope["request_id"])
         answer = OrderMoved(order_number=number, status=status)
         return Response(answer.model_dump_json(), media_type=JSON)
 
-    async def _read_order(self, request: Request) -> tuple[NewOrder, str | None]:
-        try:
-            return await read_json(request, NewOrder), _idempotency_key(request)
-        except Refusal as refusal:
-            log.info(
-                "validation_failed",
-                message=f"An order was refused: {refusal.detail}",
-                fields=[fault.field for fault in refusal.faults],
-            )
-            raise
+
+def _read_order(asked: Asked) -> tuple[NewOrder, str | None]:
+    try:
+        order = read_json(asked.headers, asked.body, NewOrder)
+        return order, _idempotency_key(asked.headers)
+    except Refusal as refusal:
+        log.info(
+            "validation_failed",
+            message=f"An order was refused: {refusal.detail}",
+            fields=[fault.field for fault in refusal.faults],
+        )
+        raise
 
 
-def _idempotency_key(request: Request) -> str | None:
-    keys = request.headers.getlist(KEY_HEADER)
+def _idempotency_key(headers: Headers) -> str | None:
+    keys = every(KEY_HEADER.lower().encode(), headers)
     if not keys:
         return None
     if len(keys) > 1:
         raise _bad_key("must be stated once")
     if not KEY.fullmatch(keys[0]):
         raise _bad_key("must have 1 to 255 visible ASCII characters")
-    return keys[0]
+    return keys[0].decode()
 
 
 def _bad_key(fault: str) -> Refusal:

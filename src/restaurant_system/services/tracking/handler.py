@@ -9,7 +9,6 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, PlainSerializer
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from restaurant_system.models.order import Money, OrderType
 from restaurant_system.models.status import OrderStatus
@@ -17,8 +16,8 @@ from restaurant_system.models.worker import WorkerStatus
 from restaurant_system.services.tracking.service import BadCursor, TrackingService
 from restaurant_system.services.tracking.standing import Standing
 from restaurant_system.web.api import Feature
-from restaurant_system.web.body import JSON
 from restaurant_system.web.faults import Fault
+from restaurant_system.web.hot import Answer, Asked, HotRoad, over_asgi
 from restaurant_system.web.openapi import PROBLEMS, link_to
 from restaurant_system.web.path import order_number_in
 from restaurant_system.web.problem import Refusal
@@ -172,16 +171,19 @@ class TrackingHandler:
             summary="Where an order stands",
             operation_id="status",
         )
-        return Feature(router, hot=[Route(status, self.status, methods=["GET"])])
+        router.add_api_route(
+            status, self.documented_status, methods=["HEAD"], include_in_schema=False
+        )
+        return Feature(router, hot=[HotRoad.of("GET", status, self.status)])
 
-    async def status(self, request: Request) -> Response:
+    async def status(self, asked: Asked) -> Answer:
         """Answer where an order stands."""
-        number = order_number_in(request.scope["path_params"]["order_number"])
-        return Response(written(await self._service.status(number)), media_type=JSON)
+        standing = await self._service.status(order_number_in(asked.parameter))
+        return Answer(written(standing).encode())
 
     async def documented_status(self, order_number: str, request: Request) -> Response:  # noqa: ARG002
-        """Show FastAPI the path's parameter; `status` answers."""
-        return await self.status(request)
+        """Show FastAPI a route, and its parameter; `status` answers."""
+        return await over_asgi(self.status, request)
 
     async def history(self, order_number: str) -> list[HistoryEntry]:
         """Answer what became of an order, oldest first."""

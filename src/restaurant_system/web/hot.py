@@ -1,0 +1,81 @@
+"""Hot roads: the few that are driven most, from the line to the endpoint and back without a stop.
+
+uvicorn's cycle, ASGI, our middleware, Starlette's routing and FastAPI stand between a line and an
+ordinary endpoint, and cost several times what a look-up itself does. The endpoint of a hot road is
+called with what was read, and returns what is to be written. `line.py` goes this way with ordinary
+requests only; one that is unusual in any respect takes the ordinary road, on which `over_asgi` has
+the same endpoint answer.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import NamedTuple, Self
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from restaurant_system.web.body import JSON
+from restaurant_system.web.headers import LENGTH, TYPE, Headers
+from restaurant_system.web.problem import response_for
+
+PARAMETER = re.compile(r"{\w+}")
+UNRESERVED = "([A-Za-z0-9._~-]+)"  # RFC 3986, 2.3: what stands in an address for itself
+
+
+class Asked(NamedTuple):
+    """A request: what stands in its address for the parameter, if there is one, and the rest."""
+
+    parameter: str
+    headers: Headers
+    body: bytes
+    request_id: str
+
+
+class Answer(NamedTuple):
+    """What is answered; its length and its request id are added on the way."""
+
+    body: bytes
+    status: int = HTTPStatus.OK
+    headers: Headers = ()
+    media_type: str = JSON
+
+
+Endpoint = Callable[[Asked], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class HotRoad:
+    """A method, the addresses it is for, and who answers."""
+
+    method: bytes
+    addresses: re.Pattern[bytes]
+    endpoint: Endpoint
+
+    @classmethod
+    def of(cls, method: str, path: str, endpoint: Endpoint) -> Self:
+        """Make a road of a path with one parameter at most, in braces."""
+        return cls(method.encode(), re.compile(PARAMETER.sub(UNRESERVED, path).encode()), endpoint)
+
+    def parameter(self, method: bytes, address: bytes) -> str | None:
+        """Return what stands in an address, "" where there is no parameter; `None` if not ours."""
+        if method != self.method or not (ours := self.addresses.fullmatch(address)):
+            return None
+        return ours[1].decode() if ours.lastindex else ""
+
+
+def answer_for(error: Exception, request_id: str) -> Answer:
+    """Turn an error into its answer, see `problem.py`."""
+    problem = response_for(error, request_id)
+    own = [each for each in problem.raw_headers if each[0] not in {LENGTH, TYPE}]
+    return Answer(bytes(problem.body), problem.status_code, own, problem.headers["content-type"])
+
+
+async def over_asgi(endpoint: Endpoint, request: Request) -> Response:
+    """Have the endpoint of a hot road answer a request that came the ordinary way."""
+    parameter = next(iter(request.path_params.values()), "")
+    headers, body = request.headers.raw, await request.body()
+    answer = await endpoint(Asked(parameter, headers, body, request.scope["request_id"]))
+    stated = {name.decode(): value.decode() for name, value in answer.headers}
+    return Response(answer.body, answer.status, stated, answer.media_type)
