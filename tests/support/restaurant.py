@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import aiormq
 import asyncpg
 import httpx
 
@@ -59,11 +58,10 @@ class Restaurant:
     What is started is awaited by `ready`, so that several may start at once.
     """
 
-    def __init__(self, processes: Processes, book: Book, amqp_url: str | None) -> None:
+    def __init__(self, processes: Processes, book: Book) -> None:
         self.started: list[Process] = []
         self._processes = processes
         self._book = book
-        self._amqp_url = amqp_url
         self._awaited: list[tuple[Process, Callable[[], bool]]] = []
         self._order_port, self._tracking_port = free_port(), free_port()
         self.orders = _client(self._order_port)
@@ -97,9 +95,7 @@ class Restaurant:
         """Start a notification subscriber that keeps what it misses."""
         return self.start(
             *("notification-subscriber", "--name", name),
-            until=lambda process: (
-                process.logged("service_started") and self._has_queue(f"notifications_queue.{name}")
-            ),
+            until=lambda process: process.logged("subscribed"),
         )
 
     def start(
@@ -176,11 +172,6 @@ class Restaurant:
         status: str = self.rows("SELECT status FROM workers WHERE name = $1", name)[0]["status"]
         return status
 
-    def _has_queue(self, name: str) -> bool:
-        if self._amqp_url is not None:
-            return asyncio.run(_has_queue(self._amqp_url, name))
-        return bool(self.rows("SELECT queue FROM broker_subscriptions WHERE queue = $1", name))
-
 
 @contextlib.contextmanager
 def opened(dsn: str, amqp_url: str | None = None, **variables: str) -> Iterator[Restaurant]:
@@ -189,7 +180,7 @@ def opened(dsn: str, amqp_url: str | None = None, **variables: str) -> Iterator[
         contextlib.closing(Book(dsn)) as book,
         processes({**environment(dsn, amqp_url), **variables}) as started,
     ):
-        restaurant = Restaurant(started, book, amqp_url)
+        restaurant = Restaurant(started, book)
         with restaurant.orders, restaurant.tracking:
             yield restaurant
 
@@ -216,15 +207,3 @@ def _answers(client: httpx.Client) -> bool:
         return client.get("/health").status_code == 200
     except httpx.TransportError:
         return False
-
-
-async def _has_queue(amqp_url: str, name: str) -> bool:
-    connection = await aiormq.connect(amqp_url)
-    try:
-        channel = await connection.channel()
-        await channel.queue_declare(name, passive=True)
-    except aiormq.ChannelNotFoundEntity:
-        return False
-    finally:
-        await connection.close()
-    return True

@@ -4,6 +4,8 @@ import io
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
+from structlog.testing import capture_logs
+
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Consumer
 from restaurant_system.models.message import Message, StatusChanged
@@ -12,6 +14,7 @@ from restaurant_system.services.notification.subscriber import NotificationSubsc
 from restaurant_system.shutdown import Shutdown
 from tests.support import messages
 from tests.support.fakes import FakeDelivery, FakeLine, RecordingBroker
+from tests.support.patience import eventually, logged
 
 
 def an_update(number: int) -> Message:
@@ -64,6 +67,41 @@ class OneLineBroker(RecordingBroker):
         """Lend the line."""
         assert name == "display"
         yield self._line
+
+
+class SlowBroker(OneLineBroker):
+    """A broker whose line takes as long to open as a test wants it to."""
+
+    def __init__(self, line: Consumer) -> None:
+        super().__init__(line)
+        self.subscribing = asyncio.Event()
+        self.may_subscribe = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
+        """Lend the line, in a while."""
+        self.subscribing.set()
+        await self.may_subscribe.wait()
+        async with super().subscribe(name) as line:
+            yield line
+
+
+async def test_it_says_that_it_is_subscribed_once_it_is() -> None:
+    """From that line on nothing is missed; before it, something may be."""
+    broker = SlowBroker(FakeLine())
+    shutdown = Shutdown()
+    subscriber = NotificationSubscriber(broker, "display", io.StringIO())
+
+    with capture_logs() as lines:
+        running = asyncio.create_task(subscriber.run(shutdown))
+        await broker.subscribing.wait()
+        said_too_early = await logged(lines, "subscribed")
+        broker.may_subscribe.set()
+        await eventually(lambda: logged(lines, "subscribed"), doing="for it to say so")
+        shutdown.ask()
+        await running
+
+    assert not said_too_early
 
 
 async def test_what_is_printed_is_settled_before_the_end() -> None:

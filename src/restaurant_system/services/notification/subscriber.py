@@ -1,11 +1,13 @@
 """Prints every status change, one line each."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import TextIO
 
 from restaurant_system.errors import BrokerUnavailable, StartupError
 from restaurant_system.logger import get_logger
-from restaurant_system.messaging.broker import Broker, Delivery
+from restaurant_system.messaging.broker import Broker, Consumer, Delivery
 from restaurant_system.messaging.listener import Listener
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import StatusChanged, Undecodable, decode
@@ -26,10 +28,12 @@ class NotificationSubscriber:
     def __init__(
         self, broker: Broker, name: str | None, out: TextIO, signer: Signer = UNSIGNED
     ) -> None:
+        self._broker = broker
+        self._name = name
         self._out = out
         self._listener = Listener(
             broker,
-            open_line=lambda: broker.subscribe(name),
+            open_line=self._subscribe,
             handle=self._handle,
             finish=self._empty_hands,
             signer=signer,
@@ -51,6 +55,13 @@ class NotificationSubscriber:
         await shutdown.requested.wait()
         log.info("graceful_shutdown", message="Stopping.")
         self._listener.stop()
+
+    @contextlib.asynccontextmanager
+    async def _subscribe(self) -> AsyncIterator[Consumer]:
+        """Subscribe, and say so: what happens before is not told, what happens from then on is."""
+        async with self._broker.subscribe(self._name) as line:
+            log.info("subscribed", message="Every status update from now on is printed.")
+            yield line
 
     async def _handle(self, delivery: Delivery) -> None:
         async with self._printing:
