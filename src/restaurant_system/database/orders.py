@@ -34,6 +34,9 @@ class CurrentStatus:
     processed_by: str | None
 
 
+# Orders are locked by number, as everyone locks them, whatever the plan: a join would lock them in
+# the order in which it finds them, and two cooks with the same orders wait for each other. What
+# is compared is the order once it is locked, not as it was when the statement began.
 MOVE = f"""
 WITH asked AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[],
@@ -43,17 +46,21 @@ WITH asked AS MATERIALIZED (
         AS asked (number, origin, target, at, by, estimated_completion, notes, stream, exchange,
                   routing_key, message_type, body, message_id, correlation_id, app_id, timestamp,
                   message_priority)
+), locked AS (
+    SELECT id, number, status, processed_by FROM orders WHERE number = ANY ($1)
+    ORDER BY number FOR NO KEY UPDATE
 ), moved AS (
     UPDATE orders
     SET status = asked.target,
         updated_at = asked.at,
         completed_at = CASE WHEN asked.target = 'ready' THEN asked.at ELSE completed_at END,
-        processed_by = CASE WHEN asked.target = 'cooking' THEN asked.by ELSE processed_by END,
+        processed_by = CASE WHEN asked.target = 'cooking' THEN asked.by
+                            ELSE orders.processed_by END,
         estimated_completion = asked.estimated_completion
-    FROM asked
-    WHERE orders.number = asked.number AND orders.status = asked.origin
+    FROM asked JOIN locked USING (number)
+    WHERE orders.id = locked.id AND locked.status = asked.origin
       -- Only whoever has an order can finish it: it may have been taken over meanwhile.
-      AND (asked.target <> 'ready' OR processed_by = asked.by)
+      AND (asked.target <> 'ready' OR locked.processed_by = asked.by)
     RETURNING orders.id, asked.*
 ), logged AS (
     INSERT INTO order_status_log (created_at, order_id, status, changed_by, changed_at, notes)
@@ -82,10 +89,9 @@ async def move(connection: Connection, moves: Sequence[MoveOrder]) -> list[Owed 
     with it. No two moves may be of the same order. All take effect together or, with an error,
     none.
     """
-    ordered = sorted(moves, key=lambda each: each.number)  # as everyone locks them
-    streams = [outbox.stream(each.message, each.number) for each in ordered]
+    streams = [outbox.stream(each.message, each.number) for each in moves]
     rows = await connection.fetch(
-        MOVE, *_columns(ordered), streams, *columns([each.message for each in ordered])
+        MOVE, *_columns(moves), streams, *columns([each.message for each in moves])
     )
     moved = {row["number"]: row for row in rows}
     return [
