@@ -60,9 +60,11 @@ def template(postgres_server: Postgres) -> str:
 
 
 @pytest.fixture
-async def dsn(postgres_server: Postgres, template: str) -> str:
-    """Name an empty, migrated database of the test's own."""
-    return postgres_server.dsn(await postgres_server.create_database(template))
+async def dsn(postgres_server: Postgres, template: str) -> AsyncIterator[str]:
+    """Name an empty, migrated database of the test's own, which is gone afterwards."""
+    name = await postgres_server.create_database(template)
+    yield postgres_server.dsn(name)
+    await postgres_server.drop_database(name)
 
 
 @pytest.fixture
