@@ -8,27 +8,28 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from restaurant_system import logger
-from restaurant_system.config import (
-    OrderServiceSettings,
-    ServerSettings,
-    Settings,
-    TrackingServiceSettings,
-)
+from restaurant_system.config import OrderServiceSettings, Settings, TrackingServiceSettings
 from restaurant_system.database import embedded, migrations, outbox, workers
 from restaurant_system.database.connection import Database
-from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.foundation import (
+    Foundation,
+    begin,
+    beside,
+    broker_alone,
+    foundation,
+    open_database,
+    reach,
+    reading,
+)
 from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.dead_letters import All, DeadLetter, Named, Tally
-from restaurant_system.messaging.postgres import PostgresBroker
-from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.messaging.signature import Signer
 from restaurant_system.models.clock import utc_now
@@ -47,9 +48,6 @@ from restaurant_system.web.api import Feature
 from restaurant_system.web.door import HandedLines
 from restaurant_system.web.health import Dependency
 
-log = logger.get_logger()
-
-EMBEDDED_POOL = ServerSettings()
 LAST_NOTIFICATIONS = 0.2  # s for what was published last to come back to the printer of `up`
 
 
@@ -59,116 +57,6 @@ class Cook:
 
     name: str
     order_types: tuple[OrderType, ...] = tuple(OrderType)
-
-
-@dataclass(frozen=True, slots=True)
-class Foundation:
-    """What every service stands on."""
-
-    settings: Settings
-    database: Database
-    broker: Broker
-    shutdown: Shutdown
-
-
-@contextlib.asynccontextmanager
-async def foundation(
-    settings: Settings, service: str, shutdown: Shutdown
-) -> AsyncIterator[Foundation]:
-    """Open the database, bring its schema up to date, and open the broker.
-
-    Raises `StartupError` when the database does not come within `startup_timeout`.
-    """
-    async with (
-        _migrated(settings, service) as database,
-        _closing(_broker(settings, database)) as broker,
-    ):
-        await _reach(broker)
-        _begin(service, shutdown)
-        yield Foundation(settings, database, broker, shutdown)
-
-
-@contextlib.asynccontextmanager
-async def _broker_alone(settings: Settings, service: str) -> AsyncIterator[Broker]:
-    """Lend the broker, with the database under it only if that is where the broker lives."""
-    if settings.rabbitmq is None:
-        async with _migrated(settings, service) as database:
-            yield PostgresBroker(database, settings.delivery)
-    else:
-        async with _closing(RabbitMQBroker(settings.rabbitmq, settings.delivery)) as broker:
-            yield broker
-
-
-def _begin(service: str, shutdown: Shutdown) -> None:
-    shutdown.begin()
-    log.info("service_started", message=f"{service} started.")
-
-
-async def _reach(broker: Broker) -> None:
-    """Open the line to the broker; one that is away is no reason not to start."""
-    try:
-        await broker.connect()
-    except BrokerUnavailable as error:
-        log.warning("rabbitmq_connection_failed", message=f"{error} Starting without it.")
-
-
-@contextlib.asynccontextmanager
-async def _closing(broker: Broker) -> AsyncIterator[Broker]:
-    try:
-        yield broker
-    finally:
-        await broker.close()
-
-
-@contextlib.asynccontextmanager
-async def _database(settings: Settings, service: str) -> AsyncIterator[Database]:
-    """Open the configured PostgreSQL, or the embedded one."""
-    with contextlib.ExitStack() as stack:
-        if settings.database is None:
-            dsn, pool = stack.enter_context(embedded.postgres(settings.data_dir)), EMBEDDED_POOL
-        else:
-            dsn, pool = settings.database.dsn(), settings.database
-        async with _opened(Database(dsn, pool, application_name=service), settings) as database:
-            yield database
-
-
-@contextlib.asynccontextmanager
-async def _migrated(settings: Settings, service: str) -> AsyncIterator[Database]:
-    async with _database(settings, service) as database:
-        await migrations.migrate(database)
-        yield database
-
-
-@contextlib.asynccontextmanager
-async def reading(base: Foundation) -> AsyncIterator[Database]:
-    """Open the database that tracking reads from, unable to write: the replica, if there is one."""
-    settings = base.settings
-    replica = settings.database.replica if settings.database else None
-    if replica is None:
-        database = base.database.read_only()
-    else:
-        database = Database(
-            replica.dsn(), replica, application_name="tracking-service", read_only=True
-        )
-    async with _opened(database, settings):
-        yield database
-
-
-@contextlib.asynccontextmanager
-async def _opened(database: Database, settings: Settings) -> AsyncIterator[Database]:
-    """Open a database and have it watched; if the watch fails, so does the block."""
-    await database.connect_within(settings.startup_timeout)
-    try:
-        async with _beside(database.watch()):
-            yield database
-    finally:
-        await database.close()
-
-
-def _broker(settings: Settings, database: Database) -> Broker:
-    if settings.rabbitmq is None:
-        return PostgresBroker(database, settings.delivery)
-    return RabbitMQBroker(settings.rabbitmq, settings.delivery)
 
 
 # --- the commands ---------------------------------------------------------------------------------
@@ -210,27 +98,27 @@ async def tracking_service(
 
 async def notification_subscriber(settings: Settings, shutdown: Shutdown, name: str | None) -> None:
     """Print status changes until asked to stop."""
-    async with _broker_alone(settings, "notification-subscriber") as broker:
-        await _reach(broker)
-        _begin("notification-subscriber", shutdown)
+    async with broker_alone(settings, "notification-subscriber") as broker:
+        await reach(broker)
+        begin("notification-subscriber", shutdown)
         await _subscriber(settings, broker, name).run(shutdown)
 
 
 async def migrate(settings: Settings, _: Shutdown) -> list[str]:
     """Bring the schema up to date; return the names of what was applied."""
-    async with _database(settings, "migrate") as database:
+    async with open_database(settings, "migrate") as database:
         return await migrations.migrate(database)
 
 
 async def pending_migrations(settings: Settings, _: Shutdown) -> list[str]:
     """Return what `migrate` would apply."""
-    async with _database(settings, "migrate") as database:
+    async with open_database(settings, "migrate") as database:
         return await migrations.pending(database)
 
 
 async def read_dead_letters(settings: Settings, _: Shutdown) -> list[DeadLetter]:
     """Return every dead letter, the oldest first."""
-    async with _broker_alone(settings, "dead-letters") as broker:
+    async with broker_alone(settings, "dead-letters") as broker:
         return await dead_letters.read(broker)
 
 
@@ -238,7 +126,7 @@ async def requeue_dead_letters(
     settings: Settings, _: Shutdown, chosen: Named | All, tally: Tally
 ) -> Tally:
     """Send dead letters back to where they first came from."""
-    async with _broker_alone(settings, "dead-letters") as broker:
+    async with broker_alone(settings, "dead-letters") as broker:
         return await dead_letters.requeue(broker, _signer(settings), chosen, tally)
 
 
@@ -246,7 +134,7 @@ async def discard_dead_letters(
     settings: Settings, _: Shutdown, chosen: Named | All, tally: Tally
 ) -> Tally:
     """Throw dead letters away."""
-    async with _broker_alone(settings, "dead-letters") as broker:
+    async with broker_alone(settings, "dead-letters") as broker:
         return await dead_letters.discard(broker, chosen, tally)
 
 
@@ -325,7 +213,7 @@ async def _order_intake(base: Foundation, relay: Relay) -> AsyncIterator[Feature
         timezone=base.settings.timezone,
         key_lifetime=timedelta(hours=base.settings.idempotency_hours),
     )
-    async with _beside(service.forget_expired_keys()), _reconciliation(base, relay):
+    async with beside(service.forget_expired_keys()), _reconciliation(base, relay):
         yield OrderHandler(service, base.settings.order_service.max_concurrent).feature()
 
 
@@ -336,7 +224,7 @@ async def _reconciliation(base: Foundation, relay: Relay) -> AsyncIterator[None]
         yield
         return
     check = Reconciliation(base.database, base.broker, relay, settings, clock=utc_now)
-    async with _beside(check.run()):
+    async with beside(check.run()):
         yield
 
 
@@ -403,17 +291,6 @@ async def _printing(base: Foundation) -> AsyncIterator[None]:
         yield
         await asyncio.sleep(LAST_NOTIFICATIONS)
         stop.ask()
-
-
-@contextlib.asynccontextmanager
-async def _beside(task: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run a task for as long as the block lasts; if it fails, so does the block."""
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(task)
-        try:
-            yield
-        finally:
-            running.cancel()
 
 
 async def _dismiss(database: Database, cooks: Sequence[Cook]) -> None:

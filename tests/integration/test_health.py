@@ -3,9 +3,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from restaurant_system.app import Foundation, _health
+from restaurant_system.app import _health
 from restaurant_system.config import DeliverySettings, RabbitMQSettings, Settings
 from restaurant_system.database.connection import Database
+from restaurant_system.foundation import Foundation
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.shutdown import Shutdown

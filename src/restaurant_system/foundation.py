@@ -1,0 +1,146 @@
+"""What services stand on: a database with its schema up to date, and a broker.
+
+Each is opened for as long as a block lasts, and closed whatever happens in it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from restaurant_system.config import ServerSettings, Settings
+from restaurant_system.database import embedded, migrations
+from restaurant_system.database.connection import Database
+from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.logger import get_logger
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.postgres import PostgresBroker
+from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from restaurant_system.shutdown import Shutdown
+
+log = get_logger()
+
+EMBEDDED_POOL = ServerSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What every service stands on."""
+
+    settings: Settings
+    database: Database
+    broker: Broker
+    shutdown: Shutdown
+
+
+@contextlib.asynccontextmanager
+async def foundation(
+    settings: Settings, service: str, shutdown: Shutdown
+) -> AsyncIterator[Foundation]:
+    """Open the database, bring its schema up to date, and open the broker.
+
+    Raises `StartupError` when the database does not come within `startup_timeout`.
+    """
+    async with (
+        _migrated(settings, service) as database,
+        _closing(_broker(settings, database)) as broker,
+    ):
+        await reach(broker)
+        begin(service, shutdown)
+        yield Foundation(settings, database, broker, shutdown)
+
+
+@contextlib.asynccontextmanager
+async def broker_alone(settings: Settings, service: str) -> AsyncIterator[Broker]:
+    """Lend the broker, with the database under it only if that is where the broker lives."""
+    if settings.rabbitmq is None:
+        async with _migrated(settings, service) as database:
+            yield PostgresBroker(database, settings.delivery)
+    else:
+        async with _closing(RabbitMQBroker(settings.rabbitmq, settings.delivery)) as broker:
+            yield broker
+
+
+def begin(service: str, shutdown: Shutdown) -> None:
+    """Say that everything is there; from now on a wish to stop is heard."""
+    shutdown.begin()
+    log.info("service_started", message=f"{service} started.")
+
+
+async def reach(broker: Broker) -> None:
+    """Open the line to the broker; one that is away is no reason not to start."""
+    try:
+        await broker.connect()
+    except BrokerUnavailable as error:
+        log.warning("rabbitmq_connection_failed", message=f"{error} Starting without it.")
+
+
+@contextlib.asynccontextmanager
+async def _closing(broker: Broker) -> AsyncIterator[Broker]:
+    try:
+        yield broker
+    finally:
+        await broker.close()
+
+
+@contextlib.asynccontextmanager
+async def open_database(settings: Settings, service: str) -> AsyncIterator[Database]:
+    """Open the configured PostgreSQL, or the embedded one."""
+    with contextlib.ExitStack() as stack:
+        if settings.database is None:
+            dsn, pool = stack.enter_context(embedded.postgres(settings.data_dir)), EMBEDDED_POOL
+        else:
+            dsn, pool = settings.database.dsn(), settings.database
+        async with _opened(Database(dsn, pool, application_name=service), settings) as database:
+            yield database
+
+
+@contextlib.asynccontextmanager
+async def _migrated(settings: Settings, service: str) -> AsyncIterator[Database]:
+    async with open_database(settings, service) as database:
+        await migrations.migrate(database)
+        yield database
+
+
+@contextlib.asynccontextmanager
+async def reading(base: Foundation) -> AsyncIterator[Database]:
+    """Open the database that tracking reads from, unable to write: the replica, if there is one."""
+    settings = base.settings
+    replica = settings.database.replica if settings.database else None
+    if replica is None:
+        database = base.database.read_only()
+    else:
+        database = Database(
+            replica.dsn(), replica, application_name="tracking-service", read_only=True
+        )
+    async with _opened(database, settings):
+        yield database
+
+
+@contextlib.asynccontextmanager
+async def _opened(database: Database, settings: Settings) -> AsyncIterator[Database]:
+    """Open a database and have it watched; if the watch fails, so does the block."""
+    await database.connect_within(settings.startup_timeout)
+    try:
+        async with beside(database.watch()):
+            yield database
+    finally:
+        await database.close()
+
+
+def _broker(settings: Settings, database: Database) -> Broker:
+    if settings.rabbitmq is None:
+        return PostgresBroker(database, settings.delivery)
+    return RabbitMQBroker(settings.rabbitmq, settings.delivery)
+
+
+@contextlib.asynccontextmanager
+async def beside(task: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a task for as long as the block lasts; if it fails, so does the block."""
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(task)
+        try:
+            yield
+        finally:
+            running.cancel()
