@@ -5,6 +5,9 @@
 # make check  runs the linters, the type checker and the dependency rule
 # make lock   pins the versions anew
 
+# Files of tests start in the order of their names, in which the long ones come first: left to itself,
+# xdist keeps those with few tests, which last a minute each, for the end.
+
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -16,7 +19,7 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev
 	@$(BIN)/python tests/support/prepare.py
-	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: $(VENV)/.dev
 	@$(BIN)/python tests/support/prepare.py
