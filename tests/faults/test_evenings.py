@@ -9,10 +9,10 @@ from tests.faults.plan import Evening, Kind, Part
 
 EVENINGS = {
     "postgres": Evening(
-        broker="postgres", orders=320, duration=26, kills=5, disturbances=8, poisons=2
+        broker="postgres", orders=280, duration=19, kills=5, disturbances=8, poisons=2
     ),
     "rabbitmq": Evening(
-        broker="rabbitmq", orders=320, duration=28, kills=6, disturbances=8, unbinds=1, poisons=2
+        broker="rabbitmq", orders=280, duration=21, kills=6, disturbances=8, unbinds=1, poisons=2
     ),
 }
 
