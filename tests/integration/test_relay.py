@@ -246,6 +246,29 @@ async def test_what_follows_another_process_leaves_as_soon_as_it_may(database: D
     assert ids(broker.taken) == ids([ours])
 
 
+async def test_a_repeat_is_not_heard_after_what_follows_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another process has a row in hand that left from here, what is behind it waits."""
+    monkeypatch.setattr(relay_module, "GATHERING", 0.2)
+    broker, cooking, ready = RecordingBroker(), an_update(), an_update()
+    (first,) = await owe(database, cooking)
+    (second,) = await owe(database, ready)
+    relay = Relay(database, broker, HAND_OVER_ONLY)
+
+    async with relay.running():
+        relay.hand_over(first, second)
+        await broker.tried.wait()
+        async with database.transaction() as sweep:
+            (claimed,) = await outbox.claim(sweep, [first.id])
+            await asyncio.sleep(0.5)  # the relay would strike it off meanwhile
+            await broker.publish([claimed.message])
+            await outbox.delete(sweep, [claimed.id])
+        await emptied(database)
+
+    assert ids(broker.taken) == ids([cooking, cooking, ready])
+
+
 async def test_batches_have_a_limit(database: Database) -> None:
     """No more than `batch` messages are under way at once."""
     broker, owed = RecordingBroker(), orders(10)

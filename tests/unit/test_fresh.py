@@ -61,21 +61,36 @@ def test_a_batch_has_a_limit(fresh: Fresh) -> None:
     assert rows(fresh.batch(2)) == [3]
 
 
-def test_of_a_stream_one_leaves_at_a_time(fresh: Fresh) -> None:
-    """The next one waits until it is known what became of the first; others need not."""
+def test_what_is_behind_a_row_of_ours_stands_back_until_that_is_struck_off(fresh: Fresh) -> None:
+    """As long as it is there, somebody may sweep it up and repeat it; other streams are free."""
     fresh.take([owed(1), owed(2, after=1), owed(3, "bob")])
 
     assert rows(fresh.batch(10)) == [1, 3]
+    assert not fresh
+    fresh.struck_off([1, 3])
     assert rows(fresh.batch(10)) == [2]
 
 
-def test_what_follows_our_own_leaves(fresh: Fresh) -> None:
-    """A message whose predecessor left from here need not look whether it is gone."""
-    fresh.take([owed(1)])
+def test_a_stream_leaves_one_by_one(fresh: Fresh) -> None:
+    """Each of a stream waits for the one before it."""
+    fresh.take([owed(1), owed(2, after=1), owed(3, after=2)])
+
+    left = []
+    while batch := rows(fresh.batch(10)):
+        left.append(batch)
+        fresh.struck_off(batch)
+
+    assert left == [[1], [2], [3]]
+
+
+def test_what_follows_our_own_leaves_once_that_is_struck_off(fresh: Fresh) -> None:
+    """A message whose predecessor is gone need not look whether it is, nor who took it."""
+    fresh.take([owed(1), owed(2, "bob")])
     fresh.batch(10)
+    fresh.struck_off([1])
 
-    assert fresh.take([owed(2, after=1)]) == []
-    assert rows(fresh.batch(10)) == [2]
+    assert fresh.take([owed(3, after=1), owed(4, "bob", after=2)]) == []
+    assert rows(fresh.batch(10)) == [3]
 
 
 def test_what_follows_somebody_elses_does_not(fresh: Fresh) -> None:
@@ -87,12 +102,13 @@ def test_what_follows_somebody_elses_does_not(fresh: Fresh) -> None:
 
 def test_nothing_leaves_behind_a_refused_one(fresh: Fresh) -> None:
     """What stands behind it goes elsewhere, also what comes later; other streams stay."""
-    fresh.take([owed(1), owed(2, after=1), owed(3, "bob")])
+    fresh.take([owed(1), owed(2, after=1), owed(3, after=2), owed(4, "bob")])
     (refused, _) = fresh.batch(10)
 
-    assert fresh.withhold([refused]) == [2]
-    assert fresh.take([owed(4, after=1), owed(5, after=2), owed(6, "bob", after=3)]) == [4, 5]
-    assert rows(fresh.batch(10)) == [6]
+    assert fresh.withhold([refused]) == [2, 3]
+    fresh.struck_off([4])
+    assert fresh.take([owed(5, after=1), owed(6, after=3), owed(7, "bob", after=4)]) == [5, 6]
+    assert rows(fresh.batch(10)) == [7]
 
 
 def test_what_has_waited_for_too_long_is_given_up(fresh: Fresh, clock: Clock) -> None:
@@ -108,6 +124,16 @@ def test_what_has_waited_for_too_long_is_given_up(fresh: Fresh, clock: Clock) ->
     assert not fresh
 
 
+def test_what_stands_back_for_too_long_is_given_up(fresh: Fresh, clock: Clock) -> None:
+    """The row before it cannot be struck off, and others may be about to sweep both."""
+    fresh.take([owed(1), owed(2, after=1)])
+    fresh.batch(10)
+
+    clock.now = SECONDS + 0.1
+
+    assert fresh.stale() == [2]
+
+
 def test_who_gives_up_the_line_does_not_know_what_has_left(fresh: Fresh) -> None:
     """After a doubt, what follows takes its turn in the database."""
     fresh.take([owed(1), owed(2, after=1)])
@@ -119,9 +145,12 @@ def test_who_gives_up_the_line_does_not_know_what_has_left(fresh: Fresh) -> None
 
 def test_a_full_line_takes_no_more(fresh: Fresh) -> None:
     """What does not fit is left to the sweep, and what is behind it follows nothing of ours."""
-    assert fresh.take([owed(row, f"order {row}") for row in range(1, 6)]) == []
+    full = [owed(row, f"order {row}") for row in range(1, 4)]
+    assert fresh.take([*full, owed(4, "order 3", after=3), owed(5, "order 5")]) == []
 
-    assert rows(fresh.batch(10)) == [1, 2, 3, 4]
+    assert rows(fresh.batch(10)) == [1, 2, 3]
+    fresh.struck_off([3])
+    assert rows(fresh.batch(10)) == [4]
     assert fresh.take([owed(9, "order 5", after=5)]) == [9]
 
 
@@ -130,6 +159,7 @@ def test_only_the_last_to_leave_are_remembered(fresh: Fresh) -> None:
     for row in range(1, 20):
         fresh.take([owed(row, f"order {row}")])
         fresh.batch(10)
+        fresh.struck_off([row])
 
     assert fresh.take([replace(owed(30, "order 1"), after=1)]) == [30]
     assert fresh.take([replace(owed(31, "order 19"), after=19)]) == []

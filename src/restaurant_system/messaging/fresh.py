@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from restaurant_system.database.outbox import Owed
 
@@ -10,10 +10,11 @@ from restaurant_system.database.outbox import Owed
 class Fresh:
     """A line of messages that may leave without a look at the database, in order.
 
-    A message may leave if no row of its stream is owed before it, or if that row left from here or
-    stands in this line. Any doubt about one (it was refused, or whether the broker has it is
-    unknown) is a doubt about those behind it. What may not leave is returned, by its row's id: it
-    takes its turn in the database.
+    A message may leave if no row of its stream is owed before it. Behind a row of ours it stands
+    back until that has been struck off: as long as it is there, others may sweep it up, and what
+    they repeat would be heard after its successor. Any doubt about a row (it was refused, or
+    whether the broker has it is unknown) is a doubt about those behind it. What may not leave is
+    returned, by its row's id: it takes its turn in the database.
     """
 
     def __init__(
@@ -23,9 +24,11 @@ class Fresh:
         self._at_most = at_most
         self._monotonic = monotonic
         self._line: deque[tuple[float, Owed]] = deque()
-        self._ours: dict[int, None] = {}  # rows that stand here or left from here, oldest first
+        self._behind: dict[int, tuple[float, Owed]] = {}  # by the row that is before each
+        self._ours: dict[int, bool] = {}  # rows of ours, oldest first; whether they are struck off
 
     def __bool__(self) -> bool:
+        """Whether something may leave."""
         return bool(self._line)
 
     def take(self, owed: Iterable[Owed]) -> list[int]:
@@ -37,51 +40,61 @@ class Fresh:
         for each in owed:
             if each.after is not None and each.after not in self._ours:
                 elsewhere.append(each.id)
-            elif len(self._line) < self._at_most:
-                self._line.append((now, each))
-                self._ours[each.id] = None
+            elif len(self._line) + len(self._behind) < self._at_most:
+                self._ours[each.id] = False
+                self._stand((now, each))
         self._forget()
         return elsewhere
 
     def batch(self, at_most: int) -> list[Owed]:
-        """Take from the front of the line, of each stream one."""
-        batch: dict[str, Owed] = {}
-        later: list[tuple[float, Owed]] = []
-        while self._line and len(batch) < at_most:
-            entry = self._line.popleft()
-            if entry[1].stream in batch:
-                later.append(entry)
-            else:
-                batch[entry[1].stream] = entry[1]
-        self._line.extendleft(reversed(later))
-        return list(batch.values())
+        """Take from the front of the line; of a stream there is never more than one in it."""
+        return [self._line.popleft()[1] for _ in range(min(at_most, len(self._line)))]
+
+    def struck_off(self, rows: Iterable[int]) -> None:
+        """Let those leave that stood behind these rows, which are gone from the database."""
+        for row in rows:
+            if row in self._ours:
+                self._ours[row] = True
+            follower = self._behind.pop(row, None)
+            if follower is not None:
+                self._line.append(follower)
 
     def stale(self) -> list[int]:
-        """Give up the whole line if its first has stood there for too long; return it.
+        """Give up everything if the first has stood there for too long; return it.
 
         Another process may be about to take it for left behind.
         """
-        if self._line and self._monotonic() - self._line[0][0] > self._seconds:
+        standing = (*list(self._line)[:1], *list(self._behind.values())[:1])
+        if any(self._monotonic() - since > self._seconds for since, _ in standing):
             return self.give_up()
         return []
 
     def withhold(self, refused: Sequence[Owed]) -> list[int]:
         """Have nothing leave behind these, which did not leave; return what stood behind them."""
-        streams = {each.stream for each in refused}
-        if not streams:
-            return []
-        held = [each.id for _, each in self._line if each.stream in streams]
-        self._line = deque(entry for entry in self._line if entry[1].stream not in streams)
+        held = [row for each in refused for row in self._take_out_behind(each.id)]
         for row in (*held, *(each.id for each in refused)):
             self._ours.pop(row, None)
         return held
 
     def give_up(self) -> list[int]:
         """Empty the line, and return what stood there."""
-        held = [each.id for _, each in self._line]
+        held = [each.id for _, each in (*self._line, *self._behind.values())]
         self._line.clear()
+        self._behind.clear()
         self._ours.clear()
         return held
+
+    def _stand(self, entry: tuple[float, Owed]) -> None:
+        before = entry[1].after
+        if before is None or self._ours[before]:
+            self._line.append(entry)
+        else:
+            self._behind[before] = entry
+
+    def _take_out_behind(self, row: int) -> Iterator[int]:
+        while (follower := self._behind.pop(row, None)) is not None:
+            row = follower[1].id
+            yield row
 
     def _forget(self) -> None:
         """Remember of what has left only the last."""

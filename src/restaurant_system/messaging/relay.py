@@ -5,10 +5,9 @@ and strikes its row off once the broker has confirmed it. A row that is no longe
 the sweeps of all processes, and published under a lock. A crash anywhere in between means that a
 message comes twice, never that it is lost.
 
-Messages of one stream leave in order. What is fresh follows only what this process has published
-itself, or is going to; behind anybody else's row it takes its turn in the database. Only a repeat
-may come late: where the broker takes longer to confirm than a row counts as fresh, another process
-may sweep what is still under way here, and what stands behind it.
+Messages of one stream leave in order, repeats included. What is fresh follows only what this
+process has published and struck off; behind anybody else's row it takes its turn in the database.
+(A broker that hangs on one line may still come to what it was sent there when it is long repeated.)
 """
 
 import asyncio
@@ -160,6 +159,7 @@ class Relay:
         """Delete what left from memory; what cannot be deleted now is not published again."""
         async with self._database.connection() as connection:
             await outbox.delete(connection, self._confirmed)
+        self._fresh.struck_off(self._confirmed)
         self._confirmed = []
 
     def _wait_for(self, rows: Sequence[int]) -> None:
