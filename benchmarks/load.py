@@ -28,6 +28,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, help="requests/s, on schedule: the open loop")
     parser.add_argument("--numbers", type=Path, help="order numbers to ask for, one a line")
     parser.add_argument("--placed", type=Path, help="where to write when each order was due, JSON")
+    parser.add_argument("--latencies", type=Path, help="where to write each one's seconds, JSON")
     return parser.parse_args()
 
 
@@ -52,6 +53,8 @@ async def _main(arguments: argparse.Namespace) -> None:
     result = await run(crowd, plan)
     if arguments.placed is not None:
         arguments.placed.write_text(json.dumps(crowd.placed))
+    if arguments.latencies is not None:
+        arguments.latencies.write_text(json.dumps(crowd.latencies))
     say(json.dumps(result))
 
 

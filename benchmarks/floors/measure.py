@@ -19,7 +19,7 @@ def in_a_row(*rates: float) -> float:
 
 
 class Floors:
-    """Figures that are measured when they are first asked for."""
+    """Figures that are measured when they are first asked for, or, of two, whenever they are."""
 
     def __init__(self, house: House, seconds: float, folder: Path) -> None:
         self._house = house
@@ -59,16 +59,13 @@ class Floors:
         """R, see `consuming.py`."""
         return await self._with_rabbitmq("R", "consuming")
 
-    async def committing(self) -> float:
-        """Return the ms of a bare commit, see `committing.py`; free to run on any core."""
-        if "commit" not in self.known:
-            async with self._house.database() as dsn:
-                self.known["commit"] = await self._printed("committing", dsn, self._seconds)
-        return self.known["commit"]
+    async def committing(self, dsn: str, seconds: float) -> float:
+        """Return the ms of a bare commit now, see `committing.py`; free to run on any core."""
+        return await self._printed("committing", dsn, seconds)
 
-    async def reading(self, dsn: str, numbers: Path) -> float:
-        """T, on orders that are there, see `reading.py`; free to run on any core."""
-        return await self._printed("reading", dsn, self._seconds, numbers)
+    async def reading(self, dsn: str, numbers: Path, seconds: float) -> float:
+        """T now, on orders that are there, see `reading.py`; free to run on any core."""
+        return await self._printed("reading", dsn, seconds, numbers)
 
     async def _with_postgres(self, name: str, module: str) -> float:
         if name not in self.known:

@@ -71,7 +71,7 @@ async def _read(bench: Bench, sql: Sql, port: int) -> Load:
     file = bench.folder / "embedded_numbers"
     numbers = await sql.fetch(NUMBERS, tracking.ASKED)
     file.write_text("\n".join(row["number"] for row in numbers))
-    return await drive("status", port, *tracking.spell(bench), "--numbers", file)
+    return await drive("status", port, *tracking.spell(bench.seconds), "--numbers", file)
 
 
 def _latency(load: Load) -> list[Line]:
@@ -82,7 +82,7 @@ def _latency(load: Load) -> list[Line]:
 
 
 async def _tracking(bench: Bench, load: Load) -> list[Line]:
-    floor = await tracking.floor_of(bench)
+    floor = (await tracking.of(bench)).bare
     return [line("embedded, tracking", load.rate, "reads/s", floor=floor)]
 
 

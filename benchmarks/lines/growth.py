@@ -17,20 +17,16 @@ async def lines(bench: Bench) -> list[Line]:
     told = []
     async with bench.house.database() as dsn:
         await _write_history(dsn, bench.history)
+        tracked, at_first = await tracking.measure(bench, dsn), await tracking.of(bench)
         for processes, words in WORDS.items():
-            rate, empty = (
-                await tracking.measure(bench, processes, dsn),
-                await tracking.of(bench, processes),
-            )
+            rate, empty = tracked.rates[processes], at_first.rates[processes]
             told.append(_rate(f"tracking, {words}, {after}", rate, empty, "reads/s"))
         for cooks, words in WORDS.items():
             rate, empty = await kitchen.measure(bench, cooks, dsn), await kitchen.of(bench, cooks)
             told.append(_rate(f"kitchen drain, {words}, {after}", rate, empty, "orders/s"))
-        p50, at_first = (
-            (await latency.measure(bench, dsn)).load.p50,
-            (await latency.of(bench)).load.p50,
-        )
-        told.append(line(f"latency, POST p50, {after}", p50, "ms", floor=at_first, goal=1 / GOAL))
+        late, early = await latency.measure(bench, dsn), await latency.of(bench)
+        name = f"latency, POST p50, {after}"
+        told.append(line(name, late.p50, "ms", floor=early.p50, goal=1 / GOAL))
         for processes, words in WORDS.items():
             taken = await intake.measure(bench, processes, dsn)
             empty = (await intake.of(bench, processes)).rate

@@ -40,7 +40,7 @@ async def _everything_at_once(
     file.write_text("\n".join(row["number"] for row in numbers))
     await asyncio.gather(
         drive("place", order_port, *intake.spell(bench)),
-        drive("status", track_port, *tracking.spell(bench), "--numbers", file),
+        drive("status", track_port, *tracking.spell(bench.seconds), "--numbers", file),
     )
 
 

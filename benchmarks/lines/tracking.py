@@ -1,10 +1,15 @@
 """Tracking: status look-ups a second over HTTP, 64 connections, by one process and by two.
 
+In spells, and between them spells of bare look-ups on the same orders, for a machine that others
+share is faster now and slower then.
+
 Guests ask for 10,000 orders in turn: 98 in a hundred are over, one waits and one cooks. With a long
 history nearly all that are asked for are strewn over it.
 """
 
 import random
+import statistics
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench import Bench
@@ -14,7 +19,8 @@ from benchmarks.results import Line, line
 from restaurant_system.database.connection import Line as Sql
 
 CONNECTIONS = 64
-WARM_UP = 2.0  # s
+WARM_UP = 1.0  # s
+SPELLS = 5
 ASKED = 10_000  # orders
 GOAL = 1.0  # of one look-up a query
 WORDS = {1: "one process", 2: "two processes"}
@@ -36,44 +42,47 @@ STRAY = "SELECT number FROM orders WHERE id < $1 ORDER BY random() LIMIT $2"
 RECENT = "SELECT number, status FROM orders WHERE id >= $1"
 
 
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """Look-ups a second: bare ones, and over HTTP by how many processes."""
+
+    bare: float
+    rates: dict[int, float]
+
+
 async def lines(bench: Bench) -> list[Line]:
-    """Measure both, and hold them against bare look-ups on the same orders."""
-    floor = await floor_of(bench)
+    """Measure one process and two, and hold them against bare look-ups."""
+    told = await of(bench)
     return [
-        line(f"tracking, {words}", await of(bench, processes), "reads/s", floor=floor, goal=GOAL)
-        for processes, words in WORDS.items()
+        line(f"tracking, {WORDS[n]}", rate, "reads/s", floor=told.bare, goal=GOAL)
+        for n, rate in told.rates.items()
     ]
 
 
-async def of(bench: Bench, processes: int) -> float:
+async def of(bench: Bench) -> Tracking:
     """Measure tracking on a database with nothing else in it, once in a run."""
-    return await bench.once(f"tracking {processes}", lambda: measure(bench, processes))
+    return await bench.once("tracking", lambda: measure(bench))
 
 
-async def floor_of(bench: Bench) -> float:
-    """Measure bare look-ups on a database with nothing else in it, once in a run."""
-
-    async def measured() -> float:
-        async with bench.house.evening() as evening:
-            numbers = await asked_for(bench, evening)
-            return await bench.floors.reading(evening.dsn, numbers)
-
-    return await bench.once("tracking floor", measured)
-
-
-async def measure(bench: Bench, processes: int, dsn: str | None = None) -> float:
-    """Ask for orders, of an empty database or a given one; return answers a second."""
+async def measure(bench: Bench, dsn: str | None = None) -> Tracking:
+    """Ask for orders, of an empty database or a given one."""
+    bare, rates = list[float](), {processes: list[float]() for processes in WORDS}
     async with bench.house.evening(dsn) as evening:
-        numbers = await asked_for(bench, evening)
-        _, port = await evening.tracking_service(processes)
-        load = await drive("status", port, *spell(bench), "--numbers", numbers)
+        numbers, seconds = await asked_for(bench, evening), bench.seconds / SPELLS
+        ports = {processes: (await evening.tracking_service(processes))[1] for processes in WORDS}
+        for _ in range(SPELLS):
+            bare.append(await bench.floors.reading(evening.dsn, numbers, seconds))
+            for processes, port in ports.items():
+                load = await drive("status", port, *spell(seconds), "--numbers", numbers)
+                rates[processes].append(load.rate)
         await finish_all(await evening.sql())
-    return load.rate
+    medians = {processes: statistics.median(each) for processes, each in rates.items()}
+    return Tracking(statistics.median(bare), medians)
 
 
-def spell(bench: Bench) -> tuple[object, ...]:
+def spell(seconds: float) -> tuple[object, ...]:
     """Say to the load generator how, and for how long."""
-    return ("--connections", CONNECTIONS, "--seconds", bench.seconds, "--warm-up", WARM_UP)
+    return ("--connections", CONNECTIONS, "--seconds", seconds, "--warm-up", WARM_UP)
 
 
 async def asked_for(bench: Bench, evening: Evening) -> Path:

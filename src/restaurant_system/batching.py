@@ -37,14 +37,14 @@ class Batcher(Generic[T, R]):
         self._gathered: deque[Waiting[T, R]] = deque()
         self._working: asyncio.Task[None] | None = None
 
-    async def do(self, item: T) -> R:
-        """Return what became of `item`; its batch begins after this call."""
+    def do(self, item: T) -> "asyncio.Future[R]":
+        """Return, once it is awaited, what became of `item`; its batch begins after this call."""
         outcome: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._gathered.append((item, outcome))
         if self._working is None:
             # A context of its own: what is bound to the caller's log lines is not everyone's.
             self._working = asyncio.create_task(self._run(), context=contextvars.Context())
-        return await outcome
+        return outcome
 
     async def _run(self) -> None:
         try:

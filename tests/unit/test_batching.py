@@ -51,10 +51,10 @@ async def test_what_comes_while_a_batch_is_under_way_shares_the_next_one(kitchen
     """Each caller gets its own result, whoever it shares with."""
     batcher = Batcher(kitchen.shout, at_most=FEW)
     kitchen.open.clear()
-    first = asyncio.create_task(batcher.do("soup"))
+    first = asyncio.ensure_future(batcher.do("soup"))
     await kitchen.begun.wait()
 
-    later = [asyncio.create_task(batcher.do(word)) for word in ("fish", "cake", "wine")]
+    later = [asyncio.ensure_future(batcher.do(word)) for word in ("fish", "cake", "wine")]
     await asyncio.sleep(0)
     kitchen.open.set()
 
@@ -111,9 +111,9 @@ async def test_who_has_gone_before_the_batch_began_is_left_out(kitchen: Kitchen)
     """Nothing is done for nobody."""
     batcher = Batcher(kitchen.shout, at_most=FEW)
     kitchen.open.clear()
-    first = asyncio.create_task(batcher.do("soup"))
+    first = asyncio.ensure_future(batcher.do("soup"))
     await kitchen.begun.wait()
-    gone, stays = [asyncio.create_task(batcher.do(word)) for word in ("fish", "cake")]
+    gone, stays = [asyncio.ensure_future(batcher.do(word)) for word in ("fish", "cake")]
     await asyncio.sleep(0)
 
     gone.cancel()
@@ -127,7 +127,7 @@ async def test_who_goes_while_the_batch_is_under_way_disturbs_nobody(kitchen: Ki
     """The others of the batch get their results."""
     batcher = Batcher(kitchen.shout, at_most=FEW)
     kitchen.open.clear()
-    gone, stays = [asyncio.create_task(batcher.do(word)) for word in ("fish", "cake")]
+    gone, stays = [asyncio.ensure_future(batcher.do(word)) for word in ("fish", "cake")]
     await kitchen.begun.wait()
 
     gone.cancel()

@@ -12,6 +12,7 @@ process has published and struck off; behind anybody else's row it takes its tur
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -209,14 +210,14 @@ class Relay:
         """Publish messages; return, once the broker has confirmed the others, the refused ones."""
         refusals = await self._broker.publish([self._signer.sign(each.message) for each in owed])
         reasons = {each.message.message_id: each.reason for each in refusals}
-        refused = []
+        refused, wordy = [], log.is_enabled_for(logging.DEBUG)
         for each in owed:
             reason = reasons.get(each.message.message_id)
-            if reason is None:
-                _log_confirmation(each.message)
-            else:
+            if reason is not None:
                 _log_refusal(each.message, reason)
                 refused.append(each)
+            elif wordy:
+                _log_confirmation(each.message)
         return refused
 
     async def _flush(self) -> None:

@@ -19,9 +19,7 @@ from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.headers import (
     CODING,
     GOODBYE,
-    ID,
     LENGTH,
-    TYPE,
     Headers,
     first,
     request_id_in,
@@ -163,15 +161,14 @@ class Exchange:
 
 def _encoded(answer: Answer, identity: str, more: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Write an answer as HTTP has it."""
-    headers = (
-        *more,
-        *answer.headers,
-        (TYPE, answer.media_type.encode()),
-        (LENGTH, b"%d" % len(answer.body)),
-        (ID, identity.encode()),
+    return b"%b%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (
+        STATUS_LINE[answer.status],
+        b"".join([b"%b: %b\r\n" % each for each in (*more, *answer.headers)]),
+        answer.media_type.encode(),
+        len(answer.body),
+        identity.encode(),
+        answer.body,
     )
-    lines = [b"%b: %b\r\n" % each for each in headers]
-    return b"".join((STATUS_LINE[answer.status], *lines, b"\r\n", answer.body))
 
 
 class GatheringLine:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -52,9 +53,9 @@ class TrackingService:
         self._timezone = timezone
         self._standings = Standings(database, clock=clock, kitchen=kitchen)
 
-    async def status(self, number: str) -> Standing:
+    def status(self, number: str) -> Coroutine[Any, Any, Standing]:
         """Return where an order stands, and when it is expected to be ready."""
-        return await self._standings.of(number)
+        return self._standings.of(number)
 
     async def history(self, number: str) -> list[dict[str, Any]]:
         """Return an order's moves, oldest first."""
