@@ -29,12 +29,6 @@ def every(name: bytes, headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
     return [value for each, value in headers if each == name]
 
 
-def request_id_in(headers: Headers) -> str:
-    """Return the caller's id if it sent a sane one, else a new one."""
-    stated = first(ID, headers)
-    return stated.decode() if stated and SANE.fullmatch(stated) else _new_id()
-
-
 # A request is to be found again by its id, not to be secret. So the digits at the end are counted:
 # to draw them for each would cost as much as to read its address.
 _COUNTED = 12
@@ -42,6 +36,12 @@ _drawn = str(uuid.uuid4())[:-_COUNTED]
 _count = itertools.count(1)
 
 
-def _new_id() -> str:
+def request_id_in(headers: Headers) -> str:
+    """Return the caller's id if it sent a sane one, else a new one."""
+    stated = first(ID, headers)
+    return stated.decode() if stated and SANE.fullmatch(stated) else new_request_id()
+
+
+def new_request_id() -> str:
     """Return an id that looks like a UUID (RFC 9562), and that no other process of ours gives."""
     return f"{_drawn}{next(_count):0{_COUNTED}x}"

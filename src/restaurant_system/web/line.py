@@ -14,7 +14,6 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from restaurant_system.logger import get_logger, request_id
-from restaurant_system.models.identity import new_id
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.headers import (
     CODING,
@@ -22,6 +21,7 @@ from restaurant_system.web.headers import (
     LENGTH,
     Headers,
     first,
+    new_request_id,
     request_id_in,
 )
 from restaurant_system.web.hot import Answer, Asked, HotRoad, answer_for
@@ -69,7 +69,7 @@ class ClientLine(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, as every refusal looks, and hang up."""
-        identity = str(new_id())
+        identity = new_request_id()
         answer = answer_for(Refusal(HTTPStatus.BAD_REQUEST, msg), identity)
         self._line.send(_encoded(answer, identity, [GOODBYE]))
         self._line.close()
