@@ -1,7 +1,7 @@
 """H: orders a second that are read, validated and answered over HTTP, and nothing else.
 
-Our own handler and middleware, on a service that answers at once. `answering.py PORT` serves until
-it is stopped; the load generator measures it.
+Our own handler, by the hot road, on a service that answers at once. `answering.py PORT` serves
+until it is stopped; the load generator measures it.
 """
 
 import contextlib

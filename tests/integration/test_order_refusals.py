@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from restaurant_system.database.connection import Database
 from restaurant_system.services.order.handler import OrderHandler
 from restaurant_system.web import api
-from restaurant_system.web.middleware import LARGEST_BODY
+from restaurant_system.web.headers import LARGEST_BODY
 from tests.support.answers import assert_problem, faulty_fields
 from tests.support.bad_orders import BAD_ORDERS, ODD_ORDERS
 from tests.support.orders import a_body, an_item

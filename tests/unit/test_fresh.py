@@ -134,6 +134,18 @@ def test_what_stands_back_for_too_long_is_given_up(fresh: Fresh, clock: Clock) -
     assert fresh.stale() == [2]
 
 
+def test_what_stood_back_keeps_its_time(fresh: Fresh, clock: Clock) -> None:
+    """Once it may leave, it is first in the line, and given up if that was too late."""
+    fresh.take([owed(1), owed(2, after=1)])
+    fresh.batch(10)
+    clock.now = SECONDS
+    fresh.take([owed(3, "bob")])
+    fresh.struck_off([1])
+    clock.now += 0.1
+
+    assert fresh.stale() == [2, 3]
+
+
 def test_who_gives_up_the_line_does_not_know_what_has_left(fresh: Fresh) -> None:
     """After a doubt, what follows takes its turn in the database."""
     fresh.take([owed(1), owed(2, after=1)])

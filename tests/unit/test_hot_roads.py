@@ -15,8 +15,8 @@ from restaurant_system.errors import OrderNotFound
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
 from restaurant_system.web.api import Feature
+from restaurant_system.web.headers import LARGEST_BODY
 from restaurant_system.web.hot import Answer, Asked, HotRoad, over_asgi
-from restaurant_system.web.middleware import LARGEST_BODY
 from tests.support.answers import assert_problem
 from tests.support.services import a_client, served
 
@@ -244,6 +244,59 @@ async def test_who_asks_on_is_answered_in_turn(wire: Wire, tavern: Tavern) -> No
     assert DETOUR not in last.headers  # nobody waits any more, and the short way is free again
 
 
+@pytest.mark.parametrize("address", [b"/soups", b"/soups?in=euro"], ids=["hot", "ordinary"])
+async def test_what_came_before_nonsense_is_answered(
+    wire: Wire, tavern: Tavern, address: bytes
+) -> None:
+    """Whoever was served is told so, and nothing else; then the line is closed."""
+    tavern.open.clear()
+    wire.write(b"POST %b HTTP/1.1\r\n" % address, HOST, b"Content-Length: 3\r\n\r\npea")
+    wire.write(b"two soups, please\r\n\r\n")
+    await tavern.asked.wait()
+
+    tavern.open.set()
+    answer = await wire.answer()
+
+    assert (answer.status_code, answer.content) == (200, b"hot pea")
+    assert answer.headers.get_list("Connection") == ["close"]
+    assert await wire.is_closed()
+
+
+async def test_a_body_behind_an_upgrade_is_refused(wire: Wire, tavern: Tavern) -> None:
+    """It is not read, so that it is no order without a body, and no request of its own."""
+    wire.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Connection: Upgrade\r\nUpgrade: h2c\r\n")
+    wire.write(b"Content-Length: 57\r\n\r\n")
+    wire.write(b"GET /soups/fugu/price HTTP/1.1\r\nHost: a-body-not-asked\r\n\r\n")
+
+    answer = await wire.answer()
+
+    assert_problem(answer, 400)
+    assert "Upgrade" in answer.json()["detail"]
+    assert await wire.is_closed()
+    assert not tavern.asked.is_set()
+
+
+@pytest.mark.parametrize("path", ["/soups", "/soups?in=euro"], ids=["hot", "ordinary"])
+async def test_a_stop_does_not_wait_for_ever(
+    tavern: Tavern, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Whoever would wait for longer is told so."""
+    monkeypatch.setattr(server, "LONGEST_GOODBYE", 1)
+    shutdown = Shutdown()
+    tavern.open.clear()
+    async with (
+        httpx.AsyncClient() as client,
+        served(api.build("Tavern", [tavern.feature()]), shutdown) as address,
+    ):
+        under_way = asyncio.create_task(client.post(address + path))
+        await tavern.asked.wait()
+        shutdown.ask()
+        answer = await under_way
+
+    assert answer.is_server_error
+    assert answer.headers["Connection"] == "close"
+
+
 async def test_every_answer_has_a_request_id(client: httpx.AsyncClient) -> None:
     """The caller's, if it sent a sane one, else a new one; it is in what is logged meanwhile."""
     stated = {"X-Request-ID": "table-7"}
@@ -275,6 +328,15 @@ async def test_too_large_a_body(client: httpx.AsyncClient) -> None:
 
     assert len(largest.content) == LARGEST_BODY + len("hot ")
     assert_problem(larger, 413)
+
+
+@pytest.mark.parametrize("address", [b"/soups", b"/soups?in=euro"], ids=["hot", "ordinary"])
+async def test_a_length_beyond_counting(wire: Wire, address: bytes) -> None:
+    """It is too large, however many noughts it begins with."""
+    wire.write(b"POST %b HTTP/1.1\r\n" % address, HOST)
+    wire.write(b"Content-Length: %b3\r\n\r\npea" % (b"0" * 5000))
+
+    assert_problem(await wire.answer(), 413)
 
 
 async def test_who_hangs_up_is_no_failure(wire: Wire, tavern: Tavern) -> None:

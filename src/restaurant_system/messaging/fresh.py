@@ -50,14 +50,17 @@ class Fresh:
         """Take from the front of the line; of a stream there is never more than one in it."""
         return [self._line.popleft()[1] for _ in range(min(at_most, len(self._line)))]
 
-    def struck_off(self, rows: Iterable[int]) -> None:
-        """Let those leave that stood behind these rows, which are gone from the database."""
-        for row in rows:
+    def struck_off(self, rows: Sequence[int]) -> None:
+        """Let those leave that stood behind these rows, which are gone from the database.
+
+        They come first: they have stood here for longer than anybody in the line.
+        """
+        for row in reversed(rows):
             if row in self._ours:
                 self._ours[row] = True
             follower = self._behind.pop(row, None)
             if follower is not None:
-                self._line.append(follower)
+                self._line.appendleft(follower)
 
     def stale(self) -> list[int]:
         """Give up everything if the first has stood there for too long; return it.

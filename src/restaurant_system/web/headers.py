@@ -9,7 +9,11 @@ ID = b"x-request-id"
 LENGTH = b"content-length"
 CODING = b"transfer-encoding"
 TYPE = b"content-type"
+CONNECTION = b"connection"
 GOODBYE = (b"connection", b"close")
+
+LARGEST_BODY = 64 * 1024  # bytes
+LONGEST_NUMBER = 9  # digits; a body that needs more to be counted is too large in any case
 
 SANE = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
 
@@ -27,6 +31,19 @@ def first(name: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
 def every(name: bytes, headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
     """Return all that a header says, as often as it stands there."""
     return [value for each, value in headers if each == name]
+
+
+def announces_too_large(headers: Headers) -> bool:
+    """Whether a body is announced that is larger than `LARGEST_BODY`, or without a sane length."""
+    length = first(LENGTH, headers)
+    if length is None:
+        return False
+    return not length.isdigit() or len(length) > LONGEST_NUMBER or int(length) > LARGEST_BODY
+
+
+def offers_upgrade(headers: Headers) -> bool:
+    """Whether another protocol is offered: what follows the head is not read as a body then."""
+    return any(b"upgrade" in value.lower() for value in every(CONNECTION, headers))
 
 
 # A request is to be found again by its id, not to be secret. So the digits at the end are counted:

@@ -1,7 +1,8 @@
 """A client's line: where HTTP is spoken, and the short way of the hot roads begins and ends.
 
-On the ordinary road an answer leaves whole. uvicorn writes its head, then its body, and uvloop
-sends each by itself: one call to the kernel more, and a client woken twice.
+An answer leaves whole, whichever way it comes. On the ordinary one uvicorn writes its head, then
+its body, and uvloop would send each by itself: one call to the kernel more, and a client woken
+twice.
 """
 
 import asyncio
@@ -13,19 +14,20 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from restaurant_system.errors import Overloaded
 from restaurant_system.logger import get_logger, request_id
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.headers import (
     CODING,
     GOODBYE,
-    LENGTH,
     Headers,
+    announces_too_large,
     first,
     new_request_id,
     request_id_in,
 )
 from restaurant_system.web.hot import Answer, Asked, HotRoad, answer_for
-from restaurant_system.web.middleware import LARGEST_BODY, log_request
+from restaurant_system.web.middleware import log_request
 from restaurant_system.web.problem import Refusal
 
 MOST_HELD = 64 * 1024  # bytes; what is larger gains nothing by waiting
@@ -55,10 +57,12 @@ class ClientLine(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Decide which way a request takes."""
         exchange = self._exchange()
-        if exchange is None:
-            super().on_headers_complete()
-        else:
+        if exchange is not None:
             self.cycle = cast("Any", exchange)
+            return
+        super().on_headers_complete()
+        if self.parser.should_upgrade():  # what follows is no HTTP of ours: it is not read on
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Have a request answered that is whole."""
@@ -68,11 +72,25 @@ class ClientLine(HttpToolsProtocol):
             self.tasks.add(self.loop.create_task(self._answer(exchange)))
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, as every refusal looks, and hang up."""
+        """Refuse what is no HTTP, as every refusal looks, and hang up.
+
+        Whoever has asked something before is answered that, as the last on this line.
+        """
+        if self._owes_an_answer():
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
         identity = new_request_id()
         answer = answer_for(Refusal(HTTPStatus.BAD_REQUEST, msg), identity)
-        self._line.send(_encoded(answer, identity, [GOODBYE]))
+        self._line.send(_encoded(answer, identity, [*self.server_state.default_headers, GOODBYE]))
         self._line.close()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: it is no fault of ours that somebody offers another protocol."""
+
+    def _owes_an_answer(self) -> bool:
+        last = cast("Exchange | None", self.cycle)  # or one of uvicorn's own
+        return last is not None and not last.response_complete and not last.more_body
 
     def _exchange(self) -> "Exchange | None":
         """Begin to serve a request, if it is for a hot road and usual in every respect."""
@@ -85,7 +103,6 @@ class ClientLine(HttpToolsProtocol):
 
     def _is_usual(self) -> bool:
         before = cast("Exchange | None", self.cycle)  # or one of uvicorn's own
-        length = first(LENGTH, self.headers)
         return (
             (before is None or before.response_complete)
             and self.parser.should_keep_alive()
@@ -94,7 +111,7 @@ class ClientLine(HttpToolsProtocol):
             and not self.expect_100_continue
             and not self.flow.write_paused
             and first(CODING, self.headers) is None
-            and (length is None or (length.isdigit() and int(length) <= LARGEST_BODY))
+            and not announces_too_large(self.headers)
         )
 
     async def _answer(self, exchange: "Exchange") -> None:
@@ -105,6 +122,10 @@ class ClientLine(HttpToolsProtocol):
                 answer = await exchange.road.endpoint(exchange.asked(identity))
             except Exception as error:  # noqa: BLE001 - around everything
                 answer = answer_for(error, identity)
+            except asyncio.CancelledError:  # a stop has waited for long enough
+                answer = answer_for(Overloaded("The service stops."), identity)
+                self._write(exchange, answer, identity)
+                raise
             finally:
                 self.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
             self._write(exchange, answer, identity)
@@ -161,11 +182,11 @@ class Exchange:
 
 def _encoded(answer: Answer, identity: str, more: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Write an answer as HTTP has it."""
-    return b"%b%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (
+    return b"%b%bcontent-length: %d\r\ncontent-type: %b\r\nx-request-id: %b\r\n\r\n%b" % (
         STATUS_LINE[answer.status],
         b"".join([b"%b: %b\r\n" % each for each in (*more, *answer.headers)]),
-        answer.media_type.encode(),
         len(answer.body),
+        answer.media_type.encode(),
         identity.encode(),
         answer.body,
     )

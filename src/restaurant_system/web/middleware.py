@@ -8,12 +8,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from restaurant_system.logger import get_logger, request_id
-from restaurant_system.web.headers import GOODBYE, ID, LENGTH, Headers, first, request_id_in
+from restaurant_system.web.headers import (
+    CODING,
+    GOODBYE,
+    ID,
+    LARGEST_BODY,
+    LENGTH,
+    Headers,
+    announces_too_large,
+    first,
+    offers_upgrade,
+    request_id_in,
+)
 from restaurant_system.web.problem import Refusal, response_for
 
 log = get_logger()
-
-LARGEST_BODY = 64 * 1024  # bytes
 
 # Where a server puts its `Shutdown` in a scope: who is answered after the wish to stop is told that
 # it was the last time.
@@ -103,11 +112,13 @@ def log_request(
 
 
 def _refuse_announced(headers: Headers) -> None:
-    announced = first(LENGTH, headers)
-    if announced is None:
-        return
-    if not announced.isdigit() or int(announced) > LARGEST_BODY:
+    if announces_too_large(headers):
         raise _too_large()
+    has_body = first(CODING, headers) is not None or first(LENGTH, headers) not in {None, b"0"}
+    if has_body and offers_upgrade(headers):
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST, "No Upgrade is taken here; send the body without one."
+        )
 
 
 def _too_large() -> Refusal:
