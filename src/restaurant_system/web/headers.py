@@ -10,7 +10,7 @@ LENGTH = b"content-length"
 CODING = b"transfer-encoding"
 TYPE = b"content-type"
 CONNECTION = b"connection"
-GOODBYE = (b"connection", b"close")
+GOODBYE = (CONNECTION, b"close")
 
 LARGEST_BODY = 64 * 1024  # bytes
 LONGEST_NUMBER = 9  # digits; a body that needs more to be counted is too large in any case

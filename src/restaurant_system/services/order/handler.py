@@ -32,6 +32,7 @@ from restaurant_system.web.problem import Refusal
 log = get_logger(NAME)
 
 KEY_HEADER = "Idempotency-Key"
+KEY_NAME = KEY_HEADER.lower().encode()  # as it comes
 KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 
 
@@ -158,7 +159,7 @@ def _read_order(asked: Asked) -> tuple[NewOrder, str | None]:
 
 
 def _idempotency_key(headers: Headers) -> str | None:
-    keys = every(KEY_HEADER.lower().encode(), headers)
+    keys = every(KEY_NAME, headers)
     if not keys:
         return None
     if len(keys) > 1:
