@@ -17,6 +17,8 @@ from restaurant_system.logger import get_logger
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from restaurant_system.messaging.relay import Relay
+from restaurant_system.messaging.signature import Signer
 from restaurant_system.shutdown import Shutdown
 
 log = get_logger()
@@ -133,6 +135,19 @@ def _broker(settings: Settings, database: Database) -> Broker:
     if settings.rabbitmq is None:
         return PostgresBroker(database, settings.delivery)
     return RabbitMQBroker(settings.rabbitmq, settings.delivery)
+
+
+@contextlib.asynccontextmanager
+async def relaying(base: Foundation) -> AsyncIterator[Relay]:
+    """Take what is owed to the broker, for as long as the block lasts."""
+    relay = Relay(base.database, base.broker, base.settings.outbox, signer(base.settings))
+    async with relay.running():
+        yield relay
+
+
+def signer(settings: Settings) -> Signer:
+    """Return whoever signs and verifies messages here."""
+    return Signer(settings.signing.keys)
 
 
 @contextlib.asynccontextmanager

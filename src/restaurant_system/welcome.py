@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from restaurant_system.app import Cook
+from restaurant_system.app.kitchen import Cook
 from restaurant_system.config import Settings
 from restaurant_system.models.order import OrderType
 
@@ -19,13 +19,17 @@ TRY = (
 def show(address: str, settings: Settings, cooks: Sequence[Cook]) -> None:
     """Print it; the line to try stays one line, so that it can be pasted."""
     places = {
+        "Counter": f"{address}/",
+        "Kitchen": f"{address}/kitchen",
+        "Board": f"{address}/board",
+        "Dashboard": f"{address}/dashboard",
         "Orders": f"{address}/orders",
         "Tracking": f"{address}/orders/ORD_…/status",
         "API": f"{address}/docs",
         "Health": f"{address}/health",
         "Data": str(settings.data_dir) if settings.database is None else "your PostgreSQL",
         "Broker": "in PostgreSQL" if settings.rabbitmq is None else "your RabbitMQ",
-        "Cooks": ", ".join(_describe(cook) for cook in cooks),
+        "Cooks": ", ".join(_describe(cook) for cook in cooks) or "people, at the kitchen display",
     }
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"\n[bold]The restaurant is open at {address}[/]\n")

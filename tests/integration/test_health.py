@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from restaurant_system.app import _health
+from restaurant_system.app.http import health_of
 from restaurant_system.config import DeliverySettings, RabbitMQSettings, Settings
 from restaurant_system.database.connection import Database
 from restaurant_system.foundation import Foundation
@@ -19,11 +19,11 @@ from tests.support.services import a_broker, a_client
 async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """Talk to a service whose broker is the one in PostgreSQL."""
     base = Foundation(Settings(), database, a_broker(database), Shutdown())
-    async with a_client(_health(base, database)) as client:
+    async with a_client(health_of(base, database)) as client:
         yield client
 
 
-async def test_in_health(client: httpx.AsyncClient) -> None:
+async def test_inhealth_of(client: httpx.AsyncClient) -> None:
     """With everything there the service is well, and tells how each part does."""
     response = await client.get("/health")
 
@@ -58,7 +58,7 @@ async def test_without_a_broker(database: Database) -> None:
         RabbitMQSettings(host="127.0.0.1", port=free_port()), DeliverySettings()
     )
     base = Foundation(Settings(), database, broker, Shutdown())
-    async with a_client(_health(base, database)) as client:
+    async with a_client(health_of(base, database)) as client:
         response = await client.get("/health")
 
     assert response.status_code == 200

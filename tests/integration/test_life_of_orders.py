@@ -45,6 +45,9 @@ class Step:
     arguments: tuple[object, ...]
 
 
+OFF_DUTY = "UPDATE workers SET status = 'offline' WHERE name = $1"
+
+
 class Cook(Processor):
     """Keeps each order on the stove until it is told that the time has come."""
 
@@ -132,7 +135,7 @@ class Restaurant:
         """Let a cook drop everything, and be gone."""
         await self._cooks[cook].drop_everything()
         async with self._database.connection() as connection:
-            await workers.dismiss(connection, [cook])
+            await connection.execute(OFF_DUTY, cook)
 
     async def come_back(self, cook: str) -> bool:
         """Let somebody sign on under this name."""

@@ -138,7 +138,7 @@ class Kitchen:
     async def dismiss(self, name: str) -> None:
         """Mark somebody as off duty."""
         async with self.database.connection() as connection:
-            await workers.dismiss(connection, [name])
+            await connection.execute("UPDATE workers SET status = 'offline' WHERE name = $1", name)
 
     def processor(self, name: str, kitchen: KitchenSettings) -> Processor:
         """Return the hands of a cook."""

@@ -1,7 +1,7 @@
-"""Sees to it that what the tests need and pip does not bring is there: RabbitMQ and PostgreSQL.
+"""Sees to it that what the tests need and pip does not bring is there.
 
-(The PostgreSQL in our wheel is built without TLS.) Installs them from Debian's packages where the
-user may; otherwise says in one sentence what to do.
+RabbitMQ, PostgreSQL (the one in our wheel is built without TLS) and Chromium, with letters to show.
+Installs them from Debian's packages where the user may; otherwise says in one sentence what to do.
 """
 
 import os
@@ -32,16 +32,25 @@ def postgres_programs() -> Path | None:
     return Path(postgres).resolve().parent if postgres else None
 
 
+def chromium() -> str | None:
+    """Return where a Chromium lies, if it is there."""
+    return shutil.which("chromium")
+
+
 def main() -> None:
     """Install what is missing, or say what to install."""
-    found = {"rabbitmq-server": rabbitmq_server(), "postgresql": postgres_programs()}
-    missing = [package for package, place in found.items() if place is None]
+    found = {
+        "rabbitmq-server": rabbitmq_server(),
+        "postgresql": postgres_programs(),
+        "chromium fonts-liberation": chromium(),
+    }
+    missing = [each for names, place in found.items() if place is None for each in names.split()]
     if not missing:
         return
     if not shutil.which("apt-get") or os.geteuid() != 0:
         sys.exit(
-            "The tests need RabbitMQ 3.10 and PostgreSQL 14 with TLS, or newer; install them (on"
-            f" Debian, as root: apt-get install {' '.join(missing)}) and run `make test` again."
+            "The tests need RabbitMQ 3.10, PostgreSQL 14 with TLS, or newer, and Chromium; install"
+            f" them (on Debian, as root: apt-get install {' '.join(missing)}) and try again."
         )
     sys.stdout.write(f"Installing {' and '.join(missing)} for the tests ...\n")
     sys.stdout.flush()

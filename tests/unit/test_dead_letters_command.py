@@ -9,7 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from restaurant_system import app, cli
+from restaurant_system import cli
+from restaurant_system.app import maintenance
 from restaurant_system.cli import letters_shown
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import (
@@ -92,9 +93,9 @@ def a_letter(**changes: Any) -> DeadLetter:  # noqa: ANN401 - any field
 def office(monkeypatch: pytest.MonkeyPatch) -> FakeOffice:
     """Open an office with two letters, behind whatever is configured."""
     office = FakeOffice(a_letter(message_id=ONE), a_letter(message_id=TWO))
-    monkeypatch.setattr(app, "read_dead_letters", office.read)
-    monkeypatch.setattr(app, "requeue_dead_letters", office.requeue)
-    monkeypatch.setattr(app, "discard_dead_letters", office.discard)
+    monkeypatch.setattr(maintenance, "read_dead_letters", office.read)
+    monkeypatch.setattr(maintenance, "requeue_dead_letters", office.requeue)
+    monkeypatch.setattr(maintenance, "discard_dead_letters", office.discard)
     return office
 
 

@@ -78,9 +78,9 @@ def requeue(
     """Send dead letters back to where they first came from, as if they were new."""
     _refuse_unless_one(ids, everything=everything)
     settings = _load(config, log_format)
-    from restaurant_system import app
+    from restaurant_system.app import maintenance
 
-    _deal(settings, Deed("Requeue", "Requeued", app.requeue_dead_letters), ids, ask=not yes)
+    _deal(settings, Deed("Requeue", "Requeued", maintenance.requeue_dead_letters), ids, ask=not yes)
 
 
 @cli.command()
@@ -95,9 +95,11 @@ def discard(
     """Throw dead letters away for good."""
     _refuse_unless_one(ids, everything=everything)
     settings = _load(config, log_format)
-    from restaurant_system import app
+    from restaurant_system.app import maintenance
 
-    _deal(settings, Deed("Discard", "Discarded", app.discard_dead_letters), ids, ask=not yes)
+    _deal(
+        settings, Deed("Discard", "Discarded", maintenance.discard_dead_letters), ids, ask=not yes
+    )
 
 
 def _load(config: Path | None, log_format: str | None) -> "Settings":
@@ -110,9 +112,9 @@ def _refuse_unless_one(ids: Sequence[str] | None, *, everything: bool) -> None:
 
 
 def _read(settings: "Settings") -> "Sequence[DeadLetter]":
-    from restaurant_system import app
+    from restaurant_system.app import maintenance
 
-    letters = run(functools.partial(app.read_dead_letters, settings))
+    letters = run(functools.partial(maintenance.read_dead_letters, settings))
     if letters is None:  # Ctrl-C
         raise typer.Abort
     return letters

@@ -10,7 +10,7 @@ from restaurant_system.cli.running import Config, LogFormat, load, run
 from restaurant_system.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from restaurant_system.app import Cook
+    from restaurant_system.app.kitchen import Cook
     from restaurant_system.config import OrderServiceSettings, TrackingServiceSettings
     from restaurant_system.models.order import OrderType
     from restaurant_system.web.door import HandedLines
@@ -70,11 +70,18 @@ def up(
             help="A cook, and what it cooks; repeatable. [dim](chef, who cooks everything)[/]",
         ),
     ] = None,
+    no_worker: Annotated[
+        bool, typer.Option("--no-worker", help="No cook: people prepare, at the kitchen display.")
+    ] = False,
     cooking_time_scale: Scale = None,
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
     """Run everything, with nothing else installed."""
+    if worker and no_worker:
+        raise ConfigurationError(
+            "Choose: --worker names a cook, and with --no-worker there is none."
+        )
     options = {
         "order_service.port": port,
         "order_service.host": host,
@@ -83,11 +90,12 @@ def up(
         "log.format": log_format,
     }
     settings = load("up", config, options, logs_to=sys.stderr)
-    cooks = [_cook(stated) for stated in worker or ["chef"]]
-    from restaurant_system import app, welcome
+    cooks = [] if no_worker else [_cook(stated) for stated in worker or ["chef"]]
+    from restaurant_system import welcome
+    from restaurant_system.app.house import open_house
 
     run(
-        lambda shutdown: app.up(
+        lambda shutdown: open_house(
             settings, shutdown, cooks, lambda address: welcome.show(address, settings, cooks)
         )
     )
@@ -114,9 +122,9 @@ def order_service(
     }
     settings = load("order-service", config, options)
     handed = _one_of_several(settings.order_service)
-    from restaurant_system import app
+    from restaurant_system.app.orders import take_orders
 
-    run(lambda shutdown: app.order_service(settings, shutdown, handed))
+    run(lambda shutdown: take_orders(settings, shutdown, handed))
 
 
 @cli.command(rich_help_panel="The services")
@@ -152,9 +160,9 @@ def kitchen_worker(
     }
     settings = load("kitchen-worker", config, options)
     cook = _cook_named(worker_name, order_types)
-    from restaurant_system import app
+    from restaurant_system.app.kitchen import cook_orders
 
-    run(lambda shutdown: app.kitchen_worker(settings, shutdown, cook))
+    run(lambda shutdown: cook_orders(settings, shutdown, cook))
 
 
 @cli.command(rich_help_panel="The services")
@@ -173,9 +181,9 @@ def tracking_service(
     }
     settings = load("tracking-service", config, options)
     handed = _one_of_several(settings.tracking_service)
-    from restaurant_system import app
+    from restaurant_system.app.tracking import track_orders
 
-    run(lambda shutdown: app.tracking_service(settings, shutdown, handed))
+    run(lambda shutdown: track_orders(settings, shutdown, handed))
 
 
 @cli.command(rich_help_panel="The services")
@@ -194,9 +202,9 @@ def notification_subscriber(
     """Print every status change on stdout; log lines go to stderr."""
     options = {"log.format": log_format}
     settings = load("notification-subscriber", config, options, logs_to=sys.stderr)
-    from restaurant_system import app
+    from restaurant_system.app.notifications import print_notifications
 
-    run(lambda shutdown: app.notification_subscriber(settings, shutdown, name))
+    run(lambda shutdown: print_notifications(settings, shutdown, name))
 
 
 @cli.command(rich_help_panel="Maintenance")
@@ -210,13 +218,13 @@ def migrate(
 ) -> None:
     """Bring the database schema up to date."""
     settings = load("migrate", config, {"log.format": log_format}, logs_to=sys.stderr)
-    from restaurant_system import app
+    from restaurant_system.app import maintenance
 
     if check:
-        pending = run(lambda shutdown: app.pending_migrations(settings, shutdown))
+        pending = run(lambda shutdown: maintenance.pending_migrations(settings, shutdown))
         print("\n".join(["Pending:", *pending]) if pending else "The schema is up to date.")
         raise typer.Exit(1 if pending else 0)
-    applied = run(lambda shutdown: app.migrate(settings, shutdown))
+    applied = run(lambda shutdown: maintenance.migrate(settings, shutdown))
     print("\n".join(["Applied:", *applied]) if applied else "The schema is up to date.")
 
 
@@ -245,7 +253,7 @@ def _cook(stated: str) -> "Cook":
 
 
 def _cook_named(name: str, types: str | None) -> "Cook":
-    from restaurant_system.app import Cook
+    from restaurant_system.app.kitchen import Cook
     from restaurant_system.models.worker import NAME
 
     if not NAME.fullmatch(name):

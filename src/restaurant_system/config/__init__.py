@@ -14,6 +14,7 @@ from restaurant_system.config.servers import (
 from restaurant_system.config.settings import (
     CookingSeconds,
     DeliverySettings,
+    KitchenDisplaySettings,
     KitchenSettings,
     LogSettings,
     OrderServiceSettings,
@@ -28,6 +29,7 @@ __all__ = [
     "CookingSeconds",
     "DatabaseSettings",
     "DeliverySettings",
+    "KitchenDisplaySettings",
     "KitchenSettings",
     "LogSettings",
     "OrderServiceSettings",

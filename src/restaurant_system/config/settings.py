@@ -23,6 +23,7 @@ class OrderServiceSettings(Section):
     port: Port = 3000
     processes: int = Field(default=1, ge=1)
     max_concurrent: int = Field(default=50, ge=1)
+    menu: Path | None = None
 
 
 class TrackingServiceSettings(Section):
@@ -41,10 +42,28 @@ class CookingSeconds(Section):
     delivery: float = Field(default=12, ge=0)
 
 
+class AgingSeconds(Section):
+    """From which age on an order that is not ready yet is looked at with concern, by type."""
+
+    dine_in: float = Field(default=480, ge=0)
+    takeout: float = Field(default=480, ge=0)
+    delivery: float = Field(default=600, ge=0)
+
+
+class LateSeconds(Section):
+    """From which age on an order counts as late, by type."""
+
+    dine_in: float = Field(default=900, ge=0)
+    takeout: float = Field(default=900, ge=0)
+    delivery: float = Field(default=1200, ge=0)
+
+
 class KitchenSettings(Section):
-    """The cooks."""
+    """The cooks, and how long orders may take."""
 
     cooking_seconds: CookingSeconds = CookingSeconds()
+    aging_seconds: AgingSeconds = AgingSeconds()
+    late_seconds: LateSeconds = LateSeconds()
     cooking_time_scale: float = Field(default=1.0, ge=0)
     heartbeat_interval: Seconds = 30
     prefetch: int = Field(default=1, ge=1, le=1000)
@@ -53,6 +72,20 @@ class KitchenSettings(Section):
         """Return how long an order of this type cooks, scale applied."""
         seconds: float = getattr(self.cooking_seconds, order_type)
         return timedelta(seconds=seconds * self.cooking_time_scale)
+
+
+class KitchenDisplaySettings(Section):
+    """The screens of the kitchen.
+
+    A station holds up to `capacity` tickets. It is heard of every `heartbeat_interval` seconds, and
+    closes when no screen has shown it for `absence` seconds.
+    """
+
+    host: str = "0.0.0.0"  # noqa: S104 - likewise
+    port: Port = 3001
+    capacity: int = Field(default=12, ge=1, le=1000)
+    heartbeat_interval: Seconds = 5
+    absence: Seconds = 60
 
 
 class DeliverySettings(Section):
@@ -131,6 +164,7 @@ class Settings(BaseSettings):
         default_factory=lambda: platformdirs.user_data_path("restaurant-system", appauthor=False)
     )
     business_timezone: str = "UTC"
+    language: str = "en"
     startup_timeout: Seconds = 60
     idempotency_hours: float = Field(default=24, gt=0)
     database: DatabaseSettings | None = None
@@ -138,6 +172,7 @@ class Settings(BaseSettings):
     order_service: OrderServiceSettings = OrderServiceSettings()
     tracking_service: TrackingServiceSettings = TrackingServiceSettings()
     kitchen: KitchenSettings = KitchenSettings()
+    kitchen_display: KitchenDisplaySettings = KitchenDisplaySettings()
     delivery: DeliverySettings = DeliverySettings()
     outbox: OutboxSettings = OutboxSettings()
     reconciliation: ReconciliationSettings = ReconciliationSettings()

@@ -66,12 +66,12 @@ async def leave(connection: Connection, name: str, session: UUID) -> None:
     await connection.execute(LEAVE, name, session)
 
 
-DISMISS = "UPDATE workers SET status = 'offline' WHERE name = ANY($1)"
+DISMISS_EVERYONE = "UPDATE workers SET status = 'offline' WHERE status = 'online'"
 
 
-async def dismiss(connection: Connection, names: Sequence[str]) -> None:
-    """Free names whose holders are known to be gone, before their leases run out."""
-    await connection.execute(DISMISS, list(names))
+async def dismiss_everyone(connection: Connection) -> None:
+    """Free all names, whose holders are known to be gone, before their leases run out."""
+    await connection.execute(DISMISS_EVERYONE)
 
 
 IS_PRESENT = f"SELECT FROM workers WHERE name = $1 AND {PRESENT}"

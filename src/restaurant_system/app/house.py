@@ -1,0 +1,72 @@
+"""Runs everything in one process."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from restaurant_system.app import http
+from restaurant_system.app.kitchen import Cook, worker
+from restaurant_system.app.notifications import subscriber
+from restaurant_system.app.orders import PAGES as COUNTER
+from restaurant_system.app.orders import order_intake
+from restaurant_system.app.tracking import PAGES as TRACKING
+from restaurant_system.app.tracking import tracking
+from restaurant_system.config import Settings
+from restaurant_system.database import embedded, workers
+from restaurant_system.database.connection import Database
+from restaurant_system.foundation import Foundation, foundation, reading, relaying
+from restaurant_system.shutdown import Shutdown
+from restaurant_system.web import api, server
+
+LAST_NOTIFICATIONS = 0.2  # s for what was published last to come back to the printer of `up`
+
+
+async def open_house(
+    settings: Settings, shutdown: Shutdown, cooks: Sequence[Cook], announce: Callable[[str], None]
+) -> None:
+    """Run everything in this process, on one port, until asked to stop.
+
+    `announce` is called with the address once orders are taken. At the end the cooks finish what
+    they cook, and the last notifications are printed.
+    """
+    with (
+        embedded.only_one(settings.data_dir),
+        contextlib.closing(http.bind(settings.order_service)) as listening,
+    ):
+        async with (
+            foundation(settings, "up", shutdown) as base,
+            _printing(base),
+            relaying(base) as relay,
+        ):
+            if settings.database is None:
+                await _dismiss_everyone(base.database)
+            async with (
+                order_intake(base, relay) as intake,
+                reading(base) as database,
+                tracking(base, database) as questions,
+                asyncio.TaskGroup() as group,
+            ):
+                health = http.health_of(base, base.database)
+                pages = http.pages(settings, COUNTER | TRACKING)
+                site = api.build("Restaurant system", [intake, questions, health, pages])
+                group.create_task(server.serve(site, listening, base.shutdown))
+                for cook in cooks:
+                    group.create_task(worker(base, relay, cook).run(base.shutdown))
+                announce(http.url(listening))
+
+
+@contextlib.asynccontextmanager
+async def _printing(base: Foundation) -> AsyncIterator[None]:
+    """Print notifications for as long as the block lasts, and those of its last moments."""
+    stop = Shutdown()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(subscriber(base.settings, base.broker, None).run(stop))
+        yield
+        await asyncio.sleep(LAST_NOTIFICATIONS)
+        stop.ask()
+
+
+async def _dismiss_everyone(database: Database) -> None:
+    """Free the names of cooks whose process was killed: this directory is ours alone by now."""
+    async with database.connection() as connection:
+        await workers.dismiss_everyone(connection)

@@ -1,0 +1,88 @@
+"""What commands share that are asked over HTTP: a door, an account of their health, pages."""
+
+import contextlib
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from restaurant_system.config import Settings
+from restaurant_system.database import outbox
+from restaurant_system.database.connection import Database
+from restaurant_system.foundation import Foundation
+from restaurant_system.shutdown import Shutdown
+from restaurant_system.web import door, health
+from restaurant_system.web.api import Feature
+from restaurant_system.web.door import HandedLines
+from restaurant_system.web.health import Dependency
+from restaurant_system.web.pages import House, Pages
+
+
+class Address(Protocol):
+    """Where a service listens."""
+
+    @property
+    def host(self) -> str:
+        """Its host, or that of an interface."""
+
+    @property
+    def port(self) -> int:
+        """Its port; 0 takes any that is free."""
+
+
+def bind(where: Address) -> socket.socket:
+    """Take a port; raises `StartupError` when it is taken."""
+    return door.bind(where.host, where.port)
+
+
+@contextlib.contextmanager
+def entrance(
+    where: Address, shutdown: Shutdown, handed: HandedLines | None
+) -> Iterator[socket.socket | HandedLines]:
+    """Take the port, unless a supervisor has it and hands us our lines."""
+    if handed is None:
+        with contextlib.closing(bind(where)) as listening:
+            yield listening
+    else:
+        with handed.watched(shutdown):
+            yield handed
+
+
+def url(listening: socket.socket) -> str:
+    """Return what to type into a browser."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def pages(settings: Settings, pages: Mapping[str, str]) -> Feature:
+    """Return the routes of some screens, by address."""
+    kitchen = settings.kitchen
+    house = House(
+        language=settings.language,
+        timezone=settings.business_timezone,
+        aging_seconds=kitchen.aging_seconds.model_dump(),
+        late_seconds=kitchen.late_seconds.model_dump(),
+    )
+    return Pages(house).feature(pages)
+
+
+def health_of(base: Foundation, database: Database) -> Feature:
+    """Return the route on which each dependency's state is told."""
+
+    async def check_database() -> Mapping[str, Any]:
+        return {"latency_ms": round(await database.ping(), 2)}
+
+    async def check_broker() -> Mapping[str, Any]:
+        return {"kind": base.broker.name, "latency_ms": round(await base.broker.ping(), 2)}
+
+    async def check_outbox() -> Mapping[str, Any]:
+        async with database.connection() as connection:
+            backlog = await outbox.backlog(connection)
+        return {"size": backlog.size, "oldest_seconds": round(backlog.oldest_seconds, 1)}
+
+    return Feature(
+        health.routes(
+            Dependency("database", check_database, essential=True),
+            Dependency("broker", check_broker, essential=False),
+            Dependency("outbox", check_outbox, essential=False),
+        )
+    )

@@ -1,0 +1,42 @@
+"""Cooks."""
+
+from dataclasses import dataclass
+from uuid import uuid4
+
+from restaurant_system.config import Settings
+from restaurant_system.foundation import Foundation, foundation, relaying, signer
+from restaurant_system.messaging.relay import Relay
+from restaurant_system.models.clock import utc_now
+from restaurant_system.models.order import OrderType
+from restaurant_system.services.kitchen.processor import Processor
+from restaurant_system.services.kitchen.worker import KitchenWorker
+from restaurant_system.shutdown import Shutdown
+
+
+@dataclass(frozen=True, slots=True)
+class Cook:
+    """A worker to be started: its name, and what it cooks."""
+
+    name: str
+    order_types: tuple[OrderType, ...] = tuple(OrderType)
+
+
+async def cook_orders(settings: Settings, shutdown: Shutdown, cook: Cook) -> None:
+    """Cook until asked to stop."""
+    async with foundation(settings, "kitchen-worker", shutdown) as base, relaying(base) as relay:
+        await worker(base, relay, cook).run(base.shutdown)
+
+
+def worker(base: Foundation, relay: Relay, cook: Cook) -> KitchenWorker:
+    """Return a cook who is about to begin."""
+    kitchen = base.settings.kitchen
+    return KitchenWorker(
+        base.database,
+        base.broker,
+        Processor(base.database, relay, worker_name=cook.name, kitchen=kitchen, clock=utc_now),
+        name=cook.name,
+        order_types=cook.order_types,
+        kitchen=kitchen,
+        session=uuid4(),
+        signer=signer(base.settings),
+    )

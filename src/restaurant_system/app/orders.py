@@ -1,0 +1,60 @@
+"""Takes orders."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from restaurant_system.app import http
+from restaurant_system.config import Settings
+from restaurant_system.foundation import Foundation, beside, foundation, relaying
+from restaurant_system.messaging.relay import Relay
+from restaurant_system.models.clock import utc_now
+from restaurant_system.services.order.handler import OrderHandler
+from restaurant_system.services.order.reconciliation import Reconciliation
+from restaurant_system.services.order.service import OrderService
+from restaurant_system.shutdown import Shutdown
+from restaurant_system.web import api, server
+from restaurant_system.web.api import Feature
+from restaurant_system.web.door import HandedLines
+
+PAGES = {"/": "counter"}
+
+
+async def take_orders(
+    settings: Settings, shutdown: Shutdown, handed: HandedLines | None = None
+) -> None:
+    """Take orders over HTTP until asked to stop."""
+    with http.entrance(settings.order_service, shutdown, handed) as entrance:
+        async with (
+            foundation(settings, "order-service", shutdown) as base,
+            relaying(base) as relay,
+            order_intake(base, relay) as intake,
+        ):
+            features = [intake, http.health_of(base, base.database), http.pages(settings, PAGES)]
+            site = api.build("Order service", features)
+            await server.serve(site, entrance, base.shutdown)
+
+
+@contextlib.asynccontextmanager
+async def order_intake(base: Foundation, relay: Relay) -> AsyncIterator[Feature]:
+    """Take orders, forget keys and send again what is lost, for as long as the block lasts."""
+    service = OrderService(
+        base.database,
+        relay,
+        clock=utc_now,
+        timezone=base.settings.timezone,
+        key_lifetime=timedelta(hours=base.settings.idempotency_hours),
+    )
+    async with beside(service.forget_expired_keys()), _reconciliation(base, relay):
+        yield OrderHandler(service, base.settings.order_service.max_concurrent).feature()
+
+
+@contextlib.asynccontextmanager
+async def _reconciliation(base: Foundation, relay: Relay) -> AsyncIterator[None]:
+    settings = base.settings.reconciliation
+    if not settings.enabled:
+        yield
+        return
+    check = Reconciliation(base.database, base.broker, relay, settings, clock=utc_now)
+    async with beside(check.run()):
+        yield

@@ -1,0 +1,46 @@
+"""Answers where orders are."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from restaurant_system.app import http
+from restaurant_system.config import Settings
+from restaurant_system.database.connection import Database
+from restaurant_system.foundation import Foundation, foundation, reading
+from restaurant_system.models.clock import utc_now
+from restaurant_system.services.tracking.handler import TrackingHandler
+from restaurant_system.services.tracking.service import TrackingService
+from restaurant_system.shutdown import Shutdown
+from restaurant_system.web import api, server
+from restaurant_system.web.api import Feature
+from restaurant_system.web.door import HandedLines
+
+PAGES = {"/board": "board", "/track/{order_number}": "track", "/dashboard": "dashboard"}
+
+
+async def track_orders(
+    settings: Settings, shutdown: Shutdown, handed: HandedLines | None = None
+) -> None:
+    """Answer questions over HTTP until asked to stop."""
+    with http.entrance(settings.tracking_service, shutdown, handed) as entrance:
+        async with (
+            foundation(settings, "tracking-service", shutdown) as base,
+            reading(base) as database,
+            tracking(base, database) as questions,
+        ):
+            features = [questions, http.health_of(base, database), http.pages(settings, PAGES)]
+            site = api.build("Tracking service", features)
+            await server.serve(site, entrance, base.shutdown)
+
+
+@contextlib.asynccontextmanager
+async def tracking(base: Foundation, database: Database) -> AsyncIterator[Feature]:
+    """Answer questions, and keep watchers told, for as long as the block lasts."""
+    service = TrackingService(
+        database,
+        base.broker,
+        clock=utc_now,
+        timezone=base.settings.timezone,
+        kitchen=base.settings.kitchen,
+    )
+    yield TrackingHandler(service).feature()

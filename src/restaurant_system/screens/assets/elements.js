@@ -1,0 +1,35 @@
+// Elements without ceremony.
+
+/**
+ * Makes an element. `properties` are set as such (`className`, `onclick`), `dataset` and attributes
+ * with a hyphen as attributes; children that are null are left out.
+ */
+export function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name === "dataset") Object.assign(element.dataset, value);
+    else if (name.includes("-") || name === "role") element.setAttribute(name, value);
+    else element[name] = value;
+  }
+  element.append(...children.filter((child) => child !== null));
+  return element;
+}
+
+/** Makes these the children of `parent`, in this order, and moves no element that is in its place. */
+export function arrange(parent, children) {
+  let place = parent.firstElementChild;
+  for (const child of children) {
+    if (child === place) place = place.nextElementSibling;
+    else parent.insertBefore(child, place);
+  }
+  while (place) {
+    const next = place.nextElementSibling;
+    place.remove();
+    place = next;
+  }
+}
+
+/** Writes a text where it is not there yet: an element that says the same is not touched. */
+export function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}

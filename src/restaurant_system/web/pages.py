@@ -1,0 +1,143 @@
+"""The screens: pages, and the styles and modules that they are made of, as they lie in the package.
+
+A page is written in the words of one language, and told what this house is like (`House`), when the
+service starts. Then it is a plain file to a browser, which asks each time whether it has changed.
+"""
+
+import hashlib
+import html
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import PurePosixPath
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from restaurant_system import screens
+from restaurant_system.errors import ConfigurationError
+from restaurant_system.web.api import Feature
+
+TEXT = re.compile(r"{{ ([a-z_.]+) }}")
+HOUSE = "house.js"
+MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+# Nothing is loaded from elsewhere, nothing in a page's own text is run, no other site frames it.
+POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
+
+Texts = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What the screens need to know of a restaurant.
+
+    `timezone` is an IANA name; `aging_seconds` and `late_seconds` tell, by order type, from which
+    age on a ticket is coloured.
+    """
+
+    language: str
+    timezone: str
+    aging_seconds: Mapping[str, float]
+    late_seconds: Mapping[str, float]
+
+
+class Page:
+    """A file as it is sent; the browser keeps it, and asks whether it is still the same."""
+
+    def __init__(self, content: bytes, media_type: str) -> None:
+        self._content = content
+        self._media_type = media_type
+        self._headers = {
+            "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
+            "Cache-Control": "no-cache",
+            "Content-Security-Policy": POLICY,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "same-origin",
+        }
+
+    def answer(self, request: Request) -> Response:
+        """Send it, or say that it has not changed."""
+        if request.headers.get("if-none-match") == self._headers["ETag"]:
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=self._headers)
+        return Response(self._content, headers=self._headers, media_type=self._media_type)
+
+
+class Pages:
+    """The pages in one language; raises `ConfigurationError` when there are no texts in it."""
+
+    def __init__(self, house: House) -> None:
+        self._folder = files(screens)
+        self._texts = _texts(self._folder, house.language)
+        self._assets = {each.name: _asset(each) for each in (self._folder / "assets").iterdir()}
+        self._assets[HOUSE] = Page(_house(house, self._texts).encode(), MEDIA_TYPES[".js"])
+
+    def feature(self, pages: Mapping[str, str]) -> Feature:
+        """Return the routes of these pages, by address, and of what they are made of."""
+        router = APIRouter(include_in_schema=False)
+        for address, name in pages.items():
+            router.add_route(address, self.page(name).answer, methods=["GET"])
+        router.add_route("/assets/{name}", self._answer_asset, methods=["GET"])
+        return Feature(router)
+
+    def page(self, name: str) -> Page:
+        """Return a page in this house's words."""
+        template = (self._folder / f"{name}.html").read_text(encoding="utf-8")
+        page = TEXT.sub(lambda text: html.escape(self._text(text[1])), template)
+        return Page(page.encode(), "text/html; charset=utf-8")
+
+    def _text(self, path: str) -> str:
+        found: Any = self._texts
+        for part in path.split("."):
+            found = found[part]
+        return str(found)
+
+    def _answer_asset(self, request: Request) -> Response:
+        page = self._assets.get(request.path_params["name"])
+        if page is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return page.answer(request)
+
+
+def _texts(folder: Traversable, language: str) -> Texts:
+    """Read the words of a language."""
+    languages = dict(_languages(folder / "texts"))
+    if language not in languages:
+        known = ", ".join(sorted(languages))
+        raise ConfigurationError(
+            f"language: there are no texts in {language!r}; choose from {known}."
+        )
+    texts: Texts = json.loads(languages[language].read_text(encoding="utf-8"))
+    return texts
+
+
+def _languages(folder: Traversable) -> Iterator[tuple[str, Traversable]]:
+    for file in folder.iterdir():
+        name, dot, suffix = file.name.rpartition(".")
+        if dot and suffix == "json":
+            yield name, file
+
+
+def _asset(file: Traversable) -> Page:
+    return Page(file.read_bytes(), MEDIA_TYPES[PurePosixPath(file.name).suffix])
+
+
+def _house(house: House, texts: Texts) -> str:
+    """Write a module that tells a page's modules what this house is like."""
+    stated = {
+        "language": house.language,
+        "timezone": house.timezone,
+        "agingSeconds": dict(house.aging_seconds),
+        "lateSeconds": dict(house.late_seconds),
+        "texts": texts,
+    }
+    return "".join(
+        f"export const {name} = {json.dumps(value, ensure_ascii=False)};\n"
+        for name, value in stated.items()
+    )

@@ -1,0 +1,90 @@
+"""A real browser, and screens in it whose every complaint is heard."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+
+from tests.support.prepare import chromium
+
+# As root there is no sandbox to be had; the rest keeps it from calling its maker.
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SERIOUS = {"serious", "critical"}
+BROKEN_LINE = (
+    "net::ERR_",
+    "Failed to load resource",
+)  # what a browser says of a server that is away
+
+
+@contextlib.asynccontextmanager
+async def browser() -> AsyncIterator[Browser]:
+    """Run a Chromium, without a window, for a while."""
+    async with async_playwright() as playwright:
+        chrome = await playwright.chromium.launch(executable_path=chromium(), args=OPTIONS)
+        try:
+            yield chrome
+        finally:
+            await chrome.close()
+
+
+class Screens:
+    """Opens pages of one restaurant, each on a device of its own, and hears what they complain of.
+
+    A test in which a server goes away expects complaints about the line; nobody expects others.
+    """
+
+    def __init__(self, browser: Browser, address: str) -> None:
+        self.address = address
+        self.complaints: list[str] = []
+        self._browser = browser
+        self._stack = contextlib.AsyncExitStack()
+
+    async def open(self, path: str, *, width: int = 1280, height: int = 800, **device: Any) -> Page:  # noqa: ANN401 - whatever playwright calls a device
+        """Open a page on a new device."""
+        context = await self._browser.new_context(
+            base_url=self.address, viewport={"width": width, "height": height}, **device
+        )
+        self._stack.push_async_callback(context.close)
+        page = await context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("requestfailed", self._hear_of_failure)
+        await page.goto(path)
+        return page
+
+    async def close(self) -> None:
+        """Put the devices away."""
+        await self._stack.aclose()
+
+    @property
+    def grave_complaints(self) -> list[str]:
+        """What pages complain of, but for a line that is away."""
+        return [each for each in self.complaints if not any(sign in each for sign in BROKEN_LINE)]
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(message.text)
+
+    def _hear_of_failure(self, request: Request) -> None:
+        self.complaints.append(f"net::ERR_ {request.url}: {request.failure}")
+
+
+async def serious_violations(page: Page) -> list[str]:
+    """Name what axe-core finds on a page that keeps people out."""
+    results = await Axe().run(page)
+    return [
+        f"{violation['id']}: {[node['html'] for node in violation['nodes']]}"
+        for violation in results.response["violations"]
+        if violation["impact"] in SERIOUS
+    ]
