@@ -76,6 +76,17 @@ async def test_nobody_holds_more_than_the_limit_over_all_queues(
     assert set(ids(held) + ids(rest)) == set(ids(published))
 
 
+async def test_a_hand_is_filled_from_whatever_queue_has_something(broker: Broker) -> None:
+    """Where only one kind of order comes, whoever takes all kinds has both hands full of it."""
+    published = [an_order() for _ in range(12)]
+    await broker.publish(published)
+
+    async with broker.consume(KITCHEN, prefetch=len(published)) as cook:
+        held = await take(cook, len(published))
+
+    assert set(ids(held)) == set(ids(published))
+
+
 async def test_a_hand_that_holds_something_is_given_only_what_still_fits(
     broker: Broker, other_broker: Broker
 ) -> None:

@@ -21,6 +21,7 @@ from restaurant_system.models.message import Message
 
 Publish = Callable[[Message], Awaitable[None]]
 
+LARGEST_WHOLE_HAND = 64  # messages; above, a share of them from each queue
 LONGEST_STREAM = 120.0  # s for all that is in a queue to arrive; a dead line is noticed before
 
 
@@ -28,9 +29,9 @@ class RabbitMQConsumer(Consumer):
     """Deliveries from several queues on one channel, with one limit for all of them together.
 
     RabbitMQ limits each queue's consumer by itself (a limit for the channel is deprecated in 4.x).
-    A large hand is divided among the queues. A small one (one order at a time from four queues)
-    cannot be: then the consumers are cancelled while the hand is full, and what arrived in between
-    goes back, so that an idle cook gets it.
+    A very large hand is divided among the queues. One that people can look over is not, for it is to
+    be filled from whatever queue has something: the consumers are cancelled while it is full, and
+    what arrived in between goes back, so that an idle cook gets it.
     """
 
     def __init__(
@@ -266,6 +267,6 @@ def _share(prefetch: int, queues: int) -> tuple[int, bool]:
     """Return how many each queue may deliver at once, and whether that could be too many."""
     if queues == 1:
         return prefetch, False
-    if prefetch >= 2 * queues:
+    if prefetch > LARGEST_WHOLE_HAND:
         return prefetch // queues, False
     return prefetch, True
