@@ -15,7 +15,8 @@ from restaurant_system.database.outbox import Owed
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.message import OrderReceived, StatusChanged, decode
-from restaurant_system.services.kitchen.processor import Outcome, Processor
+from restaurant_system.services.kitchen.hands import Outcome
+from restaurant_system.services.kitchen.processor import Processor
 from tests.support.fakes import RecordingBroker
 from tests.support.kitchen import BELONGINGS, REQUEST, Kitchen, settings
 from tests.support.orders import an_order

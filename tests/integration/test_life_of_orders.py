@@ -25,7 +25,8 @@ from restaurant_system.database.connection import Database
 from restaurant_system.errors import IllegalMove, KeyReused, MessageRejected, OrderNotFound
 from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.order import Move
-from restaurant_system.services.kitchen.processor import Outcome, Processor, Ticket
+from restaurant_system.services.kitchen.hands import Outcome
+from restaurant_system.services.kitchen.processor import Processor, Ticket
 from tests.support.kitchen import BELONGINGS, EVERYTHING, REQUEST
 from tests.support.kitchen import settings as kitchen_settings
 from tests.support.ledger import NOTHING_IN_HAND, ON_THE_STOVE, Model, ledger_of

@@ -13,7 +13,7 @@ from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.message import OrderReceived, StatusChanged
 from restaurant_system.services.kitchen import processor
-from restaurant_system.services.kitchen.processor import Outcome
+from restaurant_system.services.kitchen.hands import Outcome
 from tests.conftest import QUICK_RETRIES
 from tests.support.kitchen import REQUEST, Kitchen, settings
 from tests.support.orders import an_order
@@ -192,7 +192,7 @@ async def test_an_order_cancelled_while_it_cooks_is_dropped(
     monkeypatch.setattr(processor, "WATCH_INTERVAL", 0.05)
     number = await kitchen.order()
     chef = kitchen.processor("chef", settings(takeout=600))
-    watching = asyncio.create_task(chef.watch_cancellations())
+    watching = asyncio.create_task(chef.watch())
     cooking = asyncio.create_task(chef.process(OrderReceived.of(an_order(), number), REQUEST))
     await kitchen.wait_for(number, "cooking")
 

@@ -11,7 +11,7 @@ from restaurant_system.models.message import StatusChanged
 from restaurant_system.models.order import order_number
 from restaurant_system.models.status import ORIGINS, OrderStatus
 from restaurant_system.models.worker import WorkerStatus
-from restaurant_system.services.kitchen.processor import Outcome
+from restaurant_system.services.kitchen.hands import Outcome
 from tests.support.services import NOON
 
 INTAKE = "order-service"

@@ -7,6 +7,7 @@ from restaurant_system.models.status import OrderStatus, may_move
 LEGAL = {
     ("received", "cooking"),
     ("cooking", "ready"),
+    ("ready", "cooking"),
     ("ready", "completed"),
     ("received", "cancelled"),
     ("cooking", "cancelled"),
@@ -15,7 +16,7 @@ LEGAL = {
 
 @pytest.mark.parametrize(("origin", "target"), list(product(OrderStatus, repeat=2)))
 def test_legal_moves(origin: OrderStatus, target: OrderStatus) -> None:
-    """An order makes the five moves of its life, and no other."""
+    """An order makes the six moves of its life, and no other."""
     assert may_move(origin, target) is ((origin, target) in LEGAL)
 
 

@@ -1,4 +1,4 @@
-"""What idempotency keys were used for; they are taken where orders are placed."""
+"""What idempotency keys were used for. Those of new orders are taken where orders are placed."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +14,19 @@ class Remembered:
     fingerprint: bytes
     order_number: str | None
     total_amount: Decimal | None
+
+
+TAKE = """
+INSERT INTO idempotency_keys (key, fingerprint, order_id)
+SELECT $1, $2, id FROM orders WHERE number = $3
+ON CONFLICT (key) DO NOTHING
+RETURNING key
+"""
+
+
+async def take(tx: Connection, key: str, fingerprint: bytes, order_number: str) -> bool:
+    """Take a key for what is done with an order, if it is free; whoever has it is waited for."""
+    return await tx.fetchval(TAKE, key, fingerprint, order_number) is not None
 
 
 RECALL = """

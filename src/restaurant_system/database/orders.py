@@ -53,21 +53,26 @@ WITH asked AS MATERIALIZED (
     UPDATE orders
     SET status = asked.target,
         updated_at = asked.at,
-        completed_at = CASE WHEN asked.target = 'ready' THEN asked.at ELSE completed_at END,
+        completed_at = CASE asked.target WHEN 'ready' THEN asked.at WHEN 'cooking' THEN NULL
+                                         ELSE completed_at END,
         processed_by = CASE WHEN asked.target = 'cooking' THEN asked.by
                             ELSE orders.processed_by END,
         estimated_completion = asked.estimated_completion
     FROM asked JOIN locked USING (number)
     WHERE orders.id = locked.id AND locked.status = asked.origin
-      -- Only whoever has an order can finish it: it may have been taken over meanwhile.
-      AND (asked.target <> 'ready' OR locked.processed_by = asked.by)
+      -- Only whoever has an order can finish it, or take that back: it may have been taken over.
+      AND (locked.processed_by = asked.by
+           OR (asked.origin, asked.target) NOT IN (('cooking', 'ready'), ('ready', 'cooking')))
     RETURNING orders.id, asked.*
 ), logged AS (
     INSERT INTO order_status_log (created_at, order_id, status, changed_by, changed_at, notes)
     SELECT at, id, target, by, at, notes FROM moved
 ), credited AS (
     UPDATE workers SET orders_processed = orders_processed + cooked.orders
-    FROM (SELECT by, count(*) AS orders FROM moved WHERE target = 'ready' GROUP BY by) AS cooked
+    FROM (
+        SELECT by, sum(CASE target WHEN 'ready' THEN 1 ELSE -1 END) AS orders FROM moved
+        WHERE (origin, target) IN (('cooking', 'ready'), ('ready', 'cooking')) GROUP BY by
+    ) AS cooked
     WHERE workers.name = cooked.by
 ), owed AS (
     INSERT INTO outbox (stream, exchange, routing_key, type, body, message_id, correlation_id,
@@ -86,8 +91,8 @@ async def move(connection: Connection, moves: Sequence[MoveOrder]) -> list[Owed 
 
     `None` stands for an order that somebody else moved first: it is unchanged, and nothing is
     announced. Only the worker that an order is processed by moves it to `ready`, and is credited
-    with it. No two moves may be of the same order. All take effect together or, with an error,
-    none.
+    with it, or takes it back from there. No two moves may be of the same order. All take effect
+    together or, with an error, none.
     """
     streams = [outbox.stream(each.message, each.number) for each in moves]
     rows = await connection.fetch(

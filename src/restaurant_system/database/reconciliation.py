@@ -9,6 +9,7 @@ import asyncpg
 
 from restaurant_system.database import tracking
 from restaurant_system.database.connection import Connection
+from restaurant_system.database.workers import PRESENT
 from restaurant_system.models.message import OrderReceived, StatusChanged
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.standstill import Standing
@@ -45,10 +46,10 @@ async def horizon(connection: Connection, overdue_before: datetime) -> Horizon:
     return Horizon(await connection.fetchval(NEWEST), overdue_before)
 
 
-# Received, or not ready though they should be. Whose cook is overdue was taken from the queue
-# before those that are still received. (An order without items, written by hand, is nothing that
-# could be sent.)
-WAITING = """(
+# Received, or not ready though they should be, and not before people, who take the time they need.
+# Whose cook is overdue was taken from the queue before those that are still received. (An order
+# without items, written by hand, is nothing that could be sent.)
+WAITING = f"""(
     SELECT * FROM (
         SELECT id, number, type, status, created_at AS since, 1 AS turn
         FROM orders WHERE status = 'received' AND id <= $1
@@ -58,6 +59,9 @@ WAITING = """(
         WHERE status = 'cooking' AND id <= $1 AND coalesce(estimated_completion, updated_at) < $2
     ) AS unfinished
     WHERE EXISTS (SELECT FROM order_items WHERE order_id = unfinished.id)
+      AND NOT EXISTS (
+          SELECT FROM station_tickets JOIN workers ON workers.name = station
+          WHERE order_id = unfinished.id AND bumped_at IS NULL AND {PRESENT})
 ) AS waiting"""
 
 

@@ -59,6 +59,11 @@ class Listener:
                 task.cancel()
             await asyncio.gather(listening, stopping, return_exceptions=True)
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether a line is open."""
+        return self._consumer is not None
+
     def stop(self) -> None:
         """Take no more deliveries; those not yet handed on go back to their queue."""
         self._stopping.set()

@@ -1,11 +1,13 @@
 """The life of an order: its statuses and the only moves between them.
 
-    received ──▶ cooking ──▶ ready ──▶ completed
+    received ──▶ cooking ◀──▶ ready ──▶ completed
         │           │
         └──▶ cancelled ◀──┘
 
-The database holds the same table in a trigger (``001_create_orders.sql``), so that nobody can
-bypass it; a test keeps the two equal.
+From ready back to cooking only a person goes, at the kitchen display, who bumped an order too soon.
+
+The database holds the same table in a trigger (``013_hold_tickets.sql``), so that nobody can bypass
+it; a test keeps the two equal.
 """
 
 from enum import StrEnum
@@ -25,7 +27,7 @@ class OrderStatus(StrEnum):
 # passes through them: whoever tries them one after the other misses none.
 ORIGINS: dict[OrderStatus, tuple[OrderStatus, ...]] = {
     OrderStatus.RECEIVED: (),
-    OrderStatus.COOKING: (OrderStatus.RECEIVED,),
+    OrderStatus.COOKING: (OrderStatus.RECEIVED, OrderStatus.READY),
     OrderStatus.READY: (OrderStatus.COOKING,),
     OrderStatus.COMPLETED: (OrderStatus.READY,),
     OrderStatus.CANCELLED: (OrderStatus.RECEIVED, OrderStatus.COOKING),

@@ -27,7 +27,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from restaurant_system.errors import Unavailable
-from restaurant_system.models.clock import Clock, utc_now
+from restaurant_system.models.clock import Clock, rfc_3339, utc_now
 from restaurant_system.shutdown import Shutdown
 
 Entries: TypeAlias = Mapping[str, JsonValue]
@@ -71,7 +71,7 @@ class Feed:
         """Say what there is: watchers are told what changed or, now and then, that it is true."""
         changed = {key: entry for key, entry in entries.items() if self._entries.get(key) != entry}
         gone = [key for key in self._entries if key not in entries]
-        now = self._clock().isoformat(timespec="milliseconds")
+        now = rfc_3339(self._clock())
         was_true, self._is_true = self._is_true, True
         self._beat = _event("beat", {"at": now})
         if changed or gone:
@@ -115,7 +115,7 @@ class Feed:
         if 0 <= missed <= len(self._changes):
             return b"".join(list(self._changes)[len(self._changes) - missed :])
         if not self._snapshot:
-            now = self._clock().isoformat(timespec="milliseconds")
+            now = rfc_3339(self._clock())
             entries: dict[str, JsonValue] = {"at": now, "entries": self._entries}
             self._snapshot = _event("snapshot", entries, self._id)
         return self._snapshot

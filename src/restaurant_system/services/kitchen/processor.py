@@ -11,26 +11,26 @@ circle; if ever they did, the database would end it, and who lost would try agai
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import Enum, auto
+from datetime import timedelta
 from typing import TypeVar
 
 import stamina
 
 from restaurant_system.batching import Batcher
 from restaurant_system.config import KitchenSettings
-from restaurant_system.database import orders, workers
-from restaurant_system.database.connection import Connection, Database
+from restaurant_system.database import orders
+from restaurant_system.database.connection import Database
 from restaurant_system.database.orders import MoveOrder
-from restaurant_system.errors import DatabaseUnavailable, MessageRejected
+from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.announcements import Sender, announced_move
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.status import OrderStatus
+from restaurant_system.services.kitchen import leases
+from restaurant_system.services.kitchen.hands import NAME, Hands, Outcome
 
-NAME = "kitchen-worker"
 LONGEST_PAUSE = 10.0  # s between two tries to reach a database that is away
 WATCH_INTERVAL = 1.0  # s between two looks for cancelled orders
 TOGETHER = 256  # orders that share a statement at the most
@@ -38,14 +38,6 @@ TOGETHER = 256  # orders that share a statement at the most
 log = get_logger(NAME)
 
 T = TypeVar("T")
-
-
-class Outcome(Enum):
-    """What became of an order at this worker."""
-
-    COOKED = auto()  # ready, by us
-    OVER = auto()  # nothing to do: ready already, completed or cancelled
-    SOMEONE_ELSES = auto()  # another worker that is alive has it; look again later
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +49,7 @@ class Ticket:
     cooking_time: timedelta
 
 
-class Processor:
+class Processor(Hands):
     """Cooks orders for one worker, any number at once."""
 
     def __init__(
@@ -79,10 +71,7 @@ class Processor:
         self._called_off: dict[str, asyncio.Event] = {}  # of those that take their time
 
     async def process(self, order: OrderReceived, request_id: str) -> Outcome:
-        """See an order through; wait, however long, for a database that is away.
-
-        Raises `MessageRejected` when there is no such order.
-        """
+        """Begin an order, cook it and finish it."""
         number = order.order_number
         if number in self._in_hand:  # our line broke, and the message came again: it is cooking
             return Outcome.SOMEONE_ELSES
@@ -118,29 +107,13 @@ class Processor:
         """Go on with an order that was begun before, unless a worker that is alive has it."""
         now = self._clock()
         async with self._database.transaction() as tx:
-            return await self._try_take_over(tx, ticket.number, now, now + ticket.cooking_time)
-
-    async def _try_take_over(
-        self, tx: Connection, number: str, now: datetime, done_at: datetime
-    ) -> Outcome | None:
-        current = await orders.current_status(tx, number)
-        if current is None:
-            raise MessageRejected(f"there is no order {number}")
-        if current.status is not OrderStatus.COOKING or current.processed_by is None:
-            return Outcome.OVER
-        if current.processed_by != self._worker_name and await workers.is_present(
-            tx, current.processed_by
-        ):
-            return Outcome.SOMEONE_ELSES
-        taken = await orders.take_over(
-            tx,
-            number,
-            from_worker=current.processed_by,
-            to_worker=self._worker_name,
-            estimated_completion=done_at,
-            at=now,
-        )
-        return None if taken else Outcome.SOMEONE_ELSES
+            return await leases.take_over(
+                tx,
+                ticket.number,
+                to_worker=self._worker_name,
+                estimated_completion=now + ticket.cooking_time,
+                at=now,
+            )
 
     async def _cook(self, ticket: Ticket) -> bool:
         """Take the time that it takes; return whether the order was still wanted at the end."""
@@ -210,7 +183,10 @@ class Processor:
         self._relay.hand_over(*(owed for owed in outcomes if owed is not None))
         return [owed is not None for owed in outcomes]
 
-    async def watch_cancellations(self) -> None:
+    def let_go(self) -> None:
+        """Finish what is in hand."""
+
+    async def watch(self) -> None:
         """Look, for as long as it runs, whether something that cooks is no longer wanted.
 
         It asks the database rather than the broker: an update missed while the broker is away would

@@ -25,20 +25,20 @@ from restaurant_system.messaging.listener import Listener
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import OrderReceived, Undecodable, decode
 from restaurant_system.models.order import OrderType
-from restaurant_system.services.kitchen.processor import NAME, Outcome, Processor
+from restaurant_system.services.kitchen.hands import NAME, Hands, Outcome
 from restaurant_system.shutdown import Shutdown
 
 log = get_logger(NAME)
 
 
 class KitchenWorker:
-    """One cook, with at most `prefetch` orders in hand."""
+    """One cook, or the people at one screen, with at most `prefetch` orders in hand."""
 
     def __init__(
         self,
         database: Database,
         broker: Broker,
-        processor: Processor,
+        hands: Hands,
         *,
         name: str,
         order_types: Sequence[OrderType],
@@ -47,7 +47,7 @@ class KitchenWorker:
         signer: Signer = UNSIGNED,
     ) -> None:
         self._database = database
-        self._processor = processor
+        self._hands = hands
         self._name = name
         self._order_types = order_types
         self._heartbeat_interval = kitchen.heartbeat_interval
@@ -63,6 +63,11 @@ class KitchenWorker:
             signer=signer,
         )
 
+    @property
+    def is_served(self) -> bool:
+        """Whether the line is open on which orders come."""
+        return self._listener.is_listening
+
     async def run(self, shutdown: Shutdown) -> None:
         """Cook until asked to stop, then finish what is in hand.
 
@@ -72,7 +77,7 @@ class KitchenWorker:
         async with self._on_duty(), self._tasks:
             beside = [
                 self._tasks.create_task(self._beat()),
-                self._tasks.create_task(self._processor.watch_cancellations()),
+                self._tasks.create_task(self._hands.watch()),
                 self._tasks.create_task(self._obey(shutdown)),
             ]
             try:
@@ -161,6 +166,7 @@ class KitchenWorker:
         task.add_done_callback(self._in_hand.discard)
 
     async def _empty_hands(self) -> None:
+        self._hands.let_go()
         while self._in_hand:
             await asyncio.wait(self._in_hand)
 
@@ -177,7 +183,7 @@ class KitchenWorker:
     async def _cook_and_settle(self, delivery: Delivery) -> None:
         try:
             order = decode(delivery.message, OrderReceived)
-            outcome = await self._processor.process(order, delivery.message.correlation_id)
+            outcome = await self._hands.process(order, delivery.message.correlation_id)
         except asyncio.CancelledError:  # only here: what is being settled is not settled twice
             with contextlib.suppress(BrokerUnavailable):
                 await delivery.requeue()
@@ -188,4 +194,14 @@ class KitchenWorker:
             log.exception("message_processing_failed", message="An order could not be processed.")
             await delivery.retry(f"{type(error).__name__}: {error}")
         else:
-            await (delivery.defer() if outcome is Outcome.SOMEONE_ELSES else delivery.ack())
+            await _settle(delivery, outcome)
+
+
+async def _settle(delivery: Delivery, outcome: Outcome) -> None:
+    match outcome:
+        case Outcome.SOMEONE_ELSES:
+            await delivery.defer()
+        case Outcome.GIVEN_BACK:
+            await delivery.requeue()
+        case _:
+            await delivery.ack()

@@ -1,6 +1,6 @@
 """The tracking service over HTTP."""
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from http import HTTPStatus
 from json.encoder import encode_basestring
 from typing import Annotated
@@ -10,6 +10,7 @@ from pydantic import BaseModel, PlainSerializer
 from starlette.requests import Request
 from starlette.responses import Response
 
+from restaurant_system.models.clock import rfc_3339
 from restaurant_system.models.order import Money, OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.worker import WorkerStatus
@@ -22,13 +23,7 @@ from restaurant_system.web.openapi import PROBLEMS, link_to
 from restaurant_system.web.path import order_number_in
 from restaurant_system.web.problem import Refusal
 
-
-def _rfc_3339(moment: datetime) -> str:
-    utc_offset = len("+00:00")
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-utc_offset] + "Z"
-
-
-Timestamp = Annotated[datetime, PlainSerializer(_rfc_3339, when_used="json")]
+Timestamp = Annotated[datetime, PlainSerializer(rfc_3339, when_used="json")]
 
 
 FIRST_LISTED = "$response.body#/orders/0/order_number"
@@ -48,11 +43,11 @@ class StatusAnswer(BaseModel):
 def written(standing: Standing) -> str:
     """Write a `StatusAnswer` as pydantic does, at a fraction of the cost."""
     due, cook = standing.estimated_completion, standing.processed_by
-    due_at = "null" if due is None else f'"{_rfc_3339(due)}"'
+    due_at = "null" if due is None else f'"{rfc_3339(due)}"'
     cooked_by = "null" if cook is None else encode_basestring(cook)
     return (
         f'{{"order_number":"{standing.order_number}","current_status":"{standing.current_status}",'
-        f'"updated_at":"{_rfc_3339(standing.updated_at)}","estimated_completion":{due_at},'
+        f'"updated_at":"{rfc_3339(standing.updated_at)}","estimated_completion":{due_at},'
         f'"processed_by":{cooked_by}}}'
     )
 
