@@ -16,6 +16,7 @@ RestaurantError
  │    └── Overloaded         more requests at once than allowed
  ├── OrderNotFound
  ├── IllegalMove             the order's status does not allow it
+ │    └── TooLate            somebody else was faster
  ├── KeyReused               an idempotency key came with another body
  └── MessageRejected         a message that can never succeed
 
@@ -98,6 +99,18 @@ class IllegalMove(RestaurantError):
         self.order_number = order_number
         self.current = current
         self.wanted = wanted
+
+
+class TooLate(IllegalMove):
+    """A ticket is not any more as it was seen by whoever tapped on it."""
+
+    def __init__(self, order_number: str, current: str, wanted: str, cook: str | None) -> None:
+        super().__init__(order_number, current, wanted)
+        self.cook = cook
+
+    def __str__(self) -> str:
+        at = f" at {self.cook}" if self.cook else ""
+        return f"Somebody was faster: order {self.order_number} is {self.current}{at}."
 
 
 class KeyReused(RestaurantError):

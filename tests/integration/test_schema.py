@@ -135,7 +135,7 @@ async def test_foreign_keys_are_indexed(sql: Line) -> None:
     assert {key["name"]: key["indexed"] for key in keys} == {
         "order_items_order_id_fkey": True,
         "order_resends_order_id_fkey": True,
-            "station_tickets_order_id_fkey": True,
+        "station_tickets_order_id_fkey": True,
         "order_status_log_order_id_fkey": True,
     }
 

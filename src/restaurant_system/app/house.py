@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from restaurant_system.app import http
+from restaurant_system.app.display import PAGES as KITCHEN
+from restaurant_system.app.display import stations
 from restaurant_system.app.kitchen import Cook, worker
 from restaurant_system.app.notifications import subscriber
 from restaurant_system.app.orders import PAGES as COUNTER
@@ -44,11 +46,13 @@ async def open_house(
                 order_intake(base, relay) as intake,
                 reading(base) as database,
                 tracking(base, database) as questions,
+                stations(base, relay) as display,
                 asyncio.TaskGroup() as group,
             ):
                 health = http.health_of(base, base.database)
-                pages = http.pages(settings, COUNTER | TRACKING)
-                site = api.build("Restaurant system", [intake, questions, health, pages])
+                pages = http.pages(settings, COUNTER | KITCHEN | TRACKING)
+                features = [intake, display, questions, health, pages]
+                site = api.build("Restaurant system", features)
                 group.create_task(server.serve(site, listening, base.shutdown))
                 for cook in cooks:
                     group.create_task(worker(base, relay, cook).run(base.shutdown))

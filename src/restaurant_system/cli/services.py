@@ -32,6 +32,10 @@ TrackingPort = Annotated[
     int | None,
     typer.Option(min=0, max=65535, metavar="PORT", help="Where to listen. [dim](3002)[/]"),
 ]
+DisplayPort = Annotated[
+    int | None,
+    typer.Option(min=0, max=65535, metavar="PORT", help="Where to listen. [dim](3001)[/]"),
+]
 Processes = Annotated[
     int | None,
     typer.Option(
@@ -163,6 +167,29 @@ def kitchen_worker(
     from restaurant_system.app.kitchen import cook_orders
 
     run(lambda shutdown: cook_orders(settings, shutdown, cook))
+
+
+@cli.command(rich_help_panel="The services")
+def kitchen_display(
+    *,
+    port: DisplayPort = None,
+    capacity: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Tickets on a station's screen. [dim](12)[/]"),
+    ] = None,
+    config: Config = None,
+    log_format: LogFormat = None,
+) -> None:
+    """Show orders to people who cook: a station for each screen, at /kitchen?station=NAME."""
+    options = {
+        "kitchen_display.port": port,
+        "kitchen_display.capacity": capacity,
+        "log.format": log_format,
+    }
+    settings = load("kitchen-display", config, options)
+    from restaurant_system.app.display import show_tickets
+
+    run(lambda shutdown: show_tickets(settings, shutdown))
 
 
 @cli.command(rich_help_panel="The services")

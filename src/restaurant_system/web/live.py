@@ -55,7 +55,7 @@ class Feed:
         self._is_closed = False
         self._news = asyncio.Event()
         self._watchers = 0
-        self._left_at = 0.0
+        self._left_at = time.monotonic()
 
     @property
     def is_watched(self) -> bool:

@@ -29,7 +29,7 @@ class RabbitMQConsumer(Consumer):
     """Deliveries from several queues on one channel, with one limit for all of them together.
 
     RabbitMQ limits each queue's consumer by itself (a limit for the channel is deprecated in 4.x).
-    A very large hand is divided among the queues. One that people can look over is to be filled from
+    A very large hand is divided among the queues. One that people look over is to be filled from
     whatever queue has something: the consumers are cancelled while it is full, and what arrived in
     between goes back, so that an idle cook gets it.
     """

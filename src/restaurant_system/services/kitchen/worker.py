@@ -15,7 +15,6 @@ from restaurant_system.errors import (
     BrokerUnavailable,
     DatabaseUnavailable,
     MessageRejected,
-    StartupError,
     WorkerNameTaken,
 )
 from restaurant_system.logger import get_logger, request_id
@@ -72,7 +71,7 @@ class KitchenWorker:
         """Cook until asked to stop, then finish what is in hand.
 
         A second wish to stop gives the orders back at once. Raises `WorkerNameTaken` when somebody
-        else works under this name, `StartupError` when somebody takes it over.
+        else works under this name, or takes it over.
         """
         async with self._on_duty(), self._tasks:
             beside = [
@@ -141,7 +140,7 @@ class KitchenWorker:
         async with self._database.connection() as connection:
             still_ours = await workers.heartbeat(connection, self._name, self._session)
         if not still_ours:
-            raise StartupError(
+            raise WorkerNameTaken(
                 f"Another process took over the name {self._name} while this one was silent; start"
                 " it again under another --worker-name."
             )

@@ -1,0 +1,67 @@
+"""Shows orders to the people who cook them."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from uuid import uuid4
+
+from restaurant_system.app import http
+from restaurant_system.config import Settings
+from restaurant_system.foundation import Foundation, foundation, relaying, signer
+from restaurant_system.messaging.relay import Relay
+from restaurant_system.models.clock import utc_now
+from restaurant_system.models.order import OrderType
+from restaurant_system.services.kitchen.handler import DisplayHandler
+from restaurant_system.services.kitchen.rail import Rail
+from restaurant_system.services.kitchen.recall import Recallable
+from restaurant_system.services.kitchen.station import Stations
+from restaurant_system.services.kitchen.taps import Taps
+from restaurant_system.services.kitchen.worker import KitchenWorker
+from restaurant_system.shutdown import Shutdown
+from restaurant_system.web import api, server
+from restaurant_system.web.api import Feature
+
+PAGES = {"/kitchen": "kitchen"}
+
+
+async def show_tickets(settings: Settings, shutdown: Shutdown) -> None:
+    """Show the kitchen's stations over HTTP until asked to stop."""
+    with contextlib.closing(http.bind(settings.kitchen_display)) as listening:
+        async with (
+            foundation(settings, "kitchen-display", shutdown) as base,
+            relaying(base) as relay,
+            stations(base, relay) as display,
+        ):
+            features = [display, http.health_of(base, base.database), http.pages(settings, PAGES)]
+            site = api.build("Kitchen display", features)
+            await server.serve(site, listening, base.shutdown)
+
+
+@contextlib.asynccontextmanager
+async def stations(base: Foundation, relay: Relay) -> AsyncIterator[Feature]:
+    """Let stations be opened by the screens that show them, for as long as the block lasts."""
+    settings = base.settings.kitchen_display
+    kitchen = base.settings.kitchen.model_copy(
+        update={"prefetch": settings.capacity, "heartbeat_interval": settings.heartbeat_interval}
+    )
+
+    def make_rail(name: str) -> Rail:
+        return Rail(base.database, station=name, kitchen=kitchen, clock=utc_now)
+
+    def make_worker(name: str, order_types: Sequence[OrderType], rail: Rail) -> KitchenWorker:
+        return KitchenWorker(
+            base.database,
+            base.broker,
+            rail,
+            name=name,
+            order_types=order_types,
+            kitchen=kitchen,
+            session=uuid4(),
+            signer=signer(base.settings),
+        )
+
+    opened = Stations(
+        settings, make_rail=make_rail, make_worker=make_worker, shutdown=base.shutdown
+    )
+    taps = Taps(base.database, relay, kitchen=kitchen, clock=utc_now)
+    async with opened.running():
+        yield DisplayHandler(opened, taps, Recallable(base.database)).feature()

@@ -1,0 +1,182 @@
+"""The tickets on the screens of the kitchen display."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from restaurant_system.database.connection import Connection
+from restaurant_system.database.workers import PRESENT
+from restaurant_system.models.order import OrderType
+from restaurant_system.models.status import OrderStatus
+
+RECALLABLE = 50  # bumped tickets that a station remembers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TicketRow:
+    """An order as it concerns a station.
+
+    `holder` is the station that has it on its screen, if any; `holder_present` tells whether it is
+    on duty.
+    """
+
+    order_id: int
+    number: str
+    order_type: OrderType
+    table_number: int | None
+    notes: str | None
+    priority: int
+    status: OrderStatus
+    processed_by: str | None
+    received_at: datetime
+    updated_at: datetime
+    holder: str | None
+    holder_present: bool
+    rushed_at: datetime | None
+    bumped_at: datetime | None
+
+
+CONCERNING = f"""
+SELECT orders.id AS order_id, number, orders.type AS order_type, table_number, notes, priority,
+       orders.status, processed_by, orders.created_at AS received_at, updated_at,
+       station AS holder, rushed_at, bumped_at,
+       EXISTS (SELECT FROM workers WHERE name = station AND {PRESENT}) AS holder_present
+FROM orders LEFT JOIN station_tickets ON order_id = orders.id
+WHERE orders.id = ANY (ARRAY(
+    SELECT id FROM orders WHERE number = ANY($2)
+    UNION SELECT id FROM orders WHERE status = 'cooking' AND processed_by = $1
+    UNION SELECT order_id FROM station_tickets
+          WHERE station = $1 AND (bumped_at IS NULL OR bumped_at >= $3)
+))
+"""
+
+
+async def concerning(
+    connection: Connection, station: str, numbers: Sequence[str], *, bumped_since: datetime
+) -> list[TicketRow]:
+    """Return these orders, what a station has on its screen or cooks, and what it bumped since."""
+    rows = await connection.fetch(CONCERNING, station, list(numbers), bumped_since)
+    return [_ticket_row(row) for row in rows]
+
+
+def _ticket_row(row: asyncpg.Record) -> TicketRow:
+    stated = dict(row)
+    return TicketRow(
+        **stated
+        | {
+            "order_type": OrderType(stated["order_type"]),
+            "status": OrderStatus(stated["status"]),
+        }
+    )
+
+
+HOLD = """
+INSERT INTO station_tickets (order_id, station) SELECT unnest($2::bigint[]), $1
+ON CONFLICT (order_id) DO UPDATE
+    SET station = excluded.station, rushed_at = NULL, bumped_at = NULL
+"""
+
+
+async def hold(connection: Connection, station: str, order_ids: Sequence[int]) -> None:
+    """Enter orders as being on a station's screen, whoever had them before."""
+    await connection.execute(HOLD, station, list(order_ids))
+
+
+FORGET = "DELETE FROM station_tickets WHERE station = $1 AND order_id = ANY($2)"
+
+
+async def forget(connection: Connection, station: str, order_ids: Sequence[int]) -> None:
+    """Strike off what is no longer on a station's screen, and was not bumped there."""
+    await connection.execute(FORGET, station, list(order_ids))
+
+
+NOTE_BUMPED = """
+INSERT INTO station_tickets (order_id, station, bumped_at)
+SELECT id, $1, $3 FROM orders WHERE number = $2
+ON CONFLICT (order_id) DO UPDATE
+    SET station = excluded.station, rushed_at = NULL, bumped_at = excluded.bumped_at
+"""
+FORGET_OLD = f"""
+DELETE FROM station_tickets WHERE order_id = ANY (ARRAY(
+    SELECT order_id FROM station_tickets WHERE station = $1 AND bumped_at IS NOT NULL
+    ORDER BY bumped_at DESC OFFSET {RECALLABLE}
+))
+"""
+
+
+async def note_bumped(tx: Connection, station: str, number: str, at: datetime) -> None:
+    """Remember that a station is done with an order, and forget the oldest of those it was."""
+    await tx.execute(NOTE_BUMPED, station, number, at)
+    await tx.execute(FORGET_OLD, station)
+
+
+NOTE_RECALLED = """
+UPDATE station_tickets SET bumped_at = NULL
+WHERE station = $1 AND order_id = (SELECT id FROM orders WHERE number = $2)
+"""
+
+
+async def note_recalled(tx: Connection, station: str, number: str) -> None:
+    """Put an order back on the screen."""
+    await tx.execute(NOTE_RECALLED, station, number)
+
+
+RUSH = """
+UPDATE station_tickets SET rushed_at = $4
+WHERE station = $1 AND order_id = (SELECT id FROM orders WHERE number = $2 AND status = $3)
+RETURNING order_id
+"""
+
+
+async def rush(
+    tx: Connection, station: str, number: str, *, status: OrderStatus, at: datetime
+) -> bool:
+    """Put an order of this status before all others; return whether it was there to put."""
+    return await tx.fetchval(RUSH, station, number, status, at) is not None
+
+
+FORGET_CANCELLED = """
+DELETE FROM station_tickets
+WHERE station = $1
+  AND order_id = (SELECT id FROM orders WHERE number = $2 AND status = 'cancelled')
+"""
+
+
+async def forget_cancelled(tx: Connection, station: str, number: str) -> None:
+    """Take a cancelled order off the screen."""
+    await tx.execute(FORGET_CANCELLED, station, number)
+
+
+SELECT_TYPE = "SELECT type FROM orders WHERE number = $1"
+
+
+async def order_type(connection: Connection, number: str) -> OrderType | None:
+    """Return how an order reaches its guest, `None` when there is no such order."""
+    found = await connection.fetchval(SELECT_TYPE, number)
+    return None if found is None else OrderType(found)
+
+
+@dataclass(frozen=True, slots=True)
+class BumpedRow:
+    """An order that a station was done with, and that still waits to be handed over."""
+
+    order_id: int
+    number: str
+    order_type: OrderType
+    table_number: int | None
+    bumped_at: datetime
+
+
+BUMPED = """
+SELECT order_id, number, type AS order_type, table_number, bumped_at
+FROM station_tickets JOIN orders ON orders.id = order_id
+WHERE station = $1 AND bumped_at IS NOT NULL AND status = 'ready' ORDER BY bumped_at DESC
+"""
+
+
+async def bumped(connection: Connection, station: str) -> list[BumpedRow]:
+    """Return what a station could recall, the latest first."""
+    rows = await connection.fetch(BUMPED, station)
+    return [BumpedRow(**dict(row) | {"order_type": OrderType(row["order_type"])}) for row in rows]

@@ -1,0 +1,44 @@
+"""An order on a screen in the kitchen, and what people do with it there."""
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from restaurant_system.models.order import Statement
+from restaurant_system.models.status import OrderStatus
+
+UNDO = timedelta(seconds=10)  # in which a bumped ticket stays in sight, to be taken back
+
+
+class Action(StrEnum):
+    """What a tap on a ticket asks for."""
+
+    START = "start"  # it is being cooked
+    BUMP = "bump"  # it is ready
+    RECALL = "recall"  # it was bumped too soon
+    RUSH = "rush"  # it is to be cooked before all others
+    ACKNOWLEDGE = "acknowledge"  # that it was cancelled has been seen
+
+
+# What somebody can have seen who asks for it.
+EXPECTED: dict[Action, frozenset[OrderStatus]] = {
+    Action.START: frozenset({OrderStatus.RECEIVED}),
+    Action.BUMP: frozenset({OrderStatus.COOKING}),
+    Action.RECALL: frozenset({OrderStatus.READY}),
+    Action.RUSH: frozenset({OrderStatus.RECEIVED, OrderStatus.COOKING}),
+    Action.ACKNOWLEDGE: frozenset({OrderStatus.CANCELLED}),
+}
+# Where an order goes by those that move it.
+TARGETS = {
+    Action.START: OrderStatus.COOKING,
+    Action.BUMP: OrderStatus.READY,
+    Action.RECALL: OrderStatus.COOKING,
+}
+
+
+class Tap(Statement):
+    """A tap says in which status its ticket was seen: two hands cannot do one thing twice."""
+
+    expected: Annotated[OrderStatus, Field(strict=False)]

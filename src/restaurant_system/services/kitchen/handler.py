@@ -1,0 +1,149 @@
+"""The kitchen display over HTTP."""
+
+import re
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Header
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from restaurant_system.models.order import OrderType
+from restaurant_system.models.status import OrderStatus
+from restaurant_system.models.ticket import EXPECTED, Action, Tap
+from restaurant_system.models.worker import NAME
+from restaurant_system.services.kitchen.recall import Bumped, Recallable
+from restaurant_system.services.kitchen.station import Stations
+from restaurant_system.services.kitchen.taps import Taps, TicketTapped
+from restaurant_system.web import live
+from restaurant_system.web.api import Feature
+from restaurant_system.web.body import JSON, read_json
+from restaurant_system.web.faults import Fault
+from restaurant_system.web.openapi import MOVE_PROBLEMS, PROBLEMS, request_body
+from restaurant_system.web.path import order_number_in
+from restaurant_system.web.problem import Refusal
+
+KEY = re.compile(r"[\x21-\x7e]{1,200}")
+
+
+class TicketMoved(BaseModel):
+    """The answer to a tap: where the order stands now."""
+
+    order_number: str
+    status: OrderStatus
+
+
+class DisplayHandler:
+    """Turns requests of screens into what stations do."""
+
+    def __init__(self, stations: Stations, taps: Taps, recallable: Recallable) -> None:
+        self._stations = stations
+        self._taps = taps
+        self._recallable = recallable
+
+    def feature(self) -> Feature:
+        """Return the routes."""
+        router = APIRouter(prefix="/kitchen/stations/{station}", tags=["kitchen"])
+        router.add_api_route("/live", self.watch, methods=["GET"], include_in_schema=False)
+        router.add_api_route(
+            "/bumped",
+            self.bumped,
+            methods=["GET"],
+            summary="What a station could recall, the latest first",
+            operation_id="bumped",
+            responses=PROBLEMS,
+        )
+        router.add_api_route(
+            "/tickets/{order_number}/{action}",
+            self.tap,
+            methods=["POST"],
+            response_model=TicketMoved,
+            summary="Tap on a ticket",
+            operation_id="tap_ticket",
+            responses=MOVE_PROBLEMS,
+            openapi_extra=request_body(Tap),
+        )
+        return Feature(router)
+
+    async def watch(
+        self, station: str, request: Request, order_types: str | None = None
+    ) -> Response:
+        """Show a station's tickets, and each change of them."""
+        rail = self._stations.show(_station_in(station), _types_in(order_types))
+        return live.streamed(rail.feed.watch(live.last_seen(request)))
+
+    async def bumped(self, station: str) -> list[Bumped]:
+        """Answer what a station could recall."""
+        return await self._recallable.at(_station_in(station))
+
+    async def tap(
+        self,
+        station: str,
+        order_number: str,
+        action: Action,
+        request: Request,
+        idempotency_key: Annotated[str | None, Header()] = None,
+    ) -> Response:
+        """Answer where the order stands after a tap, or who was faster."""
+        tap = read_json(request.headers.raw, await request.body(), Tap)
+        tapped = TicketTapped(
+            _station_in(station), order_number_in(order_number), action, _expected(tap, action)
+        )
+        done = await self._taps.carry_out(
+            tapped, key=_key_in(idempotency_key), request_id=request.scope["request_id"]
+        )
+        self._stations.wake(tapped.station)
+        answer = TicketMoved(order_number=tapped.number, status=done.status)
+        headers = {"Idempotency-Replayed": "true"} if done.replayed else None
+        return Response(answer.model_dump_json(), headers=headers, media_type=JSON)
+
+
+def _station_in(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST,
+            "The address breaks a rule.",
+            [Fault("station", "must have 1 to 100 characters, and no control character")],
+        )
+    return text
+
+
+def _types_in(stated: str | None) -> tuple[OrderType, ...]:
+    if stated is None:
+        return tuple(OrderType)
+    try:
+        return tuple(dict.fromkeys(OrderType(part.strip()) for part in stated.split(",")))
+    except ValueError:
+        known = ", ".join(OrderType)
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST,
+            "The address breaks a rule.",
+            [Fault("order_types", f"must be some of {known}, with commas in between")],
+        ) from None
+
+
+def _expected(tap: Tap, action: Action) -> OrderStatus:
+    if tap.expected not in EXPECTED[action]:
+        possible = " or ".join(sorted(EXPECTED[action]))
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST,
+            "The body breaks a rule.",
+            [
+                Fault(
+                    "expected",
+                    f"must be {possible} to {action} an order",
+                )
+            ],
+        )
+    return tap.expected
+
+
+def _key_in(stated: str | None) -> str | None:
+    if stated is not None and not KEY.fullmatch(stated):
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST,
+            "A header breaks a rule.",
+            [Fault("Idempotency-Key", "must have 1 to 200 visible ASCII characters")],
+        )
+    return stated

@@ -1,0 +1,148 @@
+"""A station: a worker operated by people. It is on duty for as long as a screen shows it."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from pydantic import JsonValue
+
+from restaurant_system.config import KitchenDisplaySettings
+from restaurant_system.errors import DatabaseUnavailable, WorkerNameTaken
+from restaurant_system.logger import get_logger
+from restaurant_system.models.order import OrderType
+from restaurant_system.models.worker import MISSED_HEARTBEATS
+from restaurant_system.services.kitchen.rail import Rail
+from restaurant_system.services.kitchen.taps import NAME
+from restaurant_system.services.kitchen.worker import KitchenWorker
+from restaurant_system.shutdown import Shutdown
+
+LOOK_INTERVAL = 0.5  # s between two looks whether anybody is still there
+REFUSED = "{name} is open elsewhere; close it there, or open this screen under another name."
+CUT_OFF = "New orders cannot arrive at the moment; what is here can be cooked."
+
+log = get_logger(NAME)
+
+MakeRail = Callable[[str], Rail]
+MakeWorker = Callable[[str, Sequence[OrderType], Rail], KitchenWorker]
+
+
+class Station:
+    """Works under a name, with its tickets on a rail."""
+
+    def __init__(
+        self,
+        name: str,
+        order_types: Sequence[OrderType],
+        settings: KitchenDisplaySettings,
+        make_rail: MakeRail,
+        make_worker: MakeWorker,
+    ) -> None:
+        self.rail = make_rail(name)
+        self._name = name
+        self._order_types = order_types
+        self._settings = settings
+        self._make_worker = make_worker
+        self._refused_since: float | None = None
+
+    async def run(self, shutdown: Shutdown) -> None:
+        """Work until asked to stop, or until no screen has shown it for a while.
+
+        A name that somebody else works under is asked for again and again: after a crash it is
+        free once the lease has run out.
+        """
+        while not (shutdown.requested.is_set() or self._is_deserted()):
+            try:
+                await self._work(shutdown)
+            except* WorkerNameTaken:
+                self._refused()
+            except* DatabaseUnavailable as errors:
+                log.warning("db_connection_failed", message=str(errors.exceptions[0]))
+            await asyncio.sleep(LOOK_INTERVAL)
+        self.rail.feed.close()
+
+    async def _work(self, shutdown: Shutdown) -> None:
+        """Be on duty once."""
+        leave = Shutdown()
+        worker = self._make_worker(self._name, self._order_types, self.rail)
+        async with asyncio.TaskGroup() as group:
+            minding = group.create_task(self._mind(worker, shutdown, leave))
+            await worker.run(leave)
+            minding.cancel()
+
+    async def _mind(self, worker: KitchenWorker, shutdown: Shutdown, leave: Shutdown) -> None:
+        """Say how the station is, and when it is time to leave."""
+        was_served = False
+        while not (shutdown.requested.is_set() or self._is_deserted()):
+            was_served = was_served or worker.is_served
+            is_cut_off = was_served and not worker.is_served
+            self.rail.tell(self._about("open", CUT_OFF if is_cut_off else None))
+            self._refused_since = None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_INTERVAL):
+                    await shutdown.requested.wait()
+        leave.ask()
+
+    def _refused(self) -> None:
+        """Say that the name is taken, unless it is only by who was here before a crash."""
+        now = time.monotonic()
+        self._refused_since = self._refused_since or now
+        lease = MISSED_HEARTBEATS * self._settings.heartbeat_interval
+        if now - self._refused_since > lease + LOOK_INTERVAL:
+            about = self._about("refused", REFUSED.format(name=self._name))
+            self.rail.feed.show({"station": about})
+
+    def _about(self, state: str, message: str | None) -> dict[str, JsonValue]:
+        return {
+            "name": self._name,
+            "order_types": [each.value for each in self._order_types],
+            "capacity": self._settings.capacity,
+            "state": state,
+            "message": message,
+        }
+
+    def _is_deserted(self) -> bool:
+        return self.rail.feed.unwatched_seconds > self._settings.absence
+
+
+class Stations:
+    """The stations that screens show: opened by the first screen, closed after the last."""
+
+    def __init__(
+        self,
+        settings: KitchenDisplaySettings,
+        *,
+        make_rail: MakeRail,
+        make_worker: MakeWorker,
+        shutdown: Shutdown,
+    ) -> None:
+        self._settings = settings
+        self._make_rail = make_rail
+        self._make_worker = make_worker
+        self._shutdown = shutdown
+        self._open: dict[str, Station] = {}
+        self._tasks = asyncio.TaskGroup()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Let stations be opened for as long as the block lasts; at its end, wait for the last."""
+        async with self._tasks:
+            yield
+
+    def show(self, name: str, order_types: Sequence[OrderType]) -> Rail:
+        """Return the rail of a station, which is opened if it is not yet.
+
+        It is open for the order types that its first screen has asked for.
+        """
+        station = self._open.get(name)
+        if station is None:
+            station = Station(name, order_types, self._settings, self._make_rail, self._make_worker)
+            self._open[name] = station
+            running = self._tasks.create_task(station.run(self._shutdown))
+            running.add_done_callback(lambda _: self._open.pop(name))
+        return station.rail
+
+    def wake(self, name: str) -> None:
+        """Have a station show at once what has changed, if it is open here."""
+        if name in self._open:
+            self._open[name].rail.wake()
