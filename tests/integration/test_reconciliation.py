@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from restaurant_system.config import OutboxSettings, ReconciliationSettings
+from restaurant_system.database import tickets
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
 from restaurant_system.messaging.broker import Broker
@@ -82,6 +83,12 @@ class Evening:
         await emptied(self.database)
         return [dict(line) for line in lines if line["event"] == "order_resent"]
 
+    async def show_at(self, station: str, *numbers: str) -> None:
+        """Have orders on a station's screen."""
+        ids = [(await self.kitchen.look_up(number))["id"] for number in numbers]
+        async with self.database.connection() as connection:
+            await tickets.hold(connection, station, ids)
+
     async def depth(self, queue: str = TAKEOUT) -> int:
         """Return how many messages wait in a queue."""
         return (await self.broker.depths())[queue]
@@ -125,6 +132,21 @@ async def test_orders_whose_messages_are_lost_are_sent_again(evening: Evening) -
 def as_sent(order: Message) -> tuple[object, ...]:
     """Return what must be the same each time that an order is sent."""
     return order.body, order.routing_key, order.priority, order.type, order.content_type
+
+
+async def test_what_people_have_before_them_is_not_sent_again(evening: Evening) -> None:
+    """People take the time that they need; once their station is gone, others are told."""
+    waiting, begun = await evening.kitchen.order(), await evening.kitchen.order()
+    await evening.lose(count=2)
+    await evening.kitchen.enter("grill")
+    await evening.kitchen.begin(begun, "grill")
+    await evening.show_at("grill", waiting, begun)
+    evening.wait()
+
+    assert await evening.resent() == []
+
+    await evening.kitchen.dismiss("grill")
+    assert numbers(await evening.resent()) == [begun, waiting]
 
 
 async def test_of_a_queue_that_lost_its_head_only_that_is_sent_again(evening: Evening) -> None:

@@ -18,6 +18,7 @@ from restaurant_system.services.kitchen.worker import KitchenWorker
 from restaurant_system.shutdown import Shutdown
 
 LOOK_INTERVAL = 0.5  # s between two looks whether anybody is still there
+PAUSE = 1.0  # s until a name that is taken is asked for again
 REFUSED = "{name} is open elsewhere; close it there, or open this screen under another name."
 CUT_OFF = "New orders cannot arrive at the moment; what is here can be cooked."
 
@@ -55,10 +56,10 @@ class Station:
             try:
                 await self._work(shutdown)
             except* WorkerNameTaken:
-                self._refused()
+                self._tell_if_refused()
             except* DatabaseUnavailable as errors:
                 log.warning("db_connection_failed", message=str(errors.exceptions[0]))
-            await asyncio.sleep(LOOK_INTERVAL)
+            await _pause(shutdown, PAUSE)
         self.rail.feed.close()
 
     async def _work(self, shutdown: Shutdown) -> None:
@@ -74,21 +75,19 @@ class Station:
         """Say how the station is, and when it is time to leave."""
         was_served = False
         while not (shutdown.requested.is_set() or self._is_deserted()):
-            was_served = was_served or worker.is_served
+            if worker.is_served:
+                was_served, self._refused_since = True, None
             is_cut_off = was_served and not worker.is_served
             self.rail.tell(self._about("open", CUT_OFF if is_cut_off else None))
-            self._refused_since = None
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_INTERVAL):
-                    await shutdown.requested.wait()
+            await _pause(shutdown, LOOK_INTERVAL)
         leave.ask()
 
-    def _refused(self) -> None:
+    def _tell_if_refused(self) -> None:
         """Say that the name is taken, unless it is only by who was here before a crash."""
         now = time.monotonic()
         self._refused_since = self._refused_since or now
         lease = MISSED_HEARTBEATS * self._settings.heartbeat_interval
-        if now - self._refused_since > lease + LOOK_INTERVAL:
+        if now - self._refused_since > lease:
             about = self._about("refused", REFUSED.format(name=self._name))
             self.rail.feed.show({"station": about})
 
@@ -103,6 +102,13 @@ class Station:
 
     def _is_deserted(self) -> bool:
         return self.rail.feed.unwatched_seconds > self._settings.absence
+
+
+async def _pause(shutdown: Shutdown, seconds: float) -> None:
+    """Wait, but not beyond the wish to stop."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await shutdown.requested.wait()
 
 
 class Stations:

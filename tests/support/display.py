@@ -1,0 +1,146 @@
+"""A kitchen display inside the test's own process, and screens that show its stations."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from restaurant_system.app.display import stations
+from restaurant_system.config import KitchenDisplaySettings, KitchenSettings, Settings
+from restaurant_system.database.connection import Database
+from restaurant_system.foundation import Foundation
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.relay import Relay
+from restaurant_system.shutdown import Shutdown
+from restaurant_system.web import api
+from tests.support.patience import eventually
+from tests.support.restaurant import JSON
+from tests.support.services import served
+
+STATION = "grill"
+
+
+@dataclass
+class Screen:
+    """What somebody sees who watches a station: its entries by key, as events have told them."""
+
+    entries: dict[str, Any] = field(default_factory=dict)
+    beats: int = 0
+
+    @property
+    def tickets(self) -> dict[str, str]:
+        """The orders on the screen, each with its status."""
+        return {key: entry["status"] for key, entry in self.entries.items() if key != "station"}
+
+    async def shows(self, *numbers: str, **statuses: str) -> None:
+        """Wait until exactly these orders are on the screen: those named alone as received."""
+        expected = dict.fromkeys(numbers, "received") | statuses
+        await self.when(lambda: self.tickets == expected, doing=f"for a screen to show {expected}")
+
+    async def when(self, what: Callable[[], bool], *, doing: str) -> None:
+        """Wait for something to be seen."""
+
+        async def is_seen() -> bool:
+            return what()
+
+        try:
+            await eventually(is_seen, doing=doing)
+        except AssertionError as error:
+            error.add_note(f"It showed {self.entries}")
+            raise
+
+    def take(self, event: str, data: dict[str, Any]) -> None:
+        """Hear of an event."""
+        match event:
+            case "snapshot":
+                self.entries = dict(data["entries"])
+            case "change":
+                self.entries |= data["set"]
+                for key in data["unset"]:
+                    del self.entries[key]
+            case "beat":
+                self.beats += 1
+
+
+@dataclass(frozen=True)
+class Display:
+    """The kitchen display over HTTP."""
+
+    client: httpx.AsyncClient
+    shutdown: Shutdown
+
+    @contextlib.asynccontextmanager
+    async def screen(self, station: str = STATION, **query: str) -> AsyncIterator[Screen]:
+        """Watch a station for a while."""
+        screen = Screen()
+        watching = asyncio.create_task(self._watch(screen, station, query))
+        try:
+            await screen.when(lambda: "station" in screen.entries, doing="for a station to open")
+            yield screen
+        finally:
+            watching.cancel()
+            await asyncio.wait({watching})
+
+    async def tap(
+        self, number: str, action: str, expected: str, *, station: str = STATION, **headers: str
+    ) -> httpx.Response:
+        """Tap on a ticket."""
+        return await self.client.post(
+            f"/kitchen/stations/{station}/tickets/{number}/{action}",
+            content=json.dumps({"expected": expected}),
+            headers=JSON | headers,
+        )
+
+    async def done(
+        self, number: str, action: str, expected: str, *, station: str = STATION, **headers: str
+    ) -> None:
+        """Tap on a ticket, which must have its effect."""
+        answer = await self.tap(number, action, expected, station=station, **headers)
+        assert answer.status_code == 200, answer.text
+
+    async def bumped(self, station: str = STATION) -> list[str]:
+        """Return what a station could recall."""
+        answer = await self.client.get(f"/kitchen/stations/{station}/bumped")
+        return [each["order_number"] for each in answer.raise_for_status().json()]
+
+    async def _watch(self, screen: Screen, station: str, query: dict[str, str]) -> None:
+        address = f"/kitchen/stations/{station}/live"
+        async with self.client.stream("GET", address, params=query) as answer:
+            answer.raise_for_status()
+            event = ""
+            async for line in answer.aiter_lines():
+                name, _, stated = line.partition(": ")
+                if name == "event":
+                    event = stated
+                elif name == "data":
+                    screen.take(event, json.loads(stated))
+
+
+@contextlib.asynccontextmanager
+async def displayed(
+    database: Database,
+    broker: Broker,
+    relay: Relay,
+    *,
+    kitchen: KitchenSettings | None = None,
+    **display: float,
+) -> AsyncIterator[Display]:
+    """Run a kitchen display for a while; its stations are heard of each second."""
+    settings = Settings(
+        data_dir=Path(),
+        kitchen=kitchen or KitchenSettings(),
+        kitchen_display=KitchenDisplaySettings.model_validate({"heartbeat_interval": 1} | display),
+    )
+    shutdown = Shutdown()
+    async with stations(Foundation(settings, database, broker, shutdown), relay) as feature:
+        site = api.build("Test", [feature])
+        async with (
+            served(site, shutdown) as address,
+            httpx.AsyncClient(base_url=address, timeout=30, verify=False) as client,  # noqa: S501 - no TLS
+        ):
+            yield Display(client, shutdown)
