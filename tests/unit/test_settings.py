@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from restaurant_system.config import DatabaseSettings, RabbitMQSettings, Settings, load
+from restaurant_system.errors import ConfigurationError
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +88,14 @@ def test_time_zone() -> None:
     """The business time zone is one of the world's."""
     assert load(written("business_timezone: Europe/Berlin")).timezone == ZoneInfo("Europe/Berlin")
     assert load().timezone == ZoneInfo("UTC")
+
+
+def test_what_is_late_was_aging_before() -> None:
+    """A ticket does not turn late before it has turned old; which type is wrong is said."""
+    content = "kitchen: {late_seconds: {delivery: 300}}"
+
+    with pytest.raises(ConfigurationError, match=r"aging_seconds\.delivery"):
+        load(written(content))
 
 
 def test_cooking_time() -> None:

@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
-from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from restaurant_system.config.section import Port, Seconds, Section
@@ -67,6 +67,13 @@ class KitchenSettings(Section):
     cooking_time_scale: float = Field(default=1.0, ge=0)
     heartbeat_interval: Seconds = 30
     prefetch: int = Field(default=1, ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _must_age_before_it_is_late(self) -> Self:
+        for kind, seconds in self.aging_seconds:
+            if seconds > getattr(self.late_seconds, kind):
+                raise ValueError(f"aging_seconds.{kind} must not be above late_seconds.{kind}")
+        return self
 
     def cooking_time(self, order_type: str) -> timedelta:
         """Return how long an order of this type cooks, scale applied."""
