@@ -23,6 +23,7 @@ SENTENCES: dict[str, Callable[[Context], str]] = {
     "extra_forbidden": lambda _: "is not a field that is known here",
     "string_type": lambda _: "must be a string",
     "int_type": lambda _: "must be a whole number",
+    "bool_type": lambda _: "must be true or false",
     "int_parsing": lambda _: "must be a whole number",
     "tuple_type": lambda _: "must be a list",
     "model_type": lambda _: "must be an object",
