@@ -26,6 +26,7 @@ from restaurant_system.errors import ConfigurationError
 from restaurant_system.web.api import Feature
 
 TEXT = re.compile(r"{{ ([a-z_.]+) }}")
+TAG = re.compile(r'"[^"]*"')
 HOUSE = "house.js"
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 # Nothing is loaded from elsewhere, nothing in a page's own text is run, no other site frames it.
@@ -64,9 +65,14 @@ class Page:
 
     def answer(self, request: Request) -> Response:
         """Send it, or say that it has not changed."""
-        if request.headers.get("if-none-match") == self._headers["ETag"]:
+        if self._is_known_to(request):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=self._headers)
         return Response(self._content, headers=self._headers, media_type=self._media_type)
+
+    def _is_known_to(self, request: Request) -> bool:
+        """Compare as RFC 9110, 13.1.2 has it; a proxy that compresses makes our ETag a weak one."""
+        known = request.headers.get("if-none-match", "")
+        return known.strip() == "*" or self._headers["ETag"] in TAG.findall(known)
 
 
 class Pages:
