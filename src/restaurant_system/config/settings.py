@@ -1,7 +1,6 @@
 """Every setting with its default; `config.yaml` shows them to people, a test keeps both equal."""
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -9,7 +8,7 @@ import platformdirs
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from restaurant_system.config.section import Port, Seconds, Section
+from restaurant_system.config.section import Location, Port, Seconds, Section
 from restaurant_system.config.servers import DatabaseSettings, RabbitMQSettings
 
 ENV_PREFIX = "RESTAURANT_"
@@ -23,7 +22,7 @@ class OrderServiceSettings(Section):
     port: Port = 3000
     processes: int = Field(default=1, ge=1)
     max_concurrent: int = Field(default=50, ge=1)
-    menu: Path | None = None
+    menu: Location | None = None
 
 
 class TrackingServiceSettings(Section):
@@ -167,7 +166,7 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
     )
 
-    data_dir: Path = Field(
+    data_dir: Location = Field(
         default_factory=lambda: platformdirs.user_data_path("restaurant-system", appauthor=False)
     )
     business_timezone: str = "UTC"
@@ -185,11 +184,6 @@ class Settings(BaseSettings):
     reconciliation: ReconciliationSettings = ReconciliationSettings()
     signing: SigningSettings = SigningSettings()
     log: LogSettings = LogSettings()
-
-    @field_validator("data_dir")
-    @classmethod
-    def _expand(cls, path: Path) -> Path:
-        return path.expanduser()
 
     @field_validator("business_timezone")
     @classmethod
