@@ -25,6 +25,7 @@ WRONG = {
     ),
     "an unknown key": (["order-service"], {"RESTAURANT_KITCHEN__CHEFS": "3"}, "kitchen.chefs"),
     "a missing file": (["order-service", "--config", "menu.yaml"], {}, "menu.yaml"),
+    "a missing menu": (["up"], {"RESTAURANT_ORDER_SERVICE__MENU": "lunch.yaml"}, "lunch.yaml"),
 }
 
 

@@ -14,7 +14,9 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from restaurant_system.config import DatabaseSettings
 from restaurant_system.database.connection import Database
+from restaurant_system.services.order import menu
 from restaurant_system.services.order.handler import OrderHandler
+from restaurant_system.services.order.menu_handler import MenuHandler
 from restaurant_system.services.tracking.handler import TrackingHandler
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, door, server
@@ -63,11 +65,12 @@ def address(request: pytest.FixtureRequest, dsn: str) -> Iterator[str]:
 def an_app(name: str, database: Database) -> Site:
     """Build what a command serves, but for its health."""
     intake = OrderHandler(an_order_service(database), max_concurrent=50).feature()
+    offer = MenuHandler(menu.sample).feature()
     tracking = TrackingHandler(a_tracking_service(database)).feature()
     features = {
-        "order-service": [intake],
+        "order-service": [intake, offer],
         "tracking-service": [tracking],
-        "up": [intake, tracking],
+        "up": [intake, offer, tracking],
     }
     return api.build(name, features[name])
 

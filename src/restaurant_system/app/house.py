@@ -10,13 +10,14 @@ from restaurant_system.app.display import stations
 from restaurant_system.app.kitchen import Cook, worker
 from restaurant_system.app.notifications import subscriber
 from restaurant_system.app.orders import PAGES as COUNTER
-from restaurant_system.app.orders import order_intake
+from restaurant_system.app.orders import menu_of, order_intake
 from restaurant_system.app.tracking import PAGES as TRACKING
 from restaurant_system.app.tracking import tracking
 from restaurant_system.config import Settings
 from restaurant_system.database import embedded, workers
 from restaurant_system.database.connection import Database
 from restaurant_system.foundation import Foundation, foundation, reading, relaying
+from restaurant_system.services.order.menu import sample
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
 
@@ -31,6 +32,7 @@ async def open_house(
     `announce` is called with the address once orders are taken. At the end the cooks finish what
     they cook, and the last notifications are printed.
     """
+    menu = menu_of(settings, otherwise=sample())
     with (
         embedded.only_one(settings.data_dir),
         contextlib.closing(http.bind(settings.order_service)) as listening,
@@ -51,7 +53,7 @@ async def open_house(
             ):
                 health = http.health_of(base, base.database)
                 pages = http.pages(settings, COUNTER | KITCHEN | TRACKING)
-                features = [intake, display, questions, health, pages]
+                features = [intake, menu, display, questions, health, pages]
                 site = api.build("Restaurant system", features)
                 group.create_task(server.serve(site, listening, base.shutdown))
                 for cook in cooks:

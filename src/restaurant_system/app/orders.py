@@ -9,7 +9,10 @@ from restaurant_system.config import Settings
 from restaurant_system.foundation import Foundation, beside, foundation, relaying
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import utc_now
+from restaurant_system.models.menu import NO_MENU, Menu
 from restaurant_system.services.order.handler import OrderHandler
+from restaurant_system.services.order.menu import MenuFile
+from restaurant_system.services.order.menu_handler import MenuHandler
 from restaurant_system.services.order.reconciliation import Reconciliation
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.shutdown import Shutdown
@@ -24,15 +27,26 @@ async def take_orders(
     settings: Settings, shutdown: Shutdown, handed: HandedLines | None = None
 ) -> None:
     """Take orders over HTTP until asked to stop."""
+    menu = menu_of(settings, otherwise=NO_MENU)
     with http.entrance(settings.order_service, shutdown, handed) as entrance:
         async with (
             foundation(settings, "order-service", shutdown) as base,
             relaying(base) as relay,
             order_intake(base, relay) as intake,
         ):
-            features = [intake, http.health_of(base, base.database), http.pages(settings, PAGES)]
-            site = api.build("Order service", features)
+            health, pages = http.health_of(base, base.database), http.pages(settings, PAGES)
+            site = api.build("Order service", [intake, menu, health, pages])
             await server.serve(site, entrance, base.shutdown)
+
+
+def menu_of(settings: Settings, otherwise: Menu) -> Feature:
+    """Return the route of the menu that the settings name; without one, of what is offered then.
+
+    Raises `ConfigurationError`.
+    """
+    file = settings.order_service.menu
+    offer = (lambda: otherwise) if file is None else MenuFile(file).now
+    return MenuHandler(offer).feature()
 
 
 @contextlib.asynccontextmanager

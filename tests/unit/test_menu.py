@@ -1,0 +1,172 @@
+"""A menu is read exactly, refused with its file and place, and kept while its file is faulty."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from restaurant_system.config import load
+from restaurant_system.errors import ConfigurationError
+from restaurant_system.services.order.menu import MenuFile, read, sample
+
+GOOD = "sections: [{name: Pizza, items: [{name: Margherita, price: 9.50}]}]"
+SECTION = "sections: [{name: A, items: [{name: X, price: 1}]}"
+
+# What is wrong with a menu, and what the sentence says of it.
+BAD: dict[str, tuple[str | bytes, str]] = {
+    "nothing": ("", "must be an object"),
+    "a list": ("- Pizza", "must be an object"),
+    "no sections": ("{}", "sections is required"),
+    "sections without a list": ("sections:", "sections must be a list"),
+    "an empty section": ("sections: [{name: A, items: []}]", "sections.0.items must have at least"),
+    "an unknown key": (f"{GOOD}\ntitle: Ours", "title is not a field"),
+    "an unknown key of an item": (
+        "sections: [{name: A, items: [{name: B, price: 1, cost: 2}]}]",
+        "sections.0.items.0.cost is not a field",
+    ),
+    "a number for a key": (f"{GOOD}\n1: 2", "1 is not a field"),
+    "a key twice": (f"{GOOD}\n{GOOD}", "'sections' is stated twice"),
+    "an item twice": (
+        f"{SECTION}, {{name: B, items: [{{name: ' X', price: 2}}]}}]",
+        "sections must not have two items of the name 'X'",
+    ),
+    "a section twice": (
+        f"{SECTION}, {{name: A, items: [{{name: Y, price: 2}}]}}]",
+        "sections must not have two sections of the name 'A'",
+    ),
+    "no YAML": ("sections: [", "is not valid YAML"),
+    "no UTF-8": (b"\xff\xfe", "is not valid YAML"),
+    "no character": ('"\\UFFFFFFFF"', "is not valid YAML"),
+    "too deep": ("[" * 5000, "is not valid YAML"),
+    "itself within": ("&a [*a]", "is not valid YAML"),
+}
+BAD_PRICES = [
+    "0",
+    "1000",
+    "1.234",
+    "'9.50'",
+    "12:30",
+    "1e2",
+    ".nan",
+    ".inf",
+    "true",
+    "",
+    "[]",
+]
+
+
+def written(folder: Path, content: str | bytes) -> Path:
+    """Write a menu, as an editor does: a new file in the place of the old one."""
+    path, draft = folder / "menu.yaml", folder / "draft.yaml"
+    draft.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return draft.replace(path)
+
+
+def a_price(stated: str) -> str:
+    """Write a menu of one item."""
+    return f"sections: [{{name: Pizza, items: [{{name: Margherita, price: {stated}}}]}}]"
+
+
+def test_reading(tmp_path: Path) -> None:
+    """A menu has sections of items, each available unless it says otherwise."""
+    path = written(
+        tmp_path,
+        """
+        sections:
+          - name: Pizza
+            items:
+              - {name: Margherita, price: 9.5}
+              - {name: No, price: 010, available: false}
+        """,
+    )
+
+    (section,) = read(path).sections
+
+    assert section.name == "Pizza"
+    assert [(item.name, item.price, item.available) for item in section.items] == [
+        ("Margherita", Decimal("9.50"), True),
+        ("No", Decimal("10.00"), False),
+    ]
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_faulty_menu(tmp_path: Path, case: str) -> None:
+    """Whatever is wrong, the sentence names the file and the place."""
+    content, complaint = BAD[case]
+    path = written(tmp_path, content)
+
+    with pytest.raises(ConfigurationError) as error:
+        read(path)
+
+    assert str(path) in str(error.value)
+    assert complaint in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("price", BAD_PRICES)
+def test_a_faulty_price(tmp_path: Path, price: str) -> None:
+    """A price is what an order's price may be, written as a plain number."""
+    path = written(tmp_path, a_price(price))
+
+    with pytest.raises(ConfigurationError, match=r"sections\.0\.items\.0\.price must"):
+        read(path)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    """A menu that is not there is refused by its name."""
+    with pytest.raises(ConfigurationError, match=r"Cannot read the menu .*menu\.yaml"):
+        MenuFile(tmp_path / "menu.yaml")
+
+
+def test_a_change(tmp_path: Path) -> None:
+    """A menu is read again once its file has changed, and only then."""
+    menu = MenuFile(written(tmp_path, a_price("9.50")))
+    first = menu.now()
+    assert menu.now() is first
+
+    written(tmp_path, a_price("9.90"))
+
+    assert menu.now().sections[0].items[0].price == Decimal("9.90")
+
+
+def test_a_faulty_change(tmp_path: Path) -> None:
+    """The last good menu stays, each fault is logged once, and what is mended is taken."""
+    menu = MenuFile(written(tmp_path, a_price("9.50")))
+    good = menu.now()
+
+    with capture_logs() as lines:
+        for content in (a_price("free"), a_price("free "), "sections: ["):
+            path = written(tmp_path, content)
+            assert [menu.now(), menu.now()] == [good, good]
+        path.unlink()
+        assert [menu.now(), menu.now()] == [good, good]
+    rejected = [line["message"] for line in lines if line["event"] == "menu_rejected"]
+    assert [line["log_level"] for line in lines] == ["error"] * 3
+    assert [
+        part in each
+        for part, each in zip(("price must", "YAML", "Cannot read"), rejected, strict=True)
+    ]
+
+    written(tmp_path, a_price("7"))
+    assert menu.now().sections[0].items[0].price == Decimal(7)
+
+
+def test_the_sample() -> None:
+    """What is shipped is a menu, with something that is sold out to show how that is said."""
+    items = [item for section in sample().sections for item in section.items]
+
+    assert len(items) > 10
+    assert {item.available for item in items} == {True, False}
+
+
+def test_the_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The file may be named from home; a home that is nobody's is refused."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    settings = load(None, {"order_service.menu": "~/menu.yaml"})
+
+    assert settings.order_service.menu == tmp_path / "menu.yaml"
+    with pytest.raises(ConfigurationError, match=r"order_service\.menu: .*home directory"):
+        load(None, {"order_service.menu": "~nobody-at-all/menu.yaml"})
