@@ -1,5 +1,6 @@
 """A restaurant in one process, as `up` opens it, that can be killed and opened again."""
 
+import tempfile
 from typing import Any
 
 import httpx
@@ -14,8 +15,10 @@ class House:
     """Everything on one port, on our PostgreSQL, with nobody who cooks by himself."""
 
     def __init__(self, dsn: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="restaurant-house-")
         self._processes = Processes(
             {
+                "RESTAURANT_DATA_DIR": self._folder.name,  # one `up` each
                 **environment(dsn, None),
                 "RESTAURANT_KITCHEN_DISPLAY__HEARTBEAT_INTERVAL": "1",
             }
@@ -37,8 +40,9 @@ class House:
         self.process.kill()
 
     def close(self) -> None:
-        """End it, and remove what it has printed."""
+        """End it, and remove what it has printed and kept."""
         self._processes.clear()
+        self._folder.cleanup()
 
     async def order(self, **changes: object) -> str:
         """Place an order, and return its number."""
