@@ -17,15 +17,12 @@ export function make(tag, properties = {}, ...children) {
 
 /** Makes these the children of `parent`, in this order, and moves no element that is in its place. */
 export function arrange(parent, children) {
+  const staying = new Set(children);
+  for (const child of [...parent.children]) if (!staying.has(child)) child.remove();
   let place = parent.firstElementChild;
   for (const child of children) {
     if (child === place) place = place.nextElementSibling;
     else parent.insertBefore(child, place);
-  }
-  while (place) {
-    const next = place.nextElementSibling;
-    place.remove();
-    place = next;
   }
 }
 
