@@ -1,0 +1,108 @@
+// What is offered. It is looked at again every few seconds (the browser asks with the tag of the menu
+// that it has), and changed where it is another: what has the focus keeps it.
+
+import { arrange, make, write } from "./elements.js";
+import { money, say } from "./words.js";
+
+const EVERY = 3000; // ms between two looks
+const PATIENCE = 4000; // ms for one
+const STALE = 5000; // ms without an answer after which what is shown may be old
+
+export class Menu {
+  /**
+   * Shows the menu in `parent`. `picked(item)` is called with an item that was chosen, `changed()`
+   * after a look that has found another menu, `live(isLive, lastGood)` when the line is lost or back.
+   */
+  constructor(parent, { picked, changed, live }) {
+    this.sections = null; // until there was a first answer
+    this._parent = parent;
+    this._picked = picked;
+    this._changed = changed;
+    this._live = live;
+    this._isLive = true;
+    this._lastGood = null;
+    this._began = Date.now();
+    this._tag = null;
+    this._sections = new Map();
+    this._buttons = new Map();
+  }
+
+  /** Looks once, and from then on again and again. */
+  async watch() {
+    await this._look();
+    setTimeout(() => this.watch(), EVERY);
+  }
+
+  /** Tells whether an item is on the menu, and sold out. */
+  isSoldOut(name) {
+    return this._buttons.get(name)?.getAttribute("aria-disabled") === "true";
+  }
+
+  /** Shows at each item how many of it are in the order. */
+  count(lines) {
+    for (const [name, button] of this._buttons) {
+      const chosen = lines.filter((line) => !line.isTyped && line.name === name);
+      const count = chosen.reduce((sum, line) => sum + line.quantity, 0);
+      const badge = button.querySelector(".badge");
+      badge.hidden = count === 0;
+      write(badge, say("counter.times", { count }));
+    }
+  }
+
+  async _look() {
+    try {
+      const response = await fetch("/menu", { cache: "no-cache", signal: AbortSignal.timeout(PATIENCE) });
+      if (!response.ok) throw new Error(response.statusText);
+      const menu = await response.json();
+      this._lastGood = new Date();
+      this._take(menu, response.headers.get("ETag"));
+    } catch {
+      // The next look makes up for it; if it does not either, that is said.
+    }
+    const isLive = Date.now() - (this._lastGood?.getTime() ?? this._began) < STALE;
+    if (isLive !== this._isLive) this._live(isLive, this._lastGood);
+    this._isLive = isLive;
+  }
+
+  _take({ sections }, tag) {
+    if (tag !== null && tag === this._tag) return;
+    this._tag = tag;
+    this.sections = sections;
+    this._show();
+    this._changed();
+  }
+
+  _show() {
+    const before = this._buttons;
+    this._buttons = new Map();
+    arrange(this._parent, this.sections.map((section) => this._section(section, before)));
+  }
+
+  _section({ name, items }, before) {
+    const section = this._sections.get(name) ?? make("section", {}, make("h3", { textContent: name }), make("ul", { role: "list" }));
+    this._sections.set(name, section);
+    arrange(section.querySelector("ul"), items.map((item) => this._item(item, before.get(item.name))));
+    return section;
+  }
+
+  _item(item, known) {
+    const button = known ?? buttonOf(item.name);
+    button.onclick = () => this._picked(item);
+    button.setAttribute("aria-disabled", String(!item.available));
+    write(button.querySelector(".price"), item.available ? money(item.price) : say("counter.sold_out"));
+    this._buttons.set(item.name, button);
+    return button.parentElement ?? make("li", {}, button);
+  }
+}
+
+function buttonOf(name) {
+  return make(
+    "button",
+    { type: "button", className: "item" },
+    make("span", { className: "name", textContent: name }),
+    " ",
+    make("span", { className: "price number" }),
+    " ",
+    make("span", { className: "badge number", hidden: true }),
+  );
+}

@@ -1,0 +1,48 @@
+// Sends an order until there is an answer: always the same order under the same key, so that however
+// often it arrives, it is one.
+
+import { post } from "./requests.js";
+
+const PAUSES = [1, 2, 4, 8, 15]; // s before it is sent again; the last one repeats
+const ANSWERS = new Set([201, 400, 413, 415, 422]); // the rest is from elsewhere, or for another moment
+
+export class Sending {
+  /** `missed(times)` is called each time that no answer came. */
+  constructor(missed) {
+    this._missed = missed;
+    this._isStopped = false;
+    this._goOn = () => {};
+    addEventListener("online", () => this.hurry());
+  }
+
+  /** Returns the answer, `{ status, body }`, or null if it was stopped before there was one. */
+  async answerTo(body, key) {
+    this._isStopped = false;
+    for (let misses = 0; ; misses += 1) {
+      const answer = await post("/orders", body, key);
+      if (ANSWERS.has(answer.status)) return answer;
+      if (this._isStopped) return null;
+      this._missed(misses + 1);
+      await this._pause(PAUSES[Math.min(misses, PAUSES.length - 1)]);
+      if (this._isStopped) return null;
+    }
+  }
+
+  /** Sends again without waiting for the end of the pause. */
+  hurry() {
+    this._goOn();
+  }
+
+  /** Gives up waiting for an answer. */
+  stop() {
+    this._isStopped = true;
+    this._goOn();
+  }
+
+  _pause(seconds) {
+    return new Promise((resolve) => {
+      this._goOn = resolve;
+      setTimeout(resolve, seconds * 1000);
+    });
+  }
+}

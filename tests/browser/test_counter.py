@@ -1,0 +1,256 @@
+"""The counter in a real browser: what is taken there is one order, whatever happens to the line."""
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Locator, Page, Route, expect
+
+from tests.support.browser import Screens, serious_violations
+from tests.support.house import House
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PHONE = {"width": 360, "height": 740}
+
+
+def button(page: Page, name: str) -> Locator:
+    """Find a button by what it is called, or how that begins."""
+    return page.get_by_role("button", name=name)
+
+
+async def fill_in(page: Page) -> None:
+    """Begin an order that can be placed: two things from the menu, to be taken out."""
+    await page.get_by_role("radio", name="Takeout").check()
+    await page.get_by_label("Customer name").fill("Ada Lovelace")
+    await button(page, "Margherita 9.50").click()
+    await button(page, "Espresso 2.40").click()
+
+
+async def orders(house: House) -> list[dict[str, object]]:
+    """Return what the restaurant has taken."""
+    listed: list[dict[str, object]] = (await house.get("/orders"))["orders"]
+    return listed
+
+
+async def sideways(page: Page) -> int:
+    """Measure by how much a page is wider than its screen."""
+    wider: int = await page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    return wider
+
+
+async def test_an_order_by_thumbs(screens: Screens, house: House) -> None:
+    """On a phone an order is tapped together, changed, placed, and called by its number."""
+    page = await screens.open("/", **PHONE, has_touch=True)
+    await page.get_by_role("radio", name="Delivery").check()
+    await expect(page.get_by_label("Table")).to_be_hidden()
+    await page.get_by_label("Customer name").fill("Zoë O’Neil")
+    await page.get_by_label("Delivery address").fill("12 Analytical Row")
+
+    await button(page, "Margherita 9.50").tap()
+    await button(page, "Margherita 9.50").tap()
+    await button(page, "Tiramisù 5.90").tap()
+    await button(page, "One more: Tiramisù").tap()
+    await button(page, "Espresso 2.40").tap()
+    await button(page, "Remove Espresso").tap()
+    await button(page, "Panna cotta Sold out").tap(force=True)
+    notes = page.get_by_role("listitem").filter(has_text="Margherita").get_by_label("Notes")
+    await notes.last.fill("no basil")
+    await button(page, "Margherita 9.50").tap()
+
+    await expect(page.locator("#total")).to_have_text("40.30")
+    await expect(page.locator("#count")).to_have_text("5 items")
+    assert await sideways(page) == 0
+    assert await serious_violations(page) == []
+    await button(page, "Place order").tap()
+    await expect(page.locator("#placed-number")).to_have_text("001")
+    await expect(page.locator("#placed-total")).to_have_text("40.30")
+    assert await sideways(page) == 0
+    assert await serious_violations(page) == []
+    (order,) = await orders(house)
+    link = page.get_by_role("link", name="Follow this order")
+    await expect(link).to_have_attribute("href", f"/track/{order['order_number']}")
+    assert order["total_amount"] == 40.3
+    assert order["delivery_address"] == "12 Analytical Row"
+    assert order["items"] == [
+        {"name": "Margherita", "quantity": 2, "price": 9.5, "notes": "no basil"},
+        {"name": "Tiramisù", "quantity": 2, "price": 5.9, "notes": None},
+        {"name": "Margherita", "quantity": 1, "price": 9.5, "notes": None},
+    ]
+
+
+async def test_an_order_by_keyboard(screens: Screens, house: House) -> None:
+    """Two orders are taken without a mouse; the focus is always where it goes on."""
+    page = await screens.open("/")
+    press, write = page.keyboard.press, page.keyboard.type
+    await expect(button(page, "Margherita")).to_be_visible()
+
+    await press("Tab")
+    await expect(button(page, "Margherita")).to_be_focused()
+    await press("Enter")
+    await press("Space")
+    await page.get_by_role("radio", name="Dine in").focus()
+    await press("Tab")
+    await write("Ada")
+    await press("Tab")
+    await write("7")
+    await button(page, "Type an item").focus()
+    await press("Enter")
+    await write("Birthday cake")
+    await press("Tab")
+    await write("24,90")
+    await press("Enter")
+    await expect(button(page, "Type an item")).to_be_focused()
+    await expect(page.locator("#total")).to_have_text("43.90")
+    await page.get_by_label("Table").press("Enter")
+
+    await expect(button(page, "Next order")).to_be_focused()
+    await press("Enter")
+    await expect(button(page, "Margherita")).to_be_focused()
+    await expect(page.get_by_label("Customer name")).to_have_value("")
+    await expect(page.locator("#total")).to_have_text("0.00")
+    (order,) = await orders(house)
+    assert (order["table_number"], order["total_amount"]) == (7, 43.9)
+
+
+async def test_faults(screens: Screens, house: House) -> None:
+    """Each fault is told at its field, the first has the focus, and writing takes it back."""
+    page = await screens.open("/", width=360, height=740)
+    place = button(page, "Place order")
+    name, items = page.get_by_label("Customer name"), button(page, "Type an item")
+
+    await place.click()
+
+    await expect(name).to_be_focused()
+    await expect(name).to_have_attribute("aria-invalid", "true")
+    await expect(name).to_have_accessible_description(
+        "Customer name must have at least one character."
+    )
+    await expect(page.get_by_label("Table")).to_have_accessible_description(
+        "Table is required for dine_in."
+    )
+    await expect(items).to_have_accessible_description("Items must have at least one entry.")
+    await page.get_by_role("radio", name="Takeout").check()
+    await name.fill("Ada")
+    await expect(name).not_to_have_attribute("aria-invalid", "true")
+    await items.click()
+    await page.get_by_label("Name", exact=True).fill("Cake")
+    price = page.get_by_label("Price")
+    for wrong, sentence in (
+        ("", "Price is required."),
+        ("9.999", "Price must have at most two decimals."),
+        ("1000", "Price must be from 0.01 to 999.99."),
+        ("free", "Price must be a number."),
+    ):
+        await price.fill(wrong)
+        await place.click()
+        await expect(price).to_be_focused()
+        await expect(price).to_have_accessible_description(sentence)
+    assert await sideways(page) == 0
+    assert await serious_violations(page) == []
+    await price.fill("999.99")
+    await place.click()
+    await expect(page.locator("#placed-total")).to_have_text("999.99")
+    assert len(await orders(house)) == 1
+
+
+async def test_a_lost_answer(screens: Screens, house: House) -> None:
+    """An order whose answer is lost, or which is tapped twice or seen reloading, is one order."""
+    page = await screens.open("/")
+    keys: list[str] = []
+
+    async def lose(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        await route.fetch()  # the restaurant has taken it
+        await route.abort()
+
+    await page.route("**/orders", lose)
+    await fill_in(page)
+    await button(page, "Place order").dblclick()
+
+    await expect(page.get_by_text("No answer yet.")).to_be_visible()
+    await expect(button(page, "Placing")).to_be_focused()
+    await expect(page.locator("#order")).to_have_js_property("inert", value=True)
+    assert await serious_violations(page) == []
+    await button(page, "Send again now").click()
+    await page.wait_for_function("localStorage.getItem('counter.draft').includes('sent')")
+    await page.reload()
+    await expect(page.get_by_text("No answer yet.")).to_be_visible()
+    await page.unroute("**/orders")
+    await button(page, "Send again now").click()
+    await expect(page.locator("#placed-number")).to_have_text("001")
+    assert len(await orders(house)) == 1
+    assert len(set(keys)) == 1
+    assert len(keys) >= 3
+
+
+async def test_giving_up(screens: Screens, house: House) -> None:
+    """Who stops waiting has the draft again, and is told that it may have been taken."""
+    page = await screens.open("/")
+    await page.route("**/orders", lambda route: route.fulfill(status=503))
+    await fill_in(page)
+    await button(page, "Place order").click()
+    for _ in range(2):
+        await button(page, "Send again now").click()
+
+    await button(page, "Stop waiting").click()
+
+    await expect(page.get_by_text("may have been taken")).to_be_focused()
+    await expect(page.get_by_label("Customer name")).to_have_value("Ada Lovelace")
+    await page.unroute("**/orders")
+    await button(page, "Place order").click()
+    await expect(page.locator("#placed-number")).to_have_text("001")
+    assert len(await orders(house)) == 1
+
+
+async def test_a_reload(screens: Screens) -> None:
+    """A reload loses nothing, another window shows the same, and what is cleared comes back."""
+    page = await screens.open("/")
+    await fill_in(page)
+    await page.get_by_label("Notes for the kitchen").fill("in a hurry")
+    other = await page.context.new_page()
+    await other.goto("/")
+
+    await page.reload()
+
+    for each in (page, other):
+        await expect(each.get_by_label("Customer name")).to_have_value("Ada Lovelace")
+        await expect(each.get_by_label("Notes for the kitchen")).to_have_value("in a hurry")
+        await expect(each.get_by_role("radio", name="Takeout")).to_be_checked()
+        await expect(each.locator("#total")).to_have_text("11.90")
+    await button(other, "One more: Espresso").click()
+    await expect(page.locator("#total")).to_have_text("14.30")
+    await button(page, "Clear").click()
+    await expect(other.locator("#total")).to_have_text("0.00")
+    await button(page, "Bring it back").click()
+    await expect(other.locator("#total")).to_have_text("14.30")
+    await button(page, "Place order").click()
+    await expect(other.locator("#placed-number")).to_have_text("001")
+
+
+async def test_a_menu_that_changes(
+    screens: Screens, house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change is seen within seconds; the focus stays, and what is now sold out is said to be."""
+    menu = tmp_path / "menu.yaml"
+    pizza = "sections: [{name: Pizza, items: ["
+    menu.write_text(f"{pizza}{{name: Marinara, price: 8}}, {{name: Diavola, price: 12.50}}]}}]")
+    house.kill()
+    monkeypatch.setenv("RESTAURANT_ORDER_SERVICE__MENU", str(menu))
+    house.open()
+    page = await screens.open("/")
+    await button(page, "Diavola 12.50").click()
+
+    menu.write_text(
+        f"{pizza}{{name: Diavola, price: 13, available: false}}, {{name: Nduja, price: 14}}]}}]"
+    )
+
+    await expect(button(page, "Nduja 14.00")).to_be_visible()
+    await expect(button(page, "Marinara")).to_have_count(0)
+    sold_out = button(page, "Diavola Sold out")
+    await expect(sold_out).to_be_disabled()
+    await expect(sold_out).to_be_focused()
+    await expect(page.get_by_text("Sold out since it was chosen")).to_be_visible()
+    await expect(page.locator("#total")).to_have_text("12.50")
+    assert await serious_violations(page) == []
