@@ -10,6 +10,11 @@ from tests.support.house import House
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+AN_HOUR_LATER = """() => {
+  const draft = JSON.parse(localStorage.getItem("counter.draft"));
+  draft.sentAt -= 3600000;
+  localStorage.setItem("counter.draft", JSON.stringify(draft));
+}"""
 PHONE = {"width": 360, "height": 740}
 
 
@@ -186,7 +191,7 @@ async def test_a_lost_answer(screens: Screens, house: House) -> None:
 
 
 async def test_giving_up(screens: Screens, house: House) -> None:
-    """Who stops waiting has the draft again, and is told that it may have been taken."""
+    """Who stops waiting, or comes back late, has the draft again, and is told what it may be."""
     page = await screens.open("/")
     await page.route("**/orders", lambda route: route.fulfill(status=503))
     await fill_in(page)
@@ -198,10 +203,15 @@ async def test_giving_up(screens: Screens, house: House) -> None:
 
     await expect(page.get_by_text("may have been taken")).to_be_focused()
     await expect(page.get_by_label("Customer name")).to_have_value("Ada Lovelace")
+    await button(page, "Place order").click()
+    await expect(button(page, "Send again now")).to_be_visible()
     await page.unroute("**/orders")
+    await page.evaluate(AN_HOUR_LATER)
+    await page.reload()
+    await expect(page.get_by_text("may have been taken")).to_be_visible()
+    assert await orders(house) == []
     await button(page, "Place order").click()
     await expect(page.locator("#placed-number")).to_have_text("001")
-    assert len(await orders(house)) == 1
 
 
 async def test_a_reload(screens: Screens) -> None:

@@ -102,7 +102,7 @@ export class Draft {
   /** Lets it leave: from now on it stays as it is. What is already on its way leaves once. */
   send() {
     if (this.state.phase !== "open") return;
-    this._keep({ ...this.state, phase: "sent", body: body(this.state) });
+    this._keep({ ...this.state, phase: "sent", body: body(this.state), sentAt: Date.now() });
   }
 
   /** Lets it be changed again: it was refused, and nothing is known under its key. */
@@ -174,7 +174,8 @@ function blank() {
     address: "",
     notes: "",
     lines: [],
-    body: null,
+    body: null, // as it was sent
+    sentAt: null, // ms
     placed: null,
     doubt: null,
   };

@@ -106,8 +106,8 @@ function showPlaced() {
 async function follow() {
   if (isUnderWay || draft.state.phase !== "sent") return;
   isUnderWay = true;
-  const { body, key } = draft.state;
-  const answer = await sending.answerTo(body, key);
+  const { key } = draft.state;
+  const answer = await sending.answerTo(draft.state);
   isUnderWay = false;
   const isStillOurs = draft.state.phase === "sent" && draft.state.key === key;
   if (isStillOurs) settle(answer);
@@ -185,7 +185,11 @@ part("next").addEventListener("click", () => {
 });
 
 part("hurry").addEventListener("click", () => sending.hurry());
-part("stop").addEventListener("click", () => sending.stop());
+part("stop").addEventListener("click", () => {
+  part("place").focus();
+  part("impatience").hidden = true;
+  sending.stop();
+});
 
 await menu.watch();
 show();
