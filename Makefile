@@ -2,6 +2,7 @@
 # make test   runs every test, and installs what they need first
 # make faults runs evenings of ten thousand orders and a hundred kills, and counts what was lost
 # make bench  measures what is promised about speed, for a quarter of an hour
+# make screenshots  takes the pictures in docs/screenshots anew, on a staged evening
 # make check  runs the linters, the type checker and the dependency rule
 # make lock   pins the versions anew
 
@@ -12,7 +13,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test faults bench check lock clean
+.PHONY: run test faults bench screenshots check lock clean
 
 run: $(VENV)/.run
 	@$(BIN)/restaurant-system up $(ARGS)
@@ -28,6 +29,10 @@ faults: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@$(BIN)/python tests/support/prepare.py
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: $(VENV)/.dev
+	@$(BIN)/python tests/support/prepare.py
+	@$(BIN)/python -m tests.screenshots
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff format --check .

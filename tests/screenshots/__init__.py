@@ -1,0 +1,1 @@
+"""Pictures of the screens on a staged evening, as the README shows them: `make screenshots`."""
