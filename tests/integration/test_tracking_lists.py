@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+import pytest
 
 from restaurant_system.config import DeliverySettings, RabbitMQSettings
 from restaurant_system.database.connection import Database
@@ -158,6 +159,7 @@ async def test_stats_of_an_empty_day(tracking: httpx.AsyncClient) -> None:
         },
         "preparation_seconds": {},
         "per_hour": [],
+        "late_share": {},
     }
 
 
@@ -188,6 +190,30 @@ async def test_stats_of_a_day(
     assert figures["per_hour"] == [
         {"hour": "2024-12-16T12:00:00.000Z", "orders": 4},
         {"hour": "2024-12-16T14:00:00.000Z", "orders": 2},
+    ]
+
+
+async def test_the_share_that_is_late(
+    tracking: httpx.AsyncClient, intake: OrderService, database: Database, watch: Watch
+) -> None:
+    """Late is what took a type's time or longer, and what is as old and open; not the cancelled."""
+    in_time, late, _, cancelled = await place(intake, 4)
+    (driven,) = await place(
+        intake, order_type="delivery", delivery_address="1 Main Street, Springfield"
+    )
+    limit = NOON + timedelta(seconds=900)
+    await walk(database, in_time, *COOKED, at=limit - timedelta(milliseconds=1))
+    await walk(database, late, *COOKED, at=limit)
+    await walk(database, driven, *COOKED, at=limit)
+    await intake.cancel(cancelled, Move(), request_id="r")
+
+    shares = []
+    for watch.now in (limit - timedelta(milliseconds=1), limit):
+        shares.append((await stats(tracking))["late_share"])
+
+    assert shares == [
+        {"takeout": pytest.approx(1 / 3), "delivery": 0},
+        {"takeout": pytest.approx(2 / 3), "delivery": 0},
     ]
 
 

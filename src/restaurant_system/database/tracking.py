@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from itertools import accumulate
 from typing import Any, NamedTuple, TypeAlias
 
@@ -156,15 +156,41 @@ async def items(
     return by_order
 
 
+# Whether an order is late, and counts, is said in models/lateness.py.
 COUNTS = """
-SELECT status, type, count(*) AS orders FROM orders
+SELECT status, type, count(*) AS orders,
+       count(*) FILTER (WHERE coalesce(completed_at, $2) - created_at >= late.age) AS late
+FROM orders JOIN unnest($3::text[], $4::interval[]) AS late (type, age) USING (type)
 WHERE business_date = $1 GROUP BY status, type
 """
 
 
-async def counts(connection: Connection, business_date: date) -> list[asyncpg.Record]:
-    """Count a day's orders by status and type."""
-    return await connection.fetch(COUNTS, business_date)
+async def counts(
+    connection: Connection,
+    business_date: date,
+    now: datetime,
+    late_after: Mapping[OrderType, timedelta],
+) -> list[asyncpg.Record]:
+    """Count a day's orders by status and type, and those that are late, or were."""
+    types, ages = list(late_after), list(late_after.values())
+    return await connection.fetch(COUNTS, business_date, now, types, ages)
+
+
+OPEN = """
+SELECT status, type, count(*) AS orders FROM orders
+WHERE status IN ('received', 'cooking') GROUP BY status, type
+"""
+
+
+async def open_orders(connection: Connection) -> dict[OrderStatus, dict[OrderType, int]]:
+    """Count what waits and what cooks, of whatever day, by type."""
+    found = {
+        status: dict.fromkeys(OrderType, 0)
+        for status in (OrderStatus.RECEIVED, OrderStatus.COOKING)
+    }
+    for row in await connection.fetch(OPEN):
+        found[OrderStatus(row["status"])][OrderType(row["type"])] = row["orders"]
+    return found
 
 
 PREPARATION = """
@@ -178,18 +204,21 @@ GROUP BY type
 
 async def preparation_percentiles(
     connection: Connection, business_date: date
-) -> dict[str, list[float]]:
+) -> dict[OrderType, list[float]]:
     """Return p50, p90 and p99 of the seconds from received to ready, by type, for a day."""
     rows = await connection.fetch(PREPARATION, business_date)
-    return {row["type"]: row["percentiles"] for row in rows}
+    return {OrderType(row["type"]): row["percentiles"] for row in rows}
 
 
 PER_HOUR = """
-SELECT date_trunc('hour', created_at) AS hour, count(*) AS orders
+SELECT date_trunc('hour', created_at, $2) AS hour, count(*) AS orders
 FROM orders WHERE business_date = $1 GROUP BY hour ORDER BY hour
 """
 
 
-async def per_hour(connection: Connection, business_date: date) -> list[asyncpg.Record]:
-    """Count a day's orders by the hour in which they came, UTC, empty hours left out."""
-    return await connection.fetch(PER_HOUR, business_date)
+async def per_hour(
+    connection: Connection, business_date: date, timezone: str
+) -> dict[datetime, int]:
+    """Count a day's orders by the hour of a zone in which they came, empty hours left out."""
+    rows = await connection.fetch(PER_HOUR, business_date, timezone)
+    return {row["hour"]: row["orders"] for row in rows}

@@ -84,7 +84,8 @@ async def is_present(connection: Connection, name: str) -> bool:
 
 EVERYONE = f"""
 SELECT name, type, orders_processed, last_seen,
-       CASE WHEN {PRESENT} THEN 'online' ELSE 'offline' END AS status
+       CASE WHEN {PRESENT} THEN 'online' ELSE 'offline' END AS status,
+       workers.status = 'online' AND NOT {PRESENT} AS is_silent
 FROM workers ORDER BY name
 """
 
@@ -101,4 +102,5 @@ def _worker(row: asyncpg.Record) -> Worker:
         status=WorkerStatus(row["status"]),
         orders_processed=row["orders_processed"],
         last_seen=row["last_seen"],
+        is_silent=row["is_silent"],
     )

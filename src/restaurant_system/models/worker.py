@@ -22,13 +22,17 @@ class WorkerStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker as it stands in the kitchen's book."""
+    """A worker as it stands in the kitchen's book.
+
+    One that is offline has signed off, or `is_silent`: its heartbeat has failed to come.
+    """
 
     name: str
     order_types: tuple[OrderType, ...]
     status: WorkerStatus
     orders_processed: int
     last_seen: datetime
+    is_silent: bool = False
 
     def can_cook(self, order_type: OrderType) -> bool:
         """Tell whether orders of this type are among its own."""

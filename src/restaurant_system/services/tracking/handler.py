@@ -121,7 +121,11 @@ class HourAnswer(BaseModel):
 
 
 class StatsAnswer(BaseModel):
-    """A business date's figures; `queues` is null when the broker is away."""
+    """A business date's figures; `queues` is null when the broker is away.
+
+    An order is late from the age on that the configuration names for its type; `late_share`, from 0
+    to 1, is of a type's orders that were not cancelled.
+    """
 
     business_date: date
     by_status: dict[OrderStatus, int]
@@ -129,6 +133,7 @@ class StatsAnswer(BaseModel):
     queues: dict[str, int] | None
     preparation_seconds: dict[OrderType, Percentiles]
     per_hour: list[HourAnswer]
+    late_share: dict[OrderType, float]
 
 
 class TrackingHandler:

@@ -5,22 +5,26 @@ import base64
 import binascii
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from restaurant_system.config import KitchenSettings
-from restaurant_system.database import tracking, workers
+from restaurant_system.database import outbox, tracking, workers
 from restaurant_system.database.connection import Connection, Database
+from restaurant_system.database.outbox import Backlog
 from restaurant_system.errors import BrokerUnavailable, OrderNotFound
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.worker import Worker
+from restaurant_system.services.tracking.figures import Figures, figures
 from restaurant_system.services.tracking.standing import Standing, Standings
 
 NAME = "tracking-service"
 BROKER_PATIENCE = 2.0  # s that the statistics wait for queue depths
+PERCENTILES = ("p50", "p90", "p99")
 
 
 class BadCursor(ValueError):
@@ -51,6 +55,10 @@ class TrackingService:
         self._broker = broker
         self._clock = clock
         self._timezone = timezone
+        self._late_after = {
+            OrderType(kind): timedelta(seconds=seconds)
+            for kind, seconds in kitchen.late_seconds.model_dump().items()
+        }
         self._standings = Standings(database, clock=clock, kitchen=kitchen)
 
     def status(self, number: str) -> Coroutine[Any, Any, Standing]:
@@ -100,34 +108,49 @@ class TrackingService:
 
     async def stats(self) -> dict[str, Any]:
         """Return the business date's figures; `queues` is `None` when the broker is away."""
-        business_date = self._clock().astimezone(self._timezone).date()
-        async with self._database.connection() as connection:
-            counts = await tracking.counts(connection, business_date)
-            preparation = await tracking.preparation_percentiles(connection, business_date)
-            per_hour = await tracking.per_hour(connection, business_date)
-        by_status = dict.fromkeys(OrderStatus, 0)
-        by_type = dict.fromkeys(OrderType, 0)
-        for row in counts:
-            by_status[OrderStatus(row["status"])] += row["orders"]
-            by_type[OrderType(row["type"])] += row["orders"]
+        figures = await self.figures()
         return {
-            "business_date": business_date,
-            "by_status": by_status,
-            "by_type": by_type,
-            "queues": await self._queue_depths(),
+            "business_date": figures.business_date,
+            "by_status": figures.by_status,
+            "by_type": figures.by_type,
+            "queues": await self.queue_depths(),
             "preparation_seconds": {
-                kind: dict(zip(("p50", "p90", "p99"), percentiles, strict=True))
-                for kind, percentiles in preparation.items()
+                kind: dict(zip(PERCENTILES, seconds, strict=True))
+                for kind, seconds in figures.preparation_seconds.items()
             },
-            "per_hour": [{"hour": row["hour"], "orders": row["orders"]} for row in per_hour],
+            "per_hour": [
+                {"hour": hour, "orders": orders} for hour, orders in figures.per_hour.items()
+            ],
+            "late_share": {kind: of_type.share for kind, of_type in figures.lateness.items()},
         }
 
-    async def _queue_depths(self) -> dict[str, int] | None:
+    async def figures(self) -> Figures:
+        """Return what the database tells of the business date."""
+        async with self._database.connection() as connection:
+            return await figures(
+                connection,
+                now=self._clock(),
+                timezone=self._timezone,
+                late_after=self._late_after,
+            )
+
+    async def queue_depths(self) -> dict[str, int] | None:
+        """Return what waits in each queue; `None`, after 2 s at the most, with the broker away."""
         try:
             async with asyncio.timeout(BROKER_PATIENCE):
                 return await self._broker.depths()
         except (BrokerUnavailable, TimeoutError):
             return None
+
+    async def open_orders(self) -> dict[OrderStatus, dict[OrderType, int]]:
+        """Return how many orders wait and how many cook, of whatever day, by type."""
+        async with self._database.connection() as connection:
+            return await tracking.open_orders(connection)
+
+    async def backlog(self) -> Backlog:
+        """Return what is owed to the broker."""
+        async with self._database.connection() as connection:
+            return await outbox.backlog(connection)
 
 
 async def _whole(connection: Connection, rows: list[Any]) -> list[dict[str, Any]]:
