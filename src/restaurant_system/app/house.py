@@ -53,7 +53,7 @@ async def open_house(
             ):
                 health = http.health_of(base, base.database)
                 pages = http.pages(settings, COUNTER | KITCHEN | TRACKING)
-                features = [intake, menu, display, questions, health, pages]
+                features = [intake, menu, display, *questions, health, pages]
                 site = api.build("Restaurant system", features)
                 group.create_task(server.serve(site, listening, base.shutdown))
                 for cook in cooks:

@@ -1,13 +1,14 @@
 """Answers where orders are."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from restaurant_system.app import http
 from restaurant_system.config import Settings
 from restaurant_system.database.connection import Database
-from restaurant_system.foundation import Foundation, foundation, reading
+from restaurant_system.foundation import Foundation, beside, foundation, reading
 from restaurant_system.models.clock import utc_now
+from restaurant_system.services.tracking.dashboard import Dashboard
 from restaurant_system.services.tracking.handler import TrackingHandler
 from restaurant_system.services.tracking.service import TrackingService
 from restaurant_system.shutdown import Shutdown
@@ -28,13 +29,13 @@ async def track_orders(
             reading(base) as database,
             tracking(base, database) as questions,
         ):
-            features = [questions, http.health_of(base, database), http.pages(settings, PAGES)]
+            features = [*questions, http.health_of(base, database), http.pages(settings, PAGES)]
             site = api.build("Tracking service", features)
             await server.serve(site, entrance, base.shutdown)
 
 
 @contextlib.asynccontextmanager
-async def tracking(base: Foundation, database: Database) -> AsyncIterator[Feature]:
+async def tracking(base: Foundation, database: Database) -> AsyncIterator[Sequence[Feature]]:
     """Answer questions, and keep watchers told, for as long as the block lasts."""
     service = TrackingService(
         database,
@@ -43,4 +44,6 @@ async def tracking(base: Foundation, database: Database) -> AsyncIterator[Featur
         timezone=base.settings.timezone,
         kitchen=base.settings.kitchen,
     )
-    yield TrackingHandler(service).feature()
+    dashboard = Dashboard(service, clock=utc_now)
+    async with beside(dashboard.run(base.shutdown)):
+        yield [TrackingHandler(service).feature(), dashboard.feature()]

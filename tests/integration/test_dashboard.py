@@ -1,0 +1,176 @@
+"""The dashboard as it is watched over a line."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from restaurant_system.config import DeliverySettings, RabbitMQSettings
+from restaurant_system.database import workers
+from restaurant_system.database.connection import Database
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from restaurant_system.models.order import OrderType
+from restaurant_system.models.status import OrderStatus
+from restaurant_system.services.order.service import OrderService
+from restaurant_system.services.tracking.dashboard import Dashboard
+from restaurant_system.shutdown import Shutdown
+from restaurant_system.web import api
+from tests.support.messages import an_order as a_ticket
+from tests.support.orders import an_order
+from tests.support.servers import free_port
+from tests.support.services import (
+    NOON,
+    Watch,
+    a_broker,
+    a_tracking_service,
+    an_order_service,
+    served,
+    walk,
+)
+
+ZONE = "Asia/Kolkata"  # whose hours begin at half past those of UTC
+NONE_OPEN = {"dine_in": 0, "takeout": 0, "delivery": 0}
+
+Event = tuple[str, dict[str, Any]]
+
+
+@contextlib.asynccontextmanager
+async def watched(
+    database: Database, clock: Watch, broker: Broker | None = None
+) -> AsyncIterator[AsyncIterator[Event]]:
+    """Watch the dashboard for a while; yields the events that come."""
+    service = a_tracking_service(database, broker, clock=clock, timezone=ZONE)
+    dashboard, shutdown = Dashboard(service, clock=clock), Shutdown()
+    site = api.build("Test", [dashboard.feature()])
+    async with (
+        asyncio.TaskGroup() as group,
+        served(site, shutdown) as address,
+        httpx.AsyncClient(base_url=address, timeout=20, verify=False) as client,  # noqa: S501 - no TLS
+    ):
+        group.create_task(dashboard.run(shutdown))
+        async with client.stream("GET", "/live/dashboard") as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            yield events(response)
+
+
+async def events(response: httpx.Response) -> AsyncIterator[Event]:
+    """Read the events of a stream."""
+    kind = ""
+    async for line in response.aiter_lines():
+        name, _, value = line.partition(": ")
+        if name == "event":
+            kind = value
+        elif name == "data":
+            yield kind, json.loads(value)
+
+
+async def the_next(events: AsyncIterator[Event], wanted: str) -> dict[str, Any]:
+    """Wait for the next event of a kind, and return what it says."""
+    while (event := await anext(events))[0] != wanted:
+        pass
+    return event[1]
+
+
+async def place(intake: OrderService, **changes: object) -> str:
+    """Place an order, and return its number."""
+    placed = await intake.place(an_order(**changes), request_id="r", key=None)
+    return placed.order_number
+
+
+async def test_an_evening(database: Database) -> None:
+    """Whoever comes is shown how the evening goes, in the restaurant's own hours."""
+    clock = Watch(NOON - timedelta(days=1))
+    intake = an_order_service(database, clock=clock, timezone=ZONE)
+    await place(intake)
+    clock.now = NOON
+    ready, cooking = await place(intake), await place(intake)
+    await place(intake, order_type="dine_in", table_number=5)
+    await walk(database, ready, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
+    await walk(database, cooking, OrderStatus.COOKING, at=NOON)
+    await a_broker(database).publish([a_ticket()])
+    async with database.connection() as connection:
+        await workers.register(
+            connection, "mario", (OrderType.TAKEOUT,), timedelta(seconds=5), uuid4()
+        )
+        await connection.execute("UPDATE workers SET last_seen = $1", NOON)
+    clock.now += timedelta(hours=2)
+
+    async with watched(database, clock) as events:
+        kind, snapshot = await anext(events)
+
+    assert kind == "snapshot"
+    entries = snapshot["entries"]
+    outbox = entries.pop("outbox")
+    assert entries == {
+        "orders": [
+            {"hour": "2024-12-16T11:30:00.000Z", "orders": 3},
+            {"hour": "2024-12-16T12:30:00.000Z", "orders": 0},
+            {"hour": "2024-12-16T13:30:00.000Z", "orders": 0},
+        ],
+        "now": {
+            "waiting": NONE_OPEN | {"dine_in": 1, "takeout": 1},
+            "cooking": NONE_OPEN | {"takeout": 1},
+            "ready": 1,
+        },
+        "late": {
+            "orders": 3,
+            "late": 2,
+            "share": 2 / 3,
+            "by_type": {
+                "dine_in": {"orders": 1, "late": 1, "share": 1},
+                "takeout": {"orders": 2, "late": 1, "share": 0.5},
+            },
+        },
+        "preparation": {"takeout": {"p50": 0, "p90": 0, "p99": 0}},
+        "queues": {
+            "kitchen_dine_in_queue": 0,
+            "kitchen_takeout_queue": 1,
+            "kitchen_delivery_queue": 0,
+            "kitchen_queue": 0,
+        },
+        "dead_letters": 0,
+        "workers": [
+            {
+                "name": "mario",
+                "order_types": ["takeout"],
+                "status": "offline",
+                "is_silent": True,
+                "orders_processed": 0,
+                "last_seen": "2024-12-16T12:00:00.000Z",
+            }
+        ],
+    }
+    assert outbox["size"] >= 4  # orders that nobody has published
+
+
+async def test_only_what_changes_is_told(database: Database) -> None:
+    """A new order moves its figures, and no others."""
+    clock = Watch()
+    intake = an_order_service(database, clock=clock, timezone=ZONE)
+    async with watched(database, clock) as events:
+        await anext(events)
+
+        await place(intake)
+        change = await the_next(events, "change")
+
+    assert set(change["set"]) == {"orders", "now", "late", "outbox"}
+    assert change["set"]["now"]["waiting"]["takeout"] == 1
+    assert change["unset"] == []
+
+
+async def test_without_a_broker(database: Database) -> None:
+    """With the broker away the queues are null, and the rest goes on."""
+    settings = RabbitMQSettings(host="127.0.0.1", port=free_port())
+    broker = RabbitMQBroker(settings, DeliverySettings())
+    async with watched(database, Watch(), broker) as events:
+        _, snapshot = await anext(events)
+
+    assert snapshot["entries"]["queues"] is None
+    assert snapshot["entries"]["dead_letters"] is None
+    assert snapshot["entries"]["now"]["ready"] == 0
