@@ -15,6 +15,7 @@ class House:
     """Everything on one port, on our PostgreSQL, with nobody who cooks by himself."""
 
     def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
         self._folder = tempfile.TemporaryDirectory(prefix="restaurant-house-")
         self._processes = Processes(
             {

@@ -1,0 +1,110 @@
+// Charts as inline SVG: drawn for the width that there is, so that letters keep their size.
+
+const SVG = "http://www.w3.org/2000/svg";
+const HEIGHT = 220; // px
+const EDGE = { top: 20, right: 4, bottom: 26, left: 34 };
+const MOST_LINES = 4; // across the chart, above the ground line
+const LABEL_WIDTH = 46; // px that an hour's label takes, with room beside it
+const DIGIT_WIDTH = 9; // px
+
+/** Bars side by side, each with a label below it and its value above it. */
+export class BarChart {
+  /** Draws into `container`; `title` names the chart to those who do not see it. */
+  constructor(container, title) {
+    this._title = draw("title", { id: "chart-title" }, title);
+    this._description = draw("desc", { id: "chart-description" });
+    const named = { "aria-labelledby": this._title.id, "aria-describedby": this._description.id };
+    this._svg = draw("svg", { role: "img", height: HEIGHT, ...named }, this._title, this._description);
+    this._container = container;
+    this._bars = [];
+    container.append(this._svg);
+    new ResizeObserver(() => this._draw()).observe(container);
+  }
+
+  /** Shows these bars, `{ label, value, isOpen }`; an open one still grows, and is drawn hollow. */
+  show(bars, description) {
+    this._bars = bars;
+    this._description.textContent = description;
+    this._draw();
+  }
+
+  _draw() {
+    const width = this._container.clientWidth;
+    if (!width || !this._bars.length) return;
+    const step = stepFor(Math.max(...this._bars.map(({ value }) => value)));
+    const lines = Math.max(1, Math.ceil(Math.max(...this._bars.map(({ value }) => value)) / step));
+    const ground = HEIGHT - EDGE.bottom;
+    const scale = (ground - EDGE.top) / (lines * step);
+    this._svg.setAttribute("width", width);
+    this._svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+    this._svg.replaceChildren(
+      this._title,
+      this._description,
+      ...linesAcross(width, lines, step, (value) => ground - value * scale),
+      ...this._bars.flatMap(barsOf(this._bars, width, ground, scale)),
+    );
+  }
+}
+
+/** A bar from the half to the 99th percentile, a mark at the 90th, and a line where late begins. */
+export function range({ p50, p90, p99 }, late, longest) {
+  const at = (seconds) => `${(Math.min(seconds / longest, 1) * 100).toFixed(2)}%`;
+  const length = `${(((p99 - p50) / longest) * 100).toFixed(2)}%`;
+  return draw("svg", { class: "range", height: 16, width: "100%", "aria-hidden": "true" },
+    draw("line", { class: "track", x1: 0, x2: "100%", y1: 8, y2: 8 }),
+    draw("rect", { class: "spread", x: at(p50), y: 4, width: length, height: 8, rx: 3 }),
+    draw("circle", { class: "mark", cx: at(p90), cy: 8, r: 5 }),
+    draw("line", { class: "limit", x1: at(late), x2: at(late), y1: 0, y2: 16 }),
+  );
+}
+
+function linesAcross(width, lines, step, y) {
+  return Array.from({ length: lines + 1 }, (_, index) => index * step).flatMap((value) => [
+    draw("line", { class: value ? "grid" : "ground", x1: EDGE.left, x2: width - EDGE.right, y1: y(value), y2: y(value) }),
+    draw("text", { class: "axis", x: EDGE.left - 8, y: y(value) + 4, "text-anchor": "end" }, String(value)),
+  ]);
+}
+
+function barsOf(bars, width, ground, scale) {
+  const room = (width - EDGE.left - EDGE.right) / bars.length;
+  const thickness = Math.min(room * 0.72, 56);
+  const every = Math.ceil(LABEL_WIDTH / room);
+  const digits = Math.max(...bars.map(({ value }) => String(value).length));
+  const hasRoom = room >= digits * DIGIT_WIDTH + 3;
+  return ({ label, value, isOpen }, index) => {
+    const middle = EDGE.left + room * (index + 0.5);
+    const height = value * scale;
+    const isNamed = (bars.length - 1 - index) % every === 0; // the last one always, then backwards
+    return [
+      draw("rect", {
+        class: isOpen ? "bar open" : "bar",
+        x: middle - thickness / 2,
+        y: ground - height,
+        width: thickness,
+        height,
+        rx: Math.min(4, height / 2),
+      }),
+      value && hasRoom ? text("value", middle, ground - height - 6, String(value)) : "",
+      isNamed ? text("axis", middle, HEIGHT - 6, label) : "",
+    ];
+  };
+}
+
+/** The distance of the lines across: 1, 2 or 5 times a power of ten, never part of an order. */
+function stepFor(most) {
+  for (let power = 1; ; power *= 10) {
+    const fitting = [1, 2, 5].find((digit) => most / (digit * power) <= MOST_LINES);
+    if (fitting) return fitting * power;
+  }
+}
+
+function text(kind, x, y, words) {
+  return draw("text", { class: kind, x, y, "text-anchor": "middle" }, words);
+}
+
+function draw(tag, attributes = {}, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}

@@ -1,0 +1,196 @@
+// The dashboard: what matters now first, then how the evening goes (services/tracking/dashboard.py).
+
+import { showLine } from "./banner.js";
+import { BarChart, range } from "./charts.js";
+import { arrange, make, write } from "./elements.js";
+import { language, lateSeconds, timezone } from "./house.js";
+import { LiveView } from "./live.js";
+import { ago, duration, timeOfDay } from "./times.js";
+import { say } from "./words.js";
+
+const LATE_WORRY = 0.1; // share of late orders above which the evening goes wrong
+const OUTBOX_WORRY = 10; // s for which a message may be owed; a healthy relay takes a fraction of one
+const LEAST_SCALE = 10; // orders that a full bar of a queue stands for, at the least
+const QUEUES = {
+  kitchen_dine_in_queue: "type.dine_in",
+  kitchen_takeout_queue: "type.takeout",
+  kitchen_delivery_queue: "type.delivery",
+  kitchen_queue: "dashboard.queues.any",
+};
+const TYPES = ["dine_in", "takeout", "delivery"];
+const STATES = ["online", "silent", "offline"]; // in the order in which they are shown
+
+const find = (selector) => document.querySelector(selector);
+const percent = new Intl.NumberFormat(language, { style: "percent" });
+const chart = new BarChart(find("#orders .chart"), say("dashboard.orders.title"));
+const workers = new Map(); // rows by name
+
+const SHOWN = {
+  orders: showOrders,
+  now: showNow,
+  late: showLate,
+  queues: showQueues,
+  dead_letters: showLetters,
+  outbox: showOutbox,
+  workers: showWorkers,
+};
+
+write(find("#zone"), say("dashboard.zone", { zone: timezone }));
+new LiveView("/live/dashboard", { changed: show, live: showLine });
+setInterval(tick, 1000);
+
+function show(entries, keys) {
+  for (const key of keys) SHOWN[key]?.(entries.get(key) ?? null);
+  if (keys.has("preparation") || keys.has("late")) {
+    showPreparation(entries.get("preparation"), entries.get("late").by_type);
+  }
+}
+
+/** Fills in a card. What should worry is said in its words and marked; that there is such, is called out. */
+function tell(id, figure, note, isWorry = false) {
+  const card = document.getElementById(id);
+  card.classList.toggle("worry", isWorry);
+  write(card.querySelector(".figure"), figure);
+  write(card.querySelector(".note"), note);
+  const what = Array.from(document.querySelectorAll(".worry h3"), (title) => title.textContent).join(", ");
+  write(find("#look-at"), what && say("dashboard.look_at", { what }));
+}
+
+function showNow({ waiting, cooking, ready }) {
+  tell("waiting", ...counted(waiting, "dashboard.waiting.none"));
+  tell("cooking", ...counted(cooking, "dashboard.cooking.none"));
+  tell("ready", String(ready), say(ready ? "dashboard.ready.some" : "dashboard.ready.none"));
+}
+
+/** How many there are, and how many of each type. */
+function counted(byType, none) {
+  const there = TYPES.filter((type) => byType[type]);
+  const total = there.reduce((sum, type) => sum + byType[type], 0);
+  const parts = there.map((type) => say("dashboard.by_type", { type: say(`type.${type}`), count: byType[type] }));
+  return [String(total), total ? parts.join(" · ") : say(none)];
+}
+
+function showLate({ orders, late, share }) {
+  if (share === null) return tell("late", say("dashboard.empty"), say("dashboard.no_orders"));
+  const isWorry = share > LATE_WORRY;
+  const text = isWorry ? "worry" : late ? "some" : "none";
+  tell("late", percent.format(share), say(`dashboard.late.${text}`, { late, count: orders }), isWorry);
+}
+
+function showLetters(count) {
+  if (count === null) return tell("letters", say("dashboard.empty"), say("dashboard.broker_away"), true);
+  const text = count ? "worry" : "none";
+  tell("letters", String(count), say(`dashboard.letters.${text}`, { count }), count > 0);
+}
+
+function showOutbox({ size, oldest_seconds: oldest }) {
+  const isWorry = size > 0 && oldest > OUTBOX_WORRY;
+  const text = isWorry ? "worry" : size ? "some" : "none";
+  tell("outbox", duration(oldest), say(`dashboard.outbox.${text}`, { count: size }), isWorry);
+}
+
+function showOrders(hours) {
+  const bars = hours.map(({ hour, orders }) => ({ label: timeOfDay(new Date(hour)), value: orders, isOpen: false }));
+  empty("#orders", !bars.length, ".chart, details, .about");
+  if (!bars.length) return;
+  bars.at(-1).isOpen = true;
+  chart.show(bars, describe(bars));
+  find("#orders tbody").replaceChildren(
+    ...bars.map(({ label, value }) => make("tr", {}, make("th", { scope: "row", className: "number" }, label), amount(String(value)))),
+  );
+}
+
+function describe(bars) {
+  const busiest = bars.reduce((most, bar) => (bar.value > most.value ? bar : most));
+  const count = bars.reduce((sum, { value }) => sum + value, 0);
+  return say("dashboard.orders.describe", { count, first: bars[0].label, busiest: busiest.label, most: busiest.value });
+}
+
+function showQueues(depths) {
+  empty("#queues", depths === null, "dl, .about");
+  if (depths === null) return;
+  const most = Math.max(LEAST_SCALE, ...Object.values(depths));
+  find("#queues dl").replaceChildren(...Object.entries(depths).map(([queue, depth]) => queueBar(queue, depth, most)));
+}
+
+function queueBar(queue, depth, most) {
+  const filled = make("span", { className: "filled" });
+  filled.style.inlineSize = `${(depth / most) * 100}%`;
+  const label = queue in QUEUES ? say(QUEUES[queue]) : queue;
+  const bar = make("span", { className: "track", "aria-hidden": "true" }, filled);
+  return make("div", {}, make("dt", {}, label), make("dd", { className: "number" }, bar, String(depth)));
+}
+
+function showPreparation(byType, late) {
+  const types = TYPES.filter((type) => type in byType && type in late);
+  empty("#preparation", !types.length, "table, .about");
+  const longest = Math.max(...types.flatMap((type) => [byType[type].p99, lateSeconds[type]])) * 1.05;
+  find("#preparation tbody").replaceChildren(
+    ...types.flatMap((type) => preparationRows(type, byType[type], late[type], longest)),
+  );
+}
+
+/** Two rows, for the spread stands below its figures. */
+function preparationRows(type, seconds, { orders, late }, longest) {
+  const limit = say("dashboard.preparation.late_from", { time: duration(lateSeconds[type]) });
+  const name = make("th", { scope: "row" }, say(`type.${type}`), make("small", { className: "quiet" }, limit));
+  const times = ["p50", "p90", "p99"].map((part) => amount(duration(seconds[part])));
+  const share = amount(say("dashboard.preparation.late_of", { late, count: orders }));
+  const spread = make("td", { colSpan: 5, className: "spread" }, range(seconds, lateSeconds[type], longest));
+  return [make("tr", {}, name, ...times, share), make("tr", { "aria-hidden": "true" }, spread)];
+}
+
+function showWorkers(everyone) {
+  empty("#workers", !everyone.length, "table");
+  for (const worker of everyone) {
+    if (!workers.has(worker.name)) workers.set(worker.name, new WorkerRow(worker.name));
+    workers.get(worker.name).show(worker);
+  }
+  const sorted = everyone.map(({ name }) => workers.get(name)).sort(byStateThenName);
+  arrange(find("#workers tbody"), sorted.map(({ element }) => element));
+}
+
+function byStateThenName(one, other) {
+  return STATES.indexOf(one.state) - STATES.indexOf(other.state) || one.name.localeCompare(other.name, language);
+}
+
+class WorkerRow {
+  constructor(name) {
+    this.name = name;
+    this._types = make("small", { className: "quiet" });
+    this._state = make("span", { className: "state" });
+    this._lastSeen = make("td", { className: "number" });
+    this._orders = amount("");
+    const heading = make("th", { scope: "row" }, name, this._types);
+    this.element = make("tr", {}, heading, make("td", {}, this._state), this._lastSeen, this._orders);
+  }
+
+  show({ order_types: types, status, is_silent: isSilent, orders_processed: orders, last_seen: lastSeen }) {
+    this.state = isSilent ? "silent" : status;
+    this._seen = Date.parse(lastSeen);
+    this._state.dataset.state = this.state;
+    write(this._state, say(`dashboard.workers.${this.state}`));
+    const isForAll = types.length === TYPES.length;
+    write(this._types, isForAll ? say("dashboard.workers.all") : types.map((type) => say(`type.${type}`)).join(", "));
+    write(this._orders, String(orders));
+    this.tick();
+  }
+
+  tick() {
+    write(this._lastSeen, ago(this._seen));
+  }
+}
+
+function tick() {
+  for (const row of workers.values()) row.tick();
+}
+
+function amount(text) {
+  return make("td", { className: "amount number" }, text);
+}
+
+/** Says that there is nothing to show, in place of `parts`. */
+function empty(section, isEmpty, parts) {
+  find(`${section} .empty`).hidden = !isEmpty;
+  for (const part of find(section).querySelectorAll(parts)) part.hidden = isEmpty;
+}

@@ -1,0 +1,102 @@
+"""The dashboard, as whoever runs the house sees it."""
+
+import re
+from datetime import timedelta
+
+import asyncpg
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.support.browser import Screens, serious_violations
+from tests.support.house import House
+from tests.support.rows import insert_worker
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LETTERS = """
+INSERT INTO broker_messages (queue, exchange, routing_key, type, body, message_id, correlation_id,
+                             app_id, timestamp, priority, content_type, headers)
+VALUES ('kitchen_dead_letter_queue', 'orders_topic', 'kitchen.takeout.1', 'order.received', '{}',
+        gen_random_uuid(), 'r', 'order-service', now(), 1, 'application/json', '{}')
+"""
+STUCK = """
+INSERT INTO outbox (created_at, stream, exchange, routing_key, type, body, message_id,
+                    correlation_id, app_id, timestamp, priority, not_before)
+VALUES (now() - interval '1 minute', 'orders_topic/x', 'orders_topic', 'kitchen.takeout.1',
+        'order.received', '{}', gen_random_uuid(), 'r', 'order-service', now(), 1, 'infinity')
+"""
+START = "UPDATE orders SET status = 'cooking', processed_by = 'anna' WHERE number = $1"
+BUMP = """
+UPDATE orders SET status = 'ready', completed_at = created_at + interval '1 hour 5 s'
+WHERE number = $1
+"""
+
+
+async def show_figure(page: Page, card: str, figure: str) -> None:
+    """Wait until a card shows a figure."""
+    await expect(page.locator(f"#{card} .figure")).to_have_text(figure)
+
+
+async def test_an_evening_begins(screens: Screens, house: House) -> None:
+    """What there is not yet is said in words; an order that is placed moves the figures."""
+    page = await screens.open("/dashboard")
+    await show_figure(page, "waiting", "0")
+    await expect(page.get_by_text("No order waits for a cook.")).to_be_visible()
+    for section, words in (
+        ("Orders by hour", "No orders yet today."),
+        ("Preparation", "Nothing was ready yet today."),
+        ("Workers", "Nobody has come to work yet."),
+    ):
+        await expect(page.get_by_role("region", name=section).get_by_text(words)).to_be_visible()
+
+    for _ in range(2):
+        await house.order()
+    await house.order(order_type="dine_in", table_number=5)
+
+    await show_figure(page, "waiting", "3")
+    await expect(page.locator("#waiting .note")).to_have_text("Dine in 1 · Takeout 2")
+    await expect(page.locator("#late .note")).to_have_text("Every order was in time.")
+    orders = page.get_by_role("region", name="Orders by hour")
+    chart = orders.get_by_role("img", name="Orders by hour")
+    await expect(chart).to_have_accessible_description(re.compile("^3 orders since .*"))
+    await expect(chart.locator(".bar.open")).to_have_count(1)
+    await orders.get_by_text("The same in figures").click()
+    await expect(orders.locator("tbody td").filter(has_text="3")).to_have_count(1)
+    queues = page.get_by_role("region", name="Queues")
+    await expect(queues.get_by_text("Takeout2")).to_be_visible()
+    assert await serious_violations(page) == []
+
+
+async def test_what_should_worry(screens: Screens, house: House) -> None:
+    """What should worry is said in words, and called out; a worker that falls silent is told apart.
+
+    All of it fits a telephone.
+    """
+    page = await screens.open("/dashboard", width=360)
+    await show_figure(page, "letters", "0")
+    await expect(page.locator(".worry")).to_have_count(0)
+
+    line = await asyncpg.connect(house.dsn)
+    await line.execute(LETTERS + ";" + STUCK)
+    hour = timedelta(hours=1)
+    await insert_worker(line, name="anna", heartbeat_interval=hour, orders_processed=7)
+    await insert_worker(line, name="bruno", heartbeat_interval=timedelta())
+    await insert_worker(line, name="carla", heartbeat_interval=hour, status="offline")
+    number = await house.order()
+    await line.execute(START, number)
+    await line.execute(BUMP, number)
+    await line.close()
+
+    await expect(page.locator("#look-at")).to_have_text("Look at: Late, Dead letters, Outbox age.")
+    await expect(page.locator("#late .note")).to_have_text(re.compile("^1 of 1 .* one in ten"))
+    await expect(page.locator("#letters .note")).to_have_text(re.compile("waits for a person"))
+    await expect(page.locator("#outbox .note")).to_have_text(re.compile("does not get through"))
+    rows = page.get_by_role("region", name="Workers").locator("tbody tr")
+    await expect(rows).to_contain_text(["Online", "Silent", "Offline"])
+    await expect(rows.first).to_contain_text(re.compile(r"anna.*sec\. ago.*7"))
+    preparation = page.get_by_role("region", name="Preparation").locator("tbody tr").first
+    await expect(preparation).to_contain_text("1:00:05")
+    await expect(preparation).to_contain_text("1 of 1")
+    width = await page.evaluate("document.documentElement.scrollWidth")
+    assert width == 360
+    assert await serious_violations(page) == []
