@@ -2,8 +2,8 @@
 
 A view is a set of entries by key. Whoever begins to watch gets a snapshot of it, and from then on
 each change, numbered without a gap. Whoever comes back with the number of the last one gets what it
-missed or, where that is no longer known, a snapshot again. Beats in between say that the view is
-still true: without them, it is not known to be.
+missed or, where that is no longer known, a snapshot again. Beats, in between and behind whatever is
+sent, say that the view is true as of a time: without them, it is not known to be.
 
     event: snapshot   {"at": time, "entries": {key: entry, …}}
     event: change     {"at": time, "set": {key: entry, …}, "unset": [key, …]}
@@ -19,7 +19,15 @@ import json
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import TypeAlias
 
 from pydantic import JsonValue
@@ -36,6 +44,7 @@ Look: TypeAlias = Callable[[Sequence[str]], Awaitable[Mapping[str, Entries]]]
 BEAT = 2.0  # s between two signs of life, at the most, of a view that is true and does not change
 KEPT = 256  # changes that are kept for those who come back
 LINGER = 60.0  # s for which a view that nobody watches keeps its place, for the same
+LONGEST_NUMBER = 18  # digits of a change's number; Python does not read thousands of them
 MEDIA_TYPE = "text/event-stream"
 
 
@@ -48,7 +57,8 @@ class Feed:
         self._number = 0
         self._entries: dict[str, JsonValue] = {}
         self._changes: deque[bytes] = deque(maxlen=KEPT)  # up to and including `_number`
-        self._snapshot = b""  # of `_number`, once somebody has asked for it
+        self._shown_at = ""
+        self._snapshot = b""  # of what was shown last, once somebody has asked for it
         self._beat = b""
         self._told_at = 0.0
         self._is_true = False  # unknown for as long as nobody looks
@@ -71,33 +81,36 @@ class Feed:
         """Say what there is: watchers are told what changed or, now and then, that it is true."""
         changed = {key: entry for key, entry in entries.items() if self._entries.get(key) != entry}
         gone = [key for key in self._entries if key not in entries]
-        now = rfc_3339(self._clock())
+        self._shown_at = rfc_3339(self._clock())
         was_true, self._is_true = self._is_true, True
-        self._beat = _event("beat", {"at": now})
+        self._beat, self._snapshot = _event("beat", {"at": self._shown_at}), b""
         if changed or gone:
             self._entries = dict(entries)
             self._number += 1
-            self._snapshot = b""
-            change: dict[str, JsonValue] = {"at": now, "set": changed, "unset": list(gone)}
+            change: Entries = {"at": self._shown_at, "set": changed, "unset": list(gone)}
             self._changes.append(_event("change", change, self._id))
             self._tell()
         elif not was_true or time.monotonic() - self._told_at >= BEAT:
             self._tell()
+
+    def doubt(self) -> None:
+        """Say nothing to anybody, newcomers included, until there is something to show again."""
+        self._is_true = False
 
     def close(self) -> None:
         """Send everyone away; who comes back later finds a new feed."""
         self._is_closed = True
         self._tell()
 
-    async def watch(self, last: str | None = None) -> AsyncIterator[bytes]:
+    async def watch(self, last: str | None = None) -> AsyncGenerator[bytes, None]:
         """Yield what is to be sent to one watcher who has seen `last`, an event's id, if any."""
         with self._counted():
             seen = self._seen(last)
             while not self._is_closed:
                 news = self._news  # what comes while this watcher is told is news to it
                 if self._is_true:
-                    events, seen = self._since(seen) or self._beat, self._number
-                    yield events
+                    missed, seen = self._since(seen), self._number
+                    yield missed + self._beat  # a change that was missed may be of long ago
                 await news.wait()
 
     @property
@@ -107,7 +120,8 @@ class Feed:
     def _seen(self, last: str | None) -> int | None:
         """Return the number of an id that is one of ours, else `None`."""
         life, _, number = (last or "").partition(".")
-        return int(number) if life == self._life and number.isdecimal() else None
+        is_ours = life == self._life and number.isdecimal() and len(number) <= LONGEST_NUMBER
+        return int(number) if is_ours else None
 
     def _since(self, seen: int | None) -> bytes:
         """Return the changes after `seen`, or a snapshot where they are not all known."""
@@ -115,9 +129,8 @@ class Feed:
         if 0 <= missed <= len(self._changes):
             return b"".join(list(self._changes)[len(self._changes) - missed :])
         if not self._snapshot:
-            now = rfc_3339(self._clock())
-            entries: dict[str, JsonValue] = {"at": now, "entries": self._entries}
-            self._snapshot = _event("snapshot", entries, self._id)
+            view: Entries = {"at": self._shown_at, "entries": self._entries}
+            self._snapshot = _event("snapshot", view, self._id)
         return self._snapshot
 
     def _tell(self) -> None:
@@ -129,7 +142,7 @@ class Feed:
     def _counted(self) -> Iterator[None]:
         """Count a watcher in; what was shown before the first one came may have changed since."""
         if not self._watchers:
-            self._is_true = False
+            self.doubt()
         self._watchers += 1
         try:
             yield
@@ -164,28 +177,38 @@ class Source:
             for feed in self._feeds.values():
                 feed.close()
 
-    async def watch(self, key: str, last: str | None) -> AsyncIterator[bytes]:
+    async def watch(self, key: str, last: str | None) -> AsyncGenerator[bytes, None]:
         """Yield what is to be sent to one who watches the view of this key."""
         if self._is_closed:
             return
         feed = self._feeds.setdefault(key, Feed())
         if not feed.is_watched:
             self._wanted.set()
-        async for events in feed.watch(last):
-            yield events
+        async with contextlib.aclosing(feed.watch(last)) as told:
+            async for events in told:
+                yield events
 
     async def _look_for_ever(self) -> None:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
             while watched := self._watched():
-                with contextlib.suppress(Unavailable):  # the next look makes up for it
-                    for key, entries in (await self._look(watched)).items():
-                        self._feeds[key].show(entries)
+                await self._look_at(watched)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._every):
                         await self._wanted.wait()
                 self._wanted.clear()
+
+    async def _look_at(self, watched: Sequence[str]) -> None:
+        """Show what there is; what cannot be seen now is left to the next look."""
+        try:
+            seen = await self._look(watched)
+        except Unavailable:
+            for key in watched:
+                self._feeds[key].doubt()
+        else:
+            for key, entries in seen.items():
+                self._feeds[key].show(entries)
 
     def _watched(self) -> list[str]:
         """Name the views that are watched; forget those that nobody will come back to."""
