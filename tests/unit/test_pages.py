@@ -1,0 +1,192 @@
+"""The screens as they are sent: in words that exist, of parts that exist."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import httpx
+import pytest
+
+from restaurant_system import screens
+from restaurant_system.errors import ConfigurationError
+from restaurant_system.web import api
+from restaurant_system.web.pages import House, Pages
+
+FOLDER = files(screens)
+PLURAL_FORMS = {"zero", "one", "two", "few", "many", "other"}
+IN_PAGES = re.compile(r"{{ (\S+) }}")
+SAID = re.compile(r"""\bsay\(\s*["'`]([^"'`]+)["'`]""")
+QUOTED = re.compile(r"""["'`]([a-z_]+(?:\.(?:[a-z_]+|\$\{[^}]*\}))+)["'`]""")
+FILLED_IN = re.compile(r"\\\$\\\{.*?\\\}")  # what a module puts into a name when it runs
+ASSET = re.compile(r'"/assets/([^"]+)"')
+IMPORTED = re.compile(r'^\s*import\b[^"]*"\./([^"]+)"', re.MULTILINE)
+MADE_WHEN_IT_STARTS = {"house.js"}
+WITHIN = re.compile(r"<script(?![^>]*\bsrc=)|<style|\son[a-z]+=|\sstyle=", re.IGNORECASE)
+
+
+def texts(folder: Traversable, suffix: str) -> dict[str, str]:
+    """Read the files of a kind, by name."""
+    found = [each for each in folder.iterdir() if each.name.endswith(suffix)]
+    return {each.name: each.read_text(encoding="utf-8") for each in found}
+
+
+PAGES = texts(FOLDER, ".html")
+MODULES = texts(FOLDER / "assets", ".js")
+WORDS = {
+    name.removesuffix(".json"): json.loads(text)
+    for name, text in texts(FOLDER / "texts", ".json").items()
+}
+
+
+def names(words: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Name every text; one that is written once for each plural form is one text."""
+    for name, value in words.items():
+        if isinstance(value, str) or value.keys() <= PLURAL_FORMS:
+            yield path + name
+        else:
+            yield from names(value, f"{path}{name}.")
+
+
+ENGLISH = set(names(WORDS["en"]))
+
+
+def meant_by(name: str) -> set[str]:
+    """Return the texts that a name stands for: several, where a part is filled in when it runs."""
+    pattern = re.compile(FILLED_IN.sub(r"[a-z0-9_]+", re.escape(name)))
+    return {each for each in ENGLISH if pattern.fullmatch(each)}
+
+
+def said() -> Iterator[tuple[str, str]]:
+    """Collect the texts that are asked for by name, each with the file that asks."""
+    for file, page in PAGES.items():
+        yield from ((file, name) for name in IN_PAGES.findall(page))
+    for file, module in MODULES.items():
+        yield from ((file, name) for name in SAID.findall(module))
+
+
+def test_every_text_that_is_asked_for_exists() -> None:
+    """Neither a page nor a module asks for a text that there is none of."""
+    missing = {(file, name) for file, name in said() if not meant_by(name)}
+
+    assert len(list(said())) > 5
+    assert missing == set()
+
+
+def test_no_text_is_left_over() -> None:
+    """Nobody translates what is shown nowhere."""
+    asked_for = {name for _, name in said()}
+    quoted = {name for module in MODULES.values() for name in QUOTED.findall(module)}
+
+    used = set[str]().union(*(meant_by(name) for name in asked_for | quoted))
+
+    assert used >= ENGLISH, sorted(ENGLISH - used)
+
+
+@pytest.mark.parametrize("language", sorted(WORDS))
+def test_a_language_says_everything(language: str) -> None:
+    """A translation has every text, and states its own name."""
+    assert set(names(WORDS[language])) == ENGLISH
+    assert WORDS[language]["language"] == language
+
+
+def test_every_part_of_a_page_exists() -> None:
+    """What pages and modules load is there to be loaded."""
+    loaded = {name for page in PAGES.values() for name in ASSET.findall(page)}
+    loaded |= {name for module in MODULES.values() for name in IMPORTED.findall(module)}
+
+    there = {each.name for each in (FOLDER / "assets").iterdir()} | MADE_WHEN_IT_STARTS
+    assert loaded
+    assert loaded <= there
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_no_page_has_scripts_or_styles_within(page: str) -> None:
+    """A browser that keeps to our policy would not run them."""
+    assert WITHIN.search(PAGES[page]) is None
+
+
+A_HOUSE = House("en", "Europe/Rome", {"dine_in": 300}, {"dine_in": 600})
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    """Ask for pages."""
+    pages = Pages(A_HOUSE).feature({"/board": "board", "/track/{order_number}": "track"})
+    transport = httpx.ASGITransport(api.build("Screens", [pages]).asgi)
+    async with httpx.AsyncClient(transport=transport, base_url="http://screens") as client:
+        yield client
+
+
+async def test_a_page_is_in_our_words_and_loads_nothing_from_elsewhere(
+    client: httpx.AsyncClient,
+) -> None:
+    """Every gap is filled; the browser is told to run nothing but what we serve."""
+    page = await client.get("/track/ORD_20241216_001")
+
+    assert page.status_code == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert '<html lang="en">' in page.text
+    assert "{{" not in page.text
+
+
+@pytest.mark.parametrize("address", ["/board", "/assets/base.css", "/assets/house.js"])
+@pytest.mark.parametrize("known_as", ["{}", "W/{}", '"another", {}'])
+async def test_what_has_not_changed_is_not_sent_again(
+    client: httpx.AsyncClient, address: str, known_as: str
+) -> None:
+    """A browser that has it is told so, also where a proxy has packed it; others get all of it."""
+    first = await client.get(address)
+    tag = first.headers["etag"]
+
+    again = await client.get(address, headers={"If-None-Match": known_as.format(tag)})
+    other = await client.get(address, headers={"If-None-Match": '"another"'})
+
+    assert first.headers["cache-control"] == "no-cache"
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    assert (other.status_code, other.content) == (200, first.content)
+
+
+@pytest.mark.parametrize(
+    ("address", "media_type"),
+    [("/assets/base.css", "text/css"), ("/assets/live.js", "text/javascript")],
+)
+async def test_an_asset_is_sent_as_what_it_is(
+    client: httpx.AsyncClient, address: str, media_type: str
+) -> None:
+    """A browser takes no module, and no style, for anything else."""
+    assert (await client.get(address)).headers["content-type"].split(";")[0] == media_type
+
+
+@pytest.mark.parametrize("name", ["nothing.js", "..%2Fboard.html", "en.json"])
+async def test_an_asset_that_is_none(client: httpx.AsyncClient, name: str) -> None:
+    """Nothing but the assets is at their addresses."""
+    answer = await client.get(f"/assets/{name}")
+
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_modules_are_told_what_the_house_is_like(client: httpx.AsyncClient) -> None:
+    """The zone, the ages from which tickets are coloured, and the texts."""
+    stated = (await client.get("/assets/house.js")).text
+
+    told = dict(re.findall(r"^export const (\w+) = (.*);$", stated, re.MULTILINE))
+    assert {name: json.loads(value) for name, value in told.items()} == {
+        "language": "en",
+        "timezone": "Europe/Rome",
+        "agingSeconds": {"dine_in": 300},
+        "lateSeconds": {"dine_in": 600},
+        "texts": WORDS["en"],
+    }
+
+
+@pytest.mark.parametrize("language", ["tlh", "", "../assets/en"])
+def test_a_language_without_texts_is_a_wrong_setting(language: str) -> None:
+    """Whoever asks for one is told which there are."""
+    with pytest.raises(ConfigurationError, match=r"language: .* choose from en\."):
+        Pages(House(language, "UTC", {}, {}))
