@@ -10,7 +10,9 @@ from restaurant_system.foundation import Foundation, beside, foundation, reading
 from restaurant_system.models.clock import utc_now
 from restaurant_system.services.tracking.dashboard import Dashboard
 from restaurant_system.services.tracking.handler import TrackingHandler
+from restaurant_system.services.tracking.screens import ScreensHandler
 from restaurant_system.services.tracking.service import TrackingService
+from restaurant_system.services.tracking.views import Views
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
 from restaurant_system.web.api import Feature
@@ -45,5 +47,7 @@ async def tracking(base: Foundation, database: Database) -> AsyncIterator[Sequen
         kitchen=base.settings.kitchen,
     )
     dashboard = Dashboard(service, clock=utc_now)
-    async with beside(dashboard.run(base.shutdown)):
-        yield [TrackingHandler(service).feature(), dashboard.feature()]
+    views = Views(database, clock=utc_now, kitchen=base.settings.kitchen)
+    guests = ScreensHandler(views)
+    async with beside(dashboard.run(base.shutdown)), beside(views.run(base.shutdown)):
+        yield [TrackingHandler(service).feature(), dashboard.feature(), guests.feature()]
