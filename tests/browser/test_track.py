@@ -1,0 +1,105 @@
+"""The page on which a guest follows an order."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+
+from restaurant_system.database.connection import Database
+from restaurant_system.models.clock import utc_now
+from restaurant_system.models.status import OrderStatus
+from tests.conftest import opened
+from tests.support.browser import Screens, serious_violations
+from tests.support.house import House
+from tests.support.moves import move
+from tests.support.services import walk
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+A_SECOND = 1000  # ms
+LONG = 20_000  # ms
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def kitchen(house: House) -> AsyncIterator[Database]:
+    """Stand at the stove."""
+    async with opened(house.dsn) as database:
+        yield database
+
+
+async def test_an_order_is_followed_to_its_end(
+    screens: Screens, house: House, kitchen: Database
+) -> None:
+    """Number, status, steps and estimate are there at once, and change by themselves."""
+    number = await house.order(customer_name="Wilhelmina Quux")
+    page = await screens.open(f"/track/{number}", width=360, height=740)
+    headline, steps = page.locator("#headline"), page.locator("#steps li")
+    await expect(page.get_by_role("heading")).to_contain_text(number[-3:])
+    await expect(headline).to_have_text("We have your order")
+    await expect(page.locator("#detail")).to_contain_text("Ready")
+    await expect(steps).to_contain_text(["Received", "Cooking", "Ready"])
+    await expect(page).to_have_title(f"{number[-3:]} · Received")
+
+    due = utc_now().replace(second=0, microsecond=0) + timedelta(minutes=9)
+    await walk(kitchen, number, OrderStatus.COOKING, due=due)
+
+    await expect(headline).to_have_text("Your order is cooking", timeout=A_SECOND)
+    await expect(page.locator("#detail")).to_have_text(f"Ready at about {due:%H:%M}")
+    await expect(page.locator("[aria-current=step]")).to_contain_text("Cooking")
+
+    at = utc_now()
+    await move(kitchen, number, OrderStatus.COOKING, OrderStatus.READY, at=at, by="mario")
+
+    await expect(headline).to_have_text("Your order is ready", timeout=A_SECOND)
+    await expect(page).to_have_title(f"{number[-3:]} · Ready")
+    await expect(page.locator("[aria-current=step]")).to_contain_text(f"{at:%H:%M}")
+    await expect(steps).to_have_count(3)
+    assert await serious_violations(page) == []
+    assert "Quux" not in await page.content()
+    await house.complete(number)
+    await expect(headline).to_have_text("Your order was handed over", timeout=A_SECOND)
+
+
+async def test_an_order_that_will_not_be_cooked(screens: Screens, house: House) -> None:
+    """One that was cancelled, and one that never was, are told plainly, with what to do."""
+    number = await house.order()
+    page = await screens.open(f"/track/{number}", width=360, height=740)
+    await expect(page.locator("#headline")).to_have_text("We have your order")
+
+    await house.cancel(number)
+    other = await screens.open("/track/ORD_20240101_777", width=360, height=740)
+
+    await expect(page.locator("#headline")).to_have_text("Your order was cancelled")
+    await expect(page.locator("#detail")).to_contain_text("ask at the counter")
+    await expect(page.locator("#steps li")).to_contain_text(["Received", "Cancelled"])
+    await expect(other.locator("#headline")).to_have_text("We do not know this order")
+    await expect(other.locator("#detail")).to_contain_text("ORD_20240101_777")
+    assert await serious_violations(other) == []
+
+
+async def test_a_broken_line_is_told_and_mended(
+    screens: Screens, house: House, kitchen: Database
+) -> None:
+    """When nobody answers, page and board say so and show what they knew; then they go on."""
+    number = await house.order()
+    page, board = await screens.open(f"/track/{number}"), await screens.open("/board")
+    await expect(page.locator("#headline")).to_have_text("We have your order")
+    await expect(board.locator("#preparing li")).to_have_text([number[-3:]])
+
+    house.kill()
+    await walk(kitchen, number, OrderStatus.COOKING, OrderStatus.READY, at=utc_now())
+
+    for each in (page, board):
+        banner = each.get_by_role("alert")
+        await expect(banner).to_contain_text("What you see is as of", timeout=LONG)
+    await expect(page.locator("#headline")).to_have_text("We have your order")
+    await expect(board.locator("#preparing li")).to_have_text([number[-3:]])
+
+    house.open()
+
+    await expect(page.locator("#headline")).to_have_text("Your order is ready", timeout=LONG)
+    await expect(board.locator("#ready li")).to_have_text([number[-3:]], timeout=LONG)
+    for each in (page, board):
+        await expect(each.get_by_role("alert")).to_be_hidden()
