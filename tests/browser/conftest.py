@@ -12,6 +12,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
+from restaurant_system.database.connection import Database
+from tests.conftest import opened
 from tests.support.browser import Screens, browser
 from tests.support.house import House
 from tests.support.servers import Postgres
@@ -40,6 +42,13 @@ async def screens(chrome: Browser, house: House) -> AsyncIterator[Screens]:
     yield screens
     await screens.close()
     assert screens.grave_complaints == []
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def stove(house: House) -> AsyncIterator[Database]:
+    """Lend the restaurant's database to those who cook by hand, past every screen."""
+    async with opened(house.dsn) as database:
+        yield database
 
 
 def _elsewhere(server: Postgres, template: str) -> str:
