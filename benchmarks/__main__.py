@@ -27,6 +27,7 @@ from benchmarks.lines import (
     memory,
     startup,
     tracking,
+    watchers,
 )
 from benchmarks.processes import Failed
 from benchmarks.results import Line
@@ -42,6 +43,7 @@ class Group(StrEnum):
     LATENCY = "latency"
     KITCHEN = "kitchen"
     TRACKING = "tracking"
+    WATCHERS = "watchers"
     GROWTH = "growth"
     MEMORY = "memory"
     TIME = "time"
@@ -54,6 +56,7 @@ MEASURES: dict[Group, Callable[[Bench], Awaitable[list[Line]]]] = {
     Group.LATENCY: latency.lines,
     Group.KITCHEN: kitchen.lines,
     Group.TRACKING: tracking.lines,
+    Group.WATCHERS: watchers.lines,
     Group.GROWTH: growth.lines,
     Group.MEMORY: memory.lines,
     Group.TIME: startup.lines,

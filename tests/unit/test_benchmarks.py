@@ -13,6 +13,7 @@ from benchmarks.figures import percentile
 from benchmarks.floors.measure import in_a_row
 from benchmarks.guests import POST, Crowd, WrongAnswer, number_in, read_answer
 from benchmarks.loops import Plan, run
+from benchmarks.watchers import Audience, Watcher
 
 BODY = b'{"order_number":"ORD_20241216_001","status":"received"}'
 ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\nx-request-id: 1\r\n\r\n%s" % (
@@ -118,6 +119,25 @@ async def test_a_wrong_answer_ends_the_load_generator() -> None:
 
         with pytest.raises(WrongAnswer, match="503"):
             await run(Crowd(repeat(POST), b"201"), plan)
+
+
+async def test_watchers_tell_when_the_last_of_them_has_seen_a_change(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """However a stream is cut into pieces, nothing is told before all have seen the same."""
+    audience = Audience(2)
+    first, last = Watcher(audience), Watcher(audience)
+    sent = b"HTTP/1.1 200 OK\r\n\r\n5\r\nid: x.1\nevent: snapshot\ndata: {}\n\nevent: beat\n"
+    change = b"data: {}\n\n\r\n5\r\nid: x.2\nevent: change\ndata: {}\n\n"
+    told = []
+
+    for watcher, piece in ((first, sent), (first, change), (last, sent), (last, change[:30])):
+        watcher.data_received(piece)
+        told.append(capsys.readouterr().out)
+    last.data_received(change[30:])
+
+    assert told == ["", "", "watching\n", ""]
+    assert float(capsys.readouterr().out) > 0
 
 
 def test_stages_in_a_row_take_each_others_time() -> None:
