@@ -16,7 +16,7 @@ export class LiveView {
    */
   constructor(address, { changed, live }) {
     this.entries = new Map();
-    this.isLive = false;
+    this.isLive = null; // not known yet: a line that never comes up is told as well
     this.lastGood = null;
     this._address = address;
     this._changed = changed;
