@@ -72,8 +72,14 @@ async def test_an_order_that_will_not_be_cooked(screens: Screens, house: House) 
 async def test_a_broken_line_is_told_and_mended(
     screens: Screens, house: House, stove: Database
 ) -> None:
-    """When nobody answers, page and board say so and show what they knew; then they go on."""
+    """When nobody answers, page and board say so and show what they knew; then they go on.
+
+    A board that has never heard anything says that.
+    """
     number = await house.order()
+    deaf = await screens.open("/board")
+    await deaf.route("**/live/*", lambda route: route.abort())
+    await deaf.reload()
     page, board = await screens.open(f"/track/{number}"), await screens.open("/board")
     await expect(page.locator("#headline")).to_have_text("We have your order")
     await expect(board.locator("#preparing li")).to_have_text([number[-3:]])
@@ -84,6 +90,7 @@ async def test_a_broken_line_is_told_and_mended(
     for each in (page, board):
         banner = each.get_by_role("alert")
         await expect(banner).to_contain_text("What you see is as of", timeout=LONG)
+    await expect(deaf.get_by_role("alert")).to_have_text("No connection yet.", timeout=LONG)
     await expect(page.locator("#headline")).to_have_text("We have your order")
     await expect(board.locator("#preparing li")).to_have_text([number[-3:]])
 

@@ -21,7 +21,9 @@ class Column {
     this._page = document.getElementById(`${name}-page`);
     this._orders = [];
     this._items = new Map();
+    this._fresh = new Set();
     this._first = 0;
+    this._room = 1;
     new ResizeObserver(() => this._lay()).observe(this._list);
     setInterval(() => this._turn(), TURN);
   }
@@ -34,7 +36,14 @@ class Column {
 
   /** Draws the eye to the orders whose keys are `fresh`, and to no others. */
   mark(fresh) {
+    this._fresh = fresh;
     for (const [key, item] of this._items) item.classList.toggle("new", fresh.has(key));
+  }
+
+  /** Goes back to the first page. */
+  begin() {
+    this._first = 0;
+    this._lay();
   }
 
   _turn() {
@@ -43,34 +52,35 @@ class Column {
   }
 
   _lay() {
-    const room = this._fit();
+    const room = (this._room = this._fit());
     if (this._first >= this._orders.length) this._first = 0;
     this._first -= this._first % room;
     const shown = this._orders.slice(this._first, this._first + room);
     const before = this._items;
     this._items = new Map(shown.map((key) => [key, before.get(key) ?? numberOf(key)]));
+    this.mark(this._fresh);
     arrange(this._list, [...this._items.values()]);
     const [page, pages] = [this._first / room + 1, Math.ceil(this._orders.length / room)];
     write(this._page, pages > 1 ? say("board.page", { page, pages }) : "");
   }
 
-  /** Chooses the largest size in which all numbers fit; returns how many fit. */
+  /** Chooses the largest size in which all numbers fit; returns how many a page has room for. */
   _fit() {
     const digits = Math.max(3, ...this._orders.map((key) => shortNumber(key).length));
-    const side = Math.min(innerWidth, innerHeight);
-    for (const share of SIZES) {
-      const size = Math.max(LEAST, Math.floor(side * share));
-      const columns = Math.max(1, Math.floor(this._list.clientWidth / (size * (digits * WIDE + BESIDE))));
-      const rows = Math.max(1, Math.floor(this._list.clientHeight / Math.ceil(size * ROW)));
-      this._room = columns * rows;
-      if (this._room >= this._orders.length || share === SIZES.at(-1)) {
-        this._list.style.setProperty("--size", `${size}px`);
-        this._list.style.setProperty("--row", `${Math.ceil(size * ROW)}px`);
-        this._list.style.setProperty("--columns", columns);
-        break;
-      }
-    }
-    return this._room;
+    const layouts = SIZES.map((share) => this._layout(share, digits));
+    const chosen = layouts.find(({ room }) => room >= this._orders.length) ?? layouts.at(-1);
+    this._list.style.setProperty("--size", `${chosen.size}px`);
+    this._list.style.setProperty("--row", `${chosen.row}px`);
+    this._list.style.setProperty("--columns", chosen.columns);
+    return chosen.room;
+  }
+
+  _layout(share, digits) {
+    const size = Math.max(LEAST, Math.floor(share * Math.min(innerWidth, innerHeight)));
+    const row = Math.ceil(size * ROW);
+    const columns = Math.floor(this._list.clientWidth / (size * (digits * WIDE + BESIDE))) || 1;
+    const rows = Math.floor(this._list.clientHeight / row) || 1;
+    return { size, row, columns, room: columns * rows };
   }
 }
 
@@ -101,6 +111,7 @@ function announce(orders) {
   const news = known === null ? [] : orders.filter((key) => !known.has(key));
   known = new Set(orders);
   if (news.length === 0) return;
+  ready.begin();
   const numbers = news.map(shortNumber).join(", ");
   announcement.textContent = say("board.announcement", { numbers, count: news.length });
 }
