@@ -62,7 +62,7 @@ async def place(intake: OrderService, **changes: object) -> str:
 async def test_an_order_goes_over_the_board(
     client: httpx.AsyncClient, intake: OrderService, database: Database
 ) -> None:
-    """From the order to the guest: each status is seen, and nothing of one that is handed over."""
+    """From the order to the guest, and back if need be; nothing is seen of one handed over."""
     async with watching(client, "/live/board") as viewer:
         number = await place(intake)
         begun = await viewer.until_it_shows(number, status="received")
@@ -70,10 +70,14 @@ async def test_an_order_goes_over_the_board(
         await viewer.until_it_shows(number, status="cooking")
         await move(database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON, by="mario")
         ready = await viewer.until_it_shows(number, status="ready")
+        await move(database, number, OrderStatus.READY, OrderStatus.COOKING, at=NOON, by="mario")
+        again = await viewer.until_it_shows(number, status="cooking")
+        await move(database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON, by="mario")
         await intake.complete(number, Move(), request_id="r")
         await viewer.until_it_hides(number)
 
     assert begun == {"status": "received", "order_type": "takeout", "ready_at": None}
+    assert again["ready_at"] is None
     assert ready["ready_at"] == "2024-12-16T12:00:00.000Z"
 
 
@@ -125,7 +129,7 @@ async def test_the_board_shows_what_a_wall_has_room_for(
 async def test_an_order_is_followed_step_by_step(
     client: httpx.AsyncClient, intake: OrderService, database: Database, watch: Watch
 ) -> None:
-    """How it stands, when it will be ready, and each step with its time; it moves by itself."""
+    """How it stands, when it will be ready, and each step with its time, also one taken back."""
     number = await place(intake, order_type="dine_in", table_number=7)
     async with watching(client, f"/live/track/{number}") as viewer:
         received = dict(viewer.entries)
@@ -136,6 +140,9 @@ async def test_an_order_is_followed_step_by_step(
         watch.now = at = NOON + timedelta(seconds=59)
         await move(database, number, OrderStatus.COOKING, OrderStatus.READY, at=at, by="mario")
         ready = await viewer.until_it_shows("order", status="ready")
+        at = NOON + timedelta(seconds=70)
+        await move(database, number, OrderStatus.READY, OrderStatus.COOKING, at=at, by="mario")
+        await viewer.until_it_shows("order", status="cooking")
 
         assert received == {
             "order": {
@@ -152,6 +159,7 @@ async def test_an_order_is_followed_step_by_step(
             {"status": "received", "at": "2024-12-16T12:00:00.000Z"},
             {"status": "cooking", "at": "2024-12-16T12:00:50.000Z"},
             {"status": "ready", "at": "2024-12-16T12:00:59.000Z"},
+            {"status": "cooking", "at": "2024-12-16T12:01:10.000Z"},
         ]
 
 

@@ -62,9 +62,9 @@ function detailOf(order) {
   if (order.status === "ready") return say(`track.at.${order.order_type}`);
   if (order.status === "completed") return say("track.goodbye");
   if (order.status === "cancelled") return say("track.ask");
-  const due = order.estimated_completion === null ? null : new Date(order.estimated_completion);
-  if (due === null || due.getTime() <= now()) return say("track.soon");
-  return say("track.due", { time: timeOfDay(due) });
+  if (order.estimated_completion === null) return "";
+  const due = new Date(order.estimated_completion);
+  return due > now() ? say("track.due", { time: timeOfDay(due) }) : say("track.soon");
 }
 
 function showSteps(steps, status) {
