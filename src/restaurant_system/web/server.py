@@ -18,6 +18,7 @@ from restaurant_system.web.middleware import SHUTDOWN
 
 log = get_logger()
 
+TICK = 0.1  # s, as uvicorn has it
 KEPT_OPEN = 5  # s that a line may be idle after an answer
 LAST_REQUESTS = 1.0  # s at a stop in which whoever has a line open may still ask
 LONGEST_GOODBYE = 20  # s for requests under way after that
@@ -27,12 +28,29 @@ class _Server(uvicorn.Server):
     """A server that leaves signals to us: one process may run several services.
 
     And one that sends nobody away unheard: uvicorn closes a line on which nothing is under way at
-    once, though a request may be on its way there.
+    once, though a request may be on its way there. Where nobody is there any more, it ends at once.
     """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        """Take no more requests."""
+        self.should_exit = True
+        self._leaving.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK):
+                    await self._leaving.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._close_door(sockets or [])
@@ -40,7 +58,8 @@ class _Server(uvicorn.Server):
             async with asyncio.timeout(LAST_REQUESTS):
                 while self.server_state.connections and not self.force_exit:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
-        await super().shutdown(sockets)
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
 
     async def _close_door(self, sockets: list[socket.socket]) -> None:
         """Let in who waits at the door, and close it before the next one comes."""
@@ -117,7 +136,7 @@ async def serve(site: Site, door: socket.socket | HandedLines, shutdown: Shutdow
     try:
         await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
         log.info("graceful_shutdown", message="Taking no more requests.")
-        server.should_exit = True
+        server.leave()
         forced = asyncio.create_task(shutdown.forced.wait())
         await asyncio.wait({serving, forced}, return_when=asyncio.FIRST_COMPLETED)
         server.force_exit = True
