@@ -82,8 +82,10 @@ class Rail(Hands):
         """Look, again and again; while the database is away, nothing is shown."""
         while True:
             self._woken.clear()
-            with contextlib.suppress(DatabaseUnavailable):  # the next look makes up for it
+            try:
                 self.feed.show(await self._look())
+            except DatabaseUnavailable:
+                self.feed.doubt()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_INTERVAL):
                     await self._woken.wait()

@@ -61,10 +61,11 @@ class Dashboard:
     def feature(self) -> Feature:
         """Return the route; what our own page watches is nobody else's interface."""
         router = APIRouter(include_in_schema=False)
-        router.add_route(ADDRESS, self._watch, methods=["GET"])
+        router.add_api_route(ADDRESS, self.watch, methods=["GET"])
         return Feature(router)
 
-    async def _watch(self, request: Request) -> Response:
+    async def watch(self, request: Request) -> Response:
+        """Send how the evening goes."""
         return streamed(self._source.watch(VIEW, last_seen(request)))
 
     async def _look(self, watched: Sequence[str]) -> Mapping[str, Entries]:
