@@ -35,13 +35,14 @@ async def display(kitchen: Kitchen, broker: Broker) -> AsyncIterator[Display]:
 
 
 async def test_a_screen_is_filled_with_the_most_urgent_and_the_rest_waits(
-    kitchen: Kitchen, display: Display
+    kitchen: Kitchen, display: Display, broker: Broker
 ) -> None:
     """A station holds as many tickets as it may, and takes the next when one is gone."""
     first, second = await kitchen.order(), await kitchen.order()
     async with display.screen() as screen:
         await screen.shows(first, second)
         cheap, dear = await kitchen.order(), await kitchen.order(items=DEAR)
+        await eventually(lambda: _wait_in_line(broker, 2), doing="for two to wait in the queue")
 
         await display.done(first, "start", "received")
         await display.done(first, "bump", "cooking")
@@ -247,6 +248,10 @@ async def test_a_simulated_cook_beside_a_station_shares_the_queue(
             await kitchen.serve_another()
 
         assert screen.tickets == dict.fromkeys(held, "received")
+
+
+async def _wait_in_line(broker: Broker, orders: int) -> bool:
+    return sum((await broker.depths()).values()) == orders
 
 
 async def _is_offline(kitchen: Kitchen) -> bool:
