@@ -27,10 +27,16 @@ async def chrome() -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-def house(postgres_server: Postgres, template: str) -> Iterator[House]:
-    """Open a restaurant without cooks, for people at screens, on a database of its own."""
+def house(
+    request: pytest.FixtureRequest, postgres_server: Postgres, template: str
+) -> Iterator[House]:
+    """Open a restaurant without cooks, for people at screens, on a database of its own.
+
+    Parametrized indirectly, it takes environment variables of the configuration.
+    """
     name = _elsewhere(postgres_server, template)
-    with contextlib.closing(House(postgres_server.dsn(name))) as house:
+    settings = getattr(request, "param", {})
+    with contextlib.closing(House(postgres_server.dsn(name), **settings)) as house:
         house.open()
         yield house
 

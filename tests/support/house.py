@@ -12,9 +12,12 @@ from tests.support.servers import free_port, wait_until
 
 
 class House:
-    """Everything on one port, on our PostgreSQL, with nobody who cooks by himself."""
+    """Everything on one port, on our PostgreSQL, with nobody who cooks by himself.
 
-    def __init__(self, dsn: str) -> None:
+    `settings` are environment variables of the configuration.
+    """
+
+    def __init__(self, dsn: str, **settings: str) -> None:
         self.dsn = dsn
         self._folder = tempfile.TemporaryDirectory(prefix="restaurant-house-")
         self._processes = Processes(
@@ -22,6 +25,7 @@ class House:
                 "RESTAURANT_DATA_DIR": self._folder.name,  # one `up` each
                 **environment(dsn, None),
                 "RESTAURANT_KITCHEN_DISPLAY__HEARTBEAT_INTERVAL": "1",
+                **settings,
             }
         )
         self._port = free_port()
