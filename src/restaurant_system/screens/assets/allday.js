@@ -1,0 +1,58 @@
+// All day: how many of each item are still to be made, over all open tickets.
+
+import { arrange, make, write } from "./elements.js";
+import { keep, kept } from "./stored.js";
+import { say } from "./words.js";
+
+const SHOWN = "kitchen-all-day";
+const OPEN = new Set(["received", "cooking"]);
+
+export class AllDay {
+  /** Shows the totals in `panel`, which `button` shows and hides; on a wide screen it begins shown. */
+  constructor(panel, button) {
+    this._panel = panel;
+    this._button = button;
+    [this._list, this._none] = [panel.querySelector("ul"), panel.querySelector("p")];
+    this._lines = new Map();
+    button.addEventListener("click", () => this.toggle());
+    this._open(kept(SHOWN, matchMedia("(min-width: 75rem)").matches));
+  }
+
+  toggle() {
+    this._open(this._panel.hidden);
+    keep(SHOWN, !this._panel.hidden);
+  }
+
+  show(entries) {
+    const totals = totalsOf(entries);
+    const order = (one, other) => totals.get(other) - totals.get(one) || one.localeCompare(other);
+    const names = [...totals.keys()].sort(order);
+    for (const name of this._lines.keys()) if (!totals.has(name)) this._lines.delete(name);
+    arrange(this._list, names.map((name) => this._line(name, totals.get(name))));
+    this._none.hidden = names.length > 0;
+  }
+
+  _open(isOpen) {
+    this._panel.hidden = !isOpen;
+    this._button.ariaExpanded = String(isOpen);
+  }
+
+  _line(name, count) {
+    if (!this._lines.has(name)) {
+      const total = make("span", { className: "quantity number" });
+      this._lines.set(name, [make("li", {}, total, " ", make("span", { className: "name" }, name)), total]);
+    }
+    const [line, total] = this._lines.get(name);
+    write(total, say("kitchen.quantity", { quantity: count }));
+    return line;
+  }
+}
+
+function totalsOf(entries) {
+  const totals = new Map();
+  for (const { status, items } of entries.values()) {
+    if (!OPEN.has(status)) continue;
+    for (const { name, quantity } of items) totals.set(name, (totals.get(name) ?? 0) + quantity);
+  }
+  return totals;
+}

@@ -1,0 +1,137 @@
+// The kitchen display: the tickets of one station, and all that a person can do with them.
+
+import { AllDay } from "./allday.js";
+import { showLine } from "./banner.js";
+import { Bell } from "./bell.js";
+import { write } from "./elements.js";
+import { listenForKeys } from "./keys.js";
+import { LiveView } from "./live.js";
+import { News } from "./news.js";
+import { toast } from "./notices.js";
+import { Rail } from "./rail.js";
+import { Recall } from "./recall.js";
+import { explain, nameStation, showStation, tickClock } from "./station.js";
+import { Taps } from "./taps.js";
+import { STEPS } from "./ticket.js";
+import { Undo } from "./undo.js";
+import { say, shortNumber } from "./words.js";
+
+const query = new URLSearchParams(location.search);
+const station = query.get("station") || "kitchen";
+const address = `/kitchen/stations/${encodeURIComponent(station)}`;
+const types = query.get("order_types");
+const view = `${address}/live${types ? `?${new URLSearchParams({ order_types: types })}` : ""}`;
+const byId = (id) => document.getElementById(id);
+const [soundButton, keysDialog] = [byId("sound-button"), byId("keys")];
+
+const bell = new Bell(showSound);
+const news = new News(bell, (numbers) => numbers.forEach((number) => rail.refresh(number)));
+const taps = new Taps(`${address}/tickets/`, { changed: showTap, refused: sayWhy });
+const rail = new Rail(byId("rail"), byId("tickets-title"), {
+  look: (number) => ({ tap: taps.of(number), isNew: news.has(number) }),
+  act,
+  rush,
+});
+const undo = new Undo(byId("undo"), taps, recall);
+const allDay = new AllDay(byId("all-day"), byId("all-day-button"));
+const recalls = new Recall(byId("recall"), `${address}/bumped`, recall);
+
+function act(entry) {
+  if (entry) taps.add(entry.order_number, STEPS[entry.status], entry.status);
+}
+
+function rush(entry) {
+  if (!entry || entry.status === "cancelled" || entry.rushed_at) return;
+  taps.add(entry.order_number, "rush", entry.status);
+}
+
+function recall(number) {
+  taps.add(number, "recall", "ready");
+}
+
+function actOnDigit(digit) {
+  const entry = rail.withDigit(digit);
+  if (!entry) return;
+  rail.choose(entry.order_number);
+  act(entry);
+}
+
+function undoLatest() {
+  const latest = undo.numbers.find((number) => !taps.of(number));
+  if (latest) recall(latest);
+}
+
+function showTap(number) {
+  rail.refresh(number);
+  refreshUndo();
+  const count = taps.unanswered.filter((tap) => tap.isWaiting).length;
+  write(byId("kept"), count ? say("kitchen.kept", { count }) : "");
+}
+
+function sayWhy(tap, problem) {
+  toast(problem?.detail ?? say("kitchen.not_done", { number: shortNumber(tap.number) }));
+}
+
+function showSound() {
+  const state = bell.isMuted ? "off" : bell.isUnlocked ? "on" : "locked";
+  soundButton.dataset.state = state;
+  write(soundButton.firstElementChild, say(`kitchen.sound.${state}`));
+}
+
+/** The first tap on the button gives leave to sound; it is not to mute it at once. */
+function changeSound() {
+  if (bell.isUnlocked || bell.isMuted) bell.toggle();
+  else bell.unlock();
+}
+
+function refreshUndo() {
+  if (undo.refresh()) rail.choose(rail.chosen?.order_number);
+}
+
+function change(entries, keys) {
+  news.read(entries);
+  rail.show(entries, keys);
+  undo.show(entries);
+  allDay.show(entries);
+  showStation(entries);
+  taps.see(entries);
+}
+
+function setLive(isLive, lastGood) {
+  showLine(isLive, lastGood);
+  taps.setLive(isLive);
+  if (!isLive && lastGood === null) explain(view);
+}
+
+function tick() {
+  rail.tick();
+  refreshUndo();
+  tickClock();
+}
+
+soundButton.addEventListener("click", changeSound);
+byId("recall-button").addEventListener("click", () => recalls.open());
+byId("keys-button").addEventListener("click", () => keysDialog.showModal());
+listenForKeys({
+  digit: actOnDigit,
+  shiftedDigit: (digit) => rush(rail.withDigit(digit)),
+  keys: {
+    " ": () => act(rail.chosen),
+    ArrowLeft: () => rail.move(-1, 0),
+    ArrowRight: () => rail.move(1, 0),
+    ArrowUp: () => rail.move(0, -1),
+    ArrowDown: () => rail.move(0, 1),
+    f: () => rush(rail.chosen),
+    u: undoLatest,
+    r: () => recalls.open(),
+    a: () => allDay.toggle(),
+    m: () => bell.toggle(),
+    "?": () => keysDialog.showModal(),
+  },
+});
+
+nameStation(station);
+showSound();
+tickClock();
+new LiveView(view, { changed: change, live: setLive });
+setInterval(tick, 1000);

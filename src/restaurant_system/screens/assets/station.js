@@ -1,0 +1,49 @@
+// The head of the display: which station this is, how full it is, and what keeps it from work.
+
+import { write } from "./elements.js";
+import { now, timeOfDay } from "./times.js";
+import { say } from "./words.js";
+
+const TYPES = 3; // a station that takes all of them need not name them
+
+const IDS = ["station", "types", "holding", "clock", "notice", "empty"];
+const [title, types, holding, clock, notice, empty] = IDS.map((id) => document.getElementById(id));
+
+/** Shows the station's name before anything is known of it. */
+export function nameStation(name) {
+  write(title, name);
+  document.title = say("kitchen.page", { station: name });
+}
+
+/** Shows what a view says of the station. */
+export function showStation(entries) {
+  const statuses = [...entries.values()].map((entry) => entry.status);
+  const count = statuses.filter((status) => status === "received" || status === "cooking").length;
+  empty.hidden = count > 0 || statuses.includes("cancelled");
+  const station = entries.get("station");
+  if (!station) return;
+  write(holding, say("kitchen.holding", { count, capacity: station.capacity }));
+  types.hidden = station.order_types.length === TYPES;
+  write(types, station.order_types.map((type) => say(`type.${type}`)).join(", "));
+  write(notice, station.message ?? (station.state === "open" ? "" : say(`kitchen.${station.state}`)));
+}
+
+/** Moves the clock. */
+export function tickClock() {
+  write(clock, timeOfDay(new Date(now())));
+}
+
+/** Asks why a view cannot be had, and shows the server's sentences if it has any. */
+export async function explain(address) {
+  try {
+    const answer = await fetch(address);
+    if (answer.ok) await answer.body.cancel();
+    else write(notice, sentences(await answer.json()));
+  } catch {
+    // Nobody answers: the banner says so.
+  }
+}
+
+function sentences({ detail, errors = [] }) {
+  return [detail, ...errors.map(({ field, message }) => `${field} ${message}.`)].join(" ");
+}

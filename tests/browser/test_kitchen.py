@@ -1,0 +1,173 @@
+"""The kitchen display, as those see it who cook by it."""
+
+import re
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from tests.support.browser import Screens, serious_violations
+from tests.support.house import House
+from tests.support.orders import an_item
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+SOON = 1000  # ms within which all screens of a station are to agree
+RINGS = """
+    const start = OscillatorNode.prototype.start;
+    let tones = 0;
+    OscillatorNode.prototype.start = function (...when) {
+        document.documentElement.dataset.rings = Math.floor(++tones / 3);
+        start.apply(this, when);
+    };
+"""
+
+PRESS_1_AS_TICKETS_MOVE = """
+    new MutationObserver((_, observer) => {
+        observer.disconnect();
+        document.dispatchEvent(new KeyboardEvent("keydown", { key: "1" }));
+    }).observe(document.getElementById("rail"), { childList: true })
+"""
+
+
+def ticket(page: Page, number: str) -> Locator:
+    """Return the ticket of an order."""
+    short = number.rpartition("_")[2]
+    return page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=short))
+
+
+def button(page: Page, name: str, number: str) -> Locator:
+    """Return a button that acts on an order."""
+    return page.get_by_role("button", name=f"{name} {number.rpartition('_')[2]}")
+
+
+async def history(house: House, number: str) -> list[str]:
+    """Return what has become of an order, step by step."""
+    return [entry["status"] for entry in await house.get(f"/orders/{number}/history")]
+
+
+async def test_tickets_are_started_bumped_and_had_back_at_any_screen(
+    house: House, screens: Screens
+) -> None:
+    """A tap starts a ticket, the next one bumps it; every screen can undo that, and recall it."""
+    number = await house.order(order_type="dine_in", table_number=4)
+    later = await house.order()
+    one, other = [await screens.open("/kitchen") for _ in range(2)]
+
+    await button(one, "Start", number).click()
+    await expect(button(other, "Bump", number)).to_be_visible(timeout=SOON)
+    await button(one, "Bump", number).click()
+    await expect(ticket(other, number)).to_have_count(0, timeout=SOON)
+    await button(one, "Start", later).click()
+    await button(one, "Bump", later).click()
+    offers = other.get_by_role("region", name="Undo").get_by_role("button")
+    await expect(offers).to_have_text([re.compile("Undo 002"), re.compile("Undo 001")])
+    await button(other, "Undo", number).click()
+    await expect(button(one, "Bump", number)).to_be_visible(timeout=SOON)
+    await one.reload()
+    await button(one, "Bump", number).click()
+    await expect(ticket(one, number)).to_have_count(0)
+    await one.get_by_role("button", name="Recall").click()
+    await button(one, "Recall", number).click()
+    await expect(button(other, "Bump", number)).to_be_visible(timeout=SOON)
+
+    steps = await history(house, number)
+    assert steps == ["received", "cooking", "ready", "cooking", "ready", "cooking"]
+
+
+async def test_tickets_say_all_that_a_cook_asks(house: House, screens: Screens) -> None:
+    """Rushed tickets hang first, totals are over all open ones, cancelled ones stay until seen."""
+    salad = an_item(name="Caesar salad", quantity=3, notes="no onions")
+    first = await house.order(items=[an_item(), salad])
+    second = await house.order(items=[an_item(quantity=2)], notes="nut allergy")
+    page = await screens.open("/kitchen")
+    await expect(page.locator(".ticket h3")).to_have_text(["Order 001", "Order 002"])
+    await expect(ticket(page, first)).to_contain_text("no onions")
+    await expect(ticket(page, second)).to_contain_text("nut allergy")
+    await expect(page.get_by_text("2 of 12 tickets")).to_be_visible()
+    totals = page.get_by_role("complementary", name="All day").get_by_role("listitem")
+    await expect(totals).to_have_text([f"3 {TIMES} Caesar salad", f"3 {TIMES} Margherita"])
+
+    await button(page, "Rush", second).click()
+    await expect(page.locator(".ticket h3")).to_have_text(["Order 002", "Order 001"])
+    await house.cancel(first)
+    await expect(ticket(page, first).get_by_text("Cancelled")).to_be_visible()
+    await expect(totals).to_have_text([f"2 {TIMES} Margherita"])
+    await expect(page.get_by_text("Order 001 is cancelled.")).to_be_attached()
+    assert await serious_violations(page) == []
+    await page.reload()
+    await button(page, "Seen", first).click()
+
+    await expect(ticket(page, first)).to_have_count(0)
+    assert await serious_violations(page) == []
+
+
+async def test_everything_is_done_by_keys(house: House, screens: Screens) -> None:
+    """Digits, space, arrows and letters do what taps do, and the focus is never lost.
+
+    A digit pressed as another ticket takes its place does not act on that one.
+    """
+    first, second, third = [await house.order() for _ in range(3)]
+    page = await screens.open("/kitchen")
+    keys = page.keyboard
+    await expect(page.locator(".ticket")).to_have_count(3)
+
+    await keys.press("2")
+    await expect(button(page, "Bump", second)).to_be_focused()
+    await keys.press("ArrowRight")
+    await expect(button(page, "Start", third)).to_be_focused()
+    await page.evaluate(PRESS_1_AS_TICKETS_MOVE)
+    await keys.press("f")
+    await expect(page.locator(".ticket h3").first).to_have_text("Order 003")
+    await expect(button(page, "Bump", first)).to_be_focused()
+    await keys.press("ArrowLeft")
+    await expect(button(page, "Start", third)).to_be_focused()
+    await keys.press("Space")
+    await expect(button(page, "Bump", third)).to_be_focused()
+    await keys.press("Space")
+    await expect(button(page, "Bump", first)).to_be_focused()
+    await expect(button(page, "Undo", third)).to_be_visible()
+    await keys.press("u")
+    await expect(button(page, "Bump", third)).to_be_visible()
+    await keys.press("ArrowRight")
+    await keys.press("ArrowRight")
+    await keys.press("Space")
+    await expect(ticket(page, third)).to_have_count(0)
+    await keys.press("r")
+    await expect(button(page, "Recall", third)).to_be_focused()
+    await keys.press("Enter")
+    await expect(button(page, "Bump", third)).to_be_visible()
+    await keys.press("?")
+    await expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    await keys.press("Escape")
+    await expect(button(page, "Bump", second)).to_be_focused()
+
+    assert await history(house, third) == [
+        "received",
+        "cooking",
+        "ready",
+        "cooking",
+        "ready",
+        "cooking",
+    ]
+    assert await history(house, first) == ["received", "cooking"]
+
+
+async def test_a_new_ticket_rings_until_it_is_seen(house: House, screens: Screens) -> None:
+    """The sound, allowed by the first touch, is repeated until the next one; it stays muted."""
+    page = await screens.open("/kitchen")
+    await page.add_init_script(RINGS)
+    await page.reload()
+    await page.get_by_role("button", name="Tap to turn sound on").click()
+    await expect(page.get_by_role("button", name="Sound on")).to_be_visible()
+    await expect(page.get_by_text("0 of 12 tickets")).to_be_visible()
+
+    await house.order()
+    await expect(page.locator("html")).to_have_attribute("data-rings", "2")
+    await expect(page.get_by_text("New order 001, Takeout.")).to_be_attached()
+    await expect(page.locator(".ticket").get_by_text("New")).to_be_visible()
+    await page.keyboard.press("m")
+    await expect(page.locator(".ticket").get_by_text("New")).to_have_count(0)
+    await page.reload()
+
+    await expect(page.get_by_role("button", name="Sound off")).to_be_visible()
