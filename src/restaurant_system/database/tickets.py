@@ -96,7 +96,7 @@ NOTE_BUMPED = """
 INSERT INTO station_tickets (order_id, station, bumped_at)
 SELECT id, $1, $3 FROM orders WHERE number = $2
 ON CONFLICT (order_id) DO UPDATE
-    SET station = excluded.station, rushed_at = NULL, bumped_at = excluded.bumped_at
+    SET station = excluded.station, bumped_at = excluded.bumped_at
 """
 FORGET_OLD = f"""
 DELETE FROM station_tickets WHERE order_id = ANY (ARRAY(

@@ -83,7 +83,7 @@ export class Ticket {
   _fill(entry) {
     this.entry = entry;
     this._received = Date.parse(entry.received_at);
-    const rushed = entry.rushed_at ? Date.parse(entry.rushed_at) : Infinity;
+    const rushed = entry.rushed_at ? -Date.parse(entry.rushed_at) : Infinity; // the latest first
     this.place = [rushed, -entry.priority, this._received, this.number];
     this.element.dataset.status = entry.status;
     write(this._kind, kindOf(entry));
@@ -97,7 +97,8 @@ export class Ticket {
 
   _mark({ status, rushed_at, priority }, isNew) {
     const urgency = priority >= 10 ? "high" : priority >= 5 ? "raised" : null;
-    const marks = [mark("status", isNew ? "kitchen.new" : `status.${status}`)];
+    const isFresh = isNew && status === "received";
+    const marks = [mark("status", isFresh ? "kitchen.new" : `status.${status}`)];
     if (rushed_at) marks.push(mark("rushed", "kitchen.rushed"));
     if (urgency) marks.push(mark(`priority ${urgency}`, `kitchen.priority.${urgency}`));
     this._marks.replaceChildren(...marks);
