@@ -24,7 +24,7 @@ def show(address: str, settings: Settings, cooks: Sequence[Cook]) -> None:
         "Board": f"{address}/board",
         "Dashboard": f"{address}/dashboard",
         "Orders": f"{address}/orders",
-        "Tracking": f"{address}/orders/ORD_…/status",
+        "Tracking": f"{address}/track/ORD_…",
         "API": f"{address}/docs",
         "Health": f"{address}/health",
         "Data": str(settings.data_dir) if settings.database is None else "your PostgreSQL",

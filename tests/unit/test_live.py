@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.shutdown import Shutdown
@@ -222,12 +223,15 @@ class Kitchen:
         self.views: dict[str, Entries] = {"a": {"x": 1}, "b": {"x": 2}}
         self.looks: list[list[str]] = []
         self.away = False
+        self.faulty = False
 
     async def look(self, keys: Sequence[str]) -> Mapping[str, Entries]:
         """Look at some views."""
         self.looks.append(list(keys))
         if self.away:
             raise DatabaseUnavailable("The database does not answer.")
+        if self.faulty:
+            raise ZeroDivisionError
         return {key: self.views[key] for key in keys}
 
     async def looks_again(self, times: int = 3) -> None:
@@ -317,6 +321,22 @@ async def test_what_cannot_be_seen_is_passed_over_in_silence(
         assert [each.data["set"] for each in await stays.read()] == [{"x": 5}]
         assert [each.data["entries"] for each in await late.read()] == [{"x": 5}]
         assert late_hears_nothing
+
+
+async def test_a_fault_of_ours_closes_no_house() -> None:
+    """A look that goes wrong is logged, and its view is silent until one goes right."""
+    kitchen = Kitchen()
+    source = Source(kitchen.look, every=QUICK)
+    with looking(source), capture_logs() as lines:
+        watcher = Watcher(source.watch("a", None))
+        await watcher.read()
+        kitchen.faulty = True
+        await kitchen.looks_again()
+        kitchen.views["a"], kitchen.faulty = {"x": 5}, False
+
+        assert (await watcher.read())[0].kind == "change"
+
+    assert {line["event"] for line in lines} == {"look_failed"}
 
 
 async def test_a_stop_sends_everyone_away() -> None:

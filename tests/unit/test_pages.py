@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 from restaurant_system import screens
 from restaurant_system.errors import ConfigurationError
 from restaurant_system.web import api
-from restaurant_system.web.pages import House, Pages
+from restaurant_system.web.pages import House, Pages, texts_in
 
 FOLDER = files(screens)
 PLURAL_FORMS = {"zero", "one", "two", "few", "many", "other"}
@@ -190,3 +191,29 @@ def test_a_language_without_texts_is_a_wrong_setting(language: str) -> None:
     """Whoever asks for one is told which there are."""
     with pytest.raises(ConfigurationError, match=r"language: .* choose from en\."):
         Pages(House(language, "UTC", {}, {}))
+
+
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        ({"line": {"old": "Alt"}}, "line.new"),
+        ({"line": {"new": "Neu"}}, "line.old"),
+        ({}, "line.new"),
+    ],
+)
+def test_a_translation_that_lacks_a_text_is_a_wrong_setting(
+    tmp_path: Path, words: dict[str, object], missing: str
+) -> None:
+    """Whoever has forgotten one is told which; how many plural forms there are is its own affair."""
+    ours = {"line": {"old": "Old", "new": "New"}, "kept": {"one": "A tap", "other": "Taps"}}
+    kept = {"kept": {"few": "Ein paar", "other": "Viele"}}
+    written = {"en": ours, "de": kept | words, "fr": ours | kept, "pt_BR": ours}
+    (tmp_path / "texts").mkdir()
+    for language, texts in written.items():
+        (tmp_path / "texts" / f"{language}.json").write_text(json.dumps(texts), encoding="utf-8")
+
+    assert texts_in(tmp_path, "fr") == written["fr"]
+    with pytest.raises(ConfigurationError, match=missing):
+        texts_in(tmp_path, "de")
+    with pytest.raises(ConfigurationError, match="choose from de, en, fr"):
+        texts_in(tmp_path, "pt_BR")

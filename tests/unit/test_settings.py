@@ -90,6 +90,13 @@ def test_time_zone() -> None:
     assert load().timezone == ZoneInfo("UTC")
 
 
+@pytest.mark.parametrize("name", ["localtime", "posix/Europe/Berlin", "right/UTC", "Mars/Olympus"])
+def test_a_time_zone_that_only_this_machine_knows(name: str) -> None:
+    """A zone that PostgreSQL and browsers do not know is refused, by its name."""
+    with pytest.raises(ConfigurationError, match=rf"business_timezone.*{name}"):
+        load(written(f"business_timezone: {name}"))
+
+
 def test_what_is_late_was_aging_before() -> None:
     """A ticket does not turn late before it has turned old; which type is wrong is said."""
     content = "kitchen: {late_seconds: {delivery: 300}}"

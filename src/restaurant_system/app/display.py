@@ -25,13 +25,14 @@ PAGES = {"/kitchen": "kitchen"}
 
 async def show_tickets(settings: Settings, shutdown: Shutdown) -> None:
     """Show the kitchen's stations over HTTP until asked to stop."""
+    pages = http.pages(settings, PAGES)
     with contextlib.closing(http.bind(settings.kitchen_display)) as listening:
         async with (
             foundation(settings, "kitchen-display", shutdown) as base,
             relaying(base) as relay,
             stations(base, relay) as display,
         ):
-            features = [display, http.health_of(base, base.database), http.pages(settings, PAGES)]
+            features = [display, http.health_of(base, base.database), pages]
             site = api.build("Kitchen display", features)
             await server.serve(site, listening, base.shutdown)
 

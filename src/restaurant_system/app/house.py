@@ -33,6 +33,7 @@ async def open_house(
     they cook, and the last notifications are printed.
     """
     menu = menu_of(settings, otherwise=sample())
+    pages = http.pages(settings, COUNTER | KITCHEN | TRACKING)
     with (
         embedded.only_one(settings.data_dir),
         contextlib.closing(http.bind(settings.order_service)) as listening,
@@ -52,7 +53,6 @@ async def open_house(
                 asyncio.TaskGroup() as group,
             ):
                 health = http.health_of(base, base.database)
-                pages = http.pages(settings, COUNTER | KITCHEN | TRACKING)
                 features = [intake, menu, display, *questions, health, pages]
                 site = api.build("Restaurant system", features)
                 group.create_task(server.serve(site, listening, base.shutdown))

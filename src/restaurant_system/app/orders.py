@@ -27,14 +27,14 @@ async def take_orders(
     settings: Settings, shutdown: Shutdown, handed: HandedLines | None = None
 ) -> None:
     """Take orders over HTTP until asked to stop."""
-    menu = menu_of(settings, otherwise=NO_MENU)
+    menu, pages = menu_of(settings, otherwise=NO_MENU), http.pages(settings, PAGES)
     with http.entrance(settings.order_service, shutdown, handed) as entrance:
         async with (
             foundation(settings, "order-service", shutdown) as base,
             relaying(base) as relay,
             order_intake(base, relay) as intake,
         ):
-            health, pages = http.health_of(base, base.database), http.pages(settings, PAGES)
+            health = http.health_of(base, base.database)
             site = api.build("Order service", [intake, menu, health, pages])
             await server.serve(site, entrance, base.shutdown)
 

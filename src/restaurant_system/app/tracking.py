@@ -25,13 +25,14 @@ async def track_orders(
     settings: Settings, shutdown: Shutdown, handed: HandedLines | None = None
 ) -> None:
     """Answer questions over HTTP until asked to stop."""
+    pages = http.pages(settings, PAGES)
     with http.entrance(settings.tracking_service, shutdown, handed) as entrance:
         async with (
             foundation(settings, "tracking-service", shutdown) as base,
             reading(base) as database,
             tracking(base, database) as questions,
         ):
-            features = [*questions, http.health_of(base, database), http.pages(settings, PAGES)]
+            features = [*questions, http.health_of(base, database), pages]
             site = api.build("Tracking service", features)
             await server.serve(site, entrance, base.shutdown)
 

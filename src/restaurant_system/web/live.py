@@ -35,8 +35,11 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from restaurant_system.errors import Unavailable
+from restaurant_system.logger import get_logger
 from restaurant_system.models.clock import Clock, rfc_3339, utc_now
 from restaurant_system.shutdown import Shutdown
+
+log = get_logger()
 
 Entries: TypeAlias = Mapping[str, JsonValue]
 Look: TypeAlias = Callable[[Sequence[str]], Awaitable[Mapping[str, Entries]]]
@@ -156,8 +159,8 @@ class Source:
 
     What there is stands in the database: an update that the broker is late with, or has lost, is
     seen all the same. `look` is told the keys of the views that are watched, and returns their
-    entries; however many watch, it is asked once. While it raises `Unavailable` nothing is shown,
-    and watchers notice by the missing beats.
+    entries; however many watch, it is asked once. While it fails nothing is shown, and watchers
+    notice by the missing beats.
     """
 
     def __init__(self, look: Look, *, every: float) -> None:
@@ -200,10 +203,15 @@ class Source:
                 self._wanted.clear()
 
     async def _look_at(self, watched: Sequence[str]) -> None:
-        """Show what there is; what cannot be seen now is left to the next look."""
+        """Show what there is; what cannot be seen now is left to the next look.
+
+        A fault of ours is no reason to close the house: it is logged, and the view goes stale.
+        """
         try:
             seen = await self._look(watched)
-        except Unavailable:
+        except Exception as error:
+            if not isinstance(error, Unavailable):
+                log.exception("look_failed", message="A live view could not be looked at.")
             for key in watched:
                 self._feeds[key].doubt()
         else:

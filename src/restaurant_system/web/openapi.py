@@ -18,6 +18,7 @@ _PROBLEM = {
         "detail": {"type": "string"},
         "request_id": {"type": "string"},
         "current_status": {"type": "string"},
+        "processed_by": {"type": ["string", "null"]},
         "errors": {
             "type": "array",
             "items": {

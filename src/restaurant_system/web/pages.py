@@ -28,6 +28,8 @@ from restaurant_system.web.api import Feature
 TEXT = re.compile(r"{{ ([a-z_.]+) }}")
 TAG = re.compile(r'"[^"]*"')
 HOUSE = "house.js"
+OUR_LANGUAGE = "en"  # which has all texts
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")  # a tag of BCP 47, as browsers know them
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 # Nothing is loaded from elsewhere, nothing in a page's own text is run, no other site frames it.
 POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
@@ -80,7 +82,7 @@ class Pages:
 
     def __init__(self, house: House) -> None:
         self._folder = files(screens)
-        self._texts = _texts(self._folder, house.language)
+        self._texts = texts_in(self._folder, house.language)
         self._assets = {each.name: _asset(each) for each in (self._folder / "assets").iterdir()}
         self._assets[HOUSE] = Page(_house(house, self._texts).encode(), MEDIA_TYPES[".js"])
 
@@ -111,27 +113,47 @@ class Pages:
         return page.answer(request)
 
 
-def _texts(folder: Traversable, language: str) -> Texts:
-    """Read the words of a language."""
+def texts_in(folder: Traversable, language: str) -> Texts:
+    """Read the words of a language, which must have them all."""
     languages = dict(_languages(folder / "texts"))
     if language not in languages:
         known = ", ".join(sorted(languages))
         raise ConfigurationError(
             f"language: there are no texts in {language!r}; choose from {known}."
         )
-    texts: Texts = json.loads(languages[language].read_text(encoding="utf-8"))
+    texts, ours = (_read(languages[each]) for each in (language, OUR_LANGUAGE))
+    missing = sorted(_names(ours) - _names(texts))
+    if missing:
+        raise ConfigurationError(f"language: {language}.json has no text {', '.join(missing)}.")
     return texts
 
 
 def _languages(folder: Traversable) -> Iterator[tuple[str, Traversable]]:
     for file in folder.iterdir():
         name, dot, suffix = file.name.rpartition(".")
-        if dot and suffix == "json":
+        if dot and suffix == "json" and LANGUAGE.fullmatch(name):
             yield name, file
 
 
+def _read(file: Traversable) -> Texts:
+    texts: Texts = json.loads(file.read_text(encoding="utf-8"))
+    return texts
+
+
+def _names(texts: Texts, before: str = "") -> set[str]:
+    """Name all texts. The plural forms of one are a language's own affair, but for `other`."""
+    names: set[str] = set()
+    for name, text in texts.items():
+        if isinstance(text, Mapping) and "other" not in text:
+            names |= _names(text, f"{before}{name}.")
+        else:
+            names.add(f"{before}{name}")
+    return names
+
+
 def _asset(file: Traversable) -> Page:
-    return Page(file.read_bytes(), MEDIA_TYPES[PurePosixPath(file.name).suffix])
+    media_type = MEDIA_TYPES.get(PurePosixPath(file.name).suffix, "application/octet-stream")
+    return Page(file.read_bytes(), media_type)
 
 
 def _house(house: House, texts: Texts) -> str:

@@ -10,7 +10,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from restaurant_system.errors import IllegalMove, KeyReused, OrderNotFound, Overloaded, Unavailable
+from restaurant_system.errors import (
+    IllegalMove,
+    KeyReused,
+    OrderNotFound,
+    Overloaded,
+    TooLate,
+    Unavailable,
+)
 from restaurant_system.logger import get_logger
 from restaurant_system.web.faults import Fault, faults_of
 
@@ -47,6 +54,9 @@ def response_for(error: Exception, request_id: str) -> Response:
             status, detail = HTTPStatus.BAD_REQUEST, "The request ended before it was whole."
         case OrderNotFound():
             status = HTTPStatus.NOT_FOUND
+        case TooLate():
+            status = HTTPStatus.CONFLICT
+            extra = {"current_status": error.current, "processed_by": error.cook}
         case IllegalMove():
             status, extra = HTTPStatus.CONFLICT, {"current_status": error.current}
         case KeyReused():

@@ -68,8 +68,16 @@ function showTap(number) {
   write(byId("kept"), count ? say("kitchen.kept", { count }) : "");
 }
 
+/** Says why a tap had no effect: in our words where somebody was faster, else in the server's. */
 function sayWhy(tap, problem) {
-  toast(problem?.detail ?? say("kitchen.not_done", { number: shortNumber(tap.number) }));
+  const number = shortNumber(tap.number);
+  if (!problem?.current_status) {
+    toast(problem?.detail ?? say("kitchen.not_done", { number }));
+    return;
+  }
+  const status = say(`status.${problem.current_status}`).toLowerCase();
+  const cook = problem.processed_by;
+  toast(say(cook ? "kitchen.too_late" : "kitchen.too_late_alone", { number, status, cook }));
 }
 
 function showSound() {

@@ -25,7 +25,7 @@ export function showStation(entries) {
   write(holding, say("kitchen.holding", { count, capacity: station.capacity }));
   types.hidden = station.order_types.length === TYPES;
   write(types, station.order_types.map((type) => say(`type.${type}`)).join(", "));
-  write(notice, station.message ?? (station.state === "open" ? "" : say(`kitchen.${station.state}`)));
+  write(notice, station.state === "open" ? "" : say(`kitchen.state.${station.state}`, station));
 }
 
 /** Moves the clock. */

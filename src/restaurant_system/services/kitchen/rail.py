@@ -19,13 +19,17 @@ from restaurant_system.database import tickets, tracking
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.tickets import TicketRow
 from restaurant_system.errors import DatabaseUnavailable, MessageRejected
+from restaurant_system.logger import get_logger
 from restaurant_system.models.clock import Clock, rfc_3339
 from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.ticket import UNDO
 from restaurant_system.services.kitchen import leases
 from restaurant_system.services.kitchen.hands import Hands, Outcome
+from restaurant_system.services.kitchen.taps import NAME
 from restaurant_system.web.live import Entries, Feed
+
+log = get_logger(NAME)
 
 LOOK_INTERVAL = 0.5  # s between two looks at what has become of the orders
 
@@ -85,6 +89,9 @@ class Rail(Hands):
             try:
                 self.feed.show(await self._look())
             except DatabaseUnavailable:
+                self.feed.doubt()
+            except Exception:
+                log.exception("look_failed", message=f"{self._station} could not be looked at.")
                 self.feed.doubt()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_INTERVAL):

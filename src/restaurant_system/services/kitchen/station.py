@@ -19,8 +19,6 @@ from restaurant_system.shutdown import Shutdown
 
 LOOK_INTERVAL = 0.5  # s between two looks whether anybody is still there
 PAUSE = 1.0  # s until a name that is taken is asked for again
-REFUSED = "{name} is open elsewhere; close it there, or open this screen under another name."
-CUT_OFF = "New orders cannot arrive at the moment; what is here can be cooked."
 
 log = get_logger(NAME)
 
@@ -78,7 +76,7 @@ class Station:
             if worker.is_served:
                 was_served, self._refused_since = True, None
             is_cut_off = was_served and not worker.is_served
-            self.rail.tell(self._about("open", CUT_OFF if is_cut_off else None))
+            self.rail.tell(self._about("cut_off" if is_cut_off else "open"))
             await _pause(shutdown, LOOK_INTERVAL)
         leave.ask()
 
@@ -88,16 +86,14 @@ class Station:
         self._refused_since = self._refused_since or now
         lease = MISSED_HEARTBEATS * self._settings.heartbeat_interval
         if now - self._refused_since > lease:
-            about = self._about("refused", REFUSED.format(name=self._name))
-            self.rail.feed.show({"station": about})
+            self.rail.feed.show({"station": self._about("refused")})
 
-    def _about(self, state: str, message: str | None) -> dict[str, JsonValue]:
+    def _about(self, state: str) -> dict[str, JsonValue]:
         return {
             "name": self._name,
             "order_types": [each.value for each in self._order_types],
             "capacity": self._settings.capacity,
             "state": state,
-            "message": message,
         }
 
     def _is_deserted(self) -> bool:
