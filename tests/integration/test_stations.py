@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
 from restaurant_system.config import OutboxSettings
 from restaurant_system.database.connection import Database
+from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.relay import Relay
+from restaurant_system.services.kitchen import rail
 from tests.support.display import STATION, Display, displayed
 from tests.support.kitchen import Kitchen, a_ticket, first_of, settings
 from tests.support.lines import Lines
@@ -222,6 +225,58 @@ async def test_a_name_that_is_on_duty_elsewhere_is_told_and_tried_again(
         assert screen.entries["station"]["state"] == "open"
 
 
+async def test_a_held_order_whose_message_is_lost_is_not_held_for_ever(
+    kitchen: Kitchen, display: Display, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A station that is opened again without a ticket does not keep it from being sent again."""
+    monkeypatch.setattr(rail, "LONGEST_ABSENCE", timedelta(seconds=1))
+    number = await kitchen.order()
+    async with display.screen() as screen:
+        await screen.shows(number)
+        display.shutdown.ask()
+        await eventually(lambda: _is_offline(kitchen), doing="for the station to sign off")
+    async with first_of(broker, "kitchen_takeout_queue") as delivery:
+        await delivery.ack()  # as a broker does that loses its disk
+
+    async with displayed(kitchen.database, broker, kitchen.relay) as again, again.screen():
+        await eventually(lambda: _is_held_by_nobody(kitchen), doing="for the ticket to be let go")
+
+
+async def test_only_so_many_stations_are_open_at_once(kitchen: Kitchen, broker: Broker) -> None:
+    """Whoever opens one more is turned away; a page of another site opens none."""
+    elsewhere = {"Sec-Fetch-Site": "cross-site"}
+    async with (
+        displayed(kitchen.database, broker, kitchen.relay, stations=1) as display,
+        display.screen(),
+    ):
+        one_more = await display.client.get("/kitchen/stations/fryer/live")
+        from_elsewhere = await display.client.get("/kitchen/stations/grill/live", headers=elsewhere)
+
+    assert one_more.status_code == 503
+    assert from_elsewhere.status_code == 403
+
+
+async def test_a_station_that_gets_no_orders_says_so(
+    display: Display, broker: Broker, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the broker away a screen is true, and says that nothing new can come."""
+
+    async def refuse() -> None:
+        raise BrokerUnavailable("The broker does not answer.")
+
+    async with display.screen() as screen:
+        monkeypatch.setattr(broker, "connect", refuse)
+        await lines.cut()
+        await screen.when(
+            lambda: screen.entries["station"]["state"] == "cut_off", doing="for it to be said"
+        )
+
+        monkeypatch.undo()
+        await screen.when(
+            lambda: screen.entries["station"]["state"] == "open", doing="for it to be over"
+        )
+
+
 async def test_a_waiting_ticket_is_given_back_unhandled(
     kitchen: Kitchen, display: Display, other_broker: Broker
 ) -> None:
@@ -257,6 +312,11 @@ async def _is_offline(kitchen: Kitchen) -> bool:
     async with kitchen.database.connection() as connection:
         status = await connection.fetchval("SELECT status FROM workers WHERE name = $1", STATION)
     return bool(status == "offline")
+
+
+async def _is_held_by_nobody(kitchen: Kitchen) -> bool:
+    async with kitchen.database.connection() as connection:
+        return not await connection.fetchval("SELECT count(*) FROM station_tickets")
 
 
 async def _is_done(display: Display, number: str, action: str, expected: str) -> bool:

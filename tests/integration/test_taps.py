@@ -50,6 +50,16 @@ async def statuses(kitchen: Kitchen, number: str) -> list[str]:
     return [status for status, _ in await kitchen.history(number)]
 
 
+async def notes(kitchen: Kitchen, number: str) -> list[str | None]:
+    """Return what was noted at each move of an order."""
+    query = """
+        SELECT log.notes FROM order_status_log AS log JOIN orders ON orders.id = order_id
+        WHERE number = $1 ORDER BY log.id
+    """
+    async with kitchen.database.connection() as connection:
+        return [row["notes"] for row in await connection.fetch(query, number)]
+
+
 async def test_an_order_is_started_bumped_and_taken_back(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
@@ -60,12 +70,12 @@ async def test_an_order_is_started_bumped_and_taken_back(
     await screen.shows(**{number: "cooking"})
     await display.done(number, "bump", "cooking")
     await screen.shows(**{number: "ready"})
-    assert await display.bumped() == [number]
+    assert list(await display.bumped()) == [number]
     assert await kitchen.cooked_by(STATION) == 1
 
     await display.done(number, "recall", "ready")
     await screen.shows(**{number: "cooking"})
-    assert await display.bumped() == []
+    assert await display.bumped() == {}
     assert await kitchen.cooked_by(STATION) == 0
     order = await kitchen.look_up(number)
     assert order["completed_at"] is None
@@ -77,6 +87,7 @@ async def test_an_order_is_started_bumped_and_taken_back(
         *[(status, STATION) for status in ("cooking", "ready", "cooking", "ready")],
     ]
     assert await kitchen.cooked_by(STATION) == 1
+    assert await notes(kitchen, number) == [None, None, None, "recalled", None]
 
 
 async def test_of_many_hands_on_one_ticket_one_has_it(
@@ -114,14 +125,36 @@ async def test_a_tap_that_comes_twice_is_done_once(
     assert await statuses(kitchen, number) == ["received", "cooking", "ready", "cooking"]
 
 
+async def test_a_tap_is_about_the_ticket_as_it_was_seen(
+    kitchen: Kitchen, display: Display, screen: Screen
+) -> None:
+    """A status may have been left and come back: what was meant for the first time is too late."""
+    number = await a_shown_order(kitchen, screen)
+    await display.done(number, "start", "received", as_of=screen.entries[number]["updated_at"])
+    await screen.shows(**{number: "cooking"})
+    seen = screen.entries[number]["updated_at"]
+    await display.done(number, "bump", "cooking")
+    await display.done(number, "recall", "ready", as_of=(await display.bumped())[number])
+
+    late = await display.tap(number, "bump", "cooking", as_of=seen)
+
+    assert late.status_code == 409
+    assert late.json()["current_status"] == "cooking"
+    assert await kitchen.status(number) == "cooking"
+
+
 async def test_a_key_is_for_one_tap(kitchen: Kitchen, display: Display, screen: Screen) -> None:
     """A key that was used for something else is refused; one of an order is another's."""
     number = await a_shown_order(kitchen, screen)
     await display.done(number, "start", "received", **{"Idempotency-Key": "k"})
 
-    other = await display.tap(number, "bump", "cooking", **{"Idempotency-Key": "k"})
+    key = {"Idempotency-Key": "k"}
+    others = [
+        await display.tap(number, "bump", "cooking", **key),
+        await display.tap(number, "start", "received", station="fryer", **key),
+    ]
 
-    assert other.status_code == 422
+    assert [other.status_code for other in others] == [422, 422]
     assert await kitchen.status(number) == "cooking"
 
 
@@ -153,17 +186,34 @@ async def test_a_rushed_ticket_says_so(kitchen: Kitchen, display: Display, scree
     assert late.status_code == 409
 
 
-async def test_only_the_station_that_has_an_order_can_bump_it(
+async def test_only_the_station_that_has_an_order_can_bump_it_or_take_it_back(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
     """Another station's tap on a ticket that is not its own is told whose it is."""
     number = await a_shown_order(kitchen, screen)
     await display.done(number, "start", "received")
 
-    answer = await display.tap(number, "bump", "cooking", station="fryer")
+    bump = await display.tap(number, "bump", "cooking", station="fryer")
+    await display.done(number, "bump", "cooking")
+    recall = await display.tap(number, "recall", "ready", station="fryer")
 
-    assert answer.status_code == 409
-    assert answer.json()["detail"].endswith(f"is cooking at {STATION}.")
+    assert (bump.status_code, recall.status_code) == (409, 409)
+    assert bump.json()["detail"].endswith(f"is cooking at {STATION}.")
+    assert recall.json()["processed_by"] == STATION
+    assert await statuses(kitchen, number) == ["received", "cooking", "ready"]
+
+
+async def test_what_nobody_was_credited_with_can_be_taken_back(
+    kitchen: Kitchen, display: Display
+) -> None:
+    """A station that was opened only after its first taps does not owe orders to the count."""
+    number = await kitchen.order()
+    await display.done(number, "start", "received")
+    await display.done(number, "bump", "cooking")
+    async with display.screen():
+        await display.done(number, "recall", "ready")
+
+    assert await kitchen.cooked_by(STATION) == 0
 
 
 @pytest.mark.parametrize(
@@ -216,7 +266,7 @@ async def test_fifty_can_be_recalled(kitchen: Kitchen, display: Display) -> None
         await display.done(number, "start", "received")
         await display.done(number, "bump", "cooking")
 
-    assert await display.bumped() == numbers[:1:-1]
+    assert list(await display.bumped()) == numbers[:1:-1]
 
 
 async def test_orders_and_taps_share_no_keys(

@@ -87,26 +87,33 @@ class Display:
             await asyncio.wait({watching})
 
     async def tap(
-        self, number: str, action: str, expected: str, *, station: str = STATION, **headers: str
+        self,
+        number: str,
+        action: str,
+        expected: str,
+        *,
+        station: str = STATION,
+        as_of: str | None = None,
+        **headers: str,
     ) -> httpx.Response:
         """Tap on a ticket."""
         return await self.client.post(
             f"/kitchen/stations/{station}/tickets/{number}/{action}",
-            content=json.dumps({"expected": expected}),
+            content=json.dumps({"expected": expected, "as_of": as_of}),
             headers=JSON | headers,
         )
 
     async def done(
-        self, number: str, action: str, expected: str, *, station: str = STATION, **headers: str
+        self, number: str, action: str, expected: str, *, as_of: str | None = None, **headers: str
     ) -> None:
         """Tap on a ticket, which must have its effect."""
-        answer = await self.tap(number, action, expected, station=station, **headers)
+        answer = await self.tap(number, action, expected, as_of=as_of, **headers)
         assert answer.status_code == 200, answer.text
 
-    async def bumped(self, station: str = STATION) -> list[str]:
-        """Return what a station could recall."""
+    async def bumped(self, station: str = STATION) -> dict[str, str]:
+        """Return what a station could recall, and as of when."""
         answer = await self.client.get(f"/kitchen/stations/{station}/bumped")
-        return [each["order_number"] for each in answer.raise_for_status().json()]
+        return {each["order_number"]: each["updated_at"] for each in answer.json()}
 
     async def _watch(self, screen: Screen, station: str, query: dict[str, str]) -> None:
         address = f"/kitchen/stations/{station}/live"

@@ -204,7 +204,7 @@ def test_a_language_without_texts_is_a_wrong_setting(language: str) -> None:
 def test_a_translation_that_lacks_a_text_is_a_wrong_setting(
     tmp_path: Path, words: dict[str, object], missing: str
 ) -> None:
-    """Whoever has forgotten one is told which; how many plural forms there are is its own affair."""
+    """Whoever has forgotten one is told which; plural forms are a language's own affair."""
     ours = {"line": {"old": "Old", "new": "New"}, "kept": {"one": "A tap", "other": "Taps"}}
     kept = {"kept": {"few": "Ein paar", "other": "Viele"}}
     written = {"en": ours, "de": kept | words, "fr": ours | kept, "pt_BR": ours}

@@ -84,12 +84,13 @@ class KitchenSettings(Section):
 class KitchenDisplaySettings(Section):
     """The screens of the kitchen.
 
-    A station holds up to `capacity` tickets. It is heard of every `heartbeat_interval` seconds, and
-    closes when no screen has shown it for `absence` seconds.
+    Up to `stations` are open at once; each holds up to `capacity` tickets. It is heard of every
+    `heartbeat_interval` seconds, and closes when no screen has shown it for `absence` seconds.
     """
 
     host: str = "0.0.0.0"  # noqa: S104 - likewise
     port: Port = 3001
+    stations: int = Field(default=20, ge=1)
     capacity: int = Field(default=12, ge=1, le=1000)
     heartbeat_interval: Seconds = 5
     absence: Seconds = 60

@@ -68,7 +68,7 @@ WITH asked AS MATERIALIZED (
     INSERT INTO order_status_log (created_at, order_id, status, changed_by, changed_at, notes)
     SELECT at, id, target, by, at, notes FROM moved
 ), credited AS (
-    UPDATE workers SET orders_processed = orders_processed + cooked.orders
+    UPDATE workers SET orders_processed = greatest(orders_processed + cooked.orders, 0)
     FROM (
         SELECT by, sum(CASE target WHEN 'ready' THEN 1 ELSE -1 END) AS orders FROM moved
         WHERE (origin, target) IN (('cooking', 'ready'), ('ready', 'cooking')) GROUP BY by

@@ -124,38 +124,55 @@ async def note_recalled(tx: Connection, station: str, number: str) -> None:
 
 
 RUSH = """
-UPDATE station_tickets SET rushed_at = $4
-WHERE station = $1 AND order_id = (SELECT id FROM orders WHERE number = $2 AND status = $3)
+UPDATE station_tickets SET rushed_at = $3
+WHERE station = $1 AND order_id = (SELECT id FROM orders WHERE number = $2)
 RETURNING order_id
 """
 
 
-async def rush(
-    tx: Connection, station: str, number: str, *, status: OrderStatus, at: datetime
-) -> bool:
-    """Put an order of this status before all others; return whether it was there to put."""
-    return await tx.fetchval(RUSH, station, number, status, at) is not None
+async def rush(tx: Connection, station: str, number: str, *, at: datetime) -> bool:
+    """Put an order before all others; return whether the station has it."""
+    return await tx.fetchval(RUSH, station, number, at) is not None
 
 
-FORGET_CANCELLED = """
+TAKE_OFF = """
 DELETE FROM station_tickets
-WHERE station = $1
-  AND order_id = (SELECT id FROM orders WHERE number = $2 AND status = 'cancelled')
+WHERE station = $1 AND order_id = (SELECT id FROM orders WHERE number = $2)
 """
 
 
-async def forget_cancelled(tx: Connection, station: str, number: str) -> None:
-    """Take a cancelled order off the screen."""
-    await tx.execute(FORGET_CANCELLED, station, number)
+async def take_off(tx: Connection, station: str, number: str) -> None:
+    """Take an order off a station's screen."""
+    await tx.execute(TAKE_OFF, station, number)
 
 
-SELECT_TYPE = "SELECT type FROM orders WHERE number = $1"
+@dataclass(frozen=True, slots=True)
+class OrderInHand:
+    """An order that nobody else can change until the transaction ends."""
+
+    order_type: OrderType
+    status: OrderStatus
+    processed_by: str | None
+    updated_at: datetime
 
 
-async def order_type(connection: Connection, number: str) -> OrderType | None:
-    """Return how an order reaches its guest, `None` when there is no such order."""
-    found = await connection.fetchval(SELECT_TYPE, number)
-    return None if found is None else OrderType(found)
+TAKE_IN_HAND = """
+SELECT type AS order_type, status, processed_by, updated_at FROM orders WHERE number = $1
+FOR NO KEY UPDATE
+"""
+
+
+async def take_in_hand(tx: Connection, number: str) -> OrderInHand | None:
+    """Lock an order, and return how it stands; `None` when there is no such order."""
+    row = await tx.fetchrow(TAKE_IN_HAND, number)
+    if row is None:
+        return None
+    return OrderInHand(
+        OrderType(row["order_type"]),
+        OrderStatus(row["status"]),
+        row["processed_by"],
+        row["updated_at"],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +184,11 @@ class BumpedRow:
     order_type: OrderType
     table_number: int | None
     bumped_at: datetime
+    updated_at: datetime
 
 
 BUMPED = """
-SELECT order_id, number, type AS order_type, table_number, bumped_at
+SELECT order_id, number, type AS order_type, table_number, bumped_at, updated_at
 FROM station_tickets JOIN orders ON orders.id = order_id
 WHERE station = $1 AND bumped_at IS NOT NULL AND status = 'ready' ORDER BY bumped_at DESC
 """

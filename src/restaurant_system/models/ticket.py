@@ -4,7 +4,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from restaurant_system.models.order import Statement
 from restaurant_system.models.status import OrderStatus
@@ -39,6 +39,10 @@ TARGETS = {
 
 
 class Tap(Statement):
-    """A tap says in which status its ticket was seen: two hands cannot do one thing twice."""
+    """A tap says how its ticket was seen, so that two hands cannot do one thing twice.
+
+    `as_of` is the ticket's `updated_at`: a status may have been left, and come back, in between.
+    """
 
     expected: Annotated[OrderStatus, Field(strict=False)]
+    as_of: Annotated[AwareDatetime | None, Field(strict=False)] = None

@@ -6,6 +6,7 @@ twice.
 """
 
 import asyncio
+import socket
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from restaurant_system.web.hot import Answer, Asked, HotRoad, answer_for
 from restaurant_system.web.middleware import log_request
 from restaurant_system.web.problem import Refusal
 
+ABSENCE = 15_000  # ms in which what is sent must be acknowledged
 MOST_HELD = 64 * 1024  # bytes; what is larger gains nothing by waiting
 
 log = get_logger()
@@ -52,6 +54,7 @@ class ClientLine(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, on a line that gathers."""
         self._line = GatheringLine(transport, self.loop)
+        _notice_absence(transport)
         super().connection_made(cast("asyncio.Transport", self._line))
 
     def on_headers_complete(self) -> None:
@@ -178,6 +181,17 @@ class Exchange:
     def asked(self, identity: str) -> Asked:
         """Return what the endpoint is asked."""
         return Asked(self.parameter, self.headers, bytes(self.body), identity)
+
+
+def _notice_absence(transport: asyncio.Transport) -> None:
+    """Have the line break when the client's machine acknowledges nothing any more.
+
+    A tablet whose battery is empty does not hang up, and TCP by itself would go on for a quarter of
+    an hour. (Linux only.)
+    """
+    line = transport.get_extra_info("socket")
+    if line is not None and line.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, ABSENCE)
 
 
 def _encoded(answer: Answer, identity: str, more: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -69,7 +69,12 @@ class DisplayHandler:
     async def watch(
         self, station: str, request: Request, order_types: str | None = None
     ) -> Response:
-        """Show a station's tickets, and each change of them."""
+        """Show a station's tickets, and each change of them.
+
+        It opens the station; so another site's page may not ask for it in somebody's browser.
+        """
+        if request.headers.get("sec-fetch-site") == "cross-site":
+            raise Refusal(HTTPStatus.FORBIDDEN, "Open a station from this site's own page.")
         rail = self._stations.show(_station_in(station), _types_in(order_types))
         return live.streamed(rail.feed.watch(live.last_seen(request)))
 
@@ -88,7 +93,11 @@ class DisplayHandler:
         """Answer where the order stands after a tap, or who was faster."""
         tap = read_json(request.headers.raw, await request.body(), Tap)
         tapped = TicketTapped(
-            _station_in(station), order_number_in(order_number), action, _expected(tap, action)
+            _station_in(station),
+            order_number_in(order_number),
+            action,
+            _expected(tap, action),
+            tap.as_of,
         )
         done = await self._taps.carry_out(
             tapped, key=_key_in(idempotency_key), request_id=request.scope["request_id"]

@@ -9,7 +9,8 @@ order, a tap here or there, a guest who cancelled, or a cook: each screen shows 
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import JsonValue
@@ -32,6 +33,10 @@ from restaurant_system.web.live import Entries, Feed
 log = get_logger(NAME)
 
 LOOK_INTERVAL = 0.5  # s between two looks at what has become of the orders
+# For how long a waiting order may be entered as ours whose message we do not have: it comes again
+# when the line is back, or was given to somebody else; if it is lost, it is sent again only once
+# nobody has it on a screen.
+LONGEST_ABSENCE = timedelta(seconds=30)
 
 
 class Rail(Hands):
@@ -48,6 +53,7 @@ class Rail(Hands):
         self._claims: dict[str, asyncio.Future[Outcome]] = {}  # messages in hand, by order
         self._shown: dict[str, TicketRow] = {}
         self._items: dict[int, list[JsonValue]] = {}
+        self._absent: dict[int, datetime] = {}  # orders entered as ours that are not, since when
         self._about: dict[str, JsonValue] = {}
         self._woken = asyncio.Event()
 
@@ -180,17 +186,29 @@ class Rail(Hands):
         new = [row.order_id for row in shown if row.holder != self._station]
         if new:
             await tickets.hold(connection, self._station, new)
-        ours = {row.order_id for row in shown}
-        over = [
-            row.order_id
-            for row in rows
-            if row.holder == self._station
-            and row.order_id not in ours
-            and row.bumped_at is None
-            and row.status is not OrderStatus.RECEIVED
-        ]
+        over = self._over(rows, {row.order_id for row in shown})
         if over:
             await tickets.forget(connection, self._station, over)
+
+    def _over(self, rows: Iterable[TicketRow], shown: AbstractSet[int]) -> list[int]:
+        """Find what is entered as ours, and is not on the rail any more."""
+        now = self._clock()
+        gone = [
+            row
+            for row in rows
+            if row.holder == self._station and row.order_id not in shown and row.bumped_at is None
+        ]
+        self._absent = {
+            row.order_id: self._absent.get(row.order_id, now)
+            for row in gone
+            if row.status is OrderStatus.RECEIVED
+        }
+        return [
+            row.order_id
+            for row in gone
+            if now - self._absent.get(row.order_id, datetime.min.replace(tzinfo=UTC))
+            > LONGEST_ABSENCE
+        ]
 
     async def _read_items(self, connection: Connection, shown: Sequence[TicketRow]) -> None:
         """Keep the items of what is shown at hand: they never change."""
@@ -220,6 +238,7 @@ class Rail(Hands):
             "started_at": _written(started_at),
             "bumped_at": _written(row.bumped_at),
             "rushed_at": _written(row.rushed_at),
+            "updated_at": rfc_3339(row.updated_at),
         }
 
 

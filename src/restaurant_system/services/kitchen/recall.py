@@ -17,13 +17,14 @@ class Line(BaseModel):
 
 
 class Bumped(BaseModel):
-    """An order that a station has bumped, and that is still ready; the time is RFC 3339, in UTC."""
+    """An order that a station has bumped, and that is still ready; times are RFC 3339, in UTC."""
 
     order_number: str
     order_type: OrderType
     table_number: int | None
     items: list[Line]
     bumped_at: str
+    updated_at: str
 
 
 class Recallable:
@@ -47,6 +48,7 @@ class Recallable:
                     for item in items[row.order_id]
                 ],
                 bumped_at=rfc_3339(row.bumped_at),
+                updated_at=rfc_3339(row.updated_at),
             )
             for row in rows
         ]

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pydantic import JsonValue
 
 from restaurant_system.config import KitchenDisplaySettings
-from restaurant_system.errors import DatabaseUnavailable, WorkerNameTaken
+from restaurant_system.errors import DatabaseUnavailable, Overloaded, WorkerNameTaken
 from restaurant_system.logger import get_logger
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.worker import MISSED_HEARTBEATS
@@ -18,7 +18,9 @@ from restaurant_system.services.kitchen.worker import KitchenWorker
 from restaurant_system.shutdown import Shutdown
 
 LOOK_INTERVAL = 0.5  # s between two looks whether anybody is still there
-PAUSE = 1.0  # s until a name that is taken is asked for again
+CUT_OFF_AFTER = 2.0  # s without a line to the broker after which that is said
+PAUSE = 1.0  # s until a name is asked for again that was ours before a crash, perhaps
+LONG_PAUSE = 3.0  # s until one is that is somebody else's; the screen is told each time
 
 log = get_logger(NAME)
 
@@ -57,7 +59,7 @@ class Station:
                 self._tell_if_refused()
             except* DatabaseUnavailable as errors:
                 log.warning("db_connection_failed", message=str(errors.exceptions[0]))
-            await _pause(shutdown, PAUSE)
+            await _pause(shutdown, PAUSE if self._may_still_be_ours() else LONG_PAUSE)
         self.rail.feed.close()
 
     async def _work(self, shutdown: Shutdown) -> None:
@@ -71,22 +73,25 @@ class Station:
 
     async def _mind(self, worker: KitchenWorker, shutdown: Shutdown, leave: Shutdown) -> None:
         """Say how the station is, and when it is time to leave."""
-        was_served = False
+        served_at = time.monotonic()
         while not (shutdown.requested.is_set() or self._is_deserted()):
-            if worker.is_served:
-                was_served, self._refused_since = True, None
-            is_cut_off = was_served and not worker.is_served
-            self.rail.tell(self._about("cut_off" if is_cut_off else "open"))
+            now = time.monotonic()
+            served_at = now if worker.is_served else served_at
+            self.rail.tell(self._about("cut_off" if now - served_at > CUT_OFF_AFTER else "open"))
             await _pause(shutdown, LOOK_INTERVAL)
+            self._refused_since = None  # a name that is taken is refused at once
         leave.ask()
 
     def _tell_if_refused(self) -> None:
         """Say that the name is taken, unless it is only by who was here before a crash."""
-        now = time.monotonic()
-        self._refused_since = self._refused_since or now
-        lease = MISSED_HEARTBEATS * self._settings.heartbeat_interval
-        if now - self._refused_since > lease:
+        self._refused_since = self._refused_since or time.monotonic()
+        if not self._may_still_be_ours():
             self.rail.feed.show({"station": self._about("refused")})
+
+    def _may_still_be_ours(self) -> bool:
+        """Tell whether a lease that we had before a crash could still last."""
+        lease = MISSED_HEARTBEATS * self._settings.heartbeat_interval
+        return self._refused_since is None or time.monotonic() - self._refused_since <= lease
 
     def _about(self, state: str) -> dict[str, JsonValue]:
         return {
@@ -134,10 +139,13 @@ class Stations:
     def show(self, name: str, order_types: Sequence[OrderType]) -> Rail:
         """Return the rail of a station, which is opened if it is not yet.
 
-        It is open for the order types that its first screen has asked for.
+        It is open for the order types that its first screen has asked for. Raises `Overloaded` when
+        too many are open.
         """
         station = self._open.get(name)
         if station is None:
+            if len(self._open) >= self._settings.stations:
+                raise Overloaded("As many stations are open as kitchen_display.stations allows.")
             station = Station(name, order_types, self._settings, self._make_rail, self._make_worker)
             self._open[name] = station
             running = self._tasks.create_task(station.run(self._shutdown))

@@ -7,17 +7,18 @@ has undone it in between.
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from restaurant_system.config import KitchenSettings
 from restaurant_system.database import idempotency, orders, tickets
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.outbox import Owed
+from restaurant_system.database.tickets import OrderInHand
 from restaurant_system.errors import KeyReused, OrderNotFound, TooLate
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.announcements import Sender, announced_move
 from restaurant_system.messaging.relay import Relay
-from restaurant_system.models.clock import Clock
+from restaurant_system.models.clock import Clock, rfc_3339
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.ticket import TARGETS, Action
 
@@ -28,23 +29,34 @@ log = get_logger(NAME)
 
 @dataclass(frozen=True, slots=True)
 class TicketTapped:
-    """Somebody has tapped on a ticket of a station, on which he saw a status."""
+    """Somebody has tapped on a ticket of a station, on which he saw a status, as of a moment."""
 
     station: str
     number: str
     action: Action
     expected: OrderStatus
+    as_of: datetime | None = None
 
     @property
     def fingerprint(self) -> bytes:
         """What two requests share exactly when they are about the same tap."""
-        stated = f"{self.action} {self.number} {self.expected} {self.station}"
+        stated = f"{self.action} {self.number} {self.expected} {self.as_of} {self.station}"
         return hashlib.sha256(stated.encode()).digest()
 
     @property
     def outcome(self) -> OrderStatus:
         """Where the order stands afterwards."""
         return TARGETS.get(self.action, self.expected)
+
+    def is_about(self, order: OrderInHand) -> bool:
+        """Whether an order is still as it was seen; times are told to the millisecond."""
+        return self.expected is order.status and (
+            self.as_of is None or rfc_3339(self.as_of) == rfc_3339(order.updated_at)
+        )
+
+    def too_late(self, order: OrderInHand) -> TooLate:
+        """Say that it is not."""
+        return TooLate(self.number, order.status, self.outcome, order.processed_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +85,14 @@ class Taps:
         `KeyReused` for a key that was used for something else.
         """
         async with self._database.transaction() as tx:
-            if await tickets.order_type(tx, tapped.number) is None:
+            order = await tickets.take_in_hand(tx, tapped.number)
+            if order is None:
                 raise OrderNotFound(tapped.number)
             if key is not None and not await _is_new(tx, key, tapped):
                 return Done(tapped.outcome, replayed=True)
-            owed = await self._effect(tx, tapped, request_id)
+            if not tapped.is_about(order):
+                raise tapped.too_late(order)
+            owed = await self._effect(tx, tapped, order, request_id)
         if owed is not None:
             self._relay.hand_over(owed)
         log.info(
@@ -88,25 +103,25 @@ class Taps:
         )
         return Done(tapped.outcome)
 
-    async def _effect(self, tx: Connection, tapped: TicketTapped, request_id: str) -> Owed | None:
+    async def _effect(
+        self, tx: Connection, tapped: TicketTapped, order: OrderInHand, request_id: str
+    ) -> Owed | None:
         """Do it; return what is owed to everyone for it."""
-        now = self._clock()
         match tapped.action:
             case Action.RUSH:
-                await self._rush(tx, tapped, now)
+                if not await tickets.rush(tx, tapped.station, tapped.number, at=self._clock()):
+                    raise tapped.too_late(order)
             case Action.ACKNOWLEDGE:
-                await self._acknowledge(tx, tapped)
+                await tickets.take_off(tx, tapped.station, tapped.number)
             case _:
-                return await self._move(tx, tapped, now, request_id)
+                return await self._move(tx, tapped, order, request_id)
         return None
 
     async def _move(
-        self, tx: Connection, tapped: TicketTapped, now: datetime, request_id: str
+        self, tx: Connection, tapped: TicketTapped, order: OrderInHand, request_id: str
     ) -> Owed:
-        due = None
-        if tapped.outcome is OrderStatus.COOKING:
-            order_type = await tickets.order_type(tx, tapped.number)
-            due = now + self._kitchen.cooking_time(str(order_type))
+        now = self._clock()
+        is_begun = tapped.outcome is OrderStatus.COOKING
         move = announced_move(
             tapped.number,
             origin=tapped.expected,
@@ -114,31 +129,20 @@ class Taps:
             at=now,
             by=tapped.station,
             sender=Sender(NAME, request_id),
-            estimated_completion=due,
+            estimated_completion=now + self._cooking_time(order) if is_begun else None,
             notes="recalled" if tapped.action is Action.RECALL else None,
         )
         (owed,) = await orders.move(tx, [move])
-        if owed is None:
-            raise await _too_late(tx, tapped)
+        if owed is None:  # it is another worker's
+            raise tapped.too_late(order)
         if tapped.action is Action.BUMP:
             await tickets.note_bumped(tx, tapped.station, tapped.number, now)
         elif tapped.action is Action.RECALL:
             await tickets.note_recalled(tx, tapped.station, tapped.number)
         return owed
 
-    async def _rush(self, tx: Connection, tapped: TicketTapped, now: datetime) -> None:
-        rushed = await tickets.rush(
-            tx, tapped.station, tapped.number, status=tapped.expected, at=now
-        )
-        if not rushed:
-            raise await _too_late(tx, tapped)
-
-    async def _acknowledge(self, tx: Connection, tapped: TicketTapped) -> None:
-        """Take it off; if another hand has done so before, it is off all the same."""
-        current = await orders.current_status(tx, tapped.number)
-        if current is None or current.status is not tapped.expected:
-            raise await _too_late(tx, tapped)
-        await tickets.forget_cancelled(tx, tapped.station, tapped.number)
+    def _cooking_time(self, order: OrderInHand) -> timedelta:
+        return self._kitchen.cooking_time(order.order_type)
 
 
 async def _is_new(tx: Connection, key: str, tapped: TicketTapped) -> bool:
@@ -150,10 +154,3 @@ async def _is_new(tx: Connection, key: str, tapped: TicketTapped) -> bool:
     if remembered is None or remembered.fingerprint != tapped.fingerprint:
         raise KeyReused("This Idempotency-Key was used for something else; send a new one.")
     return False
-
-
-async def _too_late(tx: Connection, tapped: TicketTapped) -> TooLate:
-    current = await orders.current_status(tx, tapped.number)
-    if current is None:
-        raise OrderNotFound(tapped.number)
-    return TooLate(tapped.number, current.status, tapped.outcome, current.processed_by)
