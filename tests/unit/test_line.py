@@ -1,4 +1,5 @@
 import asyncio
+import socket
 
 import httpx
 import pytest
@@ -6,7 +7,7 @@ from fastapi import APIRouter
 
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature
-from restaurant_system.web.line import MOST_HELD, GatheringLine
+from restaurant_system.web.line import ABSENCE, MOST_HELD, GatheringLine, notice_absence
 from tests.support.answers import assert_problem
 from tests.support.services import served
 
@@ -115,3 +116,20 @@ async def test_what_is_no_http_is_refused_as_a_problem() -> None:
     assert_problem(httpx.Response(400, headers=fields, content=body), 400)
     assert fields["Connection"] == "close"
     assert int(fields["Content-Length"]) == len(body)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux knows it")
+def test_a_client_that_acknowledges_nothing_is_given_up() -> None:
+    """A tablet whose battery is empty does not keep its station for a quarter of an hour."""
+    with socket.socket() as tcp:
+        notice_absence(asyncio.Transport({"socket": tcp}))
+
+        assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == ABSENCE
+
+
+def test_a_line_that_is_none_of_tcp_is_left_alone() -> None:
+    """Behind a proxy on this machine there may be other sockets than TCP's, or none."""
+    one, other = socket.socketpair()
+    with one, other:
+        notice_absence(asyncio.Transport({"socket": one}))
+    notice_absence(asyncio.Transport())

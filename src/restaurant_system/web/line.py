@@ -54,7 +54,7 @@ class ClientLine(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, on a line that gathers."""
         self._line = GatheringLine(transport, self.loop)
-        _notice_absence(transport)
+        notice_absence(transport)
         super().connection_made(cast("asyncio.Transport", self._line))
 
     def on_headers_complete(self) -> None:
@@ -183,7 +183,7 @@ class Exchange:
         return Asked(self.parameter, self.headers, bytes(self.body), identity)
 
 
-def _notice_absence(transport: asyncio.Transport) -> None:
+def notice_absence(transport: asyncio.Transport) -> None:
     """Have the line break when the client's machine acknowledges nothing any more.
 
     A tablet whose battery is empty does not hang up, and TCP by itself would go on for a quarter of
