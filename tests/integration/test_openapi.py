@@ -65,7 +65,7 @@ def address(request: pytest.FixtureRequest, dsn: str) -> Iterator[str]:
 def an_app(name: str, database: Database) -> Site:
     """Build what a command serves, but for its health."""
     intake = OrderHandler(an_order_service(database), max_concurrent=50).feature()
-    offer = MenuHandler(menu.sample).feature()
+    offer = MenuHandler(menu.always(menu.sample())).feature()
     tracking = TrackingHandler(a_tracking_service(database)).feature()
     features = {
         "order-service": [intake, offer],

@@ -11,7 +11,7 @@ from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.menu import NO_MENU, Menu
 from restaurant_system.services.order.handler import OrderHandler
-from restaurant_system.services.order.menu import MenuFile
+from restaurant_system.services.order.menu import MenuFile, always
 from restaurant_system.services.order.menu_handler import MenuHandler
 from restaurant_system.services.order.reconciliation import Reconciliation
 from restaurant_system.services.order.service import OrderService
@@ -45,7 +45,7 @@ def menu_of(settings: Settings, otherwise: Menu) -> Feature:
     Raises `ConfigurationError`.
     """
     file = settings.order_service.menu
-    offer = (lambda: otherwise) if file is None else MenuFile(file).now
+    offer = always(otherwise) if file is None else MenuFile(file).now
     return MenuHandler(offer).feature()
 
 

@@ -1,7 +1,9 @@
 """The menu: a file in YAML, which is read again whenever it has changed."""
 
+import asyncio
 import re
-from collections.abc import Callable
+import stat
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
@@ -18,10 +20,11 @@ from restaurant_system.web.faults import BODY, Fault, faults_of
 
 log = get_logger(NAME)
 
-Offer: TypeAlias = Callable[[], Menu]  # what is on the menu now
+Offer: TypeAlias = Callable[[], Awaitable[Menu]]  # what is on the menu now
 Version: TypeAlias = tuple[int, ...] | None  # of a file; None when there is none
 
 SAMPLE = "sample_menu.yaml"
+LARGEST = 256 * 1024  # bytes; a menu of thousands of items is smaller
 
 CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
@@ -38,28 +41,46 @@ class MenuFile:
         self._version = _version(path)
         self._menu = read(path)
         self._fault: str | None = None
+        self._lock = asyncio.Lock()
 
-    def now(self) -> Menu:
+    async def now(self) -> Menu:
         """Return the menu; if the file has changed, after a look into it."""
-        version = _version(self._path)
-        if version != self._version:
-            self._version = version
-            self._read_again()
+        async with self._lock:
+            version = _version(self._path)
+            if version != self._version:
+                await self._take(version)
         return self._menu
 
-    def _read_again(self) -> None:
+    async def _take(self, version: Version) -> None:
         try:
-            self._menu = read(self._path)
+            self._menu = await asyncio.to_thread(read, self._path)
+        except _UnreadableError as error:
+            self._reject(str(error))
+            return  # without this version, so that the next look tries again
         except ConfigurationError as error:
             self._reject(str(error))
         else:
             self._fault = None
             log.info("menu_read", message=f"The menu was read again from {self._path}.")
+        self._version = version
 
     def _reject(self, fault: str) -> None:
         if fault != self._fault:
             self._fault = fault
             log.error("menu_rejected", message=f"{fault} The last good menu stays in place.")
+
+
+class _UnreadableError(ConfigurationError):
+    """A file could not be read; that may end without a change to it."""
+
+
+def always(menu: Menu) -> Offer:
+    """Offer the same menu for ever."""
+
+    async def now() -> Menu:
+        return menu
+
+    return now
 
 
 def sample() -> Menu:
@@ -70,18 +91,27 @@ def sample() -> Menu:
 def read(path: Path) -> Menu:
     """Read a menu; raises `ConfigurationError`, which names the file and each place at fault."""
     try:
-        written = path.read_bytes()
+        written = _written(path)
     except OSError as error:
-        raise ConfigurationError(f"Cannot read the menu {path}: {error.strerror}.") from None
+        raise _UnreadableError(f"Cannot read the menu {path}: {error.strerror}.") from None
     return _menu(str(path), written)
+
+
+def _written(path: Path) -> bytes:
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for who writes into it
+        raise ConfigurationError(f"The menu {path} is not a regular file.")
+    with path.open("rb") as file:
+        written = file.read(LARGEST + 1)
+    if len(written) > LARGEST:
+        raise ConfigurationError(f"The menu {path} is larger than {LARGEST // 1024} KiB.")
+    return written
 
 
 def _menu(name: str, written: bytes) -> Menu:
     try:
         return Menu.model_validate(_content(written))
     except yaml.YAMLError as error:
-        sentence = " ".join(str(error).split())
-        raise ConfigurationError(f"The menu {name} is not valid YAML: {sentence}.") from None
+        raise ConfigurationError(f"The menu {name} is not valid YAML: {_plainly(error)}.") from None
     except ValidationError as error:
         faults = "; ".join(map(_sentence, faults_of(error.errors(include_url=False))))
         raise ConfigurationError(f"The menu {name} breaks a rule: {faults}.") from None
@@ -95,25 +125,42 @@ def _content(written: bytes) -> Any:  # noqa: ANN401 - whatever the YAML says
         raise yaml.YAMLError(str(error)) from None
 
 
+def _plainly(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        place = error.problem_mark
+        return f"line {place.line + 1}, column {place.column + 1}: {error.problem}"
+    return " ".join(str(error).split())
+
+
 def _sentence(fault: Fault) -> str:
     return fault.message if fault.field == BODY else f"{fault.field} {fault.message}"
 
 
 def _version(path: Path) -> Version:
-    """Tell one state of a file from another, without reading it."""
+    """Tell one state of a file from another, without reading it.
+
+    Unlike the time of modification, that of a change cannot be set back, as a restored file's is.
+    """
     try:
         state = path.stat()
     except OSError:
         return None
-    return state.st_mtime_ns, state.st_size, state.st_ino
+    return state.st_ctime_ns, state.st_size, state.st_ino
 
 
 class _ExactLoader(yaml.BaseLoader):
     """YAML with numbers, booleans and null as JSON has them; all else is text.
 
     A price is a decimal, exact as written. (YAML 1.1 would make floats of them, 8 of 010, 750 of
-    12:30, and a boolean of the item "No".) A key that is stated twice is refused.
+    12:30, and a boolean of the item "No".) A key that is stated twice is refused, and so are
+    aliases, with which a short file means an endless one.
     """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401 - theirs
+        event = self.peek_event()  # type: ignore[no-untyped-call] # theirs
+        if event.anchor is not None:
+            raise _fault("anchors and aliases (& and *) are not allowed", event.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_scalar(self, node: yaml.ScalarNode) -> Any:  # noqa: ANN401 - one of four
         text = super().construct_scalar(node)
@@ -123,13 +170,17 @@ class _ExactLoader(yaml.BaseLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - theirs
         mapping = {}
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _fault("a key must be a name", key.start_mark)
             name = str(key.value)
             if name in mapping:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"{name!r} is stated twice", problem_mark=key.start_mark
-                )
+                raise _fault(f"{name!r} is stated twice", key.start_mark)
             mapping[name] = self.construct_object(value, deep)
         return mapping
+
+
+def _fault(problem: str, place: yaml.Mark) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=place)
 
 
 def _meant(text: str) -> str | Decimal | bool | None:

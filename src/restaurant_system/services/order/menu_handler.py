@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from restaurant_system.models.menu import Menu
+from restaurant_system.models.menu import NO_MENU, Menu
 from restaurant_system.models.order import Money
 from restaurant_system.services.order.menu import Offer
 from restaurant_system.web.api import Feature
@@ -49,8 +49,8 @@ class MenuHandler:
 
     def __init__(self, offer: Offer) -> None:
         self._offer = offer
-        self._menu = offer()
-        self._page = _page(self._menu)
+        self._menu = NO_MENU
+        self._page = _page(NO_MENU)
 
     def feature(self) -> Feature:
         """Return the route."""
@@ -73,7 +73,7 @@ class MenuHandler:
 
     async def menu(self, request: Request) -> Response:
         """Answer with the menu, or that it has not changed."""
-        menu = self._offer()
+        menu = await self._offer()
         if menu is not self._menu:
             self._menu, self._page = menu, _page(menu)
         return self._page.answer(request)
