@@ -1,6 +1,7 @@
 """The counter in a real browser: what is taken there is one order, whatever happens to the line."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Locator, Page, Route, expect
@@ -31,9 +32,9 @@ async def fill_in(page: Page) -> None:
     await button(page, "Espresso 2.40").click()
 
 
-async def orders(house: House) -> list[dict[str, object]]:
+async def orders(house: House) -> list[dict[str, Any]]:
     """Return what the restaurant has taken."""
-    listed: list[dict[str, object]] = (await house.get("/orders"))["orders"]
+    listed: list[dict[str, Any]] = (await house.get("/orders"))["orders"]
     return listed
 
 
@@ -193,7 +194,13 @@ async def test_a_lost_answer(screens: Screens, house: House) -> None:
 async def test_giving_up(screens: Screens, house: House) -> None:
     """Who stops waiting, or comes back late, has the draft again, and is told what it may be."""
     page = await screens.open("/")
-    await page.route("**/orders", lambda route: route.fulfill(status=503))
+    keys: list[str] = []
+
+    async def fail(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        await route.fulfill(status=503)
+
+    await page.route("**/orders", fail)
     await fill_in(page)
     await button(page, "Place order").click()
     for _ in range(2):
@@ -203,8 +210,10 @@ async def test_giving_up(screens: Screens, house: House) -> None:
 
     await expect(page.get_by_text("may have been taken")).to_be_focused()
     await expect(page.get_by_label("Customer name")).to_have_value("Ada Lovelace")
+    assert len(set(keys)) == 1
     await button(page, "Place order").click()
     await expect(button(page, "Send again now")).to_be_visible()
+    assert len(set(keys)) == 2  # what is sent now is another order
     await page.unroute("**/orders")
     await page.evaluate(AN_HOUR_LATER)
     await page.reload()
@@ -242,25 +251,48 @@ async def test_a_reload(screens: Screens) -> None:
 async def test_a_menu_that_changes(
     screens: Screens, house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change is seen within seconds; the focus stays, and what is now sold out is said to be."""
+    """A change is seen within seconds; the order keeps its prices until a person takes another."""
     menu = tmp_path / "menu.yaml"
     pizza = "sections: [{name: Pizza, items: ["
-    menu.write_text(f"{pizza}{{name: Marinara, price: 8}}, {{name: Diavola, price: 12.50}}]}}]")
+    bianca, marinara = "{name: Bianca, price: 6.50}", "{name: Marinara, price: 8}"
+    menu.write_text(f"{pizza}{bianca}, {marinara}, {{name: Diavola, price: 12.50}}]}}]")
     house.kill()
     monkeypatch.setenv("RESTAURANT_ORDER_SERVICE__MENU", str(menu))
     house.open()
-    page = await screens.open("/")
-    await button(page, "Diavola 12.50").click()
+    page = await screens.open("/", width=360, height=740)
+    line = page.locator("#lines").get_by_role("listitem")
+    await button(page, "Type an item").click()
+    await page.get_by_label("Name", exact=True).fill("Bianca")
+    await page.get_by_label("Price").fill("5")
+    await page.get_by_role("radio", name="Takeout").check()
+    await page.get_by_label("Customer name").fill("Ada")
+    for item in ("Bianca 6.50", "Bianca 6.50", "Marinara 8.00", "Diavola 12.50"):
+        await button(page, item).click()
 
+    sold_out = "{name: Diavola, price: 13, available: false}"
     menu.write_text(
-        f"{pizza}{{name: Diavola, price: 13, available: false}}, {{name: Nduja, price: 14}}]}}]"
+        f"{pizza}{{name: Bianca, price: 7}}, {sold_out}, {{name: Nduja, price: 14}}]}}]"
     )
 
     await expect(button(page, "Nduja 14.00")).to_be_visible()
-    await expect(button(page, "Marinara")).to_have_count(0)
-    sold_out = button(page, "Diavola Sold out")
-    await expect(sold_out).to_be_disabled()
-    await expect(sold_out).to_be_focused()
-    await expect(page.get_by_text("Sold out since it was chosen")).to_be_visible()
-    await expect(page.locator("#total")).to_have_text("12.50")
+    await expect(page.locator("#menu").get_by_text("Marinara")).to_have_count(0)
+    await expect(button(page, "Diavola Sold out")).to_be_disabled()
+    await expect(button(page, "Diavola Sold out")).to_be_focused()
+    told = line.locator(".differs:visible")
+    await expect(told).to_contain_text(
+        ["Now 7.00", "No longer on the menu", "Sold out since it was chosen"]
+    )
+    await expect(line.first.locator(".differs")).to_be_hidden()  # it was typed
+    await expect(page.locator("#said")).to_contain_text("Bianca: Now 7.00")
+    await expect(page.locator("#total")).to_have_text("38.50")
+    assert await sideways(page) == 0
     assert await serious_violations(page) == []
+    await button(page, "Take the new price of Bianca: 7.00").click()
+    await expect(button(page, "One more: Bianca").last).to_be_focused()
+    await expect(line.nth(1)).to_contain_text("Bianca 7.00")
+    await expect(told).to_have_count(2)
+    await button(page, "Place order").click()
+    await expect(page.locator("#placed-total")).to_have_text("39.50")
+    (order,) = await orders(house)
+    prices = [(item["name"], item["price"]) for item in order["items"]]
+    assert prices == [("Bianca", 5), ("Bianca", 7), ("Marinara", 8), ("Diavola", 12.5)]

@@ -15,12 +15,16 @@ export class Lines {
     this._rows = new Map();
   }
 
-  /** Shows the lines as they are now. */
-  show(isSoldOut) {
+  /** Shows the lines as they are now, each with what `differenceTo(line)` says of it. */
+  show(differenceTo) {
     const { lines } = this._draft.state;
     this._rows = new Map(lines.map((line) => [line.id, this._rows.get(line.id) ?? this._row(line)]));
     arrange(this._list, [...this._rows.values()]);
-    lines.forEach((line, place) => fill(this._rows.get(line.id), line, place, !line.isTyped && isSoldOut(line.name)));
+    lines.forEach((line, place) => {
+      const row = this._rows.get(line.id);
+      fill(row, line, place);
+      this._showDifference(row, line, differenceTo(line));
+    });
   }
 
   /** Puts the focus where a line's name is typed. */
@@ -35,11 +39,31 @@ export class Lines {
       { className: "line" },
       line.isTyped ? typed(line, writing) : picked(line),
       make("strong", { className: "sum number" }),
-      make("p", { className: "gone fault", textContent: say("counter.gone"), hidden: true }),
+      difference(),
       this._stepper(line.id),
       notes(line, writing("notes")),
       this._remover(line.id),
     );
+  }
+
+  /** Shows what the menu says by now of a line; a focus on what goes from there stays in the line. */
+  _showDifference(row, { id, name }, difference) {
+    const [place, take] = [row.querySelector(".differs"), row.querySelector(".take")];
+    const hadFocus = document.activeElement === take;
+    place.hidden = difference === null;
+    take.hidden = !difference?.price;
+    write(place.querySelector("p"), difference?.text ?? "");
+    if (take.hidden) {
+      if (hadFocus) row.querySelector(".more").focus();
+      return;
+    }
+    label(row, ".take", say("counter.take_price_of", { name, price: money(difference.price) }));
+    take.onclick = () => this._takePrice(id, difference.price);
+  }
+
+  _takePrice(id, price) {
+    this._draft.writeLine(id, "price", String(price));
+    this._tell(id);
   }
 
   _stepper(id) {
@@ -70,13 +94,22 @@ export class Lines {
   }
 }
 
-function picked({ name, price }) {
+function difference() {
+  return make(
+    "div",
+    { className: "differs", hidden: true },
+    make("p", { className: "fault" }),
+    make("button", { type: "button", className: "take", textContent: say("counter.take_price") }),
+  );
+}
+
+function picked({ name }) {
   return make(
     "p",
     { className: "what" },
     make("span", { className: "name", textContent: name }),
     " ",
-    make("span", { className: "quiet number", textContent: money(price) }),
+    make("span", { className: "price quiet number" }),
   );
 }
 
@@ -109,15 +142,15 @@ function input({ id }, field, label, oninput) {
   );
 }
 
-function fill(row, line, place, isSoldOut) {
+function fill(row, line, place) {
   const name = line.name.trim() || say("counter.unnamed");
   for (const each of row.querySelectorAll("input")) {
     each.dataset.field = `items.${place}.${each.dataset.part}`;
     if (each.value !== line[each.dataset.part]) each.value = line[each.dataset.part];
   }
+  if (!line.isTyped) write(row.querySelector(".price"), money(line.price));
   write(row.querySelector(".sum"), money(decimal(lineCents(line))));
   write(row.querySelector(".quantity"), String(line.quantity));
-  row.querySelector(".gone").hidden = !isSoldOut;
   label(row, ".stepper", say("counter.quantity_of", { name }));
   label(row, ".less", say("counter.less_of", { name }));
   label(row, ".more", say("counter.more_of", { name }));

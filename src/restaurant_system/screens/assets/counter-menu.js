@@ -23,6 +23,7 @@ export class Menu {
     this._lastGood = null;
     this._began = Date.now();
     this._tag = null;
+    this._items = new Map();
     this._sections = new Map();
     this._buttons = new Map();
   }
@@ -33,9 +34,17 @@ export class Menu {
     setTimeout(() => this.watch(), EVERY);
   }
 
-  /** Tells whether an item is on the menu, and sold out. */
-  isSoldOut(name) {
-    return this._buttons.get(name)?.getAttribute("aria-disabled") === "true";
+  /**
+   * What the menu says by now of a line that came from it: null if it is the same, or not known yet;
+   * else `{ text, price }`, where the price is null if there is none to be had.
+   */
+  differenceTo(line) {
+    if (line.isTyped || this.sections === null) return null;
+    const item = this._items.get(line.name);
+    if (!item) return { text: say("counter.removed"), price: null };
+    if (!item.available) return { text: say("counter.gone"), price: null };
+    if (String(item.price) === line.price) return null;
+    return { text: say("counter.new_price", { price: money(item.price) }), price: item.price };
   }
 
   /** Shows at each item how many of it are in the order. */
@@ -68,6 +77,7 @@ export class Menu {
     if (tag !== null && tag === this._tag) return;
     this._tag = tag;
     this.sections = sections;
+    this._items = new Map(sections.flatMap(({ items }) => items.map((item) => [item.name, item])));
     this._show();
     this._changed();
   }

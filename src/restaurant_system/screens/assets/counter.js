@@ -17,7 +17,7 @@ const [form, summary, doubted, addTyped, clear] = ["order", "summary", "doubted"
 
 const draft = new Draft(show);
 const lines = new Lines(part("lines"), draft, tell);
-const menu = new Menu(part("menu"), { picked: pick, changed: show, live: showLine });
+const menu = new Menu(part("menu"), { picked: pick, changed: showMenu, live: showLine });
 const sending = new Sending(sayThatItTakesLong);
 let isUnderWay = false;
 
@@ -50,13 +50,23 @@ function show() {
   part("counter").hidden = phase === "placed";
   part("no-menu").hidden = menu.sections?.length !== 0;
   part("no-lines").hidden = chosen.length > 0;
-  lines.show((name) => menu.isSoldOut(name));
+  lines.show((line) => menu.differenceTo(line));
   menu.count(chosen);
   showFields();
   showBar();
   showDoubt();
   showPlaced();
   follow();
+}
+
+/** Shows another menu, and says what of the order it has changed. */
+function showMenu() {
+  show();
+  const changes = draft.state.lines.flatMap((line) => {
+    const text = menu.differenceTo(line)?.text;
+    return text ? [say("counter.differs", { name: line.name, text })] : [];
+  });
+  if (changes.length > 0) announce(changes.join(" "));
 }
 
 function showFields() {
