@@ -9,6 +9,7 @@
 
 import { centsOf, decimal, numberIn } from "./counter-cents.js";
 import { newKey } from "./requests.js";
+import { keep, kept, onKeptElsewhere } from "./stored.js";
 
 const PLACE = "counter.draft";
 const VERSION = 1; // of what is kept; anything else is not looked at
@@ -19,12 +20,11 @@ export const MOST = 10;
 export class Draft {
   /** Goes on where this browser left off. `changed()` is called whenever `state` is another. */
   constructor(changed) {
-    this.state = kept() ?? blank();
+    this.state = keptDraft();
     this._changed = changed;
     this._cleared = null;
-    addEventListener("storage", (event) => {
-      if (event.key === PLACE) this._show(kept() ?? blank());
-    });
+    // What is kept by now counts: what is heard of may be older than what was kept here since.
+    onKeptElsewhere(PLACE, () => this._show(keptDraft()));
   }
 
   get isEmpty() {
@@ -143,11 +143,7 @@ export class Draft {
   }
 
   _keep(state) {
-    try {
-      localStorage.setItem(PLACE, JSON.stringify(state));
-    } catch {
-      // A browser that keeps nothing loses the draft on reload; orders can be taken all the same.
-    }
+    keep(PLACE, state);
     this._show(state);
   }
 
@@ -181,13 +177,9 @@ function blank() {
   };
 }
 
-function kept() {
-  try {
-    const state = JSON.parse(localStorage.getItem(PLACE));
-    return state?.version === VERSION ? state : null;
-  } catch {
-    return null;
-  }
+function keptDraft() {
+  const state = kept(PLACE);
+  return state?.version === VERSION ? state : blank();
 }
 
 /** The draft as the contract has an order. What is undefined is left out of the JSON. */
