@@ -1,7 +1,5 @@
 // Requests that may be sent twice: each carries a key by which the server knows it again.
 
-export const JSON_TYPE = "application/json";
-
 /** A new idempotency key. (`crypto.randomUUID` is there on encrypted pages and on this machine only.) */
 export function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -17,7 +15,7 @@ export async function post(address, body, key, patience = 10000) {
   try {
     const response = await fetch(address, {
       method: "POST",
-      headers: { "Content-Type": JSON_TYPE, "Idempotency-Key": key },
+      headers: { "Content-Type": "application/json", "Idempotency-Key": key },
       body: JSON.stringify(body),
       signal: AbortSignal.timeout(patience),
     });
