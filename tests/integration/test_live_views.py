@@ -90,7 +90,7 @@ async def test_the_board_shows_no_order_that_is_over(
     for number, minute in ((old, 0), (fresh, 1)):
         at = NOON + timedelta(minutes=minute)
         await walk(database, number, OrderStatus.COOKING, OrderStatus.READY, at=at)
-    watch.now = NOON + views.ON_SHOW
+    watch.now = NOON + timedelta(minutes=30)
 
     async with watching(client, "/live/board") as viewer:
         before = set(viewer.entries)
@@ -111,19 +111,20 @@ WHERE id = ANY($3)
 async def test_the_board_shows_what_a_wall_has_room_for(
     client: httpx.AsyncClient, database: Database
 ) -> None:
-    """Of more than that, the orders that became ready last, and those that came last."""
+    """Of more than that, what became ready last, what cooks, and what has waited longest."""
     sql = await database.dedicated()
     ready = [await insert_order(sql) for _ in range(views.MOST_READY + 1)]
-    waiting = [await insert_order(sql) for _ in range(views.MOST_PREPARING + 1)]
-    for status in ("cooking", "ready"):
-        await sql.execute(BRING, status, NOON, ready)
+    waiting = [await insert_order(sql) for _ in range(views.MOST_PREPARING)]
+    cooking = [await insert_order(sql) for _ in range(2)]
+    await sql.execute(BRING, "cooking", NOON, [*ready, *cooking])
+    await sql.execute(BRING, "ready", NOON, ready)
     numbers = {row["id"]: row["number"] for row in await sql.fetch("SELECT id, number FROM orders")}
     await sql.close()
 
     async with watching(client, "/live/board") as viewer:
         shown = viewer.entries
 
-    assert {numbers[each] for each in (*ready[:-1], *waiting[1:])} == set(shown)
+    assert {numbers[each] for each in (*ready[:-1], *cooking, *waiting[:-2])} == set(shown)
 
 
 async def test_an_order_is_followed_step_by_step(

@@ -1,0 +1,119 @@
+"""What is asked twice a second goes by an index also where statistics know nothing of the evening.
+
+They are made at night, when every order is over: then the server plans as if none was ever open.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+import asyncpg
+import pytest
+
+from benchmarks import history
+from restaurant_system.database import tracking, views
+from restaurant_system.database.connection import Connection, Database
+from restaurant_system.models.clock import utc_now
+from restaurant_system.models.order import OrderType
+from tests.integration.test_plans import ORDERS, Plan
+from tests.support.servers import Postgres
+
+LIMIT = 50
+WAITING, COOKING = 3_000, 20
+
+ASKED: dict[str, Callable[[Connection], Awaitable[object]]] = {
+    "preparing": lambda sql: views.preparing(sql, limit=LIMIT),
+    "ready": lambda sql: views.ready(sql, since=utc_now(), limit=LIMIT),
+    "open orders": tracking.open_orders,
+}
+EXPLAIN = "EXPLAIN (ANALYZE, FORMAT JSON) "
+MOST = {
+    "preparing": COOKING + LIMIT,
+    "ready": len(OrderType) * views.LOOKED_AT,
+    "open orders": WAITING + COOKING,
+}
+UNTENDED = """
+SET session_replication_role = replica;
+ALTER TABLE orders SET (autovacuum_enabled = off);
+"""
+# What has become of a night's orders when the statistics are made.
+NIGHTS = {
+    "all are over": "SELECT",
+    "all are ready": """
+        UPDATE orders SET status = 'ready', type = 'takeout', table_number = NULL,
+            delivery_address = NULL, processed_by = 'cook_1',
+            completed_at = coalesce(completed_at, updated_at)
+    """,
+    "all are waiting": """
+        UPDATE orders SET status = 'received', type = 'takeout', table_number = NULL,
+            delivery_address = NULL, completed_at = NULL
+    """,
+}
+OVER = "UPDATE orders SET status = 'cancelled', completed_at = NULL WHERE status = 'received'"
+RUSH = f"""
+INSERT INTO orders (number, business_date, customer_name, type, total_amount, priority)
+SELECT 'ORD_20300101_' || place, '2030-01-01', 'Ada', 'takeout', 9.50, 1
+FROM generate_series(10001, {10_000 + COOKING + WAITING}) AS place;
+
+UPDATE orders SET status = 'cooking', processed_by = 'cook_1'
+WHERE number <= 'ORD_20300101_{10_000 + COOKING}' AND status = 'received';
+"""  # noqa: S608 - constants
+
+
+@pytest.fixture(scope="module", params=sorted(NIGHTS))
+def evening(request: pytest.FixtureRequest, postgres_server: Postgres, template: str) -> str:
+    """Name a database in a rush, after a night in which its statistics were made."""
+
+    async def live() -> str:
+        dsn = postgres_server.dsn(await postgres_server.create_database(template))
+        await history.generate(dsn, ORDERS)
+        line = await asyncpg.connect(dsn)
+        for statement in (UNTENDED, NIGHTS[request.param], "VACUUM ANALYZE", OVER, RUSH):
+            await line.execute(statement)
+        await line.close()
+        return dsn
+
+    with ThreadPoolExecutor(1) as thread:  # a test's own loop may be running in this one
+        return thread.submit(asyncio.run, live()).result()
+
+
+@pytest.fixture
+def dsn(evening: str) -> str:
+    """Name it as the test's own."""
+    return evening
+
+
+class Explained:
+    """A connection that keeps the plan of what it is asked, as it was carried out."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.plan: Plan = {}
+        self._connection = connection
+
+    async def fetch(self, statement: str, *values: object) -> list[object]:
+        """Carry it out with these very values, and find nothing."""
+        explained = await self._connection.fetchval(EXPLAIN + statement, *values)
+        self.plan = json.loads(explained)[0]["Plan"]
+        return []
+
+
+def looked_at(node: Plan) -> int:
+    """Count the orders that a plan has looked at, in vain or not."""
+    below = sum(looked_at(part) for part in node.get("Plans", ()))
+    if node.get("Relation Name") != "orders":
+        return below
+    each = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+    return below + round(each * node["Actual Loops"])
+
+
+@pytest.mark.parametrize("asked", sorted(ASKED))
+async def test_only_so_many_orders_are_looked_at(database: Database, asked: str) -> None:
+    """Neither those that are over are, whatever they were at night, nor a whole line that waits."""
+    async with database.connection() as sql:
+        explained = Explained(sql)
+        await ASKED[asked](cast("Connection", explained))
+
+    assert "orders" in json.dumps(explained.plan)
+    assert looked_at(explained.plan) <= MOST[asked], json.dumps(explained.plan, indent=1)
