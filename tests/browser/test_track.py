@@ -69,6 +69,22 @@ async def test_an_order_that_will_not_be_cooked(screens: Screens, house: House) 
     assert await serious_violations(other) == []
 
 
+async def test_an_order_that_is_not_known_yet(screens: Screens, house: House) -> None:
+    """A page that was opened too early comes alive by itself; what is no number is just unknown."""
+    first = await house.order()
+    day, place = first[:-3], int(first[-3:])
+    early = await screens.open(f"/track/{day}{place + 1:03d}")
+    odd = await screens.open("/track/%E0%A4%A")
+    for page in (early, odd):
+        await expect(page.locator("#headline")).to_have_text("We do not know this order")
+
+    await house.order()
+
+    await expect(early.locator("#headline")).to_have_text("We have your order")
+    await expect(early.get_by_role("heading")).to_contain_text(f"{place + 1:03d}")
+    await expect(odd.locator("#headline")).to_have_text("We do not know this order")
+
+
 async def test_a_broken_line_is_told_and_mended(
     screens: Screens, house: House, stove: Database
 ) -> None:

@@ -6,27 +6,37 @@ import { LiveView } from "./live.js";
 import { now, timeOfDay } from "./times.js";
 import { say, shortNumber } from "./words.js";
 
-const AGAIN = 2000; // ms after which the order is asked for again, if nobody has answered
+const AGAIN = 2000; // ms after which the order is asked for again, if nobody knows it, or answers
 const TICK = 5000; // ms between two looks whether the estimate has passed
 const AHEAD = { received: ["cooking", "ready"], cooking: ["ready"] }; // what is still to come
-const UNKNOWN = 404;
+const [KNOWN, UNKNOWN] = [200, 404];
 
-const orderNumber = decodeURIComponent(location.pathname.split("/").at(-1));
+const orderNumber = numberIn(location.pathname.split("/").at(-1));
 const address = encodeURIComponent(orderNumber);
 const part = (id) => document.getElementById(id);
 let shown = null; // the order as it stands
 
 begin();
 
-/** Watches the order, if there is such a one; asks until somebody has said whether there is. */
+/** What stands in an address; what no browser would have written there is left as it is. */
+function numberIn(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** Watches the order as soon as there is such a one; it may have been placed a moment ago. */
 async function begin() {
   const status = await asked();
-  if (status === UNKNOWN) return showUnknown();
-  if (status !== 200) {
-    showLine(false, null);
-    setTimeout(begin, AGAIN);
-    return;
-  }
+  if (status === KNOWN) return follow();
+  showLine(status === UNKNOWN, null);
+  if (status === UNKNOWN) showUnknown();
+  setTimeout(begin, AGAIN);
+}
+
+function follow() {
   write(part("number"), shortNumber(orderNumber));
   new LiveView(`/live/track/${address}`, { changed: show, live: showLine });
   setInterval(() => shown && write(part("detail"), detailOf(shown)), TICK);
