@@ -41,7 +41,7 @@ async def test_an_evening_begins(screens: Screens, house: House) -> None:
     """What there is not yet is said in words; an order that is placed moves the figures."""
     page = await screens.open("/dashboard")
     await show_figure(page, "waiting", "0")
-    await expect(page.get_by_text("No order waits for a cook.")).to_be_visible()
+    await expect(page.get_by_text("Every order has been started.")).to_be_visible()
     for section, words in (
         ("Orders by hour", "No orders yet today."),
         ("Preparation", "Nothing was ready yet today."),
