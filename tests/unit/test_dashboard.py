@@ -1,8 +1,13 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import cast
 
-from restaurant_system.services.tracking.dashboard import Depths, LatestDepths
+from restaurant_system.models.clock import utc_now
+from restaurant_system.services.tracking.dashboard import Dashboard, Depths, LatestDepths
 from restaurant_system.services.tracking.figures import without_gaps
+from restaurant_system.services.tracking.service import TrackingService
+from restaurant_system.shutdown import Shutdown
 
 SEVEN = datetime(2024, 12, 16, 19, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -14,11 +19,16 @@ class Broker:
     def __init__(self) -> None:
         self.asked = 0
         self.answers = asyncio.Event()
+        self.left_alone = asyncio.Event()
 
     async def depths(self) -> Depths | None:
         """Wait until it answers."""
         self.asked += 1
-        await self.answers.wait()
+        try:
+            await self.answers.wait()
+        except asyncio.CancelledError:
+            self.left_alone.set()
+            raise
         return {"kitchen_queue": self.asked}
 
 
@@ -33,6 +43,19 @@ async def test_a_broker_that_hangs() -> None:
     assert looks == [None, None, None]
     assert broker.asked == 1
     latest.close()
+
+
+async def test_a_broker_that_hangs_when_the_restaurant_closes() -> None:
+    """A dashboard that stops does not leave a question behind."""
+    broker, shutdown = Broker(), Shutdown()
+    service = cast("TrackingService", SimpleNamespace(queue_depths=broker.depths))
+    dashboard = Dashboard(service, clock=utc_now)
+    await dashboard._depths.lately()  # noqa: SLF001 - a look of its own takes a whole evening
+    shutdown.ask()
+
+    async with asyncio.timeout(5):
+        await dashboard.run(shutdown)
+        await broker.left_alone.wait()
 
 
 async def test_a_broker_that_answers() -> None:

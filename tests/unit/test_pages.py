@@ -124,15 +124,33 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 async def test_a_page_is_in_our_words_and_loads_nothing_from_elsewhere(
     client: httpx.AsyncClient,
 ) -> None:
-    """Every gap is filled; the browser is told to run nothing but what we serve."""
+    """Every gap is filled; the browser runs nothing but what we serve, in no other site's frame.
+
+    Nor does it tell another site where it comes from, for the address has an order's number in it.
+    """
     page = await client.get("/track/ORD_20241216_001")
 
     assert page.status_code == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert "default-src 'self'" in page.headers["content-security-policy"]
+    policy = page.headers["content-security-policy"].split("; ")
+    assert {"default-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"} <= set(policy)
     assert page.headers["x-content-type-options"] == "nosniff"
+    assert page.headers["referrer-policy"] == "same-origin"
     assert '<html lang="en">' in page.text
     assert "{{" not in page.text
+
+
+async def test_a_text_is_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever signs a translation has, a page shows them as they are written."""
+    words = WORDS["en"] | {"board": WORDS["en"]["board"] | {"title": 'Tom & "Ada" <b>'}}
+    monkeypatch.setattr("restaurant_system.web.pages._texts", lambda *_: words)
+
+    site = api.build("Screens", [Pages(A_HOUSE).feature({"/board": "board"})])
+    transport = httpx.ASGITransport(site.asgi)
+    async with httpx.AsyncClient(transport=transport, base_url="http://screens") as client:
+        page = await client.get("/board")
+
+    assert "<title>Tom &amp; &quot;Ada&quot; &lt;b&gt;</title>" in page.text
 
 
 @pytest.mark.parametrize("address", ["/board", "/assets/base.css", "/assets/house.js"])
