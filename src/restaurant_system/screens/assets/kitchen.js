@@ -25,7 +25,7 @@ const byId = (id) => document.getElementById(id);
 const [soundButton, keysDialog] = [byId("sound-button"), byId("keys")];
 
 const bell = new Bell(showSound);
-const news = new News(bell, (numbers) => numbers.forEach((number) => rail.refresh(number)));
+const news = new News(`${address}/unseen`, bell, (numbers) => numbers.forEach((number) => rail.refresh(number)));
 const taps = new Taps(`${address}/tickets/`, { changed: showTap, refused: sayWhy });
 const rail = new Rail(byId("rail"), byId("tickets-title"), {
   look: (number) => ({ tap: taps.of(number), isNew: news.has(number) }),
