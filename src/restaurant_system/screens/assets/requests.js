@@ -7,11 +7,12 @@ export function newKey() {
 }
 
 /**
- * Posts `body`. Returns `{ status, body }`; a status of 0 means that the answer is unknown: the line
- * broke, nobody answered in time, or the server could not say. Then the same may be sent again with
- * the same key.
+ * Posts `body`. Returns `{ status, body, isReached }`; a status of 0 means that the answer is unknown:
+ * the line broke, nobody answered in time, or the server could not say. Then the same may be sent
+ * again with the same key. `isReached` tells whether anybody has answered at all.
  */
 export async function post(address, body, key, patience = 10000) {
+  let isReached = false;
   try {
     const response = await fetch(address, {
       method: "POST",
@@ -19,9 +20,10 @@ export async function post(address, body, key, patience = 10000) {
       body: JSON.stringify(body),
       signal: AbortSignal.timeout(patience),
     });
-    if (response.status >= 500) return { status: 0, body: null };
-    return { status: response.status, body: await response.json() };
+    isReached = true;
+    if (response.status >= 500) return { status: 0, body: null, isReached };
+    return { status: response.status, body: await response.json(), isReached };
   } catch {
-    return { status: 0, body: null };
+    return { status: 0, body: null, isReached };
   }
 }

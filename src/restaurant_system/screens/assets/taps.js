@@ -58,7 +58,7 @@ export class Taps {
   setLive(isLive) {
     this._isLive = isLive;
     if (isLive) this._send();
-    else this._wait();
+    else this._wait(this.unanswered);
   }
 
   /** Says what the view shows, and so which taps have had their effect. */
@@ -70,20 +70,28 @@ export class Taps {
   async _send() {
     if (this._isSending) return;
     this._isSending = true;
-    let isAnswered = true;
-    while (isAnswered && this._isLive && this.unanswered.length) isAnswered = await this._sendFirst();
+    const stuck = new Set(); // the tickets of which the server could not say what has become
+    let isReached = true;
+    while (isReached && this._isLive && this._next(stuck)) {
+      isReached = await this._sendOne(this._next(stuck), stuck);
+    }
     this._isSending = false;
-    if (!isAnswered) this._sendLater();
+    if (!isReached || stuck.size) this._sendLater();
   }
 
-  /** Tells whether the first tap was answered, whatever the answer. */
-  async _sendFirst() {
-    const [tap] = this.unanswered;
+  /** The first tap whose ticket is not stuck: of one ticket, no tap goes before another. */
+  _next(stuck) {
+    return this.unanswered.find((tap) => !stuck.has(tap.number));
+  }
+
+  /** Tells whether anybody answered, whatever the answer. */
+  async _sendOne(tap, stuck) {
     const address = `${this._address}${tap.number}/${tap.action}`;
-    const { status, body } = await post(address, { expected: tap.expected }, tap.key);
+    const { status, body, isReached } = await post(address, { expected: tap.expected }, tap.key);
     if (status === 0) {
-      this._wait();
-      return false;
+      stuck.add(tap.number);
+      this._wait(isReached ? [tap] : this.unanswered);
+      return isReached;
     }
     forget(this._name(tap));
     if (status === 200) this._finish(tap);
@@ -96,9 +104,9 @@ export class Taps {
     this._timer = setTimeout(() => this._send(), AGAIN);
   }
 
-  /** Says of all taps that they wait: they are sent in their order. */
-  _wait() {
-    for (const tap of this.unanswered) {
+  /** Says of taps that they wait: they are sent in their order. */
+  _wait(taps) {
+    for (const tap of taps) {
       tap.isWaiting = true;
       this._changed(tap.number);
     }
