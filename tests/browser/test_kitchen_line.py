@@ -106,6 +106,32 @@ async def test_each_tap_has_its_effect_once(house: House, screens: Screens) -> N
     assert await quick.get_by_role("alert").all_text_contents() == [""]
 
 
+async def test_a_tap_that_fails_waits_alone_and_is_for_what_was_seen(
+    house: House, screens: Screens
+) -> None:
+    """A failure holds up one ticket only; what was bumped and had back is not bumped again."""
+    first, second = [await house.order() for _ in range(2)]
+    page, other = [await screens.open("/kitchen") for _ in range(2)]
+    bumps = f"**/tickets/{first}/bump"
+    await button(page, "Start", first).click()
+    await page.route(bumps, lambda route: route.fulfill(status=503))
+
+    await button(page, "Bump", first).click()
+    await expect(button(page, "Bump waits to be sent", first)).to_be_visible()
+    await button(page, "Start", second).click()
+    await expect(button(page, "Bump", second)).to_be_visible()
+    await button(other, "Bump", first).click()
+    await button(other, "Undo", first).click()
+    await button(other, "Bump", first).wait_for()
+    await page.unroute(bumps)
+
+    told = page.get_by_role("alert").filter(has_text=first[-3:])
+    await expect(told).to_contain_text("cooking")
+    await expect(button(page, "Bump", first)).to_be_visible()
+    assert await history(house, first) == ["received", "cooking", "ready", "cooking"]
+    assert await remembered(page) == []
+
+
 @pytest.mark.parametrize(
     "house", [{"RESTAURANT_KITCHEN_DISPLAY__CAPACITY": str(MANY)}], indirect=True
 )

@@ -37,16 +37,16 @@ const allDay = new AllDay(byId("all-day"), byId("all-day-button"));
 const recalls = new Recall(byId("recall"), `${address}/bumped`, recall);
 
 function act(entry) {
-  if (entry) taps.add(entry.order_number, STEPS[entry.status], entry.status);
+  if (entry) taps.add(entry, STEPS[entry.status], entry.status);
 }
 
 function rush(entry) {
   if (!entry || entry.status === "cancelled" || entry.rushed_at) return;
-  taps.add(entry.order_number, "rush", entry.status);
+  taps.add(entry, "rush", entry.status);
 }
 
-function recall(number) {
-  taps.add(number, "recall", "ready");
+function recall(entry) {
+  taps.add(entry, "recall", "ready");
 }
 
 function actOnDigit(digit) {
@@ -57,8 +57,7 @@ function actOnDigit(digit) {
 }
 
 function undoLatest() {
-  const latest = undo.numbers.find((number) => !taps.of(number));
-  if (latest) recall(latest);
+  if (undo.latest) recall(undo.latest);
 }
 
 function showTap(number) {

@@ -8,7 +8,7 @@ import { say, shortNumber } from "./words.js";
 const PATIENCE = 10000; // ms
 
 export class Recall {
-  /** Shows in `dialog` what stands at `address`; `recall(orderNumber)` is called for a tap. */
+  /** Shows in `dialog` what stands at `address`; `recall(ticket)` is called for a tap. */
   constructor(dialog, address, recall) {
     this._dialog = dialog;
     this._address = address;
@@ -48,19 +48,19 @@ export class Recall {
       make("h3", { className: "number" }, number),
       make("p", { className: "quiet" }, `${kindOf(ticket)} · ${time}`),
       make("ul", { className: "items" }, ...ticket.items.map(item)),
-      this._button(ticket.order_number, number),
+      this._button(ticket, number),
     );
   }
 
-  _button(orderNumber, number) {
+  _button(ticket, number) {
     const unseen = make("span", { className: "unseen" }, ` ${number}`);
-    const onclick = () => this._take(orderNumber);
+    const onclick = () => this._take(ticket);
     return make("button", { type: "button", onclick }, say("kitchen.action.recall"), unseen);
   }
 
-  _take(number) {
+  _take(ticket) {
     this._dialog.close();
-    this._recall(number);
+    this._recall(ticket);
   }
 
   _move(event) {

@@ -1,7 +1,8 @@
 // What people have tapped, kept until the server has answered: over an outage, and over a reload.
-// A tap carries the status that it expects and its own key, so that it has its effect once, however
-// often it is sent, from whichever tab. A ticket takes no other tap while one is under way, so that
-// two taps never mean two steps by accident.
+// A tap carries what it was meant for, the ticket's status and version, and its own key, so that it has
+// its effect once, however often it is sent, from whichever tab, and none on what the order has become
+// since. A ticket takes no other tap while one is under way, so that two taps never mean two steps by
+// accident.
 
 import { newKey, post } from "./requests.js";
 import { forget, keep, keptUnder, onKeptElsewhere } from "./stored.js";
@@ -42,11 +43,11 @@ export class Taps {
     return [...this._taps.values()].filter((tap) => !tap.isAnswered).sort((one, other) => one.at - other.at);
   }
 
-  /** Takes a tap, unless one of the same ticket is under way. */
-  add(number, action, expected) {
+  /** Takes a tap on a ticket as it was seen, unless one of the same ticket is under way. */
+  add({ order_number: number, updated_at: asOf }, action, expected) {
     if (this.of(number)) return;
     const at = Math.max(Date.now(), ...this.unanswered.map((tap) => tap.at + 1));
-    const tap = { key: newKey(), number, action, expected, at };
+    const tap = { key: newKey(), number, action, expected, asOf, at };
     keep(this._name(tap), tap);
     this._taps.set(this._name(tap), { ...tap, isWaiting: !this._isLive });
     this._changed(number);
@@ -87,7 +88,7 @@ export class Taps {
   /** Tells whether anybody answered, whatever the answer. */
   async _sendOne(tap, stuck) {
     const address = `${this._address}${tap.number}/${tap.action}`;
-    const { status, body, isReached } = await post(address, { expected: tap.expected }, tap.key);
+    const { status, body, isReached } = await post(address, bodyOf(tap), tap.key);
     if (status === 0) {
       stuck.add(tap.number);
       this._wait(isReached ? [tap] : this.unanswered);
@@ -150,6 +151,11 @@ export class Taps {
   _name({ number, key }) {
     return `${this._address}${number}/${key}`;
   }
+}
+
+/** An old server says nothing of versions, and is told nothing of them. */
+function bodyOf({ expected, asOf }) {
+  return asOf ? { expected, as_of: asOf } : { expected };
 }
 
 function isUnderWay({ action, at, isSeen }) {

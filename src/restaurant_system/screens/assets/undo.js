@@ -8,7 +8,7 @@ import { say, shortNumber } from "./words.js";
 const OFFERED = 10; // s, as long as the server keeps a bumped ticket in the view
 
 export class Undo {
-  /** Offers in `bar`; `taps` says what is under way, `undo(orderNumber)` is called for a tap. */
+  /** Offers in `bar`; `taps` says what is under way, `undo(entry)` is called for a tap. */
   constructor(bar, taps, undo) {
     this._bar = bar;
     this._taps = taps;
@@ -25,7 +25,7 @@ export class Undo {
   /** Shows what can be undone now. Tells whether the focus stood on an offer that has gone. */
   refresh() {
     const hadFocus = this._bar.contains(document.activeElement);
-    const numbers = [...new Set([...this.numbers, ...this._recalled()])];
+    const numbers = [...new Set([...this._bumped().map((entry) => entry.order_number), ...this._recalled()])];
     for (const number of this._offers.keys()) {
       if (!numbers.includes(number)) this._offers.delete(number);
     }
@@ -33,12 +33,21 @@ export class Undo {
     return hadFocus && !this._bar.contains(document.activeElement);
   }
 
-  /** The numbers that can be undone, the latest bumped first. */
-  get numbers() {
+  /** The entry of what was bumped last and can be undone, or undefined. */
+  get latest() {
+    return this._bumped().find((entry) => !this._taps.of(entry.order_number));
+  }
+
+  /** What can be undone, the latest bumped first. */
+  _bumped() {
     return [...this._entries.values()]
       .filter((entry) => entry.status === "ready" && secondsLeft(entry) > 0)
-      .sort((one, other) => Date.parse(other.bumped_at) - Date.parse(one.bumped_at))
-      .map((entry) => entry.order_number);
+      .sort((one, other) => Date.parse(other.bumped_at) - Date.parse(one.bumped_at));
+  }
+
+  _take(number) {
+    const entry = this._entries.get(number);
+    if (entry) this._undo(entry);
   }
 
   _recalled() {
@@ -60,7 +69,7 @@ export class Undo {
   _make(number) {
     const word = make("span");
     const seconds = make("span", { className: "seconds number", "aria-hidden": "true" });
-    const button = make("button", { type: "button", onclick: () => this._undo(number) }, word, " ", seconds);
+    const button = make("button", { type: "button", onclick: () => this._take(number) }, word, " ", seconds);
     return [button, word, seconds];
   }
 }
