@@ -104,8 +104,9 @@ def looked_at(node: Plan) -> int:
     below = sum(looked_at(part) for part in node.get("Plans", ()))
     if node.get("Relation Name") != "orders":
         return below
-    each = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
-    return below + round(each * node["Actual Loops"])
+    each: float = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+    rounds: int = node["Actual Loops"]
+    return below + round(each * rounds)
 
 
 @pytest.mark.parametrize("asked", sorted(ASKED))
