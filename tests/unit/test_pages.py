@@ -143,7 +143,7 @@ async def test_a_page_is_in_our_words_and_loads_nothing_from_elsewhere(
 async def test_a_text_is_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever signs a translation has, a page shows them as they are written."""
     words = WORDS["en"] | {"board": WORDS["en"]["board"] | {"title": 'Tom & "Ada" <b>'}}
-    monkeypatch.setattr("restaurant_system.web.pages._texts", lambda *_: words)
+    monkeypatch.setattr("restaurant_system.web.pages.texts_in", lambda *_: words)
 
     site = api.build("Screens", [Pages(A_HOUSE).feature({"/board": "board"})])
     transport = httpx.ASGITransport(site.asgi)
