@@ -6,12 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from restaurant_system.config import OutboxSettings
-from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker
-from restaurant_system.messaging.relay import Relay
 from restaurant_system.services.kitchen import rail
 from tests.support.display import STATION, Display, displayed
 from tests.support.kitchen import Kitchen, a_ticket, first_of, settings
@@ -20,14 +17,6 @@ from tests.support.orders import an_item
 from tests.support.patience import eventually
 
 DEAR = [an_item(price=99, quantity=2)]
-
-
-@pytest.fixture
-async def kitchen(database: Database, broker: Broker) -> AsyncIterator[Kitchen]:
-    """Open a kitchen whose relay publishes at once; nobody is on duty yet."""
-    relay = Relay(database, broker, OutboxSettings())
-    async with relay.running():
-        yield Kitchen(database, relay)
 
 
 @pytest.fixture

@@ -6,28 +6,24 @@ from uuid import uuid4
 
 import pytest
 
-from restaurant_system.config import OutboxSettings
 from restaurant_system.database import tickets
-from restaurant_system.database.connection import Database
+from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
-from restaurant_system.messaging.relay import Relay
 from tests.support.display import STATION, Display, Screen, displayed
 from tests.support.kitchen import Kitchen
 from tests.support.restaurant import JSON
 
 
 @pytest.fixture
-async def kitchen(database: Database, postgres_broker: PostgresBroker) -> AsyncIterator[Kitchen]:
-    """Open a kitchen whose relay publishes at once."""
-    relay = Relay(database, postgres_broker, OutboxSettings())
-    async with relay.running():
-        yield Kitchen(database, relay)
+def broker(postgres_broker: PostgresBroker) -> Broker:
+    """Choose the broker that needs nothing else: a tap is the database's affair."""
+    return postgres_broker
 
 
 @pytest.fixture
-async def display(kitchen: Kitchen, postgres_broker: PostgresBroker) -> AsyncIterator[Display]:
+async def display(kitchen: Kitchen, broker: Broker) -> AsyncIterator[Display]:
     """Open a kitchen display."""
-    async with displayed(kitchen.database, postgres_broker, kitchen.relay) as display:
+    async with displayed(kitchen.database, broker, kitchen.relay) as display:
         yield display
 
 

@@ -5,11 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from restaurant_system.config import OutboxSettings
-from restaurant_system.database.connection import Database
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker
-from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.message import StatusChanged, decode
 from restaurant_system.models.order import OrderType
 from restaurant_system.services.kitchen import processor
@@ -17,14 +14,6 @@ from tests.support.kitchen import REQUEST, Kitchen, a_ticket, first_of, settings
 from tests.support.patience import eventually
 
 TAKEOUT = topology.SPECIALISED[OrderType.TAKEOUT].name
-
-
-@pytest.fixture
-async def kitchen(database: Database, broker: Broker) -> AsyncIterator[Kitchen]:
-    """Open a kitchen whose relay publishes at once; nobody is on duty yet."""
-    relay = Relay(database, broker, OutboxSettings())
-    async with relay.running():
-        yield Kitchen(database, relay)
 
 
 @pytest.fixture

@@ -1,16 +1,11 @@
 """A cook and what goes wrong: what is tried again, and what is put aside. On either broker."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from structlog.testing import capture_logs
 
-from restaurant_system.config import OutboxSettings
-from restaurant_system.database.connection import Database
 from restaurant_system.messaging import broker as delivered
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker
-from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.message import Message
 from tests.support.kitchen import Kitchen, a_ticket, first_of
 from tests.support.patience import eventually, logged
@@ -24,14 +19,6 @@ SPOILT = {
         "content type is 'text/plain'",
     ),
 }
-
-
-@pytest.fixture
-async def kitchen(database: Database, broker: Broker) -> AsyncIterator[Kitchen]:
-    """Open a kitchen whose relay publishes at once; nobody is on duty yet."""
-    relay = Relay(database, broker, OutboxSettings())
-    async with relay.running():
-        yield Kitchen(database, relay)
 
 
 @pytest.mark.parametrize(("message", "reason"), SPOILT.values(), ids=SPOILT.keys())

@@ -1,7 +1,6 @@
 """A cook's shift: its name, its end, and what it sits out. On either broker."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -25,14 +24,6 @@ CUT = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
-
-
-@pytest.fixture
-async def kitchen(database: Database, broker: Broker) -> AsyncIterator[Kitchen]:
-    """Open a kitchen whose relay publishes at once; nobody is on duty yet."""
-    relay = Relay(database, broker, OutboxSettings())
-    async with relay.running():
-        yield Kitchen(database, relay)
 
 
 async def cut_the_lines(kitchen: Kitchen, broker: Broker) -> None:

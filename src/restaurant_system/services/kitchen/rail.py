@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import JsonValue
@@ -56,11 +56,6 @@ class Rail(Hands):
         self._absent: dict[int, datetime] = {}  # orders entered as ours that are not, since when
         self._about: dict[str, JsonValue] = {}
         self._woken = asyncio.Event()
-
-    @property
-    def held(self) -> int:
-        """How many orders are in hand."""
-        return len(self._claims)
 
     def tell(self, about: Mapping[str, JsonValue]) -> None:
         """Say how the station itself is."""
@@ -206,16 +201,17 @@ class Rail(Hands):
         return [
             row.order_id
             for row in gone
-            if now - self._absent.get(row.order_id, datetime.min.replace(tzinfo=UTC))
-            > LONGEST_ABSENCE
+            if row.status is not OrderStatus.RECEIVED
+            or now - self._absent[row.order_id] > LONGEST_ABSENCE
         ]
 
     async def _read_items(self, connection: Connection, shown: Sequence[TicketRow]) -> None:
         """Keep the items of what is shown at hand: they never change."""
         known = self._items
         missing = [row.order_id for row in shown if row.order_id not in known]
-        for order_id, items in (await tracking.items(connection, missing)).items():
-            known[order_id] = [_line(item) for item in items]
+        if missing:
+            for order_id, items in (await tracking.items(connection, missing)).items():
+                known[order_id] = [_line(item) for item in items]
         self._items = {row.order_id: known[row.order_id] for row in shown}
 
     def _settle(self, numbers: Iterable[str], outcome: Outcome) -> None:
@@ -225,7 +221,6 @@ class Rail(Hands):
                 claim.set_result(outcome)
 
     def _ticket(self, row: TicketRow) -> JsonValue:
-        started_at = row.updated_at if row.status is OrderStatus.COOKING else None
         return {
             "order_number": row.number,
             "order_type": row.order_type.value,
@@ -235,7 +230,6 @@ class Rail(Hands):
             "notes": row.notes,
             "status": row.status.value,
             "received_at": rfc_3339(row.received_at),
-            "started_at": _written(started_at),
             "bumped_at": _written(row.bumped_at),
             "rushed_at": _written(row.rushed_at),
             "updated_at": rfc_3339(row.updated_at),
