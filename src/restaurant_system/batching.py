@@ -8,14 +8,14 @@ import asyncio
 import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from restaurant_system.errors import Unavailable
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-Work = Callable[[Sequence[T]], Awaitable[Sequence[R]]]
+Work = Callable[[Sequence[T]], Awaitable[Sequence[R | asyncio.Future[R]]]]
 Waiting = tuple[T, asyncio.Future[R]]
 
 
@@ -23,9 +23,10 @@ class Batcher(Generic[T, R]):
     """Collects items and has `work` done on up to `at_most` of them at once.
 
     `work` gets items in the order in which they came, and returns as many results in the same
-    order. It must take effect for all of them or, when it raises, for none: items that were refused
-    together are then tried one by one, so that a bad one fails alone. Only `Unavailable` is taken
-    for everyone's, for then it is unknown whether there was an effect.
+    order; one that is a future is waited for by its own caller alone. It must take effect for all
+    of them or, when it raises, for none: items that were refused together are then tried one by
+    one, so that a bad one fails alone. Only `Unavailable` is taken for everyone's, for then it is
+    unknown whether there was an effect.
 
     An item whose caller has gone before its batch began is left out; one that is under way is
     worked on to the end.
@@ -39,11 +40,12 @@ class Batcher(Generic[T, R]):
 
     def do(self, item: T) -> "asyncio.Future[R]":
         """Return, once it is awaited, what became of `item`; its batch begins after this call."""
-        outcome: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._gathered.append((item, outcome))
         if self._working is None:
             # A context of its own: what is bound to the caller's log lines is not everyone's.
             self._working = asyncio.create_task(self._run(), context=contextvars.Context())
+        # Not of the running loop's: Python 3.11 asks the kernel for it, each time.
+        outcome: asyncio.Future[R] = self._working.get_loop().create_future()
+        self._gathered.append((item, outcome))
         return outcome
 
     async def _run(self) -> None:
@@ -77,13 +79,42 @@ class Batcher(Generic[T, R]):
             raise
         else:
             for (_, outcome), result in zip(batch, results, strict=True):
-                if not outcome.done():
+                if outcome.done():
+                    continue
+                if isinstance(result, asyncio.Future):
+                    _follow(outcome, result)
+                else:
                     outcome.set_result(result)
 
     async def _do_one_by_one(self, batch: Sequence[Waiting[T, R]]) -> None:
         for each in batch:
             if not each[1].done():
                 await self._do_together([each])
+
+
+def failed(error: Exception) -> "asyncio.Future[Any]":
+    """Return what raises an error to whoever waits for it."""
+    nothing = asyncio.get_running_loop().create_future()
+    nothing.set_exception(error)
+    return nothing
+
+
+def _follow(outcome: asyncio.Future[R], later: asyncio.Future[R]) -> None:
+    """Have one future end as another does; who waits for it no longer wants the other either."""
+
+    def tell(_: object) -> None:
+        error = None if later.cancelled() else later.exception()
+        if outcome.done():
+            return
+        if later.cancelled():
+            outcome.cancel()
+        elif error is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(later.result())
+
+    later.add_done_callback(tell)
+    outcome.add_done_callback(lambda _: later.cancel())
 
 
 def _tell_all(batch: Sequence[Waiting[T, R]], error: Exception) -> None:

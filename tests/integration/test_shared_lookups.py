@@ -120,12 +120,11 @@ async def test_who_asks_while_others_are_answered_sees_what_has_happened_since(
     """Nobody is given what was read before the question."""
     number = await place(intake)
     spied.hand_over.clear()
-    early = asyncio.create_task(reader.status(number))
+    early = reader.status(number)
     await spied.asked.wait()
 
     await cook(database, number)
-    late = [asyncio.create_task(reader.status(number)) for _ in range(2)]
-    await asyncio.sleep(0)
+    late = [reader.status(number) for _ in range(2)]
     spied.hand_over.set()
 
     assert (await early).current_status is OrderStatus.RECEIVED

@@ -136,3 +136,27 @@ async def test_who_goes_while_the_batch_is_under_way_disturbs_nobody(kitchen: Ki
 
     assert await stays == "CAKE"
     assert kitchen.batches == [["fish", "cake"]]
+
+
+async def test_a_result_that_is_still_to_come_is_waited_for_by_its_own_caller() -> None:
+    """The others have theirs already, and the next batch begins."""
+    loop = asyncio.get_running_loop()
+    late = {word: loop.create_future() for word in ("roast", "stew", "pie")}
+
+    async def serve(words: Sequence[str]) -> "list[str | asyncio.Future[str]]":
+        return [late.get(word, word.upper()) for word in words]
+
+    batcher = Batcher(serve, at_most=FEW)
+    roast, soup, stew, pie = (batcher.do(word) for word in ("roast", "soup", "stew", "pie"))
+    assert await soup == "SOUP"
+    assert await batcher.do("wine") == "WINE"
+
+    late["roast"].set_result("ROAST")
+    late["stew"].set_exception(ValueError("burnt"))
+    pie.cancel()
+
+    assert await roast == "ROAST"
+    with pytest.raises(ValueError, match="burnt"):
+        await stew
+    await asyncio.sleep(0)
+    assert late["pie"].cancelled()

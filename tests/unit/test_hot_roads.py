@@ -28,11 +28,13 @@ class Tavern:
     """Serves what is asked for, once the kitchen is open."""
 
     def __init__(self) -> None:
+        self.price = HotRoad.of("GET", "/soups/{name}/price", self.serve, written)
+        self.order = HotRoad.of("POST", "/soups", self.serve, written)
         self.asked = asyncio.Event()
         self.open = asyncio.Event()
         self.open.set()
 
-    async def serve(self, asked: Asked) -> Answer:
+    async def serve(self, asked: Asked) -> bytes:
         """Answer with what stands in the address, and in the body."""
         self.asked.set()
         await self.open.wait()
@@ -41,11 +43,18 @@ class Tavern:
                 raise OrderNotFound(asked.parameter)
             case "fugu":
                 raise RuntimeError("the cook has eaten it")
-        return Answer(f"hot {asked.parameter}".encode() + asked.body, media_type="text/plain")
+        return f"hot {asked.parameter}".encode() + asked.body
 
-    async def documented(self, request: Request) -> Response:
+    async def documented_price(self, request: Request) -> Response:
         """Answer over the ordinary road, and show it."""
-        response = await over_asgi(self.serve, request)
+        return await self._by_detour(self.price, request)
+
+    async def documented_order(self, request: Request) -> Response:
+        """Answer over the ordinary road, and show it."""
+        return await self._by_detour(self.order, request)
+
+    async def _by_detour(self, road: HotRoad[bytes], request: Request) -> Response:
+        response = await over_asgi(road, request)
         response.headers[DETOUR] = "ASGI"
         return response
 
@@ -56,15 +65,16 @@ class Tavern:
     def feature(self) -> Feature:
         """Return a hot road with a parameter, one without, and what is behind them."""
         router = APIRouter()
-        router.add_api_route("/soups/{name}/price", self.documented, methods=["GET"])
-        router.add_api_route("/soups", self.documented, methods=["POST"])
+        router.add_api_route("/soups/{name}/price", self.documented_price, methods=["GET"])
+        router.add_api_route("/soups", self.documented_order, methods=["POST"])
         router.add_api_route("/soups", self.cold, methods=["GET"])
         router.add_api_route("/soups/{name}/{part}/price", self.cold, methods=["GET"])
-        hot = [
-            HotRoad.of("GET", "/soups/{name}/price", self.serve),
-            HotRoad.of("POST", "/soups", self.serve),
-        ]
-        return Feature(router, hot=hot)
+        return Feature(router, hot=[self.price, self.order])
+
+
+def written(soup: bytes) -> Answer:
+    """Write what is served."""
+    return Answer(soup, media_type="text/plain")
 
 
 class Wire:
@@ -207,6 +217,109 @@ async def test_who_wants_to_be_asked_for_the_body_is_asked(wire: Wire) -> None:
 
     assert asked.status_code == HTTPStatus.CONTINUE
     assert answered.content == b"hot pea"
+
+
+def asks_for(soup: str, *said: bytes) -> bytes:
+    """Write a request for a price."""
+    return b"GET /soups/%b/price HTTP/1.1\r\n%b%b\r\n" % (soup.encode(), HOST, b"".join(said))
+
+
+async def test_who_asks_again_is_asked_nothing_again(wire: Wire) -> None:
+    """What stands under the first line is the same; the answer is to the new one."""
+    answers = []
+    for soup in ("pea", "borscht", "tripe", "pea"):
+        wire.write(asks_for(soup))
+        answers.append(await wire.answer())
+
+    assert [each.status_code for each in answers] == [200, 200, 404, 200]
+    assert [each.text for each in answers[:2]] == ["hot pea", "hot borscht"]
+    assert answers[3].text == "hot pea"
+    assert len({each.headers["X-Request-ID"] for each in answers}) == len(answers)
+
+
+async def test_who_says_something_else_is_heard(wire: Wire) -> None:
+    """Each time, for as long as it says so."""
+    stated = [b"X-Request-ID: %b\r\n" % name for name in (b"seven", b"seven", b"eight")]
+    answers = []
+    for said in ([], *([each] for each in stated), []):
+        wire.write(asks_for("pea", *said))
+        answers.append(await wire.answer())
+    wire.write(asks_for("pea", b"Connection: close\r\n"))
+    last = await wire.answer()
+
+    ids = [each.headers["X-Request-ID"] for each in answers]
+    assert ids[1:4] == ["seven", "seven", "eight"]
+    assert len({*ids}) == 4
+    assert last.headers["Connection"] == "close"
+    assert await wire.is_closed()
+
+
+async def test_what_only_looks_like_a_request_is_none(wire: Wire) -> None:
+    """In a body, or after half a head, there stands what its sender has put there."""
+    wire.write(asks_for("pea"))
+    await wire.answer()
+
+    body = asks_for("fugu")
+    wire.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Content-Length: %d\r\n\r\n" % len(body))
+    await asyncio.sleep(0.01)
+    wire.write(body)
+    ordered = await wire.answer()
+    wire.write(asks_for("pea"))
+    await wire.answer()
+    wire.write(b"GET /soups/borscht/price HTTP/1.1\r\nX-Note: ")
+    await asyncio.sleep(0.01)
+    wire.write(asks_for("fugu"))
+    noted = await wire.answer()
+
+    assert ordered.content == b"hot " + body
+    assert noted.content == b"hot borscht"
+
+
+async def test_what_follows_a_request_is_not_what_it_says(wire: Wire) -> None:
+    """Half a head behind it belongs to the next one, however often it stands there."""
+    half = b"GET /soups/borscht/price HTTP/1.1\r\nX-Note: "
+    wire.write(asks_for("pea") + half)
+    first = await wire.answer()
+
+    wire.write(asks_for("fugu") + half)
+    second = await wire.answer()
+
+    assert [first.content, second.content] == [b"hot pea", b"hot borscht"]
+
+
+async def test_what_stood_before_a_request_is_not_what_it_says(wire: Wire) -> None:
+    """Nor is what comes last all of what a head says."""
+    wire.write(b"GET /soups/pea/price HTTP/1.1\r\nX-Request-ID: seven\r\nX-Note: ")
+    await asyncio.sleep(0.01)
+    wire.write(asks_for("pea"))
+    first = await wire.answer()
+
+    wire.write(asks_for("pea"))
+    second = await wire.answer()
+
+    assert first.headers["X-Request-ID"] == "seven"
+    assert second.headers["X-Request-ID"] != "seven"
+
+
+async def test_however_it_is_cut(wire: Wire) -> None:
+    """Requests are the same wherever the network cuts them, after one that was whole."""
+    asked = asks_for("borscht")
+    for cut in range(len(asked) + 1):
+        wire.write(asks_for("pea"))
+        before = await wire.answer()
+        wire.write(asked[:cut])
+        await asyncio.sleep(0.001)
+        wire.write(asked[cut:])
+        after = await wire.answer()
+
+        assert [before.content, after.content] == [b"hot pea", b"hot borscht"]
+
+
+async def test_a_body_is_read_each_time(wire: Wire) -> None:
+    """The same one, too."""
+    for _ in range(2):
+        wire.write(b"POST /soups HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\npea")
+        assert (await wire.answer()).content == b"hot pea"
 
 
 async def test_a_body_comes_in_pieces(wire: Wire, tavern: Tavern) -> None:

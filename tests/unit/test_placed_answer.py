@@ -16,4 +16,4 @@ def test_the_answer_is_what_is_documented(amount: str) -> None:
     placed = Placed("ORD_20241216_1000", Decimal(amount))
 
     documented = OrderPlaced(order_number=placed.order_number, total_amount=placed.total_amount)
-    assert written(placed) == documented.model_dump_json()
+    assert written(placed).body.decode() == documented.model_dump_json()

@@ -25,7 +25,7 @@ def test_the_answer_is_what_is_documented(
     """Byte for byte it is what the documented model would be written as."""
     standing = Standing("ORD_20241216_001", status, LATER, due, cook)
 
-    answer = written(standing)
+    answer = written(standing).body
 
-    assert answer == StatusAnswer(**standing._asdict()).model_dump_json()
+    assert answer.decode() == StatusAnswer(**standing._asdict()).model_dump_json()
     assert json.loads(answer)["processed_by"] == cook

@@ -37,7 +37,7 @@ class Feature:
     """What a service offers over HTTP; `hot` roads also stand, documented, in its `router`."""
 
     router: APIRouter
-    hot: Sequence[HotRoad] = ()
+    hot: Sequence[HotRoad[Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Site:
     """What is served: everything by ASGI, and the hot roads in front of it."""
 
     asgi: ASGIApp
-    hot: Sequence[HotRoad] = ()
+    hot: Sequence[HotRoad[Any]] = ()
 
 
 def build(title: str, features: Sequence[Feature]) -> Site:

@@ -2,16 +2,16 @@
 
 uvicorn's cycle, ASGI, our middleware, Starlette's routing and FastAPI stand between a line and an
 ordinary endpoint, and cost several times what a look-up itself does. The endpoint of a hot road is
-called with what was read, and returns what is to be written. `line.py` goes this way with ordinary
-requests only; one that is unusual in any respect takes the ordinary road, on which `over_asgi` has
-the same endpoint answer.
+called with what was read, and what it finds is written by the road. `line.py` goes this way with
+ordinary requests only; one that is unusual in any respect takes the ordinary road, on which
+`over_asgi` has the same endpoint answer.
 """
 
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import NamedTuple, Self
+from typing import Generic, NamedTuple, Self, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,6 +22,8 @@ from restaurant_system.web.problem import response_for
 
 PARAMETER = re.compile(r"{\w+}")
 UNRESERVED = "([A-Za-z0-9._~-]+)"  # RFC 3986, 2.3: what stands in an address for itself
+
+T = TypeVar("T")
 
 
 class Asked(NamedTuple):
@@ -42,25 +44,33 @@ class Answer(NamedTuple):
     media_type: str = JSON
 
 
-Endpoint = Callable[[Asked], Awaitable[Answer]]
-
-
 @dataclass(frozen=True, slots=True)
-class HotRoad:
-    """A method, the addresses it is for, and who answers."""
+class HotRoad(Generic[T]):
+    """Requests that begin with certain lines; who finds out what is asked, and how it is written.
 
-    method: bytes
-    addresses: re.Pattern[bytes]
-    endpoint: Endpoint
+    An endpoint that returns a future has no task made for it.
+    """
+
+    lines: re.Pattern[bytes]
+    endpoint: Callable[[Asked], Awaitable[T]]
+    written: Callable[[T], Answer]
 
     @classmethod
-    def of(cls, method: str, path: str, endpoint: Endpoint) -> Self:
+    def of(
+        cls,
+        method: str,
+        path: str,
+        endpoint: Callable[[Asked], Awaitable[T]],
+        written: Callable[[T], Answer],
+    ) -> Self:
         """Make a road of a path with one parameter at most, in braces."""
-        return cls(method.encode(), re.compile(PARAMETER.sub(UNRESERVED, path).encode()), endpoint)
+        line = rf"{method} {PARAMETER.sub(UNRESERVED, path)} HTTP/1\.1"
+        return cls(re.compile(line.encode()), endpoint, written)
 
-    def parameter(self, method: bytes, address: bytes) -> str | None:
-        """Return what stands in an address, "" where there is no parameter; `None` if not ours."""
-        if method != self.method or not (ours := self.addresses.fullmatch(address)):
+    def parameter(self, line: bytes) -> str | None:
+        """Return what stands in a request line for it, "" if there is none; `None` if not ours."""
+        ours = self.lines.fullmatch(line)
+        if not ours:
             return None
         return ours[1].decode() if ours.lastindex else ""
 
@@ -72,10 +82,11 @@ def answer_for(error: Exception, request_id: str) -> Answer:
     return Answer(bytes(problem.body), problem.status_code, own, problem.headers["content-type"])
 
 
-async def over_asgi(endpoint: Endpoint, request: Request) -> Response:
+async def over_asgi(road: HotRoad[T], request: Request) -> Response:
     """Have the endpoint of a hot road answer a request that came the ordinary way."""
     parameter = next(iter(request.path_params.values()), "")
     headers, body = request.headers.raw, await request.body()
-    answer = await endpoint(Asked(parameter, headers, body, request.scope["request_id"]))
+    asked = Asked(parameter, headers, body, request.scope["request_id"])
+    answer = road.written(await road.endpoint(asked))
     stated = {name.decode(): value.decode() for name, value in answer.headers}
     return Response(answer.body, answer.status, stated, answer.media_type)

@@ -10,11 +10,13 @@ import socket
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from restaurant_system.batching import failed
 from restaurant_system.errors import Overloaded
 from restaurant_system.logger import get_logger, request_id
 from restaurant_system.shutdown import Shutdown
@@ -37,18 +39,30 @@ MOST_HELD = 64 * 1024  # bytes; what is larger gains nothing by waiting
 log = get_logger()
 
 
+class Habit(NamedTuple):
+    """What a client has asked for, and what it said after the first line."""
+
+    road: HotRoad[Any]
+    rest: bytes
+    headers: Headers
+
+
 class ClientLine(HttpToolsProtocol):
     """Speaks HTTP with one client.
 
     A request for a hot road is answered from here, unless it is unusual: whoever waits for an
     answer already, speaks an old HTTP, wants to be asked for the body, and the like, is left to
     uvicorn and ASGI.
+
+    Who asks again says the same of itself again: what follows the first line is not read twice.
     """
 
-    def __init__(self, roads: Sequence[HotRoad], shutdown: Shutdown, **uvicorns: Any) -> None:  # noqa: ANN401 - what uvicorn gives its own
+    def __init__(self, roads: Sequence[HotRoad[Any]], shutdown: Shutdown, **uvicorns: Any) -> None:  # noqa: ANN401 - what uvicorn gives its own
         super().__init__(**uvicorns)
         self._roads = roads
         self._shutdown = shutdown
+        self._is_between = True  # two requests, as far as the parser has read
+        self._habit: Habit | None = None
         self._log = log.bind()  # the name at the top of the module would look it up at every call
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -56,6 +70,51 @@ class ClientLine(HttpToolsProtocol):
         self._line = GatheringLine(transport, self.loop)
         notice_absence(transport)
         super().connection_made(cast("asyncio.Transport", self._line))
+
+    def data_received(self, data: bytes) -> None:
+        """Serve what has come."""
+        exchange = self._asked_again(data)
+        if exchange is None:
+            self._read(data)
+            return
+        self._unset_keepalive_if_required()
+        self.cycle = cast("Any", exchange)
+        self._answer(exchange)
+
+    def _asked_again(self, data: bytes) -> "Exchange | None":
+        """Begin to serve a request, if it is the last one but for its first line."""
+        habit = self._habit
+        if habit is None or not (data.endswith(habit.rest) and self._is_free()):
+            return None
+        line = data[: -len(habit.rest)]
+        parameter = habit.road.parameter(line)
+        if parameter is None:
+            return None
+        return Exchange(habit.road, line, parameter, habit.headers, more_body=False)
+
+    def _read(self, data: bytes) -> None:
+        """Have the parser read, and keep in mind how the client asks."""
+        begins = self._is_between and self._is_free()
+        super().data_received(data)
+        self._habit = self._habit_in(data) if begins and self._is_between else None
+
+    def _habit_in(self, data: bytes) -> Habit | None:
+        """Return how the client asks, if this was one request on a hot road and nothing else."""
+        exchange: object = self.cycle
+        if (
+            not isinstance(exchange, Exchange)
+            or exchange.response_complete
+            or exchange.body
+            or not exchange.keep_alive
+            or not data.startswith(exchange.line)
+        ):
+            return None
+        return Habit(exchange.road, data.removeprefix(exchange.line), exchange.headers)
+
+    def on_message_begin(self) -> None:
+        """Note that a request is half read."""
+        self._is_between = False
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Decide which way a request takes."""
@@ -69,10 +128,11 @@ class ClientLine(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Have a request answered that is whole."""
+        self._is_between = True
         super().on_message_complete()
         exchange: object = self.cycle
         if isinstance(exchange, Exchange):
-            self.tasks.add(self.loop.create_task(self._answer(exchange)))
+            self._answer(exchange)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, as every refusal looks, and hang up.
@@ -97,51 +157,62 @@ class ClientLine(HttpToolsProtocol):
 
     def _exchange(self) -> "Exchange | None":
         """Begin to serve a request, if it is for a hot road and usual in every respect."""
-        method = self.parser.get_method()
+        version = self.parser.get_http_version().encode()
+        line = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)
         for road in self._roads:
-            parameter = road.parameter(method, self.url)
+            parameter = road.parameter(line)
             if parameter is not None and self._is_usual():
-                return Exchange(road, self.url, parameter, self.headers)
+                return Exchange(road, line, parameter, self.headers)
         return None
 
     def _is_usual(self) -> bool:
-        before = cast("Exchange | None", self.cycle)  # or one of uvicorn's own
         return (
-            (before is None or before.response_complete)
+            self._is_free()
             and self.parser.should_keep_alive()
-            and self.parser.get_http_version() == "1.1"
             and not self.parser.should_upgrade()
             and not self.expect_100_continue
-            and not self.flow.write_paused
             and first(CODING, self.headers) is None
             and not announces_too_large(self.headers)
         )
 
-    async def _answer(self, exchange: "Exchange") -> None:
-        start = time.perf_counter()
-        identity = request_id_in(exchange.headers)
-        with request_id(identity):
-            try:
-                answer = await exchange.road.endpoint(exchange.asked(identity))
-            except Exception as error:  # noqa: BLE001 - around everything
-                answer = answer_for(error, identity)
-            except asyncio.CancelledError:  # a stop has waited for long enough
-                answer = answer_for(Overloaded("The service stops."), identity)
-                self._write(exchange, answer, identity)
-                raise
-            finally:
-                self.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-            self._write(exchange, answer, identity)
-            log_request(self._log, exchange.line, answer.status, time.perf_counter() - start)
+    def _is_free(self) -> bool:
+        """Whether the client waits for nothing, and takes what it is sent."""
+        before = cast("Exchange | None", self.cycle)  # or one of uvicorn's own
+        return (before is None or before.response_complete) and not self.flow.write_paused
 
-    def _write(self, exchange: "Exchange", answer: Answer, identity: str) -> None:
+    def _answer(self, exchange: "Exchange") -> None:
+        """Ask the endpoint; what it finds is written as soon as it is known."""
+        exchange.identity = request_id_in(exchange.headers)
+        with request_id(exchange.identity):
+            try:
+                finding: asyncio.Future[Any] = asyncio.ensure_future(
+                    exchange.road.endpoint(exchange.asked())
+                )
+            except Exception as error:  # noqa: BLE001 - around everything
+                finding = failed(error)
+            self.tasks.add(cast("Any", finding))
+            finding.add_done_callback(partial(self._found, exchange))
+
+    def _found(self, exchange: "Exchange", finding: "asyncio.Future[Any]") -> None:
+        self.tasks.discard(cast("Any", finding))
+        try:
+            answer = exchange.road.written(finding.result())
+        except Exception as error:  # noqa: BLE001 - around everything
+            answer = answer_for(error, exchange.identity)
+        except asyncio.CancelledError:  # a stop has waited for long enough
+            answer = answer_for(Overloaded("The service stops."), exchange.identity)
+        self._write(exchange, answer)
+        log_request(self._log, exchange.request, answer.status, exchange.start)
+
+    def _write(self, exchange: "Exchange", answer: Answer) -> None:
         """Send an answer, and let uvicorn go on as after one of its own."""
         exchange.response_complete = True
         if exchange.disconnected:
             return
         is_last = self._shutdown.requested.is_set() or not exchange.keep_alive
         headers = self.server_state.default_headers
-        self._line.send(_encoded(answer, identity, [*headers, GOODBYE] if is_last else headers))
+        more = [*headers, GOODBYE] if is_last else headers
+        self._line.send(_encoded(answer, exchange.identity, more))
         if is_last:
             self._line.close()
         self.on_response_complete()
@@ -155,12 +226,14 @@ class Exchange:
     in for: whether it is over, and where the body is gathered.
     """
 
-    road: HotRoad
-    address: bytes
+    road: HotRoad[Any]
+    line: bytes
     parameter: str
     headers: Headers
-    body: bytearray = field(default_factory=bytearray)
     more_body: bool = True
+    body: bytearray = field(default_factory=bytearray)
+    identity: str = ""
+    start: float = field(default_factory=time.perf_counter)
     keep_alive: bool = True
     disconnected: bool = False
     response_complete: bool = False
@@ -173,14 +246,13 @@ class Exchange:
     def set(self) -> None:
         """See `message_event`."""
 
-    @property
-    def line(self) -> str:
-        """What it asks for, in words."""
-        return f"{self.road.method.decode()} {self.address.decode()}"
+    def request(self) -> str:
+        """Say what it asks for."""
+        return self.line.decode().rpartition(" ")[0]
 
-    def asked(self, identity: str) -> Asked:
+    def asked(self) -> Asked:
         """Return what the endpoint is asked."""
-        return Asked(self.parameter, self.headers, bytes(self.body), identity)
+        return Asked(self.parameter, self.headers, bytes(self.body), self.identity)
 
 
 def notice_absence(transport: asyncio.Transport) -> None:

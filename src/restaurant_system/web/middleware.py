@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -74,12 +75,10 @@ class _Exchange:
             elif not self._answered:  # it is half out: break it off, audibly
                 self._log.exception("request_failed", message="An answer broke off.")
                 raise
-        log_request(
-            self._log,
-            f"{self._scope['method']} {self._scope['path']}",
-            self._status,
-            time.perf_counter() - start,
-        )
+        log_request(self._log, self._request, self._status, start)
+
+    def _request(self) -> str:
+        return f"{self._scope['method']} {self._scope['path']}"
 
     async def _receive_limited(self) -> Message:
         message = await self._receive()
@@ -103,12 +102,13 @@ class _Exchange:
 
 
 def log_request(
-    log: FilteringBoundLogger, request: str, status: int | None, seconds: float
+    log: FilteringBoundLogger, request: Callable[[], str], status: int | None, start: float
 ) -> None:
-    """Say what was answered, to whoever wants to know of every request."""
+    """Say what was answered to what began at `start`, to whoever wants to know of every request."""
     if log.is_enabled_for(logging.DEBUG):
-        message = f"{request} answered {status}."
-        log.debug("request_received", message=message, duration_ms=round(seconds * 1000, 2))
+        duration = round((time.perf_counter() - start) * 1000, 2)
+        message = f"{request()} answered {status}."
+        log.debug("request_received", message=message, duration_ms=duration)
 
 
 def _refuse_announced(headers: Headers) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -61,7 +60,7 @@ class TrackingService:
         }
         self._standings = Standings(database, clock=clock, kitchen=kitchen)
 
-    def status(self, number: str) -> Coroutine[Any, Any, Standing]:
+    def status(self, number: str) -> "asyncio.Future[Standing]":
         """Return where an order stands, and when it is expected to be ready."""
         return self._standings.of(number)
 

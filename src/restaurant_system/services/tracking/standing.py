@@ -4,11 +4,12 @@ An order that waits is asked about once more, for its estimate; whoever asks abo
 wait for that.
 """
 
+from asyncio import Future
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from restaurant_system.batching import Batcher
+from restaurant_system.batching import Batcher, failed
 from restaurant_system.config import KitchenSettings
 from restaurant_system.database import tracking, workers
 from restaurant_system.database.connection import Database
@@ -42,26 +43,28 @@ class Standings:
         self._lookups = Batcher(self._look_up, at_most=AT_ONCE)
         self._estimates = Batcher(self._estimate, at_most=AT_ONCE)
 
-    async def of(self, number: str) -> Standing:
+    def of(self, number: str) -> "Future[Standing]":
         """Return where an order stands, not before now; raises `OrderNotFound`."""
-        row = await self._lookups.do(number)
+        return self._lookups.do(number)
+
+    async def _look_up(self, numbers: Sequence[str]) -> "list[Standing | Future[Standing]]":
+        async with self._database.connection() as connection:
+            rows = await tracking.statuses(connection, numbers)
+        return [self._found(number, rows.get(number)) for number in numbers]
+
+    def _found(self, number: str, row: Row | None) -> "Standing | Future[Standing]":
         if row is None:
-            raise OrderNotFound(number)
+            return failed(OrderNotFound(number))
         match row["status"]:
             case OrderStatus.RECEIVED:
-                return _standing(row, await self._estimates.do(row))
+                return self._estimates.do(row)
             case OrderStatus.COOKING:
                 return _standing(row, row["estimated_completion"])
             case _:
                 return _standing(row, None)
 
-    async def _look_up(self, numbers: Sequence[str]) -> list[Row | None]:
-        async with self._database.connection() as connection:
-            rows = await tracking.statuses(connection, numbers)
-        return [rows.get(number) for number in numbers]
-
-    async def _estimate(self, waiting: Sequence[Row]) -> list[datetime]:
-        """Count who is ahead, and who cooks; return when each of these orders will be ready."""
+    async def _estimate(self, waiting: Sequence[Row]) -> list[Standing]:
+        """Count who is ahead, and who cooks; say when each of these orders will be ready."""
         places = [Place(row["priority"], row["id"]) for row in waiting]
         async with self._database.connection() as connection:
             everyone = await workers.everyone(connection)
@@ -70,7 +73,7 @@ class Standings:
         now = self._clock()
         types = {row["type"]: OrderType(row["type"]) for row in waiting}
         crews = {name: crew_for(kind, everyone, due, now) for name, kind in types.items()}
-        return [
+        ready = (
             completion_of_waiting(
                 now=now,
                 own=self._durations[types[row["type"]]],
@@ -79,7 +82,8 @@ class Standings:
                 crew=crews[row["type"]],
             )
             for row, ahead in zip(waiting, all_ahead, strict=True)
-        ]
+        )
+        return list(map(_standing, waiting, ready))
 
 
 def _standing(row: Row, estimate: datetime | None) -> Standing:
