@@ -7,8 +7,8 @@ nobody waits for a pool or a socket to give up on what the watchman (`watch.py`)
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from typing import TypeAlias, TypeVar
 
 import asyncpg
 import stamina
@@ -25,6 +25,8 @@ from restaurant_system.errors import (
 from restaurant_system.logger import get_logger
 
 log = get_logger()
+
+T = TypeVar("T")
 
 # Quoted, for asyncpg's classes are generic to a type checker only.
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -70,18 +72,8 @@ def away_as_unavailable() -> Iterator[None]:
     """
     try:
         yield
-    except AWAY as error:
-        fault = _tls_fault(error)
-        if fault is not None:
-            raise DatabaseUntrusted(f"The line to PostgreSQL is not safe: {fault}") from error
-        if isinstance(
-            error, ValueError
-        ):  # asyncpg's DataError: the statement's fault, not the line's
-            raise
-        reason = str(error) or type(error).__name__
-        raise DatabaseUnavailable(f"The database does not answer: {reason}") from error
-    except asyncpg.PostgresError as error:
-        error.detail = None
+    except Exception as error:
+        _raise_if_away(error)
         raise
 
 
@@ -89,9 +81,29 @@ def away_as_unavailable() -> Iterator[None]:
 def refusal_as_unavailable() -> Iterator[None]:
     """Raise `DatabaseUnavailable` also when the server answers but does not let us in."""
     try:
-        with away_as_unavailable():
-            yield
-    except asyncpg.PostgresError as error:
+        yield
+    except Exception as error:
+        _raise_if_refused(error)
+        raise
+
+
+def _raise_if_away(error: BaseException) -> None:
+    """See `away_as_unavailable`; returns when an error is to be passed on as it is."""
+    if isinstance(error, AWAY):
+        fault = _tls_fault(error)
+        if fault is not None:
+            raise DatabaseUntrusted(f"The line to PostgreSQL is not safe: {fault}") from error
+        if isinstance(error, ValueError):  # asyncpg's DataError: the statement's fault
+            return
+        reason = str(error) or type(error).__name__
+        raise DatabaseUnavailable(f"The database does not answer: {reason}") from error
+    if isinstance(error, asyncpg.PostgresError):
+        error.detail = None
+
+
+def _raise_if_refused(error: BaseException) -> None:
+    _raise_if_away(error)
+    if isinstance(error, asyncpg.PostgresError):
         raise DatabaseUnavailable(f"The database refuses us: {error}") from error
 
 
@@ -132,6 +144,35 @@ def _tls_fault(error: BaseException) -> str | None:
 
 def _may_come_back(error: Exception) -> bool:
     return isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseUntrusted)
+
+
+class Loan:
+    """A connection of the pool, for as long as a block lasts; see `Database.connection`.
+
+    It stands around every statement. Made of generators, as context managers mostly are, it took as
+    long again as what asyncpg does for it.
+    """
+
+    __slots__ = ("_connection", "_database", "_pool")
+
+    def __init__(self, database: "Database") -> None:
+        self._database = database
+
+    async def __aenter__(self) -> Connection:
+        """Borrow one."""
+        self._pool = self._database.open_pool()
+        self._connection: Connection = await self._database.let_in(self._pool.acquire())
+        return self._connection
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Give it back."""
+        try:
+            await self._pool.release(self._connection)
+        except Exception as failure:
+            self._database.notice(failure)
+            raise
+        if error is not None:
+            self._database.notice(error)
 
 
 class Database:
@@ -242,17 +283,9 @@ class Database:
         finally:
             self._watchman.close()
 
-    @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    def connection(self) -> contextlib.AbstractAsyncContextManager[Connection]:
         """Lend a connection, each statement a transaction of its own."""
-        pool = self._open_pool()
-        with self._troubles_noticed():
-            async with self._being_let_in():
-                connection = await pool.acquire()
-            try:
-                yield connection
-            finally:
-                await pool.release(connection)
+        return Loan(self)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -265,10 +298,8 @@ class Database:
 
         It breaks when the server goes away.
         """
-        self._open_pool()
-        with self._troubles_noticed():
-            async with self._being_let_in():
-                line = await self._dial(**KEEPALIVE)
+        self.open_pool()
+        line = await self.let_in(self._dial(**KEEPALIVE))
         self._dedicated.add(line)
         line.add_termination_listener(self._forget)
         return line
@@ -279,7 +310,7 @@ class Database:
         Where somebody watches, it is he who asked last: a pool in which nothing is free says
         nothing about the server.
         """
-        self._open_pool()
+        self.open_pool()
         if self._watchman.latency is not None:
             return self._watchman.latency * 1000
         start = time.perf_counter()
@@ -287,35 +318,45 @@ class Database:
             await connection.execute("SELECT 1")
         return (time.perf_counter() - start) * 1000
 
-    def _open_pool(self) -> "asyncpg.Pool[asyncpg.Record]":
+    def open_pool(self) -> "asyncpg.Pool[asyncpg.Record]":
+        """Return the pool; raises `DatabaseUnavailable` while there is none."""
         if self._pool is None:
             raise DatabaseUnavailable(self._absence)
         return self._pool
 
-    @contextlib.contextmanager
-    def _troubles_noticed(self) -> Iterator[None]:
-        """Have the watchman look whenever a caller finds no answer; he alone decides."""
-        try:
-            with away_as_unavailable():
-                yield
-        except DatabaseUnavailable:
-            self._watchman.nudge()
-            raise
-
-    @contextlib.asynccontextmanager
-    async def _being_let_in(self) -> AsyncIterator[None]:
-        """Bound a wait for a connection; it ends at once when the server is declared away."""
+    async def let_in(self, entering: Awaitable[T]) -> T:
+        """Wait for a connection, for a while; the end comes at once if the server is away."""
         try:
             async with asyncio.timeout(self._settings.connect_timeout) as wait:
                 self._waits.add(wait)
                 try:
-                    with refusal_as_unavailable():
-                        yield
+                    return await entering
+                except Exception as error:
+                    _raise_if_refused(error)
+                    raise
                 finally:
                     self._waits.discard(wait)
         except TimeoutError:
+            self._watchman.nudge()
             crowded = "The database has no connection free."
             raise DatabaseUnavailable(crowded if self._pool else self._absence) from None
+        except DatabaseUnavailable:
+            self._watchman.nudge()
+            raise
+
+    def notice(self, error: BaseException) -> None:
+        """Have the watchman look if somebody finds no answer; he alone decides.
+
+        Raises `DatabaseUnavailable` for an error that means so, see `away_as_unavailable`.
+        """
+        if isinstance(error, DatabaseUnavailable):
+            self._watchman.nudge()
+            return
+        try:
+            _raise_if_away(error)
+        except DatabaseUnavailable:
+            self._watchman.nudge()
+            raise
 
     async def _dial(self, **settings: str) -> Line:
         return await asyncpg.connect(
