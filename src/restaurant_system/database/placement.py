@@ -82,7 +82,7 @@ WITH asked AS MATERIALIZED (
     OVERRIDING SYSTEM VALUE
     SELECT id, $16::timestamptz, $16, number, $15, customer_name, type,
            table_number, delivery_address, notes, total_amount, priority
-    FROM numbered ORDER BY turn
+    FROM numbered
 ), listed AS (
     INSERT INTO order_items (created_at, order_id, name, quantity, price, notes)
     SELECT $16, numbered.id, item.name, item.quantity, item.price, item.notes
@@ -91,7 +91,7 @@ WITH asked AS MATERIALIZED (
     JOIN numbered USING (place) ORDER BY item.position
 ), logged AS (
     INSERT INTO order_status_log (created_at, order_id, status, changed_by, changed_at)
-    SELECT $16, id, 'received', $22, $16 FROM numbered ORDER BY turn
+    SELECT $16, id, 'received', $22, $16 FROM numbered
 ), owed AS (
     INSERT INTO outbox (stream, exchange, routing_key, type, body, message_id, correlation_id,
                         app_id, timestamp, priority)

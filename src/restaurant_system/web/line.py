@@ -8,7 +8,7 @@ twice.
 import asyncio
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -34,6 +34,7 @@ from restaurant_system.web.middleware import log_request
 from restaurant_system.web.problem import Refusal
 
 ABSENCE = 15_000  # ms in which what is sent must be acknowledged
+FAILURES = (Exception, asyncio.CancelledError)  # of an endpoint
 MOST_HELD = 64 * 1024  # bytes; what is larger gains nothing by waiting
 
 log = get_logger()
@@ -181,26 +182,36 @@ class ClientLine(HttpToolsProtocol):
         return (before is None or before.response_complete) and not self.flow.write_paused
 
     def _answer(self, exchange: "Exchange") -> None:
-        """Ask the endpoint; what it finds is written as soon as it is known."""
+        """Ask the endpoint; what it finds is written in the very turn in which it is found."""
         exchange.identity = request_id_in(exchange.headers)
         with request_id(exchange.identity):
             try:
-                finding: asyncio.Future[Any] = asyncio.ensure_future(
-                    exchange.road.endpoint(exchange.asked())
-                )
+                finding = exchange.road.endpoint(exchange.asked())
             except Exception as error:  # noqa: BLE001 - around everything
                 finding = failed(error)
-            self.tasks.add(cast("Any", finding))
-            finding.add_done_callback(partial(self._found, exchange))
+            if isinstance(finding, asyncio.Future):
+                finding.add_done_callback(partial(self._found, exchange))
+            else:
+                finding = self.loop.create_task(self._find(exchange, finding))
+            exchange.finding = finding
+            self.tasks.add(exchange.finding)
 
     def _found(self, exchange: "Exchange", finding: "asyncio.Future[Any]") -> None:
-        self.tasks.discard(cast("Any", finding))
         try:
             answer = exchange.road.written(finding.result())
-        except Exception as error:  # noqa: BLE001 - around everything
-            answer = answer_for(error, exchange.identity)
-        except asyncio.CancelledError:  # a stop has waited for long enough
-            answer = answer_for(Overloaded("The service stops."), exchange.identity)
+        except FAILURES as error:
+            answer = _apology(error, exchange.identity)
+        self._reply(exchange, answer)
+
+    async def _find(self, exchange: "Exchange", finding: Awaitable[Any]) -> None:
+        try:
+            answer = exchange.road.written(await finding)
+        except FAILURES as error:
+            answer = _apology(error, exchange.identity)
+        self._reply(exchange, answer)
+
+    def _reply(self, exchange: "Exchange", answer: Answer) -> None:
+        self.tasks.discard(exchange.finding)
         self._write(exchange, answer)
         log_request(self._log, exchange.request, answer.status, exchange.start)
 
@@ -234,6 +245,7 @@ class Exchange:
     body: bytearray = field(default_factory=bytearray)
     identity: str = ""
     start: float = field(default_factory=time.perf_counter)
+    finding: Any = None
     keep_alive: bool = True
     disconnected: bool = False
     response_complete: bool = False
@@ -253,6 +265,12 @@ class Exchange:
     def asked(self) -> Asked:
         """Return what the endpoint is asked."""
         return Asked(self.parameter, self.headers, bytes(self.body), self.identity)
+
+
+def _apology(error: BaseException, identity: str) -> Answer:
+    """Answer for an endpoint that failed, or that was cancelled when a stop had waited for long."""
+    foreseen = error if isinstance(error, Exception) else Overloaded("The service stops.")
+    return answer_for(foreseen, identity)
 
 
 def notice_absence(transport: asyncio.Transport) -> None:
