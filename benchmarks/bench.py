@@ -21,7 +21,7 @@ class Bench:
         self.seconds = seconds
         self.history = history
         self.backlog = backlog
-        self.floors = Floors(house, seconds / 2, folder)
+        self.floors = Floors(house, folder)
         self._measured: dict[str, object] = {}
 
     async def once(self, name: str, measure: Callable[[], Awaitable[T]]) -> T:

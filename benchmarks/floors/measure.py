@@ -1,8 +1,9 @@
-"""Runs the floors, each once in a run, and puts them together."""
+"""Runs the floors, each whenever it is asked for, and puts them together."""
 
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.driving import drive
 from benchmarks.house import House
@@ -18,46 +19,54 @@ def in_a_row(*rates: float) -> float:
     return 1 / sum(1 / rate for rate in rates)
 
 
+class IntakeFloor(NamedTuple):
+    """What one core does: H and D, orders a second, and P, messages a second."""
+
+    answered: float
+    placed: float
+    published: float
+
+    @property
+    def orders(self) -> float:
+        """Orders a second: each is answered, placed and published."""
+        return in_a_row(*self)
+
+
+class KitchenFloor(NamedTuple):
+    """What one core does: R and P, messages a second, and M, moves a second."""
+
+    taken: float
+    moved: float
+    published: float
+
+    @property
+    def orders(self) -> float:
+        """Orders a second: each is taken, moved twice and told of twice."""
+        return in_a_row(self.taken, self.moved, self.moved, self.published, self.published)
+
+
 class Floors:
-    """Figures that are measured when they are first asked for, or, of two, whenever they are."""
+    """What is measured beside the product, in the same run; `seconds` is how long for each."""
 
-    def __init__(self, house: House, seconds: float, folder: Path) -> None:
+    def __init__(self, house: House, folder: Path) -> None:
         self._house = house
-        self._seconds = seconds
         self._folder = folder
-        self.known: dict[str, float] = {}
 
-    async def intake(self) -> float:
-        """Orders a second through one core: answered, placed, published."""
-        stages = [await self.answering(), await self.placing(), await self.publishing()]
-        return in_a_row(*stages)
+    async def intake(self, seconds: float) -> IntakeFloor:
+        """See `answering.py`, `placing.py` and `publishing.py`."""
+        return IntakeFloor(
+            await self._answering(seconds),
+            await self._beside_postgres("placing", seconds),
+            await self._beside_rabbitmq("publishing", seconds),
+        )
 
-    async def kitchen(self) -> float:
-        """Orders a second through one core: taken, moved twice, told twice."""
-        moving, publishing = await self.moving(), await self.publishing()
-        return in_a_row(await self.consuming(), moving, moving, publishing, publishing)
-
-    async def answering(self) -> float:
-        """H, see `answering.py`."""
-        if "H" not in self.known:
-            self.known["H"] = await self._served_rate("benchmarks.floors.answering")
-        return self.known["H"]
-
-    async def placing(self) -> float:
-        """D, see `placing.py`."""
-        return await self._with_postgres("D", "placing")
-
-    async def moving(self) -> float:
-        """M, see `moving.py`."""
-        return await self._with_postgres("M", "moving")
-
-    async def publishing(self) -> float:
-        """P, see `publishing.py`."""
-        return await self._with_rabbitmq("P", "publishing")
-
-    async def consuming(self) -> float:
-        """R, see `consuming.py`."""
-        return await self._with_rabbitmq("R", "consuming")
+    async def kitchen(self, seconds: float) -> KitchenFloor:
+        """See `consuming.py`, `moving.py` and `publishing.py`."""
+        return KitchenFloor(
+            await self._beside_rabbitmq("consuming", seconds),
+            await self._beside_postgres("moving", seconds),
+            await self._beside_rabbitmq("publishing", seconds),
+        )
 
     async def committing(self, dsn: str, seconds: float) -> float:
         """Return the ms of a bare commit now, see `committing.py`; free to run on any core."""
@@ -67,34 +76,29 @@ class Floors:
         """T now, on orders that are there, see `reading.py`; free to run on any core."""
         return await self._printed("reading", dsn, seconds, numbers)
 
-    async def _with_postgres(self, name: str, module: str) -> float:
-        if name not in self.known:
-            ours, theirs = cores()
-            async with self._house.database() as dsn:
-                with pinned(self._house.postgres.process, theirs):
-                    self.known[name] = await self._printed(module, dsn, self._seconds, core=ours)
-        return self.known[name]
+    async def _beside_postgres(self, module: str, seconds: float) -> float:
+        ours, theirs = cores()
+        async with self._house.database() as dsn:
+            with pinned(self._house.postgres.process, theirs):
+                return await self._printed(module, dsn, seconds, core=ours)
 
-    async def _with_rabbitmq(self, name: str, module: str) -> float:
-        if name not in self.known:
-            ours, theirs = cores()
-            amqp = self._house.amqp
-            with pinned(self._house.rabbitmq.process, theirs):
-                self.known[name] = await self._printed(module, amqp, self._seconds, core=ours)
-        return self.known[name]
+    async def _beside_rabbitmq(self, module: str, seconds: float) -> float:
+        ours, theirs = cores()
+        with pinned(self._house.rabbitmq.process, theirs):
+            return await self._printed(module, self._house.amqp, seconds, core=ours)
 
     async def _printed(self, module: str, *arguments: object, core: int | None = None) -> float:
         command = [f"benchmarks.floors.{module}", *map(str, arguments)]
         return float(await printed_by(*command, core=core))
 
-    async def _served_rate(self, module: str) -> float:
+    async def _answering(self, seconds: float) -> float:
         ours, theirs = cores()
-        async with self._serving(module) as (process, port):
+        async with self._serving("benchmarks.floors.answering") as (process, port):
             with pinned(process, ours):
                 load = await drive(
                     "place",
                     *(port, "--connections", CONNECTIONS),
-                    *("--seconds", self._seconds, "--warm-up", 1),
+                    *("--seconds", seconds, "--warm-up", 1),
                     core=theirs,
                 )
         return load.rate
