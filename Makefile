@@ -13,6 +13,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
+# However it is set: what starts hundreds of processes is not to compile the same in each of them.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test faults bench screenshots check lock clean
 
 run: $(VENV)/.run
