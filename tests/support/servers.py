@@ -20,6 +20,8 @@ from restaurant_system.database import embedded
 from tests.support.certificates import Authority
 
 OURS = range(20_000, 32_000)
+MEMORY = Path("/dev/shm")  # noqa: S108 - what is made there has a name of its own
+ROOM = 3 * 1024**3  # bytes, for the servers of three workers
 STATE, PARENT = 0, 1  # places in a process's line in /proc, counted from behind its name
 RABBITMQ_SERVER = shutil.which(
     "rabbitmq-server", path="/usr/lib/rabbitmq/bin:" + os.environ["PATH"]
@@ -47,14 +49,29 @@ def wait_until(what: Callable[[], bool], *, seconds: float, doing: str) -> None:
         time.sleep(0.05)
 
 
+def _roomy_memory() -> Path | None:
+    """Return a folder in memory, where a database is copied in a fifth of the time.
+
+    `None` where there is none with room enough, as in many a container.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if shutil.disk_usage(MEMORY).free > ROOM:
+            return MEMORY
+    return None
+
+
 class Postgres:
-    """A PostgreSQL of its own, without `fsync` unless asked: no test here pulls the plug."""
+    """A PostgreSQL of its own, in memory or at least without `fsync`, unless that is asked for.
+
+    No test here pulls the plug.
+    """
 
     copied = "STRATEGY file_copy"  # not page by page through the log, which takes six times as long
 
     def __init__(self, *, fsync: bool = False) -> None:
         self._fsync = "on" if fsync else "off"
-        self._folder = Path(tempfile.mkdtemp(prefix="restaurant-pg-"))
+        place = None if fsync else _roomy_memory()
+        self._folder = Path(tempfile.mkdtemp(prefix="restaurant-pg-", dir=place))
         self._pgdata = self._folder / "data"
         self._initialise()
         self._names = (f"test_{number}" for number in itertools.count(1))
