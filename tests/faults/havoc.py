@@ -66,7 +66,7 @@ class Havoc:
         service = services[fault.which % len(services)]
         match fault.kind:
             case Kind.KILL:
-                await service.up()  # one that is down already cannot be killed
+                await service.at_work()  # one that is down or idle has nothing to lose
                 service.kill()
             case Kind.FREEZE:
                 await service.freeze(fault.seconds)

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 COOKS = {"anna": "dine_in,takeout,delivery", "bert": "dine_in,takeout", "carla": "delivery"}
 SUBSCRIBERS = ("east", "west")
 UP_WHEN = {Part.KITCHEN_WORKER: "worker_registered", Part.SUBSCRIBER: "subscribed"}
+BUSY_WHEN = {Part.KITCHEN_WORKER: "order_processing_started"}
 START_PATIENCE = 60.0  # s
 LAST_WORDS = 1.5  # s for what RabbitMQ's figures, which are late, did not show yet
 LOOK = 0.25  # s between two looks
@@ -142,6 +143,7 @@ class House:
             name,
             [*program, part, *options],
             up_when=UP_WHEN.get(part, "service_started"),
+            busy_when=BUSY_WHEN.get(part, "service_started"),
             environment=self._environment(part),
             folder=self._folder,
             journal=self._journal,

@@ -19,12 +19,13 @@ NOTIFICATION = re.compile(
 NAME_IS_LEASED = "is online; stop it, or choose another --worker-name"
 RESTART_PAUSE = 0.3  # s
 LONGEST_GOODBYE = 30.0  # s; none here has anything to do that takes longer
+LONGEST_LULL = 3.0  # s that somebody waits for one to have something to do
 
 
 class Service:
     """One process, its lines written to a file; what a subscriber prints, to the journal too.
 
-    It is up once it has logged the action `up_when`.
+    It is up once it has logged the action `up_when`, and at work once `busy_when`.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Service:
         command: Sequence[str],
         *,
         up_when: str,
+        busy_when: str,
         environment: Mapping[str, str],
         folder: Path,
         journal: Journal,
@@ -40,13 +42,16 @@ class Service:
         self.name = name
         self.log = folder / f"{name}.log"
         self._command = command
-        self._up_when = f'"action":"{up_when}"'.encode()
+        self._up_when, self._busy_when = (
+            f'"action":"{action}"'.encode() for action in (up_when, busy_when)
+        )
         self._environment = {**os.environ, **environment}
         self._folder = folder
         self._journal = journal
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
         self._up = asyncio.Event()
+        self._busy = asyncio.Event()
 
     async def run(self) -> None:
         """Keep it running until `stop`."""
@@ -64,9 +69,17 @@ class Service:
         """Wait until it is up."""
         await self._up.wait()
 
+    async def at_work(self) -> None:
+        """Wait until it is up and at work; not for ever, there may be nothing to do."""
+        await self.up()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_LULL):
+                await self._busy.wait()
+
     def kill(self) -> None:
         """End it as a power cut would."""
         self._up.clear()
+        self._busy.clear()
         self._signal(signal.SIGKILL)
 
     async def freeze(self, seconds: float) -> None:
@@ -78,7 +91,10 @@ class Service:
             self._signal(signal.SIGCONT)
 
     async def stop(self) -> None:
-        """Ask it to stop, and write down if it does not do so cleanly."""
+        """Ask it to stop once it is up, and write down if it does not do so cleanly."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_GOODBYE):
+                await self.up()
         self._stopping.set()
         process = self._process
         if process is None:
@@ -114,6 +130,8 @@ class Service:
             self._journal.write("heard", subscriber=self.name, **told.groupdict())
         if self._up_when in line:
             self._up.set()
+        if self._busy_when in line:
+            self._busy.set()
         log.write(line)
         log.flush()
 

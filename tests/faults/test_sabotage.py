@@ -9,7 +9,7 @@ from tests.faults.evening import spend
 from tests.faults.plan import Evening, Part
 
 CALM = Evening(broker="postgres", orders=150, duration=5, patience=2)
-COOKS_DIE = replace(CALM, kills=10, hit=frozenset({Part.KITCHEN_WORKER}))
+COOKS_DIE = replace(CALM, kills=4, hit=frozenset({Part.KITCHEN_WORKER}))
 DATABASE_DIES = replace(CALM, kills=2, hit=frozenset({Part.POSTGRESQL}))
 QUEUES_GO = replace(CALM, broker="rabbitmq", unbinds=3)
 
