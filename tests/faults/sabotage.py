@@ -11,8 +11,6 @@ from dataclasses import replace
 from datetime import timedelta
 from types import ModuleType
 
-import pytest
-
 from restaurant_system import cli
 from restaurant_system.config import DeliverySettings
 from restaurant_system.database import orders, outbox, placement
@@ -25,8 +23,6 @@ from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.models.message import Message
 from restaurant_system.services.kitchen.worker import KitchenWorker
 
-PATCH = pytest.MonkeyPatch()
-
 
 def ack_before_commit() -> None:
     """Take an order off its queue first, and cook it then."""
@@ -36,7 +32,7 @@ def ack_before_commit() -> None:
         await delivery.ack()
         await cook(self, _Gone(delivery.message))
 
-    PATCH.setattr(KitchenWorker, "_cook_and_settle", ack_and_cook)
+    _patch(KitchenWorker, "_cook_and_settle", ack_and_cook)
 
 
 class _Gone(Delivery):
@@ -61,7 +57,7 @@ class _Gone(Delivery):
 def unroutable_unnoticed() -> None:
     """Publish without asking whether a message reached any queue."""
     find = topology.exchange
-    PATCH.setattr(topology, "exchange", lambda name: replace(find(name), mandatory=False))
+    _patch(topology, "exchange", lambda name: replace(find(name), mandatory=False))
 
 
 CURSOR = "CREATE TABLE IF NOT EXISTS outbox_cursor AS SELECT 0::bigint AS last_seen"
@@ -89,13 +85,13 @@ def outbox_by_cursor() -> None:
     async def claim_left_behind(tx: Connection, _: timedelta, limit: int) -> list[Owed]:
         return await read_on(tx, limit)
 
-    PATCH.setattr(outbox, "claim", claim)
-    PATCH.setattr(outbox, "claim_left_behind", claim_left_behind)
+    _patch(outbox, "claim", claim)
+    _patch(outbox, "claim_left_behind", claim_left_behind)
     # Whoever commits late commits ids that others have read past.
     last = "owed.stream FROM numbered"
     _rewrite(placement, "PLACE", last, f"{last.replace(' FROM', ', pg_sleep(0.03) FROM')}")
     # What is handed over is only a reason to read on.
-    PATCH.setattr(Fresh, "take", lambda _, owed: [each.id for each in owed])
+    _patch(Fresh, "take", lambda _, owed: [each.id for each in owed])
 
 
 def no_compare_and_set() -> None:
@@ -114,11 +110,17 @@ def no_idempotency_key() -> None:
     _rewrite(placement, "PLACE", "OR id IN (SELECT order_id FROM taken)", "OR true")
 
 
+def _patch(owner: object, name: str, by: object) -> None:
+    """Put something in the place of what is there; no pytest, which takes long to start."""
+    assert hasattr(owner, name)
+    setattr(owner, name, by)
+
+
 def _rewrite(module: ModuleType, statement: str, part: str, by: str) -> None:
     """Replace a part of a statement, which must be there."""
     before = getattr(module, statement)
     assert part in before
-    PATCH.setattr(module, statement, before.replace(part, by))
+    _patch(module, statement, before.replace(part, by))
 
 
 async def _create(tx: Connection, statement: str) -> None:
