@@ -14,7 +14,7 @@ import pytest
 from tests.support import restaurant as restaurants
 from tests.support.processes import Processes, processes
 from tests.support.restaurant import QUICK, Restaurant
-from tests.support.servers import Postgres, wait_until
+from tests.support.servers import Postgres, RabbitMQ, wait_until
 
 SHAPES = ["postgres", "rabbitmq"]
 
@@ -26,6 +26,14 @@ def amqp_url_if_any(request: pytest.FixtureRequest) -> str | None:
         return None
     url: str = request.getfixturevalue("amqp_url")
     return url
+
+
+@pytest.fixture
+def frail_rabbitmq(rabbitmq_server: RabbitMQ) -> Iterator[RabbitMQ]:
+    """Lend the RabbitMQ to a test that kills it; it runs again before anybody else needs it."""
+    yield rabbitmq_server
+    if not rabbitmq_server.running:
+        rabbitmq_server.start()
 
 
 @pytest.fixture

@@ -80,13 +80,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read 
 
 
 @pytest.fixture(scope="module")
-def frail_rabbitmq() -> Iterator[RabbitMQ]:
-    """Run a RabbitMQ that no other module uses."""
-    with servers.rabbitmq() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def frail_postgres() -> Iterator[Postgres]:
     """Run a PostgreSQL whose disk nobody else needs."""
     with servers.postgres() as server:
@@ -144,10 +137,11 @@ def assert_modest(idle: dict[Process, float]) -> None:
     assert all(megabytes < GROWTH for megabytes in growth.values()), growth
 
 
-def test_a_long_outbox_takes_no_memory(roomy_dsn: str, frail_rabbitmq: RabbitMQ) -> None:
+def test_a_long_outbox_takes_no_memory(
+    roomy_dsn: str, amqp_url: str, frail_rabbitmq: RabbitMQ
+) -> None:
     """Neither while RabbitMQ is away nor while all of it is published, and orders are taken."""
-    url = frail_rabbitmq.url(frail_rabbitmq.create_vhost())
-    with restaurants.opened(roomy_dsn, url, **WATCHFUL) as restaurant:
+    with restaurants.opened(roomy_dsn, amqp_url, **WATCHFUL) as restaurant:
         idle = open_all(restaurant)
         frail_rabbitmq.kill()
         restaurant.rows(PLACE_ORDERS, WAITING)

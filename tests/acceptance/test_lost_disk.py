@@ -1,11 +1,6 @@
 """RabbitMQ loses its disk in the middle of the evening; nobody is restarted, nothing is lost."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from tests.support import restaurant as restaurants
-from tests.support import servers
 from tests.support.processes import Process
 from tests.support.restaurant import Restaurant
 from tests.support.servers import RabbitMQ, wait_until
@@ -18,18 +13,11 @@ DEFAULT_VHOST = "%2F"  # a blank node has no other
 MOVES = [("received", "cooking"), ("cooking", "ready")]
 
 
-@pytest.fixture
-def doomed_rabbitmq() -> Iterator[RabbitMQ]:
-    """Run a RabbitMQ that nobody else uses."""
-    with servers.rabbitmq() as server:
-        yield server
-
-
 def test_an_evening_survives_the_loss_of_the_brokers_disk(
-    dsn: str, doomed_rabbitmq: RabbitMQ
+    dsn: str, frail_rabbitmq: RabbitMQ
 ) -> None:
     """Every order becomes ready, and a named subscriber is told every move at least once."""
-    url = doomed_rabbitmq.url(DEFAULT_VHOST)
+    url = frail_rabbitmq.url(DEFAULT_VHOST)
     with restaurants.opened(dsn, url, **IMPATIENT) as restaurant:
         intake = restaurant.take_orders()
         restaurant.cook("anna", scale=0.1)
@@ -39,10 +27,10 @@ def test_an_evening_survives_the_loss_of_the_brokers_disk(
         numbers = [restaurant.order() for _ in range(12)]
         restaurant.wait_for(numbers[0], "ready")
 
-        doomed_rabbitmq.kill()
-        doomed_rabbitmq.wipe()
+        frail_rabbitmq.kill()
+        frail_rabbitmq.wipe()
         numbers += [restaurant.order() for _ in range(3)]
-        doomed_rabbitmq.start()
+        frail_rabbitmq.start()
         numbers += [restaurant.order() for _ in range(3)]
 
         for number in numbers:

@@ -22,13 +22,6 @@ from tests.support.servers import Postgres, RabbitMQ, wait_until
 
 
 @pytest.fixture(scope="module")
-def frail_rabbitmq() -> Iterator[RabbitMQ]:
-    """Run a RabbitMQ that no other module uses."""
-    with servers.rabbitmq() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def frail_postgres() -> Iterator[Postgres]:
     """Run a PostgreSQL that no other module uses."""
     with servers.postgres() as server:
@@ -36,11 +29,10 @@ def frail_postgres() -> Iterator[Postgres]:
 
 
 def test_the_restaurant_stays_open_while_rabbitmq_is_away(
-    dsn: str, frail_rabbitmq: RabbitMQ
+    dsn: str, amqp_url: str, frail_rabbitmq: RabbitMQ
 ) -> None:
     """Orders are taken all the while; once it is back, they are cooked and everyone is told."""
-    url = frail_rabbitmq.url(frail_rabbitmq.create_vhost())
-    with restaurants.opened(dsn, url) as restaurant:
+    with restaurants.opened(dsn, amqp_url) as restaurant:
         restaurant.take_orders()
         restaurant.cook("anna", scale=0.2)
         display = restaurant.listen("display")
@@ -62,10 +54,11 @@ def test_the_restaurant_stays_open_while_rabbitmq_is_away(
         assert all(process.running for process in restaurant.started)
 
 
-def test_services_start_while_rabbitmq_is_away(dsn: str, frail_rabbitmq: RabbitMQ) -> None:
+def test_services_start_while_rabbitmq_is_away(
+    dsn: str, amqp_url: str, frail_rabbitmq: RabbitMQ
+) -> None:
     """Services may be started in any order: they wait for the broker, and go on by themselves."""
-    url = frail_rabbitmq.url(frail_rabbitmq.create_vhost())
-    with restaurants.opened(dsn, url) as restaurant:
+    with restaurants.opened(dsn, amqp_url) as restaurant:
         frail_rabbitmq.kill()
         restaurant.take_orders()
         anna = restaurant.cook("anna")

@@ -1,6 +1,6 @@
 """What tests of the screens may ask for: a restaurant in one process, and a browser.
 
-The browser lives as long as a file's tests, in one event loop; the restaurant as long as one test.
+The browser lives as long as the run, in one event loop; the restaurant as long as one test.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from tests.support.house import House
 from tests.support.servers import Postgres
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def chrome() -> AsyncIterator[Browser]:
     """Run a browser."""
     async with browser() as running:
@@ -41,7 +41,7 @@ def house(
         yield house
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def screens(chrome: Browser, house: House) -> AsyncIterator[Screens]:
     """Have devices that show the restaurant's pages; no page may complain of anything grave."""
     screens = Screens(chrome, house.address)
@@ -50,7 +50,7 @@ async def screens(chrome: Browser, house: House) -> AsyncIterator[Screens]:
     assert screens.grave_complaints == []
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def stove(house: House) -> AsyncIterator[Database]:
     """Lend the restaurant's database to those who cook by hand, past every screen."""
     async with opened(house.dsn) as database:

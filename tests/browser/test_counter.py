@@ -9,7 +9,7 @@ from playwright.async_api import Locator, Page, Route, expect
 from tests.support.browser import Screens, serious_violations
 from tests.support.house import House
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 AN_HOUR_LATER = """() => {
   const draft = JSON.parse(localStorage.getItem("counter.draft"));

@@ -11,7 +11,7 @@ from tests.support.browser import Screens, serious_violations
 from tests.support.house import House
 from tests.support.rows import insert_worker
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LETTERS = """
 INSERT INTO broker_messages (queue, exchange, routing_key, type, body, message_id, correlation_id,

@@ -9,7 +9,7 @@ from tests.support.browser import Screens, serious_violations
 from tests.support.house import House
 from tests.support.orders import an_item
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 SOON = 1000  # ms within which all screens of a station are to agree

@@ -12,7 +12,7 @@ from tests.support.house import House
 from tests.support.orders import a_body
 from tests.support.restaurant import JSON
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 BACK = 15_000  # ms in which a screen is to find a server that has come back
 MANY = 300

@@ -2,7 +2,7 @@ import pytest
 
 from tests.support.browser import Screens, serious_violations
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_pages_are_for_everyone(screens: Screens) -> None:

@@ -14,7 +14,7 @@ from tests.support.house import House
 from tests.support.moves import move
 from tests.support.services import walk
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SOON = 2000  # ms: a second, on a machine that other tests share
 LONG = 20_000  # ms

@@ -205,6 +205,11 @@ class RabbitMQ:
         self.start()
 
     @property
+    def running(self) -> bool:
+        """Whether it was started, and not killed since."""
+        return self._process is not None
+
+    @property
     def api(self) -> httpx.Client:
         """The management interface, without TLS, whose certificates take longer than a request."""
         return httpx.Client(
