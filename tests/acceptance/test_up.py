@@ -47,13 +47,13 @@ class House:
 
     def order(self, **changes: object) -> str:
         """Place an order, and return its number."""
-        answer = httpx.post(f"{self.address}/orders", content=a_body(**changes), headers=JSON)
+        answer = self._ask("POST", "/orders", content=a_body(**changes), headers=JSON)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["order_number"])
 
     def get(self, path: str) -> Any:  # noqa: ANN401 - JSON
         """Ask something."""
-        answer = httpx.get(f"{self.address}{path}")
+        answer = self._ask("GET", path)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -69,8 +69,12 @@ class House:
         assert self.process.running, self.process.stdout + self.process.stderr
         return (
             ADDRESS.search(self.process.stdout) is not None
-            and httpx.get(f"{self.address}/health").status_code == 200
+            and self._ask("GET", "/health").status_code == 200
         )
+
+    def _ask(self, method: str, path: str, **content: Any) -> httpx.Response:  # noqa: ANN401 - handed on
+        """Ask without TLS, whose certificates take longer than a request."""
+        return httpx.request(method, f"{self.address}{path}", verify=False, **content)  # noqa: S501
 
 
 @pytest.fixture(scope="module")
