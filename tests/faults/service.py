@@ -19,7 +19,7 @@ NOTIFICATION = re.compile(
 NAME_IS_LEASED = "is online; stop it, or choose another --worker-name"
 RESTART_PAUSE = 0.3  # s
 LONGEST_GOODBYE = 30.0  # s; none here has anything to do that takes longer
-LONGEST_LULL = 3.0  # s that somebody waits for one to have something to do
+LONGEST_LULL = 15.0  # s that somebody waits for one to have something to do
 
 
 class Service:
