@@ -8,7 +8,7 @@ import asyncio
 import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from restaurant_system.errors import Unavailable
 
@@ -43,7 +43,7 @@ class Batcher(Generic[T, R]):
         if self._working is None:
             # A context of its own: what is bound to the caller's log lines is not everyone's.
             self._working = asyncio.create_task(self._run(), context=contextvars.Context())
-        # Not of the running loop's: Python 3.11 asks the kernel for it, each time.
+        # To ask for the running loop would cost Python 3.11 a call to the kernel each time.
         outcome: asyncio.Future[R] = self._working.get_loop().create_future()
         self._gathered.append((item, outcome))
         return outcome
@@ -79,24 +79,15 @@ class Batcher(Generic[T, R]):
             raise
         else:
             for (_, outcome), result in zip(batch, results, strict=True):
-                if outcome.done():
-                    continue
                 if isinstance(result, asyncio.Future):
                     _follow(outcome, result)
-                else:
+                elif not outcome.done():
                     outcome.set_result(result)
 
     async def _do_one_by_one(self, batch: Sequence[Waiting[T, R]]) -> None:
         for each in batch:
             if not each[1].done():
                 await self._do_together([each])
-
-
-def failed(error: Exception) -> "asyncio.Future[Any]":
-    """Return what raises an error to whoever waits for it."""
-    nothing = asyncio.get_running_loop().create_future()
-    nothing.set_exception(error)
-    return nothing
 
 
 def _follow(outcome: asyncio.Future[R], later: asyncio.Future[R]) -> None:

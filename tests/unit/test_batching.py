@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Sequence
 
 import pytest
@@ -160,3 +161,30 @@ async def test_a_result_that_is_still_to_come_is_waited_for_by_its_own_caller() 
         await stew
     await asyncio.sleep(0)
     assert late["pie"].cancelled()
+
+
+async def test_what_is_still_to_come_is_not_done_for_one_who_has_gone() -> None:
+    """Nor does anybody hear of an error that nobody waits for."""
+    loop, complaints = asyncio.get_running_loop(), list[object]()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    late = {"roast": loop.create_future(), "stew": loop.create_future()}
+    late["stew"].set_exception(ValueError("burnt"))
+
+    async def serve(words: Sequence[str]) -> "list[asyncio.Future[str]]":
+        begun.set()
+        await go_on.wait()
+        return [late.pop(word) for word in words]
+
+    batcher: Batcher[str, str] = Batcher(serve, at_most=FEW)
+    roasting = late["roast"]
+    callers = [batcher.do("roast"), batcher.do("stew")]
+    await begun.wait()
+    for caller in callers:
+        caller.cancel()
+    go_on.set()
+    await asyncio.sleep(0.01)
+    gc.collect()
+
+    assert roasting.cancelled()
+    assert complaints == []

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 from structlog.testing import capture_logs
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from restaurant_system.errors import OrderNotFound
 from restaurant_system.shutdown import Shutdown
@@ -28,7 +29,7 @@ class Tavern:
     """Serves what is asked for, once the kitchen is open."""
 
     def __init__(self) -> None:
-        self.price = HotRoad.of("GET", "/soups/{name}/price", self.serve, written)
+        self.price = HotRoad.of("GET", "/soups/{name}/price", self.price_of, written)
         self.order = HotRoad.of("POST", "/soups", self.serve, written)
         self.asked = asyncio.Event()
         self.open = asyncio.Event()
@@ -37,13 +38,18 @@ class Tavern:
     async def serve(self, asked: Asked) -> bytes:
         """Answer with what stands in the address, and in the body."""
         self.asked.set()
-        await self.open.wait()
+        if asked.parameter != "water":  # is at hand
+            await self.open.wait()
         match asked.parameter:
             case "tripe":
                 raise OrderNotFound(asked.parameter)
             case "fugu":
                 raise RuntimeError("the cook has eaten it")
         return f"hot {asked.parameter}".encode() + asked.body
+
+    def price_of(self, asked: Asked) -> asyncio.Future[bytes]:
+        """Answer likewise, without being a coroutine."""
+        return asyncio.ensure_future(self.serve(asked))
 
     async def documented_price(self, request: Request) -> Response:
         """Answer over the ordinary road, and show it."""
@@ -224,13 +230,24 @@ def asks_for(soup: str, *said: bytes) -> bytes:
     return b"GET /soups/%b/price HTTP/1.1\r\n%b%b\r\n" % (soup.encode(), HOST, b"".join(said))
 
 
-async def test_who_asks_again_is_asked_nothing_again(wire: Wire) -> None:
-    """What stands under the first line is the same; the answer is to the new one."""
+async def test_who_asks_again_is_asked_nothing_again(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands under the first line is read once; the answer is to the new first line."""
+    read = []
+    parse = HttpToolsProtocol.data_received
+
+    def note(self: HttpToolsProtocol, data: bytes) -> None:
+        read.append(data)
+        parse(self, data)
+
+    monkeypatch.setattr(HttpToolsProtocol, "data_received", note)
     answers = []
     for soup in ("pea", "borscht", "tripe", "pea"):
         wire.write(asks_for(soup))
         answers.append(await wire.answer())
 
+    assert read == [asks_for("pea")]
     assert [each.status_code for each in answers] == [200, 200, 404, 200]
     assert [each.text for each in answers[:2]] == ["hot pea", "hot borscht"]
     assert answers[3].text == "hot pea"
@@ -252,6 +269,35 @@ async def test_who_says_something_else_is_heard(wire: Wire) -> None:
     assert len({*ids}) == 4
     assert last.headers["Connection"] == "close"
     assert await wire.is_closed()
+
+
+async def test_who_asks_again_before_the_answer_is_answered_in_turn(
+    wire: Wire, tavern: Tavern
+) -> None:
+    """However quickly what was asked later could be answered."""
+    wire.write(asks_for("pea"))
+    await wire.answer()
+    tavern.asked.clear()
+    tavern.open.clear()
+    wire.write(asks_for("borscht"))
+    await tavern.asked.wait()
+
+    wire.write(asks_for("water"))
+    await asyncio.sleep(0.02)
+    tavern.open.set()
+    answers = [await wire.answer() for _ in range(2)]
+
+    assert [each.content for each in answers] == [b"hot borscht", b"hot water"]
+
+
+async def test_a_line_break_before_a_request_is_no_part_of_what_is_repeated(wire: Wire) -> None:
+    """It is passed over there; between a first line and the next it is a fault."""
+    wire.write(b"\r\n" + asks_for("pea"))
+    await wire.answer()
+
+    wire.write(b"GET /soups/borscht/price HTTP/1.1" + b"\r\n" + asks_for("pea"))
+
+    assert_problem(await wire.answer(), 400)
 
 
 async def test_what_only_looks_like_a_request_is_none(wire: Wire) -> None:
@@ -477,9 +523,14 @@ async def test_a_line_on_which_nothing_more_is_asked_is_closed(
         url = httpx.URL(address)
         wire = Wire(*await asyncio.open_connection(url.host, url.port))
         for _ in range(3):
-            wire.write(b"GET /soups/pea/price HTTP/1.1\r\n", HOST, b"\r\n")
+            wire.write(asks_for("pea"))
             await wire.answer()
             await asyncio.sleep(0.12)
+        tavern.open.clear()
+        wire.write(asks_for("pea"))
+        await asyncio.sleep(0.3)
+        tavern.open.set()
+        assert (await wire.answer()).content == b"hot pea"
 
         async with asyncio.timeout(1):
             assert await wire.is_closed()

@@ -165,8 +165,12 @@ class Loan:
         return self._connection
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
-        """Give it back; nobody waits until it is there."""
-        self._database.take_back(self._pool, self._connection)
+        """Give it back."""
+        try:
+            await self._pool.release(self._connection)
+        except Exception as failure:
+            self._database.notice(failure)
+            raise
         if error is not None:
             self._database.notice(error)
 
@@ -201,7 +205,6 @@ class Database:
         self._absence = "The database is not open."
         self._waits: set[asyncio.Timeout] = set()
         self._dedicated: set[Line] = set()
-        self._returning: set[asyncio.Task[None]] = set()
         self._watchman = Watchman(
             self._dial_for_pings, interval=settings.ping_interval, patience=settings.ping_timeout
         )
@@ -340,20 +343,6 @@ class Database:
         except DatabaseUnavailable:
             self._watchman.nudge()
             raise
-
-    def take_back(self, pool: "asyncpg.Pool[asyncpg.Record]", connection: Connection) -> None:
-        """Put a connection back, as soon as asyncpg is through with it.
-
-        What goes wrong meanwhile is no failure of what was done with it.
-        """
-        returning = asyncio.create_task(pool.release(connection))
-        self._returning.add(returning)
-        returning.add_done_callback(self._taken_back)
-
-    def _taken_back(self, returning: "asyncio.Task[None]") -> None:
-        self._returning.discard(returning)
-        if not returning.cancelled() and returning.exception() is not None:
-            self._watchman.nudge()
 
     def notice(self, error: BaseException) -> None:
         """Have the watchman look if somebody finds no answer; he alone decides.

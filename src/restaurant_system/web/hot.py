@@ -21,18 +21,21 @@ from restaurant_system.web.headers import LENGTH, TYPE, Headers
 from restaurant_system.web.problem import response_for
 
 PARAMETER = re.compile(r"{\w+}")
-UNRESERVED = "([A-Za-z0-9._~-]+)"  # RFC 3986, 2.3: what stands in an address for itself
+UNRESERVED = "[A-Za-z0-9._~-]+"  # RFC 3986, 2.3: what stands in an address for itself
 
 T = TypeVar("T")
 
 
-class Asked(NamedTuple):
+class Asked:
     """A request: what stands in its address for the parameter, if there is one, and the rest."""
 
-    parameter: str
-    headers: Headers
-    body: bytes
-    request_id: str
+    def __init__(
+        self, parameter: str, headers: Headers, body: bytes | bytearray, request_id: str
+    ) -> None:
+        self.parameter = parameter
+        self.headers = headers
+        self.body = body
+        self.request_id = request_id
 
 
 class Answer(NamedTuple):
@@ -46,14 +49,15 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HotRoad(Generic[T]):
-    """Requests that begin with certain lines; who finds out what is asked, and how it is written.
+    """Requests with a certain first line, the endpoint that finds something out, and its answer.
 
-    An endpoint that returns a future has no task made for it.
+    An endpoint that returns a future has no task made for it, and its log lines no request id. It
+    may also raise at once.
     """
 
-    lines: re.Pattern[bytes]
+    first_line: re.Pattern[bytes]
     endpoint: Callable[[Asked], Awaitable[T]]
-    written: Callable[[T], Answer]
+    answer: Callable[[T], Answer]
 
     @classmethod
     def of(
@@ -61,15 +65,17 @@ class HotRoad(Generic[T]):
         method: str,
         path: str,
         endpoint: Callable[[Asked], Awaitable[T]],
-        written: Callable[[T], Answer],
+        answer: Callable[[T], Answer],
+        *,
+        parameter: str = UNRESERVED,
     ) -> Self:
-        """Make a road of a path with one parameter at most, in braces."""
-        line = rf"{method} {PARAMETER.sub(UNRESERVED, path)} HTTP/1\.1"
-        return cls(re.compile(line.encode()), endpoint, written)
+        """Make a road of a path with one parameter at most, in braces, of a certain look."""
+        line = rf"{method} {PARAMETER.sub(f'({parameter})', path)} HTTP/1\.1"
+        return cls(re.compile(line.encode(), re.ASCII), endpoint, answer)
 
     def parameter(self, line: bytes) -> str | None:
-        """Return what stands in a request line for it, "" if there is none; `None` if not ours."""
-        ours = self.lines.fullmatch(line)
+        """Return what stands in a first line for it, "" if there is none; `None` if not ours."""
+        ours = self.first_line.fullmatch(line)
         if not ours:
             return None
         return ours[1].decode() if ours.lastindex else ""
@@ -87,6 +93,6 @@ async def over_asgi(road: HotRoad[T], request: Request) -> Response:
     parameter = next(iter(request.path_params.values()), "")
     headers, body = request.headers.raw, await request.body()
     asked = Asked(parameter, headers, body, request.scope["request_id"])
-    answer = road.written(await road.endpoint(asked))
+    answer = road.answer(await road.endpoint(asked))
     stated = {name.decode(): value.decode() for name, value in answer.headers}
     return Response(answer.body, answer.status, stated, answer.media_type)

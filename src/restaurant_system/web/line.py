@@ -6,17 +6,16 @@ twice.
 """
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import Awaitable, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import Any, NamedTuple, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from restaurant_system.batching import failed
 from restaurant_system.errors import Overloaded
 from restaurant_system.logger import get_logger, request_id
 from restaurant_system.shutdown import Shutdown
@@ -65,6 +64,7 @@ class ClientLine(HttpToolsProtocol):
         self._is_between = True  # two requests, as far as the parser has read
         self._habit: Habit | None = None
         self._log = log.bind()  # the name at the top of the module would look it up at every call
+        self._logs_requests = self._log.is_enabled_for(logging.DEBUG)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, on a line that gathers."""
@@ -79,6 +79,7 @@ class ClientLine(HttpToolsProtocol):
             self._read(data)
             return
         self._unset_keepalive_if_required()
+        exchange.more_body = False
         self.cycle = cast("Any", exchange)
         self._answer(exchange)
 
@@ -89,9 +90,7 @@ class ClientLine(HttpToolsProtocol):
             return None
         line = data[: -len(habit.rest)]
         parameter = habit.road.parameter(line)
-        if parameter is None:
-            return None
-        return Exchange(habit.road, line, parameter, habit.headers, more_body=False)
+        return None if parameter is None else Exchange(habit.road, line, parameter, habit.headers)
 
     def _read(self, data: bytes) -> None:
         """Have the parser read, and keep in mind how the client asks."""
@@ -104,13 +103,11 @@ class ClientLine(HttpToolsProtocol):
         exchange: object = self.cycle
         if (
             not isinstance(exchange, Exchange)
-            or exchange.response_complete
             or exchange.body
-            or not exchange.keep_alive
-            or not data.startswith(exchange.line)
+            or not data.startswith(exchange.first_line)
         ):
             return None
-        return Habit(exchange.road, data.removeprefix(exchange.line), exchange.headers)
+        return Habit(exchange.road, data.removeprefix(exchange.first_line), exchange.headers)
 
     def on_message_begin(self) -> None:
         """Note that a request is half read."""
@@ -183,37 +180,47 @@ class ClientLine(HttpToolsProtocol):
 
     def _answer(self, exchange: "Exchange") -> None:
         """Ask the endpoint; what it finds is written in the very turn in which it is found."""
-        exchange.identity = request_id_in(exchange.headers)
-        with request_id(exchange.identity):
-            try:
-                finding = exchange.road.endpoint(exchange.asked())
-            except Exception as error:  # noqa: BLE001 - around everything
-                finding = failed(error)
-            if isinstance(finding, asyncio.Future):
-                finding.add_done_callback(partial(self._found, exchange))
-            else:
-                finding = self.loop.create_task(self._find(exchange, finding))
+        try:
+            finding = exchange.road.endpoint(exchange)
+        except Exception as error:  # noqa: BLE001 - around everything
+            finding = self.loop.create_future()  # answered in a later turn, as everybody is
+            finding.set_exception(error)
+        if isinstance(finding, asyncio.Future):
+            finding.add_done_callback(partial(self._found, exchange))
             exchange.finding = finding
-            self.tasks.add(exchange.finding)
+        else:
+            with request_id(exchange.request_id):
+                exchange.finding = self.loop.create_task(self._find(exchange, finding))
+        self.tasks.add(exchange.finding)
 
     def _found(self, exchange: "Exchange", finding: "asyncio.Future[Any]") -> None:
         try:
-            answer = exchange.road.written(finding.result())
+            answer = exchange.road.answer(finding.result())
         except FAILURES as error:
-            answer = _apology(error, exchange.identity)
-        self._reply(exchange, answer)
+            self._apologise(exchange, error)
+        else:
+            self._reply(exchange, answer)
 
     async def _find(self, exchange: "Exchange", finding: Awaitable[Any]) -> None:
         try:
-            answer = exchange.road.written(await finding)
+            answer = exchange.road.answer(await finding)
         except FAILURES as error:
-            answer = _apology(error, exchange.identity)
-        self._reply(exchange, answer)
+            self._apologise(exchange, error)
+        else:
+            self._reply(exchange, answer)
+
+    def _apologise(self, exchange: "Exchange", error: BaseException) -> None:
+        """Answer for an endpoint that failed, or was cancelled when a stop had waited for long."""
+        foreseen = error if isinstance(error, Exception) else Overloaded("The service stops.")
+        with request_id(exchange.request_id):
+            self._reply(exchange, answer_for(foreseen, exchange.request_id))
 
     def _reply(self, exchange: "Exchange", answer: Answer) -> None:
         self.tasks.discard(exchange.finding)
         self._write(exchange, answer)
-        log_request(self._log, exchange.request, answer.status, exchange.start)
+        if self._logs_requests:
+            with request_id(exchange.request_id):
+                log_request(self._log, exchange.said(), answer.status, exchange.start)
 
     def _write(self, exchange: "Exchange", answer: Answer) -> None:
         """Send an answer, and let uvicorn go on as after one of its own."""
@@ -223,32 +230,32 @@ class ClientLine(HttpToolsProtocol):
         is_last = self._shutdown.requested.is_set() or not exchange.keep_alive
         headers = self.server_state.default_headers
         more = [*headers, GOODBYE] if is_last else headers
-        self._line.send(_encoded(answer, exchange.identity, more))
+        self._line.send(_encoded(answer, exchange.request_id, more))
         if is_last:
             self._line.close()
         self.on_response_complete()
 
 
-@dataclass(slots=True, eq=False)
-class Exchange:
+class Exchange(Asked):
     """A request for a hot road, from its head to its answer.
 
     It has what uvicorn looks for in a cycle of its own (`RequestResponseCycle`), which it stands
     in for: whether it is over, and where the body is gathered.
     """
 
-    road: HotRoad[Any]
-    line: bytes
-    parameter: str
-    headers: Headers
-    more_body: bool = True
-    body: bytearray = field(default_factory=bytearray)
-    identity: str = ""
-    start: float = field(default_factory=time.perf_counter)
-    finding: Any = None
-    keep_alive: bool = True
-    disconnected: bool = False
-    response_complete: bool = False
+    more_body = True
+    keep_alive = True
+    disconnected = False
+    response_complete = False
+    finding: Any = None  # a future, or a task
+
+    def __init__(
+        self, road: HotRoad[Any], first_line: bytes, parameter: str, headers: Headers
+    ) -> None:
+        super().__init__(parameter, headers, bytearray(), request_id_in(headers))
+        self.road = road
+        self.first_line = first_line
+        self.start = time.perf_counter()
 
     @property
     def message_event(self) -> "Exchange":
@@ -258,19 +265,9 @@ class Exchange:
     def set(self) -> None:
         """See `message_event`."""
 
-    def request(self) -> str:
+    def said(self) -> str:
         """Say what it asks for."""
-        return self.line.decode().rpartition(" ")[0]
-
-    def asked(self) -> Asked:
-        """Return what the endpoint is asked."""
-        return Asked(self.parameter, self.headers, bytes(self.body), self.identity)
-
-
-def _apology(error: BaseException, identity: str) -> Answer:
-    """Answer for an endpoint that failed, or that was cancelled when a stop had waited for long."""
-    foreseen = error if isinstance(error, Exception) else Overloaded("The service stops.")
-    return answer_for(foreseen, identity)
+        return self.first_line.decode().rpartition(" ")[0]
 
 
 def notice_absence(transport: asyncio.Transport) -> None:
@@ -318,7 +315,8 @@ class GatheringLine:
 
     def send(self, data: bytes) -> None:
         """Send this at once, after what is held: nothing belongs to it that is still to come."""
-        self._send_held()
+        if self._held:
+            self._send_held()
         if not self._line.is_closing():
             self._line.write(data)
 

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Callable
 from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -75,10 +74,9 @@ class _Exchange:
             elif not self._answered:  # it is half out: break it off, audibly
                 self._log.exception("request_failed", message="An answer broke off.")
                 raise
-        log_request(self._log, self._request, self._status, start)
-
-    def _request(self) -> str:
-        return f"{self._scope['method']} {self._scope['path']}"
+        if self._log.is_enabled_for(logging.DEBUG):
+            asked = f"{self._scope['method']} {self._scope['path']}"
+            log_request(self._log, asked, self._status, start)
 
     async def _receive_limited(self) -> Message:
         message = await self._receive()
@@ -101,14 +99,10 @@ class _Exchange:
             self._answered = not message.get("more_body")
 
 
-def log_request(
-    log: FilteringBoundLogger, request: Callable[[], str], status: int | None, start: float
-) -> None:
-    """Say what was answered to what began at `start`, to whoever wants to know of every request."""
-    if log.is_enabled_for(logging.DEBUG):
-        duration = round((time.perf_counter() - start) * 1000, 2)
-        message = f"{request()} answered {status}."
-        log.debug("request_received", message=message, duration_ms=duration)
+def log_request(log: FilteringBoundLogger, asked: str, status: int | None, start: float) -> None:
+    """Say what was answered, and how long after `start`."""
+    duration = round((time.perf_counter() - start) * 1000, 2)
+    log.debug("request_received", message=f"{asked} answered {status}.", duration_ms=duration)
 
 
 def _refuse_announced(headers: Headers) -> None:

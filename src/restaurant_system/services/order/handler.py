@@ -148,7 +148,7 @@ class OrderHandler:
 
 def _read_order(asked: Asked) -> tuple[NewOrder, str | None]:
     try:
-        order = read_json(asked.headers, asked.body, NewOrder)
+        order = read_json(asked.headers, bytes(asked.body), NewOrder)
         return order, _idempotency_key(asked.headers)
     except Refusal as refusal:
         log.info(

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from restaurant_system.models.clock import rfc_3339
-from restaurant_system.models.order import Money, OrderType
+from restaurant_system.models.order import ORDER_NUMBER, Money, OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.worker import WorkerStatus
 from restaurant_system.services.tracking.service import BadCursor, TrackingService
@@ -143,7 +143,9 @@ class TrackingHandler:
 
     def __init__(self, service: TrackingService) -> None:
         self._service = service
-        self._status = HotRoad.of("GET", STATUS, self.status, written)
+        self._status = HotRoad.of(
+            "GET", STATUS, self.status, written, parameter=ORDER_NUMBER.pattern
+        )
 
     def feature(self) -> Feature:
         """Return the routes; that of an order's status stands in front of FastAPI."""
@@ -180,10 +182,11 @@ class TrackingHandler:
 
     def status(self, asked: Asked) -> Future[Standing]:
         """Find out where an order stands."""
-        return self._service.status(order_number_in(asked.parameter))
+        return self._service.status(asked.parameter)
 
-    async def documented_status(self, order_number: str, request: Request) -> Response:  # noqa: ARG002
-        """Show FastAPI a route, and its parameter; `status` answers."""
+    async def documented_status(self, order_number: str, request: Request) -> Response:
+        """Show FastAPI a route, and its parameter; `status` answers for what can be a number."""
+        order_number_in(order_number)
         return await over_asgi(self._status, request)
 
     async def history(self, order_number: str) -> list[HistoryEntry]:

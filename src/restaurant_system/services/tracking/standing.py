@@ -4,12 +4,13 @@ An order that waits is asked about once more, for its estimate; whoever asks abo
 wait for that.
 """
 
+import asyncio
 from asyncio import Future
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from restaurant_system.batching import Batcher, failed
+from restaurant_system.batching import Batcher
 from restaurant_system.config import KitchenSettings
 from restaurant_system.database import tracking, workers
 from restaurant_system.database.connection import Database
@@ -54,7 +55,7 @@ class Standings:
 
     def _found(self, number: str, row: Row | None) -> "Standing | Future[Standing]":
         if row is None:
-            return failed(OrderNotFound(number))
+            return _failed(OrderNotFound(number))
         match row["status"]:
             case OrderStatus.RECEIVED:
                 return self._estimates.do(row)
@@ -84,6 +85,12 @@ class Standings:
             for row, ahead in zip(waiting, all_ahead, strict=True)
         )
         return list(map(_standing, waiting, ready))
+
+
+def _failed(error: Exception) -> "Future[Standing]":
+    future: Future[Standing] = asyncio.get_running_loop().create_future()
+    future.set_exception(error)
+    return future
 
 
 def _standing(row: Row, estimate: datetime | None) -> Standing:
