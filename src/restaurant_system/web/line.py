@@ -61,6 +61,8 @@ class ClientLine(HttpToolsProtocol):
         super().__init__(**uvicorns)
         self._roads = roads
         self._shutdown = shutdown
+        self._answered_at = 0.0  # by the loop's clock, on the short way
+        self._default_headers, self._default_head = list[tuple[bytes, bytes]](), b""
         self._is_between = True  # two requests, as far as the parser has read
         self._habit: Habit | None = None
         self._log = log.bind()  # the name at the top of the module would look it up at every call
@@ -78,7 +80,6 @@ class ClientLine(HttpToolsProtocol):
         if exchange is None:
             self._read(data)
             return
-        self._unset_keepalive_if_required()
         exchange.more_body = False
         self.cycle = cast("Any", exchange)
         self._answer(exchange)
@@ -143,7 +144,7 @@ class ClientLine(HttpToolsProtocol):
             return
         identity = new_request_id()
         answer = answer_for(Refusal(HTTPStatus.BAD_REQUEST, msg), identity)
-        self._line.send(_encoded(answer, identity, [*self.server_state.default_headers, GOODBYE]))
+        self._line.send(_encoded(answer, identity, self._head() + _headers([GOODBYE])))
         self._line.close()
 
     def _unsupported_upgrade_warning(self) -> None:
@@ -228,12 +229,42 @@ class ClientLine(HttpToolsProtocol):
         if exchange.disconnected:
             return
         is_last = self._shutdown.requested.is_set() or not exchange.keep_alive
-        headers = self.server_state.default_headers
-        more = [*headers, GOODBYE] if is_last else headers
-        self._line.send(_encoded(answer, exchange.request_id, more))
+        head = self._head()
+        if answer.headers:
+            head += _headers(answer.headers)
+        if is_last:
+            head += _headers([GOODBYE])
+        self._line.send(_encoded(answer, exchange.request_id, head))
         if is_last:
             self._line.close()
-        self.on_response_complete()
+        self._go_on()
+
+    def _head(self) -> bytes:
+        """Write what uvicorn adds to every answer: the date, anew each second."""
+        headers = self.server_state.default_headers
+        if headers is not self._default_headers:
+            self._default_headers, self._default_head = headers, _headers(headers)
+        return self._default_head
+
+    def _go_on(self) -> None:
+        """Be ready for the next request. A timer that runs is left alone: it sees to it itself."""
+        self._answered_at = self.loop.time()
+        if self.timeout_keep_alive_task is None or self.pipeline or self._line.is_closing():
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Hang up on who has been idle for long; who has not is given what is left of the time."""
+        idle = self.loop.time() - self._answered_at if self._is_free() else 0.0
+        left = self.timeout_keep_alive - idle
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                left, self.timeout_keep_alive_handler
+            )
+        else:
+            super().timeout_keep_alive_handler()
 
 
 class Exchange(Asked):
@@ -281,11 +312,15 @@ def notice_absence(transport: asyncio.Transport) -> None:
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, ABSENCE)
 
 
-def _encoded(answer: Answer, identity: str, more: Iterable[tuple[bytes, bytes]]) -> bytes:
+def _headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % each for each in headers])
+
+
+def _encoded(answer: Answer, identity: str, head: bytes) -> bytes:
     """Write an answer as HTTP has it."""
     return b"%b%bcontent-length: %d\r\ncontent-type: %b\r\nx-request-id: %b\r\n\r\n%b" % (
         STATUS_LINE[answer.status],
-        b"".join([b"%b: %b\r\n" % each for each in (*more, *answer.headers)]),
+        head,
         len(answer.body),
         answer.media_type.encode(),
         identity.encode(),

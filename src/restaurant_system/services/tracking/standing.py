@@ -22,6 +22,7 @@ from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 
 AT_ONCE = 256  # look-ups that share a query
+STATUSES = {status.value: status for status in OrderStatus}
 
 
 class Standing(NamedTuple):
@@ -96,7 +97,7 @@ def _failed(error: Exception) -> "Future[Standing]":
 def _standing(row: Row, estimate: datetime | None) -> Standing:
     return Standing(
         row["number"],
-        OrderStatus(row["status"]),
+        STATUSES[row["status"]],
         row["updated_at"],
         estimate,
         row["processed_by"],
