@@ -46,7 +46,7 @@ class KitchenFloor(NamedTuple):
 
 
 class Floors:
-    """What is measured beside the product, in the same run; `seconds` is how long for each."""
+    """What is measured beside the product, in the same run, each for so many seconds."""
 
     def __init__(self, house: House, folder: Path) -> None:
         self._house = house
