@@ -115,8 +115,9 @@ async def test_a_forged_order_is_put_aside(
     forged = a_ticket(number, headers=headers)
     await other_broker.publish([forged])
 
-    async with kitchen.on_duty(broker, signer=SIGNER):
+    async with kitchen.on_duty(broker, signer=SIGNER) as shift:
         await kitchen.serve_another()
+        await shift.end()
 
     assert await kitchen.history(number) == [("received", "order-service")]
     async with first_of(other_broker, topology.DEAD_LETTERS.name) as letter:

@@ -131,8 +131,9 @@ async def test_an_order_of_a_present_cook_is_deferred(
     await kitchen.enter("rival")
     await kitchen.begin(number, "rival")
 
-    async with kitchen.on_duty(broker):
+    async with kitchen.on_duty(broker) as shift:
         await kitchen.serve_another()  # by then the first one is deferred
+        await shift.end()
 
     async with first_of(other_broker, TAKEOUT) as delivery:
         assert number.encode() in delivery.message.body

@@ -28,8 +28,9 @@ async def test_what_can_never_succeed_is_put_aside_at_once(
     """A hopeless message is a dead letter with its reason, and the cook goes on."""
     await other_broker.publish([message])
 
-    async with kitchen.on_duty(broker):
+    async with kitchen.on_duty(broker) as shift:
         await kitchen.serve_another()
+        await shift.end()
 
     async with first_of(other_broker, topology.DEAD_LETTERS.name) as letter:
         assert reason in str(letter.message.headers[delivered.REASON])
