@@ -76,7 +76,7 @@ def _listening_to_signals(shutdown: Shutdown) -> Iterator[None]:
         yield
     finally:
         for wish, handler in before.items():
-            with contextlib.suppress(NotImplementedError):
+            with contextlib.suppress(NotImplementedError):  # Windows
                 loop.remove_signal_handler(wish)
             signal.signal(wish, handler)
 

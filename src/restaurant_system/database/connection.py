@@ -1,4 +1,4 @@
-"""PostgreSQL: one pool for each process, transactions, and what its absence is called.
+"""PostgreSQL: one pool for each process, and transactions.
 
 A database is open, with a pool, or away, with none. While it is away every call fails at once:
 nobody waits for a pool or a socket to give up on what the watchman (`watch.py`) knows already.
@@ -7,14 +7,19 @@ nobody waits for a pool or a socket to give up on what the watchman (`watch.py`)
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import TypeAlias, TypeVar
 
 import asyncpg
 import stamina
 
-from restaurant_system import tls
 from restaurant_system.config import ServerSettings
+from restaurant_system.database.absence import (
+    away_as_unavailable,
+    raise_if_away,
+    raise_if_refused,
+    refusal_as_unavailable,
+)
 from restaurant_system.database.watch import Watchman
 from restaurant_system.errors import (
     ConfigurationError,
@@ -32,19 +37,6 @@ T = TypeVar("T")
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Line: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-# What asyncpg raises when the server is away, goes away, has no room, or asks to be asked again.
-AWAY = (
-    OSError,  # TimeoutError among them
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.ReadOnlySQLTransactionError,  # a standby, in the middle of a failover
-    asyncpg.PostgresSystemError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-)
-
 CORRECT = "correct the database section of the configuration"
 LONGEST_PAUSE = 1.0  # s between two tries to open a database that is away
 
@@ -61,50 +53,6 @@ KEEPALIVE = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "4",
 }
-
-
-@contextlib.contextmanager
-def away_as_unavailable() -> Iterator[None]:
-    """Raise `DatabaseUnavailable` for every way in which the server can be away.
-
-    What the server refuses is passed on without its detail, which quotes the row, customers' names
-    and addresses included, and would end up in a log.
-    """
-    try:
-        yield
-    except Exception as error:
-        _raise_if_away(error)
-        raise
-
-
-@contextlib.contextmanager
-def refusal_as_unavailable() -> Iterator[None]:
-    """Raise `DatabaseUnavailable` also when the server answers but does not let us in."""
-    try:
-        yield
-    except Exception as error:
-        _raise_if_refused(error)
-        raise
-
-
-def _raise_if_away(error: BaseException) -> None:
-    """See `away_as_unavailable`; returns when an error is to be passed on as it is."""
-    if isinstance(error, AWAY):
-        fault = _tls_fault(error)
-        if fault is not None:
-            raise DatabaseUntrusted(f"The line to PostgreSQL is not safe: {fault}") from error
-        if isinstance(error, ValueError):  # asyncpg's DataError: the statement's fault
-            return
-        reason = str(error) or type(error).__name__
-        raise DatabaseUnavailable(f"The database does not answer: {reason}") from error
-    if isinstance(error, asyncpg.PostgresError):
-        error.detail = None
-
-
-def _raise_if_refused(error: BaseException) -> None:
-    _raise_if_away(error)
-    if isinstance(error, asyncpg.PostgresError):
-        raise DatabaseUnavailable(f"The database refuses us: {error}") from error
 
 
 class PooledConnection(asyncpg.Connection):
@@ -134,12 +82,6 @@ class PingLine:
     def hang_up(self) -> None:
         """Drop the line at once, whatever its state."""
         self._line.terminate()
-
-
-def _tls_fault(error: BaseException) -> str | None:
-    if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
-        return "the server does not speak TLS"
-    return tls.fault(error)
 
 
 def _may_come_back(error: Exception) -> bool:
@@ -332,7 +274,7 @@ class Database:
                 try:
                     return await entering
                 except Exception as error:
-                    _raise_if_refused(error)
+                    raise_if_refused(error)
                     raise
                 finally:
                     self._waits.discard(wait)
@@ -353,7 +295,7 @@ class Database:
             self._watchman.nudge()
             return
         try:
-            _raise_if_away(error)
+            raise_if_away(error)
         except DatabaseUnavailable:
             self._watchman.nudge()
             raise

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from restaurant_system.database import connection
+from restaurant_system.database import absence
 from restaurant_system.database.connection import Database, Line
 from restaurant_system.errors import BrokerUnavailable, DeadLettersInHand
 from restaurant_system.messaging.broker import Delivery
@@ -24,7 +24,7 @@ class PostgresBrowser(PostgresConsumer):
     async def _open(self, line: Line) -> None:
         (queue,) = self._queues
         await super()._open(line)
-        with away_as_unavailable(), connection.away_as_unavailable():
+        with away_as_unavailable(), absence.away_as_unavailable():
             if not await line.fetchval(BE_THE_ONLY_ONE, BROWSING, queue):
                 raise DeadLettersInHand
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 import asyncpg
 
 from restaurant_system.config import DeliverySettings
-from restaurant_system.database import connection
+from restaurant_system.database import absence
 from restaurant_system.database.connection import Connection, Database, Line
 from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
 from restaurant_system.messaging.broker import Consumer, Delivery
@@ -162,7 +162,7 @@ class PostgresConsumer(Consumer):
     async def _open(self, line: Line) -> None:
         """Take a number, and hold it for as long as the line lives."""
         line.add_termination_listener(self._on_line_broken)
-        with away_as_unavailable(), connection.away_as_unavailable():
+        with away_as_unavailable(), absence.away_as_unavailable():
             self._hand.number = await line.fetchval(OPEN)
             await line.execute(HOLD, LOCK_CLASS, self.number)
             await line.add_listener(CHANNEL, self._on_notify)
