@@ -145,6 +145,25 @@ async def test_who_waits_at_the_end_is_let_in(house: House) -> None:
     await come_to(lambda: [len(taker.lines) for taker in takers], [50, 50])
 
 
+async def test_who_comes_while_the_door_closes_finds_it_closed() -> None:
+    """Nobody is let in between the last look and the closing, to be cut off by it."""
+    loop = asyncio.get_running_loop()
+    with door.bind("127.0.0.1", 0) as listening, socket.socket() as early, socket.socket() as late:
+        late.setblocking(False)  # noqa: FBT003 - the standard library's own
+        early.connect(listening.getsockname())
+
+        closing = asyncio.create_task(door.last_lines(listening))
+        await asyncio.sleep(0)
+        coming = asyncio.create_task(loop.sock_connect(late, listening.getsockname()))
+        (line,) = await closing
+        listening.close()
+
+        assert line.getpeername() == early.getsockname()
+        line.close()
+        with pytest.raises(ConnectionRefusedError):
+            await coming
+
+
 async def test_the_end_of_the_lines_is_a_wish_to_stop(house: House) -> None:
     """A process that will get no more winds up; a signal that comes then is still polite."""
     taker = await house.taker()

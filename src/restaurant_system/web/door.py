@@ -5,10 +5,13 @@ process. The end of that pair is the end of the lines: the supervisor has closed
 died.
 """
 
+import array
 import asyncio
 import contextlib
 import os
 import socket
+import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -24,6 +27,17 @@ UNTAKEN = 4096  # bytes of room for lines on their way: who does not take them g
 LAST_LINES = 0.2  # s for the supervisor to close the door, where all processes are signalled
 LOSSES_SAID_EVERY = 1.0  # s, at the most
 SIGN = b"\n"  # goes with each line; back, it says that the process is ready
+HALF_OPEN = 0.05  # s for lines to be open whose opening has begun
+
+# What the kernel is told of each packet that comes to a door (the kernel's own documentation,
+# networking/filter.rst): to drop those that begin to open a line, and to take all others.
+SO_ATTACH_FILTER = 26  # asm-generic/socket.h; Python has no name for it
+BEGIN_NOTHING = (
+    (0x30, 0, 0, 13),  # load the byte of the TCP header with the flags
+    (0x45, 0, 1, 0x02),  # go on if SYN is among them (what a door gets is never an answer to one)
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # take
+)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -39,8 +53,29 @@ def bind(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def waiting_at(listening: socket.socket) -> Iterator[socket.socket]:
-    """Take the lines that the kernel has opened, and that nobody has accepted yet."""
+async def last_lines(listening: socket.socket) -> list[socket.socket]:
+    """Take the lines that nobody has accepted yet, and have the kernel open no more.
+
+    A door that is just closed cuts off who came in since somebody last looked. Who comes while this
+    is awaited is heard a second later, when TCP repeats itself: by the next who listens, or by none.
+    """
+    _bar(listening)
+    await asyncio.sleep(HALF_OPEN)
+    return list(_waiting_at(listening))
+
+
+def _bar(listening: socket.socket) -> None:
+    """Have a door begin to open no more lines, where the kernel can be told so: on Linux."""
+    if sys.platform != "linux":
+        return
+    program = array.array("B", b"".join(struct.pack("HBBI", *each) for each in BEGIN_NOTHING))
+    address, _ = program.buffer_info()
+    filtering = struct.pack("HP", len(BEGIN_NOTHING), address)
+    with contextlib.suppress(OSError):  # a sandbox may not know it
+        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filtering)
+
+
+def _waiting_at(listening: socket.socket) -> Iterator[socket.socket]:
     listening.setblocking(False)  # noqa: FBT003 - the standard library's own
     with contextlib.suppress(BlockingIOError):
         while True:

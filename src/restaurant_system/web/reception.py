@@ -5,7 +5,7 @@ import contextlib
 import socket
 from collections import deque
 
-from restaurant_system.web.door import Handover, waiting_at
+from restaurant_system.web.door import Handover, last_lines
 
 AT_ONCE = 64  # lines let in before other things get their turn
 FULL, EXHAUSTED = 0.01, 1.0  # s until lines are let in again
@@ -46,7 +46,7 @@ class Reception:
         """Hand over who waits at the door, and close it before the next one comes."""
         self._is_open = False
         self._suspend()
-        self._held.extend(waiting_at(self._listening))
+        self._held.extend(await last_lines(self._listening))
         self._listening.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_LINES):

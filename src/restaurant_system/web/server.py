@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from restaurant_system.logger import get_logger
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.api import Site
-from restaurant_system.web.door import HandedLines, waiting_at
+from restaurant_system.web.door import HandedLines, last_lines
 from restaurant_system.web.line import ClientLine
 from restaurant_system.web.middleware import SHUTDOWN
 
@@ -62,8 +62,8 @@ class _Server(uvicorn.Server):
             await super().shutdown(sockets)
 
     async def _close_door(self, sockets: list[socket.socket]) -> None:
-        """Let in who waits at the door, and close it before the next one comes."""
-        waiting = [line for listening in sockets for line in waiting_at(listening)]
+        """Let in who is at the door, and close it."""
+        waiting = [line for listening in sockets for line in await last_lines(listening)]
         for server in self.servers:
             server.close()
         loop = asyncio.get_running_loop()
