@@ -184,14 +184,15 @@ async def test_what_is_under_way_is_left_to_it(database: Database) -> None:
 
 
 async def test_two_relays_publish_each_row_once(database: Database) -> None:
-    """However many sweep the same outbox, each row is published by one of them."""
+    """However many wait for the same rows and sweep them, each is published by one of them."""
     broker, owed = RecordingBroker(), orders(300)
     relays = [Relay(database, broker, sweeping(batch=7)) for _ in range(2)]
+    rows = await owe_each(database, *owed)
+    for relay in relays:
+        relay.hand_over(*rows)
+    await asyncio.sleep(0.01)  # by now they are fresh no more
 
     async with relays[0].running(), relays[1].running():
-        rows = await owe_each(database, *owed)
-        for relay in relays:
-            relay.hand_over(*rows)
         await emptied(database)
 
     assert Counter(ids(broker.taken)) == Counter(ids(owed))

@@ -246,14 +246,20 @@ async def test_only_so_many_stations_are_open_at_once(kitchen: Kitchen, broker: 
 
 
 async def test_a_station_that_gets_no_orders_says_so(
-    display: Display, broker: Broker, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    kitchen: Kitchen,
+    display: Display,
+    broker: Broker,
+    lines: Lines,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With the broker away a screen is true, and says that nothing new can come."""
 
     async def refuse() -> None:
         raise BrokerUnavailable("The broker does not answer.")
 
+    number = await kitchen.order()
     async with display.screen() as screen:
+        await screen.shows(number)  # by a line that is open
         monkeypatch.setattr(broker, "connect", refuse)
         await lines.cut()
         await screen.when(
