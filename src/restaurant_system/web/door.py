@@ -57,7 +57,7 @@ async def last_lines(listening: socket.socket) -> list[socket.socket]:
     """Take the lines that nobody has accepted yet, and have the kernel open no more.
 
     A door that is just closed cuts off who came in since somebody last looked. Who comes while this
-    is awaited is heard a second later, when TCP repeats itself: by the next who listens, or by none.
+    is awaited is heard a second later, when TCP repeats itself, by whoever listens then.
     """
     _bar(listening)
     await asyncio.sleep(HALF_OPEN)
