@@ -24,6 +24,16 @@ class Bench:
         self.floors = Floors(house, folder)
         self._measured: dict[str, object] = {}
 
+    def brief(self, turns: int) -> "Bench":
+        """Return a run in which everything takes a part of the time, to be done in turns."""
+        return Bench(
+            self.house,
+            self.folder,
+            seconds=self.seconds / turns,
+            history=self.history,
+            backlog=self.backlog // turns,
+        )
+
     async def once(self, name: str, measure: Callable[[], Awaitable[T]]) -> T:
         """Measure something, unless it was measured before in this run under this name."""
         if name not in self._measured:

@@ -20,6 +20,12 @@ PREFETCH = 1000
 PATIENCE = 600.0  # s for what is on its way to arrive
 LOOK = 0.1  # s between two looks whether it has
 
+COOK_ALL = "UPDATE orders SET status = 'cooking', processed_by = 'anna' WHERE status = 'received'"
+FINISH_ALL = """
+UPDATE orders SET status = 'ready', completed_at = now(), estimated_completion = NULL
+WHERE status = 'cooking'
+"""
+
 
 class Evening:
     """A database, empty queues, and the services that were started so far."""
@@ -130,14 +136,16 @@ class House:
     async def evening(self, dsn: str | None = None) -> AsyncIterator[Evening]:
         """Open an evening on empty queues and an empty database, or a given one.
 
-        What was started in it is ended with it.
+        What was started in it is ended with it. In a database that is used again no order waits
+        any more: its message is gone with the evening, and would be missed in the next one.
         """
         async with contextlib.AsyncExitStack() as stack:
-            if dsn is None:
-                dsn = await stack.enter_async_context(self.database())
+            lent = await stack.enter_async_context(self.database()) if dsn is None else dsn
             await self._clear_queues()
-            await self._settle_disk(dsn)
-            yield Evening(stack, dsn, self.amqp, self._subfolder())
+            await self._settle_disk(lent)
+            yield Evening(stack, lent, self.amqp, self._subfolder())
+        if dsn is not None:
+            await self._do(dsn, COOK_ALL, FINISH_ALL, "VACUUM ANALYZE")
 
     async def _migrated(self) -> str:
         name = await self.postgres.create_database()
@@ -155,8 +163,12 @@ class House:
 
     async def _settle_disk(self, dsn: str) -> None:
         """Have what was written before reach the disk now, not while something is measured."""
+        await self._do(dsn, "CHECKPOINT")
+
+    async def _do(self, dsn: str, *statements: str) -> None:
         sql = await asyncpg.connect(dsn)
-        await sql.execute("CHECKPOINT")
+        for statement in statements:
+            await sql.execute(statement)
         await sql.close()
 
     def _subfolder(self) -> Path:

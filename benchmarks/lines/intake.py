@@ -95,16 +95,11 @@ async def lines(bench: Bench) -> list[Line]:
 
 async def plain_lines(bench: Bench) -> list[Line]:
     """Hold intake by one process against the same road without its batches."""
-    ours, plain = await of(bench, 1), await _plain(bench)
+    ours, plain = (await in_spells(bench)).middle(1), await _plain(bench)
     return [
         line("intake, plain", plain.rate, "orders/s"),
         line("intake, ours over plain", ours.rate, "orders/s", floor=plain.rate, goal=OVER_PLAIN),
     ]
-
-
-async def of(bench: Bench, processes: int) -> Intake:
-    """Measure intake on an empty database, once in a run."""
-    return (await in_spells(bench)).middle(processes)
 
 
 async def in_spells(bench: Bench) -> Spells:

@@ -28,7 +28,7 @@ FROM order_status_log WHERE order_id >= $1 AND status = 'ready'
 async def lines(bench: Bench) -> list[Line]:
     """Measure one cook and two, and hold them against what one core could do."""
     floor = await bench.floors.kitchen(bench.seconds / 2)
-    one, two = await of(bench, 1), await of(bench, 2)
+    one, two = await measure(bench, 1), await measure(bench, 2)
     return [
         line(f"kitchen drain, {WORDS[1]}", one, "orders/s", floor=floor.orders, goal=GOAL),
         line(f"kitchen drain, {WORDS[2]}", two, "orders/s", floor=floor.orders),
@@ -36,11 +36,6 @@ async def lines(bench: Bench) -> list[Line]:
         line("floor of kitchen: M, moved", floor.moved, "moves/s"),
         line("floor of kitchen: P, published", floor.published, "messages/s"),
     ]
-
-
-async def of(bench: Bench, cooks: int) -> float:
-    """Measure the kitchen on an empty database, once in a run."""
-    return await bench.once(f"kitchen {cooks}", lambda: measure(bench, cooks))
 
 
 async def measure(bench: Bench, cooks: int, dsn: str | None = None) -> float:

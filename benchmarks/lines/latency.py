@@ -19,7 +19,7 @@ from aiormq.abc import DeliveredMessage
 from benchmarks.bench import Bench
 from benchmarks.driving import Load, drive
 from benchmarks.figures import percentile
-from benchmarks.house import PATIENCE, Evening, channel
+from benchmarks.house import PATIENCE, channel
 from benchmarks.processes import Failed
 from benchmarks.results import Line, line
 from restaurant_system.messaging import topology
@@ -35,65 +35,59 @@ P99_GOAL = 10.0  # of p50
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """The ms of a bare commit, of orders by themselves and beside a cook, and until it is heard."""
+    """The ms of a bare commit, and of orders by themselves, in order."""
 
     commit: float
-    alone: list[float]  # in order
-    beside_cook: Load
-    until_cooking: list[float]
+    orders: list[float]
 
     @property
     def p50(self) -> float:
-        """Half of all orders by themselves were answered within so many ms."""
-        return percentile(self.alone, 0.5)
+        """Half of all orders were answered within so many ms."""
+        return percentile(self.orders, 0.5)
 
 
 async def lines(bench: Bench) -> list[Line]:
     """Measure how long a guest waits, and until everyone knows that an order is cooking."""
-    taken = await of(bench)
-    p99 = percentile(taken.alone, 0.99)
+    taken = await alone(bench)
+    p99 = percentile(taken.orders, 0.99)
+    beside_cook, until_cooking = await _with_cook(bench)
     return [
         line("latency, POST p50", taken.p50, "ms", floor=taken.commit, goal=P50_GOAL),
         line("latency, POST p99 over its p50", p99, "ms", floor=taken.p50, goal=P99_GOAL),
-        line("latency, POST p99.9", percentile(taken.alone, 0.999), "ms"),
-        line("latency, POST p50 beside a cook", taken.beside_cook.p50, "ms"),
-        line("latency, POST p99 beside a cook", taken.beside_cook.p99, "ms"),
-        line("latency, POST to cooking p50", percentile(taken.until_cooking, 0.5), "ms"),
-        line("latency, POST to cooking p99", percentile(taken.until_cooking, 0.99), "ms"),
+        line("latency, POST p99.9", percentile(taken.orders, 0.999), "ms"),
+        line("latency, POST p50 beside a cook", beside_cook.p50, "ms"),
+        line("latency, POST p99 beside a cook", beside_cook.p99, "ms"),
+        line("latency, POST to cooking p50", percentile(until_cooking, 0.5), "ms"),
+        line("latency, POST to cooking p99", percentile(until_cooking, 0.99), "ms"),
     ]
 
 
-async def of(bench: Bench) -> Latency:
-    """Measure latency on an empty database, once in a run."""
-    return await bench.once("latency", lambda: measure(bench))
-
-
-async def measure(bench: Bench, dsn: str | None = None) -> Latency:
-    """Place orders on schedule, on an empty database or a given one."""
-    placed = bench.folder / "placed.json"
+async def alone(bench: Bench, dsn: str | None = None, *, spells: int = SPELLS) -> Latency:
+    """Commit for a spell, place orders for a spell, and so on, on a given database or a new one."""
+    file = bench.folder / "latencies.json"
+    commits, orders = [], list[float]()
+    schedule = ("--rate", RATE, "--seconds", SPELL, "--warm-up", WARM_UP, "--latencies", file)
     async with bench.house.evening(dsn) as evening:
         _, port = await evening.order_service()
-        commit, alone = await _in_turns(bench, evening, port)
+        for _ in range(spells):
+            commits.append(await bench.floors.committing(evening.dsn, SPELL))
+            await drive("place", port, *schedule)
+            orders += json.loads(file.read_text())
+        await evening.outbox_empty(await evening.sql())
+    return Latency(statistics.median(commits), sorted(seconds * 1000 for seconds in orders))
+
+
+async def _with_cook(bench: Bench) -> tuple[Load, list[float]]:
+    """Place orders beside a cook; return also the ms until each was heard to be cooking."""
+    placed = bench.folder / "placed.json"
+    async with bench.house.evening() as evening:
+        _, port = await evening.order_service()
         await evening.kitchen_worker("anna")
-        await _until_all_are_cooked(evening)
         async with _hearing_of_cooking(evening.amqp) as heard:
             load = await drive("place", port, *spell(bench), "--placed", placed)
             due: dict[str, float] = json.loads(placed.read_text())
             await _until_all_are_in(due, heard)
-    until_cooking = sorted((heard[number] - due[number]) * 1000 for number in due)
-    return Latency(commit, alone, load, until_cooking)
-
-
-async def _in_turns(bench: Bench, evening: Evening, port: int) -> tuple[float, list[float]]:
-    """Commit for a spell, place orders for a spell, and so on; return the ms of both."""
-    file = bench.folder / "latencies.json"
-    commits, orders = [], list[float]()
-    schedule = ("--rate", RATE, "--seconds", SPELL, "--warm-up", WARM_UP, "--latencies", file)
-    for _ in range(SPELLS):
-        commits.append(await bench.floors.committing(evening.dsn, SPELL))
-        await drive("place", port, *schedule)
-        orders += json.loads(file.read_text())
-    return statistics.median(commits), sorted(seconds * 1000 for seconds in orders)
+    return load, sorted((heard[number] - due[number]) * 1000 for number in due)
 
 
 def spell(bench: Bench) -> tuple[object, ...]:
@@ -118,14 +112,6 @@ async def _hearing_of_cooking(amqp: str) -> AsyncIterator[dict[str, float]]:
         await line_in.queue_bind(queue, topology.NOTIFICATIONS_FANOUT.name)
         await line_in.basic_consume(queue, listen, no_ack=True)
         yield heard
-
-
-async def _until_all_are_cooked(evening: Evening) -> None:
-    sql = await evening.sql()
-    while await sql.fetchval(  # noqa: ASYNC110 - a look costs nothing
-        "SELECT EXISTS (SELECT FROM orders WHERE status IN ('received', 'cooking'))"
-    ):
-        await asyncio.sleep(0.1)
 
 
 async def _until_all_are_in(placed: dict[str, float], heard: dict[str, float]) -> None:

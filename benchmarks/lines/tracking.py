@@ -16,7 +16,6 @@ from benchmarks.bench import Bench
 from benchmarks.driving import drive
 from benchmarks.house import Evening
 from benchmarks.results import Line, line
-from restaurant_system.database.connection import Line as Sql
 
 CONNECTIONS = 64
 WARM_UP = 1.0  # s
@@ -33,11 +32,8 @@ WHERE status = 'received' AND id % 100 <> 0
 """
 FINISH = """
 UPDATE orders SET status = 'ready', completed_at = now(), estimated_completion = NULL
-WHERE status = 'cooking' AND ($1 OR id % 100 <> 1)
+WHERE status = 'cooking' AND id % 100 <> 1
 """
-BEGIN_THE_REST = (
-    "UPDATE orders SET status = 'cooking', processed_by = 'anna' WHERE status = 'received'"
-)
 STRAY = "SELECT number FROM orders WHERE id < $1 ORDER BY random() LIMIT $2"
 RECENT = "SELECT number, status FROM orders WHERE id >= $1"
 
@@ -64,18 +60,17 @@ async def of(bench: Bench) -> Tracking:
     return await bench.once("tracking", lambda: measure(bench))
 
 
-async def measure(bench: Bench, dsn: str | None = None) -> Tracking:
+async def measure(bench: Bench, dsn: str | None = None, *, spells: int = SPELLS) -> Tracking:
     """Ask for orders, of an empty database or a given one."""
     bare, rates = list[float](), {processes: list[float]() for processes in WORDS}
     async with bench.house.evening(dsn) as evening:
-        numbers, seconds = await asked_for(bench, evening), bench.seconds / SPELLS
+        numbers, seconds = await asked_for(bench, evening), bench.seconds / spells
         ports = {processes: (await evening.tracking_service(processes))[1] for processes in WORDS}
-        for _ in range(SPELLS):
+        for _ in range(spells):
             bare.append(await bench.floors.reading(evening.dsn, numbers, seconds))
             for processes, port in ports.items():
                 load = await drive("status", port, *spell(seconds), "--numbers", numbers)
                 rates[processes].append(load.rate)
-        await finish_all(await evening.sql())
     medians = {processes: statistics.median(each) for processes, each in rates.items()}
     return Tracking(statistics.median(bare), medians)
 
@@ -91,7 +86,7 @@ async def asked_for(bench: Bench, evening: Evening) -> Path:
     with_history = await sql.fetchval("SELECT EXISTS (SELECT FROM orders)")
     first = await evening.backlog(ASKED)
     await sql.execute(COOK)
-    await sql.execute(FINISH, False)  # noqa: FBT003 - a parameter of the query
+    await sql.execute(FINISH)
     await sql.execute("VACUUM ANALYZE orders")
     numbers = [row["number"] for row in await sql.fetch(RECENT, first)]
     if with_history:
@@ -102,9 +97,3 @@ async def asked_for(bench: Bench, evening: Evening) -> Path:
     file = bench.folder / "numbers"
     file.write_text("\n".join(numbers))
     return file
-
-
-async def finish_all(sql: Sql) -> None:
-    """Leave no order unfinished: its message is gone with the evening."""
-    await sql.execute(BEGIN_THE_REST)
-    await sql.execute(FINISH, True)  # noqa: FBT003 - a parameter of the query
