@@ -2,6 +2,8 @@
 
 While one batch is worked on, the next gathers. There is no timer, so nobody waits for company: a
 lone caller is served at once, and the more callers there are, the more share one piece of work.
+Where two batches may be worked on at a time, the second begins when as many have gathered for it as
+are in the first: small ones would cost more than they save.
 """
 
 import asyncio
@@ -29,33 +31,42 @@ class Batcher(Generic[T, R]):
     unknown whether there was an effect.
 
     An item whose caller has gone before its batch began is left out; one that is under way is
-    worked on to the end.
+    worked on to the end. Up to `concurrency` batches are worked on at a time.
     """
 
-    def __init__(self, work: Work[T, R], *, at_most: int) -> None:
+    def __init__(self, work: Work[T, R], *, at_most: int, concurrency: int = 1) -> None:
         self._work = work
         self._at_most = at_most
+        self._concurrency = concurrency
         self._gathered: deque[Waiting[T, R]] = deque()
-        self._working: asyncio.Task[None] | None = None
+        self._workers: dict[asyncio.Task[None], int] = {}  # and how many items each works on
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def do(self, item: T) -> "asyncio.Future[R]":
         """Return, once it is awaited, what became of `item`; its batch begins after this call."""
-        if self._working is None:
-            # A context of its own: what is bound to the caller's log lines is not everyone's.
-            self._working = asyncio.create_task(self._run(), context=contextvars.Context())
         # To ask for the running loop would cost Python 3.11 a call to the kernel each time.
-        outcome: asyncio.Future[R] = self._working.get_loop().create_future()
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        under_way = sum(self._workers.values())
+        if len(self._gathered) == under_way and len(self._workers) < self._concurrency:
+            # A context of its own: what is bound to the caller's log lines is not everyone's.
+            self._workers[loop.create_task(self._run(), context=contextvars.Context())] = 0
+        outcome: asyncio.Future[R] = loop.create_future()
         self._gathered.append((item, outcome))
         return outcome
 
     async def _run(self) -> None:
+        """Work on one batch after the other while there are any."""
+        worker = asyncio.current_task()
+        assert worker is not None  # noqa: S101 - it is what runs this
         try:
             while batch := self._next_batch():
+                self._workers[worker] = len(batch)
                 await self._do_together(batch)
         finally:
-            self._working = None
-            for _, outcome in self._gathered:  # none, unless the loop is coming to its end
-                outcome.cancel()
+            del self._workers[worker]
+            if not self._workers:
+                for _, outcome in self._gathered:  # none, unless the loop is coming to its end
+                    outcome.cancel()
 
     def _next_batch(self) -> list[Waiting[T, R]]:
         batch: list[Waiting[T, R]] = []

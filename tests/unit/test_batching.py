@@ -63,6 +63,41 @@ async def test_what_comes_while_a_batch_is_under_way_shares_the_next_one(kitchen
     assert kitchen.batches == [["soup"], ["fish", "cake", "wine"]]
 
 
+async def test_a_second_batch_begins_when_it_is_worth_a_first(kitchen: Kitchen) -> None:
+    """Where two may be worked on at a time, as many as are under way are gathered for it."""
+    batcher = Batcher(kitchen.shout, at_most=FEW, concurrency=2)
+    kitchen.open.clear()
+    words = ["soup", "fish", "cake", "wine", "bread", "salt", "figs"]
+    begun = []
+
+    results = []
+    for word in words[:2], words[2:3], words[3:5], words[5:]:
+        results += [batcher.do(each) for each in word]
+        await asyncio.sleep(0)
+        begun.append(len(kitchen.batches))
+    kitchen.open.set()
+
+    assert await asyncio.gather(*results) == [word.upper() for word in words]
+    assert begun == [1, 1, 2, 2]
+    assert kitchen.batches == [["soup", "fish"], ["cake", "wine", "bread"], ["salt", "figs"]]
+
+
+async def test_batches_that_are_over_leave_room_for_others(kitchen: Kitchen) -> None:
+    """However often it was still, a batcher begins anew, with as many batches as before."""
+    batcher = Batcher(kitchen.shout, at_most=1, concurrency=2)
+
+    for _ in range(3):
+        kitchen.batches.clear()
+        kitchen.open.clear()
+        results = [batcher.do("soup")]
+        await asyncio.sleep(0)
+        results += [batcher.do(word) for word in ("fish", "cake")]
+        await asyncio.sleep(0)
+        assert kitchen.batches == [["soup"], ["fish"]]
+        kitchen.open.set()
+        await asyncio.gather(*results)
+
+
 async def test_a_batch_has_a_limit(kitchen: Kitchen) -> None:
     """More than `at_most` are never worked on together, and none is forgotten."""
     batcher = Batcher(kitchen.shout, at_most=2)

@@ -22,6 +22,7 @@ from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 
 AT_ONCE = 256  # look-ups that share a query
+QUERIES = 2  # at a time: while the database is at one, we read what came of the other
 # By what the database has; to ask the enumeration takes twenty times as long, for each look-up.
 STATUSES = {status.value: status for status in OrderStatus}
 
@@ -43,7 +44,7 @@ class Standings:
         self._database = database
         self._clock = clock
         self._durations = {kind: kitchen.cooking_time(kind) for kind in OrderType}
-        self._lookups = Batcher(self._look_up, at_most=AT_ONCE)
+        self._lookups = Batcher(self._look_up, at_most=AT_ONCE, concurrency=QUERIES)
         self._estimates = Batcher(self._estimate, at_most=AT_ONCE)
 
     def of(self, number: str) -> "Future[Standing]":
