@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, NamedTuple, cast
@@ -180,31 +180,26 @@ class ClientLine(HttpToolsProtocol):
         return (before is None or before.response_complete) and not self.flow.write_paused
 
     def _answer(self, exchange: "Exchange") -> None:
-        """Ask the endpoint; what it finds is written in the very turn in which it is found."""
+        """Ask the endpoint; what it finds is written as soon as it is found."""
+        exchange.finding = self._finding(exchange)
+        exchange.finding.add_done_callback(partial(self._found, exchange))
+        self.tasks.add(exchange.finding)
+
+    def _finding(self, exchange: "Exchange") -> "asyncio.Future[Any]":
         try:
             finding = exchange.road.endpoint(exchange)
         except Exception as error:  # noqa: BLE001 - around everything
-            finding = self.loop.create_future()  # answered in a later turn, as everybody is
-            finding.set_exception(error)
+            failed = self.loop.create_future()
+            failed.set_exception(error)
+            return failed
         if isinstance(finding, asyncio.Future):
-            finding.add_done_callback(partial(self._found, exchange))
-            exchange.finding = finding
-        else:
-            with request_id(exchange.request_id):
-                exchange.finding = self.loop.create_task(self._find(exchange, finding))
-        self.tasks.add(exchange.finding)
+            return finding
+        with request_id(exchange.request_id):
+            return asyncio.ensure_future(finding, loop=self.loop)
 
     def _found(self, exchange: "Exchange", finding: "asyncio.Future[Any]") -> None:
         try:
             answer = exchange.road.answer(finding.result())
-        except FAILURES as error:
-            self._apologise(exchange, error)
-        else:
-            self._reply(exchange, answer)
-
-    async def _find(self, exchange: "Exchange", finding: Awaitable[Any]) -> None:
-        try:
-            answer = exchange.road.answer(await finding)
         except FAILURES as error:
             self._apologise(exchange, error)
         else:
