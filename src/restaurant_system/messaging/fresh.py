@@ -1,7 +1,7 @@
 """Messages that have just been committed here, on their way out of memory."""
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from restaurant_system.database.outbox import Owed
@@ -25,7 +25,9 @@ class Fresh:
         self._monotonic = monotonic
         self._line: deque[tuple[float, Owed]] = deque()
         self._behind: dict[int, tuple[float, Owed]] = {}  # by the row that is before each
-        self._ours: dict[int, bool] = {}  # rows of ours, oldest first; whether they are struck off
+        # Rows of ours, oldest first, and whether they are struck off. (A dict would be searched for
+        # its first entry, past the places of all that were before it.)
+        self._ours = OrderedDict[int, bool]()
 
     def __bool__(self) -> bool:
         """Whether something may leave."""
@@ -102,4 +104,4 @@ class Fresh:
     def _forget(self) -> None:
         """Remember of what has left only the last."""
         while len(self._ours) > 2 * self._at_most:
-            del self._ours[next(iter(self._ours))]
+            self._ours.popitem(last=False)
