@@ -14,6 +14,7 @@ JSON = FOLDER / "latest.json"
 PICTURE = FOLDER / "latest.png"
 
 LESS_IS_BETTER = frozenset({"ms", "s", "MB", "%"})
+PROCESSES = {1: "one process", 2: "two processes"}  # as lines are named
 DIGITS = 4  # that are told of a figure; there is no truth in more
 
 

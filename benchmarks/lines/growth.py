@@ -9,11 +9,10 @@ from collections.abc import Awaitable, Callable
 from benchmarks import history
 from benchmarks.bench import Bench
 from benchmarks.lines import intake, kitchen, latency, tracking
-from benchmarks.results import Line, line
+from benchmarks.results import PROCESSES, Line, line
 
 GOAL = 0.9
 TURNS = 3
-WORDS = {1: "one process", 2: "two processes"}
 
 Measure = Callable[[Bench, str | None], Awaitable[dict[str, float]]]
 
@@ -44,13 +43,13 @@ def _middle(turns: list[tuple[float, float]]) -> tuple[float, float]:
 
 async def _tracking(bench: Bench, dsn: str | None) -> dict[str, float]:
     told = await tracking.measure(bench, dsn, spells=1)
-    return {f"tracking, {WORDS[processes]}": rate for processes, rate in told.rates.items()}
+    return {f"tracking, {PROCESSES[processes]}": rate for processes, rate in told.rates.items()}
 
 
 async def _kitchen(bench: Bench, dsn: str | None) -> dict[str, float]:
     return {
         f"kitchen drain, {words}": await kitchen.measure(bench, cooks, dsn)
-        for cooks, words in WORDS.items()
+        for cooks, words in PROCESSES.items()
     }
 
 
@@ -61,7 +60,7 @@ async def _latency(bench: Bench, dsn: str | None) -> dict[str, float]:
 async def _intake(bench: Bench, dsn: str | None) -> dict[str, float]:
     return {
         f"intake, {words}": (await intake.measure(bench, processes, dsn)).rate
-        for processes, words in WORDS.items()
+        for processes, words in PROCESSES.items()
     }
 
 

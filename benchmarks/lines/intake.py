@@ -15,7 +15,7 @@ from benchmarks.driving import Load, drive
 from benchmarks.floors.measure import IntakeFloor
 from benchmarks.house import Evening
 from benchmarks.processes import Failed, running
-from benchmarks.results import Line, line
+from benchmarks.results import PROCESSES, Line, line
 from restaurant_system.database.connection import Line as Sql
 from tests.support.servers import free_port
 
@@ -25,7 +25,6 @@ SPELLS = 3
 ALLOWANCE = 1.0  # % of what was accepted that may still be on its way at the end, one batch or so
 GOALS = {1: 0.85, 2: 1.15}  # of the floor, by processes
 OVER_PLAIN = 6.0
-WORDS = {1: "one process", 2: "two processes"}
 QUEUE_TABLES = ("outbox", "idempotency_keys", "broker_messages")
 
 
@@ -75,7 +74,7 @@ async def lines(bench: Bench) -> list[Line]:
     spells, told = await in_spells(bench), list[Line]()
     floor = spells.floor
     for processes, goal in GOALS.items():
-        taken, name = spells.middle(processes), f"intake, {WORDS[processes]}"
+        taken, name = spells.middle(processes), f"intake, {PROCESSES[processes]}"
         growth = spells.most_growth(processes)
         sustained = growth <= ALLOWANCE
         told += [

@@ -7,12 +7,11 @@ ready until all are and everyone has been told of it, confirmed. A cook's start 
 from benchmarks.bench import Bench
 from benchmarks.house import Evening, stop, until_false
 from benchmarks.processes import Failed
-from benchmarks.results import Line, line
+from benchmarks.results import PROCESSES, Line, line
 from restaurant_system.database.connection import Line as Sql
 
 GOAL = 0.5  # of the floor, by one process
 COOKS = {1: ("anna",), 2: ("anna", "bert")}
-WORDS = {1: "one process", 2: "two processes"}
 
 STILL_TO_DO = """
 SELECT EXISTS (SELECT FROM orders WHERE status = 'received' AND id >= $1)
@@ -30,8 +29,8 @@ async def lines(bench: Bench) -> list[Line]:
     floor = await bench.floors.kitchen(bench.seconds / 2)
     one, two = await measure(bench, 1), await measure(bench, 2)
     return [
-        line(f"kitchen drain, {WORDS[1]}", one, "orders/s", floor=floor.orders, goal=GOAL),
-        line(f"kitchen drain, {WORDS[2]}", two, "orders/s", floor=floor.orders),
+        line(f"kitchen drain, {PROCESSES[1]}", one, "orders/s", floor=floor.orders, goal=GOAL),
+        line(f"kitchen drain, {PROCESSES[2]}", two, "orders/s", floor=floor.orders),
         line("floor of kitchen: R, taken", floor.taken, "messages/s"),
         line("floor of kitchen: M, moved", floor.moved, "moves/s"),
         line("floor of kitchen: P, published", floor.published, "messages/s"),

@@ -15,14 +15,13 @@ from pathlib import Path
 from benchmarks.bench import Bench
 from benchmarks.driving import drive
 from benchmarks.house import Evening
-from benchmarks.results import Line, line
+from benchmarks.results import PROCESSES, Line, line
 
 CONNECTIONS = 64
 WARM_UP = 1.0  # s
 SPELLS = 5
 ASKED = 10_000  # orders
 GOAL = 1.0  # of one look-up a query
-WORDS = {1: "one process", 2: "two processes"}
 
 # Ones that are over where there is a history, else those that were placed for it.
 COOK = """
@@ -50,7 +49,7 @@ async def lines(bench: Bench) -> list[Line]:
     """Measure one process and two, and hold them against bare look-ups."""
     told = await of(bench)
     return [
-        line(f"tracking, {WORDS[n]}", rate, "reads/s", floor=told.bare, goal=GOAL)
+        line(f"tracking, {PROCESSES[n]}", rate, "reads/s", floor=told.bare, goal=GOAL)
         for n, rate in told.rates.items()
     ]
 
@@ -62,10 +61,12 @@ async def of(bench: Bench) -> Tracking:
 
 async def measure(bench: Bench, dsn: str | None = None, *, spells: int = SPELLS) -> Tracking:
     """Ask for orders, of an empty database or a given one."""
-    bare, rates = list[float](), {processes: list[float]() for processes in WORDS}
+    bare, rates = list[float](), {processes: list[float]() for processes in PROCESSES}
     async with bench.house.evening(dsn) as evening:
         numbers, seconds = await asked_for(bench, evening), bench.seconds / spells
-        ports = {processes: (await evening.tracking_service(processes))[1] for processes in WORDS}
+        ports = {
+            processes: (await evening.tracking_service(processes))[1] for processes in PROCESSES
+        }
         for _ in range(spells):
             bare.append(await bench.floors.reading(evening.dsn, numbers, seconds))
             for processes, port in ports.items():
