@@ -39,20 +39,24 @@ class Batcher(Generic[T, R]):
         self._at_most = at_most
         self._concurrency = concurrency
         self._gathered: deque[Waiting[T, R]] = deque()
-        self._workers: dict[asyncio.Task[None], int] = {}  # and how many items each works on
+        # And how many items each works on; one that has yet to begin may take as many as fit.
+        self._workers: dict[asyncio.Task[None], int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def do(self, item: T) -> "asyncio.Future[R]":
         """Return, once it is awaited, what became of `item`; its batch begins after this call."""
         # To ask for the running loop would cost Python 3.11 a call to the kernel each time.
         loop = self._loop = self._loop or asyncio.get_running_loop()
-        under_way = sum(self._workers.values())
-        if len(self._gathered) == under_way and len(self._workers) < self._concurrency:
-            # A context of its own: what is bound to the caller's log lines is not everyone's.
-            self._workers[loop.create_task(self._run(), context=contextvars.Context())] = 0
         outcome: asyncio.Future[R] = loop.create_future()
         self._gathered.append((item, outcome))
+        if len(self._workers) < self._concurrency and self._is_worth_a_batch():
+            # A context of its own: what is bound to the caller's log lines is not everyone's.
+            worker = loop.create_task(self._run(), context=contextvars.Context())
+            self._workers[worker] = self._at_most
         return outcome
+
+    def _is_worth_a_batch(self) -> bool:
+        return len(self._gathered) >= sum(self._workers.values())
 
     async def _run(self) -> None:
         """Work on one batch after the other while there are any."""
@@ -64,9 +68,9 @@ class Batcher(Generic[T, R]):
                 await self._do_together(batch)
         finally:
             del self._workers[worker]
-            if not self._workers:
-                for _, outcome in self._gathered:  # none, unless the loop is coming to its end
-                    outcome.cancel()
+            while self._gathered and not self._workers:  # cancelled: nobody is left to work on them
+                _, outcome = self._gathered.popleft()
+                outcome.cancel()
 
     def _next_batch(self) -> list[Waiting[T, R]]:
         batch: list[Waiting[T, R]] = []
@@ -84,7 +88,7 @@ class Batcher(Generic[T, R]):
                 _tell_all(batch, error)
             else:
                 await self._do_one_by_one(batch)
-        except BaseException:  # the loop is coming to its end
+        except BaseException:  # we are cancelled
             for _, outcome in batch:
                 outcome.cancel()
             raise

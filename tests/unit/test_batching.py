@@ -21,7 +21,7 @@ class Kitchen:
         self.begun = asyncio.Event()
         self.open = asyncio.Event()
         self.open.set()
-        self.errors: dict[str, Exception] = {}
+        self.errors: dict[str, BaseException] = {}
 
     async def shout(self, words: Sequence[str]) -> list[str]:
         """Return the words in capitals; raise the error of the first that has one."""
@@ -67,11 +67,11 @@ async def test_a_second_batch_begins_when_it_is_worth_a_first(kitchen: Kitchen) 
     """Where two may be worked on at a time, as many as are under way are gathered for it."""
     batcher = Batcher(kitchen.shout, at_most=FEW, concurrency=2)
     kitchen.open.clear()
-    words = ["soup", "fish", "cake", "wine", "bread", "salt", "figs"]
+    words = ["soup", "fish", "cake", "wine", "salt", "figs", "nuts"]
     begun = []
 
     results = []
-    for word in words[:2], words[2:3], words[3:5], words[5:]:
+    for word in words[:2], words[2:3], words[3:4], words[4:]:
         results += [batcher.do(each) for each in word]
         await asyncio.sleep(0)
         begun.append(len(kitchen.batches))
@@ -79,7 +79,40 @@ async def test_a_second_batch_begins_when_it_is_worth_a_first(kitchen: Kitchen) 
 
     assert await asyncio.gather(*results) == [word.upper() for word in words]
     assert begun == [1, 1, 2, 2]
-    assert kitchen.batches == [["soup", "fish"], ["cake", "wine", "bread"], ["salt", "figs"]]
+    assert kitchen.batches == [["soup", "fish"], ["cake", "wine"], ["salt", "figs", "nuts"]]
+
+
+async def test_a_crowd_fills_all_batches_at_once(kitchen: Kitchen) -> None:
+    """What does not fit into the first batch is not left for later."""
+    batcher = Batcher(kitchen.shout, at_most=FEW, concurrency=2)
+    kitchen.open.clear()
+
+    results = [batcher.do(word) for word in "abcdefghijkl"]
+    await asyncio.sleep(0)
+    begun = list(kitchen.batches)
+    kitchen.open.set()
+
+    assert begun == [list("abcd"), list("efgh")]
+    assert await asyncio.gather(*results) == list("ABCDEFGHIJKL")
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+async def test_after_a_cancelled_batch_the_next_is_served(
+    kitchen: Kitchen, concurrency: int
+) -> None:
+    """Who shared it, and who had gathered meanwhile, is cancelled; nobody is waited for in vain."""
+    batcher = Batcher(kitchen.shout, at_most=1, concurrency=concurrency)
+    kitchen.errors = dict.fromkeys(["soup", "fish"], asyncio.CancelledError())
+    kitchen.open.clear()
+    cancelled = [batcher.do(word) for word in ("soup", "fish")]
+    await kitchen.begun.wait()
+    cancelled.append(batcher.do("cake"))
+    kitchen.open.set()
+
+    ends = await asyncio.gather(*cancelled, return_exceptions=True)
+
+    assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+    assert await batcher.do("wine") == "WINE"
 
 
 async def test_batches_that_are_over_leave_room_for_others(kitchen: Kitchen) -> None:
