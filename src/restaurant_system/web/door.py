@@ -57,7 +57,8 @@ async def last_lines(listening: socket.socket) -> list[socket.socket]:
     """Take the lines that nobody has accepted yet, and have the kernel open no more.
 
     A door that is just closed cuts off who came in since somebody last looked. Who comes while this
-    is awaited is heard a second later, when TCP repeats itself, by whoever listens then.
+    is awaited is heard a second later, when TCP repeats itself, by whoever listens then. (Still cut
+    off is whose line takes longer than `HALF_OPEN` to open.)
     """
     _bar(listening)
     await asyncio.sleep(HALF_OPEN)
@@ -77,10 +78,14 @@ def _bar(listening: socket.socket) -> None:
 
 def _waiting_at(listening: socket.socket) -> Iterator[socket.socket]:
     listening.setblocking(False)  # noqa: FBT003 - the standard library's own
-    with contextlib.suppress(BlockingIOError):
-        while True:
+    while True:
+        try:
             line, _ = listening.accept()
-            yield line
+        except ConnectionError:  # hung up at the door
+            continue
+        except OSError:  # nobody is left, or no descriptor
+            return
+        yield line
 
 
 class Handover:

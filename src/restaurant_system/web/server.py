@@ -66,9 +66,12 @@ class _Server(uvicorn.Server):
         waiting = [line for listening in sockets for line in await last_lines(listening)]
         for server in self.servers:
             server.close()
-        loop = asyncio.get_running_loop()
         for line in waiting:
-            await loop.connect_accepted_socket(self._protocol, line)
+            await self._enter(line)
+
+    async def _enter(self, line: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # hung up on the way
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, line)
 
     def _protocol(self) -> asyncio.Protocol:
         """Speak HTTP on a new line, as `uvicorn.Server.startup` has it."""
@@ -98,10 +101,6 @@ class _HandedServer(_Server):
         entering = asyncio.create_task(self._enter(line))
         self._entering.add(entering)
         entering.add_done_callback(self._entering.discard)
-
-    async def _enter(self, line: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # hung up on the way
-            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, line)
 
 
 def _telling_of(shutdown: Shutdown, app: ASGIApp) -> ASGIApp:

@@ -30,6 +30,12 @@ def away_as_unavailable() -> Iterator[None]:
     """Raise `BrokerUnavailable` for every way in which the line can break."""
     try:
         yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Nobody has cancelled us: aiormq cancels what it waits for itself when a line is closed.
+        raise BrokerUnavailable("The line to RabbitMQ was closed.") from error
     except AWAY as error:
         fault = tls.fault(error)
         if fault is not None:
