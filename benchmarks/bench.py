@@ -25,7 +25,7 @@ class Bench:
         self._measured: dict[str, object] = {}
 
     def brief(self, turns: int) -> "Bench":
-        """Return a run in which everything takes a part of the time, to be done in turns."""
+        """Return a run whose seconds and backlog are those of one of so many turns."""
         return Bench(
             self.house,
             self.folder,
