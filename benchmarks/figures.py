@@ -1,6 +1,9 @@
 """What is made of many measurements."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def percentile(sorted_values: Sequence[float], share: float) -> float:
@@ -12,3 +15,9 @@ def percentile(sorted_values: Sequence[float], share: float) -> float:
         raise ValueError("there is no percentile of nothing")
     place = -int(-share * len(sorted_values) // 1)  # rounded up
     return sorted_values[max(place, 1) - 1]
+
+
+def middle(measured: Iterable[T], rank: Callable[[T], float]) -> T:
+    """Return the measurement whose rank is neither the best nor the worst; of two, the higher."""
+    ranked = sorted(measured, key=rank)
+    return ranked[len(ranked) // 2]

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from benchmarks import history
 from benchmarks.bench import Bench
+from benchmarks.figures import middle
 from benchmarks.lines import intake, kitchen, latency, tracking
 from benchmarks.results import PROCESSES, Line, line
 
@@ -36,13 +37,12 @@ async def _in_turns(bench: Bench, old: str, measure: Measure) -> dict[str, tuple
         order = (old, None) if turn % 2 == 0 else (None, old)
         turns.append({dsn: await measure(bench, dsn) for dsn in order})
     return {
-        name: _middle([(told[old][name], told[None][name]) for told in turns])
+        name: middle(
+            [(told[old][name], told[None][name]) for told in turns],
+            lambda figures: figures[0] / figures[1],
+        )
         for name in turns[0][old]
     }
-
-
-def _middle(turns: list[tuple[float, float]]) -> tuple[float, float]:
-    return sorted(turns, key=lambda turn: turn[0] / turn[1])[len(turns) // 2]
 
 
 async def _tracking(bench: Bench, dsn: str | None) -> dict[str, float]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from benchmarks.bench import Bench
 from benchmarks.driving import Load, drive
+from benchmarks.figures import middle
 from benchmarks.floors.measure import IntakeFloor
 from benchmarks.house import Evening
 from benchmarks.processes import Failed, running
@@ -58,11 +59,11 @@ class Spells:
     @property
     def floor(self) -> IntakeFloor:
         """What one core did when it was neither at its best nor at its worst."""
-        return sorted(self.floors, key=lambda each: each.orders)[SPELLS // 2]
+        return middle(self.floors, lambda each: each.orders)
 
     def middle(self, processes: int) -> Intake:
         """Return what was taken in the spell that was neither the best nor the worst."""
-        return sorted(self.taken[processes], key=lambda each: each.rate)[SPELLS // 2]
+        return middle(self.taken[processes], lambda each: each.rate)
 
     def most_growth(self, processes: int) -> float:
         """By how much the outbox has grown in the worst spell, in % of what was accepted."""

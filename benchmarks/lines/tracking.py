@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.driving import drive
-from benchmarks.house import Evening
+from benchmarks.house import FINISH_ALL, Evening
 from benchmarks.results import PROCESSES, Line, line
 
 CONNECTIONS = 64
@@ -29,10 +29,7 @@ UPDATE orders SET status = 'cooking', processed_by = 'anna',
                   estimated_completion = now() + interval '1 hour'
 WHERE status = 'received' AND id % 100 <> 0
 """
-FINISH = """
-UPDATE orders SET status = 'ready', completed_at = now(), estimated_completion = NULL
-WHERE status = 'cooking' AND id % 100 <> 1
-"""
+FINISH = f"{FINISH_ALL} AND id % 100 <> 1"
 STRAY = "SELECT number FROM orders WHERE id < $1 ORDER BY random() LIMIT $2"
 RECENT = "SELECT number, status FROM orders WHERE id >= $1"
 

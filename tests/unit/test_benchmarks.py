@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import picture, results
-from benchmarks.figures import percentile
+from benchmarks.figures import middle, percentile
 from benchmarks.floors.measure import in_a_row
 from benchmarks.guests import POST, Crowd, WrongAnswer, number_in, read_answer
 from benchmarks.loops import Plan, run
@@ -55,6 +55,11 @@ def test_a_percentile_is_a_value_that_was_measured() -> None:
     assert percentile([7.0], 0.01) == 7
     with pytest.raises(ValueError, match="nothing"):
         percentile([], 0.5)
+
+
+def test_the_middle_measurement_is_told_whole() -> None:
+    """Neither the best nor the worst by its rank, in whatever order they were made."""
+    assert middle([(1, "worst"), (9, "best"), (2, "usual")], lambda each: each[0]) == (2, "usual")
 
 
 def test_an_answer_is_read_once_it_is_whole() -> None:
