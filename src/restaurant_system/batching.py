@@ -39,7 +39,7 @@ class Batcher(Generic[T, R]):
         self._at_most = at_most
         self._concurrency = concurrency
         self._gathered: deque[Waiting[T, R]] = deque()
-        # And how many items each works on; one that has yet to begin may take as many as fit.
+        # Each with the items it works on, counted; one that has yet to begin may take all that fit.
         self._workers: dict[asyncio.Task[None], int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 

@@ -76,7 +76,7 @@ def _listening_to_signals(shutdown: Shutdown) -> Iterator[None]:
         yield
     finally:
         for wish, handler in before.items():
-            with contextlib.suppress(NotImplementedError):  # Windows
+            with contextlib.suppress(NotImplementedError):  # as in `_on_signal`
                 loop.remove_signal_handler(wish)
             signal.signal(wish, handler)
 
@@ -84,5 +84,5 @@ def _listening_to_signals(shutdown: Shutdown) -> Iterator[None]:
 def _on_signal(loop: asyncio.AbstractEventLoop, wish: signal.Signals, shutdown: Shutdown) -> None:
     try:
         loop.add_signal_handler(wish, shutdown.ask)
-    except NotImplementedError:  # Windows
+    except NotImplementedError:  # a loop on Windows hears of no signals
         signal.signal(wish, lambda *_: loop.call_soon_threadsafe(shutdown.ask))

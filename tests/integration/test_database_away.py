@@ -103,9 +103,9 @@ async def at_work(dsn: str, count: int) -> None:
     await sessions(dsn, count, "wait_event = 'PgSleep'", doing="for statements to be under way")
 
 
-async def have_pinged(dsn: str, count: int) -> None:
-    """Wait until so many who have asked whether the server is there have their answer."""
-    await sessions(dsn, count, "state = 'idle' AND query = 'SELECT 1'", doing="for pings")
+async def pinging(dsn: str) -> None:
+    """Wait until the watchman has asked whether the server is there, and has his answer."""
+    await sessions(dsn, 1, "state = 'idle' AND query = 'SELECT 1'", doing="for a ping")
 
 
 async def sessions(dsn: str, count: int, which: str, *, doing: str) -> None:
@@ -225,7 +225,7 @@ async def test_a_reset_fails_what_is_under_way_and_nothing_else(
     """Whoever asks anew is answered: the server is there."""
     under_way = [asyncio.create_task(seconds_to_fail(lambda: sleep_in(near))) for _ in range(2)]
     await at_work(dsn, 2)
-    await have_pinged(dsn, 1)  # a watchman who is reset while he dials takes it for an absence
+    await pinging(dsn)  # a watchman who is reset while he dials takes it for an absence
 
     with capture_logs() as lines:
         await wire.reset()

@@ -55,20 +55,20 @@ class RecordingBroker(Broker):
 
     @contextlib.asynccontextmanager
     async def consume(self, queues: Sequence[str], *, prefetch: int) -> AsyncIterator[Consumer]:
-        """Deliver nothing: what it has taken is for the test."""
-        raise NotImplementedError(f"{prefetch} from {queues}")
+        """Fail: what it has taken is for the test to look at, and for nobody to consume."""
+        raise NotImplementedError(f"Nobody consumes here: {prefetch} from {queues}.")
         yield
 
     @contextlib.asynccontextmanager
     async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
-        """Deliver nothing either."""
-        raise NotImplementedError(f"for {name}")
+        """Fail likewise."""
+        raise NotImplementedError(f"Nobody subscribes here: {name}.")
         yield
 
     @contextlib.asynccontextmanager
     async def browse(self, queue: str) -> AsyncIterator[Sequence[Delivery]]:
-        """Have no queues."""
-        raise NotImplementedError(queue)
+        """Fail likewise: it has no queues."""
+        raise NotImplementedError(f"Nobody browses here: {queue}.")
         yield
 
     async def depths(self) -> dict[str, int]:

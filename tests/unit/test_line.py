@@ -118,7 +118,7 @@ async def test_what_is_no_http_is_refused_as_a_problem() -> None:
     assert int(fields["Content-Length"]) == len(body)
 
 
-@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux knows it")
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has this option")
 def test_a_client_that_acknowledges_nothing_is_given_up() -> None:
     """A tablet whose battery is empty does not keep its station for a quarter of an hour."""
     with socket.socket() as tcp:
