@@ -9,6 +9,7 @@ import pytest
 from restaurant_system.messaging.broker import Broker, Consumer
 from tests.support.messages import (
     DINE_IN,
+    GENERAL,
     KITCHEN,
     PATIENCE,
     TAKEOUT,
@@ -58,6 +59,77 @@ async def test_an_urgent_order_overtakes_those_that_wait(broker: Broker) -> None
         following = await take_one(cook)
 
     assert following.message.message_id == urgent.message_id
+
+
+PRECEDENCE = [(1, "dine_in"), (1, "takeout"), (10, "catering"), (1, "dine_in"), (5, "delivery")]
+
+
+@pytest.mark.parametrize("prefetch", [1, 3, 64])
+async def test_most_urgent_of_all_queues_comes_first_then_the_oldest(
+    broker: Broker, prefetch: int
+) -> None:
+    """Orders of one urgency that lie in different queues come in the order of publication."""
+    published = [an_order(order_type, priority) for priority, order_type in PRECEDENCE * 3]
+    await broker.publish(published[:7])
+    await broker.publish(published[7:])
+
+    async with broker.consume(KITCHEN, prefetch=prefetch) as consumer:
+        taken = await take_and_ack(consumer, len(published))
+
+    by_urgency = sorted(published, key=lambda order: -order.priority)
+    assert ids(taken) == ids(by_urgency)
+
+
+@pytest.mark.parametrize("prefetch", [1, 12])
+async def test_stream_of_orders_in_one_queue_does_not_hold_up_another_queue(
+    broker: Broker, prefetch: int
+) -> None:
+    """However many orders arrive meanwhile, the urgent one is next, then the one that is older."""
+    await broker.publish(orders(2 * prefetch, "dine_in"))
+    older, urgent = an_order("takeout"), an_order("delivery", 10)
+
+    async with broker.consume(KITCHEN, prefetch=prefetch) as consumer:
+        first, *others = await take(consumer, prefetch)
+        await broker.publish([older, *orders(prefetch, "dine_in"), urgent])
+        await first.ack()
+        following = await take_one(consumer)
+        for delivery in (*others, following):
+            await delivery.ack()
+        taken = await take_and_ack(consumer, prefetch + 1)
+
+    assert ids([following]) == ids([urgent])
+    assert ids(taken[-1:]) == ids([older])
+
+
+async def test_messages_given_back_while_choosing_are_found_by_another_consumer(
+    broker: Broker, other_broker: Broker
+) -> None:
+    """A full consumer withholds nothing, and what it gave back is where it was in its queue."""
+    published = some_in_each_queue(2)
+    await broker.publish(published)
+
+    async with broker.consume(KITCHEN, prefetch=1) as full:
+        held = await take(full, 1)
+        async with other_broker.consume(KITCHEN, prefetch=1) as other:
+            taken = await take_and_ack(other, len(published) - 1)
+
+    assert ids(held) + ids(taken) == ids(published)
+
+
+async def test_moved_message_is_in_the_other_queue_and_is_not_an_attempt(broker: Broker) -> None:
+    """A message that is moved leaves its queue, and arrives in the other as it was."""
+    stray = an_order("catering", 5, headers={"table": "twelve"})
+    await broker.publish([stray])
+
+    async with broker.consume([GENERAL], prefetch=1) as consumer:
+        await (await take_one(consumer)).move_to(TAKEOUT)
+    async with broker.consume([TAKEOUT], prefetch=1) as consumer:
+        moved = await take_one(consumer)
+
+    assert ids([moved]) == ids([stray])
+    assert (moved.message.body, moved.message.headers) == (stray.body, stray.headers)
+    assert (moved.message.priority, moved.attempt) == (5, 1)
+    assert (await broker.depths())[GENERAL] == 0
 
 
 @pytest.mark.parametrize("prefetch", [1, 2, 8])

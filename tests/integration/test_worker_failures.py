@@ -1,11 +1,14 @@
 """A cook and what goes wrong: what is tried again, and what is put aside. On either broker."""
 
+import asyncio
+
 import pytest
 from structlog.testing import capture_logs
 
 from restaurant_system.messaging import broker as delivered
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.rabbitmq import RabbitMQBroker, consumer
 from restaurant_system.models.message import Message
 from tests.support.kitchen import Kitchen, a_ticket, first_of
 from tests.support.patience import eventually, logged
@@ -92,3 +95,22 @@ async def allow_cooking(kitchen: Kitchen) -> None:
     """Make it work again."""
     async with kitchen.database.connection() as connection:
         await connection.execute("ALTER TABLE order_status_log DROP CONSTRAINT no_gas")
+
+
+async def test_error_in_a_rabbitmq_consumer_stops_the_worker(
+    kitchen: Kitchen, rabbitmq_broker: RabbitMQBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that cannot consume ends with the error; it does not go on without orders."""
+
+    def fail(_delivered: object) -> tuple[int, int]:
+        raise KeyError("priority")
+
+    monkeypatch.setattr(consumer, "precedence", fail)
+    await rabbitmq_broker.publish([a_ticket("ORD_20241216_001")])
+
+    async with kitchen.on_duty(rabbitmq_broker) as shift:
+        await asyncio.wait({shift.work}, timeout=10)
+
+        error = shift.work.exception()
+    assert isinstance(error, ExceptionGroup)
+    assert error.subgroup(KeyError) is not None

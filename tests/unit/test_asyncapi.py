@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from restaurant_system.messaging import broker, signature, topology
+from restaurant_system.messaging.rabbitmq import wire
 from restaurant_system.models.message import OrderLine, OrderReceived, StatusChanged, Wire
 from restaurant_system.models.order import OrderType, priority
 from restaurant_system.models.status import OrderStatus
@@ -120,6 +121,7 @@ def test_delivery_headers_are_the_brokers() -> None:
         broker.EXCHANGE,
         broker.ROUTING_KEY,
         signature.SIGNATURE,
+        wire.PUBLISHED_AT,
     }
 
     assert set(SCHEMAS["deliveryHeaders"]["properties"]) == sent

@@ -12,7 +12,7 @@ from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-from restaurant_system.messaging.rabbitmq.wire import INEXPRESSIBLE, frames_of
+from restaurant_system.messaging.rabbitmq.wire import INEXPRESSIBLE, PUBLISHED_AT, frames_of
 from restaurant_system.models.message import Message
 from tests.support.messages import an_order
 
@@ -73,6 +73,8 @@ def test_what_is_written_is_what_is_read(  # noqa: PLR0917 - hypothesis hands th
     assert method.mandatory
     assert isinstance(header, ContentHeader)
     assert header.body_size == len(body)
+    assert header.properties.headers is not None
+    assert isinstance(header.properties.headers.pop(PUBLISHED_AT), int)
     stated = commands.Basic.Properties(
         content_type="application/json",
         headers={**headers},

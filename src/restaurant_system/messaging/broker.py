@@ -95,6 +95,13 @@ class Delivery(ABC):
         A crash half-way leaves both rather than none.
         """
 
+    async def move_to(self, queue: str) -> None:
+        """Move the message, as it is, to the end of another queue of the topology."""
+        successor = dataclasses.replace(
+            self.message, exchange=topology.DEFAULT.name, routing_key=queue
+        )
+        await self._publish_and_ack(successor, None)
+
     async def defer(self) -> None:
         """Look at it again later; this is not a failure, and may happen any number of times."""
         await self._publish_and_ack(self._with(self._origin()), self._delay(2))
@@ -212,9 +219,10 @@ class Broker(Protocol):
     def consume(
         self, queues: Sequence[str], *, prefetch: int
     ) -> AbstractAsyncContextManager[Consumer]:
-        """Take messages from these queues, of each the most urgent first, then the oldest.
+        """Take the most urgent message first, of equals the oldest, whichever queue it is in.
 
-        At most `prefetch` are in hand at once, over all the queues together.
+        At most `prefetch` are unsettled at once, over all the queues together; the others stay in
+        their queues, where another consumer finds them.
         """
 
     def subscribe(self, name: str | None = None) -> AbstractAsyncContextManager[Consumer]:

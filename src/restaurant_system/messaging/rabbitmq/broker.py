@@ -4,20 +4,23 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import aiormq
-from aiormq.abc import AbstractChannel
+from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from restaurant_system.config import DeliverySettings, RabbitMQSettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
 from restaurant_system.messaging.limit import DeadLetterLimit
-from restaurant_system.messaging.rabbitmq.consumer import RabbitMQConsumer, take_all
+from restaurant_system.messaging.rabbitmq.browsing import take_all
+from restaurant_system.messaging.rabbitmq.consumer import ChannelConsumer, consumer
 from restaurant_system.messaging.rabbitmq.declaration import declare, retry_queues
+from restaurant_system.messaging.rabbitmq.delivery import RabbitMQDelivery
 from restaurant_system.messaging.rabbitmq.line import RabbitMQLine
 from restaurant_system.messaging.rabbitmq.publishing import publish
+from restaurant_system.messaging.rabbitmq.settlements import Settlements
 from restaurant_system.models.message import Message
 
 SUBSCRIBER_PREFETCH = 100
@@ -75,9 +78,9 @@ class RabbitMQBroker(Broker):
     @contextlib.asynccontextmanager
     async def consume(self, queues: Sequence[str], *, prefetch: int) -> AsyncIterator[Consumer]:
         async with self._consuming_channel() as channel:
-            consumer = self._consumer(channel, queues, prefetch)
-            async with consumer.running():
-                yield consumer
+            orders = self._consumer(channel, queues, prefetch)
+            async with orders.running():
+                yield orders
 
     @contextlib.asynccontextmanager
     async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
@@ -92,22 +95,17 @@ class RabbitMQBroker(Broker):
                     arguments={"x-single-active-consumer": True},
                 )
                 await channel.queue_bind(queue, topology.NOTIFICATIONS_FANOUT.name)
-            consumer = self._consumer(channel, [queue], SUBSCRIBER_PREFETCH)
-            async with consumer.running():
-                yield consumer
+            updates = self._consumer(channel, [queue], SUBSCRIBER_PREFETCH)
+            async with updates.running():
+                yield updates
 
     @contextlib.asynccontextmanager
     async def browse(self, queue: str) -> AsyncIterator[Sequence[Delivery]]:
         async with self._consuming_channel() as channel:
-            taken = await take_all(
-                self.publish_one,
-                self._inward,
-                channel,
-                queue=queue,
-                settings=self._delivery,
-                limit=self._limit,
+            make = self._delivery_on(channel)
+            yield await take_all(
+                self._inward, channel, queue, lambda each: make(each, queue, _no_limit)
             )
-            yield taken
 
     async def depths(self) -> dict[str, int]:
         return await self._count([queue.name for queue in topology.QUEUES])
@@ -137,16 +135,31 @@ class RabbitMQBroker(Broker):
 
     def _consumer(
         self, channel: AbstractChannel, queues: Sequence[str], prefetch: int
-    ) -> RabbitMQConsumer:
-        return RabbitMQConsumer(
-            self.publish_one,
-            self._inward,
-            channel,
-            queues,
-            prefetch=prefetch,
-            settings=self._delivery,
-            limit=self._limit,
+    ) -> ChannelConsumer:
+        return consumer(
+            self._inward, channel, queues, self._delivery_on(channel), prefetch=prefetch
         )
+
+    def _delivery_on(
+        self, channel: AbstractChannel
+    ) -> Callable[[DeliveredMessage, str, Callable[[], None]], RabbitMQDelivery]:
+        """Return what makes deliveries of the messages that arrive on a channel."""
+        settlements = Settlements(self._inward, channel)
+
+        def make(
+            delivered: DeliveredMessage, queue: str, settled: Callable[[], None]
+        ) -> RabbitMQDelivery:
+            return RabbitMQDelivery(
+                self.publish_one,
+                settlements,
+                delivered,
+                queue=queue,
+                settled=settled,
+                settings=self._delivery,
+                limit=self._limit,
+            )
+
+        return make
 
     async def _publishing_channel(self) -> aiormq.Channel:
         """Return the channel that publishes, opened anew, with the topology, if need be."""
@@ -167,3 +180,7 @@ class RabbitMQBroker(Broker):
             with contextlib.suppress(BrokerUnavailable):
                 async with self._inward.answering():
                     await channel.close()
+
+
+def _no_limit() -> None:
+    """Count nothing: who takes all that a queue holds has no limit."""

@@ -1,272 +1,232 @@
-"""Messages out of RabbitMQ, and what becomes of each."""
+"""Consumers of RabbitMQ's queues: of one queue, or of several in one order of precedence."""
 
 import asyncio
 import contextlib
+from abc import abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from datetime import timedelta
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
-import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from restaurant_system.config import DeliverySettings
-from restaurant_system.errors import BrokerUnavailable, DeadLettersInHand
+from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Consumer, Delivery
-from restaurant_system.messaging.limit import DeadLetterLimit
+from restaurant_system.messaging.rabbitmq.delivery import RabbitMQDelivery
 from restaurant_system.messaging.rabbitmq.line import RabbitMQLine
-from restaurant_system.messaging.rabbitmq.settlements import Settlements
-from restaurant_system.messaging.rabbitmq.wire import delayed, message_of, tag_of
-from restaurant_system.models.message import Message
+from restaurant_system.messaging.rabbitmq.wire import precedence, tag_of
 
-Publish = Callable[[Message], Awaitable[None]]
+CHOSEN_TOGETHER = 64  # messages that are fetched before the first of them is handed on, at most
 
-LARGEST_WHOLE_HAND = 64  # messages; above, a share of them from each queue
-LONGEST_STREAM = 120.0  # s for all that is in a queue to arrive; a dead line is noticed before
+MakeDelivery = Callable[[DeliveredMessage, str, Callable[[], None]], RabbitMQDelivery]
 
 
-class RabbitMQConsumer(Consumer):
-    """Deliveries from several queues on one channel, with one limit for all of them together.
-
-    RabbitMQ limits each queue's consumer by itself (a limit for the channel is deprecated in 4.x).
-    A very large hand is divided among the queues. One that people look over is to be filled from
-    whatever queue has something: the consumers are cancelled while it is full, and what arrived in
-    between goes back, so that an idle cook gets it.
-    """
+class ChannelConsumer(Consumer):
+    """Consumes on one channel; the iteration ends with an error when that closes."""
 
     def __init__(
         self,
-        publish: Publish,
         line: RabbitMQLine,
         channel: AbstractChannel,
         queues: Sequence[str],
+        make_delivery: MakeDelivery,
         *,
         prefetch: int,
-        settings: DeliverySettings,
-        limit: DeadLetterLimit,
     ) -> None:
-        self._publish = publish
         self._line = line
         self._channel = channel
-        self._settlements = Settlements(line, channel)
         self._queues = queues
         self._prefetch = prefetch
-        self._settings = settings
-        self._limit = limit
+        self._make_delivery = make_delivery
+        self._ready: deque[tuple[str, DeliveredMessage]] = deque()
         self._tags: list[str] = []
-        self._waiting: asyncio.Queue[RabbitMQDelivery | BrokerUnavailable | None] = asyncio.Queue()
-        self._surplus: deque[tuple[str, DeliveredMessage]] = deque()
-        self._in_hand = 0
         self._stopped = False
+        self._broken = False
         self._changed = asyncio.Event()
-        self._turning = asyncio.Lock()  # held while consumers are started or cancelled
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        share, gated = _share(self._prefetch, len(self._queues))
-        async with self._line.answering():
-            await self._channel.basic_qos(prefetch_count=share)
-            await self._start()
+        await self._open()
         self._channel.closing.add_done_callback(self._break)
         self._channel.on_consumer_cancel_callbacks.add(self._break)
-        gate: asyncio.Task[None] | None = None
-        if gated:
-            gate = asyncio.create_task(self._keep_gate())
-        try:
-            yield
-        finally:
-            if gate is not None:
-                gate.cancel()
+        yield
 
     def __aiter__(self) -> AsyncIterator[Delivery]:
         return self
 
     async def __anext__(self) -> Delivery:
-        arrived = await self._waiting.get()
-        if arrived is None:
-            raise StopAsyncIteration
-        if isinstance(arrived, BrokerUnavailable):
-            raise arrived
-        return arrived
+        while True:
+            self._changed.clear()
+            if not (self._ready or self._stopped or self._broken):
+                await self._fetch()
+            if self._stopped:
+                raise StopAsyncIteration
+            if self._broken:
+                raise BrokerUnavailable("The connection to RabbitMQ was closed.")
+            if self._ready:
+                queue, delivered = self._ready.popleft()
+                return self._make_delivery(delivered, queue, self._settled)
+            await self._changed.wait()
 
     async def stop(self) -> None:
         if self._stopped:
             return
         self._stopped = True
+        self._changed.set()
+        await self._close()
+        while self._ready:
+            await self._give_back(self._ready.popleft()[1])
+
+    @abstractmethod
+    async def _open(self) -> None:
+        """Prepare the channel."""
+
+    async def _fetch(self) -> None:
+        """Make messages ready, if any wait; if none does, `_changed` is set when one arrives.
+
+        Raises `BrokerUnavailable`.
+        """
+
+    async def _close(self) -> None:
+        """Take no more messages; those that are not ready yet go back to their queues."""
+        await self._cancel_consumers()
+
+    def _settled(self) -> None:
+        """Note that a message was settled."""
+
+    async def _limit_each_consumer(self, prefetch: int) -> None:
+        """Set how many unsettled messages each consumer that is opened from now on may have."""
         async with self._line.answering():
-            async with self._turning:
-                await self._cancel()
-            while not self._waiting.empty():
-                arrived = self._waiting.get_nowait()
-                if isinstance(arrived, RabbitMQDelivery):
-                    await arrived.requeue()
-        self._waiting.put_nowait(None)
+            await self._channel.basic_qos(prefetch_count=prefetch)
 
-    def settled(self) -> None:
-        self._in_hand -= 1
-        self._fill_hand()
-        self._changed.set()
-
-    async def _on_message(self, queue: str, delivered: DeliveredMessage) -> None:
-        self._surplus.append((queue, delivered))
-        self._fill_hand()
-        self._changed.set()
-
-    def _fill_hand(self) -> None:
-        while self._surplus and self._in_hand < self._prefetch and not self._stopped:
-            queue, delivered = self._surplus.popleft()
-            self._in_hand += 1
-            self._waiting.put_nowait(
-                RabbitMQDelivery(
-                    self._publish,
-                    self._settlements,
-                    delivered,
-                    queue=queue,
-                    settled=self.settled,
-                    settings=self._settings,
-                    limit=self._limit,
-                )
-            )
-
-    async def _keep_gate(self) -> None:
-        with contextlib.suppress(BrokerUnavailable):  # whoever iterates is told of the broken line
-            while True:
-                await self._changed.wait()
-                self._changed.clear()
-                async with self._turning, self._line.answering():
-                    if self._in_hand >= self._prefetch:
-                        await self._cancel()
-                    elif not self._tags and not self._stopped:
-                        await self._start()
-
-    async def _start(self) -> None:
-        for queue in self._queues:
-            started = await self._channel.basic_consume(queue, partial(self._on_message, queue))
-            self._tags.append(str(started.consumer_tag))
-
-    async def _cancel(self) -> None:
-        """Stop deliveries, then give back the surplus: before, it would come straight back."""
-        tags, self._tags = self._tags, []
-        for tag in tags:
-            await self._channel.basic_cancel(tag)
-        while self._surplus:
-            _, delivered = self._surplus.popleft()
+    async def _give_back(self, delivered: DeliveredMessage) -> None:
+        async with self._line.answering():
             await self._channel.basic_nack(tag_of(delivered), requeue=True)
 
+    async def _consume(self, queue: str) -> None:
+        async with self._line.answering():
+            started = await self._channel.basic_consume(queue, partial(self._on_message, queue))
+        self._tags.append(str(started.consumer_tag))
+
+    @abstractmethod
+    async def _on_message(self, queue: str, delivered: DeliveredMessage) -> None:
+        """Accept a message that RabbitMQ has pushed."""
+
+    async def _cancel_consumers(self) -> None:
+        while self._tags:
+            async with self._line.answering():
+                await self._channel.basic_cancel(self._tags.pop())
+
     def _break(self, _cause: object) -> None:
-        self._waiting.put_nowait(BrokerUnavailable("The line to RabbitMQ broke."))
+        self._broken = True
+        self._changed.set()
 
 
-class RabbitMQDelivery(Delivery):
-    """A message in hand, on the channel that it came by."""
+class PushConsumer(ChannelConsumer):
+    """Takes the messages of one queue as RabbitMQ pushes them."""
+
+    async def _open(self) -> None:
+        await self._limit_each_consumer(self._prefetch)
+        (queue,) = self._queues
+        await self._consume(queue)
+
+    async def _on_message(self, queue: str, delivered: DeliveredMessage) -> None:
+        self._ready.append((queue, delivered))
+        self._changed.set()
+
+
+class MergingConsumer(ChannelConsumer):
+    """Takes, from several queues, the most urgent message first, of equals the oldest.
+
+    RabbitMQ orders each queue by itself. So the first message of every queue is fetched, the ones
+    that take precedence are kept, as many as there is room for, and the others go back to their
+    places, where any other consumer finds them. Consumers are open only while all queues are empty,
+    so that this one is woken.
+    """
 
     def __init__(
         self,
-        publish: Publish,
-        settlements: Settlements,
-        delivered: DeliveredMessage,
+        line: RabbitMQLine,
+        channel: AbstractChannel,
+        queues: Sequence[str],
+        make_delivery: MakeDelivery,
         *,
-        queue: str,
-        settled: Callable[[], None],
-        settings: DeliverySettings,
-        limit: DeadLetterLimit,
+        prefetch: int,
     ) -> None:
-        super().__init__(
-            message_of(delivered),
-            queue=queue,
-            redelivered=bool(delivered.redelivered),
-            settings=settings,
-            limit=limit,
-        )
-        self._publish = publish
-        self._settlements = settlements
-        self._settled = settled
-        self._tag = tag_of(delivered)
+        super().__init__(line, channel, queues, make_delivery, prefetch=prefetch)
+        self._unsettled = 0
+        self._first: dict[str, DeliveredMessage] = {}  # of each queue, if it was not empty
+        self._fetching = asyncio.Lock()
 
-    async def ack(self) -> None:
-        try:
-            await self._settlements.ack(self._tag)
-        finally:
-            self._settled()
+    async def _open(self) -> None:
+        await self._limit_each_consumer(1)
 
-    async def requeue(self) -> None:
-        try:
-            await self._settlements.requeue(self._tag)
-        finally:
-            self._settled()
+    async def _fetch(self) -> None:
+        async with self._fetching:
+            if self._stopped or self._unsettled >= self._prefetch or self._waits():
+                return
+            await self._cancel_consumers()
+            await self._choose()
+            if not self._ready:
+                for queue in self._queues:
+                    await self._consume(queue)
 
-    async def _publish_and_ack(self, successor: Message, delay: timedelta | None) -> None:
-        if delay is not None:
-            successor = delayed(successor, delay, back_to=self.queue)
-        try:
-            await self._publish(successor)
-        except BrokerUnavailable:
-            await self.requeue()
-            raise
-        await self.ack()
+    def _waits(self) -> bool:
+        """Tell whether all queues were empty, and none of their consumers has a message yet."""
+        return bool(self._tags) and not self._first
+
+    async def _choose(self) -> None:
+        """Make ready what takes precedence; give back the rest."""
+        not_empty = set(self._queues)
+        room = min(self._prefetch - self._unsettled, CHOSEN_TOGETHER)
+        while len(self._ready) < room:
+            for queue in sorted(not_empty - self._first.keys()):
+                if not await self._get_first(queue):
+                    not_empty.discard(queue)
+            if not self._first:
+                return
+            best = min(self._first, key=lambda queue: precedence(self._first[queue]))
+            self._unsettled += 1
+            self._ready.append((best, self._first.pop(best)))
+        await self._give_back_the_rest()
+
+    async def _get_first(self, queue: str) -> bool:
+        """Get the first message of a queue; return whether there was one."""
+        async with self._line.answering():
+            got = await self._channel.basic_get(queue)
+        if got.delivery_tag is None:
+            return False
+        self._first[queue] = got
+        return True
+
+    async def _give_back_the_rest(self) -> None:
+        while self._first:
+            await self._give_back(self._first.popitem()[1])
+
+    async def _on_message(self, queue: str, delivered: DeliveredMessage) -> None:
+        self._first[queue] = delivered
+        self._changed.set()
+
+    async def _close(self) -> None:
+        async with self._fetching:
+            await super()._close()
+            await self._give_back_the_rest()
+
+    def _settled(self) -> None:
+        self._unsettled -= 1
+        self._changed.set()
 
 
-async def take_all(
-    publish: Publish,
+def consumer(
     line: RabbitMQLine,
     channel: AbstractChannel,
+    queues: Sequence[str],
+    make_delivery: MakeDelivery,
     *,
-    queue: str,
-    settings: DeliverySettings,
-    limit: DeadLetterLimit,
-) -> list[Delivery]:
-    """Take what is in a queue now; it goes back when the channel closes.
+    prefetch: int,
+) -> ChannelConsumer:
+    """Return a consumer that holds at most `prefetch` unsettled messages over all its queues.
 
-    Until then the channel is the queue's only consumer: whoever comes second is turned away. What
-    arrives later is delivered too, left alone, and goes back with the rest.
+    RabbitMQ limits each queue's consumer by itself; a limit for the channel is deprecated in 4.x.
     """
-    arrived: list[DeliveredMessage] = []
-
-    async def on_message(delivered: DeliveredMessage) -> None:
-        arrived.append(delivered)
-
-    async with line.answering(LONGEST_STREAM):
-        with _in_use_as_in_hand():
-            await channel.basic_consume(queue, on_message, exclusive=True)
-        while (await channel.queue_declare(queue, passive=True)).message_count:
-            pass
-        # That none waits any more may be told ahead of the last deliveries; what is asked after it
-        # is answered behind them.
-        await channel.queue_declare(queue, passive=True)
-    settlements = Settlements(line, channel)
-    return [
-        RabbitMQDelivery(
-            publish,
-            settlements,
-            each,
-            queue=queue,
-            settled=_no_limit,
-            settings=settings,
-            limit=limit,
-        )
-        for each in arrived
-    ]
-
-
-@contextlib.contextmanager
-def _in_use_as_in_hand() -> Iterator[None]:
-    """Raise `DeadLettersInHand` where a queue has its only consumer already."""
-    try:
-        yield
-    except aiormq.ChannelAccessRefused as error:
-        if "exclusive use" not in str(error):  # we are not allowed to read it
-            raise
-        raise DeadLettersInHand from error
-
-
-def _no_limit() -> None:
-    """Who takes all has a hand of any size."""
-
-
-def _share(prefetch: int, queues: int) -> tuple[int, bool]:
-    """Return how many each queue may deliver at once, and whether that could be too many."""
-    if queues == 1:
-        return prefetch, False
-    if prefetch > LARGEST_WHOLE_HAND:
-        return prefetch // queues, False
-    return prefetch, True
+    kind = PushConsumer if len(queues) == 1 else MergingConsumer
+    return kind(line, channel, queues, make_delivery, prefetch=prefetch)

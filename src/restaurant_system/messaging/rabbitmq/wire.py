@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import struct
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +15,11 @@ from aiormq.abc import DeliveredMessage
 
 from restaurant_system.messaging import topology
 from restaurant_system.models.message import Message, carried
+
+# The header that says when a message was published, in microseconds since 1970. Queues keep their
+# messages in this order; it tells which of two messages of different queues is older, for which
+# AMQP's own timestamp, in whole seconds, is too coarse.
+PUBLISHED_AT = "x-published-us"
 
 INEXPRESSIBLE = (TypeError, ValueError, struct.error)  # raised for what AMQP cannot say
 
@@ -28,6 +34,20 @@ TIMESTAMP = struct.Struct(">Q")
 # content_type, -, headers, delivery_mode · priority, correlation_id, -, - · message_id, timestamp,
 # type, - · app_id
 PROPERTIES = 0b1011_1100_1110_1000
+
+
+class _PublicationTimes:
+    """The present time in microseconds since 1970, but always later than the one before."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def __next__(self) -> int:
+        self._last = max(time.time_ns() // 1000, self._last + 1)
+        return self._last
+
+
+_publication_times = _PublicationTimes()
 
 
 def delayed(message: Message, delay: timedelta, *, back_to: str) -> Message:
@@ -86,7 +106,7 @@ def _header(message: Message) -> bytes:
         (
             CONTENT.pack(aiormq.spec.Basic.frame_id, 0, len(message.body), PROPERTIES),
             _string(message.content_type),
-            pamqp.encode.field_table(dict(message.headers)),
+            pamqp.encode.field_table({**message.headers, PUBLISHED_AT: next(_publication_times)}),
             bytes((PERSISTENT, message.priority)),
             _string(message.correlation_id),
             _string(str(message.message_id)),
@@ -107,7 +127,8 @@ def _string(text: str) -> bytes:
 def message_of(delivered: DeliveredMessage) -> Message:
     """Read a message, forgiving one that was not published by us what it leaves out."""
     properties = delivered.header.properties
-    headers = properties.headers or {}
+    headers = dict(properties.headers or {})
+    headers.pop(PUBLISHED_AT, None)
     return Message(
         exchange=delivered.exchange or "",
         routing_key=delivered.routing_key or "",
@@ -121,6 +142,21 @@ def message_of(delivered: DeliveredMessage) -> Message:
         content_type=properties.content_type or "",
         headers=carried(headers),
     )
+
+
+def precedence(delivered: DeliveredMessage) -> tuple[int, int]:
+    """Return a key that sorts messages of several queues: the most urgent, then the oldest, first.
+
+    RabbitMQ treats a priority above a queue's maximum as the maximum. A message of a third-party
+    publisher is as old as its timestamp says; without one it comes before its equals.
+    """
+    properties = delivered.header.properties
+    priority = min(properties.priority or 0, topology.MAX_PRIORITY)
+    published_at = (properties.headers or {}).get(PUBLISHED_AT)
+    if type(published_at) is not int:
+        timestamp = properties.timestamp
+        published_at = 0 if timestamp is None else int(timestamp.timestamp()) * 1_000_000
+    return -priority, published_at
 
 
 def _uuid(message_id: str | None, body: bytes) -> uuid.UUID:
