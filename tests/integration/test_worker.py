@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from decimal import Decimal
 
 import pytest
 
@@ -11,9 +12,12 @@ from restaurant_system.models.message import StatusChanged, decode
 from restaurant_system.models.order import OrderType
 from restaurant_system.services.kitchen import processor
 from tests.support.kitchen import REQUEST, Kitchen, a_ticket, first_of, settings
+from tests.support.orders import an_item
 from tests.support.patience import eventually
 
 TAKEOUT = topology.SPECIALISED[OrderType.TAKEOUT].name
+GENERAL = topology.GENERAL.name
+PRIORITY_10 = [an_item(price=Decimal("100.01"))]
 
 
 @pytest.fixture
@@ -211,6 +215,49 @@ async def test_a_specialised_cook_takes_only_its_own_types(
 
     assert await kitchen.status(for_others) == "received"
     assert (await broker.depths())[topology.SPECIALISED[OrderType.DINE_IN].name] == 1
+
+
+async def test_specialised_workers_cook_what_lies_in_the_general_queue(
+    kitchen: Kitchen, broker: Broker, other_broker: Broker
+) -> None:
+    """Each cooks its types; an order of another type goes to where that type's workers look."""
+    numbers = [await kitchen.order(order_type) for order_type in OrderType]
+    for queue in topology.SPECIALISED.values():
+        async with first_of(broker, queue.name) as delivery:
+            await delivery.move_to(GENERAL)
+    assert (await broker.depths())[GENERAL] == len(numbers)
+
+    others = [OrderType.DINE_IN, OrderType.DELIVERY]
+    async with (
+        kitchen.on_duty(broker, "anna", order_types=[OrderType.TAKEOUT]),
+        kitchen.on_duty(other_broker, "bert", order_types=others),
+    ):
+        for number in numbers:
+            await kitchen.wait_for(number, "ready")
+
+    cooks = [(await kitchen.look_up(number))["processed_by"] for number in numbers]
+    assert dict(zip(OrderType, cooks, strict=True)) == {
+        OrderType.DINE_IN: "bert",
+        OrderType.TAKEOUT: "anna",
+        OrderType.DELIVERY: "bert",
+    }
+
+
+async def test_general_worker_cooks_the_most_urgent_first_then_the_oldest(
+    kitchen: Kitchen, broker: Broker
+) -> None:
+    """A delivery of priority 10 does not wait behind dine-in orders of priority 1."""
+    numbers = [await kitchen.order(each) for each in ("dine_in", "takeout") * 3]
+    urgent = [await kitchen.order("delivery", items=PRIORITY_10) for _ in range(2)]
+
+    async def all_wait() -> bool:
+        return await waiting(broker) == len(numbers) + len(urgent)
+
+    await eventually(all_wait, doing="for every order to be in its queue")
+    async with kitchen.on_duty(broker):
+        await kitchen.wait_for(numbers[-1], "ready")
+
+    assert await kitchen.started() == [*urgent, *numbers]
 
 
 async def test_a_cook_has_as_many_orders_in_hand_as_it_was_told(

@@ -198,6 +198,15 @@ class Kitchen:
         async with self.database.connection() as connection:
             return [(row[0], row[1]) for row in await connection.fetch(query, number)]
 
+    async def started(self) -> list[str]:
+        """Return the numbers of all orders that were started, the first one first."""
+        query = """
+            SELECT number FROM order_status_log AS log JOIN orders ON orders.id = log.order_id
+            WHERE log.status = 'cooking' ORDER BY log.id
+        """
+        async with self.database.connection() as connection:
+            return [row["number"] for row in await connection.fetch(query)]
+
     async def cooked_by(self, name: str) -> int:
         """Return how many orders somebody is credited with."""
         query = "SELECT orders_processed FROM workers WHERE name = $1"

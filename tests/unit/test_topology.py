@@ -126,14 +126,14 @@ def test_a_general_cook_takes_from_every_kitchen_queue() -> None:
 @pytest.mark.parametrize(
     ("order_types", "queues"),
     [
-        ([OrderType.TAKEOUT], (TAKEOUT,)),
-        ([OrderType.DELIVERY, OrderType.DINE_IN], (DELIVERY, DINE_IN)),
+        ([OrderType.TAKEOUT], (TAKEOUT, GENERAL)),
+        ([OrderType.DELIVERY, OrderType.DINE_IN], (DELIVERY, DINE_IN, GENERAL)),
     ],
 )
-def test_a_specialised_cook_takes_from_its_types_queues(
+def test_specialised_worker_takes_from_its_types_queues_and_the_general_one(
     order_types: list[OrderType], queues: tuple[str, ...]
 ) -> None:
-    """Whoever cooks some types gets nothing that is of another one, or of none."""
+    """An order of any type may lie in the general queue, with specialised workers only."""
     assert topology.kitchen_queues(order_types) == queues
 
 

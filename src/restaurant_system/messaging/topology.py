@@ -113,9 +113,8 @@ def routing_key(order_type: OrderType, priority: int) -> str:
 
 
 def kitchen_queues(order_types: Sequence[OrderType]) -> tuple[str, ...]:
-    """Name the queues of a worker: its types', and the general one if it cooks everything."""
-    own = tuple(SPECIALISED[order_type].name for order_type in order_types)
-    return (*own, GENERAL.name) if set(order_types) == set(OrderType) else own
+    """Name the queues of a worker: its types', and the general one, which may hold any type."""
+    return (*(SPECIALISED[order_type].name for order_type in order_types), GENERAL.name)
 
 
 def exchange(name: str) -> Exchange:

@@ -14,6 +14,7 @@ class Outcome(Enum):
     COOKED = auto()  # ready, by us
     OVER = auto()  # nothing to do: ready already, completed or cancelled
     SOMEONE_ELSES = auto()  # another worker that is alive has it; look again later
+    OTHER_TYPE = auto()  # not of the worker's types; move it to its type's queue
     GIVEN_BACK = auto()  # back to where it came from, as it is
 
 

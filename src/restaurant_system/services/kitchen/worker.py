@@ -182,7 +182,7 @@ class KitchenWorker:
     async def _cook_and_settle(self, delivery: Delivery) -> None:
         try:
             order = decode(delivery.message, OrderReceived)
-            outcome = await self._hands.process(order, delivery.message.correlation_id)
+            outcome = await self._process(order, delivery.message.correlation_id)
         except asyncio.CancelledError:  # only here: what is being settled is not settled twice
             with contextlib.suppress(BrokerUnavailable):
                 await delivery.requeue()
@@ -193,14 +193,35 @@ class KitchenWorker:
             log.exception("message_processing_failed", message="An order could not be processed.")
             await delivery.retry(f"{type(error).__name__}: {error}")
         else:
-            await _settle(delivery, outcome)
+            await _settle(delivery, order, outcome)
+
+    async def _process(self, order: OrderReceived, request_id: str) -> Outcome:
+        if order.order_type not in self._order_types:
+            return Outcome.OTHER_TYPE
+        return await self._hands.process(order, request_id)
 
 
-async def _settle(delivery: Delivery, outcome: Outcome) -> None:
+async def _settle(delivery: Delivery, order: OrderReceived, outcome: Outcome) -> None:
     match outcome:
         case Outcome.SOMEONE_ELSES:
             await delivery.defer()
         case Outcome.GIVEN_BACK:
             await delivery.requeue()
+        case Outcome.OTHER_TYPE:
+            await _move_to_its_queue(delivery, order)
         case _:
             await delivery.ack()
+
+
+async def _move_to_its_queue(delivery: Delivery, order: OrderReceived) -> None:
+    """Move an order of another type out of the general queue, to where its cooks look for it.
+
+    The general queue holds orders of every type, and there may be no worker that cooks them all.
+    """
+    queue = topology.SPECIALISED[order.order_type].name
+    await delivery.move_to(queue)
+    log.info(
+        "order_moved",
+        message=f"Order {order.order_number} moved from {delivery.queue} to {queue}.",
+        order_number=order.order_number,
+    )
