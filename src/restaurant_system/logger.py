@@ -5,14 +5,19 @@
 
 The event is the action. What is not one of the contract's own fields goes into `details`. The
 request id is bound to the task with `request_id`, and follows every line logged from there.
+
+Personal data and secrets must not get into a line. Callers log known names and numbers only; the
+text of an error that is not ours may quote a row, a message or a value, so `error_text` leaves it
+out, and an id that is no sane request id is left out as well.
 """
 
 import json
 import logging
+import re
 import socket
 import sys
 import traceback
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
@@ -21,7 +26,9 @@ import structlog
 from pydantic_core import PydanticSerializationError, to_json
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
-from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.errors import BrokerUnavailable, RestaurantError
+from restaurant_system.escaping import escape_nonprintable
+from restaurant_system.models.identity import is_request_id
 
 TOP_LEVEL = frozenset({"request_id", "duration_ms", "service", "message"})
 HOSTNAME = socket.gethostname()
@@ -30,6 +37,11 @@ _current_request: ContextVar[str] = ContextVar("current_request", default="")
 
 # It reports each lost connection on its own; ours is the line that counts.
 NOISY = "aiormq"
+
+# Of what a library logs: the objects that asyncio and uvloop show behind their first words.
+SHOWN_OBJECTS = re.compile(r"\n.*|(?<=Exception in callback).*", re.DOTALL)
+
+LONGEST_CHAIN = 20  # errors that led to one another, of which a stack shows the last
 
 Event = MutableMapping[str, Any]
 
@@ -85,6 +97,7 @@ class _Shape:
     def __call__(self, _logger: object, _method: str, event: Event) -> Mapping[str, Any]:
         error = event.pop("exc_info", None)
         action, level = event.pop("event"), event.pop("level").upper()
+        identity = event.get("request_id") or _current_request.get()
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         shaped: dict[str, Any] = {
             "timestamp": now,
@@ -93,7 +106,7 @@ class _Shape:
             "action": action,
             "message": event.get("message", action),
             "hostname": HOSTNAME,
-            "request_id": event.get("request_id") or _current_request.get(),
+            "request_id": identity if is_request_id(identity) else "",
             "details": {key: value for key, value in event.items() if key not in TOP_LEVEL},
         }
         if "duration_ms" in event:
@@ -109,11 +122,50 @@ def _describe(error: object, message: str) -> dict[str, str]:
         error = sys.exc_info()[1]
     if not isinstance(error, BaseException):
         return {"msg": message, "stack": ""}
-    return {"msg": str(error) or type(error).__name__, "stack": _stack(error)}
+    return {"msg": error_text(error), "stack": "".join(_stack(error))}
 
 
-def _stack(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))
+def error_text(error: BaseException) -> str:
+    """Say what an error is, without what may quote a customer's data or a secret.
+
+    Our own errors are sentences of ours. Of others only the type is told, with the system's words
+    for an `OSError`, and SQLSTATE and constraint for what PostgreSQL refused.
+    """
+    kind = type(error).__name__
+    if isinstance(error, RestaurantError):
+        return str(error) or kind
+    if isinstance(error, OSError) and error.strerror and error.errno:
+        return f"{kind}: {error.strerror}"
+    facts = (getattr(error, name, None) for name in ("sqlstate", "constraint_name"))
+    stated = ", ".join(str(fact) for fact in facts if fact)
+    return f"{kind} ({stated})" if stated else kind
+
+
+def _stack(error: BaseException) -> Iterator[str]:
+    """Write an error and those that led to it as Python does, each with its `error_text`."""
+    for link, each in _chain(error):
+        yield "Traceback (most recent call last):\n"
+        yield from traceback.format_tb(each.__traceback__)
+        yield f"{type(each).__qualname__}: {error_text(each)}\n"
+        if isinstance(each, BaseExceptionGroup):
+            for inner in each.exceptions:
+                yield "\nWithin that group:\n\n"
+                yield from _stack(inner)
+        yield link
+
+
+def _chain(error: BaseException) -> list[tuple[str, BaseException]]:
+    """Return the errors that led to this one, and it at last, each with the words that follow."""
+    chain = [("", error)]
+    while len(chain) < LONGEST_CHAIN:
+        last = chain[-1][1]
+        if last.__cause__ is not None:
+            chain.append(("\nThat was the direct cause of:\n\n", last.__cause__))
+        elif last.__context__ is not None and not last.__suppress_context__:
+            chain.append(("\nWhile that was handled:\n\n", last.__context__))
+        else:
+            break
+    return chain[::-1]
 
 
 COLOURS = {"DEBUG": "\x1b[2m", "INFO": "\x1b[32m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m"}
@@ -123,18 +175,24 @@ RESET, DIM = "\x1b[0m", "\x1b[2m"
 def _console_line(_logger: object, _method: str, event: Mapping[str, Any]) -> str:
     """Show an event short: time, service and sentence, in the colour of its level."""
     clock, service = event["timestamp"][11:19], f"{event['service']:<23}"
-    line = f"{DIM}{clock}{RESET} {COLOURS[event['level']]}{service}{RESET} {event['message']}"
-    if event.get("error", {}).get("stack"):
-        line += "\n" + event["error"]["stack"].rstrip()
-    return line
+    message = escape_nonprintable(str(event["message"]))
+    line = f"{DIM}{clock}{RESET} {COLOURS[event['level']]}{service}{RESET} {message}"
+    stack = event.get("error", {}).get("stack", "")
+    return "\n".join([line, *map(escape_nonprintable, stack.splitlines())])
 
 
 def _json_line(_logger: object, _method: str, event: Mapping[str, Any]) -> str:
-    """Write an event as one JSON object; what JSON does not know, as Python shows it."""
+    """Write an event as one JSON object; what JSON does not know, as Python shows it.
+
+    What a terminal might obey is escaped, as JSON has it.
+    """
     try:
-        return to_json(event, fallback=repr).decode()
+        line = to_json(event, fallback=repr).decode()
     except PydanticSerializationError:  # half a character, in a name from a command line, say
-        return json.dumps(event, ensure_ascii=False, default=repr, separators=(",", ":"))
+        line = json.dumps(event, ensure_ascii=False, default=repr, separators=(",", ":"))
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
 
 
 def _log_pause(details: RetryDetails) -> None:
@@ -148,10 +206,14 @@ def _log_pause(details: RetryDetails) -> None:
 
 
 class _Forward(logging.Handler):
-    """Bring what libraries log through `logging` into the same lines."""
+    """Bring what libraries log through `logging` into the same lines.
+
+    Their arguments are left out: asyncio, for one, shows the bytes that a callback was given.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         log = get_logger().bind(logger=record.name)
         error = record.exc_info[1] if record.exc_info else None
         method = log.error if record.levelno >= logging.ERROR else log.warning
-        method("library_message", message=record.getMessage(), exc_info=error)
+        text = error_text(record.msg) if isinstance(record.msg, Exception) else str(record.msg)
+        method("library_message", message=SHOWN_OBJECTS.sub("", text), exc_info=error)

@@ -19,7 +19,7 @@ SPOILT = {
     "a broken schema": (a_ticket("ORD_20241216_001", body=b"{}"), "order_number: Field required"),
     "another content type": (
         a_ticket("ORD_20241216_001", content_type="text/plain"),
-        "content type is 'text/plain'",
+        "the content type is not application/json",
     ),
 }
 

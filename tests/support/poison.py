@@ -11,6 +11,7 @@ import aiormq
 import asyncpg
 
 JSON = "application/json"
+OTHER_TYPE = "the content type is not application/json"
 MEGABYTE = 1_000_000
 DEEP = json.loads("[" * 300 + "]" * 300)
 UNKNOWN_ORDER = {
@@ -65,9 +66,9 @@ BODIES = {
     "half a character": Poison(rb'{"order_number": "\ud800"}', "not JSON"),
     "deeply nested": Poison(b"[" * 100_000, "not JSON"),
     "a number beyond all": Poison(b'{"total_amount": 1e999999999}', "order_number: "),
-    "another content type": Poison(b"{}", "content type is 'text/plain'", "text/plain"),
-    "an endless content type": Poison(b"{}", "content type is", "x" * 255),
-    "a terminal's orders": Poison(b"{}", "content type is", "\x1b[2J\x00[red]"),
+    "another content type": Poison(b"{}", OTHER_TYPE, "text/plain"),
+    "an endless content type": Poison(b"{}", OTHER_TYPE, "x" * 255),
+    "a terminal's orders": Poison(b"{}", OTHER_TYPE, "\x1b[2J\x00[red]"),
     "attempts in words": Poison(b"", "not JSON", headers={"x-attempts": "many"}),
     "attempts without end": Poison(b"", "not JSON", headers={"x-attempts": 2**63 - 1}),
     "a false origin": Poison(b"", "not JSON", headers={"x-exchange": "theirs", "x-first-seen": 5}),
@@ -132,7 +133,7 @@ class AmqpStranger:
                 "odd": Odd("x"),
             },
         )
-        return dict.fromkeys(("", "no text", "no time", "no headers"), "content type is ''")
+        return dict.fromkeys(("", "no text", "no time", "no headers"), OTHER_TYPE)
 
     async def _publish(self, queue: str, body: bytes, **properties: Any) -> None:  # noqa: ANN401
         await self._channel.basic_publish(

@@ -511,7 +511,7 @@ async def test_who_hangs_up_is_no_failure(wire: Wire, tavern: Tavern) -> None:
         await asyncio.sleep(0.05)
 
     assert [line["event"] for line in lines] == ["request_received"]
-    assert lines[0]["message"] == "GET /soups/pea/price answered 200."
+    assert lines[0]["message"] == "GET /soups/{name}/price answered 200."
 
 
 async def test_a_line_on_which_nothing_more_is_asked_is_closed(

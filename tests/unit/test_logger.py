@@ -1,3 +1,6 @@
+import asyncio
+import errno
+import gc
 import io
 import json
 import logging
@@ -6,11 +9,14 @@ import socket
 from collections.abc import Iterator
 from typing import Any, Literal
 
+import asyncpg
 import pytest
 
+from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.logger import configure, get_logger, request_id
 from tests.support import logs
 
+NAME = "Jane Roe"
 TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
 
 
@@ -44,9 +50,9 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def cut_off(reason: str) -> None:
+def cut_off() -> None:
     """Fail."""
-    raise OSError(reason)
+    raise OSError(errno.ECONNRESET, "Connection reset by peer")
 
 
 def test_fields() -> None:
@@ -115,18 +121,18 @@ def test_service_of_a_logger() -> None:
 
 
 def test_error_with_its_stack() -> None:
-    """An error has its text and its stack, on the one line."""
+    """An error has what the system calls it and its stack, on the one line."""
     stream = opened()
 
     try:
-        cut_off("no more tomatoes")
+        cut_off()
     except OSError:
         get_logger().exception("message_processing_failed", message="An order failed.")
 
     (line,) = lines(stream)
     assert line["level"] == "ERROR"
     assert line["message"] == "An order failed."
-    assert line["error"]["msg"] == "no more tomatoes"
+    assert line["error"]["msg"] == "ConnectionResetError: Connection reset by peer"
     assert "Traceback" in line["error"]["stack"]
     assert "in cut_off" in line["error"]["stack"]
 
@@ -138,9 +144,52 @@ def test_error_that_was_handed_in() -> None:
     get_logger().error("request_failed", message="A request failed.", exc_info=KeyError("soup"))
 
     (line,) = lines(stream)
-    assert line["error"]["msg"] == "'soup'"
+    assert line["error"]["msg"] == "KeyError"
     assert "KeyError" in line["error"]["stack"]
     assert line["details"] == {}
+
+
+def test_text_of_an_error_that_is_not_ours_is_left_out_with_all_that_led_to_it() -> None:
+    """It may quote a customer's data; types, frames and our own sentences are told."""
+    stream = opened()
+    error = DatabaseUnavailable("The database does not answer.")
+    error.__cause__ = ValueError(NAME)
+    group = ExceptionGroup(NAME, [error, KeyError(NAME)])
+    group.add_note(NAME)
+
+    get_logger().error("request_failed", message="A request failed.", exc_info=group)
+
+    assert "Jane" not in stream.getvalue()
+    (line,) = lines(stream)
+    stack = line["error"]["stack"]
+    told = ["ExceptionGroup", "ValueError\n", "DatabaseUnavailable: The database", "KeyError"]
+    assert all(words in stack for words in told)
+    assert line["error"]["msg"] == "ExceptionGroup"
+
+
+def test_error_of_postgresql_is_told_by_sqlstate_and_constraint() -> None:
+    """Its message, its detail and its arguments may quote a row."""
+    stream = opened()
+    error = asyncpg.CheckViolationError(f'row "{NAME}" violates a constraint')
+    error.detail = f"Failing row contains ({NAME})."
+    error.constraint_name = "table_is_for_dine_in"
+
+    get_logger().error("request_failed", message="A request failed.", exc_info=error)
+
+    assert "Jane" not in stream.getvalue()
+    (line,) = lines(stream)
+    assert line["error"]["msg"] == "CheckViolationError (23514, table_is_for_dine_in)"
+
+
+def test_chain_of_errors_that_never_ends_is_cut() -> None:
+    """An error that led to itself is described all the same."""
+    stream = opened()
+    error = KeyError("soup")
+    error.__context__ = error
+
+    get_logger().error("request_failed", message="A request failed.", exc_info=error)
+
+    assert lines(stream)[0]["error"]["msg"] == "KeyError"
 
 
 def test_error_without_exception() -> None:
@@ -182,6 +231,35 @@ def test_request_id() -> None:
     ]
 
 
+@pytest.mark.parametrize("identity", ["Jane Roe", "\x1b[2J", "\u202e", "x" * 129])
+def test_request_id_that_is_none_is_not_logged(identity: str) -> None:
+    """A third party's message may carry anything in its place."""
+    stream = opened()
+
+    with request_id(identity):
+        get_logger().info("order_received", message="Received.")
+
+    assert lines(stream)[0]["request_id"] == ""
+
+
+@pytest.mark.parametrize("char", ["\x1b", "\x7f", "\x9b", "\u202e", "\u2066", "\u2028", "\ud800"])
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_character_that_a_terminal_may_obey_is_escaped(
+    char: str, style: Literal["json", "console"]
+) -> None:
+    """In the sentence, in a value and in a stack, whichever way lines are shown."""
+    stream = opened(style=style)
+    error = DatabaseUnavailable(f"a{char}b")
+
+    get_logger().error("request_failed", message=f"a{char}b", worker_name=char, exc_info=error)
+
+    shown = re.sub(r"\x1b\[\d*m", "", stream.getvalue())
+    assert char not in shown
+    if style == "json":
+        (line,) = lines(stream)
+        assert (line["message"], line["details"]) == (f"a{char}b", {"worker_name": char})
+
+
 def test_one_line_whatever_is_said() -> None:
     """Line breaks, quotes and letters of any script stay within their one line, readable."""
     stream = opened()
@@ -199,15 +277,38 @@ def test_libraries() -> None:
     stream = opened()
 
     try:
-        cut_off("no line")
+        cut_off()
     except OSError:
-        logging.getLogger("uvicorn").exception("Socket %s", "lost")
+        logging.getLogger("uvicorn").exception("Socket %s is lost", NAME)
 
     (line,) = lines(stream)
     assert line["action"] == "library_message"
-    assert line["message"] == "Socket lost"
+    assert line["message"] == "Socket %s is lost"
     assert line["details"] == {"logger": "uvicorn"}
-    assert line["error"]["msg"] == "no line"
+    assert line["error"]["msg"] == "ConnectionResetError: Connection reset by peer"
+
+
+async def test_objects_that_asyncio_shows_are_left_out() -> None:
+    """A callback's arguments are the bytes of a request; a task's error may quote them."""
+    stream = opened()
+
+    def fail(_: bytes) -> None:
+        raise ValueError(NAME)
+
+    async def fail_unseen() -> None:
+        fail(b"")
+
+    asyncio.get_running_loop().call_soon(fail, NAME.encode())
+    task = asyncio.create_task(fail_unseen())
+    await asyncio.sleep(0.01)
+    del task
+    gc.collect()
+
+    assert "Jane" not in stream.getvalue()
+    assert [line["message"] for line in lines(stream)] == [
+        "Exception in callback",
+        "Task exception was never retrieved",
+    ]
 
 
 def test_libraries_that_repeat_us() -> None:
@@ -259,4 +360,4 @@ def test_stack_on_the_console() -> None:
 
     get_logger().error("request_failed", message="Failed.", exc_info=KeyError("soup"))
 
-    assert "KeyError: 'soup'" in stream.getvalue()
+    assert "KeyError" in stream.getvalue()

@@ -48,6 +48,8 @@ def refusal_as_unavailable() -> Iterator[None]:
 
 def raise_if_away(error: BaseException) -> None:
     """See `away_as_unavailable`; returns when an error is to be passed on as it is."""
+    if isinstance(error, asyncpg.PostgresError):
+        error.detail = None
     if isinstance(error, AWAY):
         fault = _tls_fault(error)
         if fault is not None:
@@ -56,8 +58,6 @@ def raise_if_away(error: BaseException) -> None:
             return
         reason = str(error) or type(error).__name__
         raise DatabaseUnavailable(f"The database does not answer: {reason}") from error
-    if isinstance(error, asyncpg.PostgresError):
-        error.detail = None
 
 
 def raise_if_refused(error: BaseException) -> None:

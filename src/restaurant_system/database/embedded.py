@@ -120,6 +120,7 @@ def _start(pgdata: Path) -> None:
             options = (
                 f"-c listen_addresses='' -k '{socket_folder(pgdata)}'"
                 f" -c autovacuum_naptime={CLEANING_INTERVAL}"
+                " -c log_error_verbosity=terse"  # the detail of an error quotes customers' rows
             )
             control(
                 pgdata,

@@ -173,7 +173,7 @@ def decode(message: Message, kind: type[W]) -> W:
     Raises `Undecodable` for another content type, text that is not JSON, or a broken schema.
     """
     if message.content_type != JSON:
-        raise Undecodable(f"content type is {message.content_type!r}, not {JSON}")
+        raise Undecodable(f"the content type is not {JSON}")
     try:
         stated = jiter.from_json(message.body, allow_inf_nan=False, float_mode="decimal")
         return kind.model_validate(stated)

@@ -50,7 +50,7 @@ def parse_json(body: bytes, model: type[M]) -> M:
 def _syntax_fault(reason: str) -> Fault:
     duplicate = DUPLICATE.search(reason)
     if duplicate is not None:
-        return Fault(duplicate["key"], "is stated twice")
+        return Fault(duplicate["key"], "is stated twice", is_known=False)
     if "InvalidOperation" in reason:  # an exponent that `Decimal` cannot hold
         return Fault(BODY, "has a number beyond all bounds")
     return Fault(BODY, f"is not valid JSON: {reason}")

@@ -5,14 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 BODY = "body"
+UNKNOWN = "(unknown)"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One broken rule: the path of the field, and what it must be."""
+    """One broken rule: the path of the field, and what it must be.
+
+    A field that is not known here was named by the client, and is not logged by that name.
+    """
 
     field: str
     message: str
+    is_known: bool = True
 
 
 Context = Mapping[str, Any]
@@ -53,10 +58,19 @@ def faults_of(errors: Sequence[Any], *, skip: int = 0) -> list[Fault]:
     """
     places = [tuple(error["loc"])[skip:] for error in errors]
     return [
-        Fault(".".join(str(part) for part in place) or BODY, _sentence(error))
+        Fault(
+            ".".join(str(part) for part in place) or BODY,
+            _sentence(error),
+            is_known=error["type"] != "extra_forbidden",
+        )
         for error, place in zip(errors, places, strict=True)
         if not (error["type"] == "too_short" and _has_inner_fault(place, places))
     ]
+
+
+def loggable_fields(faults: Sequence[Fault]) -> list[str]:
+    """Return the names of known fields, each once; `UNKNOWN` stands for all others."""
+    return sorted({fault.field if fault.is_known else UNKNOWN for fault in faults})
 
 
 def _has_inner_fault(place: tuple[Any, ...], places: Sequence[tuple[Any, ...]]) -> bool:

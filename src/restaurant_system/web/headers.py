@@ -1,9 +1,10 @@
 """What a request's headers say: in bytes, as they come and go, for they are on every one's way."""
 
 import itertools
-import re
 import uuid
 from collections.abc import Iterable, Sequence
+
+from restaurant_system.models.identity import is_request_id
 
 ID = b"x-request-id"
 LENGTH = b"content-length"
@@ -14,8 +15,6 @@ GOODBYE = (CONNECTION, b"close")
 
 LARGEST_BODY = 64 * 1024  # bytes
 LONGEST_NUMBER = 9  # digits; a body that needs more to be counted is too large in any case
-
-SANE = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -55,8 +54,8 @@ _count = itertools.count(1)
 
 def request_id_in(headers: Headers) -> str:
     """Return the caller's id if it sent a sane one, else a new one."""
-    stated = first(ID, headers)
-    return stated.decode() if stated and SANE.fullmatch(stated) else new_request_id()
+    stated = (first(ID, headers) or b"").decode("latin-1")
+    return stated if is_request_id(stated) else new_request_id()
 
 
 def new_request_id() -> str:

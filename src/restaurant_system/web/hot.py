@@ -55,6 +55,7 @@ class HotRoad(Generic[T]):
     may also raise at once.
     """
 
+    template: str  # for log lines
     first_line: re.Pattern[bytes]
     endpoint: Callable[[Asked], Awaitable[T]]
     answer: Callable[[T], Answer]
@@ -71,7 +72,7 @@ class HotRoad(Generic[T]):
     ) -> Self:
         """Make a road of a path with one parameter at most, in braces, of a certain look."""
         line = rf"{method} {PARAMETER.sub(f'({parameter})', path)} HTTP/1\.1"
-        return cls(re.compile(line.encode(), re.ASCII), endpoint, answer)
+        return cls(f"{method} {path}", re.compile(line.encode(), re.ASCII), endpoint, answer)
 
     def parameter(self, line: bytes) -> str | None:
         """Return what stands in a first line for it, "" if there is none; `None` if not ours."""

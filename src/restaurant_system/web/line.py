@@ -292,8 +292,8 @@ class Exchange(Asked):
         """See `message_event`."""
 
     def said(self) -> str:
-        """Say what it asks for."""
-        return self.first_line.decode().rpartition(" ")[0]
+        """Return method and route; what stands in the path itself may be anything."""
+        return self.road.template
 
 
 def notice_absence(transport: asyncio.Transport) -> None:

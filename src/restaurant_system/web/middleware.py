@@ -1,5 +1,6 @@
 """What happens around every request: its id, its size, its last-resort answer, its log line."""
 
+import inspect
 import logging
 import time
 from http import HTTPStatus
@@ -75,7 +76,7 @@ class _Exchange:
                 self._log.exception("request_failed", message="An answer broke off.")
                 raise
         if self._log.is_enabled_for(logging.DEBUG):
-            asked = f"{self._scope['method']} {self._scope['path']}"
+            asked = f"{self._scope['method']} {_template(self._scope)}"
             log_request(self._log, asked, self._status, start)
 
     async def _receive_limited(self) -> Message:
@@ -103,6 +104,14 @@ def log_request(log: FilteringBoundLogger, asked: str, status: int | None, start
     """Say what was answered, and how long after `start`."""
     duration = round((time.perf_counter() - start) * 1000, 2)
     log.debug("request_received", message=f"{asked} answered {status}.", duration_ms=duration)
+
+
+def _template(scope: Scope) -> str:
+    """Return the path with the names of its parameters in place of what the client sent."""
+    if not inspect.isroutine(scope.get("endpoint")):  # no route of ours
+        return "(unknown path)"
+    names = {str(value): f"{{{name}}}" for name, value in scope["path_params"].items()}
+    return "/".join(names.get(part, part) for part in scope["path"].split("/"))
 
 
 def _refuse_announced(headers: Headers) -> None:

@@ -17,7 +17,7 @@ from restaurant_system.errors import (
     MessageRejected,
     WorkerNameTaken,
 )
-from restaurant_system.logger import get_logger, request_id
+from restaurant_system.logger import error_text, get_logger, request_id
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Delivery
 from restaurant_system.messaging.listener import Listener
@@ -191,7 +191,7 @@ class KitchenWorker:
             await delivery.dead_letter(str(error))
         except Exception as error:
             log.exception("message_processing_failed", message="An order could not be processed.")
-            await delivery.retry(f"{type(error).__name__}: {error}")
+            await delivery.retry(error_text(error))
         else:
             await _settle(delivery, order, outcome)
 

@@ -15,7 +15,7 @@ from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import NAME, OrderService, Placed
 from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON, read_json, read_optional_json
-from restaurant_system.web.faults import Fault
+from restaurant_system.web.faults import Fault, loggable_fields
 from restaurant_system.web.headers import Headers, every
 from restaurant_system.web.hot import Answer, Asked, HotRoad, over_asgi
 from restaurant_system.web.limit import ConcurrencyLimit
@@ -154,7 +154,7 @@ def _read_order(asked: Asked) -> tuple[NewOrder, str | None]:
         log.info(
             "validation_failed",
             message=f"An order was refused: {refusal.detail}",
-            fields=[fault.field for fault in refusal.faults],
+            fields=loggable_fields(refusal.faults),
         )
         raise
 

@@ -1,0 +1,133 @@
+"""What customers and third parties write appears in no log line, wherever they write it."""
+
+import json
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from restaurant_system.models.message import Message
+from tests.support import restaurant as restaurants
+from tests.support.messages import DEAD_LETTERS, an_order, an_update
+from tests.support.orders import a_body, an_item
+from tests.support.post import Post
+from tests.support.restaurant import Restaurant
+from tests.support.servers import wait_until
+
+MARK = "Zweigelt"  # stands in everything that is sent
+PERSON = f"Ada {MARK}"
+ODD = f"{PERSON}, 12 Main Street"  # what no request id, name or key looks like
+
+# What is refused by the database for reasons that quote the row.
+REFUSALS = (
+    """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'cannot have %', NEW USING DETAIL = NEW::text; END $$
+    """,
+    """
+    CREATE TRIGGER refused_to_cook BEFORE UPDATE ON orders
+    FOR EACH ROW WHEN (NEW.status = 'cooking' AND NEW.notes IS NOT NULL)
+    EXECUTE FUNCTION refuse()
+    """,
+    "ALTER TABLE orders ADD CONSTRAINT refused CHECK (delivery_address IS NULL)",
+)
+
+
+@pytest.fixture
+def talkative(dsn: str, amqp_url_if_any: str | None) -> Iterator[Restaurant]:
+    """Open a restaurant that logs all it can."""
+    settings = {"RESTAURANT_LOG__LEVEL": "DEBUG", "RESTAURANT_DELIVERY__MAX_ATTEMPTS": "2"}
+    with restaurants.opened(dsn, amqp_url_if_any, **settings) as restaurant:
+        yield restaurant
+
+
+def bad_bodies() -> list[bytes]:
+    """Write orders that are refused, each with personal data in another place."""
+    sound = a_body(customer_name=PERSON)
+    return [
+        a_body(**{ODD: 1, "customer_name": PERSON}),
+        a_body(items=[an_item(**{ODD: 1})], customer_name=ODD),
+        a_body(order_type=ODD, table_number=ODD, delivery_address=ODD),
+        a_body(items=[ODD], notes={ODD: ODD}),
+        sound[:-1] + b', "' + ODD.encode() + b'": 1, "' + ODD.encode() + b'": 2}',
+        sound[:-5],
+        ODD.encode(),
+        json.dumps(ODD).encode(),
+        json.dumps([{ODD: ODD}]).encode(),
+    ]
+
+
+def forged() -> list[Message]:
+    """Write messages of a third party that can never be handled."""
+    odd = an_order(
+        correlation_id=ODD, app_id=ODD, content_type=ODD, headers={"x-reason": ODD, ODD: ODD}
+    )
+    bodies = [
+        ODD.encode(),
+        json.dumps({ODD: ODD}).encode(),
+        json.dumps({"order_number": ODD, "customer_name": [ODD], "order_type": ODD}).encode(),
+        a_body(**{ODD: ODD}),
+    ]
+    return [odd, *(an_order(body=body, correlation_id=ODD) for body in bodies)] + [
+        an_update(body=body, correlation_id=ODD) for body in bodies
+    ]
+
+
+def ask_for_everything(client: httpx.Client) -> None:
+    """Put personal data into every part of a request, of every service alike."""
+    name = quote(ODD, safe="")
+    headers = {"Idempotency-Key": ODD, "X-Request-ID": ODD, "Referer": ODD, "X-Name": ODD}
+    for path in (
+        f"/{name}",
+        f"/orders/{name}",
+        f"/orders/{name}/status",
+        f"/orders/{MARK}/status",
+        f"/orders/{name}/history?name={name}",
+        f"/orders?status={name}&cursor={name}&limit={name}",
+        f"/stats?{name}",
+        f"/assets/{name}",
+        f"/track/{name}",
+        f"/track/{name}/live",
+    ):
+        client.get(path, headers=headers)
+    for path in (f"/orders/{name}/cancel", f"/orders/{MARK}/complete", "/orders"):
+        client.post(path, json={"changed_by": ODD, ODD: ODD}, headers=headers)
+        client.post(path, content=ODD.encode(), headers={**headers, "Content-Type": ODD})
+
+
+def test_no_log_line_holds_what_a_customer_or_a_third_party_has_written(
+    talkative: Restaurant, dsn: str, amqp_url_if_any: str | None
+) -> None:
+    """Names of fields, paths, headers, bodies, messages on either broker, rows that are refused."""
+    restaurant, post = talkative, Post(dsn, amqp_url_if_any)
+    restaurant.take_orders()
+    restaurant.track()
+    restaurant.cook("anna")
+    restaurant.listen("till")
+    restaurant.ready()
+    for statement in REFUSALS:
+        restaurant.rows(statement)
+
+    for client in (restaurant.orders, restaurant.tracking):
+        ask_for_everything(client)
+    for body in bad_bodies():
+        assert restaurant.post(body).status_code == 400
+    refused = a_body(customer_name=PERSON, order_type="delivery", delivery_address=ODD)
+    assert restaurant.post(refused).status_code == 500
+    restaurant.order(customer_name=PERSON, notes=ODD)  # is tried until it is a dead letter
+    cooked = restaurant.order(customer_name=PERSON, items=[an_item(name=PERSON, notes=ODD)])
+    messages = forged()
+    post.put(*messages)
+
+    restaurant.wait_for(cooked, "ready")
+    wait_until(
+        lambda: post.depth(DEAD_LETTERS) == len(messages) + 1, seconds=60, doing="for dead letters"
+    )
+    assert restaurant.close() == [0] * len(restaurant.started)
+    logged = [line for process in restaurant.started for line in process.logs]
+    told = {line["action"] for line in logged}
+    assert {"request_failed", "validation_failed", "request_received"} <= told
+    assert {"message_processing_failed", "retry_attempted", "message_dead_lettered"} <= told
+    assert [line for line in logged if MARK in json.dumps(line)] == []
+    assert not any(MARK in process.stderr for process in restaurant.started)
