@@ -1,9 +1,19 @@
 """What RabbitMQ says was declared, held against the contract's table."""
 
+import asyncio
+
 import pytest
 
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
-from tests.support.messages import DEAD_LETTERS, DELIVERY, DINE_IN, GENERAL, KITCHEN, TAKEOUT
+from tests.support.messages import (
+    DEAD_LETTERS,
+    DELIVERY,
+    DINE_IN,
+    GENERAL,
+    KITCHEN,
+    TAKEOUT,
+    take_one,
+)
 from tests.support.office import Office
 from tests.support.patience import eventually
 
@@ -75,12 +85,14 @@ async def test_nothing_is_used_that_rabbitmq_4_deprecates(
         return office.consumers() == 6
 
     async with (
-        rabbitmq_broker.consume(KITCHEN, prefetch=4),
+        rabbitmq_broker.consume(KITCHEN, prefetch=4) as worker,
         rabbitmq_broker.subscribe(),
         rabbitmq_broker.subscribe("printer"),
     ):
+        idle = asyncio.create_task(take_one(worker))
         await eventually(channels_are_known, doing="for the statistics of the consumers")
         channels, queues = office.channels(), office.listed("queues")
+        idle.cancel()
 
     assert {each["global_prefetch_count"] for each in channels} == {0}
     assert len(queues) == 9
