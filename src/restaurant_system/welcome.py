@@ -7,6 +7,7 @@ from rich.text import Text
 
 from restaurant_system.app.kitchen import Cook
 from restaurant_system.config import Settings
+from restaurant_system.escaping import escape_nonprintable
 from restaurant_system.models.order import OrderType
 
 TRY = (
@@ -34,7 +35,7 @@ def show(address: str, settings: Settings, cooks: Sequence[Cook]) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"\n[bold]The restaurant is open at {address}[/]\n")
     for name, place in places.items():
-        console.print(Text(f"  {name:<10}"), Text(place), sep="")
+        console.print(Text(f"  {name:<10}"), Text(escape_nonprintable(place)), sep="")
     console.print("\nOrder something:\n")
     console.print(Text("  " + TRY.format(address=address)))
     console.print("\nCtrl-C closes the restaurant; nothing is lost.\n")

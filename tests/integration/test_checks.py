@@ -91,6 +91,7 @@ async def test_broken_orders(sql: Line, changes: dict[str, object]) -> None:
     [
         {"name": "N"},
         {"name": "N" * 50},
+        {"name": "Crème brûlée ½ 👩\u200d🍳"},
         {"quantity": 10},
         {"price": Decimal("0.01")},
         {"price": Decimal("999.99")},
@@ -110,6 +111,9 @@ async def test_sound_items(sql: Line, changes: dict[str, object]) -> None:
         {"name": "So\nup"},
         {"name": "So\x1fup"},
         {"name": "So\x7fup"},
+        {"name": "So\x9bup"},
+        {"name": "So\u202eup"},
+        {"name": "So\u2066up"},
         {"quantity": 0},
         {"quantity": 11},
         {"price": Decimal(0)},

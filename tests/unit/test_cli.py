@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import structlog
+import yaml
 
 from restaurant_system import cli
 from tests.support import logs
@@ -254,6 +256,11 @@ def test_wrong_environment(
         (["kitchen-worker", "--worker-name", ""], "name"),
         (["kitchen-worker", "--worker-name", "m" * 101], "name"),
         (["kitchen-worker", "--worker-name", "ma\nrio"], "name"),
+        (["kitchen-worker", "--worker-name", "ma\x9brio"], "name"),
+        (["kitchen-worker", "--worker-name", "ma\u202erio"], "name"),
+        (["kitchen-worker", "--worker-name", "ma\udcffrio"], "name"),
+        (["up", "--worker", "ma\u2066rio:takeout"], "name"),
+        (["notification-subscriber", "--name", "ti\x1b[2Jll"], "name"),
         (["kitchen-worker", "--worker-name", "mario", "--order-types", "sushi"], "'sushi'"),
         (["kitchen-worker", "--worker-name", "mario", "--order-types", "takeout,"], "''"),
         (["kitchen-worker", "--worker-name", "mario", "--heartbeat-interval", "0"], "heartbeat"),
@@ -278,3 +285,49 @@ def test_known_types_are_named(run: CommandLine) -> None:
     outcome = run("kitchen-worker", "--worker-name", "mario", "--order-types", "sushi")
 
     assert "dine_in, takeout, delivery" in outcome.stderr
+
+
+ODD = "\x1b[2J\x9b\u202e\u2066\udcff\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["migrate", "--config", ODD],
+        ["kitchen-worker", "--worker-name", ODD],
+        ["kitchen-worker", "--worker-name", "mario", "--order-types", ODD],
+        ["kitchen-worker", "--worker-name", "mario", "--prefetch", ODD],
+        ["up", "--data-dir", f"/dev/null/{ODD}"],
+        ["up", f"--{ODD}"],
+        [ODD],
+        ["dead-letters", "requeue", ODD, "--log-format", ODD],
+    ],
+)
+def test_control_characters_of_an_argument_reach_no_terminal(
+    run: CommandLine, arguments: list[str]
+) -> None:
+    """Paths, names and options are quoted in one line, escaped."""
+    outcome = run(*arguments)
+
+    assert outcome.code != 0
+    (line,) = outcome.stderr.splitlines()
+    assert line.isprintable()
+
+
+def test_failure_before_the_settings_are_read_shows_no_local_variable(
+    run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file's text is among them, and the error may quote it."""
+    Path("settings.yaml").write_text("database: {password: s3cret}", encoding="utf-8")
+    monkeypatch.setattr(yaml, "safe_load", _fail)
+    structlog.reset_defaults()
+
+    outcome = run("migrate", "--config", "settings.yaml")
+
+    assert outcome.code == 1
+    assert "Failed unexpectedly (RuntimeError)" in outcome.stderr
+    assert "s3cret" not in outcome.stdout + outcome.stderr
+
+
+def _fail(text: str) -> None:
+    raise RuntimeError(text)

@@ -11,7 +11,6 @@ import pytest
 
 from restaurant_system import cli
 from restaurant_system.app import maintenance
-from restaurant_system.cli import letters_shown
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import (
     ATTEMPTS,
@@ -344,8 +343,3 @@ def test_what_is_refused_is_told(run: Run, office: FakeOffice, capsys: Screen) -
     printed = capsys.readouterr()
     assert printed.out == "Requeued 1 dead letter.\n"
     assert printed.err == f"{ONE} stays a dead letter: no queue takes\\x1b it.\n"
-
-
-def test_harmless_text_stays_as_it_is() -> None:
-    """What a person can read is not touched."""
-    assert letters_shown.harmless("Crème brûlée: 4,50 €") == "Crème brûlée: 4,50 €"

@@ -51,7 +51,7 @@ def message(**changes: object) -> str:
         ({"items": [an_item(quantity=11)]}, "must be at most 10"),
         ({"items": [an_item(price="1")]}, "must be a number"),
         ({"items": [an_item(price=1000)]}, "must be from 0.01 to 999.99"),
-        ({"items": [an_item(name="a\x00")]}, "must not contain the control character U+0000"),
+        ({"items": [an_item(name="a\x00")]}, "must not contain the character U+0000 here"),
         ({"table_number": 5}, "is only for dine_in, not for takeout"),
         ({"order_type": "dine_in"}, "is required for dine_in"),
         (

@@ -251,7 +251,7 @@ def test_a_refusal_keeps_customers_to_itself() -> None:
     [
         {},
         {
-            "notes": 'ring "twice"\n\u00e9\u8336\U0001f468 \u2028 \\',
+            "notes": 'ring "twice"\n\u00e9\u8336\U0001f468 \u3000 \\',
             "customer_name": "Zo\u00eb \u674e",
         },
         {"order_type": "dine_in", "table_number": 100},

@@ -8,9 +8,9 @@ from structlog.testing import capture_logs
 
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Consumer
-from restaurant_system.models.message import Message, StatusChanged
+from restaurant_system.models.message import Message, StatusChanged, decode
 from restaurant_system.models.status import OrderStatus
-from restaurant_system.services.notification.subscriber import NotificationSubscriber
+from restaurant_system.services.notification.subscriber import NotificationSubscriber, sentence
 from restaurant_system.shutdown import Shutdown
 from tests.support import messages
 from tests.support.fakes import FakeDelivery, FakeLine, RecordingBroker
@@ -27,6 +27,18 @@ def an_update(number: int) -> Message:
         timestamp=datetime(2024, 12, 16, 12, 0, tzinfo=UTC),
     )
     return messages.an_update(body=update.encode())
+
+
+def test_control_characters_of_a_forged_update_are_printed_escaped() -> None:
+    """The line is one line, and no terminal obeys it."""
+    forged = b"""{
+        "order_number": "ORD_20241216_001", "old_status": "received", "new_status": "cooking",
+        "changed_by": "mario\\u001b[2J\\u009b\\u202e\\u2066\\n", "timestamp": "2024-12-16T12:00:00Z"
+    }"""
+
+    line = sentence(decode(messages.an_update(body=forged), StatusChanged))
+
+    assert line.endswith(r"from 'received' to 'cooking' by mario\x1b[2J\x9b\u202e\u2066\n.")
 
 
 class SlowDelivery(FakeDelivery):

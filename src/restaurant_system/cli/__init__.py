@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from restaurant_system.cli import dead_letters
 from restaurant_system.cli.services import cli
 from restaurant_system.errors import ConfigurationError, RestaurantError
+from restaurant_system.escaping import escape_nonprintable
 
 cli.add_typer(dead_letters.cli, name="dead-letters", rich_help_panel="Maintenance")
 
@@ -33,11 +34,23 @@ def main() -> None:
     except RestaurantError as error:
         _fail(error, 1)
     except Exception as error:  # noqa: BLE001 - a traceback is not for whoever typed the command
-        from restaurant_system.logger import get_logger
-
         what = type(error).__name__  # its text may hold anything
-        get_logger().exception("service_failed", message=f"Failed: {what}.")
+        _log_failure(what)
         _fail(f"Failed unexpectedly ({what}); the log has more. Please report it.", 1)
+
+
+def _log_failure(what: str) -> None:
+    """Log the error that is being handled, also if it came before the settings were read.
+
+    structlog, not configured, would print every local variable on its way, passwords included.
+    """
+    import structlog
+
+    from restaurant_system import logger
+
+    if not structlog.is_configured():
+        logger.configure(service="restaurant-system", level="INFO", style="auto", stream=sys.stderr)
+    logger.get_logger().exception("service_failed", message=f"Failed: {what}.")
 
 
 def _let_any_character_out() -> None:
@@ -58,5 +71,5 @@ def _mode_as_command(arguments: list[str]) -> list[str]:
 
 
 def _fail(error: RestaurantError | str, code: int) -> NoReturn:
-    print(f"restaurant-system: {error}", file=sys.stderr)
+    print(f"restaurant-system: {escape_nonprintable(str(error))}", file=sys.stderr)
     raise SystemExit(code)

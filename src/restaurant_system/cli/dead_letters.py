@@ -11,6 +11,7 @@ import typer
 
 from restaurant_system.cli.running import Config, LogFormat, load, run
 from restaurant_system.errors import ConfigurationError, NobodyToAsk
+from restaurant_system.escaping import escape_nonprintable
 
 if TYPE_CHECKING:
     from restaurant_system.config import Settings
@@ -175,11 +176,9 @@ def _tell_what_was_done(deed: Deed, tally: "Tally") -> None:
 
 def _tell(deed: Deed, tally: "Tally") -> None:
     """Say what was done, and what stays and why."""
-    from restaurant_system.cli.letters_shown import harmless
-
     print(f"{deed.done} {_counted(tally.done)}.")
     for refusal in tally.refused:
-        reason = harmless(refusal.reason)
+        reason = escape_nonprintable(refusal.reason)
         print(f"{refusal.message.message_id} stays a dead letter: {reason}.", file=sys.stderr)
     if tally.doubtful:
         print(

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from restaurant_system.escaping import escape_nonprintable
 from restaurant_system.messaging.dead_letters import DeadLetter
 
 # A terminal is narrow: it gets the beginning of each id, as git has it, and of whatever is longer
@@ -26,7 +27,7 @@ def listed(letters: Sequence[DeadLetter]) -> None:
         _console().print(_table(letters))
     else:
         for letter in letters:
-            print("\t".join(harmless(value) for value in _values(letter)))
+            print("\t".join(escape_nonprintable(value) for value in _values(letter)))
 
 
 def _values(letter: DeadLetter) -> tuple[str, ...]:
@@ -72,20 +73,13 @@ def whole(letter: DeadLetter) -> None:
     }
     console = _console()
     for name, fact in facts.items():
-        console.print(Text(f"{name:<14}", "bold"), Text(harmless(fact)), sep="")
+        console.print(Text(f"{name:<14}", "bold"), Text(escape_nonprintable(fact)), sep="")
     console.print(Text("Headers", "bold"))
     for name, value in sorted(message.headers.items()):
-        console.print(Text(f"  {harmless(name)}: {harmless(str(value))}"))
+        console.print(Text(f"  {escape_nonprintable(name)}: {escape_nonprintable(str(value))}"))
     console.print(Text(f"Body ({len(message.body)} bytes)", "bold"))
     for line in _legible(message.body).split("\n"):
-        console.print(Text(harmless(line)))
-
-
-def harmless(text: str) -> str:
-    """Write what a terminal might obey, or not show, as an escape sequence."""
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
-    )
+        console.print(Text(escape_nonprintable(line)))
 
 
 def _console() -> Console:
@@ -93,7 +87,7 @@ def _console() -> Console:
 
 
 def _one_line(text: str) -> Text:
-    return Text(harmless(text), no_wrap=True, overflow="ellipsis")
+    return Text(escape_nonprintable(text), no_wrap=True, overflow="ellipsis")
 
 
 def _cut(text: str, longest: int) -> str:

@@ -229,6 +229,7 @@ def notification_subscriber(
     """Print every status change on stdout; log lines go to stderr."""
     options = {"log.format": log_format}
     settings = load("notification-subscriber", config, options, logs_to=sys.stderr)
+    _refuse_unless_printable(name)
     from restaurant_system.app.notifications import print_notifications
 
     run(lambda shutdown: print_notifications(settings, shutdown, name))
@@ -281,13 +282,25 @@ def _cook(stated: str) -> "Cook":
 
 def _cook_named(name: str, types: str | None) -> "Cook":
     from restaurant_system.app.kitchen import Cook
-    from restaurant_system.models.worker import NAME
+    from restaurant_system.models.worker import is_worker_name
 
-    if not NAME.fullmatch(name):
-        raise ConfigurationError(f"A worker needs a name of 1 to 100 characters, not {name!r}.")
+    if not is_worker_name(name):
+        raise ConfigurationError(
+            "A worker needs a name of 1 to 100 characters without control and format characters,"
+            f" not {name!r}."
+        )
     if types is None:
         return Cook(name)
     return Cook(name, tuple(dict.fromkeys(_order_type(part) for part in types.split(","))))
+
+
+def _refuse_unless_printable(name: str | None) -> None:
+    from restaurant_system.models.text import refused_character
+
+    if name is not None and refused_character(name) is not None:
+        raise ConfigurationError(
+            f"A subscriber needs a name without control and format characters, not {name!r}."
+        )
 
 
 def _order_type(stated: str) -> "OrderType":

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable, TooManyDeadLetters
+from restaurant_system.escaping import escape_nonprintable
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.limit import DeadLetterLimit
@@ -114,7 +115,7 @@ class Delivery(ABC):
         if self.attempt >= self._settings.max_attempts:
             await self.dead_letter(f"gave up after {self.attempt} attempts: {reason}")
             return False
-        reason, delay = legible(reason), self._delay(self.attempt)
+        reason, delay = one_line(reason), self._delay(self.attempt)
         await self._publish_and_ack(
             self._with({**self._origin(), ATTEMPTS: self.attempt, REASON: reason}), delay
         )
@@ -132,7 +133,7 @@ class Delivery(ABC):
         Where this process has put too many aside of late, the message goes back to its queue
         instead, and `TooManyDeadLetters` is raised: whoever handles messages must stop.
         """
-        reason = legible(reason)
+        reason = one_line(reason)
         try:
             self._limit.count(reason)
         except TooManyDeadLetters as error:
@@ -175,10 +176,9 @@ def _count(header: Header | None) -> int:
     return header if isinstance(header, int) and 0 < header < MOST_ATTEMPTS else 0
 
 
-def legible(reason: str) -> str:
+def one_line(reason: str) -> str:
     """Write a reason as one line that any broker can carry and any terminal can show."""
-    words = " ".join(reason.split())
-    line = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in words)
+    line = escape_nonprintable(" ".join(reason.split()))
     return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1]}…"
 
 

@@ -4,7 +4,6 @@ The rules stand in section 3 of the contract. Money is `Decimal` from the wire t
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
@@ -25,6 +24,8 @@ from pydantic import (
     field_validator,
 )
 
+from restaurant_system.models.text import LINE_BREAKS, refused_character
+
 # ORD_YYYYMMDD_NNN: the business date and the order's place in it, from 001 on.
 ORDER_NUMBER = re.compile(r"ORD_[0-9]{8}_[0-9]{3,9}", re.ASCII)
 
@@ -34,7 +35,6 @@ HIGHEST_PRICE = Decimal("999.99")
 HIGHEST_AMOUNT = Decimal("99999999.99")  # numeric(10,2)
 RUSH_ABOVE = Decimal(100)  # a total above this has priority 10
 BRISK_FROM = Decimal(50)  # a total from this one up has priority 5
-LINE_BREAKS = "\n\r\t"
 
 T = TypeVar("T")
 
@@ -75,15 +75,15 @@ def _exact(value: object, least: Decimal, highest: Decimal) -> Decimal:
 
 
 def _printable_line(value: str) -> str:
-    """Refuse control characters (Unicode category Cc), line breaks among them."""
+    """Refuse control and format characters, line breaks among them."""
     return _printable_text(value, allowed="")
 
 
 def _printable_text(value: str, allowed: str = LINE_BREAKS) -> str:
-    """Refuse control characters other than line breaks and tabs."""
-    for character in value:
-        if unicodedata.category(character) == "Cc" and character not in allowed:
-            raise ValueError(f"must not contain the control character U+{ord(character):04X}")
+    """Refuse control and format characters other than line breaks and tabs."""
+    refused = refused_character(value, allowed=allowed)
+    if refused is not None:
+        raise ValueError(f"must not contain the character U+{ord(refused):04X} here")
     return value
 
 

@@ -1,13 +1,13 @@
 """A cook, as the others know it."""
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from restaurant_system.models.order import OrderType
+from restaurant_system.models.text import refused_character
 
-NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
+LONGEST_NAME = 100  # characters
 
 # After how many of its own heartbeat intervals a silent worker is taken for gone.
 MISSED_HEARTBEATS = 2
@@ -37,3 +37,8 @@ class Worker:
     def can_cook(self, order_type: OrderType) -> bool:
         """Tell whether orders of this type are among its own."""
         return order_type in self.order_types
+
+
+def is_worker_name(text: str) -> bool:
+    """Tell whether a worker or a station may have this name."""
+    return 1 <= len(text) <= LONGEST_NAME and refused_character(text) is None

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.ticket import EXPECTED, Action, Tap
-from restaurant_system.models.worker import NAME
+from restaurant_system.models.worker import is_worker_name
 from restaurant_system.services.kitchen.recall import Bumped, Recallable
 from restaurant_system.services.kitchen.station import Stations
 from restaurant_system.services.kitchen.taps import Taps, TicketTapped
@@ -109,11 +109,11 @@ class DisplayHandler:
 
 
 def _station_in(text: str) -> str:
-    if not NAME.fullmatch(text):
+    if not is_worker_name(text):
         raise Refusal(
             HTTPStatus.BAD_REQUEST,
             "The address breaks a rule.",
-            [Fault("station", "must have 1 to 100 characters, and no control character")],
+            [Fault("station", "must have 1 to 100 characters, and no control or format character")],
         )
     return text
 

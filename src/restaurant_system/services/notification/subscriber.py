@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import TextIO
 
 from restaurant_system.errors import BrokerUnavailable, StartupError
+from restaurant_system.escaping import escape_nonprintable
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery
 from restaurant_system.messaging.listener import Listener
@@ -110,8 +111,11 @@ async def _settle(delivery: Delivery) -> None:
 
 
 def sentence(update: StatusChanged) -> str:
-    """Say what happened, in the words of the contract."""
+    """Say what happened, in the words of the contract.
+
+    Anyone who can publish may have written `changed_by`, so it is escaped.
+    """
     return (
         f"Notification for order {update.order_number}: Status changed from '{update.old_status}'"
-        f" to '{update.new_status}' by {update.changed_by}."
+        f" to '{update.new_status}' by {escape_nonprintable(update.changed_by)}."
     )
