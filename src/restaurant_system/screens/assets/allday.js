@@ -1,6 +1,6 @@
 // All day: how many of each item are still to be made, over all open tickets.
 
-import { arrange, make, write } from "./elements.js";
+import { arrange, make, makeUserText, write } from "./elements.js";
 import { keep, kept } from "./stored.js";
 import { say } from "./words.js";
 
@@ -40,7 +40,7 @@ export class AllDay {
   _line(name, count) {
     if (!this._lines.has(name)) {
       const total = make("span", { className: "quantity number" });
-      this._lines.set(name, [make("li", {}, total, " ", make("span", { className: "name" }, name)), total]);
+      this._lines.set(name, [make("li", {}, total, " ", makeUserText("span", name, "name")), total]);
     }
     const [line, total] = this._lines.get(name);
     write(total, say("kitchen.quantity", { quantity: count }));

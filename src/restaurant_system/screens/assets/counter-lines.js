@@ -3,7 +3,7 @@
 import { decimal } from "./counter-cents.js";
 import { lineCents, MOST } from "./counter-draft.js";
 import { forgetFault } from "./counter-faults.js";
-import { arrange, make, write } from "./elements.js";
+import { arrange, make, makeUserText, write } from "./elements.js";
 import { money, say } from "./words.js";
 
 export class Lines {
@@ -107,7 +107,7 @@ function picked({ name }) {
   return make(
     "p",
     { className: "what" },
-    make("span", { className: "name", textContent: name }),
+    makeUserText("span", name, "name"),
     " ",
     make("span", { className: "price quiet number" }),
   );
@@ -137,7 +137,7 @@ function input({ id }, field, label, oninput) {
     "div",
     { className: "field" },
     make("label", { htmlFor: own, textContent: label }),
-    make("input", { id: own, dataset: { part: field }, oninput: change }),
+    make("input", { id: own, dir: "auto", dataset: { part: field }, oninput: change }),
     make("p", { id: `${own}-fault`, className: "fault", hidden: true }),
   );
 }

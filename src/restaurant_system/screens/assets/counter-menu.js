@@ -1,7 +1,7 @@
 // What is offered. It is looked at again every few seconds (the browser asks with the tag of the menu
 // that it has), and changed where it is another: what has the focus keeps it.
 
-import { arrange, make, write } from "./elements.js";
+import { arrange, make, makeUserText, write } from "./elements.js";
 import { money, say } from "./words.js";
 
 const EVERY = 3000; // ms between two looks
@@ -89,7 +89,7 @@ export class Menu {
   }
 
   _section({ name, items }, before) {
-    const section = this._sections.get(name) ?? make("section", {}, make("h3", { textContent: name }), make("ul", { role: "list" }));
+    const section = this._sections.get(name) ?? make("section", {}, makeUserText("h3", name), make("ul", { role: "list" }));
     this._sections.set(name, section);
     arrange(section.querySelector("ul"), items.map((item) => this._item(item, before.get(item.name))));
     return section;
@@ -109,7 +109,7 @@ function buttonOf(name) {
   return make(
     "button",
     { type: "button", className: "item" },
-    make("span", { className: "name", textContent: name }),
+    makeUserText("span", name, "name"),
     " ",
     make("span", { className: "price number" }),
     " ",

@@ -2,7 +2,7 @@
 
 import { showLine } from "./banner.js";
 import { BarChart, range } from "./charts.js";
-import { arrange, make, write } from "./elements.js";
+import { arrange, make, makeUserText, write } from "./elements.js";
 import { language, lateSeconds, timezone } from "./house.js";
 import { LiveView } from "./live.js";
 import { ago, duration, timeOfDay } from "./times.js";
@@ -161,7 +161,7 @@ class WorkerRow {
     this._state = make("span", { className: "state" });
     this._lastSeen = make("td", { className: "number" });
     this._orders = amount("");
-    const heading = make("th", { scope: "row" }, name, this._types);
+    const heading = make("th", { scope: "row" }, makeUserText("span", name), this._types);
     this.element = make("tr", {}, heading, make("td", {}, this._state), this._lastSeen, this._orders);
   }
 

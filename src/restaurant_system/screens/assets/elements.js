@@ -15,6 +15,19 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** Makes an element for a text from outside, which keeps its own direction and stays in its box. */
+export function makeUserText(tag, text, className = "") {
+  return make(tag, { className: `${className} user-text`.trim(), dir: "auto" }, visible(text));
+}
+
+// Refused in new orders and names; what was stored before may have them.
+const REORDERING = /(?![\n\r\t])[\p{Cc}\p{Bidi_Control}]/gu;
+
+/** A text from outside with a mark in place of each character that hides or reorders what is read. */
+export function visible(text) {
+  return text.replace(REORDERING, "\ufffd");
+}
+
 /** Makes these the children of `parent`, in this order, and moves no element that is in its place. */
 export function arrange(parent, children) {
   const staying = new Set(children);

@@ -1,6 +1,6 @@
 // Says things that happen by themselves: to all who look (a toast), or to those who listen.
 
-import { make } from "./elements.js";
+import { makeUserText } from "./elements.js";
 
 const READ = 8000; // ms for which a toast stays
 
@@ -9,7 +9,8 @@ const news = document.getElementById("news");
 
 /** Shows a sentence for a while; a tap on it puts it away. */
 export function toast(text) {
-  const shown = make("p", { onclick: () => shown.remove() }, text);
+  const shown = makeUserText("p", text);
+  shown.onclick = () => shown.remove();
   toasts.append(shown);
   setTimeout(() => shown.remove(), READ);
 }

@@ -1,6 +1,6 @@
 // The head of the display: which station this is, how full it is, and what keeps it from work.
 
-import { write } from "./elements.js";
+import { visible, write } from "./elements.js";
 import { now, timeOfDay } from "./times.js";
 import { say } from "./words.js";
 
@@ -11,7 +11,7 @@ const [title, types, holding, clock, notice, empty] = IDS.map((id) => document.g
 
 /** Shows the station's name before anything is known of it. */
 export function nameStation(name) {
-  write(title, name);
+  write(title, visible(name));
   document.title = say("kitchen.page", { station: name });
 }
 
@@ -38,7 +38,7 @@ export async function explain(address) {
   try {
     const answer = await fetch(address);
     if (answer.ok) await answer.body.cancel();
-    else write(notice, sentences(await answer.json()));
+    else write(notice, visible(sentences(await answer.json())));
   } catch {
     // Nobody answers: the banner says so.
   }

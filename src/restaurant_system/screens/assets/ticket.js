@@ -1,6 +1,6 @@
 // One ticket on the rail: what stands on it, and its two buttons.
 
-import { make, write } from "./elements.js";
+import { make, makeUserText, visible, write } from "./elements.js";
 import { agingSeconds, lateSeconds } from "./house.js";
 import { age, now } from "./times.js";
 import { say, shortNumber } from "./words.js";
@@ -31,7 +31,7 @@ export class Ticket {
     this._kind = make("span", { className: "kind" });
     this._marks = make("p", { className: "marks" });
     this._items = make("ul", { className: "items" });
-    this._notes = make("p", { className: "order-notes" });
+    this._notes = makeUserText("p", "", "order-notes");
     [this.step, this._stepWord] = button("step", short, () => act(this.entry));
     [this._rush, this._rushWord] = button("rush", short, () => rush(this.entry));
     this.element = make("li", { className: "ticket" }, this._article(short));
@@ -88,7 +88,7 @@ export class Ticket {
     this.element.dataset.status = entry.status;
     write(this._kind, kindOf(entry));
     this._items.replaceChildren(...entry.items.map(item));
-    write(this._notes, entry.notes ?? "");
+    write(this._notes, visible(entry.notes ?? ""));
     this._notes.hidden = !entry.notes;
     write(this._rushWord, say(entry.rushed_at ? "kitchen.rushed" : "kitchen.action.rush"));
     this._rush.hidden = entry.status === "cancelled";
@@ -108,8 +108,8 @@ export class Ticket {
 /** A line of an order: 2 × Margherita, and what is special about it. */
 export function item({ name, quantity, notes }) {
   const count = make("span", { className: "quantity number" }, say("kitchen.quantity", { quantity }));
-  const line = make("li", {}, count, " ", make("span", { className: "name" }, name));
-  if (notes) line.append(make("p", { className: "note" }, notes));
+  const line = make("li", {}, count, " ", makeUserText("span", name, "name"));
+  if (notes) line.append(makeUserText("p", notes, "note"));
   return line;
 }
 

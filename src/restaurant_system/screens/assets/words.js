@@ -1,8 +1,11 @@
 // What the screens say: texts by name, from texts/en.json or another language's file.
 
+import { visible } from "./elements.js";
 import { language, texts } from "./house.js";
 
 const plurals = new Intl.PluralRules(language);
+const MAY_TURN = /[\u0590-\uffff]/; // scripts that are written from right to left begin here
+const [ISOLATE, END_OF_ISOLATE] = ["\u2068", "\u2069"]; // Unicode Annex 9
 
 /**
  * The text of a name such as "counter.total", with `{values}` filled in. A text that depends on a
@@ -13,7 +16,12 @@ export function say(name, values = {}) {
   let text = name.split(".").reduce((found, part) => found?.[part], texts);
   if (typeof text === "object") text = text[plurals.select(values.count)] ?? text.other;
   if (typeof text !== "string") throw new Error(`There is no text ${name}.`);
-  return text.replace(/{(\w+)}/g, (_, key) => values[key]);
+  return text.replace(/{(\w+)}/g, (_, key) => isolated(String(values[key])));
+}
+
+/** A value that does not change the direction of the sentence around it. */
+function isolated(value) {
+  return MAY_TURN.test(value) ? ISOLATE + visible(value) + END_OF_ISOLATE : visible(value);
 }
 
 /** An amount of money, with two decimals, as the language writes numbers. */

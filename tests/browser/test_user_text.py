@@ -1,0 +1,70 @@
+"""What people have written, on every screen: in its own direction, in its own place."""
+
+import pytest
+from playwright.async_api import Page, expect
+
+from restaurant_system.database.connection import Database
+from tests.support.browser import Screens
+from tests.support.house import House
+from tests.support.orders import an_item
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+TURNED = "\N{RIGHT-TO-LEFT OVERRIDE}stun ON"  # what a browser shows as "NO nuts"
+STACK = "a" + 49 * "\N{COMBINING TILDE}"
+HEBREW = "\N{HEBREW LETTER SHIN}\N{HEBREW LETTER LAMED}"
+DIRECTIONS = """
+    elements => elements.map(each => [each.textContent, getComputedStyle(each).direction])
+"""
+
+
+async def user_texts(page: Page) -> dict[str, str]:
+    """Return the texts that a page isolates, each with the direction that it has."""
+    found = await page.locator(".user-text[dir=auto]").evaluate_all(DIRECTIONS)
+    return {text: direction for text, direction in found if text}
+
+
+async def test_text_of_a_ticket_keeps_its_direction_and_nothing_turns_it_round(
+    house: House, screens: Screens, stove: Database
+) -> None:
+    """Also where an override was stored before those were refused."""
+    await house.order(items=[an_item(name=HEBREW, notes="nuts")], notes="1 spoon")
+    async with stove.connection() as connection:
+        await connection.execute("UPDATE order_items SET notes = $1", TURNED)
+        await connection.execute("UPDATE orders SET notes = $1", TURNED)
+    page = await screens.open("/kitchen")
+    await expect(page.locator(".note")).to_have_text("\ufffdstun ON")
+
+    texts = await user_texts(page)
+    assert (texts[HEBREW], texts["\ufffdstun ON"]) == ("rtl", "ltr")
+    assert "\u202e" not in await page.locator("body").inner_text()
+
+
+async def test_stack_of_marks_paints_over_no_neighbour(house: House, screens: Screens) -> None:
+    """The line above looks the same with it and without."""
+    await house.order(items=[an_item(notes="no onions"), an_item(name=STACK, notes=STACK)])
+    page = await screens.open("/kitchen")
+    above = page.locator(".ticket .items > li").first
+    await expect(above).to_contain_text("no onions")
+
+    with_stack = await above.screenshot(animations="disabled")
+    below = page.locator(".ticket .items > li").nth(1).locator(".name, .note")
+    await below.evaluate_all("texts => texts.forEach(each => { each.textContent = 'a'; })")
+
+    assert await above.screenshot(animations="disabled") == with_stack
+
+
+async def test_names_on_the_dashboard_keep_their_direction(
+    screens: Screens, stove: Database
+) -> None:
+    """A worker may have been named before overrides were refused."""
+    async with stove.connection() as connection:
+        await connection.execute(
+            "INSERT INTO workers (name, type, heartbeat_interval, session)"
+            " SELECT name, 'takeout', '1 hour', gen_random_uuid() FROM unnest($1::text[]) AS name",
+            [HEBREW, TURNED],
+        )
+    page = await screens.open("/dashboard")
+    await expect(page.locator("#workers tbody tr")).to_have_count(2)
+
+    assert await user_texts(page) == {HEBREW: "rtl", "\ufffdstun ON": "ltr"}
