@@ -1,8 +1,8 @@
-"""What customers and third parties write appears in no log line, wherever they write it."""
+"""What customers write, and passwords, appear in no log line and no error."""
 
 import json
 from collections.abc import Iterator
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
@@ -12,6 +12,7 @@ from tests.support import restaurant as restaurants
 from tests.support.messages import DEAD_LETTERS, an_order, an_update
 from tests.support.orders import a_body, an_item
 from tests.support.post import Post
+from tests.support.processes import Processes
 from tests.support.restaurant import Restaurant
 from tests.support.servers import wait_until
 
@@ -131,3 +132,31 @@ def test_no_log_line_holds_what_a_customer_or_a_third_party_has_written(
     assert {"message_processing_failed", "retry_attempted", "message_dead_lettered"} <= told
     assert [line for line in logged if MARK in json.dumps(line)] == []
     assert not any(MARK in process.stderr for process in restaurant.started)
+
+
+def test_password_that_a_server_refuses_appears_in_no_output(
+    commands: Processes, dsn: str, amqp_url: str
+) -> None:
+    """Nor do its parts, split at what YAML and URLs give a meaning to."""
+    password = f"{MARK}@{MARK}:{MARK}/{MARK}?{MARK}#{MARK}[{MARK}]%{MARK}'{MARK}"
+    commands.environment["RESTAURANT_LOG__LEVEL"] = "DEBUG"
+    commands.environment["RESTAURANT_STARTUP_TIMEOUT"] = "0.5"
+
+    def with_password(url: str) -> str:
+        parts = urlsplit(url)
+        server = parts.netloc.rpartition("@")[2]
+        return parts._replace(netloc=f"nobody:{quote(password, safe='')}@{server}").geturl()
+
+    subscriber = commands.start(
+        "notification-subscriber", RESTAURANT_RABBITMQ__URL=with_password(amqp_url)
+    )
+    postgres = commands.start("migrate", RESTAURANT_DATABASE__URL=with_password(dsn))
+    unquoted = commands.start(
+        "migrate", RESTAURANT_DATABASE__URL=f"postgresql://nobody:{password}@localhost/name"
+    )
+
+    assert (postgres.wait(), unquoted.wait()) == (1, 2)
+    subscriber.wait_for("rabbitmq_connection_failed")
+    for process in (subscriber, postgres, unquoted):
+        assert process.stdout + process.stderr != ""
+        assert MARK not in process.stdout + process.stderr
