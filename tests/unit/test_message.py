@@ -20,6 +20,7 @@ from restaurant_system.models.message import (
 )
 from restaurant_system.models.order import NewOrder
 from restaurant_system.models.status import OrderStatus
+from tests.support import messages
 from tests.support.orders import an_item, an_order
 
 NUMBER = "ORD_20241216_001"
@@ -244,6 +245,17 @@ def test_a_refusal_keeps_customers_to_itself() -> None:
     body = json.dumps(sound | {"customer_name": ["Ada"], "delivery_address": {"to": "Ada"}})
 
     assert "Ada" not in refusal(OrderReceived, body.encode())
+
+
+def test_order_that_was_accepted_before_control_characters_were_refused_is_read() -> None:
+    """It waits in a queue, and somebody waits for the meal."""
+    sound = json.loads(OrderReceived.of(an_order(), NUMBER).encode())
+    odd = "\u202eno nuts\u009b\u2028"
+    texts = {"notes": odd, "customer_name": odd, "items": [{**sound["items"][0], "name": odd}]}
+
+    order = decode(messages.an_order(body=json.dumps(sound | texts).encode()), OrderReceived)
+
+    assert (order.notes, order.items[0].name) == (odd, odd)
 
 
 @pytest.mark.parametrize(
