@@ -122,7 +122,7 @@ def _describe(error: object, message: str) -> dict[str, str]:
         error = sys.exc_info()[1]
     if not isinstance(error, BaseException):
         return {"msg": message, "stack": ""}
-    return {"msg": error_text(error), "stack": "".join(_stack(error))}
+    return {"msg": error_text(error), "stack": "".join(_stack(error, set()))}
 
 
 def error_text(error: BaseException) -> str:
@@ -141,31 +141,40 @@ def error_text(error: BaseException) -> str:
     return f"{kind} ({stated})" if stated else kind
 
 
-def _stack(error: BaseException) -> Iterator[str]:
-    """Write an error and those that led to it as Python does, each with its `error_text`."""
-    for link, each in _chain(error):
+def _stack(error: BaseException, told: set[int]) -> Iterator[str]:
+    """Write an error and those that led to it as Python does, each with its `error_text`.
+
+    `told` has the ids of errors that are written already: groups and chains may lead in circles.
+    """
+    for link, each in _chain(error, told):
         yield "Traceback (most recent call last):\n"
         yield from traceback.format_tb(each.__traceback__)
-        yield f"{type(each).__qualname__}: {error_text(each)}\n"
-        if isinstance(each, BaseExceptionGroup):
-            for inner in each.exceptions:
+        kind, text = type(each).__name__, error_text(each)
+        yield f"{text}\n" if text.startswith(kind) else f"{kind}: {text}\n"
+        inner = each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+        for one in inner:
+            if id(one) not in told:
                 yield "\nWithin that group:\n\n"
-                yield from _stack(inner)
+                yield from _stack(one, told)
         yield link
 
 
-def _chain(error: BaseException) -> list[tuple[str, BaseException]]:
+def _chain(error: BaseException, told: set[int]) -> list[tuple[str, BaseException]]:
     """Return the errors that led to this one, and it at last, each with the words that follow."""
-    chain = [("", error)]
-    while len(chain) < LONGEST_CHAIN:
-        last = chain[-1][1]
-        if last.__cause__ is not None:
-            chain.append(("\nThat was the direct cause of:\n\n", last.__cause__))
-        elif last.__context__ is not None and not last.__suppress_context__:
-            chain.append(("\nWhile that was handled:\n\n", last.__context__))
-        else:
-            break
+    chain: list[tuple[str, BaseException]] = []
+    link: str = ""
+    before: BaseException | None = error
+    while before is not None and id(before) not in told and len(chain) < LONGEST_CHAIN:
+        told.add(id(before))
+        chain.append((link, before))
+        link, before = _led_to(before)
     return chain[::-1]
+
+
+def _led_to(error: BaseException) -> tuple[str, BaseException | None]:
+    if error.__cause__ is not None or error.__suppress_context__:
+        return "\nThat was the direct cause of:\n\n", error.__cause__
+    return "\nWhile that was handled:\n\n", error.__context__
 
 
 COLOURS = {"DEBUG": "\x1b[2m", "INFO": "\x1b[32m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m"}

@@ -185,11 +185,13 @@ def test_chain_of_errors_that_never_ends_is_cut() -> None:
     """An error that led to itself is described all the same."""
     stream = opened()
     error = KeyError("soup")
-    error.__context__ = error
+    group = ExceptionGroup("many", [error, ExceptionGroup("more", [error])])
+    error.__context__ = group
 
     get_logger().error("request_failed", message="A request failed.", exc_info=error)
 
-    assert lines(stream)[0]["error"]["msg"] == "KeyError"
+    stack = lines(stream)[0]["error"]["stack"]
+    assert (stack.count("KeyError\n"), stack.count("ExceptionGroup\n")) == (1, 2)
 
 
 def test_error_without_exception() -> None:
