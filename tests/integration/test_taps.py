@@ -245,7 +245,13 @@ async def test_an_order_that_is_none(display: Display) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["/kitchen/stations/%00/live", "/kitchen/stations/a/live?order_types=soup"]
+    "address",
+    [
+        "/kitchen/stations/%00/live",
+        "/kitchen/stations/a%C2%9Bb/live",
+        "/kitchen/stations/a%E2%80%AEb/live",
+        "/kitchen/stations/a/live?order_types=soup",
+    ],
 )
 async def test_a_station_that_is_none(display: Display, address: str) -> None:
     """A name or a type that cannot be is refused before anything is opened."""

@@ -1,4 +1,4 @@
-"""Dead letters on a terminal, to which nothing that comes from outside may do any harm."""
+"""Print dead letters on a terminal; all that comes from outside is escaped."""
 
 import json
 import sys
@@ -78,7 +78,7 @@ def whole(letter: DeadLetter) -> None:
     for name, value in sorted(message.headers.items()):
         console.print(Text(f"  {escape_nonprintable(name)}: {escape_nonprintable(str(value))}"))
     console.print(Text(f"Body ({len(message.body)} bytes)", "bold"))
-    for line in _legible(message.body).split("\n"):
+    for line in _body_text(message.body).split("\n"):
         console.print(Text(escape_nonprintable(line)))
 
 
@@ -102,7 +102,7 @@ def _moment(stated: str) -> str:
         return stated
 
 
-def _legible(body: bytes) -> str:
+def _body_text(body: bytes) -> str:
     """Return JSON well laid out; else the text, with an escape for each byte that is none."""
     try:
         stated = jiter.from_json(body, catch_duplicate_keys=True)
