@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 BODY = "body"
+MOST_LISTED = 50  # faults in one response; a client that breaks more rules is not helped by more
+LONGEST_FIELD = 64  # characters of a field's path in a response
 UNKNOWN = "(unknown)"
 
 
@@ -18,6 +20,11 @@ class Fault:
     field: str
     message: str
     is_known: bool = True
+
+    def __post_init__(self) -> None:
+        """Cut a path that is too long, because a client may choose the names of unknown fields."""
+        if len(self.field) > LONGEST_FIELD:
+            object.__setattr__(self, "field", f"{self.field[: LONGEST_FIELD - 1]}…")
 
 
 Context = Mapping[str, Any]

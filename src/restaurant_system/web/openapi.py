@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, JsonValue
 
 from restaurant_system.web.body import JSON
+from restaurant_system.web.faults import LONGEST_FIELD, MOST_LISTED
 from restaurant_system.web.problem import MEDIA_TYPE
 
 _PROBLEM = {
@@ -21,10 +22,15 @@ _PROBLEM = {
         "processed_by": {"type": ["string", "null"]},
         "errors": {
             "type": "array",
+            "maxItems": MOST_LISTED,
+            "description": "The first faults; `detail` says how many more there are",
             "items": {
                 "type": "object",
                 "required": ["field", "message"],
-                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+                "properties": {
+                    "field": {"type": "string", "maxLength": LONGEST_FIELD},
+                    "message": {"type": "string"},
+                },
             },
         },
     },

@@ -19,7 +19,7 @@ from restaurant_system.errors import (
     Unavailable,
 )
 from restaurant_system.logger import get_logger
-from restaurant_system.web.faults import Fault, faults_of
+from restaurant_system.web.faults import MOST_LISTED, Fault, faults_of
 
 log = get_logger()
 
@@ -30,13 +30,27 @@ OUR_FAULT = "Something went wrong on our side; the request id finds it in our lo
 
 
 class Refusal(Exception):
-    """A request that cannot be served as it stands: a status, a sentence, and each fault."""
+    """A request that cannot be served as it stands: a status, a sentence, and its faults.
 
-    def __init__(self, status: HTTPStatus, detail: str, faults: Sequence[Fault] = ()) -> None:
-        super().__init__(detail)
+    At most `MOST_LISTED` faults are kept; the sentence says how many more there are, `unlisted`
+    ones included, which the caller has counted and left out.
+    """
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        faults: Sequence[Fault] = (),
+        *,
+        unlisted: int = 0,
+    ) -> None:
+        more = max(0, len(faults) - MOST_LISTED) + unlisted
         self.status = status
-        self.detail = detail
-        self.faults = faults
+        self.detail = (
+            f"{detail} The first faults are listed, and {more} more exist." if more else detail
+        )
+        self.faults = faults[:MOST_LISTED]
+        super().__init__(self.detail)
 
 
 def response_for(error: Exception, request_id: str) -> Response:
@@ -48,8 +62,9 @@ def response_for(error: Exception, request_id: str) -> Response:
         case Refusal():
             status, faults = error.status, error.faults
         case RequestValidationError():
-            status, detail = HTTPStatus.BAD_REQUEST, "The request breaks a rule."
-            faults = faults_of(error.errors(), skip=1)
+            found = faults_of(error.errors(), skip=1)
+            refusal = Refusal(HTTPStatus.BAD_REQUEST, "The request breaks a rule.", found)
+            status, detail, faults = refusal.status, refusal.detail, refusal.faults
         case ClientDisconnect():  # nobody hears it; to us it is no failure
             status, detail = HTTPStatus.BAD_REQUEST, "The request ended before it was whole."
         case OrderNotFound():
