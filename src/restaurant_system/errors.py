@@ -3,6 +3,7 @@
 RestaurantError
  ├── ConfigurationError      a setting is wrong                        exit 2
  ├── StartupError            a command cannot start, or go on          exit 1
+ │    ├── Interrupted        a command was stopped before it was done
  │    ├── AlreadyRunning     another `up` has this data directory
  │    ├── WorkerNameTaken    a worker of this name is online
  │    ├── TooManyDeadLetters this process could not handle too many messages
@@ -34,6 +35,10 @@ class ConfigurationError(RestaurantError):
 
 class StartupError(RestaurantError):
     """A command cannot start or go on; the text says what to do about it."""
+
+
+class Interrupted(StartupError):
+    """SIGINT or SIGTERM stopped a command before it was done, or a service before it started."""
 
 
 class AlreadyRunning(StartupError):

@@ -6,6 +6,8 @@ import signal
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
+from restaurant_system.errors import Interrupted
+
 T = TypeVar("T")
 
 WISHES = (signal.SIGINT, signal.SIGTERM)
@@ -14,8 +16,9 @@ WISHES = (signal.SIGINT, signal.SIGTERM)
 class Shutdown:
     """The wish to stop. The first one sets `requested`, the second `forced`.
 
-    A command that is still starting (waiting for its database, say) is simply cancelled; it calls
-    `begin` once it watches these events itself.
+    A command that is still starting (waiting for its database, say) is cancelled. A service calls
+    `begin` once it waits for these events itself; a command that ends by itself calls it once its
+    work is done and only connections are left to close.
     """
 
     def __init__(self, starting: "asyncio.Task[Any] | None" = None) -> None:
@@ -25,7 +28,7 @@ class Shutdown:
         self._asked = False
 
     def begin(self) -> None:
-        """Leave it to the running command, from now on, to obey."""
+        """Cancel the command no more: from now on it ends by itself or waits for these events."""
         self._starting = None
 
     def ask(self) -> None:
@@ -47,10 +50,10 @@ class Shutdown:
             self._starting.cancel()
 
 
-async def until_asked_to_stop(command: Callable[[Shutdown], Coroutine[Any, Any, T]]) -> T | None:
-    """Run a command with SIGINT and SIGTERM as the wish to stop.
+async def until_asked_to_stop(command: Callable[[Shutdown], Coroutine[Any, Any, T]]) -> T:
+    """Run a command that SIGINT and SIGTERM stop, and return its result.
 
-    Returns what it returns, `None` when it was stopped before it had begun.
+    Raises `Interrupted` when a signal came before the command called `Shutdown.begin`.
     """
     shutdown = Shutdown(asyncio.current_task())
     with _listening_to_signals(shutdown):
@@ -59,7 +62,7 @@ async def until_asked_to_stop(command: Callable[[Shutdown], Coroutine[Any, Any, 
         except asyncio.CancelledError:
             if not shutdown.requested.is_set():
                 raise
-            return None
+            raise Interrupted("The command was interrupted.") from None
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """What the commands say with their exit code, and how they meet an empty database."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,32 @@ def test_a_command_that_waits_for_its_database_can_be_stopped(commands: Processe
     process.wait_for("db_connection_failed")
 
     assert process.stop() == 0
+
+
+@pytest.mark.parametrize("interrupt", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["migrate"],
+        ["migrate", "--check"],
+        ["dead-letters", "list"],
+        ["dead-letters", "requeue", "--all", "--yes"],
+    ],
+    ids=" ".join,
+)
+def test_command_interrupted_before_it_is_done_exits_with_1(
+    commands: Processes, command: list[str], interrupt: signal.Signals
+) -> None:
+    """One line on stderr says what was not done; nothing on stdout says that it was."""
+    process = commands.start(*command, RESTAURANT_DATABASE__URL=NOBODY)
+    wait_until(lambda: process.stderr != "", seconds=30, doing="for the first attempt to connect")
+
+    process.signal(interrupt)
+
+    assert process.wait() == 1
+    assert process.stdout == ""
+    assert complaint(process).startswith("restaurant-system: Interrupted before")
+    assert complaint(process).count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import structlog
 import yaml
 
-from restaurant_system import cli
+from restaurant_system import __version__, cli
 from tests.support import logs
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -124,6 +124,11 @@ def test_options(run: CommandLine, command: str, defaults: dict[str, str]) -> No
 
     assert {name for name, default in defaults.items() if default not in shown[name]} == set()
     assert "config.yaml" in shown["--config"]
+
+
+def test_version_option_prints_the_version(run: CommandLine) -> None:
+    """`--version` prints the program's name and version, and exits with 0."""
+    assert run("--version") == Outcome(0, f"restaurant-system {__version__}\n", "")
 
 
 def test_no_command(run: CommandLine) -> None:

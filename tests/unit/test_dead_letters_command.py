@@ -237,7 +237,7 @@ def test_all_asks_first(run: Run, office: FakeOffice, capsys: Screen, verb: str)
     assert office.asked == [(verb, All(frozenset({ONE, TWO})))]
 
 
-@pytest.mark.parametrize("typed", ["n\n", "\n", ""], ids=["no", "return", "Ctrl-D"])
+@pytest.mark.parametrize("typed", ["n\n", "\n"], ids=["no", "return"])
 def test_without_a_yes_nothing_is_done(
     run: Run, office: FakeOffice, capsys: Screen, typed: str
 ) -> None:
@@ -245,6 +245,16 @@ def test_without_a_yes_nothing_is_done(
     assert run("discard", "--all", typed=typed) == 0
 
     assert capsys.readouterr().out.endswith("Nothing was done.\n")
+    assert office.asked == []
+
+
+def test_question_that_is_left_unanswered_exits_with_1(
+    run: Run, office: FakeOffice, capsys: Screen
+) -> None:
+    """Ctrl-D or Ctrl-C at the question: nothing is discarded, and one line says so."""
+    assert run("discard", "--all", typed="") == 1
+
+    assert capsys.readouterr().err.endswith("restaurant-system: Interrupted; nothing was done.\n")
     assert office.asked == []
 
 
@@ -274,7 +284,9 @@ def test_what_was_done_before_a_stop_is_told(
 
     assert run(verb, "--all", "--yes") == 1
 
-    assert capsys.readouterr().out == f"{done} 58 dead letters; the rest stays.\n"
+    printed = capsys.readouterr()
+    assert printed.out == f"{done} 58 dead letters; the rest stays.\n"
+    assert printed.err.startswith(f"restaurant-system: Interrupted before all were {done.lower()}")
 
 
 def test_what_was_done_before_an_error_is_told(

@@ -27,8 +27,8 @@ def main() -> None:
     except TyperException as error:
         message = error.format_message()  # empty when, for want of a command, help was shown
         _fail(f"{message} (--help shows how.)" if message else "Name a command.", error.exit_code)
-    except typer.Abort:  # Ctrl-C at a question, or before there was anything to stop
-        raise SystemExit(0) from None
+    except typer.Abort:  # Ctrl-C or Ctrl-D at a question, or Ctrl-C before anything had started
+        _fail("Interrupted; nothing was done.", 1)
     except ConfigurationError as error:
         _fail(error, 2)
     except RestaurantError as error:

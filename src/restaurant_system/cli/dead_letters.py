@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from restaurant_system.cli.running import Config, LogFormat, load, run
+from restaurant_system.cli.running import Config, LogFormat, complete, load
 from restaurant_system.errors import ConfigurationError, NobodyToAsk
 from restaurant_system.escaping import escape_nonprintable
 
@@ -115,10 +115,10 @@ def _refuse_unless_one(ids: Sequence[str] | None, *, everything: bool) -> None:
 def _read(settings: "Settings") -> "Sequence[DeadLetter]":
     from restaurant_system.app import maintenance
 
-    letters = run(functools.partial(maintenance.read_dead_letters, settings))
-    if letters is None:  # Ctrl-C
-        raise typer.Abort
-    return letters
+    return complete(
+        functools.partial(maintenance.read_dead_letters, settings),
+        otherwise="Interrupted before the dead letters were read; run the command again.",
+    )
 
 
 def _deal(settings: "Settings", deed: Deed, ids: Sequence[str] | None, *, ask: bool) -> None:
@@ -130,14 +130,14 @@ def _deal(settings: "Settings", deed: Deed, ids: Sequence[str] | None, *, ask: b
         return
     tally = Tally()
     try:
-        finished = run(lambda shutdown: deed.act(settings, shutdown, chosen, tally))
+        complete(
+            lambda shutdown: deed.act(settings, shutdown, chosen, tally),
+            otherwise=f"Interrupted before all were {deed.done.lower()}; run the command again.",
+        )
     except BaseException:
         if tally.done:
             _tell_what_was_done(deed, tally)
         raise
-    if finished is None:  # Ctrl-C
-        _tell_what_was_done(deed, tally)
-        raise typer.Exit(1)
     _tell(deed, tally)
     if tally.refused or tally.doubtful:
         raise typer.Exit(1)
@@ -154,24 +154,15 @@ def _agreed(settings: "Settings", deed: Deed) -> "Everything | None":
     if not letters:
         print("No dead letters.")
         return None
-    if not _says_yes(f"{deed.verb} {_counted(len(letters))}?"):
+    if not typer.confirm(f"{deed.verb} {_counted(len(letters))}?"):
         print("Nothing was done.")
         return None
     return All(frozenset(letter.message.message_id for letter in letters))
 
 
-def _says_yes(question: str) -> bool:
-    try:
-        return typer.confirm(question)
-    except typer.Abort:  # Ctrl-D, or Ctrl-C
-        print("\nNothing was done.")
-        raise
-
-
 def _tell_what_was_done(deed: Deed, tally: "Tally") -> None:
-    """Say how far it came before it was cut off."""
-    done = f"{deed.done} {_counted(tally.done)}; the rest stays."
-    print(done if tally.done else "Nothing was done.")
+    """Print how many dead letters were dealt with before the command failed."""
+    print(f"{deed.done} {_counted(tally.done)}; the rest stays.")
 
 
 def _tell(deed: Deed, tally: "Tally") -> None:

@@ -1,6 +1,7 @@
 """What every command does: reads its settings, runs to its end."""
 
 import asyncio
+import contextlib
 import gc
 import sys
 from collections.abc import Callable, Coroutine, Mapping
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
 
 import typer
 
-from restaurant_system.errors import RestaurantError
+from restaurant_system.errors import Interrupted, RestaurantError
 
 if TYPE_CHECKING:
     from restaurant_system.config import Settings
@@ -47,8 +48,26 @@ def load(
     return settings
 
 
-def run(command: "Callable[[Shutdown], Coroutine[Any, Any, T]]") -> T | None:
-    """Run a command to its end; of several errors at once, raise the first that we know."""
+def run_service(command: "Callable[[Shutdown], Coroutine[Any, Any, T]]") -> T | None:
+    """Run a service until it is stopped; return `None` if that was before it had started."""
+    with contextlib.suppress(Interrupted):
+        return run(command)
+    return None
+
+
+def complete(command: "Callable[[Shutdown], Coroutine[Any, Any, T]]", *, otherwise: str) -> T:
+    """Run a command that ends by itself; raise `Interrupted(otherwise)` if a signal stops it."""
+    try:
+        return run(command)
+    except Interrupted:
+        raise Interrupted(otherwise) from None
+
+
+def run(command: "Callable[[Shutdown], Coroutine[Any, Any, T]]") -> T:
+    """Run a command and return its result; of several errors, raise the first `RestaurantError`.
+
+    Raises `Interrupted` when a signal stops it before it is done.
+    """
     from restaurant_system.shutdown import until_asked_to_stop
 
     _leave_alone_what_stays()

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from restaurant_system.cli.running import Config, LogFormat, load, run
+from restaurant_system import __version__
+from restaurant_system.cli.running import Config, LogFormat, complete, load, run_service
 from restaurant_system.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -51,6 +52,25 @@ Scale = Annotated[
         help="Cook slower or faster; 0 cooks at once. [dim](1.0)[/]",
     ),
 ]
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if wanted:
+        print(f"restaurant-system {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def program(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 @cli.command(rich_help_panel="On one machine")
@@ -98,7 +118,7 @@ def up(
     from restaurant_system import welcome
     from restaurant_system.app.house import open_house
 
-    run(
+    run_service(
         lambda shutdown: open_house(
             settings, shutdown, cooks, lambda address: welcome.show(address, settings, cooks)
         )
@@ -128,7 +148,7 @@ def order_service(
     handed = _one_of_several(settings.order_service)
     from restaurant_system.app.orders import take_orders
 
-    run(lambda shutdown: take_orders(settings, shutdown, handed))
+    run_service(lambda shutdown: take_orders(settings, shutdown, handed))
 
 
 @cli.command(rich_help_panel="The services")
@@ -166,7 +186,7 @@ def kitchen_worker(
     cook = _cook_named(worker_name, order_types)
     from restaurant_system.app.kitchen import cook_orders
 
-    run(lambda shutdown: cook_orders(settings, shutdown, cook))
+    run_service(lambda shutdown: cook_orders(settings, shutdown, cook))
 
 
 @cli.command(rich_help_panel="The services")
@@ -189,7 +209,7 @@ def kitchen_display(
     settings = load("kitchen-display", config, options)
     from restaurant_system.app.display import show_tickets
 
-    run(lambda shutdown: show_tickets(settings, shutdown))
+    run_service(lambda shutdown: show_tickets(settings, shutdown))
 
 
 @cli.command(rich_help_panel="The services")
@@ -210,7 +230,7 @@ def tracking_service(
     handed = _one_of_several(settings.tracking_service)
     from restaurant_system.app.tracking import track_orders
 
-    run(lambda shutdown: track_orders(settings, shutdown, handed))
+    run_service(lambda shutdown: track_orders(settings, shutdown, handed))
 
 
 @cli.command(rich_help_panel="The services")
@@ -232,7 +252,7 @@ def notification_subscriber(
     _refuse_unless_printable(name)
     from restaurant_system.app.notifications import print_notifications
 
-    run(lambda shutdown: print_notifications(settings, shutdown, name))
+    run_service(lambda shutdown: print_notifications(settings, shutdown, name))
 
 
 @cli.command(rich_help_panel="Maintenance")
@@ -249,10 +269,17 @@ def migrate(
     from restaurant_system.app import maintenance
 
     if check:
-        pending = run(lambda shutdown: maintenance.pending_migrations(settings, shutdown))
+        pending = complete(
+            lambda shutdown: maintenance.pending_migrations(settings, shutdown),
+            otherwise="Interrupted before the schema was checked; run migrate --check again.",
+        )
         print("\n".join(["Pending:", *pending]) if pending else "The schema is up to date.")
         raise typer.Exit(1 if pending else 0)
-    applied = run(lambda shutdown: maintenance.migrate(settings, shutdown))
+    applied = complete(
+        lambda shutdown: maintenance.migrate(settings, shutdown),
+        otherwise="Interrupted before the schema was up to date; what was under way was rolled"
+        " back. Run migrate again.",
+    )
     print("\n".join(["Applied:", *applied]) if applied else "The schema is up to date.")
 
 
@@ -269,7 +296,7 @@ def _one_of_several(
     if handed is None and where.processes > 1:
         from restaurant_system import supervisor
 
-        code = run(lambda shutdown: supervisor.supervise(where, shutdown))
+        code = run_service(lambda shutdown: supervisor.supervise(where, shutdown))
         raise typer.Exit(code or 0)
     return handed
 
