@@ -60,6 +60,21 @@ async def test_the_database_is_away(client: httpx.AsyncClient, database: Databas
         assert int(response.headers["Retry-After"]) > 0
 
 
+async def test_503_advises_the_idempotency_key_only_where_one_was_sent(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    """A retry repeats the key of its request; a request without one has none to repeat."""
+    await database.close()
+
+    with_key = await client.post(
+        "/orders", content=a_body(), headers={**JSON, "Idempotency-Key": "k1"}
+    )
+    without = await client.post("/orders/ORD_20241216_001/cancel")
+
+    assert "same Idempotency-Key" in with_key.json()["detail"]
+    assert "Idempotency-Key" not in without.json()["detail"]
+
+
 async def test_too_many_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request beyond the limit waits its turn, and is asked to come again if none comes."""
     monkeypatch.setattr(limit, "PATIENCE", 0.05)

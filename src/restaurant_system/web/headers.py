@@ -10,6 +10,7 @@ ID = b"x-request-id"
 LENGTH = b"content-length"
 CODING = b"transfer-encoding"
 TYPE = b"content-type"
+KEY = b"idempotency-key"
 CONNECTION = b"connection"
 GOODBYE = (CONNECTION, b"close")
 

@@ -82,9 +82,9 @@ class HotRoad(Generic[T]):
         return ours[1].decode() if ours.lastindex else ""
 
 
-def answer_for(error: Exception, request_id: str) -> Answer:
-    """Turn an error into its answer, see `problem.py`."""
-    problem = response_for(error, request_id)
+def answer_for(error: Exception, request_id: str, headers_sent: Headers = ()) -> Answer:
+    """Return the response for an error; see `problem.response_for`."""
+    problem = response_for(error, request_id, headers_sent)
     own = [each for each in problem.raw_headers if each[0] not in {LENGTH, TYPE}]
     return Answer(bytes(problem.body), problem.status_code, own, problem.headers["content-type"])
 

@@ -209,7 +209,8 @@ class ClientLine(HttpToolsProtocol):
         """Answer for an endpoint that failed, or was cancelled when a stop had waited for long."""
         foreseen = error if isinstance(error, Exception) else Overloaded("The service stops.")
         with request_id(exchange.request_id):
-            self._reply(exchange, answer_for(foreseen, exchange.request_id))
+            answer = answer_for(foreseen, exchange.request_id, exchange.headers)
+            self._reply(exchange, answer)
 
     def _reply(self, exchange: "Exchange", answer: Answer) -> None:
         self.tasks.discard(exchange.finding)

@@ -70,7 +70,8 @@ class _Exchange:
             await app(self._scope, self._receive_limited, self._send_with_id)
         except Exception as error:
             if self._status is None:
-                response = response_for(error, self._scope["request_id"])
+                sent = self._scope["headers"]
+                response = response_for(error, self._scope["request_id"], sent)
                 await response(self._scope, self._receive, self._send_with_id)
             elif not self._answered:  # it is half out: break it off, audibly
                 self._log.exception("request_failed", message="An answer broke off.")

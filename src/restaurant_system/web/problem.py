@@ -20,12 +20,14 @@ from restaurant_system.errors import (
 )
 from restaurant_system.logger import get_logger
 from restaurant_system.web.faults import MOST_LISTED, Fault, faults_of
+from restaurant_system.web.headers import KEY, Headers, first
 
 log = get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = "1"
-TRY_AGAIN = "The system cannot take this now; try again, with the same Idempotency-Key."
+TRY_AGAIN = "The system cannot take this now; try again."
+TRY_AGAIN_WITH_KEY = "The system cannot take this now; try again with the same Idempotency-Key."
 OUR_FAULT = "Something went wrong on our side; the request id finds it in our logs."
 
 
@@ -53,8 +55,11 @@ class Refusal(Exception):
         super().__init__(self.detail)
 
 
-def response_for(error: Exception, request_id: str) -> Response:
-    """Turn any error into its answer; one that is not foreseen is logged, and its inside hidden."""
+def response_for(error: Exception, request_id: str, headers_sent: Headers = ()) -> Response:
+    """Return the response for an error; log an unexpected one and hide its details.
+
+    `headers_sent` are those of the request: a retry is told to repeat the Idempotency-Key in them.
+    """
     detail, extra = str(error), dict[str, Any]()
     faults: Sequence[Fault] = ()
     headers: Mapping[str, str] | None = None
@@ -77,7 +82,8 @@ def response_for(error: Exception, request_id: str) -> Response:
         case KeyReused():
             status = HTTPStatus.UNPROCESSABLE_ENTITY
         case Unavailable():
-            status, detail = HTTPStatus.SERVICE_UNAVAILABLE, TRY_AGAIN
+            status = HTTPStatus.SERVICE_UNAVAILABLE
+            detail = TRY_AGAIN if first(KEY, headers_sent) is None else TRY_AGAIN_WITH_KEY
             headers = {"Retry-After": RETRY_AFTER_SECONDS}
             action = "request_turned_away" if isinstance(error, Overloaded) else "db_query_failed"
             log.warning(action, message=str(error))
@@ -91,8 +97,8 @@ def response_for(error: Exception, request_id: str) -> Response:
 
 
 async def handle(request: Request, error: Exception) -> Response:
-    """Answer for FastAPI, whose exception handlers look like this."""
-    return response_for(error, request.scope["request_id"])
+    """Return the response for an error, as an exception handler of FastAPI."""
+    return response_for(error, request.scope["request_id"], request.scope["headers"])
 
 
 def _explain(status: HTTPStatus) -> str:
