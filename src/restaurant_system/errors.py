@@ -12,7 +12,9 @@ RestaurantError
  │    └── NobodyToAsk        a question, and no terminal to put it on
  ├── Unavailable             a part is away for now; try again later
  │    ├── DatabaseUnavailable
- │    │    └── DatabaseUntrusted  the line to it cannot be encrypted as it is to be
+ │    │    ├── DatabaseUntrusted  the line to it cannot be encrypted as it is to be
+ │    │    └── DatabaseRefuses    it answers, but does not do what it should
+ │    │         └── DatabaseReadOnly  it does not take writes
  │    ├── BrokerUnavailable
  │    └── Overloaded         more requests at once than allowed
  ├── OrderNotFound
@@ -73,11 +75,26 @@ class Unavailable(RestaurantError):
 
 
 class DatabaseUnavailable(Unavailable):
-    """PostgreSQL does not answer. Whether a statement under way took effect is unknown."""
+    """PostgreSQL is unreachable, or refuses; a statement under way may have taken effect."""
 
 
 class DatabaseUntrusted(DatabaseUnavailable):
     """The line to PostgreSQL cannot be encrypted as it is to be; waiting does not mend that."""
+
+
+class DatabaseRefuses(DatabaseUnavailable):
+    """PostgreSQL answers, but refuses for reasons of its own: its disk is full, for example.
+
+    `reason` names the kind of refusal alone, for everyone; the text adds the server's own words.
+    """
+
+    def __init__(self, reason: str, answer: str) -> None:
+        super().__init__(f"{reason}: {answer}")
+        self.reason = reason
+
+
+class DatabaseReadOnly(DatabaseRefuses):
+    """PostgreSQL does not take writes on this connection; another one may be able to write."""
 
 
 class BrokerUnavailable(Unavailable):

@@ -128,7 +128,7 @@ class Postgres:
     async def create_database(self, template: str = "template1") -> str:
         """Create a database as a copy of `template`, and return its name."""
         name = next(self._names)
-        await self._rule(f"CREATE DATABASE {name} TEMPLATE {template} {self.copied}")
+        await self.rule(f"CREATE DATABASE {name} TEMPLATE {template} {self.copied}")
         return name
 
     async def drop_database(self, name: str) -> None:
@@ -136,9 +136,10 @@ class Postgres:
 
         Hundreds that nobody needs are a burden: the server looks after each again and again.
         """
-        await self._rule(f"DROP DATABASE {name} WITH (FORCE)")
+        await self.rule(f"DROP DATABASE {name} WITH (FORCE)")
 
-    async def _rule(self, statement: str) -> None:
+    async def rule(self, statement: str) -> None:
+        """Run a statement as its superuser."""
         connection = await asyncpg.connect(self.dsn("postgres"))
         try:
             await connection.execute(statement)

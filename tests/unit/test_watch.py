@@ -42,6 +42,9 @@ class FakeServer:
             raise DatabaseUnavailable("The line broke")
         await self._be_silent_if_need_be()
 
+    async def retry_refused(self) -> None:
+        """Refuse nothing."""
+
     def hang_up(self) -> None:
         """Remember that the line was dropped."""
         self.hung_up += 1
@@ -139,6 +142,18 @@ async def test_a_nudge_is_a_reason_to_look_at_once() -> None:
     watchman.nudge()
 
     assert await in_time(watching) == "Connection refused"
+
+
+async def test_reported_error_makes_a_server_away_that_answers() -> None:
+    """A statement can prove what a ping on another connection cannot."""
+    server = FakeServer()
+    watchman = a_watchman(server, interval=NEVER)
+    watching = asyncio.create_task(watchman.until_away())
+    await until(lambda: server.dialled == 1)
+
+    watchman.report(DatabaseUnavailable("PostgreSQL is read-only"))
+
+    assert await in_time(watching) == "PostgreSQL is read-only"
 
 
 async def test_an_error_of_our_own_is_loud() -> None:

@@ -69,7 +69,10 @@ def health_of(base: Foundation, database: Database) -> Feature:
     """Return the route on which each dependency's state is told."""
 
     async def check_database() -> Mapping[str, Any]:
-        return {"latency_ms": round(await database.ping(), 2)}
+        state: dict[str, Any] = {"latency_ms": round(await database.ping(), 2)}
+        if database.refused_connections is not None:
+            state |= {"status": "degraded", "reason": database.refused_connections.reason}
+        return state
 
     async def check_broker() -> Mapping[str, Any]:
         return {"kind": base.broker.name, "latency_ms": round(await base.broker.ping(), 2)}

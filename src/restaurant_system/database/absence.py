@@ -1,4 +1,4 @@
-"""What asyncpg raises, and what it means: the server is away, it refuses us, or neither."""
+"""Translate asyncpg's errors: the server is unreachable, or it answers and refuses, and why."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,17 +6,38 @@ from collections.abc import Iterator
 import asyncpg
 
 from restaurant_system import tls
-from restaurant_system.errors import DatabaseUnavailable, DatabaseUntrusted
+from restaurant_system.errors import (
+    DatabaseReadOnly,
+    DatabaseRefuses,
+    DatabaseUnavailable,
+    DatabaseUntrusted,
+)
 
-# What asyncpg raises when the server is away, goes away, has no room, or asks to be asked again.
-AWAY = (
+# The server answers, but refuses what it should do, whatever the statement. A subclass stands
+# before its class.
+REFUSALS: dict[type[Exception], str] = {
+    asyncpg.ReadOnlySQLTransactionError: "PostgreSQL is read-only",
+    asyncpg.TargetServerAttributeNotMatched: "PostgreSQL is read-only",
+    asyncpg.DiskFullError: "The disk of PostgreSQL is full",
+    asyncpg.OutOfMemoryError: "PostgreSQL is out of memory",
+    asyncpg.TooManyConnectionsError: "PostgreSQL has no connection free",
+    asyncpg.InsufficientResourcesError: "PostgreSQL is short of resources",
+    asyncpg.PostgresSystemError: "PostgreSQL cannot use its files",
+    asyncpg.InternalServerError: "PostgreSQL reports an internal error",
+    asyncpg.InsufficientPrivilegeError: "PostgreSQL denies permission",
+    asyncpg.CannotConnectNowError: "PostgreSQL accepts no connections yet",
+    asyncpg.ProtocolViolationError: "PostgreSQL refuses the connection",
+}
+# It ended one statement, transaction or connection: the same call may succeed at once.
+INTERRUPTIONS: dict[type[Exception], str] = {
+    asyncpg.QueryCanceledError: "PostgreSQL cancelled the statement",
+    asyncpg.OperatorInterventionError: "PostgreSQL closed the connection",
+    asyncpg.IdleInTransactionSessionTimeoutError: "PostgreSQL closed the connection",
+    asyncpg.TransactionRollbackError: "PostgreSQL rolled the transaction back",
+}
+UNREACHABLE = (
     OSError,  # TimeoutError among them
     asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.ReadOnlySQLTransactionError,  # a standby, in the middle of a failover
-    asyncpg.PostgresSystemError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
@@ -24,10 +45,10 @@ AWAY = (
 
 @contextlib.contextmanager
 def away_as_unavailable() -> Iterator[None]:
-    """Raise `DatabaseUnavailable` for every way in which the server can be away.
+    """Raise `DatabaseUnavailable` when the server is unreachable, or refuses for its own reasons.
 
-    What the server refuses is passed on without its detail, which quotes the row, customers' names
-    and addresses included, and would end up in a log.
+    An error of the statement itself is passed on without its detail, which quotes the row,
+    customers' names and addresses included, and would end up in a log.
     """
     try:
         yield
@@ -38,7 +59,7 @@ def away_as_unavailable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def refusal_as_unavailable() -> Iterator[None]:
-    """Raise `DatabaseUnavailable` also when the server answers but does not let us in."""
+    """Raise `DatabaseUnavailable` also for every other error with which a server answers."""
     try:
         yield
     except Exception as error:
@@ -47,24 +68,39 @@ def refusal_as_unavailable() -> Iterator[None]:
 
 
 def raise_if_away(error: BaseException) -> None:
-    """See `away_as_unavailable`; returns when an error is to be passed on as it is."""
-    if isinstance(error, asyncpg.PostgresError):
-        error.detail = None
-    if isinstance(error, AWAY):
+    """See `away_as_unavailable`; return when an error is to be passed on as it is."""
+    refusal = _meaning(error, REFUSALS)
+    if refusal is not None:
+        kind = DatabaseReadOnly if refusal == "PostgreSQL is read-only" else DatabaseRefuses
+        raise kind(refusal, _message(error)) from error
+    interruption = _meaning(error, INTERRUPTIONS)
+    if interruption is not None:
+        raise DatabaseUnavailable(f"{interruption}: {_message(error)}") from error
+    if isinstance(error, UNREACHABLE):
         fault = _tls_fault(error)
         if fault is not None:
             raise DatabaseUntrusted(f"The line to PostgreSQL is not safe: {fault}") from error
         if isinstance(error, ValueError):  # asyncpg's DataError: the statement's fault
             return
-        reason = str(error) or type(error).__name__
-        raise DatabaseUnavailable(f"The database does not answer: {reason}") from error
+        raise DatabaseUnavailable(f"PostgreSQL unreachable: {_message(error)}") from error
+    if isinstance(error, asyncpg.PostgresError):
+        error.detail = None
 
 
 def raise_if_refused(error: BaseException) -> None:
-    """See `refusal_as_unavailable`; returns when an error is to be passed on as it is."""
+    """See `refusal_as_unavailable`; return when an error is to be passed on as it is."""
     raise_if_away(error)
     if isinstance(error, asyncpg.PostgresError):
-        raise DatabaseUnavailable(f"The database refuses us: {error}") from error
+        raise DatabaseRefuses("PostgreSQL refuses the connection", _message(error)) from error
+
+
+def _meaning(error: BaseException, meanings: dict[type[Exception], str]) -> str | None:
+    return next((words for kind, words in meanings.items() if isinstance(error, kind)), None)
+
+
+def _message(error: BaseException) -> str:
+    """Return what the server said, without its detail and hint."""
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _tls_fault(error: BaseException) -> str | None:

@@ -9,9 +9,11 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable
 from typing import TypeAlias, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import stamina
+from asyncpg.connect_utils import SessionAttribute
 
 from restaurant_system.config import ServerSettings
 from restaurant_system.database.absence import (
@@ -20,9 +22,12 @@ from restaurant_system.database.absence import (
     raise_if_refused,
     refusal_as_unavailable,
 )
+from restaurant_system.database.refusals import PingConnection, Refusals
 from restaurant_system.database.watch import Watchman
 from restaurant_system.errors import (
     ConfigurationError,
+    DatabaseReadOnly,
+    DatabaseRefuses,
     DatabaseUnavailable,
     DatabaseUntrusted,
     StartupError,
@@ -68,20 +73,13 @@ class PooledConnection(asyncpg.Connection):
         return ""
 
 
-class PingLine:
-    """A line on which nothing but pings travel."""
+def _attributes_of_readers(dsn: str) -> SessionAttribute | None:
+    """Return which servers a pool that cannot write may use; `None` leaves it to the DSN.
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
-
-    async def ping(self) -> None:
-        """Return once the server has answered."""
-        with away_as_unavailable():
-            await self._line.execute("SELECT 1")
-
-    def hang_up(self) -> None:
-        """Drop the line at once, whatever its state."""
-        self._line.terminate()
+    The pool's own sessions are read-only, so that `read-write` would exclude every server.
+    """
+    stated = parse_qs(urlsplit(dsn).query).get("target_session_attrs")
+    return SessionAttribute.primary if stated == ["read-write"] else None
 
 
 def _may_come_back(error: Exception) -> bool:
@@ -122,7 +120,8 @@ class Database:
 
     Every call raises `DatabaseUnavailable` when the server is away, and at once while `watch` runs,
     which also opens the pool again. Without it the pool mends itself, call by call. A `read_only`
-    one cannot write, whatever it is asked.
+    one cannot write, whatever it is asked; any other connects only to a server that takes writes,
+    and `watch` replaces its connections when one of them cannot write any more.
     """
 
     def __init__(
@@ -141,10 +140,14 @@ class Database:
             "timezone": "UTC",
             **BY_INDEX,
         }
+        self._must_write = not read_only
+        self._session_attributes: SessionAttribute | None = SessionAttribute.read_write
         if read_only:
             self._server_settings["default_transaction_read_only"] = "on"
+            self._session_attributes = _attributes_of_readers(dsn)
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._absence = "The database is not open."
+        self._refusals = Refusals()
         self._waits: set[asyncio.Timeout] = set()
         self._dedicated: set[Line] = set()
         self._watchman = Watchman(
@@ -166,6 +169,7 @@ class Database:
             timeout=self._settings.connect_timeout,
             command_timeout=self._settings.command_timeout,
             server_settings=self._server_settings,
+            target_session_attrs=self._session_attributes,
         )
         try:
             with away_as_unavailable():
@@ -249,16 +253,23 @@ class Database:
     async def ping(self) -> float:
         """Return how long the server took to answer, in milliseconds.
 
-        Where somebody watches, it is he who asked last: a pool in which nothing is free says
-        nothing about the server.
+        While `watch` runs, it is the time of its last ping: a pool in which nothing is free says
+        nothing about the server. Raises `DatabaseUnavailable` also while the server refuses writes.
         """
         self.open_pool()
+        if self._refusals.writes is not None:
+            raise self._refusals.writes
         if self._watchman.latency is not None:
             return self._watchman.latency * 1000
         start = time.perf_counter()
         async with self.connection() as connection:
             await connection.execute("SELECT 1")
         return (time.perf_counter() - start) * 1000
+
+    @property
+    def refused_connections(self) -> DatabaseRefuses | None:
+        """The reason why the server refuses new connections; `None` while it accepts them."""
+        return self._refusals.connections
 
     def open_pool(self) -> "asyncpg.Pool[asyncpg.Record]":
         """Return the pool; raises `DatabaseUnavailable` while there is none."""
@@ -282,23 +293,31 @@ class Database:
             self._watchman.nudge()
             crowded = "The database has no connection free."
             raise DatabaseUnavailable(crowded if self._pool else self._absence) from None
-        except DatabaseUnavailable:
+        except DatabaseUnavailable as error:
+            if isinstance(error, DatabaseRefuses):
+                self._refusals.note_connection(error)
             self._watchman.nudge()
             raise
 
     def notice(self, error: BaseException) -> None:
-        """Have the watchman look if somebody finds no answer; he alone decides.
+        """Have `watch` ping the server after an error: only a ping decides whether it is away.
 
         Raises `DatabaseUnavailable` for an error that means so, see `away_as_unavailable`.
         """
-        if isinstance(error, DatabaseUnavailable):
-            self._watchman.nudge()
-            return
         try:
             raise_if_away(error)
-        except DatabaseUnavailable:
-            self._watchman.nudge()
+        except DatabaseUnavailable as unavailable:
+            self._note(unavailable)
             raise
+        if isinstance(error, DatabaseUnavailable):
+            self._note(error)
+
+    def _note(self, error: DatabaseUnavailable) -> None:
+        if self._must_write and isinstance(error, DatabaseReadOnly):
+            self._watchman.report(error)
+        elif self._must_write and isinstance(error, DatabaseRefuses):
+            self._refusals.note_write(error)
+        self._watchman.nudge()
 
     async def _dial(self, **settings: str) -> Line:
         return await asyncpg.connect(
@@ -306,16 +325,26 @@ class Database:
             timeout=self._settings.connect_timeout,
             command_timeout=self._settings.command_timeout,
             server_settings={**self._server_settings, **settings},
+            target_session_attrs=self._session_attributes,
         )
 
-    async def _dial_for_pings(self) -> PingLine | None:
+    async def _dial_or_refuse(self) -> Line:
+        with refusal_as_unavailable():
+            return await self._dial()
+
+    async def _dial_for_pings(self) -> PingConnection | None:
         with refusal_as_unavailable():
             try:
                 line = await self._dial()
             except asyncpg.TooManyConnectionsError:
                 return None
         line.add_termination_listener(lambda _: self._watchman.nudge())
-        return PingLine(line)
+        return PingConnection(
+            line,
+            must_write=self._must_write,
+            refusals=self._refusals,
+            connect=self._dial_or_refuse,
+        )
 
     def _forget(self, line: object) -> None:
         self._dedicated.discard(line)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-from restaurant_system.errors import DatabaseUnavailable
+from restaurant_system.errors import DatabaseReadOnly, DatabaseUnavailable
 
 T = TypeVar("T")
 
@@ -19,6 +19,9 @@ class PingLine(Protocol):
     async def ping(self) -> None:
         """Return once the server has answered; raises `DatabaseUnavailable` if the line broke."""
 
+    async def retry_refused(self) -> None:
+        """Try again what the server refused; raises likewise."""
+
     def hang_up(self) -> None:
         """Drop the line at once, whatever its state."""
 
@@ -27,8 +30,8 @@ class Watchman:
     """Asks the server every `interval` seconds, and at every nudge, whether it is there.
 
     A line that broke proves nothing: somebody may have cut it. A server that lets us in anew, or is
-    full (`dial` returns `None`), is there; one that refuses us, or is silent for `patience`
-    seconds, is not.
+    full (`dial` returns `None`), is there; one that refuses us, is silent for `patience` seconds,
+    or is read-only for a session that must write, is not.
     """
 
     def __init__(
@@ -40,6 +43,12 @@ class Watchman:
         self.latency: float | None = None  # s that the last ping took
         self._line: PingLine | None = None
         self._nudged = asyncio.Event()
+        self._reported: DatabaseUnavailable | None = None
+
+    def report(self, error: DatabaseUnavailable) -> None:
+        """Declare the server away: a statement has proved that our connections are useless."""
+        self._reported = error
+        self._nudged.set()
 
     def nudge(self) -> None:
         """Ask now rather than at the next round: somebody has met an error."""
@@ -48,6 +57,10 @@ class Watchman:
     async def until_away(self) -> DatabaseUnavailable:
         """Return, with the reason, once the server is not there."""
         while True:
+            if self._reported is not None:
+                reported, self._reported = self._reported, None
+                self.close()
+                return reported
             try:
                 await patiently(self._ask(), self._patience)
             except (DatabaseUnavailable, TimeoutError) as error:
@@ -65,13 +78,21 @@ class Watchman:
 
     async def _ask(self) -> None:
         if self._line is not None:
-            with contextlib.suppress(DatabaseUnavailable):
-                start = time.perf_counter()
-                await self._line.ping()
-                self.latency = time.perf_counter() - start
+            try:
+                await self._ping(self._line)
+            except DatabaseReadOnly:
+                raise
+            except DatabaseUnavailable:
+                self.close()
+            else:
                 return
-            self.close()
         self._line = await self._dial()
+
+    async def _ping(self, line: PingLine) -> None:
+        start = time.perf_counter()
+        await line.ping()
+        self.latency = time.perf_counter() - start
+        await line.retry_refused()
 
     async def _rest(self) -> None:
         with contextlib.suppress(TimeoutError):

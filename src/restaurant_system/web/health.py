@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
-from restaurant_system.errors import Unavailable
+from restaurant_system.errors import DatabaseRefuses, Unavailable
 
 PATIENCE = 1.5  # s that a dependency has to answer; health itself answers within 2
 LATE: set["asyncio.Future[Mapping[str, Any]]"] = set()  # held until they end, as asyncio asks
@@ -30,7 +30,11 @@ class Dependency:
 
 
 def routes(*dependencies: Dependency) -> APIRouter:
-    """Return the route; each check returns what is worth knowing, or raises `Unavailable`."""
+    """Return the route of `/health`.
+
+    Each check returns what is worth knowing, a `status` of `degraded` included, or raises
+    `Unavailable`.
+    """
     router = APIRouter(tags=["health"])
 
     @router.get("/health", summary="Whether the service works, and what it depends on")
@@ -42,8 +46,9 @@ def routes(*dependencies: Dependency) -> APIRouter:
             if state["status"] == "down"
         ]
         unavailable = any(each.essential for each in down)
+        well = all(state["status"] == "up" for state in states)
         content = {
-            "status": "unavailable" if unavailable else "degraded" if down else "ok",
+            "status": "unavailable" if unavailable else "ok" if well else "degraded",
             "dependencies": {
                 each.name: state for each, state in zip(dependencies, states, strict=True)
             },
@@ -66,6 +71,8 @@ async def _state(check: Check) -> dict[str, Any]:
         return {"status": "down"}
     try:
         return {"status": "up", **checking.result()}
+    except DatabaseRefuses as refusal:
+        return {"status": "down", "reason": refusal.reason}
     except Unavailable:
         return {"status": "down"}
 

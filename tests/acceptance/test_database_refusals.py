@@ -1,0 +1,187 @@
+"""A database that answers and refuses: `/health` says so, and orders are taken again afterwards."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+
+from restaurant_system.database import embedded
+from tests.support import restaurant as restaurants
+from tests.support import servers
+from tests.support.answers import assert_problem
+from tests.support.orders import a_body
+from tests.support.restaurant import Restaurant
+from tests.support.servers import Postgres, wait_until
+
+RECOVERED = 10  # s
+NOTICED = 6  # s
+READ_ONLY = ["ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"]
+WRITABLE = ["ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()"]
+SIZE = 64 * 1024**2  # bytes
+
+
+@pytest.fixture(scope="module")
+def own_postgres() -> Iterator[Postgres]:
+    """Run a PostgreSQL that no other module uses."""
+    with servers.postgres() as server:
+        yield server
+
+
+@contextlib.contextmanager
+def taking_orders(server: Postgres, database: str) -> Iterator[Restaurant]:
+    """Run order service and tracking service on a database."""
+    with restaurants.opened(server.dsn(database)) as restaurant:
+        restaurant.take_orders()
+        restaurant.track()
+        restaurant.ready()
+        yield restaurant
+
+
+def execute(server: Postgres, *statements: str, database: str = "postgres") -> None:
+    """Run statements on a connection that can write."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(
+            server.dsn(database), server_settings={"default_transaction_read_only": "off"}
+        )
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+def post_together(restaurant: Restaurant, count: int) -> list[httpx.Response]:
+    """Post orders at the same time, so that the pool opens all its connections."""
+    with ThreadPoolExecutor(count) as clients:
+        return list(clients.map(restaurant.post, [a_body()] * count))
+
+
+def wait_for_orders(restaurant: Restaurant) -> None:
+    """Wait until an order is accepted and `/health` says so."""
+    wait_until(
+        lambda: restaurant.post(a_body()).status_code == 201, seconds=RECOVERED, doing="for a 201"
+    )
+    wait_until(
+        lambda: restaurant.orders.get("/health").json()["status"] == "ok",
+        seconds=NOTICED,
+        doing="for health to be ok",
+    )
+
+
+def wait_for_unavailable(restaurant: Restaurant) -> httpx.Response:
+    """Wait until the order service says that it cannot work, and return what it says."""
+    wait_until(
+        lambda: restaurant.orders.get("/health").status_code == 503,
+        seconds=NOTICED,
+        doing="for health to be unavailable",
+    )
+    return restaurant.orders.get("/health")
+
+
+def test_connections_that_became_read_only_are_replaced(own_postgres: Postgres) -> None:
+    """Old sessions are read-only after a failover, new ones can write: orders are taken again."""
+    database = asyncio.run(own_postgres.create_database())
+    with taking_orders(own_postgres, database) as restaurant:
+        assert {answer.status_code for answer in post_together(restaurant, 20)} == {201}
+        try:
+            execute(
+                own_postgres,
+                *READ_ONLY,
+                "ALTER ROLE postgres SET default_transaction_read_only = off",
+            )
+
+            wait_for_orders(restaurant)
+
+            assert {answer.status_code for answer in post_together(restaurant, 20)} == {201}
+        finally:
+            execute(own_postgres, "ALTER ROLE postgres RESET ALL", *WRITABLE)
+
+
+def test_read_only_server_makes_health_unavailable_until_it_takes_writes(
+    own_postgres: Postgres,
+) -> None:
+    """Nobody needs to order for that; look-ups, which only read, go on all the while."""
+    database = asyncio.run(own_postgres.create_database())
+    with taking_orders(own_postgres, database) as restaurant:
+        number = restaurant.order()
+        execute(own_postgres, *READ_ONLY)
+        try:
+            wait_for_unavailable(restaurant)
+            assert_problem(restaurant.post(a_body()), 503)
+            assert restaurant.tracking.get(f"/orders/{number}/status").status_code == 200
+            assert restaurant.tracking.get("/health").status_code == 200
+            (intake, _) = restaurant.started
+            intake.wait_for("db_connection_failed")
+            assert "PostgreSQL is read-only: " in intake.stdout
+            assert "does not answer" not in intake.stdout
+        finally:
+            execute(own_postgres, *WRITABLE)
+
+        wait_for_orders(restaurant)
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """Mount a small file system that the server may use."""
+    folder = Path(tempfile.mkdtemp(prefix="restaurant-disk-"))
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:  # noqa: S603 - fixed words
+        folder.rmdir()
+        pytest.skip("only root may mount a file system")
+    try:
+        folder.chmod(0o755)
+        embedded.make_for_server(folder / "data")
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S603, S607
+        folder.rmdir()
+
+
+def test_full_disk_makes_health_unavailable_until_there_is_room(
+    own_postgres: Postgres, small_disk: Path
+) -> None:
+    """The reason is in the answer, and nobody needs to order for it to be withdrawn."""
+    execute(
+        own_postgres,
+        f"CREATE TABLESPACE small LOCATION '{small_disk / 'data'}'",
+        "CREATE DATABASE cramped TABLESPACE small",
+    )
+    with taking_orders(own_postgres, "cramped") as restaurant:
+        restaurant.order()
+        filler = small_disk / "filler"
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(65_536))
+        wait_until(
+            lambda: restaurant.post(a_body()).status_code == 503, seconds=30, doing="for a refusal"
+        )
+
+        wait_for_unavailable(restaurant)
+        time.sleep(2)  # it is not withdrawn while the disk is full
+        answer = restaurant.orders.get("/health").json()
+        assert answer["status"] == "unavailable"
+        assert answer["dependencies"]["database"] == {
+            "status": "down",
+            "reason": "The disk of PostgreSQL is full",
+        }
+
+        filler.unlink()
+        wait_until(
+            lambda: restaurant.orders.get("/health").json()["status"] == "ok",
+            seconds=NOTICED,
+            doing="for health to be ok",
+        )
+        assert restaurant.post(a_body()).status_code == 201
+    execute(own_postgres, "DROP DATABASE cramped WITH (FORCE)", "DROP TABLESPACE small")

@@ -1,0 +1,168 @@
+"""A server that answers and refuses: what a `Database` says of it, and when it ceases to."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from restaurant_system.config import ServerSettings
+from restaurant_system.database.connection import Database
+from restaurant_system.errors import (
+    DatabaseReadOnly,
+    DatabaseRefuses,
+    DatabaseUnavailable,
+)
+from tests.support.patience import eventually
+from tests.support.servers import Postgres
+
+SETTINGS = ServerSettings(pool_max=3, ping_interval=0.1, ping_timeout=20)
+TABLES = "orders, order_items, order_status_log, outbox"
+
+
+@contextlib.asynccontextmanager
+async def watched(database: Database) -> AsyncIterator[Database]:
+    """Open a database and watch it."""
+    await database.connect()
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(database.watch())
+        try:
+            yield database
+        finally:
+            watching.cancel()
+    await database.close()
+
+
+@pytest.fixture
+async def guest(database: Database, dsn: str) -> AsyncIterator[str]:
+    """Name the test's own database as a user sees it whose rights a test may change."""
+    async with database.connection() as admin:
+        name = "guest_of_" + await admin.fetchval("SELECT current_database()")
+        await admin.execute(f"CREATE ROLE {name} LOGIN")
+        await admin.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
+    yield dsn.replace("postgres@", f"{name}@")
+    async with database.connection() as admin:
+        await admin.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+async def write(database: Database) -> None:
+    """Change a row that is not there."""
+    async with database.connection() as connection:
+        await connection.execute("DELETE FROM outbox WHERE id = 0")
+
+
+async def can_write(database: Database) -> bool:
+    """Tell whether a write succeeds."""
+    try:
+        await write(database)
+    except DatabaseUnavailable:
+        return False
+    return True
+
+
+async def is_well(database: Database) -> bool:
+    """Tell whether the database says that it works."""
+    try:
+        await database.ping()
+    except DatabaseUnavailable:
+        return False
+    return database.refused_connections is None
+
+
+async def test_connections_that_cannot_write_are_replaced(dsn: str) -> None:
+    """One failed write is enough; dedicated connections are replaced with the pool's."""
+    database = Database(dsn, SETTINGS, application_name="stale")
+    async with watched(database), contextlib.AsyncExitStack() as stack:
+        dedicated = await database.dedicated()
+        for _ in range(SETTINGS.pool_max):
+            connection = await stack.enter_async_context(database.connection())
+            await connection.execute("SET default_transaction_read_only = on")
+        await stack.aclose()
+
+        with pytest.raises(DatabaseReadOnly, match="PostgreSQL is read-only: "):
+            await write(database)
+
+        await eventually(lambda: can_write(database), doing="for writable connections", seconds=5)
+        assert dedicated.is_closed()
+        assert await is_well(database)
+
+
+async def test_read_only_server_is_not_connected_to(guest: str, database: Database) -> None:
+    """Only a server that takes writes will do, except for a pool that is to read."""
+    name = urlsplit(guest).username
+    async with database.connection() as admin:
+        await admin.execute(f"ALTER ROLE {name} SET default_transaction_read_only = on")
+
+    writer = Database(guest, SETTINGS, application_name="writer")
+    with pytest.raises(DatabaseReadOnly):
+        await writer.connect()
+    async with watched(writer.read_only()) as reader:
+        assert await is_well(reader)
+
+
+async def test_reader_connects_where_the_url_asks_for_a_writable_server(dsn: str) -> None:
+    """The documented URL for several hosts serves the pool that reads, too."""
+    database = Database(f"{dsn}?target_session_attrs=read-write", SETTINGS, application_name="x")
+    async with watched(database), watched(database.read_only()) as reader:
+        assert await is_well(reader)
+
+
+async def test_refused_writes_are_reported_until_they_succeed(
+    guest: str, database: Database
+) -> None:
+    """A privilege that is missing is as good as any refusal: reads go on."""
+    name = urlsplit(guest).username
+    async with watched(Database(guest, SETTINGS, application_name="refused")) as refused:
+        await write(refused)
+        async with database.connection() as admin:
+            await admin.execute(f"REVOKE INSERT, DELETE ON {TABLES} FROM {name}")
+
+        with pytest.raises(DatabaseRefuses, match="PostgreSQL denies permission: ") as refusal:
+            await write(refused)
+
+        assert refusal.value.reason == "PostgreSQL denies permission"
+        await asyncio.sleep(5 * SETTINGS.ping_interval)
+        assert not await is_well(refused)
+        async with refused.connection() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM orders") == 0
+
+        async with database.connection() as admin:
+            await admin.execute(f"GRANT INSERT, DELETE ON {TABLES} TO {name}")
+        await eventually(lambda: is_well(refused), doing="for writes to succeed", seconds=5)
+
+
+async def test_testing_writes_stores_nothing(dsn: str, database: Database) -> None:
+    """Once a statement was refused for no lasting reason, a write is tried, and rolled back."""
+    statement = "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'disk_full'; END $$"
+    async with watched(Database(dsn, SETTINGS, application_name="doubtful")) as doubtful:
+        with pytest.raises(DatabaseRefuses, match="The disk of PostgreSQL is full"):
+            async with doubtful.connection() as connection:
+                await connection.execute(statement)
+        await eventually(lambda: is_well(doubtful), doing="for a write to succeed", seconds=5)
+
+    async with database.connection() as connection:
+        for table in TABLES.split(", "):
+            assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0  # noqa: S608
+
+
+async def test_refused_connections_are_reported_until_one_is_accepted(
+    guest: str, database: Database
+) -> None:
+    """The connections that are open go on working: the database is degraded."""
+    name = urlsplit(guest).username
+    async with watched(Database(guest, SETTINGS, application_name="full")) as full:
+        async with full.connection() as inside:
+            await asyncio.sleep(3 * SETTINGS.ping_interval)  # the connection for pings is open
+            async with database.connection() as admin:
+                await admin.execute(f"ALTER ROLE {name} CONNECTION LIMIT 1")
+            with pytest.raises(DatabaseRefuses, match="PostgreSQL has no connection free"):
+                await full.dedicated()
+            await asyncio.sleep(5 * SETTINGS.ping_interval)
+
+            assert full.refused_connections is not None
+            assert await inside.fetchval("SELECT 1") == 1
+
+        async with database.connection() as admin:
+            await admin.execute(f"ALTER ROLE {name} CONNECTION LIMIT -1")
+        await eventually(lambda: is_well(full), doing="for a connection", seconds=5)
