@@ -43,6 +43,14 @@ def empty_dsn(postgres_server: Postgres) -> str:
 
 
 @pytest.fixture
+def latin_1_dsn(postgres_server: Postgres) -> str:
+    """Name an empty database that is not in UTF-8."""
+    return postgres_server.dsn(
+        asyncio.run(postgres_server.create_database("template0 ENCODING 'LATIN1' LOCALE 'C'"))
+    )
+
+
+@pytest.fixture
 def restaurant(dsn: str, amqp_url_if_any: str | None) -> Iterator[Restaurant]:
     """Open a restaurant on servers of ours: each test that asks for one runs with both brokers."""
     with restaurants.opened(dsn, amqp_url_if_any) as restaurant:

@@ -93,6 +93,20 @@ def test_command_interrupted_before_it_is_done_exits_with_1(
 
 
 @pytest.mark.parametrize(
+    "command", [["order-service", "--port", "0"], ["migrate"], ["migrate", "--check"]], ids=" ".join
+)
+def test_database_that_is_not_utf_8_exits_with_1(
+    commands: Processes, latin_1_dsn: str, command: list[str]
+) -> None:
+    """It is refused at once, in one line that names the command that makes a right one."""
+    process = commands.start(*command, RESTAURANT_DATABASE__URL=latin_1_dsn)
+
+    assert process.wait() == 1
+    assert complaint(process).count("\n") == 1
+    assert "ENCODING 'UTF8'" in complaint(process)
+
+
+@pytest.mark.parametrize(
     "wrong", [("postgres@", "nobody@"), ("/test_", "/nobody_")], ids=["no user", "no database"]
 )
 def test_a_database_that_refuses_us_exits_with_1(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from restaurant_system.errors import (
     DatabaseReadOnly,
     DatabaseRefuses,
     DatabaseUnavailable,
+    StartupError,
 )
 from tests.support.patience import eventually
 from tests.support.servers import Postgres
@@ -166,3 +168,26 @@ async def test_refused_connections_are_reported_until_one_is_accepted(
         async with database.connection() as admin:
             await admin.execute(f"ALTER ROLE {name} CONNECTION LIMIT -1")
         await eventually(lambda: is_well(full), doing="for a connection", seconds=5)
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_database_that_is_not_utf_8_is_refused(
+    postgres_server: Postgres, encoding: str
+) -> None:
+    """The error names a command that makes a database that is accepted; it is not waited for."""
+    name = f"encoded_in_{encoding.lower()}"
+    await postgres_server.rule(
+        f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+    )
+    dsn = postgres_server.dsn(name)
+    with pytest.raises(StartupError, match=f"encoding {encoding}") as error:
+        await Database(dsn, SETTINGS, application_name="refused").connect_within(600)
+
+    (command,) = re.findall("CREATE DATABASE .* template0", str(error.value))
+    await postgres_server.rule(command)
+    async with watched(
+        Database(postgres_server.dsn(f"{name}_utf8"), SETTINGS, application_name="accepted")
+    ) as accepted:
+        assert await is_well(accepted)
+    await postgres_server.drop_database(name)
+    await postgres_server.drop_database(f"{name}_utf8")

@@ -73,6 +73,20 @@ class PooledConnection(asyncpg.Connection):
         return ""
 
 
+ENCODING = "SELECT current_database() AS name, current_setting('server_encoding') AS encoding"
+
+
+def _must_be_utf_8(database: "asyncpg.Record | None") -> None:
+    """Raise `StartupError` for a database that cannot hold every name."""
+    if database is not None and database["encoding"] != "UTF8":
+        raise StartupError(
+            f"The database {database['name']} has the encoding {database['encoding']}, which cannot"
+            " hold the names of all customers; create another one with"
+            f" CREATE DATABASE {database['name']}_utf8 ENCODING 'UTF8' LOCALE 'C' TEMPLATE"
+            " template0, and name that one in the database section of the configuration."
+        )
+
+
 def _attributes_of_readers(dsn: str) -> SessionAttribute | None:
     """Return which servers a pool that cannot write may use; `None` leaves it to the DSN.
 
@@ -177,6 +191,7 @@ class Database:
                     await pool
                     first = await pool.acquire()
                     await first.execute("SELECT 1")  # whoever let us in may still not answer
+                    _must_be_utf_8(await first.fetchrow(ENCODING))
                     await pool.release(first)
         except BaseException:
             pool.terminate()  # at once; to release a line that is silent would wait for it
@@ -200,6 +215,8 @@ class Database:
             raise StartupError(f"{error}. To mend it, {CORRECT}.") from error
         except asyncpg.ClientConfigurationError as error:
             raise ConfigurationError(f"database: {str(error).splitlines()[0]}.") from error
+        except DatabaseRefuses as error:
+            raise StartupError(f"{error}. Mend that on the server, or {CORRECT}.") from error
         except DatabaseUnavailable as error:
             raise StartupError(f"{error}. Start PostgreSQL, or {CORRECT}.") from error
         except asyncpg.PostgresError as error:
