@@ -32,7 +32,8 @@ async def serve(port: int, service: object, shutdown: Shutdown) -> None:
     handler = OrderHandler(cast("OrderService", service), MAX_CONCURRENT)
     with contextlib.closing(door.bind("127.0.0.1", port)) as listening:
         shutdown.begin()
-        await server.serve(api.build("Order service", [handler.feature()]), listening, shutdown)
+        async with server.running(listening, shutdown) as running:
+            await running.serve(api.build("Order service", [handler.feature()]))
 
 
 if __name__ == "__main__":

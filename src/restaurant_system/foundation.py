@@ -6,8 +6,9 @@ Each is opened for as long as a block lasts, and closed whatever happens in it.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from restaurant_system.config import ServerSettings, Settings
 from restaurant_system.database import embedded, migrations
@@ -23,6 +24,8 @@ from restaurant_system.shutdown import Shutdown
 
 log = get_logger()
 
+T = TypeVar("T")
+
 EMBEDDED_POOL = ServerSettings()
 
 
@@ -30,10 +33,15 @@ EMBEDDED_POOL = ServerSettings()
 class Foundation:
     """What every service stands on."""
 
+    service: str
     settings: Settings
     database: Database
     broker: Broker
     shutdown: Shutdown
+
+    def begin(self) -> None:
+        """Declare the service started, once nothing is left to wait for; see `begin`."""
+        begin(self.service, self.shutdown)
 
 
 @contextlib.asynccontextmanager
@@ -49,8 +57,7 @@ async def foundation(
         _closing(_broker(settings, database)) as broker,
     ):
         await reach(broker)
-        begin(service, shutdown)
-        yield Foundation(settings, database, broker, shutdown)
+        yield Foundation(service, settings, database, broker, shutdown)
 
 
 @contextlib.asynccontextmanager
@@ -65,7 +72,7 @@ async def broker_alone(settings: Settings, service: str) -> AsyncIterator[Broker
 
 
 def begin(service: str, shutdown: Shutdown) -> None:
-    """Say that everything is there; from now on a wish to stop is heard."""
+    """Log that a service has started; until now a signal cancelled its start."""
     shutdown.begin()
     log.info("service_started", message=f"{service} started.")
 
@@ -89,9 +96,10 @@ async def _closing(broker: Broker) -> AsyncIterator[Broker]:
 @contextlib.asynccontextmanager
 async def open_database(settings: Settings, service: str) -> AsyncIterator[Database]:
     """Open the configured PostgreSQL, or the embedded one."""
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         if settings.database is None:
-            dsn, pool = stack.enter_context(embedded.postgres(settings.data_dir)), EMBEDDED_POOL
+            starting = in_thread(embedded.postgres(settings.data_dir))
+            dsn, pool = await stack.enter_async_context(starting), EMBEDDED_POOL
         else:
             dsn, pool = settings.database.dsn(), settings.database
         async with _opened(Database(dsn, pool, application_name=service), settings) as database:
@@ -148,6 +156,36 @@ async def relaying(base: Foundation) -> AsyncIterator[Relay]:
 def signer(settings: Settings) -> Signer:
     """Return whoever signs and verifies messages here."""
     return Signer(settings.signing.keys)
+
+
+@contextlib.asynccontextmanager
+async def in_thread(blocking: AbstractContextManager[T]) -> AsyncIterator[T]:
+    """Enter and leave a context manager that blocks, while the event loop keeps running.
+
+    A cancellation while it is entered takes effect afterwards: it is left again.
+    """
+    entering = asyncio.create_task(asyncio.to_thread(blocking.__enter__))
+    is_cancelled = await _ended(entering)
+    value = entering.result()
+    try:
+        if is_cancelled:
+            raise asyncio.CancelledError
+        yield value
+    finally:
+        leaving = asyncio.create_task(asyncio.to_thread(blocking.__exit__, None, None, None))
+        await _ended(leaving)
+        leaving.result()
+
+
+async def _ended(task: "asyncio.Task[Any]") -> bool:
+    """Wait for a task to end; return whether the caller was cancelled meanwhile."""
+    is_cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            is_cancelled = True
+    return is_cancelled
 
 
 @contextlib.asynccontextmanager

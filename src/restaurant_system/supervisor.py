@@ -78,8 +78,10 @@ class Supervisor:
     async def _open(self, group: asyncio.TaskGroup) -> None:
         """Start one after the other, so that what keeps all from starting is said once.
 
-        Then open the door: lines that came in before would all be the first one's.
+        While the first one waits for its database it answers every request with 503. Between its
+        start and that of the last one, connections wait: else all would be the first one's.
         """
+        self._reception.open()
         for place in self._places:
             keeping = group.create_task(place.keep())
             self._keeping.append(keeping)
@@ -90,6 +92,7 @@ class Supervisor:
                 self._code = keeping.result()
                 self._shutdown.ask()
                 return
+            self._reception.pause()
         self._reception.open()
 
     async def _press(self) -> None:
@@ -105,7 +108,7 @@ class _Place:
     """One of the processes, and whoever comes after it."""
 
     def __init__(self, reception: Reception) -> None:
-        self.tried = asyncio.Event()  # its first process is ready, or has ended
+        self.tried = asyncio.Event()  # its first process has started, or has ended
         self._reception = reception
         self._over = asyncio.Event()
         self._handover: Handover | None = None
@@ -147,7 +150,7 @@ class _Place:
     async def _run(self) -> int:
         """Run a process to its end, and return its exit code, or the signal as a negative one."""
         handover = self._handover = Handover()
-        handover.when_ready(lambda: self._enter(handover))
+        handover.when_signed(lambda: self._accept(handover), lambda: self._enter(handover))
         try:
             self._process = await _start(handover.descriptor)
             log.info("process_started", message="Process started.", pid=self._process.pid)
@@ -158,6 +161,11 @@ class _Place:
         finally:
             self._process = self._handover = None
             self._reception.leave(handover)
+
+    def _accept(self, handover: Handover) -> None:
+        """Let a process that is starting answer with 503 if no other can answer at all."""
+        if not self._reception.has_takers:
+            self._reception.enter(handover)
 
     def _enter(self, handover: Handover) -> None:
         self.tried.set()

@@ -18,7 +18,7 @@ from tests.support.services import a_broker, a_client
 @pytest.fixture
 async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """Talk to a service whose broker is the one in PostgreSQL."""
-    base = Foundation(Settings(), database, a_broker(database), Shutdown())
+    base = Foundation("test", Settings(), database, a_broker(database), Shutdown())
     async with a_client(health_of(base, database)) as client:
         yield client
 
@@ -57,7 +57,7 @@ async def test_without_a_broker(database: Database) -> None:
     broker = RabbitMQBroker(
         RabbitMQSettings(host="127.0.0.1", port=free_port()), DeliverySettings()
     )
-    base = Foundation(Settings(), database, broker, Shutdown())
+    base = Foundation("test", Settings(), database, broker, Shutdown())
     async with a_client(health_of(base, database)) as client:
         response = await client.get("/health")
 

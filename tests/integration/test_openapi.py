@@ -51,7 +51,8 @@ def address(request: pytest.FixtureRequest, dsn: str) -> Iterator[str]:
         await database.connect()
         loops.append(asyncio.get_running_loop())
         started.set()
-        await server.serve(an_app(request.param, database), listening, shutdown)
+        async with server.running(listening, shutdown) as running:
+            await running.serve(an_app(request.param, database))
         await database.close()
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))

@@ -113,7 +113,7 @@ async def test_cannot_write(server: str, dsn: str, database: Database) -> None:
     """What questions are asked on refuses every change, wherever it is and however often lent."""
     replica = {"replica": {"url": dsn}} if server == "a replica" else {}
     settings = Settings.model_validate({"database": {"url": dsn, **replica}})
-    base = Foundation(settings, database, a_broker(database), Shutdown())
+    base = Foundation("test", settings, database, a_broker(database), Shutdown())
 
     async with reading(base) as reader:
         for _ in range(2):

@@ -144,7 +144,7 @@ async def displayed(
         kitchen_display=KitchenDisplaySettings.model_validate({"heartbeat_interval": 1} | display),
     )
     shutdown = Shutdown()
-    async with stations(Foundation(settings, database, broker, shutdown), relay) as feature:
+    async with stations(Foundation("test", settings, database, broker, shutdown), relay) as feature:
         site = api.build("Test", [feature])
         async with (
             served(site, shutdown) as address,

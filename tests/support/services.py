@@ -97,12 +97,14 @@ async def served(site: Site, shutdown: Shutdown | None = None) -> AsyncIterator[
     shutdown, listening = shutdown or Shutdown(), door.bind("127.0.0.1", 0)
     host, port = listening.getsockname()
     with contextlib.closing(listening):
-        serving = asyncio.create_task(server.serve(site, listening, shutdown))
-        try:
-            yield f"http://{host}:{port}"
-        finally:
-            shutdown.ask()
-            await serving
+        async with server.running(listening, shutdown) as running:
+            serving = asyncio.create_task(running.serve(site))
+            await asyncio.sleep(0)  # the site is there before the first request
+            try:
+                yield f"http://{host}:{port}"
+            finally:
+                shutdown.ask()
+                await serving
 
 
 async def walk(

@@ -62,7 +62,7 @@ class House:
             self.reception.enter(taker.handover)
             entered.set()
 
-        taker.handover.when_ready(enter)
+        taker.handover.when_signed(enter)
         taker.handed.open(taker.lines.append)
         await entered.wait()
 

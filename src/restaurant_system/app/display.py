@@ -17,7 +17,7 @@ from restaurant_system.services.kitchen.station import Stations
 from restaurant_system.services.kitchen.taps import Taps
 from restaurant_system.services.kitchen.worker import KitchenWorker
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import api, server
+from restaurant_system.web import api
 from restaurant_system.web.api import Feature
 
 PAGES = {"/kitchen": "kitchen"}
@@ -26,15 +26,16 @@ PAGES = {"/kitchen": "kitchen"}
 async def show_tickets(settings: Settings, shutdown: Shutdown) -> None:
     """Show the kitchen's stations over HTTP until asked to stop."""
     pages = http.pages(settings, PAGES)
-    with contextlib.closing(http.bind(settings.kitchen_display)) as listening:
-        async with (
-            foundation(settings, "kitchen-display", shutdown) as base,
-            relaying(base) as relay,
-            stations(base, relay) as display,
-        ):
-            features = [display, http.health_of(base, base.database), pages]
-            site = api.build("Kitchen display", features)
-            await server.serve(site, listening, base.shutdown)
+    async with (
+        http.listening(settings.kitchen_display, shutdown) as server,
+        foundation(settings, "kitchen-display", shutdown) as base,
+        relaying(base) as relay,
+        stations(base, relay) as display,
+    ):
+        features = [display, http.health_of(base, base.database), pages]
+        site = api.build("Kitchen display", features)
+        base.begin()
+        await server.serve(site)
 
 
 @contextlib.asynccontextmanager

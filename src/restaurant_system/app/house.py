@@ -39,6 +39,7 @@ async def open_house(
         contextlib.closing(http.bind(settings.order_service)) as listening,
     ):
         async with (
+            server.running(listening, shutdown) as http_server,
             foundation(settings, "up", shutdown) as base,
             _printing(base),
             relaying(base) as relay,
@@ -55,7 +56,8 @@ async def open_house(
                 health = http.health_of(base, base.database)
                 features = [intake, menu, display, *questions, health, pages]
                 site = api.build("Restaurant system", features)
-                group.create_task(server.serve(site, listening, base.shutdown))
+                base.begin()
+                group.create_task(http_server.serve(site))
                 for cook in cooks:
                     group.create_task(worker(base, relay, cook).run(base.shutdown))
                 announce(http.url(listening))

@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Protocol
 
 from restaurant_system.config import Settings
@@ -10,11 +10,12 @@ from restaurant_system.database import outbox
 from restaurant_system.database.connection import Database
 from restaurant_system.foundation import Foundation
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import door, health
+from restaurant_system.web import door, health, server
 from restaurant_system.web.api import Feature
 from restaurant_system.web.door import HandedLines
 from restaurant_system.web.health import Dependency
 from restaurant_system.web.pages import House, Pages
+from restaurant_system.web.server import HttpServer
 
 
 class Address(Protocol):
@@ -34,14 +35,26 @@ def bind(where: Address) -> socket.socket:
     return door.bind(where.host, where.port)
 
 
+@contextlib.asynccontextmanager
+async def listening(
+    where: Address, shutdown: Shutdown, handed: HandedLines | None = None
+) -> AsyncIterator[HttpServer]:
+    """Answer at a port, with 503 until there is a site to serve.
+
+    With `handed` a supervisor has the port and hands over our share of its connections.
+    """
+    with _entrance(where, shutdown, handed) as entrance:
+        async with server.running(entrance, shutdown) as running:
+            yield running
+
+
 @contextlib.contextmanager
-def entrance(
+def _entrance(
     where: Address, shutdown: Shutdown, handed: HandedLines | None
 ) -> Iterator[socket.socket | HandedLines]:
-    """Take the port, unless a supervisor has it and hands us our lines."""
     if handed is None:
-        with contextlib.closing(bind(where)) as listening:
-            yield listening
+        with contextlib.closing(bind(where)) as bound:
+            yield bound
     else:
         with handed.watched(shutdown):
             yield handed

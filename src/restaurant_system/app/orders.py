@@ -16,7 +16,7 @@ from restaurant_system.services.order.menu_handler import MenuHandler
 from restaurant_system.services.order.reconciliation import Reconciliation
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import api, server
+from restaurant_system.web import api
 from restaurant_system.web.api import Feature
 from restaurant_system.web.door import HandedLines
 
@@ -28,15 +28,16 @@ async def take_orders(
 ) -> None:
     """Take orders over HTTP until asked to stop."""
     menu, pages = menu_of(settings, otherwise=NO_MENU), http.pages(settings, PAGES)
-    with http.entrance(settings.order_service, shutdown, handed) as entrance:
-        async with (
-            foundation(settings, "order-service", shutdown) as base,
-            relaying(base) as relay,
-            order_intake(base, relay) as intake,
-        ):
-            health = http.health_of(base, base.database)
-            site = api.build("Order service", [intake, menu, health, pages])
-            await server.serve(site, entrance, base.shutdown)
+    async with (
+        http.listening(settings.order_service, shutdown, handed) as server,
+        foundation(settings, "order-service", shutdown) as base,
+        relaying(base) as relay,
+        order_intake(base, relay) as intake,
+    ):
+        health = http.health_of(base, base.database)
+        site = api.build("Order service", [intake, menu, health, pages])
+        base.begin()
+        await server.serve(site)
 
 
 def menu_of(settings: Settings, otherwise: Menu) -> Feature:

@@ -14,7 +14,7 @@ from restaurant_system.services.tracking.screens import ScreensHandler
 from restaurant_system.services.tracking.service import TrackingService
 from restaurant_system.services.tracking.views import Views
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import api, server
+from restaurant_system.web import api
 from restaurant_system.web.api import Feature
 from restaurant_system.web.door import HandedLines
 
@@ -26,15 +26,16 @@ async def track_orders(
 ) -> None:
     """Answer questions over HTTP until asked to stop."""
     pages = http.pages(settings, PAGES)
-    with http.entrance(settings.tracking_service, shutdown, handed) as entrance:
-        async with (
-            foundation(settings, "tracking-service", shutdown) as base,
-            reading(base) as database,
-            tracking(base, database) as questions,
-        ):
-            features = [*questions, http.health_of(base, database), pages]
-            site = api.build("Tracking service", features)
-            await server.serve(site, entrance, base.shutdown)
+    async with (
+        http.listening(settings.tracking_service, shutdown, handed) as server,
+        foundation(settings, "tracking-service", shutdown) as base,
+        reading(base) as database,
+        tracking(base, database) as questions,
+    ):
+        features = [*questions, http.health_of(base, database), pages]
+        site = api.build("Tracking service", features)
+        base.begin()
+        await server.serve(site)
 
 
 @contextlib.asynccontextmanager

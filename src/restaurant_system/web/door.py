@@ -26,7 +26,7 @@ VARIABLE = "_RESTAURANT_SUPERVISOR"  # tells a process on which descriptor it is
 UNTAKEN = 4096  # bytes of room for lines on their way: who does not take them gets few
 LAST_LINES = 0.2  # s for the supervisor to close the door, where all processes are signalled
 LOSSES_SAID_EVERY = 1.0  # s, at the most
-SIGN = b"\n"  # goes with each line; back, it says that the process is ready
+SIGN = b"\n"  # goes with each line; back, it says that the process accepts, then that it started
 HALF_OPEN = 0.05  # s for lines to be open whose opening has begun
 
 # What the kernel is told of each packet that comes to a door (the kernel's own documentation,
@@ -102,16 +102,20 @@ class Handover:
         """The process's end, which it inherits."""
         return self._theirs.fileno()
 
-    def when_ready(self, call: Callable[[], None]) -> None:
-        """Call once, as soon as the process says that it takes lines."""
+    def when_signed(self, *calls: Callable[[], None]) -> None:
+        """Call each in turn: when the process accepts connections, and when it has started."""
         loop = asyncio.get_running_loop()
+        due = list(calls)
 
-        def hear() -> None:
-            loop.remove_reader(self._ours)
-            self._ours.recv(len(SIGN))
-            call()
+        def receive() -> None:
+            signs = self._ours.recv(len(due))
+            called, due[:] = due[: len(signs)], due[len(signs) :]
+            if not (signs and due):
+                loop.remove_reader(self._ours)
+            for call in called:
+                call()
 
-        loop.add_reader(self._ours, hear)
+        loop.add_reader(self._ours, receive)
 
     def hand_over(self, line: socket.socket) -> bool:
         """Hand over a line; return whether the process has room for it and does not leave."""
@@ -164,8 +168,15 @@ class HandedLines:
             self._end.close()
 
     def open(self, let_in: Callable[[socket.socket], None]) -> None:
-        """Tell the supervisor that this process is ready, and call `let_in` with each line."""
+        """Tell the supervisor that this process accepts; call `let_in` with each connection."""
         self._let_in = let_in
+        self._sign()
+
+    def report_started(self) -> None:
+        """Tell the supervisor that this process has started and no longer answers with 503."""
+        self._sign()
+
+    def _sign(self) -> None:
         with contextlib.suppress(OSError):  # that the supervisor has died is seen by `watched`
             self._end.send(SIGN)
 

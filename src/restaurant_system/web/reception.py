@@ -27,9 +27,20 @@ class Reception:
         self._is_open = True
         self._resume()
 
+    def pause(self) -> None:
+        """Leave new connections to the kernel, where they wait, until `open`."""
+        self._is_open = False
+        self._suspend()
+
+    @property
+    def has_takers(self) -> bool:
+        """Whether any process accepts connections."""
+        return bool(self._takers)
+
     def enter(self, taker: Handover) -> None:
-        """Let a process have its share from now on."""
-        self._takers.append(taker)
+        """Let a process have its share from now on, if it has none yet."""
+        if taker not in self._takers:
+            self._takers.append(taker)
         self._resume()
 
     def leave(self, taker: Handover) -> None:

@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import functools
 import socket
-from collections.abc import Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from restaurant_system.logger import get_logger
 from restaurant_system.shutdown import Shutdown
@@ -15,6 +15,7 @@ from restaurant_system.web.api import Site
 from restaurant_system.web.door import HandedLines, last_lines
 from restaurant_system.web.line import ClientLine
 from restaurant_system.web.middleware import SHUTDOWN
+from restaurant_system.web.starting import STARTING
 
 log = get_logger()
 
@@ -103,44 +104,85 @@ class _HandedServer(_Server):
         entering.add_done_callback(self._entering.discard)
 
 
-def _telling_of(shutdown: Shutdown, app: ASGIApp) -> ASGIApp:
-    """Let each request know of the wish to stop, in case it comes before the answer."""
+class HttpServer:
+    """Answers requests at a port: with 503 until it is given a site to `serve`."""
 
-    def answer(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        scope[SHUTDOWN] = shutdown
-        return app(scope, receive, send)
+    def __init__(self, door: socket.socket | HandedLines, shutdown: Shutdown) -> None:
+        self._door = door
+        self._shutdown = shutdown
+        self._site = STARTING
+        config = uvicorn.Config(
+            self._answer,
+            interface="asgi3",
+            http=self._protocol,  # type: ignore[arg-type] # makes one
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEPT_OPEN,
+            timeout_graceful_shutdown=LONGEST_GOODBYE,
+        )
+        if isinstance(door, HandedLines):
+            self._server: _Server = _HandedServer(config, door)
+            self._sockets = list[socket.socket]()
+        else:
+            self._server, self._sockets = _Server(config), [door]
+        self._running = asyncio.create_task(self._run())
 
-    return answer
+    async def serve(self, site: Site) -> None:
+        """Answer from `site` from now on; return after a stop, when all requests are answered."""
+        self._site = site
+        if isinstance(self._door, HandedLines):
+            self._door.report_started()
+        await asyncio.shield(self._running)
+
+    async def close(self) -> None:
+        """Accept no more connections, and return once all requests are answered."""
+        self._server.leave()
+        await self._running
+
+    async def abort(self) -> None:
+        """Close at once: what the site stands on has failed or never came."""
+        self._server.force_exit = True
+        await self.close()
+
+    def _answer(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        scope[SHUTDOWN] = self._shutdown  # a response after a request to stop closes its connection
+        return self._site.asgi(scope, receive, send)
+
+    def _protocol(self, **uvicorns: Any) -> ClientLine:  # noqa: ANN401 - what uvicorn gives its own
+        return ClientLine(self._site.hot, self._shutdown, **uvicorns)
+
+    async def _run(self) -> None:
+        """Run until `shutdown` or `close`; then answer the requests that have come."""
+        serving = asyncio.create_task(self._server.serve(sockets=self._sockets))
+        requested = asyncio.create_task(self._shutdown.requested.wait())
+        forced = asyncio.create_task(self._shutdown.forced.wait())
+        try:
+            await asyncio.wait({serving, requested}, return_when=asyncio.FIRST_COMPLETED)
+            if requested.done():
+                log.info("graceful_shutdown", message="Taking no more requests.")
+            self._server.leave()
+            await asyncio.wait({serving, forced}, return_when=asyncio.FIRST_COMPLETED)
+            self._server.force_exit = True
+            await serving
+        finally:
+            for task in (serving, requested, forced):
+                task.cancel()
 
 
-async def serve(site: Site, door: socket.socket | HandedLines, shutdown: Shutdown) -> None:
-    """Serve until `shutdown`; then let nobody in any more, and answer everyone who is in."""
-    config = uvicorn.Config(
-        _telling_of(shutdown, site.asgi),
-        interface="asgi3",
-        http=functools.partial(ClientLine, site.hot, shutdown),  # type: ignore[arg-type] # makes one
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=KEPT_OPEN,
-        timeout_graceful_shutdown=LONGEST_GOODBYE,
-    )
-    server = _HandedServer(config, door) if isinstance(door, HandedLines) else _Server(config)
-    sockets = [] if isinstance(door, HandedLines) else [door]
-    serving = asyncio.create_task(server.serve(sockets=sockets))
-    asked = asyncio.create_task(shutdown.requested.wait())
+@contextlib.asynccontextmanager
+async def running(
+    door: socket.socket | HandedLines, shutdown: Shutdown
+) -> AsyncIterator[HttpServer]:
+    """Answer at a port for as long as the block lasts."""
+    server = HttpServer(door, shutdown)
     try:
-        await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
-        log.info("graceful_shutdown", message="Taking no more requests.")
-        server.leave()
-        forced = asyncio.create_task(shutdown.forced.wait())
-        await asyncio.wait({serving, forced}, return_when=asyncio.FIRST_COMPLETED)
-        server.force_exit = True
-        forced.cancel()
-        await serving
-    finally:
-        asked.cancel()
-        serving.cancel()
+        yield server
+    except BaseException:
+        await server.abort()
+        raise
+    else:
+        await server.close()

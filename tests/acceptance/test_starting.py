@@ -1,0 +1,148 @@
+"""Services that wait for what they depend on before they can start."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.processes import Process, Processes
+from tests.support.restaurant import complaint
+from tests.support.servers import Postgres, free_port, wait_until
+
+NOBODY = "postgresql://postgres@127.0.0.1:1/nobody"  # a port where nobody listens
+HTTP_SERVICES = [
+    ["order-service"],
+    ["order-service", "--processes", "2"],
+    ["kitchen-display"],
+    ["tracking-service"],
+    ["tracking-service", "--processes", "2"],
+    ["up", "--no-worker"],
+]
+
+
+class Service:
+    """An HTTP service, started with a database that it waits for."""
+
+    def __init__(self, commands: Processes, command: list[str], **variables: str) -> None:
+        self.port = free_port()
+        self.process: Process = commands.start(*command, "--port", str(self.port), **variables)
+        wait_until(
+            lambda: not self.process.running or self.status("GET", "/health") is not None,
+            seconds=30,
+            doing="for the port to answer",
+        )
+
+    def ask(self, method: str, path: str, **content: str) -> httpx.Response:
+        """Send a request."""
+        address = f"http://127.0.0.1:{self.port}{path}"
+        return httpx.request(method, address, timeout=5, verify=False, data=content or None)  # noqa: S501 - no TLS
+
+    def status(self, method: str, path: str) -> int | None:
+        """Return the status of a response, `None` if nothing listens."""
+        try:
+            return self.ask(method, path).status_code
+        except httpx.TransportError:
+            return None
+
+
+@pytest.mark.parametrize("command", HTTP_SERVICES, ids=" ".join)
+def test_service_that_waits_for_its_database_answers_503_and_stops_at_once(
+    commands: Processes, data_dir: Path, command: list[str]
+) -> None:
+    """Every request gets a response that says so; SIGTERM ends the wait with exit code 0."""
+    service = Service(
+        commands,
+        command,
+        RESTAURANT_DATABASE__URL=NOBODY,
+        RESTAURANT_DATA_DIR=str(data_dir),
+    )
+
+    health, order = service.ask("GET", "/health"), service.ask("POST", "/orders", name="Ada")
+
+    assert (health.status_code, health.json()["status"]) == (503, "unavailable")
+    assert order.status_code == 503
+    assert order.headers["Content-Type"] == "application/problem+json"
+    assert order.headers["X-Request-ID"] == order.json()["request_id"]
+    assert "starting" in order.json()["detail"]
+    assert health.headers["Retry-After"] == order.headers["Retry-After"] == "1"
+    start = time.monotonic()
+    assert service.process.stop() == 0
+    assert time.monotonic() - start < 3
+    assert complaint(service.process) == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["tracking-service"], ["tracking-service", "--processes", "2"], ["up"]],
+    ids=" ".join,
+)
+def test_service_that_waits_for_its_replica_answers_503_and_stops_at_once(
+    commands: Processes, data_dir: Path, empty_dsn: str, command: list[str]
+) -> None:
+    """With the primary there and the replica away, the same holds."""
+    service = Service(
+        commands,
+        command,
+        RESTAURANT_DATABASE__URL=empty_dsn,
+        RESTAURANT_DATABASE__REPLICA__URL=NOBODY,
+        RESTAURANT_DATA_DIR=str(data_dir),
+    )
+    service.process.wait_for("db_connected")
+
+    assert service.status("GET", "/health") == 503
+    start = time.monotonic()
+    assert service.process.stop() == 0
+    assert time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_database_that_never_comes_ends_an_http_service_with_1(
+    commands: Processes, count: str
+) -> None:
+    """Requests meanwhile change nothing about the exit code and the one sentence."""
+    service = Service(
+        commands,
+        ["order-service", "--processes", count],
+        RESTAURANT_DATABASE__URL=NOBODY,
+        RESTAURANT_STARTUP_TIMEOUT="3",
+    )
+
+    assert service.status("GET", "/health") == 503
+    assert service.process.wait() == 1
+    assert complaint(service.process).count("\n") == 1
+    assert "Start PostgreSQL, or correct the database section" in complaint(service.process)
+
+
+@pytest.fixture
+def late_postgres() -> Iterator[Postgres]:
+    """Lend a PostgreSQL that is stopped, to be started by the test."""
+    server = Postgres()
+    server.stop()
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_every_request_is_answered_while_the_database_comes(
+    commands: Processes, late_postgres: Postgres, count: str
+) -> None:
+    """503 until the database is there, 200 from then on, and no connection is cut off."""
+    service = Service(
+        commands,
+        ["order-service", "--processes", count],
+        RESTAURANT_DATABASE__URL=late_postgres.dsn("postgres"),
+    )
+    late_postgres.start()
+    statuses: list[int | None] = []
+
+    def is_up() -> bool:
+        statuses.append(service.status("GET", "/health"))
+        return statuses[-1] == 200
+
+    wait_until(is_up, seconds=30, doing="for the service to start")
+
+    assert set(statuses) <= {503, 200}
+    assert {service.status("GET", "/health") for _ in range(20)} == {200}
+    assert service.process.stop() == 0
