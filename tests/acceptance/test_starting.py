@@ -1,5 +1,6 @@
 """Services that wait for what they depend on before they can start."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from restaurant_system.database import migrations
 from tests.support.processes import Process, Processes
-from tests.support.restaurant import complaint
+from tests.support.restaurant import Book, complaint
 from tests.support.servers import Postgres, free_port, wait_until
 
 NOBODY = "postgresql://postgres@127.0.0.1:1/nobody"  # a port where nobody listens
@@ -146,3 +148,45 @@ def test_every_request_is_answered_while_the_database_comes(
     assert set(statuses) <= {503, 200}
     assert {service.status("GET", "/health") for _ in range(20)} == {200}
     assert service.process.stop() == 0
+
+
+@pytest.fixture
+def migration_lock(empty_dsn: str) -> Iterator[Book]:
+    """Hold the lock of a process that migrates, until the book is closed."""
+    with contextlib.closing(Book(empty_dsn)) as book:
+        book.look_up(f"SELECT pg_advisory_lock({migrations.LOCK})")
+        yield book
+
+
+def test_service_that_waits_for_a_migration_says_so_and_answers_503(
+    commands: Processes, empty_dsn: str, migration_lock: Book
+) -> None:
+    """It waits beyond `command_timeout` and `startup_timeout`, and starts when the lock is free."""
+    service = Service(
+        commands,
+        ["order-service"],
+        RESTAURANT_DATABASE__URL=empty_dsn,
+        RESTAURANT_DATABASE__COMMAND_TIMEOUT="1",
+        RESTAURANT_STARTUP_TIMEOUT="1",
+    )
+    service.process.wait_for("migration_waiting")
+
+    assert service.status("GET", "/health") == 503
+
+    migration_lock.close()
+    wait_until(lambda: service.status("GET", "/health") == 200, seconds=30, doing="for its start")
+
+
+def test_migrate_that_is_stopped_while_it_waits_exits_with_1_at_once(
+    commands: Processes, empty_dsn: str, migration_lock: Book
+) -> None:
+    """One line says that what was under way was rolled back."""
+    migrate = commands.start("migrate", RESTAURANT_DATABASE__URL=empty_dsn)
+    migrate.wait_for("db_connected")
+    waiting = "SELECT FROM pg_locks WHERE NOT granted"
+    wait_until(lambda: bool(migration_lock.look_up(waiting)), seconds=30, doing="for it to wait")
+
+    assert migrate.stop(seconds=3) == 1
+
+    assert "rolled back. Run migrate again." in complaint(migrate)
+    assert migrate.stdout == ""

@@ -2,13 +2,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from importlib import resources
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
+from restaurant_system.config import DatabaseSettings
 from restaurant_system.database import migrations
-from restaurant_system.database.connection import Database
+from restaurant_system.database.connection import Database, Line
 from tests.conftest import opened
+from tests.support.patience import eventually
 from tests.support.servers import Postgres
 
 FOLDER = resources.files("restaurant_system.database").joinpath("migrations")
@@ -103,3 +107,79 @@ async def test_all_or_nothing(empty: Database) -> None:
     async with empty.connection() as connection:
         await connection.execute("DROP TABLE workers")
     assert await migrations.migrate(empty) == FILES
+
+
+# What another session may hold: the lock of a process that migrates, or that of a long report.
+LOCKS = {
+    "migrating": f"SELECT pg_advisory_lock({migrations.LOCK})",
+    "reading": "CREATE TABLE IF NOT EXISTS schema_migrations (name text PRIMARY KEY, applied_at"
+    " timestamptz NOT NULL DEFAULT now()); BEGIN; LOCK TABLE schema_migrations",
+}
+
+
+@pytest.fixture
+async def hasty(empty_dsn: str) -> AsyncIterator[Database]:
+    """Open an empty database with short timeouts, its own and ours."""
+    name = urlsplit(empty_dsn).path.removeprefix("/")
+    administrator = await asyncpg.connect(empty_dsn)
+    for timeout in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+        await administrator.execute(f"ALTER DATABASE {name} SET {timeout} = '200ms'")
+    await administrator.close()
+    settings = DatabaseSettings(command_timeout=0.2)
+    database = Database(empty_dsn, settings, application_name="test")
+    await database.connect()
+    yield database
+    await database.close()
+
+
+@pytest.fixture(params=list(LOCKS.values()), ids=list(LOCKS))
+async def holder(request: pytest.FixtureRequest, empty_dsn: str) -> AsyncIterator[Line]:
+    """Hold a lock that a migration needs, until the connection is closed."""
+    timeouts = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+    unlimited = {**dict.fromkeys(timeouts, "0"), "application_name": "monthly report"}
+    line = await asyncpg.connect(empty_dsn, server_settings=unlimited)
+    await line.execute(request.param)
+    yield line
+    line.terminate()
+
+
+async def test_migration_waits_for_a_lock_longer_than_any_timeout_and_names_its_holder(
+    hasty: Database, holder: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line has the process and the application, and the pauses between them grow."""
+    monkeypatch.setattr(migrations, "FIRST_PAUSE", 0.1)
+    pid = holder.get_server_pid()
+
+    with capture_logs() as logs:
+        migrating = asyncio.create_task(migrations.migrate(hasty))
+        await asyncio.sleep(1)
+        assert not migrating.done()
+        await holder.close()
+
+        assert await migrating == FILES
+
+    said = [line["message"] for line in logs if line["event"] == "migration_waiting"]
+    assert len(said) == 3  # after 0.1, 0.3 and 0.7 s
+    assert all(f"session {pid} (monthly report)" in message for message in said)
+
+
+async def test_migration_that_is_cancelled_while_it_waits_ends_at_once(
+    empty: Database, holder: Line
+) -> None:
+    """Its statement is cancelled in the server, too, and nothing of it stays."""
+    migrating = asyncio.create_task(migrations.migrate(empty))
+    await eventually(lambda: waits_for(holder), doing="for the migration to wait")
+
+    migrating.cancel()
+    async with asyncio.timeout(2):
+        with pytest.raises(asyncio.CancelledError):
+            await migrating
+
+    assert not await waits_for(holder)
+    assert await tables(empty) <= {"schema_migrations"}
+
+
+async def waits_for(holder: Line) -> bool:
+    """Tell whether a session waits for a lock of the holder's."""
+    query = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+    return bool(await holder.fetchval(query))

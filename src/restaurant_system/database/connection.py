@@ -267,6 +267,22 @@ class Database:
         line.add_termination_listener(self._forget)
         return line
 
+    @contextlib.asynccontextmanager
+    async def without_timeout(self) -> AsyncIterator[Line]:
+        """Open a connection outside the pool whose statements may take as long as they need.
+
+        It stays open when `watch` declares the server away: a server that is busy with just such a
+        statement may be slow to answer.
+        """
+        with refusal_as_unavailable():
+            line = await self._dial_with(None, **KEEPALIVE)
+        try:
+            with away_as_unavailable():
+                yield line
+                await line.close()
+        finally:
+            line.terminate()
+
     async def ping(self) -> float:
         """Return how long the server took to answer, in milliseconds.
 
@@ -337,10 +353,13 @@ class Database:
         self._watchman.nudge()
 
     async def _dial(self, **settings: str) -> Line:
+        return await self._dial_with(self._settings.command_timeout, **settings)
+
+    async def _dial_with(self, command_timeout: float | None, **settings: str) -> Line:
         return await asyncpg.connect(
             self._dsn,
             timeout=self._settings.connect_timeout,
-            command_timeout=self._settings.command_timeout,
+            command_timeout=command_timeout,
             server_settings={**self._server_settings, **settings},
             target_session_attrs=self._session_attributes,
         )

@@ -1,8 +1,18 @@
-"""Brings the schema up to date: numbered SQL files, each applied once, in order, under a lock."""
+"""Bring the schema up to date: numbered SQL files, each applied once, in order, under a lock.
 
+A migration has a connection of its own without timeouts: to rewrite a large table, or to wait for a
+lock that another session holds, takes as long as it takes.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from importlib import resources
 
-from restaurant_system.database.connection import Connection, Database
+import asyncpg
+
+from restaurant_system.database.connection import Database, Line
+from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.logger import get_logger
 
 log = get_logger()
@@ -10,6 +20,8 @@ log = get_logger()
 # Any number that nobody else locks; held while migrations run, so that several processes that
 # start at once apply them one after the other.
 LOCK = 7_278_110_042
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0  # s between two log lines about a lock that is waited for
+ROLLBACK_TIMEOUT = 3.0  # s; afterwards the connection is cut, and the server rolls back by itself
 
 CREATE_LEDGER = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -17,17 +29,30 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
+# By name from pg_settings, because transaction_timeout exists since PostgreSQL 17 only.
+DISABLE_TIMEOUTS = """
+SELECT set_config(name, '0', true) FROM pg_settings
+WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
+               'transaction_timeout')
+"""
+IS_CONNECTED = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)"
+# Process 0 is a prepared transaction. Without queries: they may hold personal data.
+BLOCKERS = """
+SELECT blocker.pid, coalesce(activity.application_name, '') AS application_name,
+       coalesce(activity.xact_start, activity.backend_start) AS since
+FROM unnest(pg_blocking_pids($1)) AS blocker (pid)
+LEFT JOIN pg_stat_activity AS activity ON activity.pid = blocker.pid
+"""
 
 
 async def migrate(database: Database) -> list[str]:
     """Apply what is pending, all of it or nothing; return the names of what was applied."""
-    async with database.transaction() as tx:
-        await tx.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
-        await tx.execute(CREATE_LEDGER)
-        names = await _pending(tx)
-        for name in names:
-            await tx.execute(_read(name))
-            await tx.execute("INSERT INTO schema_migrations (name) VALUES ($1)", name)
+    async with database.without_timeout() as connection, _transaction(connection):
+        await connection.execute(DISABLE_TIMEOUTS)
+        async with _blockers_logged(database, connection, "Another process migrates the schema"):
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+        async with _blockers_logged(database, connection, "The migration waits for a lock"):
+            names = await _apply_pending(connection)
     if names:
         log.info(
             "migrations_applied",
@@ -39,13 +64,80 @@ async def migrate(database: Database) -> list[str]:
 
 async def pending(database: Database) -> list[str]:
     """Return the names of what `migrate` would apply; change nothing."""
-    async with database.connection() as connection:
+    async with database.without_timeout() as connection:
         if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
             return _all()
-        return await _pending(connection)
+        async with _blockers_logged(database, connection, "The check waits for a lock"):
+            return await _pending(connection)
 
 
-async def _pending(connection: Connection) -> list[str]:
+async def _apply_pending(connection: Line) -> list[str]:
+    await connection.execute(CREATE_LEDGER)
+    names = await _pending(connection)
+    for name in names:
+        await connection.execute(_read(name))
+        await connection.execute("INSERT INTO schema_migrations (name) VALUES ($1)", name)
+    return names
+
+
+@contextlib.asynccontextmanager
+async def _transaction(connection: Line) -> AsyncIterator[None]:
+    """Commit at the end; after an error or a cancellation, roll back without waiting for long."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception):  # the first error is the one to report
+            async with asyncio.timeout(ROLLBACK_TIMEOUT):
+                await transaction.rollback()
+        raise
+    else:
+        await transaction.commit()
+
+
+@contextlib.asynccontextmanager
+async def _blockers_logged(database: Database, connection: Line, what: str) -> AsyncIterator[None]:
+    """Log, while the block lasts, which sessions hold a lock that `connection` waits for."""
+    logging = asyncio.create_task(_log_blockers(database, connection, what))
+    try:
+        yield
+    finally:
+        logging.cancel()
+
+
+async def _log_blockers(database: Database, connection: Line, what: str) -> None:
+    """Log blockers with growing pauses; cut a connection that the server does not know any more."""
+    pid, pause = connection.get_server_pid(), FIRST_PAUSE
+    while True:
+        await asyncio.sleep(pause)
+        try:
+            async with database.connection() as other:
+                is_connected = await other.fetchval(IS_CONNECTED, pid)
+                blockers = await other.fetch(BLOCKERS, pid)
+        except (DatabaseUnavailable, asyncpg.PostgresError):
+            continue
+        if not is_connected:  # the server restarted, and nothing told us
+            connection.terminate()
+            return
+        for blocker in blockers:
+            _log_blocker(what, blocker)
+        pause = min(2 * pause, LONGEST_PAUSE) if blockers else FIRST_PAUSE
+
+
+def _log_blocker(what: str, blocker: asyncpg.Record) -> None:
+    name, since = blocker["application_name"], blocker["since"]
+    session = f"session {blocker['pid']}" + (f" ({name})" if name else "")
+    begun = f", in a transaction since {since:%Y-%m-%dT%H:%M:%SZ}" if since else ""
+    log.warning(
+        "migration_waiting",
+        message=f"{what}; the lock is held by {session}{begun}.",
+        pid=blocker["pid"],
+        application_name=name,
+    )
+
+
+async def _pending(connection: Line) -> list[str]:
     rows = await connection.fetch("SELECT name FROM schema_migrations")
     applied = {row["name"] for row in rows}
     return [name for name in _all() if name not in applied]
