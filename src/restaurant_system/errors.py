@@ -16,6 +16,7 @@ RestaurantError
  │    │    └── DatabaseRefuses    it answers, but does not do what it should
  │    │         └── DatabaseReadOnly  it does not take writes
  │    ├── BrokerUnavailable
+ │    │    └── QueueTableUnavailable  the broker is the one in PostgreSQL
  │    └── Overloaded         more requests at once than allowed
  ├── OrderNotFound
  ├── IllegalMove             the order's status does not allow it
@@ -71,7 +72,12 @@ class NobodyToAsk(StartupError):
 
 
 class Unavailable(RestaurantError):
-    """A part is away for now; the same call may succeed later."""
+    """A part is away for now; the same call may succeed later.
+
+    `action` is the action of its log lines.
+    """
+
+    action = "db_connection_failed"
 
 
 class DatabaseUnavailable(Unavailable):
@@ -99,6 +105,14 @@ class DatabaseReadOnly(DatabaseRefuses):
 
 class BrokerUnavailable(Unavailable):
     """The broker does not answer. Whether a message under way was taken is unknown."""
+
+    action = "rabbitmq_connection_failed"
+
+
+class QueueTableUnavailable(BrokerUnavailable):
+    """The broker in PostgreSQL does not answer: it is the database that is unavailable."""
+
+    action = "db_connection_failed"
 
 
 class Overloaded(Unavailable):

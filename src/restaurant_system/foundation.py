@@ -14,7 +14,7 @@ from restaurant_system.config import ServerSettings, Settings
 from restaurant_system.database import embedded, migrations
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable
-from restaurant_system.logger import get_logger
+from restaurant_system.logger import get_logger, reason
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
@@ -82,7 +82,7 @@ async def reach(broker: Broker) -> None:
     try:
         await broker.connect()
     except BrokerUnavailable as error:
-        log.warning("rabbitmq_connection_failed", message=f"{error} Starting without it.")
+        log.warning(error.action, message=f"{reason(error)}; starting without it.")
 
 
 @contextlib.asynccontextmanager

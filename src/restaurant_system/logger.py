@@ -26,7 +26,7 @@ import structlog
 from pydantic_core import PydanticSerializationError, to_json
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
-from restaurant_system.errors import BrokerUnavailable, RestaurantError
+from restaurant_system.errors import RestaurantError, Unavailable
 from restaurant_system.escaping import escape_nonprintable
 from restaurant_system.models.identity import is_request_id
 
@@ -205,13 +205,18 @@ def _json_line(_logger: object, _method: str, event: Mapping[str, Any]) -> str:
 
 
 def _log_pause(details: RetryDetails) -> None:
-    """Log each pause that is made because something is away."""
-    broker = isinstance(details.caused_by, BrokerUnavailable)
+    """Log each pause before a retry."""
+    error = details.caused_by
     get_logger().warning(
-        "rabbitmq_connection_failed" if broker else "db_connection_failed",
-        message=f"{details.caused_by} Next try in {details.wait_for:.1f} s.",
+        error.action if isinstance(error, Unavailable) else Unavailable.action,
+        message=f"{reason(error)}; retrying in {details.wait_for:.1f} s.",
         retry=details.retry_num,
     )
+
+
+def reason(error: Exception) -> str:
+    """Return an error's text as the first part of a sentence, without a full stop."""
+    return str(error).rstrip(". ") or type(error).__name__
 
 
 class _Forward(logging.Handler):

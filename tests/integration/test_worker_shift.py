@@ -25,6 +25,8 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 
+BREAKS = {"rabbitmq": "rabbitmq_connection_failed", "postgres": "db_connection_failed"}
+
 
 async def cut_the_lines(kitchen: Kitchen, broker: Broker) -> None:
     """Break every line to the broker."""
@@ -160,7 +162,7 @@ async def test_a_leaving_cook_opens_no_new_line(kitchen: Kitchen, broker: Broker
         with capture_logs() as logs:
             await cut_the_lines(kitchen, broker)
             await eventually(
-                lambda: logged(logs, "rabbitmq_connection_failed"), doing="for the break to show"
+                lambda: logged(logs, BREAKS[broker.name]), doing="for the break to show"
             )
 
         shift.shutdown.ask()

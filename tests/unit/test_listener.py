@@ -5,7 +5,9 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
+from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import listener as listener_module
 from restaurant_system.messaging.broker import Consumer, Delivery
 from restaurant_system.messaging.listener import Listener
@@ -37,8 +39,8 @@ class Switchboard:
 
 
 @pytest.fixture(autouse=True)
-def _out_of_breath(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener_module, "BREATH", 0)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener_module, "LONGEST_PAUSE", 0)
 
 
 @pytest.fixture
@@ -133,6 +135,28 @@ async def test_a_line_that_breaks_again_and_again_is_opened_again_and_again(
 
         assert board.open == 1
     assert board.open == 0
+
+
+async def test_pauses_grow_while_connections_break_at_once(broker: RecordingBroker) -> None:
+    """Whether one cannot be opened or breaks in no time: the retries are counted on."""
+    retries: asyncio.Queue[int] = asyncio.Queue()
+    previous = get_on_retry_hooks()
+    set_on_retry_hooks([lambda details: retries.put_nowait(details.retry_num)])
+    broken = FakeLine()
+    broken.cut()
+
+    @contextlib.asynccontextmanager
+    async def refuse() -> AsyncIterator[Consumer]:
+        if retries.empty():
+            yield broken
+        raise BrokerUnavailable("PostgreSQL has no connection free")
+
+    listener = Listener(broker, open_line=refuse, handle=FakeHandler(), finish=nothing_in_hand)
+    try:
+        async with running(listener):
+            assert [await retries.get() for _ in range(4)] == [1, 2, 3, 4]
+    finally:
+        set_on_retry_hooks(previous)
 
 
 async def test_a_new_line_is_opened_only_when_nothing_is_in_hand(broker: RecordingBroker) -> None:

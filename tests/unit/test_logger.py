@@ -11,8 +11,14 @@ from typing import Any, Literal
 
 import asyncpg
 import pytest
+import stamina
 
-from restaurant_system.errors import DatabaseUnavailable
+from restaurant_system.errors import (
+    BrokerUnavailable,
+    DatabaseUnavailable,
+    QueueTableUnavailable,
+    Unavailable,
+)
 from restaurant_system.logger import configure, get_logger, request_id
 from tests.support import logs
 
@@ -135,6 +141,28 @@ def test_error_with_its_stack() -> None:
     assert line["error"]["msg"] == "ConnectionResetError: Connection reset by peer"
     assert "Traceback" in line["error"]["stack"]
     assert "in cut_off" in line["error"]["stack"]
+
+
+@pytest.mark.parametrize(
+    ("error", "action"),
+    [
+        (DatabaseUnavailable("Connection refused."), "db_connection_failed"),
+        (BrokerUnavailable("Connection refused"), "rabbitmq_connection_failed"),
+        (QueueTableUnavailable("Connection refused"), "db_connection_failed"),
+    ],
+)
+def test_retry_is_logged_with_its_reason_and_its_pause(error: Unavailable, action: str) -> None:
+    """The broker in PostgreSQL is unavailable with the database, and is no RabbitMQ."""
+    stream = opened()
+
+    for attempt in stamina.retry_context(on=Unavailable, attempts=2, wait_initial=0, wait_max=0):
+        with attempt:
+            if attempt.num == 1:
+                raise error
+
+    (line,) = lines(stream)
+    assert line["action"] == action
+    assert line["message"] == "Connection refused; retrying in 0.0 s."
 
 
 def test_error_that_was_handed_in() -> None:

@@ -1,21 +1,24 @@
-"""Keeps a line to the broker open and hands on what arrives, until it is stopped."""
+"""Consume from the broker and hand on what arrives, through any outage, until stopped."""
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 import stamina
 
 from restaurant_system.errors import BrokerUnavailable, MessageRejected
-from restaurant_system.logger import get_logger, request_id
+from restaurant_system.logger import get_logger, reason, request_id
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 
 log = get_logger()
 
 LONGEST_PAUSE = 10.0  # s between two tries to reach a broker that is away
-BREATH = 0.5  # s before a line that has just broken is opened again
+# s that a connection must have lasted for the pauses to start short again: one that breaks sooner,
+# each time it is opened, is not opened in a tight loop.
+STABLE_AFTER = 10.0
 
 
 class Listener:
@@ -82,12 +85,20 @@ class Listener:
             ):
                 with attempt:
                     await self._broker.connect()
-            try:
-                await self._listen()
-            except BrokerUnavailable as error:
-                log.warning("rabbitmq_connection_failed", message=f"{error} Opening it again.")
-                await asyncio.sleep(BREATH)
-                await self._finish()
+                    await self._listen_until_broken()
+
+    async def _listen_until_broken(self) -> None:
+        """Listen on one connection; return if it lasted, else raise what broke it.
+
+        Either way nothing is in flight any more.
+        """
+        started = time.monotonic()
+        try:
+            await self._listen()
+        except BrokerUnavailable:
+            await self._finish()
+            if time.monotonic() - started < STABLE_AFTER:
+                raise
 
     async def _listen(self) -> None:
         async with self._open_line() as consumer:
@@ -96,6 +107,11 @@ class Listener:
                 async for delivery in consumer:
                     await self._hand_on(delivery)
                 await asyncio.Event().wait()  # stopped: keep the line until `run` has finished
+            except BrokerUnavailable as error:
+                log.warning(
+                    error.action, message=f"{reason(error)}; messages in flight are requeued."
+                )
+                raise
             finally:
                 self._consumer = None
 

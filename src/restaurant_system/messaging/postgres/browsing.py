@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from restaurant_system.database import absence
 from restaurant_system.database.connection import Database, Line
-from restaurant_system.errors import BrokerUnavailable, DeadLettersInHand
+from restaurant_system.errors import DeadLettersInHand, QueueTableUnavailable
 from restaurant_system.messaging.broker import Delivery
 from restaurant_system.messaging.postgres.consumer import PostgresConsumer
 from restaurant_system.messaging.postgres.delivery import PostgresDelivery
@@ -51,4 +51,4 @@ async def ack_all(database: Database, deliveries: Sequence[Delivery]) -> None:
                 SETTLE_ALL, [each.id for each in rows], [each.holder for each in rows]
             )
             if len(settled) < len(deliveries):
-                raise BrokerUnavailable("A message is no longer in hand: its line broke.")
+                raise QueueTableUnavailable("A message was requeued: the connection broke")

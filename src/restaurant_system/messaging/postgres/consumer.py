@@ -11,7 +11,7 @@ import asyncpg
 from restaurant_system.config import DeliverySettings
 from restaurant_system.database import absence
 from restaurant_system.database.connection import Connection, Database, Line
-from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
+from restaurant_system.errors import DatabaseUnavailable, QueueTableUnavailable
 from restaurant_system.messaging.broker import Consumer, Delivery
 from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.messaging.postgres.delivery import Hand, PostgresDelivery
@@ -120,7 +120,7 @@ class PostgresConsumer(Consumer):
             if self._stopped:
                 raise StopAsyncIteration
             if self._broken:
-                raise BrokerUnavailable("The line to PostgreSQL broke.")
+                raise QueueTableUnavailable("The connection to PostgreSQL broke")
             self._woken.clear()
             if time.monotonic() >= self._next_burial:
                 await self._bury_the_dead()

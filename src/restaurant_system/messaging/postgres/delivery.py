@@ -9,7 +9,7 @@ import asyncpg
 from restaurant_system.batching import Batcher
 from restaurant_system.config import DeliverySettings
 from restaurant_system.database.connection import Connection, Database
-from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.errors import BrokerUnavailable, QueueTableUnavailable
 from restaurant_system.messaging.broker import Delivery
 from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.messaging.postgres.line import away_as_unavailable
@@ -95,7 +95,7 @@ def _those_of(messages: Sequence[int], rows: Sequence[asyncpg.Record]) -> list[b
 
 def _still_in_hand(found: object) -> None:
     if not found:
-        raise BrokerUnavailable("The message is no longer in hand: its line broke.")
+        raise QueueTableUnavailable("The message was requeued: the connection broke")
 
 
 class PostgresDelivery(Delivery):

@@ -3,13 +3,13 @@
 import contextlib
 from collections.abc import Iterator
 
-from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
+from restaurant_system.errors import DatabaseUnavailable, QueueTableUnavailable
 
 
 @contextlib.contextmanager
 def away_as_unavailable() -> Iterator[None]:
-    """Raise `BrokerUnavailable` when the database is away."""
+    """Raise `QueueTableUnavailable` when the database is away."""
     try:
         yield
     except DatabaseUnavailable as error:
-        raise BrokerUnavailable(str(error)) from error
+        raise QueueTableUnavailable(str(error)) from error

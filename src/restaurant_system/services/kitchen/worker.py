@@ -175,8 +175,8 @@ class KitchenWorker:
                 await self._cook_and_settle(delivery)
             except BrokerUnavailable as error:
                 log.warning(
-                    "rabbitmq_connection_failed",
-                    message=f"A message could not be settled, and will come again: {error}",
+                    error.action,
+                    message=f"A message could not be acknowledged, and will come again: {error}",
                 )
 
     async def _cook_and_settle(self, delivery: Delivery) -> None:

@@ -105,8 +105,8 @@ async def _settle(delivery: Delivery) -> None:
         await delivery.ack()
     except BrokerUnavailable as error:
         log.warning(
-            "rabbitmq_connection_failed",
-            message=f"An update could not be settled, and may be printed again: {error}",
+            error.action,
+            message=f"An update could not be acknowledged, and may be printed again: {error}",
         )
 
 
