@@ -234,3 +234,5 @@ async def test_documentation(client: httpx.AsyncClient) -> None:
     shown = await client.get("/docs")
     assert shown.status_code == 200
     assert shown.headers["Content-Type"].startswith("text/html")
+    assert shown.headers["Content-Security-Policy"].startswith("default-src 'self'")
+    assert (await client.get("/redoc")).status_code == 404

@@ -19,7 +19,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from restaurant_system import __version__
 from restaurant_system.errors import RestaurantError
-from restaurant_system.web import problem
+from restaurant_system.web import docs, problem
 from restaurant_system.web.hot import HotRoad
 from restaurant_system.web.middleware import RequestContext
 
@@ -53,8 +53,11 @@ def build(title: str, features: Sequence[Feature]) -> Site:
     api = FastAPI(
         title=title,
         version=__version__,
+        docs_url=None,
+        redoc_url=None,
         exception_handlers=dict.fromkeys(HANDLED, problem.handle),
     )
+    api.include_router(docs.routes())
     for feature in features:
         api.include_router(feature.router)
     # Only redirects ask whether a proxy spoke TLS for us, and no hot road redirects.

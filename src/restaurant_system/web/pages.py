@@ -4,7 +4,6 @@ A page is written in the words of one language, and told what this house is like
 service starts. Then it is a plain file to a browser, which asks each time whether it has changed.
 """
 
-import hashlib
 import html
 import json
 import re
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from pathlib import PurePosixPath
 from typing import Any
 
 from fastapi import APIRouter
@@ -24,15 +22,12 @@ from starlette.responses import Response
 from restaurant_system import screens
 from restaurant_system.errors import ConfigurationError
 from restaurant_system.web.api import Feature
+from restaurant_system.web.static_file import HTML, JAVASCRIPT, StaticFile
 
 TEXT = re.compile(r"{{ ([a-z_.]+) }}")
-TAG = re.compile(r'"[^"]*"')
 HOUSE = "house.js"
 OUR_LANGUAGE = "en"  # which has all texts
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")  # a tag of BCP 47, as browsers know them
-MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-# Nothing is loaded from elsewhere, nothing in a page's own text is run, no other site frames it.
-POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
 
 Texts = Mapping[str, Any]
 
@@ -51,40 +46,16 @@ class House:
     late_seconds: Mapping[str, float]
 
 
-class Page:
-    """A file as it is sent; the browser keeps it, and asks whether it is still the same."""
-
-    def __init__(self, content: bytes, media_type: str) -> None:
-        self._content = content
-        self._media_type = media_type
-        self._headers = {
-            "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
-            "Cache-Control": "no-cache",
-            "Content-Security-Policy": POLICY,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "same-origin",
-        }
-
-    def answer(self, request: Request) -> Response:
-        """Send it, or say that it has not changed."""
-        if self._is_known_to(request):
-            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=self._headers)
-        return Response(self._content, headers=self._headers, media_type=self._media_type)
-
-    def _is_known_to(self, request: Request) -> bool:
-        """Compare as RFC 9110, 13.1.2 has it; a proxy that compresses makes our ETag a weak one."""
-        known = request.headers.get("if-none-match", "")
-        return known.strip() == "*" or self._headers["ETag"] in TAG.findall(known)
-
-
 class Pages:
     """The pages in one language; raises `ConfigurationError` when there are no texts in it."""
 
     def __init__(self, house: House) -> None:
         self._folder = files(screens)
         self._texts = texts_in(self._folder, house.language)
-        self._assets = {each.name: _asset(each) for each in (self._folder / "assets").iterdir()}
-        self._assets[HOUSE] = Page(_house(house, self._texts).encode(), MEDIA_TYPES[".js"])
+        self._assets = {
+            each.name: StaticFile.read(each) for each in (self._folder / "assets").iterdir()
+        }
+        self._assets[HOUSE] = StaticFile(_house(house, self._texts).encode(), JAVASCRIPT)
 
     def feature(self, pages: Mapping[str, str]) -> Feature:
         """Return the routes of these pages, by address, and of what they are made of."""
@@ -94,11 +65,11 @@ class Pages:
         router.add_route("/assets/{name}", self._answer_asset, methods=["GET"])
         return Feature(router)
 
-    def page(self, name: str) -> Page:
+    def page(self, name: str) -> StaticFile:
         """Return a page in this house's words."""
         template = (self._folder / f"{name}.html").read_text(encoding="utf-8")
         page = TEXT.sub(lambda text: html.escape(self._text(text[1])), template)
-        return Page(page.encode(), "text/html; charset=utf-8")
+        return StaticFile(page.encode(), HTML)
 
     def _text(self, path: str) -> str:
         found: Any = self._texts
@@ -149,11 +120,6 @@ def _names(texts: Texts, before: str = "") -> set[str]:
         else:
             names.add(f"{before}{name}")
     return names
-
-
-def _asset(file: Traversable) -> Page:
-    media_type = MEDIA_TYPES.get(PurePosixPath(file.name).suffix, "application/octet-stream")
-    return Page(file.read_bytes(), media_type)
 
 
 def _house(house: House, texts: Texts) -> str:

@@ -13,7 +13,7 @@ from restaurant_system.services.order.menu import Offer
 from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON
 from restaurant_system.web.openapi import PROBLEMS, header_parameter
-from restaurant_system.web.pages import Page
+from restaurant_system.web.static_file import StaticFile
 
 KNOWN = header_parameter("If-None-Match", "The ETag of the menu that is known already")
 ETAG = {"ETag": {"description": "Another one for another menu", "schema": {"type": "string"}}}
@@ -79,5 +79,5 @@ class MenuHandler:
         return self._page.answer(request)
 
 
-def _page(menu: Menu) -> Page:
-    return Page(MenuAnswer.model_validate(menu).model_dump_json().encode(), JSON)
+def _page(menu: Menu) -> StaticFile:
+    return StaticFile(MenuAnswer.model_validate(menu).model_dump_json().encode(), JSON)

@@ -1,0 +1,27 @@
+"""The API documentation in a browser."""
+
+import pytest
+from playwright.async_api import Route, expect
+
+from tests.support.browser import Screens
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_api_documentation_is_shown_without_the_internet(screens: Screens) -> None:
+    """Every operation is there, and none of it comes from another server."""
+    page = await screens.open("/menu")
+    asked_elsewhere: list[str] = []
+
+    async def refuse(route: Route) -> None:
+        asked_elsewhere.append(route.request.url)
+        await route.abort()
+
+    await page.context.route(lambda url: not url.startswith(screens.address), refuse)
+    await page.goto("/docs")
+
+    operation = page.locator(".opblock", has_text="/orders/{order_number}/status")
+    await expect(operation).to_be_visible()
+    await operation.click()
+    await expect(operation.locator(".opblock-body")).to_be_visible()
+    assert [url for url in asked_elsewhere if not url.startswith("data:")] == []
