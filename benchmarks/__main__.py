@@ -103,7 +103,6 @@ def _measured(
 ) -> list[Line]:
     """Measure on servers of its own, which are gone afterwards, whatever happens."""
     folder = Path(tempfile.mkdtemp(prefix="restaurant-bench-"))
-    folder.chmod(0o755)  # the embedded PostgreSQL of root passes through as another user
     try:
         house = House(folder)
         try:

@@ -14,7 +14,7 @@ from benchmarks.lines import intake, kitchen, latency, tracking
 from benchmarks.lines.startup import up
 from benchmarks.processes import Command, Failed
 from benchmarks.results import Line, line
-from restaurant_system.database import embedded
+from restaurant_system.database import cluster
 from restaurant_system.database.connection import Line as Sql
 from tests.support.servers import free_port
 
@@ -29,9 +29,9 @@ async def lines(bench: Bench) -> list[Line]:
     async with up(data, port, *OPTIONS, environment=ENVIRONMENT) as everything:
         await everything.serves(port)
         sql = await asyncpg.connect(
-            host=str(embedded.socket_folder(data / "postgres")),
-            user=embedded.SUPERUSER,
-            database=embedded.SUPERUSER,
+            host=str(data / "postgres"),
+            user=cluster.SUPERUSER,
+            database=cluster.SUPERUSER,
         )
         at_rest = everything.memory()
         steady = await drive("place", port, *latency.spell(bench))

@@ -44,7 +44,7 @@ async def up(
             await started.stop()
     finally:
         with contextlib.suppress(Exception):  # it has stopped already, unless `up` was killed
-            embedded.control(data / "postgres", "stop", "--mode=immediate")
+            embedded.stop(data / "postgres")
 
 
 async def _first_order(data: Path) -> float:

@@ -6,7 +6,6 @@ from uuid import uuid4
 
 import pytest
 
-from restaurant_system.database.embedded import socket_folder
 from restaurant_system.messaging.broker import EXCHANGE, FIRST_SEEN, QUEUE, REASON, ROUTING_KEY
 from restaurant_system.models.message import Message
 from tests.support.messages import DEAD_LETTERS, TAKEOUT, an_order
@@ -116,7 +115,7 @@ def test_a_cook_who_can_handle_nothing_stops(restaurant: Restaurant, post: Post)
 def test_the_embedded_restaurant_has_them_too(commands: Processes, data_dir: Path) -> None:
     """On the same data, while `up` runs and when it does not."""
     commands.environment["RESTAURANT_DATA_DIR"] = str(data_dir)
-    folder = quote(str(socket_folder(data_dir / "postgres")))
+    folder = quote(str(data_dir / "postgres"))
     post = Post(f"postgresql://postgres@/postgres?host={folder}")
 
     house = commands.start("up", "--port", "0")

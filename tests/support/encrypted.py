@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from restaurant_system.database import embedded
+from restaurant_system.database import cluster, programs
 from tests.support.certificates import Authority
 from tests.support.prepare import postgres_programs
 from tests.support.servers import Postgres
@@ -37,7 +37,7 @@ class EncryptedPostgres(Postgres):
         )
 
     def _initialise(self) -> None:
-        embedded.make_for_server(self._pgdata)
+        cluster.make_for_server(self._pgdata)
         self._run("initdb", f"--pgdata={self._pgdata}", "--username=postgres", "--locale=C.UTF-8")
         owner = self._pgdata.stat()
         self.authority = Authority(self._folder)
@@ -51,7 +51,7 @@ class EncryptedPostgres(Postgres):
         self._run("pg_ctl", action, f"--pgdata={self._pgdata}", *options)
 
     def _run(self, program: str, *arguments: str) -> None:
-        embedded.run(self._folder, _programs() / program, *arguments)
+        programs.run(self._folder, _programs() / program, *arguments)
 
 
 def _programs() -> Path:

@@ -16,7 +16,8 @@ from pathlib import Path
 import asyncpg
 import httpx
 
-from restaurant_system.database import embedded
+from restaurant_system.database import cluster, programs
+from restaurant_system.errors import StartupError
 from tests.support.certificates import Authority
 
 OURS = range(20_000, 32_000)
@@ -72,6 +73,7 @@ class Postgres:
         self._fsync = "on" if fsync else "off"
         place = None if fsync else _roomy_memory()
         self._folder = Path(tempfile.mkdtemp(prefix="restaurant-pg-", dir=place))
+        self._folder.chmod(0o711)  # the server of root passes through as another user
         self._pgdata = self._folder / "data"
         self._initialise()
         self._names = (f"test_{number}" for number in itertools.count(1))
@@ -87,7 +89,7 @@ class Postgres:
         log = self._pgdata / "log"
         try:
             self._control("start", "--wait", f"--log={log}", f"--options={options}")
-        except subprocess.CalledProcessError as error:
+        except StartupError as error:
             error.add_note(log.read_text(encoding="utf-8")[-2000:])
             raise
 
@@ -117,7 +119,7 @@ class Postgres:
 
     def close(self) -> None:
         """Stop it and remove its folder."""
-        with contextlib.suppress(subprocess.CalledProcessError):
+        with contextlib.suppress(StartupError):
             self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -162,10 +164,12 @@ class Postgres:
         return [int(first), *others]
 
     def _initialise(self) -> None:
-        embedded.initialise(self._pgdata)
+        cluster.initialise(self._pgdata)
+        cluster.replace(self._pgdata, "pg_hba.conf", "host all all 127.0.0.1/32 trust\n")
 
     def _control(self, action: str, *options: str) -> None:
-        embedded.control(self._pgdata, action, *options)
+        pg_ctl = programs.programs() / "pg_ctl"
+        programs.run(self._folder, pg_ctl, action, f"--pgdata={self._pgdata}", *options)
 
 
 def _is_dead(process: int) -> bool:

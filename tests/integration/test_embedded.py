@@ -1,0 +1,358 @@
+"""The embedded PostgreSQL: where it lies, who may connect, and what it refuses."""
+
+import asyncio
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from restaurant_system.database import cluster, embedded
+from restaurant_system.database.programs import STATE, identity, owner
+from restaurant_system.errors import StartupError
+from tests.support.servers import wait_until
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
+
+STAY = """
+import sys, time
+from pathlib import Path
+from restaurant_system.database import embedded
+with embedded.postgres(Path(sys.argv[1])):
+    print("ready", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+# Runs where /etc and the state of root are copies of their own.
+NEW_MACHINE = """
+mount --make-rprivate / && cp -a /etc "$1/etc" && mount --bind "$1/etc" /etc
+mkdir -p "$2" && mount -t tmpfs tmpfs "$2"
+sed -i '/^restaurant:/d' /etc/passwd /etc/shadow /etc/group /etc/gshadow
+"""
+
+
+@pytest.fixture(scope="module")
+def empty_cluster() -> Iterator[Path]:
+    """Create one cluster, for tests that damage a copy."""
+    folder = Path(tempfile.mkdtemp(prefix="restaurant-cluster-"))
+    cluster.initialise(folder / "postgres")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """Name a directory that is closed to all other users."""
+    folder = Path(tempfile.mkdtemp(prefix="restaurant-data-"))
+    yield folder
+    for pid_file in folder.rglob("postmaster.pid"):
+        embedded.stop(pid_file.parent)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def pgdata(data_dir: Path, empty_cluster: Path) -> Path:
+    """Put a cluster into the data directory."""
+    subprocess.run(["/bin/cp", "-a", empty_cluster / "postgres", data_dir], check=True)  # noqa: S603
+    return data_dir / "postgres"
+
+
+def one(dsn: str) -> int:
+    """Ask the server for a number."""
+    (row,) = rows(dsn, "SELECT 1 AS number")
+    number: int = row["number"]
+    return number
+
+
+def rows(dsn: str, query: str) -> list[asyncpg.Record]:
+    """Ask the server."""
+
+    async def ask() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return await connection.fetch(query)
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ['Tony\'s "Pizza"', "$(touch hit) `touch hit`", "-D\n李小龙 100%s,a:1", f"{'x' * 200}/y"],
+)
+def test_server_runs_on_any_path(name: str, data_dir: Path) -> None:
+    """No character reaches a shell, no length is too much for a socket."""
+    place = data_dir / name
+
+    with embedded.postgres(place) as dsn:
+        assert one(dsn) == 1
+
+    assert not [path for path in data_dir.rglob("hit") if path.is_file()]
+    assert not (place / "postgres" / "postmaster.pid").exists()
+
+
+def test_server_runs_on_a_relative_path(pgdata: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is meant from where the command was started."""
+    monkeypatch.chdir(pgdata.parent.parent)
+
+    with embedded.postgres(Path(pgdata.parent.name)) as dsn:
+        assert one(dsn) == 1
+
+
+def test_start_changes_no_mode_of_other_directories(pgdata: Path) -> None:
+    """Root's server needs no right to pass through the directories above its data."""
+    with embedded.postgres(pgdata.parent):
+        pass
+
+    assert stat.S_IMODE(pgdata.parent.stat().st_mode) == 0o700
+
+
+def test_connections_are_authenticated_by_user_after_an_upgrade(pgdata: Path) -> None:
+    """A data directory of an earlier release trusted everyone who reached its socket."""
+    (pgdata / "pg_hba.conf").write_text("local all all trust\n")
+
+    with embedded.postgres(pgdata.parent) as dsn:
+        rules = rows(dsn, "SELECT type, auth_method FROM pg_hba_file_rules")
+
+    assert [tuple(rule) for rule in rules] == [("local", "peer")]
+
+
+@as_root
+def test_other_user_cannot_connect(pgdata: Path) -> None:
+    """Not even where a mistake has opened the directories and the socket."""
+    with embedded.postgres(pgdata.parent):
+        pgdata.parent.chmod(0o755)
+        pgdata.chmod(0o755)
+        (pgdata / embedded.SOCKET).chmod(0o777)
+        program = (
+            "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
+            r"b = b'\0\3\0\0user\0postgres\0\0'; s.sendall((len(b) + 4).to_bytes(4, 'big') + b);"
+            "print(s.recv(500))"
+        )
+        answer = subprocess.run(  # noqa: S603
+            ["/usr/bin/python3", "-c", program, pgdata / embedded.SOCKET],
+            user="nobody",
+            extra_groups=(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        pgdata.chmod(0o700)
+
+    assert "Peer authentication failed" in answer.stdout
+
+
+def empty_version(pgdata: Path) -> None:
+    """Leave nothing in PG_VERSION."""
+    (pgdata / "PG_VERSION").write_text("")
+
+
+def earlier_version(pgdata: Path) -> None:
+    """Name an earlier major version."""
+    (pgdata / "PG_VERSION").write_text("16\n")
+
+
+def no_version(pgdata: Path) -> None:
+    """Remove PG_VERSION."""
+    (pgdata / "PG_VERSION").unlink()
+
+
+def no_control_file(pgdata: Path) -> None:
+    """Remove pg_control."""
+    (pgdata / "global" / "pg_control").unlink()
+
+
+def garbled_control_file(pgdata: Path) -> None:
+    """Overwrite pg_control."""
+    (pgdata / "global" / "pg_control").write_bytes(b"\0" * 8192)
+
+
+def no_settings(pgdata: Path) -> None:
+    """Remove postgresql.conf."""
+    (pgdata / "postgresql.conf").unlink()
+
+
+def broken_settings(pgdata: Path) -> None:
+    """Write what is no setting."""
+    (pgdata / "postgresql.conf").write_text("no such setting\n")
+
+
+def file_instead(pgdata: Path) -> None:
+    """Put a file where the directory belongs."""
+    shutil.rmtree(pgdata)
+    pgdata.write_text("")
+
+
+def open_parent(pgdata: Path) -> None:
+    """Let every user write into the data directory."""
+    pgdata.parent.chmod(0o777)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (empty_version, "PG_VERSION names no version"),
+        (earlier_version, "PostgreSQL 16, and this is PostgreSQL 18; convert it with pg_upgrade"),
+        (no_version, "PG_VERSION is missing; restore it"),
+        (no_control_file, "global/pg_control is missing; restore it"),
+        (garbled_control_file, "restore it from a backup"),
+        (no_settings, "postgresql.conf is missing; restore it"),
+        (broken_settings, "line 1.*correct that file"),
+        (file_instead, "is not a directory; move it away"),
+        (open_parent, "Every user may write into .*--data-dir"),
+    ],
+)
+def test_unusable_data_directory_is_refused_with_what_to_do(
+    damage: Callable[[Path], None], words: str, pgdata: Path
+) -> None:
+    """One line names the fault and the cure."""
+    damage(pgdata)
+
+    with pytest.raises(StartupError, match=words) as refused, embedded.postgres(pgdata.parent):
+        pass
+
+    assert "\n" not in str(refused.value)
+    pgdata.parent.chmod(0o700)
+
+
+@as_root
+@pytest.mark.parametrize("name", [".", "postgres"])
+def test_directory_of_another_user_is_refused(name: str, pgdata: Path) -> None:
+    """Its owner could replace what root works on."""
+    os.chown(pgdata.parent / name, 65534, -1)
+
+    with pytest.raises(StartupError, match="belongs to nobody"), embedded.postgres(pgdata.parent):
+        pass
+
+
+@as_root
+def test_link_of_another_user_is_not_followed(data_dir: Path) -> None:
+    """Nothing is created or changed where it leads."""
+    link = data_dir / "link"
+    (data_dir / "target").mkdir()
+    link.symlink_to(data_dir / "target")
+    os.chown(link, 65534, -1, follow_symlinks=False)
+
+    with pytest.raises(StartupError, match="belongs to nobody"), embedded.postgres(link):
+        pass
+
+    assert not list((data_dir / "target").glob("postgres*"))
+
+
+def test_start_after_one_that_was_killed_while_it_created_the_database(
+    data_dir: Path,
+) -> None:
+    """What it left is removed."""
+    (data_dir / "postgres.new").mkdir()
+    (data_dir / "postgres.new" / "PG_VERSION").write_text("18\n")
+
+    with embedded.postgres(data_dir) as dsn:
+        assert one(dsn) == 1
+
+    assert not (data_dir / "postgres.new").exists()
+
+
+def test_process_id_of_another_program_prevents_no_start(pgdata: Path) -> None:
+    """After a power cut the server's process id may belong to another program of the same user."""
+    other = subprocess.Popen(["/bin/sleep", "60"], **identity())
+    try:
+        for lock in ("postmaster.pid", ".s.PGSQL.5432.lock"):
+            (pgdata / lock).write_text(f"{other.pid}\n{pgdata}\n")
+
+        with embedded.postgres(pgdata.parent) as dsn:
+            assert one(dsn) == 1
+
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_server_outlives_a_killed_process_and_is_joined(pgdata: Path) -> None:
+    """The next process stops it in the end."""
+    first = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", STAY, pgdata.parent, "60"], stdout=subprocess.PIPE
+    )
+    assert first.stdout is not None
+    assert first.stdout.readline() == b"ready\n"
+    server = (pgdata / "postmaster.pid").read_text().splitlines()[0]
+    first.kill()
+    first.wait()
+    first.stdout.close()
+
+    with embedded.postgres(pgdata.parent) as dsn:
+        assert one(dsn) == 1
+        assert (pgdata / "postmaster.pid").read_text().splitlines()[0] == server
+
+    assert not (pgdata / "postmaster.pid").exists()
+
+
+def test_server_that_was_killed_starts_again(pgdata: Path) -> None:
+    """Its lock files are not taken for those of a server that runs."""
+    with embedded.postgres(pgdata.parent):
+        server = int((pgdata / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(server, signal.SIGKILL)
+        wait_until(lambda: not _exists(server), seconds=10, doing="for the end of the server")
+        time.sleep(0.5)  # its other processes notice
+
+    with embedded.postgres(pgdata.parent) as dsn:
+        assert one(dsn) == 1
+
+
+@as_root
+def test_processes_that_start_at_once_on_a_new_machine_all_work(data_dir: Path) -> None:
+    """The user of the server does not exist yet, and each of them would create it."""
+    private = ["unshare", "--mount", "sh", "-e", "-c"]
+    start = '"$3" -c "$4" "$1/one" 0 & "$3" -c "$4" "$1/two" 0 & "$3" -c "$4" "$1/three" 0 & wait'
+    if subprocess.run([*private[:2], "true"], check=False, capture_output=True).returncode:  # noqa: S603
+        pytest.skip("this machine allows no mount namespace")
+
+    started = subprocess.run(  # noqa: S603
+        [*private, NEW_MACHINE + start, "sh", data_dir, STATE, sys.executable, STAY],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert (started.stdout, started.stderr) == ("ready\n" * 3, "")
+
+
+@as_root
+def test_root_runs_a_copy_of_programs_that_the_account_cannot_reach(data_dir: Path) -> None:
+    """As with a clone below a home directory of mode 0700."""
+    program = f"""
+import restaurant_system.database.programs as programs
+from pathlib import Path
+programs.STATE = Path({str(data_dir)!r}).with_suffix(".state")
+programs._account_can_run = lambda program: programs.STATE in program.parents
+{STAY}"""
+    state = data_dir.with_suffix(".state")
+    try:
+        started = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", program, data_dir, "0"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (started.stdout, started.stderr) == ("ready\n", "")
+    finally:
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def _exists(process: int) -> bool:
+    return Path(f"/proc/{process}/cwd").exists()
+
+
+def test_cluster_belongs_to_the_user_of_the_server(pgdata: Path) -> None:
+    """Nobody else looks into it."""
+    found = pgdata.stat()
+
+    assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (owner(), 0o700)
