@@ -255,5 +255,5 @@ def _log(pgdata: Path) -> FileIO:
 
 
 def _make(data_dir: Path) -> None:
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     cluster.check_parent(data_dir)
