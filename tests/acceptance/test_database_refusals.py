@@ -14,7 +14,7 @@ import asyncpg
 import httpx
 import pytest
 
-from restaurant_system.database import embedded
+from restaurant_system.database import cluster
 from tests.support import restaurant as restaurants
 from tests.support import servers
 from tests.support.answers import assert_problem
@@ -142,7 +142,7 @@ def small_disk() -> Iterator[Path]:
         pytest.skip("only root may mount a file system")
     try:
         folder.chmod(0o755)
-        embedded.make_for_server(folder / "data")
+        cluster.make_for_server(folder / "data")
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S603, S607

@@ -37,17 +37,21 @@ def initialise(pgdata: Path) -> None:
     if new.exists():  # left by a process that was killed
         shutil.rmtree(new)
     make_for_server(new)
-    run(
-        new,
-        programs() / "initdb",
-        f"--pgdata={name_for_server(new)}",
-        f"--username={SUPERUSER}",
-        "--auth=peer",
-        "--encoding=UTF8",
-        "--locale=C",
-        "--locale-provider=builtin",
-        "--builtin-locale=C.UTF-8",
-    )
+    try:
+        run(
+            new,
+            programs() / "initdb",
+            f"--pgdata={name_for_server(new)}",
+            f"--username={SUPERUSER}",
+            "--auth=peer",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+        )
+    except StartupError:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
     new.rename(pgdata)
     with _opened(pgdata.parent) as parent:
         os.fsync(parent)

@@ -22,7 +22,7 @@ import fasteners
 
 from restaurant_system.database import cluster
 from restaurant_system.database.cluster import SUPERUSER
-from restaurant_system.database.programs import identity, programs, sentence
+from restaurant_system.database.programs import identity, is_disk_full, programs, sentence
 from restaurant_system.errors import AlreadyRunning, StartupError
 
 PORT = 5432  # only part of the socket's name; stated because PGPORT would change it
@@ -182,7 +182,7 @@ def _launch(pgdata: Path) -> None:
 
 
 def _advice(log: str) -> str:
-    if "No space left" in log or "quota exceeded" in log:
+    if is_disk_full(log):
         return "free some space on its disk"
     if "shared memory block" in log:
         return "wait until the processes of its last run have ended, and try again"

@@ -47,7 +47,8 @@ def run(folder: Path, program: Path, *arguments: str) -> None:
         output.seek(0)
         text = output.read().decode(errors="replace")
     if ended.returncode != 0:
-        raise StartupError(f"{program.name} failed in {folder}: {sentence(text)}")
+        advice = "free some space on its disk" if is_disk_full(text) else "try again"
+        raise StartupError(f"{program.name} failed in {folder}: {sentence(text)}; {advice}.")
 
 
 def sentence(output: str) -> str:
@@ -59,6 +60,11 @@ def sentence(output: str) -> str:
     ] or lines[-3:]
     details = [line.rpartition("LOG:  ")[2] for line in lines if ' in file "' in line]
     return "; ".join(dict.fromkeys([*details, *errors])) or "it printed nothing"
+
+
+def is_disk_full(output: str) -> bool:
+    """Tell whether a program found no space on its disk."""
+    return "No space left" in output or "quota exceeded" in output
 
 
 def identity() -> dict[str, Any]:
