@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from restaurant_system.config import ServerSettings, Settings
 from restaurant_system.database import embedded, migrations
+from restaurant_system.database.capacity import check_capacity
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.logger import get_logger, reason
@@ -46,9 +47,12 @@ class Foundation:
 
 @contextlib.asynccontextmanager
 async def foundation(
-    settings: Settings, service: str, shutdown: Shutdown
+    settings: Settings, service: str, shutdown: Shutdown, *, pools: int = 1, consumers: int = 0
 ) -> AsyncIterator[Foundation]:
     """Open the database, bring its schema up to date, and open the broker.
+
+    `pools` and `consumers` are how many of each all processes of the service may open on this
+    database: if the server does not allow them, that is logged.
 
     Raises `StartupError` when the database does not come within `startup_timeout`.
     """
@@ -56,8 +60,26 @@ async def foundation(
         _migrated(settings, service) as database,
         _closing(_broker(settings, database)) as broker,
     ):
+        await check_capacity(
+            database, service, connections_needed(settings, pools=pools, consumers=consumers)
+        )
         await reach(broker)
         yield Foundation(service, settings, database, broker, shutdown)
+
+
+def connections_needed(settings: Settings, *, pools: int, consumers: int) -> int:
+    """Return how many connections to PostgreSQL may be open at once.
+
+    Each pool has one more for pings, and each consumer of the broker in PostgreSQL has its own.
+    """
+    pool = settings.database or EMBEDDED_POOL
+    return pools * (pool.pool_max + 1) + (consumers if settings.rabbitmq is None else 0)
+
+
+def pools_of_a_reader(settings: Settings) -> int:
+    """Return how many pools a process has on this database that reads as `reading` does."""
+    has_replica = settings.database is not None and settings.database.replica is not None
+    return 1 if has_replica else 2
 
 
 @contextlib.asynccontextmanager

@@ -8,13 +8,19 @@ import pytest
 from structlog.testing import capture_logs
 
 from restaurant_system.config import OutboxSettings, RabbitMQSettings
-from restaurant_system.database import migrations
+from restaurant_system.database import migrations, workers
 from restaurant_system.database.connection import Database
-from restaurant_system.errors import DatabaseUnavailable, StartupError, WorkerNameTaken
+from restaurant_system.errors import (
+    BrokerUnavailable,
+    DatabaseUnavailable,
+    StartupError,
+    WorkerNameTaken,
+)
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.relay import Relay
+from restaurant_system.services.kitchen import worker
 from tests.conftest import QUICK_RETRIES, opened
 from tests.support import servers
 from tests.support.kitchen import Kitchen, settings
@@ -138,6 +144,32 @@ async def test_a_broken_line_interrupts_no_dish(
 
     assert len(await kitchen.history(number)) == 3
     assert await kitchen.cooked_by("chef") == 2
+
+
+async def test_worker_that_is_cut_off_is_offline_until_it_is_connected(
+    kitchen: Kitchen, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its presence changes at once, however long its heartbeat interval is."""
+    monkeypatch.setattr(worker, "CUT_OFF_AFTER", 0.2)
+    monkeypatch.setattr(worker, "PRESENCE_INTERVAL", 0.05)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise BrokerUnavailable("RabbitMQ unreachable: connection refused")
+
+    async def is_online() -> bool:
+        async with kitchen.database.connection() as connection:
+            return await workers.is_present(connection, "chef")
+
+    async def is_offline() -> bool:
+        return not await is_online()
+
+    with monkeypatch.context() as outage:
+        outage.setattr(broker, "consume", refuse)
+        async with kitchen.on_duty(broker, "chef"):
+            await eventually(is_online, doing="for the worker to register")
+            await eventually(is_offline, doing="for the worker to be offline")
+            outage.undo()
+            await eventually(is_online, doing="for the worker to be online again")
 
 
 async def test_a_broken_line_fills_no_hand_twice(kitchen: Kitchen, broker: Broker) -> None:

@@ -28,7 +28,12 @@ async def show_tickets(settings: Settings, shutdown: Shutdown) -> None:
     pages = http.pages(settings, PAGES)
     async with (
         http.listening(settings.kitchen_display, shutdown) as server,
-        foundation(settings, "kitchen-display", shutdown) as base,
+        foundation(
+            settings,
+            "kitchen-display",
+            shutdown,
+            consumers=settings.kitchen_display.stations,
+        ) as base,
         relaying(base) as relay,
         stations(base, relay) as display,
     ):

@@ -16,7 +16,13 @@ from restaurant_system.app.tracking import tracking
 from restaurant_system.config import Settings
 from restaurant_system.database import embedded, workers
 from restaurant_system.database.connection import Database
-from restaurant_system.foundation import Foundation, foundation, reading, relaying
+from restaurant_system.foundation import (
+    Foundation,
+    foundation,
+    pools_of_a_reader,
+    reading,
+    relaying,
+)
 from restaurant_system.services.order.menu import sample
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
@@ -40,7 +46,13 @@ async def open_house(
     ):
         async with (
             server.running(listening, shutdown) as http_server,
-            foundation(settings, "up", shutdown) as base,
+            foundation(
+                settings,
+                "up",
+                shutdown,
+                pools=pools_of_a_reader(settings),
+                consumers=settings.kitchen_display.stations + len(cooks) + 1,  # and the printer
+            ) as base,
             _printing(base),
             relaying(base) as relay,
         ):

@@ -23,7 +23,10 @@ class Cook:
 
 async def cook_orders(settings: Settings, shutdown: Shutdown, cook: Cook) -> None:
     """Cook until asked to stop."""
-    async with foundation(settings, "kitchen-worker", shutdown) as base, relaying(base) as relay:
+    async with (
+        foundation(settings, "kitchen-worker", shutdown, consumers=1) as base,
+        relaying(base) as relay,
+    ):
         base.begin()
         await worker(base, relay, cook).run(base.shutdown)
 

@@ -30,7 +30,9 @@ async def take_orders(
     menu, pages = menu_of(settings, otherwise=NO_MENU), http.pages(settings, PAGES)
     async with (
         http.listening(settings.order_service, shutdown, handed) as server,
-        foundation(settings, "order-service", shutdown) as base,
+        foundation(
+            settings, "order-service", shutdown, pools=settings.order_service.processes
+        ) as base,
         relaying(base) as relay,
         order_intake(base, relay) as intake,
     ):

@@ -6,7 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 from restaurant_system.app import http
 from restaurant_system.config import Settings
 from restaurant_system.database.connection import Database
-from restaurant_system.foundation import Foundation, beside, foundation, reading
+from restaurant_system.foundation import (
+    Foundation,
+    beside,
+    foundation,
+    pools_of_a_reader,
+    reading,
+)
 from restaurant_system.models.clock import utc_now
 from restaurant_system.services.tracking.dashboard import Dashboard
 from restaurant_system.services.tracking.handler import TrackingHandler
@@ -28,7 +34,12 @@ async def track_orders(
     pages = http.pages(settings, PAGES)
     async with (
         http.listening(settings.tracking_service, shutdown, handed) as server,
-        foundation(settings, "tracking-service", shutdown) as base,
+        foundation(
+            settings,
+            "tracking-service",
+            shutdown,
+            pools=settings.tracking_service.processes * pools_of_a_reader(settings),
+        ) as base,
         reading(base) as database,
         tracking(base, database) as questions,
     ):

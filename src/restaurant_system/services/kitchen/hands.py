@@ -21,6 +21,10 @@ class Outcome(Enum):
 class Hands(Protocol):
     """Those who see orders through, any number at once."""
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether an order has been begun here and is not ready yet."""
+
     async def process(self, order: OrderReceived, request_id: str) -> Outcome:
         """See an order through; wait, however long, for a database that is away.
 

@@ -70,6 +70,11 @@ class Processor(Hands):
         self._in_hand: set[str] = set()
         self._called_off: dict[str, asyncio.Event] = {}  # of those that take their time
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether an order is being cooked."""
+        return bool(self._in_hand)
+
     async def process(self, order: OrderReceived, request_id: str) -> Outcome:
         """Begin an order, cook it and finish it."""
         number = order.order_number

@@ -66,6 +66,11 @@ class Rail(Hands):
         """Look at once."""
         self._woken.set()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody has begun a ticket that is shown here."""
+        return any(row.status is OrderStatus.COOKING for row in self._shown.values())
+
     async def process(self, order: OrderReceived, request_id: str) -> Outcome:  # noqa: ARG002 - who taps has a request of his own
         """Have an order on the rail until it needs no cook any more."""
         number = order.order_number

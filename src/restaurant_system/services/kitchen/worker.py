@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -27,6 +28,10 @@ from restaurant_system.models.order import OrderType
 from restaurant_system.services.kitchen.hands import NAME, Hands, Outcome
 from restaurant_system.shutdown import Shutdown
 
+# s without a connection to the broker after which a worker that has begun nothing is offline
+CUT_OFF_AFTER = 5.0
+PRESENCE_INTERVAL = 1.0  # s between two checks whether that has changed
+
 log = get_logger(NAME)
 
 
@@ -51,6 +56,7 @@ class KitchenWorker:
         self._order_types = order_types
         self._heartbeat_interval = kitchen.heartbeat_interval
         self._session = session
+        self._connected_at = 0.0
         self._tasks = asyncio.TaskGroup()
         self._in_hand: set[asyncio.Task[None]] = set()
         queues = topology.kitchen_queues(order_types)
@@ -124,9 +130,17 @@ class KitchenWorker:
             )
 
     async def _beat(self) -> None:
-        """Be heard of in time, so that nobody takes our name or our orders."""
+        """Prolong the lease on our name and our orders in time, or give it up while cut off.
+
+        A worker that is cut off from the broker gets no orders, so that it must not count as
+        online; one that has begun an order keeps its lease until the order is ready.
+        """
+        self._connected_at = time.monotonic()
         while True:
-            await asyncio.sleep(self._heartbeat_interval)
+            await self._wait_for_beat(is_online=self._is_online())
+            if not self._is_online():
+                await self._leave()
+                continue
             async for attempt in stamina.retry_context(
                 on=DatabaseUnavailable,
                 attempts=None,
@@ -135,6 +149,17 @@ class KitchenWorker:
             ):
                 with attempt:
                     await self._prolong()
+
+    async def _wait_for_beat(self, *, is_online: bool) -> None:
+        """Wait until a heartbeat is due: at its interval, or when our presence has changed."""
+        due = time.monotonic() + self._heartbeat_interval
+        while self._is_online() == is_online and (left := due - time.monotonic()) > 0:  # noqa: ASYNC110 - time alone makes us offline
+            await asyncio.sleep(min(left, PRESENCE_INTERVAL))
+
+    def _is_online(self) -> bool:
+        if self._listener.is_listening or self._hands.is_busy:
+            self._connected_at = time.monotonic()
+        return time.monotonic() - self._connected_at <= CUT_OFF_AFTER
 
     async def _prolong(self) -> None:
         async with self._database.connection() as connection:

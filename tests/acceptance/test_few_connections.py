@@ -1,0 +1,90 @@
+"""A PostgreSQL that allows fewer connections than the services would open."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.support import restaurant as restaurants
+from tests.support.restaurant import Restaurant
+from tests.support.servers import Postgres, free_port, wait_until
+
+ALLOWED = 8
+STATIONS = 10
+WATCHED = 8  # s; longer than it takes until a station that is cut off counts as offline
+
+
+@pytest.fixture
+def crowded_dsn(postgres_server: Postgres, template: str) -> str:
+    """Name a database whose user may open a few connections only."""
+
+    async def create() -> str:
+        dsn = postgres_server.dsn(await postgres_server.create_database(template))
+        connection = await asyncpg.connect(dsn)
+        name = "few_" + await connection.fetchval("SELECT current_database()")
+        await connection.execute(f"CREATE ROLE {name} LOGIN CONNECTION LIMIT {ALLOWED}")
+        for what in ("TABLES", "SEQUENCES"):
+            await connection.execute(f"GRANT ALL ON ALL {what} IN SCHEMA public TO {name}")
+        await connection.execute(f"GRANT ALL ON SCHEMA public TO {name}")
+        await connection.close()
+        return dsn.replace("postgres@", f"{name}@")
+
+    return asyncio.run(create())
+
+
+@pytest.fixture
+def restaurant(crowded_dsn: str) -> Iterator[Restaurant]:
+    """Have a restaurant on it."""
+    with restaurants.opened(crowded_dsn) as restaurant:
+        yield restaurant
+
+
+async def count_online(server: Postgres, dsn: str) -> int:
+    """Count the workers that count as online."""
+    connection = await asyncpg.connect(server.dsn(dsn.rpartition("/")[2]))
+    try:
+        count: int = await connection.fetchval(
+            "SELECT count(*) FROM workers WHERE status = 'online'"
+        )
+    finally:
+        await connection.close()
+    return count
+
+
+def test_stations_without_a_connection_are_offline_and_health_is_degraded(
+    restaurant: Restaurant, postgres_server: Postgres, crowded_dsn: str
+) -> None:
+    """The number that is needed is logged once; stations try again with growing pauses."""
+    port = free_port()
+    display = restaurant.start(
+        "kitchen-display",
+        "--port",
+        str(port),
+        RESTAURANT_KITCHEN_DISPLAY__HOST="127.0.0.1",
+        RESTAURANT_KITCHEN_DISPLAY__HEARTBEAT_INTERVAL="1",
+    )
+    display.wait_for("db_connections_insufficient", needed=31, allowed=ALLOWED)
+    display.wait_for("service_started")
+
+    with (
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+        contextlib.ExitStack() as screens,
+    ):
+        for number in range(STATIONS):
+            screens.enter_context(client.stream("GET", f"/kitchen/stations/s{number}/live"))
+        time.sleep(WATCHED)
+        wait_until(
+            lambda: client.get("/health").json()["status"] == "degraded",
+            seconds=5,
+            doing="for health to be degraded",
+        )
+        online = asyncio.run(count_online(postgres_server, crowded_dsn))
+
+    assert 1 <= online < ALLOWED
+    failures = [line for line in display.logs if line["action"] == "db_connection_failed"]
+    assert len(failures) < 8 * STATIONS
+    assert all("rabbitmq" not in line["action"] for line in display.logs)
