@@ -16,7 +16,7 @@ from restaurant_system.database.capacity import check_capacity
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.logger import get_logger, reason
-from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.broker import Broker, Publisher
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.relay import Relay
@@ -168,9 +168,9 @@ def _broker(settings: Settings, database: Database) -> Broker:
 
 
 @contextlib.asynccontextmanager
-async def relaying(base: Foundation) -> AsyncIterator[Relay]:
-    """Take what is owed to the broker, for as long as the block lasts."""
-    relay = Relay(base.database, base.broker, base.settings.outbox, signer(base.settings))
+async def relaying(base: Foundation, publisher: Publisher) -> AsyncIterator[Relay]:
+    """Publish committed outbox rows for as long as the block lasts."""
+    relay = Relay(base.database, publisher, base.settings.outbox, signer(base.settings))
     async with relay.running():
         yield relay
 

@@ -34,7 +34,7 @@ async def show_tickets(settings: Settings, shutdown: Shutdown) -> None:
             shutdown,
             consumers=settings.kitchen_display.stations,
         ) as base,
-        relaying(base) as relay,
+        relaying(base, base.broker) as relay,
         stations(base, relay) as display,
     ):
         features = [display, http.health_of(base, base.database), pages]

@@ -23,11 +23,10 @@ from restaurant_system.foundation import (
     reading,
     relaying,
 )
+from restaurant_system.messaging.in_flight import UpdatesInFlight
 from restaurant_system.services.order.menu import sample
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
-
-LAST_NOTIFICATIONS = 0.2  # s for what was published last to come back to the printer of `up`
 
 
 async def open_house(
@@ -53,8 +52,8 @@ async def open_house(
                 pools=pools_of_a_reader(settings),
                 consumers=settings.kitchen_display.stations + len(cooks) + 1,  # and the printer
             ) as base,
-            _printing(base),
-            relaying(base) as relay,
+            _printing(base) as updates,
+            relaying(base, updates) as relay,
         ):
             if settings.database is None:
                 await _dismiss_everyone(base.database)
@@ -76,13 +75,22 @@ async def open_house(
 
 
 @contextlib.asynccontextmanager
-async def _printing(base: Foundation) -> AsyncIterator[None]:
-    """Print notifications for as long as the block lasts, and those of its last moments."""
-    stop = Shutdown()
+async def _printing(base: Foundation) -> AsyncIterator[UpdatesInFlight]:
+    """Print notifications for as long as the block lasts, and then those in flight.
+
+    A second signal ends the wait for these.
+    """
+    updates, stop = UpdatesInFlight(base.broker), Shutdown()
     async with asyncio.TaskGroup() as group:
-        group.create_task(subscriber(base.settings, base.broker, None).run(stop))
-        yield
-        await asyncio.sleep(LAST_NOTIFICATIONS)
+        group.create_task(subscriber(base.settings, updates, None).run(stop))
+        yield updates
+        waits = [
+            group.create_task(updates.wait_until_none_is_left()),
+            group.create_task(base.shutdown.forced.wait()),
+        ]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
         stop.ask()
 
 

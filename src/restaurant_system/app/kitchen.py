@@ -25,7 +25,7 @@ async def cook_orders(settings: Settings, shutdown: Shutdown, cook: Cook) -> Non
     """Cook until asked to stop."""
     async with (
         foundation(settings, "kitchen-worker", shutdown, consumers=1) as base,
-        relaying(base) as relay,
+        relaying(base, base.broker) as relay,
     ):
         base.begin()
         await worker(base, relay, cook).run(base.shutdown)

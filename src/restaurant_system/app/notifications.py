@@ -4,7 +4,7 @@ import sys
 
 from restaurant_system.config import Settings
 from restaurant_system.foundation import begin, broker_alone, reach, signer
-from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.broker import UpdateSource
 from restaurant_system.services.notification.subscriber import NotificationSubscriber
 from restaurant_system.shutdown import Shutdown
 
@@ -17,6 +17,8 @@ async def print_notifications(settings: Settings, shutdown: Shutdown, name: str 
         await subscriber(settings, broker, name).run(shutdown)
 
 
-def subscriber(settings: Settings, broker: Broker, name: str | None) -> NotificationSubscriber:
-    """Return one who is about to listen, and to print on stdout."""
+def subscriber(
+    settings: Settings, broker: UpdateSource, name: str | None
+) -> NotificationSubscriber:
+    """Return a subscriber that prints on stdout."""
     return NotificationSubscriber(broker, name, sys.stdout, signer(settings))

@@ -33,7 +33,7 @@ async def take_orders(
         foundation(
             settings, "order-service", shutdown, pools=settings.order_service.processes
         ) as base,
-        relaying(base) as relay,
+        relaying(base, base.broker) as relay,
         order_intake(base, relay) as intake,
     ):
         health = http.health_of(base, base.database)

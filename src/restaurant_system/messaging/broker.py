@@ -195,19 +195,8 @@ class Consumer(Protocol):
         """Take no more; what was not yet handed out goes back. What is in hand can be settled."""
 
 
-class Broker(Protocol):
-    """A broker. A call that finds the line broken opens it anew, or raises `BrokerUnavailable`."""
-
-    name: str
-
-    async def connect(self) -> None:
-        """Open the line and declare the topology; may be called again at any time."""
-
-    async def close(self) -> None:
-        """Close the line; what is in hand goes back to its queue."""
-
-    async def ping(self) -> float:
-        """Return how long the broker took to answer, in milliseconds."""
+class Publisher(Protocol):
+    """The part of a broker that publishes."""
 
     async def publish(self, messages: Sequence[Message]) -> list[Refused]:
         """Publish in this order; return, once the broker has confirmed, those that it refused.
@@ -216,14 +205,12 @@ class Broker(Protocol):
         unknown which of the messages were taken: publish them again.
         """
 
-    def consume(
-        self, queues: Sequence[str], *, prefetch: int
-    ) -> AbstractAsyncContextManager[Consumer]:
-        """Take the most urgent message first, of equals the oldest, whichever queue it is in.
 
-        At most `prefetch` are unsettled at once, over all the queues together; the others stay in
-        their queues, where another consumer finds them.
-        """
+class UpdateSource(Protocol):
+    """The part of a broker that hands out status updates."""
+
+    async def connect(self) -> None:
+        """Open the line and declare the topology; may be called again at any time."""
 
     def subscribe(self, name: str | None = None) -> AbstractAsyncContextManager[Consumer]:
         """Take every status update from now on.
@@ -231,6 +218,27 @@ class Broker(Protocol):
         Without a `name` the queue goes with the subscriber. With one it stays and keeps what the
         subscriber missed. Of all who use the same name one at a time is handed updates, so that
         they stay in their order; the next one is when that one is gone.
+        """
+
+
+class Broker(Publisher, UpdateSource, Protocol):
+    """A broker. A call that finds the line broken opens it anew, or raises `BrokerUnavailable`."""
+
+    name: str
+
+    async def close(self) -> None:
+        """Close the line; what is in hand goes back to its queue."""
+
+    async def ping(self) -> float:
+        """Return how long the broker took to answer, in milliseconds."""
+
+    def consume(
+        self, queues: Sequence[str], *, prefetch: int
+    ) -> AbstractAsyncContextManager[Consumer]:
+        """Take the most urgent message first, of equals the oldest, whichever queue it is in.
+
+        At most `prefetch` are unsettled at once, over all the queues together; the others stay in
+        their queues, where another consumer finds them.
         """
 
     def browse(self, queue: str) -> AbstractAsyncContextManager[Sequence[Delivery]]:

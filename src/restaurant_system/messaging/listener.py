@@ -10,7 +10,7 @@ import stamina
 
 from restaurant_system.errors import BrokerUnavailable, MessageRejected
 from restaurant_system.logger import get_logger, reason, request_id
-from restaurant_system.messaging.broker import Broker, Consumer, Delivery
+from restaurant_system.messaging.broker import Consumer, Delivery, UpdateSource
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 
 log = get_logger()
@@ -33,7 +33,7 @@ class Listener:
 
     def __init__(
         self,
-        broker: Broker,
+        broker: UpdateSource,
         open_line: Callable[[], AbstractAsyncContextManager[Consumer]],
         handle: Callable[[Delivery], Awaitable[None]],
         finish: Callable[[], Awaitable[None]],

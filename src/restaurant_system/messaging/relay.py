@@ -26,7 +26,7 @@ from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.outbox import Owed
 from restaurant_system.errors import Unavailable
 from restaurant_system.logger import get_logger
-from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.broker import Publisher
 from restaurant_system.messaging.fresh import Fresh
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import Message
@@ -51,7 +51,7 @@ class Relay:
     def __init__(
         self,
         database: Database,
-        broker: Broker,
+        broker: Publisher,
         settings: OutboxSettings,
         signer: Signer = UNSIGNED,
     ) -> None:

@@ -8,7 +8,7 @@ from typing import TextIO
 from restaurant_system.errors import BrokerUnavailable, StartupError
 from restaurant_system.escaping import escape_nonprintable
 from restaurant_system.logger import get_logger
-from restaurant_system.messaging.broker import Broker, Consumer, Delivery
+from restaurant_system.messaging.broker import Consumer, Delivery, UpdateSource
 from restaurant_system.messaging.listener import Listener
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import StatusChanged, Undecodable, decode
@@ -27,7 +27,7 @@ class NotificationSubscriber:
     """
 
     def __init__(
-        self, broker: Broker, name: str | None, out: TextIO, signer: Signer = UNSIGNED
+        self, broker: UpdateSource, name: str | None, out: TextIO, signer: Signer = UNSIGNED
     ) -> None:
         self._broker = broker
         self._name = name

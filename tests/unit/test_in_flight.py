@@ -1,0 +1,82 @@
+"""Which status updates count as in flight."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.messaging.broker import Consumer
+from restaurant_system.messaging.in_flight import UpdatesInFlight
+from tests.support.fakes import FakeDelivery, FakeLine, RecordingBroker
+from tests.support.messages import an_order, an_update
+
+
+class SubscribedBroker(RecordingBroker):
+    """A broker that hands out what a test puts on its line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = FakeLine()
+
+    @contextlib.asynccontextmanager
+    async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
+        """Hand out the line."""
+        assert name is None
+        yield self.line
+
+
+async def none_is_left(updates: UpdatesInFlight) -> bool:
+    """Tell whether nothing is waited for."""
+    waiting = asyncio.create_task(updates.wait_until_none_is_left())
+    await asyncio.sleep(0.01)
+    is_done = waiting.done()
+    waiting.cancel()
+    return is_done
+
+
+async def test_update_is_in_flight_until_it_is_received() -> None:
+    """Neither an order nor an update that has come back is waited for."""
+    update = an_update()
+    broker = SubscribedBroker()
+    broker.line = FakeLine(FakeDelivery(update))
+    updates = UpdatesInFlight(broker)
+
+    async with updates.subscribe() as consumer:
+        await updates.publish([an_order()])
+        assert await none_is_left(updates)
+        await updates.publish([update])
+        assert not await none_is_left(updates)
+
+        await anext(aiter(consumer))
+
+        assert await none_is_left(updates)
+
+
+async def test_update_published_without_a_subscription_is_not_in_flight() -> None:
+    """It never comes back, neither before a subscription nor after one that broke."""
+    updates = UpdatesInFlight(SubscribedBroker())
+
+    await updates.publish([an_update()])
+    assert await none_is_left(updates)
+    async with updates.subscribe():
+        await updates.publish([an_update()])
+
+    assert await none_is_left(updates)
+
+
+async def test_update_that_was_not_taken_is_not_in_flight() -> None:
+    """The broker refused it or is away: it is still in the outbox."""
+    broker, update = SubscribedBroker(), an_update()
+    updates = UpdatesInFlight(broker)
+
+    async with updates.subscribe():
+        broker.refuses.append(update)
+        await updates.publish([update])
+        assert await none_is_left(updates)
+        broker.away = True
+        with pytest.raises(BrokerUnavailable):
+            await updates.publish([an_update()])
+
+        assert await none_is_left(updates)
