@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from restaurant_system.config import KitchenDisplaySettings
 from restaurant_system.errors import DatabaseUnavailable, Overloaded, WorkerNameTaken
-from restaurant_system.logger import get_logger
+from restaurant_system.logger import get_logger, reason
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.worker import MISSED_HEARTBEATS
 from restaurant_system.services.kitchen.rail import Rail
@@ -21,6 +21,7 @@ LOOK_INTERVAL = 0.5  # s between two looks whether anybody is still there
 CUT_OFF_AFTER = 2.0  # s without a line to the broker after which that is said
 PAUSE = 1.0  # s until a name is asked for again that was ours before a crash, perhaps
 LONG_PAUSE = 3.0  # s until one is that is somebody else's; the screen is told each time
+LONGEST_PAUSE = 10.0  # s between two attempts to register while the database is unavailable
 
 log = get_logger(NAME)
 
@@ -50,17 +51,28 @@ class Station:
         """Work until asked to stop, or until no screen has shown it for a while.
 
         A name that somebody else works under is asked for again and again: after a crash it is
-        free once the lease has run out.
+        free once the lease has run out. While the database is unavailable, the pauses grow.
         """
+        failures = 0  # in a row
         while not (shutdown.requested.is_set() or self._is_deserted()):
             try:
                 await self._work(shutdown)
+                failures = 0
             except* WorkerNameTaken:
+                failures = 0
                 self._tell_if_refused()
             except* DatabaseUnavailable as errors:
-                log.warning("db_connection_failed", message=str(errors.exceptions[0]))
-            await _pause(shutdown, PAUSE if self._may_still_be_ours() else LONG_PAUSE)
+                failures += 1
+                text = f"{reason(errors.exceptions[0])}; retrying in {self._pause(failures):.1f} s."
+                log.warning("db_connection_failed", message=text)
+            await _pause(shutdown, self._pause(failures))
         self.rail.feed.close()
+
+    def _pause(self, failures: int) -> float:
+        """Return the seconds until the next attempt, after so many failures in a row."""
+        if failures:
+            return min(PAUSE * 2.0 ** min(failures - 1, 10), LONGEST_PAUSE)
+        return PAUSE if self._may_still_be_ours() else LONG_PAUSE
 
     async def _work(self, shutdown: Shutdown) -> None:
         """Be on duty once."""
