@@ -17,7 +17,7 @@ from restaurant_system.config import OrderServiceSettings, TrackingServiceSettin
 from restaurant_system.errors import ConfigurationError
 from restaurant_system.logger import get_logger
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import door
+from restaurant_system.web import descriptors, door
 from restaurant_system.web.door import Handover
 from restaurant_system.web.reception import Reception
 
@@ -37,6 +37,7 @@ async def supervise(
     """
     if sys.platform == "win32":
         raise ConfigurationError("Several processes share a port on Linux and macOS only.")
+    descriptors.raise_limit()
     with contextlib.closing(door.bind(where.host, where.port)) as listening:
         return await Supervisor(listening, where.processes, shutdown).run()
 

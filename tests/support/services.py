@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
-from restaurant_system.config import DeliverySettings, KitchenSettings, OutboxSettings
+from restaurant_system.config import DeliverySettings, HttpSettings, KitchenSettings, OutboxSettings
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
@@ -92,12 +92,14 @@ async def a_client(*features: Feature) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @contextlib.asynccontextmanager
-async def served(site: Site, shutdown: Shutdown | None = None) -> AsyncIterator[str]:
+async def served(
+    site: Site, shutdown: Shutdown | None = None, settings: HttpSettings | None = None
+) -> AsyncIterator[str]:
     """Serve a site on a port of its own, for a while; yields its address."""
     shutdown, listening = shutdown or Shutdown(), door.bind("127.0.0.1", 0)
     host, port = listening.getsockname()
     with contextlib.closing(listening):
-        async with server.running(listening, shutdown) as running:
+        async with server.running(listening, shutdown, settings or HttpSettings()) as running:
             serving = asyncio.create_task(running.serve(site))
             await asyncio.sleep(0)  # the site is there before the first request
             try:

@@ -407,17 +407,18 @@ async def test_who_asks_on_is_answered_in_turn(wire: Wire, tavern: Tavern) -> No
 async def test_what_came_before_nonsense_is_answered(
     wire: Wire, tavern: Tavern, address: bytes
 ) -> None:
-    """Whoever was served is told so, and nothing else; then the line is closed."""
+    """The request before it gets its response, then it gets its own; then the line is closed."""
     tavern.open.clear()
     wire.write(b"POST %b HTTP/1.1\r\n" % address, HOST, b"Content-Length: 3\r\n\r\npea")
     wire.write(b"two soups, please\r\n\r\n")
     await tavern.asked.wait()
 
     tavern.open.set()
-    answer = await wire.answer()
+    answer, refusal = await wire.answer(), await wire.answer()
 
     assert (answer.status_code, answer.content) == (200, b"hot pea")
-    assert answer.headers.get_list("Connection") == ["close"]
+    assert_problem(refusal, 400)
+    assert refusal.headers.get_list("Connection") == ["close"]
     assert await wire.is_closed()
 
 

@@ -7,7 +7,8 @@ from fastapi import APIRouter
 
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature
-from restaurant_system.web.line import ABSENCE, MOST_HELD, GatheringLine, notice_absence
+from restaurant_system.web.bounded import ABSENCE, notice_absence
+from restaurant_system.web.write_buffer import LARGEST_BUFFER, WriteBuffer
 from tests.support.answers import assert_problem
 from tests.support.services import served
 
@@ -41,7 +42,7 @@ def line() -> Line:
 
 async def test_what_is_written_in_one_turn_leaves_together(line: Line) -> None:
     """In its order; what is written in the next turn does not wait for more."""
-    gathering = GatheringLine(line, asyncio.get_running_loop())
+    gathering = WriteBuffer(line, asyncio.get_running_loop())
 
     gathering.write(b"head ")
     gathering.write(b"body")
@@ -54,7 +55,7 @@ async def test_what_is_written_in_one_turn_leaves_together(line: Line) -> None:
 
 async def test_what_is_whole_leaves_at_once(line: Line) -> None:
     """After what is held, and without waiting for a turn of the loop."""
-    gathering = GatheringLine(line, asyncio.get_running_loop())
+    gathering = WriteBuffer(line, asyncio.get_running_loop())
     gathering.write(b"the first answer")
 
     gathering.send(b"the second")
@@ -64,7 +65,7 @@ async def test_what_is_whole_leaves_at_once(line: Line) -> None:
 
 async def test_what_is_held_leaves_before_the_end(line: Line) -> None:
     """Who hangs up after an answer has sent it."""
-    gathering = GatheringLine(line, asyncio.get_running_loop())
+    gathering = WriteBuffer(line, asyncio.get_running_loop())
     gathering.write(b"goodbye")
 
     gathering.close()
@@ -76,19 +77,19 @@ async def test_what_is_held_leaves_before_the_end(line: Line) -> None:
 
 async def test_little_is_held(line: Line) -> None:
     """A long answer leaves as it is written, so that whoever writes it feels a slow client."""
-    gathering = GatheringLine(line, asyncio.get_running_loop())
+    gathering = WriteBuffer(line, asyncio.get_running_loop())
 
-    gathering.write(b"-" * MOST_HELD)
+    gathering.write(b"-" * LARGEST_BUFFER)
     gathering.write(b"-")
     sent_at_once = list(line.sent)
     await asyncio.sleep(0)
 
-    assert sent_at_once == line.sent == [b"-" * (MOST_HELD + 1)]
+    assert sent_at_once == line.sent == [b"-" * (LARGEST_BUFFER + 1)]
 
 
 async def test_nothing_is_sent_to_who_has_gone(line: Line) -> None:
     """A client that hangs up amid its answer is no error."""
-    gathering = GatheringLine(line, asyncio.get_running_loop())
+    gathering = WriteBuffer(line, asyncio.get_running_loop())
     gathering.write(b"too late")
 
     line.closed = True

@@ -27,7 +27,7 @@ async def show_tickets(settings: Settings, shutdown: Shutdown) -> None:
     """Show the kitchen's stations over HTTP until asked to stop."""
     pages = http.pages(settings, PAGES)
     async with (
-        http.listening(settings.kitchen_display, shutdown) as server,
+        http.listening(settings.kitchen_display, settings.http, shutdown) as server,
         foundation(
             settings,
             "kitchen-display",

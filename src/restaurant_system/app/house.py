@@ -44,7 +44,7 @@ async def open_house(
         contextlib.closing(http.bind(settings.order_service)) as listening,
     ):
         async with (
-            server.running(listening, shutdown) as http_server,
+            server.running(listening, shutdown, settings.http) as http_server,
             foundation(
                 settings,
                 "up",

@@ -5,7 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Protocol
 
-from restaurant_system.config import Settings
+from restaurant_system.config import HttpSettings, Settings
 from restaurant_system.database import outbox
 from restaurant_system.database.connection import Database
 from restaurant_system.foundation import Foundation
@@ -37,14 +37,17 @@ def bind(where: Address) -> socket.socket:
 
 @contextlib.asynccontextmanager
 async def listening(
-    where: Address, shutdown: Shutdown, handed: HandedLines | None = None
+    where: Address,
+    settings: HttpSettings,
+    shutdown: Shutdown,
+    handed: HandedLines | None = None,
 ) -> AsyncIterator[HttpServer]:
     """Answer at a port, with 503 until there is a site to serve.
 
     With `handed` a supervisor has the port and hands over our share of its connections.
     """
     with _entrance(where, shutdown, handed) as entrance:
-        async with server.running(entrance, shutdown) as running:
+        async with server.running(entrance, shutdown, settings) as running:
             yield running
 
 

@@ -14,6 +14,7 @@ from restaurant_system.config.servers import (
 from restaurant_system.config.settings import (
     CookingSeconds,
     DeliverySettings,
+    HttpSettings,
     KitchenDisplaySettings,
     KitchenSettings,
     LogSettings,
@@ -29,6 +30,7 @@ __all__ = [
     "CookingSeconds",
     "DatabaseSettings",
     "DeliverySettings",
+    "HttpSettings",
     "KitchenDisplaySettings",
     "KitchenSettings",
     "LogSettings",

@@ -12,20 +12,16 @@ import os
 import socket
 import struct
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 from restaurant_system.errors import StartupError
-from restaurant_system.logger import get_logger
 from restaurant_system.shutdown import Shutdown
-
-log = get_logger()
+from restaurant_system.web.descriptors import ThrottledLog
 
 BACKLOG = 2048
 VARIABLE = "_RESTAURANT_SUPERVISOR"  # tells a process on which descriptor it is handed its lines
 UNTAKEN = 4096  # bytes of room for lines on their way: who does not take them gets few
 LAST_LINES = 0.2  # s for the supervisor to close the door, where all processes are signalled
-LOSSES_SAID_EVERY = 1.0  # s, at the most
 SIGN = b"\n"  # goes with each line; back, it says that the process accepts, then that it started
 HALF_OPEN = 0.05  # s for lines to be open whose opening has begun
 
@@ -44,13 +40,17 @@ def bind(host: str, port: int) -> socket.socket:
     """Take a port before anything is started for it; raises `StartupError` when it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         reason, *_ = str(error.strerror).split(" (while ")  # which names the address once more
         raise StartupError(
             f"Cannot listen on {host}:{port} ({reason}); stop what uses it, or choose"
             " another with --port."
         ) from error
+    # Accepted connections inherit it: a response that the kernel holds back would be lost when the
+    # connection is closed before all that the client has sent is read.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 async def last_lines(listening: socket.socket) -> list[socket.socket]:
@@ -197,21 +197,9 @@ def handed() -> HandedLines | None:
     return None if descriptor is None else HandedLines(int(descriptor))
 
 
-class _Losses:
-    """Lines that the kernel has closed on their way to us, for we had no descriptor left."""
-
-    def __init__(self) -> None:
-        self._quiet_until = 0.0
-
-    def add(self) -> None:
-        """Say so, unless it has just been said."""
-        if time.monotonic() < self._quiet_until:
-            return
-        self._quiet_until = time.monotonic() + LOSSES_SAID_EVERY
-        log.error("line_lost", message="Lines were lost: raise the limit of open files.")
-
-
-_losses = _Losses()
+_losses = ThrottledLog(
+    "line_lost", "Connections were lost: raise the limit of open files (ulimit -n)."
+)
 
 
 def _take(end: socket.socket, let_in: Callable[[socket.socket], None]) -> bool:
@@ -226,6 +214,6 @@ def _take(end: socket.socket, let_in: Callable[[socket.socket], None]) -> bool:
         if not sign:
             return False
         if flags & socket.MSG_CTRUNC:
-            _losses.add()
+            _losses.warn()
         for descriptor in descriptors:
             let_in(socket.socket(fileno=descriptor))

@@ -9,9 +9,12 @@ from typing import Any
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from restaurant_system.config import HttpSettings
 from restaurant_system.logger import get_logger
 from restaurant_system.shutdown import Shutdown
+from restaurant_system.web import descriptors
 from restaurant_system.web.api import Site
+from restaurant_system.web.connections import Connections
 from restaurant_system.web.door import HandedLines, last_lines
 from restaurant_system.web.line import ClientLine
 from restaurant_system.web.middleware import SHUTDOWN
@@ -20,8 +23,12 @@ from restaurant_system.web.starting import STARTING
 log = get_logger()
 
 TICK = 0.1  # s, as uvicorn has it
+SWEEP = 1.0  # s between two looks at the deadlines, at the most
+AT_ONCE = 16  # connections accepted before other things get their turn
+NO_DESCRIPTOR = 0.1  # s until connections are accepted again
 KEPT_OPEN = 5  # s that a line may be idle after an answer
 LAST_REQUESTS = 1.0  # s at a stop in which whoever has a line open may still ask
+DEFAULTS = HttpSettings()
 LONGEST_GOODBYE = 20  # s for requests under way after that
 
 
@@ -32,8 +39,10 @@ class _Server(uvicorn.Server):
     once, though a request may be on its way there. Where nobody is there any more, it ends at once.
     """
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
         super().__init__(config)
+        self._connections = connections
+        self._entering: set[asyncio.Task[None]] = set()
         self._leaving = asyncio.Event()
 
     def leave(self) -> None:
@@ -46,15 +55,27 @@ class _Server(uvicorn.Server):
         yield
 
     async def main_loop(self) -> None:
-        ticks = 0
-        while not await self.on_tick(ticks):
-            ticks += 1
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK):
-                    await self._leaving.wait()
+        async with asyncio.TaskGroup() as group:
+            sweeping = group.create_task(self._check_deadlines())
+            ticks = 0
+            while not await self.on_tick(ticks):
+                ticks += 1
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(TICK):
+                        await self._leaving.wait()
+            sweeping.cancel()
+
+    async def _check_deadlines(self) -> None:
+        """Look at all connections at once: a timer for each request would cost more."""
+        settings = self._connections.settings
+        pause = min(SWEEP, settings.head_timeout / 4, settings.body_timeout / 4)
+        while True:
+            await asyncio.sleep(pause)
+            self._connections.check_deadlines(asyncio.get_running_loop().time())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._close_door(sockets or [])
+        await self._stop_accepting()
+        await asyncio.gather(*self._entering)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_REQUESTS):
                 while self.server_state.connections and not self.force_exit:  # noqa: ASYNC110
@@ -62,13 +83,21 @@ class _Server(uvicorn.Server):
         if self.server_state.connections or self.server_state.tasks:
             await super().shutdown(sockets)
 
-    async def _close_door(self, sockets: list[socket.socket]) -> None:
-        """Let in who is at the door, and close it."""
-        waiting = [line for listening in sockets for line in await last_lines(listening)]
-        for server in self.servers:
-            server.close()
-        for line in waiting:
-            await self._enter(line)
+    async def _stop_accepting(self) -> None:
+        """Accept the connections that wait, and no more."""
+        raise NotImplementedError
+
+    def _let_in(self, accepted: socket.socket) -> None:
+        """Serve a connection; where descriptors are scarce, others are closed for it."""
+        if missing := descriptors.missing(accepted.fileno()):
+            self._close_idle(missing)
+        entering = asyncio.create_task(self._enter(accepted))
+        self._entering.add(entering)
+        entering.add_done_callback(self._entering.discard)
+
+    def _close_idle(self, number: int) -> None:
+        descriptors.exhausted.warn()
+        self._connections.close_longest_idle(number)
 
     async def _enter(self, line: socket.socket) -> None:
         with contextlib.suppress(OSError):  # hung up on the way
@@ -81,34 +110,74 @@ class _Server(uvicorn.Server):
         )
 
 
-class _HandedServer(_Server):
-    """A server whose lines are let in by a supervisor."""
+class _ListeningServer(_Server):
+    """A server that accepts its connections at a port.
 
-    def __init__(self, config: uvicorn.Config, handed: HandedLines) -> None:
-        super().__init__(config)
+    uvicorn would have libuv accept them, which closes new ones unheard when descriptors run out.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, connections: Connections, listening: socket.socket
+    ) -> None:
+        super().__init__(config, connections)
+        self._listening = listening
+        self._listening.setblocking(False)  # noqa: FBT003 - the standard library's own
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._resume()
+
+    async def _stop_accepting(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._listening)
+        for accepted in await last_lines(self._listening):
+            self._let_in(accepted)
+        self._listening.close()
+
+    def _resume(self) -> None:
+        if not self.should_exit:
+            asyncio.get_running_loop().add_reader(self._listening, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(AT_ONCE):
+            try:
+                self._let_in(self._listening.accept()[0])
+            except BlockingIOError:
+                return
+            except ConnectionError:  # closed by the client before it was accepted
+                continue
+            except OSError:  # no descriptor is left
+                self._close_idle(AT_ONCE)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(self._listening)
+                loop.call_later(NO_DESCRIPTOR, self._resume)
+                return
+
+
+class _HandedServer(_Server):
+    """A server whose connections are accepted by a supervisor."""
+
+    def __init__(
+        self, config: uvicorn.Config, connections: Connections, handed: HandedLines
+    ) -> None:
+        super().__init__(config, connections)
         self._handed = handed
-        self._entering: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._handed.open(self._let_in)
 
-    async def _close_door(self, sockets: list[socket.socket]) -> None:
+    async def _stop_accepting(self) -> None:
         await self._handed.close()
-        await asyncio.gather(*self._entering)
-        await super()._close_door(sockets)
-
-    def _let_in(self, line: socket.socket) -> None:
-        entering = asyncio.create_task(self._enter(line))
-        self._entering.add(entering)
-        entering.add_done_callback(self._entering.discard)
 
 
 class HttpServer:
     """Answers requests at a port: with 503 until it is given a site to `serve`."""
 
-    def __init__(self, door: socket.socket | HandedLines, shutdown: Shutdown) -> None:
+    def __init__(
+        self, door: socket.socket | HandedLines, shutdown: Shutdown, settings: HttpSettings
+    ) -> None:
         self._door = door
+        self._connections = Connections(settings)
         self._shutdown = shutdown
         self._site = STARTING
         config = uvicorn.Config(
@@ -124,11 +193,11 @@ class HttpServer:
             timeout_keep_alive=KEPT_OPEN,
             timeout_graceful_shutdown=LONGEST_GOODBYE,
         )
-        if isinstance(door, HandedLines):
-            self._server: _Server = _HandedServer(config, door)
-            self._sockets = list[socket.socket]()
-        else:
-            self._server, self._sockets = _Server(config), [door]
+        self._server: _Server = (
+            _HandedServer(config, self._connections, door)
+            if isinstance(door, HandedLines)
+            else _ListeningServer(config, self._connections, door)
+        )
         self._running = asyncio.create_task(self._run())
 
     async def serve(self, site: Site) -> None:
@@ -153,11 +222,11 @@ class HttpServer:
         return self._site.asgi(scope, receive, send)
 
     def _protocol(self, **uvicorns: Any) -> ClientLine:  # noqa: ANN401 - what uvicorn gives its own
-        return ClientLine(self._site.hot, self._shutdown, **uvicorns)
+        return ClientLine(self._site.hot, self._shutdown, self._connections, **uvicorns)
 
     async def _run(self) -> None:
         """Run until `shutdown` or `close`; then answer the requests that have come."""
-        serving = asyncio.create_task(self._server.serve(sockets=self._sockets))
+        serving = asyncio.create_task(self._server.serve(sockets=[]))
         requested = asyncio.create_task(self._shutdown.requested.wait())
         forced = asyncio.create_task(self._shutdown.forced.wait())
         try:
@@ -175,10 +244,11 @@ class HttpServer:
 
 @contextlib.asynccontextmanager
 async def running(
-    door: socket.socket | HandedLines, shutdown: Shutdown
+    door: socket.socket | HandedLines, shutdown: Shutdown, settings: HttpSettings = DEFAULTS
 ) -> AsyncIterator[HttpServer]:
     """Answer at a port for as long as the block lasts."""
-    server = HttpServer(door, shutdown)
+    descriptors.raise_limit()
+    server = HttpServer(door, shutdown, settings)
     try:
         yield server
     except BaseException:

@@ -1,0 +1,53 @@
+"""Join what is written to a connection in one iteration of the event loop.
+
+uvicorn writes a response's head, then its body, and uvloop would send each by itself: one system
+call more, and a client that is woken twice.
+"""
+
+import asyncio
+from typing import Any
+
+LARGEST_BUFFER = 64 * 1024  # bytes; more gains nothing by waiting
+
+
+class WriteBuffer:
+    """Holds written bytes until the loop's next iteration; in all else it is the transport."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held = bytearray()
+        self.is_closing = transport.is_closing
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a transport has
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send `data` in the next iteration, before anything that is written later."""
+        if not self._held:
+            self._loop.call_soon(self._flush)
+        self._held += data
+        if len(self._held) > LARGEST_BUFFER:
+            self._flush()
+
+    def send(self, data: bytes) -> None:
+        """Send `data` at once, after what is held."""
+        if self._held:
+            self._flush()
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def end(self) -> None:
+        """Send what is held and close the writing side; what the client sends is still read."""
+        self._flush()
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        """Send what is held, and close the connection."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._held and not self._transport.is_closing():
+            self._transport.write(bytes(self._held))
+        self._held.clear()

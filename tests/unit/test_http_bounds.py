@@ -1,0 +1,447 @@
+"""How much one client may send, how long it may take, and how many connections it may have."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Self
+
+import httpx
+import pytest
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from structlog.testing import capture_logs
+
+from restaurant_system.config import HttpSettings
+from restaurant_system.web import api, descriptors
+from restaurant_system.web.api import Feature, Site
+from restaurant_system.web.bounded import LARGEST_HEAD, MOST_FIELDS
+from restaurant_system.web.connections import TrustedProxies
+from restaurant_system.web.descriptors import RESERVE, ThrottledLog
+from restaurant_system.web.hot import Answer, Asked, HotRoad, over_asgi
+from tests.support.answers import assert_problem
+from tests.support.services import served
+
+GET = b"GET /soups/pea HTTP/1.1\r\nHost: test\r\n"
+POST = b"POST /soups HTTP/1.1\r\nHost: test\r\n"
+COLD = b"POST /soups?cold HTTP/1.1\r\nHost: test\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+QUICK = HttpSettings(head_timeout=0.3, body_timeout=0.3)
+
+
+async def serve_soup(asked: Asked) -> bytes:
+    """Return the soup, a slow one later than any deadline here."""
+    await asyncio.sleep(1 if asked.parameter == "slow" else 0)
+    return asked.parameter.encode() + asked.body
+
+
+async def stream(_request: Request) -> Response:
+    """Return a response that does not end."""
+
+    async def parts() -> AsyncIterator[bytes]:
+        while True:
+            yield b"beat"
+            await asyncio.sleep(0.1)
+
+    return StreamingResponse(parts())
+
+
+def a_site() -> Site:
+    """Build a site with hot routes, their ASGI twins and a stream."""
+    one = HotRoad.of("GET", "/soups/{name}", serve_soup, Answer)
+    order = HotRoad.of("POST", "/soups", serve_soup, Answer)
+
+    async def documented_order(request: Request) -> Response:
+        return await over_asgi(order, request)
+
+    async def documented_one(request: Request) -> Response:
+        return await over_asgi(one, request)
+
+    router = APIRouter()
+    router.add_api_route("/soups/{name}", documented_one, methods=["GET"])
+    router.add_api_route("/soups", documented_order, methods=["POST"])
+    router.add_api_route("/stream", stream, methods=["GET"])
+    return api.build("Site", [Feature(router, hot=[one, order])])
+
+
+class Client:
+    """A connection on which bytes are written as they stand."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._received = b""
+
+    @classmethod
+    async def to(cls, url: str, source: str = "127.0.0.1") -> Self:
+        """Connect from an address of this machine."""
+        connection = socket.socket()
+        connection.bind((source, 0))
+        connection.setblocking(False)  # noqa: FBT003 - the standard library's own
+        address = httpx.URL(url).host, httpx.URL(url).port
+        await asyncio.get_running_loop().sock_connect(connection, address)
+        return cls(connection)
+
+    async def write(self, *parts: bytes) -> None:
+        """Send; a server that has closed is no error."""
+        with contextlib.suppress(ConnectionError):
+            await asyncio.get_running_loop().sock_sendall(self._socket, b"".join(parts))
+
+    async def response(self) -> httpx.Response:
+        """Read the next response."""
+        async with asyncio.timeout(5):
+            while b"\r\n\r\n" not in self._received:
+                assert await self._receive(), "The connection was closed without a response."
+            head, _, self._received = self._received.partition(b"\r\n\r\n")
+            status, *lines = head.decode().split("\r\n")
+            parts = [line.partition(": ") for line in lines]
+            headers = httpx.Headers([(name, value) for name, _, value in parts])
+            length = int(headers.get("Content-Length", 0))
+            while len(self._received) < length:
+                assert await self._receive()
+        body, self._received = self._received[:length], self._received[length:]
+        return httpx.Response(int(status.split()[1]), headers=headers, content=body)
+
+    async def is_closed(self, seconds: float = 3) -> bool:
+        """Tell whether nothing more comes before the connection is closed, within this time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                return not self._received and not await self._receive()
+        return False
+
+    def close(self) -> None:
+        """Close."""
+        self._socket.close()
+
+    async def _receive(self) -> bytes:
+        with contextlib.suppress(ConnectionError):
+            received = await asyncio.get_running_loop().sock_recv(self._socket, 65536)
+            self._received += received
+            return received
+        return b""
+
+
+@contextlib.asynccontextmanager
+async def a_server(settings: HttpSettings | None = None) -> AsyncIterator[str]:
+    """Serve the site; yields its address."""
+    async with served(a_site(), settings=settings) as url:
+        yield url
+
+
+async def statuses(url: str, *parts: bytes) -> list[int]:
+    """Send something and return the statuses of all responses up to the end."""
+    client = await Client.to(url)
+    await client.write(*parts)
+    found: list[int] = []
+    while True:
+        try:
+            response = await client.response()
+        except (AssertionError, TimeoutError):
+            return [*found, -1]
+        found.append(response.status_code)
+        if response.headers.get("Connection") == "close":
+            break
+    if not response.is_success:
+        assert_problem(response, found[-1])
+    assert await client.is_closed()
+    client.close()
+    return found
+
+
+def a_head(size: int) -> bytes:
+    """Write a request whose head has so many bytes."""
+    rest = GET + b"Connection: close\r\nX-Long: "
+    return rest + b"x" * (size - len(rest) - 4) + b"\r\n\r\n"
+
+
+def some_fields(number: int) -> bytes:
+    """Write a request with so many fields in its head."""
+    return GET + b"Connection: close\r\n" + b"X: y\r\n" * (number - 2) + b"\r\n"
+
+
+LONG = b"x" * LARGEST_HEAD
+
+
+def case(expected: list[int], *parts: bytes) -> tuple[list[int], bytes]:
+    """Return what is sent, and the statuses of the responses."""
+    return expected, b"".join(parts)
+
+
+HEADS = {
+    "the largest": case([200], a_head(LARGEST_HEAD)),
+    "one byte more": case([431], a_head(LARGEST_HEAD + 1)),
+    "a line without an end": case([431], GET, b"X-Long: ", LONG * 2),
+    "a name without an end": case([431], GET, LONG * 2),
+    "spaces without an end": case([431], GET, b"X-Long:", b" " * LARGEST_HEAD * 2),
+    "many fields": case([200], some_fields(MOST_FIELDS)),
+    "one field more": case([431], some_fields(MOST_FIELDS + 1)),
+    "short fields without an end": case([431], GET, b"X:\r\n" * 20_000),
+    "a long target": case([414], b"GET /", LONG),
+    "a long query": case([414], b"GET /soups/pea?", LONG, b" HTTP/1.1\r\n\r\n"),
+    "line breaks before a head": case([431], b"\r\n" * LARGEST_HEAD),
+    "a trailer": case([431], COLD, CHUNKED, b"3\r\npea\r\n0\r\nX: ", LONG, b"\r\n\r\n"),
+    "many trailers": case([431], POST, CHUNKED, b"0\r\n", b"X: y\r\n" * 100, b"\r\n"),
+    "a chunk extension": case([431], POST, CHUNKED, b"3;", LONG * 2, b"\r\npea\r\n0\r\n\r\n"),
+    "chunk extensions": case([431], POST, CHUNKED, (b"1;" + b"x" * 999 + b"\r\na\r\n") * 60),
+    "small chunks": case(
+        [200], POST, b"Connection: close\r\n", CHUNKED, b"1\r\na\r\n" * 40_000, b"0\r\n\r\n",
+    ),
+    "after others": case(
+        [200, 200, 431], GET, b"\r\n", POST, b"Content-Length: 1\r\n\r\na",
+        a_head(LARGEST_HEAD + 1),
+    ),
+    "after one over ASGI": case([200, 414], COLD + b"Content-Length: 1\r\n\r\na", b"GET /", LONG),
+    "each in itself": case([200] * 9, (GET + b"X: " + b"x" * 9000 + b"\r\n\r\n") * 8, a_head(9000)),
+}  # fmt: skip
+
+
+async def test_heads_are_bounded() -> None:
+    """By bytes and by fields, in a body's frame too; requests before are answered first."""
+    async with a_server() as url:
+        found = await asyncio.gather(*(statuses(url, sent) for _, sent in HEADS.values()))
+
+    expected = {name: each for name, (each, _) in HEADS.items()}
+    assert dict(zip(HEADS, found, strict=True)) == expected
+
+
+async def test_a_long_head_is_refused_before_it_is_received() -> None:
+    """The response comes while the client still sends, and costs the server no memory."""
+    async with a_server() as url:
+        client = await Client.to(url)
+        await client.write(GET, b"X-Long: ", LONG)
+
+        assert_problem(await client.response(), 431)
+        assert await client.is_closed()
+        client.close()
+
+
+BROKEN = [
+    pytest.param(POST + CHUNKED + b"zz\r\n", id="chunk"),
+    pytest.param(COLD + CHUNKED + b"3\r\npeaX", id="chunk over ASGI"),
+    pytest.param(b"two soups, please\r\n\r\n", id="method"),
+    pytest.param(GET + b"Bad Name: 1\r\n\r\n", id="field"),
+    pytest.param(POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\n", id="lengths"),
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize("before", [GET, COLD + b"Content-Length: 0\r\n"], ids=["hot", "ASGI"])
+async def test_earlier_requests_are_answered_before_an_invalid_one(
+    before: bytes, broken: bytes
+) -> None:
+    """However many there are, and however the bytes are cut; the invalid one gets one 400."""
+    stream = (before + b"\r\n") * 3 + broken
+    async with a_server() as url:
+        cut = [(stream[:at], stream[at:]) for at in range(0, len(stream), 17)]
+        found = await asyncio.gather(*(statuses(url, *parts) for parts in cut))
+
+    assert found == [[200, 200, 200, 400]] * len(cut)
+
+
+async def test_an_invalid_request_waits_for_a_slow_one() -> None:
+    """The response of the slow one is not replaced."""
+    slow = b"GET /soups/slow HTTP/1.1\r\nHost: test\r\n\r\n"
+    async with a_server() as url:
+        client = await Client.to(url)
+        await client.write(slow)
+        await asyncio.sleep(0.1)
+        await client.write(GET + b"\r\n" + b"nonsense" + b"\r\n\r\n" + GET + b"\r\n")
+        found = [await client.response() for _ in range(3)]
+
+        assert [each.status_code for each in found] == [200, 200, 400]
+        assert found[0].text == "slow"
+        assert await client.is_closed()
+        client.close()
+
+
+SILENT = {
+    "no byte": case([408]),
+    "a line break": case([408], b"\r\n"),
+    "half a method": case([408], b"GE"),
+    "half a head": case([408], GET),
+    "half a body": case([408], POST, b"Content-Length: 9\r\n\r\npea"),
+    "half a body over ASGI": case([408], COLD, b"Content-Length: 9\r\n\r\npea"),
+    "half a chunk": case([408], COLD, CHUNKED, b"9\r\npea"),
+    "half a head after a response": case([200, 408], GET, b"\r\n", GET),
+    "half a head after a slow response": case(
+        [200, 408], b"GET /soups/slow HTTP/1.1\r\nHost: test\r\n\r\n", b"GET",
+    ),
+    "half a body after a response": case(
+        [200, 408], GET, b"\r\n", POST, b"Content-Length: 9\r\n\r\n"
+    ),
+    "a slow response": case([200], b"GET /soups/slow HTTP/1.1\r\nConnection: close\r\n\r\n"),
+}  # fmt: skip
+
+
+async def test_silent_connections_get_408() -> None:
+    """At the deadline of a head or a body; what the server works on has none."""
+    async with a_server(QUICK) as url:
+        found = await asyncio.gather(*(statuses(url, sent) for _, sent in SILENT.values()))
+
+    assert dict(zip(SILENT, found, strict=True)) == {
+        name: each for name, (each, _) in SILENT.items()
+    }
+
+
+async def test_a_byte_now_and_then_does_not_extend_the_deadline() -> None:
+    """Neither in a head nor in a body."""
+    async with a_server(QUICK) as url:
+        slow_head, slow_body = await Client.to(url), await Client.to(url)
+        await slow_head.write(GET, b"X: ")
+        await slow_body.write(POST, b"Content-Length: 999\r\n\r\n")
+        for _ in range(12):
+            await slow_head.write(b"x")
+            await slow_body.write(b"x")
+            await asyncio.sleep(0.05)
+
+        for client in (slow_head, slow_body):
+            assert_problem(await client.response(), 408)
+            assert await client.is_closed()
+            client.close()
+
+
+async def test_a_stream_has_no_deadline() -> None:
+    """Its request is complete, and the response goes on."""
+    async with a_server(QUICK) as url:
+        client = await Client.to(url)
+        await client.write(b"GET /stream HTTP/1.1\r\nHost: test\r\n\r\n")
+        response = await client.response()
+
+        assert response.status_code == httpx.codes.OK
+        for _ in range(10):
+            assert not await client.is_closed(0.1)
+        client.close()
+
+
+async def is_served(client: Client) -> bool:
+    """Ask for something, and tell whether it was served."""
+    await client.write(GET, b"\r\n")
+    return (await client.response()).is_success
+
+
+async def test_an_address_has_so_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more gets 429, until another one closes; other addresses have their own number."""
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.3, nonsense")
+    with capture_logs() as lines:
+        async with a_server(HttpSettings(connections_per_address=3)) as url:
+            clients = [await Client.to(url) for _ in range(3)]
+            assert all([await is_served(each) for each in clients])
+            for _ in range(2):
+                more = await Client.to(url)
+                assert_problem(await more.response(), 429)
+                assert await more.is_closed()
+                more.close()
+            others = [await Client.to(url, "127.0.0.2")]
+            others += [await Client.to(url, "127.0.0.3") for _ in range(5)]
+            assert all([await is_served(each) for each in others])
+
+            clients.pop().close()
+            await asyncio.sleep(0.05)
+            clients.append(await Client.to(url))
+            assert await is_served(clients[-1])
+            for client in (*clients, *others):
+                client.close()
+
+    assert [each["event"] for each in lines].count("connection_refused") == 1
+
+
+async def test_without_a_limit_any_number_of_connections_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """0 switches the limit off."""
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.1")
+    async with a_server(HttpSettings(connections_per_address=0)) as url:
+        clients = [await Client.to(url) for _ in range(30)]
+        assert all([await is_served(each) for each in clients])
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize(
+    ("stated", "trusted", "others"),
+    [
+        ("127.0.0.1,::1", ["127.0.0.1", "::1", ""], ["127.0.0.2", "10.0.0.1"]),
+        ("10.0.0.0/8, fd00::/8", ["10.9.8.7", "fd00::1"], ["11.0.0.1", "fe80::1%eth0"]),
+        ("*", ["10.0.0.1", "fe80::1%eth0"], []),
+        ("", [""], ["127.0.0.1"]),
+    ],
+)
+def test_trusted_proxies(stated: str, trusted: Sequence[str], others: Sequence[str]) -> None:
+    """Addresses and networks, as uvicorn's setting has them."""
+    proxies = TrustedProxies(stated)
+
+    assert all(address in proxies for address in trusted)
+    assert not any(address in proxies for address in others)
+
+
+def test_processes_share_the_connections_of_an_address() -> None:
+    """Rounded up; any number stays any number."""
+    settings = HttpSettings(connections_per_address=9)
+
+    assert settings.shared_by(1).connections_per_address == 9
+    assert settings.shared_by(2).connections_per_address == 5
+    assert HttpSettings(connections_per_address=0).shared_by(4).connections_per_address == 0
+
+
+@contextlib.contextmanager
+def descriptors_left(number: int) -> Iterator[None]:
+    """Leave so many descriptors above the reserve while the block lasts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + RESERVE + number, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def _nothing_logged_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget that another test ran out of descriptors."""
+    again = ThrottledLog("descriptors_exhausted", "Too few file descriptors.")
+    monkeypatch.setattr(descriptors, "exhausted", again)
+
+
+@pytest.mark.usefixtures("_nothing_logged_yet")
+async def test_longest_idle_connections_are_closed_when_descriptors_run_out() -> None:
+    """Silent or idle after a response, but never one that is being answered; logged once."""
+    with capture_logs() as lines:
+        async with a_server() as url:
+            streaming, silent, idle = [await Client.to(url) for _ in range(3)]
+            await streaming.write(b"GET /stream HTTP/1.1\r\nHost: test\r\n\r\n")
+            assert await is_served(idle)
+            with descriptors_left(20):
+                crowd = [await Client.to(url) for _ in range(13)]
+                await asyncio.sleep(0.05)
+                late = await Client.to(url)
+                assert await is_served(late)
+
+            assert await silent.is_closed()
+            assert await idle.is_closed()
+            assert not await crowd[-1].is_closed(0.05)
+            assert (await streaming.response()).is_success
+            assert not await streaming.is_closed(0.05)
+            for client in (streaming, silent, idle, late, *crowd):
+                client.close()
+
+    assert [each["event"] for each in lines].count("descriptors_exhausted") == 1
+
+
+@pytest.mark.usefixtures("_nothing_logged_yet")
+async def test_connections_wait_while_no_descriptor_is_left() -> None:
+    """They are served as soon as there is one; nothing is reset."""
+    with capture_logs() as lines:
+        async with a_server() as url:
+            first = await Client.to(url)
+            assert await is_served(first)
+            with descriptors_left(1 - RESERVE):  # the client's own
+                client = await Client.to(url)
+                await asyncio.sleep(0.05)
+            assert await is_served(client)
+            first.close()
+            client.close()
+
+    assert [each["event"] for each in lines].count("descriptors_exhausted") == 1

@@ -1,0 +1,370 @@
+"""Our HTTP protocol answers raw bytes as plain uvicorn does with the same ASGI application.
+
+`HTTP_CASES=100000 pytest tests/unit/test_http_differential.py` runs more than the usual number of
+cases; `HTTP_SEED` chooses others. uvicorn is sent one request at a time, because it answers an
+invalid request before earlier ones that are still being worked on; ours gets all of them at once,
+cut at any byte. Deliberate differences are left out here: the bounds, and Upgrade.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import random
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from http import HTTPStatus
+from typing import NamedTuple, Self
+
+import httpx
+import uvicorn
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from restaurant_system.web import api
+from restaurant_system.web.api import Feature, Site
+from restaurant_system.web.hot import Answer, Asked, HotRoad, over_asgi
+from tests.support.services import served
+
+CASES = int(os.environ.get("HTTP_CASES", "250"))
+SEED = int(os.environ.get("HTTP_SEED", "1"))
+LONG = 3.0  # s in which a response comes that is expected
+QUIET = 0.03  # s without a byte after which no response is expected
+EMPTY_LINE = b"\r\n\r\n"
+
+
+class Seen(NamedTuple):
+    """What is compared of a response."""
+
+    status: int
+    content: object
+    headers: tuple[str | None, ...]
+
+
+async def echo_hot(asked: Asked) -> bytes:
+    """Return the parameter and the body, some of them later than others."""
+    await asyncio.sleep(random.choice((0, 0, 0.002)))  # noqa: S311 - no secret
+    return asked.parameter.encode() + b"|" + bytes(asked.body)
+
+
+async def echo(request: Request) -> Response:
+    """Return what the application sees of a request."""
+    body = await request.body()
+    await asyncio.sleep(0.001 if len(body) % 2 else 0)
+    scope = request.scope
+    sent = [[part.decode("latin-1") for part in field] for field in scope["headers"]]
+    fields = [field for field in sent if field[0] != "x-trailer"]  # there, if it came early
+    return JSONResponse(
+        {
+            "method": scope["method"],
+            "path": scope["path"],
+            "raw": scope["raw_path"].decode("latin-1"),
+            "query": scope["query_string"].decode("latin-1"),
+            "version": scope["http_version"],
+            "body": body.decode("latin-1"),
+            "fields": fields,
+        }
+    )
+
+
+def a_site() -> Site:
+    """Build a site with two hot routes and one that echoes."""
+    price = HotRoad.of("GET", "/soups/{name}/price", echo_hot, Answer)
+    order = HotRoad.of("POST", "/soups", echo_hot, Answer)
+
+    async def documented_price(request: Request) -> Response:
+        return await over_asgi(price, request)
+
+    async def documented_order(request: Request) -> Response:
+        return await over_asgi(order, request)
+
+    router = APIRouter()
+    router.add_api_route("/soups/{name}/price", documented_price, methods=["GET"])
+    router.add_api_route("/soups", documented_order, methods=["POST"])
+    methods = ["GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH"]
+    router.add_api_route("/echo{rest:path}", echo, methods=methods)
+    return api.build("Site", [Feature(router, hot=[price, order])])
+
+
+class Case:
+    """Writes requests for one connection."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)  # noqa: S311 - no secret
+        self.sound = 0  # requests before the first unsound one
+
+    def requests(self) -> list[bytes]:
+        """Return sound requests; now and then an unsound one, and others after it."""
+        number = self.sound = self._random.randint(1, 6)
+        requests = [self._request() for _ in range(number)]
+        if self._random.random() < 0.45:
+            self.sound = self._random.randint(0, number)
+            requests.insert(self.sound, self._unsound())
+        return requests
+
+    def pieces(self, stream: bytes) -> list[bytes]:
+        """Cut a stream anywhere, or nowhere."""
+        cuts = sorted(
+            self._random.choices(range(len(stream) + 1), k=self._random.choice((0, 1, 4, 9)))
+        )
+        return [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+
+    def pauses(self) -> bool:
+        """Tell whether to wait between two pieces."""
+        return self._random.random() < 0.7
+
+    def _request(self) -> bytes:
+        choose = self._random.choice
+        method, target = choose(
+            [
+                *[("GET", f"/soups/{name}/price") for name in ("pea", "a.b-c_d~", "p%65a", "%2F")],
+                *[
+                    ("POST", "/soups"),
+                    ("POST", "/soups?x=1"),
+                    ("GET", "/soups"),
+                    ("HEAD", "/soups"),
+                ],
+                *[("GET", "/nothing"), ("OPTIONS", "/soups"), ("DELETE", "/soups/pea/price")],
+                *[("GET", "http://example.org/soups/pea/price"), ("GET", "/soups/pea/price#part")],
+                *[("POST", "/echo/%41%20b?q=%zz"), ("PUT", "/echo//x/../y"), ("HEAD", "/echo/h")],
+                *[("GET", "http://example.org:80/echo?a=b"), ("PATCH", "/echo/%C3%A9;p=1")],
+            ]
+        )
+        version = choose(["1.1"] * 12 + ["1.0"])
+        fields = [b"Host: test", *self._fields()]
+        body = b""
+        if method in {"POST", "PUT", "PATCH"} or self._random.random() < 0.1:
+            more, body = self._body(version)
+            fields += more
+        self._random.shuffle(fields)
+        before = choose([b""] * 9 + [b"\r\n", b"\r\n\r\n"])
+        line = f"{method} {target} HTTP/{version}".encode()
+        return before + b"\r\n".join([line, *fields]) + EMPTY_LINE + body
+
+    def _fields(self) -> list[bytes]:
+        known = [
+            *(b"X-Empty:", b"X-Spaces:  \t a b \t ", b"x-lower: 1", b"X-Bytes: \xe9\xff"),
+            *(b"Connection: keep-alive", b"X-Request-ID: seven", b"Accept: */*", b"Cookie: a=b"),
+            *(b"Connection: close", b"Expect: something", b"X-Long: " + b"l" * 3000),
+        ]
+        return self._random.sample(known, self._random.choice((0, 0, 1, 2, 3)))
+
+    def _body(self, version: str) -> tuple[list[bytes], bytes]:
+        body = self._random.choice([b"", b"pea", b"GET / HTTP/1.1" + EMPTY_LINE, b"b" * 9000])
+        expects = [b"Expect: 100-continue"] if self._random.random() < 0.1 else []
+        if version == "1.0" or self._random.random() < 0.6:
+            return [b"Content-Length: %d" % len(body), *expects], body
+        return [b"Transfer-Encoding: chunked", *expects], self._chunked(body)
+
+    def _chunked(self, body: bytes) -> bytes:
+        size = self._random.choice((1, 3, 4000))
+        parts = [body[at : at + size] for at in range(0, min(len(body), 60 * size), size)]
+        extension = self._random.choice((b"", b"", b";a=b", b';a="b c"'))
+        chunks = [b"%x%b\r\n%b\r\n" % (len(part), extension, part) for part in parts if part]
+        trailers = self._random.choice((b"", b"", b"X-Trailer: t\r\n"))
+        return b"".join(chunks) + b"0\r\n" + trailers + b"\r\n"
+
+    def _unsound(self) -> bytes:
+        post = b"POST /echo HTTP/1.1\r\nHost: test\r\n"
+        soup = b"POST /soups HTTP/1.1\r\nHost: test\r\n"
+        chunked = b"Transfer-Encoding: chunked\r\n\r\n"
+        return self._random.choice(
+            [
+                *(b"two soups, please" + EMPTY_LINE, b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n"),
+                *(
+                    b"BREW /echo HTTP/1.1" + EMPTY_LINE,
+                    b"GET /echo HTTP/1.1\r\nBad Name: 1" + EMPTY_LINE,
+                ),
+                *(
+                    b"GET /echo HTTP/3.1" + EMPTY_LINE,
+                    b"GET /echo HTTP/1.1\r\n: empty" + EMPTY_LINE,
+                ),
+                *(
+                    b"GET /echo HTTP/1.1\r\nX: a\x00b" + EMPTY_LINE,
+                    b"GET  /echo HTTP/1.1" + EMPTY_LINE,
+                ),
+                *(b"GET /echo HTTP/1.1\nHost: test\n\n", b"GET /\xc3\xa9 HTTP/1.1" + EMPTY_LINE),
+                *(b"OPTIONS * HTTP/1.1" + EMPTY_LINE, b"GET echo HTTP/1.1" + EMPTY_LINE),
+                *(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"CONNECT a:1 HTTP/1.1" + EMPTY_LINE),
+                *(post + chunked + b"zz\r\n", soup + chunked + b"3\r\npeaXX0\r\n\r\n"),
+                *(
+                    soup + chunked + b"3\r\npea\r\n-1\r\n",
+                    post + chunked + b"fffffffffffffffffff\r\n",
+                ),
+                *(post + chunked + b"3 \r\npea\r\n0\r\n\r\n", post + chunked + b"3\npea\n0\n\n"),
+                soup + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\npea",
+                soup + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\npea",
+                soup + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                soup + b"Content-Length: +3\r\n\r\npea",
+                soup + b"Content-Length: 3, 3\r\n\r\npea",
+                soup + b"Content-Length: -1\r\n\r\n",
+                soup + b"Content-Length: \r\n\r\npea",
+                post + b"Transfer-Encoding: gzip\r\n\r\npea",
+                post + b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+                post + b"Transfer-Encoding: identity\r\nContent-Length: 3\r\n\r\npea",
+                b"GET /echo HTTP/1.1\r\nX-Folded: a\r\n b" + EMPTY_LINE,
+                b"GET /soups/pea/price HTTP/1.1\rHost: test\r\n\r\n",
+                b"GET /soups/pea/price\r\n\r\n",
+                b"get /soups/pea/price HTTP/1.1" + EMPTY_LINE,
+                b"GET /soups/pea/price HTTP/1.1 " + EMPTY_LINE,
+            ]
+        )
+
+
+class Wire:
+    """A connection on which responses are read as they stand, up to a reset."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._received = b""
+
+    @classmethod
+    async def to(cls, address: tuple[str, int]) -> Self:
+        """Connect."""
+        connection = socket.socket()
+        connection.setblocking(False)  # noqa: FBT003 - the standard library's own
+        await asyncio.get_running_loop().sock_connect(connection, address)
+        return cls(connection)
+
+    async def write(self, data: bytes) -> None:
+        """Send; a server that has closed is no error."""
+        with contextlib.suppress(ConnectionError):
+            await asyncio.get_running_loop().sock_sendall(self._socket, data)
+
+    async def response(self, seconds: float, *, is_head: bool) -> Seen | None:
+        """Read the next final response, `None` if there is none."""
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(seconds):
+                while True:
+                    seen = await self._next(is_head=is_head)
+                    if seen.status >= HTTPStatus.OK:
+                        return seen
+        return None
+
+    def close(self) -> None:
+        """Close."""
+        self._socket.close()
+
+    async def _next(self, *, is_head: bool) -> Seen:
+        while EMPTY_LINE not in self._received:
+            await self._receive()
+        head, _, self._received = self._received.partition(EMPTY_LINE)
+        status, *lines = head.decode("latin-1").split("\r\n")
+        parts = [line.partition(": ") for line in lines]
+        headers = httpx.Headers([(name, value) for name, _, value in parts])
+        length = 0 if is_head else int(headers.get("Content-Length", 0))
+        while len(self._received) < length:
+            await self._receive()
+        body, self._received = self._received[:length], self._received[length:]
+        return _seen(int(status.split()[1]), headers, body)
+
+    async def _receive(self) -> None:
+        received = await asyncio.get_running_loop().sock_recv(self._socket, 65536)
+        if not received:
+            raise ConnectionResetError
+        self._received += received
+
+
+def _seen(status: int, headers: httpx.Headers, body: bytes) -> Seen:
+    """Leave out what may differ: ids, dates, and the form of a refusal by the parser."""
+    if status == HTTPStatus.BAD_REQUEST and (b"Invalid HTTP request" in body):
+        return Seen(status, "invalid", ("close",))
+    content: object = body
+    if "problem" in headers.get("Content-Type", "") and body:
+        content = json.loads(body)
+        if isinstance(content, dict):
+            content.pop("request_id", None)
+    names = ("Content-Type", "Content-Length", "Connection", "Allow")
+    has_id = "request_id" in body.decode("latin-1")
+    return Seen(
+        status, content, tuple(headers.get(n) for n in names if not (has_id and n == names[1]))
+    )
+
+
+@contextlib.asynccontextmanager
+async def plain_uvicorn(site: Site) -> AsyncIterator[tuple[str, int]]:
+    """Serve a site with uvicorn's own protocol."""
+    config = uvicorn.Config(
+        site.asgi, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
+        proxy_headers=False, server_header=False,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+    # asyncio turns Nagle's algorithm off only where the protocol is named.
+    with socket.socket(type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        yield listening.getsockname()[:2]
+        server.should_exit = server.force_exit = True
+        await serving
+
+
+async def expected_of(
+    address: tuple[str, int], requests: Sequence[bytes], sound: int
+) -> list[Seen]:
+    """Send one request after the other, each after the response to the one before."""
+    wire = await Wire.to(address)
+    responses = []
+    for number, request in enumerate(requests):
+        await wire.write(request)
+        limit = LONG if number < sound else QUIET
+        seen = await wire.response(limit, is_head=request.lstrip().startswith(b"HEAD"))
+        if seen is None:
+            break
+        responses.append(seen)
+    wire.close()
+    return responses
+
+
+async def actual_of(
+    address: tuple[str, int],
+    requests: Sequence[bytes],
+    pieces: Sequence[bytes],
+    pauses: Callable[[], bool],
+    number: int,
+) -> list[Seen]:
+    """Send everything at once, in pieces; read all responses, and see that no more follow."""
+    wire = await Wire.to(address)
+    for piece in pieces:
+        await wire.write(piece)
+        if pauses():
+            await asyncio.sleep(0.0005)
+    responses: list[Seen] = []
+    heads = [request.lstrip().startswith(b"HEAD") for request in requests]
+    for is_head in [*heads, False]:
+        limit = LONG if len(responses) < number else QUIET / 10
+        seen = await wire.response(limit, is_head=is_head)
+        if seen is None:
+            break
+        responses.append(seen)
+    wire.close()
+    return responses
+
+
+async def test_every_request_is_answered_in_order_as_by_plain_uvicorn() -> None:
+    """Sound or not, pipelined, cut anywhere, over the fast path or over ASGI."""
+    site = a_site()
+    differences = []
+    async with plain_uvicorn(site) as plain, served(site) as url:
+        address = httpx.URL(url).host, httpx.URL(url).port or 0
+        for seed in range(SEED, SEED + CASES):
+            case = Case(seed)
+            requests = case.requests()
+            pieces = case.pieces(b"".join(requests))
+            expected = await expected_of(plain, requests, case.sound)
+            actual = await actual_of(address, requests, pieces, case.pauses, len(expected))
+            if actual != expected:
+                differences.append(_described(seed, requests, expected, actual))
+
+    assert differences == [], "\n".join(differences[:10])
+
+
+def _described(
+    seed: int, requests: Sequence[bytes], expected: Sequence[Seen], actual: Sequence[Seen]
+) -> str:
+    pairs = itertools.zip_longest(requests, expected, actual)
+    first = next((pair for pair in pairs if pair[1] != pair[2]), None)
+    return f"HTTP_SEED={seed}: {len(expected)} responses, {len(actual)} in fact: {first!r:.900}"
