@@ -302,6 +302,19 @@ async def test_a_byte_now_and_then_does_not_extend_the_deadline() -> None:
             client.close()
 
 
+async def test_a_body_that_the_server_has_not_read_yet_is_not_late() -> None:
+    """While a request before it is worked on, nothing is read."""
+    async with a_server(QUICK) as url:
+        client = await Client.to(url)
+        await client.write(b"GET /soups/slow HTTP/1.1\r\nHost: test\r\n\r\n")
+        await client.write(POST, b"Content-Length: 3\r\n\r\n")
+        await asyncio.sleep(0.05)
+        await client.write(b"pea")
+
+        assert [(await client.response()).text for _ in range(2)] == ["slow", "pea"]
+        client.close()
+
+
 async def test_a_stream_has_no_deadline() -> None:
     """Its request is complete, and the response goes on."""
     async with a_server(QUICK) as url:

@@ -1,0 +1,59 @@
+"""Limits on clients, with several processes on one port and few file descriptors."""
+
+import contextlib
+import socket
+import time
+
+import pytest
+
+from tests.acceptance.test_graceful_stop import port
+from tests.support import restaurant as restaurants
+from tests.support.restaurant import Restaurant
+
+PER_ADDRESS = 10
+DEADLINE = 1.5  # s
+
+
+def status_within(connection: socket.socket, seconds: float) -> int | None:
+    """Return the status of the next response, `None` if none comes in time."""
+    connection.settimeout(max(seconds, 0.001))
+    try:
+        return int(connection.recv(1024).split()[1])
+    except TimeoutError:
+        return None
+
+
+@pytest.fixture
+def restaurant(dsn: str) -> contextlib.AbstractContextManager[Restaurant]:
+    """Name a restaurant on PostgreSQL alone."""
+    return restaurants.opened(
+        dsn,
+        RESTAURANT_HTTP__CONNECTIONS_PER_ADDRESS=str(PER_ADDRESS),
+        RESTAURANT_HTTP__HEAD_TIMEOUT=str(DEADLINE),
+    )
+
+
+def test_limits_hold_with_several_processes(
+    restaurant: contextlib.AbstractContextManager[Restaurant],
+) -> None:
+    """Ten connections of an address are kept, ten get 429; a silent one gets 408 in time."""
+    with restaurant as house, contextlib.ExitStack() as stack:
+        intake = house.take_orders("--processes", "2")
+        house.ready()
+        server, client = ("127.0.0.1", port(house.orders)), ("127.0.0.2", 0)
+        began = time.monotonic()
+        connections = [
+            stack.enter_context(socket.create_connection(server, source_address=client))
+            for _ in range(2 * PER_ADDRESS)
+        ]
+
+        time.sleep(0.3)
+        refused = [status_within(each, 0) for each in connections]
+        silent = [each for each, status in zip(connections, refused, strict=True) if not status]
+        late = [status_within(each, 5) for each in silent]
+
+        assert refused.count(429) == PER_ADDRESS
+        assert late == [408] * PER_ADDRESS
+        assert time.monotonic() - began < DEADLINE + 2
+        assert house.order()  # this machine's own address is trusted
+        assert intake.stop() == 0
