@@ -16,6 +16,7 @@ RestaurantError
  │    │    └── DatabaseRefuses    it answers, but does not do what it should
  │    │         └── DatabaseReadOnly  it does not take writes
  │    ├── BrokerUnavailable
+ │    │    ├── BrokerRefuses       it answers, but does not do what it should
  │    │    └── QueueTableUnavailable  the broker is the one in PostgreSQL
  │    └── Overloaded         more requests at once than allowed
  ├── OrderNotFound
@@ -107,6 +108,17 @@ class BrokerUnavailable(Unavailable):
     """The broker does not answer. Whether a message under way was taken is unknown."""
 
     action = "rabbitmq_connection_failed"
+
+
+class BrokerRefuses(BrokerUnavailable):
+    """The broker answers, but refuses: a queue exists with other arguments, for example.
+
+    `reason` says what it refuses, for everyone; the text adds what to do about it.
+    """
+
+    def __init__(self, reason: str, cure: str) -> None:
+        super().__init__(f"{reason}; {cure}.")
+        self.reason = reason
 
 
 class QueueTableUnavailable(BrokerUnavailable):

@@ -1,5 +1,10 @@
 """What either broker promises about publishing: where messages go, and what arrives there."""
 
+import asyncio
+from uuid import uuid4
+
+import pytest
+
 from restaurant_system.messaging.broker import Broker, Refused
 from tests.support.messages import (
     DEAD_LETTERS,
@@ -125,6 +130,42 @@ async def test_an_unroutable_message_is_refused_and_its_neighbours_are_taken(
     async with broker.consume([TAKEOUT], prefetch=2) as cook:
         assert ids(await take_and_ack(cook, 2)) == ids([first, second])
     assert await broker.depths() == EMPTY
+
+
+@pytest.mark.parametrize("lost", [(0,), (1,), (0, 1), ()])
+async def test_of_messages_with_one_id_the_unroutable_ones_are_refused(
+    broker: Broker, lost: tuple[int, ...]
+) -> None:
+    """Copies of a message share its id; each of them is confirmed or refused by itself."""
+    message_id = uuid4()
+    copies = [
+        unroutable(message_id) if place in lost else an_order(message_id=message_id)
+        for place in range(2)
+    ]
+
+    refused = await broker.publish([an_order(), *copies, an_order()])
+
+    assert [id(each.message) for each in refused] == [id(copies[place]) for place in lost]
+    assert (await broker.depths())[TAKEOUT] == 4 - len(lost)
+
+
+async def test_of_messages_with_one_id_published_at_once_the_unroutable_one_is_refused(
+    broker: Broker,
+) -> None:
+    """Two callers publish copies at the same time; only the one with the lost copy hears of it."""
+    message_id = uuid4()
+
+    results = await asyncio.gather(
+        *(
+            broker.publish(
+                [unroutable(message_id) if turn % 2 else an_order(message_id=message_id)]
+            )
+            for turn in range(10)
+        )
+    )
+
+    assert [len(refused) for refused in results] == [0, 1] * 5
+    assert (await broker.depths())[TAKEOUT] == 5
 
 
 async def test_the_line_still_publishes_after_a_refusal(broker: Broker) -> None:

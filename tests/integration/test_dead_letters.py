@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from pydantic import SecretStr
@@ -263,6 +263,28 @@ async def test_what_no_queue_takes_stays_a_letter(broker: Broker) -> None:
     assert outcome.done == 1
     assert ids(each.message for each in outcome.refused) == ids([stray])
     assert await left_over(broker) == ids([stray])
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+async def test_of_letters_with_one_id_the_one_whose_queue_is_gone_stays(
+    broker: Broker, lost: int
+) -> None:
+    """Copies of a message that lay in two queues: the other one is sent back, and only it."""
+    message_id = uuid4()
+    queues = [TAKEOUT, TAKEOUT]
+    queues[lost] = "notifications_queue.gone"
+    await broker.publish(
+        [
+            an_order(exchange="orders_dlx", message_id=message_id, headers={QUEUE: queue})
+            for queue in queues
+        ]
+    )
+
+    tally = await dead_letters.requeue(broker, UNSIGNED, All(), Tally())
+
+    assert (tally.done, len(tally.refused)) == (1, 1)
+    assert [letter.queue for letter in await dead_letters.read(broker)] == [queues[lost]]
+    assert (await broker.depths())[TAKEOUT] == 1
 
 
 async def test_the_beginning_of_an_id_will_do(broker: Broker) -> None:

@@ -1,14 +1,19 @@
 """What only RabbitMQ does: queues that operators delete, limits, and strangers' messages."""
 
 import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.errors import BrokerRefuses, BrokerUnavailable
 from restaurant_system.messaging import dead_letters
-from restaurant_system.messaging.broker import Delivery
+from restaurant_system.messaging.broker import Consumer, Delivery
 from restaurant_system.messaging.listener import Listener
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from tests.support.lines import RabbitMQLines
 from tests.support.messages import (
     DEAD_LETTERS,
     DINE_IN,
@@ -18,10 +23,12 @@ from tests.support.messages import (
     TAKEOUT,
     an_order,
     orders,
+    take,
     take_one,
 )
 from tests.support.office import Office
 from tests.support.patience import eventually
+from tests.support.servers import RabbitMQ
 
 RETRY_QUEUES = ("delivery_retry_queue.200ms", "delivery_retry_queue.600ms")
 
@@ -240,3 +247,63 @@ async def test_a_message_that_amqp_cannot_express_is_refused(
 
     assert [each.message for each in refused] == [lost]
     assert (await rabbitmq_broker.depths())[TAKEOUT] == 1
+
+
+@pytest.fixture
+async def unretrieved() -> AsyncIterator[list[dict[str, Any]]]:
+    """Collect what asyncio would log about errors that nobody has retrieved."""
+    loop, reported = asyncio.get_running_loop(), list[dict[str, Any]]()
+    loop.set_exception_handler(lambda _loop, context: reported.append(context))
+    yield reported
+    loop.set_exception_handler(None)
+
+
+async def test_connection_that_is_cut_under_load_leaves_no_error_unretrieved(
+    rabbitmq_server: RabbitMQ,
+    rabbitmq_broker: RabbitMQBroker,
+    unretrieved: list[dict[str, Any]],
+) -> None:
+    """Calls in flight find the broker unavailable, in words without a Python object."""
+
+    async def publish() -> None:
+        while True:
+            await rabbitmq_broker.publish(orders(200))
+
+    async with rabbitmq_broker.consume(KITCHEN, prefetch=100) as worker:
+        held = await _published_and_taken(rabbitmq_broker, worker)
+        calls = [asyncio.create_task(call) for call in (publish(), take_one(worker))]
+        await RabbitMQLines(rabbitmq_server).cut()
+        calls += [asyncio.create_task(delivery.ack()) for delivery in held]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        errors = [(type(each), str(each)) for each in results if isinstance(each, Exception)]
+    await rabbitmq_broker.close()
+    del calls, held, results, worker  # their tracebacks keep futures alive
+    gc.collect()
+    await asyncio.sleep(0.1)
+
+    assert errors
+    assert {kind for kind, _ in errors} == {BrokerUnavailable}
+    assert not [text for _, text in errors if "<" in text]
+    assert unretrieved == []
+
+
+async def test_refusal_leaves_no_error_unretrieved(
+    rabbitmq_broker: RabbitMQBroker, office: Office, unretrieved: list[dict[str, Any]]
+) -> None:
+    """RabbitMQ closes the channel of a refused declaration."""
+    office.delete_queue(TAKEOUT)
+    office.declare_queue(TAKEOUT, {"x-max-priority": 3})
+
+    for _ in range(2):
+        with contextlib.suppress(BrokerRefuses):
+            await rabbitmq_broker.connect()
+    await rabbitmq_broker.close()
+    gc.collect()
+    await asyncio.sleep(0.1)
+
+    assert unretrieved == []
+
+
+async def _published_and_taken(broker: RabbitMQBroker, worker: Consumer) -> list[Delivery]:
+    await broker.publish(orders(50))
+    return await take(worker, 50)

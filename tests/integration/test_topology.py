@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
+from restaurant_system.errors import BrokerRefuses
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from tests.conftest import QUICK_RETRIES, a_rabbitmq_broker
 from tests.support.messages import (
     DEAD_LETTERS,
     DELIVERY,
@@ -12,12 +14,15 @@ from tests.support.messages import (
     GENERAL,
     KITCHEN,
     TAKEOUT,
+    orders,
     take_one,
 )
 from tests.support.office import Office
 from tests.support.patience import eventually
 
-KITCHEN_QUEUE = {"x-max-priority": 10, "x-dead-letter-exchange": "orders_dlx"}
+CLASSIC = {"x-queue-type": "classic"}
+EARLIER_KITCHEN_QUEUE = {"x-max-priority": 10, "x-dead-letter-exchange": "orders_dlx"}
+KITCHEN_QUEUE = {**CLASSIC, **EARLIER_KITCHEN_QUEUE}
 RETRY_QUEUES = ("delivery_retry_queue.200ms", "delivery_retry_queue.600ms")
 
 
@@ -47,9 +52,9 @@ def test_the_queues_are_those_of_the_contract(office: Office) -> None:
         TAKEOUT: KITCHEN_QUEUE,
         DELIVERY: KITCHEN_QUEUE,
         GENERAL: KITCHEN_QUEUE,
-        DEAD_LETTERS: {},
-        RETRY_QUEUES[0]: {"x-message-ttl": 200, "x-dead-letter-exchange": ""},
-        RETRY_QUEUES[1]: {"x-message-ttl": 600, "x-dead-letter-exchange": ""},
+        DEAD_LETTERS: CLASSIC,
+        RETRY_QUEUES[0]: {**CLASSIC, "x-message-ttl": 200, "x-dead-letter-exchange": ""},
+        RETRY_QUEUES[1]: {**CLASSIC, "x-message-ttl": 600, "x-dead-letter-exchange": ""},
     }
     assert all(each["durable"] and not each["auto_delete"] for each in queues)
 
@@ -100,8 +105,68 @@ async def test_nothing_is_used_that_rabbitmq_4_deprecates(
     assert {each["type"] for each in queues} == {"classic"}
     arguments = {argument for each in queues for argument in each["arguments"]}
     assert arguments == {
+        "x-queue-type",
         "x-max-priority",
         "x-dead-letter-exchange",
         "x-message-ttl",
         "x-single-active-consumer",
     }
+
+
+WRONG = {
+    "another type": (
+        "kitchen_takeout_queue",
+        {"x-queue-type": "quorum", "x-dead-letter-exchange": "orders_dlx"},
+        "The queue kitchen_takeout_queue exists in RabbitMQ with x-queue-type quorum instead of",
+    ),
+    "no priorities": (
+        "kitchen_queue",
+        {"x-dead-letter-exchange": "orders_dlx"},
+        "The queue kitchen_queue exists in RabbitMQ with x-max-priority none instead of 10;",
+    ),
+    "another time to live": (
+        RETRY_QUEUES[0],
+        {"x-message-ttl": 7, "x-dead-letter-exchange": ""},
+        f"The queue {RETRY_QUEUES[0]} exists in RabbitMQ with x-message-ttl 7 instead of 200;",
+    ),
+}
+
+
+@pytest.mark.parametrize(("queue", "arguments", "said"), WRONG.values(), ids=WRONG.keys())
+async def test_queue_with_other_arguments_is_named_until_it_is_gone(
+    amqp_url: str, office: Office, queue: str, arguments: dict[str, object], said: str
+) -> None:
+    """Nothing is published into it, a ping fails with the reason, and both work once it is gone."""
+    office.declare_queue(queue, arguments)
+    broker = a_rabbitmq_broker(amqp_url, QUICK_RETRIES)
+
+    for call in (broker.connect(), broker.publish(orders(1)), broker.ping()):
+        with pytest.raises(BrokerRefuses) as refused:
+            await call
+        assert str(refused.value).startswith(said)
+    office.delete_queue(queue)
+
+    assert await broker.ping() > 0
+    assert await broker.publish(orders(1)) == []
+    await broker.close()
+
+
+async def test_exchange_of_another_type_is_named(amqp_url: str, office: Office) -> None:
+    """An exchange that routes otherwise is refused, like a queue with other arguments."""
+    office.declare_exchange("orders_topic", "fanout")
+    broker = a_rabbitmq_broker(amqp_url, QUICK_RETRIES)
+
+    with pytest.raises(BrokerRefuses, match=r"exchange orders_topic .* type fanout instead of"):
+        await broker.connect()
+    await broker.close()
+
+
+async def test_queues_of_an_earlier_release_without_a_type_are_accepted(
+    amqp_url: str, office: Office
+) -> None:
+    """A queue whose type was not stated is a classic one."""
+    office.declare_queue("kitchen_queue", EARLIER_KITCHEN_QUEUE)
+    broker = a_rabbitmq_broker(amqp_url, QUICK_RETRIES)
+
+    await broker.connect()
+    await broker.close()

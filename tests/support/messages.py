@@ -56,9 +56,9 @@ def an_update(**changes: Any) -> Message:  # noqa: ANN401 - any field
     return dataclasses.replace(update, **changes)
 
 
-def unroutable() -> Message:
+def unroutable(message_id: UUID | None = None) -> Message:
     """Write a message that no queue takes: it does not say how long it is to wait."""
-    return an_order(exchange="delivery_retry")
+    return an_order(exchange="delivery_retry", message_id=message_id or uuid4())
 
 
 def ids(messages: Iterable[Message | Delivery]) -> list[UUID]:

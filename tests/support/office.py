@@ -1,5 +1,6 @@
 """What an operator of RabbitMQ sees, and does, through its management interface."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -31,6 +32,16 @@ class Office:
         """Count the consumers on those channels."""
         counts: list[int] = [each.get("consumer_count", 0) for each in self.channels()]
         return sum(counts)
+
+    def declare_queue(self, name: str, arguments: Mapping[str, object]) -> None:
+        """Declare a durable queue with these arguments."""
+        queue = {"durable": True, "arguments": arguments}
+        self._api.put(f"/queues/{self._vhost}/{name}", json=queue).raise_for_status()
+
+    def declare_exchange(self, name: str, kind: str) -> None:
+        """Declare a durable exchange of a type."""
+        exchange = {"type": kind, "durable": True}
+        self._api.put(f"/exchanges/{self._vhost}/{name}", json=exchange).raise_for_status()
 
     def delete_queue(self, name: str) -> None:
         """Delete a queue with all that is in it."""

@@ -1,35 +1,86 @@
-"""What it means that a line to RabbitMQ is closed while somebody waits for it."""
+"""What it means that a connection to RabbitMQ is closed, or silent, during a call."""
 
 import asyncio
+from typing import cast
 
+import aiormq
 import pytest
+from aiormq.abc import AbstractChannel, AbstractConnection
 
 from restaurant_system.config import RabbitMQSettings
-from restaurant_system.errors import BrokerUnavailable
-from restaurant_system.messaging.rabbitmq.line import RabbitMQLine
+from restaurant_system.errors import BrokerRefuses, BrokerUnavailable
+from restaurant_system.messaging.rabbitmq.line import RabbitMQLine, away_as_unavailable
+
+
+class FakeChannel(aiormq.Channel):
+    """Is open on a connection; can do nothing else."""
+
+    is_closed = False
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self.connection = connection
+
+
+class FakeConnection:
+    """Opens channels, and closes when it is told to."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+
+    async def channel(self, **_options: bool) -> aiormq.Channel:
+        """Open a channel."""
+        return FakeChannel(cast("AbstractConnection", self))
+
+    async def close(self) -> None:
+        """Close."""
+        self.is_closed = True
 
 
 @pytest.fixture
-def line() -> RabbitMQLine:
-    """Have a line that is not open."""
+def dialled(monkeypatch: pytest.MonkeyPatch) -> list[FakeConnection]:
+    """Collect the connections that are opened."""
+    opened: list[FakeConnection] = []
+
+    async def connect(*_arguments: object, **_options: object) -> FakeConnection:
+        opened.append(FakeConnection())
+        return opened[-1]
+
+    monkeypatch.setattr(aiormq, "connect", connect)
+    return opened
+
+
+@pytest.fixture
+async def line(dialled: list[FakeConnection]) -> RabbitMQLine:
+    """Make a connection that is opened when it is needed."""
+    assert dialled == []
     return RabbitMQLine(RabbitMQSettings())
 
 
-async def test_what_the_library_cancels_is_an_absence(line: RabbitMQLine) -> None:
-    """Who waited for what is given up with a line is told that RabbitMQ is away."""
+@pytest.fixture
+async def channel(line: RabbitMQLine) -> AbstractChannel:
+    """Open a channel."""
+    return await line.plain_channel()
+
+
+async def test_call_that_the_library_cancels_finds_the_broker_unavailable(
+    line: RabbitMQLine, channel: AbstractChannel
+) -> None:
+    """Aiormq cancels what it waits for when it closes a connection."""
     given_up = asyncio.get_running_loop().create_future()
     given_up.cancel()
 
     with pytest.raises(BrokerUnavailable, match="closed"):
-        async with line.answering():
+        async with line.answering(channel):
             await given_up
 
 
-async def test_who_is_cancelled_himself_stays_so(line: RabbitMQLine) -> None:
-    """A wish to stop is not taken for an absence."""
+async def test_call_that_its_caller_cancels_stays_cancelled(
+    line: RabbitMQLine, channel: AbstractChannel
+) -> None:
+    """A cancelled task is not told that the broker is unavailable."""
 
     async def wait() -> None:
-        async with line.answering():
+        async with line.answering(channel):
             await asyncio.Event().wait()
 
     waiting = asyncio.create_task(wait())
@@ -40,8 +91,102 @@ async def test_who_is_cancelled_himself_stays_so(line: RabbitMQLine) -> None:
         await waiting
 
 
-async def test_a_silent_line_is_an_absence(line: RabbitMQLine) -> None:
-    """Who waits for too long is told so, and is not cancelled by that."""
-    with pytest.raises(BrokerUnavailable):
-        async with line.answering(0.01):
+async def test_silent_connection_is_dropped(
+    line: RabbitMQLine, channel: AbstractChannel, dialled: list[FakeConnection]
+) -> None:
+    """A call that waits for too long finds the broker unavailable; the next one dials anew."""
+    with pytest.raises(BrokerUnavailable, match="no answer in time"):
+        async with line.answering(channel, 0.01):
             await asyncio.Event().wait()
+    await line.plain_channel()
+    await asyncio.sleep(0)  # it is closed in the background
+
+    assert [connection.is_closed for connection in dialled] == [True, False]
+
+
+async def test_call_on_a_dropped_connection_does_not_drop_its_successor(
+    line: RabbitMQLine, channel: AbstractChannel, dialled: list[FakeConnection]
+) -> None:
+    """Two calls time out on one connection; between them another call has opened a healthy one."""
+
+    async def call(seconds: float) -> None:
+        async with line.answering(channel, seconds):
+            await asyncio.Event().wait()
+
+    slow = asyncio.create_task(call(0.05))
+    with pytest.raises(BrokerUnavailable):
+        await call(0.01)
+    healthy = await line.plain_channel()
+    with pytest.raises(BrokerUnavailable):
+        await slow
+
+    assert line.carries(healthy)
+    assert [connection.is_closed for connection in dialled] == [True, False]
+
+
+REFUSALS = {
+    "other arguments of a queue": (
+        aiormq.ChannelPreconditionFailed(
+            "PRECONDITION_FAILED - inequivalent arg 'x-max-priority' for queue 'kitchen_queue' in"
+            " vhost '/': received the value '10' of type 'signedint' but current is none"
+        ),
+        "The queue kitchen_queue exists in RabbitMQ with x-max-priority none instead of 10;",
+    ),
+    "another type of an exchange": (
+        aiormq.ChannelPreconditionFailed(
+            "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'orders_topic' in vhost"
+            " '/': received 'topic' but current is 'fanout'"
+        ),
+        "The exchange orders_topic exists in RabbitMQ with type fanout instead of topic;",
+    ),
+    "a limit": (
+        aiormq.ChannelPreconditionFailed(
+            "PRECONDITION_FAILED - cannot declare queue 'new': queue limit in vhost '/' is reached"
+        ),
+        "queue limit in vhost",
+    ),
+    "no permission": (
+        aiormq.ChannelAccessRefused("ACCESS_REFUSED - access to queue 'a' refused for user 'bob'"),
+        "permissions to configure, write and read",
+    ),
+    "a wrong password": (
+        aiormq.ProbableAuthenticationError("ACCESS_REFUSED - Login was refused"),
+        "correct rabbitmq.user and rabbitmq.password",
+    ),
+    "no queue": (
+        aiormq.ChannelNotFoundEntity("NOT_FOUND - no queue 'a' in vhost '/'"),
+        "RabbitMQ has no queue 'a' in vhost '/';",
+    ),
+}
+
+
+@pytest.mark.parametrize(("error", "said"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_server_that_answers_is_not_said_to_be_unreachable(error: Exception, said: str) -> None:
+    """A refusal is named, with what to do about it."""
+    with pytest.raises(BrokerRefuses) as refused, away_as_unavailable():
+        raise error
+
+    assert said in str(refused.value)
+    assert "unreachable" not in str(refused.value)
+
+
+UNREACHABLE = {
+    "refused": (ConnectionRefusedError(111, "Connect call failed"), "connection refused"),
+    "closed channel": (
+        aiormq.ChannelInvalidStateError('<Channel: "1" at 0x7f0000000000> closed'),
+        "the connection was closed",
+    ),
+    "stopped server": (
+        aiormq.exceptions.ConnectionClosed(320, "CONNECTION_FORCED - broker forced closure"),
+        "CONNECTION_FORCED - broker forced closure",
+    ),
+}
+
+
+@pytest.mark.parametrize(("error", "said"), UNREACHABLE.values(), ids=UNREACHABLE.keys())
+def test_server_that_does_not_answer_is_said_to_be_unreachable(error: Exception, said: str) -> None:
+    """The reason is in plain words, without a Python object."""
+    with pytest.raises(BrokerUnavailable) as unavailable, away_as_unavailable():
+        raise error
+
+    assert str(unavailable.value) == f"RabbitMQ unreachable: {said}."

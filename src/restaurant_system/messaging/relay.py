@@ -208,11 +208,11 @@ class Relay:
 
     async def _publish(self, owed: Sequence[Owed]) -> list[Owed]:
         """Publish messages; return, once the broker has confirmed the others, the refused ones."""
-        refusals = await self._broker.publish([self._signer.sign(each.message) for each in owed])
-        reasons = {each.message.message_id: each.reason for each in refusals}
+        signed = [self._signer.sign(each.message) for each in owed]
+        reasons = {id(each.message): each.reason for each in await self._broker.publish(signed)}
         refused, wordy = [], log.is_enabled_for(logging.DEBUG)
-        for each in owed:
-            reason = reasons.get(each.message.message_id)
+        for each, message in zip(owed, signed, strict=True):
+            reason = reasons.get(id(message))
             if reason is not None:
                 _log_refusal(each.message, reason)
                 refused.append(each)

@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
-from restaurant_system.errors import DatabaseRefuses, Unavailable
+from restaurant_system.errors import BrokerRefuses, DatabaseRefuses, Unavailable
 
 PATIENCE = 1.5  # s that a dependency has to answer; health itself answers within 2
 LATE: set["asyncio.Future[Mapping[str, Any]]"] = set()  # held until they end, as asyncio asks
@@ -71,7 +71,7 @@ async def _state(check: Check) -> dict[str, Any]:
         return {"status": "down"}
     try:
         return {"status": "up", **checking.result()}
-    except DatabaseRefuses as refusal:
+    except (DatabaseRefuses, BrokerRefuses) as refusal:
         return {"status": "down", "reason": refusal.reason}
     except Unavailable:
         return {"status": "down"}

@@ -10,16 +10,16 @@ import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from restaurant_system.config import DeliverySettings, RabbitMQSettings
-from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.errors import BrokerRefuses, BrokerUnavailable
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
 from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.messaging.rabbitmq.browsing import take_all
 from restaurant_system.messaging.rabbitmq.consumer import ChannelConsumer, consumer
-from restaurant_system.messaging.rabbitmq.declaration import declare, retry_queues
+from restaurant_system.messaging.rabbitmq.declaration import CLASSIC, declare, retry_queues
 from restaurant_system.messaging.rabbitmq.delivery import RabbitMQDelivery
 from restaurant_system.messaging.rabbitmq.line import RabbitMQLine
-from restaurant_system.messaging.rabbitmq.publishing import publish
+from restaurant_system.messaging.rabbitmq.publishing import Publisher
 from restaurant_system.messaging.rabbitmq.settlements import Settlements
 from restaurant_system.models.message import Message
 
@@ -41,33 +41,38 @@ class RabbitMQBroker(Broker):
         self._limit = DeadLetterLimit(delivery, time.monotonic)
         self._outward = RabbitMQLine(settings)
         self._inward = RabbitMQLine(settings)
-        self._channel: aiormq.Channel | None = None  # one, for all that is published
+        self._publisher: Publisher | None = None  # one, for all that is published
         self._opening = asyncio.Lock()
+        self._refusal: BrokerRefuses | None = None  # of the topology, when it was declared last
 
     async def connect(self) -> None:
-        channel = await self._publishing_channel()
-        async with self._outward.answering():
-            await declare(channel, self._delivery)
+        publisher = await self._open_publisher()
+        await self._declare(publisher.channel)
 
     async def close(self) -> None:
-        self._channel = None
+        self._publisher = None
         await asyncio.gather(self._outward.close(), self._inward.close())
 
     async def ping(self) -> float:
-        """Have a channel opened: one of its own, for a ping that is called off breaks it."""
+        """Open a channel: one of its own, because a ping that is cancelled breaks it.
+
+        After a refused declaration of the topology, declare it again: raises `BrokerRefuses` for as
+        long as it is refused.
+        """
         start = time.perf_counter()
         channel = await self._outward.plain_channel()
-        async with self._outward.answering():
+        if self._refusal is not None:
+            await self._declare(channel)
+        async with self._outward.answering(channel):
             await channel.close()
         return (time.perf_counter() - start) * 1000
 
     async def publish(self, messages: Sequence[Message]) -> list[Refused]:
-        channel = await self._publishing_channel()
-        async with self._outward.answering(self._settings.confirm_timeout):
-            refused = await publish(channel, messages)
+        publisher = await self._open_publisher()
+        async with self._outward.answering(publisher.channel, self._settings.confirm_timeout):
+            refused = await publisher.publish(messages)
         if refused:  # somebody may have deleted a queue: declare it again for the next try
-            async with self._outward.answering():
-                await declare(channel, self._delivery)
+            await self._declare(publisher.channel)
         return refused
 
     async def publish_one(self, message: Message) -> None:
@@ -86,13 +91,13 @@ class RabbitMQBroker(Broker):
     async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
         queue = topology.subscriber_queue(name or uuid.uuid4().hex)
         async with self._consuming_channel() as channel:
-            async with self._inward.answering():
+            async with self._inward.answering(channel):
                 await channel.queue_declare(
                     queue,
                     durable=name is not None,
                     exclusive=name is None,
                     auto_delete=name is None,
-                    arguments={"x-single-active-consumer": True},
+                    arguments={**CLASSIC, "x-single-active-consumer": True},
                 )
                 await channel.queue_bind(queue, topology.NOTIFICATIONS_FANOUT.name)
             updates = self._consumer(channel, [queue], SUBSCRIBER_PREFETCH)
@@ -114,7 +119,7 @@ class RabbitMQBroker(Broker):
         return sum((await self._count(retry_queues(self._delivery))).values())
 
     async def is_blank(self) -> bool:
-        async with self._consuming_channel() as channel, self._inward.answering():
+        async with self._consuming_channel() as channel, self._inward.answering(channel):
             try:
                 await channel.queue_declare(topology.MARKER.name, passive=True)
             except aiormq.ChannelNotFoundEntity:
@@ -122,12 +127,12 @@ class RabbitMQBroker(Broker):
         return False
 
     async def mark(self) -> None:
-        async with self._consuming_channel() as channel, self._inward.answering():
-            await channel.queue_declare(topology.MARKER.name, durable=True)
+        async with self._consuming_channel() as channel, self._inward.answering(channel):
+            await channel.queue_declare(topology.MARKER.name, durable=True, arguments=CLASSIC)
 
     async def _count(self, queues: Sequence[str]) -> dict[str, int]:
         """Count the messages that wait in each of these queues."""
-        async with self._consuming_channel() as channel, self._inward.answering():
+        async with self._consuming_channel() as channel, self._inward.answering(channel):
             return {
                 queue: (await channel.queue_declare(queue, passive=True)).message_count or 0
                 for queue in queues
@@ -161,24 +166,36 @@ class RabbitMQBroker(Broker):
 
         return make
 
-    async def _publishing_channel(self) -> aiormq.Channel:
-        """Return the channel that publishes, opened anew, with the topology, if need be."""
+    async def _open_publisher(self) -> Publisher:
+        """Return the publisher; where its channel is closed, open another and declare the topology.
+
+        Raises `BrokerRefuses` where the topology is refused: nothing is published then, because a
+        queue with other arguments may lose messages, and the outbox does not.
+        """
         async with self._opening:
-            if self._channel is None or not self._outward.carries(self._channel):
+            if self._publisher is None or not self._outward.carries(self._publisher.channel):
                 channel = await self._outward.publishing_channel()
-                async with self._outward.answering():
-                    await declare(channel, self._delivery)
-                self._channel = channel
-            return self._channel
+                await self._declare(channel)
+                self._publisher = Publisher(channel)
+            return self._publisher
+
+    async def _declare(self, channel: aiormq.Channel) -> None:
+        try:
+            async with self._outward.answering(channel):
+                await declare(channel, self._delivery)
+        except BrokerRefuses as refusal:
+            self._refusal = refusal
+            raise
+        self._refusal = None
 
     @contextlib.asynccontextmanager
-    async def _consuming_channel(self) -> AsyncIterator[AbstractChannel]:
+    async def _consuming_channel(self) -> AsyncIterator[aiormq.Channel]:
         channel = await self._inward.plain_channel()
         try:
             yield channel
         finally:
             with contextlib.suppress(BrokerUnavailable):
-                async with self._inward.answering():
+                async with self._inward.answering(channel):
                     await channel.close()
 
 

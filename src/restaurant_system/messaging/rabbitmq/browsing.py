@@ -28,7 +28,7 @@ async def take_all(
     async def on_message(delivered: DeliveredMessage) -> None:
         arrived.append(delivered)
 
-    async with line.answering(BROWSE_TIMEOUT):
+    async with line.answering(channel, BROWSE_TIMEOUT):
         with _exclusive_use_as_in_hand():
             await channel.basic_consume(queue, on_message, exclusive=True)
         while (await channel.queue_declare(queue, passive=True)).message_count:

@@ -95,15 +95,15 @@ class ChannelConsumer(Consumer):
 
     async def _limit_each_consumer(self, prefetch: int) -> None:
         """Set how many unsettled messages each consumer that is opened from now on may have."""
-        async with self._line.answering():
+        async with self._line.answering(self._channel):
             await self._channel.basic_qos(prefetch_count=prefetch)
 
     async def _give_back(self, delivered: DeliveredMessage) -> None:
-        async with self._line.answering():
+        async with self._line.answering(self._channel):
             await self._channel.basic_nack(tag_of(delivered), requeue=True)
 
     async def _consume(self, queue: str) -> None:
-        async with self._line.answering():
+        async with self._line.answering(self._channel):
             started = await self._channel.basic_consume(queue, partial(self._on_message, queue))
         self._tags.append(str(started.consumer_tag))
 
@@ -113,7 +113,7 @@ class ChannelConsumer(Consumer):
 
     async def _cancel_consumers(self) -> None:
         while self._tags:
-            async with self._line.answering():
+            async with self._line.answering(self._channel):
                 await self._channel.basic_cancel(self._tags.pop())
 
     def _break(self, _cause: object) -> None:
@@ -191,7 +191,7 @@ class MergingConsumer(ChannelConsumer):
 
     async def _get_first(self, queue: str) -> bool:
         """Get the first message of a queue; return whether there was one."""
-        async with self._line.answering():
+        async with self._line.answering(self._channel):
             got = await self._channel.basic_get(queue)
         if got.delivery_tag is None:
             return False

@@ -1,4 +1,4 @@
-"""The topology, declared: what is there already stays as it is."""
+"""Declare exchanges, queues and bindings; those that exist with the same arguments stay."""
 
 from datetime import timedelta
 
@@ -8,9 +8,15 @@ from restaurant_system.config import DeliverySettings
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.rabbitmq.wire import milliseconds
 
+# Stated for every queue, because the virtual host may have another default type.
+CLASSIC: ArgumentsType = {"x-queue-type": "classic"}
+
 
 async def declare(channel: AbstractChannel, settings: DeliverySettings) -> None:
-    """Declare the topology; what is there already stays as it is."""
+    """Declare the topology.
+
+    RabbitMQ closes the channel where a queue or an exchange exists with other arguments.
+    """
     for exchange in topology.EXCHANGES:
         arguments: ArgumentsType = {}
         if exchange.alternate is not None:
@@ -19,7 +25,7 @@ async def declare(channel: AbstractChannel, settings: DeliverySettings) -> None:
             exchange.name, exchange_type=exchange.kind, durable=True, arguments=arguments
         )
     for queue in topology.QUEUES:
-        arguments = {}
+        arguments = dict(CLASSIC)
         if queue.max_priority is not None:
             arguments["x-max-priority"] = queue.max_priority
         if queue.dead_letter_exchange is not None:
@@ -46,7 +52,7 @@ async def _declare_retry_queue(channel: AbstractChannel, delay_ms: int) -> None:
     Then each goes, through the default exchange, to the queue that its routing key names.
     """
     name = topology.retry_queue(delay_ms)
-    arguments: ArgumentsType = {"x-message-ttl": delay_ms, "x-dead-letter-exchange": ""}
+    arguments = {**CLASSIC, "x-message-ttl": delay_ms, "x-dead-letter-exchange": ""}
     await channel.queue_declare(name, durable=True, arguments=arguments)
     await channel.queue_bind(
         name,

@@ -1,4 +1,4 @@
-"""A line to RabbitMQ, and what it means that RabbitMQ is away."""
+"""A connection to RabbitMQ, and what it means that RabbitMQ does not answer on it."""
 
 import asyncio
 import contextlib
@@ -8,42 +8,30 @@ import aiormq
 from aiormq.abc import AbstractChannel, AbstractConnection
 from yarl import URL
 
-from restaurant_system import tls
 from restaurant_system.config import RabbitMQSettings
-from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.errors import BrokerRefuses, BrokerUnavailable
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.rabbitmq import forgiving
+from restaurant_system.messaging.rabbitmq.refusals import UNAVAILABLE, as_unavailable
 
 log = get_logger()
 
-AWAY = (
-    OSError,  # ConnectionError and TimeoutError among them
-    aiormq.AMQPError,
-    aiormq.ChannelInvalidStateError,
-    asyncio.InvalidStateError,
-)
-GOODBYE = 3  # s for RabbitMQ to take leave
+CLOSE_TIMEOUT = 3  # s
 
 
 @contextlib.contextmanager
 def away_as_unavailable() -> Iterator[None]:
-    """Raise `BrokerUnavailable` for every way in which the line can break."""
+    """Raise `BrokerUnavailable` for every way in which a connection can break."""
     try:
         yield
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        # Nobody has cancelled us: aiormq cancels what it waits for itself when a line is closed.
-        raise BrokerUnavailable("The line to RabbitMQ was closed.") from error
-    except AWAY as error:
-        fault = tls.fault(error)
-        if fault is not None:
-            raise BrokerUnavailable(
-                f"The line to RabbitMQ is not safe: {fault}; correct its TLS settings."
-            ) from error
-        reason = str(error) or type(error).__name__
-        raise BrokerUnavailable(f"RabbitMQ does not answer: {reason}") from error
+        # Nobody has cancelled us: aiormq cancels what it waits for when a connection is closed.
+        raise BrokerUnavailable("RabbitMQ unreachable: the connection was closed.") from error
+    except UNAVAILABLE as error:
+        raise as_unavailable(error) from error
 
 
 @contextlib.contextmanager
@@ -56,9 +44,10 @@ def hung_up_as_unavailable(*, encrypted: bool) -> Iterator[None]:
     except aiormq.exceptions.InvalidFrameError as error:
         if "Connection.OpenOk" not in str(error):
             raise
-        raise BrokerUnavailable(
-            "RabbitMQ does not open the virtual host to us; create it and give us the right to it,"
-            " or correct rabbitmq.vhost."
+        raise BrokerRefuses(
+            "RabbitMQ does not open the virtual host",
+            "create it and give the user the permission, raise its limit of connections, or correct"
+            " rabbitmq.vhost",
         ) from error
     except aiormq.AMQPConnectionError as error:
         if not isinstance(error.__cause__, ConnectionResetError):
@@ -81,52 +70,66 @@ class RabbitMQLine:
         self._settings = settings
         self._connection: AbstractConnection | None = None
         self._opening = asyncio.Lock()
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def publishing_channel(self) -> aiormq.Channel:
         """Open a channel on which each publication is confirmed or raises."""
-        connection = await self._open()
-        async with self.answering():
-            channel = await connection.channel(on_return_raises=True)
-        assert isinstance(channel, aiormq.Channel)  # noqa: S101 - aiormq has no other kind
-        return channel
+        return await self._channel(publisher_confirms=True)
 
-    async def plain_channel(self) -> AbstractChannel:
+    async def plain_channel(self) -> aiormq.Channel:
         """Open a channel for anything else."""
-        connection = await self._open()
-        async with self.answering():
-            return await connection.channel(publisher_confirms=False)
+        return await self._channel(publisher_confirms=False)
 
     def carries(self, channel: AbstractChannel) -> bool:
         """Tell whether a channel can be used still."""
         return channel.connection is self._connection and not channel.is_closed
 
     @contextlib.asynccontextmanager
-    async def answering(self, seconds: float | None = None) -> AsyncIterator[None]:
-        """Raise `BrokerUnavailable` when the line breaks inside, or is silent for so long.
+    async def answering(
+        self, channel: AbstractChannel, seconds: float | None = None
+    ) -> AsyncIterator[None]:
+        """Raise `BrokerUnavailable` when the channel breaks inside, or is silent for so long.
 
-        `connect_timeout` is how long, if nothing else is said. A silent line is dropped.
+        `connect_timeout` is how long, if nothing else is said. The connection of a silent channel
+        is dropped, and no other: meanwhile there may be a new one that answers.
         """
+        async with self._answering(channel.connection, seconds):
+            yield
+
+    async def close(self) -> None:
+        """Close the connection; unsettled messages go back to their queues."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(*UNAVAILABLE):
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await connection.close()
+
+    async def _channel(self, *, publisher_confirms: bool) -> aiormq.Channel:
+        connection = await self._open()
+        async with self._answering(connection):
+            channel = await connection.channel(
+                publisher_confirms=publisher_confirms, on_return_raises=publisher_confirms
+            )
+        assert isinstance(channel, aiormq.Channel)  # noqa: S101 - aiormq has no other kind
+        return channel
+
+    @contextlib.asynccontextmanager
+    async def _answering(
+        self, connection: AbstractConnection | None, seconds: float | None = None
+    ) -> AsyncIterator[None]:
         with away_as_unavailable():
             try:
                 async with asyncio.timeout(seconds or self._settings.connect_timeout):
                     yield
             except TimeoutError:
-                self._drop()
+                if connection is not None:
+                    self._drop(connection)
                 raise
-
-    async def close(self) -> None:
-        """Take leave; what is in hand on this line goes back."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(*AWAY):
-                async with asyncio.timeout(GOODBYE):
-                    await connection.close()
 
     async def _open(self) -> AbstractConnection:
         async with self._opening:
             if self._connection is None or self._connection.is_closed:
-                async with self.answering():
+                async with self._answering(None):
                     self._connection = await self._dial()
             return self._connection
 
@@ -140,15 +143,15 @@ class RabbitMQLine:
         log.info("rabbitmq_connected", message="Connected to RabbitMQ.")
         return connection
 
-    def _drop(self) -> None:
-        """Take leave in the background: RabbitMQ may not answer that either."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            leaving = asyncio.create_task(connection.close())
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._has_left)
+    def _drop(self, connection: AbstractConnection) -> None:
+        """Close a connection in the background: RabbitMQ may not answer that either."""
+        if self._connection is connection:
+            self._connection = None
+        closing = asyncio.create_task(connection.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closed)
 
-    def _has_left(self, leaving: "asyncio.Task[None]") -> None:
-        self._leaving.discard(leaving)
-        if not leaving.cancelled():
-            leaving.exception()  # whatever it is: the line is gone
+    def _closed(self, closing: "asyncio.Task[None]") -> None:
+        self._closing.discard(closing)
+        if not closing.cancelled():
+            closing.exception()  # whatever it is: the connection is gone

@@ -1,12 +1,13 @@
-"""Publishing many messages at once, each confirmed.
+"""Publish many messages at once, each confirmed.
 
 aiormq publishes one message a call, with a task, a lock and several futures for each. Here a batch
 is written as one piece; aiormq matches confirmations to messages as for its own, by the channel's
-books: `delivery_tag`, `confirmations`, `message_id_delivery_tag`.
+`delivery_tag`, `confirmations` and `message_id_delivery_tag`.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from uuid import UUID
 
 import aiormq
 from aiormq.abc import ChannelFrame
@@ -19,11 +20,57 @@ from restaurant_system.models.message import Message
 Confirmation = asyncio.Future[object]
 
 
-async def publish(channel: aiormq.Channel, messages: Sequence[Message]) -> list[Refused]:
-    """Publish messages in this order; return, once all are confirmed, those that were refused.
+class Publisher:
+    """Publishes on one channel, for any number of callers at once.
 
-    Raises what `away_as_unavailable` knows when the channel closes before.
+    Of publications with one message id, one at a time is in flight: aiormq finds the delivery tag
+    of a returned message by its message id, and would take one for the other.
     """
+
+    def __init__(self, channel: aiormq.Channel) -> None:
+        self.channel = channel
+        self._in_flight: dict[UUID, asyncio.Future[None]] = {}
+
+    async def publish(self, messages: Sequence[Message]) -> list[Refused]:
+        """Publish messages in this order; return, once all are confirmed, those that were refused.
+
+        Raises what `away_as_unavailable` knows when the channel closes before.
+        """
+        refused = []
+        for batch in _with_distinct_ids(messages):
+            while others := [
+                self._in_flight[each.message_id]
+                for each in batch
+                if each.message_id in self._in_flight
+            ]:
+                await asyncio.wait(others)
+            refused += await self._publish_distinct(batch)
+        return refused
+
+    async def _publish_distinct(self, messages: Sequence[Message]) -> list[Refused]:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._in_flight.update((each.message_id, done) for each in messages)
+        try:
+            return await _publish(self.channel, messages)
+        finally:
+            for each in messages:
+                del self._in_flight[each.message_id]
+            done.set_result(None)
+
+
+def _with_distinct_ids(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """Cut messages into batches, in order, none of which has two of one message id."""
+    batch: dict[UUID, Message] = {}
+    for message in messages:
+        if message.message_id in batch:
+            yield list(batch.values())
+            batch = {}
+        batch[message.message_id] = message
+    if batch:
+        yield list(batch.values())
+
+
+async def _publish(channel: aiormq.Channel, messages: Sequence[Message]) -> list[Refused]:
     written, frames, refused = _expressed(channel, messages)
     if not written:
         return refused
@@ -99,5 +146,12 @@ async def _answers(
             raise aiormq.ChannelInvalidStateError("the channel closed")
         return await answered
     finally:
+        # If it ends with an error after that, asyncio logs one that nobody has retrieved.
+        answered.add_done_callback(_retrieve)
         answered.cancel()
         closing.cancel()
+
+
+def _retrieve(answered: "asyncio.Future[list[object]]") -> None:
+    if not answered.cancelled():
+        answered.exception()

@@ -29,12 +29,12 @@ class Settlements:
 
     async def requeue(self, tag: int) -> None:
         """Put a message back to its place in its queue."""
-        async with self._line.answering():
+        async with self._line.answering(self._channel):
             await self._channel.basic_nack(tag, requeue=True)
 
     async def _ack_together(self, tags: Sequence[int]) -> Sequence[None]:
         *others, last = tags
-        async with self._line.answering():
+        async with self._line.answering(self._channel):
             await self._write_acks(others)
             await self._channel.basic_ack(last)  # returns when it is on its way, behind the others
         return [None] * len(tags)
