@@ -91,6 +91,24 @@ async def test_a_cook_whose_name_was_taken_over_stops(kitchen: Kitchen, broker: 
             await asyncio.wait_for(shift.work, 20)
 
 
+async def test_worker_removed_while_it_was_cut_off_is_restored(
+    kitchen: Kitchen, broker: Broker
+) -> None:
+    """It has its name again at its next heartbeat, and goes on."""
+    async with kitchen.on_duty(broker, kitchen=settings(heartbeat=0.2)):
+        await kitchen.serve_another()
+
+        async with kitchen.database.connection() as connection:
+            await connection.execute("DELETE FROM workers")
+
+        async def is_online() -> bool:
+            async with kitchen.database.connection() as connection:
+                return await workers.is_present(connection, "chef")
+
+        await eventually(is_online, doing="for the worker to be online again")
+        await kitchen.serve_another()
+
+
 async def test_a_cook_who_is_asked_to_stop_finishes_what_cooks(
     kitchen: Kitchen, broker: Broker, other_broker: Broker
 ) -> None:

@@ -15,6 +15,7 @@ from restaurant_system.services.order.menu import MenuFile, always
 from restaurant_system.services.order.menu_handler import MenuHandler
 from restaurant_system.services.order.reconciliation import Reconciliation
 from restaurant_system.services.order.service import OrderService
+from restaurant_system.services.order.worker_removal import remove_unused_workers
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature
@@ -55,7 +56,10 @@ def menu_of(settings: Settings, otherwise: Menu) -> Feature:
 
 @contextlib.asynccontextmanager
 async def order_intake(base: Foundation, relay: Relay) -> AsyncIterator[Feature]:
-    """Take orders, forget keys and send again what is lost, for as long as the block lasts."""
+    """Accept orders for as long as the block lasts, with the periodic tasks beside it.
+
+    These delete expired idempotency keys and unused workers, and send lost messages again.
+    """
     service = OrderService(
         base.database,
         relay,
@@ -63,7 +67,11 @@ async def order_intake(base: Foundation, relay: Relay) -> AsyncIterator[Feature]
         timezone=base.settings.timezone,
         key_lifetime=timedelta(hours=base.settings.idempotency_hours),
     )
-    async with beside(service.forget_expired_keys()), _reconciliation(base, relay):
+    async with (
+        beside(service.forget_expired_keys()),
+        beside(remove_unused_workers(base.database, base.settings.kitchen)),
+        _reconciliation(base, relay),
+    ):
         yield OrderHandler(service, base.settings.order_service.max_concurrent).feature()
 
 

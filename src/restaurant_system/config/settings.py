@@ -75,7 +75,11 @@ class LateSeconds(Section):
 
 
 class KitchenSettings(Section):
-    """The cooks, and how long orders may take."""
+    """The cooks, and how long orders may take.
+
+    A worker that is offline is removed when it was not heard from for `unused_worker_hours` and
+    has finished no order, or for `used_worker_days`.
+    """
 
     cooking_seconds: CookingSeconds = CookingSeconds()
     aging_seconds: AgingSeconds = AgingSeconds()
@@ -83,6 +87,8 @@ class KitchenSettings(Section):
     cooking_time_scale: float = Field(default=1.0, ge=0)
     heartbeat_interval: Seconds = 30
     prefetch: int = Field(default=1, ge=1, le=1000)
+    unused_worker_hours: float = Field(default=24, gt=0, le=100_000)
+    used_worker_days: float = Field(default=90, gt=0, le=10_000)
 
     @model_validator(mode="after")
     def _must_age_before_it_is_late(self) -> Self:

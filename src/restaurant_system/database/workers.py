@@ -1,6 +1,6 @@
-"""The kitchen's book of workers. A worker's heartbeat is its lease on its name and its orders.
+"""Store workers. A worker's heartbeat prolongs its lease on its name and its orders.
 
-Leases are told by the database's clock, which is the same for everyone.
+Leases go by the database's clock, which is the same for all processes.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ import asyncpg
 
 from restaurant_system.database.connection import Connection
 from restaurant_system.models.order import OrderType
-from restaurant_system.models.worker import MISSED_HEARTBEATS, Worker, WorkerStatus
+from restaurant_system.models.worker import Worker, WorkerStatus
 
-PRESENT = f"""
-(workers.status = 'online'
- AND workers.last_seen >= now() - {MISSED_HEARTBEATS} * workers.heartbeat_interval)
-"""
+LISTED = 200  # workers in the list, besides those that are online
+
+# `lease_until` is `last_seen` and two heartbeat intervals; the index workers_by_lease serves this.
+PRESENT = "(workers.status = 'online' AND workers.lease_until >= now())"
 
 REGISTER = f"""
 INSERT INTO workers (name, type, status, last_seen, heartbeat_interval, session)
@@ -56,6 +56,29 @@ async def heartbeat(connection: Connection, name: str, session: UUID) -> bool:
     return await connection.fetchval(HEARTBEAT, name, session) is not None
 
 
+RESTORE = """
+INSERT INTO workers (name, type, status, last_seen, heartbeat_interval, session)
+VALUES ($1, $2, 'online', now(), $3, $4)
+ON CONFLICT (name) DO NOTHING
+RETURNING id
+"""
+
+
+async def restore(
+    connection: Connection,
+    name: str,
+    order_types: Sequence[OrderType],
+    heartbeat_interval: timedelta,
+    session: UUID,
+) -> bool:
+    """Insert a worker again that was removed while it could not send heartbeats.
+
+    Returns whether the name is its own; if not, another session has it.
+    """
+    types = ",".join(order_types)
+    return await connection.fetchval(RESTORE, name, types, heartbeat_interval, session) is not None
+
+
 LEAVE = """
 UPDATE workers SET status = 'offline', last_seen = now() WHERE name = $1 AND session = $2
 """
@@ -82,17 +105,61 @@ async def is_present(connection: Connection, name: str) -> bool:
     return await connection.fetchrow(IS_PRESENT, name) is not None
 
 
-EVERYONE = f"""
-SELECT name, type, orders_processed, last_seen,
-       CASE WHEN {PRESENT} THEN 'online' ELSE 'offline' END AS status,
-       workers.status = 'online' AND NOT {PRESENT} AS is_silent
-FROM workers ORDER BY name
+COLUMNS = f"""
+name, type, orders_processed, last_seen,
+CASE WHEN {PRESENT} THEN 'online' ELSE 'offline' END AS status,
+workers.status = 'online' AND NOT {PRESENT} AS is_silent
+"""
+ONLINE = f"SELECT {COLUMNS} FROM workers WHERE {PRESENT} ORDER BY name"
+
+
+async def online(connection: Connection) -> list[Worker]:
+    """Return the workers that are online and have been heard from in time, by name."""
+    return [_worker(row) for row in await connection.fetch(ONLINE)]
+
+
+RECENT = f"""
+SELECT {COLUMNS} FROM workers WHERE id = ANY (ARRAY(
+    SELECT id FROM workers WHERE {PRESENT}
+    UNION (SELECT id FROM workers ORDER BY last_seen DESC LIMIT {LISTED})
+))
+ORDER BY name
 """
 
 
-async def everyone(connection: Connection) -> list[Worker]:
-    """Return every worker that was ever entered, by name."""
-    return [_worker(row) for row in await connection.fetch(EVERYONE)]
+async def recent(connection: Connection) -> list[Worker]:
+    """Return the workers that are online and the `LISTED` last heard from, by name."""
+    return [_worker(row) for row in await connection.fetch(RECENT)]
+
+
+# The lock is taken before the conditions are checked for the last time: a worker that registers at
+# the same moment is skipped, or has registered and is online, or waits and is inserted again.
+REMOVE = f"""
+DELETE FROM workers WHERE id = ANY (ARRAY(
+    SELECT id FROM workers
+    WHERE last_seen < now() - $1::interval
+      AND (orders_processed = 0 OR last_seen < now() - $2::interval)
+      AND NOT {PRESENT}
+      AND NOT EXISTS (SELECT FROM orders WHERE status = 'cooking' AND processed_by = name)
+      AND NOT EXISTS (
+          SELECT FROM station_tickets JOIN orders ON orders.id = order_id
+          WHERE station = name AND bumped_at IS NULL AND orders.status IN ('received', 'cooking'))
+    ORDER BY last_seen LIMIT $3 FOR UPDATE OF workers SKIP LOCKED
+))
+RETURNING id
+"""
+
+
+async def remove(
+    connection: Connection, unused_for: timedelta, used_for: timedelta, limit: int
+) -> int:
+    """Delete up to `limit` workers that are not online and were not heard from for long.
+
+    For long means `unused_for` where a worker has finished no order, `used_for` where it has. A
+    worker with an order that is not ready yet is kept. Returns how many were deleted; any number
+    of processes may delete at once.
+    """
+    return len(await connection.fetch(REMOVE, unused_for, used_for, limit))
 
 
 def _worker(row: asyncpg.Record) -> Worker:

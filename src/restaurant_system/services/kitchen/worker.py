@@ -55,6 +55,7 @@ class KitchenWorker:
         self._name = name
         self._order_types = order_types
         self._heartbeat_interval = kitchen.heartbeat_interval
+        self._interval = timedelta(seconds=kitchen.heartbeat_interval)
         self._session = session
         self._connected_at = 0.0
         self._tasks = asyncio.TaskGroup()
@@ -100,10 +101,9 @@ class KitchenWorker:
             await self._leave()
 
     async def _register(self) -> None:
-        interval = timedelta(seconds=self._heartbeat_interval)
         async with self._database.connection() as connection:
             registered = await workers.register(
-                connection, self._name, self._order_types, interval, self._session
+                connection, self._name, self._order_types, self._interval, self._session
             )
         if not registered:
             log.error(
@@ -163,7 +163,11 @@ class KitchenWorker:
 
     async def _prolong(self) -> None:
         async with self._database.connection() as connection:
-            still_ours = await workers.heartbeat(connection, self._name, self._session)
+            still_ours = await workers.heartbeat(
+                connection, self._name, self._session
+            ) or await workers.restore(
+                connection, self._name, self._order_types, self._interval, self._session
+            )
         if not still_ours:
             raise WorkerNameTaken(
                 f"Another process took over the name {self._name} while this one was silent; start"

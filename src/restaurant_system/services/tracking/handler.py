@@ -153,7 +153,12 @@ class TrackingHandler:
         for path, endpoint, name, summary in (
             ("/orders/{order_number}/history", self.history, "history", "The moves of an order"),
             ("/orders/{order_number}", self.order, "order", "A whole order with its items"),
-            ("/workers/status", self.workers, "workers", "Every cook, and whether it is on duty"),
+            (
+                "/workers/status",
+                self.workers,
+                "workers",
+                "The workers online, and those last heard from",
+            ),
             ("/stats", self.stats, "stats", "The figures of the business date"),
         ):
             router.add_api_route(

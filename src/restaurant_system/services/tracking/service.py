@@ -80,9 +80,9 @@ class TrackingService:
         ]
 
     async def workers(self) -> list[Worker]:
-        """Return every worker that was ever on duty, by name."""
+        """Return the workers that are online and those last heard from, by name."""
         async with self._database.connection() as connection:
-            return await workers.everyone(connection)
+            return await workers.recent(connection)
 
     async def order(self, number: str) -> dict[str, Any]:
         """Return a whole order with its items."""

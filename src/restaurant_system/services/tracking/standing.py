@@ -68,15 +68,15 @@ class Standings:
                 return _standing(row, None)
 
     async def _estimate(self, waiting: Sequence[Row]) -> list[Standing]:
-        """Count who is ahead, and who cooks; say when each of these orders will be ready."""
+        """Estimate when waiting orders are ready, from orders before them and cooks online."""
         places = [Place(row["priority"], row["id"]) for row in waiting]
         async with self._database.connection() as connection:
-            everyone = await workers.everyone(connection)
-            due = await tracking.cooking_until(connection, [worker.name for worker in everyone])
+            cooks = await workers.online(connection)
+            due = await tracking.cooking_until(connection, [worker.name for worker in cooks])
             all_ahead = await tracking.waiting_ahead(connection, places)
         now = self._clock()
         types = {row["type"]: OrderType(row["type"]) for row in waiting}
-        crews = {name: crew_for(kind, everyone, due, now) for name, kind in types.items()}
+        crews = {name: crew_for(kind, cooks, due, now) for name, kind in types.items()}
         ready = (
             completion_of_waiting(
                 now=now,
