@@ -38,7 +38,11 @@ def open_up(restaurant: Restaurant) -> list[Process]:
     return [restaurant.up("--worker", "anna", "--worker", "bob"), restaurant.listen("display")]
 
 
-@pytest.mark.parametrize("open_all", [open_services, open_up])
+@pytest.mark.parametrize(
+    ("amqp_url_if_any", "open_all"),
+    [("postgres", open_up), ("rabbitmq", open_services)],
+    indirect=["amqp_url_if_any"],
+)
 def test_a_busy_evening_is_interrupted(
     restaurant: Restaurant, open_all: Callable[[Restaurant], list[Process]]
 ) -> None:
