@@ -22,6 +22,7 @@ RestaurantError
  ├── OrderNotFound
  ├── IllegalMove             the order's status does not allow it
  │    └── TooLate            somebody else was faster
+ ├── TooManyStations         as many stations are open as are allowed
  ├── KeyReused               an idempotency key came with another body
  └── MessageRejected         a message that can never succeed
 
@@ -159,6 +160,16 @@ class TooLate(IllegalMove):
     def __str__(self) -> str:
         at = f" at {self.cook}" if self.cook else ""
         return f"Somebody was faster: order {self.order_number} is {self.current}{at}."
+
+
+class TooManyStations(RestaurantError):
+    """As many stations are open as are allowed, and none of them gives its place to another."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"{most} stations are open, as many as kitchen_display.stations allows; close the"
+            " screens of one, or raise that number."
+        )
 
 
 class KeyReused(RestaurantError):

@@ -90,6 +90,7 @@ def ask_for_everything(client: httpx.Client) -> None:
         f"/assets/{name}",
         f"/track/{name}",
         f"/track/{name}/live",
+        f"/kitchen/stations/{name}/live",
     ):
         client.get(path, headers=headers)
     for path in (f"/orders/{name}/cancel", f"/orders/{MARK}/complete", "/orders"):

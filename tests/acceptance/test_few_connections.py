@@ -75,7 +75,9 @@ def test_stations_without_a_connection_are_offline_and_health_is_degraded(
         contextlib.ExitStack() as screens,
     ):
         for number in range(STATIONS):
-            screens.enter_context(client.stream("GET", f"/kitchen/stations/s{number}/live"))
+            address = f"/kitchen/stations/s{number}"
+            client.post(address, json={}).raise_for_status()
+            screens.enter_context(client.stream("GET", f"{address}/live"))
         time.sleep(WATCHED)
         wait_until(
             lambda: client.get("/health").json()["status"] == "degraded",

@@ -9,7 +9,7 @@ import pytest
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker
-from restaurant_system.services.kitchen import rail
+from restaurant_system.services.kitchen import rail, station
 from tests.support.display import STATION, Display, displayed
 from tests.support.kitchen import Kitchen, a_ticket, first_of, settings
 from tests.support.lines import Lines
@@ -50,7 +50,7 @@ async def test_a_station_takes_what_its_first_screen_asked_for(
 ) -> None:
     """A station for one type of order leaves the others to others."""
     await kitchen.order("takeout")
-    async with display.screen(order_types="dine_in") as screen:
+    async with display.screen(order_types=["dine_in"]) as screen:
         number = await kitchen.order("dine_in")
 
         await screen.shows(number)
@@ -231,18 +231,71 @@ async def test_a_held_order_whose_message_is_lost_is_not_held_for_ever(
         await eventually(lambda: _is_held_by_nobody(kitchen), doing="for the ticket to be let go")
 
 
-async def test_only_so_many_stations_are_open_at_once(kitchen: Kitchen, broker: Broker) -> None:
-    """Whoever opens one more is turned away; a page of another site opens none."""
-    elsewhere = {"Sec-Fetch-Site": "cross-site"}
-    async with (
-        displayed(kitchen.database, broker, kitchen.relay, stations=1) as display,
-        display.screen(),
-    ):
-        one_more = await display.client.get("/kitchen/stations/fryer/live")
-        from_elsewhere = await display.client.get("/kitchen/stations/grill/live", headers=elsewhere)
+async def test_get_request_opens_no_station(
+    kitchen: Kitchen, display: Display, broker: Broker
+) -> None:
+    """What is no person's request registers no worker and takes no order."""
+    number = await kitchen.order()
 
-    assert one_more.status_code == 503
-    assert from_elsewhere.status_code == 403
+    answer = await display.client.get("/kitchen/stations/grill/live")
+
+    assert answer.status_code == 409
+    assert "POST" in answer.json()["detail"]
+    async with kitchen.database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM workers") == 0
+    async with kitchen.on_duty(broker):
+        await kitchen.wait_for(number, "ready")
+
+
+OTHER_ORIGINS = {
+    "another site": {"Sec-Fetch-Site": "cross-site"},
+    "another port": {"Sec-Fetch-Site": "same-site"},
+    "an origin": {"Origin": "https://elsewhere.example"},
+    "no origin": {"Origin": "null"},
+}
+
+
+@pytest.mark.parametrize("headers", OTHER_ORIGINS.values(), ids=OTHER_ORIGINS.keys())
+async def test_page_of_another_origin_opens_no_station(
+    display: Display, headers: dict[str, str]
+) -> None:
+    """It is refused by Fetch Metadata or, from browsers that send none, by the origin."""
+    address = "/kitchen/stations/grill"
+
+    answer = await display.client.post(address, json={}, headers=headers)
+
+    assert answer.status_code == 403
+    assert (await display.client.get(f"{address}/live")).status_code == 409
+
+
+async def test_page_of_the_same_origin_opens_a_station(display: Display) -> None:
+    """Its origin is the host that the request is for."""
+    address = str(display.client.base_url).rstrip("/")
+
+    answer = await display.client.post(
+        "/kitchen/stations/grill", json={}, headers={"Origin": address}
+    )
+
+    assert answer.status_code == 200
+    assert answer.json() == {"station": "grill", "live": "/kitchen/stations/grill/live"}
+
+
+async def test_station_with_a_screen_keeps_its_place_and_a_deserted_one_gives_way(
+    kitchen: Kitchen, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many are open as are allowed; nobody is shut out by names that no screen shows."""
+    monkeypatch.setattr(station, "DESERTED_AFTER", 0.2)
+    async with displayed(kitchen.database, broker, kitchen.relay, stations=2) as display:
+        await display.open("deserted")
+        async with display.screen("grill"):
+            await asyncio.sleep(0.3)
+            async with display.screen("fryer"):
+                refused = await display.client.post("/kitchen/stations/bar", json={})
+                deserted = await display.client.get("/kitchen/stations/deserted/live")
+
+    assert refused.status_code == 409
+    assert refused.json()["detail"].startswith("2 stations are open")
+    assert deserted.status_code == 409
 
 
 async def test_a_station_that_gets_no_orders_says_so(

@@ -245,17 +245,19 @@ async def test_an_order_that_is_none(display: Display) -> None:
 
 
 @pytest.mark.parametrize(
-    "address",
+    ("name", "body"),
     [
-        "/kitchen/stations/%00/live",
-        "/kitchen/stations/a%C2%9Bb/live",
-        "/kitchen/stations/a%E2%80%AEb/live",
-        "/kitchen/stations/a/live?order_types=soup",
+        ("%00", {}),
+        ("a%C2%9Bb", {}),
+        ("a%E2%80%AEb", {}),
+        ("a", {"order_types": ["soup"]}),
+        ("a", {"order_types": []}),
+        ("a", {"types": ["takeout"]}),
     ],
 )
-async def test_a_station_that_is_none(display: Display, address: str) -> None:
+async def test_a_station_that_is_none(display: Display, name: str, body: dict[str, object]) -> None:
     """A name or a type that cannot be is refused before anything is opened."""
-    answer = await display.client.get(address)
+    answer = await display.client.post(f"/kitchen/stations/{name}", json=body)
 
     assert answer.status_code == 400
     assert len(answer.json()["errors"]) == 1

@@ -75,7 +75,7 @@ class Display:
     shutdown: Shutdown
 
     @contextlib.asynccontextmanager
-    async def screen(self, station: str = STATION, **query: str) -> AsyncIterator[Screen]:
+    async def screen(self, station: str = STATION, **query: object) -> AsyncIterator[Screen]:
         """Watch a station for a while."""
         screen = Screen()
         watching = asyncio.create_task(self._watch(screen, station, query))
@@ -110,14 +110,19 @@ class Display:
         answer = await self.tap(number, action, expected, as_of=as_of, **headers)
         assert answer.status_code == 200, answer.text
 
+    async def open(self, station: str = STATION, **body: object) -> None:
+        """Open a station."""
+        answer = await self.client.post(f"/kitchen/stations/{station}", json=body)
+        assert answer.status_code == 200, answer.text
+
     async def bumped(self, station: str = STATION) -> dict[str, str]:
         """Return what a station could recall, and as of when."""
         answer = await self.client.get(f"/kitchen/stations/{station}/bumped")
         return {each["order_number"]: each["updated_at"] for each in answer.json()}
 
-    async def _watch(self, screen: Screen, station: str, query: dict[str, str]) -> None:
-        address = f"/kitchen/stations/{station}/live"
-        async with self.client.stream("GET", address, params=query) as answer:
+    async def _watch(self, screen: Screen, station: str, query: dict[str, object]) -> None:
+        await self.open(station, **query)
+        async with self.client.stream("GET", f"/kitchen/stations/{station}/live") as answer:
             answer.raise_for_status()
             event = ""
             async for line in answer.aiter_lines():

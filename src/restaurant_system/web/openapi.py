@@ -57,6 +57,11 @@ MOVE_PROBLEMS: Responses = {
     409: _answer("The order cannot move there from where it stands"),
     **BODY_PROBLEMS,
 }
+OPEN_PROBLEMS: Responses = {
+    403: _answer("A page of another site asks for it"),
+    409: _answer("As many stations are open as are allowed"),
+    **BODY_PROBLEMS,
+}
 PLACE_PROBLEMS: Responses = {
     422: _answer("The Idempotency-Key was used for another order"),
     **BODY_PROBLEMS,

@@ -10,7 +10,7 @@ import { News } from "./news.js";
 import { toast } from "./notices.js";
 import { Rail } from "./rail.js";
 import { Recall } from "./recall.js";
-import { explain, nameStation, showStation, tickClock } from "./station.js";
+import { nameStation, openStation, showStation, tickClock } from "./station.js";
 import { Taps } from "./taps.js";
 import { STEPS } from "./ticket.js";
 import { Undo } from "./undo.js";
@@ -20,7 +20,6 @@ const query = new URLSearchParams(location.search);
 const station = query.get("station") || "kitchen";
 const address = `/kitchen/stations/${encodeURIComponent(station)}`;
 const types = query.get("order_types");
-const view = `${address}/live${types ? `?${new URLSearchParams({ order_types: types })}` : ""}`;
 const byId = (id) => document.getElementById(id);
 const [soundButton, keysDialog] = [byId("sound-button"), byId("keys")];
 
@@ -107,7 +106,6 @@ function change(entries, keys) {
 function setLive(isLive, lastGood) {
   showLine(isLive, lastGood);
   taps.setLive(isLive);
-  if (!isLive && lastGood === null) explain(view);
 }
 
 function tick() {
@@ -140,5 +138,9 @@ listenForKeys({
 nameStation(station);
 showSound();
 tickClock();
-new LiveView(view, { changed: change, live: setLive });
+new LiveView(`${address}/live`, {
+  changed: change,
+  live: setLive,
+  before: () => openStation(address, types),
+});
 setInterval(tick, 1000);

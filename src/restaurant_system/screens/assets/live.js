@@ -13,21 +13,33 @@ export class LiveView {
    * Watches the view at `address` from now on. `changed(entries, keys)` is called with the whole view
    * (a Map) and the keys that are new, different or gone; `live(isLive, lastGood)` whenever the line
    * is lost or back, with the time of the last sign of life (a Date, or null before the first).
+   * `before()`, if given, is awaited before each connection; where it returns false there is none,
+   * and the next attempt comes after a pause.
    */
-  constructor(address, { changed, live }) {
+  constructor(address, { changed, live, before = async () => true }) {
     this.entries = new Map();
     this.isLive = null; // not known yet: a line that never comes up is told as well
     this.lastGood = null;
     this._address = address;
     this._changed = changed;
     this._live = live;
+    this._before = before;
+    this._attempt = 0;
     this._last = null;
     this._heard = performance.now();
     this._open();
     setInterval(() => this._listenForSilence(), 500);
   }
 
-  _open() {
+  async _open() {
+    const attempt = ++this._attempt;
+    const isReady = await this._before();
+    if (attempt !== this._attempt) return; // another one was begun meanwhile
+    if (isReady) this._connect();
+    else this._reopen();
+  }
+
+  _connect() {
     const address = new URL(this._address, document.baseURI);
     if (this._last !== null) address.searchParams.set("after", this._last);
     this._source = new EventSource(address);
@@ -38,7 +50,8 @@ export class LiveView {
   }
 
   _reopen() {
-    this._source.close();
+    this._attempt += 1;
+    this._source?.close();
     clearTimeout(this._waiting);
     this._waiting = setTimeout(() => this._open(), PAUSE * (1 + Math.random()));
   }

@@ -1,6 +1,7 @@
 // The head of the display: which station this is, how full it is, and what keeps it from work.
 
 import { visible, write } from "./elements.js";
+import { newKey, post } from "./requests.js";
 import { now, timeOfDay } from "./times.js";
 import { say } from "./words.js";
 
@@ -33,15 +34,13 @@ export function tickClock() {
   write(clock, timeOfDay(new Date(now())));
 }
 
-/** Asks why a view cannot be had, and shows the server's sentences if it has any. */
-export async function explain(address) {
-  try {
-    const answer = await fetch(address);
-    if (answer.ok) await answer.body.cancel();
-    else write(notice, visible(sentences(await answer.json())));
-  } catch {
-    // Nobody answers: the banner says so.
-  }
+/** Opens the station, or finds it open; shows the server's sentences where it is refused. */
+export async function openStation(address, types) {
+  const body = types ? { order_types: types.split(",").map((type) => type.trim()) } : {};
+  const answer = await post(address, body, newKey(), 5000);
+  if (answer.status === 200) return true;
+  if (answer.body) write(notice, visible(sentences(answer.body)));
+  return false; // without a body nobody has answered: the banner says so
 }
 
 function sentences({ detail, errors = [] }) {

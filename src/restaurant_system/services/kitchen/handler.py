@@ -5,11 +5,12 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Header
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from restaurant_system.models.order import OrderType
+from restaurant_system.errors import TooManyStations
+from restaurant_system.models.order import OrderType, Statement
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.ticket import EXPECTED, Action, Tap
 from restaurant_system.models.worker import is_worker_name
@@ -20,7 +21,8 @@ from restaurant_system.web import live
 from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON, read_json
 from restaurant_system.web.faults import Fault
-from restaurant_system.web.openapi import MOVE_PROBLEMS, PROBLEMS, request_body
+from restaurant_system.web.openapi import MOVE_PROBLEMS, OPEN_PROBLEMS, PROBLEMS, request_body
+from restaurant_system.web.origin import refuse_other_origins
 from restaurant_system.web.path import order_number_in
 from restaurant_system.web.problem import Refusal
 
@@ -34,6 +36,22 @@ class TicketMoved(BaseModel):
     status: OrderStatus
 
 
+class OpenStation(Statement):
+    """What is said when a station is opened."""
+
+    order_types: Annotated[
+        tuple[Annotated[OrderType, Field(strict=False)], ...],
+        Field(min_length=1, max_length=len(OrderType), strict=False),
+    ] = tuple(OrderType)
+
+
+class OpenedStation(BaseModel):
+    """The answer to that: where the station's tickets are shown."""
+
+    station: str
+    live: str
+
+
 class DisplayHandler:
     """Turns requests of screens into what stations do."""
 
@@ -45,6 +63,16 @@ class DisplayHandler:
     def feature(self) -> Feature:
         """Return the routes."""
         router = APIRouter(prefix="/kitchen/stations/{station}", tags=["kitchen"])
+        router.add_api_route(
+            "",
+            self.open,
+            methods=["POST"],
+            response_model=OpenedStation,
+            summary="Open a station, or find it open",
+            operation_id="open_station",
+            responses=OPEN_PROBLEMS,
+            openapi_extra=request_body(OpenStation),
+        )
         router.add_api_route("/live", self.watch, methods=["GET"], include_in_schema=False)
         router.add_api_route(
             "/bumped",
@@ -66,16 +94,28 @@ class DisplayHandler:
         )
         return Feature(router)
 
-    async def watch(
-        self, station: str, request: Request, order_types: str | None = None
-    ) -> Response:
-        """Show a station's tickets, and each change of them.
+    async def open(self, station: str, request: Request) -> Response:
+        """Open a station: from now on it takes orders like any worker.
 
-        It opens the station; so another site's page may not ask for it in somebody's browser.
+        A person asks for that, on a page of ours: a request from another site's page is refused.
         """
-        if request.headers.get("sec-fetch-site") == "cross-site":
-            raise Refusal(HTTPStatus.FORBIDDEN, "Open a station from this site's own page.")
-        rail = self._stations.show(_station_in(station), _types_in(order_types))
+        refuse_other_origins(request.headers)
+        wanted = read_json(request.headers.raw, await request.body(), OpenStation)
+        name = _station_in(station)
+        try:
+            self._stations.open(name, tuple(dict.fromkeys(wanted.order_types)))
+        except TooManyStations as error:
+            raise Refusal(HTTPStatus.CONFLICT, str(error)) from None
+        opened = OpenedStation(station=name, live=f"{request.url.path}/live")
+        return Response(opened.model_dump_json(), media_type=JSON)
+
+    async def watch(self, station: str, request: Request) -> Response:
+        """Show the tickets of a station that is open, and each change of them."""
+        rail = self._stations.rail(_station_in(station))
+        if rail is None:
+            raise Refusal(
+                HTTPStatus.CONFLICT, "This station is not open; open it by a POST to its address."
+            )
         return live.streamed(rail.feed.watch(live.last_seen(request)))
 
     async def bumped(self, station: str) -> list[Bumped]:
@@ -116,20 +156,6 @@ def _station_in(text: str) -> str:
             [Fault("station", "must have 1 to 100 characters, and no control or format character")],
         )
     return text
-
-
-def _types_in(stated: str | None) -> tuple[OrderType, ...]:
-    if stated is None:
-        return tuple(OrderType)
-    try:
-        return tuple(dict.fromkeys(OrderType(part.strip()) for part in stated.split(",")))
-    except ValueError:
-        known = ", ".join(OrderType)
-        raise Refusal(
-            HTTPStatus.BAD_REQUEST,
-            "The address breaks a rule.",
-            [Fault("order_types", f"must be some of {known}, with commas in between")],
-        ) from None
 
 
 def _expected(tap: Tap, action: Action) -> OrderStatus:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pydantic import JsonValue
 
 from restaurant_system.config import KitchenDisplaySettings
-from restaurant_system.errors import DatabaseUnavailable, Overloaded, WorkerNameTaken
+from restaurant_system.errors import DatabaseUnavailable, TooManyStations, WorkerNameTaken
 from restaurant_system.logger import get_logger, reason
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.worker import MISSED_HEARTBEATS
@@ -19,6 +19,7 @@ from restaurant_system.shutdown import Shutdown
 
 LOOK_INTERVAL = 0.5  # s between two looks whether anybody is still there
 CUT_OFF_AFTER = 2.0  # s without a line to the broker after which that is said
+DESERTED_AFTER = 10.0  # s without a screen after which a station may give its place to another
 PAUSE = 1.0  # s until a name is asked for again that was ours before a crash, perhaps
 LONG_PAUSE = 3.0  # s until one is that is somebody else's; the screen is told each time
 LONGEST_PAUSE = 10.0  # s between two attempts to register while the database is unavailable
@@ -46,6 +47,16 @@ class Station:
         self._settings = settings
         self._make_worker = make_worker
         self._refused_since: float | None = None
+        self._gives_way = False
+
+    @property
+    def may_give_way(self) -> bool:
+        """Whether no screen has shown it for a while, and nobody has begun a ticket there."""
+        return self.rail.feed.unwatched_seconds > DESERTED_AFTER and not self.rail.is_busy
+
+    def give_way(self) -> None:
+        """Close, as if no screen had shown it for as long as `absence`."""
+        self._gives_way = True
 
     async def run(self, shutdown: Shutdown) -> None:
         """Work until asked to stop, or until no screen has shown it for a while.
@@ -114,7 +125,7 @@ class Station:
         }
 
     def _is_deserted(self) -> bool:
-        return self.rail.feed.unwatched_seconds > self._settings.absence
+        return self._gives_way or self.rail.feed.unwatched_seconds > self._settings.absence
 
 
 async def _pause(shutdown: Shutdown, seconds: float) -> None:
@@ -125,7 +136,7 @@ async def _pause(shutdown: Shutdown, seconds: float) -> None:
 
 
 class Stations:
-    """The stations that screens show: opened by the first screen, closed after the last."""
+    """The stations that people have opened here; each closes some time after its last screen."""
 
     def __init__(
         self,
@@ -148,21 +159,37 @@ class Stations:
         async with self._tasks:
             yield
 
-    def show(self, name: str, order_types: Sequence[OrderType]) -> Rail:
-        """Return the rail of a station, which is opened if it is not yet.
+    def open(self, name: str, order_types: Sequence[OrderType]) -> None:
+        """Open a station, unless it is open.
 
-        It is open for the order types that its first screen has asked for. Raises `Overloaded` when
-        too many are open.
+        It stays open for the order types with which it was opened first. Where as many are open as
+        are allowed, the one that has had no screen for longest closes. Raises `TooManyStations`
+        when none may.
         """
+        if name in self._open:
+            return
+        if len(self._open) >= self._settings.stations:
+            self._make_room()
+        station = Station(name, order_types, self._settings, self._make_rail, self._make_worker)
+        self._open[name] = station
+        running = self._tasks.create_task(station.run(self._shutdown))
+        running.add_done_callback(lambda _: self._forget(name, station))
+
+    def rail(self, name: str) -> Rail | None:
+        """Return the rail of a station, `None` when it is not open here."""
         station = self._open.get(name)
-        if station is None:
-            if len(self._open) >= self._settings.stations:
-                raise Overloaded("As many stations are open as kitchen_display.stations allows.")
-            station = Station(name, order_types, self._settings, self._make_rail, self._make_worker)
-            self._open[name] = station
-            running = self._tasks.create_task(station.run(self._shutdown))
-            running.add_done_callback(lambda _: self._open.pop(name))
-        return station.rail
+        return None if station is None else station.rail
+
+    def _make_room(self) -> None:
+        deserted = [name for name, station in self._open.items() if station.may_give_way]
+        if not deserted:
+            raise TooManyStations(self._settings.stations)
+        longest = max(deserted, key=lambda name: self._open[name].rail.feed.unwatched_seconds)
+        self._open.pop(longest).give_way()
+
+    def _forget(self, name: str, station: Station) -> None:
+        if self._open.get(name) is station:
+            del self._open[name]
 
     def wake(self, name: str) -> None:
         """Have a station show at once what has changed, if it is open here."""
