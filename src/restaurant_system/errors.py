@@ -167,7 +167,7 @@ class TooManyStations(RestaurantError):
 
     def __init__(self, most: int) -> None:
         super().__init__(
-            f"{most} stations are open, as many as kitchen_display.stations allows; close the"
+            f"As many stations are open as kitchen_display.stations allows ({most}); close the"
             " screens of one, or raise that number."
         )
 

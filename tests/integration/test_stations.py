@@ -294,7 +294,7 @@ async def test_station_with_a_screen_keeps_its_place_and_a_deserted_one_gives_wa
                 deserted = await display.client.get("/kitchen/stations/deserted/live")
 
     assert refused.status_code == 409
-    assert refused.json()["detail"].startswith("2 stations are open")
+    assert "kitchen_display.stations allows (2)" in refused.json()["detail"]
     assert deserted.status_code == 409
 
 
