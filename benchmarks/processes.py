@@ -120,12 +120,13 @@ class Command:
 
 
 async def _answers(port: int) -> bool:
-    """Tell whether a service answers; one that only listens may still be on its way."""
+    """Tell whether a service answers by anything but 503, which it does while it starts."""
     with contextlib.suppress(OSError):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.closing(writer):
             writer.write(ASK)
-            return bool(await reader.read(1))
+            answer = await reader.readline()
+            return answer.startswith(b"HTTP/1.1 ") and b" 503 " not in answer
     return False
 
 
