@@ -137,10 +137,12 @@ class PushConsumer(ChannelConsumer):
 class MergingConsumer(ChannelConsumer):
     """Takes, from several queues, the most urgent message first, of equals the oldest.
 
-    RabbitMQ orders each queue by itself. So the first message of every queue is fetched, the ones
-    that take precedence are kept, as many as there is room for, and the others go back to their
-    places, where any other consumer finds them. Consumers are open only while all queues are empty,
-    so that this one is woken.
+    RabbitMQ orders each queue by itself. So while messages wait, the first one of every queue is
+    fetched, those that take precedence are kept, as many as there is room for, and the others go
+    back to their places, where any other consumer finds them.
+
+    Once all queues are empty, consumers are opened, and what they are pushed is taken as it comes;
+    they are cancelled as soon as there is no more room.
     """
 
     def __init__(
@@ -154,30 +156,58 @@ class MergingConsumer(ChannelConsumer):
     ) -> None:
         super().__init__(line, channel, queues, make_delivery, prefetch=prefetch)
         self._unsettled = 0
-        self._first: dict[str, DeliveredMessage] = {}  # of each queue, if it was not empty
+        self._first: dict[str, DeliveredMessage] = {}  # of each queue, while choosing
+        self._pushed: list[tuple[str, DeliveredMessage]] = []  # by RabbitMQ, and not taken yet
         self._fetching = asyncio.Lock()
 
+    @property
+    def _room(self) -> int:
+        return self._prefetch - self._unsettled
+
     async def _open(self) -> None:
-        await self._limit_each_consumer(1)
+        """Leave the queues alone until the first message is asked for."""
 
     async def _fetch(self) -> None:
         async with self._fetching:
-            if self._stopped or self._unsettled >= self._prefetch or self._waits():
+            if self._stopped:
                 return
-            await self._cancel_consumers()
-            await self._choose()
-            if not self._ready:
-                for queue in self._queues:
-                    await self._consume(queue)
+            if self._room <= 0:
+                await self._cancel_consumers()
+            elif self._pushed:
+                self._take_pushed()
+            elif not self._tags:
+                await self._choose()
+                if not self._ready:
+                    await self._open_consumers()
 
-    def _waits(self) -> bool:
-        """Tell whether all queues were empty, and none of their consumers has a message yet."""
-        return bool(self._tags) and not self._first
+    async def _open_consumers(self) -> None:
+        await self._limit_each_consumer(self._room)
+        for queue in self._queues:
+            await self._consume(queue)
+
+    async def _cancel_consumers(self) -> None:
+        await super()._cancel_consumers()
+        while self._pushed:
+            await self._give_back(self._pushed.pop()[1])
+
+    async def _on_message(self, queue: str, delivered: DeliveredMessage) -> None:
+        self._pushed.append((queue, delivered))
+        self._changed.set()
+
+    def _take_pushed(self) -> None:
+        """Make ready what takes precedence of what was pushed, as far as there is room."""
+        self._pushed.sort(key=lambda pushed: precedence(pushed[1]), reverse=True)
+        while self._pushed and self._room > 0:
+            self._take(*self._pushed.pop())
+
+    def _take(self, queue: str, delivered: DeliveredMessage) -> None:
+        self._unsettled += 1
+        self._ready.append((queue, delivered))
 
     async def _choose(self) -> None:
         """Make ready what takes precedence; give back the rest."""
         not_empty = set(self._queues)
-        room = min(self._prefetch - self._unsettled, CHOSEN_TOGETHER)
+        room = min(self._room, CHOSEN_TOGETHER)
         while len(self._ready) < room:
             for queue in sorted(not_empty - self._first.keys()):
                 if not await self._get_first(queue):
@@ -185,9 +215,9 @@ class MergingConsumer(ChannelConsumer):
             if not self._first:
                 return
             best = min(self._first, key=lambda queue: precedence(self._first[queue]))
-            self._unsettled += 1
-            self._ready.append((best, self._first.pop(best)))
-        await self._give_back_the_rest()
+            self._take(best, self._first.pop(best))
+        while self._first:
+            await self._give_back(self._first.popitem()[1])
 
     async def _get_first(self, queue: str) -> bool:
         """Get the first message of a queue; return whether there was one."""
@@ -198,18 +228,9 @@ class MergingConsumer(ChannelConsumer):
         self._first[queue] = got
         return True
 
-    async def _give_back_the_rest(self) -> None:
-        while self._first:
-            await self._give_back(self._first.popitem()[1])
-
-    async def _on_message(self, queue: str, delivered: DeliveredMessage) -> None:
-        self._first[queue] = delivered
-        self._changed.set()
-
     async def _close(self) -> None:
         async with self._fetching:
             await super()._close()
-            await self._give_back_the_rest()
 
     def _settled(self) -> None:
         self._unsettled -= 1
