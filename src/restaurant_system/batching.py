@@ -9,7 +9,7 @@ are in the first: small ones would cost more than they save.
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from restaurant_system.errors import Unavailable
@@ -27,8 +27,9 @@ class Batcher(Generic[T, R]):
     `work` gets items in the order in which they came, and returns as many results in the same
     order; one that is a future is waited for by its own caller alone. It must take effect for all
     of them or, when it raises, for none: items that were refused together are then tried one by
-    one, so that a bad one fails alone. Only `Unavailable` is taken for everyone's, for then it is
-    unknown whether there was an effect.
+    one, so that a bad one fails alone. Only `Unavailable` is taken for everyone's, because then it
+    is unknown whether there was an effect; work that is cancelled from within counts as that.
+    Every caller of a batch whose results do not match its items gets a `RuntimeError`.
 
     An item whose caller has gone before its batch began is left out; one that is under way is
     worked on to the end. Up to `concurrency` batches are worked on at a time.
@@ -81,6 +82,7 @@ class Batcher(Generic[T, R]):
         return batch
 
     async def _do_together(self, batch: Sequence[Waiting[T, R]]) -> None:
+        """Work on a batch; each of its callers gets a result or an error, whatever happens."""
         try:
             results = await self._work([item for item, _ in batch])
         except Exception as error:  # noqa: BLE001 - each caller is told
@@ -88,21 +90,47 @@ class Batcher(Generic[T, R]):
                 _tell_all(batch, error)
             else:
                 await self._do_one_by_one(batch)
-        except BaseException:  # we are cancelled
-            for _, outcome in batch:
-                outcome.cancel()
-            raise
+        except BaseException as error:
+            if not isinstance(error, asyncio.CancelledError) or _is_cancelled():
+                _cancel_all(batch)
+                raise
+            _tell_all(batch, Unavailable("The work was cut off; its effect is unknown."))
         else:
-            for (_, outcome), result in zip(batch, results, strict=True):
-                if isinstance(result, asyncio.Future):
-                    _follow(outcome, result)
-                elif not outcome.done():
-                    outcome.set_result(result)
+            _hand_out(batch, results)
 
     async def _do_one_by_one(self, batch: Sequence[Waiting[T, R]]) -> None:
-        for each in batch:
-            if not each[1].done():
-                await self._do_together([each])
+        waiting = deque(batch)
+        try:
+            while waiting:
+                each = waiting.popleft()
+                if not each[1].done():
+                    await self._do_together([each])
+        except BaseException:
+            _cancel_all(waiting)
+            raise
+
+
+def _is_cancelled() -> bool:
+    """Tell whether this task was cancelled, and not just something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _hand_out(batch: Sequence[Waiting[T, R]], results: Sequence[R | asyncio.Future[R]]) -> None:
+    """Give each caller its result; none, if it cannot be told whose is whose.
+
+    The work has taken effect by now, so it is not tried again.
+    """
+    try:
+        pairs = list(zip(batch, results, strict=True))
+    except (TypeError, ValueError):
+        _tell_all(batch, RuntimeError(f"The work on {len(batch)} items returned other results."))
+        return
+    for (_, outcome), result in pairs:
+        if isinstance(result, asyncio.Future):
+            _follow(outcome, result)
+        elif not outcome.done():
+            outcome.set_result(result)
 
 
 def _follow(outcome: asyncio.Future[R], later: asyncio.Future[R]) -> None:
@@ -127,3 +155,8 @@ def _tell_all(batch: Sequence[Waiting[T, R]], error: Exception) -> None:
     for _, outcome in batch:
         if not outcome.done():
             outcome.set_exception(error)
+
+
+def _cancel_all(batch: Iterable[Waiting[T, R]]) -> None:
+    for _, outcome in batch:
+        outcome.cancel()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from restaurant_system.batching import Batcher
-from restaurant_system.errors import DatabaseUnavailable
+from restaurant_system.errors import DatabaseUnavailable, Unavailable
 
 FEW = 4
 
@@ -97,22 +97,85 @@ async def test_a_crowd_fills_all_batches_at_once(kitchen: Kitchen) -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
-async def test_after_a_cancelled_batch_the_next_is_served(
+async def test_cancelled_worker_cancels_its_callers_and_those_who_wait_behind_them(
     kitchen: Kitchen, concurrency: int
 ) -> None:
-    """Who shared it, and who had gathered meanwhile, is cancelled; nobody is waited for in vain."""
+    """Nobody waits in vain, and the next caller is served."""
     batcher = Batcher(kitchen.shout, at_most=1, concurrency=concurrency)
-    kitchen.errors = dict.fromkeys(["soup", "fish"], asyncio.CancelledError())
     kitchen.open.clear()
     cancelled = [batcher.do(word) for word in ("soup", "fish")]
     await kitchen.begun.wait()
     cancelled.append(batcher.do("cake"))
-    kitchen.open.set()
 
-    ends = await asyncio.gather(*cancelled, return_exceptions=True)
+    _cancel_other_tasks()
+    ends = await _ends(*cancelled)
+    kitchen.open.set()
 
     assert all(isinstance(end, asyncio.CancelledError) for end in ends)
     assert await batcher.do("wine") == "WINE"
+
+
+async def test_worker_cancelled_while_it_tries_items_one_by_one_cancels_all_of_them() -> None:
+    """Those whose turn had not come yet are not left waiting."""
+    begun = asyncio.Event()
+
+    async def refuse_together(words: Sequence[str]) -> list[str]:
+        if len(words) > 1:
+            raise ValueError("one at a time")
+        begun.set()
+        await asyncio.Event().wait()
+        return []
+
+    batcher: Batcher[str, str] = Batcher(refuse_together, at_most=FEW)
+    callers = [batcher.do(word) for word in ("soup", "fish", "cake")]
+    await begun.wait()
+
+    _cancel_other_tasks()
+
+    assert all(isinstance(end, asyncio.CancelledError) for end in await _ends(*callers))
+
+
+async def test_work_that_is_cancelled_from_within_is_an_error_for_its_callers(
+    kitchen: Kitchen,
+) -> None:
+    """Its effect is unknown; those who wait behind it are served."""
+    batcher = Batcher(kitchen.shout, at_most=2)
+    kitchen.errors["fish"] = asyncio.CancelledError()
+
+    *ends, cake = await _ends(*(batcher.do(word) for word in ("soup", "fish", "cake")))
+
+    assert all(isinstance(end, Unavailable) for end in ends)
+    assert cake == "CAKE"
+
+
+@pytest.mark.parametrize("results", [[], ["SOUP"], ["SOUP", "FISH", "CAKE"], None])
+async def test_results_that_do_not_match_the_items_are_an_error_for_every_caller(
+    results: Sequence[str],
+) -> None:
+    """The work took effect, so it is not repeated; the next batch is served."""
+    batches = list[list[str]]()
+
+    async def work(words: Sequence[str]) -> Sequence[str]:
+        batches.append(list(words))
+        return results if len(words) == 2 else [word.upper() for word in words]
+
+    batcher = Batcher(work, at_most=2)
+
+    *ends, cake = await _ends(*(batcher.do(word) for word in ("soup", "fish", "cake")))
+
+    assert all(isinstance(end, RuntimeError) for end in ends)
+    assert cake == "CAKE"
+    assert batches == [["soup", "fish"], ["cake"]]
+
+
+async def _ends(*callers: "asyncio.Future[str]") -> list[str | BaseException]:
+    async with asyncio.timeout(1):
+        return await asyncio.gather(*callers, return_exceptions=True)
+
+
+def _cancel_other_tasks() -> None:
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
 
 
 async def test_batches_that_are_over_leave_room_for_others(kitchen: Kitchen) -> None:

@@ -206,6 +206,83 @@ def test_secrets_are_not_told() -> None:
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        "@s3cret",
+        "`s3cret",
+        "%s3cret",
+        "*s3cret",
+        "!s3cret",
+        "!s3'cret",
+        "!s3!cret x",
+        "!<s3 cret>",
+        "|s3cret",
+        ">s3cret",
+        "&s3 &cret x",
+        '"s3cret',
+        "'s3cret",
+        """'s3'cret'""",
+        '"\\s3cret"',
+        '"\\xs3cret"',
+        "[s3cret",
+        "{s3cret",
+        "]s3cret",
+        "s3: cret",
+        "s3\ncret",
+        "s3\x07cret",
+        "!!binary s3cretä",
+        "!!int s3cret",
+        "!!float s3cret",
+        "!!timestamp s3cret",
+        "!!bool s3cret",
+        "!!int ''",
+        "[" * 9000,
+        "2020-13-45 s3cret: x",
+        "2020-13-45",
+    ],
+)
+def test_broken_yaml_is_placed_without_quoting_the_password(value: str) -> None:
+    """The file is named, and where it is wrong, on one line."""
+    said = fault(f"database:\n  password: {value}\n  host: db\n")
+
+    assert said.startswith("settings.yaml is not valid YAML: ")
+    assert "\n" not in said
+    assert not any(part in said for part in ("s3", "cret", "13-45", "\x07"))
+
+
+def test_broken_yaml_is_named_by_line_column_and_fault() -> None:
+    """A person finds the place at once."""
+    said = fault("database:\n  password: @s3cret\n")
+
+    assert said == (
+        "settings.yaml is not valid YAML: line 2, column 13: found character … that cannot start"
+        " any token; put values with special characters into single quotes."
+    )
+
+
+@pytest.mark.parametrize("content", ["{password:s3cret, host: x}", "{'s3cret pass': x}"])
+def test_key_that_may_hold_a_password_is_not_quoted(content: str) -> None:
+    """A space is missing, or the password stands in the key's place."""
+    said = fault(f"database: {content}")
+
+    assert "database.…: there is no such setting; put a space after each colon" in said
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize("value", ["{'password': 's3cret'", '{"password": s3cret}', "s3cret"])
+def test_broken_json_in_a_variable_is_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """The setting is named by its path."""
+    monkeypatch.setenv("RESTAURANT_DATABASE", value)
+
+    said = fault()
+
+    assert "database" in said
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize(
     "content",
     [
         "signing: {keys: [s3cret]}",
@@ -235,6 +312,12 @@ def test_keys_in_a_wrong_variable_are_not_told(monkeypatch: pytest.MonkeyPatch) 
         "http://anna:s3cret@host:5432/name",
         "{scheme}://anna:s3%cr#et@host:5432/name",
         "{scheme}://anna:s3cr/et@host:5432/name",
+        "{scheme}://anna:1/s3cret@host:5432/name",
+        "{scheme}://anna:1?s3cret@host:5432/name",
+        "{scheme}://anna:1?a=s3cret@host:5432/name",
+        "{scheme}://anna:s3[cret@host:5432/name",
+        "{scheme}://anna:s3]cret@host:5432/name",
+        "{scheme}://anna:s3℀cret@host:5432/name",
         "{scheme}://anna:s3cret@host:99999/name",
         "{scheme}://anna:s3cret@host:port/name",
     ],

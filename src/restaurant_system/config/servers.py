@@ -172,13 +172,21 @@ SERVER = re.compile(r"([^:\[\]]*|\[[0-9A-Fa-f:.%]+\])(:(?P<port>[0-9]{1,5}))?")
 
 def _must_be_like(example: str, url: SecretStr | None) -> None:
     """Raise `ValueError`, without quoting it, for what is no URL of this kind."""
-    if url is None:
-        return
-    stated, meant = urlsplit(url.get_secret_value()), urlsplit(example)
-    servers = [SERVER.fullmatch(each) for each in stated.netloc.rpartition("@")[2].split(",")]
-    sound = all(each and int(each["port"] or 0) <= HIGHEST_PORT for each in servers)
-    if stated.scheme not in SCHEMES[meant.scheme] or stated.fragment or not sound:
+    if url is not None and not _is_like(example, url.get_secret_value()):
         raise ValueError(
             f"it must look like {example}; in a password, write # @ : / ? and % as %23 %40 %3A %2F"
             " %3F and %25"
         )
+
+
+def _is_like(example: str, url: str) -> bool:
+    try:
+        stated = urlsplit(url)
+    except ValueError:  # its text quotes the password
+        return False
+    if stated.scheme not in SCHEMES[urlsplit(example).scheme] or stated.fragment:
+        return False
+    if "@" in stated.path + stated.query:  # the password's / or ? was taken for the server's end
+        return False
+    servers = [SERVER.fullmatch(each) for each in stated.netloc.rpartition("@")[2].split(",")]
+    return all(each and int(each["port"] or 0) <= HIGHEST_PORT for each in servers)
