@@ -148,7 +148,8 @@ async def test_migration_waits_for_a_lock_longer_than_any_timeout_and_names_its_
 ) -> None:
     """Each line has the process and the application, and the pauses between them grow."""
     monkeypatch.setattr(migrations, "FIRST_PAUSE", 0.1)
-    pid = holder.get_server_pid()
+    pid, is_in_transaction = holder.get_server_pid(), holder.is_in_transaction()
+    monkeypatch.setattr(asyncpg.Connection, "get_server_pid", lambda _: 1)  # as through PgBouncer
 
     with capture_logs() as logs:
         migrating = asyncio.create_task(migrations.migrate(hasty))
@@ -161,6 +162,24 @@ async def test_migration_waits_for_a_lock_longer_than_any_timeout_and_names_its_
     said = [line["message"] for line in logs if line["event"] == "migration_waiting"]
     assert len(said) == 3  # after 0.1, 0.3 and 0.7 s
     assert all(f"session {pid} (monthly report)" in message for message in said)
+    assert {"in a transaction since" in message for message in said} == {is_in_transaction}
+
+
+@pytest.mark.parametrize("holder", [LOCKS["reading"]], indirect=True)
+async def test_check_waits_for_a_lock_longer_than_any_timeout(
+    hasty: Database, holder: Line
+) -> None:
+    """That it cannot look now does not mean that something is pending."""
+    await holder.execute("COMMIT; SELECT pg_advisory_unlock_all()")
+    await migrations.migrate(hasty)
+    await holder.execute("BEGIN; LOCK TABLE schema_migrations")
+
+    checking = asyncio.create_task(migrations.pending(hasty))
+    await asyncio.sleep(0.5)
+    assert not checking.done()
+    await holder.close()
+
+    assert await checking == []
 
 
 async def test_migration_that_is_cancelled_while_it_waits_ends_at_once(

@@ -1,6 +1,7 @@
 """Translate asyncpg's errors: the server is unreachable, or it answers and refuses, and why."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import asyncpg
@@ -99,7 +100,12 @@ def _meaning(error: BaseException, meanings: dict[type[Exception], str]) -> str 
 
 
 def _message(error: BaseException) -> str:
-    """Return what the server said, without its detail and hint."""
+    """Return what the server said, without its detail and hint, or why it cannot be reached."""
+    if isinstance(error, ConnectionError) or type(error) is OSError:
+        if error.errno is not None and error.errno > 0:
+            return os.strerror(error.errno).lower()
+    elif isinstance(error, TimeoutError):
+        return "no answer in time"
     return str(error).partition("\n")[0] or type(error).__name__
 
 

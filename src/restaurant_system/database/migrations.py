@@ -35,11 +35,13 @@ SELECT set_config(name, '0', true) FROM pg_settings
 WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
                'transaction_timeout')
 """
+# Asked of the server itself: a pooler such as PgBouncer gives its clients process ids of its own.
+BACKEND = "SELECT pg_backend_pid()"
 IS_CONNECTED = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)"
 # Process 0 is a prepared transaction. Without queries: they may hold personal data.
 BLOCKERS = """
 SELECT blocker.pid, coalesce(activity.application_name, '') AS application_name,
-       coalesce(activity.xact_start, activity.backend_start) AS since
+       activity.xact_start AS since
 FROM unnest(pg_blocking_pids($1)) AS blocker (pid)
 LEFT JOIN pg_stat_activity AS activity ON activity.pid = blocker.pid
 """
@@ -49,7 +51,7 @@ async def migrate(database: Database) -> list[str]:
     """Apply what is pending, all of it or nothing; return the names of what was applied."""
     async with database.without_timeout() as connection, _transaction(connection):
         await connection.execute(DISABLE_TIMEOUTS)
-        async with _blockers_logged(database, connection, "Another process migrates the schema"):
+        async with _blockers_logged(database, connection, "The migration waits for its turn"):
             await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
         async with _blockers_logged(database, connection, "The migration waits for a lock"):
             names = await _apply_pending(connection)
@@ -64,7 +66,8 @@ async def migrate(database: Database) -> list[str]:
 
 async def pending(database: Database) -> list[str]:
     """Return the names of what `migrate` would apply; change nothing."""
-    async with database.without_timeout() as connection:
+    async with database.without_timeout() as connection, _transaction(connection):
+        await connection.execute(DISABLE_TIMEOUTS)
         if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
             return _all()
         async with _blockers_logged(database, connection, "The check waits for a lock"):
@@ -99,16 +102,17 @@ async def _transaction(connection: Line) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def _blockers_logged(database: Database, connection: Line, what: str) -> AsyncIterator[None]:
     """Log, while the block lasts, which sessions hold a lock that `connection` waits for."""
-    logging = asyncio.create_task(_log_blockers(database, connection, what))
+    pid = await connection.fetchval(BACKEND)
+    logging = asyncio.create_task(_log_blockers(database, connection, pid, what))
     try:
         yield
     finally:
         logging.cancel()
 
 
-async def _log_blockers(database: Database, connection: Line, what: str) -> None:
+async def _log_blockers(database: Database, connection: Line, pid: int, what: str) -> None:
     """Log blockers with growing pauses; cut a connection that the server does not know any more."""
-    pid, pause = connection.get_server_pid(), FIRST_PAUSE
+    pause = FIRST_PAUSE
     while True:
         await asyncio.sleep(pause)
         try:
@@ -128,6 +132,8 @@ async def _log_blockers(database: Database, connection: Line, what: str) -> None
 def _log_blocker(what: str, blocker: asyncpg.Record) -> None:
     name, since = blocker["application_name"], blocker["since"]
     session = f"session {blocker['pid']}" + (f" ({name})" if name else "")
+    if not blocker["pid"]:
+        session = "a prepared transaction (see pg_prepared_xacts)"
     begun = f", in a transaction since {since:%Y-%m-%dT%H:%M:%SZ}" if since else ""
     log.warning(
         "migration_waiting",
