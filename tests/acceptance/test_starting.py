@@ -1,6 +1,7 @@
 """Services that wait for what they depend on before they can start."""
 
 import contextlib
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,10 +70,14 @@ def test_service_that_waits_for_its_database_answers_503_and_stops_at_once(
     assert order.headers["X-Request-ID"] == order.json()["request_id"]
     assert "starting" in order.json()["detail"]
     assert health.headers["Retry-After"] == order.headers["Retry-After"] == "1"
-    start = time.monotonic()
-    assert service.process.stop() == 0
+    with socket.create_connection(("127.0.0.1", service.port)) as half_sent:
+        half_sent.sendall(b"POST /orders HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n{")
+        time.sleep(0.1)  # for its head to be read
+        start = time.monotonic()
+        assert service.process.stop() == 0
     assert time.monotonic() - start < 3
     assert complaint(service.process) == ""
+    assert not [line for line in service.process.logs if line["level"] == "ERROR"]
 
 
 @pytest.mark.parametrize(

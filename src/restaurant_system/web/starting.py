@@ -4,6 +4,8 @@ Each response closes its connection, so that no client stays with a process that
 other processes of the same port are.
 """
 
+import asyncio
+import contextlib
 from http import HTTPStatus
 
 from starlette.responses import JSONResponse, Response
@@ -17,8 +19,10 @@ NOT_READY = "The service is starting, and waits for what it depends on; try agai
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    while (await receive()).get("more_body"):
-        pass  # a connection that is closed with a body unread may lose the response
+    # A connection that is closed with a body unread may lose the response; a stop does not wait.
+    with contextlib.suppress(asyncio.CancelledError):
+        while (await receive()).get("more_body"):
+            pass
     response = _health() if scope["path"] == "/health" else _problem(scope["request_id"])
     response.headers["Retry-After"] = RETRY_AFTER_SECONDS
     response.headers["Connection"] = "close"
