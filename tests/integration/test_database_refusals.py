@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -175,19 +175,18 @@ async def test_database_that_is_not_utf_8_is_refused(
     postgres_server: Postgres, encoding: str
 ) -> None:
     """The error names a command that makes a database that is accepted; it is not waited for."""
-    name = f"encoded_in_{encoding.lower()}"
+    name = f"Tony's {encoding}"
     await postgres_server.rule(
-        f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+        f"CREATE DATABASE \"{name}\" ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
     )
-    dsn = postgres_server.dsn(name)
+    dsn = postgres_server.dsn(quote(name))
     with pytest.raises(StartupError, match=f"encoding {encoding}") as error:
         await Database(dsn, SETTINGS, application_name="refused").connect_within(600)
 
     (command,) = re.findall("CREATE DATABASE .* template0", str(error.value))
     await postgres_server.rule(command)
-    async with watched(
-        Database(postgres_server.dsn(f"{name}_utf8"), SETTINGS, application_name="accepted")
-    ) as accepted:
+    successor = postgres_server.dsn(quote(f"{name}_utf8"))
+    async with watched(Database(successor, SETTINGS, application_name="accepted")) as accepted:
         assert await is_well(accepted)
-    await postgres_server.drop_database(name)
-    await postgres_server.drop_database(f"{name}_utf8")
+    for each in (name, f"{name}_utf8"):
+        await postgres_server.drop_database(f'"{each}"')

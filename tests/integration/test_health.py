@@ -6,7 +6,7 @@ import pytest
 from restaurant_system.app.http import health_of
 from restaurant_system.config import DeliverySettings, RabbitMQSettings, Settings
 from restaurant_system.database.connection import Database
-from restaurant_system.foundation import Foundation, reach
+from restaurant_system.foundation import Foundation
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.shutdown import Shutdown
@@ -86,11 +86,12 @@ async def test_queue_with_other_arguments_degrades_health_until_it_is_gone(
     database: Database, amqp_url: str, office: Office
 ) -> None:
     """Orders are accepted meanwhile, and the reason is told."""
-    office.declare_queue("kitchen_takeout_queue", {"x-max-priority": 3})
     broker = RabbitMQBroker(RabbitMQSettings.model_validate({"url": amqp_url}), DeliverySettings())
-    await reach(broker)
+    await broker.connect()
     base = Foundation("test", Settings(), database, broker, Shutdown())
     async with a_client(health_of(base, database)) as client:
+        office.delete_queue("kitchen_takeout_queue")
+        office.declare_queue("kitchen_takeout_queue", {"x-max-priority": 3})
         wrong = (await client.get("/health")).json()
         office.delete_queue("kitchen_takeout_queue")
         right = (await client.get("/health")).json()

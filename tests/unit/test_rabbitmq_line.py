@@ -171,22 +171,25 @@ def test_server_that_answers_is_not_said_to_be_unreachable(error: Exception, sai
 
 
 UNREACHABLE = {
-    "refused": (ConnectionRefusedError(111, "Connect call failed"), "connection refused"),
+    "refused": (
+        ConnectionRefusedError(111, "Connect call failed"),
+        "RabbitMQ unreachable: connection refused.",
+    ),
     "closed channel": (
         aiormq.ChannelInvalidStateError('<Channel: "1" at 0x7f0000000000> closed'),
-        "the connection was closed",
+        "RabbitMQ unreachable: the connection was closed.",
     ),
     "stopped server": (
         aiormq.exceptions.ConnectionClosed(320, "CONNECTION_FORCED - broker forced closure"),
-        "CONNECTION_FORCED - broker forced closure",
+        "RabbitMQ closed the connection: CONNECTION_FORCED - broker forced closure.",
     ),
 }
 
 
 @pytest.mark.parametrize(("error", "said"), UNREACHABLE.values(), ids=UNREACHABLE.keys())
-def test_server_that_does_not_answer_is_said_to_be_unreachable(error: Exception, said: str) -> None:
-    """The reason is in plain words, without a Python object."""
+def test_reason_of_a_lost_connection_is_in_plain_words(error: Exception, said: str) -> None:
+    """It holds no Python object."""
     with pytest.raises(BrokerUnavailable) as unavailable, away_as_unavailable():
         raise error
 
-    assert str(unavailable.value) == f"RabbitMQ unreachable: {said}."
+    assert str(unavailable.value) == said

@@ -32,6 +32,7 @@ REFUSALS: dict[type[Exception], str] = {
 # It ended one statement, transaction or connection: the same call may succeed at once.
 INTERRUPTIONS: dict[type[Exception], str] = {
     asyncpg.QueryCanceledError: "PostgreSQL cancelled the statement",
+    asyncpg.LockNotAvailableError: "PostgreSQL did not get a lock in time",
     asyncpg.OperatorInterventionError: "PostgreSQL closed the connection",
     asyncpg.IdleInTransactionSessionTimeoutError: "PostgreSQL closed the connection",
     asyncpg.TransactionRollbackError: "PostgreSQL rolled the transaction back",

@@ -73,7 +73,10 @@ class PooledConnection(asyncpg.Connection):
         return ""
 
 
-ENCODING = "SELECT current_database() AS name, current_setting('server_encoding') AS encoding"
+ENCODING = """
+SELECT current_database() AS name, current_setting('server_encoding') AS encoding,
+       quote_ident(left(current_database(), 58) || '_utf8') AS successor
+"""
 
 
 def _must_be_utf_8(database: "asyncpg.Record | None") -> None:
@@ -82,7 +85,7 @@ def _must_be_utf_8(database: "asyncpg.Record | None") -> None:
         raise StartupError(
             f"The database {database['name']} has the encoding {database['encoding']}, which cannot"
             " hold the names of all customers; create another one with"
-            f" CREATE DATABASE {database['name']}_utf8 ENCODING 'UTF8' LOCALE 'C' TEMPLATE"
+            f" CREATE DATABASE {database['successor']} ENCODING 'UTF8' LOCALE 'C' TEMPLATE"
             " template0, and name that one in the database section of the configuration."
         )
 

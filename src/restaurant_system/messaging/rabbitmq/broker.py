@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from restaurant_system.config import DeliverySettings, RabbitMQSettings
-from restaurant_system.errors import BrokerRefuses, BrokerUnavailable
+from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
 from restaurant_system.messaging.limit import DeadLetterLimit
@@ -43,7 +43,6 @@ class RabbitMQBroker(Broker):
         self._inward = RabbitMQLine(settings)
         self._publisher: Publisher | None = None  # one, for all that is published
         self._opening = asyncio.Lock()
-        self._refusal: BrokerRefuses | None = None  # of the topology, when it was declared last
 
     async def connect(self) -> None:
         publisher = await self._open_publisher()
@@ -56,21 +55,23 @@ class RabbitMQBroker(Broker):
     async def ping(self) -> float:
         """Open a channel: one of its own, because a ping that is cancelled breaks it.
 
-        After a refused declaration of the topology, declare it again: raises `BrokerRefuses` for as
-        long as it is refused.
+        The topology is declared on it, so that a queue which somebody has replaced by one with
+        other arguments is noticed: raises `BrokerRefuses`.
         """
         start = time.perf_counter()
         channel = await self._outward.plain_channel()
-        if self._refusal is not None:
-            await self._declare(channel)
+        latency = time.perf_counter() - start
+        await self._declare(channel)
         async with self._outward.answering(channel):
             await channel.close()
-        return (time.perf_counter() - start) * 1000
+        return latency * 1000
 
     async def publish(self, messages: Sequence[Message]) -> list[Refused]:
         publisher = await self._open_publisher()
-        async with self._outward.answering(publisher.channel, self._settings.confirm_timeout):
-            refused = await publisher.publish(messages)
+        timeout = self._settings.confirm_timeout
+        with _silence_explained(timeout):
+            async with self._outward.answering(publisher.channel, timeout):
+                refused = await publisher.publish(messages)
         if refused:  # somebody may have deleted a queue: declare it again for the next try
             await self._declare(publisher.channel)
         return refused
@@ -180,13 +181,8 @@ class RabbitMQBroker(Broker):
             return self._publisher
 
     async def _declare(self, channel: aiormq.Channel) -> None:
-        try:
-            async with self._outward.answering(channel):
-                await declare(channel, self._delivery)
-        except BrokerRefuses as refusal:
-            self._refusal = refusal
-            raise
-        self._refusal = None
+        async with self._outward.answering(channel):
+            await declare(channel, self._delivery)
 
     @contextlib.asynccontextmanager
     async def _consuming_channel(self) -> AsyncIterator[aiormq.Channel]:
@@ -197,6 +193,20 @@ class RabbitMQBroker(Broker):
             with contextlib.suppress(BrokerUnavailable):
                 async with self._inward.answering(channel):
                     await channel.close()
+
+
+@contextlib.contextmanager
+def _silence_explained(timeout: float) -> Iterator[None]:
+    """Say what it may mean that RabbitMQ has not confirmed what was published."""
+    try:
+        yield
+    except BrokerUnavailable as error:
+        if not isinstance(error.__cause__, TimeoutError):
+            raise
+        raise BrokerUnavailable(
+            f"RabbitMQ has confirmed nothing for {timeout:g} s; `rabbitmq-diagnostics alarms` tells"
+            " whether it is short of memory or disk."
+        ) from error
 
 
 def _no_limit() -> None:

@@ -36,6 +36,10 @@ def as_unavailable(error: Exception) -> BrokerUnavailable:
         return BrokerUnavailable(
             f"The line to RabbitMQ is not safe: {fault}; correct its TLS settings."
         )
+    if isinstance(error, aiormq.exceptions.ConnectionClosed):
+        words = _words(error)
+        if words.startswith(CLOSED_ON_PURPOSE):
+            return BrokerUnavailable(f"RabbitMQ closed the connection: {words}.")
     return _refusal(error) or BrokerUnavailable(f"RabbitMQ unreachable: {_reason(error)}.")
 
 
@@ -53,7 +57,7 @@ def _refusal(error: Exception) -> BrokerRefuses | None:
 
 
 def _refused_request(error: Exception, words: str) -> BrokerRefuses | None:
-    if not words or words.startswith(CLOSED_ON_PURPOSE):
+    if not words:
         return None
     found = OTHER_ARGUMENT.search(words)
     if found is not None:
