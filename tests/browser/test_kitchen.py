@@ -178,3 +178,32 @@ async def test_a_new_ticket_rings_until_it_is_seen(house: House, screens: Screen
 
     await expect(page.get_by_role("button", name="Sound off")).to_be_visible()
     await expect(page.locator(".ticket").get_by_text("Received")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "house",
+    [
+        {
+            "RESTAURANT_KITCHEN_DISPLAY__STATIONS": "1",
+            "RESTAURANT_KITCHEN_DISPLAY__ABSENCE": "1",
+        }
+    ],
+    indirect=True,
+)
+async def test_page_says_why_its_station_is_refused_and_opens_it_once_there_is_room(
+    house: House, screens: Screens
+) -> None:
+    """The sentence says what to do, and goes when it is done."""
+    number = await house.order()
+    grill = await screens.open("/kitchen?station=grill")
+    await ticket(grill, number).wait_for()
+
+    fryer = await screens.open("/kitchen?station=fryer")
+    unknown = await screens.open("/kitchen?station=bar&order_types=soup")
+
+    await expect(fryer.locator("#notice")).to_contain_text("close the screens of one")
+    await expect(unknown.locator("#notice")).to_contain_text("The body breaks a rule. order_types")
+    await grill.close()
+    await expect(ticket(fryer, number)).to_be_visible()
+    await expect(fryer.locator("#notice")).to_be_empty()
+    await expect(fryer.locator(".banner")).to_be_hidden()

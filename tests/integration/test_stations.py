@@ -252,6 +252,8 @@ OTHER_ORIGINS = {
     "another port": {"Sec-Fetch-Site": "same-site"},
     "an origin": {"Origin": "https://elsewhere.example"},
     "no origin": {"Origin": "null"},
+    "a malformed origin": {"Origin": "http://["},
+    "a malformed host": {"Origin": "http://a]:3001"},
 }
 
 

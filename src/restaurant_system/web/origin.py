@@ -1,8 +1,7 @@
-"""Where a request comes from: a page of ours, a program, or a page of another site."""
+"""Tell requests of our own pages and of programs from those of another site's page."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from restaurant_system.web.problem import Refusal
 
@@ -16,9 +15,10 @@ def refuse_other_origins(headers: Mapping[str, str]) -> None:
     send neither, and pass.
     """
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    host = headers.get("host", "")
     if site is not None:
         is_ours = site in OURS
     else:
-        is_ours = origin is None or urlsplit(origin).netloc == headers.get("host")
+        is_ours = origin in {None, f"http://{host}", f"https://{host}"}
     if not is_ours:
         raise Refusal(HTTPStatus.FORBIDDEN, "Send this request from a page of this site.")
