@@ -196,9 +196,36 @@ def open_parent(pgdata: Path) -> None:
     pgdata.parent.chmod(0o777)
 
 
+def group_writes(pgdata: Path) -> None:
+    """Let the members of another group write into the data directory."""
+    os.chown(pgdata.parent, -1, 65534)
+    pgdata.parent.chmod(0o775)
+
+
+def planted_link(pgdata: Path) -> None:
+    """Have a lock file be a link, as somebody with the right to write there could."""
+    (pgdata.parent / "up.lock").unlink(missing_ok=True)
+    (pgdata.parent / "up.lock").symlink_to(pgdata.parent / "made_by_the_link")
+
+
+def link_instead(pgdata: Path) -> None:
+    """Have the data directory be elsewhere."""
+    pgdata.rename(pgdata.with_name("elsewhere"))
+    pgdata.symlink_to("elsewhere")
+
+
+def modes_of_a_copy(pgdata: Path) -> None:
+    """Let everyone look into it, as after a copy."""
+    pgdata.chmod(0o755)
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
+        (planted_link, "up.lock is a link; remove it"),
+        (link_instead, "is not a directory; move it away"),
+        (modes_of_a_copy, "run chmod 700 on it"),
+        pytest.param(group_writes, "Other users may write into .*chmod go-w", marks=as_root),
         (empty_version, "PG_VERSION names no version"),
         (earlier_version, "PostgreSQL 16, and this is PostgreSQL 18; convert it with pg_upgrade"),
         (no_version, "PG_VERSION is missing; restore it"),
@@ -207,7 +234,7 @@ def open_parent(pgdata: Path) -> None:
         (no_settings, "postgresql.conf is missing; restore it"),
         (broken_settings, "line 1.*correct that file"),
         (file_instead, "is not a directory; move it away"),
-        (open_parent, "Every user may write into .*--data-dir"),
+        (open_parent, "Other users may write into .*--data-dir"),
     ],
 )
 def test_unusable_data_directory_is_refused_with_what_to_do(
@@ -220,6 +247,7 @@ def test_unusable_data_directory_is_refused_with_what_to_do(
         pass
 
     assert "\n" not in str(refused.value)
+    assert not (pgdata.parent / "made_by_the_link").exists()
     pgdata.parent.chmod(0o700)
 
 
@@ -247,17 +275,44 @@ def test_link_of_another_user_is_not_followed(data_dir: Path) -> None:
     assert not list((data_dir / "target").glob("postgres*"))
 
 
+LEFTOVERS: dict[str, Callable[[Path], object]] = {
+    "directory": lambda left: (left / "base").mkdir(parents=True),
+    "file": lambda left: left.write_text(""),
+    "dangling link": lambda left: left.symlink_to("nowhere"),
+}
+
+
+@pytest.mark.parametrize("leave", LEFTOVERS.values(), ids=LEFTOVERS.keys())
 def test_start_after_one_that_was_killed_while_it_created_the_database(
-    data_dir: Path,
+    data_dir: Path, leave: Callable[[Path], object]
 ) -> None:
     """What it left is removed."""
-    (data_dir / "postgres.new").mkdir()
-    (data_dir / "postgres.new" / "PG_VERSION").write_text("18\n")
+    leave(data_dir / "postgres.new")
+    leave(data_dir / "postgres.new-0a1b2c3d")
 
     with embedded.postgres(data_dir) as dsn:
         assert one(dsn) == 1
 
-    assert not (data_dir / "postgres.new").exists()
+    assert not list(data_dir.glob("postgres.new*"))
+
+
+def test_start_beside_an_orphan_that_still_creates_the_database(data_dir: Path) -> None:
+    """The initdb of a process that was killed goes on for a while in a directory of its own."""
+    left = data_dir / "postgres.new-0a1b2c3d"
+    writer = (
+        "import pathlib, sys\n"
+        "for n in range(10**6):\n"
+        "    pathlib.Path(sys.argv[1]).mkdir(exist_ok=True)\n"
+        "    (pathlib.Path(sys.argv[1]) / str(n)).touch()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", writer, left]) as orphan:  # noqa: S603
+        try:
+            while not left.exists():
+                time.sleep(0.01)
+            with embedded.postgres(data_dir) as dsn:
+                assert one(dsn) == 1
+        finally:
+            orphan.kill()
 
 
 def test_process_id_of_another_program_prevents_no_start(pgdata: Path) -> None:

@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import glob
 import os
+import secrets
 import shutil
 import stat
 import sys
@@ -20,6 +22,7 @@ VERSION = "18"  # the major version in the wheel
 # The server's working directory is its data directory. Under this name it needs no right to pass
 # through the directories above, and no character of their names reaches a program.
 WORKING_DIRECTORY = Path("/proc/self/cwd")
+MODES = 0o750  # what PostgreSQL accepts of its data directory at the most
 NEEDED = ("PG_VERSION", "postgresql.conf", "global/pg_control", "base", "pg_wal", "pg_xact")
 RESTORE = "restore it from a backup, or move it away to begin with an empty database"
 # Peer authentication: the operating system tells which user connects.
@@ -33,9 +36,10 @@ def name_for_server(pgdata: Path) -> str:
 
 def initialise(pgdata: Path) -> None:
     """Create an empty database cluster at `pgdata`: beside it, then renamed in one step."""
-    new = pgdata.with_name(f"{pgdata.name}.new")
-    if new.exists():  # left by a process that was killed
-        shutil.rmtree(new)
+    for left in pgdata.parent.glob(f"{glob.escape(pgdata.name)}.new*"):  # by killed processes
+        _remove(left)
+    # A name of its own: the initdb of a process that was killed may still write into the old one.
+    new = pgdata.with_name(f"{pgdata.name}.new-{secrets.token_hex(4)}")
     make_for_server(new)
     try:
         run(
@@ -57,6 +61,13 @@ def initialise(pgdata: Path) -> None:
         os.fsync(parent)
 
 
+def _remove(left: Path) -> None:
+    if left.is_dir() and not left.is_symlink():
+        shutil.rmtree(left, ignore_errors=True)
+    else:
+        left.unlink()
+
+
 def make_for_server(folder: Path) -> None:
     """Make a folder that only the server's user may look into; it must not exist yet."""
     folder.mkdir(mode=0o700)
@@ -66,34 +77,56 @@ def make_for_server(folder: Path) -> None:
 
 
 def check_parent(data_dir: Path) -> None:
-    """Refuse a directory in which another user could replace files; raises `StartupError`."""
+    """Refuse a directory in which another user could replace files; raises `StartupError`.
+
+    Root follows no links of others there, and so accepts only what belongs to root.
+    """
     for found in (data_dir.lstat(), data_dir.stat()):
-        is_link = stat.S_ISLNK(found.st_mode)
-        if found.st_uid not in {0, os.geteuid(), owner()}:
+        if found.st_uid not in {0, os.geteuid()}:
             raise StartupError(
                 f"{data_dir} belongs to {_name(found.st_uid)}; start as that user, or choose"
                 " another directory with --data-dir."
             )
-        if found.st_mode & stat.S_IWOTH and not is_link:
+        refused = stat.S_IWOTH if found.st_gid == os.getegid() else stat.S_IWOTH | stat.S_IWGRP
+        if found.st_mode & refused and not stat.S_ISLNK(found.st_mode):
             raise StartupError(
-                f"Every user may write into {data_dir}; choose another directory with --data-dir,"
-                " or one inside it."
+                f"Other users may write into {data_dir}; take that right away with chmod go-w, or"
+                " choose another directory with --data-dir."
             )
+    for above in data_dir.resolve().parents:
+        mode = above.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise StartupError(
+                f"Every user may replace what is in {above}; take that right away with chmod o-w,"
+                " or choose another directory with --data-dir."
+            )
+
+
+def refuse_links(*files: Path) -> None:
+    """Refuse files that are links: opening one would create, or lock, a file elsewhere."""
+    for file in files:
+        if file.is_symlink():
+            raise StartupError(f"{file} is a link; remove it.")
 
 
 def check(pgdata: Path) -> None:
     """Refuse what is no data directory of ours; raises `StartupError`, which says what to do."""
-    if not pgdata.is_dir():
+    if pgdata.is_symlink() or not pgdata.is_dir():
         raise StartupError(f"{pgdata} is not a directory; move it away.")
-    found = pgdata.stat().st_uid
-    if found != owner():
-        raise StartupError(
-            f"{pgdata} belongs to {_name(found)}, and PostgreSQL would run as {_name(owner())};"
-            f" start as the user who created it, or change its owner with chown -R."
-        )
     if not (pgdata / "PG_VERSION").exists():
         raise StartupError(
             f"{pgdata} is no PostgreSQL data directory: the file PG_VERSION is missing; {RESTORE}."
+        )
+    found = pgdata.stat()
+    if found.st_uid != owner():
+        raise StartupError(
+            f"{pgdata} belongs to {_name(found.st_uid)}, and PostgreSQL would run as"
+            f" {_name(owner())}; start as the user who created it, or change its owner with"
+            " chown -R."
+        )
+    if stat.S_IMODE(found.st_mode) & ~MODES:
+        raise StartupError(
+            f"Other users may look into {pgdata}, which PostgreSQL refuses; run chmod 700 on it."
         )
     made_by = (pgdata / "PG_VERSION").read_text(errors="replace").strip()
     if made_by != VERSION and made_by.replace(".", "").isdecimal():

@@ -39,8 +39,20 @@ STOP_TIMEOUT = 60  # s
 POLL_INTERVAL = 0.02  # s
 CONNECT_TIMEOUT = 5  # s
 LONGEST_SOCKET_PATH = 100  # bytes; the system's limit is 104 or 108
+UP_LOCK = "up.lock"
+START_LOCK = "door.lock"  # held to start and to stop the server
+RUN_LOCK = "inside.lock"  # shared by all who use the server
 PID_FILE = "postmaster.pid"
 SOCKET = f".s.PGSQL.{PORT}"
+DAMAGE = (
+    "PANIC",
+    "incompatible",
+    "could not locate",
+    "invalid",
+    "corrupt",
+    "could not open",
+    "could not read",
+)
 STATUS = 7  # the line of PID_FILE, counted from 0
 
 
@@ -49,7 +61,7 @@ def only_one(data_dir: Path) -> Iterator[None]:
     """Hold a data directory for one `up`; raises `AlreadyRunning` for a second."""
     with cluster.explained(data_dir):
         _make(data_dir)
-        lock = fasteners.InterProcessLock(data_dir / "up.lock")
+        lock = fasteners.InterProcessLock(data_dir / UP_LOCK)
         is_first = lock.acquire(blocking=False)
     if not is_first:
         raise AlreadyRunning(
@@ -75,8 +87,8 @@ def postgres(data_dir: Path) -> Iterator[str]:
     pgdata = data_dir.absolute() / "postgres"
     with cluster.explained(data_dir):
         _make(data_dir)
-        starting = fasteners.InterProcessLock(data_dir / "door.lock")  # held to start and to stop
-        running = fasteners.InterProcessReaderWriterLock(data_dir / "inside.lock")
+        starting = fasteners.InterProcessLock(data_dir / START_LOCK)
+        running = fasteners.InterProcessReaderWriterLock(data_dir / RUN_LOCK)
         with starting:
             running.acquire_read_lock()
             try:
@@ -188,7 +200,9 @@ def _advice(log: str) -> str:
         return "wait until the processes of its last run have ended, and try again"
     if "postgresql.conf" in log or "postgresql.auto.conf" in log:
         return "correct that file"
-    return cluster.RESTORE
+    if any(word in log for word in DAMAGE):
+        return cluster.RESTORE
+    return "mend that, and start again"
 
 
 def _is_ready(pgdata: Path, process: int) -> bool:
@@ -257,3 +271,4 @@ def _log(pgdata: Path) -> FileIO:
 def _make(data_dir: Path) -> None:
     data_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     cluster.check_parent(data_dir)
+    cluster.refuse_links(*(data_dir / lock for lock in (UP_LOCK, START_LOCK, RUN_LOCK)))
