@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from structlog.testing import capture_logs
 
 from restaurant_system.config import HttpSettings
-from restaurant_system.web import api, descriptors
+from restaurant_system.web import api, bounded, descriptors
 from restaurant_system.web.api import Feature, Site
 from restaurant_system.web.bounded import LARGEST_HEAD, MOST_FIELDS
 from restaurant_system.web.connections import TrustedProxies
@@ -109,6 +109,15 @@ class Client:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 return not self._received and not await self._receive()
+        return False
+
+    async def ends(self, seconds: float = 3) -> bool:
+        """Tell whether the connection is closed within this time, whatever comes before."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while await self._receive():
+                    pass
+                return True
         return False
 
     def close(self) -> None:
@@ -389,15 +398,6 @@ def test_trusted_proxies(stated: str, trusted: Sequence[str], others: Sequence[s
     assert not any(address in proxies for address in others)
 
 
-def test_processes_share_the_connections_of_an_address() -> None:
-    """Rounded up; any number stays any number."""
-    settings = HttpSettings(connections_per_address=9)
-
-    assert settings.shared_by(1).connections_per_address == 9
-    assert settings.shared_by(2).connections_per_address == 5
-    assert HttpSettings(connections_per_address=0).shared_by(4).connections_per_address == 0
-
-
 @contextlib.contextmanager
 def descriptors_left(number: int) -> Iterator[None]:
     """Leave so many descriptors above the reserve while the block lasts."""
@@ -441,6 +441,41 @@ async def test_longest_idle_connections_are_closed_when_descriptors_run_out() ->
                 client.close()
 
     assert [each["event"] for each in lines].count("descriptors_exhausted") == 1
+
+
+@pytest.mark.usefixtures("_nothing_logged_yet")
+async def test_longest_streams_are_closed_when_nothing_is_idle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Streams without end shut nobody out: browsers open them again by themselves."""
+    monkeypatch.setattr(bounded, "STREAM", 0.1)
+    async with a_server() as url:
+        with descriptors_left(20):
+            streams = [await Client.to(url) for _ in range(10)]
+            for each in streams:
+                await each.write(b"GET /stream HTTP/1.1\r\nHost: test\r\n\r\n")
+                assert (await each.response()).is_success
+            await asyncio.sleep(0.2)
+            late = [await Client.to(url) for _ in range(2)]
+            served = [await is_served(each) for each in late]
+
+        longest_has_ended = await streams[0].ends()
+        for client in (*streams, *late):
+            client.close()
+
+    assert served == [True, True]
+    assert longest_has_ended
+
+
+async def test_request_that_is_answered_before_its_body_gets_one_response() -> None:
+    """At the deadline of its body the connection is closed without a second one."""
+    async with a_server(QUICK) as url:
+        client = await Client.to(url)
+        await client.write(b"GET /nowhere HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\n")
+
+        assert (await client.response()).status_code == 404
+        assert await client.is_closed(3)
+        client.close()
 
 
 @pytest.mark.usefixtures("_nothing_logged_yet")

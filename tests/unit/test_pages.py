@@ -1,5 +1,6 @@
 """The screens as they are sent: in words that exist, of parts that exist."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -10,11 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from restaurant_system import screens
 from restaurant_system.errors import ConfigurationError
 from restaurant_system.web import api
 from restaurant_system.web.pages import House, Pages, texts_in
+from restaurant_system.web.static_file import PART, StaticFile
 
 FOLDER = files(screens)
 PLURAL_FORMS = {"zero", "one", "two", "few", "many", "other"}
@@ -235,3 +238,24 @@ def test_a_translation_that_lacks_a_text_is_a_wrong_setting(
         texts_in(tmp_path, "de")
     with pytest.raises(ConfigurationError, match="choose from de, en, fr"):
         texts_in(tmp_path, "pt_BR")
+
+
+async def test_large_file_is_sent_in_parts() -> None:
+    """A client that reads nothing keeps no more than a part of it in memory."""
+    content = bytes(range(256)) * 1_000
+    request = Request({"type": "http", "headers": []})
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, str]:
+        await asyncio.Event().wait()
+        return {}
+
+    async def send(message: Any) -> None:  # noqa: ANN401 - as ASGI has it
+        sent.append(message)
+
+    await StaticFile(content, "text/plain").answer(request)(request.scope, receive, send)
+
+    start, *parts = sent
+    assert (b"content-length", b"256000") in start["headers"]
+    assert b"".join(part["body"] for part in parts) == content
+    assert max(len(part["body"]) for part in parts) == PART

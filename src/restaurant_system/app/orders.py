@@ -29,9 +29,8 @@ async def take_orders(
 ) -> None:
     """Take orders over HTTP until asked to stop."""
     menu, pages = menu_of(settings, otherwise=NO_MENU), http.pages(settings, PAGES)
-    limits = settings.http.shared_by(settings.order_service.processes)
     async with (
-        http.listening(settings.order_service, limits, shutdown, handed) as server,
+        http.listening(settings.order_service, settings.http, shutdown, handed) as server,
         foundation(
             settings, "order-service", shutdown, pools=settings.order_service.processes
         ) as base,

@@ -32,9 +32,8 @@ async def track_orders(
 ) -> None:
     """Answer questions over HTTP until asked to stop."""
     pages = http.pages(settings, PAGES)
-    limits = settings.http.shared_by(settings.tracking_service.processes)
     async with (
-        http.listening(settings.tracking_service, limits, shutdown, handed) as server,
+        http.listening(settings.tracking_service, settings.http, shutdown, handed) as server,
         foundation(
             settings,
             "tracking-service",

@@ -19,17 +19,12 @@ SHORTEST_KEY = 16  # characters; shorter ones can be guessed
 class HttpSettings(Section):
     """What a client of any HTTP service may take: time for a request, and connections.
 
-    0 connections per address means any number.
+    The number of connections per address holds in each process by itself; 0 means any number.
     """
 
     head_timeout: Seconds = 10
     body_timeout: Seconds = 30
     connections_per_address: int = Field(default=200, ge=0)
-
-    def shared_by(self, processes: int) -> Self:
-        """Return the settings of each of several processes, whose connections come in turn."""
-        share = -(-self.connections_per_address // processes)
-        return self.model_copy(update={"connections_per_address": share})
 
 
 class OrderServiceSettings(Section):

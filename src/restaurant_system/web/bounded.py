@@ -26,6 +26,7 @@ SLICE = 4 * 1024  # bytes read between two looks at the bounds
 SHORTEST_FRAME = len("GET  HTTP/1.1\r\n\r\n")  # what is neither target nor field in a head
 CHUNK_FRAME = 16  # bytes around a chunk of a body without extensions
 LINGER = 1.0  # s for a refused client to read the response; RFC 9112, 9.6
+STREAM = 5.0  # s after which a response that goes on is a stream
 NEVER = math.inf
 
 HEAD_TOO_LARGE = Refusal(
@@ -166,6 +167,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self.flow.read_paused:
             self._deadline = now + self._settings.body_timeout
+        elif self._is_answered_early():
+            self.abandon()  # a second response would be taken for that of the next request
         else:
             self._refuse(TOO_SLOW)
 
@@ -178,6 +181,17 @@ class BoundedProtocol(HttpToolsProtocol):
             or (cycle.more_body and not cycle.response_started and not self.pipeline)
         )
 
+    def is_streaming(self) -> bool:
+        """Tell whether a response has been going on for a while."""
+        cycle: Any = self.cycle
+        return (
+            cycle is not None
+            and getattr(cycle, "response_started", False)
+            and not cycle.response_complete
+            and not self._buffer.is_closing()
+            and self.loop.time() - self.idle_since > STREAM
+        )
+
     def abandon(self) -> None:
         """Close without a response."""
         self._is_deaf = True
@@ -186,6 +200,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def _unsupported_upgrade_warning(self) -> None:
         """Read on no more: no other protocol is spoken here."""
         self._is_deaf = True
+
+    def _is_answered_early(self) -> bool:
+        """Tell whether the request whose body is incomplete has its response already."""
+        cycle: Any = self.cycle
+        return (
+            self._is_in_body and not self.pipeline and cycle is not None and cycle.response_complete
+        )
 
     def _start_deadline(self) -> None:
         self._deadline = self.loop.time() + self._settings.head_timeout

@@ -27,6 +27,9 @@ class Connection(Protocol):
     def is_idle(self) -> bool:
         """Tell whether the client is waiting for nothing."""
 
+    def is_streaming(self) -> bool:
+        """Tell whether a response has been going on for a while."""
+
     def check_deadline(self, now: float) -> None:
         """Refuse a request that is still incomplete at its deadline."""
 
@@ -70,18 +73,27 @@ class Connections:
         for connection in tuple(self._open):
             connection.check_deadline(now)
 
-    def close_longest_idle(self, number: int) -> None:
-        """Close so many connections, those that have been idle longest.
+    def close_longest_idle(self, number: int) -> bool:
+        """Close so many connections, those that have been idle longest; then streams.
 
-        Those that are being closed already count among them.
+        A browser opens a stream again by itself. Connections that are being closed already count
+        among them. Returns whether any is being closed.
         """
-        if number <= len(self._closing):
-            return
-        idle = [connection for connection in self._open if connection.is_idle()]
-        number = max(number - len(self._closing), len(idle) // SHARE)
-        for connection in heapq.nsmallest(number, idle, key=lambda each: each.idle_since):
-            self._closing.add(connection)
-            connection.abandon()
+        if number > len(self._closing):
+            idle = [connection for connection in self._open if connection.is_idle()]
+            number = max(number - len(self._closing), len(idle) // SHARE)
+            closed = heapq.nsmallest(number, idle, key=_since)
+            if len(closed) < number:
+                streams = [connection for connection in self._open if connection.is_streaming()]
+                closed += heapq.nsmallest(number - len(closed), streams, key=_since)
+            for connection in closed:
+                self._closing.add(connection)
+                connection.abandon()
+        return bool(self._closing)
+
+
+def _since(connection: Connection) -> float:
+    return connection.idle_since
 
 
 class TrustedProxies:

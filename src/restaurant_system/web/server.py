@@ -89,15 +89,17 @@ class _Server(uvicorn.Server):
 
     def _let_in(self, accepted: socket.socket) -> None:
         """Serve a connection; where descriptors are scarce, others are closed for it."""
-        if missing := descriptors.missing(accepted.fileno()):
-            self._close_idle(missing)
+        missing = descriptors.missing(accepted.fileno())
+        if missing and not self._close_idle(missing):
+            accepted.close()  # rather than use up what is kept for files and servers
+            return
         entering = asyncio.create_task(self._enter(accepted))
         self._entering.add(entering)
         entering.add_done_callback(self._entering.discard)
 
-    def _close_idle(self, number: int) -> None:
+    def _close_idle(self, number: int) -> bool:
         descriptors.exhausted.warn()
-        self._connections.close_longest_idle(number)
+        return self._connections.close_longest_idle(number)
 
     async def _enter(self, line: socket.socket) -> None:
         with contextlib.suppress(OSError):  # hung up on the way

@@ -2,14 +2,16 @@
 
 import hashlib
 import re
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from importlib.resources.abc import Traversable
 from pathlib import PurePosixPath
 from typing import Self
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
+PART = 64 * 1024  # bytes that are written at once: what a client does not read stays in memory
 TAG = re.compile(r'"[^"]*"')
 HTML = "text/html; charset=utf-8"
 JAVASCRIPT = "text/javascript"
@@ -42,7 +44,15 @@ class StaticFile:
         """Send it, or 304 if the browser has it."""
         if self._is_known_to(request):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=self._headers)
-        return Response(self._content, headers=self._headers, media_type=self._media_type)
+        if len(self._content) <= PART:
+            return Response(self._content, headers=self._headers, media_type=self._media_type)
+        headers = {**self._headers, "Content-Length": str(len(self._content))}
+        return StreamingResponse(self._parts(), headers=headers, media_type=self._media_type)
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        """Yield the file part by part, each once the client has taken those before."""
+        for start in range(0, len(self._content), PART):
+            yield self._content[start : start + PART]
 
     def _is_known_to(self, request: Request) -> bool:
         """Compare as RFC 9110, 13.1.2 has it; a proxy that compresses makes our ETag a weak one."""
