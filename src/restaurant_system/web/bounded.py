@@ -167,8 +167,6 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self.flow.read_paused:
             self._deadline = now + self._settings.body_timeout
-        elif self._is_answered_early():
-            self.abandon()  # a second response would be taken for that of the next request
         else:
             self._refuse(TOO_SLOW)
 
@@ -226,9 +224,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, refusal: Refusal) -> None:
         """Read no more, and send `refusal` after the responses that are owed."""
-        self._refusal = refusal
         self._is_deaf = True
         self._deadline = NEVER
+        if self._is_answered_early():
+            self._end()  # a second response would be taken for that of the next request
+            return
+        self._refusal = refusal
         self._withdraw_incomplete()
         if not self._is_owed():
             self._send_refusal()
@@ -255,6 +256,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refusal is None or self._buffer.is_closing():
             return
         self._write_last(self._refusal)
+        self._end()
+
+    def _end(self) -> None:
+        """Close the writing side now, and the connection when the client could read all."""
+        if self._buffer.is_closing():
+            return
         self._buffer.end()
         self.cycle = cast("Any", None)  # nothing is under way any more
         self.flow.resume_reading()  # unread bytes would make the kernel reset the connection
