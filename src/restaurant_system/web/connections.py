@@ -77,8 +77,9 @@ class Connections:
         """Close so many connections, those that have been idle longest; then streams.
 
         A browser opens a stream again by itself. Connections that are being closed already count
-        among them. Returns whether any is being closed.
+        among them. Returns whether so many are being closed.
         """
+        wanted = number
         if number > len(self._closing):
             idle = [connection for connection in self._open if connection.is_idle()]
             number = max(number - len(self._closing), len(idle) // SHARE)
@@ -89,7 +90,7 @@ class Connections:
             for connection in closed:
                 self._closing.add(connection)
                 connection.abandon()
-        return bool(self._closing)
+        return len(self._closing) >= wanted
 
 
 def _since(connection: Connection) -> float:
