@@ -31,7 +31,7 @@ async def serve(port: int, service: object, shutdown: Shutdown) -> None:
     """Serve orders with our own handler on another service."""
     handler = OrderHandler(cast("OrderService", service), MAX_CONCURRENT)
     with contextlib.closing(door.bind("127.0.0.1", port)) as listening:
-        shutdown.begin()
+        shutdown.stop_cancelling()
         async with server.running(listening, shutdown) as running:
             await running.serve(api.build("Order service", [handler.feature()]))
 

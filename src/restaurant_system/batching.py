@@ -22,7 +22,7 @@ Waiting = tuple[T, asyncio.Future[R]]
 
 
 class Batcher(Generic[T, R]):
-    """Collects items and has `work` done on up to `at_most` of them at once.
+    """Collects items and has `work` done on up to `max_batch_size` of them at once.
 
     `work` gets items in the order in which they came, and returns as many results in the same
     order; one that is a future is waited for by its own caller alone. It must take effect for all
@@ -35,16 +35,16 @@ class Batcher(Generic[T, R]):
     worked on to the end. Up to `concurrency` batches are worked on at a time.
     """
 
-    def __init__(self, work: Work[T, R], *, at_most: int, concurrency: int = 1) -> None:
+    def __init__(self, work: Work[T, R], *, max_batch_size: int, concurrency: int = 1) -> None:
         self._work = work
-        self._at_most = at_most
+        self._max_batch_size = max_batch_size
         self._concurrency = concurrency
         self._gathered: deque[Waiting[T, R]] = deque()
         # Each with the items it works on, counted; one that has yet to begin may take all that fit.
         self._workers: dict[asyncio.Task[None], int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def do(self, item: T) -> "asyncio.Future[R]":
+    def submit(self, item: T) -> "asyncio.Future[R]":
         """Return, once it is awaited, what became of `item`; its batch begins after this call."""
         # To ask for the running loop would cost Python 3.11 a call to the kernel each time.
         loop = self._loop = self._loop or asyncio.get_running_loop()
@@ -53,7 +53,7 @@ class Batcher(Generic[T, R]):
         if len(self._workers) < self._concurrency and self._is_worth_a_batch():
             # A context of its own: what is bound to the caller's log lines is not everyone's.
             worker = loop.create_task(self._run(), context=contextvars.Context())
-            self._workers[worker] = self._at_most
+            self._workers[worker] = self._max_batch_size
         return outcome
 
     def _is_worth_a_batch(self) -> bool:
@@ -75,7 +75,7 @@ class Batcher(Generic[T, R]):
 
     def _next_batch(self) -> list[Waiting[T, R]]:
         batch: list[Waiting[T, R]] = []
-        while self._gathered and len(batch) < self._at_most:
+        while self._gathered and len(batch) < self._max_batch_size:
             item, outcome = self._gathered.popleft()
             if not outcome.done():
                 batch.append((item, outcome))

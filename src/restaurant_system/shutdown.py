@@ -1,4 +1,4 @@
-"""How a running command is asked to stop: once politely, twice at once."""
+"""Stop a running command on SIGINT or SIGTERM: gracefully the first time, at once the second."""
 
 import asyncio
 import contextlib
@@ -10,32 +10,32 @@ from restaurant_system.errors import Interrupted
 
 T = TypeVar("T")
 
-WISHES = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Shutdown:
-    """The wish to stop. The first one sets `requested`, the second `forced`.
+    """Whether a command should stop. The first request sets `requested`, the second `forced`.
 
-    A command that is still starting (waiting for its database, say) is cancelled. A service calls
-    `begin` once it waits for these events itself; a command that ends by itself calls it once its
-    work is done and only connections are left to close.
+    A command that is still starting (waiting for its database, for example) is cancelled. A service
+    calls `stop_cancelling` once it waits for these events itself; a command that ends by itself
+    calls it once its work is done and only connections are left to close.
     """
 
     def __init__(self, starting: "asyncio.Task[Any] | None" = None) -> None:
         self.requested = asyncio.Event()
         self.forced = asyncio.Event()
         self._starting = starting
-        self._asked = False
+        self._was_requested = False
 
-    def begin(self) -> None:
-        """Cancel the command no more: from now on it ends by itself or waits for these events."""
+    def stop_cancelling(self) -> None:
+        """Leave the command to end by itself, or to wait for these events, from now on."""
         self._starting = None
 
-    def ask(self) -> None:
-        """Ask to stop; asked again, insist."""
-        (self.forced if self._asked else self.requested).set()
-        self._asked = True
-        self._abandon_start()
+    def request_stop(self) -> None:
+        """Request a graceful stop; if one was requested before, an immediate stop."""
+        (self.forced if self._was_requested else self.requested).set()
+        self._was_requested = True
+        self._cancel_start()
 
     def wind_up(self) -> None:
         """Stop because there is nothing more to do; whoever then asks does so for the first time.
@@ -43,20 +43,20 @@ class Shutdown:
         A supervisor's end and a signal to all of its processes may come together, in any order.
         """
         self.requested.set()
-        self._abandon_start()
+        self._cancel_start()
 
-    def _abandon_start(self) -> None:
+    def _cancel_start(self) -> None:
         if self._starting is not None:
             self._starting.cancel()
 
 
-async def until_asked_to_stop(command: Callable[[Shutdown], Coroutine[Any, Any, T]]) -> T:
+async def run_until_stopped(command: Callable[[Shutdown], Coroutine[Any, Any, T]]) -> T:
     """Run a command that SIGINT and SIGTERM stop, and return its result.
 
-    Raises `Interrupted` when a signal came before the command called `Shutdown.begin`.
+    Raises `Interrupted` when a signal came before the command called `Shutdown.stop_cancelling`.
     """
     shutdown = Shutdown(asyncio.current_task())
-    with _listening_to_signals(shutdown):
+    with _stopping_on_signals(shutdown):
         try:
             return await command(shutdown)
         except asyncio.CancelledError:
@@ -66,26 +66,29 @@ async def until_asked_to_stop(command: Callable[[Shutdown], Coroutine[Any, Any, 
 
 
 @contextlib.contextmanager
-def _listening_to_signals(shutdown: Shutdown) -> Iterator[None]:
-    """Take signals for wishes to stop; put back, at the end, what they meant before.
+def _stopping_on_signals(shutdown: Shutdown) -> Iterator[None]:
+    """Request a stop on each signal; restore the previous signal handlers at the end.
 
-    A loop that is closed swallows them, and somebody who is asked a question then could not leave.
+    The handlers of a closed event loop swallow signals: Ctrl-C could not leave a prompt that a
+    command shows afterwards.
     """
     loop = asyncio.get_running_loop()
-    before = {wish: signal.getsignal(wish) for wish in WISHES}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
-        for wish in WISHES:
-            _on_signal(loop, wish, shutdown)
+        for number in STOP_SIGNALS:
+            _add_handler(loop, number, shutdown)
         yield
     finally:
-        for wish, handler in before.items():
-            with contextlib.suppress(NotImplementedError):  # as in `_on_signal`
-                loop.remove_signal_handler(wish)
-            signal.signal(wish, handler)
+        for number, handler in before.items():
+            with contextlib.suppress(NotImplementedError):  # as in `_add_handler`
+                loop.remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
-def _on_signal(loop: asyncio.AbstractEventLoop, wish: signal.Signals, shutdown: Shutdown) -> None:
+def _add_handler(
+    loop: asyncio.AbstractEventLoop, number: signal.Signals, shutdown: Shutdown
+) -> None:
     try:
-        loop.add_signal_handler(wish, shutdown.ask)
-    except NotImplementedError:  # a loop on Windows hears of no signals
-        signal.signal(wish, lambda *_: loop.call_soon_threadsafe(shutdown.ask))
+        loop.add_signal_handler(number, shutdown.request_stop)
+    except NotImplementedError:  # event loops on Windows cannot
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(shutdown.request_stop))

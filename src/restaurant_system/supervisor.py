@@ -17,7 +17,7 @@ from restaurant_system.config import OrderServiceSettings, TrackingServiceSettin
 from restaurant_system.errors import ConfigurationError
 from restaurant_system.logger import get_logger
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import descriptors, door
+from restaurant_system.web import door, file_descriptors
 from restaurant_system.web.door import Handover
 from restaurant_system.web.reception import Reception
 
@@ -37,7 +37,7 @@ async def supervise(
     """
     if sys.platform == "win32":
         raise ConfigurationError("Several processes share a port on Linux and macOS only.")
-    descriptors.raise_limit()
+    file_descriptors.raise_limit()
     with contextlib.closing(door.bind(where.host, where.port)) as listening:
         return await Supervisor(listening, where.processes, shutdown).run()
 
@@ -62,7 +62,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Return 0 when asked to stop, or the exit code of a process that could not start."""
-        self._shutdown.begin()
+        self._shutdown.stop_cancelling()
         async with asyncio.TaskGroup() as group:
             opening = group.create_task(self._open(group))
             await self._shutdown.requested.wait()
@@ -91,7 +91,7 @@ class Supervisor:
             if keeping.done() and not self._shutdown.requested.is_set():
                 tried.cancel()
                 self._code = keeping.result()
-                self._shutdown.ask()
+                self._shutdown.request_stop()
                 return
             self._reception.pause()
         self._reception.open()

@@ -3,10 +3,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from restaurant_system.app.http import health_of
+from restaurant_system.app.http_service import health_feature
+from restaurant_system.app.runtime import Runtime
 from restaurant_system.config import DeliverySettings, RabbitMQSettings, Settings
 from restaurant_system.database.connection import Database
-from restaurant_system.foundation import Foundation
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.shutdown import Shutdown
@@ -19,8 +19,8 @@ from tests.support.services import a_broker, a_client
 @pytest.fixture
 async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """Talk to a service whose broker is the one in PostgreSQL."""
-    base = Foundation("test", Settings(), database, a_broker(database), Shutdown())
-    async with a_client(health_of(base, database)) as client:
+    runtime = Runtime("test", Settings(), database, a_broker(database), Shutdown())
+    async with a_client(health_feature(runtime, database)) as client:
         yield client
 
 
@@ -58,8 +58,8 @@ async def test_without_a_broker(database: Database) -> None:
     broker = RabbitMQBroker(
         RabbitMQSettings(host="127.0.0.1", port=free_port()), DeliverySettings()
     )
-    base = Foundation("test", Settings(), database, broker, Shutdown())
-    async with a_client(health_of(base, database)) as client:
+    runtime = Runtime("test", Settings(), database, broker, Shutdown())
+    async with a_client(health_feature(runtime, database)) as client:
         response = await client.get("/health")
 
     assert response.status_code == 200
@@ -88,8 +88,8 @@ async def test_queue_with_other_arguments_degrades_health_until_it_is_gone(
     """Orders are accepted meanwhile, and the reason is told."""
     broker = RabbitMQBroker(RabbitMQSettings.model_validate({"url": amqp_url}), DeliverySettings())
     await broker.connect()
-    base = Foundation("test", Settings(), database, broker, Shutdown())
-    async with a_client(health_of(base, database)) as client:
+    runtime = Runtime("test", Settings(), database, broker, Shutdown())
+    async with a_client(health_feature(runtime, database)) as client:
         office.delete_queue("kitchen_takeout_queue")
         office.declare_queue("kitchen_takeout_queue", {"x-max-priority": 3})
         wrong = (await client.get("/health")).json()

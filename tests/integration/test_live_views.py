@@ -8,9 +8,9 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from restaurant_system.app.runtime import background_task
 from restaurant_system.config import KitchenSettings
 from restaurant_system.database.connection import Database
-from restaurant_system.foundation import beside
 from restaurant_system.models.order import Move
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
@@ -47,7 +47,7 @@ async def client(
     watched = Views(database, clock=watch, kitchen=KitchenSettings())
     site = api.build("Test", [ScreensHandler(watched).feature()])
     async with (
-        beside(watched.run(shutdown)),
+        background_task(watched.run(shutdown)),
         served(site, shutdown) as address,
         httpx.AsyncClient(base_url=address, timeout=30, verify=False) as client,  # noqa: S501 - no TLS
     ):
@@ -273,7 +273,7 @@ async def test_a_stop_does_not_wait_for_those_who_watch(
         await anext(parts)
         asked = time.monotonic()
 
-        shutdown.ask()
+        shutdown.request_stop()
 
         async with asyncio.timeout(SOON):
             assert [part async for part in parts] == []

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from restaurant_system.app.orders import menu_of
+from restaurant_system.app.order_service import menu_feature
 from restaurant_system.config import OrderServiceSettings, Settings
 from restaurant_system.errors import ConfigurationError
 from restaurant_system.models.menu import NO_MENU
@@ -44,7 +44,7 @@ async def test_a_menu(tmp_path: Path) -> None:
     path = tmp_path / "menu.yaml"
     path.write_text(LUNCH)
 
-    async with a_client(menu_of(settings(path), otherwise=NO_MENU)) as client:
+    async with a_client(menu_feature(settings(path), otherwise=NO_MENU)) as client:
         first = await client.get("/menu")
         tag = first.headers["ETag"]
         assert (first.status_code, first.json()) == (200, OFFERED)
@@ -66,7 +66,7 @@ async def test_a_faulty_change(tmp_path: Path) -> None:
     path = tmp_path / "menu.yaml"
     path.write_text(LUNCH)
 
-    async with a_client(menu_of(settings(path), otherwise=NO_MENU)) as client:
+    async with a_client(menu_feature(settings(path), otherwise=NO_MENU)) as client:
         tag = (await client.get("/menu")).headers["ETag"]
         path.write_text(LUNCH.replace("6.90", "free"))
 
@@ -76,7 +76,7 @@ async def test_a_faulty_change(tmp_path: Path) -> None:
 
 async def test_no_menu() -> None:
     """Without a menu nothing is offered, and that is answered too."""
-    async with a_client(menu_of(settings(None), otherwise=NO_MENU)) as client:
+    async with a_client(menu_feature(settings(None), otherwise=NO_MENU)) as client:
         assert (await client.get("/menu")).json() == {"sections": []}
 
 
@@ -86,7 +86,7 @@ def test_a_menu_that_is_faulty_from_the_start(tmp_path: Path) -> None:
     path.write_text("sections: free")
 
     with pytest.raises(ConfigurationError, match=r"menu\.yaml breaks a rule: sections must be"):
-        menu_of(settings(path), otherwise=NO_MENU)
+        menu_feature(settings(path), otherwise=NO_MENU)
     path.unlink()
     with pytest.raises(ConfigurationError, match=r"Cannot read the menu .*menu\.yaml"):
-        menu_of(settings(path), otherwise=NO_MENU)
+        menu_feature(settings(path), otherwise=NO_MENU)

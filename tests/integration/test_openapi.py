@@ -59,7 +59,7 @@ def address(request: pytest.FixtureRequest, dsn: str) -> Iterator[str]:
     thread.start()
     started.wait()
     yield f"http://{host}:{port}"
-    loops[0].call_soon_threadsafe(shutdown.ask)
+    loops[0].call_soon_threadsafe(shutdown.request_stop)
     thread.join()
 
 

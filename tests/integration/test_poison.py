@@ -139,7 +139,7 @@ async def running(subscriber: NotificationSubscriber, shutdown: Shutdown) -> Asy
     work = asyncio.create_task(subscriber.run(shutdown))
     try:
         yield
-        shutdown.ask()
+        shutdown.request_stop()
         await work
     finally:
         work.cancel()

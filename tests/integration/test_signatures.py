@@ -53,7 +53,7 @@ async def a_display(broker: Broker) -> AsyncIterator[io.StringIO]:
     try:
         yield printed
     finally:
-        shutdown.ask()
+        shutdown.request_stop()
         await printing
 
 

@@ -130,7 +130,7 @@ async def test_a_station_that_comes_back_has_what_it_had_begun(
         await display.done(recalled, "start", "received")
         await display.done(recalled, "bump", "cooking")
         await display.done(recalled, "recall", "ready")
-        display.shutdown.ask()
+        display.shutdown.request_stop()
         await eventually(lambda: _is_offline(kitchen), doing="for the station to sign off")
 
     async with (
@@ -222,7 +222,7 @@ async def test_a_held_order_whose_message_is_lost_is_not_held_for_ever(
     number = await kitchen.order()
     async with display.screen() as screen:
         await screen.shows(number)
-        display.shutdown.ask()
+        display.shutdown.request_stop()
         await eventually(lambda: _is_offline(kitchen), doing="for the station to sign off")
     async with first_of(broker, "kitchen_takeout_queue") as delivery:
         await delivery.ack()  # as a broker does that loses its disk

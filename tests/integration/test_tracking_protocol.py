@@ -9,11 +9,11 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from restaurant_system.app.runtime import Runtime, read_only_database
 from restaurant_system.config import Settings
 from restaurant_system.database import workers
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import DatabaseUnavailable
-from restaurant_system.foundation import Foundation, reading
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
@@ -113,9 +113,9 @@ async def test_cannot_write(server: str, dsn: str, database: Database) -> None:
     """What questions are asked on refuses every change, wherever it is and however often lent."""
     replica = {"replica": {"url": dsn}} if server == "a replica" else {}
     settings = Settings.model_validate({"database": {"url": dsn, **replica}})
-    base = Foundation("test", settings, database, a_broker(database), Shutdown())
+    runtime = Runtime("test", settings, database, a_broker(database), Shutdown())
 
-    async with reading(base) as reader:
+    async with read_only_database(runtime) as reader:
         for _ in range(2):
             with pytest.raises(DatabaseUnavailable, match="read-only transaction"):
                 async with reader.connection() as connection:

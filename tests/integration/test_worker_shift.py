@@ -117,7 +117,7 @@ async def test_a_cook_who_is_asked_to_stop_finishes_what_cooks(
     async with kitchen.on_duty(broker, kitchen=settings(takeout=0.5)) as shift:
         await kitchen.wait_for(first, "cooking")
 
-        shift.shutdown.ask()
+        shift.shutdown.request_stop()
         await asyncio.wait_for(shift.work, 20)
 
     assert await kitchen.status(first) == "ready"
@@ -134,8 +134,8 @@ async def test_a_cook_who_must_stop_gives_its_order_back(
     async with kitchen.on_duty(broker, "anna", kitchen=settings(takeout=600)) as shift:
         await kitchen.wait_for(number, "cooking")
 
-        shift.shutdown.ask()
-        shift.shutdown.ask()
+        shift.shutdown.request_stop()
+        shift.shutdown.request_stop()
         await asyncio.wait_for(shift.work, 20)
 
     async with kitchen.on_duty(other_broker, "bob"):
@@ -215,7 +215,7 @@ async def test_a_leaving_cook_opens_no_new_line(kitchen: Kitchen, broker: Broker
                 lambda: logged(logs, BREAKS[broker.name]), doing="for the break to show"
             )
 
-        shift.shutdown.ask()
+        shift.shutdown.request_stop()
         await asyncio.wait_for(shift.work, 30)
 
     assert await kitchen.status(first) == "ready"

@@ -5,11 +5,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from restaurant_system.app.runtime import background_task
 from restaurant_system.config import KitchenSettings
 from restaurant_system.database import workers
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import DatabaseUnavailable
-from restaurant_system.foundation import beside
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.worker import Worker, WorkerStatus
 from restaurant_system.services.order import worker_removal
@@ -432,6 +432,8 @@ async def test_periodic_removal_removes_all_after_an_outage(
         return await book.names() == ["mario"]
 
     monkeypatch.setattr(book.database, "connection", fail_once)
-    async with beside(worker_removal.remove_unused_workers(book.database, KitchenSettings())):
+    async with background_task(
+        worker_removal.remove_unused_workers(book.database, KitchenSettings())
+    ):
         await asyncio.sleep(0)  # until the task has failed once
         await eventually(only_mario_is_left, doing="for 2,500 workers to be removed")

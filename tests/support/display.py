@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 
-from restaurant_system.app.display import stations
+from restaurant_system.app.kitchen_display import stations
+from restaurant_system.app.runtime import Runtime
 from restaurant_system.config import KitchenDisplaySettings, KitchenSettings, Settings
 from restaurant_system.database.connection import Database
-from restaurant_system.foundation import Foundation
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.shutdown import Shutdown
@@ -149,7 +149,7 @@ async def displayed(
         kitchen_display=KitchenDisplaySettings.model_validate({"heartbeat_interval": 1} | display),
     )
     shutdown = Shutdown()
-    async with stations(Foundation("test", settings, database, broker, shutdown), relay) as feature:
+    async with stations(Runtime("test", settings, database, broker, shutdown), relay) as feature:
         site = api.build("Test", [feature])
         async with (
             served(site, shutdown) as address,

@@ -78,7 +78,7 @@ class Shift:
 
     async def end(self) -> None:
         """Ask the cook to stop, and wait until its hands are empty."""
-        self.shutdown.ask()
+        self.shutdown.request_stop()
         await self.work
 
 

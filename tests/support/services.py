@@ -105,7 +105,7 @@ async def served(
             try:
                 yield f"http://{host}:{port}"
             finally:
-                shutdown.ask()
+                shutdown.request_stop()
                 await serving
 
 

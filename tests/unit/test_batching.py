@@ -42,7 +42,7 @@ def kitchen() -> Kitchen:
 
 async def test_a_lone_item_waits_for_nobody(kitchen: Kitchen) -> None:
     """Work begins at once, and the caller gets its result."""
-    result = await Batcher(kitchen.shout, at_most=FEW).do("soup")
+    result = await Batcher(kitchen.shout, max_batch_size=FEW).submit("soup")
 
     assert result == "SOUP"
     assert kitchen.batches == [["soup"]]
@@ -50,12 +50,12 @@ async def test_a_lone_item_waits_for_nobody(kitchen: Kitchen) -> None:
 
 async def test_what_comes_while_a_batch_is_under_way_shares_the_next_one(kitchen: Kitchen) -> None:
     """Each caller gets its own result, whoever it shares with."""
-    batcher = Batcher(kitchen.shout, at_most=FEW)
+    batcher = Batcher(kitchen.shout, max_batch_size=FEW)
     kitchen.open.clear()
-    first = asyncio.ensure_future(batcher.do("soup"))
+    first = asyncio.ensure_future(batcher.submit("soup"))
     await kitchen.begun.wait()
 
-    later = [asyncio.ensure_future(batcher.do(word)) for word in ("fish", "cake", "wine")]
+    later = [asyncio.ensure_future(batcher.submit(word)) for word in ("fish", "cake", "wine")]
     await asyncio.sleep(0)
     kitchen.open.set()
 
@@ -65,14 +65,14 @@ async def test_what_comes_while_a_batch_is_under_way_shares_the_next_one(kitchen
 
 async def test_a_second_batch_begins_when_it_is_worth_a_first(kitchen: Kitchen) -> None:
     """Where two may be worked on at a time, as many as are under way are gathered for it."""
-    batcher = Batcher(kitchen.shout, at_most=FEW, concurrency=2)
+    batcher = Batcher(kitchen.shout, max_batch_size=FEW, concurrency=2)
     kitchen.open.clear()
     words = ["soup", "fish", "cake", "wine", "salt", "figs", "nuts"]
     begun = []
 
     results = []
     for word in words[:2], words[2:3], words[3:4], words[4:]:
-        results += [batcher.do(each) for each in word]
+        results += [batcher.submit(each) for each in word]
         await asyncio.sleep(0)
         begun.append(len(kitchen.batches))
     kitchen.open.set()
@@ -84,10 +84,10 @@ async def test_a_second_batch_begins_when_it_is_worth_a_first(kitchen: Kitchen) 
 
 async def test_a_crowd_fills_all_batches_at_once(kitchen: Kitchen) -> None:
     """What does not fit into the first batch is not left for later."""
-    batcher = Batcher(kitchen.shout, at_most=FEW, concurrency=2)
+    batcher = Batcher(kitchen.shout, max_batch_size=FEW, concurrency=2)
     kitchen.open.clear()
 
-    results = [batcher.do(word) for word in "abcdefghijkl"]
+    results = [batcher.submit(word) for word in "abcdefghijkl"]
     await asyncio.sleep(0)
     begun = list(kitchen.batches)
     kitchen.open.set()
@@ -101,18 +101,18 @@ async def test_cancelled_worker_cancels_its_callers_and_those_who_wait_behind_th
     kitchen: Kitchen, concurrency: int
 ) -> None:
     """Nobody waits in vain, and the next caller is served."""
-    batcher = Batcher(kitchen.shout, at_most=1, concurrency=concurrency)
+    batcher = Batcher(kitchen.shout, max_batch_size=1, concurrency=concurrency)
     kitchen.open.clear()
-    cancelled = [batcher.do(word) for word in ("soup", "fish")]
+    cancelled = [batcher.submit(word) for word in ("soup", "fish")]
     await kitchen.begun.wait()
-    cancelled.append(batcher.do("cake"))
+    cancelled.append(batcher.submit("cake"))
 
     _cancel_other_tasks()
     ends = await _ends(*cancelled)
     kitchen.open.set()
 
     assert all(isinstance(end, asyncio.CancelledError) for end in ends)
-    assert await batcher.do("wine") == "WINE"
+    assert await batcher.submit("wine") == "WINE"
 
 
 async def test_worker_cancelled_while_it_tries_items_one_by_one_cancels_all_of_them() -> None:
@@ -126,8 +126,8 @@ async def test_worker_cancelled_while_it_tries_items_one_by_one_cancels_all_of_t
         await asyncio.Event().wait()
         return []
 
-    batcher: Batcher[str, str] = Batcher(refuse_together, at_most=FEW)
-    callers = [batcher.do(word) for word in ("soup", "fish", "cake")]
+    batcher: Batcher[str, str] = Batcher(refuse_together, max_batch_size=FEW)
+    callers = [batcher.submit(word) for word in ("soup", "fish", "cake")]
     await begun.wait()
 
     _cancel_other_tasks()
@@ -139,10 +139,10 @@ async def test_work_that_is_cancelled_from_within_is_an_error_for_its_callers(
     kitchen: Kitchen,
 ) -> None:
     """Its effect is unknown; those who wait behind it are served."""
-    batcher = Batcher(kitchen.shout, at_most=2)
+    batcher = Batcher(kitchen.shout, max_batch_size=2)
     kitchen.errors["fish"] = asyncio.CancelledError()
 
-    *ends, cake = await _ends(*(batcher.do(word) for word in ("soup", "fish", "cake")))
+    *ends, cake = await _ends(*(batcher.submit(word) for word in ("soup", "fish", "cake")))
 
     assert all(isinstance(end, Unavailable) for end in ends)
     assert cake == "CAKE"
@@ -159,9 +159,9 @@ async def test_results_that_do_not_match_the_items_are_an_error_for_every_caller
         batches.append(list(words))
         return results if len(words) == 2 else [word.upper() for word in words]
 
-    batcher = Batcher(work, at_most=2)
+    batcher = Batcher(work, max_batch_size=2)
 
-    *ends, cake = await _ends(*(batcher.do(word) for word in ("soup", "fish", "cake")))
+    *ends, cake = await _ends(*(batcher.submit(word) for word in ("soup", "fish", "cake")))
 
     assert all(isinstance(end, RuntimeError) for end in ends)
     assert cake == "CAKE"
@@ -180,14 +180,14 @@ def _cancel_other_tasks() -> None:
 
 async def test_batches_that_are_over_leave_room_for_others(kitchen: Kitchen) -> None:
     """However often it was still, a batcher begins anew, with as many batches as before."""
-    batcher = Batcher(kitchen.shout, at_most=1, concurrency=2)
+    batcher = Batcher(kitchen.shout, max_batch_size=1, concurrency=2)
 
     for _ in range(3):
         kitchen.batches.clear()
         kitchen.open.clear()
-        results = [batcher.do("soup")]
+        results = [batcher.submit("soup")]
         await asyncio.sleep(0)
-        results += [batcher.do(word) for word in ("fish", "cake")]
+        results += [batcher.submit(word) for word in ("fish", "cake")]
         await asyncio.sleep(0)
         assert kitchen.batches == [["soup"], ["fish"]]
         kitchen.open.set()
@@ -196,9 +196,9 @@ async def test_batches_that_are_over_leave_room_for_others(kitchen: Kitchen) -> 
 
 async def test_a_batch_has_a_limit(kitchen: Kitchen) -> None:
     """More than `at_most` are never worked on together, and none is forgotten."""
-    batcher = Batcher(kitchen.shout, at_most=2)
+    batcher = Batcher(kitchen.shout, max_batch_size=2)
 
-    results = await asyncio.gather(*(batcher.do(word) for word in "abcde"))
+    results = await asyncio.gather(*(batcher.submit(word) for word in "abcde"))
 
     assert results == list("ABCDE")
     assert max(len(batch) for batch in kitchen.batches) == 2
@@ -206,11 +206,11 @@ async def test_a_batch_has_a_limit(kitchen: Kitchen) -> None:
 
 async def test_a_bad_item_fails_alone(kitchen: Kitchen) -> None:
     """Its neighbours succeed, each tried by itself."""
-    batcher = Batcher(kitchen.shout, at_most=FEW)
+    batcher = Batcher(kitchen.shout, max_batch_size=FEW)
     kitchen.errors["fish"] = ValueError("no fish today")
 
     results = await asyncio.gather(
-        *(batcher.do(word) for word in ("soup", "fish", "cake")), return_exceptions=True
+        *(batcher.submit(word) for word in ("soup", "fish", "cake")), return_exceptions=True
     )
 
     assert results == ["SOUP", kitchen.errors["fish"], "CAKE"]
@@ -218,11 +218,11 @@ async def test_a_bad_item_fails_alone(kitchen: Kitchen) -> None:
 
 async def test_an_absence_is_everyones(kitchen: Kitchen) -> None:
     """Nothing is tried again when it is unknown whether it took effect."""
-    batcher = Batcher(kitchen.shout, at_most=FEW)
+    batcher = Batcher(kitchen.shout, max_batch_size=FEW)
     kitchen.errors["fish"] = away = DatabaseUnavailable("away")
 
     results = await asyncio.gather(
-        *(batcher.do(word) for word in ("soup", "fish", "cake")), return_exceptions=True
+        *(batcher.submit(word) for word in ("soup", "fish", "cake")), return_exceptions=True
     )
 
     assert results == [away, away, away]
@@ -231,21 +231,21 @@ async def test_an_absence_is_everyones(kitchen: Kitchen) -> None:
 
 async def test_after_a_failure_the_next_is_served(kitchen: Kitchen) -> None:
     """One bad batch ends nothing."""
-    batcher = Batcher(kitchen.shout, at_most=FEW)
+    batcher = Batcher(kitchen.shout, max_batch_size=FEW)
     kitchen.errors["fish"] = DatabaseUnavailable("away")
     with contextlib.suppress(DatabaseUnavailable):
-        await batcher.do("fish")
+        await batcher.submit("fish")
 
-    assert await batcher.do("soup") == "SOUP"
+    assert await batcher.submit("soup") == "SOUP"
 
 
 async def test_who_has_gone_before_the_batch_began_is_left_out(kitchen: Kitchen) -> None:
     """Nothing is done for nobody."""
-    batcher = Batcher(kitchen.shout, at_most=FEW)
+    batcher = Batcher(kitchen.shout, max_batch_size=FEW)
     kitchen.open.clear()
-    first = asyncio.ensure_future(batcher.do("soup"))
+    first = asyncio.ensure_future(batcher.submit("soup"))
     await kitchen.begun.wait()
-    gone, stays = [asyncio.ensure_future(batcher.do(word)) for word in ("fish", "cake")]
+    gone, stays = [asyncio.ensure_future(batcher.submit(word)) for word in ("fish", "cake")]
     await asyncio.sleep(0)
 
     gone.cancel()
@@ -257,9 +257,9 @@ async def test_who_has_gone_before_the_batch_began_is_left_out(kitchen: Kitchen)
 
 async def test_who_goes_while_the_batch_is_under_way_disturbs_nobody(kitchen: Kitchen) -> None:
     """The others of the batch get their results."""
-    batcher = Batcher(kitchen.shout, at_most=FEW)
+    batcher = Batcher(kitchen.shout, max_batch_size=FEW)
     kitchen.open.clear()
-    gone, stays = [asyncio.ensure_future(batcher.do(word)) for word in ("fish", "cake")]
+    gone, stays = [asyncio.ensure_future(batcher.submit(word)) for word in ("fish", "cake")]
     await kitchen.begun.wait()
 
     gone.cancel()
@@ -278,10 +278,10 @@ async def test_a_result_that_is_still_to_come_is_waited_for_by_its_own_caller() 
     async def serve(words: Sequence[str]) -> "list[str | asyncio.Future[str]]":
         return [late.get(word, word.upper()) for word in words]
 
-    batcher = Batcher(serve, at_most=FEW)
-    roast, soup, stew, pie = (batcher.do(word) for word in ("roast", "soup", "stew", "pie"))
+    batcher = Batcher(serve, max_batch_size=FEW)
+    roast, soup, stew, pie = (batcher.submit(word) for word in ("roast", "soup", "stew", "pie"))
     assert await soup == "SOUP"
-    assert await batcher.do("wine") == "WINE"
+    assert await batcher.submit("wine") == "WINE"
 
     late["roast"].set_result("ROAST")
     late["stew"].set_exception(ValueError("burnt"))
@@ -307,9 +307,9 @@ async def test_what_is_still_to_come_is_not_done_for_one_who_has_gone() -> None:
         await go_on.wait()
         return [late.pop(word) for word in words]
 
-    batcher: Batcher[str, str] = Batcher(serve, at_most=FEW)
+    batcher: Batcher[str, str] = Batcher(serve, max_batch_size=FEW)
     roasting = late["roast"]
-    callers = [batcher.do("roast"), batcher.do("stew")]
+    callers = [batcher.submit("roast"), batcher.submit("stew")]
     await begun.wait()
     for caller in callers:
         caller.cancel()

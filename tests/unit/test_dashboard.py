@@ -51,7 +51,7 @@ async def test_a_broker_that_hangs_when_the_restaurant_closes() -> None:
     service = cast("TrackingService", SimpleNamespace(queue_depths=broker.depths))
     dashboard = Dashboard(service, clock=utc_now)
     await dashboard._depths.lately()  # noqa: SLF001 - a look of its own takes a whole evening
-    shutdown.ask()
+    shutdown.request_stop()
 
     async with asyncio.timeout(5):
         await dashboard.run(shutdown)

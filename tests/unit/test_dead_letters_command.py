@@ -70,7 +70,7 @@ class FakeOffice:
         tally.refused = self.outcome.refused
         tally.doubtful = self.outcome.doubtful
         if self.cut_off:
-            shutdown.ask()
+            shutdown.request_stop()
             await asyncio.sleep(PATIENCE)
         if self.stopped is not None:
             raise self.stopped

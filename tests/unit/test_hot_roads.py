@@ -450,7 +450,7 @@ async def test_a_stop_does_not_wait_for_ever(
     ):
         under_way = asyncio.create_task(client.post(address + path))
         await tavern.asked.wait()
-        shutdown.ask()
+        shutdown.request_stop()
         answer = await under_way
 
     assert answer.is_server_error
@@ -550,7 +550,7 @@ async def test_goodbye(tavern: Tavern) -> None:
         under_way = asyncio.create_task(client.post("/soups"))
         await tavern.asked.wait()
 
-        shutdown.ask()
+        shutdown.request_stop()
         tavern.open.set()
         after = await under_way
 

@@ -16,11 +16,11 @@ from starlette.responses import Response, StreamingResponse
 from structlog.testing import capture_logs
 
 from restaurant_system.config import HttpSettings
-from restaurant_system.web import api, bounded, descriptors
+from restaurant_system.web import api, bounded, file_descriptors
 from restaurant_system.web.api import Feature, Site
 from restaurant_system.web.bounded import LARGEST_HEAD, MOST_FIELDS
 from restaurant_system.web.connections import TrustedProxies
-from restaurant_system.web.descriptors import RESERVE, ThrottledLog
+from restaurant_system.web.file_descriptors import RESERVE, ThrottledLog
 from restaurant_system.web.hot import Answer, Asked, HotRoad, over_asgi
 from tests.support.answers import assert_problem
 from tests.support.services import served
@@ -430,7 +430,7 @@ def descriptors_left(number: int) -> Iterator[None]:
 def _nothing_logged_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget that another test ran out of descriptors."""
     again = ThrottledLog("descriptors_exhausted", "Too few file descriptors.")
-    monkeypatch.setattr(descriptors, "exhausted", again)
+    monkeypatch.setattr(file_descriptors, "exhausted", again)
 
 
 @pytest.mark.usefixtures("_nothing_logged_yet")

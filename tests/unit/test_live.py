@@ -347,7 +347,7 @@ async def test_a_stop_sends_everyone_away() -> None:
     watcher = Watcher(source.watch("a", None))
     await watcher.read()
 
-    shutdown.ask()
+    shutdown.request_stop()
 
     async with asyncio.timeout(PATIENCE):
         await running

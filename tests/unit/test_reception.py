@@ -172,10 +172,10 @@ async def test_the_end_of_the_lines_is_a_wish_to_stop(house: House) -> None:
 
     taker.handover.end()
     await taker.shutdown.requested.wait()
-    taker.shutdown.ask()
+    taker.shutdown.request_stop()
 
     assert not taker.shutdown.forced.is_set()
-    taker.shutdown.ask()
+    taker.shutdown.request_stop()
     assert taker.shutdown.forced.is_set()
 
 

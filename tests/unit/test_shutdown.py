@@ -3,7 +3,7 @@
 import signal
 
 from restaurant_system.cli.running import run
-from restaurant_system.shutdown import WISHES, Shutdown
+from restaurant_system.shutdown import STOP_SIGNALS, Shutdown
 
 
 async def _nothing(_: Shutdown) -> None:
@@ -12,8 +12,8 @@ async def _nothing(_: Shutdown) -> None:
 
 def test_signals_mean_again_what_they_meant_before() -> None:
     """Who is asked a question after a command has run can leave it with Ctrl-C."""
-    before = [signal.getsignal(wish) for wish in WISHES]
+    before = [signal.getsignal(wish) for wish in STOP_SIGNALS]
 
     run(_nothing)
 
-    assert [signal.getsignal(wish) for wish in WISHES] == before
+    assert [signal.getsignal(wish) for wish in STOP_SIGNALS] == before

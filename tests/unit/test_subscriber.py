@@ -110,7 +110,7 @@ async def test_it_says_that_it_is_subscribed_once_it_is() -> None:
         said_too_early = await logged(lines, "subscribed")
         broker.may_subscribe.set()
         await eventually(lambda: logged(lines, "subscribed"), doing="for it to say so")
-        shutdown.ask()
+        shutdown.request_stop()
         await running
 
     assert not said_too_early
@@ -125,7 +125,7 @@ async def test_what_is_printed_is_settled_before_the_end() -> None:
     running = asyncio.create_task(subscriber.run(shutdown))
     await delivery.settling.wait()
 
-    shutdown.ask()
+    shutdown.request_stop()
     await asyncio.wait({running}, timeout=0.1)  # it would leave at once, if it did not care
     delivery.may_settle.set()
     await running
@@ -146,7 +146,7 @@ async def test_an_update_is_printed_while_the_one_before_is_settled() -> None:
     printed = out.getvalue()
     for delivery in deliveries:
         delivery.may_settle.set()
-    shutdown.ask()
+    shutdown.request_stop()
     await running
 
     assert [line.split()[3] for line in printed.splitlines()] == [
@@ -167,7 +167,7 @@ async def test_a_lost_acknowledgement_stops_nobody() -> None:
     running = asyncio.create_task(subscriber.run(shutdown))
 
     await good.settling.wait()
-    shutdown.ask()
+    shutdown.request_stop()
     await running
 
     assert out.getvalue().count("\n") == 2

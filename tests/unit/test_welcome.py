@@ -2,7 +2,7 @@
 
 import pytest
 
-from restaurant_system import welcome
+from restaurant_system.cli import welcome
 from restaurant_system.config import Settings
 
 ADDRESS = "http://localhost:3000"

@@ -6,10 +6,10 @@ A signal interrupts each until its work is done; closing the connections is not 
 import contextlib
 from collections.abc import AsyncIterator
 
+from restaurant_system.app.runtime import broker_alone, open_database, signer
 from restaurant_system.config import Settings
 from restaurant_system.database import migrations
 from restaurant_system.database.connection import Database
-from restaurant_system.foundation import broker_alone, open_database, signer
 from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.dead_letters import All, DeadLetter, Named, Tally
@@ -54,11 +54,11 @@ async def discard_dead_letters(
 async def _database(settings: Settings, shutdown: Shutdown) -> AsyncIterator[Database]:
     async with open_database(settings, "migrate") as database:
         yield database
-        shutdown.begin()
+        shutdown.stop_cancelling()
 
 
 @contextlib.asynccontextmanager
 async def _broker(settings: Settings, shutdown: Shutdown) -> AsyncIterator[Broker]:
     async with broker_alone(settings, "dead-letters") as broker:
         yield broker
-        shutdown.begin()
+        shutdown.stop_cancelling()

@@ -68,12 +68,12 @@ def run(command: "Callable[[Shutdown], Coroutine[Any, Any, T]]") -> T:
 
     Raises `Interrupted` when a signal stops it before it is done.
     """
-    from restaurant_system.shutdown import until_asked_to_stop
+    from restaurant_system.shutdown import run_until_stopped
 
     _leave_alone_what_stays()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(until_asked_to_stop(command))
+            return runner.run(run_until_stopped(command))
     except BaseExceptionGroup as group:
         known = group.subgroup(RestaurantError)
         if known is None:

@@ -11,7 +11,7 @@ from restaurant_system.cli.running import Config, LogFormat, complete, load, run
 from restaurant_system.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from restaurant_system.app.kitchen import Cook
+    from restaurant_system.app.kitchen_worker import Cook
     from restaurant_system.config import OrderServiceSettings, TrackingServiceSettings
     from restaurant_system.models.order import OrderType
     from restaurant_system.web.door import HandedLines
@@ -115,11 +115,11 @@ def up(
     }
     settings = load("up", config, options, logs_to=sys.stderr)
     cooks = [] if no_worker else [_cook(stated) for stated in worker or ["chef"]]
-    from restaurant_system import welcome
-    from restaurant_system.app.house import open_house
+    from restaurant_system.app.all_in_one import run_all_in_one
+    from restaurant_system.cli import welcome
 
     run_service(
-        lambda shutdown: open_house(
+        lambda shutdown: run_all_in_one(
             settings, shutdown, cooks, lambda address: welcome.show(address, settings, cooks)
         )
     )
@@ -146,9 +146,9 @@ def order_service(
     }
     settings = load("order-service", config, options)
     handed = _one_of_several(settings.order_service)
-    from restaurant_system.app.orders import take_orders
+    from restaurant_system.app.order_service import run_order_service
 
-    run_service(lambda shutdown: take_orders(settings, shutdown, handed))
+    run_service(lambda shutdown: run_order_service(settings, shutdown, handed))
 
 
 @cli.command(rich_help_panel="The services")
@@ -184,9 +184,9 @@ def kitchen_worker(
     }
     settings = load("kitchen-worker", config, options)
     cook = _cook_named(worker_name, order_types)
-    from restaurant_system.app.kitchen import cook_orders
+    from restaurant_system.app.kitchen_worker import run_kitchen_worker
 
-    run_service(lambda shutdown: cook_orders(settings, shutdown, cook))
+    run_service(lambda shutdown: run_kitchen_worker(settings, shutdown, cook))
 
 
 @cli.command(rich_help_panel="The services")
@@ -207,9 +207,9 @@ def kitchen_display(
         "log.format": log_format,
     }
     settings = load("kitchen-display", config, options)
-    from restaurant_system.app.display import show_tickets
+    from restaurant_system.app.kitchen_display import run_kitchen_display
 
-    run_service(lambda shutdown: show_tickets(settings, shutdown))
+    run_service(lambda shutdown: run_kitchen_display(settings, shutdown))
 
 
 @cli.command(rich_help_panel="The services")
@@ -228,9 +228,9 @@ def tracking_service(
     }
     settings = load("tracking-service", config, options)
     handed = _one_of_several(settings.tracking_service)
-    from restaurant_system.app.tracking import track_orders
+    from restaurant_system.app.tracking_service import run_tracking_service
 
-    run_service(lambda shutdown: track_orders(settings, shutdown, handed))
+    run_service(lambda shutdown: run_tracking_service(settings, shutdown, handed))
 
 
 @cli.command(rich_help_panel="The services")
@@ -250,9 +250,9 @@ def notification_subscriber(
     options = {"log.format": log_format}
     settings = load("notification-subscriber", config, options, logs_to=sys.stderr)
     _refuse_unless_printable(name)
-    from restaurant_system.app.notifications import print_notifications
+    from restaurant_system.app.notification_subscriber import run_notification_subscriber
 
-    run_service(lambda shutdown: print_notifications(settings, shutdown, name))
+    run_service(lambda shutdown: run_notification_subscriber(settings, shutdown, name))
 
 
 @cli.command(rich_help_panel="Maintenance")
@@ -308,7 +308,7 @@ def _cook(stated: str) -> "Cook":
 
 
 def _cook_named(name: str, types: str | None) -> "Cook":
-    from restaurant_system.app.kitchen import Cook
+    from restaurant_system.app.kitchen_worker import Cook
     from restaurant_system.models.worker import is_worker_name
 
     if not is_worker_name(name):

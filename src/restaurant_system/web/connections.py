@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Protocol
 
 from restaurant_system.config import HttpSettings
-from restaurant_system.web.descriptors import ThrottledLog
+from restaurant_system.web.file_descriptors import ThrottledLog
 
 TRUSTED = "FORWARDED_ALLOW_IPS"  # uvicorn's own variable
 SHARE = 64  # at least one of so many idle connections is closed at once, as each look costs time

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from restaurant_system.errors import StartupError
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web.descriptors import ThrottledLog
+from restaurant_system.web.file_descriptors import ThrottledLog
 
 BACKLOG = 2048
 VARIABLE = "_RESTAURANT_SUPERVISOR"  # tells a process on which descriptor it is handed its lines

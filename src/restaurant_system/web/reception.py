@@ -5,7 +5,7 @@ import contextlib
 import socket
 from collections import deque
 
-from restaurant_system.web import descriptors
+from restaurant_system.web import file_descriptors
 from restaurant_system.web.door import Handover, last_lines
 
 AT_ONCE = 64  # lines let in before other things get their turn
@@ -92,7 +92,7 @@ class Reception:
             except ConnectionError:  # hung up at the door
                 continue
             except OSError:  # no descriptor is left, say
-                descriptors.exhausted.warn()
+                file_descriptors.exhausted.warn()
                 self._suspend(EXHAUSTED)
                 return
             self._hand_over_held()

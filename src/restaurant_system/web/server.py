@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from restaurant_system.config import HttpSettings
 from restaurant_system.logger import get_logger
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import descriptors
+from restaurant_system.web import file_descriptors
 from restaurant_system.web.api import Site
 from restaurant_system.web.connections import Connections
 from restaurant_system.web.door import HandedLines, last_lines
@@ -89,7 +89,7 @@ class _Server(uvicorn.Server):
 
     def _let_in(self, accepted: socket.socket) -> None:
         """Serve a connection; where descriptors are scarce, others are closed for it."""
-        missing = descriptors.missing(accepted.fileno())
+        missing = file_descriptors.missing(accepted.fileno())
         if missing and not self._close_idle(missing):
             accepted.close()  # rather than use up what is kept for files and servers
             return
@@ -98,7 +98,7 @@ class _Server(uvicorn.Server):
         entering.add_done_callback(self._entering.discard)
 
     def _close_idle(self, number: int) -> bool:
-        descriptors.exhausted.warn()
+        file_descriptors.exhausted.warn()
         return self._connections.close_longest_idle(number)
 
     async def _enter(self, line: socket.socket) -> None:
@@ -249,7 +249,7 @@ async def running(
     door: socket.socket | HandedLines, shutdown: Shutdown, settings: HttpSettings = DEFAULTS
 ) -> AsyncIterator[HttpServer]:
     """Answer at a port for as long as the block lasts."""
-    descriptors.raise_limit()
+    file_descriptors.raise_limit()
     server = HttpServer(door, shutdown, settings)
     try:
         yield server

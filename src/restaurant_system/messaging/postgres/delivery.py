@@ -42,18 +42,18 @@ class Hand:
         self._database = database
         self._settled = settled
         self._break_line = break_line
-        self._acks = Batcher(self._ack_together, at_most=TOGETHER)
-        self._requeues = Batcher(self._requeue_together, at_most=TOGETHER)
+        self._acks = Batcher(self._ack_together, max_batch_size=TOGETHER)
+        self._requeues = Batcher(self._requeue_together, max_batch_size=TOGETHER)
 
     async def ack(self, message: int) -> None:
         """Delete a row; raises `BrokerUnavailable` when it is not in hand any more."""
         with self._letting_go():
-            _still_in_hand(await self._acks.do(message))
+            _still_in_hand(await self._acks.submit(message))
 
     async def requeue(self, message: int) -> None:
         """Put a row back to its place; raises likewise."""
         with self._letting_go():
-            _still_in_hand(await self._requeues.do(message))
+            _still_in_hand(await self._requeues.submit(message))
 
     @contextlib.asynccontextmanager
     async def replacing(self, message: int) -> AsyncIterator[Connection]:

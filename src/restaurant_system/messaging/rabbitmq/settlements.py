@@ -21,11 +21,11 @@ class Settlements:
         assert isinstance(channel, aiormq.Channel)  # noqa: S101 - aiormq has no other kind
         self._line = line
         self._channel = channel
-        self._acks = Batcher(self._ack_together, at_most=TOGETHER)
+        self._acks = Batcher(self._ack_together, max_batch_size=TOGETHER)
 
     async def ack(self, tag: int) -> None:
         """Take a message off its queue."""
-        await self._acks.do(tag)
+        await self._acks.submit(tag)
 
     async def requeue(self, tag: int) -> None:
         """Put a message back to its place in its queue."""

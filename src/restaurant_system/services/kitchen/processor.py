@@ -66,7 +66,7 @@ class Processor(Hands):
         self._worker_name = worker_name
         self._kitchen = kitchen
         self._clock = clock
-        self._moving = Batcher(self._move_together, at_most=TOGETHER)
+        self._moving = Batcher(self._move_together, max_batch_size=TOGETHER)
         self._in_hand: set[str] = set()
         self._called_off: dict[str, asyncio.Event] = {}  # of those that take their time
 
@@ -97,7 +97,7 @@ class Processor(Hands):
 
     async def _begin(self, ticket: Ticket) -> Outcome | None:
         """Make the order ours; `None` means that it is, else why not."""
-        begun = await self._moving.do(lambda: self._begun(ticket))
+        begun = await self._moving.submit(lambda: self._begun(ticket))
         refusal = None if begun else await _patiently(lambda: self._take_over(ticket))
         if refusal is None:
             log.info(
@@ -142,7 +142,7 @@ class Processor(Hands):
 
     async def _finish(self, ticket: Ticket) -> bool:
         """Put the order on the pass and count it; return whether it was still ours to finish."""
-        finished = await self._moving.do(lambda: self._finished(ticket))
+        finished = await self._moving.submit(lambda: self._finished(ticket))
         if finished:
             log.info(
                 "order_completed",

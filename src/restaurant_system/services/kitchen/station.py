@@ -103,7 +103,7 @@ class Station:
             self.rail.tell(self._about("cut_off" if now - served_at > CUT_OFF_AFTER else "open"))
             await _pause(shutdown, LOOK_INTERVAL)
             self._refused_since = None  # a name that is taken is refused at once
-        leave.ask()
+        leave.request_stop()
 
     def _tell_if_refused(self) -> None:
         """Say that the name is taken, unless it is only by who was here before a crash."""

@@ -57,7 +57,7 @@ class OrderService:
         self._clock = clock
         self._timezone = timezone
         self._key_lifetime = key_lifetime
-        self._placing = Batcher(self._place_together, at_most=TOGETHER)
+        self._placing = Batcher(self._place_together, max_batch_size=TOGETHER)
 
     async def place(self, order: NewOrder, *, request_id: str, key: str | None) -> Placed:
         """Store an order with its items, first log row and message, all or nothing.
@@ -67,7 +67,7 @@ class OrderService:
         """
         asked = self._asked(order, request_id, key)
         while True:
-            placed = await self._placing.do(asked)
+            placed = await self._placing.submit(asked)
             if placed is not None:
                 # The guest is answered first: to write a line takes as long as to read an order.
                 asyncio.get_running_loop().call_soon(_log_received, order, placed)

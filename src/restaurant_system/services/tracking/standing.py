@@ -44,12 +44,12 @@ class Standings:
         self._database = database
         self._clock = clock
         self._durations = {kind: kitchen.cooking_time(kind) for kind in OrderType}
-        self._lookups = Batcher(self._look_up, at_most=AT_ONCE, concurrency=QUERIES)
-        self._estimates = Batcher(self._estimate, at_most=AT_ONCE)
+        self._lookups = Batcher(self._look_up, max_batch_size=AT_ONCE, concurrency=QUERIES)
+        self._estimates = Batcher(self._estimate, max_batch_size=AT_ONCE)
 
     def of(self, number: str) -> "Future[Standing]":
         """Return where an order stands, not before now; raises `OrderNotFound`."""
-        return self._lookups.do(number)
+        return self._lookups.submit(number)
 
     async def _look_up(self, numbers: Sequence[str]) -> "list[Standing | Future[Standing]]":
         async with self._database.connection() as connection:
@@ -61,7 +61,7 @@ class Standings:
             return _failed(OrderNotFound(number))
         match row["status"]:
             case OrderStatus.RECEIVED:
-                return self._estimates.do(row)
+                return self._estimates.submit(row)
             case OrderStatus.COOKING:
                 return _standing(row, row["estimated_completion"])
             case _:

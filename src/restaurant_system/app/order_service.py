@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
-from restaurant_system.app import http
+from restaurant_system.app import http_service
+from restaurant_system.app.runtime import Runtime, background_task, open_runtime, running_relay
 from restaurant_system.config import Settings
-from restaurant_system.foundation import Foundation, beside, foundation, relaying
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.menu import NO_MENU, Menu
@@ -24,26 +24,26 @@ from restaurant_system.web.door import HandedLines
 PAGES = {"/": "counter"}
 
 
-async def take_orders(
+async def run_order_service(
     settings: Settings, shutdown: Shutdown, handed: HandedLines | None = None
 ) -> None:
     """Take orders over HTTP until asked to stop."""
-    menu, pages = menu_of(settings, otherwise=NO_MENU), http.pages(settings, PAGES)
+    menu, pages = menu_feature(settings, otherwise=NO_MENU), http_service.pages(settings, PAGES)
     async with (
-        http.listening(settings.order_service, settings.http, shutdown, handed) as server,
-        foundation(
+        http_service.listening(settings.order_service, settings.http, shutdown, handed) as server,
+        open_runtime(
             settings, "order-service", shutdown, pools=settings.order_service.processes
-        ) as base,
-        relaying(base, base.broker) as relay,
-        order_intake(base, relay) as intake,
+        ) as runtime,
+        running_relay(runtime, runtime.broker) as relay,
+        order_intake(runtime, relay) as intake,
     ):
-        health = http.health_of(base, base.database)
+        health = http_service.health_feature(runtime, runtime.database)
         site = api.build("Order service", [intake, menu, health, pages])
-        base.begin()
+        runtime.report_started()
         await server.serve(site)
 
 
-def menu_of(settings: Settings, otherwise: Menu) -> Feature:
+def menu_feature(settings: Settings, otherwise: Menu) -> Feature:
     """Return the route of the menu that the settings name; without one, of what is offered then.
 
     Raises `ConfigurationError`.
@@ -54,32 +54,32 @@ def menu_of(settings: Settings, otherwise: Menu) -> Feature:
 
 
 @contextlib.asynccontextmanager
-async def order_intake(base: Foundation, relay: Relay) -> AsyncIterator[Feature]:
+async def order_intake(runtime: Runtime, relay: Relay) -> AsyncIterator[Feature]:
     """Accept orders for as long as the block lasts, with the periodic tasks beside it.
 
     These delete expired idempotency keys and unused workers, and send lost messages again.
     """
     service = OrderService(
-        base.database,
+        runtime.database,
         relay,
         clock=utc_now,
-        timezone=base.settings.timezone,
-        key_lifetime=timedelta(hours=base.settings.idempotency_hours),
+        timezone=runtime.settings.timezone,
+        key_lifetime=timedelta(hours=runtime.settings.idempotency_hours),
     )
     async with (
-        beside(service.forget_expired_keys()),
-        beside(remove_unused_workers(base.database, base.settings.kitchen)),
-        _reconciliation(base, relay),
+        background_task(service.forget_expired_keys()),
+        background_task(remove_unused_workers(runtime.database, runtime.settings.kitchen)),
+        _reconciliation(runtime, relay),
     ):
-        yield OrderHandler(service, base.settings.order_service.max_concurrent).feature()
+        yield OrderHandler(service, runtime.settings.order_service.max_concurrent).feature()
 
 
 @contextlib.asynccontextmanager
-async def _reconciliation(base: Foundation, relay: Relay) -> AsyncIterator[None]:
-    settings = base.settings.reconciliation
+async def _reconciliation(runtime: Runtime, relay: Relay) -> AsyncIterator[None]:
+    settings = runtime.settings.reconciliation
     if not settings.enabled:
         yield
         return
-    check = Reconciliation(base.database, base.broker, relay, settings, clock=utc_now)
-    async with beside(check.run()):
+    check = Reconciliation(runtime.database, runtime.broker, relay, settings, clock=utc_now)
+    async with background_task(check.run()):
         yield

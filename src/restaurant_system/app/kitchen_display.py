@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from uuid import uuid4
 
-from restaurant_system.app import http
+from restaurant_system.app import http_service
+from restaurant_system.app.runtime import Runtime, open_runtime, running_relay, signer
 from restaurant_system.config import Settings
-from restaurant_system.foundation import Foundation, foundation, relaying, signer
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.order import OrderType
@@ -23,52 +23,52 @@ from restaurant_system.web.api import Feature
 PAGES = {"/kitchen": "kitchen"}
 
 
-async def show_tickets(settings: Settings, shutdown: Shutdown) -> None:
+async def run_kitchen_display(settings: Settings, shutdown: Shutdown) -> None:
     """Show the kitchen's stations over HTTP until asked to stop."""
-    pages = http.pages(settings, PAGES)
+    pages = http_service.pages(settings, PAGES)
     async with (
-        http.listening(settings.kitchen_display, settings.http, shutdown) as server,
-        foundation(
+        http_service.listening(settings.kitchen_display, settings.http, shutdown) as server,
+        open_runtime(
             settings,
             "kitchen-display",
             shutdown,
             consumers=settings.kitchen_display.stations,
-        ) as base,
-        relaying(base, base.broker) as relay,
-        stations(base, relay) as display,
+        ) as runtime,
+        running_relay(runtime, runtime.broker) as relay,
+        stations(runtime, relay) as display,
     ):
-        features = [display, http.health_of(base, base.database), pages]
+        features = [display, http_service.health_feature(runtime, runtime.database), pages]
         site = api.build("Kitchen display", features)
-        base.begin()
+        runtime.report_started()
         await server.serve(site)
 
 
 @contextlib.asynccontextmanager
-async def stations(base: Foundation, relay: Relay) -> AsyncIterator[Feature]:
+async def stations(runtime: Runtime, relay: Relay) -> AsyncIterator[Feature]:
     """Let stations be opened by the screens that show them, for as long as the block lasts."""
-    settings = base.settings.kitchen_display
-    kitchen = base.settings.kitchen.model_copy(
+    settings = runtime.settings.kitchen_display
+    kitchen = runtime.settings.kitchen.model_copy(
         update={"prefetch": settings.capacity, "heartbeat_interval": settings.heartbeat_interval}
     )
 
     def make_rail(name: str) -> Rail:
-        return Rail(base.database, station=name, kitchen=kitchen, clock=utc_now)
+        return Rail(runtime.database, station=name, kitchen=kitchen, clock=utc_now)
 
     def make_worker(name: str, order_types: Sequence[OrderType], rail: Rail) -> KitchenWorker:
         return KitchenWorker(
-            base.database,
-            base.broker,
+            runtime.database,
+            runtime.broker,
             rail,
             name=name,
             order_types=order_types,
             kitchen=kitchen,
             session=uuid4(),
-            signer=signer(base.settings),
+            signer=signer(runtime.settings),
         )
 
     opened = Stations(
-        settings, make_rail=make_rail, make_worker=make_worker, shutdown=base.shutdown
+        settings, make_rail=make_rail, make_worker=make_worker, shutdown=runtime.shutdown
     )
-    taps = Taps(base.database, relay, kitchen=kitchen, clock=utc_now)
+    taps = Taps(runtime.database, relay, kitchen=kitchen, clock=utc_now)
     async with opened.running():
-        yield DisplayHandler(opened, taps, Recallable(base.database)).feature()
+        yield DisplayHandler(opened, taps, Recallable(runtime.database)).feature()

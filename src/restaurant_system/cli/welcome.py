@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from restaurant_system.app.kitchen import Cook
+from restaurant_system.app.kitchen_worker import Cook
 from restaurant_system.config import Settings
 from restaurant_system.escaping import escape_nonprintable
 from restaurant_system.models.order import OrderType

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from uuid import uuid4
 
+from restaurant_system.app.runtime import Runtime, open_runtime, running_relay, signer
 from restaurant_system.config import Settings
-from restaurant_system.foundation import Foundation, foundation, relaying, signer
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.order import OrderType
@@ -21,26 +21,26 @@ class Cook:
     order_types: tuple[OrderType, ...] = tuple(OrderType)
 
 
-async def cook_orders(settings: Settings, shutdown: Shutdown, cook: Cook) -> None:
+async def run_kitchen_worker(settings: Settings, shutdown: Shutdown, cook: Cook) -> None:
     """Cook until asked to stop."""
     async with (
-        foundation(settings, "kitchen-worker", shutdown, consumers=1) as base,
-        relaying(base, base.broker) as relay,
+        open_runtime(settings, "kitchen-worker", shutdown, consumers=1) as runtime,
+        running_relay(runtime, runtime.broker) as relay,
     ):
-        base.begin()
-        await worker(base, relay, cook).run(base.shutdown)
+        runtime.report_started()
+        await build_worker(runtime, relay, cook).run(runtime.shutdown)
 
 
-def worker(base: Foundation, relay: Relay, cook: Cook) -> KitchenWorker:
+def build_worker(runtime: Runtime, relay: Relay, cook: Cook) -> KitchenWorker:
     """Return a cook who is about to begin."""
-    kitchen = base.settings.kitchen
+    kitchen = runtime.settings.kitchen
     return KitchenWorker(
-        base.database,
-        base.broker,
-        Processor(base.database, relay, worker_name=cook.name, kitchen=kitchen, clock=utc_now),
+        runtime.database,
+        runtime.broker,
+        Processor(runtime.database, relay, worker_name=cook.name, kitchen=kitchen, clock=utc_now),
         name=cook.name,
         order_types=cook.order_types,
         kitchen=kitchen,
         session=uuid4(),
-        signer=signer(base.settings),
+        signer=signer(runtime.settings),
     )

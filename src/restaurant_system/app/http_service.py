@@ -5,10 +5,10 @@ import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Protocol
 
+from restaurant_system.app.runtime import Runtime
 from restaurant_system.config import HttpSettings, Settings
 from restaurant_system.database import outbox
 from restaurant_system.database.connection import Database
-from restaurant_system.foundation import Foundation
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import door, health, server
 from restaurant_system.web.api import Feature
@@ -30,14 +30,14 @@ class Address(Protocol):
         """Its port; 0 takes any that is free."""
 
 
-def bind(where: Address) -> socket.socket:
+def bind(address: Address) -> socket.socket:
     """Take a port; raises `StartupError` when it is taken."""
-    return door.bind(where.host, where.port)
+    return door.bind(address.host, address.port)
 
 
 @contextlib.asynccontextmanager
 async def listening(
-    where: Address,
+    address: Address,
     settings: HttpSettings,
     shutdown: Shutdown,
     handed: HandedLines | None = None,
@@ -46,17 +46,17 @@ async def listening(
 
     With `handed` a supervisor has the port and hands over our share of its connections.
     """
-    with _entrance(where, shutdown, handed) as entrance:
+    with _entrance(address, shutdown, handed) as entrance:
         async with server.running(entrance, shutdown, settings) as running:
             yield running
 
 
 @contextlib.contextmanager
 def _entrance(
-    where: Address, shutdown: Shutdown, handed: HandedLines | None
+    address: Address, shutdown: Shutdown, handed: HandedLines | None
 ) -> Iterator[socket.socket | HandedLines]:
     if handed is None:
-        with contextlib.closing(bind(where)) as bound:
+        with contextlib.closing(bind(address)) as bound:
             yield bound
     else:
         with handed.watched(shutdown):
@@ -81,7 +81,7 @@ def pages(settings: Settings, pages: Mapping[str, str]) -> Feature:
     return Pages(house).feature(pages)
 
 
-def health_of(base: Foundation, database: Database) -> Feature:
+def health_feature(runtime: Runtime, database: Database) -> Feature:
     """Return the route on which each dependency's state is told."""
 
     async def check_database() -> Mapping[str, Any]:
@@ -91,7 +91,7 @@ def health_of(base: Foundation, database: Database) -> Feature:
         return state
 
     async def check_broker() -> Mapping[str, Any]:
-        return {"kind": base.broker.name, "latency_ms": round(await base.broker.ping(), 2)}
+        return {"kind": runtime.broker.name, "latency_ms": round(await runtime.broker.ping(), 2)}
 
     async def check_outbox() -> Mapping[str, Any]:
         async with database.connection() as connection:

@@ -3,16 +3,16 @@
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
-from restaurant_system.app import http
+from restaurant_system.app import http_service
+from restaurant_system.app.runtime import (
+    Runtime,
+    background_task,
+    open_runtime,
+    read_only_database,
+    reader_pool_count,
+)
 from restaurant_system.config import Settings
 from restaurant_system.database.connection import Database
-from restaurant_system.foundation import (
-    Foundation,
-    beside,
-    foundation,
-    pools_of_a_reader,
-    reading,
-)
 from restaurant_system.models.clock import utc_now
 from restaurant_system.services.tracking.dashboard import Dashboard
 from restaurant_system.services.tracking.handler import TrackingHandler
@@ -27,40 +27,45 @@ from restaurant_system.web.door import HandedLines
 PAGES = {"/board": "board", "/track/{order_number}": "track", "/dashboard": "dashboard"}
 
 
-async def track_orders(
+async def run_tracking_service(
     settings: Settings, shutdown: Shutdown, handed: HandedLines | None = None
 ) -> None:
     """Answer questions over HTTP until asked to stop."""
-    pages = http.pages(settings, PAGES)
+    pages = http_service.pages(settings, PAGES)
     async with (
-        http.listening(settings.tracking_service, settings.http, shutdown, handed) as server,
-        foundation(
+        http_service.listening(
+            settings.tracking_service, settings.http, shutdown, handed
+        ) as server,
+        open_runtime(
             settings,
             "tracking-service",
             shutdown,
-            pools=settings.tracking_service.processes * pools_of_a_reader(settings),
-        ) as base,
-        reading(base) as database,
-        tracking(base, database) as questions,
+            pools=settings.tracking_service.processes * reader_pool_count(settings),
+        ) as runtime,
+        read_only_database(runtime) as database,
+        tracking(runtime, database) as questions,
     ):
-        features = [*questions, http.health_of(base, database), pages]
+        features = [*questions, http_service.health_feature(runtime, database), pages]
         site = api.build("Tracking service", features)
-        base.begin()
+        runtime.report_started()
         await server.serve(site)
 
 
 @contextlib.asynccontextmanager
-async def tracking(base: Foundation, database: Database) -> AsyncIterator[Sequence[Feature]]:
+async def tracking(runtime: Runtime, database: Database) -> AsyncIterator[Sequence[Feature]]:
     """Answer questions, and keep watchers told, for as long as the block lasts."""
     service = TrackingService(
         database,
-        base.broker,
+        runtime.broker,
         clock=utc_now,
-        timezone=base.settings.timezone,
-        kitchen=base.settings.kitchen,
+        timezone=runtime.settings.timezone,
+        kitchen=runtime.settings.kitchen,
     )
     dashboard = Dashboard(service, clock=utc_now)
-    views = Views(database, clock=utc_now, kitchen=base.settings.kitchen)
+    views = Views(database, clock=utc_now, kitchen=runtime.settings.kitchen)
     guests = ScreensHandler(views)
-    async with beside(dashboard.run(base.shutdown)), beside(views.run(base.shutdown)):
+    async with (
+        background_task(dashboard.run(runtime.shutdown)),
+        background_task(views.run(runtime.shutdown)),
+    ):
         yield [TrackingHandler(service).feature(), dashboard.feature(), guests.feature()]

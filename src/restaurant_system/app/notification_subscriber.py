@@ -2,22 +2,24 @@
 
 import sys
 
+from restaurant_system.app.runtime import broker_alone, connect_broker, report_started, signer
 from restaurant_system.config import Settings
-from restaurant_system.foundation import begin, broker_alone, reach, signer
 from restaurant_system.messaging.broker import UpdateSource
 from restaurant_system.services.notification.subscriber import NotificationSubscriber
 from restaurant_system.shutdown import Shutdown
 
 
-async def print_notifications(settings: Settings, shutdown: Shutdown, name: str | None) -> None:
+async def run_notification_subscriber(
+    settings: Settings, shutdown: Shutdown, name: str | None
+) -> None:
     """Print status changes until asked to stop."""
     async with broker_alone(settings, "notification-subscriber") as broker:
-        await reach(broker)
-        begin("notification-subscriber", shutdown)
-        await subscriber(settings, broker, name).run(shutdown)
+        await connect_broker(broker)
+        report_started("notification-subscriber", shutdown)
+        await build_subscriber(settings, broker, name).run(shutdown)
 
 
-def subscriber(
+def build_subscriber(
     settings: Settings, broker: UpdateSource, name: str | None
 ) -> NotificationSubscriber:
     """Return a subscriber that prints on stdout."""

@@ -31,7 +31,7 @@ EMBEDDED_POOL = ServerSettings()
 
 
 @dataclass(frozen=True, slots=True)
-class Foundation:
+class Runtime:
     """What every service stands on."""
 
     service: str
@@ -40,15 +40,15 @@ class Foundation:
     broker: Broker
     shutdown: Shutdown
 
-    def begin(self) -> None:
-        """Declare the service started, once nothing is left to wait for; see `begin`."""
-        begin(self.service, self.shutdown)
+    def report_started(self) -> None:
+        """Declare the service started, once nothing is left to wait for; see `report_started`."""
+        report_started(self.service, self.shutdown)
 
 
 @contextlib.asynccontextmanager
-async def foundation(
+async def open_runtime(
     settings: Settings, service: str, shutdown: Shutdown, *, pools: int = 1, consumers: int = 0
-) -> AsyncIterator[Foundation]:
+) -> AsyncIterator[Runtime]:
     """Open the database, bring its schema up to date, and open the broker.
 
     `pools` and `consumers` are how many of each all processes of the service may open on this
@@ -63,8 +63,8 @@ async def foundation(
         await check_capacity(
             database, service, connections_needed(settings, pools=pools, consumers=consumers)
         )
-        await reach(broker)
-        yield Foundation(service, settings, database, broker, shutdown)
+        await connect_broker(broker)
+        yield Runtime(service, settings, database, broker, shutdown)
 
 
 def connections_needed(settings: Settings, *, pools: int, consumers: int) -> int:
@@ -76,8 +76,8 @@ def connections_needed(settings: Settings, *, pools: int, consumers: int) -> int
     return pools * (pool.pool_max + 1) + (consumers if settings.rabbitmq is None else 0)
 
 
-def pools_of_a_reader(settings: Settings) -> int:
-    """Return how many pools a process has on this database that reads as `reading` does."""
+def reader_pool_count(settings: Settings) -> int:
+    """Return how many pools on the primary a process has that opens `read_only_database`."""
     has_replica = settings.database is not None and settings.database.replica is not None
     return 1 if has_replica else 2
 
@@ -93,13 +93,13 @@ async def broker_alone(settings: Settings, service: str) -> AsyncIterator[Broker
             yield broker
 
 
-def begin(service: str, shutdown: Shutdown) -> None:
+def report_started(service: str, shutdown: Shutdown) -> None:
     """Log that a service has started; until now a signal cancelled its start."""
-    shutdown.begin()
+    shutdown.stop_cancelling()
     log.info("service_started", message=f"{service} started.")
 
 
-async def reach(broker: Broker) -> None:
+async def connect_broker(broker: Broker) -> None:
     """Open the line to the broker; one that is away is no reason not to start."""
     try:
         await broker.connect()
@@ -136,12 +136,12 @@ async def _migrated(settings: Settings, service: str) -> AsyncIterator[Database]
 
 
 @contextlib.asynccontextmanager
-async def reading(base: Foundation) -> AsyncIterator[Database]:
+async def read_only_database(runtime: Runtime) -> AsyncIterator[Database]:
     """Open the database that tracking reads from, unable to write: the replica, if there is one."""
-    settings = base.settings
+    settings = runtime.settings
     replica = settings.database.replica if settings.database else None
     if replica is None:
-        database = base.database.read_only()
+        database = runtime.database.read_only()
     else:
         database = Database(
             replica.dsn(), replica, application_name="tracking-service", read_only=True
@@ -155,7 +155,7 @@ async def _opened(database: Database, settings: Settings) -> AsyncIterator[Datab
     """Open a database and have it watched; if the watch fails, so does the block."""
     await database.connect_within(settings.startup_timeout)
     try:
-        async with beside(database.watch()):
+        async with background_task(database.watch()):
             yield database
     finally:
         await database.close()
@@ -168,9 +168,9 @@ def _broker(settings: Settings, database: Database) -> Broker:
 
 
 @contextlib.asynccontextmanager
-async def relaying(base: Foundation, publisher: Publisher) -> AsyncIterator[Relay]:
+async def running_relay(runtime: Runtime, publisher: Publisher) -> AsyncIterator[Relay]:
     """Publish committed outbox rows for as long as the block lasts."""
-    relay = Relay(base.database, publisher, base.settings.outbox, signer(base.settings))
+    relay = Relay(runtime.database, publisher, runtime.settings.outbox, signer(runtime.settings))
     async with relay.running():
         yield relay
 
@@ -211,7 +211,7 @@ async def _ended(task: "asyncio.Task[Any]") -> bool:
 
 
 @contextlib.asynccontextmanager
-async def beside(task: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def background_task(task: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Run a task for as long as the block lasts; if it fails, so does the block."""
     async with asyncio.TaskGroup() as group:
         running = group.create_task(task)
