@@ -21,7 +21,7 @@ from restaurant_system.messaging.broker import Delivery
 from restaurant_system.messaging.fresh import Fresh
 from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.models.message import Message
-from restaurant_system.services.kitchen.worker import KitchenWorker
+from restaurant_system.worker.lifecycle import KitchenWorker
 
 
 def ack_before_commit() -> None:

@@ -15,8 +15,8 @@ from restaurant_system.database.outbox import Owed
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.message import OrderReceived, StatusChanged, decode
-from restaurant_system.services.kitchen.hands import Outcome
-from restaurant_system.services.kitchen.processor import Processor
+from restaurant_system.services.kitchen.simulated_cook import SimulatedCook
+from restaurant_system.worker.order_processor import Outcome
 from tests.support.fakes import RecordingBroker
 from tests.support.kitchen import BELONGINGS, REQUEST, Kitchen, settings
 from tests.support.orders import an_order
@@ -96,7 +96,7 @@ async def some_orders(kitchen: Kitchen, count: int) -> list[str]:
 
 
 def cook(
-    chef: Processor, number: str, request_id: str = REQUEST, order_type: str = "takeout"
+    chef: SimulatedCook, number: str, request_id: str = REQUEST, order_type: str = "takeout"
 ) -> "asyncio.Task[Outcome]":
     """Put an order into a cook's hands."""
     order = an_order(order_type=order_type, **BELONGINGS[order_type])

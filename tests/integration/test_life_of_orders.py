@@ -25,8 +25,8 @@ from restaurant_system.database.connection import Database
 from restaurant_system.errors import IllegalMove, KeyReused, MessageRejected, OrderNotFound
 from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.order import Move
-from restaurant_system.services.kitchen.hands import Outcome
-from restaurant_system.services.kitchen.processor import Processor, Ticket
+from restaurant_system.services.kitchen.simulated_cook import SimulatedCook, Ticket
+from restaurant_system.worker.order_processor import Outcome
 from tests.support.kitchen import BELONGINGS, EVERYTHING, REQUEST
 from tests.support.kitchen import settings as kitchen_settings
 from tests.support.ledger import NOTHING_IN_HAND, ON_THE_STOVE, Model, ledger_of
@@ -49,7 +49,7 @@ class Step:
 OFF_DUTY = "UPDATE workers SET status = 'offline' WHERE name = $1"
 
 
-class Cook(Processor):
+class Cook(SimulatedCook):
     """Keeps each order on the stove until it is told that the time has come."""
 
     def __init__(self, database: Database, name: str, watch: Watch) -> None:
@@ -276,7 +276,10 @@ def _fit(answers: list[object], said: list[object]) -> bool:
 
     Beside something else, a cook may also ask for a message again where nothing is left to do.
     """
-    look_again, nothing_to_do = Outcome.SOMEONE_ELSES.name, (Outcome.OVER.name, "MessageRejected")
+    look_again, nothing_to_do = (
+        Outcome.OTHER_WORKER.name,
+        (Outcome.NOT_NEEDED.name, "MessageRejected"),
+    )
     return all(
         answer == foretold or (len(said) > 1 and answer == look_again and foretold in nothing_to_do)
         for answer, foretold in zip(answers, said, strict=True)

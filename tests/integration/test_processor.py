@@ -12,8 +12,8 @@ from restaurant_system.errors import MessageRejected
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.message import OrderReceived, StatusChanged
-from restaurant_system.services.kitchen import processor
-from restaurant_system.services.kitchen.hands import Outcome
+from restaurant_system.services.kitchen import simulated_cook
+from restaurant_system.worker.order_processor import Outcome
 from tests.conftest import QUICK_RETRIES
 from tests.support.kitchen import REQUEST, Kitchen, settings
 from tests.support.orders import an_order
@@ -101,7 +101,7 @@ async def test_the_same_order_again_changes_nothing(kitchen: Kitchen) -> None:
 
     outcome = await cook(kitchen, number)
 
-    assert outcome is Outcome.OVER
+    assert outcome is Outcome.NOT_NEEDED
     assert len(await kitchen.history(number)) == 3
     assert len(await announced(kitchen, number)) == 2
     assert await kitchen.cooked_by("chef") == 1
@@ -131,7 +131,7 @@ async def test_an_order_of_a_cook_who_is_there_is_left_to_them(kitchen: Kitchen)
 
     outcome = await cook(kitchen, number)
 
-    assert outcome is Outcome.SOMEONE_ELSES
+    assert outcome is Outcome.OTHER_WORKER
     assert (await kitchen.look_up(number))["processed_by"] == "rival"
     assert await kitchen.status(number) == "cooking"
 
@@ -171,7 +171,7 @@ async def test_a_cook_is_taken_for_present_until_two_heartbeats_are_missed(
 
     outcome = await cook(kitchen, number)
 
-    assert outcome is Outcome.SOMEONE_ELSES
+    assert outcome is Outcome.OTHER_WORKER
 
 
 async def test_an_order_cancelled_before_is_left_alone(kitchen: Kitchen) -> None:
@@ -181,7 +181,7 @@ async def test_an_order_cancelled_before_is_left_alone(kitchen: Kitchen) -> None
 
     outcome = await cook(kitchen, number)
 
-    assert outcome is Outcome.OVER
+    assert outcome is Outcome.NOT_NEEDED
     assert await announced(kitchen, number) == [("received", "cancelled", "order-service")]
 
 
@@ -189,16 +189,16 @@ async def test_an_order_cancelled_while_it_cooks_is_dropped(
     kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cook stops long before the dish would be done, and is not credited with it."""
-    monkeypatch.setattr(processor, "WATCH_INTERVAL", 0.05)
+    monkeypatch.setattr(simulated_cook, "WATCH_INTERVAL", 0.05)
     number = await kitchen.order()
     chef = kitchen.processor("chef", settings(takeout=600))
-    watching = asyncio.create_task(chef.watch())
+    watching = asyncio.create_task(chef.poll_orders())
     cooking = asyncio.create_task(chef.process(OrderReceived.of(an_order(), number), REQUEST))
     await kitchen.wait_for(number, "cooking")
 
     await kitchen.cancel(number)
 
-    assert await asyncio.wait_for(cooking, 20) is Outcome.OVER
+    assert await asyncio.wait_for(cooking, 20) is Outcome.NOT_NEEDED
     assert await kitchen.status(number) == "cancelled"
     assert await kitchen.cooked_by("chef") == 0
     watching.cancel()
@@ -214,7 +214,7 @@ async def test_an_order_cancelled_at_the_last_moment_does_not_become_ready(
 
     await kitchen.cancel(number)
 
-    assert await cooking is Outcome.OVER
+    assert await cooking is Outcome.NOT_NEEDED
     assert await kitchen.status(number) == "cancelled"
     assert await kitchen.cooked_by("chef") == 0
 
@@ -235,7 +235,7 @@ async def test_two_cooks_who_reach_for_one_order_do_not_both_get_it(kitchen: Kit
         cook(kitchen, number, "rival", settings(takeout=0.5)),
     )
 
-    assert set(outcomes) == {Outcome.COOKED, Outcome.SOMEONE_ELSES}
+    assert set(outcomes) == {Outcome.COOKED, Outcome.OTHER_WORKER}
     assert len(await kitchen.history(number)) == 3
     assert await kitchen.cooked_by("chef") + await kitchen.cooked_by("rival") == 1
 
@@ -255,7 +255,7 @@ async def test_two_cooks_who_take_over_one_order_do_not_both_get_it(kitchen: Kit
         await eventually(lambda: two_wait(kitchen.database), doing="for both to reach for it")
     outcomes = await asyncio.gather(*reaching)
 
-    assert set(outcomes) == {Outcome.COOKED, Outcome.SOMEONE_ELSES}
+    assert set(outcomes) == {Outcome.COOKED, Outcome.OTHER_WORKER}
     assert await kitchen.cooked_by("chef") + await kitchen.cooked_by("rival") == 1
 
 
@@ -282,6 +282,6 @@ async def test_an_order_that_comes_again_while_it_cooks_here_is_not_begun_twice(
 
     again = await chef.process(order, REQUEST)
 
-    assert again is Outcome.SOMEONE_ELSES
+    assert again is Outcome.OTHER_WORKER
     assert await cooking is Outcome.COOKED
     assert len(await kitchen.history(number)) == 3

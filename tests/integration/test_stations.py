@@ -9,7 +9,7 @@ import pytest
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker
-from restaurant_system.services.kitchen import rail, station
+from restaurant_system.services.display import rail, stations
 from tests.support.display import STATION, Display, displayed
 from tests.support.kitchen import Kitchen, a_ticket, first_of, settings
 from tests.support.lines import Lines
@@ -286,7 +286,7 @@ async def test_station_with_a_screen_keeps_its_place_and_a_deserted_one_gives_wa
     kitchen: Kitchen, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many are open as are allowed; nobody is shut out by names that no screen shows."""
-    monkeypatch.setattr(station, "DESERTED_AFTER", 0.2)
+    monkeypatch.setattr(stations, "DESERTED_AFTER", 0.2)
     async with displayed(kitchen.database, broker, kitchen.relay, stations=2) as display:
         await display.open("deserted")
         async with display.screen("grill"):

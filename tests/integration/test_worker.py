@@ -10,7 +10,7 @@ from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.models.message import StatusChanged, decode
 from restaurant_system.models.order import OrderType
-from restaurant_system.services.kitchen import processor
+from restaurant_system.services.kitchen import simulated_cook
 from tests.support.kitchen import REQUEST, Kitchen, a_ticket, first_of, settings
 from tests.support.orders import an_item
 from tests.support.patience import eventually
@@ -187,7 +187,7 @@ async def test_a_cook_turns_from_a_cancelled_order_to_the_next(
     kitchen: Kitchen, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cancelled while it cooks, an order frees its cook at once."""
-    monkeypatch.setattr(processor, "WATCH_INTERVAL", 0.05)
+    monkeypatch.setattr(simulated_cook, "WATCH_INTERVAL", 0.05)
     number = await kitchen.order("takeout")
     async with kitchen.on_duty(broker, kitchen=settings(takeout=600)) as shift:
         await kitchen.wait_for(number, "cooking")

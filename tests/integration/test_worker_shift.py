@@ -20,7 +20,7 @@ from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.relay import Relay
-from restaurant_system.services.kitchen import worker
+from restaurant_system.worker import lifecycle
 from tests.conftest import QUICK_RETRIES, opened
 from tests.support import servers
 from tests.support.kitchen import Kitchen, settings
@@ -168,8 +168,8 @@ async def test_worker_that_is_cut_off_is_offline_until_it_is_connected(
     kitchen: Kitchen, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its presence changes at once, however long its heartbeat interval is."""
-    monkeypatch.setattr(worker, "CUT_OFF_AFTER", 0.2)
-    monkeypatch.setattr(worker, "PRESENCE_INTERVAL", 0.05)
+    monkeypatch.setattr(lifecycle, "CUT_OFF_AFTER", 0.2)
+    monkeypatch.setattr(lifecycle, "PRESENCE_INTERVAL", 0.05)
 
     def refuse(*_: object, **__: object) -> None:
         raise BrokerUnavailable("RabbitMQ unreachable: connection refused")

@@ -20,10 +20,10 @@ from restaurant_system.models.clock import Clock, utc_now
 from restaurant_system.models.message import Message, OrderReceived
 from restaurant_system.models.order import Move, OrderType
 from restaurant_system.models.status import OrderStatus
-from restaurant_system.services.kitchen.processor import Processor
-from restaurant_system.services.kitchen.worker import KitchenWorker
+from restaurant_system.services.kitchen.simulated_cook import SimulatedCook
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.shutdown import Shutdown
+from restaurant_system.worker.lifecycle import KitchenWorker
 from tests.support.moves import move
 from tests.support.orders import an_order
 from tests.support.patience import eventually
@@ -140,9 +140,9 @@ class Kitchen:
         async with self.database.connection() as connection:
             await connection.execute("UPDATE workers SET status = 'offline' WHERE name = $1", name)
 
-    def processor(self, name: str, kitchen: KitchenSettings) -> Processor:
+    def processor(self, name: str, kitchen: KitchenSettings) -> SimulatedCook:
         """Return the hands of a cook."""
-        return Processor(
+        return SimulatedCook(
             self.database, self.relay, worker_name=name, kitchen=kitchen, clock=self.clock
         )
 

@@ -11,7 +11,7 @@ from restaurant_system.models.message import StatusChanged
 from restaurant_system.models.order import order_number
 from restaurant_system.models.status import ORIGINS, OrderStatus
 from restaurant_system.models.worker import WorkerStatus
-from restaurant_system.services.kitchen.hands import Outcome
+from restaurant_system.worker.order_processor import Outcome
 from tests.support.services import NOON
 
 INTAKE = "order-service"
@@ -85,16 +85,16 @@ class Model:
     def deliver(self, cook: str, number: str) -> str:
         """Bring a cook the message of an order: for the first time, again, or far too late."""
         if (cook, number) in self.in_hand:
-            return Outcome.SOMEONE_ELSES.name
+            return Outcome.OTHER_WORKER.name
         if number not in self.ledger.orders:
             return "MessageRejected"
         order = self.ledger.orders[number]
         if order.status == "received":
             self._move(order, OrderStatus.COOKING, cook)
         elif order.status != "cooking":
-            return Outcome.OVER.name
+            return Outcome.NOT_NEEDED.name
         elif order.processed_by != cook and order.processed_by in self.ledger.present:
-            return Outcome.SOMEONE_ELSES.name
+            return Outcome.OTHER_WORKER.name
         order.processed_by, order.updated_at = cook, self.now
         self.in_hand.add((cook, number))
         return ON_THE_STOVE
@@ -106,7 +106,7 @@ class Model:
         self.in_hand.remove((cook, number))
         order = self.ledger.orders[number]
         if (order.status, order.processed_by) != ("cooking", cook):
-            return Outcome.OVER.name
+            return Outcome.NOT_NEEDED.name
         self._move(order, OrderStatus.READY, cook)
         order.completed_at = self.now
         self.ledger.cooked[cook] += 1

@@ -12,17 +12,17 @@ from restaurant_system.database.connection import Database
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.order import OrderType
-from restaurant_system.services.kitchen import station
-from restaurant_system.services.kitchen.rail import Rail
-from restaurant_system.services.kitchen.station import Station
-from restaurant_system.services.kitchen.worker import KitchenWorker
+from restaurant_system.services.display import stations
+from restaurant_system.services.display.rail import Rail
+from restaurant_system.services.display.stations import Station
 from restaurant_system.shutdown import Shutdown
+from restaurant_system.worker.lifecycle import KitchenWorker
 
 
 class UnavailableWorker:
     """Cannot register."""
 
-    is_served = False
+    is_consuming = False
 
     async def run(self, _: Shutdown) -> None:
         """Find no database."""
@@ -31,8 +31,8 @@ class UnavailableWorker:
 
 async def test_pauses_grow_while_a_station_cannot_register(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each attempt is logged with its pause."""
-    monkeypatch.setattr(station, "PAUSE", 0.1)
-    monkeypatch.setattr(station, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(stations, "PAUSE", 0.1)
+    monkeypatch.setattr(stations, "LONGEST_PAUSE", 0.2)
     opened = Station(
         "grill",
         tuple(OrderType),

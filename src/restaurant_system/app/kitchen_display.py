@@ -10,15 +10,14 @@ from restaurant_system.config import Settings
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.order import OrderType
-from restaurant_system.services.kitchen.handler import DisplayHandler
-from restaurant_system.services.kitchen.rail import Rail
-from restaurant_system.services.kitchen.recall import Recallable
-from restaurant_system.services.kitchen.station import Stations
-from restaurant_system.services.kitchen.taps import Taps
-from restaurant_system.services.kitchen.worker import KitchenWorker
+from restaurant_system.services.display.handler import DisplayHandler
+from restaurant_system.services.display.rail import Rail
+from restaurant_system.services.display.stations import Stations
+from restaurant_system.services.display.taps import Recallable, Taps
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature
+from restaurant_system.worker.lifecycle import KitchenWorker
 
 PAGES = {"/kitchen": "kitchen"}
 

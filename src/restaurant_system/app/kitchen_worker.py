@@ -8,9 +8,9 @@ from restaurant_system.config import Settings
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.order import OrderType
-from restaurant_system.services.kitchen.processor import Processor
-from restaurant_system.services.kitchen.worker import KitchenWorker
+from restaurant_system.services.kitchen.simulated_cook import SimulatedCook
 from restaurant_system.shutdown import Shutdown
+from restaurant_system.worker.lifecycle import KitchenWorker
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,9 @@ def build_worker(runtime: Runtime, relay: Relay, cook: Cook) -> KitchenWorker:
     return KitchenWorker(
         runtime.database,
         runtime.broker,
-        Processor(runtime.database, relay, worker_name=cook.name, kitchen=kitchen, clock=utc_now),
+        SimulatedCook(
+            runtime.database, relay, worker_name=cook.name, kitchen=kitchen, clock=utc_now
+        ),
         name=cook.name,
         order_types=cook.order_types,
         kitchen=kitchen,

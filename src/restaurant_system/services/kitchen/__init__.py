@@ -1,1 +1,1 @@
-"""The kitchen worker: cooks."""
+"""The kitchen worker: a simulated cook."""

@@ -14,9 +14,8 @@ from restaurant_system.models.order import OrderType, Statement
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.ticket import EXPECTED, Action, Tap
 from restaurant_system.models.worker import is_worker_name
-from restaurant_system.services.kitchen.recall import Bumped, Recallable
-from restaurant_system.services.kitchen.station import Stations
-from restaurant_system.services.kitchen.taps import Taps, TicketTapped
+from restaurant_system.services.display.stations import Stations
+from restaurant_system.services.display.taps import Bumped, Recallable, Taps, TicketTapped
 from restaurant_system.web import live
 from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON, read_json

@@ -28,9 +28,9 @@ from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.status import OrderStatus
-from restaurant_system.services.kitchen import leases
-from restaurant_system.services.kitchen.hands import NAME, Hands, Outcome
+from restaurant_system.worker.order_processor import OrderProcessor, Outcome, take_over_abandoned
 
+NAME = "kitchen-worker"
 LONGEST_PAUSE = 10.0  # s between two tries to reach a database that is away
 WATCH_INTERVAL = 1.0  # s between two looks for cancelled orders
 TOGETHER = 256  # orders that share a statement at the most
@@ -49,7 +49,7 @@ class Ticket:
     cooking_time: timedelta
 
 
-class Processor(Hands):
+class SimulatedCook(OrderProcessor):
     """Cooks orders for one worker, any number at once."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Processor(Hands):
         """Begin an order, cook it and finish it."""
         number = order.order_number
         if number in self._in_hand:  # our line broke, and the message came again: it is cooking
-            return Outcome.SOMEONE_ELSES
+            return Outcome.OTHER_WORKER
         self._in_hand.add(number)
         try:
             time = self._kitchen.cooking_time(order.order_type)
@@ -92,8 +92,8 @@ class Processor(Hands):
         if refusal is not None:
             return refusal
         if not await self._cook(ticket):
-            return Outcome.OVER
-        return Outcome.COOKED if await self._finish(ticket) else Outcome.OVER
+            return Outcome.NOT_NEEDED
+        return Outcome.COOKED if await self._finish(ticket) else Outcome.NOT_NEEDED
 
     async def _begin(self, ticket: Ticket) -> Outcome | None:
         """Make the order ours; `None` means that it is, else why not."""
@@ -112,7 +112,7 @@ class Processor(Hands):
         """Go on with an order that was begun before, unless a worker that is alive has it."""
         now = self._clock()
         async with self._database.transaction() as tx:
-            return await leases.take_over(
+            return await take_over_abandoned(
                 tx,
                 ticket.number,
                 to_worker=self._worker_name,
@@ -188,10 +188,10 @@ class Processor(Hands):
         self._relay.hand_over(*(owed for owed in outcomes if owed is not None))
         return [owed is not None for owed in outcomes]
 
-    def let_go(self) -> None:
+    def release_orders(self) -> None:
         """Finish what is in hand."""
 
-    async def watch(self) -> None:
+    async def poll_orders(self) -> None:
         """Look, for as long as it runs, whether something that cooks is no longer wanted.
 
         It asks the database rather than the broker: an update missed while the broker is away would

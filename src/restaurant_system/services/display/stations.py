@@ -12,10 +12,10 @@ from restaurant_system.errors import DatabaseUnavailable, TooManyStations, Worke
 from restaurant_system.logger import get_logger, reason
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.worker import MISSED_HEARTBEATS
-from restaurant_system.services.kitchen.rail import Rail
-from restaurant_system.services.kitchen.taps import NAME
-from restaurant_system.services.kitchen.worker import KitchenWorker
+from restaurant_system.services.display.rail import Rail
+from restaurant_system.services.display.taps import NAME
 from restaurant_system.shutdown import Shutdown
+from restaurant_system.worker.lifecycle import KitchenWorker
 
 LOOK_INTERVAL = 0.5  # s between two looks whether anybody is still there
 CUT_OFF_AFTER = 2.0  # s without a line to the broker after which that is said
@@ -99,7 +99,7 @@ class Station:
         served_at = time.monotonic()
         while not (shutdown.requested.is_set() or self._is_deserted()):
             now = time.monotonic()
-            served_at = now if worker.is_served else served_at
+            served_at = now if worker.is_consuming else served_at
             self.rail.tell(self._about("cut_off" if now - served_at > CUT_OFF_AFTER else "open"))
             await _pause(shutdown, LOOK_INTERVAL)
             self._refused_since = None  # a name that is taken is refused at once

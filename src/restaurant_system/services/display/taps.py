@@ -9,8 +9,10 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pydantic import BaseModel
+
 from restaurant_system.config import KitchenSettings
-from restaurant_system.database import idempotency, orders, tickets
+from restaurant_system.database import idempotency, orders, tickets, tracking
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.outbox import Owed
 from restaurant_system.database.tickets import OrderInHand
@@ -19,6 +21,7 @@ from restaurant_system.logger import get_logger
 from restaurant_system.messaging.announcements import Sender, announced_move
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import Clock, rfc_3339
+from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.ticket import TARGETS, Action
 
@@ -154,3 +157,49 @@ async def _is_new(tx: Connection, key: str, tapped: TicketTapped) -> bool:
     if remembered is None or remembered.fingerprint != tapped.fingerprint:
         raise KeyReused("This Idempotency-Key was used for something else; send a new one.")
     return False
+
+
+class Line(BaseModel):
+    """One line of an order, as the kitchen sees it."""
+
+    name: str
+    quantity: int
+    notes: str | None
+
+
+class Bumped(BaseModel):
+    """An order that a station has bumped, and that is still ready; times are RFC 3339, in UTC."""
+
+    order_number: str
+    order_type: OrderType
+    table_number: int | None
+    items: list[Line]
+    bumped_at: str
+    updated_at: str
+
+
+class Recallable:
+    """Looks up what could be recalled."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def at(self, station: str) -> list[Bumped]:
+        """Return up to 50 of a station's, the latest first."""
+        async with self._database.connection() as connection:
+            rows = await tickets.bumped(connection, station)
+            items = await tracking.items(connection, [row.order_id for row in rows])
+        return [
+            Bumped(
+                order_number=row.number,
+                order_type=row.order_type,
+                table_number=row.table_number,
+                items=[
+                    Line(name=item["name"], quantity=item["quantity"], notes=item["notes"])
+                    for item in items[row.order_id]
+                ],
+                bumped_at=rfc_3339(row.bumped_at),
+                updated_at=rfc_3339(row.updated_at),
+            )
+            for row in rows
+        ]

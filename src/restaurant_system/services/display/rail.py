@@ -25,10 +25,9 @@ from restaurant_system.models.clock import Clock, rfc_3339
 from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.ticket import UNDO
-from restaurant_system.services.kitchen import leases
-from restaurant_system.services.kitchen.hands import Hands, Outcome
-from restaurant_system.services.kitchen.taps import NAME
+from restaurant_system.services.display.taps import NAME
 from restaurant_system.web.live import Entries, Feed
+from restaurant_system.worker.order_processor import OrderProcessor, Outcome, take_over_abandoned
 
 log = get_logger(NAME)
 
@@ -39,7 +38,7 @@ LOOK_INTERVAL = 0.5  # s between two looks at what has become of the orders
 LONGEST_ABSENCE = timedelta(seconds=30)
 
 
-class Rail(Hands):
+class Rail(OrderProcessor):
     """The tickets of one station, and everyone who watches them."""
 
     def __init__(
@@ -75,7 +74,7 @@ class Rail(Hands):
         """Have an order on the rail until it needs no cook any more."""
         number = order.order_number
         if number in self._claims:  # the same message twice
-            return Outcome.SOMEONE_ELSES
+            return Outcome.OTHER_WORKER
         claim: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._claims[number] = claim
         self.wake()
@@ -84,11 +83,11 @@ class Rail(Hands):
         finally:
             self._claims.pop(number, None)
 
-    def let_go(self) -> None:
+    def release_orders(self) -> None:
         """Give every message back; tickets stay in sight until it is known who has them next."""
-        self._settle(self._claims, Outcome.GIVEN_BACK)
+        self._settle(self._claims, Outcome.RELEASED)
 
-    async def watch(self) -> None:
+    async def poll_orders(self) -> None:
         """Look, again and again; while the database is away, nothing is shown."""
         while True:
             self._woken.clear()
@@ -138,10 +137,10 @@ class Rail(Hands):
                 self._settle([row.number], Outcome.COOKED)
                 return held_here and self._may_be_undone(row)
             case OrderStatus.CANCELLED:
-                self._settle([row.number], Outcome.OVER)
+                self._settle([row.number], Outcome.NOT_NEEDED)
                 return held_here  # until somebody has seen it
             case _:
-                self._settle([row.number], Outcome.OVER)
+                self._settle([row.number], Outcome.NOT_NEEDED)
                 return False
 
     def _may_be_undone(self, row: TicketRow) -> bool:
@@ -150,7 +149,7 @@ class Rail(Hands):
     def _may_have(self, row: TicketRow) -> bool:
         """Tell whether a waiting order is ours: its message is in our hand, or has just been."""
         if row.holder not in {None, self._station} and row.holder_present:
-            self._settle([row.number], Outcome.SOMEONE_ELSES)
+            self._settle([row.number], Outcome.OTHER_WORKER)
             return False
         detached = row.holder == self._station and row.number in self._shown
         return row.number in self._claims or detached
@@ -160,7 +159,7 @@ class Rail(Hands):
         if row.number not in self._claims:
             return
         now = self._clock()
-        refusal = await leases.take_over(
+        refusal = await take_over_abandoned(
             connection,
             row.number,
             to_worker=self._station,

@@ -25,14 +25,14 @@ from restaurant_system.messaging.listener import Listener
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import OrderReceived, Undecodable, decode
 from restaurant_system.models.order import OrderType
-from restaurant_system.services.kitchen.hands import NAME, Hands, Outcome
 from restaurant_system.shutdown import Shutdown
+from restaurant_system.worker.order_processor import OrderProcessor, Outcome
 
 # s without a connection to the broker after which a worker that has begun nothing is offline
 CUT_OFF_AFTER = 5.0
 PRESENCE_INTERVAL = 1.0  # s between two checks whether that has changed
 
-log = get_logger(NAME)
+log = get_logger("kitchen-worker")
 
 
 class KitchenWorker:
@@ -42,7 +42,7 @@ class KitchenWorker:
         self,
         database: Database,
         broker: Broker,
-        hands: Hands,
+        processor: OrderProcessor,
         *,
         name: str,
         order_types: Sequence[OrderType],
@@ -51,7 +51,7 @@ class KitchenWorker:
         signer: Signer = UNSIGNED,
     ) -> None:
         self._database = database
-        self._hands = hands
+        self._processor = processor
         self._name = name
         self._order_types = order_types
         self._heartbeat_interval = kitchen.heartbeat_interval
@@ -70,7 +70,7 @@ class KitchenWorker:
         )
 
     @property
-    def is_served(self) -> bool:
+    def is_consuming(self) -> bool:
         """Whether the line is open on which orders come."""
         return self._listener.is_listening
 
@@ -83,7 +83,7 @@ class KitchenWorker:
         async with self._on_duty(), self._tasks:
             beside = [
                 self._tasks.create_task(self._beat()),
-                self._tasks.create_task(self._hands.watch()),
+                self._tasks.create_task(self._processor.poll_orders()),
                 self._tasks.create_task(self._obey(shutdown)),
             ]
             try:
@@ -157,7 +157,7 @@ class KitchenWorker:
             await asyncio.sleep(min(left, PRESENCE_INTERVAL))
 
     def _is_online(self) -> bool:
-        if self._listener.is_listening or self._hands.is_busy:
+        if self._listener.is_listening or self._processor.is_busy:
             self._connected_at = time.monotonic()
         return time.monotonic() - self._connected_at <= CUT_OFF_AFTER
 
@@ -194,7 +194,7 @@ class KitchenWorker:
         task.add_done_callback(self._in_hand.discard)
 
     async def _empty_hands(self) -> None:
-        self._hands.let_go()
+        self._processor.release_orders()
         while self._in_hand:
             await asyncio.wait(self._in_hand)
 
@@ -227,14 +227,14 @@ class KitchenWorker:
     async def _process(self, order: OrderReceived, request_id: str) -> Outcome:
         if order.order_type not in self._order_types:
             return Outcome.OTHER_TYPE
-        return await self._hands.process(order, request_id)
+        return await self._processor.process(order, request_id)
 
 
 async def _settle(delivery: Delivery, order: OrderReceived, outcome: Outcome) -> None:
     match outcome:
-        case Outcome.SOMEONE_ELSES:
+        case Outcome.OTHER_WORKER:
             await delivery.defer()
-        case Outcome.GIVEN_BACK:
+        case Outcome.RELEASED:
             await delivery.requeue()
         case Outcome.OTHER_TYPE:
             await _move_to_its_queue(delivery, order)

@@ -1,0 +1,1 @@
+"""The kitchen display: stations operated by people, with their tickets on a screen."""

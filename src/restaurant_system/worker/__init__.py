@@ -1,0 +1,1 @@
+"""A worker, simulated or operated by people: registers, sends heartbeats, consumes orders."""
