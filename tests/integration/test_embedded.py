@@ -22,12 +22,14 @@ from tests.support.servers import wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
 
+# One os.write per line: an unbuffered print writes its line break separately, so the output of
+# several processes would interleave.
 STAY = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from restaurant_system.database import embedded
 with embedded.postgres(Path(sys.argv[1])):
-    print("ready", flush=True)
+    os.write(1, b"ready\\n")
     time.sleep(float(sys.argv[2]))
 """
 # Runs where /etc and the state of root are copies of their own.
