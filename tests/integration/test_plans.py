@@ -51,9 +51,9 @@ BY_DESIGN = {
     "reconciliation.HAS_MOVED": "a range of order_status_log",
     "reconciliation.MOVED": "a range of order_status_log",
     # Once, when `up` starts on a directory of its own.
-    "workers.DISMISS_EVERYONE": "workers",
+    "workers.RELEASE_WORKER_NAMES": "workers",
     # Those not heard from for long, which are deleted; those that have cooked are kept for longer.
-    "workers.REMOVE": "a range of workers_1",
+    "workers.DELETE_UNUSED": "a range of workers_1",
 }
 
 BUSY_EVENING = """

@@ -87,7 +87,7 @@ class Evening:
         """Have orders on a station's screen."""
         ids = [(await self.kitchen.look_up(number))["id"] for number in numbers]
         async with self.database.connection() as connection:
-            await tickets.hold(connection, station, ids)
+            await tickets.assign_orders(connection, station, ids)
 
     async def depth(self, queue: str = TAKEOUT) -> int:
         """Return how many messages wait in a queue."""

@@ -147,7 +147,7 @@ async def test_workers(tracking: httpx.AsyncClient, database: Database) -> None:
                 connection, name, tuple(OrderType), timedelta(seconds=seconds), sessions[name]
             )
         await connection.execute("UPDATE workers SET last_seen = now() - interval '15 s'")
-        await workers.leave(connection, "dario", sessions["dario"])
+        await workers.deregister(connection, "dario", sessions["dario"])
         await connection.execute("UPDATE workers SET orders_processed = 1 WHERE name = 'anna'")
         await connection.execute(
             "UPDATE workers SET last_seen = now() - interval '61 s' WHERE name = 'bruno'"

@@ -155,7 +155,7 @@ async def test_who_has_gone_home(counter: Counter, database: Database) -> None:
     assert await counter.wait(mine) == pytest.approx(TAKEOUT / 3 + TAKEOUT, abs=0.001)
 
     async with database.connection() as connection:
-        await workers.leave(connection, "luigi", session)
+        await workers.deregister(connection, "luigi", session)
         await connection.execute(
             "UPDATE workers SET last_seen = now() - interval '61 s' WHERE name = 'peach'"
         )

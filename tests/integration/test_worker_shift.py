@@ -103,7 +103,7 @@ async def test_worker_removed_while_it_was_cut_off_is_restored(
 
         async def is_online() -> bool:
             async with kitchen.database.connection() as connection:
-                return await workers.is_present(connection, "chef")
+                return await workers.is_online(connection, "chef")
 
         await eventually(is_online, doing="for the worker to be online again")
         await kitchen.serve_another()
@@ -176,7 +176,7 @@ async def test_worker_that_is_cut_off_is_offline_until_it_is_connected(
 
     async def is_online() -> bool:
         async with kitchen.database.connection() as connection:
-            return await workers.is_present(connection, "chef")
+            return await workers.is_online(connection, "chef")
 
     async def is_offline() -> bool:
         return not await is_online()

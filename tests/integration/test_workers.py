@@ -64,7 +64,7 @@ class Book:
     async def leave(self, name: str, session: UUID) -> None:
         """Let a worker say goodbye."""
         async with self.database.connection() as connection:
-            await workers.leave(connection, name, session)
+            await workers.deregister(connection, name, session)
 
     async def credit(self, name: str) -> None:
         """Let a worker have cooked an order."""
@@ -76,28 +76,28 @@ class Book:
     async def is_present(self, name: str = "mario") -> bool:
         """Tell whether a worker can be counted on."""
         async with self.database.connection() as connection:
-            return await workers.is_present(connection, name)
+            return await workers.is_online(connection, name)
 
     async def look(self, name: str = "mario") -> Worker:
         """Read what stands about a worker."""
         async with self.database.connection() as connection:
-            listed = await workers.recent(connection)
+            listed = await workers.list_recent(connection)
         return next(worker for worker in listed if worker.name == name)
 
     async def restore(self, name: str, session: UUID) -> bool:
         """Insert a worker again that was removed."""
         async with self.database.connection() as connection:
-            return await workers.restore(connection, name, tuple(OrderType), INTERVAL, session)
+            return await workers.reinsert(connection, name, tuple(OrderType), INTERVAL, session)
 
     async def remove(self, limit: int = 100) -> int:
         """Remove workers not heard from for a day, or for 90 days if they finished orders."""
         async with self.database.connection() as connection:
-            return await workers.remove(connection, DAY, 90 * DAY, limit)
+            return await workers.delete_unused(connection, DAY, 90 * DAY, limit)
 
     async def names(self) -> list[str]:
         """Return the names in the list of workers."""
         async with self.database.connection() as connection:
-            return [worker.name for worker in await workers.recent(connection)]
+            return [worker.name for worker in await workers.list_recent(connection)]
 
     async def execute(self, statement: str) -> None:
         """Execute a statement."""
@@ -271,7 +271,7 @@ async def test_dismissal(book: Book) -> None:
     await book.enter("luigi")
 
     async with book.database.connection() as connection:
-        await workers.dismiss_everyone(connection)
+        await workers.release_worker_names(connection)
 
     assert not await book.is_present("mario")
     assert not await book.is_present("luigi")
@@ -287,7 +287,7 @@ async def test_only_a_worker_with_a_valid_lease_is_online(book: Book) -> None:
     await book.silence(61, "luigi")
 
     async with book.database.connection() as connection:
-        assert [worker.name for worker in await workers.online(connection)] == ["mario"]
+        assert [worker.name for worker in await workers.list_online(connection)] == ["mario"]
 
 
 async def test_list_of_many_workers_is_bounded(book: Book) -> None:
@@ -298,8 +298,8 @@ async def test_list_of_many_workers_is_bounded(book: Book) -> None:
 
     names = await book.names()
 
-    assert len(names) == workers.LISTED + 1
-    assert {"mario", "station_1", f"station_{workers.LISTED}"} <= set(names)
+    assert len(names) == workers.RECENT_LIMIT + 1
+    assert {"mario", "station_1", f"station_{workers.RECENT_LIMIT}"} <= set(names)
     assert names == sorted(names)
 
 
@@ -378,7 +378,7 @@ async def test_registration_that_waits_for_the_removal_succeeds(book: Book) -> N
     await book.silence(TWO_DAYS)
 
     async with book.database.transaction() as tx:
-        assert await workers.remove(tx, DAY, 90 * DAY, 100) == 1
+        assert await workers.delete_unused(tx, DAY, 90 * DAY, 100) == 1
         registration = asyncio.create_task(book.enter(session=session))
         await asyncio.sleep(0.1)  # until it waits for our lock
         assert not registration.done()

@@ -164,7 +164,7 @@ async def ledger_of(database: Database) -> Ledger:
             ledger.keys[row["key"]] = row["number"]
         for row in await tx.fetch("SELECT business_date, last_number FROM order_counters"):
             ledger.last_numbers[row["business_date"]] = row["last_number"]
-        for worker in await workers.recent(tx):
+        for worker in await workers.list_recent(tx):
             ledger.cooked[worker.name] = worker.orders_processed
             if worker.status is WorkerStatus.ONLINE:
                 ledger.present.add(worker.name)

@@ -97,4 +97,4 @@ async def _printing(runtime: Runtime) -> AsyncIterator[UpdatesInFlight]:
 async def _dismiss_everyone(database: Database) -> None:
     """Free the names of cooks whose process was killed: this directory is ours alone by now."""
     async with database.connection() as connection:
-        await workers.dismiss_everyone(connection)
+        await workers.release_worker_names(connection)

@@ -9,7 +9,7 @@ import asyncpg
 
 from restaurant_system.database import tracking
 from restaurant_system.database.connection import Connection
-from restaurant_system.database.workers import PRESENT
+from restaurant_system.database.workers import ONLINE_CONDITION
 from restaurant_system.models.message import OrderReceived, StatusChanged
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.standstill import Standing
@@ -61,7 +61,7 @@ WAITING = f"""(
     WHERE EXISTS (SELECT FROM order_items WHERE order_id = unfinished.id)
       AND NOT EXISTS (
           SELECT FROM station_tickets JOIN workers ON workers.name = station
-          WHERE order_id = unfinished.id AND bumped_at IS NULL AND {PRESENT})
+          WHERE order_id = unfinished.id AND bumped_at IS NULL AND {ONLINE_CONDITION})
 ) AS waiting"""
 
 

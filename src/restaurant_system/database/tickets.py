@@ -7,7 +7,7 @@ from datetime import datetime
 import asyncpg
 
 from restaurant_system.database.connection import Connection
-from restaurant_system.database.workers import PRESENT
+from restaurant_system.database.workers import ONLINE_CONDITION
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 
@@ -16,11 +16,7 @@ RECALLABLE = 50  # bumped tickets that a station remembers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TicketRow:
-    """An order as it concerns a station.
-
-    `holder` is the station that has it on its screen, if any; `holder_present` tells whether it is
-    on duty.
-    """
+    """An order, with the station it is assigned to, if any."""
 
     order_id: int
     number: str
@@ -32,17 +28,17 @@ class TicketRow:
     processed_by: str | None
     received_at: datetime
     updated_at: datetime
-    holder: str | None
-    holder_present: bool
+    station: str | None
+    station_is_online: bool
     rushed_at: datetime | None
     bumped_at: datetime | None
 
 
-CONCERNING = f"""
+LIST_FOR_STATION = f"""
 SELECT orders.id AS order_id, number, orders.type AS order_type, table_number, notes, priority,
        orders.status, processed_by, orders.created_at AS received_at, updated_at,
-       station AS holder, rushed_at, bumped_at,
-       EXISTS (SELECT FROM workers WHERE name = station AND {PRESENT}) AS holder_present
+       station, rushed_at, bumped_at,
+       EXISTS (SELECT FROM workers WHERE name = station AND {ONLINE_CONDITION}) AS station_is_online
 FROM orders LEFT JOIN station_tickets ON order_id = orders.id
 WHERE orders.id = ANY (ARRAY(
     SELECT id FROM orders WHERE number = ANY($2)
@@ -53,11 +49,11 @@ WHERE orders.id = ANY (ARRAY(
 """
 
 
-async def concerning(
+async def list_for_station(
     connection: Connection, station: str, numbers: Sequence[str], *, bumped_since: datetime
 ) -> list[TicketRow]:
     """Return these orders, what a station has on its screen or cooks, and what it bumped since."""
-    rows = await connection.fetch(CONCERNING, station, list(numbers), bumped_since)
+    rows = await connection.fetch(LIST_FOR_STATION, station, list(numbers), bumped_since)
     return [_ticket_row(row) for row in rows]
 
 
@@ -72,33 +68,33 @@ def _ticket_row(row: asyncpg.Record) -> TicketRow:
     )
 
 
-HOLD = """
+ASSIGN_ORDERS = """
 INSERT INTO station_tickets (order_id, station) SELECT unnest($2::bigint[]), $1
 ON CONFLICT (order_id) DO UPDATE
     SET station = excluded.station, rushed_at = NULL, bumped_at = NULL
 """
 
 
-async def hold(connection: Connection, station: str, order_ids: Sequence[int]) -> None:
+async def assign_orders(connection: Connection, station: str, order_ids: Sequence[int]) -> None:
     """Enter orders as being on a station's screen, whoever had them before."""
-    await connection.execute(HOLD, station, list(order_ids))
+    await connection.execute(ASSIGN_ORDERS, station, list(order_ids))
 
 
-FORGET = "DELETE FROM station_tickets WHERE station = $1 AND order_id = ANY($2)"
+UNASSIGN_ORDERS = "DELETE FROM station_tickets WHERE station = $1 AND order_id = ANY($2)"
 
 
-async def forget(connection: Connection, station: str, order_ids: Sequence[int]) -> None:
+async def unassign_orders(connection: Connection, station: str, order_ids: Sequence[int]) -> None:
     """Strike off what is no longer on a station's screen, and was not bumped there."""
-    await connection.execute(FORGET, station, list(order_ids))
+    await connection.execute(UNASSIGN_ORDERS, station, list(order_ids))
 
 
-NOTE_BUMPED = """
+RECORD_BUMP = """
 INSERT INTO station_tickets (order_id, station, bumped_at)
 SELECT id, $1, $3 FROM orders WHERE number = $2
 ON CONFLICT (order_id) DO UPDATE
     SET station = excluded.station, bumped_at = excluded.bumped_at
 """
-FORGET_OLD = f"""
+DELETE_OLD_BUMPED = f"""
 DELETE FROM station_tickets WHERE order_id = ANY (ARRAY(
     SELECT order_id FROM station_tickets WHERE station = $1 AND bumped_at IS NOT NULL
     ORDER BY bumped_at DESC OFFSET {RECALLABLE}
@@ -106,21 +102,21 @@ DELETE FROM station_tickets WHERE order_id = ANY (ARRAY(
 """
 
 
-async def note_bumped(tx: Connection, station: str, number: str, at: datetime) -> None:
+async def record_bump(tx: Connection, station: str, number: str, at: datetime) -> None:
     """Remember that a station is done with an order, and forget the oldest of those it was."""
-    await tx.execute(NOTE_BUMPED, station, number, at)
-    await tx.execute(FORGET_OLD, station)
+    await tx.execute(RECORD_BUMP, station, number, at)
+    await tx.execute(DELETE_OLD_BUMPED, station)
 
 
-NOTE_RECALLED = """
+RECORD_RECALL = """
 UPDATE station_tickets SET bumped_at = NULL
 WHERE station = $1 AND order_id = (SELECT id FROM orders WHERE number = $2)
 """
 
 
-async def note_recalled(tx: Connection, station: str, number: str) -> None:
+async def record_recall(tx: Connection, station: str, number: str) -> None:
     """Put an order back on the screen."""
-    await tx.execute(NOTE_RECALLED, station, number)
+    await tx.execute(RECORD_RECALL, station, number)
 
 
 RUSH = """
@@ -135,19 +131,19 @@ async def rush(tx: Connection, station: str, number: str, *, at: datetime) -> bo
     return await tx.fetchval(RUSH, station, number, at) is not None
 
 
-TAKE_OFF = """
+UNASSIGN_ORDER = """
 DELETE FROM station_tickets
 WHERE station = $1 AND order_id = (SELECT id FROM orders WHERE number = $2)
 """
 
 
-async def take_off(tx: Connection, station: str, number: str) -> None:
+async def unassign_order(tx: Connection, station: str, number: str) -> None:
     """Take an order off a station's screen."""
-    await tx.execute(TAKE_OFF, station, number)
+    await tx.execute(UNASSIGN_ORDER, station, number)
 
 
 @dataclass(frozen=True, slots=True)
-class OrderInHand:
+class LockedOrder:
     """An order that nobody else can change until the transaction ends."""
 
     order_type: OrderType
@@ -156,18 +152,18 @@ class OrderInHand:
     updated_at: datetime
 
 
-TAKE_IN_HAND = """
+LOCK_ORDER = """
 SELECT type AS order_type, status, processed_by, updated_at FROM orders WHERE number = $1
 FOR NO KEY UPDATE
 """
 
 
-async def take_in_hand(tx: Connection, number: str) -> OrderInHand | None:
+async def lock_order(tx: Connection, number: str) -> LockedOrder | None:
     """Lock an order, and return how it stands; `None` when there is no such order."""
-    row = await tx.fetchrow(TAKE_IN_HAND, number)
+    row = await tx.fetchrow(LOCK_ORDER, number)
     if row is None:
         return None
-    return OrderInHand(
+    return LockedOrder(
         OrderType(row["order_type"]),
         OrderStatus(row["status"]),
         row["processed_by"],
@@ -187,14 +183,14 @@ class BumpedRow:
     updated_at: datetime
 
 
-BUMPED = """
+LIST_BUMPED = """
 SELECT order_id, number, type AS order_type, table_number, bumped_at, updated_at
 FROM station_tickets JOIN orders ON orders.id = order_id
 WHERE station = $1 AND bumped_at IS NOT NULL AND status = 'ready' ORDER BY bumped_at DESC
 """
 
 
-async def bumped(connection: Connection, station: str) -> list[BumpedRow]:
+async def list_bumped(connection: Connection, station: str) -> list[BumpedRow]:
     """Return what a station could recall, the latest first."""
-    rows = await connection.fetch(BUMPED, station)
+    rows = await connection.fetch(LIST_BUMPED, station)
     return [BumpedRow(**dict(row) | {"order_type": OrderType(row["order_type"])}) for row in rows]

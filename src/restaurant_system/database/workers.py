@@ -13,10 +13,10 @@ from restaurant_system.database.connection import Connection
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.worker import Worker, WorkerStatus
 
-LISTED = 200  # workers in the list, besides those that are online
+RECENT_LIMIT = 200  # workers in the list, besides those that are online
 
 # `lease_until` is `last_seen` and two heartbeat intervals; the index workers_by_lease serves this.
-PRESENT = "(workers.status = 'online' AND workers.lease_until >= now())"
+ONLINE_CONDITION = "(workers.status = 'online' AND workers.lease_until >= now())"
 
 REGISTER = f"""
 INSERT INTO workers (name, type, status, last_seen, heartbeat_interval, session)
@@ -24,7 +24,7 @@ VALUES ($1, $2, 'online', now(), $3, $4)
 ON CONFLICT (name) DO UPDATE
     SET type = excluded.type, status = 'online', last_seen = now(),
         heartbeat_interval = excluded.heartbeat_interval, session = excluded.session
-    WHERE NOT {PRESENT}
+    WHERE NOT {ONLINE_CONDITION}
 RETURNING id
 """
 
@@ -56,7 +56,7 @@ async def heartbeat(connection: Connection, name: str, session: UUID) -> bool:
     return await connection.fetchval(HEARTBEAT, name, session) is not None
 
 
-RESTORE = """
+REINSERT = """
 INSERT INTO workers (name, type, status, last_seen, heartbeat_interval, session)
 VALUES ($1, $2, 'online', now(), $3, $4)
 ON CONFLICT (name) DO NOTHING
@@ -64,7 +64,7 @@ RETURNING id
 """
 
 
-async def restore(
+async def reinsert(
     connection: Connection,
     name: str,
     order_types: Sequence[OrderType],
@@ -76,70 +76,70 @@ async def restore(
     Returns whether the name is its own; if not, another session has it.
     """
     types = ",".join(order_types)
-    return await connection.fetchval(RESTORE, name, types, heartbeat_interval, session) is not None
+    return await connection.fetchval(REINSERT, name, types, heartbeat_interval, session) is not None
 
 
-LEAVE = """
+DEREGISTER = """
 UPDATE workers SET status = 'offline', last_seen = now() WHERE name = $1 AND session = $2
 """
 
 
-async def leave(connection: Connection, name: str, session: UUID) -> None:
+async def deregister(connection: Connection, name: str, session: UUID) -> None:
     """Mark a worker offline, unless somebody else has its name by now."""
-    await connection.execute(LEAVE, name, session)
+    await connection.execute(DEREGISTER, name, session)
 
 
-DISMISS_EVERYONE = "UPDATE workers SET status = 'offline' WHERE status = 'online'"
+RELEASE_WORKER_NAMES = "UPDATE workers SET status = 'offline' WHERE status = 'online'"
 
 
-async def dismiss_everyone(connection: Connection) -> None:
+async def release_worker_names(connection: Connection) -> None:
     """Free all names, whose holders are known to be gone, before their leases run out."""
-    await connection.execute(DISMISS_EVERYONE)
+    await connection.execute(RELEASE_WORKER_NAMES)
 
 
-IS_PRESENT = f"SELECT FROM workers WHERE name = $1 AND {PRESENT}"
+IS_ONLINE = f"SELECT FROM workers WHERE name = $1 AND {ONLINE_CONDITION}"
 
 
-async def is_present(connection: Connection, name: str) -> bool:
+async def is_online(connection: Connection, name: str) -> bool:
     """Tell whether a worker is online and has been heard of in time."""
-    return await connection.fetchrow(IS_PRESENT, name) is not None
+    return await connection.fetchrow(IS_ONLINE, name) is not None
 
 
 COLUMNS = f"""
 name, type, orders_processed, last_seen,
-CASE WHEN {PRESENT} THEN 'online' ELSE 'offline' END AS status,
-workers.status = 'online' AND NOT {PRESENT} AS is_silent
+CASE WHEN {ONLINE_CONDITION} THEN 'online' ELSE 'offline' END AS status,
+workers.status = 'online' AND NOT {ONLINE_CONDITION} AS is_silent
 """
-ONLINE = f"SELECT {COLUMNS} FROM workers WHERE {PRESENT} ORDER BY name"
+LIST_ONLINE = f"SELECT {COLUMNS} FROM workers WHERE {ONLINE_CONDITION} ORDER BY name"
 
 
-async def online(connection: Connection) -> list[Worker]:
+async def list_online(connection: Connection) -> list[Worker]:
     """Return the workers that are online and have been heard from in time, by name."""
-    return [_worker(row) for row in await connection.fetch(ONLINE)]
+    return [_worker(row) for row in await connection.fetch(LIST_ONLINE)]
 
 
-RECENT = f"""
+LIST_RECENT = f"""
 SELECT {COLUMNS} FROM workers WHERE id = ANY (ARRAY(
-    SELECT id FROM workers WHERE {PRESENT}
-    UNION (SELECT id FROM workers ORDER BY last_seen DESC LIMIT {LISTED})
+    SELECT id FROM workers WHERE {ONLINE_CONDITION}
+    UNION (SELECT id FROM workers ORDER BY last_seen DESC LIMIT {RECENT_LIMIT})
 ))
 ORDER BY name
 """
 
 
-async def recent(connection: Connection) -> list[Worker]:
-    """Return the workers that are online and the `LISTED` last heard from, by name."""
-    return [_worker(row) for row in await connection.fetch(RECENT)]
+async def list_recent(connection: Connection) -> list[Worker]:
+    """Return the workers that are online and the `RECENT_LIMIT` last heard from, by name."""
+    return [_worker(row) for row in await connection.fetch(LIST_RECENT)]
 
 
 # The lock is taken before the conditions are checked for the last time: a worker that registers at
 # the same moment is skipped, or has registered and is online, or waits and is inserted again.
-REMOVE = f"""
+DELETE_UNUSED = f"""
 DELETE FROM workers WHERE id = ANY (ARRAY(
     SELECT id FROM workers
     WHERE last_seen < now() - $1::interval
       AND (orders_processed = 0 OR last_seen < now() - $2::interval)
-      AND NOT {PRESENT}
+      AND NOT {ONLINE_CONDITION}
       AND NOT EXISTS (SELECT FROM orders WHERE status = 'cooking' AND processed_by = name)
       AND NOT EXISTS (
           SELECT FROM station_tickets JOIN orders ON orders.id = order_id
@@ -150,7 +150,7 @@ RETURNING id
 """
 
 
-async def remove(
+async def delete_unused(
     connection: Connection, unused_for: timedelta, used_for: timedelta, limit: int
 ) -> int:
     """Delete up to `limit` workers that are not online and were not heard from for long.
@@ -159,7 +159,7 @@ async def remove(
     worker with an order that is not ready yet is kept. Returns how many were deleted; any number
     of processes may delete at once.
     """
-    return len(await connection.fetch(REMOVE, unused_for, used_for, limit))
+    return len(await connection.fetch(DELETE_UNUSED, unused_for, used_for, limit))
 
 
 def _worker(row: asyncpg.Record) -> Worker:

@@ -122,7 +122,7 @@ class KitchenWorker:
     async def _leave(self) -> None:
         try:
             async with self._database.connection() as connection:
-                await workers.leave(connection, self._name, self._session)
+                await workers.deregister(connection, self._name, self._session)
         except DatabaseUnavailable:
             log.warning(
                 "db_connection_failed",
@@ -165,7 +165,7 @@ class KitchenWorker:
         async with self._database.connection() as connection:
             still_ours = await workers.heartbeat(
                 connection, self._name, self._session
-            ) or await workers.restore(
+            ) or await workers.reinsert(
                 connection, self._name, self._order_types, self._interval, self._session
             )
         if not still_ours:

@@ -58,7 +58,7 @@ async def take_over_abandoned(
         raise MessageRejected(f"there is no order {number}")
     if current.status is not OrderStatus.COOKING or current.processed_by is None:
         return Outcome.NOT_NEEDED
-    if current.processed_by != to_worker and await workers.is_present(tx, current.processed_by):
+    if current.processed_by != to_worker and await workers.is_online(tx, current.processed_by):
         return Outcome.OTHER_WORKER
     taken = await orders.take_over(
         tx,

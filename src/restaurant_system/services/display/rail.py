@@ -106,7 +106,7 @@ class Rail(OrderProcessor):
         """Hold messages against orders; return what is to be shown."""
         claimed = list(self._claims)
         async with self._database.connection() as connection:
-            rows = await tickets.concerning(
+            rows = await tickets.list_for_station(
                 connection,
                 self._station,
                 [*claimed, *self._shown],
@@ -124,7 +124,7 @@ class Rail(OrderProcessor):
 
     async def _keeps(self, connection: Connection, row: TicketRow) -> bool:
         """Decide whether an order is on this rail, and settle its message if it needs none."""
-        held_here = row.holder == self._station
+        held_here = row.station == self._station
         match row.status:
             case OrderStatus.RECEIVED:
                 return self._may_have(row)
@@ -148,10 +148,10 @@ class Rail(OrderProcessor):
 
     def _may_have(self, row: TicketRow) -> bool:
         """Tell whether a waiting order is ours: its message is in our hand, or has just been."""
-        if row.holder not in {None, self._station} and row.holder_present:
+        if row.station not in {None, self._station} and row.station_is_online:
             self._settle([row.number], Outcome.OTHER_WORKER)
             return False
-        detached = row.holder == self._station and row.number in self._shown
+        detached = row.station == self._station and row.number in self._shown
         return row.number in self._claims or detached
 
     async def _ask_for(self, connection: Connection, row: TicketRow) -> None:
@@ -182,12 +182,12 @@ class Rail(OrderProcessor):
         self, connection: Connection, rows: Iterable[TicketRow], shown: Sequence[TicketRow]
     ) -> None:
         """Write down what is new on the rail, and strike off what is over."""
-        new = [row.order_id for row in shown if row.holder != self._station]
+        new = [row.order_id for row in shown if row.station != self._station]
         if new:
-            await tickets.hold(connection, self._station, new)
+            await tickets.assign_orders(connection, self._station, new)
         over = self._over(rows, {row.order_id for row in shown})
         if over:
-            await tickets.forget(connection, self._station, over)
+            await tickets.unassign_orders(connection, self._station, over)
 
     def _over(self, rows: Iterable[TicketRow], shown: AbstractSet[int]) -> list[int]:
         """Find what is entered as ours, and is not on the rail any more."""
@@ -195,7 +195,7 @@ class Rail(OrderProcessor):
         gone = [
             row
             for row in rows
-            if row.holder == self._station and row.order_id not in shown and row.bumped_at is None
+            if row.station == self._station and row.order_id not in shown and row.bumped_at is None
         ]
         self._absent = {
             row.order_id: self._absent.get(row.order_id, now)

@@ -15,7 +15,7 @@ from restaurant_system.config import KitchenSettings
 from restaurant_system.database import idempotency, orders, tickets, tracking
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.outbox import Owed
-from restaurant_system.database.tickets import OrderInHand
+from restaurant_system.database.tickets import LockedOrder
 from restaurant_system.errors import KeyReused, OrderNotFound, TooLate
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.announcements import Sender, announced_move
@@ -51,13 +51,13 @@ class TicketTapped:
         """Where the order stands afterwards."""
         return TARGETS.get(self.action, self.expected)
 
-    def is_about(self, order: OrderInHand) -> bool:
+    def is_about(self, order: LockedOrder) -> bool:
         """Whether an order is still as it was seen; times are told to the millisecond."""
         return self.expected is order.status and (
             self.as_of is None or rfc_3339(self.as_of) == rfc_3339(order.updated_at)
         )
 
-    def too_late(self, order: OrderInHand) -> TooLate:
+    def too_late(self, order: LockedOrder) -> TooLate:
         """Say that it is not."""
         return TooLate(self.number, order.status, self.outcome, order.processed_by)
 
@@ -88,7 +88,7 @@ class Taps:
         `KeyReused` for a key that was used for something else.
         """
         async with self._database.transaction() as tx:
-            order = await tickets.take_in_hand(tx, tapped.number)
+            order = await tickets.lock_order(tx, tapped.number)
             if order is None:
                 raise OrderNotFound(tapped.number)
             if key is not None and not await _is_new(tx, key, tapped):
@@ -107,7 +107,7 @@ class Taps:
         return Done(tapped.outcome)
 
     async def _effect(
-        self, tx: Connection, tapped: TicketTapped, order: OrderInHand, request_id: str
+        self, tx: Connection, tapped: TicketTapped, order: LockedOrder, request_id: str
     ) -> Owed | None:
         """Do it; return what is owed to everyone for it."""
         match tapped.action:
@@ -115,13 +115,13 @@ class Taps:
                 if not await tickets.rush(tx, tapped.station, tapped.number, at=self._clock()):
                     raise tapped.too_late(order)
             case Action.ACKNOWLEDGE:
-                await tickets.take_off(tx, tapped.station, tapped.number)
+                await tickets.unassign_order(tx, tapped.station, tapped.number)
             case _:
                 return await self._move(tx, tapped, order, request_id)
         return None
 
     async def _move(
-        self, tx: Connection, tapped: TicketTapped, order: OrderInHand, request_id: str
+        self, tx: Connection, tapped: TicketTapped, order: LockedOrder, request_id: str
     ) -> Owed:
         now = self._clock()
         is_begun = tapped.outcome is OrderStatus.COOKING
@@ -139,12 +139,12 @@ class Taps:
         if owed is None:  # it is another worker's
             raise tapped.too_late(order)
         if tapped.action is Action.BUMP:
-            await tickets.note_bumped(tx, tapped.station, tapped.number, now)
+            await tickets.record_bump(tx, tapped.station, tapped.number, now)
         elif tapped.action is Action.RECALL:
-            await tickets.note_recalled(tx, tapped.station, tapped.number)
+            await tickets.record_recall(tx, tapped.station, tapped.number)
         return owed
 
-    def _cooking_time(self, order: OrderInHand) -> timedelta:
+    def _cooking_time(self, order: LockedOrder) -> timedelta:
         return self._kitchen.cooking_time(order.order_type)
 
 
@@ -187,7 +187,7 @@ class Recallable:
     async def at(self, station: str) -> list[Bumped]:
         """Return up to 50 of a station's, the latest first."""
         async with self._database.connection() as connection:
-            rows = await tickets.bumped(connection, station)
+            rows = await tickets.list_bumped(connection, station)
             items = await tracking.items(connection, [row.order_id for row in rows])
         return [
             Bumped(

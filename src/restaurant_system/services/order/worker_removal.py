@@ -37,4 +37,4 @@ async def remove_unused_workers(database: Database, kitchen: KitchenSettings) ->
 
 async def _remove_some(database: Database, unused_for: timedelta, used_for: timedelta) -> int:
     async with database.connection() as connection:
-        return await workers.remove(connection, unused_for, used_for, SLICE)
+        return await workers.delete_unused(connection, unused_for, used_for, SLICE)

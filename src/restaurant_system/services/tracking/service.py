@@ -82,7 +82,7 @@ class TrackingService:
     async def workers(self) -> list[Worker]:
         """Return the workers that are online and those last heard from, by name."""
         async with self._database.connection() as connection:
-            return await workers.recent(connection)
+            return await workers.list_recent(connection)
 
     async def order(self, number: str) -> dict[str, Any]:
         """Return a whole order with its items."""

@@ -71,7 +71,7 @@ class Standings:
         """Estimate when waiting orders are ready, from orders before them and cooks online."""
         places = [Place(row["priority"], row["id"]) for row in waiting]
         async with self._database.connection() as connection:
-            cooks = await workers.online(connection)
+            cooks = await workers.list_online(connection)
             due = await tracking.cooking_until(connection, [worker.name for worker in cooks])
             all_ahead = await tracking.waiting_ahead(connection, places)
         now = self._clock()
