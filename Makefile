@@ -22,19 +22,19 @@ run: $(VENV)/.run
 	@$(BIN)/restaurant-system up $(ARGS)
 
 test: $(VENV)/.dev
-	@$(BIN)/python tests/support/prepare.py
+	@$(BIN)/python tests/support/prerequisites.py
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: $(VENV)/.dev
-	@$(BIN)/python tests/support/prepare.py
+	@$(BIN)/python tests/support/prerequisites.py
 	@$(BIN)/python -m tests.faults $(ARGS)
 
 bench: $(VENV)/.dev
-	@$(BIN)/python tests/support/prepare.py
+	@$(BIN)/python tests/support/prerequisites.py
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 screenshots: $(VENV)/.dev
-	@$(BIN)/python tests/support/prepare.py
+	@$(BIN)/python tests/support/prerequisites.py
 	@$(BIN)/python -m tests.screenshots
 
 check: $(VENV)/.dev

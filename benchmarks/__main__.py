@@ -17,20 +17,20 @@ from rich.console import Console
 
 from benchmarks import picture, results
 from benchmarks.bench import Bench
-from benchmarks.house import House
-from benchmarks.lines import (
+from benchmarks.measurements import (
     embedded,
     growth,
     intake,
     kitchen,
     latency,
+    live_views,
     memory,
     startup,
     tracking,
-    watchers,
 )
 from benchmarks.processes import Failed
 from benchmarks.results import Line
+from benchmarks.system import SystemUnderTest
 
 WIDTH = 110  # characters
 
@@ -56,7 +56,7 @@ MEASURES: dict[Group, Callable[[Bench], Awaitable[list[Line]]]] = {
     Group.LATENCY: latency.lines,
     Group.KITCHEN: kitchen.lines,
     Group.TRACKING: tracking.lines,
-    Group.WATCHERS: watchers.lines,
+    Group.WATCHERS: live_views.lines,
     Group.GROWTH: growth.lines,
     Group.MEMORY: memory.lines,
     Group.TIME: startup.lines,
@@ -104,7 +104,7 @@ def _measured(
     """Measure on servers of its own, which are gone afterwards, whatever happens."""
     folder = Path(tempfile.mkdtemp(prefix="restaurant-bench-"))
     try:
-        house = House(folder)
+        house = SystemUnderTest(folder)
         try:
             bench = Bench(house, folder, seconds=seconds, history=history, backlog=backlog)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.floors.measure import Floors
-from benchmarks.house import House
+from benchmarks.system import SystemUnderTest
 
 T = TypeVar("T")
 
@@ -14,7 +14,7 @@ class Bench:
     """A run: how long each thing is measured, and on how much."""
 
     def __init__(
-        self, house: House, folder: Path, *, seconds: float, history: int, backlog: int
+        self, house: SystemUnderTest, folder: Path, *, seconds: float, history: int, backlog: int
     ) -> None:
         self.house = house
         self.folder = folder

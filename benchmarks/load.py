@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks.guests import GET, POST, Crowd, WrongAnswer
+from benchmarks.clients import GET, POST, ClientPool, WrongResponse
 from benchmarks.loops import Plan, run, say
 
 
@@ -40,7 +40,7 @@ def _requests(arguments: argparse.Namespace) -> Iterator[bytes]:
 
 
 async def _main(arguments: argparse.Namespace) -> None:
-    crowd = Crowd(_requests(arguments), b"201" if arguments.what == "place" else b"200")
+    crowd = ClientPool(_requests(arguments), b"201" if arguments.what == "place" else b"200")
     crowd.keeps_numbers = arguments.placed is not None
     plan = Plan(
         arguments.port,
@@ -61,5 +61,5 @@ async def _main(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     try:
         uvloop.run(_main(_arguments()))
-    except WrongAnswer as error:
+    except WrongResponse as error:
         sys.exit(f"benchmarks.load: {error}")

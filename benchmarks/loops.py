@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.figures import percentile
-from benchmarks.guests import Crowd, Guest, WrongAnswer
+from benchmarks.clients import Client, ClientPool, WrongResponse
+from benchmarks.statistics import percentile
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Plan:
     rate: float | None
 
 
-async def run(crowd: Crowd, plan: Plan) -> dict[str, float]:
+async def run(crowd: ClientPool, plan: Plan) -> dict[str, float]:
     """Carry out a plan; return what was measured: seconds, requests, and ms at percentiles."""
     asyncio.get_running_loop().set_exception_handler(lambda _, context: crowd.fail(_error(context)))
     guests = [await _enter(crowd, plan.port) for _ in range(plan.connections)]
@@ -55,21 +55,21 @@ async def run(crowd: Crowd, plan: Plan) -> dict[str, float]:
 def _error(context: dict[str, Any]) -> Exception:
     """Return what went wrong in a callback, where it would only be printed."""
     error = context.get("exception")
-    return error if isinstance(error, Exception) else WrongAnswer(str(context["message"]))
+    return error if isinstance(error, Exception) else WrongResponse(str(context["message"]))
 
 
-async def _enter(crowd: Crowd, port: int) -> Guest:
+async def _enter(crowd: ClientPool, port: int) -> Client:
     loop = asyncio.get_running_loop()
-    _, guest = await loop.create_connection(lambda: Guest(crowd), "127.0.0.1", port)
+    _, guest = await loop.create_connection(lambda: Client(crowd), "127.0.0.1", port)
     return guest
 
 
-async def _closed_loop(crowd: Crowd, guests: list[Guest], plan: Plan) -> float:
+async def _closed_loop(crowd: ClientPool, guests: list[Client], plan: Plan) -> float:
     """Keep every connection busy; return how many seconds were counted."""
     left = plan.count
     enough = asyncio.Event()
 
-    def go_on(guest: Guest) -> None:
+    def go_on(guest: Client) -> None:
         nonlocal left
         if left is not None:
             left -= 1
@@ -95,12 +95,12 @@ async def _closed_loop(crowd: Crowd, guests: list[Guest], plan: Plan) -> float:
     return seconds
 
 
-async def _open_loop(crowd: Crowd, guests: list[Guest], plan: Plan) -> float:
+async def _open_loop(crowd: ClientPool, guests: list[Client], plan: Plan) -> float:
     """Send at a steady rate, whatever becomes of it; return how many seconds were counted."""
     assert plan.rate is not None  # noqa: S101 - that is what makes the loop open
     idle, late = deque(guests), deque[float]()
 
-    def free(guest: Guest) -> None:
+    def free(guest: Client) -> None:
         if late:
             crowd.send(guest, late.popleft())
         else:
@@ -151,13 +151,13 @@ def _beat(rate: float, over: threading.Event, beat: Callable[[float], object]) -
         beats += 1
 
 
-def _begin(crowd: Crowd) -> float:
+def _begin(crowd: ClientPool) -> float:
     crowd.counting = True
     say("began")
     return time.monotonic()
 
 
-def _end(crowd: Crowd, start: float) -> float:
+def _end(crowd: ClientPool, start: float) -> float:
     crowd.counting = False
     seconds = time.monotonic() - start
     say("ended")

@@ -15,7 +15,7 @@ from aiormq.abc import AbstractChannel
 
 from benchmarks.floors.answering import serve
 from benchmarks.floors.publishing import properties_of
-from benchmarks.house import channel as channel_to
+from benchmarks.system import channel as channel_to
 from restaurant_system import logger
 from restaurant_system.cli.running import run
 from restaurant_system.config import DeliverySettings

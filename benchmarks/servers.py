@@ -6,7 +6,8 @@ import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.support.servers import Postgres, RabbitMQ
+from tests.support.postgres_server import Postgres
+from tests.support.rabbitmq_server import RabbitMQ
 
 AMQP_HELLO = b"AMQP\x00\x00\x09\x01"
 SESSION = 3  # places in a process's line in /proc, counted from behind its name

@@ -14,11 +14,15 @@ from restaurant_system.database.connection import Database
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
-from tests.support import servers
-from tests.support.encrypted import EncryptedPostgres
-from tests.support.lines import Lines, PostgresLines, RabbitMQLines
-from tests.support.office import Office
-from tests.support.servers import Postgres, RabbitMQ
+from tests.support.broker_connections import (
+    BrokerConnections,
+    PostgresConnections,
+    RabbitMQConnections,
+)
+from tests.support.management_api import ManagementApi
+from tests.support.postgres_server import Postgres, running_postgres
+from tests.support.rabbitmq_server import RabbitMQ, running_rabbitmq
+from tests.support.tls_postgres import TlsPostgres
 
 # Short enough for a test, long enough to tell apart.
 QUICK_RETRIES = DeliverySettings(max_attempts=3, retry_delays=(0.2, 0.6))
@@ -27,31 +31,31 @@ QUICK_RETRIES = DeliverySettings(max_attempts=3, retry_delays=(0.2, 0.6))
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """Run a PostgreSQL."""
-    with servers.postgres() as server:
+    with running_postgres() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def rabbitmq_server() -> Iterator[RabbitMQ]:
     """Run a RabbitMQ."""
-    with servers.rabbitmq() as server:
+    with running_rabbitmq() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def encrypted_postgres() -> Iterator[EncryptedPostgres]:
+def tls_postgres() -> Iterator[TlsPostgres]:
     """Run a PostgreSQL that takes encrypted lines only."""
-    with contextlib.closing(EncryptedPostgres()) as server:
+    with contextlib.closing(TlsPostgres()) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def template(postgres_server: Postgres) -> str:
+def template_database(postgres_server: Postgres) -> str:
     """Name a database with the whole schema and nothing in it, to be copied."""
 
     async def build() -> str:
         name = await postgres_server.create_database()
-        async with opened(postgres_server.dsn(name)) as database:
+        async with open_database(postgres_server.dsn(name)) as database:
             await migrations.migrate(database)
         return name
 
@@ -60,9 +64,9 @@ def template(postgres_server: Postgres) -> str:
 
 
 @pytest.fixture
-async def dsn(postgres_server: Postgres, template: str) -> AsyncIterator[str]:
+async def dsn(postgres_server: Postgres, template_database: str) -> AsyncIterator[str]:
     """Name an empty, migrated database of the test's own, which is gone afterwards."""
-    name = await postgres_server.create_database(template)
+    name = await postgres_server.create_database(template_database)
     yield postgres_server.dsn(name)
     await postgres_server.drop_database(name)
 
@@ -70,7 +74,7 @@ async def dsn(postgres_server: Postgres, template: str) -> AsyncIterator[str]:
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
     """Open the test's own database."""
-    async with opened(dsn) as database:
+    async with open_database(dsn) as database:
         yield database
 
 
@@ -99,7 +103,7 @@ async def rabbitmq_broker(
     amqp_url: str, delivery: DeliverySettings
 ) -> AsyncIterator[RabbitMQBroker]:
     """Open RabbitMQ, on the test's own virtual host."""
-    broker = a_rabbitmq_broker(amqp_url, delivery)
+    broker = make_rabbitmq_broker(amqp_url, delivery)
     await broker.connect()
     yield broker
     await broker.close()
@@ -117,7 +121,7 @@ async def other_postgres_broker(
     dsn: str, delivery: DeliverySettings
 ) -> AsyncIterator[PostgresBroker]:
     """Open a second line to the broker in the test's own database."""
-    async with opened(dsn) as database:
+    async with open_database(dsn) as database:
         yield PostgresBroker(database, delivery)
 
 
@@ -126,7 +130,7 @@ async def other_rabbitmq_broker(
     amqp_url: str, delivery: DeliverySettings
 ) -> AsyncIterator[RabbitMQBroker]:
     """Open a second line to RabbitMQ."""
-    broker = a_rabbitmq_broker(amqp_url, delivery)
+    broker = make_rabbitmq_broker(amqp_url, delivery)
     await broker.connect()
     yield broker
     await broker.close()
@@ -140,22 +144,22 @@ def other_broker(request: pytest.FixtureRequest, broker: Broker) -> Broker:
 
 
 @pytest.fixture
-def lines(request: pytest.FixtureRequest, broker: Broker) -> Lines:
+def broker_connections(request: pytest.FixtureRequest, broker: Broker) -> BrokerConnections:
     """Name the lines to the broker, which a test may cut."""
     if broker.name == "postgres":
-        return PostgresLines(request.getfixturevalue("dsn"))
-    return RabbitMQLines(request.getfixturevalue("rabbitmq_server"))
+        return PostgresConnections(request.getfixturevalue("dsn"))
+    return RabbitMQConnections(request.getfixturevalue("rabbitmq_server"))
 
 
 @pytest.fixture
-def office(rabbitmq_server: RabbitMQ, amqp_url: str) -> Iterator[Office]:
+def management_api(rabbitmq_server: RabbitMQ, amqp_url: str) -> Iterator[ManagementApi]:
     """Open RabbitMQ's management interface on the test's own virtual host."""
     with rabbitmq_server.api as api:
-        yield Office(api, urlsplit(amqp_url).path.removeprefix("/"))
+        yield ManagementApi(api, urlsplit(amqp_url).path.removeprefix("/"))
 
 
 @contextlib.asynccontextmanager
-async def opened(dsn: str, *, read_only: bool = False) -> AsyncIterator[Database]:
+async def open_database(dsn: str, *, read_only: bool = False) -> AsyncIterator[Database]:
     """Open a database for a while."""
     settings = DatabaseSettings(pool_max=20)
     database = Database(dsn, settings, application_name="test", read_only=read_only)
@@ -166,6 +170,6 @@ async def opened(dsn: str, *, read_only: bool = False) -> AsyncIterator[Database
         await database.close()
 
 
-def a_rabbitmq_broker(url: str, delivery: DeliverySettings) -> RabbitMQBroker:
+def make_rabbitmq_broker(url: str, delivery: DeliverySettings) -> RabbitMQBroker:
     """Build a broker on a virtual host."""
     return RabbitMQBroker(RabbitMQSettings.model_validate({"url": url}), delivery)

@@ -11,9 +11,9 @@ import time
 import asyncpg
 import uvloop
 
-from benchmarks.figures import percentile
 from benchmarks.floors.pace import tell
 from benchmarks.loops import metronome
+from benchmarks.statistics import percentile
 
 RATE = 200  # commits a second
 

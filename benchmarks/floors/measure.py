@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.driving import drive
-from benchmarks.house import House
 from benchmarks.processes import printed_by, running
 from benchmarks.servers import cores, pinned
-from tests.support.servers import free_port
+from benchmarks.system import SystemUnderTest
+from tests.support.processes import free_port
 
 CONNECTIONS = 64
 
@@ -48,7 +48,7 @@ class KitchenFloor(NamedTuple):
 class Floors:
     """What is measured beside the product, in the same run, each for so many seconds."""
 
-    def __init__(self, house: House, folder: Path) -> None:
+    def __init__(self, house: SystemUnderTest, folder: Path) -> None:
         self._house = house
         self._folder = folder
 

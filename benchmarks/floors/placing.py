@@ -13,8 +13,8 @@ import asyncpg
 import jiter
 import uvloop
 
+from benchmarks.clients import ORDER
 from benchmarks.floors.pace import pace, tell
-from benchmarks.guests import ORDER
 from restaurant_system.database.connection import Connection
 from restaurant_system.database.placement import OrderPlaced, PlaceOrder, place
 from restaurant_system.messaging.announcements import Sender, order_received

@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import restaurant as restaurants
+from tests.support import deployments
+from tests.support.deployments import QUICK, Deployment
+from tests.support.postgres_server import Postgres
 from tests.support.processes import Processes, processes
-from tests.support.restaurant import QUICK, Restaurant
-from tests.support.servers import Postgres, RabbitMQ, wait_until
+from tests.support.rabbitmq_server import RabbitMQ
+from tests.support.waiting import wait_until
 
 SHAPES = ["postgres", "rabbitmq"]
 
 
 @pytest.fixture(params=SHAPES)
-def amqp_url_if_any(request: pytest.FixtureRequest) -> str | None:
+def optional_amqp_url(request: pytest.FixtureRequest) -> str | None:
     """Choose the broker: the one in PostgreSQL, then an empty virtual host of RabbitMQ."""
     if request.param == "postgres":
         return None
@@ -29,7 +31,7 @@ def amqp_url_if_any(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.fixture
-def frail_rabbitmq(rabbitmq_server: RabbitMQ) -> Iterator[RabbitMQ]:
+def restartable_rabbitmq(rabbitmq_server: RabbitMQ) -> Iterator[RabbitMQ]:
     """Lend the RabbitMQ to a test that kills it; it runs again before anybody else needs it."""
     yield rabbitmq_server
     if not rabbitmq_server.running:
@@ -51,10 +53,10 @@ def latin_1_dsn(postgres_server: Postgres) -> str:
 
 
 @pytest.fixture
-def restaurant(dsn: str, amqp_url_if_any: str | None) -> Iterator[Restaurant]:
+def deployment(dsn: str, optional_amqp_url: str | None) -> Iterator[Deployment]:
     """Open a restaurant on servers of ours: each test that asks for one runs with both brokers."""
-    with restaurants.opened(dsn, amqp_url_if_any) as restaurant:
-        yield restaurant
+    with deployments.running(dsn, optional_amqp_url) as deployment:
+        yield deployment
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import restaurant as restaurants
+from tests.support import deployments
+from tests.support.deployments import complaint
 from tests.support.processes import Processes, processes
-from tests.support.restaurant import complaint
-from tests.support.servers import wait_until
+from tests.support.waiting import wait_until
 
 NOBODY = "postgresql://postgres@127.0.0.1:1/nobody"  # a port where nobody listens
 
@@ -126,7 +126,7 @@ def test_a_database_that_refuses_us_exits_with_1(
 
 def test_a_mode_is_a_command(empty_dsn: str) -> None:
     """`--mode=kitchen-worker --worker-name x` starts a kitchen worker."""
-    with restaurants.opened(empty_dsn) as restaurant:
+    with deployments.running(empty_dsn) as restaurant:
         cook = restaurant.start("--mode=kitchen-worker", "--worker-name", "x")
 
         cook.wait_for("worker_registered", worker_name="x")
@@ -136,7 +136,7 @@ def test_a_mode_is_a_command(empty_dsn: str) -> None:
 
 def test_migrate_says_what_is_pending_and_applies_it(empty_dsn: str) -> None:
     """`--check` exits with 1 until `migrate` has run, changes nothing, and then exits with 0."""
-    with restaurants.opened(empty_dsn) as restaurant:
+    with deployments.running(empty_dsn) as restaurant:
         before = restaurant.start("migrate", "--check")
         assert before.wait() == 1
         assert "001_create_orders.sql" in before.stdout
@@ -150,10 +150,10 @@ def test_migrate_says_what_is_pending_and_applies_it(empty_dsn: str) -> None:
 
 
 def test_four_services_may_start_at_once_on_an_empty_database(
-    empty_dsn: str, amqp_url_if_any: str | None
+    empty_dsn: str, optional_amqp_url: str | None
 ) -> None:
     """Whichever comes first builds the schema; all four work."""
-    with restaurants.opened(empty_dsn, amqp_url_if_any) as restaurant:
+    with deployments.running(empty_dsn, optional_amqp_url) as restaurant:
         restaurant.take_orders()
         restaurant.track()
         restaurant.cook("anna")

@@ -8,13 +8,13 @@ import httpx
 import pytest
 
 from restaurant_system.models.message import Message
-from tests.support import restaurant as restaurants
-from tests.support.messages import DEAD_LETTERS, an_order, an_update
-from tests.support.orders import a_body, an_item
-from tests.support.post import Post
+from tests.support import deployments
+from tests.support.broker_client import BrokerClient
+from tests.support.deployments import Deployment
+from tests.support.messages import DEAD_LETTERS, make_order_message, make_status_update
+from tests.support.orders import make_item, make_order_body
 from tests.support.processes import Processes
-from tests.support.restaurant import Restaurant
-from tests.support.servers import wait_until
+from tests.support.waiting import wait_until
 
 MARK = "Zweigelt"  # stands in everything that is sent
 PERSON = f"Ada {MARK}"
@@ -36,21 +36,21 @@ REFUSALS = (
 
 
 @pytest.fixture
-def talkative(dsn: str, amqp_url_if_any: str | None) -> Iterator[Restaurant]:
+def talkative(dsn: str, optional_amqp_url: str | None) -> Iterator[Deployment]:
     """Open a restaurant that logs all it can."""
     settings = {"RESTAURANT_LOG__LEVEL": "DEBUG", "RESTAURANT_DELIVERY__MAX_ATTEMPTS": "2"}
-    with restaurants.opened(dsn, amqp_url_if_any, **settings) as restaurant:
+    with deployments.running(dsn, optional_amqp_url, **settings) as restaurant:
         yield restaurant
 
 
 def bad_bodies() -> list[bytes]:
     """Write orders that are refused, each with personal data in another place."""
-    sound = a_body(customer_name=PERSON)
+    sound = make_order_body(customer_name=PERSON)
     return [
-        a_body(**{ODD: 1, "customer_name": PERSON}),
-        a_body(items=[an_item(**{ODD: 1})], customer_name=ODD),
-        a_body(order_type=ODD, table_number=ODD, delivery_address=ODD),
-        a_body(items=[ODD], notes={ODD: ODD}),
+        make_order_body(**{ODD: 1, "customer_name": PERSON}),
+        make_order_body(items=[make_item(**{ODD: 1})], customer_name=ODD),
+        make_order_body(order_type=ODD, table_number=ODD, delivery_address=ODD),
+        make_order_body(items=[ODD], notes={ODD: ODD}),
         sound[:-1] + b', "' + ODD.encode() + b'": 1, "' + ODD.encode() + b'": 2}',
         sound[:-5],
         ODD.encode(),
@@ -61,17 +61,17 @@ def bad_bodies() -> list[bytes]:
 
 def forged() -> list[Message]:
     """Write messages of a third party that can never be handled."""
-    odd = an_order(
+    odd = make_order_message(
         correlation_id=ODD, app_id=ODD, content_type=ODD, headers={"x-reason": ODD, ODD: ODD}
     )
     bodies = [
         ODD.encode(),
         json.dumps({ODD: ODD}).encode(),
         json.dumps({"order_number": ODD, "customer_name": [ODD], "order_type": ODD}).encode(),
-        a_body(**{ODD: ODD}),
+        make_order_body(**{ODD: ODD}),
     ]
-    return [odd, *(an_order(body=body, correlation_id=ODD) for body in bodies)] + [
-        an_update(body=body, correlation_id=ODD) for body in bodies
+    return [odd, *(make_order_message(body=body, correlation_id=ODD) for body in bodies)] + [
+        make_status_update(body=body, correlation_id=ODD) for body in bodies
     ]
 
 
@@ -99,10 +99,10 @@ def ask_for_everything(client: httpx.Client) -> None:
 
 
 def test_no_log_line_holds_what_a_customer_or_a_third_party_has_written(
-    talkative: Restaurant, dsn: str, amqp_url_if_any: str | None
+    talkative: Deployment, dsn: str, optional_amqp_url: str | None
 ) -> None:
     """Names of fields, paths, headers, bodies, messages on either broker, rows that are refused."""
-    restaurant, post = talkative, Post(dsn, amqp_url_if_any)
+    restaurant, post = talkative, BrokerClient(dsn, optional_amqp_url)
     restaurant.take_orders()
     restaurant.track()
     restaurant.cook("anna")
@@ -115,10 +115,10 @@ def test_no_log_line_holds_what_a_customer_or_a_third_party_has_written(
         ask_for_everything(client)
     for body in bad_bodies():
         assert restaurant.post(body).status_code == 400
-    refused = a_body(customer_name=PERSON, order_type="delivery", delivery_address=ODD)
+    refused = make_order_body(customer_name=PERSON, order_type="delivery", delivery_address=ODD)
     assert restaurant.post(refused).status_code == 500
     restaurant.order(customer_name=PERSON, notes=ODD)  # is tried until it is a dead letter
-    cooked = restaurant.order(customer_name=PERSON, items=[an_item(name=PERSON, notes=ODD)])
+    cooked = restaurant.order(customer_name=PERSON, items=[make_item(name=PERSON, notes=ODD)])
     messages = forged()
     post.put(*messages)
 

@@ -10,12 +10,12 @@ from functools import partial
 import httpx
 import pytest
 
-from tests.support import restaurant as restaurants
-from tests.support import servers
-from tests.support.answers import assert_problem
-from tests.support.orders import a_body
-from tests.support.restaurant import Restaurant
-from tests.support.servers import Postgres, wait_until
+from tests.support import deployments
+from tests.support.deployments import Deployment
+from tests.support.orders import make_order_body
+from tests.support.postgres_server import Postgres, running_postgres
+from tests.support.responses import assert_problem
+from tests.support.waiting import wait_until
 
 NOTICED = 6  # s: a second between two pings, two of patience, and time for a busy machine
 AT_ONCE = 1  # s
@@ -43,15 +43,15 @@ ABSENCES = [
 @pytest.fixture(scope="module")
 def frail_postgres() -> Iterator[Postgres]:
     """Run a PostgreSQL that no other module uses."""
-    with servers.postgres() as server:
+    with running_postgres() as server:
         yield server
 
 
 @pytest.fixture
-def restaurant(frail_postgres: Postgres) -> Iterator[Restaurant]:
+def restaurant(frail_postgres: Postgres) -> Iterator[Deployment]:
     """Take orders and answer questions on it."""
     dsn = frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
-    with restaurants.opened(dsn) as restaurant:
+    with deployments.running(dsn) as restaurant:
         restaurant.take_orders("--max-concurrent", str(AT_A_TIME))
         restaurant.track()
         restaurant.ready()
@@ -74,22 +74,22 @@ def all_at_once(
 
 @pytest.mark.parametrize("absence", ABSENCES, ids=lambda absence: absence.name)
 def test_guests_are_told_at_once_that_the_database_is_away(
-    restaurant: Restaurant, frail_postgres: Postgres, absence: Absence
+    deployment: Deployment, frail_postgres: Postgres, absence: Absence
 ) -> None:
     """However it went, and however many ask; and once it is back they are served again."""
-    number = restaurant.order()
+    number = deployment.order()
     questions: list[Callable[[], httpx.Response]] = [
-        lambda: restaurant.post(a_body()),
-        lambda: restaurant.orders.post(f"/orders/{number}/cancel"),
-        lambda: restaurant.tracking.get(f"/orders/{number}/status"),
-        lambda: restaurant.tracking.get("/stats"),
+        lambda: deployment.post(make_order_body()),
+        lambda: deployment.orders.post(f"/orders/{number}/cancel"),
+        lambda: deployment.tracking.get(f"/orders/{number}/status"),
+        lambda: deployment.tracking.get("/stats"),
     ]
 
     absence.leave(frail_postgres)
     try:
         first = all_at_once(questions * (GUESTS // len(questions)))
         then = all_at_once(questions)
-        health = all_at_once(health_of_both(restaurant))
+        health = all_at_once(health_of_both(deployment))
     finally:
         absence.come_back(frail_postgres)
 
@@ -103,27 +103,29 @@ def test_guests_are_told_at_once_that_the_database_is_away(
         assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
         assert seconds < AT_ONCE
     wait_until(
-        lambda: restaurant.post(a_body()).status_code == 201, seconds=BACK, doing="for its return"
-    )
-    wait_until(
-        lambda: restaurant.tracking.get(f"/orders/{number}/status").status_code == 200,
+        lambda: deployment.post(make_order_body()).status_code == 201,
         seconds=BACK,
         doing="for its return",
     )
-    for service in restaurant.started:
+    wait_until(
+        lambda: deployment.tracking.get(f"/orders/{number}/status").status_code == 200,
+        seconds=BACK,
+        doing="for its return",
+    )
+    for service in deployment.started:
         service.wait_for("db_connection_failed")
         assert service.running
 
 
 def test_health_answers_in_time_while_nobody_knows_yet(
-    restaurant: Restaurant, frail_postgres: Postgres
+    deployment: Deployment, frail_postgres: Postgres
 ) -> None:
     """A database that has just begun to hang does not make health hang, and is soon known to."""
     frail_postgres.freeze()
     try:
-        answers = all_at_once(health_of_both(restaurant))
+        answers = all_at_once(health_of_both(deployment))
         wait_until(
-            lambda: {ask().status_code for ask in health_of_both(restaurant)} == {503},
+            lambda: {ask().status_code for ask in health_of_both(deployment)} == {503},
             seconds=20,
             doing="for health to know",
         )
@@ -133,9 +135,9 @@ def test_health_answers_in_time_while_nobody_knows_yet(
     assert all(seconds < 2 for _, seconds in answers)
 
 
-def health_of_both(restaurant: Restaurant) -> list[Callable[[], httpx.Response]]:
+def health_of_both(deployment: Deployment) -> list[Callable[[], httpx.Response]]:
     """Ask both services how they are."""
-    return [partial(service.get, "/health") for service in (restaurant.orders, restaurant.tracking)]
+    return [partial(service.get, "/health") for service in (deployment.orders, deployment.tracking)]
 
 
 def assert_told_to_come_back(answer: httpx.Response) -> None:

@@ -15,12 +15,12 @@ import httpx
 import pytest
 
 from restaurant_system.database import cluster
-from tests.support import restaurant as restaurants
-from tests.support import servers
-from tests.support.answers import assert_problem
-from tests.support.orders import a_body
-from tests.support.restaurant import Restaurant
-from tests.support.servers import Postgres, wait_until
+from tests.support import deployments
+from tests.support.deployments import Deployment
+from tests.support.orders import make_order_body
+from tests.support.postgres_server import Postgres, running_postgres
+from tests.support.responses import assert_problem
+from tests.support.waiting import wait_until
 
 RECOVERED = 10  # s
 NOTICED = 6  # s
@@ -32,14 +32,14 @@ SIZE = 64 * 1024**2  # bytes
 @pytest.fixture(scope="module")
 def own_postgres() -> Iterator[Postgres]:
     """Run a PostgreSQL that no other module uses."""
-    with servers.postgres() as server:
+    with running_postgres() as server:
         yield server
 
 
 @contextlib.contextmanager
-def taking_orders(server: Postgres, database: str) -> Iterator[Restaurant]:
+def taking_orders(server: Postgres, database: str) -> Iterator[Deployment]:
     """Run order service and tracking service on a database."""
-    with restaurants.opened(server.dsn(database)) as restaurant:
+    with deployments.running(server.dsn(database)) as restaurant:
         restaurant.take_orders()
         restaurant.track()
         restaurant.ready()
@@ -62,32 +62,34 @@ def execute(server: Postgres, *statements: str, database: str = "postgres") -> N
     asyncio.run(run())
 
 
-def post_together(restaurant: Restaurant, count: int) -> list[httpx.Response]:
+def post_together(deployment: Deployment, count: int) -> list[httpx.Response]:
     """Post orders at the same time, so that the pool opens all its connections."""
     with ThreadPoolExecutor(count) as clients:
-        return list(clients.map(restaurant.post, [a_body()] * count))
+        return list(clients.map(deployment.post, [make_order_body()] * count))
 
 
-def wait_for_orders(restaurant: Restaurant) -> None:
+def wait_for_orders(deployment: Deployment) -> None:
     """Wait until an order is accepted and `/health` says so."""
     wait_until(
-        lambda: restaurant.post(a_body()).status_code == 201, seconds=RECOVERED, doing="for a 201"
+        lambda: deployment.post(make_order_body()).status_code == 201,
+        seconds=RECOVERED,
+        doing="for a 201",
     )
     wait_until(
-        lambda: restaurant.orders.get("/health").json()["status"] == "ok",
+        lambda: deployment.orders.get("/health").json()["status"] == "ok",
         seconds=NOTICED,
         doing="for health to be ok",
     )
 
 
-def wait_for_unavailable(restaurant: Restaurant) -> httpx.Response:
+def wait_for_unavailable(deployment: Deployment) -> httpx.Response:
     """Wait until the order service says that it cannot work, and return what it says."""
     wait_until(
-        lambda: restaurant.orders.get("/health").status_code == 503,
+        lambda: deployment.orders.get("/health").status_code == 503,
         seconds=NOTICED,
         doing="for health to be unavailable",
     )
-    return restaurant.orders.get("/health")
+    return deployment.orders.get("/health")
 
 
 def test_connections_that_became_read_only_are_replaced(own_postgres: Postgres) -> None:
@@ -119,7 +121,7 @@ def test_read_only_server_makes_health_unavailable_until_it_takes_writes(
         execute(own_postgres, *READ_ONLY)
         try:
             wait_for_unavailable(restaurant)
-            assert_problem(restaurant.post(a_body()), 503)
+            assert_problem(restaurant.post(make_order_body()), 503)
             assert restaurant.tracking.get(f"/orders/{number}/status").status_code == 200
             assert restaurant.tracking.get("/health").status_code == 200
             (intake, _) = restaurant.started
@@ -165,7 +167,9 @@ def test_full_disk_makes_health_unavailable_until_there_is_room(
             while True:
                 file.write(bytes(65_536))
         wait_until(
-            lambda: restaurant.post(a_body()).status_code == 503, seconds=30, doing="for a refusal"
+            lambda: restaurant.post(make_order_body()).status_code == 503,
+            seconds=30,
+            doing="for a refusal",
         )
 
         wait_for_unavailable(restaurant)
@@ -183,5 +187,5 @@ def test_full_disk_makes_health_unavailable_until_there_is_room(
             seconds=NOTICED,
             doing="for health to be ok",
         )
-        assert restaurant.post(a_body()).status_code == 201
+        assert restaurant.post(make_order_body()).status_code == 201
     execute(own_postgres, "DROP DATABASE cramped WITH (FORCE)", "DROP TABLESPACE small")

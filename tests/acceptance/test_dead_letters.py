@@ -8,20 +8,20 @@ import pytest
 
 from restaurant_system.messaging.broker import EXCHANGE, FIRST_SEEN, QUEUE, REASON, ROUTING_KEY
 from restaurant_system.models.message import Message
-from tests.support.messages import DEAD_LETTERS, TAKEOUT, an_order
-from tests.support.post import Post
+from tests.support.broker_client import BrokerClient
+from tests.support.deployments import Deployment, complaint
+from tests.support.messages import DEAD_LETTERS, TAKEOUT, make_order_message
 from tests.support.processes import Process, Processes
-from tests.support.restaurant import Restaurant, complaint
-from tests.support.servers import wait_until
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
-def post(dsn: str, amqp_url_if_any: str | None) -> Post:
+def post(dsn: str, optional_amqp_url: str | None) -> BrokerClient:
     """Open a line to the restaurant's broker."""
-    return Post(dsn, amqp_url_if_any)
+    return BrokerClient(dsn, optional_amqp_url)
 
 
-def a_letter(**headers: str) -> Message:
+def make_dead_letter(**headers: str) -> Message:
     """Write a message that was put aside."""
     story = {
         QUEUE: TAKEOUT,
@@ -30,7 +30,9 @@ def a_letter(**headers: str) -> Message:
         REASON: "the oven is cold",
         FIRST_SEEN: "2024-12-16T10:30:00.123+00:00",
     }
-    return an_order(exchange="orders_dlx", message_id=uuid4(), headers={**story, **headers})
+    return make_order_message(
+        exchange="orders_dlx", message_id=uuid4(), headers={**story, **headers}
+    )
 
 
 def told(process: Process) -> str:
@@ -40,14 +42,14 @@ def told(process: Process) -> str:
 
 
 def test_dead_letters_are_listed_shown_sent_back_and_thrown_away(
-    restaurant: Restaurant, post: Post
+    deployment: Deployment, post: BrokerClient
 ) -> None:
     """From the first look to the empty list; what is wrong touches nothing."""
 
     def run(*command: str) -> Process:
-        return restaurant.start("dead-letters", *command)
+        return deployment.start("dead-letters", *command)
 
-    first, second, _ = letters = [a_letter(), a_letter(), a_letter()]
+    first, second, _ = letters = [make_dead_letter(), make_dead_letter(), make_dead_letter()]
     post.put(*letters)
 
     listed = told(run("list"))
@@ -72,12 +74,12 @@ def test_dead_letters_are_listed_shown_sent_back_and_thrown_away(
     assert (post.depth(DEAD_LETTERS), post.depth(TAKEOUT)) == (0, 2)
 
 
-def test_all_needs_a_yes(restaurant: Restaurant, post: Post) -> None:
+def test_all_needs_a_yes(deployment: Deployment, post: BrokerClient) -> None:
     """Without a terminal and without --yes, one line refuses, and nothing is done."""
-    post.put(a_letter())
+    post.put(make_dead_letter())
 
-    refused = restaurant.start("dead-letters", "discard", "--all")
-    wrong = restaurant.start("dead-letters", "discard")
+    refused = deployment.start("dead-letters", "discard", "--all")
+    wrong = deployment.start("dead-letters", "discard")
 
     assert (refused.wait(), wrong.wait()) == (1, 2)
     assert complaint(refused).count("\n") == complaint(wrong).count("\n") == 1
@@ -85,15 +87,15 @@ def test_all_needs_a_yes(restaurant: Restaurant, post: Post) -> None:
     assert post.depth(DEAD_LETTERS) == 1
 
 
-def test_a_cook_who_can_handle_nothing_stops(restaurant: Restaurant, post: Post) -> None:
+def test_a_cook_who_can_handle_nothing_stops(deployment: Deployment, post: BrokerClient) -> None:
     """One sentence says so; what is beyond the limit, and the good order behind it, is there."""
-    restaurant.take_orders()
-    restaurant.ready()
-    post.put(*(an_order(body=b"{", priority=10) for _ in range(60)))
-    number = restaurant.order()
-    restaurant.wait_until_nothing_is_owed()
+    deployment.take_orders()
+    deployment.ready()
+    post.put(*(make_order_message(body=b"{", priority=10) for _ in range(60)))
+    number = deployment.order()
+    deployment.wait_until_nothing_is_owed()
 
-    cook = restaurant.start(
+    cook = deployment.start(
         "kitchen-worker", "--worker-name", "anna", RESTAURANT_DELIVERY__MAX_DEAD_LETTERS="5"
     )
 
@@ -101,14 +103,14 @@ def test_a_cook_who_can_handle_nothing_stops(restaurant: Restaurant, post: Post)
     assert complaint(cook).count("\n") == 1
     assert "More than 5 messages in 60 s could not be handled" in complaint(cook)
     assert cook.logged("dead_letters_limited")
-    assert restaurant.presence("anna") == "offline"
+    assert deployment.presence("anna") == "offline"
     assert (post.depth(DEAD_LETTERS), post.depth(TAKEOUT)) == (5, 56)
 
-    restaurant.start(
+    deployment.start(
         *("kitchen-worker", "--worker-name", "anna", "--cooking-time-scale", "0"),
         RESTAURANT_DELIVERY__MAX_DEAD_LETTERS="100",
     )
-    restaurant.wait_for(number, "ready")
+    deployment.wait_for(number, "ready")
     assert post.depth(DEAD_LETTERS) == 60
 
 
@@ -116,11 +118,11 @@ def test_the_embedded_restaurant_has_them_too(commands: Processes, data_dir: Pat
     """On the same data, while `up` runs and when it does not."""
     commands.environment["RESTAURANT_DATA_DIR"] = str(data_dir)
     folder = quote(str(data_dir / "postgres"))
-    post = Post(f"postgresql://postgres@/postgres?host={folder}")
+    post = BrokerClient(f"postgresql://postgres@/postgres?host={folder}")
 
     house = commands.start("up", "--port", "0")
     house.wait_for("worker_registered")
-    post.put(an_order(body=b"{"))
+    post.put(make_order_message(body=b"{"))
     house.wait_for("message_dead_lettered")
     assert "not JSON" in told(commands.start("dead-letters", "list"))
     assert house.stop() == 0

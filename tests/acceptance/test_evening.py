@@ -12,11 +12,12 @@ from decimal import Decimal
 
 import pytest
 
-from tests.support import restaurant as restaurants
-from tests.support.orders import a_body, an_item
+from tests.support import deployments
+from tests.support.deployments import Deployment
+from tests.support.orders import make_item, make_order_body
+from tests.support.postgres_server import Postgres
 from tests.support.processes import Process
-from tests.support.restaurant import Restaurant
-from tests.support.servers import Postgres, wait_until
+from tests.support.waiting import wait_until
 
 GUESTS = 20
 NAME, ADDRESS = "Zebulon Quartermaine", "17 Thistlewick Lane"
@@ -33,7 +34,7 @@ OPTIONAL_FIELDS = {"duration_ms", "error"}
 class Evening:
     """What is left of an evening: answers, rows, output and exit codes."""
 
-    restaurant: Restaurant
+    restaurant: Deployment
     subscribers: list[Process]
     numbers: list[str]
     traced: str
@@ -57,7 +58,7 @@ class Evening:
 
 @pytest.fixture(scope="module", params=[("postgres", 60), ("rabbitmq", 300)], ids=lambda p: p[0])
 def evening(
-    request: pytest.FixtureRequest, postgres_server: Postgres, template: str
+    request: pytest.FixtureRequest, postgres_server: Postgres, template_database: str
 ) -> Iterator[Evening]:
     """Open, serve so many orders, close, and leave the traces for the tests to read."""
     kind, count = request.param
@@ -65,13 +66,13 @@ def evening(
     if kind == "rabbitmq":
         server = request.getfixturevalue("rabbitmq_server")
         amqp_url = server.url(server.create_vhost())
-    dsn = postgres_server.dsn(asyncio.run(postgres_server.create_database(template)))
+    dsn = postgres_server.dsn(asyncio.run(postgres_server.create_database(template_database)))
     variables = {
         "RESTAURANT_LOG__LEVEL": "DEBUG",
         "RESTAURANT_BUSINESS_TIMEZONE": far_from_midnight(),
     }
-    with restaurants.opened(dsn, amqp_url, **variables) as restaurant:
-        yield an_evening(restaurant, count)
+    with deployments.running(dsn, amqp_url, **variables) as restaurant:
+        yield place_many_orders(restaurant, count)
 
 
 def far_from_midnight() -> str:
@@ -79,29 +80,29 @@ def far_from_midnight() -> str:
     return f"Etc/GMT{datetime.now(UTC).hour - 12:+d}"
 
 
-def an_evening(restaurant: Restaurant, count: int) -> Evening:
+def place_many_orders(deployment: Deployment, count: int) -> Evening:
     """Serve so many orders of mixed types and totals, one with a request id of its own."""
-    restaurant.take_orders()
-    restaurant.track()
-    restaurant.cook("anna")
-    restaurant.cook("bob")
-    restaurant.cook("carla", "--order-types", "delivery")
-    subscribers = [restaurant.listen("display"), restaurant.listen("app")]
-    restaurant.ready()
+    deployment.take_orders()
+    deployment.track()
+    deployment.cook("anna")
+    deployment.cook("bob")
+    deployment.cook("carla", "--order-types", "delivery")
+    subscribers = [deployment.listen("display"), deployment.listen("app")]
+    deployment.ready()
 
-    restaurant.post(a_body(customer_name=f"{NAME} <z@example.org>", table_number=ADDRESS))
+    deployment.post(make_order_body(customer_name=f"{NAME} <z@example.org>", table_number=ADDRESS))
     with ThreadPoolExecutor(GUESTS) as guests:
-        numbers = list(guests.map(lambda place: order(restaurant, place), range(1, count)))
-    numbers.append(order(restaurant, count, **{"X-Request-ID": "from-the-guest"}))
+        numbers = list(guests.map(lambda place: order(deployment, place), range(1, count)))
+    numbers.append(order(deployment, count, **{"X-Request-ID": "from-the-guest"}))
     traced = numbers[-1]
 
-    wait_until_all_is_told(restaurant, subscribers, count)
-    restaurant.tracking.get(f"/orders/{traced}/status", headers={"X-Request-ID": "by-the-guest"})
-    queues = restaurant.tracking.get("/stats").json()["queues"]
-    return Evening(restaurant, subscribers, numbers, traced, queues, restaurant.close())
+    wait_until_all_is_told(deployment, subscribers, count)
+    deployment.tracking.get(f"/orders/{traced}/status", headers={"X-Request-ID": "by-the-guest"})
+    queues = deployment.tracking.get("/stats").json()["queues"]
+    return Evening(deployment, subscribers, numbers, traced, queues, deployment.close())
 
 
-def order(restaurant: Restaurant, place: int, **headers: str) -> str:
+def order(deployment: Deployment, place: int, **headers: str) -> str:
     """Order as the guest in this place of the line does."""
     kinds: list[dict[str, object]] = [
         {"order_type": "dine_in", "table_number": place % 100 + 1},
@@ -109,16 +110,16 @@ def order(restaurant: Restaurant, place: int, **headers: str) -> str:
         {"order_type": "delivery", "delivery_address": ADDRESS},
     ]
     price = Decimal(["9.50", "50.00", "100.01", "100.00"][place % 4])
-    body = a_body(customer_name=NAME, items=[an_item(price=price)], **kinds[place % 3])
-    answer = restaurant.post(body, **headers)
+    body = make_order_body(customer_name=NAME, items=[make_item(price=price)], **kinds[place % 3])
+    answer = deployment.post(body, **headers)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["order_number"])
 
 
-def wait_until_all_is_told(restaurant: Restaurant, subscribers: list[Process], count: int) -> None:
+def wait_until_all_is_told(deployment: Deployment, subscribers: list[Process], count: int) -> None:
     """Wait until every order is ready, and every subscriber has been told."""
     wait_until(
-        lambda: len(restaurant.rows("SELECT FROM orders WHERE status = 'ready'")) == count,
+        lambda: len(deployment.rows("SELECT FROM orders WHERE status = 'ready'")) == count,
         seconds=120,
         doing="for every order to be ready",
     )
@@ -127,7 +128,7 @@ def wait_until_all_is_told(restaurant: Restaurant, subscribers: list[Process], c
         seconds=60,
         doing="for every update to be told",
     )
-    restaurant.wait_until_nothing_is_owed()
+    deployment.wait_until_nothing_is_owed()
 
 
 def test_order_numbers_have_no_gap(evening: Evening) -> None:

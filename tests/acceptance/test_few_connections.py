@@ -9,9 +9,11 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.support import restaurant as restaurants
-from tests.support.restaurant import Restaurant
-from tests.support.servers import Postgres, free_port, wait_until
+from tests.support import deployments
+from tests.support.deployments import Deployment
+from tests.support.postgres_server import Postgres
+from tests.support.processes import free_port
+from tests.support.waiting import wait_until
 
 ALLOWED = 8
 STATIONS = 10
@@ -19,11 +21,11 @@ WATCHED = 8  # s; longer than it takes until a station that is cut off counts as
 
 
 @pytest.fixture
-def crowded_dsn(postgres_server: Postgres, template: str) -> str:
+def crowded_dsn(postgres_server: Postgres, template_database: str) -> str:
     """Name a database whose user may open a few connections only."""
 
     async def create() -> str:
-        dsn = postgres_server.dsn(await postgres_server.create_database(template))
+        dsn = postgres_server.dsn(await postgres_server.create_database(template_database))
         connection = await asyncpg.connect(dsn)
         name = "few_" + await connection.fetchval("SELECT current_database()")
         await connection.execute(f"CREATE ROLE {name} LOGIN CONNECTION LIMIT {ALLOWED}")
@@ -37,9 +39,9 @@ def crowded_dsn(postgres_server: Postgres, template: str) -> str:
 
 
 @pytest.fixture
-def restaurant(crowded_dsn: str) -> Iterator[Restaurant]:
+def restaurant(crowded_dsn: str) -> Iterator[Deployment]:
     """Have a restaurant on it."""
-    with restaurants.opened(crowded_dsn) as restaurant:
+    with deployments.running(crowded_dsn) as restaurant:
         yield restaurant
 
 
@@ -56,11 +58,11 @@ async def count_online(server: Postgres, dsn: str) -> int:
 
 
 def test_stations_without_a_connection_are_offline_and_health_is_degraded(
-    restaurant: Restaurant, postgres_server: Postgres, crowded_dsn: str
+    deployment: Deployment, postgres_server: Postgres, crowded_dsn: str
 ) -> None:
     """The number that is needed is logged once; stations try again with growing pauses."""
     port = free_port()
-    display = restaurant.start(
+    display = deployment.start(
         "kitchen-display",
         "--port",
         str(port),

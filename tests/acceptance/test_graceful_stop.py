@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.support.guests import Guest
+from tests.support.deployments import Deployment
+from tests.support.looping_client import LoopingClient
 from tests.support.processes import Process
-from tests.support.restaurant import Restaurant
-from tests.support.servers import wait_until
+from tests.support.waiting import wait_until
 
 ORDERING, READING = 24, 8
 ENOUGH = 40  # orders, to be in the middle of it
@@ -22,29 +22,29 @@ TOLD = re.compile(r"^Notification for order (\S+): Status changed from '(\w+)' t
 UPDATES = [("received", "cooking"), ("cooking", "ready")]
 
 
-def open_services(restaurant: Restaurant) -> list[Process]:
+def open_services(deployment: Deployment) -> list[Process]:
     """Open with every service a process of its own; the last one tells what happens."""
     return [
-        restaurant.take_orders(),
-        restaurant.track(),
-        restaurant.cook("anna", "--prefetch", "4", scale=0.02),
-        restaurant.cook("bob", "--prefetch", "4", scale=0.02),
-        restaurant.listen("display"),
+        deployment.take_orders(),
+        deployment.track(),
+        deployment.cook("anna", "--prefetch", "4", scale=0.02),
+        deployment.cook("bob", "--prefetch", "4", scale=0.02),
+        deployment.listen("display"),
     ]
 
 
-def open_up(restaurant: Restaurant) -> list[Process]:
+def open_up(deployment: Deployment) -> list[Process]:
     """Open with everything in one process but for who keeps what it missed."""
-    return [restaurant.up("--worker", "anna", "--worker", "bob"), restaurant.listen("display")]
+    return [deployment.up("--worker", "anna", "--worker", "bob"), deployment.listen("display")]
 
 
 @pytest.mark.parametrize(
-    ("amqp_url_if_any", "open_all"),
+    ("optional_amqp_url", "open_all"),
     [("postgres", open_up), ("rabbitmq", open_services)],
-    indirect=["amqp_url_if_any"],
+    indirect=["optional_amqp_url"],
 )
 def test_a_busy_evening_is_interrupted(
-    restaurant: Restaurant, open_all: Callable[[Restaurant], list[Process]]
+    deployment: Deployment, open_all: Callable[[Deployment], list[Process]]
 ) -> None:
     """SIGTERM for everyone amid requests and messages: what was taken is seen through.
 
@@ -52,50 +52,50 @@ def test_a_busy_evening_is_interrupted(
     told twice, and all the rest is done after the interruption.
     """
     told: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    opened = open_all(restaurant)
-    restaurant.ready()
+    opened = open_all(deployment)
+    deployment.ready()
 
-    numbers = interrupt(restaurant, opened)
+    numbers = interrupt(deployment, opened)
     note(told, opened[-1])
-    *_, display = open_all(restaurant)
-    restaurant.ready()
+    *_, display = open_all(deployment)
+    deployment.ready()
     wait_until(
-        lambda: is_over(restaurant, display, 2 * len(numbers) - sum(map(len, told.values()))),
+        lambda: is_over(deployment, display, 2 * len(numbers) - sum(map(len, told.values()))),
         seconds=60,
         doing="for what was interrupted to be done",
     )
-    queues = restaurant.tracking.get("/stats").json()["queues"]
-    assert set(restaurant.close()) == {0}
+    queues = deployment.tracking.get("/stats").json()["queues"]
+    assert set(deployment.close()) == {0}
     note(told, display)
 
-    keys = restaurant.rows(
+    keys = deployment.rows(
         "SELECT key, number FROM idempotency_keys JOIN orders ON orders.id = order_id"
     )
     assert {row["key"]: row["number"] for row in keys} == numbers
     assert Counter(numbers.values()) == Counter(
-        row["number"] for row in restaurant.rows("SELECT number FROM orders")
+        row["number"] for row in deployment.rows("SELECT number FROM orders")
     )
     for number in numbers.values():
-        assert [status for status, _ in restaurant.history(number)] == [
+        assert [status for status, _ in deployment.history(number)] == [
             "received",
             "cooking",
             "ready",
         ]
         assert told[number] == UPDATES
     assert not any(queues.values())
-    assert not restaurant.rows("SELECT FROM outbox")
+    assert not deployment.rows("SELECT FROM outbox")
 
 
-def interrupt(restaurant: Restaurant, opened: list[Process]) -> dict[str, str]:
+def interrupt(deployment: Deployment, opened: list[Process]) -> dict[str, str]:
     """Stop everything amid guests without pause; return what they were answered, by key."""
-    ordering = [Guest(port(restaurant.orders)) for _ in range(ORDERING)]
-    reading = [Guest(port(restaurant.tracking)) for _ in range(READING)]
+    ordering = [LoopingClient(port(deployment.orders)) for _ in range(ORDERING)]
+    reading = [LoopingClient(port(deployment.tracking)) for _ in range(READING)]
     with ThreadPoolExecutor(ORDERING + READING) as crowd:
         busy = [crowd.submit(guest.order_until_closed) for guest in ordering]
         busy += [crowd.submit(guest.read_until_closed, "/orders?limit=5") for guest in reading]
         try:
             wait_until(
-                lambda: len(restaurant.rows("SELECT FROM orders")) >= ENOUGH,
+                lambda: len(deployment.rows("SELECT FROM orders")) >= ENOUGH,
                 seconds=60,
                 doing="for orders",
             )
@@ -126,13 +126,13 @@ def note(told: dict[str, list[tuple[str, str]]], display: Process) -> None:
         told[update[1]].append((update[2], update[3]))
 
 
-def is_over(restaurant: Restaurant, display: Process, untold: int) -> bool:
+def is_over(deployment: Deployment, display: Process, untold: int) -> bool:
     """Tell whether everything is cooked, told and settled."""
     return (
         display.stdout.count("\n") >= untold
-        and not restaurant.rows("SELECT FROM orders WHERE status <> 'ready'")
-        and not any(restaurant.tracking.get("/stats").json()["queues"].values())
-        and not restaurant.rows("SELECT FROM outbox")
+        and not deployment.rows("SELECT FROM orders WHERE status <> 'ready'")
+        and not any(deployment.tracking.get("/stats").json()["queues"].values())
+        and not deployment.rows("SELECT FROM outbox")
     )
 
 

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from tests.acceptance.test_graceful_stop import port
-from tests.support import restaurant as restaurants
-from tests.support.restaurant import Restaurant
+from tests.support import deployments
+from tests.support.deployments import Deployment
 
 PER_ADDRESS = 10
 DEADLINE = 1.5  # s
@@ -24,9 +24,9 @@ def status_within(connection: socket.socket, seconds: float) -> int | None:
 
 
 @pytest.fixture
-def restaurant(dsn: str) -> contextlib.AbstractContextManager[Restaurant]:
+def restaurant(dsn: str) -> contextlib.AbstractContextManager[Deployment]:
     """Name a restaurant on PostgreSQL alone."""
-    return restaurants.opened(
+    return deployments.running(
         dsn,
         RESTAURANT_HTTP__CONNECTIONS_PER_ADDRESS=str(PER_ADDRESS),
         RESTAURANT_HTTP__HEAD_TIMEOUT=str(DEADLINE),
@@ -34,10 +34,10 @@ def restaurant(dsn: str) -> contextlib.AbstractContextManager[Restaurant]:
 
 
 def test_limits_hold_with_several_processes(
-    restaurant: contextlib.AbstractContextManager[Restaurant],
+    deployment: contextlib.AbstractContextManager[Deployment],
 ) -> None:
     """Each process keeps so many of an address, more get 429; a silent one gets 408 in time."""
-    with restaurant as house, contextlib.ExitStack() as stack:
+    with deployment as house, contextlib.ExitStack() as stack:
         intake = house.take_orders("--processes", "2")
         house.ready()
         server, client = ("127.0.0.1", port(house.orders)), ("127.0.0.2", 0)

@@ -2,8 +2,8 @@
 
 import json
 
-from tests.support import restaurant as restaurants
-from tests.support.servers import wait_until
+from tests.support import deployments
+from tests.support.waiting import wait_until
 
 OLD, NEW = "an old key, soon to be dropped", "a new key, fresh from the mint"
 STRANGE = "a key that nobody knows"
@@ -16,7 +16,7 @@ def keys(*stated: str) -> dict[str, str]:
 
 def open_under(key: str, dsn: str, amqp_url: str | None) -> tuple[str, str]:
     """Take two orders, call the first off, and close; nobody cooks, and nobody listens."""
-    with restaurants.opened(dsn, amqp_url, **keys(key)) as restaurant:
+    with deployments.running(dsn, amqp_url, **keys(key)) as restaurant:
         restaurant.take_orders()
         restaurant.ready()
         cancelled, waiting = restaurant.order(), restaurant.order()
@@ -25,15 +25,15 @@ def open_under(key: str, dsn: str, amqp_url: str | None) -> tuple[str, str]:
     return cancelled, waiting
 
 
-def test_keys_are_changed_while_messages_wait(dsn: str, amqp_url_if_any: str | None) -> None:
+def test_keys_are_changed_while_messages_wait(dsn: str, optional_amqp_url: str | None) -> None:
     """What was signed with the old key is good after it, a stranger's is not; no key is shown."""
-    with restaurants.opened(dsn, amqp_url_if_any) as restaurant:
+    with deployments.running(dsn, optional_amqp_url) as restaurant:
         restaurant.listen("display")  # whose queue keeps what it misses from now on
         restaurant.ready()
-    forged = open_under(STRANGE, dsn, amqp_url_if_any)
-    cancelled, waiting = open_under(OLD, dsn, amqp_url_if_any)
+    forged = open_under(STRANGE, dsn, optional_amqp_url)
+    cancelled, waiting = open_under(OLD, dsn, optional_amqp_url)
 
-    with restaurants.opened(dsn, amqp_url_if_any, **keys(NEW, OLD)) as restaurant:
+    with deployments.running(dsn, optional_amqp_url, **keys(NEW, OLD)) as restaurant:
         restaurant.take_orders()
         cook, display = restaurant.cook("anna"), restaurant.listen("display")
         restaurant.ready()

@@ -6,10 +6,9 @@ from collections.abc import Awaitable, Callable
 import httpx
 
 from restaurant_system.shutdown import Shutdown
+from tests.support.deployments import Deployment
 from tests.support.display import STATION, Display
-from tests.support.processes import Process
-from tests.support.restaurant import Restaurant
-from tests.support.servers import free_port
+from tests.support.processes import Process, free_port
 
 ONCE = {"Idempotency-Key": "once"}
 
@@ -30,40 +29,40 @@ async def finish_the_first(display: Display, first: str, second: str) -> None:
         await display.done(second, "start", "received")
 
 
-def test_a_display_is_killed_and_comes_back_and_is_killed_for_good(restaurant: Restaurant) -> None:
+def test_a_display_is_killed_and_comes_back_and_is_killed_for_good(deployment: Deployment) -> None:
     """What was on its screen is there again; once it is gone, others finish what it began."""
     port = free_port()
-    restaurant.take_orders()
-    display = a_display(restaurant, port)
-    first, second = restaurant.order(), restaurant.order()
+    deployment.take_orders()
+    display = running_display(deployment, port)
+    first, second = deployment.order(), deployment.order()
 
     evening_at(port, start_the_first, first, second)
     display.kill()
-    display = a_display(restaurant, port)
+    display = running_display(deployment, port)
     evening_at(port, finish_the_first, first, second)
     display.kill()
-    restaurant.cook("mario")
-    restaurant.ready()
-    restaurant.wait_for(second, "ready")
+    deployment.cook("mario")
+    deployment.ready()
+    deployment.wait_for(second, "ready")
 
-    assert restaurant.history(first) == [
+    assert deployment.history(first) == [
         ("received", "order-service"),
         ("cooking", STATION),
         ("ready", STATION),
     ]
-    assert restaurant.history(second) == [
+    assert deployment.history(second) == [
         ("received", "order-service"),
         ("cooking", STATION),
         ("ready", "mario"),
     ]
 
 
-def test_a_display_that_is_stopped_sends_its_screens_away(restaurant: Restaurant) -> None:
+def test_a_display_that_is_stopped_sends_its_screens_away(deployment: Deployment) -> None:
     """SIGTERM with a screen open ends it soon, and well: its tickets are given back at once."""
     port = free_port()
-    restaurant.take_orders()
-    display = a_display(restaurant, port)
-    number = restaurant.order()
+    deployment.take_orders()
+    display = running_display(deployment, port)
+    number = deployment.order()
 
     async def stop_it(open_display: Display) -> None:
         async with open_display.screen() as screen:
@@ -72,20 +71,20 @@ def test_a_display_that_is_stopped_sends_its_screens_away(restaurant: Restaurant
 
     evening_at(port, stop_it)
 
-    assert restaurant.presence(STATION) == "offline"
-    restaurant.cook("mario")
-    restaurant.wait_for(number, "ready")
+    assert deployment.presence(STATION) == "offline"
+    deployment.cook("mario")
+    deployment.wait_for(number, "ready")
 
 
-def a_display(restaurant: Restaurant, port: int) -> Process:
+def running_display(deployment: Deployment, port: int) -> Process:
     """Start a display whose stations are heard of twice a second, and wait for it."""
-    display = restaurant.start(
+    display = deployment.start(
         *("kitchen-display", "--port", str(port)),
         until=lambda process: process.logged("service_started"),
         RESTAURANT_KITCHEN_DISPLAY__HOST="127.0.0.1",
         RESTAURANT_KITCHEN_DISPLAY__HEARTBEAT_INTERVAL="0.5",
     )
-    restaurant.ready()
+    deployment.ready()
     return display
 
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from tests.support import restaurant as restaurants
-from tests.support import servers
-from tests.support.orders import a_body
+from tests.support import deployments
+from tests.support.deployments import Deployment
+from tests.support.orders import make_order_body
+from tests.support.postgres_server import Postgres, running_postgres
 from tests.support.processes import Process
-from tests.support.restaurant import Restaurant
-from tests.support.servers import Postgres, RabbitMQ, wait_until
+from tests.support.rabbitmq_server import RabbitMQ
+from tests.support.waiting import wait_until
 
 WAITING = 80_000
 SOME = 3_000
@@ -82,7 +83,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read 
 @pytest.fixture(scope="module")
 def frail_postgres() -> Iterator[Postgres]:
     """Run a PostgreSQL whose disk nobody else needs."""
-    with servers.postgres() as server:
+    with running_postgres() as server:
         yield server
 
 
@@ -92,31 +93,31 @@ def roomy_dsn(frail_postgres: Postgres) -> str:
     return frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
 
 
-def open_all(restaurant: Restaurant) -> dict[Process, float]:
+def open_all(deployment: Deployment) -> dict[Process, float]:
     """Start every service and have each do its work once; return how many MB each has then."""
     services = [
-        restaurant.take_orders(),
-        restaurant.cook("anna", "--prefetch", "10"),
-        restaurant.track(),
-        restaurant.listen("display"),
+        deployment.take_orders(),
+        deployment.cook("anna", "--prefetch", "10"),
+        deployment.track(),
+        deployment.listen("display"),
     ]
-    restaurant.ready()
-    for number in [restaurant.order() for _ in range(20)]:
-        restaurant.wait_for(number, "ready")
-    restaurant.wait_until_nothing_is_owed()
-    answer_in_time(restaurant)
+    deployment.ready()
+    for number in [deployment.order() for _ in range(20)]:
+        deployment.wait_for(number, "ready")
+    deployment.wait_until_nothing_is_owed()
+    answer_in_time(deployment)
     return {service: service.memory for service in services}
 
 
-def answer_in_time(restaurant: Restaurant) -> None:
+def answer_in_time(deployment: Deployment) -> None:
     """Hold each HTTP service to its work."""
     questions: list[Callable[[], httpx.Response]] = [
-        lambda: restaurant.post(a_body()),
-        lambda: restaurant.orders.get("/health"),
-        lambda: restaurant.tracking.get("/health"),
-        lambda: restaurant.tracking.get("/stats"),
-        lambda: restaurant.tracking.get("/orders"),
-        lambda: restaurant.tracking.get("/orders/ORD_20200101_199999/status"),
+        lambda: deployment.post(make_order_body()),
+        lambda: deployment.orders.get("/health"),
+        lambda: deployment.tracking.get("/health"),
+        lambda: deployment.tracking.get("/stats"),
+        lambda: deployment.tracking.get("/orders"),
+        lambda: deployment.tracking.get("/orders/ORD_20200101_199999/status"),
     ]
     for question in questions:
         started = time.monotonic()
@@ -125,9 +126,9 @@ def answer_in_time(restaurant: Restaurant) -> None:
         assert answer.status_code in {200, 201, 404}, answer.text
 
 
-def gone_from(restaurant: Restaurant, table: str) -> int:
+def gone_from(deployment: Deployment, table: str) -> int:
     """Return how many of the oldest messages have left."""
-    oldest: int = restaurant.rows(OLDEST.format(table=table))[0]["id"]
+    oldest: int = deployment.rows(OLDEST.format(table=table))[0]["id"]
     return oldest
 
 
@@ -138,12 +139,12 @@ def assert_modest(idle: dict[Process, float]) -> None:
 
 
 def test_a_long_outbox_takes_no_memory(
-    roomy_dsn: str, amqp_url: str, frail_rabbitmq: RabbitMQ
+    roomy_dsn: str, amqp_url: str, restartable_rabbitmq: RabbitMQ
 ) -> None:
     """Neither while RabbitMQ is away nor while all of it is published, and orders are taken."""
-    with restaurants.opened(roomy_dsn, amqp_url, **WATCHFUL) as restaurant:
+    with deployments.running(roomy_dsn, amqp_url, **WATCHFUL) as restaurant:
         idle = open_all(restaurant)
-        frail_rabbitmq.kill()
+        restartable_rabbitmq.kill()
         restaurant.rows(PLACE_ORDERS, WAITING)
         restaurant.rows(OWE_THEM)
         restaurant.rows(BRING_ITEMS)
@@ -152,7 +153,7 @@ def test_a_long_outbox_takes_no_memory(
         answer_in_time(restaurant)
         assert_modest(idle)
 
-        frail_rabbitmq.start()
+        restartable_rabbitmq.start()
 
         wait_until(
             lambda: gone_from(restaurant, "outbox") > SOME,
@@ -165,7 +166,7 @@ def test_a_long_outbox_takes_no_memory(
 
 def test_a_long_queue_takes_no_memory(roomy_dsn: str) -> None:
     """In the broker in PostgreSQL orders wait on disk too; nor do they when all of it is lost."""
-    with restaurants.opened(roomy_dsn, **WATCHFUL) as restaurant:
+    with deployments.running(roomy_dsn, **WATCHFUL) as restaurant:
         idle = open_all(restaurant)
         restaurant.rows(PLACE_ORDERS, WAITING)
 
@@ -193,8 +194,8 @@ def test_a_long_queue_takes_no_memory(roomy_dsn: str) -> None:
         assert_modest(idle)
 
 
-def owed(restaurant: Restaurant) -> int:
+def owed(deployment: Deployment) -> int:
     """Return how much is owed to the broker, as the degraded order service says."""
-    health = restaurant.orders.get("/health").json()
+    health = deployment.orders.get("/health").json()
     size: int = health["dependencies"]["outbox"].get("size", 0)
     return size if health["status"] == "degraded" else 0

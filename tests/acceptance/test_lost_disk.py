@@ -1,9 +1,10 @@
 """RabbitMQ loses its disk in the middle of the evening; nobody is restarted, nothing is lost."""
 
-from tests.support import restaurant as restaurants
+from tests.support import deployments
+from tests.support.deployments import Deployment
 from tests.support.processes import Process
-from tests.support.restaurant import Restaurant
-from tests.support.servers import RabbitMQ, wait_until
+from tests.support.rabbitmq_server import RabbitMQ
+from tests.support.waiting import wait_until
 
 IMPATIENT = {
     "RESTAURANT_RECONCILIATION__INTERVAL": "1",
@@ -14,11 +15,11 @@ MOVES = [("received", "cooking"), ("cooking", "ready")]
 
 
 def test_an_evening_survives_the_loss_of_the_brokers_disk(
-    dsn: str, frail_rabbitmq: RabbitMQ
+    dsn: str, restartable_rabbitmq: RabbitMQ
 ) -> None:
     """Every order becomes ready, and a named subscriber is told every move at least once."""
-    url = frail_rabbitmq.url(DEFAULT_VHOST)
-    with restaurants.opened(dsn, url, **IMPATIENT) as restaurant:
+    url = restartable_rabbitmq.url(DEFAULT_VHOST)
+    with deployments.running(dsn, url, **IMPATIENT) as restaurant:
         intake = restaurant.take_orders()
         restaurant.cook("anna", scale=0.1)
         restaurant.cook("bruno", scale=0.1)
@@ -27,10 +28,10 @@ def test_an_evening_survives_the_loss_of_the_brokers_disk(
         numbers = [restaurant.order() for _ in range(12)]
         restaurant.wait_for(numbers[0], "ready")
 
-        frail_rabbitmq.kill()
-        frail_rabbitmq.wipe()
+        restartable_rabbitmq.kill()
+        restartable_rabbitmq.wipe()
         numbers += [restaurant.order() for _ in range(3)]
-        frail_rabbitmq.start()
+        restartable_rabbitmq.start()
         numbers += [restaurant.order() for _ in range(3)]
 
         for number in numbers:
@@ -47,9 +48,9 @@ def test_an_evening_survives_the_loss_of_the_brokers_disk(
         assert all(process.running for process in restaurant.started)
 
 
-def tells(subscriber: Process, restaurant: Restaurant, number: str) -> bool:
+def tells(subscriber: Process, deployment: Deployment, number: str) -> bool:
     """Tell whether a subscriber was told of each move of an order, one after the other."""
-    by = dict(restaurant.history(number))
+    by = dict(deployment.history(number))
     lines = iter(subscriber.stdout.splitlines())
     return all(
         f"Notification for order {number}: Status changed from '{old}' to '{new}' by {by[new]}."

@@ -13,26 +13,27 @@ from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.models.message import Message, StatusChanged
 from restaurant_system.models.status import OrderStatus
 from tests.conftest import QUICK_RETRIES
-from tests.support import restaurant as restaurants
-from tests.support import servers
-from tests.support.orders import a_body
+from tests.support import deployments
+from tests.support.deployments import Deployment
+from tests.support.orders import make_order_body
+from tests.support.postgres_server import Postgres, running_postgres
 from tests.support.processes import Process
-from tests.support.restaurant import Restaurant
-from tests.support.servers import Postgres, RabbitMQ, wait_until
+from tests.support.rabbitmq_server import RabbitMQ
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
 def frail_postgres() -> Iterator[Postgres]:
     """Run a PostgreSQL that no other module uses."""
-    with servers.postgres() as server:
+    with running_postgres() as server:
         yield server
 
 
 def test_the_restaurant_stays_open_while_rabbitmq_is_away(
-    dsn: str, amqp_url: str, frail_rabbitmq: RabbitMQ
+    dsn: str, amqp_url: str, restartable_rabbitmq: RabbitMQ
 ) -> None:
     """Orders are taken all the while; once it is back, they are cooked and everyone is told."""
-    with restaurants.opened(dsn, amqp_url) as restaurant:
+    with deployments.running(dsn, amqp_url) as restaurant:
         restaurant.take_orders()
         restaurant.cook("anna", scale=0.2)
         display = restaurant.listen("display")
@@ -40,11 +41,11 @@ def test_the_restaurant_stays_open_while_rabbitmq_is_away(
         begun = restaurant.order()
         restaurant.wait_for(begun, "cooking")
 
-        frail_rabbitmq.kill()
+        restartable_rabbitmq.kill()
         wait_until(lambda: is_degraded(restaurant), seconds=30, doing="for health to tell")
         numbers = [begun, restaurant.order(), restaurant.order()]
         restaurant.wait_for(begun, "ready")  # what cooks needs no broker to become ready
-        frail_rabbitmq.start()
+        restartable_rabbitmq.start()
 
         for number in numbers:
             restaurant.wait_for(number, "ready")
@@ -55,11 +56,11 @@ def test_the_restaurant_stays_open_while_rabbitmq_is_away(
 
 
 def test_services_start_while_rabbitmq_is_away(
-    dsn: str, amqp_url: str, frail_rabbitmq: RabbitMQ
+    dsn: str, amqp_url: str, restartable_rabbitmq: RabbitMQ
 ) -> None:
     """Services may be started in any order: they wait for the broker, and go on by themselves."""
-    with restaurants.opened(dsn, amqp_url) as restaurant:
-        frail_rabbitmq.kill()
+    with deployments.running(dsn, amqp_url) as restaurant:
+        restartable_rabbitmq.kill()
         restaurant.take_orders()
         anna = restaurant.cook("anna")
         restaurant.ready()
@@ -67,18 +68,18 @@ def test_services_start_while_rabbitmq_is_away(
         anna.wait_for("rabbitmq_connection_failed")
         assert restaurant.look_up(number)["status"] == "received"
 
-        frail_rabbitmq.start()
+        restartable_rabbitmq.start()
 
         restaurant.wait_for(number, "ready")
         assert all(process.running for process in restaurant.started)
 
 
 def test_the_restaurant_sits_out_an_outage_of_postgresql(
-    frail_postgres: Postgres, amqp_url_if_any: str | None
+    frail_postgres: Postgres, optional_amqp_url: str | None
 ) -> None:
     """Meanwhile guests are told to come back; afterwards everything goes on where it was."""
     dsn = frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
-    with restaurants.opened(dsn, amqp_url_if_any) as restaurant:
+    with deployments.running(dsn, optional_amqp_url) as restaurant:
         restaurant.take_orders()
         restaurant.track()
         restaurant.cook("anna", scale=0.2)
@@ -88,7 +89,7 @@ def test_the_restaurant_sits_out_an_outage_of_postgresql(
         restaurant.wait_for(begun, "cooking")
 
         frail_postgres.stop()
-        refused = restaurant.post(a_body())
+        refused = restaurant.post(make_order_body())
         unknown = restaurant.tracking.get(f"/orders/{begun}/status")
         unhealthy = health(restaurant)
         frail_postgres.start()
@@ -109,7 +110,7 @@ def test_the_restaurant_sits_out_an_outage_of_postgresql(
 def test_services_start_while_postgresql_is_away(frail_postgres: Postgres) -> None:
     """They wait for the database, with a log line for each pause, and go on by themselves."""
     dsn = frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
-    with restaurants.opened(dsn) as restaurant:
+    with deployments.running(dsn) as restaurant:
         frail_postgres.stop()
         intake, anna = restaurant.take_orders(), restaurant.cook("anna")
         intake.wait_for("db_connection_failed")
@@ -124,11 +125,11 @@ def test_services_start_while_postgresql_is_away(frail_postgres: Postgres) -> No
 def test_a_subscriber_to_rabbitmq_needs_no_database(amqp_url: str) -> None:
     """Updates are told while the database is away, from the start."""
     nowhere = "postgresql://postgres@127.0.0.1:1/nowhere"
-    with restaurants.opened(nowhere, amqp_url) as restaurant:
+    with deployments.running(nowhere, amqp_url) as restaurant:
         display = restaurant.listen("display")
         restaurant.ready()
 
-        asyncio.run(publish(amqp_url, an_update("ORD_20241216_001")))
+        asyncio.run(publish(amqp_url, make_status_update("ORD_20241216_001")))
 
         wait_until(lambda: "\n" in display.stdout, seconds=30, doing="for an update to be told")
         assert display.stdout == (
@@ -138,15 +139,15 @@ def test_a_subscriber_to_rabbitmq_needs_no_database(amqp_url: str) -> None:
         assert restaurant.close() == [0]
 
 
-def health(restaurant: Restaurant) -> tuple[int, str]:
+def health(deployment: Deployment) -> tuple[int, str]:
     """Return what the order service says of itself."""
-    answer = restaurant.orders.get("/health")
+    answer = deployment.orders.get("/health")
     return answer.status_code, answer.json()["status"]
 
 
-def is_degraded(restaurant: Restaurant) -> bool:
+def is_degraded(deployment: Deployment) -> bool:
     """Tell whether the order service has noticed that its broker is away; it must still work."""
-    status_code, status = health(restaurant)
+    status_code, status = health(deployment)
     assert status_code == 200
     return status == "degraded"
 
@@ -165,7 +166,7 @@ def steps_of(numbers: list[str]) -> set[str]:
     }
 
 
-def an_update(number: str) -> Message:
+def make_status_update(number: str) -> Message:
     """Say that anna has begun an order."""
     update = StatusChanged(
         order_number=number,

@@ -13,21 +13,21 @@ import httpx
 import pytest
 
 from tests.acceptance.test_graceful_stop import port
-from tests.support import restaurant as restaurants
-from tests.support.guests import Guest
-from tests.support.orders import a_body
+from tests.support import deployments
+from tests.support.deployments import JSON, Deployment, complaint
+from tests.support.looping_client import LoopingClient
+from tests.support.orders import make_order_body
 from tests.support.processes import Process, Processes
-from tests.support.restaurant import JSON, Restaurant, complaint
-from tests.support.servers import wait_until
+from tests.support.waiting import wait_until
 
 TWO = ("--processes", "2")
 LINES = 8
 
 
 @pytest.fixture
-def restaurant(dsn: str) -> Iterator[Restaurant]:
+def restaurant(dsn: str) -> Iterator[Deployment]:
     """Open a restaurant on our PostgreSQL alone: the broker has no part in this."""
-    with restaurants.opened(dsn) as restaurant:
+    with deployments.running(dsn) as restaurant:
         yield restaurant
 
 
@@ -55,7 +55,7 @@ def wait_for_the_end_of(pids: list[int]) -> None:
 def order_on(line: http.client.HTTPConnection) -> bool:
     """Order on a line; return whether it is still there."""
     try:
-        line.request("POST", "/orders", a_body(), JSON)
+        line.request("POST", "/orders", make_order_body(), JSON)
         answer = line.getresponse()
         answer.read()
     except (http.client.RemoteDisconnected, ConnectionError):
@@ -64,38 +64,41 @@ def order_on(line: http.client.HTTPConnection) -> bool:
     return True
 
 
-def test_lines_are_shared_evenly_and_outlive_a_neighbour(restaurant: Restaurant) -> None:
+def test_lines_are_shared_evenly_and_outlive_a_neighbour(deployment: Deployment) -> None:
     """Of 8 lines each process has 4; when one is killed, the others' go on, new ones too."""
-    intake = restaurant.take_orders(*TWO)
-    restaurant.ready()
+    intake = deployment.take_orders(*TWO)
+    deployment.ready()
     with contextlib.ExitStack() as stack:
-        lines = [stack.enter_context(contextlib.closing(a_line(restaurant))) for _ in range(LINES)]
+        lines = [
+            stack.enter_context(contextlib.closing(open_connection(deployment)))
+            for _ in range(LINES)
+        ]
         assert all(map(order_on, lines))
 
         os.kill(children(intake)[0], signal.SIGKILL)
         intake.wait_for("process_restarted", exit_code=-signal.SIGKILL)
 
         assert sum(map(order_on, lines)) == LINES // 2
-        assert order_on(a_line(restaurant))
+        assert order_on(open_connection(deployment))
     wait_until(lambda: len(children(intake)) == 3, seconds=10, doing="for a third process")
     assert intake.stop() == 0
     wait_for_the_end_of(children(intake))
 
 
-def a_line(restaurant: Restaurant) -> http.client.HTTPConnection:
+def open_connection(deployment: Deployment) -> http.client.HTTPConnection:
     """Open a line of one's own."""
-    line = http.client.HTTPConnection("127.0.0.1", port(restaurant.orders), timeout=30)
+    line = http.client.HTTPConnection("127.0.0.1", port(deployment.orders), timeout=30)
     line.connect()
     return line
 
 
-def test_no_order_is_lost_or_doubled_when_processes_are_killed(restaurant: Restaurant) -> None:
+def test_no_order_is_lost_or_doubled_when_processes_are_killed(deployment: Deployment) -> None:
     """Customers who repeat a request with its key get through, and nobody finds the port closed."""
-    intake = restaurant.take_orders(*TWO)
-    restaurant.ready()
+    intake = deployment.take_orders(*TWO)
+    deployment.ready()
 
     with ThreadPoolExecutor(8) as crowd:
-        ordering = [crowd.submit(order_through, restaurant, 25) for _ in range(8)]
+        ordering = [crowd.submit(order_through, deployment, 25) for _ in range(8)]
         for started in (2, 3):
             wait_until(
                 lambda: len(children(intake)) >= started,  # noqa: B023 - called at once
@@ -106,35 +109,35 @@ def test_no_order_is_lost_or_doubled_when_processes_are_killed(restaurant: Resta
         told = {key: number for guest in ordering for key, number in guest.result().items()}
 
     assert intake.stop() == 0
-    stored = [row["number"] for row in restaurant.rows("SELECT number FROM orders")]
+    stored = [row["number"] for row in deployment.rows("SELECT number FROM orders")]
     assert sorted(stored) == sorted(told.values())
     assert len(told) == 200
 
 
-def order_through(restaurant: Restaurant, orders: int) -> dict[str, str]:
+def order_through(deployment: Deployment, orders: int) -> dict[str, str]:
     """Order so many times, each on a new line, and repeat what is cut off; return the numbers."""
     numbers = {}
-    with httpx.Client(base_url=restaurant.orders.base_url, timeout=30) as client:
+    with httpx.Client(base_url=deployment.orders.base_url, timeout=30) as client:
         for _ in range(orders):
             key = str(uuid4())
             while key not in numbers:
                 with contextlib.suppress(httpx.RemoteProtocolError, httpx.ReadError):
                     headers = {**JSON, "Idempotency-Key": key, "Connection": "close"}
-                    answer = client.post("/orders", content=a_body(), headers=headers)
+                    answer = client.post("/orders", content=make_order_body(), headers=headers)
                     numbers[key] = answer.raise_for_status().json()["order_number"]
     return numbers
 
 
 @pytest.mark.parametrize("whom", ["the supervisor", "everyone"])
-def test_a_stop_answers_every_request(restaurant: Restaurant, whom: str) -> None:
+def test_a_stop_answers_every_request(deployment: Deployment, whom: str) -> None:
     """SIGTERM, to the supervisor or, as systemd has it, to all of them: nobody is cut off."""
-    intake = restaurant.take_orders(*TWO)
-    restaurant.ready()
-    guests = [Guest(port(restaurant.orders)) for _ in range(12)]
+    intake = deployment.take_orders(*TWO)
+    deployment.ready()
+    guests = [LoopingClient(port(deployment.orders)) for _ in range(12)]
     with ThreadPoolExecutor(len(guests)) as crowd:
         ordering = [crowd.submit(guest.order_until_closed) for guest in guests]
         wait_until(
-            lambda: len(restaurant.rows("SELECT FROM orders")) > 20, seconds=30, doing="for orders"
+            lambda: len(deployment.rows("SELECT FROM orders")) > 20, seconds=30, doing="for orders"
         )
 
         if whom == "everyone":
@@ -146,15 +149,15 @@ def test_a_stop_answers_every_request(restaurant: Restaurant, whom: str) -> None
         for guest in ordering:
             guest.result()
     assert [cut for guest in guests for cut in guest.cut_off] == []
-    assert len(restaurant.rows("SELECT FROM orders")) == sum(len(guest.numbers) for guest in guests)
+    assert len(deployment.rows("SELECT FROM orders")) == sum(len(guest.numbers) for guest in guests)
     wait_for_the_end_of(children(intake))
 
 
-def test_a_second_signal_stops_at_once(restaurant: Restaurant) -> None:
+def test_a_second_signal_stops_at_once(deployment: Deployment) -> None:
     """A request that never ends holds nobody up who insists; Ctrl-C is ours alone to pass on."""
-    intake = restaurant.take_orders(*TWO)
-    restaurant.ready()
-    with contextlib.closing(a_line(restaurant)) as line:
+    intake = deployment.take_orders(*TWO)
+    deployment.ready()
+    with contextlib.closing(open_connection(deployment)) as line:
         line.putrequest("POST", "/orders")
         line.putheader("Content-Length", "1000")
         line.endheaders()
@@ -168,11 +171,11 @@ def test_a_second_signal_stops_at_once(restaurant: Restaurant) -> None:
     wait_for_the_end_of(children(intake))
 
 
-def test_a_supervisor_that_is_killed_leaves_nobody_behind(restaurant: Restaurant) -> None:
+def test_a_supervisor_that_is_killed_leaves_nobody_behind(deployment: Deployment) -> None:
     """SIGKILL: its processes notice, answer whom they have, and end."""
-    intake = restaurant.take_orders(*TWO)
-    restaurant.ready()
-    with contextlib.closing(a_line(restaurant)) as line:
+    intake = deployment.take_orders(*TWO)
+    deployment.ready()
+    with contextlib.closing(open_connection(deployment)) as line:
         assert order_on(line)
 
         intake.kill()
@@ -181,19 +184,19 @@ def test_a_supervisor_that_is_killed_leaves_nobody_behind(restaurant: Restaurant
         wait_for_the_end_of(children(intake))
 
 
-def test_a_taken_port_is_said_once(restaurant: Restaurant) -> None:
+def test_a_taken_port_is_said_once(deployment: Deployment) -> None:
     """A port that is taken exits with 1 before any process is started; who has it goes on."""
-    command = ("tracking-service", "--port", str(port(restaurant.tracking)), *TWO)
-    first = restaurant.start(*command, until=lambda process: len(children(process)) == 2)
-    restaurant.ready()
+    command = ("tracking-service", "--port", str(port(deployment.tracking)), *TWO)
+    first = deployment.start(*command, until=lambda process: len(children(process)) == 2)
+    deployment.ready()
 
-    late = restaurant.start(*command)
+    late = deployment.start(*command)
 
     assert late.wait() == 1
     assert complaint(late).count("\n") == 1
     assert "Cannot listen on" in complaint(late)
     assert children(late) == []
-    assert restaurant.tracking.get("/orders").raise_for_status().json()["orders"] == []
+    assert deployment.tracking.get("/orders").raise_for_status().json()["orders"] == []
     assert first.stop() == 0
 
 

@@ -8,82 +8,82 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
-from tests.support.orders import a_body
+from tests.support.deployments import JSON, Deployment, complaint
+from tests.support.orders import make_order_body
 from tests.support.processes import Process
-from tests.support.restaurant import JSON, Restaurant, complaint
-from tests.support.servers import wait_until
+from tests.support.waiting import wait_until
 
 
-def test_a_cook_who_is_stopped_finishes_what_cooks(restaurant: Restaurant) -> None:
+def test_a_cook_who_is_stopped_finishes_what_cooks(deployment: Deployment) -> None:
     """SIGTERM: the order on the stove becomes ready, the others are left to other cooks."""
-    restaurant.take_orders()
-    anna = restaurant.cook("anna", scale=0.2)
-    restaurant.ready()
-    first, second = restaurant.order(), restaurant.order()
-    restaurant.wait_for(first, "cooking")
+    deployment.take_orders()
+    anna = deployment.cook("anna", scale=0.2)
+    deployment.ready()
+    first, second = deployment.order(), deployment.order()
+    deployment.wait_for(first, "cooking")
 
     anna.signal(signal.SIGTERM)
-    restaurant.cook("bob")
-    restaurant.ready()
+    deployment.cook("bob")
+    deployment.ready()
 
     assert anna.wait() == 0
-    restaurant.wait_for(second, "ready")
-    assert restaurant.history(first)[1:] == [("cooking", "anna"), ("ready", "anna")]
-    assert restaurant.history(second)[1:] == [("cooking", "bob"), ("ready", "bob")]
-    assert restaurant.presence("anna") == "offline"
+    deployment.wait_for(second, "ready")
+    assert deployment.history(first)[1:] == [("cooking", "anna"), ("ready", "anna")]
+    assert deployment.history(second)[1:] == [("cooking", "bob"), ("ready", "bob")]
+    assert deployment.presence("anna") == "offline"
 
 
-def test_a_cook_who_is_pressed_gives_its_order_back(restaurant: Restaurant) -> None:
+def test_a_cook_who_is_pressed_gives_its_order_back(deployment: Deployment) -> None:
     """A second SIGTERM: it leaves at once, and another cook finishes."""
-    restaurant.take_orders()
-    anna = restaurant.cook("anna", scale=60)
-    restaurant.ready()
-    number = restaurant.order()
-    restaurant.wait_for(number, "cooking")
-    restaurant.cook("bob")
-    restaurant.ready()
+    deployment.take_orders()
+    anna = deployment.cook("anna", scale=60)
+    deployment.ready()
+    number = deployment.order()
+    deployment.wait_for(number, "cooking")
+    deployment.cook("bob")
+    deployment.ready()
 
     anna.signal(signal.SIGTERM)
     anna.wait_for("graceful_shutdown")
     anna.signal(signal.SIGTERM)
 
     assert anna.wait() == 0
-    restaurant.wait_for(number, "ready")
-    assert restaurant.history(number) == [
+    deployment.wait_for(number, "ready")
+    assert deployment.history(number) == [
         ("received", "order-service"),
         ("cooking", "anna"),
         ("ready", "bob"),
     ]
-    assert restaurant.presence("anna") == "offline"
+    assert deployment.presence("anna") == "offline"
 
 
-def test_the_order_of_a_cook_who_is_killed_is_finished(restaurant: Restaurant) -> None:
+def test_the_order_of_a_cook_who_is_killed_is_finished(deployment: Deployment) -> None:
     """SIGKILL: once its lease has run out, another cook takes over; no step is logged twice."""
-    restaurant.take_orders()
-    anna = restaurant.cook("anna", "--heartbeat-interval", "0.5", scale=60)
-    restaurant.ready()
-    number = restaurant.order()
-    restaurant.wait_for(number, "cooking")
-    restaurant.cook("bob")
-    restaurant.ready()
+    deployment.take_orders()
+    anna = deployment.cook("anna", "--heartbeat-interval", "0.5", scale=60)
+    deployment.ready()
+    number = deployment.order()
+    deployment.wait_for(number, "cooking")
+    deployment.cook("bob")
+    deployment.ready()
 
     anna.kill()
 
-    restaurant.wait_for(number, "ready")
-    assert restaurant.history(number) == [
+    deployment.wait_for(number, "ready")
+    assert deployment.history(number) == [
         ("received", "order-service"),
         ("cooking", "anna"),
         ("ready", "bob"),
     ]
-    assert restaurant.look_up(number)["processed_by"] == "bob"
+    assert deployment.look_up(number)["processed_by"] == "bob"
 
 
-def test_a_second_cook_of_the_same_name_is_refused(restaurant: Restaurant) -> None:
+def test_a_second_cook_of_the_same_name_is_refused(deployment: Deployment) -> None:
     """It exits with 1, one log line and one line for a person."""
-    anna = restaurant.cook("anna")
-    restaurant.ready()
+    anna = deployment.cook("anna")
+    deployment.ready()
 
-    impostor = restaurant.cook("anna")
+    impostor = deployment.cook("anna")
 
     assert impostor.wait() == 1
     assert impostor.logged("worker_registration_failed")
@@ -93,37 +93,37 @@ def test_a_second_cook_of_the_same_name_is_refused(restaurant: Restaurant) -> No
 
 
 def test_an_order_service_that_is_killed_loses_no_acknowledged_order(
-    restaurant: Restaurant,
+    deployment: Deployment,
 ) -> None:
     """SIGKILL amid requests: every order that was answered 201 is there, and is cooked."""
-    intake = restaurant.take_orders()
-    restaurant.ready()
+    intake = deployment.take_orders()
+    deployment.ready()
     with ThreadPoolExecutor(4) as guests:
-        ordering = [guests.submit(order_until_cut_off, restaurant) for _ in range(4)]
+        ordering = [guests.submit(order_until_cut_off, deployment) for _ in range(4)]
         wait_until(
-            lambda: len(restaurant.rows("SELECT id FROM orders")) > 20, seconds=60, doing="orders"
+            lambda: len(deployment.rows("SELECT id FROM orders")) > 20, seconds=60, doing="orders"
         )
         intake.kill()
         acknowledged = {number for guest in ordering for number in guest.result()}
 
-    restaurant.cook("anna")
-    restaurant.ready()
+    deployment.cook("anna")
+    deployment.ready()
 
-    everything = {row["number"] for row in restaurant.rows("SELECT number FROM orders")}
+    everything = {row["number"] for row in deployment.rows("SELECT number FROM orders")}
     assert acknowledged
     assert acknowledged <= everything
     for number in everything:
-        restaurant.wait_for(number, "ready")
+        deployment.wait_for(number, "ready")
     assert sorted(int(number[-3:]) for number in everything) == list(range(1, len(everything) + 1))
 
 
-def order_until_cut_off(restaurant: Restaurant) -> list[str]:
+def order_until_cut_off(deployment: Deployment) -> list[str]:
     """Order without end, and return the numbers of what was acknowledged."""
     acknowledged: list[str] = []
-    with httpx.Client(base_url=restaurant.orders.base_url) as client:
+    with httpx.Client(base_url=deployment.orders.base_url) as client:
         for _ in itertools.count():
             try:
-                response = client.post("/orders", content=a_body(), headers=JSON)
+                response = client.post("/orders", content=make_order_body(), headers=JSON)
             except httpx.TransportError:
                 return acknowledged
             assert response.status_code == 201, response.text
@@ -131,22 +131,22 @@ def order_until_cut_off(restaurant: Restaurant) -> list[str]:
     raise AssertionError("an endless evening ended")
 
 
-def test_an_order_service_that_is_stopped_answers_what_is_under_way(restaurant: Restaurant) -> None:
+def test_an_order_service_that_is_stopped_answers_what_is_under_way(deployment: Deployment) -> None:
     """SIGTERM: a request that has begun is answered, a new one finds the door closed."""
-    intake = restaurant.take_orders()
-    restaurant.ready()
-    where = (restaurant.orders.base_url.host, restaurant.orders.base_url.port)
+    intake = deployment.take_orders()
+    deployment.ready()
+    where = (deployment.orders.base_url.host, deployment.orders.base_url.port)
     with socket.create_connection(where, timeout=30) as guest:
-        begin_an_order(guest, len(a_body()))
+        begin_an_order(guest, len(make_order_body()))
 
         intake.signal(signal.SIGTERM)
         wait_until(lambda: is_closed(where), seconds=30, doing="for the door to be closed")
         time.sleep(1)  # a guest who hesitates
-        guest.sendall(a_body())
+        guest.sendall(make_order_body())
 
         assert guest.recv(65536).startswith(b"HTTP/1.1 201 Created\r\n")
     assert intake.wait() == 0
-    assert len(restaurant.rows("SELECT id FROM orders")) == 1
+    assert len(deployment.rows("SELECT id FROM orders")) == 1
 
 
 def begin_an_order(guest: socket.socket, length: int) -> None:
@@ -164,19 +164,19 @@ def is_closed(where: tuple[str, int | None]) -> bool:
         return probe.connect_ex(where) != 0
 
 
-def test_a_named_subscriber_is_told_what_it_missed(restaurant: Restaurant) -> None:
+def test_a_named_subscriber_is_told_what_it_missed(deployment: Deployment) -> None:
     """While it is away its updates are kept; back again, it gets each of them once."""
-    restaurant.take_orders()
-    restaurant.cook("anna")
-    display = restaurant.listen("display")
-    restaurant.ready()
-    seen = restaurant.order()
+    deployment.take_orders()
+    deployment.cook("anna")
+    display = deployment.listen("display")
+    deployment.ready()
+    seen = deployment.order()
     wait_until(lambda: lines_about(display, seen) == 2, seconds=30, doing="for two updates")
 
     assert display.stop() == 0
-    missed = restaurant.order()
-    restaurant.wait_for(missed, "ready")
-    display = restaurant.listen("display")
+    missed = deployment.order()
+    deployment.wait_for(missed, "ready")
+    display = deployment.listen("display")
 
     wait_until(lambda: lines_about(display, missed) == 2, seconds=30, doing="for what was missed")
     assert display.stdout.splitlines() == [
@@ -190,16 +190,16 @@ def lines_about(subscriber: Process, number: str) -> int:
     return subscriber.stdout.count(f"Notification for order {number}: ")
 
 
-def test_ctrl_c_ends_every_service(restaurant: Restaurant) -> None:
+def test_ctrl_c_ends_every_service(deployment: Deployment) -> None:
     """SIGINT ends each of the four with exit code 0 and nothing on stderr."""
-    restaurant.take_orders()
-    restaurant.track()
-    restaurant.cook("anna")
-    restaurant.listen("display")
-    restaurant.ready()
+    deployment.take_orders()
+    deployment.track()
+    deployment.cook("anna")
+    deployment.listen("display")
+    deployment.ready()
 
-    for process in restaurant.started:
+    for process in deployment.started:
         process.signal(signal.SIGINT)
 
-    assert [process.wait() for process in restaurant.started] == [0, 0, 0, 0]
-    assert [complaint(process) for process in restaurant.started] == ["", "", "", ""]
+    assert [process.wait() for process in deployment.started] == [0, 0, 0, 0]
+    assert [complaint(process) for process in deployment.started] == ["", "", "", ""]

@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from restaurant_system.database import migrations
-from tests.support.processes import Process, Processes
-from tests.support.restaurant import Book, complaint
-from tests.support.servers import Postgres, free_port, wait_until
+from tests.support.deployments import DatabaseClient, complaint
+from tests.support.postgres_server import Postgres
+from tests.support.processes import Process, Processes, free_port
+from tests.support.waiting import wait_until
 
 NOBODY = "postgresql://postgres@127.0.0.1:1/nobody"  # a port where nobody listens
 HTTP_SERVICES = [
@@ -156,15 +157,15 @@ def test_every_request_is_answered_while_the_database_comes(
 
 
 @pytest.fixture
-def migration_lock(empty_dsn: str) -> Iterator[Book]:
+def migration_lock(empty_dsn: str) -> Iterator[DatabaseClient]:
     """Hold the lock of a process that migrates, until the book is closed."""
-    with contextlib.closing(Book(empty_dsn)) as book:
+    with contextlib.closing(DatabaseClient(empty_dsn)) as book:
         book.look_up(f"SELECT pg_advisory_lock({migrations.LOCK})")
         yield book
 
 
 def test_service_that_waits_for_a_migration_says_so_and_answers_503(
-    commands: Processes, empty_dsn: str, migration_lock: Book
+    commands: Processes, empty_dsn: str, migration_lock: DatabaseClient
 ) -> None:
     """It waits beyond `command_timeout` and `startup_timeout`, and starts when the lock is free."""
     service = Service(
@@ -183,7 +184,7 @@ def test_service_that_waits_for_a_migration_says_so_and_answers_503(
 
 
 def test_migrate_that_is_stopped_while_it_waits_exits_with_1_at_once(
-    commands: Processes, empty_dsn: str, migration_lock: Book
+    commands: Processes, empty_dsn: str, migration_lock: DatabaseClient
 ) -> None:
     """One line says that what was under way was rolled back."""
     migrate = commands.start("migrate", RESTAURANT_DATABASE__URL=empty_dsn)

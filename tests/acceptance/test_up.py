@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from tests.acceptance.conftest import embedded_data
-from tests.support.orders import a_body
+from tests.support.deployments import JSON, QUICK, complaint
+from tests.support.orders import make_order_body
 from tests.support.processes import Process, Processes, processes
-from tests.support.restaurant import JSON, QUICK, complaint
-from tests.support.servers import wait_until
+from tests.support.waiting import wait_until
 
 ADDRESS = re.compile(r"The restaurant is open at (http://127\.0\.0\.1:\d+)$", re.MULTILINE)
 
@@ -47,7 +47,7 @@ class House:
 
     def order(self, **changes: object) -> str:
         """Place an order, and return its number."""
-        answer = self._ask("POST", "/orders", content=a_body(**changes), headers=JSON)
+        answer = self._ask("POST", "/orders", content=make_order_body(**changes), headers=JSON)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["order_number"])
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
+from tests.support.all_in_one_app import AllInOneApp
 from tests.support.browser import Screens, serious_violations
-from tests.support.house import House
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -32,9 +32,9 @@ async def fill_in(page: Page) -> None:
     await button(page, "Espresso 2.40").click()
 
 
-async def orders(house: House) -> list[dict[str, Any]]:
+async def orders(app: AllInOneApp) -> list[dict[str, Any]]:
     """Return what the restaurant has taken."""
-    listed: list[dict[str, Any]] = (await house.get("/orders"))["orders"]
+    listed: list[dict[str, Any]] = (await app.get("/orders"))["orders"]
     return listed
 
 
@@ -46,7 +46,7 @@ async def sideways(page: Page) -> int:
     return wider
 
 
-async def test_an_order_by_thumbs(screens: Screens, house: House) -> None:
+async def test_an_order_by_thumbs(screens: Screens, app: AllInOneApp) -> None:
     """On a phone an order is tapped together, changed, placed, and called by its number."""
     page = await screens.open("/", **PHONE, has_touch=True)
     await page.get_by_role("radio", name="Delivery").check()
@@ -74,7 +74,7 @@ async def test_an_order_by_thumbs(screens: Screens, house: House) -> None:
     await expect(page.locator("#placed-total")).to_have_text("40.30")
     assert await sideways(page) == 0
     assert await serious_violations(page) == []
-    (order,) = await orders(house)
+    (order,) = await orders(app)
     link = page.get_by_role("link", name="Follow this order")
     await expect(link).to_have_attribute("href", f"/track/{order['order_number']}")
     assert order["total_amount"] == 40.3
@@ -86,7 +86,7 @@ async def test_an_order_by_thumbs(screens: Screens, house: House) -> None:
     ]
 
 
-async def test_an_order_by_keyboard(screens: Screens, house: House) -> None:
+async def test_an_order_by_keyboard(screens: Screens, app: AllInOneApp) -> None:
     """Two orders are taken without a mouse; the focus is always where it goes on."""
     page = await screens.open("/")
     press, write = page.keyboard.press, page.keyboard.type
@@ -116,11 +116,11 @@ async def test_an_order_by_keyboard(screens: Screens, house: House) -> None:
     await expect(button(page, "Margherita")).to_be_focused()
     await expect(page.get_by_label("Customer name")).to_have_value("")
     await expect(page.locator("#total")).to_have_text("0.00")
-    (order,) = await orders(house)
+    (order,) = await orders(app)
     assert (order["table_number"], order["total_amount"]) == (7, 43.9)
 
 
-async def test_faults(screens: Screens, house: House) -> None:
+async def test_faults(screens: Screens, app: AllInOneApp) -> None:
     """Each fault is told at its field, the first has the focus, and writing takes it back."""
     page = await screens.open("/", width=360, height=740)
     place = button(page, "Place order")
@@ -158,10 +158,10 @@ async def test_faults(screens: Screens, house: House) -> None:
     await price.fill("999.99")
     await place.click()
     await expect(page.locator("#placed-total")).to_have_text("999.99")
-    assert len(await orders(house)) == 1
+    assert len(await orders(app)) == 1
 
 
-async def test_a_lost_answer(screens: Screens, house: House) -> None:
+async def test_a_lost_answer(screens: Screens, app: AllInOneApp) -> None:
     """An order whose answer is lost, or which is tapped twice or seen reloading, is one order."""
     page = await screens.open("/")
     keys: list[str] = []
@@ -186,12 +186,12 @@ async def test_a_lost_answer(screens: Screens, house: House) -> None:
     await page.unroute("**/orders")
     await button(page, "Send again now").click()
     await expect(page.locator("#placed-number")).to_have_text("001")
-    assert len(await orders(house)) == 1
+    assert len(await orders(app)) == 1
     assert len(set(keys)) == 1
     assert len(keys) >= 3
 
 
-async def test_giving_up(screens: Screens, house: House) -> None:
+async def test_giving_up(screens: Screens, app: AllInOneApp) -> None:
     """Who stops waiting, or comes back late, has the draft again, and is told what it may be."""
     page = await screens.open("/")
     keys: list[str] = []
@@ -218,7 +218,7 @@ async def test_giving_up(screens: Screens, house: House) -> None:
     await page.evaluate(AN_HOUR_LATER)
     await page.reload()
     await expect(page.get_by_text("may have been taken")).to_be_visible()
-    assert await orders(house) == []
+    assert await orders(app) == []
     await button(page, "Place order").click()
     await expect(page.locator("#placed-number")).to_have_text("001")
 
@@ -249,16 +249,16 @@ async def test_a_reload(screens: Screens) -> None:
 
 
 async def test_a_menu_that_changes(
-    screens: Screens, house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    screens: Screens, app: AllInOneApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change is seen within seconds; the order keeps its prices until a person takes another."""
     menu = tmp_path / "menu.yaml"
     pizza = "sections: [{name: Pizza, items: ["
     bianca, marinara = "{name: Bianca, price: 6.50}", "{name: Marinara, price: 8}"
     menu.write_text(f"{pizza}{bianca}, {marinara}, {{name: Diavola, price: 12.50}}]}}]")
-    house.kill()
+    app.kill()
     monkeypatch.setenv("RESTAURANT_ORDER_SERVICE__MENU", str(menu))
-    house.open()
+    app.open()
     page = await screens.open("/", width=360, height=740)
     line = page.locator("#lines").get_by_role("listitem")
     await button(page, "Type an item").click()
@@ -293,6 +293,6 @@ async def test_a_menu_that_changes(
     await expect(told).to_have_count(2)
     await button(page, "Place order").click()
     await expect(page.locator("#placed-total")).to_have_text("39.50")
-    (order,) = await orders(house)
+    (order,) = await orders(app)
     prices = [(item["name"], item["price"]) for item in order["items"]]
     assert prices == [("Bianca", 5), ("Bianca", 7), ("Marinara", 8), ("Diavola", 12.5)]

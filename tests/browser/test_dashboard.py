@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.support.all_in_one_app import AllInOneApp
 from tests.support.browser import Screens, serious_violations
-from tests.support.house import House
 from tests.support.rows import insert_worker
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -37,7 +37,7 @@ async def show_figure(page: Page, card: str, figure: str) -> None:
     await expect(page.locator(f"#{card} .figure")).to_have_text(figure)
 
 
-async def test_an_evening_begins(screens: Screens, house: House) -> None:
+async def test_an_evening_begins(screens: Screens, app: AllInOneApp) -> None:
     """What there is not yet is said in words; an order that is placed moves the figures."""
     page = await screens.open("/dashboard")
     await show_figure(page, "waiting", "0")
@@ -50,8 +50,8 @@ async def test_an_evening_begins(screens: Screens, house: House) -> None:
         await expect(page.get_by_role("region", name=section).get_by_text(words)).to_be_visible()
 
     for _ in range(2):
-        await house.order()
-    await house.order(order_type="dine_in", table_number=5)
+        await app.order()
+    await app.order(order_type="dine_in", table_number=5)
 
     await show_figure(page, "waiting", "3")
     await expect(page.locator("#waiting .note")).to_have_text("Dine in 1 · Takeout 2")
@@ -67,7 +67,7 @@ async def test_an_evening_begins(screens: Screens, house: House) -> None:
     assert await serious_violations(page) == []
 
 
-async def test_what_should_worry(screens: Screens, house: House) -> None:
+async def test_what_should_worry(screens: Screens, app: AllInOneApp) -> None:
     """What should worry is said in words, and called out; a worker that falls silent is told apart.
 
     All of it fits a telephone.
@@ -76,13 +76,13 @@ async def test_what_should_worry(screens: Screens, house: House) -> None:
     await show_figure(page, "letters", "0")
     await expect(page.locator(".worry")).to_have_count(0)
 
-    line = await asyncpg.connect(house.dsn)
+    line = await asyncpg.connect(app.dsn)
     await line.execute(LETTERS + ";" + STUCK)
     hour = timedelta(hours=1)
     await insert_worker(line, name="anna", heartbeat_interval=hour, orders_processed=7)
     await insert_worker(line, name="bruno", heartbeat_interval=timedelta())
     await insert_worker(line, name="carla", heartbeat_interval=hour, status="offline")
-    number = await house.order()
+    number = await app.order()
     await line.execute(START, number)
     await line.execute(BUMP, number)
     await line.close()

@@ -5,9 +5,9 @@ import re
 import pytest
 from playwright.async_api import Locator, Page, expect
 
+from tests.support.all_in_one_app import AllInOneApp
 from tests.support.browser import Screens, serious_violations
-from tests.support.house import House
-from tests.support.orders import an_item
+from tests.support.orders import make_item
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -41,17 +41,17 @@ def button(page: Page, name: str, number: str) -> Locator:
     return page.get_by_role("button", name=f"{name} {number.rpartition('_')[2]}")
 
 
-async def history(house: House, number: str) -> list[str]:
+async def history(app: AllInOneApp, number: str) -> list[str]:
     """Return what has become of an order, step by step."""
-    return [entry["status"] for entry in await house.get(f"/orders/{number}/history")]
+    return [entry["status"] for entry in await app.get(f"/orders/{number}/history")]
 
 
 async def test_tickets_are_started_bumped_and_had_back_at_any_screen(
-    house: House, screens: Screens
+    app: AllInOneApp, screens: Screens
 ) -> None:
     """A tap starts a ticket, the next one bumps it; every screen can undo that, and recall it."""
-    number = await house.order(order_type="dine_in", table_number=4)
-    later = await house.order()
+    number = await app.order(order_type="dine_in", table_number=4)
+    later = await app.order()
     one, other = [await screens.open("/kitchen") for _ in range(2)]
 
     await button(one, "Start", number).click()
@@ -71,15 +71,15 @@ async def test_tickets_are_started_bumped_and_had_back_at_any_screen(
     await button(one, "Recall", number).click()
     await expect(button(other, "Bump", number)).to_be_visible(timeout=SOON)
 
-    steps = await history(house, number)
+    steps = await history(app, number)
     assert steps == ["received", "cooking", "ready", "cooking", "ready", "cooking"]
 
 
-async def test_tickets_say_all_that_a_cook_asks(house: House, screens: Screens) -> None:
+async def test_tickets_say_all_that_a_cook_asks(app: AllInOneApp, screens: Screens) -> None:
     """Rushed tickets hang first, totals are over all open ones, cancelled ones stay until seen."""
-    salad = an_item(name="Caesar salad", quantity=3, notes="no onions")
-    first = await house.order(items=[an_item(), salad])
-    second = await house.order(items=[an_item(quantity=2)], notes="nut allergy")
+    salad = make_item(name="Caesar salad", quantity=3, notes="no onions")
+    first = await app.order(items=[make_item(), salad])
+    second = await app.order(items=[make_item(quantity=2)], notes="nut allergy")
     page = await screens.open("/kitchen")
     await expect(page.locator(".ticket h3")).to_have_text(["Order 001", "Order 002"])
     await expect(ticket(page, first)).to_contain_text("no onions")
@@ -90,7 +90,7 @@ async def test_tickets_say_all_that_a_cook_asks(house: House, screens: Screens) 
 
     await button(page, "Rush", second).click()
     await expect(page.locator(".ticket h3")).to_have_text(["Order 002", "Order 001"])
-    await house.cancel(first)
+    await app.cancel(first)
     await expect(ticket(page, first).get_by_text("Cancelled")).to_be_visible()
     await expect(totals).to_have_text([f"2 {TIMES} Margherita"])
     await expect(page.get_by_text("Order 001 is cancelled.")).to_be_attached()
@@ -102,12 +102,12 @@ async def test_tickets_say_all_that_a_cook_asks(house: House, screens: Screens) 
     assert await serious_violations(page) == []
 
 
-async def test_everything_is_done_by_keys(house: House, screens: Screens) -> None:
+async def test_everything_is_done_by_keys(app: AllInOneApp, screens: Screens) -> None:
     """Digits, space, arrows and letters do what taps do, and the focus is never lost.
 
     A digit pressed as another ticket takes its place does not act on that one.
     """
-    first, second, third = [await house.order() for _ in range(3)]
+    first, second, third = [await app.order() for _ in range(3)]
     page = await screens.open("/kitchen")
     keys = page.keyboard
     await expect(page.locator(".ticket")).to_have_count(3)
@@ -141,7 +141,7 @@ async def test_everything_is_done_by_keys(house: House, screens: Screens) -> Non
     await keys.press("Escape")
     await expect(button(page, "Bump", first)).to_be_focused()
 
-    assert await history(house, third) == [
+    assert await history(app, third) == [
         "received",
         "cooking",
         "ready",
@@ -149,10 +149,10 @@ async def test_everything_is_done_by_keys(house: House, screens: Screens) -> Non
         "ready",
         "cooking",
     ]
-    assert await history(house, first) == ["received", "cooking"]
+    assert await history(app, first) == ["received", "cooking"]
 
 
-async def test_a_new_ticket_rings_until_it_is_seen(house: House, screens: Screens) -> None:
+async def test_a_new_ticket_rings_until_it_is_seen(app: AllInOneApp, screens: Screens) -> None:
     """The sound, allowed by the first touch, is repeated until the next one; it stays muted.
 
     What nobody has seen is new even after a reload.
@@ -164,7 +164,7 @@ async def test_a_new_ticket_rings_until_it_is_seen(house: House, screens: Screen
     await expect(page.get_by_role("button", name="Sound on")).to_be_visible()
     await expect(page.get_by_text("0 of 12 tickets")).to_be_visible()
 
-    await house.order()
+    await app.order()
     await expect(page.locator("html")).to_have_attribute("data-rings", "2")
     await expect(page.get_by_text("New order 001, Takeout.")).to_be_attached()
     new = page.locator(".ticket").get_by_text("New")
@@ -181,7 +181,7 @@ async def test_a_new_ticket_rings_until_it_is_seen(house: House, screens: Screen
 
 
 @pytest.mark.parametrize(
-    "house",
+    "app",
     [
         {
             "RESTAURANT_KITCHEN_DISPLAY__STATIONS": "1",
@@ -191,10 +191,10 @@ async def test_a_new_ticket_rings_until_it_is_seen(house: House, screens: Screen
     indirect=True,
 )
 async def test_page_says_why_its_station_is_refused_and_opens_it_once_there_is_room(
-    house: House, screens: Screens
+    app: AllInOneApp, screens: Screens
 ) -> None:
     """The sentence says what to do, and goes when it is done."""
-    number = await house.order()
+    number = await app.order()
     grill = await screens.open("/kitchen?station=grill")
     await ticket(grill, number).wait_for()
 

@@ -7,10 +7,10 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.test_kitchen import button, history, ticket
+from tests.support.all_in_one_app import AllInOneApp
 from tests.support.browser import Screens
-from tests.support.house import House
-from tests.support.orders import a_body
-from tests.support.restaurant import JSON
+from tests.support.deployments import JSON
+from tests.support.orders import make_order_body
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -34,9 +34,11 @@ TICK = """
 """
 
 
-async def test_taps_on_a_dead_line_are_kept_and_done_once(house: House, screens: Screens) -> None:
+async def test_taps_on_a_dead_line_are_kept_and_done_once(
+    app: AllInOneApp, screens: Screens
+) -> None:
     """What is tapped while the server is away waits, in sight, over a reload, and is done once."""
-    first, second, third = [await house.order() for _ in range(3)]
+    first, second, third = [await app.order() for _ in range(3)]
     page, reloaded = [await screens.open("/kitchen") for _ in range(2)]
     await button(page, "Start", first).click()
     await button(reloaded, "Bump", first).wait_for()
@@ -44,7 +46,7 @@ async def test_taps_on_a_dead_line_are_kept_and_done_once(house: House, screens:
     await tab.goto("/kitchen")
     await button(tab, "Bump", first).wait_for()
 
-    house.kill()
+    app.kill()
     await button(page, "Bump", first).click()
     await button(page, "Start", second).click()
     await button(reloaded, "Start", third).click()
@@ -56,7 +58,7 @@ async def test_taps_on_a_dead_line_are_kept_and_done_once(house: House, screens:
     await expect(page.get_by_text("2 taps are kept.")).to_be_visible()
     await expect(page.get_by_text("No connection. What you see is as of")).to_be_visible()
     await reloaded.goto("about:blank")
-    house.open()
+    app.open()
     await reloaded.goto("/kitchen")
 
     for back in (page, tab, reloaded):
@@ -65,16 +67,16 @@ async def test_taps_on_a_dead_line_are_kept_and_done_once(house: House, screens:
         await expect(button(back, "Bump", third)).to_be_visible()
         await expect(back.get_by_text("kept")).to_have_count(0)
         await expect(back.get_by_text("No connection.")).to_be_hidden()
-    assert await history(house, first) == ["received", "cooking", "ready"]
-    assert await history(house, second) == ["received", "cooking"]
-    assert await history(house, third) == ["received", "cooking"]
+    assert await history(app, first) == ["received", "cooking", "ready"]
+    assert await history(app, second) == ["received", "cooking"]
+    assert await history(app, third) == ["received", "cooking"]
     assert await remembered(page) == []
     assert await page.locator("#toasts").inner_text() == ""
 
 
-async def test_each_tap_has_its_effect_once(house: House, screens: Screens) -> None:
+async def test_each_tap_has_its_effect_once(app: AllInOneApp, screens: Screens) -> None:
     """Two hands on one ticket, a lost answer, a double tap: each is one step."""
-    number = await house.order()
+    number = await app.order()
     quick, slow = [await screens.open("/kitchen") for _ in range(2)]
     keys = []
 
@@ -102,15 +104,15 @@ async def test_each_tap_has_its_effect_once(house: House, screens: Screens) -> N
     assert (await answered.value).headers["idempotency-replayed"] == "true"
     assert len(keys) == 2
     assert len(set(keys)) == 1
-    assert await history(house, number) == ["received", "cooking", "ready"]
+    assert await history(app, number) == ["received", "cooking", "ready"]
     assert await quick.get_by_role("alert").all_text_contents() == [""]
 
 
 async def test_a_tap_that_fails_waits_alone_and_is_for_what_was_seen(
-    house: House, screens: Screens
+    app: AllInOneApp, screens: Screens
 ) -> None:
     """A failure holds up one ticket only; what was bumped and had back is not bumped again."""
-    first, second = [await house.order() for _ in range(2)]
+    first, second = [await app.order() for _ in range(2)]
     page, other = [await screens.open("/kitchen") for _ in range(2)]
     bumps = f"**/tickets/{first}/bump"
     await button(page, "Start", first).click()
@@ -128,14 +130,14 @@ async def test_a_tap_that_fails_waits_alone_and_is_for_what_was_seen(
     told = page.get_by_role("alert").filter(has_text=first[-3:])
     await expect(told).to_contain_text("cooking")
     await expect(button(page, "Bump", first)).to_be_visible()
-    assert await history(house, first) == ["received", "cooking", "ready", "cooking"]
+    assert await history(app, first) == ["received", "cooking", "ready", "cooking"]
     assert await remembered(page) == []
 
 
 @pytest.mark.parametrize(
-    "house", [{"RESTAURANT_KITCHEN_DISPLAY__CAPACITY": str(MANY)}], indirect=True
+    "app", [{"RESTAURANT_KITCHEN_DISPLAY__CAPACITY": str(MANY)}], indirect=True
 )
-async def test_hundreds_of_tickets_stay_smooth(house: House, screens: Screens) -> None:
+async def test_hundreds_of_tickets_stay_smooth(app: AllInOneApp, screens: Screens) -> None:
     """With 300 open tickets, a rush, a start and a bump never hold up the screen for 200 ms.
 
     Measured is the longest time between two frames for which the browser asks the page
@@ -143,7 +145,7 @@ async def test_hundreds_of_tickets_stay_smooth(house: House, screens: Screens) -
     the same processors: of three rounds the best one counts, for what the page itself is slow at,
     it is slow at in each.
     """
-    await place(house, MANY)
+    await place(app, MANY)
     page = await screens.open("/kitchen", width=1920, height=1080)
     await expect(page.get_by_text(f"{MANY} of {MANY} tickets")).to_be_visible(timeout=60_000)
 
@@ -171,11 +173,13 @@ async def longest_stutter(page: Page, count: int) -> float:
     return longest
 
 
-async def place(house: House, count: int) -> None:
+async def place(app: AllInOneApp, count: int) -> None:
     """Place so many orders, some of them at the same time."""
-    async with httpx.AsyncClient(base_url=house.address, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=app.address, timeout=30) as client:
         for _ in range(count // 20):
-            answers = [client.post("/orders", content=a_body(), headers=JSON) for _ in range(20)]
+            answers = [
+                client.post("/orders", content=make_order_body(), headers=JSON) for _ in range(20)
+            ]
             assert {answer.status_code for answer in await asyncio.gather(*answers)} == {201}
 
 

@@ -9,10 +9,9 @@ from playwright.async_api import expect
 from restaurant_system.database.connection import Database
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.status import OrderStatus
+from tests.support.all_in_one_app import AllInOneApp
 from tests.support.browser import Screens, serious_violations
-from tests.support.house import House
-from tests.support.moves import move
-from tests.support.services import walk
+from tests.support.services import move, walk
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -21,15 +20,15 @@ LONG = 20_000  # ms
 ZONE = ZoneInfo("Asia/Kathmandu")  # 5 h 45 min ahead of the browser
 
 
-@pytest.mark.parametrize("house", [{"RESTAURANT_BUSINESS_TIMEZONE": ZONE.key}], indirect=True)
+@pytest.mark.parametrize("app", [{"RESTAURANT_BUSINESS_TIMEZONE": ZONE.key}], indirect=True)
 async def test_an_order_is_followed_to_its_end(
-    screens: Screens, house: House, stove: Database
+    screens: Screens, app: AllInOneApp, app_database: Database
 ) -> None:
     """Number, status, steps and estimate are there at once, and change by themselves.
 
     Times are the restaurant's, wherever the guest's own device is.
     """
-    number = await house.order(customer_name="Wilhelmina Quux")
+    number = await app.order(customer_name="Wilhelmina Quux")
     page = await screens.open(f"/track/{number}", width=360, height=740)
     headline, steps = page.locator("#headline"), page.locator("#steps li")
     await expect(page.get_by_role("heading")).to_contain_text(number[-3:])
@@ -39,7 +38,7 @@ async def test_an_order_is_followed_to_its_end(
     await expect(page).to_have_title(f"{number[-3:]} · Received")
 
     due = utc_now().replace(second=0, microsecond=0) + timedelta(minutes=9)
-    await walk(stove, number, OrderStatus.COOKING, due=due)
+    await walk(app_database, number, OrderStatus.COOKING, due=due)
 
     await expect(headline).to_have_text("Your order is cooking", timeout=SOON)
     await expect(page.locator("#detail")).to_have_text(
@@ -48,7 +47,7 @@ async def test_an_order_is_followed_to_its_end(
     await expect(page.locator("[aria-current=step]")).to_contain_text("Cooking")
 
     at = utc_now()
-    await move(stove, number, OrderStatus.COOKING, OrderStatus.READY, at=at, by="mario")
+    await move(app_database, number, OrderStatus.COOKING, OrderStatus.READY, at=at, by="mario")
 
     await expect(headline).to_have_text("Your order is ready", timeout=SOON)
     await expect(page).to_have_title(f"{number[-3:]} · Ready")
@@ -58,17 +57,17 @@ async def test_an_order_is_followed_to_its_end(
     await expect(steps).to_have_count(3)
     assert await serious_violations(page) == []
     assert "Quux" not in await page.content()
-    await house.complete(number)
+    await app.complete(number)
     await expect(headline).to_have_text("Your order was handed over", timeout=SOON)
 
 
-async def test_an_order_that_will_not_be_cooked(screens: Screens, house: House) -> None:
+async def test_an_order_that_will_not_be_cooked(screens: Screens, app: AllInOneApp) -> None:
     """One that was cancelled, and one that never was, are told plainly, with what to do."""
-    number = await house.order()
+    number = await app.order()
     page = await screens.open(f"/track/{number}", width=360, height=740)
     await expect(page.locator("#headline")).to_have_text("We have your order")
 
-    await house.cancel(number)
+    await app.cancel(number)
     other = await screens.open("/track/ORD_20240101_777", width=360, height=740)
 
     await expect(page.locator("#headline")).to_have_text("Your order was cancelled")
@@ -79,16 +78,16 @@ async def test_an_order_that_will_not_be_cooked(screens: Screens, house: House) 
     assert await serious_violations(other) == []
 
 
-async def test_an_order_that_is_not_known_yet(screens: Screens, house: House) -> None:
+async def test_an_order_that_is_not_known_yet(screens: Screens, app: AllInOneApp) -> None:
     """A page that was opened too early comes alive by itself; what is no number is just unknown."""
-    first = await house.order()
+    first = await app.order()
     day, place = first[:-3], int(first[-3:])
     early = await screens.open(f"/track/{day}{place + 1:03d}")
     odd = await screens.open("/track/%E0%A4%A")
     for page in (early, odd):
         await expect(page.locator("#headline")).to_have_text("We do not know this order")
 
-    await house.order()
+    await app.order()
 
     await expect(early.locator("#headline")).to_have_text("We have your order")
     await expect(early.get_by_role("heading")).to_contain_text(f"{place + 1:03d}")
@@ -96,13 +95,13 @@ async def test_an_order_that_is_not_known_yet(screens: Screens, house: House) ->
 
 
 async def test_a_broken_line_is_told_and_mended(
-    screens: Screens, house: House, stove: Database
+    screens: Screens, app: AllInOneApp, app_database: Database
 ) -> None:
     """When nobody answers, page and board say so and show what they knew; then they go on.
 
     A board that has never heard anything says that.
     """
-    number = await house.order()
+    number = await app.order()
     deaf = await screens.open("/board")
     await deaf.route("**/live/*", lambda route: route.abort())
     await deaf.reload()
@@ -110,8 +109,8 @@ async def test_a_broken_line_is_told_and_mended(
     await expect(page.locator("#headline")).to_have_text("We have your order")
     await expect(board.locator("#preparing li")).to_have_text([number[-3:]])
 
-    house.kill()
-    await walk(stove, number, OrderStatus.COOKING, OrderStatus.READY, at=utc_now())
+    app.kill()
+    await walk(app_database, number, OrderStatus.COOKING, OrderStatus.READY, at=utc_now())
 
     for each in (page, board):
         banner = each.get_by_role("alert")
@@ -120,7 +119,7 @@ async def test_a_broken_line_is_told_and_mended(
     await expect(page.locator("#headline")).to_have_text("We have your order")
     await expect(board.locator("#preparing li")).to_have_text([number[-3:]])
 
-    house.open()
+    app.open()
 
     await expect(page.locator("#headline")).to_have_text("Your order is ready", timeout=LONG)
     await expect(board.locator("#ready li")).to_have_text([number[-3:]], timeout=LONG)

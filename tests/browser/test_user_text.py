@@ -4,9 +4,9 @@ import pytest
 from playwright.async_api import Page, expect
 
 from restaurant_system.database.connection import Database
+from tests.support.all_in_one_app import AllInOneApp
 from tests.support.browser import Screens
-from tests.support.house import House
-from tests.support.orders import an_item
+from tests.support.orders import make_item
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -25,11 +25,11 @@ async def user_texts(page: Page) -> dict[str, str]:
 
 
 async def test_text_of_a_ticket_keeps_its_direction_and_nothing_turns_it_round(
-    house: House, screens: Screens, stove: Database
+    app: AllInOneApp, screens: Screens, app_database: Database
 ) -> None:
     """Also where an override was stored before those were refused."""
-    await house.order(items=[an_item(name=HEBREW, notes="nuts")], notes="1 spoon")
-    async with stove.connection() as connection:
+    await app.order(items=[make_item(name=HEBREW, notes="nuts")], notes="1 spoon")
+    async with app_database.connection() as connection:
         await connection.execute("UPDATE order_items SET notes = $1", TURNED)
         await connection.execute("UPDATE orders SET notes = $1", TURNED)
     page = await screens.open("/kitchen")
@@ -40,9 +40,9 @@ async def test_text_of_a_ticket_keeps_its_direction_and_nothing_turns_it_round(
     assert "\u202e" not in await page.locator("body").inner_text()
 
 
-async def test_stack_of_marks_paints_over_no_neighbour(house: House, screens: Screens) -> None:
+async def test_stack_of_marks_paints_over_no_neighbour(app: AllInOneApp, screens: Screens) -> None:
     """The line above looks the same with it and without."""
-    await house.order(items=[an_item(notes="no onions"), an_item(name=STACK, notes=STACK)])
+    await app.order(items=[make_item(notes="no onions"), make_item(name=STACK, notes=STACK)])
     page = await screens.open("/kitchen")
     above = page.locator(".ticket .items > li").first
     await expect(above).to_contain_text("no onions")
@@ -55,10 +55,10 @@ async def test_stack_of_marks_paints_over_no_neighbour(house: House, screens: Sc
 
 
 async def test_names_on_the_dashboard_keep_their_direction(
-    screens: Screens, stove: Database
+    screens: Screens, app_database: Database
 ) -> None:
     """A worker may have been named before overrides were refused."""
-    async with stove.connection() as connection:
+    async with app_database.connection() as connection:
         await connection.execute(
             "INSERT INTO workers (name, type, heartbeat_interval, session)"
             " SELECT name, 'takeout', '1 hour', gen_random_uuid() FROM unnest($1::text[]) AS name",

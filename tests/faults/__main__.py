@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.faults import evening, report, sabotage
-from tests.faults.plan import Evening, Part
+from tests.faults import fault_run, mutations, report
+from tests.faults.plan import Part, RunPlan
 
 
 class Broker(StrEnum):
@@ -44,17 +44,17 @@ def main(
     seed: Annotated[int, typer.Option(help="The same seed: the same orders and faults.")] = 1,
     sabotaged: Annotated[
         str | None,
-        typer.Option("--sabotage", help=f"Break the product: {', '.join(sabotage.SWITCHES)}."),
+        typer.Option("--sabotage", help=f"Break the product: {', '.join(mutations.SWITCHES)}."),
     ] = None,
 ) -> None:
     """Run the restaurant through faults, and count every promise that was broken."""
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # each lost line is told in the table
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves no servers behind either
-    if sabotaged not in {None, *sabotage.SWITCHES}:
+    if sabotaged not in {None, *mutations.SWITCHES}:
         raise typer.BadParameter(f"there is no sabotage {sabotaged!r}; --help names them")
     try:
         evenings = [
-            Evening(
+            RunPlan(
                 broker=each,
                 orders=orders,
                 duration=duration,
@@ -76,16 +76,16 @@ def main(
     sys.exit(1 if any(broken) else 0)
 
 
-def _spend(each: Evening, console: Console) -> bool:
+def _spend(each: RunPlan, console: Console) -> bool:
     """Spend an evening and show what it came to; return whether any promise was broken."""
     folder = Path(tempfile.mkdtemp(prefix=f"restaurant-faults-{each.broker}-"))
     console.print(f"An evening on {each.broker}: the journal and every log are in {folder}")
-    found = asyncio.run(evening.spend(each, folder))
+    found = asyncio.run(fault_run.spend(each, folder))
     report.show(found, _title(each), console)
     return bool(found.broken)
 
 
-def _title(each: Evening) -> str:
+def _title(each: RunPlan) -> str:
     kinds = Counter(fault.kind for fault in each.faults())
     faults = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "no faults"
     return (

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import asyncpg
 import httpx
 
-from tests.faults.promises import LOADED, ORDERS, PROMISES, RATE, RECOVERY, RESENT, STALL
+from tests.faults.guarantees import GUARANTEES, LOADED, ORDERS, RATE, RECOVERY, RESENT, STALL
 
 EXAMPLES = 3  # offenders that are named
 DEAD_LETTERS = "kitchen_dead_letter_queue"
@@ -85,7 +85,7 @@ async def check(journal: Path, dsn: str, management: str | None) -> Report:
 
 async def _report(sql: Line) -> Report:
     findings = []
-    for promise, query in PROMISES.items():
+    for promise, query in GUARANTEES.items():
         offenders = [row[0] for row in await sql.fetch(query)]
         findings.append(Finding(promise, len(offenders), offenders[:EXAMPLES]))
     return Report(

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from tests.faults.journal import Journal
-from tests.faults.plan import Evening
+from tests.faults.plan import RunPlan
 
 CUSTOMERS = 32
 PATIENCE = 5.0  # s until a customer takes an answer for lost
@@ -33,7 +33,7 @@ LOOKS_AT_THE_PASS = 8  # of one who would take a meal away, until it is ready
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PlannedOrder:
     """One order, and how its customer behaves."""
 
     key: str
@@ -44,13 +44,13 @@ class Wish:
     then: str | None  # cancel or complete
 
 
-def wish(seed: int, place: int) -> Wish:
+def wish(seed: int, place: int) -> PlannedOrder:
     """Return the order at a place of the evening."""
     dice = random.Random(f"{seed}/{place}")  # noqa: S311 - to be repeated, not to be secret
     key = f"{seed}-{place:06d}"
     lines = [(dice.randint(1, 3), dice.randint(100, 4999)) for _ in range(dice.randint(1, 4))]
     kind = dice.choice(list(PLACES))
-    return Wish(
+    return PlannedOrder(
         key=key,
         body={
             "customer_name": "Ada",
@@ -84,7 +84,7 @@ class Services:
 class Customers:
     """Thirty-two people who order, evenly over the evening, until everything is ordered."""
 
-    def __init__(self, evening: Evening, journal: Journal, services: Services) -> None:
+    def __init__(self, evening: RunPlan, journal: Journal, services: Services) -> None:
         self._evening = evening
         self._journal = journal
         self._services = services
@@ -105,17 +105,19 @@ class Customers:
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 wanted = wish(evening.seed, place)
                 gives_up_at = time.monotonic() + LONGEST_PATIENCE
-                await Visit(client, self._journal, wanted, self._services, gives_up_at).run()
+                await CustomerSession(
+                    client, self._journal, wanted, self._services, gives_up_at
+                ).run()
 
 
-class Visit:
+class CustomerSession:
     """One order of one customer, and what becomes of it."""
 
     def __init__(
         self,
         client: httpx.AsyncClient,
         journal: Journal,
-        wanted: Wish,
+        wanted: PlannedOrder,
         services: Services,
         gives_up_at: float,
     ) -> None:

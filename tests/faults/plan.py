@@ -52,7 +52,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Evening:
+class RunPlan:
     """What an evening is made of."""
 
     broker: str  # rabbitmq or postgres

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import checker, promises
+from tests.faults import checker, guarantees
 
 
-@pytest.mark.parametrize("module", [checker, promises])
+@pytest.mark.parametrize("module", [checker, guarantees])
 def test_it_imports_nothing_of_the_product_or_the_harness(module: object) -> None:
     """It stands on the standard library, a driver for PostgreSQL and an HTTP client alone."""
     path = Path(str(getattr(module, "__file__", "")))
@@ -21,7 +21,7 @@ def test_it_imports_nothing_of_the_product_or_the_harness(module: object) -> Non
 
     foreign = {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names}
 
-    assert foreign <= {"asyncpg", "httpx", "tests.faults.promises"}
+    assert foreign <= {"asyncpg", "httpx", "tests.faults.guarantees"}
 
 
 def _imported_by(node: ast.AST) -> list[str]:

@@ -12,26 +12,26 @@ from restaurant_system.messaging.relay import Relay
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.handler import TrackingHandler
 from tests.support.kitchen import Kitchen
-from tests.support.services import Watch, a_client, a_tracking_service, an_order_service
+from tests.support.services import FakeClock, http_client, make_order_service, make_tracking_service
 
 
 @pytest.fixture
-def watch() -> Watch:
+def clock() -> FakeClock:
     """Wear a watch that shows noon."""
-    return Watch()
+    return FakeClock()
 
 
 @pytest.fixture
-def intake(database: Database, watch: Watch) -> OrderService:
+def intake(database: Database, clock: FakeClock) -> OrderService:
     """Open the order intake; what it owes stays in the outbox."""
-    return an_order_service(database, clock=watch)
+    return make_order_service(database, clock=clock)
 
 
 @pytest.fixture
-async def tracking(database: Database, watch: Watch) -> AsyncIterator[httpx.AsyncClient]:
+async def tracking(database: Database, clock: FakeClock) -> AsyncIterator[httpx.AsyncClient]:
     """Talk to the tracking service."""
-    service = a_tracking_service(database, clock=watch)
-    async with a_client(TrackingHandler(service).feature()) as client:
+    service = make_tracking_service(database, clock=clock)
+    async with http_client(TrackingHandler(service).feature()) as client:
         yield client
 
 

@@ -26,7 +26,7 @@ from tests.support.fakes import RecordingBroker
 from tests.support.kitchen import Kitchen
 from tests.support.messages import take
 from tests.support.outbox import backlog, emptied
-from tests.support.services import NOON, Watch, a_relay, walk
+from tests.support.services import NOON, FakeClock, make_relay, walk
 
 MOVES = ["cooking", "ready"]
 LONG_AGO = timedelta(hours=2)  # longer than updates are told again for
@@ -41,17 +41,17 @@ async def relay(database: Database, rabbitmq_broker: RabbitMQBroker) -> AsyncIte
 
 
 @pytest.fixture
-def kitchen(database: Database, relay: Relay, watch: Watch) -> Kitchen:
+def kitchen(database: Database, relay: Relay, clock: FakeClock) -> Kitchen:
     """Open a kitchen; nobody is on duty."""
-    return Kitchen(database, relay, watch)
+    return Kitchen(database, relay, clock)
 
 
 @pytest.fixture
 def reconciliation(
-    database: Database, rabbitmq_broker: RabbitMQBroker, relay: Relay, watch: Watch
+    database: Database, rabbitmq_broker: RabbitMQBroker, relay: Relay, clock: FakeClock
 ) -> Reconciliation:
     """Look for what is lost, by the test's watch."""
-    return Reconciliation(database, rabbitmq_broker, relay, ReconciliationSettings(), clock=watch)
+    return Reconciliation(database, rabbitmq_broker, relay, ReconciliationSettings(), clock=clock)
 
 
 async def told_again(check: Reconciliation, database: Database) -> list[int]:
@@ -74,7 +74,7 @@ async def test_a_blank_broker_is_told_the_moves_of_the_recent_past(
     kitchen: Kitchen,
     database: Database,
     rabbitmq_broker: RabbitMQBroker,
-    watch: Watch,
+    clock: FakeClock,
 ) -> None:
     """Each order's moves in their order, once subscribers had time to come back, and only once."""
     old, cooked, cooking = [await kitchen.order() for _ in range(3)]
@@ -86,7 +86,7 @@ async def test_a_blank_broker_is_told_the_moves_of_the_recent_past(
         pass
 
     at_first = await told_again(reconciliation, database)
-    watch.now += SUBSCRIBERS_RETURN
+    clock.now += SUBSCRIBERS_RETURN
     then = await told_again(reconciliation, database)
     afterwards = await told_again(reconciliation, database)
 
@@ -105,12 +105,12 @@ async def test_a_new_restaurant_has_nothing_to_tell_again(
     reconciliation: Reconciliation,
     kitchen: Kitchen,
     database: Database,
-    watch: Watch,
+    clock: FakeClock,
 ) -> None:
     """On the first evening the broker is marked at once, and what happens then is told once."""
     await reconciliation.check()
     await walk(database, await kitchen.order(), OrderStatus.COOKING, at=NOON)
-    watch.now += SUBSCRIBERS_RETURN
+    clock.now += SUBSCRIBERS_RETURN
 
     assert await told_again(reconciliation, database) == []
 
@@ -120,7 +120,7 @@ async def test_a_broker_that_loses_its_disk_once_more_is_told_once_more(
     kitchen: Kitchen,
     database: Database,
     rabbitmq_broker: RabbitMQBroker,
-    watch: Watch,
+    clock: FakeClock,
 ) -> None:
     """The time to come back begins anew with each loss."""
     await walk(database, await kitchen.order(), OrderStatus.COOKING, at=NOON)
@@ -128,7 +128,7 @@ async def test_a_broker_that_loses_its_disk_once_more_is_told_once_more(
 
     for _ in range(2):
         counts += [await told_again(reconciliation, database)]
-        watch.now += SUBSCRIBERS_RETURN
+        clock.now += SUBSCRIBERS_RETURN
         counts += [await told_again(reconciliation, database)]
         counts += [await told_again(reconciliation, database)]
         await unmark(rabbitmq_broker)
@@ -140,7 +140,7 @@ async def test_moves_are_told_again_a_few_orders_at_a_time(
     reconciliation: Reconciliation,
     kitchen: Kitchen,
     rabbitmq_broker: RabbitMQBroker,
-    watch: Watch,
+    clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No cook waits for long, none is left out, and a crash half-way means all of it once more."""
@@ -151,7 +151,7 @@ async def test_moves_are_told_again_a_few_orders_at_a_time(
     async with rabbitmq_broker.subscribe("display"):
         pass
     await reconciliation.check()
-    watch.now += SUBSCRIBERS_RETURN
+    clock.now += SUBSCRIBERS_RETURN
 
     async with kitchen.database.transaction() as tx:
         await tx.execute("SELECT FROM orders WHERE number = $1 FOR UPDATE", numbers[-1])
@@ -181,19 +181,19 @@ class UnmarkableBroker(RecordingBroker):
 
 
 async def test_a_broker_that_cannot_be_marked_is_told_more_and_more_rarely(
-    database: Database, watch: Watch
+    database: Database, clock: FakeClock
 ) -> None:
     """Whatever fails, updates are not told again and again at every look."""
-    broker, relay = UnmarkableBroker(), a_relay(database)
-    number = await Kitchen(database, relay, watch).order()
+    broker, relay = UnmarkableBroker(), make_relay(database)
+    number = await Kitchen(database, relay, clock).order()
     await walk(database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
-    check = Reconciliation(database, broker, relay, ReconciliationSettings(), clock=watch)
+    check = Reconciliation(database, broker, relay, ReconciliationSettings(), clock=clock)
     before = await backlog(database)
 
     for _ in range(120):
         with contextlib.suppress(BrokerUnavailable):
             await check.check()
-        watch.now += timedelta(seconds=30)
+        clock.now += timedelta(seconds=30)
 
     assert await backlog(database) - before == 2 * 8  # both moves after 15 s, 30 s, ... 1920 s
 
@@ -204,9 +204,11 @@ async def unmark(broker: RabbitMQBroker) -> None:
         await channel.queue_delete("reconciliation_marker")
 
 
-async def test_a_move_made_meanwhile_is_told_afterwards(database: Database, watch: Watch) -> None:
+async def test_a_move_made_meanwhile_is_told_afterwards(
+    database: Database, clock: FakeClock
+) -> None:
     """While moves are told again, later ones of the same orders wait: the last word is the last."""
-    kitchen = Kitchen(database, a_relay(database), watch)
+    kitchen = Kitchen(database, make_relay(database), clock)
     number = await kitchen.order()
     await walk(database, number, OrderStatus.COOKING, at=NOON)
 
@@ -229,10 +231,10 @@ async def test_a_move_made_meanwhile_is_told_afterwards(database: Database, watc
 
 
 async def test_a_move_made_meanwhile_does_not_leave_before_what_is_told_again(
-    database: Database, watch: Watch
+    database: Database, clock: FakeClock
 ) -> None:
     """A move knows also what came to stand before it while it waited: it leaves behind that."""
-    number = await Kitchen(database, a_relay(database), watch).order()
+    number = await Kitchen(database, make_relay(database), clock).order()
     await walk(database, number, OrderStatus.COOKING, at=NOON)
 
     async with database.transaction() as tx:

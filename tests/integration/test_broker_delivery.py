@@ -13,10 +13,10 @@ from tests.support.messages import (
     KITCHEN,
     PATIENCE,
     TAKEOUT,
-    an_order,
     ids,
+    make_messages_for_each_queue,
+    make_order_message,
     orders,
-    some_in_each_queue,
     take,
     take_and_ack,
     take_one,
@@ -26,8 +26,8 @@ from tests.support.messages import (
 async def test_the_most_urgent_comes_first_then_the_oldest(broker: Broker) -> None:
     """Within a queue urgency decides, and among equals age."""
     urgencies = (1, 10, 5, 1, 10, 5)
-    await broker.publish([an_order(priority=urgency) for urgency in urgencies[:3]])
-    await broker.publish([an_order(priority=urgency) for urgency in urgencies[3:]])
+    await broker.publish([make_order_message(priority=urgency) for urgency in urgencies[:3]])
+    await broker.publish([make_order_message(priority=urgency) for urgency in urgencies[3:]])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         taken = await take_and_ack(cook, 6)
@@ -50,7 +50,7 @@ async def test_equals_come_by_age(broker: Broker) -> None:
 async def test_an_urgent_order_overtakes_those_that_wait(broker: Broker) -> None:
     """An order that comes later and is more urgent is next, even for a cook who is busy."""
     await broker.publish(orders(3))
-    urgent = an_order(priority=10)
+    urgent = make_order_message(priority=10)
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         in_hand = await take_one(cook)
@@ -69,7 +69,9 @@ async def test_most_urgent_of_all_queues_comes_first_then_the_oldest(
     broker: Broker, prefetch: int
 ) -> None:
     """Orders of one urgency that lie in different queues come in the order of publication."""
-    published = [an_order(order_type, priority) for priority, order_type in PRECEDENCE * 3]
+    published = [
+        make_order_message(order_type, priority) for priority, order_type in PRECEDENCE * 3
+    ]
     await broker.publish(published[:7])
     await broker.publish(published[7:])
 
@@ -86,7 +88,7 @@ async def test_stream_of_orders_in_one_queue_does_not_hold_up_another_queue(
 ) -> None:
     """However many orders arrive meanwhile, the urgent one is next, then the one that is older."""
     await broker.publish(orders(2 * prefetch, "dine_in"))
-    older, urgent = an_order("takeout"), an_order("delivery", 10)
+    older, urgent = make_order_message("takeout"), make_order_message("delivery", 10)
 
     async with broker.consume(KITCHEN, prefetch=prefetch) as consumer:
         first, *others = await take(consumer, prefetch)
@@ -105,7 +107,7 @@ async def test_messages_given_back_while_choosing_are_found_by_another_consumer(
     broker: Broker, other_broker: Broker
 ) -> None:
     """A full consumer withholds nothing, and what it gave back is where it was in its queue."""
-    published = some_in_each_queue(2)
+    published = make_messages_for_each_queue(2)
     await broker.publish(published)
 
     async with broker.consume(KITCHEN, prefetch=1) as full:
@@ -118,7 +120,7 @@ async def test_messages_given_back_while_choosing_are_found_by_another_consumer(
 
 async def test_moved_message_is_in_the_other_queue_and_is_not_an_attempt(broker: Broker) -> None:
     """A message that is moved leaves its queue, and arrives in the other as it was."""
-    stray = an_order("catering", 5, headers={"table": "twelve"})
+    stray = make_order_message("catering", 5, headers={"table": "twelve"})
     await broker.publish([stray])
 
     async with broker.consume([GENERAL], prefetch=1) as consumer:
@@ -137,7 +139,7 @@ async def test_nobody_holds_more_than_the_limit_over_all_queues(
     broker: Broker, other_broker: Broker, prefetch: int
 ) -> None:
     """The limit holds for all queues together; what is above it goes to whoever has a free hand."""
-    published = some_in_each_queue(3)
+    published = make_messages_for_each_queue(3)
     await broker.publish(published)
 
     async with broker.consume(KITCHEN, prefetch=prefetch) as busy:
@@ -150,7 +152,7 @@ async def test_nobody_holds_more_than_the_limit_over_all_queues(
 
 async def test_a_hand_is_filled_from_whatever_queue_has_something(broker: Broker) -> None:
     """Where only one kind of order comes, whoever takes all kinds has both hands full of it."""
-    published = [an_order() for _ in range(12)]
+    published = [make_order_message() for _ in range(12)]
     await broker.publish(published)
 
     async with broker.consume(KITCHEN, prefetch=len(published)) as cook:
@@ -191,7 +193,7 @@ async def test_a_full_hand_is_not_given_more(broker: Broker, other_broker: Broke
 
 async def test_an_empty_hand_is_given_the_next(broker: Broker) -> None:
     """Each order that is settled makes room for the next one, whichever queue that is in."""
-    await broker.publish(some_in_each_queue(2))
+    await broker.publish(make_messages_for_each_queue(2))
 
     async with broker.consume(KITCHEN, prefetch=1) as cook:
         taken = await take_and_ack(cook, 8)
@@ -209,7 +211,7 @@ async def test_an_idle_consumer_is_woken(broker: Broker) -> None:
     async with broker.consume(KITCHEN, prefetch=1) as cook:
         waiting = asyncio.create_task(take_one(cook))
         await asyncio.sleep(0)
-        order = an_order("dine_in")
+        order = make_order_message("dine_in")
         await broker.publish([order])
 
         assert (await waiting).message.message_id == order.message_id
@@ -243,7 +245,7 @@ async def test_an_acked_message_is_gone_for_good(broker: Broker, other_broker: B
 async def test_a_requeued_message_is_back_at_its_old_place(broker: Broker) -> None:
     """What is given back comes again at once, before its equals, and says that it was out."""
     first, second = orders(2, priority=5)
-    await broker.publish([an_order(priority=1), first, second])
+    await broker.publish([make_order_message(priority=1), first, second])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         given_back = await take_one(cook)
@@ -275,7 +277,7 @@ async def test_what_an_unsettled_consumer_leaves_goes_to_another(
 
 async def test_each_message_is_in_one_hand_only(broker: Broker, other_broker: Broker) -> None:
     """Two who take from the same queues as fast as they can never get the same message."""
-    published = some_in_each_queue(30)
+    published = make_messages_for_each_queue(30)
     await broker.publish(published)
     seen: list[UUID] = []
 

@@ -15,54 +15,56 @@ from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.models.message import Message
-from tests.support.lines import Lines
+from tests.support.broker_connections import BrokerConnections
 from tests.support.messages import (
     KITCHEN,
     PATIENCE,
     TAKEOUT,
-    an_order,
-    an_update,
     ids,
+    make_order_message,
+    make_status_update,
     orders,
     take,
     take_and_ack,
     take_one,
 )
-from tests.support.patience import eventually
-from tests.support.servers import free_port
+from tests.support.processes import free_port
+from tests.support.waiting import eventually
 
 
 async def test_whoever_waits_for_a_message_learns_that_the_line_broke(
-    broker: Broker, lines: Lines
+    broker: Broker, broker_connections: BrokerConnections
 ) -> None:
     """Iterating raises `BrokerUnavailable` when the line breaks."""
     async with broker.consume(KITCHEN, prefetch=1) as cook:
         waiting = asyncio.create_task(take_one(cook))
         await asyncio.sleep(0)
-        await lines.cut()
+        await broker_connections.cut()
 
         with pytest.raises(BrokerUnavailable):
             await waiting
 
 
-async def test_a_subscriber_learns_that_the_line_broke(broker: Broker, lines: Lines) -> None:
+async def test_a_subscriber_learns_that_the_line_broke(
+    broker: Broker, broker_connections: BrokerConnections
+) -> None:
     """Iterating over updates raises `BrokerUnavailable` when the line breaks."""
     async with broker.subscribe() as subscriber:
-        await lines.cut()
+        await broker_connections.cut()
 
         with pytest.raises(BrokerUnavailable):
             await take_one(subscriber)
 
 
 async def test_a_delivery_of_a_broken_line_cannot_be_settled_and_comes_again(
-    broker: Broker, lines: Lines
+    broker: Broker, broker_connections: BrokerConnections
 ) -> None:
     """Settling over a broken line raises `BrokerUnavailable`; a new line brings the message."""
     published = orders(5)
     await broker.publish(published)
     async with broker.consume([TAKEOUT], prefetch=5) as cook:
         lost = await take(cook, 5)
-        await lines.cut()
+        await broker_connections.cut()
         with pytest.raises(BrokerUnavailable):
             await take_one(cook)
 
@@ -83,7 +85,7 @@ async def test_a_delivery_of_a_broken_line_cannot_be_settled_and_comes_again(
 
 
 async def test_what_a_broken_line_held_goes_to_another_consumer(
-    broker: Broker, other_broker: Broker, lines: Lines
+    broker: Broker, other_broker: Broker, broker_connections: BrokerConnections
 ) -> None:
     """A consumer whose line is gone holds nothing, though it does not know it yet."""
     published = orders(3)
@@ -91,7 +93,7 @@ async def test_what_a_broken_line_held_goes_to_another_consumer(
 
     async with broker.consume([TAKEOUT], prefetch=3) as cut_off:
         await take(cut_off, 3)
-        await lines.cut()
+        await broker_connections.cut()
         await soon(other_broker.ping)
 
         async with other_broker.consume([TAKEOUT], prefetch=3) as another:
@@ -101,15 +103,15 @@ async def test_what_a_broken_line_held_goes_to_another_consumer(
 
 
 async def test_what_a_broken_line_held_does_not_wait_until_the_others_are_idle(
-    broker: Broker, other_broker: Broker, lines: Lines
+    broker: Broker, other_broker: Broker, broker_connections: BrokerConnections
 ) -> None:
     """An urgent order from a dead cook's hands comes next, however busy the living ones are."""
-    urgent = an_order(priority=10)
+    urgent = make_order_message(priority=10)
     await broker.publish([urgent])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cut_off:
         await take_one(cut_off)
-        await lines.cut()
+        await broker_connections.cut()
         await soon(other_broker.ping)
 
         async with other_broker.consume([TAKEOUT], prefetch=1) as busy:
@@ -121,11 +123,13 @@ async def test_what_a_broken_line_held_does_not_wait_until_the_others_are_idle(
                 seen += await take_and_ack(busy, 1)
 
 
-async def test_the_broker_works_again_after_a_cut(broker: Broker, lines: Lines) -> None:
+async def test_the_broker_works_again_after_a_cut(
+    broker: Broker, broker_connections: BrokerConnections
+) -> None:
     """The same broker opens a new line for each kind of call, and nothing was lost meanwhile."""
     before, after = orders(2)
     await broker.publish([before])
-    await lines.cut()
+    await broker_connections.cut()
 
     await soon(broker.ping)
     await soon(broker.connect)
@@ -137,7 +141,9 @@ async def test_the_broker_works_again_after_a_cut(broker: Broker, lines: Lines) 
     assert ids(taken) == ids([before, after])
 
 
-async def test_each_call_opens_the_line_anew_by_itself(broker: Broker, lines: Lines) -> None:
+async def test_each_call_opens_the_line_anew_by_itself(
+    broker: Broker, broker_connections: BrokerConnections
+) -> None:
     """Whatever is called first after a cut works, if not at once then at the next try."""
 
     async def consume() -> None:
@@ -146,18 +152,18 @@ async def test_each_call_opens_the_line_anew_by_itself(broker: Broker, lines: Li
 
     async def subscribe() -> None:
         async with broker.subscribe() as subscriber:
-            await broker.publish([an_update()])
+            await broker.publish([make_status_update()])
             await take_one(subscriber)
 
     await broker.publish(orders(1))
 
     for call in (consume, subscribe, broker.depths):
-        await lines.cut()
+        await broker_connections.cut()
         await soon(call)
 
 
 async def test_a_publisher_that_is_cut_off_publishes_again_and_nothing_is_missing(
-    broker: Broker, lines: Lines
+    broker: Broker, broker_connections: BrokerConnections
 ) -> None:
     """A cut in the middle of publishing is told; what is then published again is all there."""
     published: list[Message] = []
@@ -170,7 +176,7 @@ async def test_a_publisher_that_is_cut_off_publishes_again_and_nothing_is_missin
 
     publishing = asyncio.create_task(publish_on())
     for _ in range(3):
-        await lines.cut()
+        await broker_connections.cut()
     cuts_over.set()
     await publishing
 
@@ -180,11 +186,13 @@ async def test_a_publisher_that_is_cut_off_publishes_again_and_nothing_is_missin
             arrived.update(ids(await take_and_ack(cook, 1)))
 
 
-async def test_a_durable_subscription_survives_the_cut(broker: Broker, lines: Lines) -> None:
+async def test_a_durable_subscription_survives_the_cut(
+    broker: Broker, broker_connections: BrokerConnections
+) -> None:
     """A named subscriber that is cut off misses nothing."""
-    missed = an_update()
+    missed = make_status_update()
     async with broker.subscribe("printer") as printer:
-        await lines.cut()
+        await broker_connections.cut()
         with pytest.raises(BrokerUnavailable):
             await take_one(printer)
 

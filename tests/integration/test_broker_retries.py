@@ -18,9 +18,9 @@ from tests.support.messages import (
     DEAD_LETTERS,
     DINE_IN,
     TAKEOUT,
-    an_order,
-    an_update,
     ids,
+    make_order_message,
+    make_status_update,
     orders,
     take_and_ack,
     take_one,
@@ -81,7 +81,7 @@ async def test_attempts_are_counted(broker: Broker) -> None:
 
 async def test_a_retried_message_is_the_same_message(broker: Broker) -> None:
     """Body, identity and urgency of a message survive its retries."""
-    order = an_order(priority=5, headers={"table": "twelve"})
+    order = make_order_message(priority=5, headers={"table": "twelve"})
     await broker.publish([order])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
@@ -107,7 +107,7 @@ async def test_the_others_do_not_wait_for_a_failed_one(broker: Broker) -> None:
 
 async def test_a_message_that_fails_too_often_is_put_aside(broker: Broker) -> None:
     """After the last attempt a message is a dead letter that tells its whole story."""
-    order = an_order("dine_in", 5)
+    order = make_order_message("dine_in", 5)
     await broker.publish([order])
     start = datetime.now(UTC).replace(microsecond=0)
 
@@ -129,7 +129,7 @@ async def test_a_message_that_fails_too_often_is_put_aside(broker: Broker) -> No
 
 async def test_a_message_that_can_never_succeed_is_put_aside_at_once(broker: Broker) -> None:
     """A dead letter carries its reason and where it came from, at its first attempt too."""
-    order = an_order(body=b"not JSON")
+    order = make_order_message(body=b"not JSON")
     await broker.publish([order])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
@@ -146,7 +146,7 @@ async def test_a_message_that_can_never_succeed_is_put_aside_at_once(broker: Bro
 
 async def test_a_status_update_can_be_put_aside_too(broker: Broker) -> None:
     """An update that a subscriber cannot read ends among the dead letters, not in a loop."""
-    update = an_update(body=b"not JSON")
+    update = make_status_update(body=b"not JSON")
 
     async with broker.subscribe("printer") as printer:
         await broker.publish([update])
@@ -160,7 +160,7 @@ async def test_a_status_update_can_be_put_aside_too(broker: Broker) -> None:
 
 async def test_a_deferred_message_comes_back_any_number_of_times(broker: Broker) -> None:
     """To be deferred is no failure: the message comes back each time, at its first attempt."""
-    order = an_order(priority=5)
+    order = make_order_message(priority=5)
     await broker.publish([order])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
@@ -188,7 +188,7 @@ async def test_a_deferral_forgets_no_failed_attempt(broker: Broker) -> None:
 
 async def test_a_retried_message_comes_back_to_its_own_queue_only(broker: Broker) -> None:
     """A durable subscriber's failed update comes back to it, and to no other subscriber."""
-    update, following = an_update(), an_update()
+    update, following = make_status_update(), make_status_update()
 
     async with broker.subscribe("clumsy") as clumsy, broker.subscribe("deft") as deft:
         await broker.publish([update])

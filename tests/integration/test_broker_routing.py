@@ -13,9 +13,9 @@ from tests.support.messages import (
     GENERAL,
     KITCHEN,
     TAKEOUT,
-    an_order,
-    an_update,
     ids,
+    make_order_message,
+    make_status_update,
     orders,
     take,
     take_and_ack,
@@ -28,9 +28,9 @@ EMPTY = dict.fromkeys((*KITCHEN, DEAD_LETTERS), 0)
 
 async def test_an_order_goes_to_its_types_queue_and_no_other(broker: Broker) -> None:
     """Each order is in exactly one queue, its type's, whatever its priority."""
-    await broker.publish([an_order("dine_in", priority) for priority in (1, 2, 5, 7, 10)])
-    await broker.publish([an_order("takeout", priority) for priority in (1, 5, 10)])
-    await broker.publish([an_order("delivery", priority) for priority in (1, 10)])
+    await broker.publish([make_order_message("dine_in", priority) for priority in (1, 2, 5, 7, 10)])
+    await broker.publish([make_order_message("takeout", priority) for priority in (1, 5, 10)])
+    await broker.publish([make_order_message("delivery", priority) for priority in (1, 10)])
 
     assert await broker.depths() == {**EMPTY, DINE_IN: 5, TAKEOUT: 3, DELIVERY: 2}
 
@@ -38,7 +38,7 @@ async def test_an_order_goes_to_its_types_queue_and_no_other(broker: Broker) -> 
 async def test_an_order_that_no_type_takes_goes_to_the_general_queue(broker: Broker) -> None:
     """An order that no other queue takes is never lost: the general queue takes it."""
     keys = ["kitchen.catering.5", "kitchen.takeout", "kitchen.takeout.1.now", "takeout"]
-    strays = [an_order(routing_key=key) for key in keys]
+    strays = [make_order_message(routing_key=key) for key in keys]
 
     refused = await broker.publish(strays)
 
@@ -75,7 +75,7 @@ async def test_a_queue_whose_messages_are_all_in_hand_is_empty(broker: Broker) -
 
 async def test_every_property_arrives(broker: Broker) -> None:
     """A message arrives as it was sent, its timestamp to the second."""
-    sent = an_order(
+    sent = make_order_message(
         priority=5,
         body='{"customer_name": "Zoë 🍕"}'.encode() + b"\x00\xff",
         correlation_id="req-é-42",
@@ -97,7 +97,7 @@ async def test_every_property_arrives(broker: Broker) -> None:
 
 async def test_a_body_of_any_size_arrives(broker: Broker) -> None:
     """An empty body and one larger than a frame arrive as they were sent."""
-    sent = [an_order(body=b""), an_order(body=bytes(range(256)) * 2_000)]
+    sent = [make_order_message(body=b""), make_order_message(body=bytes(range(256)) * 2_000)]
 
     await broker.publish(sent)
 
@@ -120,7 +120,7 @@ async def test_an_unroutable_message_is_refused_and_its_neighbours_are_taken(
     broker: Broker,
 ) -> None:
     """The broker says which messages it refused, and why; the others of the call are taken."""
-    first, lost, second = an_order(), unroutable(), an_order()
+    first, lost, second = make_order_message(), unroutable(), make_order_message()
 
     refused = await broker.publish([first, lost, second])
 
@@ -139,11 +139,11 @@ async def test_of_messages_with_one_id_the_unroutable_ones_are_refused(
     """Copies of a message share its id; each of them is confirmed or refused by itself."""
     message_id = uuid4()
     copies = [
-        unroutable(message_id) if place in lost else an_order(message_id=message_id)
+        unroutable(message_id) if place in lost else make_order_message(message_id=message_id)
         for place in range(2)
     ]
 
-    refused = await broker.publish([an_order(), *copies, an_order()])
+    refused = await broker.publish([make_order_message(), *copies, make_order_message()])
 
     assert [id(each.message) for each in refused] == [id(copies[place]) for place in lost]
     assert (await broker.depths())[TAKEOUT] == 4 - len(lost)
@@ -158,7 +158,7 @@ async def test_of_messages_with_one_id_published_at_once_the_unroutable_one_is_r
     results = await asyncio.gather(
         *(
             broker.publish(
-                [unroutable(message_id) if turn % 2 else an_order(message_id=message_id)]
+                [unroutable(message_id) if turn % 2 else make_order_message(message_id=message_id)]
             )
             for turn in range(10)
         )
@@ -180,7 +180,7 @@ async def test_the_line_still_publishes_after_a_refusal(broker: Broker) -> None:
 
 async def test_news_without_an_audience_is_no_error(broker: Broker) -> None:
     """A status update that nobody subscribes to is taken, and gone."""
-    assert await broker.publish([an_update()]) == []
+    assert await broker.publish([make_status_update()]) == []
 
     assert await broker.depths() == EMPTY
 
@@ -206,9 +206,9 @@ async def test_connecting_again_changes_nothing(broker: Broker) -> None:
 
 async def test_a_message_to_nowhere_is_refused_and_its_neighbours_are_taken(broker: Broker) -> None:
     """An exchange that nobody knows is a refusal like any other, not the end of the publisher."""
-    lost = an_order(exchange="orders_of_yesterday")
+    lost = make_order_message(exchange="orders_of_yesterday")
 
-    refused = await broker.publish([an_order(), lost, an_order()])
+    refused = await broker.publish([make_order_message(), lost, make_order_message()])
 
     assert refused == [Refused(lost, "there is no exchange 'orders_of_yesterday'")]
     assert await broker.depths() == {**EMPTY, TAKEOUT: 2}

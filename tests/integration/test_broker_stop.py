@@ -8,8 +8,8 @@ from tests.support.messages import (
     PATIENCE,
     TAKEOUT,
     ids,
+    make_messages_for_each_queue,
     orders,
-    some_in_each_queue,
     take,
     take_and_ack,
     take_one,
@@ -66,7 +66,7 @@ async def test_a_stopped_consumer_takes_nothing_more(broker: Broker, other_broke
     """What is published after `stop` goes to others, though the line is still open."""
     async with broker.consume(KITCHEN, prefetch=1) as stopped:
         await stopped.stop()
-        await broker.publish(some_in_each_queue(1))
+        await broker.publish(make_messages_for_each_queue(1))
 
         async with other_broker.consume(KITCHEN, prefetch=4) as another:
             assert len(await take(another, 4)) == 4
@@ -84,7 +84,7 @@ async def test_a_consumer_that_stops_soon_after_settling_takes_nothing_more(
             await delivery.ack()
             await let_pass(broker, moments)
             await stopping.stop()
-            await broker.publish(some_in_each_queue(1))
+            await broker.publish(make_messages_for_each_queue(1))
 
             async with other_broker.consume(KITCHEN, prefetch=4) as another:
                 for taken in await take(another, 4):

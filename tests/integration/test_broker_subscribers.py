@@ -11,16 +11,24 @@ import pytest
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging.broker import Broker, Consumer
 from restaurant_system.models.message import Message
-from tests.support.messages import PATIENCE, an_order, an_update, ids, take, take_and_ack, take_one
-from tests.support.office import Office
-from tests.support.patience import eventually
+from tests.support.management_api import ManagementApi
+from tests.support.messages import (
+    PATIENCE,
+    ids,
+    make_order_message,
+    make_status_update,
+    take,
+    take_and_ack,
+    take_one,
+)
+from tests.support.waiting import eventually
 
 PREFIX = "notifications_queue."
 
 
 def updates(count: int) -> list[Message]:
     """Write so many status updates."""
-    return [an_update() for _ in range(count)]
+    return [make_status_update() for _ in range(count)]
 
 
 async def test_every_subscriber_sees_every_update(broker: Broker, other_broker: Broker) -> None:
@@ -41,7 +49,7 @@ async def test_every_subscriber_sees_every_update(broker: Broker, other_broker: 
 async def test_a_subscriber_sees_what_is_published_from_now_on(broker: Broker) -> None:
     """A new subscriber is not told old news, and misses nothing new."""
     await broker.publish(updates(1))
-    fresh = an_update()
+    fresh = make_status_update()
 
     async with broker.subscribe() as subscriber:
         await broker.publish([fresh])
@@ -51,7 +59,7 @@ async def test_a_subscriber_sees_what_is_published_from_now_on(broker: Broker) -
 
 async def test_a_subscriber_sees_no_orders(broker: Broker) -> None:
     """Orders and updates that are published together go their own ways."""
-    order, update = an_order(), an_update()
+    order, update = make_order_message(), make_status_update()
 
     async with broker.subscribe() as subscriber:
         await broker.publish([order, update, order])
@@ -81,7 +89,7 @@ async def test_a_durable_subscriber_gets_what_it_missed_in_order(
     broker: Broker, other_broker: Broker
 ) -> None:
     """A named queue stays when its subscriber goes, and keeps what comes meanwhile."""
-    missed, fresh = updates(5), an_update()
+    missed, fresh = updates(5), make_status_update()
     async with broker.subscribe("printer"):
         pass
 
@@ -156,14 +164,14 @@ def subscriber_queues(
 ) -> Callable[[], Awaitable[set[str]]]:
     """Name the queues of subscribers that the broker keeps filling."""
     if broker.name == "rabbitmq":
-        office: Office = request.getfixturevalue("office")
+        office: ManagementApi = request.getfixturevalue("management_api")
         return partial(_kept_by_rabbitmq, office)
     database: Database = request.getfixturevalue("database")
     return partial(_kept_by_postgres, database)
 
 
-async def _kept_by_rabbitmq(office: Office) -> set[str]:
-    bindings = office.listed("bindings")
+async def _kept_by_rabbitmq(management_api: ManagementApi) -> set[str]:
+    bindings = management_api.listed("bindings")
     return {each["destination"] for each in bindings if each["source"] == "notifications_fanout"}
 
 

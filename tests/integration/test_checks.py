@@ -8,17 +8,17 @@ import asyncpg
 import pytest
 
 from restaurant_system.database.connection import Line
+from tests.support.postgres_server import Postgres
 from tests.support.rows import insert, insert_item, insert_order, insert_worker, undone
-from tests.support.servers import Postgres
 
 ADDRESS = "1 Main Street, Springfield"
 NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-async def sql(postgres_server: Postgres, template: str) -> AsyncIterator[Line]:
+async def sql(postgres_server: Postgres, template_database: str) -> AsyncIterator[Line]:
     """Open a line to an empty database, which is empty again afterwards."""
-    async with undone(postgres_server.dsn(template)) as line:
+    async with undone(postgres_server.dsn(template_database)) as line:
         yield line
 
 

@@ -21,15 +21,15 @@ from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.dashboard import Dashboard
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
-from tests.support.messages import an_order as a_ticket
-from tests.support.orders import an_order
-from tests.support.servers import free_port
+from tests.support.messages import make_order_message
+from tests.support.orders import make_order
+from tests.support.processes import free_port
 from tests.support.services import (
     NOON,
-    Watch,
-    a_broker,
-    a_tracking_service,
-    an_order_service,
+    FakeClock,
+    make_broker,
+    make_order_service,
+    make_tracking_service,
     served,
     walk,
 )
@@ -42,10 +42,10 @@ Event = tuple[str, dict[str, Any]]
 
 @contextlib.asynccontextmanager
 async def watched(
-    database: Database, clock: Watch, broker: Broker | None = None
+    database: Database, clock: FakeClock, broker: Broker | None = None
 ) -> AsyncIterator[AsyncIterator[Event]]:
     """Watch the dashboard for a while; yields the events that come."""
-    service = a_tracking_service(database, broker, clock=clock, timezone=ZONE)
+    service = make_tracking_service(database, broker, clock=clock, timezone=ZONE)
     dashboard, shutdown = Dashboard(service, clock=clock), Shutdown()
     site = api.build("Test", [dashboard.feature()])
     async with (
@@ -79,21 +79,21 @@ async def the_next(events: AsyncIterator[Event], wanted: str) -> dict[str, Any]:
 
 async def place(intake: OrderService, **changes: object) -> str:
     """Place an order, and return its number."""
-    placed = await intake.place(an_order(**changes), request_id="r", key=None)
+    placed = await intake.place(make_order(**changes), request_id="r", key=None)
     return placed.order_number
 
 
 async def test_an_evening(database: Database) -> None:
     """Whoever comes is shown how the evening goes, in the restaurant's own hours."""
-    clock = Watch(NOON - timedelta(days=1))
-    intake = an_order_service(database, clock=clock, timezone=ZONE)
+    clock = FakeClock(NOON - timedelta(days=1))
+    intake = make_order_service(database, clock=clock, timezone=ZONE)
     await place(intake)
     clock.now = NOON
     ready, cooking = await place(intake), await place(intake)
     await place(intake, order_type="dine_in", table_number=5)
     await walk(database, ready, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
     await walk(database, cooking, OrderStatus.COOKING, at=NOON)
-    await a_broker(database).publish([a_ticket()])
+    await make_broker(database).publish([make_order_message()])
     async with database.connection() as connection:
         await workers.register(
             connection, "mario", (OrderType.TAKEOUT,), timedelta(seconds=5), uuid4()
@@ -151,8 +151,8 @@ async def test_an_evening(database: Database) -> None:
 
 async def test_only_what_changes_is_told(database: Database) -> None:
     """A new order moves its figures, and no others."""
-    clock = Watch()
-    intake = an_order_service(database, clock=clock, timezone=ZONE)
+    clock = FakeClock()
+    intake = make_order_service(database, clock=clock, timezone=ZONE)
     async with watched(database, clock) as events:
         await anext(events)
 
@@ -168,7 +168,7 @@ async def test_without_a_broker(database: Database) -> None:
     """With the broker away the queues are null, and the rest goes on."""
     settings = RabbitMQSettings(host="127.0.0.1", port=free_port())
     broker = RabbitMQBroker(settings, DeliverySettings())
-    async with watched(database, Watch(), broker) as events:
+    async with watched(database, FakeClock(), broker) as events:
         _, snapshot = await anext(events)
 
     assert snapshot["entries"]["queues"] is None

@@ -15,11 +15,12 @@ from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
 from restaurant_system.messaging.postgres import PostgresBroker
 from tests.conftest import QUICK_RETRIES
-from tests.support.lines import PostgresLines
-from tests.support.messages import TAKEOUT, an_order, take_and_ack, take_one
-from tests.support.patience import eventually, logged
-from tests.support.proxy import Proxy, proxy
-from tests.support.servers import Postgres
+from tests.support.broker_connections import PostgresConnections
+from tests.support.logs import logged
+from tests.support.messages import TAKEOUT, make_order_message, take_and_ack, take_one
+from tests.support.postgres_server import Postgres
+from tests.support.tcp_proxy import TcpProxy, proxy
+from tests.support.waiting import eventually
 
 # A statement would wait for half a minute, and a caller for five seconds.
 SETTINGS = ServerSettings(pool_max=2, ping_interval=0.1, ping_timeout=0.5)
@@ -29,7 +30,7 @@ AT_ONCE = 0.3  # s
 
 
 @pytest.fixture
-async def wire(postgres_server: Postgres) -> AsyncIterator[Proxy]:
+async def wire(postgres_server: Postgres) -> AsyncIterator[TcpProxy]:
     """Have a wire to PostgreSQL."""
     async with proxy(postgres_server.port) as wire:
         yield wire
@@ -50,14 +51,14 @@ async def watched(dsn: str, settings: ServerSettings = SETTINGS) -> AsyncIterato
 
 
 @pytest.fixture
-async def far(dsn: str, postgres_server: Postgres, wire: Proxy) -> AsyncIterator[Database]:
+async def far(dsn: str, postgres_server: Postgres, wire: TcpProxy) -> AsyncIterator[Database]:
     """Open the test's own database over the wire, watched."""
     async with watched(dsn.replace(str(postgres_server.port), str(wire.port))) as database:
         yield database
 
 
 @pytest.fixture
-async def near(dsn: str, postgres_server: Postgres, wire: Proxy) -> AsyncIterator[Database]:
+async def near(dsn: str, postgres_server: Postgres, wire: TcpProxy) -> AsyncIterator[Database]:
     """Open it over the wire with a watchman who is never in a hurry."""
     over_the_wire = dsn.replace(str(postgres_server.port), str(wire.port))
     async with watched(over_the_wire, PATIENT) as database:
@@ -175,7 +176,7 @@ async def test_a_server_that_lets_us_in_and_is_silent_keeps_no_line_of_ours(
 
 
 async def test_what_is_under_way_on_a_frozen_server_fails_soon(
-    far: Database, wire: Proxy, dsn: str
+    far: Database, wire: TcpProxy, dsn: str
 ) -> None:
     """Statements, and those who wait for a connection, learn it long before their own timeouts."""
     under_way = [asyncio.create_task(seconds_to_fail(lambda: sleep_in(far))) for _ in range(2)]
@@ -187,7 +188,7 @@ async def test_what_is_under_way_on_a_frozen_server_fails_soon(
     assert max(await asyncio.gather(*under_way, waiting)) < NOTICED
 
 
-async def test_a_call_to_a_frozen_server_fails_at_once(far: Database, wire: Proxy) -> None:
+async def test_a_call_to_a_frozen_server_fails_at_once(far: Database, wire: TcpProxy) -> None:
     """Once it is noticed, nobody waits any more, for a connection or for a line of its own."""
     await ask(far)
     wire.freeze()
@@ -197,7 +198,7 @@ async def test_a_call_to_a_frozen_server_fails_at_once(far: Database, wire: Prox
         assert await seconds_to_fail(call) < AT_ONCE
 
 
-async def test_a_server_that_thaws_is_used_again(far: Database, wire: Proxy) -> None:
+async def test_a_server_that_thaws_is_used_again(far: Database, wire: TcpProxy) -> None:
     """The pool is opened again by itself."""
     wire.freeze()
     await eventually(lambda: is_away(far), doing="for the absence to be noticed")
@@ -207,7 +208,7 @@ async def test_a_server_that_thaws_is_used_again(far: Database, wire: Proxy) -> 
     await eventually(lambda: is_back(far), doing="for the return to be noticed", seconds=5)
 
 
-async def test_a_server_that_refuses_is_away_at_once(far: Database, wire: Proxy) -> None:
+async def test_a_server_that_refuses_is_away_at_once(far: Database, wire: TcpProxy) -> None:
     """The line that breaks is the sign; each try is logged, and so is the return."""
     with capture_logs() as lines:
         await wire.refuse()
@@ -222,7 +223,7 @@ async def test_a_server_that_refuses_is_away_at_once(far: Database, wire: Proxy)
 
 
 async def test_a_reset_fails_what_is_under_way_and_nothing_else(
-    near: Database, wire: Proxy, dsn: str
+    near: Database, wire: TcpProxy, dsn: str
 ) -> None:
     """Whoever asks anew is answered: the server is there."""
     under_way = [asyncio.create_task(seconds_to_fail(lambda: sleep_in(near))) for _ in range(2)]
@@ -297,7 +298,7 @@ async def test_a_server_that_lets_us_in_no_longer_is_tried_again(
     async with watched(guest) as locked_out:
         async with database.connection() as admin:
             await admin.execute(f"ALTER ROLE {name_in(guest)} NOLOGIN")
-        await PostgresLines(dsn).cut()
+        await PostgresConnections(dsn).cut()
         await eventually(lambda: is_away(locked_out), doing="for the refusal to be noticed")
         await asyncio.sleep(1)
         assert await seconds_to_fail(lambda: ask(locked_out)) < AT_ONCE
@@ -320,7 +321,7 @@ async def test_a_full_server_is_not_away(guest: str, database: Database) -> None
         assert await inside.fetchval("SELECT 1") == 1
 
 
-async def test_a_stranger_on_the_servers_port_is_survived(far: Database, wire: Proxy) -> None:
+async def test_a_stranger_on_the_servers_port_is_survived(far: Database, wire: TcpProxy) -> None:
     """Whatever answers there, it is waited for until PostgreSQL does."""
 
     async def be_rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -339,10 +340,12 @@ async def test_a_stranger_on_the_servers_port_is_survived(far: Database, wire: P
     await eventually(lambda: is_back(far), doing="for the return to be noticed", seconds=8)
 
 
-async def test_a_consumer_learns_that_a_frozen_server_has_gone(far: Database, wire: Proxy) -> None:
+async def test_a_consumer_learns_that_a_frozen_server_has_gone(
+    far: Database, wire: TcpProxy
+) -> None:
     """It must not believe in messages whose line is gone: another consumer gets them."""
     broker = PostgresBroker(far, QUICK_RETRIES)
-    order = an_order()
+    order = make_order_message()
     await broker.publish([order])
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         held = await take_one(cook)

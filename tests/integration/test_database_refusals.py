@@ -16,8 +16,8 @@ from restaurant_system.errors import (
     DatabaseUnavailable,
     StartupError,
 )
-from tests.support.patience import eventually
-from tests.support.servers import Postgres
+from tests.support.postgres_server import Postgres
+from tests.support.waiting import eventually
 
 SETTINGS = ServerSettings(pool_max=3, ping_interval=0.1, ping_timeout=20)
 TABLES = "orders, order_items, order_status_log, outbox"

@@ -16,13 +16,13 @@ from tests.support.messages import (
     DEAD_LETTERS,
     PATIENCE,
     TAKEOUT,
-    an_order,
-    an_update,
     ids,
+    make_order_message,
+    make_status_update,
     orders,
     take,
 )
-from tests.support.services import a_relay
+from tests.support.services import make_relay
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ async def test_a_cook_stops_where_too_much_is_wrong(
     published = orders(8)
     await other_broker.publish(published)
 
-    kitchen = Kitchen(database, a_relay(database))
+    kitchen = Kitchen(database, make_relay(database))
     async with kitchen.on_duty(broker, kitchen=settings(prefetch=prefetch)) as shift:
         async with asyncio.timeout(PATIENCE):
             with pytest.raises(ExceptionGroup) as stop:
@@ -55,7 +55,7 @@ async def test_a_subscriber_stops_where_too_much_is_wrong(
     broker: Broker, other_broker: Broker
 ) -> None:
     """What a durable subscriber did not come to is there when it is started again."""
-    updates = [an_update() for _ in range(6)]
+    updates = [make_status_update() for _ in range(6)]
     async with other_broker.subscribe("printer"):
         await other_broker.publish(updates)
 
@@ -71,7 +71,7 @@ async def test_a_subscriber_stops_where_too_much_is_wrong(
 
 async def test_the_limit_is_one_for_all_lines_of_a_process(broker: Broker) -> None:
     """Cooks and subscribers that share a process share its limit."""
-    await broker.publish([*orders(2), *(an_order("dine_in") for _ in range(2))])
+    await broker.publish([*orders(2), *(make_order_message("dine_in") for _ in range(2))])
 
     async with (
         broker.consume([TAKEOUT], prefetch=2) as one,

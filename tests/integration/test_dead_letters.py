@@ -15,15 +15,15 @@ from restaurant_system.messaging.broker import EXCHANGE, QUEUE, ROUTING_KEY, Bro
 from restaurant_system.messaging.dead_letters import All, Named, Tally
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import Message
-from tests.conftest import a_rabbitmq_broker
+from tests.conftest import make_rabbitmq_broker
 from tests.support.messages import (
     DEAD_LETTERS,
     DINE_IN,
     QUEUES,
     TAKEOUT,
-    an_order,
-    an_update,
     ids,
+    make_order_message,
+    make_status_update,
     orders,
     take_and_ack,
     take_one,
@@ -117,7 +117,7 @@ async def test_a_broker_that_is_new_has_no_dead_letters(
     amqp_url: str, delivery: DeliverySettings
 ) -> None:
     """Whoever looks before any service has ever run sees that there are none."""
-    broker = a_rabbitmq_broker(amqp_url, delivery)
+    broker = make_rabbitmq_broker(amqp_url, delivery)
 
     async with contextlib.AsyncExitStack() as end:
         end.push_async_callback(broker.close)
@@ -145,7 +145,7 @@ async def test_an_empty_queue_has_nothing_to_browse(broker: Broker) -> None:
 
 async def test_a_letter_tells_its_story(broker: Broker) -> None:
     """Where it came from, how often it was tried, since when, and why it was put aside."""
-    await put_aside(broker, an_order(priority=5))
+    await put_aside(broker, make_order_message(priority=5))
 
     (letter,) = await dead_letters.read(broker)
 
@@ -159,7 +159,7 @@ async def test_a_letter_tells_its_story(broker: Broker) -> None:
 
 async def test_what_is_sent_back_is_as_it_first_came(broker: Broker) -> None:
     """A cook gets the same order again, at its first attempt, with nothing that it collected."""
-    order = an_order(priority=5, headers={"table": "twelve"})
+    order = make_order_message(priority=5, headers={"table": "twelve"})
     await broker.publish([order])
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         for _ in range(3):
@@ -178,7 +178,7 @@ async def test_what_is_sent_back_is_as_it_first_came(broker: Broker) -> None:
 async def test_who_sends_a_letter_back_vouches_for_it(broker: Broker) -> None:
     """What was put aside for want of a signature is signed anew, and is accepted then."""
     signer = Signer([SecretStr("the restaurant's own key")])
-    unsigned = an_order()
+    unsigned = make_order_message()
     await put_aside(broker, unsigned)
 
     await dead_letters.requeue(broker, signer, Named(named([unsigned])), Tally())
@@ -190,9 +190,9 @@ async def test_who_sends_a_letter_back_vouches_for_it(broker: Broker) -> None:
 async def test_nobody_vouches_for_what_they_have_not_named(broker: Broker) -> None:
     """Of all letters, those without a signature of ours stay; the reason they state is no proof."""
     signer = Signer([SecretStr("the restaurant's own key")])
-    genuine = signer.sign(an_order())
-    forged = Signer([SecretStr("somebody else's")]).sign(an_order())
-    await put_aside(broker, an_order(), genuine, forged)
+    genuine = signer.sign(make_order_message())
+    forged = Signer([SecretStr("somebody else's")]).sign(make_order_message())
+    await put_aside(broker, make_order_message(), genuine, forged)
 
     outcome = await dead_letters.requeue(broker, signer, All(), Tally())
 
@@ -204,7 +204,7 @@ async def test_nobody_vouches_for_what_they_have_not_named(broker: Broker) -> No
 
 async def test_an_update_goes_back_to_whom_it_is_owed(broker: Broker) -> None:
     """Each subscriber that put an update aside gets it once more, and nobody else does."""
-    update, next_one = an_update(), an_update()
+    update, next_one = make_status_update(), make_status_update()
     async with (
         broker.subscribe("deft") as deft,
         broker.subscribe("clumsy") as clumsy,
@@ -224,7 +224,7 @@ async def test_an_update_goes_back_to_whom_it_is_owed(broker: Broker) -> None:
 
 async def test_an_update_whose_subscriber_is_gone_stays_a_letter(broker: Broker) -> None:
     """Nothing is lost with a queue that went with its subscriber."""
-    update = an_update()
+    update = make_status_update()
     async with broker.subscribe() as passing:
         await broker.publish([update])
         await (await take_one(passing)).dead_letter("out of paper")
@@ -241,7 +241,7 @@ async def test_what_was_put_straight_into_a_queue_goes_back_there(
     broker: Broker, queue: str
 ) -> None:
     """A letter that came by no exchange goes back to the queue that it was in."""
-    stray = an_order(exchange="", routing_key=queue)
+    stray = make_order_message(exchange="", routing_key=queue)
     async with broker.subscribe("printer"):
         pass
     await put_aside(broker, stray, queue=queue)
@@ -254,7 +254,7 @@ async def test_what_was_put_straight_into_a_queue_goes_back_there(
 
 async def test_what_no_queue_takes_stays_a_letter(broker: Broker) -> None:
     """A letter that does not say where it came from is refused, and the others go back."""
-    stray, good = an_order(exchange="", routing_key=DEAD_LETTERS), an_order()
+    stray, good = make_order_message(exchange="", routing_key=DEAD_LETTERS), make_order_message()
     await broker.publish([stray])
     await put_aside(broker, good)
 
@@ -275,7 +275,7 @@ async def test_of_letters_with_one_id_the_one_whose_queue_is_gone_stays(
     queues[lost] = "notifications_queue.gone"
     await broker.publish(
         [
-            an_order(exchange="orders_dlx", message_id=message_id, headers={QUEUE: queue})
+            make_order_message(exchange="orders_dlx", message_id=message_id, headers={QUEUE: queue})
             for queue in queues
         ]
     )
@@ -289,8 +289,8 @@ async def test_of_letters_with_one_id_the_one_whose_queue_is_gone_stays(
 
 async def test_the_beginning_of_an_id_will_do(broker: Broker) -> None:
     """An id may be written as short as it is unique, as git has it."""
-    chosen = an_order(message_id=UUID("11aa0000-0000-4000-8000-000000000000"))
-    other = an_order(message_id=UUID("11bb0000-0000-4000-8000-000000000000"))
+    chosen = make_order_message(message_id=UUID("11aa0000-0000-4000-8000-000000000000"))
+    other = make_order_message(message_id=UUID("11bb0000-0000-4000-8000-000000000000"))
     await put_aside(broker, chosen, other)
 
     assert (await discard(broker, ["11A"])).done == 1
@@ -304,8 +304,8 @@ async def test_one_wrong_id_and_nothing_is_touched(
     broker: Broker, act: Callable[[Broker, list[str]], Awaitable[object]], wrong: str
 ) -> None:
     """An id that means no letter, or several, keeps the others from being touched as well."""
-    one = an_order(message_id=UUID("11aa0000-0000-4000-8000-000000000000"))
-    two = an_order(message_id=UUID("11bb0000-0000-4000-8000-000000000000"))
+    one = make_order_message(message_id=UUID("11aa0000-0000-4000-8000-000000000000"))
+    two = make_order_message(message_id=UUID("11bb0000-0000-4000-8000-000000000000"))
     await put_aside(broker, one, two)
 
     with pytest.raises(NoSuchDeadLetter):
@@ -329,7 +329,7 @@ async def test_what_is_discarded_is_gone(broker: Broker) -> None:
 async def test_thousands_of_letters_are_no_burden(broker: Broker) -> None:
     """A bad evening's letters are all shown, sent back and thrown away, within moments."""
     story = {QUEUE: TAKEOUT, EXCHANGE: "orders_topic", ROUTING_KEY: "kitchen.takeout.1"}
-    letters = [an_order(exchange="orders_dlx", headers=story) for _ in range(3_000)]
+    letters = [make_order_message(exchange="orders_dlx", headers=story) for _ in range(3_000)]
     await broker.publish(letters)
 
     async with asyncio.timeout(30):

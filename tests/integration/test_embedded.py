@@ -18,7 +18,7 @@ import pytest
 from restaurant_system.database import cluster, embedded
 from restaurant_system.database.programs import STATE, identity, owner
 from restaurant_system.errors import StartupError
-from tests.support.servers import wait_until
+from tests.support.waiting import wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
 

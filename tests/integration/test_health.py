@@ -10,17 +10,17 @@ from restaurant_system.database.connection import Database
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.shutdown import Shutdown
-from tests.support.office import Office
-from tests.support.orders import an_order
-from tests.support.servers import free_port
-from tests.support.services import a_broker, a_client
+from tests.support.management_api import ManagementApi
+from tests.support.orders import make_order
+from tests.support.processes import free_port
+from tests.support.services import http_client, make_broker
 
 
 @pytest.fixture
 async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """Talk to a service whose broker is the one in PostgreSQL."""
-    runtime = Runtime("test", Settings(), database, a_broker(database), Shutdown())
-    async with a_client(health_feature(runtime, database)) as client:
+    runtime = Runtime("test", Settings(), database, make_broker(database), Shutdown())
+    async with http_client(health_feature(runtime, database)) as client:
         yield client
 
 
@@ -43,7 +43,7 @@ async def test_what_is_owed(
 ) -> None:
     """Health shows how many messages are owed to the broker, and for how long."""
     for _ in range(3):
-        await intake.place(an_order(), request_id="request-1", key=None)
+        await intake.place(make_order(), request_id="request-1", key=None)
     async with database.connection() as connection:
         await connection.execute("UPDATE outbox SET created_at = now() - interval '90 s'")
 
@@ -59,7 +59,7 @@ async def test_without_a_broker(database: Database) -> None:
         RabbitMQSettings(host="127.0.0.1", port=free_port()), DeliverySettings()
     )
     runtime = Runtime("test", Settings(), database, broker, Shutdown())
-    async with a_client(health_feature(runtime, database)) as client:
+    async with http_client(health_feature(runtime, database)) as client:
         response = await client.get("/health")
 
     assert response.status_code == 200
@@ -83,17 +83,17 @@ async def test_without_a_database(client: httpx.AsyncClient, database: Database)
 
 
 async def test_queue_with_other_arguments_degrades_health_until_it_is_gone(
-    database: Database, amqp_url: str, office: Office
+    database: Database, amqp_url: str, management_api: ManagementApi
 ) -> None:
     """Orders are accepted meanwhile, and the reason is told."""
     broker = RabbitMQBroker(RabbitMQSettings.model_validate({"url": amqp_url}), DeliverySettings())
     await broker.connect()
     runtime = Runtime("test", Settings(), database, broker, Shutdown())
-    async with a_client(health_feature(runtime, database)) as client:
-        office.delete_queue("kitchen_takeout_queue")
-        office.declare_queue("kitchen_takeout_queue", {"x-max-priority": 3})
+    async with http_client(health_feature(runtime, database)) as client:
+        management_api.delete_queue("kitchen_takeout_queue")
+        management_api.declare_queue("kitchen_takeout_queue", {"x-max-priority": 3})
         wrong = (await client.get("/health")).json()
-        office.delete_queue("kitchen_takeout_queue")
+        management_api.delete_queue("kitchen_takeout_queue")
         right = (await client.get("/health")).json()
     await broker.close()
 

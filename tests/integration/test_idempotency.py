@@ -9,8 +9,8 @@ from restaurant_system.database.connection import Database
 from restaurant_system.errors import KeyReused
 from restaurant_system.models.order import NewOrder
 from restaurant_system.services.order.service import OrderService, Placed
-from tests.support.orders import an_item, an_order
-from tests.support.patience import eventually
+from tests.support.orders import make_item, make_order
+from tests.support.waiting import eventually
 
 REFUSE_ALL = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
@@ -23,7 +23,7 @@ PUT_AWAY = "DELETE FROM order_status_log; DELETE FROM order_items; DELETE FROM o
 
 async def place(intake: OrderService, order: NewOrder | None = None, key: str = "k") -> Placed:
     """Place an order under a key."""
-    return await intake.place(order or an_order(), request_id="request-1", key=key)
+    return await intake.place(order or make_order(), request_id="request-1", key=key)
 
 
 async def count(database: Database) -> int:
@@ -72,10 +72,10 @@ async def test_an_order_that_is_no_longer_kept(intake: OrderService, database: D
 
 async def test_the_same_order_written_otherwise(intake: OrderService) -> None:
     """It is the order that counts, not how it was written."""
-    first = await place(intake, an_order(items=[an_item(price=Decimal("9.5"))]))
+    first = await place(intake, make_order(items=[make_item(price=Decimal("9.5"))]))
 
     again = await place(
-        intake, an_order(customer_name=" Ada Lovelace ", items=[an_item(price=Decimal("9.50"))])
+        intake, make_order(customer_name=" Ada Lovelace ", items=[make_item(price=Decimal("9.50"))])
     )
 
     assert again.order_number == first.order_number
@@ -86,12 +86,12 @@ async def test_another_order(intake: OrderService, database: Database) -> None:
     await place(intake)
 
     for order in (
-        an_order(customer_name="Grace Hopper"),
-        an_order(items=[an_item(quantity=2)]),
-        an_order(items=[an_item(price=Decimal("9.51"))]),
-        an_order(items=[an_item(), an_item()]),
-        an_order(notes="no onions"),
-        an_order(order_type="dine_in", table_number=5),
+        make_order(customer_name="Grace Hopper"),
+        make_order(items=[make_item(quantity=2)]),
+        make_order(items=[make_item(price=Decimal("9.51"))]),
+        make_order(items=[make_item(), make_item()]),
+        make_order(notes="no onions"),
+        make_order(order_type="dine_in", table_number=5),
     ):
         with pytest.raises(KeyReused):
             await place(intake, order)
@@ -104,7 +104,7 @@ async def test_keys_are_apart(intake: OrderService, database: Database) -> None:
     await place(intake, key="k")
     await place(intake, key="K")
     for _ in range(2):
-        await intake.place(an_order(), request_id="request-1", key=None)
+        await intake.place(make_order(), request_id="request-1", key=None)
 
     assert await count(database) == 4
 
@@ -123,7 +123,7 @@ async def test_two_orders_at_once(intake: OrderService, database: Database) -> N
     for turn in range(10):
         outcomes = await asyncio.gather(
             place(intake, key=f"k{turn}"),
-            place(intake, an_order(notes="no onions"), key=f"k{turn}"),
+            place(intake, make_order(notes="no onions"), key=f"k{turn}"),
             return_exceptions=True,
         )
 
@@ -144,8 +144,8 @@ async def test_an_expired_key(intake: OrderService, database: Database) -> None:
     first = await place(intake)
     await age(database, timedelta(hours=24, minutes=1))
 
-    other = await place(intake, an_order(notes="no onions"))
-    again = await place(intake, an_order(notes="no onions"))
+    other = await place(intake, make_order(notes="no onions"))
+    again = await place(intake, make_order(notes="no onions"))
 
     assert not other.replayed
     assert other.order_number != first.order_number
@@ -172,7 +172,7 @@ async def test_a_failure_burns_no_key(intake: OrderService, database: Database) 
     async with database.connection() as connection:
         await connection.execute("DROP TRIGGER refuse ON orders")
 
-    placed = await place(intake, an_order(notes="no onions"))
+    placed = await place(intake, make_order(notes="no onions"))
 
     assert not placed.replayed
     assert placed.order_number.endswith("_001")

@@ -19,8 +19,8 @@ from restaurant_system.services.kitchen.simulated_cook import SimulatedCook
 from restaurant_system.worker.order_processor import Outcome
 from tests.support.fakes import RecordingBroker
 from tests.support.kitchen import BELONGINGS, REQUEST, Kitchen, settings
-from tests.support.orders import an_order
-from tests.support.patience import eventually
+from tests.support.orders import make_order
+from tests.support.waiting import eventually
 
 UNSTORABLE = "a NUL \0"
 
@@ -90,7 +90,7 @@ async def kitchen(database: Database, broker: RecordingBroker) -> Kitchen:
     return kitchen
 
 
-async def some_orders(kitchen: Kitchen, count: int) -> list[str]:
+async def place_orders(kitchen: Kitchen, count: int) -> list[str]:
     """Place orders."""
     return list(await asyncio.gather(*(kitchen.order() for _ in range(count))))
 
@@ -99,7 +99,7 @@ def cook(
     chef: SimulatedCook, number: str, request_id: str = REQUEST, order_type: str = "takeout"
 ) -> "asyncio.Task[Outcome]":
     """Put an order into a cook's hands."""
-    order = an_order(order_type=order_type, **BELONGINGS[order_type])
+    order = make_order(order_type=order_type, **BELONGINGS[order_type])
     return asyncio.create_task(chef.process(OrderReceived.of(order, number), request_id))
 
 
@@ -115,7 +115,7 @@ def told(broker: RecordingBroker, number: str) -> list[str]:
 
 async def test_orders_at_the_same_time_share_statements(kitchen: Kitchen, moves: Moves) -> None:
     """Forty orders take far fewer statements than eighty, and each has its own two log rows."""
-    numbers = await some_orders(kitchen, 40)
+    numbers = await place_orders(kitchen, 40)
     chef = kitchen.processor("chef", settings())
 
     outcomes = await asyncio.gather(*(cook(chef, number) for number in numbers))
@@ -135,7 +135,7 @@ async def test_no_update_of_an_order_overtakes_the_one_before(
     kitchen: Kitchen, broker: RecordingBroker
 ) -> None:
     """However many cook at once, each is told to be cooking first and ready then."""
-    numbers = await some_orders(kitchen, 40)
+    numbers = await place_orders(kitchen, 40)
     chef = kitchen.processor("chef", settings())
 
     async with kitchen.relay.running():
@@ -147,7 +147,7 @@ async def test_no_update_of_an_order_overtakes_the_one_before(
 
 async def test_an_order_that_cannot_be_moved_fails_alone(kitchen: Kitchen, moves: Moves) -> None:
     """Its neighbours in the statement are cooked."""
-    first, bad, *good = await some_orders(kitchen, 6)
+    first, bad, *good = await place_orders(kitchen, 6)
     chef = kitchen.processor("chef", settings())
 
     async with moves.held_up():
@@ -166,7 +166,7 @@ async def test_an_order_that_cannot_be_moved_fails_alone(kitchen: Kitchen, moves
 
 async def test_an_order_that_takes_its_time_holds_up_no_other(kitchen: Kitchen) -> None:
     """What is begun together need not be finished together."""
-    slow, *quick = [await kitchen.order("delivery"), *await some_orders(kitchen, 3)]
+    slow, *quick = [await kitchen.order("delivery"), *await place_orders(kitchen, 3)]
     chef = kitchen.processor("chef", settings(delivery=600))
 
     cooking = cook(chef, slow, order_type="delivery")
@@ -181,7 +181,7 @@ async def test_a_cook_who_is_sent_home_leaves_what_is_under_way_whole(
     kitchen: Kitchen, moves: Moves, broker: RecordingBroker
 ) -> None:
     """A move that has been asked for is made and told, and its neighbours go on."""
-    dropped, *others = await some_orders(kitchen, 3)
+    dropped, *others = await place_orders(kitchen, 3)
     chef = kitchen.processor("chef", settings())
 
     async with kitchen.relay.running():
@@ -201,7 +201,7 @@ async def test_an_order_that_was_given_up_before_its_turn_is_left_alone(
     kitchen: Kitchen, moves: Moves
 ) -> None:
     """What has not been asked for yet is not begun."""
-    first, dropped = await some_orders(kitchen, 2)
+    first, dropped = await place_orders(kitchen, 2)
     chef = kitchen.processor("chef", settings())
 
     async with moves.held_up():
@@ -219,7 +219,7 @@ async def test_a_commit_whose_answer_is_lost_is_found_at_the_second_try(
     kitchen: Kitchen, moves: Moves
 ) -> None:
     """Nothing is logged or counted twice, and all are ready in the end."""
-    numbers = await some_orders(kitchen, 5)
+    numbers = await place_orders(kitchen, 5)
     chef = kitchen.processor("chef", settings())
     moves.answer_is_lost = True
 
@@ -234,7 +234,7 @@ async def test_cooks_with_the_same_orders_do_not_lock_each_other_out(
     kitchen: Kitchen, moves: Moves
 ) -> None:
     """Each order is cooked once, and no statement is tried again for want of a lock."""
-    numbers = await some_orders(kitchen, 100)
+    numbers = await place_orders(kitchen, 100)
     await kitchen.enter("rival")
     chef, rival = (kitchen.processor(name, settings()) for name in ("chef", "rival"))
 

@@ -29,10 +29,10 @@ from restaurant_system.services.kitchen.simulated_cook import SimulatedCook, Tic
 from restaurant_system.worker.order_processor import Outcome
 from tests.support.kitchen import BELONGINGS, EVERYTHING, REQUEST
 from tests.support.kitchen import settings as kitchen_settings
-from tests.support.ledger import NOTHING_IN_HAND, ON_THE_STOVE, Model, ledger_of
-from tests.support.orders import an_order
+from tests.support.order_model import NOTHING_IN_HAND, ON_THE_STOVE, OrderModel, stored_state
+from tests.support.orders import make_order
 from tests.support.rows import EMPTY
-from tests.support.services import Watch, a_relay, an_order_service
+from tests.support.services import FakeClock, make_order_service, make_relay
 
 COOKS = ("anna", "bob")
 NO_ORDER = "ORD_20240101_001"
@@ -52,9 +52,13 @@ OFF_DUTY = "UPDATE workers SET status = 'offline' WHERE name = $1"
 class Cook(SimulatedCook):
     """Keeps each order on the stove until it is told that the time has come."""
 
-    def __init__(self, database: Database, name: str, watch: Watch) -> None:
+    def __init__(self, database: Database, name: str, clock: FakeClock) -> None:
         super().__init__(
-            database, a_relay(database), worker_name=name, kitchen=kitchen_settings(), clock=watch
+            database,
+            make_relay(database),
+            worker_name=name,
+            kitchen=kitchen_settings(),
+            clock=clock,
         )
         self.begun: dict[str, asyncio.Event] = {}
         self.done: dict[str, asyncio.Event] = {}
@@ -70,7 +74,7 @@ class Cook(SimulatedCook):
         fresh = number not in self.work
         if fresh:
             self.begun[number], self.done[number] = asyncio.Event(), asyncio.Event()
-        work = asyncio.create_task(self.process(OrderReceived.of(an_order(), number), REQUEST))
+        work = asyncio.create_task(self.process(OrderReceived.of(make_order(), number), REQUEST))
         if fresh:
             self.work[number] = work
         begun = asyncio.create_task(self.begun[number].wait())
@@ -100,14 +104,14 @@ class Cook(SimulatedCook):
 class Restaurant:
     """The real thing: the use cases, on PostgreSQL."""
 
-    def __init__(self, database: Database, watch: Watch) -> None:
+    def __init__(self, database: Database, clock: FakeClock) -> None:
         self._database = database
-        self._intake = an_order_service(database, clock=watch)
-        self._cooks = {name: Cook(database, name, watch) for name in COOKS}
+        self._intake = make_order_service(database, clock=clock)
+        self._cooks = {name: Cook(database, name, clock) for name in COOKS}
 
     async def place(self, order_type: str, key: str | None) -> str:
         """Take an order."""
-        order = an_order(order_type=order_type, **BELONGINGS[order_type])
+        order = make_order(order_type=order_type, **BELONGINGS[order_type])
         return (await self._intake.place(order, request_id=REQUEST, key=key)).order_number
 
     async def cancel(self, number: str) -> str:
@@ -191,11 +195,11 @@ class LifeOfOrders(RuleBasedStateMachine):
     def __init__(self, dsn: str) -> None:
         super().__init__()
         self._runner = asyncio.Runner()
-        self._watch = Watch()
+        self._watch = FakeClock()
         self._database = Database(dsn, DatabaseSettings(pool_min=2), application_name="test")
         self._runner.run(self._database.connect())
         self._restaurant = Restaurant(self._database, self._watch)
-        self._model = Model()
+        self._model = OrderModel()
 
     @initialize()
     def open(self) -> None:
@@ -253,7 +257,9 @@ class LifeOfOrders(RuleBasedStateMachine):
             ),
         )
 
-    def _foretell(self, steps: list[Step], order: tuple[int, ...]) -> tuple[Model, list[object]]:
+    def _foretell(
+        self, steps: list[Step], order: tuple[int, ...]
+    ) -> tuple[OrderModel, list[object]]:
         model = copy.deepcopy(self._model)
         said = {place: self._on(model, steps[place]) for place in order}
         return model, [said[place] for place in range(len(steps))]
@@ -261,9 +267,9 @@ class LifeOfOrders(RuleBasedStateMachine):
     async def _do(self, steps: list[Step]) -> tuple[list[object], object]:
         doing = [answer_to(self._on(self._restaurant, step)) for step in steps]
         answers = await asyncio.gather(*doing)
-        return answers, await ledger_of(self._database)
+        return answers, await stored_state(self._database)
 
-    def _on(self, whom: Model | Restaurant, step: Step) -> Any:  # noqa: ANN401 - or a promise of it
+    def _on(self, whom: OrderModel | Restaurant, step: Step) -> Any:  # noqa: ANN401 - or a promise of it
         return getattr(whom, step.word)(*step.arguments)
 
     async def _empty(self) -> None:

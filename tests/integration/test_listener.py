@@ -8,9 +8,9 @@ from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Broker, Delivery
 from restaurant_system.messaging.listener import Listener
 from restaurant_system.models.message import Message
-from tests.support.lines import Lines
-from tests.support.messages import PATIENCE, TAKEOUT, an_order, orders, take_and_ack
-from tests.support.patience import eventually
+from tests.support.broker_connections import BrokerConnections
+from tests.support.messages import PATIENCE, TAKEOUT, make_order_message, orders, take_and_ack
+from tests.support.waiting import eventually
 
 
 async def nothing_in_hand() -> None:
@@ -49,7 +49,9 @@ async def publish_soon(broker: Broker, message: Message) -> None:
     await eventually(published, doing="for the broker to take a message")
 
 
-async def test_it_goes_on_over_a_broken_line(broker: Broker, lines: Lines) -> None:
+async def test_it_goes_on_over_a_broken_line(
+    broker: Broker, broker_connections: BrokerConnections
+) -> None:
     """After a cut the line is opened again, as often as it takes, and messages go on arriving."""
     handled: asyncio.Queue[Delivery] = asyncio.Queue()
     listener = Listener(
@@ -64,15 +66,15 @@ async def test_it_goes_on_over_a_broken_line(broker: Broker, lines: Lines) -> No
             await publish_soon(broker, order)
             while (await handled.get()).message.message_id != order.message_id:
                 pass  # one whose ack the cut has swallowed
-            await lines.cut()
+            await broker_connections.cut()
 
 
 async def test_it_gives_back_what_it_was_handling_when_the_line_broke(
-    broker: Broker, lines: Lines
+    broker: Broker, broker_connections: BrokerConnections
 ) -> None:
     """A message in hand at the cut is handed on again."""
     handled: asyncio.Queue[Delivery] = asyncio.Queue()
-    order = an_order()
+    order = make_order_message()
     await broker.publish([order])
     listener = Listener(
         broker,
@@ -83,7 +85,7 @@ async def test_it_gives_back_what_it_was_handling_when_the_line_broke(
 
     async with running(listener), asyncio.timeout(PATIENCE):
         first = await handled.get()
-        await lines.cut()
+        await broker_connections.cut()
         again = await handled.get()
 
     assert first.message.message_id == again.message.message_id == order.message_id

@@ -19,11 +19,10 @@ from restaurant_system.services.tracking.screens import ScreensHandler
 from restaurant_system.services.tracking.views import Views
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
-from tests.support.live import SOON, watching
-from tests.support.moves import move
-from tests.support.orders import an_order
+from tests.support.live_view_client import SOON, watching
+from tests.support.orders import make_order
 from tests.support.rows import insert_order
-from tests.support.services import NOON, Watch, served, walk
+from tests.support.services import NOON, FakeClock, move, served, walk
 
 SECRETS = {
     "customer_name": "Wilhelmina Quux",
@@ -41,10 +40,10 @@ def shutdown() -> Shutdown:
 
 @pytest.fixture
 async def client(
-    database: Database, watch: Watch, shutdown: Shutdown
+    database: Database, clock: FakeClock, shutdown: Shutdown
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Talk to the tracking service's live views."""
-    watched = Views(database, clock=watch, kitchen=KitchenSettings())
+    watched = Views(database, clock=clock, kitchen=KitchenSettings())
     site = api.build("Test", [ScreensHandler(watched).feature()])
     async with (
         background_task(watched.run(shutdown)),
@@ -56,7 +55,7 @@ async def client(
 
 async def place(intake: OrderService, **changes: object) -> str:
     """Place an order, and return its number."""
-    return (await intake.place(an_order(**changes), request_id="r", key=None)).order_number
+    return (await intake.place(make_order(**changes), request_id="r", key=None)).order_number
 
 
 async def test_an_order_goes_over_the_board(
@@ -82,7 +81,7 @@ async def test_an_order_goes_over_the_board(
 
 
 async def test_the_board_shows_no_order_that_is_over(
-    client: httpx.AsyncClient, intake: OrderService, database: Database, watch: Watch
+    client: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
 ) -> None:
     """Neither what was cancelled, nor what became ready long ago, completed or not."""
     cancelled, old, fresh = [await place(intake) for _ in range(3)]
@@ -90,11 +89,11 @@ async def test_the_board_shows_no_order_that_is_over(
     for number, minute in ((old, 0), (fresh, 1)):
         at = NOON + timedelta(minutes=minute)
         await walk(database, number, OrderStatus.COOKING, OrderStatus.READY, at=at)
-    watch.now = NOON + timedelta(minutes=30)
+    clock.now = NOON + timedelta(minutes=30)
 
     async with watching(client, "/live/board") as viewer:
         before = set(viewer.entries)
-        watch.now += timedelta(seconds=1)
+        clock.now += timedelta(seconds=1)
         await viewer.until_it_hides(old)
 
         assert before == {old, fresh}
@@ -128,17 +127,17 @@ async def test_the_board_shows_what_a_wall_has_room_for(
 
 
 async def test_an_order_is_followed_step_by_step(
-    client: httpx.AsyncClient, intake: OrderService, database: Database, watch: Watch
+    client: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
 ) -> None:
     """How it stands, when it will be ready, and each step with its time, also one taken back."""
     number = await place(intake, order_type="dine_in", table_number=7)
     async with watching(client, f"/live/track/{number}") as viewer:
         received = dict(viewer.entries)
-        watch.now = at = NOON + timedelta(seconds=50)
+        clock.now = at = NOON + timedelta(seconds=50)
         await walk(database, number, OrderStatus.COOKING, at=at, due=at + timedelta(seconds=8))
         await viewer.until_it_shows("order", status="cooking")
         cooking = dict(viewer.entries)
-        watch.now = at = NOON + timedelta(seconds=59)
+        clock.now = at = NOON + timedelta(seconds=59)
         await move(database, number, OrderStatus.COOKING, OrderStatus.READY, at=at, by="mario")
         ready = await viewer.until_it_shows("order", status="ready")
         at = NOON + timedelta(seconds=70)
@@ -165,14 +164,14 @@ async def test_an_order_is_followed_step_by_step(
 
 
 async def test_an_estimate_that_moves_is_news_once_a_minute(
-    client: httpx.AsyncClient, intake: OrderService, watch: Watch
+    client: httpx.AsyncClient, intake: OrderService, clock: FakeClock
 ) -> None:
     """An order that waits is told the minute; that a moment has gone by is not worth a change."""
     number = await place(intake)
     async with watching(client, f"/live/track/{number}") as viewer:
-        watch.now = NOON + timedelta(seconds=40)
+        clock.now = NOON + timedelta(seconds=40)
         await asyncio.sleep(views.LOOK * 2)
-        watch.now = NOON + timedelta(seconds=60)
+        clock.now = NOON + timedelta(seconds=60)
         await viewer.until_it_shows("order", estimated_completion="2024-12-16T12:02:00.000Z")
 
     assert viewer.text.count("event: change") == 1

@@ -9,7 +9,7 @@ from restaurant_system.app.order_service import menu_feature
 from restaurant_system.config import OrderServiceSettings, Settings
 from restaurant_system.errors import ConfigurationError
 from restaurant_system.models.menu import NO_MENU
-from tests.support.services import a_client
+from tests.support.services import http_client
 
 LUNCH = """
 sections:
@@ -44,7 +44,7 @@ async def test_a_menu(tmp_path: Path) -> None:
     path = tmp_path / "menu.yaml"
     path.write_text(LUNCH)
 
-    async with a_client(menu_feature(settings(path), otherwise=NO_MENU)) as client:
+    async with http_client(menu_feature(settings(path), otherwise=NO_MENU)) as client:
         first = await client.get("/menu")
         tag = first.headers["ETag"]
         assert (first.status_code, first.json()) == (200, OFFERED)
@@ -66,7 +66,7 @@ async def test_a_faulty_change(tmp_path: Path) -> None:
     path = tmp_path / "menu.yaml"
     path.write_text(LUNCH)
 
-    async with a_client(menu_feature(settings(path), otherwise=NO_MENU)) as client:
+    async with http_client(menu_feature(settings(path), otherwise=NO_MENU)) as client:
         tag = (await client.get("/menu")).headers["ETag"]
         path.write_text(LUNCH.replace("6.90", "free"))
 
@@ -76,7 +76,7 @@ async def test_a_faulty_change(tmp_path: Path) -> None:
 
 async def test_no_menu() -> None:
     """Without a menu nothing is offered, and that is answered too."""
-    async with a_client(menu_feature(settings(None), otherwise=NO_MENU)) as client:
+    async with http_client(menu_feature(settings(None), otherwise=NO_MENU)) as client:
         assert (await client.get("/menu")).json() == {"sections": []}
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from restaurant_system.database.connection import Database
 from restaurant_system.services.tracking.handler import TrackingHandler
-from tests.support.orders import an_order
-from tests.support.services import Watch, a_client, a_tracking_service, an_order_service
+from tests.support.orders import make_order
+from tests.support.services import FakeClock, http_client, make_order_service, make_tracking_service
 
 ZONE = "Europe/Berlin"
 SECOND = timedelta(seconds=1)
@@ -55,13 +55,13 @@ async def test_midnight_under_load(database: Database, day: date) -> None:
     """
     ticks = itertools.count()
     clocks = [Rounds(ticks, midnight(day) - 3 * SECOND, ahead * SECOND) for ahead in (-1, 0, 1)]
-    services = [an_order_service(database, clock=clock, timezone=ZONE) for clock in clocks]
+    services = [make_order_service(database, clock=clock, timezone=ZONE) for clock in clocks]
 
     placed = []
     for _ in range(20):
         placed += await asyncio.gather(
             *(
-                services[place % 3].place(an_order(), request_id="request-1", key=None)
+                services[place % 3].place(make_order(), request_id="request-1", key=None)
                 for place in range(6)
             )
         )
@@ -81,18 +81,18 @@ async def test_midnight_under_load(database: Database, day: date) -> None:
 
 async def test_a_key_across_midnight(database: Database) -> None:
     """Asked again after midnight, also by many at once, the first number is the answer."""
-    watch = Watch(midnight(date(2024, 3, 31)) - SECOND)
-    service = an_order_service(database, clock=watch, timezone=ZONE)
-    first = await service.place(an_order(), request_id="request-1", key="key-1")
+    watch = FakeClock(midnight(date(2024, 3, 31)) - SECOND)
+    service = make_order_service(database, clock=watch, timezone=ZONE)
+    first = await service.place(make_order(), request_id="request-1", key="key-1")
     watch.now += 2 * SECOND
 
     again = await asyncio.gather(
-        *(service.place(an_order(), request_id="request-2", key="key-1") for _ in range(10))
+        *(service.place(make_order(), request_id="request-2", key="key-1") for _ in range(10))
     )
 
     assert first.order_number == "ORD_20240330_001"
     assert {(each.order_number, each.replayed) for each in again} == {("ORD_20240330_001", True)}
-    new = await service.place(an_order(), request_id="request-3", key=None)
+    new = await service.place(make_order(), request_id="request-3", key=None)
     assert new.order_number == "ORD_20240331_001"
 
 
@@ -101,12 +101,12 @@ async def test_a_key_across_midnight(database: Database) -> None:
 )
 async def test_the_hours_of_a_day(database: Database, day: date, hours: int) -> None:
     """A day has as many hours as it lasts: the one that comes twice in autumn is told as two."""
-    watch = Watch()
-    service = an_order_service(database, clock=watch, timezone=ZONE)
+    watch = FakeClock()
+    service = make_order_service(database, clock=watch, timezone=ZONE)
     every_hour = [midnight(day) + timedelta(hours=hour) for hour in range(hours)]
     for hour in every_hour:
         watch.now = hour + timedelta(minutes=59)
-        await service.place(an_order(), request_id="request-1", key=None)
+        await service.place(make_order(), request_id="request-1", key=None)
 
     stats = await stats_at(database, midnight(day))
 
@@ -142,7 +142,7 @@ async def orders_in_stats(database: Database, moment: datetime) -> int:
 
 async def stats_at(database: Database, moment: datetime) -> dict[str, Any]:
     """Ask for the figures at a moment."""
-    service = a_tracking_service(database, clock=Watch(moment), timezone=ZONE)
-    async with a_client(TrackingHandler(service).feature()) as client:
+    service = make_tracking_service(database, clock=FakeClock(moment), timezone=ZONE)
+    async with http_client(TrackingHandler(service).feature()) as client:
         stats: dict[str, Any] = (await client.get("/stats")).json()
     return stats

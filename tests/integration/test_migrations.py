@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from restaurant_system.config import DatabaseSettings
 from restaurant_system.database import migrations
 from restaurant_system.database.connection import Database, Line
-from tests.conftest import opened
-from tests.support.patience import eventually
-from tests.support.servers import Postgres
+from tests.conftest import open_database
+from tests.support.postgres_server import Postgres
+from tests.support.waiting import eventually
 
 FOLDER = resources.files("restaurant_system.database").joinpath("migrations")
 FILES = sorted(file.name for file in FOLDER.iterdir())
@@ -33,7 +33,7 @@ async def empty_dsn(postgres_server: Postgres) -> str:
 @pytest.fixture
 async def empty(empty_dsn: str) -> AsyncIterator[Database]:
     """Open a database with nothing in it."""
-    async with opened(empty_dsn) as database:
+    async with open_database(empty_dsn) as database:
         yield database
 
 
@@ -86,7 +86,7 @@ async def test_an_older_schema(empty: Database) -> None:
 async def test_four_at_once(empty_dsn: str) -> None:
     """Of processes that start at once on an empty database, one migrates and the others wait."""
     async with contextlib.AsyncExitStack() as stack:
-        pools = [await stack.enter_async_context(opened(empty_dsn)) for _ in range(4)]
+        pools = [await stack.enter_async_context(open_database(empty_dsn)) for _ in range(4)]
 
         applied = await asyncio.gather(*(migrations.migrate(pool) for pool in pools))
 

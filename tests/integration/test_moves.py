@@ -15,16 +15,15 @@ from restaurant_system.models.message import StatusChanged
 from restaurant_system.models.order import Move
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
-from tests.support.moves import move
-from tests.support.orders import an_order
-from tests.support.services import NOON, an_order_service, walk
+from tests.support.orders import make_order
+from tests.support.services import NOON, make_order_service, move, walk
 
 RECEIVED, COOKING, READY, COMPLETED, CANCELLED = OrderStatus
 
 
 async def place(intake: OrderService) -> str:
     """Place an order, and return its number."""
-    return (await intake.place(an_order(), request_id="request-1", key=None)).order_number
+    return (await intake.place(make_order(), request_id="request-1", key=None)).order_number
 
 
 async def cancel(intake: OrderService, number: str) -> OrderStatus:
@@ -251,7 +250,7 @@ async def test_an_order_that_becomes_ready_just_now_is_completed(
     interrupted.meanwhile = lambda: cook(database, number)
     await interrupted.connect()
 
-    status = await complete(an_order_service(interrupted), number)
+    status = await complete(make_order_service(interrupted), number)
 
     await interrupted.close()
     assert status == COMPLETED

@@ -13,8 +13,8 @@ from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.status import OrderStatus
 from tests.support.fakes import RecordingBroker
 from tests.support.kitchen import REQUEST, Kitchen
-from tests.support.patience import eventually
 from tests.support.services import NOON
+from tests.support.waiting import eventually
 
 WAITS = """
 SELECT EXISTS (
@@ -35,7 +35,7 @@ async def kitchen(database: Database) -> Kitchen:
     return kitchen
 
 
-async def some_orders(kitchen: Kitchen, count: int) -> list[str]:
+async def place_orders(kitchen: Kitchen, count: int) -> list[str]:
     """Place orders, and return their numbers in order."""
     return sorted(await asyncio.gather(*(kitchen.order() for _ in range(count))))
 
@@ -80,7 +80,7 @@ async def test_orders_are_locked_in_the_order_of_their_numbers(
     kitchen: Kitchen, database: Database, kind: str
 ) -> None:
     """Whoever waits for an order has none of a higher number, however the server goes about it."""
-    first, *others = await some_orders(kitchen, 80)
+    first, *others = await place_orders(kitchen, 80)
 
     async with database.transaction() as holder:
         await holder.execute(TOUCH, first)
@@ -98,7 +98,7 @@ async def test_a_move_that_waited_sees_what_was_done_meanwhile(
     kitchen: Kitchen, database: Database, what: str, *, is_there: bool
 ) -> None:
     """An order that somebody has moved stays as it is; one that is only changed is moved."""
-    first, second = await some_orders(kitchen, 2)
+    first, second = await place_orders(kitchen, 2)
 
     async with database.transaction() as holder:
         await holder.execute(what, first)

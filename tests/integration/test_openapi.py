@@ -22,7 +22,7 @@ from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, door, server
 from restaurant_system.web.api import Site
 from tests.support.rows import empty
-from tests.support.services import a_tracking_service, an_order_service
+from tests.support.services import make_order_service, make_tracking_service
 
 SEARCH = settings(
     max_examples=15,
@@ -52,7 +52,7 @@ def address(request: pytest.FixtureRequest, dsn: str) -> Iterator[str]:
         loops.append(asyncio.get_running_loop())
         started.set()
         async with server.running(listening, shutdown) as running:
-            await running.serve(an_app(request.param, database))
+            await running.serve(make_site(request.param, database))
         await database.close()
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
@@ -63,11 +63,11 @@ def address(request: pytest.FixtureRequest, dsn: str) -> Iterator[str]:
     thread.join()
 
 
-def an_app(name: str, database: Database) -> Site:
+def make_site(name: str, database: Database) -> Site:
     """Build what a command serves, but for its health."""
-    intake = OrderHandler(an_order_service(database), max_concurrent=50).feature()
+    intake = OrderHandler(make_order_service(database), max_concurrent=50).feature()
     offer = MenuHandler(menu.always(menu.sample())).feature()
-    tracking = TrackingHandler(a_tracking_service(database)).feature()
+    tracking = TrackingHandler(make_tracking_service(database)).feature()
     features = {
         "order-service": [intake, offer],
         "tracking-service": [tracking],
@@ -100,11 +100,11 @@ def test_answers_lead_to_answers(address: str, dsn: str) -> None:
     """Whatever is asked next about what was answered before, that is documented too."""
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
 
-    class Guest(schema.as_state_machine()):  # type: ignore[misc] # made at run time
+    class ApiClient(schema.as_state_machine()):  # type: ignore[misc] # made at run time
         def setup(self) -> None:
             asyncio.run(empty(dsn))
 
         def validate_response(self, response: Any, case: Any, **_: Any) -> None:  # noqa: ANN401 - theirs
             case.validate_response(response, excluded_checks=NOT_IN_A_SCHEMA)
 
-    Guest.run(settings=settings(SEARCH, max_examples=60))
+    ApiClient.run(settings=settings(SEARCH, max_examples=60))

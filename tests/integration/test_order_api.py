@@ -9,10 +9,10 @@ from structlog.testing import capture_logs
 from restaurant_system.database.connection import Database
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.handler import OrderHandler
-from tests.support.answers import assert_problem, faulty_fields
-from tests.support.orders import a_body, an_item
-from tests.support.patience import eventually
-from tests.support.services import a_broker, a_client, a_relay, an_order_service, walk
+from tests.support.orders import make_item, make_order_body
+from tests.support.responses import assert_problem, invalid_fields
+from tests.support.services import http_client, make_broker, make_order_service, make_relay, walk
+from tests.support.waiting import eventually
 
 JSON = {"Content-Type": "application/json"}
 
@@ -20,17 +20,17 @@ JSON = {"Content-Type": "application/json"}
 @pytest.fixture
 async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """Talk to the order service, with its relay at work."""
-    relay = a_relay(database)
+    relay = make_relay(database)
     async with relay.running():
-        handler = OrderHandler(an_order_service(database, relay), 50)
-        async with a_client(handler.feature()) as client:
+        handler = OrderHandler(make_order_service(database, relay), 50)
+        async with http_client(handler.feature()) as client:
             yield client
 
 
 async def place(client: httpx.AsyncClient, key: str | None = None, **changes: object) -> str:
     """Place an order, and return its number."""
     headers = JSON if key is None else JSON | {"Idempotency-Key": key}
-    response = await client.post("/orders", content=a_body(**changes), headers=headers)
+    response = await client.post("/orders", content=make_order_body(**changes), headers=headers)
     assert response.status_code == 201, response.text
     number: str = response.json()["order_number"]
     return number
@@ -38,10 +38,10 @@ async def place(client: httpx.AsyncClient, key: str | None = None, **changes: ob
 
 async def test_placing(client: httpx.AsyncClient) -> None:
     """An order is answered with its number, its status, its total, and where to look for it."""
-    body = a_body(
+    body = make_order_body(
         items=[
-            an_item(name="Margherita Pizza", price=Decimal("15.99")),
-            an_item(name="Caesar Salad", price=Decimal("8.99"), notes="no onions"),
+            make_item(name="Margherita Pizza", price=Decimal("15.99")),
+            make_item(name="Caesar Salad", price=Decimal("8.99"), notes="no onions"),
         ]
     )
 
@@ -63,7 +63,7 @@ async def test_on_its_way(client: httpx.AsyncClient, database: Database) -> None
     await place(client, order_type="dine_in", table_number=5)
 
     async def has_arrived() -> bool:
-        return (await a_broker(database).depths())["kitchen_dine_in_queue"] == 1
+        return (await make_broker(database).depths())["kitchen_dine_in_queue"] == 1
 
     await eventually(has_arrived, doing="for the order to reach the kitchen")
 
@@ -71,9 +71,9 @@ async def test_on_its_way(client: httpx.AsyncClient, database: Database) -> None
 async def test_repeating(client: httpx.AsyncClient) -> None:
     """The same order under the same key is answered as before, and the answer says so."""
     headers = JSON | {"Idempotency-Key": "a-key"}
-    first = await client.post("/orders", content=a_body(), headers=headers)
+    first = await client.post("/orders", content=make_order_body(), headers=headers)
 
-    second = await client.post("/orders", content=a_body(), headers=headers)
+    second = await client.post("/orders", content=make_order_body(), headers=headers)
 
     assert second.status_code == 201
     assert second.json() == first.json()
@@ -87,7 +87,9 @@ async def test_another_order_under_a_key(client: httpx.AsyncClient) -> None:
     await place(client, "a-key")
 
     response = await client.post(
-        "/orders", content=a_body(notes="spicy"), headers=JSON | {"Idempotency-Key": "a-key"}
+        "/orders",
+        content=make_order_body(notes="spicy"),
+        headers=JSON | {"Idempotency-Key": "a-key"},
     )
 
     assert_problem(response, 422)
@@ -172,7 +174,7 @@ async def test_bad_moves(client: httpx.AsyncClient) -> None:
         response = await client.post(f"/orders/{number}/cancel", content=body, headers=JSON)
 
         assert_problem(response, 400)
-        assert faulty_fields(response) == [field]
+        assert invalid_fields(response) == [field]
 
     assert_problem(await client.post(f"/orders/{number}/cancel", content=b"anna"), 415)
     large = await client.post(f"/orders/{number}/cancel", content=b" " * 65_537, headers=JSON)
@@ -183,7 +185,7 @@ async def test_bad_moves(client: httpx.AsyncClient) -> None:
 async def test_elsewhere(client: httpx.AsyncClient) -> None:
     """An address that is none, or takes another method, says so as a problem document."""
     assert_problem(await client.get("/kitchen"), 404)
-    wrong = await client.put("/orders", content=a_body(), headers=JSON)
+    wrong = await client.put("/orders", content=make_order_body(), headers=JSON)
     assert_problem(wrong, 405)
     assert "POST" in wrong.headers["Allow"]
     assert_problem(await client.get("/orders/ORD_20241216_001/cancel"), 405)
@@ -193,7 +195,7 @@ async def test_a_sane_request_id(client: httpx.AsyncClient, database: Database) 
     """A caller's request id is kept, in its answer and on the message to the kitchen."""
     headers = JSON | {"X-Request-ID": "till-3:42"}
 
-    response = await client.post("/orders", content=a_body(), headers=headers)
+    response = await client.post("/orders", content=make_order_body(), headers=headers)
 
     assert response.headers["X-Request-ID"] == "till-3:42"
 

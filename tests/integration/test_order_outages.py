@@ -10,10 +10,10 @@ from structlog.testing import capture_logs
 from restaurant_system.database.connection import Database
 from restaurant_system.services.order.handler import OrderHandler
 from restaurant_system.web import limit
-from tests.support.answers import assert_problem
-from tests.support.orders import a_body
-from tests.support.patience import eventually
-from tests.support.services import a_client, an_order_service
+from tests.support.orders import make_order_body
+from tests.support.responses import assert_problem
+from tests.support.services import http_client, make_order_service
+from tests.support.waiting import eventually
 
 JSON = {"Content-Type": "application/json"}
 BREAK = """
@@ -26,13 +26,13 @@ CREATE TRIGGER break AFTER INSERT OR UPDATE ON orders FOR EACH ROW EXECUTE FUNCT
 @pytest.fixture
 async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """Talk to the order service."""
-    async with a_client(OrderHandler(an_order_service(database), 50).feature()) as client:
+    async with http_client(OrderHandler(make_order_service(database), 50).feature()) as client:
         yield client
 
 
 async def place(client: httpx.AsyncClient) -> str:
     """Place an order, and return its number."""
-    response = await client.post("/orders", content=a_body(), headers=JSON)
+    response = await client.post("/orders", content=make_order_body(), headers=JSON)
     assert response.status_code == 201, response.text
     number: str = response.json()["order_number"]
     return number
@@ -53,7 +53,7 @@ async def test_the_database_is_away(client: httpx.AsyncClient, database: Databas
     await database.close()
 
     for response in (
-        await client.post("/orders", content=a_body(), headers=JSON),
+        await client.post("/orders", content=make_order_body(), headers=JSON),
         await client.post(f"/orders/{number}/cancel"),
     ):
         assert_problem(response, 503)
@@ -67,7 +67,7 @@ async def test_503_advises_the_idempotency_key_only_where_one_was_sent(
     await database.close()
 
     with_key = await client.post(
-        "/orders", content=a_body(), headers={**JSON, "Idempotency-Key": "k1"}
+        "/orders", content=make_order_body(), headers={**JSON, "Idempotency-Key": "k1"}
     )
     without = await client.post("/orders/ORD_20241216_001/cancel")
 
@@ -78,15 +78,15 @@ async def test_503_advises_the_idempotency_key_only_where_one_was_sent(
 async def test_too_many_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request beyond the limit waits its turn, and is asked to come again if none comes."""
     monkeypatch.setattr(limit, "PATIENCE", 0.05)
-    handler = OrderHandler(an_order_service(database), max_concurrent=1)
-    async with a_client(handler.feature()) as client:
+    handler = OrderHandler(make_order_service(database), max_concurrent=1)
+    async with http_client(handler.feature()) as client:
         async with database.transaction() as tx:
             await tx.execute("LOCK TABLE orders")
             first = asyncio.create_task(place(client))
             await eventually(lambda: someone_waits(database), doing="for the first to be at work")
 
             async with asyncio.timeout(10):  # sooner than the database gives up the first
-                turned_away = await client.post("/orders", content=a_body(), headers=JSON)
+                turned_away = await client.post("/orders", content=make_order_body(), headers=JSON)
 
         assert_problem(turned_away, 503)
         assert int(turned_away.headers["Retry-After"]) > 0
@@ -103,7 +103,7 @@ async def test_the_inside_stays_inside(client: httpx.AsyncClient, database: Data
     for path in ("/orders", f"/orders/{number}/cancel"):
         with capture_logs() as lines:
             response = await client.post(
-                path, content=a_body() if path == "/orders" else b"", headers=JSON
+                path, content=make_order_body() if path == "/orders" else b"", headers=JSON
             )
 
         assert_problem(response, 500)

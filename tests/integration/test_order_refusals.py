@@ -11,10 +11,10 @@ from restaurant_system.database.connection import Database
 from restaurant_system.services.order.handler import OrderHandler
 from restaurant_system.web import api
 from restaurant_system.web.headers import LARGEST_BODY
-from tests.support.answers import assert_problem, faulty_fields
-from tests.support.bad_orders import BAD_ORDERS, ODD_ORDERS
-from tests.support.orders import a_body, an_item
-from tests.support.services import a_client, an_order_service, served
+from tests.support.invalid_orders import INVALID_ORDERS, UNUSUAL_ORDERS
+from tests.support.orders import make_item, make_order_body
+from tests.support.responses import assert_problem, invalid_fields
+from tests.support.services import http_client, make_order_service, served
 
 JSON = {"Content-Type": "application/json"}
 
@@ -22,7 +22,7 @@ JSON = {"Content-Type": "application/json"}
 @pytest.fixture
 async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """Talk to the order service."""
-    async with a_client(OrderHandler(an_order_service(database), 50).feature()) as client:
+    async with http_client(OrderHandler(make_order_service(database), 50).feature()) as client:
         yield client
 
 
@@ -45,9 +45,9 @@ async def stored(database: Database) -> int:
 async def test_bad_orders(client: httpx.AsyncClient, database: Database) -> None:
     """Whatever is wrong with a body, it is refused by the field at fault, and nothing is stored."""
     mishandled = {}
-    for bad in BAD_ORDERS:
+    for bad in INVALID_ORDERS:
         response = await post(client, bad.body)
-        if response.status_code != 400 or bad.field not in faulty_fields(response):
+        if response.status_code != 400 or bad.field not in invalid_fields(response):
             mishandled[bad.name] = (response.status_code, response.text[:200])
 
     assert mishandled == {}
@@ -57,21 +57,24 @@ async def test_bad_orders(client: httpx.AsyncClient, database: Database) -> None
 async def test_odd_orders(client: httpx.AsyncClient) -> None:
     """However odd a body is, it is answered: taken or refused."""
     with capture_logs():
-        answers = [(await post(client, body)).status_code for body in ODD_ORDERS]
+        answers = [(await post(client, body)).status_code for body in UNUSUAL_ORDERS]
 
     assert set(answers) <= {201, 400}
 
 
 async def test_every_fault(client: httpx.AsyncClient) -> None:
     """A refusal is a problem document that lists every fault with a sentence."""
-    body = a_body(
-        customer_name="", order_type="dine_in", items=[an_item(quantity=0), an_item(price=0)], tip=1
+    body = make_order_body(
+        customer_name="",
+        order_type="dine_in",
+        items=[make_item(quantity=0), make_item(price=0)],
+        tip=1,
     )
 
     response = await post(client, body)
 
     assert_problem(response, 400)
-    assert sorted(faulty_fields(response)) == [
+    assert sorted(invalid_fields(response)) == [
         "customer_name",
         "items.0.quantity",
         "items.1.price",
@@ -82,7 +85,7 @@ async def test_every_fault(client: httpx.AsyncClient) -> None:
 
 async def test_the_largest_body(client: httpx.AsyncClient) -> None:
     """A body of 64 KiB is read."""
-    body = a_body().ljust(64 * 1024)
+    body = make_order_body().ljust(64 * 1024)
 
     assert len(body) == LARGEST_BODY
     assert (await post(client, body)).status_code == 201
@@ -90,7 +93,7 @@ async def test_the_largest_body(client: httpx.AsyncClient) -> None:
 
 async def test_too_large(client: httpx.AsyncClient, database: Database) -> None:
     """A body above 64 KiB is refused, whether it says so or arrives in pieces."""
-    body = a_body().ljust(64 * 1024 + 1)
+    body = make_order_body().ljust(64 * 1024 + 1)
 
     async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(body), 1000):
@@ -109,7 +112,7 @@ async def test_in_pieces(client: httpx.AsyncClient) -> None:
     """A body that arrives in pieces is an order like any other."""
 
     async def pieces() -> AsyncIterator[bytes]:
-        for byte in a_body():
+        for byte in make_order_body():
             yield bytes([byte])
             await asyncio.sleep(0)
 
@@ -121,14 +124,16 @@ async def test_json(client: httpx.AsyncClient) -> None:
     for spelt in ("application/json", "application/json; charset=utf-8", "Application/JSON"):
         headers = {"Content-Type": spelt}
 
-        assert (await client.post("/orders", content=a_body(), headers=headers)).status_code == 201
+        assert (
+            await client.post("/orders", content=make_order_body(), headers=headers)
+        ).status_code == 201
 
 
 async def test_another_content_type(client: httpx.AsyncClient) -> None:
     """An order that comes as anything else, or does not say as what, is refused as such."""
     for other in ("", "text/plain", "application/xml", "application/jsonp", "application", None):
         headers = {} if other is None else {"Content-Type": other}
-        response = await client.post("/orders", content=a_body(), headers=headers)
+        response = await client.post("/orders", content=make_order_body(), headers=headers)
 
         assert_problem(response, 415)
 
@@ -137,10 +142,10 @@ async def test_a_bad_key(client: httpx.AsyncClient) -> None:
     """An Idempotency-Key that is no key is refused by its name, not ignored."""
     for key in (b"", b"two words", b"k" * 256, "schlüssel".encode()):
         headers = [(b"Content-Type", b"application/json"), (b"Idempotency-Key", key)]
-        response = await client.post("/orders", content=a_body(), headers=headers)
+        response = await client.post("/orders", content=make_order_body(), headers=headers)
 
         assert_problem(response, 400)
-        assert faulty_fields(response) == ["Idempotency-Key"]
+        assert invalid_fields(response) == ["Idempotency-Key"]
 
 
 async def test_two_keys(client: httpx.AsyncClient, database: Database) -> None:
@@ -148,17 +153,17 @@ async def test_two_keys(client: httpx.AsyncClient, database: Database) -> None:
     keys = [(b"Idempotency-Key", b"one"), (b"Idempotency-Key", b"another")]
     headers = [(b"Content-Type", b"application/json"), *keys]
 
-    response = await client.post("/orders", content=a_body(), headers=headers)
+    response = await client.post("/orders", content=make_order_body(), headers=headers)
 
     assert_problem(response, 400)
-    assert faulty_fields(response) == ["Idempotency-Key"]
+    assert invalid_fields(response) == ["Idempotency-Key"]
     assert await stored(database) == 0
 
 
 @pytest.mark.parametrize("path", ["/orders", "/orders/ORD_20241216_001/cancel"])
 async def test_a_client_that_hangs_up_amid_its_body(database: Database, path: str) -> None:
     """A request that never became whole is no failure of ours."""
-    site = api.build("Test", [OrderHandler(an_order_service(database), 10).feature()])
+    site = api.build("Test", [OrderHandler(make_order_service(database), 10).feature()])
     begun = f"POST {path} HTTP/1.1\r\nHost: restaurant\r\nContent-Type: application/json\r\n"
 
     async with served(site) as address:

@@ -11,8 +11,8 @@ from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.models.message import Message, OrderReceived, decode
 from restaurant_system.models.order import NewOrder
 from restaurant_system.services.order.service import OrderService
-from tests.support.orders import an_item, an_order
-from tests.support.services import NOON, Watch, an_order_service
+from tests.support.orders import make_item, make_order
+from tests.support.services import NOON, FakeClock, make_order_service
 
 # A guest for whom the database itself fails, in the middle of the transaction.
 NOBODY = "Nobody"
@@ -29,12 +29,12 @@ async def nobody(database: Database) -> NewOrder:
     """Return an order that cannot be stored."""
     async with database.connection() as connection:
         await connection.execute(REFUSE_NOBODY)
-    return an_order(customer_name=NOBODY)
+    return make_order(customer_name=NOBODY)
 
 
 async def place(intake: OrderService, order: NewOrder | None = None) -> str:
     """Place an order, and return its number."""
-    placed = await intake.place(order or an_order(), request_id="request-1", key=None)
+    placed = await intake.place(order or make_order(), request_id="request-1", key=None)
     return placed.order_number
 
 
@@ -62,11 +62,11 @@ async def test_one_transaction(intake: OrderService, database: Database) -> None
 
 async def test_the_rows_of_an_order(intake: OrderService, database: Database) -> None:
     """What was ordered is stored as it was ordered, its amounts exact."""
-    order = an_order(
+    order = make_order(
         customer_name="  Miles O’Brien ",
         order_type="delivery",
         delivery_address="1 Main Street\nSpringfield",
-        items=[an_item(price=Decimal("15.99"), quantity=4, notes="no onions")],
+        items=[make_item(price=Decimal("15.99"), quantity=4, notes="no onions")],
         notes="ring twice",
     )
 
@@ -96,7 +96,7 @@ async def test_items_keep_their_order(intake: OrderService, database: Database) 
     """The items stand in the order in which they were listed."""
     names = [f"Dish {(place * 7) % 20}" for place in range(20)]
 
-    await place(intake, an_order(items=[an_item(name=name) for name in names]))
+    await place(intake, make_order(items=[make_item(name=name) for name in names]))
 
     async with database.connection() as connection:
         rows = await connection.fetch("SELECT name FROM order_items ORDER BY id")
@@ -118,7 +118,7 @@ async def test_the_first_log_row(intake: OrderService, database: Database) -> No
 
 async def test_the_message(intake: OrderService, database: Database) -> None:
     """The message to the kitchen holds the order, its priority, and the request that caused it."""
-    order = an_order(items=[an_item(price=Decimal("99.99"), quantity=2)])
+    order = make_order(items=[make_item(price=Decimal("99.99"), quantity=2)])
 
     number = await place(intake, order)
 
@@ -213,8 +213,8 @@ async def test_business_dates(
     database: Database, timezone: str, last: str, first: str, days: tuple[str, str]
 ) -> None:
     """At midnight of the business's time zone a new date begins, and its numbers at 001."""
-    watch = Watch(datetime.fromisoformat(last).replace(tzinfo=UTC))
-    intake = an_order_service(database, clock=watch, timezone=timezone)
+    watch = FakeClock(datetime.fromisoformat(last).replace(tzinfo=UTC))
+    intake = make_order_service(database, clock=watch, timezone=timezone)
     before = [await place(intake), await place(intake)]
 
     watch.now = datetime.fromisoformat(first).replace(tzinfo=UTC)
@@ -226,10 +226,10 @@ async def test_business_dates(
 
 async def test_midnight_passes_while_orders_come(database: Database) -> None:
     """Orders of two dates that come at once are numbered each for its own date."""
-    tonight = an_order_service(
-        database, clock=Watch(datetime(2024, 12, 16, 23, 59, 59, tzinfo=UTC))
+    tonight = make_order_service(
+        database, clock=FakeClock(datetime(2024, 12, 16, 23, 59, 59, tzinfo=UTC))
     )
-    tomorrow = an_order_service(database, clock=Watch(datetime(2024, 12, 17, tzinfo=UTC)))
+    tomorrow = make_order_service(database, clock=FakeClock(datetime(2024, 12, 17, tzinfo=UTC)))
 
     placed = await asyncio.gather(*(place(tonight if turn % 2 else tomorrow) for turn in range(40)))
 

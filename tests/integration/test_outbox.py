@@ -8,19 +8,19 @@ import pytest
 from restaurant_system.database import outbox
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.models.message import Message
-from tests.support import outbox as office
-from tests.support.messages import an_order, an_update
+from tests.support import outbox as outbox_rows
+from tests.support.messages import make_order_message, make_status_update
 from tests.support.outbox import EVERYTHING, NUMBER, OTHER_NUMBER, age, backlog, rows
 
 
-async def owe(database: Database, *messages: Message, about: str = NUMBER) -> list[int]:
+async def fill_outbox(database: Database, *messages: Message, about: str = NUMBER) -> list[int]:
     """Owe messages about an order, and return their rows' ids."""
-    return rows(await office.owe(database, *messages, about=about))
+    return rows(await outbox_rows.fill_outbox(database, *messages, about=about))
 
 
-async def owe_each(database: Database, *messages: Message) -> list[int]:
+async def fill_outbox_by_order(database: Database, *messages: Message) -> list[int]:
     """Owe messages, each about an order of its own, and return their rows' ids."""
-    return rows(await office.owe_each(database, *messages))
+    return rows(await outbox_rows.fill_outbox_by_order(database, *messages))
 
 
 async def claim(tx: Connection, ids: Sequence[int]) -> list[int]:
@@ -36,7 +36,7 @@ async def sweep(tx: Connection, limit: int = 100) -> list[int]:
 async def test_a_message_is_owed_once_its_transaction_is_committed(database: Database) -> None:
     """A row is there if, and only if, what caused it is."""
     async with database.transaction() as tx:
-        await outbox.add(tx, [(NUMBER, an_order())])
+        await outbox.add(tx, [(NUMBER, make_order_message())])
         assert await backlog(database) == 0
 
     assert await backlog(database) == 1
@@ -47,7 +47,7 @@ async def test_nothing_is_owed_for_what_was_rolled_back(database: Database) -> N
 
     async def fail() -> None:
         async with database.transaction() as tx:
-            await outbox.add(tx, [(NUMBER, an_order())])
+            await outbox.add(tx, [(NUMBER, make_order_message())])
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -58,14 +58,14 @@ async def test_nothing_is_owed_for_what_was_rolled_back(database: Database) -> N
 
 async def test_a_claimed_message_is_the_one_that_was_added(database: Database) -> None:
     """Every property of a message survives the outbox."""
-    message = an_order(
+    message = make_order_message(
         priority=5,
         body=b"\x00\xff{}",
         correlation_id="req-é",
         type="order.something",
         app_id="till",
     )
-    ids = await owe(database, message)
+    ids = await fill_outbox(database, message)
 
     async with database.transaction() as tx:
         (owed,) = await outbox.claim(tx, ids)
@@ -76,7 +76,7 @@ async def test_a_claimed_message_is_the_one_that_was_added(database: Database) -
 
 async def test_nobody_claims_what_another_has_claimed(database: Database) -> None:
     """A row under way is passed over, by its id and by the sweep, and nobody waits for it."""
-    first, second = await owe_each(database, an_order(), an_order())
+    first, second = await fill_outbox_by_order(database, make_order_message(), make_order_message())
 
     async with database.transaction() as one, database.transaction() as another:
         assert await claim(one, [first]) == [first]
@@ -87,7 +87,7 @@ async def test_nobody_claims_what_another_has_claimed(database: Database) -> Non
 
 async def test_what_was_claimed_and_not_deleted_is_still_owed(database: Database) -> None:
     """A claim ends with its transaction, published or not."""
-    ids = await owe(database, an_order())
+    ids = await fill_outbox(database, make_order_message())
 
     async with database.transaction() as tx:
         await outbox.claim(tx, ids)
@@ -98,7 +98,7 @@ async def test_what_was_claimed_and_not_deleted_is_still_owed(database: Database
 
 async def test_what_is_deleted_is_owed_no_longer(database: Database) -> None:
     """What the broker has confirmed is struck off, and nothing else."""
-    first, second = await owe_each(database, an_order(), an_order())
+    first, second = await fill_outbox_by_order(database, make_order_message(), make_order_message())
 
     async with database.transaction() as tx:
         await outbox.delete(tx, [first])
@@ -109,7 +109,7 @@ async def test_what_is_deleted_is_owed_no_longer(database: Database) -> None:
 
 async def test_a_claim_names_only_rows_that_are_owed(database: Database) -> None:
     """An id whose row is gone, or was never there, is no error."""
-    ids = await owe(database, an_order())
+    ids = await fill_outbox(database, make_order_message())
 
     async with database.transaction() as tx:
         assert await claim(tx, [*ids, ids[0] + 1_000]) == ids
@@ -118,7 +118,7 @@ async def test_a_claim_names_only_rows_that_are_owed(database: Database) -> None
 
 async def test_a_stream_leaves_in_order(database: Database) -> None:
     """Messages about one order leave as they were added, however their ids are named."""
-    ids = await owe(database, *(an_update() for _ in range(5)))
+    ids = await fill_outbox(database, *(make_status_update() for _ in range(5)))
 
     left: list[int] = []
     while len(left) < len(ids):
@@ -133,8 +133,8 @@ async def test_a_stream_leaves_in_order(database: Database) -> None:
 
 async def test_a_claim_holds_one_message_of_a_stream(database: Database) -> None:
     """The broker may refuse any message: what must not overtake it is not in the same claim."""
-    first, *_ = await owe(database, *(an_update() for _ in range(3)))
-    (other,) = await owe(database, an_update(), about=OTHER_NUMBER)
+    first, *_ = await fill_outbox(database, *(make_status_update() for _ in range(3)))
+    (other,) = await fill_outbox(database, make_status_update(), about=OTHER_NUMBER)
 
     async with database.transaction() as tx:
         assert await sweep(tx) == [first, other]
@@ -142,8 +142,8 @@ async def test_a_claim_holds_one_message_of_a_stream(database: Database) -> None
 
 async def test_what_is_postponed_is_left_alone_for_a_while(database: Database) -> None:
     """A refused message, and what waits behind it, make room for those that can go."""
-    refused, behind = await owe(database, an_update(), an_update())
-    (free,) = await owe(database, an_update(), about=OTHER_NUMBER)
+    refused, behind = await fill_outbox(database, make_status_update(), make_status_update())
+    (free,) = await fill_outbox(database, make_status_update(), about=OTHER_NUMBER)
 
     async with database.transaction() as tx:
         await outbox.postpone(tx, [refused], timedelta(hours=1))
@@ -155,7 +155,7 @@ async def test_what_is_postponed_is_left_alone_for_a_while(database: Database) -
 
 async def test_what_is_postponed_has_its_turn_again(database: Database) -> None:
     """Once its time has come, a postponed message is swept like any other."""
-    ids = await owe(database, an_update())
+    ids = await fill_outbox(database, make_status_update())
 
     async with database.transaction() as tx:
         await outbox.postpone(tx, ids, timedelta(seconds=-1))
@@ -167,7 +167,7 @@ async def test_what_is_postponed_has_its_turn_again(database: Database) -> None:
 @pytest.mark.parametrize("named", [slice(1, 2), slice(1, 3), slice(2, 3)])
 async def test_a_message_whose_predecessor_is_owed_waits(database: Database, named: slice) -> None:
     """A message does not leave before an earlier one of its stream that nobody has claimed."""
-    ids = await owe(database, *(an_update() for _ in range(3)))
+    ids = await fill_outbox(database, *(make_status_update() for _ in range(3)))
 
     async with database.transaction() as tx:
         assert await claim(tx, ids[named]) == []
@@ -177,7 +177,7 @@ async def test_a_message_whose_predecessor_is_under_way_elsewhere_waits(
     database: Database,
 ) -> None:
     """A message does not leave while another process has an earlier one of its stream in hand."""
-    first, second, third = await owe(database, *(an_update() for _ in range(3)))
+    first, second, third = await fill_outbox(database, *(make_status_update() for _ in range(3)))
 
     async with database.transaction() as one, database.transaction() as another:
         assert await claim(one, [first]) == [first]
@@ -188,7 +188,7 @@ async def test_a_message_whose_predecessor_is_under_way_elsewhere_waits(
 
 async def test_a_message_is_free_once_its_predecessor_has_left(database: Database) -> None:
     """The end of the earlier one lets the next one go."""
-    first, second = await owe(database, an_update(), an_update())
+    first, second = await fill_outbox(database, make_status_update(), make_status_update())
 
     async with database.transaction() as tx:
         assert await claim(tx, [first]) == [first]
@@ -200,9 +200,9 @@ async def test_a_message_is_free_once_its_predecessor_has_left(database: Databas
 
 async def test_streams_do_not_wait_for_one_another(database: Database) -> None:
     """Another order's messages, and the same order's to another exchange, go on."""
-    (held,) = await owe(database, an_update())
-    (elsewhere,) = await owe(database, an_order())
-    (another_order,) = await owe(database, an_update(), about=OTHER_NUMBER)
+    (held,) = await fill_outbox(database, make_status_update())
+    (elsewhere,) = await fill_outbox(database, make_order_message())
+    (another_order,) = await fill_outbox(database, make_status_update(), about=OTHER_NUMBER)
 
     async with database.transaction() as one, database.transaction() as another:
         await claim(one, [held])
@@ -213,8 +213,8 @@ async def test_streams_do_not_wait_for_one_another(database: Database) -> None:
 async def test_ids_that_are_committed_out_of_order_are_not_skipped(database: Database) -> None:
     """A row that becomes visible after a later one was taken is still found."""
     async with database.transaction() as slow:
-        (late,) = rows(await outbox.add(slow, [(NUMBER, an_order())]))
-        (early,) = await owe(database, an_order(), about=OTHER_NUMBER)
+        (late,) = rows(await outbox.add(slow, [(NUMBER, make_order_message())]))
+        (early,) = await fill_outbox(database, make_order_message(), about=OTHER_NUMBER)
         async with database.transaction() as tx:
             assert await sweep(tx) == [early]
             await outbox.delete(tx, [early])
@@ -226,7 +226,7 @@ async def test_ids_that_are_committed_out_of_order_are_not_skipped(database: Dat
 
 async def test_only_what_is_old_counts_as_left_behind(database: Database) -> None:
     """A row that its own process may still publish is left to it."""
-    old, _ = await owe_each(database, an_order(), an_order())
+    old, _ = await fill_outbox_by_order(database, make_order_message(), make_order_message())
     await age(database, old, timedelta(minutes=1))
 
     async with database.transaction() as tx:
@@ -237,7 +237,7 @@ async def test_only_what_is_old_counts_as_left_behind(database: Database) -> Non
 
 async def test_a_sweep_takes_the_oldest_up_to_its_limit(database: Database) -> None:
     """What is left behind is taken in batches, from the front."""
-    ids = await owe_each(database, *(an_order() for _ in range(5)))
+    ids = await fill_outbox_by_order(database, *(make_order_message() for _ in range(5)))
 
     async with database.transaction() as tx:
         assert await sweep(tx, limit=2) == ids[:2]
@@ -245,7 +245,7 @@ async def test_a_sweep_takes_the_oldest_up_to_its_limit(database: Database) -> N
 
 async def test_the_backlog_says_how_much_is_owed_and_for_how_long(database: Database) -> None:
     """The size counts every row; the age is the oldest one's."""
-    first, _ = await owe_each(database, an_order(), an_order())
+    first, _ = await fill_outbox_by_order(database, make_order_message(), make_order_message())
     await age(database, first, timedelta(minutes=5))
 
     async with database.connection() as connection:

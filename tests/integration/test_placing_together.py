@@ -10,12 +10,12 @@ from restaurant_system.database.connection import Database
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.models.message import OrderReceived, decode
 from restaurant_system.services.order.service import OrderService, Placed
-from tests.conftest import opened
+from tests.conftest import open_database
 from tests.support.fakes import RecordingBroker
-from tests.support.orders import an_order
+from tests.support.orders import make_order
 from tests.support.outbox import emptied
-from tests.support.patience import eventually
-from tests.support.services import Watch, a_relay, an_order_service
+from tests.support.services import FakeClock, make_order_service, make_relay
+from tests.support.waiting import eventually
 
 TRANSACTIONS = "SELECT count(DISTINCT xmin::text) FROM orders"
 NUMBERS = "SELECT number FROM orders ORDER BY number"
@@ -27,13 +27,13 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = '
 
 async def place(intake: OrderService, key: str | None = None) -> Placed:
     """Place an order."""
-    return await intake.place(an_order(), request_id="request-1", key=key)
+    return await intake.place(make_order(), request_id="request-1", key=key)
 
 
 @contextlib.asynccontextmanager
 async def counter_held(dsn: str) -> AsyncIterator[Database]:
     """Let whoever places an order wait, for as long as the block lasts; yields another way in."""
-    async with opened(dsn) as other, other.transaction() as tx:
+    async with open_database(dsn) as other, other.transaction() as tx:
         await tx.execute("SELECT FROM order_counters FOR UPDATE")
         yield other
 
@@ -74,7 +74,7 @@ async def test_an_order_is_numbered_in_its_turn(intake: OrderService) -> None:
 async def test_keys_in_any_order_hold_nobody_up(database: Database) -> None:
     """Two processes that are sent the same keys crosswise neither fail nor place one twice."""
     keys = [f"key-{turn}" for turn in range(100)]
-    services = [an_order_service(database) for _ in range(2)]
+    services = [make_order_service(database) for _ in range(2)]
 
     one, another = await asyncio.gather(
         asyncio.gather(*(place(services[0], key) for key in keys)),
@@ -100,8 +100,8 @@ async def test_the_order_of_a_guest_who_has_gone_is_sent_to_the_kitchen(
     """A transaction that is under way ends for everyone in it, and what it owes is handed over."""
     await place(intake)
     broker = RecordingBroker()
-    relay = a_relay(database, broker)
-    service = an_order_service(database, relay, clock=Watch())
+    relay = make_relay(database, broker)
+    service = make_order_service(database, relay, clock=FakeClock())
 
     async with relay.running():
         async with counter_held(dsn) as other:

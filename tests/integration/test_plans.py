@@ -18,7 +18,7 @@ from restaurant_system import database as storage
 from restaurant_system.database import outbox
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.messaging import postgres
-from tests.support.servers import Postgres
+from tests.support.postgres_server import Postgres
 
 Plan = dict[str, Any]
 
@@ -107,11 +107,11 @@ def statements() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def years(postgres_server: Postgres, template: str) -> str:
+def years(postgres_server: Postgres, template_database: str) -> str:
     """Name a database with a past, on a busy evening."""
 
     async def live() -> str:
-        dsn = postgres_server.dsn(await postgres_server.create_database(template))
+        dsn = postgres_server.dsn(await postgres_server.create_database(template_database))
         await history.generate(dsn, ORDERS)
         line = await asyncpg.connect(dsn)
         await line.execute(BUSY_EVENING)
@@ -130,7 +130,7 @@ def dsn(request: pytest.FixtureRequest) -> str:
         years: str = request.getfixturevalue("years")
         return years
     server: Postgres = request.getfixturevalue("postgres_server")
-    return server.dsn(request.getfixturevalue("template"))
+    return server.dsn(request.getfixturevalue("template_database"))
 
 
 PREPARED = "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'asked'"

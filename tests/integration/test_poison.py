@@ -18,18 +18,18 @@ from restaurant_system.models.message import StatusChanged
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.notification.subscriber import NotificationSubscriber
 from restaurant_system.shutdown import Shutdown
-from tests.support.kitchen import Kitchen, a_ticket
-from tests.support.messages import KITCHEN, an_update
-from tests.support.patience import eventually
-from tests.support.poison import (
+from tests.support.kitchen import Kitchen, make_order_received
+from tests.support.messages import KITCHEN, make_status_update
+from tests.support.poison_messages import (
     BODIES,
     FOR_THE_KITCHEN,
-    AmqpStranger,
-    Poison,
-    SqlStranger,
-    Stranger,
+    AmqpPublisher,
+    PoisonMessage,
+    SqlPublisher,
+    ThirdPartyPublisher,
 )
-from tests.support.services import NOON, a_relay
+from tests.support.services import NOON, make_relay
+from tests.support.waiting import eventually
 
 PRINTER = "notifications_queue.printer"
 
@@ -46,19 +46,23 @@ def delivery() -> DeliverySettings:
 
 
 @pytest.fixture
-async def stranger(request: pytest.FixtureRequest, broker: Broker) -> AsyncIterator[Stranger]:
+async def stranger(
+    request: pytest.FixtureRequest, broker: Broker
+) -> AsyncIterator[ThirdPartyPublisher]:
     """Let somebody in who is not ours."""
     if broker.name == "postgres":
         sql = await asyncpg.connect(request.getfixturevalue("dsn"))
-        yield SqlStranger(sql)
+        yield SqlPublisher(sql)
         await sql.close()
     else:
         connection = await aiormq.connect(request.getfixturevalue("amqp_url"))
-        yield AmqpStranger(await connection.channel())
+        yield AmqpPublisher(await connection.channel())
         await connection.close()
 
 
-async def poison(stranger: Stranger, queue: str, table: Mapping[str, Poison]) -> dict[str, str]:
+async def poison(
+    stranger: ThirdPartyPublisher, queue: str, table: Mapping[str, PoisonMessage]
+) -> dict[str, str]:
     """Put everything into a queue, and return the reasons that are due, by name."""
     for name, each in table.items():
         await stranger.put(queue, name, each)
@@ -79,17 +83,17 @@ async def wrongly_reasoned(broker: Broker, due: Mapping[tuple[str, str], str]) -
 
 
 async def test_no_poison_stops_a_cook(
-    database: Database, broker: Broker, other_broker: Broker, stranger: Stranger
+    database: Database, broker: Broker, other_broker: Broker, stranger: ThirdPartyPublisher
 ) -> None:
     """In each kitchen queue everything bad is put aside, and the good order behind it is cooked."""
     due, numbers = {}, []
-    kitchen = Kitchen(database, a_relay(database))
+    kitchen = Kitchen(database, make_relay(database))
     for queue in KITCHEN:
         for name, reason in (await poison(stranger, queue, FOR_THE_KITCHEN)).items():
             due[queue, name] = reason
         number = await kitchen.order()
         numbers.append(number)
-        ticket = a_ticket(number, exchange="", routing_key=queue, priority=0)
+        ticket = make_order_received(number, exchange="", routing_key=queue, priority=0)
         assert await other_broker.publish([ticket]) == []
 
     async with kitchen.on_duty(broker):
@@ -102,7 +106,7 @@ async def test_no_poison_stops_a_cook(
 
 
 async def test_no_poison_stops_a_subscriber(
-    broker: Broker, other_broker: Broker, stranger: Stranger
+    broker: Broker, other_broker: Broker, stranger: ThirdPartyPublisher
 ) -> None:
     """Everything bad is put aside, and the good update behind it is printed, alone."""
     async with other_broker.subscribe("printer"):
@@ -115,7 +119,7 @@ async def test_no_poison_stops_a_subscriber(
         changed_by="mario",
         timestamp=NOON,
     )
-    await other_broker.publish([an_update(message_id=uuid4(), body=news.encode())])
+    await other_broker.publish([make_status_update(message_id=uuid4(), body=news.encode())])
     printed, shutdown = io.StringIO(), Shutdown()
 
     async def has_printed() -> bool:

@@ -15,20 +15,20 @@ from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import LOCK_CLASS, PostgresBroker
 from restaurant_system.messaging.relay import Relay
 from tests.conftest import QUICK_RETRIES
-from tests.support.lines import PostgresLines
+from tests.support.broker_connections import PostgresConnections
 from tests.support.messages import (
     DELIVERY,
     KITCHEN,
     PATIENCE,
     TAKEOUT,
-    an_order,
-    an_update,
+    make_order_message,
+    make_status_update,
     orders,
     take,
     take_one,
 )
-from tests.support.outbox import owe
-from tests.support.patience import eventually
+from tests.support.outbox import fill_outbox
+from tests.support.waiting import eventually
 
 BLOCKED = """
 SELECT count(*) > 0 FROM pg_stat_activity
@@ -80,7 +80,7 @@ async def test_a_message_that_cannot_be_settled_comes_again(
     broker: Broker, dsn: str, operator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     """When only the session that settles breaks, the message does not stay in hand for ever."""
-    order = an_order()
+    order = make_order_message()
     await broker.publish([order])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
@@ -88,7 +88,7 @@ async def test_a_message_that_cannot_be_settled_comes_again(
         async with operator.transaction():
             await operator.execute("SELECT FROM broker_messages FOR UPDATE")
             settling = asyncio.create_task(delivery.ack())
-            await PostgresLines(dsn).cut_blocked()
+            await PostgresConnections(dsn).cut_blocked()
             with pytest.raises(BrokerUnavailable):
                 await settling
         with pytest.raises(BrokerUnavailable):
@@ -135,7 +135,7 @@ async def test_a_line_that_breaks_while_it_is_opened_is_unavailable(
             pass
 
     opening = asyncio.create_task(open_line())
-    await PostgresLines(dsn).cut_blocked()
+    await PostgresConnections(dsn).cut_blocked()
 
     with pytest.raises(BrokerUnavailable):
         await opening
@@ -180,9 +180,9 @@ async def test_the_queue_of_a_subscriber_that_was_cut_off_goes(
         return bool(await operator.fetchval(LEFT) == 0)
 
     async with broker.subscribe():
-        await broker.publish([an_update()])
+        await broker.publish([make_status_update()])
         assert await operator.fetchval(LEFT) == 2
-        await PostgresLines(dsn).cut_consumers()
+        await PostgresConnections(dsn).cut_consumers()
 
         async with other_broker.consume(KITCHEN, prefetch=1) as idle:
             waiting = asyncio.create_task(anext(aiter(idle), None))
@@ -193,8 +193,8 @@ async def test_the_queue_of_a_subscriber_that_was_cut_off_goes(
 
 async def test_the_smallest_pool_is_enough_for_the_relay(dsn: str, database: Database) -> None:
     """A pool as small as the configuration allows lets orders out of the outbox."""
-    order = an_order()
-    rows = await owe(database, order)
+    order = make_order_message()
+    rows = await fill_outbox(database, order)
     small = Database(dsn, smallest_pool(), application_name="test")
     await small.connect()
 

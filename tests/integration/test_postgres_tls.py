@@ -14,21 +14,21 @@ from restaurant_system.errors import (
     DatabaseUntrusted,
     StartupError,
 )
-from tests.support.certificates import Authority
-from tests.support.encrypted import CERTIFIED, EncryptedPostgres
-from tests.support.servers import Postgres
+from tests.support.certificates import CertificateAuthority
+from tests.support.postgres_server import Postgres
+from tests.support.tls_postgres import CERTIFIED, TlsPostgres
 
 ENCRYPTED = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
 CORRECT = "To mend it, correct the database section of the configuration."
 
 
 @pytest.fixture
-def stranger(tmp_path: Path) -> Authority:
+def stranger(tmp_path: Path) -> CertificateAuthority:
     """Find somebody who issues certificates too, and whom no server knows."""
-    return Authority(tmp_path)
+    return CertificateAuthority(tmp_path)
 
 
-def a_line(server: Postgres, **changes: object) -> ServerSettings:
+def make_settings(server: Postgres, **changes: object) -> ServerSettings:
     """Describe a line to a server, by its parts."""
     parts = {"port": server.port, "user": "postgres", "database": "postgres", "connect_timeout": 30}
     return ServerSettings.model_validate({**parts, **changes})
@@ -39,7 +39,7 @@ def by_url(line: ServerSettings) -> ServerSettings:
     return ServerSettings.model_validate({"url": line.dsn(), "connect_timeout": 30})
 
 
-def identified(line: ServerSettings, authority: Authority, name: str) -> ServerSettings:
+def identified(line: ServerSettings, authority: CertificateAuthority, name: str) -> ServerSettings:
     """Describe the same line for somebody with a certificate."""
     identity = authority.client(name)
     return line.model_copy(update={"sslcert": identity.certificate, "sslkey": identity.key})
@@ -73,19 +73,19 @@ async def refusal(line: ServerSettings) -> str:
 
 
 @pytest.mark.parametrize("sslmode", ["allow", "prefer", "require", "verify-ca", "verify-full"])
-async def test_the_right_server(encrypted_postgres: EncryptedPostgres, sslmode: str) -> None:
+async def test_the_right_server(tls_postgres: TlsPostgres, sslmode: str) -> None:
     """A server that proves who it is gets encrypted lines, described by parts or by url."""
-    certificate = encrypted_postgres.authority.certificate
-    line = a_line(encrypted_postgres, sslmode=sslmode, sslrootcert=certificate)
+    certificate = tls_postgres.authority.certificate
+    line = make_settings(tls_postgres, sslmode=sslmode, sslrootcert=certificate)
 
     assert await is_encrypted(line)
     assert await is_encrypted(by_url(line))
 
 
-async def test_tls_settings_beside_a_url(encrypted_postgres: EncryptedPostgres) -> None:
+async def test_tls_settings_beside_a_url(tls_postgres: TlsPostgres) -> None:
     """A url and TLS settings go together: one may be a secret, and the others not."""
-    url = f"postgresql://postgres@127.0.0.1:{encrypted_postgres.port}/postgres"
-    certificate = encrypted_postgres.authority.certificate
+    url = f"postgresql://postgres@127.0.0.1:{tls_postgres.port}/postgres"
+    certificate = tls_postgres.authority.certificate
     line = ServerSettings.model_validate(
         {"url": url, "sslmode": "verify-full", "sslrootcert": certificate}
     )
@@ -95,19 +95,19 @@ async def test_tls_settings_beside_a_url(encrypted_postgres: EncryptedPostgres) 
 
 
 async def test_a_line_that_is_not_encrypted(
-    encrypted_postgres: EncryptedPostgres, postgres_server: Postgres
+    tls_postgres: TlsPostgres, postgres_server: Postgres
 ) -> None:
     """`disable` encrypts nothing, which a server may refuse; `prefer` takes what it gets."""
-    assert "no encryption" in await refusal(a_line(encrypted_postgres, sslmode="disable"))
-    assert not await is_encrypted(a_line(postgres_server, sslmode="prefer"))
+    assert "no encryption" in await refusal(make_settings(tls_postgres, sslmode="disable"))
+    assert not await is_encrypted(make_settings(postgres_server, sslmode="prefer"))
 
 
 @pytest.mark.parametrize("sslmode", ["require", "verify-ca", "verify-full"])
 async def test_another_authority(
-    encrypted_postgres: EncryptedPostgres, stranger: Authority, sslmode: str
+    tls_postgres: TlsPostgres, stranger: CertificateAuthority, sslmode: str
 ) -> None:
     """A server whose certificate is not trusted is refused; waiting would not mend that."""
-    line = a_line(encrypted_postgres, sslmode=sslmode, sslrootcert=stranger.certificate)
+    line = make_settings(tls_postgres, sslmode=sslmode, sslrootcert=stranger.certificate)
 
     said = await refusal(line)
 
@@ -116,13 +116,13 @@ async def test_another_authority(
     assert await refusal(by_url(line)) == said
 
 
-async def test_another_host_name(encrypted_postgres: EncryptedPostgres) -> None:
+async def test_another_host_name(tls_postgres: TlsPostgres) -> None:
     """Under `verify-full` the certificate must be for the host by which the server is reached."""
-    line = a_line(
-        encrypted_postgres,
+    line = make_settings(
+        tls_postgres,
         host="127.0.0.1",
         sslmode="verify-full",
-        sslrootcert=encrypted_postgres.authority.certificate,
+        sslrootcert=tls_postgres.authority.certificate,
     )
 
     assert "the server's certificate is for another host name" in await refusal(line)
@@ -131,23 +131,23 @@ async def test_another_host_name(encrypted_postgres: EncryptedPostgres) -> None:
 
 @pytest.mark.parametrize("sslmode", ["require", "verify-full"])
 async def test_a_server_without_tls(
-    postgres_server: Postgres, stranger: Authority, sslmode: str
+    postgres_server: Postgres, stranger: CertificateAuthority, sslmode: str
 ) -> None:
     """Where a line must be encrypted, a server that cannot do so is refused."""
-    line = a_line(postgres_server, sslmode=sslmode, sslrootcert=stranger.certificate)
+    line = make_settings(postgres_server, sslmode=sslmode, sslrootcert=stranger.certificate)
 
     said = "The line to PostgreSQL is not safe: the server does not speak TLS."
     assert await refusal(line) == f"{said} {CORRECT}"
 
 
 async def test_a_certificate_of_our_own(
-    encrypted_postgres: EncryptedPostgres, stranger: Authority
+    tls_postgres: TlsPostgres, stranger: CertificateAuthority
 ) -> None:
     """A user who has to show a certificate is let in with the right one only."""
-    await create(CERTIFIED, encrypted_postgres)
-    authority = encrypted_postgres.authority
-    line = a_line(
-        encrypted_postgres,
+    await create(CERTIFIED, tls_postgres)
+    authority = tls_postgres.authority
+    line = make_settings(
+        tls_postgres,
         user=CERTIFIED,
         sslmode="verify-full",
         sslrootcert=authority.certificate,
@@ -162,11 +162,11 @@ async def test_a_certificate_of_our_own(
 
 
 async def test_nobody_to_trust(
-    encrypted_postgres: EncryptedPostgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tls_postgres: TlsPostgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """To verify without saying whom to trust is a fault of the configuration."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    line = a_line(encrypted_postgres, sslmode="verify-full")
+    line = make_settings(tls_postgres, sslmode="verify-full")
     database = Database(line.dsn(), line, application_name="test")
 
     with pytest.raises(ConfigurationError, match=r"^database: root certificate file"):
@@ -174,10 +174,10 @@ async def test_nobody_to_trust(
 
 
 async def test_a_server_that_changes_its_certificate_is_waited_for(
-    encrypted_postgres: EncryptedPostgres, stranger: Authority
+    tls_postgres: TlsPostgres, stranger: CertificateAuthority
 ) -> None:
     """While a service runs, a server that is not to be trusted is away like any other."""
-    line = a_line(encrypted_postgres, sslmode="verify-full", sslrootcert=stranger.certificate)
+    line = make_settings(tls_postgres, sslmode="verify-full", sslrootcert=stranger.certificate)
     database = Database(line.dsn(), line, application_name="test")
 
     with pytest.raises(DatabaseUnavailable) as error:

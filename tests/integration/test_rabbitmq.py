@@ -13,7 +13,8 @@ from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import Consumer, Delivery
 from restaurant_system.messaging.listener import Listener
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
-from tests.support.lines import RabbitMQLines
+from tests.support.broker_connections import RabbitMQConnections
+from tests.support.management_api import ManagementApi
 from tests.support.messages import (
     DEAD_LETTERS,
     DINE_IN,
@@ -21,33 +22,32 @@ from tests.support.messages import (
     KITCHEN,
     PATIENCE,
     TAKEOUT,
-    an_order,
+    make_order_message,
     orders,
     take,
     take_one,
 )
-from tests.support.office import Office
-from tests.support.patience import eventually
-from tests.support.servers import RabbitMQ
+from tests.support.rabbitmq_server import RabbitMQ
+from tests.support.waiting import eventually
 
 RETRY_QUEUES = ("delivery_retry_queue.200ms", "delivery_retry_queue.600ms")
 
 
 async def test_connecting_declares_again_what_somebody_deleted(
-    rabbitmq_broker: RabbitMQBroker, office: Office
+    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
     """`connect` puts the topology right, also on a line that is open already."""
     queues = {*KITCHEN, DEAD_LETTERS, *RETRY_QUEUES}
     for queue in queues:
-        office.delete_queue(queue)
+        management_api.delete_queue(queue)
 
     await rabbitmq_broker.connect()
 
-    assert {each["name"] for each in office.listed("queues")} == queues
+    assert {each["name"] for each in management_api.listed("queues")} == queues
 
 
 async def test_a_listener_survives_the_deletion_of_its_queue(
-    rabbitmq_broker: RabbitMQBroker, office: Office
+    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
     """A cook whose queue somebody deleted finds it again, and gets what is ordered then."""
     handled: asyncio.Queue[Delivery] = asyncio.Queue()
@@ -62,12 +62,12 @@ async def test_a_listener_survives_the_deletion_of_its_queue(
     await (await handled.get()).ack()
 
     async def is_bound() -> bool:
-        bindings = office.listed("bindings")
+        bindings = management_api.listed("bindings")
         return TAKEOUT in {each["destination"] for each in bindings if each["source"]}
 
-    office.delete_queue(TAKEOUT)
+    management_api.delete_queue(TAKEOUT)
     await eventually(is_bound, doing="for the queue to be declared again", seconds=PATIENCE)
-    order = an_order()
+    order = make_order_message()
     await rabbitmq_broker.publish([order])
 
     async with asyncio.timeout(PATIENCE):
@@ -80,22 +80,22 @@ async def nothing_in_hand() -> None:
 
 
 async def test_whoever_consumes_a_deleted_queue_learns_it(
-    rabbitmq_broker: RabbitMQBroker, office: Office
+    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
     """A cook does not wait for ever at a queue that is gone."""
     async with rabbitmq_broker.consume(KITCHEN, prefetch=4) as cook:
-        office.delete_queue(TAKEOUT)
+        management_api.delete_queue(TAKEOUT)
 
         with pytest.raises(BrokerUnavailable):
             await take_one(cook)
 
 
 async def test_a_message_whose_queue_was_deleted_is_refused_and_the_queue_declared_again(
-    rabbitmq_broker: RabbitMQBroker, office: Office
+    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
     """What reaches no queue is refused; the next try finds the topology as it should be."""
-    office.delete_queue(GENERAL)
-    order = an_order("catering")
+    management_api.delete_queue(GENERAL)
+    order = make_order_message("catering")
 
     refused = await rabbitmq_broker.publish([order])
     refused_again = await rabbitmq_broker.publish([order])
@@ -107,11 +107,11 @@ async def test_a_message_whose_queue_was_deleted_is_refused_and_the_queue_declar
 
 @pytest.mark.parametrize("exchange", ["orders_topic", "notifications_fanout"])
 async def test_an_exchange_that_was_deleted_is_declared_again(
-    rabbitmq_broker: RabbitMQBroker, office: Office, exchange: str
+    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi, exchange: str
 ) -> None:
     """Publishing to an exchange that is gone finds the broker away once, and then works."""
-    office.delete_exchange(exchange)
-    message = an_order(exchange=exchange)
+    management_api.delete_exchange(exchange)
+    message = make_order_message(exchange=exchange)
 
     with pytest.raises(BrokerUnavailable):
         await asyncio.wait_for(rabbitmq_broker.publish([message]), PATIENCE)
@@ -121,13 +121,13 @@ async def test_an_exchange_that_was_deleted_is_declared_again(
 
 
 async def test_a_broker_is_blank_until_it_is_marked(
-    rabbitmq_broker: RabbitMQBroker, office: Office
+    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
     """The mark is on the broker's disk: it is there for everyone, and gone with the queues."""
     new = await rabbitmq_broker.is_blank()
     await rabbitmq_broker.mark()
     marked = await rabbitmq_broker.is_blank()
-    office.delete_queue("reconciliation_marker")
+    management_api.delete_queue("reconciliation_marker")
     wiped = await rabbitmq_broker.is_blank()
 
     assert (new, marked, wiped) == (True, False, True)
@@ -135,16 +135,16 @@ async def test_a_broker_is_blank_until_it_is_marked(
 
 
 async def test_what_a_full_queue_does_not_take_is_refused(
-    rabbitmq_broker: RabbitMQBroker, office: Office
+    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
     """An order that RabbitMQ answers with a nack is refused, and its neighbours are taken."""
-    office.limit(TAKEOUT, **{"max-length": 1, "overflow": "reject-publish"})
+    management_api.limit(TAKEOUT, **{"max-length": 1, "overflow": "reject-publish"})
 
     async def is_full() -> bool:
         return bool(await rabbitmq_broker.publish(orders(1)))
 
     await eventually(is_full, doing="for the limit to be in force")
-    rejected, neighbour = an_order(), an_order("dine_in")
+    rejected, neighbour = make_order_message(), make_order_message("dine_in")
     refused = await rabbitmq_broker.publish([rejected, neighbour])
 
     assert [each.message for each in refused] == [rejected]
@@ -153,13 +153,13 @@ async def test_what_a_full_queue_does_not_take_is_refused(
 
 
 async def test_a_message_that_cannot_be_put_off_comes_again(
-    rabbitmq_broker: RabbitMQBroker, office: Office
+    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
     """Where a retry cannot be published, the message goes back instead of staying in hand."""
-    order = an_order()
+    order = make_order_message()
     await rabbitmq_broker.publish([order])
     for queue in RETRY_QUEUES:
-        office.delete_queue(queue)
+        management_api.delete_queue(queue)
 
     async with rabbitmq_broker.consume([TAKEOUT], prefetch=1) as cook:
         with pytest.raises(BrokerUnavailable):
@@ -182,10 +182,10 @@ async def test_a_broker_that_is_closed_ends_the_iteration_with_an_error(
 
 
 async def test_a_foreign_message_is_handed_on(
-    rabbitmq_broker: RabbitMQBroker, office: Office
+    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
     """What others publish may lack every property; its id stays the same at each redelivery."""
-    office.publish(TAKEOUT, "hello")
+    management_api.publish(TAKEOUT, "hello")
 
     async with rabbitmq_broker.consume([TAKEOUT], prefetch=1) as cook:
         first = await take_one(cook)
@@ -199,10 +199,10 @@ async def test_a_foreign_message_is_handed_on(
 
 
 async def test_a_foreign_message_can_be_put_aside(
-    rabbitmq_broker: RabbitMQBroker, office: Office
+    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
     """Properties of other shapes than ours do not keep a message from the dead letters."""
-    office.publish(
+    management_api.publish(
         TAKEOUT,
         "hello",
         message_id="42",
@@ -220,11 +220,11 @@ async def test_a_foreign_message_can_be_put_aside(
 
 
 async def test_what_rabbitmq_puts_aside_by_itself_can_be_sent_back(
-    rabbitmq_broker: RabbitMQBroker, office: Office
+    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
     """An order that expired says so in RabbitMQ's words, and goes back by the way it came."""
-    order = an_order(priority=5)
-    office.limit(TAKEOUT, **{"message-ttl": 1})
+    order = make_order_message(priority=5)
+    management_api.limit(TAKEOUT, **{"message-ttl": 1})
 
     async def has_expired() -> bool:
         await rabbitmq_broker.publish([order])
@@ -241,7 +241,7 @@ async def test_a_message_that_amqp_cannot_express_is_refused(
     rabbitmq_broker: RabbitMQBroker,
 ) -> None:
     """A property too long for the wire is a refusal like any other; its neighbours are taken."""
-    good, lost = an_order(), an_order(correlation_id="x" * 256)
+    good, lost = make_order_message(), make_order_message(correlation_id="x" * 256)
 
     refused = await rabbitmq_broker.publish([lost, good])
 
@@ -272,7 +272,7 @@ async def test_connection_that_is_cut_under_load_leaves_no_error_unretrieved(
     async with rabbitmq_broker.consume(KITCHEN, prefetch=100) as worker:
         held = await _published_and_taken(rabbitmq_broker, worker)
         calls = [asyncio.create_task(call) for call in (publish(), take_one(worker))]
-        await RabbitMQLines(rabbitmq_server).cut()
+        await RabbitMQConnections(rabbitmq_server).cut()
         calls += [asyncio.create_task(delivery.ack()) for delivery in held]
         results = await asyncio.gather(*calls, return_exceptions=True)
         errors = [(type(each), str(each)) for each in results if isinstance(each, Exception)]
@@ -288,11 +288,13 @@ async def test_connection_that_is_cut_under_load_leaves_no_error_unretrieved(
 
 
 async def test_refusal_leaves_no_error_unretrieved(
-    rabbitmq_broker: RabbitMQBroker, office: Office, unretrieved: list[dict[str, Any]]
+    rabbitmq_broker: RabbitMQBroker,
+    management_api: ManagementApi,
+    unretrieved: list[dict[str, Any]],
 ) -> None:
     """RabbitMQ closes the channel of a refused declaration."""
-    office.delete_queue(TAKEOUT)
-    office.declare_queue(TAKEOUT, {"x-max-priority": 3})
+    management_api.delete_queue(TAKEOUT)
+    management_api.declare_queue(TAKEOUT, {"x-max-priority": 3})
 
     for _ in range(2):
         with contextlib.suppress(BrokerRefuses):

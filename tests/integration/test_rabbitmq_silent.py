@@ -13,16 +13,16 @@ from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.rabbitmq.line import hung_up_as_unavailable
 from tests.conftest import QUICK_RETRIES
 from tests.support.messages import KITCHEN, TAKEOUT, orders, take_and_ack, take_one
-from tests.support.patience import eventually
-from tests.support.proxy import Proxy, proxy
-from tests.support.servers import RabbitMQ
+from tests.support.rabbitmq_server import RabbitMQ
+from tests.support.tcp_proxy import TcpProxy, proxy
+from tests.support.waiting import eventually
 
 PATIENCE = 1.0  # s, of ours in these tests
 IN_TIME = 6  # s; far less than the half minute after which a heartbeat would fail
 
 
 @pytest.fixture
-async def wire(rabbitmq_server: RabbitMQ) -> AsyncIterator[Proxy]:
+async def wire(rabbitmq_server: RabbitMQ) -> AsyncIterator[TcpProxy]:
     """Have a wire to RabbitMQ."""
     async with proxy(rabbitmq_server.port) as wire:
         yield wire
@@ -38,7 +38,7 @@ def impatient(url: str) -> RabbitMQBroker:
 
 @pytest.fixture
 async def far(
-    amqp_url: str, rabbitmq_server: RabbitMQ, wire: Proxy
+    amqp_url: str, rabbitmq_server: RabbitMQ, wire: TcpProxy
 ) -> AsyncIterator[RabbitMQBroker]:
     """Open RabbitMQ over the wire."""
     broker = impatient(amqp_url.replace(str(rabbitmq_server.port), str(wire.port)))
@@ -134,7 +134,7 @@ async def works(
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
 async def test_no_call_waits_for_a_frozen_broker(
-    far: RabbitMQBroker, wire: Proxy, call: Callable[[RabbitMQBroker], Awaitable[object]]
+    far: RabbitMQBroker, wire: TcpProxy, call: Callable[[RabbitMQBroker], Awaitable[object]]
 ) -> None:
     """Each gives up in its time, the first and the next; and works once it is back."""
     await call(far)
@@ -149,7 +149,7 @@ async def test_no_call_waits_for_a_frozen_broker(
 
 @pytest.mark.parametrize("call", [publish, consume])
 async def test_a_silent_line_is_not_used_again(
-    far: RabbitMQBroker, wire: Proxy, call: Callable[[RabbitMQBroker], Awaitable[object]]
+    far: RabbitMQBroker, wire: TcpProxy, call: Callable[[RabbitMQBroker], Awaitable[object]]
 ) -> None:
     """A server that has come back in the place of one that is lost is found at the next call."""
     await call(far)
@@ -162,7 +162,7 @@ async def test_a_silent_line_is_not_used_again(
 
 
 async def test_a_consumer_can_be_left_while_the_broker_is_frozen(
-    far: RabbitMQBroker, wire: Proxy
+    far: RabbitMQBroker, wire: TcpProxy
 ) -> None:
     """Nobody who stops waits for a farewell; what was in hand comes again."""
     await publish(far)

@@ -11,17 +11,17 @@ from restaurant_system.config import RabbitMQSettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from tests.conftest import QUICK_RETRIES
-from tests.support.certificates import Authority, Identity
-from tests.support.messages import TAKEOUT, an_order, take_and_ack
-from tests.support.office import Office
-from tests.support.patience import eventually
-from tests.support.servers import RabbitMQ
+from tests.support.certificates import CertificateAuthority, Identity
+from tests.support.management_api import ManagementApi
+from tests.support.messages import TAKEOUT, make_order_message, take_and_ack
+from tests.support.rabbitmq_server import RabbitMQ
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
-def stranger(tmp_path: Path) -> Authority:
+def stranger(tmp_path: Path) -> CertificateAuthority:
     """Find somebody who issues certificates too, and whom no server knows."""
-    return Authority(tmp_path)
+    return CertificateAuthority(tmp_path)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def vhost(rabbitmq_server: RabbitMQ) -> str:
     return rabbitmq_server.create_vhost()
 
 
-def a_line(server: RabbitMQ, vhost: str = "/", **changes: Any) -> RabbitMQSettings:  # noqa: ANN401 - any field
+def make_settings(server: RabbitMQ, vhost: str = "/", **changes: Any) -> RabbitMQSettings:  # noqa: ANN401 - any field
     """Describe an encrypted line to a server, by its parts."""
     tls = {"enabled": True, "cafile": server.authority.certificate, **changes}
     parts = {"port": server.tls_port, "vhost": vhost, "connect_timeout": 30, "tls": tls}
@@ -72,12 +72,14 @@ async def refusal(line: RabbitMQSettings) -> str:
     return str(error.value)
 
 
-async def connections(office: Office, vhost: str) -> list[dict[str, Any]]:
+async def connections(management_api: ManagementApi, vhost: str) -> list[dict[str, Any]]:
     """Return what the server knows of the lines to a virtual host, as soon as it knows of any."""
     known: list[dict[str, Any]] = []
 
     async def is_known() -> bool:
-        known[:] = [each for each in office.connections(vhost) if each.get("ssl") is not None]
+        known[:] = [
+            each for each in management_api.connections(vhost) if each.get("ssl") is not None
+        ]
         return bool(known)
 
     await eventually(is_known, doing="for RabbitMQ to know of a line")
@@ -86,38 +88,41 @@ async def connections(office: Office, vhost: str) -> list[dict[str, Any]]:
 
 async def test_the_right_server(rabbitmq_server: RabbitMQ, vhost: str) -> None:
     """Messages travel over an encrypted line to a server that proves who it is."""
-    for line in (a_line(rabbitmq_server, vhost), by_url(a_line(rabbitmq_server, vhost))):
-        sent = an_order()
+    for line in (
+        make_settings(rabbitmq_server, vhost),
+        by_url(make_settings(rabbitmq_server, vhost)),
+    ):
+        sent = make_order_message()
         async with opened(line) as broker, broker.consume([TAKEOUT], prefetch=1) as cook:
             await broker.publish([sent])
             assert await take_and_ack(cook, 1) == [sent]
 
 
 async def test_a_certificate_of_our_own(
-    rabbitmq_server: RabbitMQ, office: Office, vhost: str
+    rabbitmq_server: RabbitMQ, management_api: ManagementApi, vhost: str
 ) -> None:
     """The server sees the certificate that we are told to show, and that the line is encrypted."""
     identity = rabbitmq_server.authority.client("anna")
 
-    async with opened(a_line(rabbitmq_server, vhost, **shown(identity))):
-        (line,) = await connections(office, vhost)
+    async with opened(make_settings(rabbitmq_server, vhost, **shown(identity))):
+        (line,) = await connections(management_api, vhost)
 
     assert line["ssl"] is True
     assert "CN=anna" in line["peer_cert_subject"]
 
 
 async def test_a_certificate_that_the_server_does_not_trust(
-    rabbitmq_server: RabbitMQ, stranger: Authority
+    rabbitmq_server: RabbitMQ, stranger: CertificateAuthority
 ) -> None:
     """Who shows a stranger's certificate is not let in, and told why."""
-    line = a_line(rabbitmq_server, **shown(stranger.client("anna")))
+    line = make_settings(rabbitmq_server, **shown(stranger.client("anna")))
 
     assert "not trust our certificate" in await refusal(line)
 
 
-async def test_another_authority(rabbitmq_server: RabbitMQ, stranger: Authority) -> None:
+async def test_another_authority(rabbitmq_server: RabbitMQ, stranger: CertificateAuthority) -> None:
     """A server whose certificate is not trusted is not talked to."""
-    line = a_line(rabbitmq_server, cafile=stranger.certificate)
+    line = make_settings(rabbitmq_server, cafile=stranger.certificate)
 
     for each in (line, by_url(line)):
         said = await refusal(each)
@@ -127,14 +132,16 @@ async def test_another_authority(rabbitmq_server: RabbitMQ, stranger: Authority)
 
 async def test_another_host_name(rabbitmq_server: RabbitMQ) -> None:
     """The certificate must be for the host by which the server is reached."""
-    line = to("127.0.0.1", a_line(rabbitmq_server))
+    line = to("127.0.0.1", make_settings(rabbitmq_server))
 
     assert "the server's certificate is for another host name" in await refusal(line)
 
 
-async def test_without_verification(rabbitmq_server: RabbitMQ, stranger: Authority) -> None:
+async def test_without_verification(
+    rabbitmq_server: RabbitMQ, stranger: CertificateAuthority
+) -> None:
     """Who does not want to verify gets an encrypted line to whoever answers."""
-    line = a_line(rabbitmq_server, cafile=stranger.certificate, verify=False)
+    line = make_settings(rabbitmq_server, cafile=stranger.certificate, verify=False)
 
     async with opened(to("127.0.0.1", line)) as broker:
         await broker.ping()
@@ -142,7 +149,7 @@ async def test_without_verification(rabbitmq_server: RabbitMQ, stranger: Authori
 
 async def test_an_encrypted_line_to_a_plain_port(rabbitmq_server: RabbitMQ) -> None:
     """The log says that there is no TLS, rather than a riddle."""
-    line = a_line(rabbitmq_server).model_copy(update={"port": rabbitmq_server.port})
+    line = make_settings(rabbitmq_server).model_copy(update={"port": rabbitmq_server.port})
 
     assert "the server does not speak TLS on this port" in await refusal(line)
 

@@ -19,15 +19,15 @@ from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.message import Message
 from restaurant_system.services.order import reconciliation as reconciliation_module
 from restaurant_system.services.order.reconciliation import Reconciliation
-from tests.conftest import opened
+from tests.conftest import open_database
+from tests.support.broker_connections import PostgresConnections
 from tests.support.fakes import RecordingBroker
 from tests.support.kitchen import Kitchen
-from tests.support.lines import PostgresLines
 from tests.support.messages import DELIVERY, DINE_IN, QUEUES, TAKEOUT, take_and_ack, take_one
-from tests.support.orders import an_item
-from tests.support.outbox import HAND_OVER_ONLY, backlog, emptied
-from tests.support.patience import eventually
-from tests.support.services import Watch, a_relay
+from tests.support.orders import make_item
+from tests.support.outbox import NO_SWEEP, backlog, emptied
+from tests.support.services import FakeClock, make_relay
+from tests.support.waiting import eventually
 
 AFTER = ReconciliationSettings().after
 LONG = timedelta(seconds=AFTER + 1)
@@ -54,7 +54,7 @@ class Evening:
     database: Database
     broker: Broker
     relay: Relay
-    watch: Watch
+    watch: FakeClock
 
     def reconciliation(self, database: Database | None = None) -> Reconciliation:
         """Build what an order service runs beside its intake."""
@@ -95,9 +95,9 @@ class Evening:
 
 
 @pytest.fixture
-def evening(database: Database, broker: Broker, relay: Relay, watch: Watch) -> Evening:
+def evening(database: Database, broker: Broker, relay: Relay, clock: FakeClock) -> Evening:
     """Open a kitchen; nobody is on duty yet."""
-    return Evening(Kitchen(database, relay, watch), database, broker, relay, watch)
+    return Evening(Kitchen(database, relay, clock), database, broker, relay, clock)
 
 
 def numbers(lines: list[dict[str, Any]]) -> list[str]:
@@ -107,7 +107,10 @@ def numbers(lines: list[dict[str, Any]]) -> list[str]:
 
 async def test_orders_whose_messages_are_lost_are_sent_again(evening: Evening) -> None:
     """They go out as they went out first, each with one log line; others are left alone."""
-    items = [an_item(notes="no onions"), an_item(name="Soup", quantity=9, price=Decimal("99.99"))]
+    items = [
+        make_item(notes="no onions"),
+        make_item(name="Soup", quantity=9, price=Decimal("99.99")),
+    ]
     takeout = await evening.kitchen.order(items=items, notes="For the party")
     delivery = await evening.kitchen.order("delivery")
     await evening.kitchen.order("dine_in")
@@ -231,7 +234,7 @@ async def test_an_order_that_stays_lost_is_sent_more_and_more_rarely(evening: Ev
 
 async def test_an_order_that_is_still_owed_is_not_sent_twice(evening: Evening) -> None:
     """What stands in the outbox is not lost."""
-    idle = a_relay(evening.database)
+    idle = make_relay(evening.database)
     await Kitchen(evening.database, idle, evening.watch).order()
     evening.wait()
 
@@ -298,7 +301,7 @@ async def test_two_who_check_at_once_send_each_order_once(evening: Evening, dsn:
     await evening.lose(count=20)
     evening.wait()
 
-    async with opened(dsn) as another:
+    async with open_database(dsn) as another:
         checks = [evening.reconciliation(each) for each in (evening.database, another)]
         with capture_logs() as lines:
             await asyncio.gather(*(each.check() for each in checks))
@@ -315,10 +318,10 @@ async def test_a_crash_half_way_leaves_nothing_half_done(evening: Evening, dsn: 
     await evening.lose()
     evening.wait()
 
-    async with opened(dsn) as another, another.transaction() as tx:
+    async with open_database(dsn) as another, another.transaction() as tx:
         await tx.execute("LOCK TABLE order_resends IN SHARE MODE")
         checking = asyncio.create_task(evening.reconciliation().check())
-        await PostgresLines(dsn).cut_blocked()
+        await PostgresConnections(dsn).cut_blocked()
         with pytest.raises(DatabaseUnavailable):
             await checking
         assert await backlog(evening.database) == 0
@@ -326,16 +329,16 @@ async def test_a_crash_half_way_leaves_nothing_half_done(evening: Evening, dsn: 
     assert numbers(await evening.resent()) == [number]
 
 
-async def test_without_a_broker_there_is_no_check(database: Database, watch: Watch) -> None:
+async def test_without_a_broker_there_is_no_check(database: Database, clock: FakeClock) -> None:
     """Nobody can tell what is lost while the broker does not answer; afterwards it goes on."""
     broker = RecordingBroker()
-    relay = Relay(database, broker, HAND_OVER_ONLY)
-    await Kitchen(database, relay, watch).order()
+    relay = Relay(database, broker, NO_SWEEP)
+    await Kitchen(database, relay, clock).order()
     async with relay.running():
         await emptied(database)
-    watch.now += LONG
+    clock.now += LONG
     settings = ReconciliationSettings(interval=0.01)
-    check = Reconciliation(database, broker, relay, settings, clock=watch)
+    check = Reconciliation(database, broker, relay, settings, clock=clock)
     broker.away = True
     with pytest.raises(BrokerUnavailable):
         await check.check()

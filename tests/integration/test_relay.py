@@ -13,8 +13,23 @@ from restaurant_system.messaging import relay as relay_module
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.relay import Relay
 from tests.support.fakes import RecordingBroker
-from tests.support.messages import TAKEOUT, an_order, an_update, ids, orders, take_and_ack
-from tests.support.outbox import HAND_OVER_ONLY, OTHER_NUMBER, age, emptied, owe, owe_each, sweeping
+from tests.support.messages import (
+    TAKEOUT,
+    ids,
+    make_order_message,
+    make_status_update,
+    orders,
+    take_and_ack,
+)
+from tests.support.outbox import (
+    NO_SWEEP,
+    OTHER_NUMBER,
+    age,
+    emptied,
+    fill_outbox,
+    fill_outbox_by_order,
+    sweeping,
+)
 
 # One sweep is all that a test waits for.
 SELDOM_SWEEPING = OutboxSettings(batch=2, sweep_interval=60, sweep_after=0.001)
@@ -25,10 +40,10 @@ async def test_what_is_handed_over_reaches_the_broker_and_leaves_the_outbox(
 ) -> None:
     """A row is published with all it carries, and struck off."""
     owed = orders(5, priority=5)
-    relay = Relay(database, broker, HAND_OVER_ONLY)
+    relay = Relay(database, broker, NO_SWEEP)
 
     async with relay.running():
-        relay.hand_over(*await owe(database, *owed))
+        relay.hand_over(*await fill_outbox(database, *owed))
         async with broker.consume([TAKEOUT], prefetch=1) as cook:
             assert await take_and_ack(cook, 5) == owed
         await emptied(database)
@@ -38,10 +53,10 @@ async def test_what_a_dead_process_left_behind_reaches_the_broker(
     database: Database, broker: Broker
 ) -> None:
     """Rows that nobody handed over are published by whoever is there, in order."""
-    missed = [an_update() for _ in range(3)]
+    missed = [make_status_update() for _ in range(3)]
 
     async with broker.subscribe() as subscriber:
-        await owe(database, *missed)
+        await fill_outbox(database, *missed)
         async with Relay(database, broker, sweeping()).running():
             assert await take_and_ack(subscriber, 3) == missed
             await emptied(database)
@@ -49,11 +64,11 @@ async def test_what_a_dead_process_left_behind_reaches_the_broker(
 
 async def test_a_row_of_a_process_in_good_health_is_left_to_it(database: Database) -> None:
     """Only what has waited for longer than `sweep_after` is swept."""
-    broker, old, young = RecordingBroker(), an_order(), an_order()
-    row, _ = await owe_each(database, old, young)
+    broker, old, young = RecordingBroker(), make_order_message(), make_order_message()
+    row, _ = await fill_outbox_by_order(database, old, young)
     await age(database, row.id, timedelta(hours=2))
 
-    async with Relay(database, broker, HAND_OVER_ONLY).running():
+    async with Relay(database, broker, NO_SWEEP).running():
         await emptied(database, but_for=1)
 
     assert broker.taken == [old]
@@ -63,9 +78,9 @@ async def test_a_refused_message_stays_and_its_neighbours_go(database: Database)
     """Only what the broker has confirmed is struck off."""
     broker, (first, refused, last) = RecordingBroker(), orders(3)
     broker.refuses = [refused]
-    rows = await owe_each(database, first, refused, last)
+    rows = await fill_outbox_by_order(database, first, refused, last)
 
-    relay = Relay(database, broker, HAND_OVER_ONLY)
+    relay = Relay(database, broker, NO_SWEEP)
     async with relay.running():
         relay.hand_over(*rows)
         await emptied(database, but_for=1)
@@ -81,9 +96,9 @@ def _soon_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_soon_tried_again")
 async def test_a_refused_message_is_tried_again(database: Database) -> None:
     """What was refused goes as soon as the broker takes it."""
-    broker, order = RecordingBroker(), an_order()
+    broker, order = RecordingBroker(), make_order_message()
     broker.refuses = [order]
-    await owe(database, order)
+    await fill_outbox(database, order)
 
     async with Relay(database, broker, sweeping()).running():
         await broker.tried.wait()
@@ -95,13 +110,13 @@ async def test_a_refused_message_is_tried_again(database: Database) -> None:
 
 async def test_a_refused_message_is_not_tried_again_at_once(database: Database) -> None:
     """The broker is not pestered with what it has just refused."""
-    broker, refused, later = RecordingBroker(), an_order(), an_order()
+    broker, refused, later = RecordingBroker(), make_order_message(), make_order_message()
     broker.refuses = [refused]
-    await owe(database, refused)
+    await fill_outbox(database, refused)
 
     async with Relay(database, broker, sweeping()).running():
         await broker.tried.wait()
-        await owe(database, later, about=OTHER_NUMBER)
+        await fill_outbox(database, later, about=OTHER_NUMBER)
         await emptied(database, but_for=1)
 
     assert broker.calls == [[], [later]]
@@ -109,9 +124,9 @@ async def test_a_refused_message_is_not_tried_again_at_once(database: Database) 
 
 async def test_refused_messages_do_not_hold_up_those_behind_them(database: Database) -> None:
     """However many the broker refuses, what it would take does reach it."""
-    broker, refused, good = RecordingBroker(), orders(5), an_order()
+    broker, refused, good = RecordingBroker(), orders(5), make_order_message()
     broker.refuses = refused
-    await owe_each(database, *refused, good)
+    await fill_outbox_by_order(database, *refused, good)
 
     async with Relay(database, broker, sweeping(batch=2)).running():
         await emptied(database, but_for=5)
@@ -121,9 +136,9 @@ async def test_refused_messages_do_not_hold_up_those_behind_them(database: Datab
 
 async def test_a_sweep_goes_on_past_those_that_are_refused(database: Database) -> None:
     """What stands behind many refused messages leaves in the same sweep, not one of many later."""
-    broker, refused, good = RecordingBroker(), orders(9), an_order()
+    broker, refused, good = RecordingBroker(), orders(9), make_order_message()
     broker.refuses = refused
-    await owe_each(database, *refused, good)
+    await fill_outbox_by_order(database, *refused, good)
 
     async with Relay(database, broker, SELDOM_SWEEPING).running():
         await emptied(database, but_for=9)
@@ -133,8 +148,8 @@ async def test_a_sweep_goes_on_past_those_that_are_refused(database: Database) -
 
 async def test_what_is_fresh_leaves_between_what_was_left_behind(database: Database) -> None:
     """A long sweep lets what is handed over have its turn, and goes on without a pause."""
-    broker, left_behind, fresh = RecordingBroker(), orders(9), an_order()
-    rows = await owe_each(database, *left_behind, fresh)
+    broker, left_behind, fresh = RecordingBroker(), orders(9), make_order_message()
+    rows = await fill_outbox_by_order(database, *left_behind, fresh)
     for row in rows[:-1]:
         await age(database, row.id, timedelta(hours=2))
     relay = Relay(database, broker, SELDOM_SWEEPING.model_copy(update={"sweep_after": 3600}))
@@ -151,9 +166,9 @@ async def test_what_is_fresh_leaves_between_what_was_left_behind(database: Datab
 async def test_a_message_does_not_overtake_a_refused_one_of_its_stream(database: Database) -> None:
     """Updates of one order leave in order, also when the broker refuses one for now."""
     broker = RecordingBroker()
-    cooking, ready = an_update(), an_update()
+    cooking, ready = make_status_update(), make_status_update()
     broker.refuses = [cooking]
-    await owe(database, cooking, ready)
+    await fill_outbox(database, cooking, ready)
 
     async with Relay(database, broker, sweeping()).running():
         await broker.tried.wait()
@@ -168,9 +183,9 @@ async def test_what_is_under_way_is_left_to_it(database: Database) -> None:
     slow, quick = RecordingBroker(), RecordingBroker()
     slow.answers.clear()
     published = orders(2)
-    under_way, left_behind = await owe_each(database, *published)
+    under_way, left_behind = await fill_outbox_by_order(database, *published)
     await age(database, left_behind.id, timedelta(seconds=5))
-    slow_relay = Relay(database, slow, HAND_OVER_ONLY)
+    slow_relay = Relay(database, slow, NO_SWEEP)
 
     async with slow_relay.running():
         slow_relay.hand_over(under_way)
@@ -187,7 +202,7 @@ async def test_two_relays_publish_each_row_once(database: Database) -> None:
     """However many wait for the same rows and sweep them, each is published by one of them."""
     broker, owed = RecordingBroker(), orders(300)
     relays = [Relay(database, broker, sweeping(batch=7)) for _ in range(2)]
-    rows = await owe_each(database, *owed)
+    rows = await fill_outbox_by_order(database, *owed)
     for relay in relays:
         relay.hand_over(*rows)
     await asyncio.sleep(0.01)  # by now they are fresh no more
@@ -202,9 +217,9 @@ async def test_a_stream_leaves_in_order_though_its_first_message_was_left_behind
     database: Database,
 ) -> None:
     """What is handed over waits for an earlier message that a crash left to the sweep."""
-    broker, left_behind, fresh = RecordingBroker(), an_update(), an_update()
-    await owe(database, left_behind)
-    (row,) = await owe(database, fresh)
+    broker, left_behind, fresh = RecordingBroker(), make_status_update(), make_status_update()
+    await fill_outbox(database, left_behind)
+    (row,) = await fill_outbox(database, fresh)
     relay = Relay(database, broker, sweeping(after=0.5))
 
     async with relay.running():
@@ -218,8 +233,8 @@ async def test_a_stream_leaves_in_order_though_it_was_handed_over_out_of_order(
     database: Database,
 ) -> None:
     """Whoever commits second and speaks first does not make its message overtake."""
-    broker, first, second = RecordingBroker(), an_update(), an_update()
-    early, late = await owe(database, first, second)
+    broker, first, second = RecordingBroker(), make_status_update(), make_status_update()
+    early, late = await fill_outbox(database, first, second)
     relay = Relay(database, broker, sweeping(batch=1, after=0.5))
 
     async with relay.running():
@@ -231,10 +246,10 @@ async def test_a_stream_leaves_in_order_though_it_was_handed_over_out_of_order(
 
 async def test_what_follows_another_process_leaves_as_soon_as_it_may(database: Database) -> None:
     """Behind a row of another process a message waits for its turn, not for a sweep."""
-    broker, theirs, ours = RecordingBroker(), an_update(), an_update()
-    (before,) = await owe(database, theirs)
-    (behind,) = await owe(database, ours)
-    relay = Relay(database, broker, HAND_OVER_ONLY)
+    broker, theirs, ours = RecordingBroker(), make_status_update(), make_status_update()
+    (before,) = await fill_outbox(database, theirs)
+    (behind,) = await fill_outbox(database, ours)
+    relay = Relay(database, broker, NO_SWEEP)
 
     async with relay.running():
         relay.hand_over(behind)
@@ -252,10 +267,10 @@ async def test_a_repeat_is_not_heard_after_what_follows_it(
 ) -> None:
     """While another process has a row in hand that left from here, what is behind it waits."""
     monkeypatch.setattr(relay_module, "GATHERING", 0.2)
-    broker, cooking, ready = RecordingBroker(), an_update(), an_update()
-    (first,) = await owe(database, cooking)
-    (second,) = await owe(database, ready)
-    relay = Relay(database, broker, HAND_OVER_ONLY)
+    broker, cooking, ready = RecordingBroker(), make_status_update(), make_status_update()
+    (first,) = await fill_outbox(database, cooking)
+    (second,) = await fill_outbox(database, ready)
+    relay = Relay(database, broker, NO_SWEEP)
 
     async with relay.running():
         relay.hand_over(first, second)
@@ -273,10 +288,10 @@ async def test_a_repeat_is_not_heard_after_what_follows_it(
 async def test_batches_have_a_limit(database: Database) -> None:
     """No more than `batch` messages are under way at once."""
     broker, owed = RecordingBroker(), orders(10)
-    relay = Relay(database, broker, HAND_OVER_ONLY.model_copy(update={"batch": 4}))
+    relay = Relay(database, broker, NO_SWEEP.model_copy(update={"batch": 4}))
 
     async with relay.running():
-        relay.hand_over(*await owe_each(database, *owed))
+        relay.hand_over(*await fill_outbox_by_order(database, *owed))
         await emptied(database)
 
     assert [len(call) for call in broker.calls] == [4, 4, 2]

@@ -11,23 +11,30 @@ from restaurant_system.database.connection import Database
 from restaurant_system.database.outbox import Owed
 from restaurant_system.messaging import relay as relay_module
 from restaurant_system.messaging.relay import Relay
-from tests.conftest import opened
+from tests.conftest import open_database
+from tests.support.broker_connections import PostgresConnections
 from tests.support.fakes import RecordingBroker
-from tests.support.lines import PostgresLines
-from tests.support.messages import PATIENCE, an_order, ids, orders
-from tests.support.outbox import HAND_OVER_ONLY, backlog, emptied, owe, owe_each, sweeping
+from tests.support.messages import PATIENCE, ids, make_order_message, orders
+from tests.support.outbox import (
+    NO_SWEEP,
+    backlog,
+    emptied,
+    fill_outbox,
+    fill_outbox_by_order,
+    sweeping,
+)
 
 
 async def test_an_outage_of_the_broker_loses_nothing(database: Database) -> None:
     """With the broker away the rows stay; once it is back they go, in order, by themselves."""
     broker, owed = RecordingBroker(), orders(5)
     broker.away = True
-    relay = Relay(database, broker, HAND_OVER_ONLY)
+    relay = Relay(database, broker, NO_SWEEP)
 
     async with relay.running():
-        relay.hand_over(*await owe(database, *owed[:3]))
+        relay.hand_over(*await fill_outbox(database, *owed[:3]))
         await broker.tried.wait()
-        relay.hand_over(*await owe(database, *owed[3:]))
+        relay.hand_over(*await fill_outbox(database, *owed[3:]))
         assert await backlog(database) == 5
         broker.away = False
         await emptied(database)
@@ -39,15 +46,15 @@ async def test_an_outage_of_the_database_loses_nothing(database: Database, dsn: 
     """A row whose deletion could not be committed is deleted later, and the relay goes on."""
     broker, (first, second) = RecordingBroker(), orders(2)
     broker.answers.clear()
-    relay = Relay(database, broker, HAND_OVER_ONLY)
-    rows = await owe_each(database, first, second)
+    relay = Relay(database, broker, NO_SWEEP)
+    rows = await fill_outbox_by_order(database, first, second)
 
     async with relay.running():
         relay.hand_over(rows[0])
         await broker.tried.wait()
-        await PostgresLines(dsn).cut()
+        await PostgresConnections(dsn).cut()
         broker.answers.set()
-        async with opened(dsn) as another:
+        async with open_database(dsn) as another:
             await emptied(another, but_for=1)
             relay.hand_over(rows[1])
             await emptied(another)
@@ -59,11 +66,11 @@ async def test_what_is_handed_over_last_is_published_before_the_relay_stops(
     database: Database,
 ) -> None:
     """Leaving the block flushes: a service that stops leaves no work to the sweep of others."""
-    broker, order = RecordingBroker(), an_order()
-    relay = Relay(database, broker, HAND_OVER_ONLY)
+    broker, order = RecordingBroker(), make_order_message()
+    relay = Relay(database, broker, NO_SWEEP)
 
     async with relay.running():
-        relay.hand_over(*await owe(database, order))
+        relay.hand_over(*await fill_outbox(database, order))
 
     assert broker.taken == [order]
     assert await backlog(database) == 0
@@ -76,10 +83,10 @@ async def test_a_broker_that_is_away_does_not_hold_up_the_stop(
     monkeypatch.setattr(relay_module, "FLUSH_SECONDS", 0.1)
     broker = RecordingBroker()
     broker.answers.clear()
-    relay = Relay(database, broker, HAND_OVER_ONLY)
+    relay = Relay(database, broker, NO_SWEEP)
 
     async with asyncio.timeout(5), relay.running():
-        relay.hand_over(*await owe(database, an_order()))
+        relay.hand_over(*await fill_outbox(database, make_order_message()))
 
     assert broker.taken == []
     assert await backlog(database) == 1
@@ -89,11 +96,11 @@ async def test_an_error_of_our_own_stops_the_relay_loudly(database: Database) ->
     """What is no outage is not retried for ever in silence."""
     broker = RecordingBroker()
     broker.error = ZeroDivisionError("a bug")
-    relay = Relay(database, broker, HAND_OVER_ONLY)
+    relay = Relay(database, broker, NO_SWEEP)
 
     async def run() -> None:
         async with relay.running():
-            relay.hand_over(*await owe(database, an_order()))
+            relay.hand_over(*await fill_outbox(database, make_order_message()))
             await asyncio.Event().wait()
 
     with pytest.raises(ExceptionGroup) as raised:
@@ -105,8 +112,8 @@ async def test_an_error_of_our_own_stops_the_relay_loudly(database: Database) ->
 
 async def test_what_does_not_fit_into_memory_is_swept(database: Database) -> None:
     """A row whose id was forgotten under load waits a little, and goes."""
-    broker, order = RecordingBroker(), an_order()
-    (owed,) = await owe(database, order)
+    broker, order = RecordingBroker(), make_order_message()
+    (owed,) = await fill_outbox(database, order)
     relay = Relay(database, broker, sweeping(batch=5_000))
     forgotten = [replace(owed, id=owed.id + place, after=0) for place in range(1, 15_000)]
 
@@ -120,8 +127,8 @@ async def test_what_does_not_fit_into_memory_is_swept(database: Database) -> Non
 def test_a_long_outage_takes_no_more_and_more_memory() -> None:
     """However much is handed over, the relay remembers only so much of it."""
     nowhere = Database("postgresql://nowhere", DatabaseSettings(), application_name="test")
-    order = an_order()
-    relay = Relay(nowhere, RecordingBroker(), HAND_OVER_ONLY)
+    order = make_order_message()
+    relay = Relay(nowhere, RecordingBroker(), NO_SWEEP)
 
     tracemalloc.start()
     for row in range(150_000):

@@ -9,8 +9,8 @@ import pytest
 
 from restaurant_system.database.connection import Line
 from restaurant_system.models.status import ORIGINS, OrderStatus
+from tests.support.postgres_server import Postgres
 from tests.support.rows import insert_order, undone
-from tests.support.servers import Postgres
 
 ORDER_COLUMNS = {
     *("id", "created_at", "updated_at", "number", "customer_name", "type", "table_number"),
@@ -31,9 +31,9 @@ ROADS: dict[OrderStatus, tuple[OrderStatus, ...]] = {
 
 
 @pytest.fixture
-async def sql(postgres_server: Postgres, template: str) -> AsyncIterator[Line]:
+async def sql(postgres_server: Postgres, template_database: str) -> AsyncIterator[Line]:
     """Open a line to an empty database, which is empty again afterwards."""
-    async with undone(postgres_server.dsn(template)) as line:
+    async with undone(postgres_server.dsn(template_database)) as line:
         yield line
 
 

@@ -22,11 +22,11 @@ from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.handler import TrackingHandler
 from restaurant_system.services.tracking.service import TrackingService
-from tests.support.orders import an_item, an_order
+from tests.support.orders import make_item, make_order
 from tests.support.rows import insert_order
-from tests.support.services import NOON, Watch, a_client, a_tracking_service, walk
+from tests.support.services import NOON, FakeClock, http_client, make_tracking_service, walk
 
-DEAR = [an_item(price=Decimal(101))]
+DEAR = [make_item(price=Decimal(101))]
 
 
 class SpiedDatabase(Database):
@@ -64,12 +64,12 @@ async def spied(dsn: str) -> AsyncIterator[SpiedDatabase]:
 @pytest.fixture
 def reader(spied: SpiedDatabase) -> TrackingService:
     """Ask where the spy listens, at noon."""
-    return a_tracking_service(spied, clock=Watch())
+    return make_tracking_service(spied, clock=FakeClock())
 
 
 async def place(intake: OrderService, **changes: object) -> str:
     """Place an order, and return its number."""
-    return (await intake.place(an_order(**changes), request_id="r", key=None)).order_number
+    return (await intake.place(make_order(**changes), request_id="r", key=None)).order_number
 
 
 async def cook(database: Database, number: str) -> None:
@@ -151,7 +151,7 @@ async def test_an_absence_is_everyones(reader: TrackingService, spied: SpiedData
     """With the database away everybody is asked to come again."""
     await spied.close()
 
-    async with a_client(TrackingHandler(reader).feature()) as client:
+    async with http_client(TrackingHandler(reader).feature()) as client:
         answers = await asyncio.gather(
             *(client.get(f"/orders/ORD_20241216_00{place}/status") for place in range(1, 6))
         )

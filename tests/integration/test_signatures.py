@@ -18,10 +18,16 @@ from restaurant_system.models.message import Header, Message, StatusChanged
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.notification.subscriber import NotificationSubscriber
 from restaurant_system.shutdown import Shutdown
-from tests.support.kitchen import Kitchen, a_ticket, first_of
-from tests.support.messages import TAKEOUT, an_order, an_update, take_and_ack, take_one
-from tests.support.outbox import HAND_OVER_ONLY
-from tests.support.patience import eventually
+from tests.support.kitchen import Kitchen, first_of, make_order_received
+from tests.support.messages import (
+    TAKEOUT,
+    make_order_message,
+    make_status_update,
+    take_and_ack,
+    take_one,
+)
+from tests.support.outbox import NO_SWEEP
+from tests.support.waiting import eventually
 
 SIGNER = Signer([SecretStr("the restaurant's own key")])
 STRANGER = Signer([SecretStr("not the restaurant's key")])
@@ -30,20 +36,20 @@ WITH_MICROSECONDS = datetime(2024, 12, 16, 10, 30, 0, 987_654, tzinfo=UTC)
 FORGED: dict[str, tuple[Mapping[str, Header], str]] = {
     "unsigned": ({}, "the signature is missing"),
     "signed at random": ({SIGNATURE: "0" * 64}, "the signature is wrong"),
-    "signed for another": (SIGNER.sign(an_order()).headers, "the signature is wrong"),
+    "signed for another": (SIGNER.sign(make_order_message()).headers, "the signature is wrong"),
 }
 
 
 @pytest.fixture
 async def kitchen(database: Database, broker: Broker) -> AsyncIterator[Kitchen]:
     """Open a kitchen whose relay signs what is handed over; nobody is on duty yet."""
-    relay = Relay(database, broker, HAND_OVER_ONLY, SIGNER)
+    relay = Relay(database, broker, NO_SWEEP, SIGNER)
     async with relay.running():
         yield Kitchen(database, relay)
 
 
 @contextlib.asynccontextmanager
-async def a_display(broker: Broker) -> AsyncIterator[io.StringIO]:
+async def running_display(broker: Broker) -> AsyncIterator[io.StringIO]:
     """Have a subscriber who knows the key print for as long as the block lasts."""
     printed, shutdown = io.StringIO(), Shutdown()
     async with broker.subscribe("display"):
@@ -57,7 +63,7 @@ async def a_display(broker: Broker) -> AsyncIterator[io.StringIO]:
         await printing
 
 
-def an_update_about(number: str, **changes: object) -> Message:
+def make_update_about(number: str, **changes: object) -> Message:
     """Write that somebody cooks an order."""
     update = StatusChanged(
         order_number=number,
@@ -66,7 +72,7 @@ def an_update_about(number: str, **changes: object) -> Message:
         changed_by="chef",
         timestamp=WITH_MICROSECONDS,
     )
-    return an_update(body=update.encode(), **changes)
+    return make_status_update(body=update.encode(), **changes)
 
 
 async def test_what_is_published_is_signed(kitchen: Kitchen, broker: Broker) -> None:
@@ -83,7 +89,7 @@ async def test_what_is_published_is_signed(kitchen: Kitchen, broker: Broker) -> 
 
 async def test_a_signature_survives_retries_and_the_dead_letter_queue(broker: Broker) -> None:
     """Whatever becomes of a message, it stays the message that was signed."""
-    order = SIGNER.sign(an_order(timestamp=WITH_MICROSECONDS))
+    order = SIGNER.sign(make_order_message(timestamp=WITH_MICROSECONDS))
     await broker.publish([order])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
@@ -109,10 +115,8 @@ async def test_a_forged_order_is_put_aside(
     reason: str,
 ) -> None:
     """It is a dead letter, nothing in the database moves, and the cook goes on."""
-    number = await Kitchen(
-        kitchen.database, Relay(kitchen.database, broker, HAND_OVER_ONLY)
-    ).order()
-    forged = a_ticket(number, headers=headers)
+    number = await Kitchen(kitchen.database, Relay(kitchen.database, broker, NO_SWEEP)).order()
+    forged = make_order_received(number, headers=headers)
     await other_broker.publish([forged])
 
     async with kitchen.on_duty(broker, signer=SIGNER) as shift:
@@ -131,11 +135,11 @@ async def test_a_forged_update_is_put_aside(
     broker: Broker, other_broker: Broker, headers: Mapping[str, Header], reason: str
 ) -> None:
     """It is a dead letter, the subscriber tells nobody, and goes on."""
-    async with a_display(broker) as printed:
+    async with running_display(broker) as printed:
         await other_broker.publish(
             [
-                an_update_about("ORD_20241216_666", headers=headers),
-                SIGNER.sign(an_update_about("ORD_20241216_001")),
+                make_update_about("ORD_20241216_666", headers=headers),
+                SIGNER.sign(make_update_about("ORD_20241216_001")),
             ]
         )
 
@@ -155,9 +159,9 @@ async def test_without_keys_strangers_are_welcome(
     database: Database, broker: Broker, other_broker: Broker
 ) -> None:
     """Where there are no keys, a signature is neither wanted nor looked at."""
-    waiting = Kitchen(database, Relay(database, broker, HAND_OVER_ONLY))
+    waiting = Kitchen(database, Relay(database, broker, NO_SWEEP))
     number = await waiting.order()
-    await other_broker.publish([STRANGER.sign(a_ticket(number))])
+    await other_broker.publish([STRANGER.sign(make_order_received(number))])
 
     async with waiting.on_duty(broker):
         await waiting.wait_for(number, "ready")

@@ -18,7 +18,7 @@ from restaurant_system.database.connection import Connection, Database
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.order import OrderType
 from tests.integration.test_plans import ORDERS, Plan
-from tests.support.servers import Postgres
+from tests.support.postgres_server import Postgres
 
 LIMIT = 50
 WAITING, COOKING = 3_000, 20
@@ -63,11 +63,13 @@ WHERE number <= 'ORD_20300101_{10_000 + COOKING}' AND status = 'received';
 
 
 @pytest.fixture(scope="module", params=sorted(NIGHTS))
-def evening(request: pytest.FixtureRequest, postgres_server: Postgres, template: str) -> str:
+def evening(
+    request: pytest.FixtureRequest, postgres_server: Postgres, template_database: str
+) -> str:
     """Name a database in a rush, after a night in which its statistics were made."""
 
     async def live() -> str:
-        dsn = postgres_server.dsn(await postgres_server.create_database(template))
+        dsn = postgres_server.dsn(await postgres_server.create_database(template_database))
         await history.generate(dsn, ORDERS)
         line = await asyncpg.connect(dsn)
         for statement in (UNTENDED, NIGHTS[request.param], "VACUUM ANALYZE", OVER, RUSH):

@@ -10,13 +10,13 @@ from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.services.display import rail, stations
+from tests.support.broker_connections import BrokerConnections
 from tests.support.display import STATION, Display, displayed
-from tests.support.kitchen import Kitchen, a_ticket, first_of, settings
-from tests.support.lines import Lines
-from tests.support.orders import an_item
-from tests.support.patience import eventually
+from tests.support.kitchen import Kitchen, first_of, make_order_received, settings
+from tests.support.orders import make_item
+from tests.support.waiting import eventually
 
-DEAR = [an_item(price=99, quantity=2)]
+DEAR = [make_item(price=99, quantity=2)]
 
 
 @pytest.fixture
@@ -155,14 +155,14 @@ async def test_what_somebody_began_who_is_gone_can_be_finished(
 
 
 async def test_tickets_stay_through_a_broken_line(
-    kitchen: Kitchen, display: Display, lines: Lines
+    kitchen: Kitchen, display: Display, broker_connections: BrokerConnections
 ) -> None:
     """With the line to the broker cut, nothing vanishes, and afterwards nothing is there twice."""
     begun, waiting = await kitchen.order(), await kitchen.order()
     async with display.screen() as screen:
         await screen.shows(begun, waiting)
         await display.done(begun, "start", "received")
-        await lines.cut()
+        await broker_connections.cut()
 
         for number, action, expected in (
             (begun, "bump", "cooking"),
@@ -188,7 +188,10 @@ async def test_what_can_never_be_cooked_is_put_aside(
 ) -> None:
     """A message about no order is a dead letter, and the station goes on."""
     await other_broker.publish(
-        [a_ticket("ORD_20241216_404"), a_ticket("ORD_20241216_001", body=b"{")]
+        [
+            make_order_received("ORD_20241216_404"),
+            make_order_received("ORD_20241216_001", body=b"{"),
+        ]
     )
     async with display.screen() as screen:
         number = await kitchen.order()
@@ -304,7 +307,7 @@ async def test_a_station_that_gets_no_orders_says_so(
     kitchen: Kitchen,
     display: Display,
     broker: Broker,
-    lines: Lines,
+    broker_connections: BrokerConnections,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With the broker away a screen is true, and says that nothing new can come."""
@@ -316,7 +319,7 @@ async def test_a_station_that_gets_no_orders_says_so(
     async with display.screen() as screen:
         await screen.shows(number)  # by a line that is open
         monkeypatch.setattr(broker, "connect", refuse)
-        await lines.cut()
+        await broker_connections.cut()
         await screen.when(
             lambda: screen.entries["station"]["state"] == "cut_off", doing="for it to be said"
         )

@@ -9,9 +9,9 @@ import pytest
 from restaurant_system.database import tickets
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
+from tests.support.deployments import JSON
 from tests.support.display import STATION, Display, Screen, displayed
 from tests.support.kitchen import Kitchen
-from tests.support.restaurant import JSON
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ async def screen(display: Display) -> AsyncIterator[Screen]:
         yield screen
 
 
-async def a_shown_order(kitchen: Kitchen, screen: Screen) -> str:
+async def order_on_screen(kitchen: Kitchen, screen: Screen) -> str:
     """Order something, and wait until it is on the screen."""
     number = await kitchen.order()
     await screen.when(lambda: number in screen.tickets, doing="for a ticket")
@@ -60,7 +60,7 @@ async def test_an_order_is_started_bumped_and_taken_back(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
     """Each step is in the books, with the station that made it; what was taken back counts once."""
-    number = await a_shown_order(kitchen, screen)
+    number = await order_on_screen(kitchen, screen)
 
     await display.done(number, "start", "received")
     await screen.shows(**{number: "cooking"})
@@ -90,7 +90,7 @@ async def test_of_many_hands_on_one_ticket_one_has_it(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
     """Of those who start an order at once, one does; the others are told who was faster."""
-    number = await a_shown_order(kitchen, screen)
+    number = await order_on_screen(kitchen, screen)
 
     answers = await asyncio.gather(*(display.tap(number, "start", "received") for _ in range(5)))
 
@@ -105,7 +105,7 @@ async def test_a_tap_that_comes_twice_is_done_once(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
     """The same key gets the same answer, at once or later, though it was undone in between."""
-    number = await a_shown_order(kitchen, screen)
+    number = await order_on_screen(kitchen, screen)
     key = {"Idempotency-Key": uuid4().hex}
     await display.done(number, "start", "received")
 
@@ -125,7 +125,7 @@ async def test_a_tap_is_about_the_ticket_as_it_was_seen(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
     """A status may have been left and come back: what was meant for the first time is too late."""
-    number = await a_shown_order(kitchen, screen)
+    number = await order_on_screen(kitchen, screen)
     await display.done(number, "start", "received", as_of=screen.entries[number]["updated_at"])
     await screen.shows(**{number: "cooking"})
     seen = screen.entries[number]["updated_at"]
@@ -141,7 +141,7 @@ async def test_a_tap_is_about_the_ticket_as_it_was_seen(
 
 async def test_a_key_is_for_one_tap(kitchen: Kitchen, display: Display, screen: Screen) -> None:
     """A key that was used for something else is refused; one of an order is another's."""
-    number = await a_shown_order(kitchen, screen)
+    number = await order_on_screen(kitchen, screen)
     await display.done(number, "start", "received", **{"Idempotency-Key": "k"})
 
     key = {"Idempotency-Key": "k"}
@@ -158,7 +158,7 @@ async def test_a_tap_that_was_too_late_has_not_used_its_key(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
     """What had no effect may be asked for again."""
-    number = await a_shown_order(kitchen, screen)
+    number = await order_on_screen(kitchen, screen)
     key = {"Idempotency-Key": "k"}
 
     too_early = await display.tap(number, "bump", "cooking", **key)
@@ -170,7 +170,7 @@ async def test_a_tap_that_was_too_late_has_not_used_its_key(
 
 async def test_a_rushed_ticket_says_so(kitchen: Kitchen, display: Display, screen: Screen) -> None:
     """Every screen learns what is to be cooked first; what is done cannot be rushed."""
-    number = await a_shown_order(kitchen, screen)
+    number = await order_on_screen(kitchen, screen)
 
     await display.done(number, "rush", "received")
     await screen.when(
@@ -186,7 +186,7 @@ async def test_only_the_station_that_has_an_order_can_bump_it_or_take_it_back(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
     """Another station's tap on a ticket that is not its own is told whose it is."""
-    number = await a_shown_order(kitchen, screen)
+    number = await order_on_screen(kitchen, screen)
     await display.done(number, "start", "received")
 
     bump = await display.tap(number, "bump", "cooking", station="fryer")
@@ -277,7 +277,7 @@ async def test_orders_and_taps_share_no_keys(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
     """A guest's key and a cook's may be the same, and mean two things."""
-    number = await a_shown_order(kitchen, screen)
+    number = await order_on_screen(kitchen, screen)
     await display.done(number, "start", "received", **{"Idempotency-Key": "k"})
 
     async with kitchen.database.connection() as connection:

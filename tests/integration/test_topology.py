@@ -6,7 +6,8 @@ import pytest
 
 from restaurant_system.errors import BrokerRefuses
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
-from tests.conftest import QUICK_RETRIES, a_rabbitmq_broker
+from tests.conftest import QUICK_RETRIES, make_rabbitmq_broker
+from tests.support.management_api import ManagementApi
 from tests.support.messages import (
     DEAD_LETTERS,
     DELIVERY,
@@ -17,8 +18,7 @@ from tests.support.messages import (
     orders,
     take_one,
 )
-from tests.support.office import Office
-from tests.support.patience import eventually
+from tests.support.waiting import eventually
 
 CLASSIC = {"x-queue-type": "classic"}
 EARLIER_KITCHEN_QUEUE = {"x-max-priority": 10, "x-dead-letter-exchange": "orders_dlx"}
@@ -27,9 +27,9 @@ RETRY_QUEUES = ("delivery_retry_queue.200ms", "delivery_retry_queue.600ms")
 
 
 @pytest.mark.usefixtures("rabbitmq_broker")
-def test_the_exchanges_are_those_of_the_contract(office: Office) -> None:
+def test_the_exchanges_are_those_of_the_contract(management_api: ManagementApi) -> None:
     """Every exchange is durable, and unrouted orders have an alternative."""
-    exchanges = office.listed("exchanges")
+    exchanges = management_api.listed("exchanges")
     own = [each for each in exchanges if each["name"] and not each["name"].startswith("amq.")]
 
     assert {each["name"]: (each["type"], each["arguments"]) for each in own} == {
@@ -43,9 +43,9 @@ def test_the_exchanges_are_those_of_the_contract(office: Office) -> None:
 
 
 @pytest.mark.usefixtures("rabbitmq_broker")
-def test_the_queues_are_those_of_the_contract(office: Office) -> None:
+def test_the_queues_are_those_of_the_contract(management_api: ManagementApi) -> None:
     """Every queue is durable; the kitchen's have ten priorities; a retry queue has a delay."""
-    queues = office.listed("queues")
+    queues = management_api.listed("queues")
 
     assert {each["name"]: each["arguments"] for each in queues} == {
         DINE_IN: KITCHEN_QUEUE,
@@ -60,13 +60,13 @@ def test_the_queues_are_those_of_the_contract(office: Office) -> None:
 
 
 @pytest.mark.usefixtures("rabbitmq_broker")
-def test_the_bindings_are_those_of_the_contract(office: Office) -> None:
+def test_the_bindings_are_those_of_the_contract(management_api: ManagementApi) -> None:
     """Each queue hangs where the contract says, and nowhere else."""
     bindings = {
         (each["source"], each["routing_key"], each["arguments"].get("retry-delay-ms")): each[
             "destination"
         ]
-        for each in office.listed("bindings")
+        for each in management_api.listed("bindings")
         if each["source"]  # the default exchange knows every queue by its name
     }
 
@@ -82,12 +82,12 @@ def test_the_bindings_are_those_of_the_contract(office: Office) -> None:
 
 
 async def test_nothing_is_used_that_rabbitmq_4_deprecates(
-    rabbitmq_broker: RabbitMQBroker, office: Office
+    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
     """No transient queue that is not exclusive, no mirrors or modes, no limit for a channel."""
 
     async def channels_are_known() -> bool:
-        return office.consumers() == 6
+        return management_api.consumers() == 6
 
     async with (
         rabbitmq_broker.consume(KITCHEN, prefetch=4) as worker,
@@ -96,7 +96,7 @@ async def test_nothing_is_used_that_rabbitmq_4_deprecates(
     ):
         idle = asyncio.create_task(take_one(worker))
         await eventually(channels_are_known, doing="for the statistics of the consumers")
-        channels, queues = office.channels(), office.listed("queues")
+        channels, queues = management_api.channels(), management_api.listed("queues")
         idle.cancel()
 
     assert {each["global_prefetch_count"] for each in channels} == {0}
@@ -134,27 +134,33 @@ WRONG = {
 
 @pytest.mark.parametrize(("queue", "arguments", "said"), WRONG.values(), ids=WRONG.keys())
 async def test_queue_with_other_arguments_is_named_until_it_is_gone(
-    amqp_url: str, office: Office, queue: str, arguments: dict[str, object], said: str
+    amqp_url: str,
+    management_api: ManagementApi,
+    queue: str,
+    arguments: dict[str, object],
+    said: str,
 ) -> None:
     """Nothing is published into it, a ping fails with the reason, and both work once it is gone."""
-    office.declare_queue(queue, arguments)
-    broker = a_rabbitmq_broker(amqp_url, QUICK_RETRIES)
+    management_api.declare_queue(queue, arguments)
+    broker = make_rabbitmq_broker(amqp_url, QUICK_RETRIES)
 
     for call in (broker.connect(), broker.publish(orders(1)), broker.ping()):
         with pytest.raises(BrokerRefuses) as refused:
             await call
         assert str(refused.value).startswith(said)
-    office.delete_queue(queue)
+    management_api.delete_queue(queue)
 
     assert await broker.ping() > 0
     assert await broker.publish(orders(1)) == []
     await broker.close()
 
 
-async def test_exchange_of_another_type_is_named(amqp_url: str, office: Office) -> None:
+async def test_exchange_of_another_type_is_named(
+    amqp_url: str, management_api: ManagementApi
+) -> None:
     """An exchange that routes otherwise is refused, like a queue with other arguments."""
-    office.declare_exchange("orders_topic", "fanout")
-    broker = a_rabbitmq_broker(amqp_url, QUICK_RETRIES)
+    management_api.declare_exchange("orders_topic", "fanout")
+    broker = make_rabbitmq_broker(amqp_url, QUICK_RETRIES)
 
     with pytest.raises(BrokerRefuses, match=r"exchange orders_topic .* type fanout instead of"):
         await broker.connect()
@@ -162,11 +168,11 @@ async def test_exchange_of_another_type_is_named(amqp_url: str, office: Office) 
 
 
 async def test_queues_of_an_earlier_release_without_a_type_are_accepted(
-    amqp_url: str, office: Office
+    amqp_url: str, management_api: ManagementApi
 ) -> None:
     """A queue whose type was not stated is a classic one."""
-    office.declare_queue("kitchen_queue", EARLIER_KITCHEN_QUEUE)
-    broker = a_rabbitmq_broker(amqp_url, QUICK_RETRIES)
+    management_api.declare_queue("kitchen_queue", EARLIER_KITCHEN_QUEUE)
+    broker = make_rabbitmq_broker(amqp_url, QUICK_RETRIES)
 
     await broker.connect()
     await broker.close()

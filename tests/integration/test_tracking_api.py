@@ -10,34 +10,34 @@ from restaurant_system.database.connection import Database
 from restaurant_system.models.order import Move, OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
-from tests.support.orders import an_item, an_order
-from tests.support.services import NOON, Watch, walk
+from tests.support.orders import make_item, make_order
+from tests.support.services import NOON, FakeClock, walk
 
 RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z")
 
 
 async def place(intake: OrderService, **changes: object) -> str:
     """Place an order, and return its number."""
-    placed = await intake.place(an_order(**changes), request_id="request-1", key=None)
+    placed = await intake.place(make_order(**changes), request_id="request-1", key=None)
     return placed.order_number
 
 
 async def test_status_of_each_stage(
-    tracking: httpx.AsyncClient, intake: OrderService, database: Database, watch: Watch
+    tracking: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
 ) -> None:
     """An order's status tells where it stands, since when, who cooks it, and when it is due."""
     number = await place(intake)
     stages = [(await tracking.get(f"/orders/{number}/status")).json()]
 
-    watch.now += timedelta(seconds=1)
+    clock.now += timedelta(seconds=1)
     await walk(
-        database, number, OrderStatus.COOKING, at=watch.now, due=watch.now + timedelta(seconds=10)
+        database, number, OrderStatus.COOKING, at=clock.now, due=clock.now + timedelta(seconds=10)
     )
     stages.append((await tracking.get(f"/orders/{number}/status")).json())
-    watch.now += timedelta(seconds=10)
-    await _finish(database, number, watch)
+    clock.now += timedelta(seconds=10)
+    await _finish(database, number, clock)
     stages.append((await tracking.get(f"/orders/{number}/status")).json())
-    watch.now += timedelta(seconds=60)
+    clock.now += timedelta(seconds=60)
     await intake.complete(number, Move(), request_id="request-2")
     stages.append((await tracking.get(f"/orders/{number}/status")).json())
 
@@ -52,13 +52,13 @@ async def test_status_of_each_stage(
     ]
 
 
-async def _finish(database: Database, number: str, watch: Watch) -> None:
+async def _finish(database: Database, number: str, clock: FakeClock) -> None:
     async with database.connection() as connection:
         await connection.execute(
             """UPDATE orders SET status = 'ready', updated_at = $2, completed_at = $2,
                estimated_completion = NULL WHERE number = $1""",
             number,
-            watch.now,
+            clock.now,
         )
 
 
@@ -77,7 +77,7 @@ async def test_status_of_a_cancelled_order(
 
 
 async def test_history(
-    tracking: httpx.AsyncClient, intake: OrderService, database: Database, watch: Watch
+    tracking: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
 ) -> None:
     """An order's history names each status, when it began and who brought it, oldest first."""
     number, other = await place(intake), await place(intake)
@@ -85,7 +85,7 @@ async def test_history(
         database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON + timedelta(seconds=9)
     )
     await intake.cancel(other, Move(), request_id="request-2")
-    watch.now += timedelta(minutes=1)
+    clock.now += timedelta(minutes=1)
     await intake.complete(number, Move(changed_by="anna"), request_id="request-2")
 
     response = await tracking.get(f"/orders/{number}/history")
@@ -110,8 +110,8 @@ async def test_a_whole_order(tracking: httpx.AsyncClient, intake: OrderService) 
         order_type="delivery",
         delivery_address="1 Main Street, Springfield",
         items=[
-            an_item(name="Soup", price=Decimal("15.99"), quantity=3, notes="hot"),
-            an_item(name="Bread", price=2),
+            make_item(name="Soup", price=Decimal("15.99"), quantity=3, notes="hot"),
+            make_item(name="Bread", price=2),
         ],
         notes="ring twice",
     )

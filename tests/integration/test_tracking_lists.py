@@ -13,11 +13,18 @@ from restaurant_system.models.order import Move
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.handler import TrackingHandler
-from tests.support.answers import assert_problem, faulty_fields
-from tests.support.messages import an_order as a_ticket
-from tests.support.orders import an_order
-from tests.support.servers import free_port
-from tests.support.services import NOON, Watch, a_broker, a_client, a_tracking_service, walk
+from tests.support.messages import make_order_message
+from tests.support.orders import make_order
+from tests.support.processes import free_port
+from tests.support.responses import assert_problem, invalid_fields
+from tests.support.services import (
+    NOON,
+    FakeClock,
+    http_client,
+    make_broker,
+    make_tracking_service,
+    walk,
+)
 
 STATUSES = {"received": 0, "cooking": 0, "ready": 0, "completed": 0, "cancelled": 0}
 COOKED = (OrderStatus.COOKING, OrderStatus.READY)
@@ -25,7 +32,7 @@ COOKED = (OrderStatus.COOKING, OrderStatus.READY)
 
 async def place(intake: OrderService, count: int = 1, **changes: object) -> list[str]:
     """Place orders, and return their numbers."""
-    order = an_order(**changes)
+    order = make_order(**changes)
     placed = [await intake.place(order, request_id="r", key=None) for _ in range(count)]
     return [each.order_number for each in placed]
 
@@ -141,7 +148,7 @@ async def test_bad_questions(tracking: httpx.AsyncClient) -> None:
         response = await tracking.get(f"/orders?{query}")
 
         assert_problem(response, 400)
-        assert faulty_fields(response) == [field]
+        assert invalid_fields(response) == [field]
 
 
 async def test_stats_of_an_empty_day(tracking: httpx.AsyncClient) -> None:
@@ -164,15 +171,15 @@ async def test_stats_of_an_empty_day(tracking: httpx.AsyncClient) -> None:
 
 
 async def test_stats_of_a_day(
-    tracking: httpx.AsyncClient, intake: OrderService, database: Database, watch: Watch
+    tracking: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
 ) -> None:
     """The figures count the orders of the business date, and no others."""
-    watch.now = NOON - timedelta(days=1)
+    clock.now = NOON - timedelta(days=1)
     await place(intake)
-    watch.now = NOON
+    clock.now = NOON
     takeout = await place(intake, 3)
     (dine_in,) = await place(intake, order_type="dine_in", table_number=5)
-    watch.now = NOON + timedelta(hours=2)
+    clock.now = NOON + timedelta(hours=2)
     await place(intake, 2)
     for number, seconds in zip(takeout, (10, 20, 30), strict=True):
         await walk(database, number, *COOKED, at=NOON + timedelta(seconds=seconds))
@@ -194,7 +201,7 @@ async def test_stats_of_a_day(
 
 
 async def test_the_share_that_is_late(
-    tracking: httpx.AsyncClient, intake: OrderService, database: Database, watch: Watch
+    tracking: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
 ) -> None:
     """Late is what took a type's time or longer, and what is as old and open; not the cancelled."""
     in_time, late, _, cancelled = await place(intake, 4)
@@ -208,7 +215,7 @@ async def test_the_share_that_is_late(
     await intake.cancel(cancelled, Move(), request_id="r")
 
     shares = []
-    for watch.now in (limit - timedelta(milliseconds=1), limit):
+    for clock.now in (limit - timedelta(milliseconds=1), limit):
         shares.append((await stats(tracking))["late_share"])
 
     assert shares == [
@@ -219,9 +226,9 @@ async def test_the_share_that_is_late(
 
 async def test_depths(tracking: httpx.AsyncClient, database: Database) -> None:
     """Each queue is listed with how many messages wait in it, those in hand left out."""
-    broker = a_broker(database)
-    await broker.publish([a_ticket() for _ in range(3)])
-    await broker.publish([a_ticket("delivery")])
+    broker = make_broker(database)
+    await broker.publish([make_order_message() for _ in range(3)])
+    await broker.publish([make_order_message("delivery")])
 
     waiting = (await stats(tracking))["queues"]
     async with broker.consume(["kitchen_delivery_queue"], prefetch=1) as consumer:
@@ -238,8 +245,8 @@ async def test_without_a_broker(database: Database, intake: OrderService) -> Non
     await place(intake)
     settings = RabbitMQSettings(host="127.0.0.1", port=free_port())
     broker = RabbitMQBroker(settings, DeliverySettings())
-    tracking = a_tracking_service(database, broker, clock=Watch())
-    async with a_client(TrackingHandler(tracking).feature()) as client:
+    tracking = make_tracking_service(database, broker, clock=FakeClock())
+    async with http_client(TrackingHandler(tracking).feature()) as client:
         figures = await stats(client)
 
     assert figures["queues"] is None

@@ -19,10 +19,17 @@ from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.handler import TrackingHandler
 from restaurant_system.shutdown import Shutdown
-from tests.conftest import opened
-from tests.support.answers import assert_problem
-from tests.support.orders import an_order
-from tests.support.services import NOON, Watch, a_broker, a_client, a_tracking_service, walk
+from tests.conftest import open_database
+from tests.support.orders import make_order
+from tests.support.responses import assert_problem
+from tests.support.services import (
+    NOON,
+    FakeClock,
+    http_client,
+    make_broker,
+    make_tracking_service,
+    walk,
+)
 
 RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z")
 TIMES = ("_at", "_completion", "_seen", "timestamp", "hour")
@@ -34,7 +41,7 @@ ODD_NUMBERS = [
 
 async def place(intake: OrderService) -> str:
     """Place an order, and return its number."""
-    return (await intake.place(an_order(), request_id="request-1", key=None)).order_number
+    return (await intake.place(make_order(), request_id="request-1", key=None)).order_number
 
 
 def times(answer: object) -> Iterator[str]:
@@ -98,9 +105,9 @@ async def test_times(tracking: httpx.AsyncClient, intake: OrderService, database
 async def test_only_reads(dsn: str, intake: OrderService) -> None:
     """Every question is answered by a database that lets nobody write."""
     number = await place(intake)
-    async with opened(dsn, read_only=True) as replica:
-        reader = a_tracking_service(replica, clock=Watch())
-        async with a_client(TrackingHandler(reader).feature()) as tracking:
+    async with open_database(dsn, read_only=True) as replica:
+        reader = make_tracking_service(replica, clock=FakeClock())
+        async with http_client(TrackingHandler(reader).feature()) as tracking:
             for path in (
                 *(f"/orders/{number}/status", f"/orders/{number}/history", f"/orders/{number}"),
                 *("/orders", "/workers/status", "/stats"),
@@ -113,7 +120,7 @@ async def test_cannot_write(server: str, dsn: str, database: Database) -> None:
     """What questions are asked on refuses every change, wherever it is and however often lent."""
     replica = {"replica": {"url": dsn}} if server == "a replica" else {}
     settings = Settings.model_validate({"database": {"url": dsn, **replica}})
-    runtime = Runtime("test", settings, database, a_broker(database), Shutdown())
+    runtime = Runtime("test", settings, database, make_broker(database), Shutdown())
 
     async with read_only_database(runtime) as reader:
         for _ in range(2):

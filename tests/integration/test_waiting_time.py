@@ -14,12 +14,19 @@ from restaurant_system.models.order import Move, OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.handler import TrackingHandler
-from tests.support.orders import an_item, an_order
-from tests.support.services import NOON, Watch, a_client, a_tracking_service, an_order_service, walk
+from tests.support.orders import make_item, make_order
+from tests.support.services import (
+    NOON,
+    FakeClock,
+    http_client,
+    make_order_service,
+    make_tracking_service,
+    walk,
+)
 
 # Seconds that an order of each type cooks.
 DINE_IN, TAKEOUT, DELIVERY = 8, 10, 12
-CHEAP, DEAR = [an_item()], [an_item(price=Decimal(101))]
+CHEAP, DEAR = [make_item()], [make_item(price=Decimal(101))]
 BELONGINGS: dict[str, dict[str, object]] = {
     "dine_in": {"table_number": 5},
     "takeout": {},
@@ -33,11 +40,11 @@ class Counter:
     def __init__(self, database: Database, client: httpx.AsyncClient) -> None:
         self._database = database
         self._client = client
-        self._service: OrderService = an_order_service(database, clock=Watch())
+        self._service: OrderService = make_order_service(database, clock=FakeClock())
 
     async def order(self, order_type: str = "takeout", items: object = CHEAP) -> str:
         """Order, and return the number."""
-        order = an_order(order_type=order_type, items=items, **BELONGINGS[order_type])
+        order = make_order(order_type=order_type, items=items, **BELONGINGS[order_type])
         return (await self._service.place(order, request_id="r", key=None)).order_number
 
     async def cancel(self, number: str) -> None:
@@ -68,8 +75,8 @@ class Counter:
 @pytest.fixture
 async def counter(database: Database) -> AsyncIterator[Counter]:
     """Open the counter, at noon."""
-    tracking = a_tracking_service(database, clock=Watch())
-    async with a_client(TrackingHandler(tracking).feature()) as client:
+    tracking = make_tracking_service(database, clock=FakeClock())
+    async with http_client(TrackingHandler(tracking).feature()) as client:
         yield Counter(database, client)
 
 

@@ -11,13 +11,13 @@ from restaurant_system.messaging.broker import Broker
 from restaurant_system.models.message import StatusChanged, decode
 from restaurant_system.models.order import OrderType
 from restaurant_system.services.kitchen import simulated_cook
-from tests.support.kitchen import REQUEST, Kitchen, a_ticket, first_of, settings
-from tests.support.orders import an_item
-from tests.support.patience import eventually
+from tests.support.kitchen import REQUEST, Kitchen, first_of, make_order_received, settings
+from tests.support.orders import make_item
+from tests.support.waiting import eventually
 
 TAKEOUT = topology.SPECIALISED[OrderType.TAKEOUT].name
 GENERAL = topology.GENERAL.name
-PRIORITY_10 = [an_item(price=Decimal("100.01"))]
+PRIORITY_10 = [make_item(price=Decimal("100.01"))]
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ async def test_the_same_message_twice_changes_and_announces_nothing(
     async with kitchen.on_duty(broker) as shift:
         await kitchen.wait_for(number, "ready")
 
-        await other_broker.publish([a_ticket(number)])
+        await other_broker.publish([make_order_received(number)])
         after = await kitchen.serve_another()
         await told(updates, after, 2)
         await shift.end()

@@ -10,15 +10,22 @@ from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker, consumer
 from restaurant_system.models.message import Message
-from tests.support.kitchen import Kitchen, a_ticket, first_of
-from tests.support.patience import eventually, logged
+from tests.support.kitchen import Kitchen, first_of, make_order_received
+from tests.support.logs import logged
+from tests.support.waiting import eventually
 
 SPOILT = {
-    "an unknown order": (a_ticket("ORD_20241216_404"), "there is no order ORD_20241216_404"),
-    "no JSON": (a_ticket("ORD_20241216_001", body=b"{"), "not JSON"),
-    "a broken schema": (a_ticket("ORD_20241216_001", body=b"{}"), "order_number: Field required"),
+    "an unknown order": (
+        make_order_received("ORD_20241216_404"),
+        "there is no order ORD_20241216_404",
+    ),
+    "no JSON": (make_order_received("ORD_20241216_001", body=b"{"), "not JSON"),
+    "a broken schema": (
+        make_order_received("ORD_20241216_001", body=b"{}"),
+        "order_number: Field required",
+    ),
     "another content type": (
-        a_ticket("ORD_20241216_001", content_type="text/plain"),
+        make_order_received("ORD_20241216_001", content_type="text/plain"),
         "the content type is not application/json",
     ),
 }
@@ -106,7 +113,7 @@ async def test_error_in_a_rabbitmq_consumer_stops_the_worker(
         raise KeyError("priority")
 
     monkeypatch.setattr(consumer, "precedence", fail)
-    await rabbitmq_broker.publish([a_ticket("ORD_20241216_001")])
+    await rabbitmq_broker.publish([make_order_received("ORD_20241216_001")])
 
     async with kitchen.on_duty(rabbitmq_broker) as shift:
         await asyncio.wait({shift.work}, timeout=10)

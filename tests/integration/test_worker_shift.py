@@ -21,10 +21,11 @@ from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.worker import lifecycle
-from tests.conftest import QUICK_RETRIES, opened
-from tests.support import servers
+from tests.conftest import QUICK_RETRIES, open_database
 from tests.support.kitchen import Kitchen, settings
-from tests.support.patience import eventually, logged
+from tests.support.logs import logged
+from tests.support.postgres_server import running_postgres
+from tests.support.waiting import eventually
 
 CUT = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -227,10 +228,10 @@ async def test_a_cook_sits_out_an_outage_of_the_database(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     """An order whose database goes away while it cooks waits for it; that is no failure."""
-    with servers.postgres() as server, capture_logs() as logs:
-        async with opened(server.dsn(await server.create_database())) as database:
+    with running_postgres() as server, capture_logs() as logs:
+        async with open_database(server.dsn(await server.create_database())) as database:
             await migrations.migrate(database)
-            broker = a_broker(kind, database, request)
+            broker = make_broker(kind, database, request)
             relay = Relay(database, broker, OutboxSettings())
             kitchen = Kitchen(database, relay)
             async with (
@@ -253,7 +254,7 @@ async def test_a_cook_sits_out_an_outage_of_the_database(
             await broker.close()
 
 
-def a_broker(kind: str, database: Database, request: pytest.FixtureRequest) -> Broker:
+def make_broker(kind: str, database: Database, request: pytest.FixtureRequest) -> Broker:
     """Return a broker: in this very database, or in RabbitMQ, which stays."""
     if kind == "postgres":
         return PostgresBroker(database, QUICK_RETRIES)

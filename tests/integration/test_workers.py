@@ -13,7 +13,7 @@ from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.worker import Worker, WorkerStatus
 from restaurant_system.services.order import worker_removal
-from tests.support.patience import eventually
+from tests.support.waiting import eventually
 
 INTERVAL = timedelta(seconds=30)
 DAY = timedelta(days=1)

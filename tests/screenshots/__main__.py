@@ -6,22 +6,22 @@ from pathlib import Path
 
 from playwright.async_api import Page
 
-from tests.screenshots.evening import Evening, zone_of_the_evening
-from tests.support import servers
-from tests.support.browser import Screens, browser
-from tests.support.house import House
+from tests.screenshots.staging import Evening, zone_of_the_evening
+from tests.support.all_in_one_app import AllInOneApp
+from tests.support.browser import Screens, running_browser
+from tests.support.postgres_server import running_postgres
 
 PICTURES = Path(__file__).parents[2] / "docs" / "screenshots"
 
 
 async def main() -> None:
     """Stage an evening, and take a picture of each screen."""
-    with servers.postgres() as server:
+    with running_postgres() as server:
         dsn = server.dsn(await server.create_database())
         zone = zone_of_the_evening()
-        with contextlib.closing(House(dsn, RESTAURANT_BUSINESS_TIMEZONE=zone)) as house:
+        with contextlib.closing(AllInOneApp(dsn, RESTAURANT_BUSINESS_TIMEZONE=zone)) as house:
             house.open()
-            async with browser() as chrome:
+            async with running_browser() as chrome:
                 screens = Screens(chrome, house.address)
                 await take_all(screens, Evening(house, dsn))
                 await screens.close()

@@ -7,7 +7,7 @@ from typing import Any
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
 
-from tests.support.prepare import chromium
+from tests.support.prerequisites import chromium
 
 # As root there is no sandbox to be had; the rest keeps it from calling its maker.
 OPTIONS = [
@@ -27,7 +27,7 @@ BROKEN_LINE = (
 
 
 @contextlib.asynccontextmanager
-async def browser() -> AsyncIterator[Browser]:
+async def running_browser() -> AsyncIterator[Browser]:
     """Run a Chromium, without a window, for a while."""
     async with async_playwright() as playwright:
         chrome = await playwright.chromium.launch(executable_path=chromium(), args=OPTIONS)

@@ -14,7 +14,7 @@ class Identity:
     key: Path
 
 
-class Authority:
+class CertificateAuthority:
     """Issues certificates; whoever trusts `certificate` trusts them all."""
 
     def __init__(self, folder: Path) -> None:

@@ -18,9 +18,9 @@ from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
-from tests.support.patience import eventually
-from tests.support.restaurant import JSON
+from tests.support.deployments import JSON
 from tests.support.services import served
+from tests.support.waiting import eventually
 
 STATION = "grill"
 

@@ -119,7 +119,7 @@ class FakeDelivery(Delivery):
         self.settled.append(f"publish {successor.message_id} after {delay}")
 
 
-class FakeLine(Consumer):
+class FakeConsumer(Consumer):
     """A line that hands out what a test puts on it, and breaks when the test wants it to."""
 
     def __init__(self, *deliveries: Delivery) -> None:

@@ -24,9 +24,9 @@ from restaurant_system.services.kitchen.simulated_cook import SimulatedCook
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.worker.lifecycle import KitchenWorker
-from tests.support.moves import move
-from tests.support.orders import an_order
-from tests.support.patience import eventually
+from tests.support.orders import make_order
+from tests.support.services import move
+from tests.support.waiting import eventually
 
 REQUEST = "req-from-a-guest"
 EVERYTHING = tuple(OrderType)
@@ -37,13 +37,13 @@ BELONGINGS: dict[str, dict[str, object]] = {
 }
 
 
-def a_ticket(number: str, **changes: object) -> Message:
+def make_order_received(number: str, **changes: object) -> Message:
     """Write the message that brings an order to the kitchen."""
     ticket: dict[str, Any] = {
         "exchange": topology.ORDERS_TOPIC.name,
         "routing_key": "kitchen.takeout.1",
         "type": OrderReceived.TYPE,
-        "body": OrderReceived.of(an_order(), number).encode(),
+        "body": OrderReceived.of(make_order(), number).encode(),
         "message_id": uuid4(),
         "correlation_id": REQUEST,
         "app_id": "order-service",
@@ -70,7 +70,7 @@ async def first_of(broker: Broker, queue: str) -> AsyncIterator[Delivery]:
 
 
 @dataclass(frozen=True)
-class Shift:
+class RunningWorker:
     """A cook at work."""
 
     shutdown: Shutdown
@@ -103,7 +103,7 @@ class Kitchen:
 
     async def order(self, order_type: str = "takeout", **changes: object) -> str:
         """Place an order of this type, and return its number."""
-        order = an_order(order_type=order_type, **BELONGINGS[order_type], **changes)
+        order = make_order(order_type=order_type, **BELONGINGS[order_type], **changes)
         return (await self._intake.place(order, request_id=REQUEST, key=None)).order_number
 
     async def cancel(self, number: str) -> None:
@@ -155,7 +155,7 @@ class Kitchen:
         order_types: Sequence[OrderType] = EVERYTHING,
         kitchen: KitchenSettings | None = None,
         signer: Signer = UNSIGNED,
-    ) -> AsyncIterator[Shift]:
+    ) -> AsyncIterator[RunningWorker]:
         """Have somebody cook for as long as the block lasts."""
         kitchen = kitchen or settings()
         worker = KitchenWorker(
@@ -169,7 +169,7 @@ class Kitchen:
             signer=signer,
         )
         shutdown = Shutdown()
-        shift = Shift(shutdown, asyncio.create_task(worker.run(shutdown)))
+        shift = RunningWorker(shutdown, asyncio.create_task(worker.run(shutdown)))
         try:
             yield shift
         finally:

@@ -2,7 +2,8 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import structlog
 
@@ -19,3 +20,8 @@ def restored() -> Iterator[None]:
         structlog.configure(**configuration)
         root.handlers[:] = handlers
         root.setLevel(level)
+
+
+async def logged(lines: Iterable[Mapping[str, Any]], action: str) -> bool:
+    """Tell whether an action is among captured log lines."""
+    return any(line["event"] == action for line in lines)

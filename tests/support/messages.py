@@ -21,7 +21,7 @@ QUEUES = (*KITCHEN, DEAD_LETTERS)
 PATIENCE = 8  # s; only a test that fails ever waits so long
 
 
-def an_order(order_type: str = "takeout", priority: int = 1, **changes: Any) -> Message:  # noqa: ANN401 - any field
+def make_order_message(order_type: str = "takeout", priority: int = 1, **changes: Any) -> Message:  # noqa: ANN401 - any field
     """Write an order's message, with these changes."""
     order = Message(
         exchange="orders_topic",
@@ -39,18 +39,18 @@ def an_order(order_type: str = "takeout", priority: int = 1, **changes: Any) -> 
 
 def orders(count: int, order_type: str = "takeout", priority: int = 1) -> list[Message]:
     """Write so many orders' messages."""
-    return [an_order(order_type, priority) for _ in range(count)]
+    return [make_order_message(order_type, priority) for _ in range(count)]
 
 
-def some_in_each_queue(count: int) -> list[Message]:
+def make_messages_for_each_queue(count: int) -> list[Message]:
     """Write so many orders for each kitchen queue; `catering` is for the general one."""
     types = ("dine_in", "takeout", "delivery", "catering")
     return [order for order_type in types for order in orders(count, order_type)]
 
 
-def an_update(**changes: Any) -> Message:  # noqa: ANN401 - any field
+def make_status_update(**changes: Any) -> Message:  # noqa: ANN401 - any field
     """Write a status update's message, with these changes."""
-    update = an_order(
+    update = make_order_message(
         exchange="notifications_fanout", routing_key="", type="order.status_changed", priority=0
     )
     return dataclasses.replace(update, **changes)
@@ -58,7 +58,7 @@ def an_update(**changes: Any) -> Message:  # noqa: ANN401 - any field
 
 def unroutable(message_id: UUID | None = None) -> Message:
     """Write a message that no queue takes: it does not say how long it is to wait."""
-    return an_order(exchange="delivery_retry", message_id=message_id or uuid4())
+    return make_order_message(exchange="delivery_retry", message_id=message_id or uuid4())
 
 
 def ids(messages: Iterable[Message | Delivery]) -> list[UUID]:

@@ -9,13 +9,13 @@ from restaurant_system.database.connection import Database
 from restaurant_system.database.outbox import Owed
 from restaurant_system.models.message import Message
 from tests.support.messages import PATIENCE
-from tests.support.patience import eventually
+from tests.support.waiting import eventually
 
 NUMBER, OTHER_NUMBER = "ORD_20241216_001", "ORD_20241216_002"
 EVERYTHING = timedelta(days=-1)  # what is older than this: all there is
 
 # Nothing of what a test writes is ever old enough to be swept.
-HAND_OVER_ONLY = OutboxSettings(sweep_interval=0.1, sweep_after=3600)
+NO_SWEEP = OutboxSettings(sweep_interval=0.1, sweep_after=3600)
 
 
 def sweeping(*, batch: int = 200, after: float = 0.001) -> OutboxSettings:
@@ -23,13 +23,13 @@ def sweeping(*, batch: int = 200, after: float = 0.001) -> OutboxSettings:
     return OutboxSettings(batch=batch, sweep_interval=0.05, sweep_after=after)
 
 
-async def owe(database: Database, *messages: Message, about: str = NUMBER) -> list[Owed]:
+async def fill_outbox(database: Database, *messages: Message, about: str = NUMBER) -> list[Owed]:
     """Commit that these messages about an order are owed."""
     async with database.transaction() as tx:
         return await outbox.add(tx, [(about, message) for message in messages])
 
 
-async def owe_each(database: Database, *messages: Message) -> list[Owed]:
+async def fill_outbox_by_order(database: Database, *messages: Message) -> list[Owed]:
     """Commit that these messages are owed, each about an order of its own."""
     about = [
         (f"ORD_20241216_{number:03d}", message) for number, message in enumerate(messages, start=1)

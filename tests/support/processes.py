@@ -3,8 +3,10 @@
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -12,7 +14,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.support.servers import wait_until
+from tests.support.waiting import wait_until
+
+PORTS = range(20_000, 32_000)
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that nobody listens on.
+
+    It is none of those that the system gives to whoever connects: one of these could be taken while
+    its server is down, even by somebody who tries to reach just that server.
+    """
+    while True:
+        port = random.choice(PORTS)  # noqa: S311 - to be free, not to be secret
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class Process:

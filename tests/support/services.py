@@ -10,7 +10,9 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from restaurant_system.config import DeliverySettings, HttpSettings, KitchenSettings, OutboxSettings
+from restaurant_system.database import orders, outbox
 from restaurant_system.database.connection import Database
+from restaurant_system.messaging.announcements import Sender, announced_move
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.relay import Relay
@@ -21,12 +23,11 @@ from restaurant_system.services.tracking.service import TrackingService
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, door, server
 from restaurant_system.web.api import Feature, Site
-from tests.support.moves import move
 
 NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
 
 
-class Watch:
+class FakeClock:
     """A clock that shows what it is set to."""
 
     def __init__(self, now: datetime = NOON) -> None:
@@ -37,17 +38,17 @@ class Watch:
         return self.now
 
 
-def a_broker(database: Database) -> Broker:
+def make_broker(database: Database) -> Broker:
     """Build the broker that needs nothing else."""
     return PostgresBroker(database, DeliverySettings())
 
 
-def a_relay(database: Database, broker: Broker | None = None) -> Relay:
+def make_relay(database: Database, broker: Broker | None = None) -> Relay:
     """Build a relay; until it runs, what is owed stays in the outbox."""
-    return Relay(database, broker or a_broker(database), OutboxSettings())
+    return Relay(database, broker or make_broker(database), OutboxSettings())
 
 
-def an_order_service(
+def make_order_service(
     database: Database,
     relay: Relay | None = None,
     *,
@@ -57,14 +58,14 @@ def an_order_service(
     """Build the use cases of orders."""
     return OrderService(
         database,
-        relay or a_relay(database),
+        relay or make_relay(database),
         clock=clock,
         timezone=ZoneInfo(timezone),
         key_lifetime=timedelta(hours=24),
     )
 
 
-def a_tracking_service(
+def make_tracking_service(
     database: Database,
     broker: Broker | None = None,
     *,
@@ -74,7 +75,7 @@ def a_tracking_service(
     """Build the questions that may be asked."""
     return TrackingService(
         database,
-        broker or a_broker(database),
+        broker or make_broker(database),
         clock=clock,
         timezone=ZoneInfo(timezone),
         kitchen=KitchenSettings(),
@@ -82,7 +83,7 @@ def a_tracking_service(
 
 
 @contextlib.asynccontextmanager
-async def a_client(*features: Feature) -> AsyncIterator[httpx.AsyncClient]:
+async def http_client(*features: Feature) -> AsyncIterator[httpx.AsyncClient]:
     """Talk HTTP to these features, as they are served, for a while."""
     async with (
         served(api.build("Test", features)) as address,
@@ -129,3 +130,31 @@ async def walk(
             due=due if target is OrderStatus.COOKING else None,
         )
         assert moved, f"{number} was not {origin}"
+
+
+async def move(
+    database: Database,
+    number: str,
+    origin: OrderStatus,
+    target: OrderStatus,
+    *,
+    at: datetime,
+    by: str,
+    due: datetime | None = None,
+) -> bool:
+    """Move an order, if it stands there; return whether it did. Nothing is owed afterwards."""
+    asked = announced_move(
+        number,
+        origin=origin,
+        target=target,
+        at=at,
+        by=by,
+        sender=Sender("somebody", "long-ago"),
+        estimated_completion=due,
+    )
+    async with database.transaction() as tx:
+        (owed,) = await orders.move(tx, [asked])
+        if owed is None:
+            return False
+        await outbox.delete(tx, [owed.id])
+    return True

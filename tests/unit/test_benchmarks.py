@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from benchmarks import picture, results
-from benchmarks.figures import middle, percentile
+from benchmarks.clients import POST, ClientPool, WrongResponse, number_in, read_answer
 from benchmarks.floors.measure import in_a_row
-from benchmarks.guests import POST, Crowd, WrongAnswer, number_in, read_answer
+from benchmarks.live_view_clients import LiveViewClient, LiveViewClientPool
 from benchmarks.loops import Plan, run
-from benchmarks.watchers import Audience, Watcher
+from benchmarks.statistics import median_by, percentile
 
 BODY = b'{"order_number":"ORD_20241216_001","status":"received"}'
 ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\nx-request-id: 1\r\n\r\n%s" % (
@@ -59,7 +59,10 @@ def test_a_percentile_is_a_value_that_was_measured() -> None:
 
 def test_the_middle_measurement_is_told_whole() -> None:
     """Neither the best nor the worst by its rank, in whatever order they were made."""
-    assert middle([(1, "worst"), (9, "best"), (2, "usual")], lambda each: each[0]) == (2, "usual")
+    assert median_by([(1, "worst"), (9, "best"), (2, "usual")], lambda each: each[0]) == (
+        2,
+        "usual",
+    )
 
 
 def test_an_answer_is_read_once_it_is_whole() -> None:
@@ -76,7 +79,7 @@ def test_an_answer_is_read_once_it_is_whole() -> None:
 
 def test_an_answer_without_its_length_is_refused() -> None:
     """The load generator does not guess where an answer ends."""
-    with pytest.raises(WrongAnswer, match="length"):
+    with pytest.raises(WrongResponse, match="length"):
         read_answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
 
 
@@ -87,7 +90,7 @@ async def test_every_request_of_the_load_generator_is_counted(rate: float | None
     async with server.listening() as port:
         plan = Plan(port, connections=4, seconds=0.1, warm_up=0.05, count=None, rate=rate)
 
-        told = await run(Crowd(repeat(POST), b"201"), plan)
+        told = await run(ClientPool(repeat(POST), b"201"), plan)
 
     assert told["total"] == server.answered
     assert 0 < told["answered"] <= told["total"]
@@ -100,7 +103,7 @@ async def test_a_count_of_requests_is_kept_to() -> None:
     async with server.listening() as port:
         plan = Plan(port, connections=4, seconds=0, warm_up=0, count=37, rate=None)
 
-        told = await run(Crowd(repeat(POST), b"201"), plan)
+        told = await run(ClientPool(repeat(POST), b"201"), plan)
 
     assert told["total"] == server.answered == 37
 
@@ -111,7 +114,7 @@ async def test_a_slow_answer_counts_from_when_it_was_due() -> None:
     async with server.listening() as port:
         plan = Plan(port, connections=1, seconds=0.2, warm_up=0, count=None, rate=100)
 
-        told = await run(Crowd(repeat(POST), b"201"), plan)
+        told = await run(ClientPool(repeat(POST), b"201"), plan)
 
     assert told["p50"] > 50
     assert told["p999"] > 150
@@ -122,16 +125,16 @@ async def test_a_wrong_answer_ends_the_load_generator() -> None:
     async with Server(ANSWER.replace(b"201", b"503")).listening() as port:
         plan = Plan(port, connections=2, seconds=0.1, warm_up=0, count=None, rate=None)
 
-        with pytest.raises(WrongAnswer, match="503"):
-            await run(Crowd(repeat(POST), b"201"), plan)
+        with pytest.raises(WrongResponse, match="503"):
+            await run(ClientPool(repeat(POST), b"201"), plan)
 
 
 async def test_watchers_tell_when_the_last_of_them_has_seen_a_change(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """However a stream is cut into pieces, nothing is told before all have seen the same."""
-    audience = Audience(2)
-    first, last = Watcher(audience), Watcher(audience)
+    audience = LiveViewClientPool(2)
+    first, last = LiveViewClient(audience), LiveViewClient(audience)
     sent = b"HTTP/1.1 200 OK\r\n\r\n5\r\nid: x.1\nevent: snapshot\ndata: {}\n\nevent: beat\n"
     change = b"data: {}\n\n\r\n5\r\nid: x.2\nevent: change\ndata: {}\n\n"
     told = []

@@ -12,7 +12,7 @@ from restaurant_system.models.order import Move, NewOrder
 from restaurant_system.web.body import parse_json
 from restaurant_system.web.faults import LONGEST_FIELD, MOST_LISTED, Fault
 from restaurant_system.web.problem import Refusal, response_for
-from tests.support.orders import a_statement, an_item
+from tests.support.orders import make_item, make_order_fields
 
 write = functools.partial(json.dumps, default=float)
 LARGE = 256 * 1024  # bytes
@@ -32,7 +32,7 @@ def unknown(number: int) -> dict[str, int]:
 
 def test_more_faults_than_are_listed_are_counted() -> None:
     """The known fields' faults come first, whatever stands before them in the body."""
-    stated = {**unknown(7000), **a_statement(customer_name="", order_type="boat")}
+    stated = {**unknown(7000), **make_order_fields(customer_name="", order_type="boat")}
 
     refusal = refusal_of(write(stated).encode())
 
@@ -47,7 +47,7 @@ def test_more_faults_than_are_listed_are_counted() -> None:
 
 def test_as_many_faults_as_may_be_listed_are_listed() -> None:
     """And no others are mentioned."""
-    stated = {**a_statement(), **unknown(MOST_LISTED)}
+    stated = {**make_order_fields(), **unknown(MOST_LISTED)}
 
     refusal = refusal_of(write(stated).encode())
 
@@ -57,7 +57,7 @@ def test_as_many_faults_as_may_be_listed_are_listed() -> None:
 
 def test_valid_entries_beyond_the_longest_list_are_one_fault() -> None:
     """Entries beyond the limit are not counted as faults of their own."""
-    refusal = refusal_of(write(a_statement(items=[an_item()] * 5000)).encode())
+    refusal = refusal_of(write(make_order_fields(items=[make_item()] * 5000)).encode())
 
     assert [fault.field for fault in refusal.faults] == ["items"]
     assert refusal.detail == "The body breaks a rule."
@@ -68,8 +68,8 @@ def test_long_names_are_cut() -> None:
     name = "n" * 10_000
 
     for body in (
-        write({**a_statement(), name: 1}).encode(),
-        write(a_statement(items=[{**an_item(), name: 1}])).encode(),
+        write({**make_order_fields(), name: 1}).encode(),
+        write(make_order_fields(items=[{**make_item(), name: 1}])).encode(),
         b'{"%b": 1, "%b": 2}' % (name.encode(), name.encode()),
     ):
         (fault,) = refusal_of(body).faults
@@ -84,22 +84,26 @@ def test_a_name_of_the_longest_length_is_not_cut() -> None:
 
 def test_a_large_valid_body_is_read_as_it_is() -> None:
     """Nothing is dropped from an order that keeps the rules."""
-    items = [an_item(name=f"Dish {n}", notes="n" * 200) for n in range(20)]
+    items = [make_item(name=f"Dish {n}", notes="n" * 200) for n in range(20)]
 
-    order = parse_json(write(a_statement(items=items)).encode(), NewOrder)
+    order = parse_json(write(make_order_fields(items=items)).encode(), NewOrder)
 
     assert [item.name for item in order.items] == [f"Dish {n}" for n in range(20)]
 
 
 BODIES = {
-    "unknown fields": write({**a_statement(), **unknown(13_000)}),
-    "unknown fields of an item": write(a_statement(items=[{**an_item(), **unknown(13_000)}])),
-    "entries of no type": write(a_statement(items=[5] * 80_000)),
-    "empty entries": write(a_statement(items=[{}] * 60_000)),
-    "faulty entries": write(a_statement(items=[{"name": 1, "x": 1}] * 11_000)),
-    "lists in lists": write(a_statement(items=[[[5] * 300] * 250])),
-    "items in items": write(a_statement(items=[{"items": [{"items": [{}] * 20}] * 20}] * 100)),
-    "unknown objects": write({**a_statement(), "x": [unknown(100)] * 150}),
+    "unknown fields": write({**make_order_fields(), **unknown(13_000)}),
+    "unknown fields of an item": write(
+        make_order_fields(items=[{**make_item(), **unknown(13_000)}])
+    ),
+    "entries of no type": write(make_order_fields(items=[5] * 80_000)),
+    "empty entries": write(make_order_fields(items=[{}] * 60_000)),
+    "faulty entries": write(make_order_fields(items=[{"name": 1, "x": 1}] * 11_000)),
+    "lists in lists": write(make_order_fields(items=[[[5] * 300] * 250])),
+    "items in items": write(
+        make_order_fields(items=[{"items": [{"items": [{}] * 20}] * 20}] * 100)
+    ),
+    "unknown objects": write({**make_order_fields(), "x": [unknown(100)] * 150}),
     "deep lists": '{"items":' + "[" * 100_000 + "]" * 100_000 + "}",
     "deep objects": '{"items":' * 25_000 + "1" + "}" * 25_000,
     "a long name": write({"n" * LARGE: 1}),

@@ -3,13 +3,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tests.support.orders import an_order
+from tests.support.orders import make_order
 
 
 def is_taken(name: str) -> bool:
     """Tell whether a customer may be called so."""
     try:
-        an_order(customer_name=name)
+        make_order(customer_name=name)
     except ValidationError:
         return False
     return True

@@ -8,7 +8,7 @@ from restaurant_system.errors import BrokerUnavailable, TooManyDeadLetters
 from restaurant_system.messaging.broker import LONGEST_REASON, one_line
 from restaurant_system.messaging.limit import DeadLetterLimit
 from tests.support.fakes import FakeDelivery
-from tests.support.messages import an_order
+from tests.support.messages import make_order_message
 
 
 class StopWatch:
@@ -81,7 +81,7 @@ def test_the_sentence_says_what_to_do(limit: DeadLetterLimit) -> None:
 
 async def test_the_one_too_many_goes_back_to_its_queue() -> None:
     """It is not put aside; it is given back, logged as an error, and whoever handles it stops."""
-    delivery = FakeDelivery(an_order(), DeliverySettings(max_dead_letters=1))
+    delivery = FakeDelivery(make_order_message(), DeliverySettings(max_dead_letters=1))
     await delivery.dead_letter("not JSON")
     delivery.settled.clear()
 
@@ -96,7 +96,9 @@ async def test_the_one_too_many_goes_back_to_its_queue() -> None:
 
 async def test_a_last_attempt_that_fails_counts_too() -> None:
     """No way around the limit leads through the retries."""
-    delivery = FakeDelivery(an_order(), DeliverySettings(max_dead_letters=1, max_attempts=1))
+    delivery = FakeDelivery(
+        make_order_message(), DeliverySettings(max_dead_letters=1, max_attempts=1)
+    )
     await delivery.retry("the oven is cold")
 
     with pytest.raises(TooManyDeadLetters):
@@ -110,7 +112,7 @@ async def test_an_outage_does_not_hide_the_limit() -> None:
         async def requeue(self) -> None:
             raise BrokerUnavailable("The line broke.")
 
-    delivery = Cut(an_order(), DeliverySettings(max_dead_letters=1))
+    delivery = Cut(make_order_message(), DeliverySettings(max_dead_letters=1))
     await delivery.dead_letter("not JSON")
 
     with pytest.raises(TooManyDeadLetters):

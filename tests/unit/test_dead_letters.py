@@ -6,13 +6,13 @@ import pytest
 
 from restaurant_system.messaging import broker as delivered
 from restaurant_system.messaging.dead_letters import DeadLetter
-from tests.support.messages import DINE_IN, TAKEOUT, an_order
+from tests.support.messages import DINE_IN, TAKEOUT, make_order_message
 
 
 def test_a_letter_of_rabbitmq_itself_shows_what_there_is() -> None:
     """What RabbitMQ put aside by itself has its own words for where from and why."""
     letter = DeadLetter(
-        an_order(
+        make_order_message(
             exchange="orders_dlx",
             headers={
                 "x-first-death-exchange": "orders_topic",
@@ -48,13 +48,13 @@ def test_a_letter_of_rabbitmq_itself_shows_what_there_is() -> None:
 )
 def test_a_body_that_cannot_be_understood_names_no_order(body: bytes) -> None:
     """Whatever the body, it is shown; only its order is unknown."""
-    assert DeadLetter(an_order(body=body)).order_number == ""
+    assert DeadLetter(make_order_message(body=body)).order_number == ""
 
 
 def test_a_letter_from_a_strange_exchange_goes_straight_to_its_queue() -> None:
     """An exchange that is not ours may be gone; the queue is there."""
     headers = {delivered.EXCHANGE: "theirs", delivered.ROUTING_KEY: "a.b", delivered.QUEUE: DINE_IN}
 
-    message = DeadLetter(an_order(message_id=uuid4(), headers=headers)).as_it_first_came()
+    message = DeadLetter(make_order_message(message_id=uuid4(), headers=headers)).as_it_first_came()
 
     assert (message.exchange, message.routing_key) == ("", DINE_IN)

@@ -23,7 +23,7 @@ from restaurant_system.messaging.broker import (
 from restaurant_system.messaging.dead_letters import All, DeadLetter, Named, Tally
 from restaurant_system.shutdown import Shutdown
 from tests.support import logs
-from tests.support.messages import PATIENCE, TAKEOUT, an_order
+from tests.support.messages import PATIENCE, TAKEOUT, make_order_message
 
 ONE, TWO = (UUID(f"{place}aaaaaaa-0000-4000-8000-000000000000") for place in (1, 2))
 
@@ -77,7 +77,7 @@ class FakeOffice:
         return tally
 
 
-def a_letter(**changes: Any) -> DeadLetter:  # noqa: ANN401 - any field
+def make_dead_letter(**changes: Any) -> DeadLetter:  # noqa: ANN401 - any field
     """Write a dead letter."""
     headers = {
         QUEUE: TAKEOUT,
@@ -85,13 +85,13 @@ def a_letter(**changes: Any) -> DeadLetter:  # noqa: ANN401 - any field
         REASON: "not JSON",
         FIRST_SEEN: "2024-12-16T10:30:00.123+00:00",
     }
-    return DeadLetter(an_order(**({"headers": headers} | changes)))
+    return DeadLetter(make_order_message(**({"headers": headers} | changes)))
 
 
 @pytest.fixture
 def office(monkeypatch: pytest.MonkeyPatch) -> FakeOffice:
     """Open an office with two letters, behind whatever is configured."""
-    office = FakeOffice(a_letter(message_id=ONE), a_letter(message_id=TWO))
+    office = FakeOffice(make_dead_letter(message_id=ONE), make_dead_letter(message_id=TWO))
     monkeypatch.setattr(maintenance, "read_dead_letters", office.read)
     monkeypatch.setattr(maintenance, "requeue_dead_letters", office.requeue)
     monkeypatch.setattr(maintenance, "discard_dead_letters", office.discard)
@@ -146,7 +146,9 @@ def test_the_list_can_be_read_on_a_terminal(
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
     hostile = {QUEUE: "Q" * 10_000, FIRST_SEEN: "F" * 10_000, ATTEMPTS: "9" * 10_000}
-    office.letters.append(a_letter(headers=hostile, body=b'{"order_number": "' + b"A" * 99 + b'"}'))
+    office.letters.append(
+        make_dead_letter(headers=hostile, body=b'{"order_number": "' + b"A" * 99 + b'"}')
+    )
 
     assert run("list") == 0
 
@@ -183,7 +185,7 @@ def test_no_body_does_the_terminal_any_harm(
     run: Run, office: FakeOffice, capsys: Screen, body: bytes, shown: str
 ) -> None:
     """What is JSON is laid out, the rest is text; what a terminal would obey is escaped."""
-    office.letters[:] = [a_letter(body=body)]
+    office.letters[:] = [make_dead_letter(body=body)]
 
     assert run("show", office.letters[0].id) == 0
 
@@ -197,7 +199,7 @@ def test_nothing_in_the_list_does_the_terminal_any_harm(
     evil = "[red]\x1b[2J\nx"
     headers = {QUEUE: evil, REASON: evil, FIRST_SEEN: evil, evil: evil}
     body = b'{"order_number": "[red]\\u001b[2J\\nx"}'
-    office.letters[:] = [a_letter(headers=headers, type=evil, body=body)]
+    office.letters[:] = [make_dead_letter(headers=headers, type=evil, body=body)]
 
     assert run("list") == run("show", office.letters[0].id) == 0
 
@@ -209,7 +211,7 @@ def test_nothing_in_the_list_does_the_terminal_any_harm(
 
 def test_a_long_list_is_not_cut_by_a_script(run: Run, office: FakeOffice, capsys: Screen) -> None:
     """Whoever pipes the list gets each reason to its end."""
-    office.letters[:] = [a_letter(headers={REASON: "why " * 120})]
+    office.letters[:] = [make_dead_letter(headers={REASON: "why " * 120})]
 
     run("list")
 
@@ -320,7 +322,9 @@ def test_what_stdout_cannot_encode_ends_no_command(
     """In a terminal of another time a sign that it does not have is an escape sequence."""
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "latin-1"))
-    office.letters[:] = [a_letter(message_id=ONE, headers={REASON: "no crème brûlée for 4 €"})]
+    office.letters[:] = [
+        make_dead_letter(message_id=ONE, headers={REASON: "no crème brûlée for 4 €"})
+    ]
 
     assert run("list") == run("show", "1") == 0
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from restaurant_system.models.message import OrderReceived, StatusChanged, Undecodable, Wire, decode
 from tests.support import messages
-from tests.support.orders import an_order
+from tests.support.orders import make_order
 
 NUMBER = "ORD_20241216_001"
 BOUND = 1.0  # s of the processor's time, for any message
 PLACE = "the place of the token"
 
-A_TICKET = json.loads(OrderReceived.of(an_order(), NUMBER).encode())
+A_TICKET = json.loads(OrderReceived.of(make_order(), NUMBER).encode())
 AN_UPDATE = {
     "order_number": NUMBER,
     "old_status": "received",
@@ -76,11 +76,11 @@ def assert_read_or_refused(body: bytes, kind: type[Wire]) -> None:
     """Hold the decoder to its promise: what it reads, it writes and reads again as the same."""
     start = time.process_time()
     try:
-        read = decode(messages.an_order(body=body), kind)
+        read = decode(messages.make_order_message(body=body), kind)
     except Undecodable as refusal:
         str(refusal).encode()  # the reason travels on with the message
     else:
-        assert decode(messages.an_order(body=read.encode()), kind) == read
+        assert decode(messages.make_order_message(body=read.encode()), kind) == read
     assert time.process_time() - start < BOUND
 
 
@@ -126,7 +126,7 @@ def test_any_damage(letter: tuple[type[Wire], bytes]) -> None:
 )
 def test_what_no_order_has(field: str, token: str) -> None:
     """A table that is none and an amount that no order can have are refused, by name."""
-    message = messages.an_order(body=in_place_of(field, token))
+    message = messages.make_order_message(body=in_place_of(field, token))
 
     with pytest.raises(Undecodable, match=f"^{field}: "):
         decode(message, OrderReceived)

@@ -27,17 +27,17 @@ def seconds_left(
         own=DURATIONS[OrderType.TAKEOUT],
         ahead=ahead or {},
         durations=DURATIONS,
-        crew=crew or a_crew([a_cook(f"cook-{place}") for place in range(cooks)], due_in),
+        crew=crew or make_crew([make_worker(f"cook-{place}") for place in range(cooks)], due_in),
     )
     return (done_at - NOW).total_seconds()
 
 
-def a_cook(name: str, *types: OrderType, status: WorkerStatus = WorkerStatus.ONLINE) -> Worker:
+def make_worker(name: str, *types: OrderType, status: WorkerStatus = WorkerStatus.ONLINE) -> Worker:
     """Have somebody cook these types, or everything."""
     return Worker(name, types or tuple(OrderType), status, orders_processed=0, last_seen=NOW)
 
 
-def a_crew(workers: list[Worker], due_in: tuple[float, ...] = ()) -> Crew:
+def make_crew(workers: list[Worker], due_in: tuple[float, ...] = ()) -> Crew:
     """Find who cooks takeout; the first worker has something in hand."""
     due = [(workers[0].name, NOW + timedelta(seconds=seconds)) for seconds in due_in]
     return crew_for(OrderType.TAKEOUT, workers, due, NOW)
@@ -80,7 +80,9 @@ def test_no_cook_on_duty() -> None:
 
 def test_only_what_its_crew_cooks_is_ahead() -> None:
     """Who waits for nothing that the crew cooks is in nobody's way."""
-    crew = a_crew([a_cook("mario", OrderType.TAKEOUT), a_cook("luigi", OrderType.DELIVERY)])
+    crew = make_crew(
+        [make_worker("mario", OrderType.TAKEOUT), make_worker("luigi", OrderType.DELIVERY)]
+    )
     ahead = dict.fromkeys(OrderType, 1)
 
     assert seconds_left(ahead=ahead, crew=crew) == 10 + 10
@@ -89,10 +91,10 @@ def test_only_what_its_crew_cooks_is_ahead() -> None:
 def test_a_crew_is_who_is_on_duty_and_cooks_the_type() -> None:
     """What one of them cooks besides is in the way, too; what others have in hand is not."""
     workers = [
-        a_cook("luigi", OrderType.DELIVERY),
-        a_cook("mario", OrderType.TAKEOUT),
-        a_cook("peach", OrderType.TAKEOUT, OrderType.DINE_IN),
-        a_cook("toad", status=WorkerStatus.OFFLINE),
+        make_worker("luigi", OrderType.DELIVERY),
+        make_worker("mario", OrderType.TAKEOUT),
+        make_worker("peach", OrderType.TAKEOUT, OrderType.DINE_IN),
+        make_worker("toad", status=WorkerStatus.OFFLINE),
     ]
     due = [
         (name, NOW + timedelta(seconds=seconds))

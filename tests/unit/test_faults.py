@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from restaurant_system.models.order import NewOrder
 from restaurant_system.web.faults import Fault, faults_of
-from tests.support.orders import a_statement, an_item
+from tests.support.orders import make_item, make_order_fields
 
 
 class Dish(BaseModel):
@@ -26,7 +26,7 @@ def faults(model: type[BaseModel], stated: object, *, skip: int = 0) -> list[Fau
 
 def message(**changes: object) -> str:
     """Return what is said about an order with one fault."""
-    (fault,) = faults(NewOrder, a_statement(**changes))
+    (fault,) = faults(NewOrder, make_order_fields(**changes))
     return fault.message
 
 
@@ -44,14 +44,14 @@ def message(**changes: object) -> str:
         ({"order_type": "drive_in"}, "must be 'dine_in', 'takeout' or 'delivery'"),
         ({"items": 5}, "must be a list"),
         ({"items": []}, "must have at least one entry"),
-        ({"items": [an_item()] * 21}, "must have at most 20 entries"),
+        ({"items": [make_item()] * 21}, "must have at most 20 entries"),
         ({"items": [5]}, "must be an object"),
-        ({"items": [an_item(quantity="1")]}, "must be a whole number"),
-        ({"items": [an_item(quantity=0)]}, "must be at least 1"),
-        ({"items": [an_item(quantity=11)]}, "must be at most 10"),
-        ({"items": [an_item(price="1")]}, "must be a number"),
-        ({"items": [an_item(price=1000)]}, "must be from 0.01 to 999.99"),
-        ({"items": [an_item(name="a\x00")]}, "must not contain the character U+0000 here"),
+        ({"items": [make_item(quantity="1")]}, "must be a whole number"),
+        ({"items": [make_item(quantity=0)]}, "must be at least 1"),
+        ({"items": [make_item(quantity=11)]}, "must be at most 10"),
+        ({"items": [make_item(price="1")]}, "must be a number"),
+        ({"items": [make_item(price=1000)]}, "must be from 0.01 to 999.99"),
+        ({"items": [make_item(name="a\x00")]}, "must not contain the character U+0000 here"),
         ({"table_number": 5}, "is only for dine_in, not for takeout"),
         ({"order_type": "dine_in"}, "is required for dine_in"),
         (

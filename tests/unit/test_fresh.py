@@ -6,10 +6,10 @@ import pytest
 
 from restaurant_system.database.outbox import Owed
 from restaurant_system.messaging.fresh import Fresh
-from tests.support.messages import an_update
+from tests.support.messages import make_status_update
 
 SECONDS = 2.5
-UPDATE = an_update()
+UPDATE = make_status_update()
 
 
 class Clock:

@@ -18,8 +18,8 @@ from restaurant_system.web import api, server
 from restaurant_system.web.api import Feature
 from restaurant_system.web.headers import LARGEST_BODY
 from restaurant_system.web.hot import Answer, Asked, HotRoad, over_asgi
-from tests.support.answers import assert_problem
-from tests.support.services import a_client, served
+from tests.support.responses import assert_problem
+from tests.support.services import http_client, served
 
 HOST = b"Host: tavern\r\n"
 DETOUR = "By-Way-Of"  # a header of what came over the ordinary road
@@ -121,7 +121,7 @@ def tavern() -> Tavern:
 @pytest.fixture
 async def client(tavern: Tavern) -> AsyncIterator[httpx.AsyncClient]:
     """Be a guest of it."""
-    async with a_client(tavern.feature()) as client:
+    async with http_client(tavern.feature()) as client:
         yield client
 
 

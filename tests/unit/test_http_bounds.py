@@ -22,7 +22,7 @@ from restaurant_system.web.bounded import LARGEST_HEAD, MOST_FIELDS
 from restaurant_system.web.connections import TrustedProxies
 from restaurant_system.web.file_descriptors import RESERVE, ThrottledLog
 from restaurant_system.web.hot import Answer, Asked, HotRoad, over_asgi
-from tests.support.answers import assert_problem
+from tests.support.responses import assert_problem
 from tests.support.services import served
 
 GET = b"GET /soups/pea HTTP/1.1\r\nHost: test\r\n"
@@ -49,7 +49,7 @@ async def stream(_request: Request) -> Response:
     return StreamingResponse(parts())
 
 
-def a_site() -> Site:
+def make_site() -> Site:
     """Build a site with hot routes, their ASGI twins and a stream."""
     one = HotRoad.of("GET", "/soups/{name}", serve_soup, Answer)
     order = HotRoad.of("POST", "/soups", serve_soup, Answer)
@@ -133,9 +133,9 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def a_server(settings: HttpSettings | None = None) -> AsyncIterator[str]:
+async def running_server(settings: HttpSettings | None = None) -> AsyncIterator[str]:
     """Serve the site; yields its address."""
-    async with served(a_site(), settings=settings) as url:
+    async with served(make_site(), settings=settings) as url:
         yield url
 
 
@@ -159,13 +159,13 @@ async def statuses(url: str, *parts: bytes) -> list[int]:
     return found
 
 
-def a_head(size: int) -> bytes:
+def make_head(size: int) -> bytes:
     """Write a request whose head has so many bytes."""
     rest = GET + b"Connection: close\r\nX-Long: "
     return rest + b"x" * (size - len(rest) - 4) + b"\r\n\r\n"
 
 
-def some_fields(number: int) -> bytes:
+def make_fields(number: int) -> bytes:
     """Write a request with so many fields in its head."""
     return GET + b"Connection: close\r\n" + b"X: y\r\n" * (number - 2) + b"\r\n"
 
@@ -179,13 +179,13 @@ def case(expected: list[int], *parts: bytes) -> tuple[list[int], bytes]:
 
 
 HEADS = {
-    "the largest": case([200], a_head(LARGEST_HEAD)),
-    "one byte more": case([431], a_head(LARGEST_HEAD + 1)),
+    "the largest": case([200], make_head(LARGEST_HEAD)),
+    "one byte more": case([431], make_head(LARGEST_HEAD + 1)),
     "a line without an end": case([431], GET, b"X-Long: ", LONG * 2),
     "a name without an end": case([431], GET, LONG * 2),
     "spaces without an end": case([431], GET, b"X-Long:", b" " * LARGEST_HEAD * 2),
-    "many fields": case([200], some_fields(MOST_FIELDS)),
-    "one field more": case([431], some_fields(MOST_FIELDS + 1)),
+    "many fields": case([200], make_fields(MOST_FIELDS)),
+    "one field more": case([431], make_fields(MOST_FIELDS + 1)),
     "short fields without an end": case([431], GET, b"X:\r\n" * 20_000),
     "a long target": case([414], b"GET /", LONG),
     "a long query": case([414], b"GET /soups/pea?", LONG, b" HTTP/1.1\r\n\r\n"),
@@ -199,16 +199,17 @@ HEADS = {
     ),
     "after others": case(
         [200, 200, 431], GET, b"\r\n", POST, b"Content-Length: 1\r\n\r\na",
-        a_head(LARGEST_HEAD + 1),
+        make_head(LARGEST_HEAD + 1),
     ),
     "after one over ASGI": case([200, 414], COLD + b"Content-Length: 1\r\n\r\na", b"GET /", LONG),
-    "each in itself": case([200] * 9, (GET + b"X: " + b"x" * 9000 + b"\r\n\r\n") * 8, a_head(9000)),
+    "each in itself": case([200] * 9,
+                           (GET + b"X: " + b"x" * 9000 + b"\r\n\r\n") * 8, make_head(9000)),
 }  # fmt: skip
 
 
 async def test_heads_are_bounded() -> None:
     """By bytes and by fields, in a body's frame too; requests before are answered first."""
-    async with a_server() as url:
+    async with running_server() as url:
         found = await asyncio.gather(*(statuses(url, sent) for _, sent in HEADS.values()))
 
     expected = {name: each for name, (each, _) in HEADS.items()}
@@ -217,7 +218,7 @@ async def test_heads_are_bounded() -> None:
 
 async def test_a_long_head_is_refused_before_it_is_received() -> None:
     """The response comes while the client still sends, and costs the server no memory."""
-    async with a_server() as url:
+    async with running_server() as url:
         client = await Client.to(url)
         await client.write(GET, b"X-Long: ", LONG)
 
@@ -242,7 +243,7 @@ async def test_earlier_requests_are_answered_before_an_invalid_one(
 ) -> None:
     """However many there are, and however the bytes are cut; the invalid one gets one 400."""
     stream = (before + b"\r\n") * 3 + broken
-    async with a_server() as url:
+    async with running_server() as url:
         cut = [(stream[:at], stream[at:]) for at in range(0, len(stream), 17)]
         found = await asyncio.gather(*(statuses(url, *parts) for parts in cut))
 
@@ -252,7 +253,7 @@ async def test_earlier_requests_are_answered_before_an_invalid_one(
 async def test_an_invalid_request_waits_for_a_slow_one() -> None:
     """The response of the slow one is not replaced."""
     slow = b"GET /soups/slow HTTP/1.1\r\nHost: test\r\n\r\n"
-    async with a_server() as url:
+    async with running_server() as url:
         client = await Client.to(url)
         await client.write(slow)
         await asyncio.sleep(0.1)
@@ -286,7 +287,7 @@ SILENT = {
 
 async def test_silent_connections_get_408() -> None:
     """At the deadline of a head or a body; what the server works on has none."""
-    async with a_server(QUICK) as url:
+    async with running_server(QUICK) as url:
         found = await asyncio.gather(*(statuses(url, sent) for _, sent in SILENT.values()))
 
     assert dict(zip(SILENT, found, strict=True)) == {
@@ -299,7 +300,7 @@ async def test_a_request_answered_before_its_body_is_complete_gets_no_second_res
     rest: bytes,
 ) -> None:
     """Whatever becomes of the body, the connection is closed without another response."""
-    async with a_server(QUICK) as url:
+    async with running_server(QUICK) as url:
         client = await Client.to(url)
         await client.write(b"POST /nowhere HTTP/1.1\r\nHost: test\r\n", CHUNKED)
         assert_problem(await client.response(), 404)
@@ -311,7 +312,7 @@ async def test_a_request_answered_before_its_body_is_complete_gets_no_second_res
 
 async def test_a_byte_now_and_then_does_not_extend_the_deadline() -> None:
     """Neither in a head nor in a body."""
-    async with a_server(QUICK) as url:
+    async with running_server(QUICK) as url:
         slow_head, slow_body = await Client.to(url), await Client.to(url)
         await slow_head.write(GET, b"X: ")
         await slow_body.write(POST, b"Content-Length: 999\r\n\r\n")
@@ -328,7 +329,7 @@ async def test_a_byte_now_and_then_does_not_extend_the_deadline() -> None:
 
 async def test_a_body_that_the_server_has_not_read_yet_is_not_late() -> None:
     """While a request before it is worked on, nothing is read."""
-    async with a_server(QUICK) as url:
+    async with running_server(QUICK) as url:
         client = await Client.to(url)
         await client.write(b"GET /soups/slow HTTP/1.1\r\nHost: test\r\n\r\n")
         await client.write(POST, b"Content-Length: 3\r\n\r\n")
@@ -341,7 +342,7 @@ async def test_a_body_that_the_server_has_not_read_yet_is_not_late() -> None:
 
 async def test_a_stream_has_no_deadline() -> None:
     """Its request is complete, and the response goes on."""
-    async with a_server(QUICK) as url:
+    async with running_server(QUICK) as url:
         client = await Client.to(url)
         await client.write(b"GET /stream HTTP/1.1\r\nHost: test\r\n\r\n")
         response = await client.response()
@@ -362,7 +363,7 @@ async def test_an_address_has_so_many_connections(monkeypatch: pytest.MonkeyPatc
     """One more gets 429, until another one closes; other addresses have their own number."""
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.3, nonsense")
     with capture_logs() as lines:
-        async with a_server(HttpSettings(connections_per_address=3)) as url:
+        async with running_server(HttpSettings(connections_per_address=3)) as url:
             clients = [await Client.to(url) for _ in range(3)]
             assert all([await is_served(each) for each in clients])
             for _ in range(2):
@@ -389,7 +390,7 @@ async def test_without_a_limit_any_number_of_connections_is_served(
 ) -> None:
     """0 switches the limit off."""
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.1")
-    async with a_server(HttpSettings(connections_per_address=0)) as url:
+    async with running_server(HttpSettings(connections_per_address=0)) as url:
         clients = [await Client.to(url) for _ in range(30)]
         assert all([await is_served(each) for each in clients])
         for client in clients:
@@ -437,7 +438,7 @@ def _nothing_logged_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_longest_idle_connections_are_closed_when_descriptors_run_out() -> None:
     """Silent or idle after a response, but never one that is being answered; logged once."""
     with capture_logs() as lines:
-        async with a_server() as url:
+        async with running_server() as url:
             streaming, silent, idle = [await Client.to(url) for _ in range(3)]
             await streaming.write(b"GET /stream HTTP/1.1\r\nHost: test\r\n\r\n")
             assert await is_served(idle)
@@ -464,7 +465,7 @@ async def test_longest_streams_are_closed_when_nothing_is_idle(
 ) -> None:
     """Streams without end shut nobody out: browsers open them again by themselves."""
     monkeypatch.setattr(bounded, "STREAM", 0.1)
-    async with a_server() as url:
+    async with running_server() as url:
         with descriptors_left(20):
             streams = [await Client.to(url) for _ in range(10)]
             for each in streams:
@@ -486,7 +487,7 @@ async def test_longest_streams_are_closed_when_nothing_is_idle(
 async def test_connections_wait_while_no_descriptor_is_left() -> None:
     """They are served as soon as there is one; nothing is reset."""
     with capture_logs() as lines:
-        async with a_server() as url:
+        async with running_server() as url:
             first = await Client.to(url)
             assert await is_served(first)
             with descriptors_left(1 - RESERVE):  # the client's own

@@ -69,7 +69,7 @@ async def echo(request: Request) -> Response:
     )
 
 
-def a_site() -> Site:
+def make_site() -> Site:
     """Build a site with two hot routes and one that echoes."""
     price = HotRoad.of("GET", "/soups/{name}/price", echo_hot, Answer)
     order = HotRoad.of("POST", "/soups", echo_hot, Answer)
@@ -346,7 +346,7 @@ async def actual_of(
 
 async def test_every_request_is_answered_in_order_as_by_plain_uvicorn() -> None:
     """Sound or not, pipelined, cut anywhere, over the fast path or over ASGI."""
-    site = a_site()
+    site = make_site()
     differences = []
     async with plain_uvicorn(site) as plain, served(site) as url:
         address = httpx.URL(url).host, httpx.URL(url).port or 0

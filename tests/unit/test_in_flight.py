@@ -9,8 +9,8 @@ import pytest
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Consumer
 from restaurant_system.messaging.in_flight import UpdatesInFlight
-from tests.support.fakes import FakeDelivery, FakeLine, RecordingBroker
-from tests.support.messages import an_order, an_update
+from tests.support.fakes import FakeConsumer, FakeDelivery, RecordingBroker
+from tests.support.messages import make_order_message, make_status_update
 
 
 class SubscribedBroker(RecordingBroker):
@@ -18,7 +18,7 @@ class SubscribedBroker(RecordingBroker):
 
     def __init__(self) -> None:
         super().__init__()
-        self.line = FakeLine()
+        self.line = FakeConsumer()
 
     @contextlib.asynccontextmanager
     async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
@@ -38,13 +38,13 @@ async def none_is_left(updates: UpdatesInFlight) -> bool:
 
 async def test_update_is_in_flight_until_it_is_received() -> None:
     """Neither an order nor an update that has come back is waited for."""
-    update = an_update()
+    update = make_status_update()
     broker = SubscribedBroker()
-    broker.line = FakeLine(FakeDelivery(update))
+    broker.line = FakeConsumer(FakeDelivery(update))
     updates = UpdatesInFlight(broker)
 
     async with updates.subscribe() as consumer:
-        await updates.publish([an_order()])
+        await updates.publish([make_order_message()])
         assert await none_is_left(updates)
         await updates.publish([update])
         assert not await none_is_left(updates)
@@ -58,17 +58,17 @@ async def test_update_published_without_a_subscription_is_not_in_flight() -> Non
     """It never comes back, neither before a subscription nor after one that broke."""
     updates = UpdatesInFlight(SubscribedBroker())
 
-    await updates.publish([an_update()])
+    await updates.publish([make_status_update()])
     assert await none_is_left(updates)
     async with updates.subscribe():
-        await updates.publish([an_update()])
+        await updates.publish([make_status_update()])
 
     assert await none_is_left(updates)
 
 
 async def test_update_that_was_not_taken_is_not_in_flight() -> None:
     """The broker refused it or is away: it is still in the outbox."""
-    broker, update = SubscribedBroker(), an_update()
+    broker, update = SubscribedBroker(), make_status_update()
     updates = UpdatesInFlight(broker)
 
     async with updates.subscribe():
@@ -77,6 +77,6 @@ async def test_update_that_was_not_taken_is_not_in_flight() -> None:
         assert await none_is_left(updates)
         broker.away = True
         with pytest.raises(BrokerUnavailable):
-            await updates.publish([an_update()])
+            await updates.publish([make_status_update()])
 
         assert await none_is_left(updates)

@@ -9,7 +9,7 @@ from restaurant_system.web import api
 from restaurant_system.web.api import Feature
 from restaurant_system.web.bounded import ABSENCE, notice_absence
 from restaurant_system.web.write_buffer import LARGEST_BUFFER, WriteBuffer
-from tests.support.answers import assert_problem
+from tests.support.responses import assert_problem
 from tests.support.services import served
 
 

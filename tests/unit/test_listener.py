@@ -11,14 +11,14 @@ from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import listener as listener_module
 from restaurant_system.messaging.broker import Consumer, Delivery
 from restaurant_system.messaging.listener import Listener
-from tests.support.fakes import FakeDelivery, FakeLine, RecordingBroker
-from tests.support.messages import PATIENCE, an_order
+from tests.support.fakes import FakeConsumer, FakeDelivery, RecordingBroker
+from tests.support.messages import PATIENCE, make_order_message
 
 
 class Switchboard:
     """Connects to lines, one after the other, as soon as it is told to."""
 
-    def __init__(self, *lines: FakeLine) -> None:
+    def __init__(self, *lines: FakeConsumer) -> None:
         self._lines = iter(lines)
         self.asked = asyncio.Event()
         self.connects = asyncio.Event()
@@ -33,7 +33,7 @@ class Switchboard:
         self.opened += 1
         self.open += 1
         try:
-            yield next(self._lines, FakeLine())
+            yield next(self._lines, FakeConsumer())
         finally:
             self.open -= 1
 
@@ -51,7 +51,7 @@ def broker() -> RecordingBroker:
 
 def deliveries(count: int) -> list[FakeDelivery]:
     """Make so many deliveries."""
-    return [FakeDelivery(an_order()) for _ in range(count)]
+    return [FakeDelivery(make_order_message()) for _ in range(count)]
 
 
 async def nothing_in_hand() -> None:
@@ -96,7 +96,7 @@ async def test_deliveries_are_handed_on_one_after_the_other(broker: RecordingBro
         handled.append(delivery)
         await free.wait()
 
-    async with running(listener_on(broker, Switchboard(FakeLine(first, second)), handle)):
+    async with running(listener_on(broker, Switchboard(FakeConsumer(first, second)), handle)):
         await turns()
         before = list(handled)
         free.set()
@@ -112,7 +112,7 @@ async def test_a_broker_that_is_away_at_first_is_waited_for(broker: RecordingBro
     handled: asyncio.Queue[Delivery] = asyncio.Queue()
     broker.away = True
 
-    async with running(listener_on(broker, Switchboard(FakeLine(delivery)), handled.put)):
+    async with running(listener_on(broker, Switchboard(FakeConsumer(delivery)), handled.put)):
         await broker.tried.wait()
         broker.away = False
 
@@ -124,7 +124,7 @@ async def test_a_line_that_breaks_again_and_again_is_opened_again_and_again(
 ) -> None:
     """Each new line brings what it has, in order, and each broken one is closed."""
     sent = deliveries(5)
-    lines = [FakeLine(delivery) for delivery in sent]
+    lines = [FakeConsumer(delivery) for delivery in sent]
     for line in lines:
         line.cut()
     board, handled = Switchboard(*lines), asyncio.Queue[Delivery]()
@@ -142,7 +142,7 @@ async def test_pauses_grow_while_connections_break_at_once(broker: RecordingBrok
     retries: asyncio.Queue[int] = asyncio.Queue()
     previous = get_on_retry_hooks()
     set_on_retry_hooks([lambda details: retries.put_nowait(details.retry_num)])
-    broken = FakeLine()
+    broken = FakeConsumer()
     broken.cut()
 
     @contextlib.asynccontextmanager
@@ -163,9 +163,9 @@ async def test_a_new_line_is_opened_only_when_nothing_is_in_hand(broker: Recordi
     """What was in hand when the line broke is finished before the same comes again."""
     finish, handler = asyncio.Event(), FakeHandler()
     first, again = deliveries(2)
-    line = FakeLine(first)
+    line = FakeConsumer(first)
     listener = listener_on(
-        broker, Switchboard(line, FakeLine(again)), handler, finish=wait_for(finish)
+        broker, Switchboard(line, FakeConsumer(again)), handler, finish=wait_for(finish)
     )
 
     async with running(listener):
@@ -181,7 +181,7 @@ async def test_a_new_line_is_opened_only_when_nothing_is_in_hand(broker: Recordi
 
 async def test_stop_ends_the_run_when_all_is_finished(broker: RecordingBroker) -> None:
     """The line is stopped at once, and closed only after `finish` has returned."""
-    line, finish = FakeLine(), asyncio.Event()
+    line, finish = FakeConsumer(), asyncio.Event()
     board = Switchboard(line)
     listener = listener_on(broker, board, FakeHandler(), finish=wait_for(finish))
 
@@ -211,7 +211,7 @@ async def test_stop_works_while_the_broker_is_away(broker: RecordingBroker) -> N
 async def test_a_line_that_opens_after_the_stop_hands_on_nothing(broker: RecordingBroker) -> None:
     """A cook who is asked to stop while the line is opened anew finishes, and takes no more."""
     finish, handler = asyncio.Event(), FakeHandler()
-    board = Switchboard(FakeLine(*deliveries(3)))
+    board = Switchboard(FakeConsumer(*deliveries(3)))
     board.connects.clear()
     listener = listener_on(broker, board, handler, finish=wait_for(finish))
 
@@ -233,7 +233,7 @@ async def test_a_broker_that_comes_back_after_the_stop_hands_on_nothing(
     """A cook who is asked to stop in an outage takes no more when it is over."""
     finish, handler = asyncio.Event(), FakeHandler()
     broker.answers.clear()
-    board = Switchboard(FakeLine(*deliveries(3)))
+    board = Switchboard(FakeConsumer(*deliveries(3)))
     listener = listener_on(broker, board, handler, finish=wait_for(finish))
 
     async with running(listener) as run:
@@ -252,8 +252,8 @@ async def test_a_line_that_breaks_while_it_is_stopped_hands_on_nothing_more(
     broker: RecordingBroker,
 ) -> None:
     """A cut while the last orders are finished does not start the evening anew."""
-    line, finish, handler = FakeLine(), asyncio.Event(), FakeHandler()
-    board = Switchboard(line, FakeLine(*deliveries(3)))
+    line, finish, handler = FakeConsumer(), asyncio.Event(), FakeHandler()
+    board = Switchboard(line, FakeConsumer(*deliveries(3)))
     listener = listener_on(broker, board, handler, finish=wait_for(finish))
 
     async with running(listener) as run:
@@ -275,7 +275,7 @@ async def test_an_error_of_the_handler_ends_the_run(broker: RecordingBroker) -> 
     async def handle(_: Delivery) -> None:
         raise ZeroDivisionError
 
-    board = Switchboard(FakeLine(*deliveries(1)))
+    board = Switchboard(FakeConsumer(*deliveries(1)))
 
     async with running(listener_on(broker, board, handle)) as run:
         with pytest.raises(ZeroDivisionError):
@@ -286,7 +286,7 @@ async def test_an_error_of_the_handler_ends_the_run(broker: RecordingBroker) -> 
 
 async def test_a_run_that_is_cancelled_closes_the_line(broker: RecordingBroker) -> None:
     """Nothing keeps listening for somebody who is gone."""
-    board = Switchboard(FakeLine())
+    board = Switchboard(FakeConsumer())
 
     async with running(listener_on(broker, board, FakeHandler())):
         await turns()

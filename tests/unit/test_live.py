@@ -11,9 +11,9 @@ from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import live
 from restaurant_system.web.live import Entries, Feed, Source
-from tests.support.live import Event, events_in
-from tests.support.patience import eventually
-from tests.support.services import NOON, Watch
+from tests.support.live_view_client import Event, events_in
+from tests.support.services import NOON, FakeClock
+from tests.support.waiting import eventually
 
 PATIENCE = 5.0  # s
 MOMENT = 0.05  # s in which what would come has come
@@ -54,7 +54,7 @@ class Watcher:
 @pytest.fixture
 def feed() -> Feed:
     """Lend a view, at noon."""
-    return Feed(clock=Watch())
+    return Feed(clock=FakeClock())
 
 
 async def watch(feed: Feed, entries: Entries) -> Watcher:
@@ -166,7 +166,7 @@ async def test_beats_come_only_while_something_is_shown(
 
 async def test_a_time_is_when_the_view_was_true() -> None:
     """Nothing that is sent is passed off as newer, or older, than the last look."""
-    clock = Watch()
+    clock = FakeClock()
     feed = Feed(clock=clock)
     early = await watch(feed, {"a": 1})
     clock.now = NOON.replace(minute=1)

@@ -78,7 +78,7 @@ def rewritten(path: Path, content: str) -> None:
         path.write_text(content)
 
 
-def a_price(stated: str) -> str:
+def read_price(stated: str) -> str:
     """Write a menu of one item."""
     return f"sections: [{{name: Pizza, items: [{{name: Margherita, price: {stated}}}]}}]"
 
@@ -123,7 +123,7 @@ def test_a_faulty_menu(tmp_path: Path, case: str) -> None:
 @pytest.mark.parametrize("price", BAD_PRICES)
 def test_a_faulty_price(tmp_path: Path, price: str) -> None:
     """A price is what an order's price may be, written as a plain number."""
-    path = written(tmp_path, a_price(price))
+    path = written(tmp_path, read_price(price))
 
     with pytest.raises(ConfigurationError, match=r"sections\.0\.items\.0\.price must"):
         read(path)
@@ -152,21 +152,21 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 async def test_a_change(tmp_path: Path) -> None:
     """A menu is read again once its file has changed, and only then."""
-    menu = MenuFile(written(tmp_path, a_price("9.50")))
+    menu = MenuFile(written(tmp_path, read_price("9.50")))
     first = await menu.now()
     assert await menu.now() is first
 
-    path = written(tmp_path, a_price("9.90"))
+    path = written(tmp_path, read_price("9.90"))
 
     assert price_of(await menu.now()) == Decimal("9.90")
-    rewritten(path, a_price("9.80"))
+    rewritten(path, read_price("9.80"))
     assert price_of(await menu.now()) == Decimal("9.80")
 
 
 async def test_a_change_for_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change is read beside the event loop, and once however many ask for it meanwhile."""
-    menu = MenuFile(written(tmp_path, a_price("9.50")))
-    written(tmp_path, a_price("9.90"))
+    menu = MenuFile(written(tmp_path, read_price("9.50")))
+    written(tmp_path, read_price("9.90"))
     reads: list[bool] = []
     opened = Path.open
 
@@ -192,11 +192,11 @@ def _in_a_loop() -> bool:
 
 async def test_a_faulty_change(tmp_path: Path) -> None:
     """The last good menu stays, each fault is logged once, and what is mended is taken."""
-    menu = MenuFile(written(tmp_path, a_price("9.50")))
+    menu = MenuFile(written(tmp_path, read_price("9.50")))
     good = await menu.now()
 
     with capture_logs() as lines:
-        for content in (a_price("free"), a_price("free "), "[" * 5000):
+        for content in (read_price("free"), read_price("free "), "[" * 5000):
             path = written(tmp_path, content)
             assert [await menu.now(), await menu.now()] == [good, good]
         path.unlink()
@@ -208,17 +208,17 @@ async def test_a_faulty_change(tmp_path: Path) -> None:
         for part, each in zip(("price must", "YAML", "Cannot read"), rejected, strict=True)
     )
 
-    written(tmp_path, a_price("7"))
+    written(tmp_path, read_price("7"))
     assert price_of(await menu.now()) == Decimal(7)
 
 
 async def test_a_fault_that_comes_back(tmp_path: Path) -> None:
     """A fault that was mended is logged again when it is made again."""
-    menu = MenuFile(written(tmp_path, a_price("9.50")))
+    menu = MenuFile(written(tmp_path, read_price("9.50")))
 
     with capture_logs() as lines:
         for stated in ("free", "9.90", "free"):
-            written(tmp_path, a_price(stated))
+            written(tmp_path, read_price(stated))
             await menu.now()
 
     events = [line["event"] for line in lines]
@@ -229,8 +229,8 @@ async def test_a_file_that_cannot_be_read_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is tried again without a further change; its fault is logged once, and it is taken."""
-    menu = MenuFile(written(tmp_path, a_price("9.50")))
-    written(tmp_path, a_price("9.90"))
+    menu = MenuFile(written(tmp_path, read_price("9.50")))
+    written(tmp_path, read_price("9.90"))
 
     def denied(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")

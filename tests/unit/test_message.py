@@ -21,7 +21,7 @@ from restaurant_system.models.message import (
 from restaurant_system.models.order import NewOrder
 from restaurant_system.models.status import OrderStatus
 from tests.support import messages
-from tests.support.orders import an_item, an_order
+from tests.support.orders import make_item, make_order
 
 NUMBER = "ORD_20241216_001"
 NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
@@ -44,11 +44,11 @@ items = st.fixed_dictionaries(
     }
 )
 orders = st.builds(
-    an_order, items=st.lists(items, min_size=1, max_size=20), notes=st.none() | texts
+    make_order, items=st.lists(items, min_size=1, max_size=20), notes=st.none() | texts
 )
 
 
-def a_message(body: bytes, content_type: str = JSON) -> Message:
+def make_message(body: bytes, content_type: str = JSON) -> Message:
     """Build a message with this body."""
     return Message(
         exchange="orders_topic",
@@ -66,7 +66,7 @@ def a_message(body: bytes, content_type: str = JSON) -> Message:
 def refusal(kind: type[Wire], body: bytes, content_type: str = JSON) -> str:
     """Return why a message is not taken for a `kind`."""
     with pytest.raises(Undecodable) as raised:
-        decode(a_message(body, content_type), kind)
+        decode(make_message(body, content_type), kind)
     return str(raised.value)
 
 
@@ -75,7 +75,7 @@ def test_order_round_trip(order: NewOrder) -> None:
     """An order comes out of a message as it went in, whatever it holds."""
     sent = OrderReceived.of(order, NUMBER)
 
-    assert decode(a_message(sent.encode()), OrderReceived) == sent
+    assert decode(make_message(sent.encode()), OrderReceived) == sent
 
 
 @given(st.sampled_from(OrderStatus), st.sampled_from(OrderStatus), texts, st.none() | st.just(NOON))
@@ -92,7 +92,7 @@ def test_update_round_trip(
         estimated_completion=estimate,
     )
 
-    assert decode(a_message(sent.encode()), StatusChanged) == sent
+    assert decode(make_message(sent.encode()), StatusChanged) == sent
 
 
 @given(orders)
@@ -112,7 +112,7 @@ def test_amounts_on_the_wire(order: NewOrder) -> None:
 
 def test_fields_of_an_order() -> None:
     """An order has the fields that the contract names; those without a value are null."""
-    order = an_order(items=[an_item(name="Crème 🍮", price=Decimal("15.99"), quantity=2)])
+    order = make_order(items=[make_item(name="Crème 🍮", price=Decimal("15.99"), quantity=2)])
 
     assert json.loads(OrderReceived.of(order, NUMBER).encode()) == {
         "order_number": NUMBER,
@@ -145,14 +145,14 @@ def test_a_newer_sender() -> None:
     """A field that is not known here is let through, so that a newer sender may add some."""
     body = json.dumps(MOVE | {"mood": "good"}).encode()
 
-    assert decode(a_message(body), StatusChanged).changed_by == "chef_mario"
+    assert decode(make_message(body), StatusChanged).changed_by == "chef_mario"
 
 
 def test_times_of_any_zone() -> None:
     """A time in another zone is the same moment."""
     body = json.dumps(MOVE | {"timestamp": "2024-12-16T07:00:00-05:00"}).encode()
 
-    assert decode(a_message(body), StatusChanged).timestamp == NOON
+    assert decode(make_message(body), StatusChanged).timestamp == NOON
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_not_json(body: bytes) -> None:
 @pytest.mark.parametrize("content_type", ["text/plain", "", "application/xml"])
 def test_another_content_type(content_type: str) -> None:
     """Another content type is refused, whatever the body is; it may be anything, so is not told."""
-    body = OrderReceived.of(an_order(), NUMBER).encode()
+    body = OrderReceived.of(make_order(), NUMBER).encode()
 
     said = refusal(OrderReceived, body, content_type)
 
@@ -209,7 +209,7 @@ def test_another_content_type(content_type: str) -> None:
 )
 def test_malformed_order(place: str, changes: dict[str, object]) -> None:
     """An order that breaks the schema is refused, and the text says where."""
-    sound = json.loads(OrderReceived.of(an_order(), NUMBER).encode())
+    sound = json.loads(OrderReceived.of(make_order(), NUMBER).encode())
 
     assert refusal(OrderReceived, json.dumps(sound | changes).encode()).startswith(f"{place}: ")
 
@@ -241,7 +241,7 @@ def test_no_object(body: bytes) -> None:
 
 def test_a_refusal_keeps_customers_to_itself() -> None:
     """The reason quotes nothing of the body: it goes into logs, where no customer belongs."""
-    sound = json.loads(OrderReceived.of(an_order(), NUMBER).encode())
+    sound = json.loads(OrderReceived.of(make_order(), NUMBER).encode())
     body = json.dumps(sound | {"customer_name": ["Ada"], "delivery_address": {"to": "Ada"}})
 
     assert "Ada" not in refusal(OrderReceived, body.encode())
@@ -249,11 +249,13 @@ def test_a_refusal_keeps_customers_to_itself() -> None:
 
 def test_order_that_was_accepted_before_control_characters_were_refused_is_read() -> None:
     """It waits in a queue, and somebody waits for the meal."""
-    sound = json.loads(OrderReceived.of(an_order(), NUMBER).encode())
+    sound = json.loads(OrderReceived.of(make_order(), NUMBER).encode())
     odd = "\u202eno nuts\u009b\u2028"
     texts = {"notes": odd, "customer_name": odd, "items": [{**sound["items"][0], "name": odd}]}
 
-    order = decode(messages.an_order(body=json.dumps(sound | texts).encode()), OrderReceived)
+    order = decode(
+        messages.make_order_message(body=json.dumps(sound | texts).encode()), OrderReceived
+    )
 
     assert (order.notes, order.items[0].name) == (odd, odd)
 
@@ -268,13 +270,13 @@ def test_order_that_was_accepted_before_control_characters_were_refused_is_read(
         },
         {"order_type": "dine_in", "table_number": 100},
         {"order_type": "delivery", "delivery_address": "12 Analytical Row"},
-        {"items": [an_item(price=Decimal("999.99"), quantity=10, notes="none")] * 20},
-        {"items": [an_item(price=Decimal(price)) for price in ("0.01", "0.10", "7", "19.90")]},
+        {"items": [make_item(price=Decimal("999.99"), quantity=10, notes="none")] * 20},
+        {"items": [make_item(price=Decimal(price)) for price in ("0.01", "0.10", "7", "19.90")]},
     ],
 )
 def test_an_order_without_its_number_is_written_as_the_model_is(changes: dict[str, Any]) -> None:
     """Byte for byte it is what the model encodes to, and the number finds its place in it."""
-    order = an_order(**changes)
+    order = make_order(**changes)
 
     body = OrderReceived.unnumbered(order)
 

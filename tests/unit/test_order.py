@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from restaurant_system.models.order import NewOrder, OrderItem, order_number, priority, total
 from restaurant_system.web.faults import faults_of
-from tests.support.orders import a_statement, an_item, an_order
+from tests.support.orders import make_item, make_order, make_order_fields
 
 CENTS = st.integers(1, 99_999)
 ADDRESS = "1 Main Street, Springfield"
@@ -17,7 +17,7 @@ ADDRESS = "1 Main Street, Springfield"
 def faults(**changes: object) -> list[str]:
     """Name the fields that an order with these changes is refused for; none when it is sound."""
     try:
-        NewOrder.model_validate(a_statement(**changes))
+        NewOrder.model_validate(make_order_fields(**changes))
     except ValidationError as error:
         return [fault.field for fault in faults_of(error.errors())]
     return []
@@ -36,7 +36,7 @@ def test_total_is_exact(lines: list[tuple[int, int]]) -> None:
 
 def test_total_has_two_decimals() -> None:
     """The total is written with two decimals, even where the prices have none."""
-    order = an_order(items=[an_item(price=5, quantity=2)])
+    order = make_order(items=[make_item(price=5, quantity=2)])
 
     assert str(order.total_amount) == "10.00"
 
@@ -48,7 +48,7 @@ def test_total_has_two_decimals() -> None:
 def test_priority_follows_total(amount: str, urgency: int) -> None:
     """Priority is 10 above 100, 5 from 50 to 100 with both included, else 1."""
     assert priority(Decimal(amount)) == urgency
-    assert an_order(items=[an_item(price=Decimal(amount))]).priority == urgency
+    assert make_order(items=[make_item(price=Decimal(amount))]).priority == urgency
 
 
 @pytest.mark.parametrize(
@@ -70,18 +70,18 @@ def test_order_number(sequence: int, number: str) -> None:
     "changes",
     [
         {},
-        {"items": [an_item()] * 20},
-        {"items": [an_item(name="N")]},
-        {"items": [an_item(name="N" * 50)]},
-        {"items": [an_item(name="Crème brûlée 🍮 (no. 7)")]},
-        {"items": [an_item(quantity=1)]},
-        {"items": [an_item(quantity=10)]},
-        {"items": [an_item(price=Decimal("0.01"))]},
-        {"items": [an_item(price=Decimal("999.99"))]},
-        {"items": [an_item(price=1)]},
-        {"items": [an_item(price=999)]},
-        {"items": [an_item(notes=None)]},
-        {"items": [an_item(notes="n" * 200)]},
+        {"items": [make_item()] * 20},
+        {"items": [make_item(name="N")]},
+        {"items": [make_item(name="N" * 50)]},
+        {"items": [make_item(name="Crème brûlée 🍮 (no. 7)")]},
+        {"items": [make_item(quantity=1)]},
+        {"items": [make_item(quantity=10)]},
+        {"items": [make_item(price=Decimal("0.01"))]},
+        {"items": [make_item(price=Decimal("999.99"))]},
+        {"items": [make_item(price=1)]},
+        {"items": [make_item(price=999)]},
+        {"items": [make_item(notes=None)]},
+        {"items": [make_item(notes="n" * 200)]},
         {"notes": "n" * 200},
         {"notes": "ring twice\nsecond floor"},
         {"order_type": "dine_in", "table_number": 1},
@@ -106,39 +106,39 @@ def test_just_inside(changes: dict[str, object]) -> None:
         ("order_type", {"order_type": "TAKEOUT"}),
         ("order_type", {"order_type": None}),
         ("items", {"items": []}),
-        ("items", {"items": [an_item()] * 21}),
+        ("items", {"items": [make_item()] * 21}),
         ("items", {"items": None}),
         ("items", {"items": "pizza"}),
         ("items.0", {"items": ["pizza"]}),
-        ("items.0.name", {"items": [an_item(name="")]}),
-        ("items.0.name", {"items": [an_item(name=" ")]}),
-        ("items.0.name", {"items": [an_item(name="N" * 51)]}),
-        ("items.0.name", {"items": [an_item(name="So\nup")]}),
-        ("items.0.name", {"items": [an_item(name="So\tup")]}),
-        ("items.0.name", {"items": [an_item(name="So\x00up")]}),
-        ("items.0.name", {"items": [an_item(name="So\x7fup")]}),
-        ("items.0.name", {"items": [an_item(name="So\x85up")]}),
-        ("items.0.quantity", {"items": [an_item(quantity=0)]}),
-        ("items.0.quantity", {"items": [an_item(quantity=11)]}),
-        ("items.0.quantity", {"items": [an_item(quantity=-1)]}),
-        ("items.0.quantity", {"items": [an_item(quantity=10**30)]}),
-        ("items.0.quantity", {"items": [an_item(quantity=Decimal("1.0"))]}),
-        ("items.0.quantity", {"items": [an_item(quantity=Decimal("1.5"))]}),
-        ("items.0.quantity", {"items": [an_item(quantity=True)]}),
-        ("items.0.quantity", {"items": [an_item(quantity="1")]}),
-        ("items.0.quantity", {"items": [an_item(quantity=None)]}),
-        ("items.0.price", {"items": [an_item(price=0)]}),
-        ("items.0.price", {"items": [an_item(price=Decimal("0.009"))]}),
-        ("items.0.price", {"items": [an_item(price=Decimal("999.991"))]}),
-        ("items.0.price", {"items": [an_item(price=1000)]}),
-        ("items.0.price", {"items": [an_item(price=-1)]}),
-        ("items.0.price", {"items": [an_item(price=Decimal("1.005"))]}),
-        ("items.0.price", {"items": [an_item(price=Decimal("0.010000000000000000001"))]}),
-        ("items.0.price", {"items": [an_item(price=Decimal("Infinity"))]}),
-        ("items.0.price", {"items": [an_item(price=True)]}),
-        ("items.0.price", {"items": [an_item(price="9.50")]}),
-        ("items.0.price", {"items": [an_item(price=None)]}),
-        ("items.0.notes", {"items": [an_item(notes="n" * 201)]}),
+        ("items.0.name", {"items": [make_item(name="")]}),
+        ("items.0.name", {"items": [make_item(name=" ")]}),
+        ("items.0.name", {"items": [make_item(name="N" * 51)]}),
+        ("items.0.name", {"items": [make_item(name="So\nup")]}),
+        ("items.0.name", {"items": [make_item(name="So\tup")]}),
+        ("items.0.name", {"items": [make_item(name="So\x00up")]}),
+        ("items.0.name", {"items": [make_item(name="So\x7fup")]}),
+        ("items.0.name", {"items": [make_item(name="So\x85up")]}),
+        ("items.0.quantity", {"items": [make_item(quantity=0)]}),
+        ("items.0.quantity", {"items": [make_item(quantity=11)]}),
+        ("items.0.quantity", {"items": [make_item(quantity=-1)]}),
+        ("items.0.quantity", {"items": [make_item(quantity=10**30)]}),
+        ("items.0.quantity", {"items": [make_item(quantity=Decimal("1.0"))]}),
+        ("items.0.quantity", {"items": [make_item(quantity=Decimal("1.5"))]}),
+        ("items.0.quantity", {"items": [make_item(quantity=True)]}),
+        ("items.0.quantity", {"items": [make_item(quantity="1")]}),
+        ("items.0.quantity", {"items": [make_item(quantity=None)]}),
+        ("items.0.price", {"items": [make_item(price=0)]}),
+        ("items.0.price", {"items": [make_item(price=Decimal("0.009"))]}),
+        ("items.0.price", {"items": [make_item(price=Decimal("999.991"))]}),
+        ("items.0.price", {"items": [make_item(price=1000)]}),
+        ("items.0.price", {"items": [make_item(price=-1)]}),
+        ("items.0.price", {"items": [make_item(price=Decimal("1.005"))]}),
+        ("items.0.price", {"items": [make_item(price=Decimal("0.010000000000000000001"))]}),
+        ("items.0.price", {"items": [make_item(price=Decimal("Infinity"))]}),
+        ("items.0.price", {"items": [make_item(price=True)]}),
+        ("items.0.price", {"items": [make_item(price="9.50")]}),
+        ("items.0.price", {"items": [make_item(price=None)]}),
+        ("items.0.notes", {"items": [make_item(notes="n" * 201)]}),
         ("notes", {"notes": "n" * 201}),
         ("notes", {"notes": "a\x00b"}),
         ("table_number", {"order_type": "dine_in"}),
@@ -162,7 +162,7 @@ def test_just_inside(changes: dict[str, object]) -> None:
             {"order_type": "dine_in", "table_number": 5, "delivery_address": ADDRESS},
         ),
         ("customer_nmae", {"customer_nmae": "Ada"}),
-        ("items.0.qty", {"items": [an_item(qty=1)]}),
+        ("items.0.qty", {"items": [make_item(qty=1)]}),
     ],
 )
 def test_just_outside(field: str, changes: dict[str, object]) -> None:
@@ -173,7 +173,7 @@ def test_just_outside(field: str, changes: dict[str, object]) -> None:
 @pytest.mark.parametrize("field", ["customer_name", "order_type", "items"])
 def test_required(field: str) -> None:
     """An order without one of its required fields is refused for it."""
-    statement = a_statement()
+    statement = make_order_fields()
     del statement[field]
 
     with pytest.raises(ValidationError) as refusal:
@@ -185,19 +185,19 @@ def test_required(field: str) -> None:
 @pytest.mark.parametrize("field", ["name", "quantity", "price"])
 def test_required_of_an_item(field: str) -> None:
     """A line without a name, a quantity or a price is refused for it, by its place in the list."""
-    item = an_item()
+    item = make_item()
     del item[field]
 
-    assert faults(items=[an_item(), item]) == [f"items.1.{field}"]
+    assert faults(items=[make_item(), item]) == [f"items.1.{field}"]
 
 
 def test_surrounding_blanks() -> None:
     """Blanks around a text are taken off, and do not count towards its length."""
-    order = an_order(
+    order = make_order(
         customer_name=f"  {'a' * 100}\t",
         order_type="delivery",
         delivery_address=f"\n{'a' * 200} ",
-        items=[an_item(name=f" {'N' * 50} ", notes=" no onions ")],
+        items=[make_item(name=f" {'N' * 50} ", notes=" no onions ")],
         notes=f" {'n' * 200} ",
     )
 
@@ -214,7 +214,7 @@ def test_all_faults_at_once() -> None:
     found = faults(
         customer_name="",
         order_type="dine_in",
-        items=[an_item(quantity=0, price=0), an_item(), an_item(name="", notes="n" * 201)],
+        items=[make_item(quantity=0, price=0), make_item(), make_item(name="", notes="n" * 201)],
         delivery_address=ADDRESS,
         notes="n" * 201,
         tip=5,

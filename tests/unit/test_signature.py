@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from restaurant_system.errors import MessageRejected
 from restaurant_system.messaging.signature import SIGNATURE, Signer
 from restaurant_system.models.message import Message
-from tests.support.messages import an_order
+from tests.support.messages import make_order_message
 
 DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs/asyncapi.yaml").read_text("utf-8"))
 EXAMPLE = DOCUMENT["components"]["schemas"]["signature"]["x-example"]
@@ -26,7 +26,7 @@ MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2105, 1, 1), timezones=st.
     lambda moment: moment.replace(microsecond=0)
 )
 MESSAGES = st.builds(
-    an_order,
+    make_order_message,
     message_id=st.uuids(),
     timestamp=MOMENTS,
     body=st.binary(max_size=40),
@@ -47,7 +47,7 @@ def fault(message: Message, *keys: SecretStr) -> str:
 
 def test_the_documents_example() -> None:
     """The example by which other programs check themselves is signed as the document says."""
-    message = an_order(
+    message = make_order_message(
         message_id=UUID(EXAMPLE["message_id"]),
         timestamp=datetime.fromtimestamp(EXAMPLE["timestamp"], UTC),
         body=EXAMPLE["body"].encode(),
@@ -109,18 +109,18 @@ def test_another_key_is_noticed(message: Message, key: str) -> None:
 @pytest.mark.parametrize("stated", ["", "no hex", "ü", "0" * 64, 7, "\ud800"])
 def test_what_is_no_signature_is_wrong(stated: str | int) -> None:
     """Whatever stands in the header, it is compared, and nothing breaks."""
-    assert fault(an_order(headers={SIGNATURE: stated})) == "the signature is wrong"
+    assert fault(make_order_message(headers={SIGNATURE: stated})) == "the signature is wrong"
 
 
 def test_a_message_without_a_signature_is_refused() -> None:
     """Where there are keys, a signature is not optional."""
-    assert fault(an_order()) == "the signature is missing"
+    assert fault(make_order_message()) == "the signature is missing"
 
 
 def test_keys_are_rotated() -> None:
     """The first key signs, each is accepted; one that was dropped is not."""
     before, after = Signer([OLD, NEW]), Signer([NEW, OLD])
-    order = an_order()
+    order = make_order_message()
 
     after.verify(before.sign(order))
     before.verify(after.sign(order))
@@ -131,7 +131,7 @@ def test_keys_are_rotated() -> None:
 
 def test_to_sign_is_to_vouch() -> None:
     """A signature that is there, wrong or of an older key, gives way; other headers stay."""
-    order = an_order(headers={SIGNATURE: "forged", "x-attempts": 2})
+    order = make_order_message(headers={SIGNATURE: "forged", "x-attempts": 2})
 
     Signer([NEW]).verify(Signer([NEW]).sign(order))
 
@@ -140,10 +140,10 @@ def test_to_sign_is_to_vouch() -> None:
 
 def test_without_keys_nothing_is_signed_and_nothing_checked() -> None:
     """Signatures are for those who want them."""
-    forged = an_order(headers={SIGNATURE: "forged"})
+    forged = make_order_message(headers={SIGNATURE: "forged"})
 
     Signer().verify(forged)
-    Signer().verify(an_order())
+    Signer().verify(make_order_message())
 
     assert Signer().sign(forged) == forged
 

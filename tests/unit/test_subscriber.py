@@ -13,11 +13,12 @@ from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.notification.subscriber import NotificationSubscriber, sentence
 from restaurant_system.shutdown import Shutdown
 from tests.support import messages
-from tests.support.fakes import FakeDelivery, FakeLine, RecordingBroker
-from tests.support.patience import eventually, logged
+from tests.support.fakes import FakeConsumer, FakeDelivery, RecordingBroker
+from tests.support.logs import logged
+from tests.support.waiting import eventually
 
 
-def an_update(number: int) -> Message:
+def make_status_update(number: int) -> Message:
     """Write that an order of that day is cooking."""
     update = StatusChanged(
         order_number=f"ORD_20241216_{number:03}",
@@ -26,7 +27,7 @@ def an_update(number: int) -> Message:
         changed_by="mario",
         timestamp=datetime(2024, 12, 16, 12, 0, tzinfo=UTC),
     )
-    return messages.an_update(body=update.encode())
+    return messages.make_status_update(body=update.encode())
 
 
 def test_control_characters_of_a_forged_update_are_printed_escaped() -> None:
@@ -36,7 +37,7 @@ def test_control_characters_of_a_forged_update_are_printed_escaped() -> None:
         "changed_by": "mario\\u001b[2J\\u009b\\u202e\\u2066\\n", "timestamp": "2024-12-16T12:00:00Z"
     }"""
 
-    line = sentence(decode(messages.an_update(body=forged), StatusChanged))
+    line = sentence(decode(messages.make_status_update(body=forged), StatusChanged))
 
     assert line.endswith(r"from 'received' to 'cooking' by mario\x1b[2J\x9b\u202e\u2066\n.")
 
@@ -45,7 +46,7 @@ class SlowDelivery(FakeDelivery):
     """A delivery whose acknowledgement takes as long as a test wants it to."""
 
     def __init__(self, number: int = 1) -> None:
-        super().__init__(an_update(number))
+        super().__init__(make_status_update(number))
         self.settling = asyncio.Event()
         self.may_settle = asyncio.Event()
 
@@ -60,7 +61,7 @@ class LostDelivery(FakeDelivery):
     """A delivery whose line breaks when it is acknowledged."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(an_update(number))
+        super().__init__(make_status_update(number))
 
     async def ack(self) -> None:
         """Fail."""
@@ -100,7 +101,7 @@ class SlowBroker(OneLineBroker):
 
 async def test_it_says_that_it_is_subscribed_once_it_is() -> None:
     """From that line on nothing is missed; before it, something may be."""
-    broker = SlowBroker(FakeLine())
+    broker = SlowBroker(FakeConsumer())
     shutdown = Shutdown()
     subscriber = NotificationSubscriber(broker, "display", io.StringIO())
 
@@ -121,7 +122,7 @@ async def test_what_is_printed_is_settled_before_the_end() -> None:
     delivery = SlowDelivery()
     out = io.StringIO()
     shutdown = Shutdown()
-    subscriber = NotificationSubscriber(OneLineBroker(FakeLine(delivery)), "display", out)
+    subscriber = NotificationSubscriber(OneLineBroker(FakeConsumer(delivery)), "display", out)
     running = asyncio.create_task(subscriber.run(shutdown))
     await delivery.settling.wait()
 
@@ -139,7 +140,7 @@ async def test_an_update_is_printed_while_the_one_before_is_settled() -> None:
     deliveries = [SlowDelivery(number) for number in range(1, 4)]
     out = io.StringIO()
     shutdown = Shutdown()
-    subscriber = NotificationSubscriber(OneLineBroker(FakeLine(*deliveries)), "display", out)
+    subscriber = NotificationSubscriber(OneLineBroker(FakeConsumer(*deliveries)), "display", out)
     running = asyncio.create_task(subscriber.run(shutdown))
 
     await deliveries[-1].settling.wait()
@@ -163,7 +164,7 @@ async def test_a_lost_acknowledgement_stops_nobody() -> None:
     good.may_settle.set()
     out = io.StringIO()
     shutdown = Shutdown()
-    subscriber = NotificationSubscriber(OneLineBroker(FakeLine(lost, good)), "display", out)
+    subscriber = NotificationSubscriber(OneLineBroker(FakeConsumer(lost, good)), "display", out)
     running = asyncio.create_task(subscriber.run(shutdown))
 
     await good.settling.wait()

@@ -7,7 +7,7 @@ import pytest
 from restaurant_system.escaping import escape_nonprintable
 from restaurant_system.models.text import refused_character
 from restaurant_system.models.worker import is_worker_name
-from tests.support.orders import a_statement, an_item
+from tests.support.orders import make_item, make_order_fields
 from tests.unit.test_order import faults
 
 BIDIRECTIONAL = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -32,8 +32,8 @@ def test_control_or_format_character_is_refused_in_every_text_of_an_order(
     """It would turn round what the kitchen reads, hide it, or steer a terminal."""
     text = f"no nuts {char}please"
     changes: dict[str, dict[str, object]] = {
-        "items.0.name": {"items": [an_item(name=text)]},
-        "items.0.notes": {"items": [an_item(notes=text)]},
+        "items.0.name": {"items": [make_item(name=text)]},
+        "items.0.notes": {"items": [make_item(notes=text)]},
         "delivery_address": {"order_type": "delivery", "delivery_address": text},
     }
 
@@ -67,7 +67,7 @@ def test_control_or_format_character_is_refused_in_the_name_of_a_worker(char: st
 )
 def test_writing_of_the_world_and_emoji_are_taken_in_notes(text: str) -> None:
     """Combining marks, joiners, flags and what is not assigned yet."""
-    assert faults(notes=text, items=[an_item(notes=text)]) == []
+    assert faults(notes=text, items=[make_item(notes=text)]) == []
 
 
 def test_every_control_and_format_character_is_refused() -> None:
@@ -93,4 +93,4 @@ def test_only_what_is_not_printable_is_escaped(text: str, escaped: str) -> None:
 
 def test_sound_order_is_not_affected() -> None:
     """The order that the tests above change is taken as it is."""
-    assert faults(**a_statement()) == []
+    assert faults(**make_order_fields()) == []

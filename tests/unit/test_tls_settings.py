@@ -8,13 +8,13 @@ import pytest
 
 from restaurant_system.config import ServerSettings, load
 from restaurant_system.errors import ConfigurationError
-from tests.support.certificates import Authority
+from tests.support.certificates import CertificateAuthority
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
+def authority(tmp_path: Path) -> CertificateAuthority:
     """Find somebody who issues certificates."""
-    return Authority(tmp_path)
+    return CertificateAuthority(tmp_path)
 
 
 def fault(**sections: Any) -> str:  # noqa: ANN401 - whatever a person may write
@@ -53,7 +53,7 @@ def test_a_file_for_rabbitmq_must_be_readable(name: str) -> None:
     assert "rabbitmq.tls." + name + ": " in fault(rabbitmq={"tls": {name: "empty.pem"}})
 
 
-def test_a_certificate_needs_its_own_key(authority: Authority) -> None:
+def test_a_certificate_needs_its_own_key(authority: CertificateAuthority) -> None:
     """A key that belongs to another certificate is noticed at the start."""
     certificate = str(authority.client("anna").certificate)
     key = str(authority.client("bob").key)
@@ -71,7 +71,7 @@ def test_a_certificate_needs_its_own_key(authority: Authority) -> None:
 
 @pytest.mark.parametrize("tls", [{"enabled": True}, {"cafile": "authority.pem"}])
 def test_what_is_meant_to_be_encrypted_is_not_sent_in_the_clear(
-    authority: Authority, tls: dict[str, object]
+    authority: CertificateAuthority, tls: dict[str, object]
 ) -> None:
     """A url that begins with amqp contradicts TLS settings, and does not silently win."""
     assert authority.certificate.name == "authority.pem"
@@ -79,12 +79,12 @@ def test_what_is_meant_to_be_encrypted_is_not_sent_in_the_clear(
     assert "amqps://" in fault(rabbitmq={"url": "amqp://guest:guest@localhost/", "tls": tls})
 
 
-def test_certificates_alone_do_not_encrypt(authority: Authority) -> None:
+def test_certificates_alone_do_not_encrypt(authority: CertificateAuthority) -> None:
     """Who names certificates and forgets to enable TLS is told so."""
     assert "tls.enabled" in fault(rabbitmq={"tls": {"cafile": str(authority.certificate)}})
 
 
-def test_what_a_url_says_goes_before_what_stands_beside_it(authority: Authority) -> None:
+def test_what_a_url_says_goes_before_what_stands_beside_it(authority: CertificateAuthority) -> None:
     """TLS settings complete a url, and contradict it in nothing."""
     stated = {"sslmode": "require", "sslrootcert": str(authority.certificate)}
     plain = ServerSettings.model_validate({"url": "postgresql:///d", **stated})
@@ -96,7 +96,7 @@ def test_what_a_url_says_goes_before_what_stands_beside_it(authority: Authority)
 
 
 def test_a_path_from_the_home_directory(
-    authority: Authority, monkeypatch: pytest.MonkeyPatch
+    authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file's path may start with ~."""
     monkeypatch.setenv("HOME", str(authority.certificate.parent))

@@ -8,7 +8,7 @@ import pytest
 
 from restaurant_system.database.watch import Watchman, patiently
 from restaurant_system.errors import DatabaseUnavailable
-from tests.support.patience import eventually
+from tests.support.waiting import eventually
 
 SOON = 0.02  # s
 NEVER = 3600.0  # s
@@ -68,7 +68,7 @@ async def in_time(answer: Awaitable[DatabaseUnavailable]) -> str:
     return str(await asyncio.wait_for(answer, LONG_ENOUGH))
 
 
-def a_watchman(server: FakeServer, *, interval: float = 0.001, patience: float = 1) -> Watchman:
+def make_watchman(server: FakeServer, *, interval: float = 0.001, patience: float = 1) -> Watchman:
     """Set a watchman before this server."""
     return Watchman(server.dial, interval=interval, patience=patience)
 
@@ -76,7 +76,7 @@ def a_watchman(server: FakeServer, *, interval: float = 0.001, patience: float =
 async def test_a_server_that_answers_is_there() -> None:
     """It is asked again and again, on one line."""
     server = FakeServer()
-    watching = asyncio.create_task(a_watchman(server).until_away())
+    watching = asyncio.create_task(make_watchman(server).until_away())
 
     await until(lambda: server.pings > 20)
 
@@ -88,7 +88,7 @@ async def test_a_server_that_answers_is_there() -> None:
 async def test_a_server_that_is_silent_is_away() -> None:
     """Its line is dropped, for whatever comes by it is too late."""
     server = FakeServer()
-    watching = asyncio.create_task(a_watchman(server, patience=SOON).until_away())
+    watching = asyncio.create_task(make_watchman(server, patience=SOON).until_away())
     await until(lambda: server.pings > 0)
 
     server.silent = True
@@ -102,13 +102,13 @@ async def test_a_server_that_refuses_is_away() -> None:
     server = FakeServer()
     server.refuses = True
 
-    assert await in_time(a_watchman(server).until_away()) == "Connection refused"
+    assert await in_time(make_watchman(server).until_away()) == "Connection refused"
 
 
 async def test_a_line_that_broke_proves_nothing() -> None:
     """Whoever is let in on a new line has found the server."""
     server = FakeServer()
-    watching = asyncio.create_task(a_watchman(server).until_away())
+    watching = asyncio.create_task(make_watchman(server).until_away())
     await until(lambda: server.pings > 0)
 
     server.breaks = True
@@ -123,7 +123,7 @@ async def test_a_full_server_is_there() -> None:
     """Those who are in already are served; so nothing may be taken from them."""
     server = FakeServer()
     server.full = True
-    watching = asyncio.create_task(a_watchman(server).until_away())
+    watching = asyncio.create_task(make_watchman(server).until_away())
 
     await until(lambda: server.dialled > 5)
 
@@ -134,7 +134,7 @@ async def test_a_full_server_is_there() -> None:
 async def test_a_nudge_is_a_reason_to_look_at_once() -> None:
     """Nobody waits for the next round when somebody has met an error."""
     server = FakeServer()
-    watchman = a_watchman(server, interval=NEVER)
+    watchman = make_watchman(server, interval=NEVER)
     watching = asyncio.create_task(watchman.until_away())
     await until(lambda: server.dialled == 1)
     server.breaks = server.refuses = True
@@ -147,7 +147,7 @@ async def test_a_nudge_is_a_reason_to_look_at_once() -> None:
 async def test_reported_error_makes_a_server_away_that_answers() -> None:
     """A statement can prove what a ping on another connection cannot."""
     server = FakeServer()
-    watchman = a_watchman(server, interval=NEVER)
+    watchman = make_watchman(server, interval=NEVER)
     watching = asyncio.create_task(watchman.until_away())
     await until(lambda: server.dialled == 1)
 
@@ -166,7 +166,7 @@ async def test_an_error_of_our_own_is_loud() -> None:
     server.dial = dial  # type: ignore[method-assign]
 
     with pytest.raises(ZeroDivisionError):
-        await in_time(a_watchman(server).until_away())
+        await in_time(make_watchman(server).until_away())
 
 
 async def test_our_own_lateness_is_not_the_servers() -> None:

@@ -14,7 +14,7 @@ from pamqp.header import ContentHeader
 
 from restaurant_system.messaging.rabbitmq.wire import INEXPRESSIBLE, PUBLISHED_AT, frames_of
 from restaurant_system.models.message import Message
-from tests.support.messages import an_order
+from tests.support.messages import make_order_message
 
 CHANNEL, LARGEST = 7, 100
 SHORT = st.text(st.characters(codec="utf-8"), max_size=60)
@@ -56,7 +56,7 @@ def test_what_is_written_is_what_is_read(  # noqa: PLR0917 - hypothesis hands th
     priority: int,
 ) -> None:
     """Every property, and the body in frames that are not too large, come out as they went in."""
-    message = an_order(
+    message = make_order_message(
         body=body,
         headers={**headers},
         timestamp=datetime.fromtimestamp(seconds, UTC),
@@ -104,7 +104,7 @@ def test_what_is_written_is_what_is_read(  # noqa: PLR0917 - hypothesis hands th
 )
 def test_what_amqp_cannot_say_is_refused(changes: dict[str, Any]) -> None:
     """It is refused before anything of it is written, for the line would break."""
-    message = an_order(**changes)
+    message = make_order_message(**changes)
 
     with pytest.raises(INEXPRESSIBLE):
         written(message)

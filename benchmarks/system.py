@@ -1,0 +1,202 @@
+"""The house in which everything is measured: two servers for the run, services for an evening."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import aiormq
+import asyncpg
+
+from benchmarks.driving import drive
+from benchmarks.processes import Command, Failed, running
+from benchmarks.servers import BareRabbitMQ, DurablePostgres
+from restaurant_system.database.connection import Line
+from restaurant_system.messaging import topology
+from tests.support.processes import free_port
+
+PREFETCH = 1000
+PATIENCE = 600.0  # s for what is on its way to arrive
+LOOK = 0.1  # s between two looks whether it has
+
+COOK_ALL = "UPDATE orders SET status = 'cooking', processed_by = 'anna' WHERE status = 'received'"
+FINISH_ALL = """
+UPDATE orders SET status = 'ready', completed_at = now(), estimated_completion = NULL
+WHERE status = 'cooking'
+"""
+
+
+class Environment:
+    """A database, empty queues, and the services that were started so far."""
+
+    def __init__(self, stack: contextlib.AsyncExitStack, dsn: str, amqp: str, folder: Path) -> None:
+        self.dsn = dsn
+        self.amqp = amqp
+        self.folder = folder
+        self._stack = stack
+        self._environment = {"RESTAURANT_DATABASE__URL": dsn, "RESTAURANT_RABBITMQ__URL": amqp}
+
+    async def order_service(self, processes: int = 1) -> tuple[Command, int]:
+        """Start the order service; return it and its port."""
+        return await self._serving("order-service", processes)
+
+    async def tracking_service(self, processes: int = 1) -> tuple[Command, int]:
+        """Start the tracking service; return it and its port."""
+        return await self._serving("tracking-service", processes)
+
+    async def kitchen_worker(self, name: str) -> Command:
+        """Start a cook who cooks at once and takes as much as it can; wait until it is on duty."""
+        options = ("--worker-name", name, "--cooking-time-scale", "0", "--prefetch", str(PREFETCH))
+        worker = await self.start("kitchen-worker", *options)
+        await worker.logs("worker_registered")
+        return worker
+
+    async def start(self, *command: str) -> Command:
+        """Start a command of the product."""
+        return await self._stack.enter_async_context(
+            running(
+                "restaurant_system", *command, folder=self.folder, environment=self._environment
+            )
+        )
+
+    async def _serving(self, name: str, processes: int) -> tuple[Command, int]:
+        port = free_port()
+        options = ("--port", str(port), "--processes", str(processes))
+        service = await self.start(name, *options)
+        await service.serves(port)
+        return service, port
+
+    async def sql(self) -> Line:
+        """Open a line to the database for questions about the evening."""
+        line = await asyncpg.connect(self.dsn)
+        self._stack.push_async_callback(line.close)
+        return line
+
+    async def backlog(self, orders: int) -> int:
+        """Have so many orders placed and wait in RabbitMQ; return the id of the first."""
+        sql = await self.sql()
+        first: int = await sql.fetchval("SELECT coalesce(max(id), 0) + 1 FROM orders")
+        service, port = await self.order_service()
+        await drive("place", port, "--count", orders)
+        await self.outbox_empty(sql)
+        await service.stop()
+        return first
+
+    async def outbox_empty(self, sql: Line) -> None:
+        """Wait until everything that was owed to the broker is confirmed."""
+        await until_false(sql, "SELECT EXISTS (SELECT FROM outbox)")
+
+    async def waiting_orders(self) -> int:
+        """Count the orders that wait in RabbitMQ."""
+        names = [queue.name for queue in topology.QUEUES if queue.max_priority]
+        async with channel(self.amqp) as line:
+            declared = [await line.queue_declare(name, passive=True) for name in names]
+        return sum(queue.message_count or 0 for queue in declared)
+
+
+class SystemUnderTest:
+    """PostgreSQL with `fsync`, RabbitMQ without its statistics, and a migrated, empty database."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers = itertools.count(1)
+        self._template = ""
+        self.postgres = DurablePostgres()
+        try:
+            self.rabbitmq = BareRabbitMQ()
+        except BaseException:
+            self.postgres.close()
+            raise
+
+    def close(self) -> None:
+        """Stop the servers and remove what they stored."""
+        self.rabbitmq.close()
+        self.postgres.close()
+
+    @property
+    def amqp(self) -> str:
+        """How RabbitMQ is reached."""
+        return self.rabbitmq.url("%2F")
+
+    @contextlib.asynccontextmanager
+    async def database(self) -> AsyncIterator[str]:
+        """Lend an empty, migrated database; yields its DSN."""
+        if not self._template:
+            self._template = await self._migrated()
+        name = await self.postgres.create_database(self._template)
+        try:
+            yield self.postgres.dsn(name)
+        finally:
+            sql = await asyncpg.connect(self.postgres.dsn("postgres"))
+            await sql.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            await sql.close()
+
+    @contextlib.asynccontextmanager
+    async def evening(self, dsn: str | None = None) -> AsyncIterator[Environment]:
+        """Open an evening on empty queues and an empty database, or a given one.
+
+        What was started in it is ended with it. In a database that is used again no order waits
+        any more: its message is gone with the evening, and would be missed in the next one.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            lent = await stack.enter_async_context(self.database()) if dsn is None else dsn
+            await self._clear_queues()
+            await self._settle_disk(lent)
+            yield Environment(stack, lent, self.amqp, self._subfolder())
+        if dsn is not None:
+            await self._do(dsn, COOK_ALL, FINISH_ALL, "VACUUM ANALYZE")
+
+    async def _migrated(self) -> str:
+        name = await self.postgres.create_database()
+        environment = {"RESTAURANT_DATABASE__URL": self.postgres.dsn(name)}
+        async with running(
+            *("restaurant_system", "migrate"), folder=self._subfolder(), environment=environment
+        ) as migrate:
+            await migrate.ends()
+        return name
+
+    async def _clear_queues(self) -> None:
+        async with channel(self.amqp) as line:
+            for queue in topology.QUEUES:
+                await line.queue_delete(queue.name)
+
+    async def _settle_disk(self, dsn: str) -> None:
+        """Have what was written before reach the disk now, not while something is measured."""
+        await self._do(dsn, "CHECKPOINT")
+
+    async def _do(self, dsn: str, *statements: str) -> None:
+        sql = await asyncpg.connect(dsn)
+        for statement in statements:
+            await sql.execute(statement)
+        await sql.close()
+
+    def _subfolder(self) -> Path:
+        folder = self._folder / str(next(self._numbers))
+        folder.mkdir()
+        return folder
+
+
+async def until_false(sql: Line, question: str, *arguments: object) -> None:
+    """Ask until the answer is no; raises `Failed` when it never is."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while await sql.fetchval(question, *arguments):  # noqa: ASYNC110 - tables have no events
+                await asyncio.sleep(LOOK)
+    except TimeoutError:
+        raise Failed(f"still so after {PATIENCE:g} s: {question}") from None
+
+
+@contextlib.asynccontextmanager
+async def channel(amqp: str) -> AsyncIterator[aiormq.abc.AbstractChannel]:
+    """Open a channel to RabbitMQ for a while."""
+    connection = await aiormq.connect(amqp)
+    try:
+        yield await connection.channel()
+    finally:
+        await connection.close()
+
+
+async def stop(commands: Sequence[Command]) -> None:
+    """Stop services, all at once."""
+    await asyncio.gather(*(each.stop() for each in commands))

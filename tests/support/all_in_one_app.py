@@ -1,0 +1,89 @@
+"""A restaurant in one process, as `up` opens it, that can be killed and opened again."""
+
+import tempfile
+from typing import Any
+
+import httpx
+
+from tests.support.deployments import JSON, environment
+from tests.support.orders import make_order_body
+from tests.support.processes import Process, Processes, free_port
+from tests.support.waiting import wait_until
+
+
+class AllInOneApp:
+    """Everything on one port, on our PostgreSQL, with nobody who cooks by himself.
+
+    `settings` are environment variables of the configuration.
+    """
+
+    def __init__(self, dsn: str, **settings: str) -> None:
+        self.dsn = dsn
+        self._folder = tempfile.TemporaryDirectory(prefix="restaurant-house-")
+        self._processes = Processes(
+            {
+                "RESTAURANT_DATA_DIR": self._folder.name,  # one `up` each
+                **environment(dsn, None),
+                "RESTAURANT_KITCHEN_DISPLAY__HEARTBEAT_INTERVAL": "1",
+                **settings,
+            }
+        )
+        self._port = free_port()
+        self.address = f"http://127.0.0.1:{self._port}"
+        self.process: Process | None = None
+
+    def open(self, *options: str) -> None:
+        """Open it, and wait until it answers."""
+        self.process = self._processes.start(
+            "up", "--no-worker", "--port", str(self._port), *options
+        )
+        wait_until(self._answers, seconds=60, doing="for the restaurant to open")
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self.process is not None
+        self.process.kill()
+
+    def close(self) -> None:
+        """End it, and remove what it has printed and kept."""
+        self._processes.clear()
+        self._folder.cleanup()
+
+    async def order(self, **changes: object) -> str:
+        """Place an order, and return its number."""
+        answer = await self._post("/orders", content=make_order_body(**changes))
+        assert answer.status_code == 201, answer.text
+        number: str = answer.json()["order_number"]
+        return number
+
+    async def cancel(self, number: str) -> None:
+        """Call an order off."""
+        answer = await self._post(f"/orders/{number}/cancel")
+        assert answer.status_code == 200, answer.text
+
+    async def complete(self, number: str) -> None:
+        """Hand an order over."""
+        answer = await self._post(f"/orders/{number}/complete")
+        assert answer.status_code == 200, answer.text
+
+    async def get(self, path: str) -> Any:  # noqa: ANN401 - whatever the JSON says
+        """Ask, and return what the JSON of the answer says."""
+        async with self._client() as client:
+            answer = await client.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def _post(self, path: str, content: bytes = b"") -> httpx.Response:
+        async with self._client() as client:
+            return await client.post(path, content=content, headers=JSON)
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.address, timeout=30, verify=False)  # noqa: S501 - no TLS
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.running, self.process.stdout + self.process.stderr
+        try:
+            return httpx.get(f"{self.address}/health", verify=False).status_code == 200  # noqa: S501 - no TLS
+        except httpx.TransportError:
+            return False

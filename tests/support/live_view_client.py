@@ -1,0 +1,89 @@
+"""Live views as a browser sees them: events, read from what is sent."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import httpx
+
+SOON = 10.0  # s within which something is seen, however busy the machine is
+
+
+class Event(NamedTuple):
+    """One event of a stream."""
+
+    kind: str
+    data: dict[str, Any]
+    id: str | None = None
+
+
+def events_in(text: str) -> list[Event]:
+    """Read whole events, in their order."""
+    return [_event(block) for block in text.split("\n\n") if block]
+
+
+def _event(block: str) -> Event:
+    fields = dict(line.split(": ", 1) for line in block.splitlines())
+    return Event(fields["event"], json.loads(fields["data"]), fields.get("id"))
+
+
+class LiveViewClient:
+    """Watches a live view, as `live.js` does, and keeps everything that was sent."""
+
+    def __init__(self, parts: AsyncIterator[str]) -> None:
+        self.text = ""
+        self.entries: dict[str, Any] = {}
+        self.last: str | None = None
+        self._parts = parts
+        self._unread = ""
+
+    async def until_it_shows(self, key: str, **expected: object) -> Any:  # noqa: ANN401 - as JSON has it
+        """Read on until an entry has these values; return it."""
+        async with asyncio.timeout(SOON):
+            while not _has(self.entries.get(key), expected):
+                await self.read()
+        return self.entries[key]
+
+    async def until_it_hides(self, key: str) -> None:
+        """Read on until there is no such entry."""
+        async with asyncio.timeout(SOON):
+            while key in self.entries:
+                await self.read()
+
+    async def read(self) -> list[Event]:
+        """Read what comes next."""
+        part = await anext(self._parts)
+        self.text += part
+        whole, _, self._unread = (self._unread + part).rpartition("\n\n")
+        events = events_in(whole)
+        for event in events:
+            self._take(event)
+        return events
+
+    def _take(self, event: Event) -> None:
+        if event.kind == "snapshot":
+            self.entries = event.data["entries"]
+        elif event.kind == "change":
+            self.entries |= event.data["set"]
+            for key in event.data["unset"]:
+                del self.entries[key]
+        self.last = event.id or self.last
+
+
+def _has(entry: Any, expected: dict[str, object]) -> bool:  # noqa: ANN401 - as JSON has it
+    return entry is not None and all(entry[name] == value for name, value in expected.items())
+
+
+@contextlib.asynccontextmanager
+async def watching(client: httpx.AsyncClient, path: str) -> AsyncIterator[LiveViewClient]:
+    """Watch the live view at an address for a while; its first events have come."""
+    async with client.stream("GET", path) as answer:
+        assert answer.status_code == 200, await answer.aread()
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        viewer = LiveViewClient(answer.aiter_text())
+        async with asyncio.timeout(SOON):
+            while viewer.last is None:
+                await viewer.read()
+        yield viewer

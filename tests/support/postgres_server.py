@@ -1,0 +1,163 @@
+"""Run a PostgreSQL server for tests, on a free loopback port, in a temporary directory."""
+
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+
+from restaurant_system.database import cluster, programs
+from restaurant_system.errors import StartupError
+from tests.support.processes import free_port
+from tests.support.waiting import wait_until
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - what is made there has a name of its own
+ROOM = 3 * 1024**3  # bytes, for the servers of three workers
+STATE, PARENT = 0, 1  # places in a process's line in /proc, counted from behind its name
+
+
+def _roomy_memory() -> Path | None:
+    """Return a folder in memory, where a database is copied in a fifth of the time.
+
+    `None` where there is none with room enough, as in many a container.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if shutil.disk_usage(MEMORY).free > ROOM:
+            return MEMORY
+    return None
+
+
+class Postgres:
+    """A PostgreSQL of its own, in memory or at least without `fsync`, unless that is asked for.
+
+    No test here pulls the plug.
+    """
+
+    copied = "STRATEGY file_copy"  # not page by page through the log, which takes six times as long
+
+    def __init__(self, *, fsync: bool = False) -> None:
+        self._fsync = "on" if fsync else "off"
+        place = None if fsync else _roomy_memory()
+        self._folder = Path(tempfile.mkdtemp(prefix="restaurant-pg-", dir=place))
+        self._folder.chmod(0o711)  # the server of root passes through as another user
+        self._pgdata = self._folder / "data"
+        self._initialise()
+        self._names = (f"test_{number}" for number in itertools.count(1))
+        self.port = free_port()
+        self.start()
+
+    def start(self) -> None:
+        """Start it, on the same port as before."""
+        options = (
+            f"-h 127.0.0.1 -p {self.port} -k {self._pgdata} -c fsync={self._fsync}"
+            " -c max_connections=200"
+        )
+        log = self._pgdata / "log"
+        try:
+            self._control("start", "--wait", f"--log={log}", f"--options={options}")
+        except StartupError as error:
+            error.add_note(log.read_text(encoding="utf-8")[-2000:])
+            raise
+
+    def stop(self) -> None:
+        """Stop it at once, connections or not."""
+        self._control("stop", "--wait", "--mode=immediate")
+
+    def freeze(self) -> None:
+        """Have it hang, as one does whose disk does: nothing is refused, nothing answered."""
+        os.kill(self._processes()[0], signal.SIGSTOP)  # first, so that it starts no others
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End all of it, as a power cut would."""
+        self.freeze()
+        processes = self._processes()
+        self._signal(signal.SIGKILL)
+        wait_until(lambda: all(map(_is_dead, processes)), seconds=10, doing="for its end")
+        # Where nobody buries the dead, as in many a container, its locks look like those of one
+        # that lives.
+        for lock in ("postmaster.pid", f".s.PGSQL.{self.port}.lock"):
+            (self._pgdata / lock).unlink()
+
+    def close(self) -> None:
+        """Stop it and remove its folder."""
+        with contextlib.suppress(StartupError):
+            self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def dsn(self, database: str) -> str:
+        """Return how to reach one of its databases."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    async def create_database(self, template_database: str = "template1") -> str:
+        """Create a database as a copy of `template`, and return its name."""
+        name = next(self._names)
+        await self.rule(f"CREATE DATABASE {name} TEMPLATE {template_database} {self.copied}")
+        return name
+
+    async def drop_database(self, name: str) -> None:
+        """Remove a database, whoever is still in it.
+
+        Hundreds that nobody needs are a burden: the server looks after each again and again.
+        """
+        await self.rule(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def rule(self, statement: str) -> None:
+        """Run a statement as its superuser."""
+        connection = await asyncpg.connect(self.dsn("postgres"))
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self._processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
+
+    def _processes(self) -> list[int]:
+        """Return its processes: that which starts the others, then these, as Linux knows them."""
+        first = (self._pgdata / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0]
+        others = [
+            int(stat.parent.name)
+            for stat in Path("/proc").glob("[0-9]*/stat")
+            if _field(stat, PARENT) == first
+        ]
+        return [int(first), *others]
+
+    def _initialise(self) -> None:
+        cluster.initialise(self._pgdata)
+        cluster.replace(self._pgdata, "pg_hba.conf", "host all all 127.0.0.1/32 trust\n")
+
+    def _control(self, action: str, *options: str) -> None:
+        pg_ctl = programs.programs() / "pg_ctl"
+        programs.run(self._folder, pg_ctl, action, f"--pgdata={self._pgdata}", *options)
+
+
+def _is_dead(process: int) -> bool:
+    """Tell whether a process holds nothing any more; it may still wait to be buried."""
+    return _field(Path(f"/proc/{process}/stat"), STATE) in {None, "Z", "X"}
+
+
+def _field(stat: Path, field: int) -> str | None:
+    """Return a field of what Linux says about a process; `None` when there is no such process."""
+    try:
+        return stat.read_text(encoding="utf-8").rpartition(")")[2].split()[field]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+@contextlib.contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    """Run a PostgreSQL for a while."""
+    with contextlib.closing(Postgres()) as server:
+        yield server

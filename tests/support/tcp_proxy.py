@@ -1,0 +1,113 @@
+"""A wire between a server and those who use it, which can fail in every way that a wire can."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator
+
+ABORT = struct.pack("ii", 1, 0)  # linger for no time: the other side gets an RST, not a FIN
+CHUNK = 65_536
+
+
+class TcpProxy:
+    """Forwards TCP to a server, until a test has it refuse, freeze, reset or dawdle."""
+
+    def __init__(self, target_port: int) -> None:
+        self.port = 0
+        self._target_port = target_port
+        self._server: asyncio.Server | None = None
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._delay = 0.0
+        self._pairs: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def listen(self) -> None:
+        """Take connections, on the same port as before."""
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def refuse(self) -> None:
+        """Break everything, and take no connection, as a server does that is not there."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        await self.reset()
+
+    def freeze(self) -> None:
+        """Carry nothing more, either way; new connections are taken, and never answered."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        """Carry on, with what was held back meanwhile."""
+        self._flowing.set()
+
+    def dawdle(self, delay: float) -> None:
+        """Hold up whatever passes by so many seconds; 0 for no longer."""
+        self._delay = delay
+
+    def fail_over(self) -> None:
+        """Carry what connects from now on; what was connected before stays frozen for ever."""
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+
+    async def reset(self) -> None:
+        """Break every connection in the middle of whatever it carries; take new ones."""
+        for writer in self._writers:
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+            writer.transport.abort()
+        for pair in tuple(self._pairs):
+            pair.cancel()
+        await asyncio.gather(*self._pairs, return_exceptions=True)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        pair = asyncio.current_task()
+        assert pair is not None
+        self._pairs.add(pair)
+        self._writers.add(writer)
+        try:
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await self._carry(reader, writer)
+        finally:
+            self._pairs.discard(pair)
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry both ways until either side hangs up."""
+        flowing = self._flowing
+        await flowing.wait()
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        ways = (
+            asyncio.create_task(self._pump(reader, far_writer, flowing)),
+            asyncio.create_task(self._pump(far_reader, writer, flowing)),
+        )
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            far_writer.close()
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event
+    ) -> None:
+        while data := await reader.read(CHUNK):
+            await flowing.wait()
+            await asyncio.sleep(self._delay)
+            writer.write(data)
+            await writer.drain()
+
+
+@contextlib.asynccontextmanager
+async def proxy(target_port: int) -> AsyncIterator[TcpProxy]:
+    """Have a wire to a server for a while."""
+    wire = TcpProxy(target_port)
+    await wire.listen()
+    try:
+        yield wire
+    finally:
+        await wire.refuse()

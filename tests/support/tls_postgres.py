@@ -1,0 +1,61 @@
+"""Debian's PostgreSQL, for lines that are encrypted: the one in our wheel is built without TLS."""
+
+import os
+from pathlib import Path
+
+from restaurant_system.database import cluster, programs
+from tests.support.certificates import CertificateAuthority
+from tests.support.postgres_server import Postgres
+from tests.support.prerequisites import postgres_programs
+
+CERTIFIED = "certified"  # the user who has to show a certificate
+
+SETTINGS = """
+ssl = on
+ssl_cert_file = '{identity.certificate}'
+ssl_key_file = '{identity.key}'
+ssl_ca_file = '{authority.certificate}'
+"""
+
+ENCRYPTED_LINES_ONLY = f"""
+hostssl all {CERTIFIED} all cert
+hostssl all all all trust
+"""
+
+
+class TlsPostgres(Postgres):
+    """Proves to be localhost, and takes encrypted lines only."""
+
+    copied = ""  # as it likes: before PostgreSQL 15 there is no other way than by file
+
+    def dsn(self, database: str) -> str:
+        """Return how to reach one of its databases, and be sure that it is the one."""
+        certificate = self.authority.certificate
+        return (
+            f"postgresql://postgres@localhost:{self.port}/{database}"
+            f"?sslmode=verify-full&sslrootcert={certificate}"
+        )
+
+    def _initialise(self) -> None:
+        cluster.make_for_server(self._pgdata)
+        self._run("initdb", f"--pgdata={self._pgdata}", "--username=postgres", "--locale=C.UTF-8")
+        owner = self._pgdata.stat()
+        self.authority = CertificateAuthority(self._folder)
+        identity = self.authority.server("localhost")
+        os.chown(identity.key, owner.st_uid, owner.st_gid)
+        with (self._pgdata / "postgresql.conf").open("a") as file:
+            file.write(SETTINGS.format(identity=identity, authority=self.authority))
+        (self._pgdata / "pg_hba.conf").write_text(ENCRYPTED_LINES_ONLY)
+
+    def _control(self, action: str, *options: str) -> None:
+        self._run("pg_ctl", action, f"--pgdata={self._pgdata}", *options)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        programs.run(self._folder, _programs() / program, *arguments)
+
+
+def _programs() -> Path:
+    programs = postgres_programs()
+    if programs is None:
+        raise RuntimeError("PostgreSQL is not installed; run `make test`, which installs it")
+    return programs
