@@ -26,13 +26,13 @@ from restaurant_system.worker.lifecycle import KitchenWorker
 
 def ack_before_commit() -> None:
     """Take an order off its queue first, and cook it then."""
-    cook = KitchenWorker._cook_and_settle  # noqa: SLF001 - sabotage comes in by the window
+    cook = KitchenWorker._process_and_settle  # noqa: SLF001 - sabotage comes in by the window
 
     async def ack_and_cook(self: KitchenWorker, delivery: Delivery) -> None:
         await delivery.ack()
         await cook(self, _Gone(delivery.message))
 
-    _patch(KitchenWorker, "_cook_and_settle", ack_and_cook)
+    _patch(KitchenWorker, "_process_and_settle", ack_and_cook)
 
 
 class _Gone(Delivery):

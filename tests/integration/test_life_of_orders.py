@@ -25,7 +25,7 @@ from restaurant_system.database.connection import Database
 from restaurant_system.errors import IllegalMove, KeyReused, MessageRejected, OrderNotFound
 from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.order import Move
-from restaurant_system.services.kitchen.simulated_cook import SimulatedCook, Ticket
+from restaurant_system.services.kitchen.simulated_cook import Cooking, SimulatedCook
 from restaurant_system.worker.order_processor import Outcome
 from tests.support.kitchen import BELONGINGS, EVERYTHING, REQUEST
 from tests.support.kitchen import settings as kitchen_settings
@@ -64,10 +64,10 @@ class Cook(SimulatedCook):
         self.done: dict[str, asyncio.Event] = {}
         self.work: dict[str, asyncio.Task[Outcome]] = {}
 
-    async def _cook(self, ticket: Ticket) -> bool:
-        self.begun[ticket.number].set()
-        await self.done[ticket.number].wait()
-        return await super()._cook(ticket)
+    async def _cook(self, order: Cooking) -> bool:
+        self.begun[order.number].set()
+        await self.done[order.number].wait()
+        return await super()._cook(order)
 
     async def take(self, number: str) -> str:
         """Begin an order, or say at once what becomes of its message."""

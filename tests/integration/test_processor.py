@@ -189,7 +189,7 @@ async def test_an_order_cancelled_while_it_cooks_is_dropped(
     kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cook stops long before the dish would be done, and is not credited with it."""
-    monkeypatch.setattr(simulated_cook, "WATCH_INTERVAL", 0.05)
+    monkeypatch.setattr(simulated_cook, "CANCELLATION_POLL_INTERVAL", 0.05)
     number = await kitchen.order()
     chef = kitchen.processor("chef", settings(takeout=600))
     watching = asyncio.create_task(chef.poll_orders())

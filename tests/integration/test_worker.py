@@ -187,7 +187,7 @@ async def test_a_cook_turns_from_a_cancelled_order_to_the_next(
     kitchen: Kitchen, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cancelled while it cooks, an order frees its cook at once."""
-    monkeypatch.setattr(simulated_cook, "WATCH_INTERVAL", 0.05)
+    monkeypatch.setattr(simulated_cook, "CANCELLATION_POLL_INTERVAL", 0.05)
     number = await kitchen.order("takeout")
     async with kitchen.on_duty(broker, kitchen=settings(takeout=600)) as shift:
         await kitchen.wait_for(number, "cooking")

@@ -20,7 +20,7 @@ from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.relay import Relay
-from restaurant_system.worker import lifecycle
+from restaurant_system.worker import registration
 from tests.conftest import QUICK_RETRIES, open_database
 from tests.support.kitchen import Kitchen, settings
 from tests.support.logs import logged
@@ -169,8 +169,8 @@ async def test_worker_that_is_cut_off_is_offline_until_it_is_connected(
     kitchen: Kitchen, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its presence changes at once, however long its heartbeat interval is."""
-    monkeypatch.setattr(lifecycle, "CUT_OFF_AFTER", 0.2)
-    monkeypatch.setattr(lifecycle, "PRESENCE_INTERVAL", 0.05)
+    monkeypatch.setattr(registration, "OFFLINE_AFTER", 0.2)
+    monkeypatch.setattr(registration, "AVAILABILITY_CHECK_INTERVAL", 0.05)
 
     def refuse(*_: object, **__: object) -> None:
         raise BrokerUnavailable("RabbitMQ unreachable: connection refused")

@@ -1,23 +1,13 @@
-"""A cook's evening: comes on duty, takes orders as they come, goes off duty with clean hands."""
+"""The lifecycle of one worker: register, consume orders, drain, deregister."""
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
 from uuid import UUID
 
-import stamina
-
 from restaurant_system.config import KitchenSettings
-from restaurant_system.database import workers
 from restaurant_system.database.connection import Database
-from restaurant_system.errors import (
-    BrokerUnavailable,
-    DatabaseUnavailable,
-    MessageRejected,
-    WorkerNameTaken,
-)
+from restaurant_system.errors import BrokerUnavailable, MessageRejected
 from restaurant_system.logger import error_text, get_logger, request_id
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Delivery
@@ -27,16 +17,13 @@ from restaurant_system.models.message import OrderReceived, Undecodable, decode
 from restaurant_system.models.order import OrderType
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.worker.order_processor import OrderProcessor, Outcome
-
-# s without a connection to the broker after which a worker that has begun nothing is offline
-CUT_OFF_AFTER = 5.0
-PRESENCE_INTERVAL = 1.0  # s between two checks whether that has changed
+from restaurant_system.worker.registration import Registration
 
 log = get_logger("kitchen-worker")
 
 
 class KitchenWorker:
-    """One cook, or the people at one screen, with at most `prefetch` orders in hand."""
+    """Consumes the orders of a simulated cook or a station, at most `prefetch` at once."""
 
     def __init__(
         self,
@@ -50,176 +37,108 @@ class KitchenWorker:
         session: UUID,
         signer: Signer = UNSIGNED,
     ) -> None:
-        self._database = database
         self._processor = processor
         self._name = name
         self._order_types = order_types
-        self._heartbeat_interval = kitchen.heartbeat_interval
-        self._interval = timedelta(seconds=kitchen.heartbeat_interval)
-        self._session = session
-        self._connected_at = 0.0
+        self._registration = Registration(
+            database,
+            name=name,
+            order_types=order_types,
+            heartbeat_interval=kitchen.heartbeat_interval,
+            session=session,
+            is_available=lambda: self.is_consuming or processor.is_busy,
+        )
         self._tasks = asyncio.TaskGroup()
-        self._in_hand: set[asyncio.Task[None]] = set()
+        self._in_flight: set[asyncio.Task[None]] = set()
         queues = topology.kitchen_queues(order_types)
         self._listener = Listener(
             broker,
             open_line=lambda: broker.consume(queues, prefetch=kitchen.prefetch),
-            handle=self._take,
-            finish=self._empty_hands,
+            handle=self._start_handling,
+            finish=self._drain,
             signer=signer,
         )
 
     @property
     def is_consuming(self) -> bool:
-        """Whether the line is open on which orders come."""
+        """Whether the worker is connected to the broker and receives orders."""
         return self._listener.is_listening
 
     async def run(self, shutdown: Shutdown) -> None:
-        """Cook until asked to stop, then finish what is in hand.
+        """Process orders until a stop is requested, then finish those in flight.
 
-        A second wish to stop gives the orders back at once. Raises `WorkerNameTaken` when somebody
-        else works under this name, or takes it over.
+        A second stop request requeues them at once. Raises `WorkerNameTaken` when another worker
+        of this name is online, or takes the name over later.
         """
-        async with self._on_duty(), self._tasks:
-            beside = [
-                self._tasks.create_task(self._beat()),
+        async with self._registered(), self._tasks:
+            background = [
+                self._tasks.create_task(self._registration.send_heartbeats()),
                 self._tasks.create_task(self._processor.poll_orders()),
-                self._tasks.create_task(self._obey(shutdown)),
+                self._tasks.create_task(self._wait_for_stop(shutdown)),
             ]
             try:
                 await self._listener.run()
             finally:
-                for task in beside:
+                for task in background:
                     task.cancel()
 
     @contextlib.asynccontextmanager
-    async def _on_duty(self) -> AsyncIterator[None]:
-        await self._register()
+    async def _registered(self) -> AsyncIterator[None]:
+        await self._registration.register()
         try:
             yield
         finally:
-            await self._leave()
+            await self._registration.deregister()
 
-    async def _register(self) -> None:
-        async with self._database.connection() as connection:
-            registered = await workers.register(
-                connection, self._name, self._order_types, self._interval, self._session
-            )
-        if not registered:
-            log.error(
-                "worker_registration_failed", message=f"A worker named {self._name} is online."
-            )
-            raise WorkerNameTaken(
-                f"A worker named {self._name} is online; stop it, or choose another --worker-name."
-                " (The name of one that was killed is free after two missed heartbeats.)"
-            )
-        log.info(
-            "worker_registered",
-            message=f"{self._name} is on duty for {', '.join(self._order_types)}.",
-            worker_name=self._name,
-        )
-
-    async def _leave(self) -> None:
-        try:
-            async with self._database.connection() as connection:
-                await workers.deregister(connection, self._name, self._session)
-        except DatabaseUnavailable:
-            log.warning(
-                "db_connection_failed",
-                message=f"{self._name} could not sign off; its lease will run out.",
-            )
-
-    async def _beat(self) -> None:
-        """Prolong the lease on our name and our orders in time, or give it up while cut off.
-
-        A worker that is cut off from the broker gets no orders, so that it must not count as
-        online; one that has begun an order keeps its lease until the order is ready.
-        """
-        self._connected_at = time.monotonic()
-        while True:
-            await self._wait_for_beat(is_online=self._is_online())
-            if not self._is_online():
-                await self._leave()
-                continue
-            async for attempt in stamina.retry_context(
-                on=DatabaseUnavailable,
-                attempts=None,
-                timeout=None,
-                wait_max=self._heartbeat_interval / 4,
-            ):
-                with attempt:
-                    await self._prolong()
-
-    async def _wait_for_beat(self, *, is_online: bool) -> None:
-        """Wait until a heartbeat is due: at its interval, or when our presence has changed."""
-        due = time.monotonic() + self._heartbeat_interval
-        while self._is_online() == is_online and (left := due - time.monotonic()) > 0:  # noqa: ASYNC110 - time alone makes us offline
-            await asyncio.sleep(min(left, PRESENCE_INTERVAL))
-
-    def _is_online(self) -> bool:
-        if self._listener.is_listening or self._processor.is_busy:
-            self._connected_at = time.monotonic()
-        return time.monotonic() - self._connected_at <= CUT_OFF_AFTER
-
-    async def _prolong(self) -> None:
-        async with self._database.connection() as connection:
-            still_ours = await workers.heartbeat(
-                connection, self._name, self._session
-            ) or await workers.reinsert(
-                connection, self._name, self._order_types, self._interval, self._session
-            )
-        if not still_ours:
-            raise WorkerNameTaken(
-                f"Another process took over the name {self._name} while this one was silent; start"
-                " it again under another --worker-name."
-            )
-        log.debug("heartbeat_sent", message=f"{self._name} is here.")
-
-    async def _obey(self, shutdown: Shutdown) -> None:
+    async def _wait_for_stop(self, shutdown: Shutdown) -> None:
         await shutdown.requested.wait()
         log.info(
             "graceful_shutdown",
-            message=f"{self._name} takes no more orders and finishes {len(self._in_hand)}.",
+            message=f"Worker {self._name} stopping: {len(self._in_flight)} orders in flight.",
         )
         self._listener.stop()
         await shutdown.forced.wait()
-        log.warning("graceful_shutdown", message=f"{self._name} gives its orders back.")
-        await self._leave()  # first, so that who gets them next need not wait for our lease
-        for task in self._in_hand:
+        log.warning(
+            "graceful_shutdown",
+            message=f"Worker {self._name} forced to stop: orders in flight are requeued.",
+        )
+        # Before the orders are requeued: their next worker need not wait for this one's lease.
+        await self._registration.deregister()
+        for task in self._in_flight:
             task.cancel()
 
-    async def _take(self, delivery: Delivery) -> None:
+    async def _start_handling(self, delivery: Delivery) -> None:
         task = self._tasks.create_task(self._handle(delivery))
-        self._in_hand.add(task)
-        task.add_done_callback(self._in_hand.discard)
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
 
-    async def _empty_hands(self) -> None:
+    async def _drain(self) -> None:
+        """Wait until no order is in flight."""
         self._processor.release_orders()
-        while self._in_hand:
-            await asyncio.wait(self._in_hand)
+        while self._in_flight:
+            await asyncio.wait(self._in_flight)
 
     async def _handle(self, delivery: Delivery) -> None:
         with request_id(delivery.message.correlation_id):
             try:
-                await self._cook_and_settle(delivery)
+                await self._process_and_settle(delivery)
             except BrokerUnavailable as error:
                 log.warning(
-                    error.action,
-                    message=f"A message could not be acknowledged, and will come again: {error}",
+                    error.action, message=f"Message not settled, it will be redelivered: {error}"
                 )
 
-    async def _cook_and_settle(self, delivery: Delivery) -> None:
+    async def _process_and_settle(self, delivery: Delivery) -> None:
         try:
             order = decode(delivery.message, OrderReceived)
             outcome = await self._process(order, delivery.message.correlation_id)
-        except asyncio.CancelledError:  # only here: what is being settled is not settled twice
+        except asyncio.CancelledError:  # not around `_settle`: no message is settled twice
             with contextlib.suppress(BrokerUnavailable):
                 await delivery.requeue()
             raise
         except (Undecodable, MessageRejected) as error:
             await delivery.dead_letter(str(error))
         except Exception as error:
-            log.exception("message_processing_failed", message="An order could not be processed.")
+            log.exception("message_processing_failed", message="Order processing failed.")
             await delivery.retry(error_text(error))
         else:
             await _settle(delivery, order, outcome)
@@ -237,15 +156,15 @@ async def _settle(delivery: Delivery, order: OrderReceived, outcome: Outcome) ->
         case Outcome.RELEASED:
             await delivery.requeue()
         case Outcome.OTHER_TYPE:
-            await _move_to_its_queue(delivery, order)
+            await _move_to_own_queue(delivery, order)
         case _:
             await delivery.ack()
 
 
-async def _move_to_its_queue(delivery: Delivery, order: OrderReceived) -> None:
-    """Move an order of another type out of the general queue, to where its cooks look for it.
+async def _move_to_own_queue(delivery: Delivery, order: OrderReceived) -> None:
+    """Move an order from the general queue to the queue of its type.
 
-    The general queue holds orders of every type, and there may be no worker that cooks them all.
+    The general queue holds orders of every type, and no worker may be registered for all of them.
     """
     queue = topology.SPECIALISED[order.order_type].name
     await delivery.move_to(queue)

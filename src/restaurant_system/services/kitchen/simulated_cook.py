@@ -1,11 +1,11 @@
-"""One order, from the queue to the pass: started, cooked, ready, each step told to everyone.
+"""A simulated cook: starts each order, waits for its cooking time and marks it ready.
 
-The same message may come twice, late, or at a worker while another still cooks. So each step is a
-compare-and-set in the database, and what a step finds there decides what becomes of the message.
+A message may be delivered twice, late, or to a worker while another still cooks its order. So each
+move is a compare-and-set in the database, and its result decides how the message is settled.
 
-Orders that are begun or finished at about the same time share a statement. Two cooks who were given
-the same orders lock them in one order, that of their numbers, and do not wait for each other in a
-circle; if ever they did, the database would end it, and who lost would try again after a pause.
+Orders that start or finish at about the same time share a statement. Two workers with the same
+orders lock them in ascending order of their numbers and so cannot deadlock; if PostgreSQL ever
+ended a statement for a deadlock, it would be tried again after a delay.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ from restaurant_system.models.status import OrderStatus
 from restaurant_system.worker.order_processor import OrderProcessor, Outcome, take_over_abandoned
 
 NAME = "kitchen-worker"
-LONGEST_PAUSE = 10.0  # s between two tries to reach a database that is away
-WATCH_INTERVAL = 1.0  # s between two looks for cancelled orders
-TOGETHER = 256  # orders that share a statement at the most
+MAX_RETRY_DELAY = 10.0  # s between two attempts while the database is unavailable
+CANCELLATION_POLL_INTERVAL = 1.0  # s
+MAX_BATCH_SIZE = 256  # orders that share a statement
 
 log = get_logger(NAME)
 
@@ -41,8 +41,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
-    """An order as a cook has it in hand: on whose behalf, and how long it cooks."""
+class Cooking:
+    """An order while it is processed here."""
 
     number: str
     sender: Sender
@@ -50,7 +50,7 @@ class Ticket:
 
 
 class SimulatedCook(OrderProcessor):
-    """Cooks orders for one worker, any number at once."""
+    """Cooks the orders of one worker, any number concurrently."""
 
     def __init__(
         self,
@@ -66,122 +66,121 @@ class SimulatedCook(OrderProcessor):
         self._worker_name = worker_name
         self._kitchen = kitchen
         self._clock = clock
-        self._moving = Batcher(self._move_together, max_batch_size=TOGETHER)
-        self._in_hand: set[str] = set()
-        self._called_off: dict[str, asyncio.Event] = {}  # of those that take their time
+        self._batcher = Batcher(self._move_with_retries, max_batch_size=MAX_BATCH_SIZE)
+        self._in_flight: set[str] = set()
+        self._cancellations: dict[str, asyncio.Event] = {}  # of orders with a cooking time
 
     @property
     def is_busy(self) -> bool:
         """Whether an order is being cooked."""
-        return bool(self._in_hand)
+        return bool(self._in_flight)
 
     async def process(self, order: OrderReceived, request_id: str) -> Outcome:
-        """Begin an order, cook it and finish it."""
+        """Start an order, cook it and mark it ready."""
         number = order.order_number
-        if number in self._in_hand:  # our line broke, and the message came again: it is cooking
+        if number in self._in_flight:  # redelivered after a lost connection while it cooks
             return Outcome.OTHER_WORKER
-        self._in_hand.add(number)
+        self._in_flight.add(number)
         try:
             time = self._kitchen.cooking_time(order.order_type)
-            return await self._see_through(Ticket(number, Sender(NAME, request_id), time))
+            return await self._process(Cooking(number, Sender(NAME, request_id), time))
         finally:
-            self._in_hand.discard(number)
+            self._in_flight.discard(number)
 
-    async def _see_through(self, ticket: Ticket) -> Outcome:
-        refusal = await self._begin(ticket)
+    async def _process(self, order: Cooking) -> Outcome:
+        refusal = await self._start(order)
         if refusal is not None:
             return refusal
-        if not await self._cook(ticket):
+        if not await self._cook(order):
             return Outcome.NOT_NEEDED
-        return Outcome.COOKED if await self._finish(ticket) else Outcome.NOT_NEEDED
+        return Outcome.COOKED if await self._finish(order) else Outcome.NOT_NEEDED
 
-    async def _begin(self, ticket: Ticket) -> Outcome | None:
-        """Make the order ours; `None` means that it is, else why not."""
-        begun = await self._moving.submit(lambda: self._begun(ticket))
-        refusal = None if begun else await _patiently(lambda: self._take_over(ticket))
+    async def _start(self, order: Cooking) -> Outcome | None:
+        """Move the order to `cooking`, or take it over; return `None`, else why it was refused."""
+        started = await self._batcher.submit(lambda: self._start_move(order))
+        refusal = None if started else await _with_retries(lambda: self._take_over(order))
         if refusal is None:
             log.info(
                 "order_processing_started",
-                message=f"{self._worker_name} cooks {ticket.number}.",
-                order_number=ticket.number,
-                taken_over=not begun,
+                message=f"Order {order.number} started by {self._worker_name}.",
+                order_number=order.number,
+                taken_over=not started,
             )
         return refusal
 
-    async def _take_over(self, ticket: Ticket) -> Outcome | None:
-        """Go on with an order that was begun before, unless a worker that is alive has it."""
+    async def _take_over(self, order: Cooking) -> Outcome | None:
         now = self._clock()
         async with self._database.transaction() as tx:
             return await take_over_abandoned(
                 tx,
-                ticket.number,
+                order.number,
                 to_worker=self._worker_name,
-                estimated_completion=now + ticket.cooking_time,
+                estimated_completion=now + order.cooking_time,
                 at=now,
             )
 
-    async def _cook(self, ticket: Ticket) -> bool:
-        """Take the time that it takes; return whether the order was still wanted at the end."""
-        seconds = ticket.cooking_time.total_seconds()
+    async def _cook(self, order: Cooking) -> bool:
+        """Wait for the cooking time; return at once `False` when the order is cancelled."""
+        seconds = order.cooking_time.total_seconds()
         if seconds == 0:
             return True
-        called_off = self._called_off[ticket.number] = asyncio.Event()
+        cancelled = self._cancellations[order.number] = asyncio.Event()
         try:
             async with asyncio.timeout(seconds):
-                await called_off.wait()
+                await cancelled.wait()
         except TimeoutError:
             return True
         finally:
-            del self._called_off[ticket.number]
+            del self._cancellations[order.number]
         log.info(
-            "order_called_off",
-            message=f"{self._worker_name} stops cooking {ticket.number}: cancelled.",
-            order_number=ticket.number,
+            "order_cooking_stopped",
+            message=f"Order {order.number} cancelled: {self._worker_name} stopped cooking it.",
+            order_number=order.number,
         )
         return False
 
-    async def _finish(self, ticket: Ticket) -> bool:
-        """Put the order on the pass and count it; return whether it was still ours to finish."""
-        finished = await self._moving.submit(lambda: self._finished(ticket))
+    async def _finish(self, order: Cooking) -> bool:
+        """Mark the order ready and count it; return `False` if it was no longer this worker's."""
+        finished = await self._batcher.submit(lambda: self._finish_move(order))
         if finished:
             log.info(
                 "order_completed",
-                message=f"Order {ticket.number} is ready.",
-                order_number=ticket.number,
+                message=f"Order {order.number} is ready.",
+                order_number=order.number,
             )
         return finished
 
-    async def _move_together(self, moves: Sequence[Callable[[], MoveOrder]]) -> list[bool]:
-        """Make moves, each dated when it is tried; of one order there is never more than one."""
-        return await _patiently(lambda: self._move([dated() for dated in moves]))
-
-    def _begun(self, ticket: Ticket) -> MoveOrder:
+    def _start_move(self, order: Cooking) -> MoveOrder:
         now = self._clock()
         return announced_move(
-            ticket.number,
+            order.number,
             origin=OrderStatus.RECEIVED,
             target=OrderStatus.COOKING,
             at=now,
             by=self._worker_name,
-            sender=ticket.sender,
-            estimated_completion=now + ticket.cooking_time,
+            sender=order.sender,
+            estimated_completion=now + order.cooking_time,
         )
 
-    def _finished(self, ticket: Ticket) -> MoveOrder:
+    def _finish_move(self, order: Cooking) -> MoveOrder:
         return announced_move(
-            ticket.number,
+            order.number,
             origin=OrderStatus.COOKING,
             target=OrderStatus.READY,
             at=self._clock(),
             by=self._worker_name,
-            sender=ticket.sender,
+            sender=order.sender,
         )
 
-    async def _move(self, moves: Sequence[MoveOrder]) -> list[bool]:
-        """Make moves; return which of them could be made.
+    async def _move_with_retries(self, moves: Sequence[Callable[[], MoveOrder]]) -> list[bool]:
+        """Make moves of different orders in one statement, each dated at the attempt."""
+        return await _with_retries(lambda: self._move([make() for make in moves]))
 
-        What is owed is handed over here: an order's next move is asked for only afterwards, and an
-        order whose cook has been sent home meanwhile is announced like any other.
+    async def _move(self, moves: Sequence[MoveOrder]) -> list[bool]:
+        """Make moves, pass their messages to the relay, and return which moves were made.
+
+        The relay gets them here rather than from the callers: before an order's next move can be
+        submitted, and also when a caller has been cancelled meanwhile.
         """
         async with self._database.connection() as connection:
             outcomes = await orders.move(connection, moves)
@@ -189,37 +188,37 @@ class SimulatedCook(OrderProcessor):
         return [owed is not None for owed in outcomes]
 
     def release_orders(self) -> None:
-        """Finish what is in hand."""
+        """Release nothing: what is being cooked is finished."""
 
     async def poll_orders(self) -> None:
-        """Look, for as long as it runs, whether something that cooks is no longer wanted.
+        """Stop cooking orders that were cancelled in the database.
 
-        It asks the database rather than the broker: an update missed while the broker is away would
-        burn a dish.
+        The database is polled, because an update that is missed while the broker is unavailable
+        would leave a cancelled order cooking.
         """
         while True:
-            await asyncio.sleep(WATCH_INTERVAL)
-            if self._called_off:
-                for number in await self._cancelled():
-                    self._called_off[number].set()
+            await asyncio.sleep(CANCELLATION_POLL_INTERVAL)
+            if self._cancellations:
+                for number in await self._cancelled_orders():
+                    self._cancellations[number].set()
 
-    async def _cancelled(self) -> set[str]:
+    async def _cancelled_orders(self) -> set[str]:
         try:
             async with self._database.connection() as connection:
-                cancelled = await orders.cancelled_among(connection, list(self._called_off))
+                cancelled = await orders.cancelled_among(connection, list(self._cancellations))
         except DatabaseUnavailable:
-            return set()  # the next look makes up for it
-        return cancelled & self._called_off.keys()
+            return set()  # polled again after the interval
+        return cancelled & self._cancellations.keys()
 
 
-async def _patiently(step: Callable[[], Awaitable[T]]) -> T:
-    """Do a step, for one order or for many, as often as it takes until the database answers.
+async def _with_retries(step: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a step until the database answers.
 
-    Each step can be done twice: where the answer to a commit was lost, the second try finds its
-    effect and changes nothing.
+    Each step is idempotent: when the answer to a commit was lost, the next attempt finds its effect
+    and changes nothing.
     """
     async for attempt in stamina.retry_context(
-        on=DatabaseUnavailable, attempts=None, timeout=None, wait_max=LONGEST_PAUSE
+        on=DatabaseUnavailable, attempts=None, timeout=None, wait_max=MAX_RETRY_DELAY
     ):
         with attempt:
             return await step()
