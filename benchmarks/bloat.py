@@ -69,7 +69,7 @@ async def forget(line: Connection) -> None:
     """Forget expired keys now and then, for as long as it runs."""
     while True:
         await asyncio.sleep(FORGETTING_INTERVAL)
-        while await idempotency.forget(line, KEY_LIFETIME, 5_000):
+        while await idempotency.delete_expired(line, KEY_LIFETIME, 5_000):
             pass
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from restaurant_system.database.connection import Line
+from restaurant_system.database.connection import UnpooledConnection
 
 PER_DAY = 1_000  # orders of a business date
 CHUNK = 20 * PER_DAY  # orders written by one statement: what the server has in memory at a time
@@ -93,7 +93,7 @@ WHERE happened ORDER BY n, at
 """  # noqa: S608 - a constant of this module only
 
 
-async def _write(line: Line, orders: int) -> None:
+async def _write(line: UnpooledConnection, orders: int) -> None:
     first_date = datetime.now(UTC).date() - timedelta(days=-(-orders // PER_DAY))
     await line.execute("SELECT setseed($1)", SEED)
     for first in range(0, orders, CHUNK):

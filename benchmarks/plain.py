@@ -67,7 +67,7 @@ class PlainOrderService:
             exchange=topology.ORDERS_TOPIC.name,
             routing_key=topology.routing_key(order.order_type, order.priority),
             type=OrderReceived.TYPE,
-            body=OrderReceived.of(order, number).encode(),
+            body=OrderReceived.from_order(order, number).encode(),
             message_id=uuid4(),
             correlation_id=request_id,
             app_id="plain",

@@ -12,7 +12,7 @@ import asyncpg
 from benchmarks.driving import drive
 from benchmarks.processes import Command, Failed, running
 from benchmarks.servers import BareRabbitMQ, DurablePostgres
-from restaurant_system.database.connection import Line
+from restaurant_system.database.connection import UnpooledConnection
 from restaurant_system.messaging import topology
 from tests.support.processes import free_port
 
@@ -67,7 +67,7 @@ class Environment:
         await service.serves(port)
         return service, port
 
-    async def sql(self) -> Line:
+    async def sql(self) -> UnpooledConnection:
         """Open a line to the database for questions about the evening."""
         line = await asyncpg.connect(self.dsn)
         self._stack.push_async_callback(line.close)
@@ -83,7 +83,7 @@ class Environment:
         await service.stop()
         return first
 
-    async def outbox_empty(self, sql: Line) -> None:
+    async def outbox_empty(self, sql: UnpooledConnection) -> None:
         """Wait until everything that was owed to the broker is confirmed."""
         await until_false(sql, "SELECT EXISTS (SELECT FROM outbox)")
 
@@ -177,7 +177,7 @@ class SystemUnderTest:
         return folder
 
 
-async def until_false(sql: Line, question: str, *arguments: object) -> None:
+async def until_false(sql: UnpooledConnection, question: str, *arguments: object) -> None:
     """Ask until the answer is no; raises `Failed` when it never is."""
     try:
         async with asyncio.timeout(PATIENCE):

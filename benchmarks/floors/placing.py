@@ -16,7 +16,7 @@ import uvloop
 from benchmarks.clients import ORDER
 from benchmarks.floors.pace import pace, tell
 from restaurant_system.database.connection import Connection
-from restaurant_system.database.placement import OrderPlaced, PlaceOrder, place
+from restaurant_system.database.order_placement import OrderPlaced, PlaceOrder, place
 from restaurant_system.messaging.announcements import Sender, order_received
 from restaurant_system.models.message import Message, OrderReceived
 from restaurant_system.models.order import NewOrder

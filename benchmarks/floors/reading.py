@@ -17,7 +17,7 @@ import asyncpg
 import uvloop
 
 from benchmarks.floors.pace import tell
-from restaurant_system.database.tracking import STATUSES
+from restaurant_system.database.tracking_queries import STATUSES
 
 STATUS = STATUSES.replace("= ANY($1)", "= $1")  # of one order
 CONNECTIONS = 64

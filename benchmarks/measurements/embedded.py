@@ -14,8 +14,8 @@ from benchmarks.measurements.startup import up
 from benchmarks.processes import Command, Failed
 from benchmarks.results import Line, line
 from benchmarks.system import PREFETCH
-from restaurant_system.database import cluster
-from restaurant_system.database.connection import Line as Sql
+from restaurant_system.database import data_directory
+from restaurant_system.database.connection import UnpooledConnection as Sql
 from tests.support.processes import free_port
 
 OPTIONS = ("--cooking-time-scale", "0")
@@ -30,8 +30,8 @@ async def lines(bench: Bench) -> list[Line]:
         await everything.serves(port)
         sql = await asyncpg.connect(
             host=str(data / "postgres"),
-            user=cluster.SUPERUSER,
-            database=cluster.SUPERUSER,
+            user=data_directory.SUPERUSER,
+            database=data_directory.SUPERUSER,
         )
         at_rest = everything.memory()
         steady = await drive("place", port, *latency.spell(bench))

@@ -7,12 +7,12 @@ RestaurantError
  │    ├── AlreadyRunning     another `up` has this data directory
  │    ├── WorkerNameTaken    a worker of this name is online
  │    ├── TooManyDeadLetters this process could not handle too many messages
- │    ├── NoSuchDeadLetter   no dead letter, or more than one, has this id
+ │    ├── DeadLetterNotFound   no dead letter, or more than one, has this id
  │    ├── DeadLettersInHand  somebody else has the dead letters in hand
- │    └── NobodyToAsk        a question, and no terminal to put it on
+ │    └── ConfirmationImpossible        a question, and no terminal to put it on
  ├── Unavailable             a part is away for now; try again later
  │    ├── DatabaseUnavailable
- │    │    ├── DatabaseUntrusted  the line to it cannot be encrypted as it is to be
+ │    │    ├── DatabaseTlsFailed  the line to it cannot be encrypted as it is to be
  │    │    └── DatabaseRefuses    it answers, but does not do what it should
  │    │         └── DatabaseReadOnly  it does not take writes
  │    ├── BrokerUnavailable
@@ -21,9 +21,9 @@ RestaurantError
  │    └── Overloaded         more requests at once than allowed
  ├── OrderNotFound
  ├── IllegalMove             the order's status does not allow it
- │    └── TooLate            somebody else was faster
+ │    └── TicketChanged            somebody else was faster
  ├── TooManyStations         as many stations are open as are allowed
- ├── KeyReused               an idempotency key came with another body
+ ├── IdempotencyKeyReused               an idempotency key came with another body
  └── MessageRejected         a message that can never succeed
 
 The text of each is one sentence that a person can act on.
@@ -58,7 +58,7 @@ class TooManyDeadLetters(StartupError):
     """More messages than are allowed in a while could not be handled by this process."""
 
 
-class NoSuchDeadLetter(StartupError):
+class DeadLetterNotFound(StartupError):
     """An id names no dead letter, or is the beginning of several."""
 
 
@@ -69,7 +69,7 @@ class DeadLettersInHand(StartupError):
         super().__init__("Somebody else is at the dead letters just now; try again in a moment.")
 
 
-class NobodyToAsk(StartupError):
+class ConfirmationImpossible(StartupError):
     """A command must ask before it acts, and there is no terminal to ask on."""
 
 
@@ -86,7 +86,7 @@ class DatabaseUnavailable(Unavailable):
     """PostgreSQL is unreachable, or refuses; a statement under way may have taken effect."""
 
 
-class DatabaseUntrusted(DatabaseUnavailable):
+class DatabaseTlsFailed(DatabaseUnavailable):
     """The line to PostgreSQL cannot be encrypted as it is to be; waiting does not mend that."""
 
 
@@ -150,7 +150,7 @@ class IllegalMove(RestaurantError):
         self.wanted = wanted
 
 
-class TooLate(IllegalMove):
+class TicketChanged(IllegalMove):
     """A ticket is not any more as it was seen by whoever tapped on it."""
 
     def __init__(self, order_number: str, current: str, wanted: str, cook: str | None) -> None:
@@ -172,7 +172,7 @@ class TooManyStations(RestaurantError):
         )
 
 
-class KeyReused(RestaurantError):
+class IdempotencyKeyReused(RestaurantError):
     """An idempotency key was used before, with another body, or for an order that is put away."""
 
 

@@ -14,7 +14,7 @@ import asyncpg
 import httpx
 import pytest
 
-from restaurant_system.database import cluster
+from restaurant_system.database import data_directory
 from tests.support import deployments
 from tests.support.deployments import Deployment
 from tests.support.orders import make_order_body
@@ -144,7 +144,7 @@ def small_disk() -> Iterator[Path]:
         pytest.skip("only root may mount a file system")
     try:
         folder.chmod(0o755)
-        cluster.make_for_server(folder / "data")
+        data_directory.make_for_server(folder / "data")
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S603, S607

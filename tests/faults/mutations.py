@@ -13,9 +13,9 @@ from types import ModuleType
 
 from restaurant_system import cli
 from restaurant_system.config import DeliverySettings
-from restaurant_system.database import orders, outbox, placement
+from restaurant_system.database import order_placement, orders, outbox
 from restaurant_system.database.connection import Connection
-from restaurant_system.database.outbox import Owed
+from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Delivery
 from restaurant_system.messaging.fresh import Fresh
@@ -75,21 +75,21 @@ def outbox_by_cursor() -> None:
     """Read the outbox on from the last id that was seen."""
     message_of = outbox._owed  # noqa: SLF001 - likewise
 
-    async def read_on(tx: Connection, limit: int) -> list[Owed]:
+    async def read_on(tx: Connection, limit: int) -> list[OutboxMessage]:
         await _create(tx, CURSOR)
         return [message_of(row) for row in await tx.fetch(READ_ON, limit)]
 
-    async def claim(tx: Connection, ids: Sequence[int]) -> list[Owed]:
+    async def claim(tx: Connection, ids: Sequence[int]) -> list[OutboxMessage]:
         return await read_on(tx, len(ids))
 
-    async def claim_left_behind(tx: Connection, _: timedelta, limit: int) -> list[Owed]:
+    async def claim_left_behind(tx: Connection, _: timedelta, limit: int) -> list[OutboxMessage]:
         return await read_on(tx, limit)
 
     _patch(outbox, "claim", claim)
     _patch(outbox, "claim_left_behind", claim_left_behind)
     # Whoever commits late commits ids that others have read past.
     last = "owed.stream FROM numbered"
-    _rewrite(placement, "PLACE", last, f"{last.replace(' FROM', ', pg_sleep(0.03) FROM')}")
+    _rewrite(order_placement, "PLACE", last, f"{last.replace(' FROM', ', pg_sleep(0.03) FROM')}")
     # What is handed over is only a reason to read on.
     _patch(Fresh, "take", lambda _, owed: [each.id for each in owed])
 
@@ -102,12 +102,12 @@ def no_compare_and_set() -> None:
 
 def number_from_sequence() -> None:
     """Take the numbers from a sequence, which takes none back."""
-    _rewrite(placement, "PLACE", "(last_number - orders + turn)::text", "granted.id::text")
+    _rewrite(order_placement, "PLACE", "(last_number - orders + turn)::text", "granted.id::text")
 
 
 def no_idempotency_key() -> None:
     """Take each request for a new order."""
-    _rewrite(placement, "PLACE", "OR id IN (SELECT order_id FROM taken)", "OR true")
+    _rewrite(order_placement, "PLACE", "OR id IN (SELECT order_id FROM taken)", "OR true")
 
 
 def _patch(owner: object, name: str, by: object) -> None:

@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 
 from restaurant_system.config import OutboxSettings, ReconciliationSettings
 from restaurant_system.database import orders, outbox
-from restaurant_system.database import reconciliation as moves
+from restaurant_system.database import reconciliation_queries as moves
 from restaurant_system.database.connection import Database
-from restaurant_system.database.outbox import Owed
+from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.announcements import Sender, announced_move, status_changed
 from restaurant_system.messaging.broker import Broker
@@ -245,10 +245,10 @@ async def test_a_move_made_meanwhile_does_not_leave_before_what_is_told_again(
         update = status_changed(again, sender=Sender("test", "test"))
         (told_again,) = await outbox.add(tx, [(number, update)])
 
-    assert (await finishing).after == told_again.id
+    assert (await finishing).previous_id == told_again.id
 
 
-async def finish(database: Database, number: str) -> Owed:
+async def finish(database: Database, number: str) -> OutboxMessage:
     """Move an order that mario cooks to ready, and return what is owed for it."""
     asked = announced_move(
         number,

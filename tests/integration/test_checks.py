@@ -7,7 +7,7 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
-from restaurant_system.database.connection import Line
+from restaurant_system.database.connection import UnpooledConnection
 from tests.support.postgres_server import Postgres
 from tests.support.rows import insert, insert_item, insert_order, insert_worker, undone
 
@@ -16,7 +16,9 @@ NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-async def sql(postgres_server: Postgres, template_database: str) -> AsyncIterator[Line]:
+async def sql(
+    postgres_server: Postgres, template_database: str
+) -> AsyncIterator[UnpooledConnection]:
     """Open a line to an empty database, which is empty again afterwards."""
     async with undone(postgres_server.dsn(template_database)) as line:
         yield line
@@ -41,7 +43,7 @@ async def sql(postgres_server: Postgres, template_database: str) -> AsyncIterato
         {"number": "ORD_20241216_1000"},
     ],
 )
-async def test_sound_orders(sql: Line, changes: dict[str, object]) -> None:
+async def test_sound_orders(sql: UnpooledConnection, changes: dict[str, object]) -> None:
     """An order within the rules is taken, also at their limits."""
     assert await insert_order(sql, **changes)
 
@@ -80,7 +82,7 @@ async def test_sound_orders(sql: Line, changes: dict[str, object]) -> None:
         {"completed_at": NOON},
     ],
 )
-async def test_broken_orders(sql: Line, changes: dict[str, object]) -> None:
+async def test_broken_orders(sql: UnpooledConnection, changes: dict[str, object]) -> None:
     """An order that breaks a rule is refused."""
     with pytest.raises(asyncpg.CheckViolationError):
         await insert_order(sql, **changes)
@@ -98,7 +100,7 @@ async def test_broken_orders(sql: Line, changes: dict[str, object]) -> None:
         {"notes": "n" * 200},
     ],
 )
-async def test_sound_items(sql: Line, changes: dict[str, object]) -> None:
+async def test_sound_items(sql: UnpooledConnection, changes: dict[str, object]) -> None:
     """A line within the rules is taken, also at their limits."""
     assert await insert_item(sql, **changes)
 
@@ -122,7 +124,7 @@ async def test_sound_items(sql: Line, changes: dict[str, object]) -> None:
         {"notes": "n" * 201},
     ],
 )
-async def test_broken_items(sql: Line, changes: dict[str, object]) -> None:
+async def test_broken_items(sql: UnpooledConnection, changes: dict[str, object]) -> None:
     """A line that breaks a rule is refused."""
     with pytest.raises(asyncpg.CheckViolationError):
         await insert_item(sql, **changes)
@@ -137,7 +139,7 @@ async def test_broken_items(sql: Line, changes: dict[str, object]) -> None:
         {"orders_processed": -1},
     ],
 )
-async def test_broken_workers(sql: Line, changes: dict[str, object]) -> None:
+async def test_broken_workers(sql: UnpooledConnection, changes: dict[str, object]) -> None:
     """A worker that breaks a rule is refused."""
     assert await insert_worker(sql)
 
@@ -145,7 +147,7 @@ async def test_broken_workers(sql: Line, changes: dict[str, object]) -> None:
         await insert_worker(sql, **{"name": "luigi"} | changes)
 
 
-async def test_log_of_unknown_statuses(sql: Line) -> None:
+async def test_log_of_unknown_statuses(sql: UnpooledConnection) -> None:
     """The log knows no status that an order cannot have."""
     order_id = await insert_order(sql)
 
@@ -157,7 +159,7 @@ async def test_log_of_unknown_statuses(sql: Line) -> None:
         )
 
 
-async def test_names_are_unique(sql: Line) -> None:
+async def test_names_are_unique(sql: UnpooledConnection) -> None:
     """No two orders share a number, and no two workers a name."""
     await insert_order(sql, number="ORD_20241216_900")
     await insert_worker(sql)
@@ -169,7 +171,7 @@ async def test_names_are_unique(sql: Line) -> None:
         await insert_worker(sql)
 
 
-async def test_cooked_by_someone(sql: Line) -> None:
+async def test_cooked_by_someone(sql: UnpooledConnection) -> None:
     """An order that cooks or has been cooked says by whom."""
     order_id = await insert_order(sql)
 

@@ -28,7 +28,7 @@ async def watched(database: Database) -> AsyncIterator[Database]:
     """Open a database and watch it."""
     await database.connect()
     async with asyncio.TaskGroup() as group:
-        watching = group.create_task(database.watch())
+        watching = group.create_task(database.monitor())
         try:
             yield database
         finally:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from restaurant_system.config import DeliverySettings
-from restaurant_system.errors import DeadLettersInHand, NoSuchDeadLetter
+from restaurant_system.errors import DeadLetterNotFound, DeadLettersInHand
 from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import EXCHANGE, QUEUE, ROUTING_KEY, Broker, Delivery
 from restaurant_system.messaging.dead_letters import All, Named, Tally
@@ -308,7 +308,7 @@ async def test_one_wrong_id_and_nothing_is_touched(
     two = make_order_message(message_id=UUID("11bb0000-0000-4000-8000-000000000000"))
     await put_aside(broker, one, two)
 
-    with pytest.raises(NoSuchDeadLetter):
+    with pytest.raises(DeadLetterNotFound):
         await act(broker, [str(one.message_id), wrong])
 
     assert await left_over(broker) == ids([one, two])

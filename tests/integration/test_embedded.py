@@ -15,8 +15,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from restaurant_system.database import cluster, embedded
-from restaurant_system.database.programs import STATE, identity, owner
+from restaurant_system.database import data_directory, embedded
+from restaurant_system.database.postgres_programs import STATE, identity, owner
 from restaurant_system.errors import StartupError
 from tests.support.waiting import wait_until
 
@@ -44,7 +44,7 @@ sed -i '/^restaurant:/d' /etc/passwd /etc/shadow /etc/group /etc/gshadow
 def empty_cluster() -> Iterator[Path]:
     """Create one cluster, for tests that damage a copy."""
     folder = Path(tempfile.mkdtemp(prefix="restaurant-cluster-"))
-    cluster.initialise(folder / "postgres")
+    data_directory.initialise(folder / "postgres")
     yield folder
     shutil.rmtree(folder)
 
@@ -386,7 +386,7 @@ def test_processes_that_start_at_once_on_a_new_machine_all_work(data_dir: Path) 
 def test_root_runs_a_copy_of_programs_that_the_account_cannot_reach(data_dir: Path) -> None:
     """As with a clone below a home directory of mode 0700."""
     program = f"""
-import restaurant_system.database.programs as programs
+import restaurant_system.database.postgres_programs as programs
 from pathlib import Path
 programs.STATE = Path({str(data_dir)!r}).with_suffix(".state")
 programs._account_can_run = lambda program: programs.STATE in program.parents

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from restaurant_system.database.connection import Database
-from restaurant_system.errors import KeyReused
+from restaurant_system.errors import IdempotencyKeyReused
 from restaurant_system.models.order import NewOrder
 from restaurant_system.services.order.service import OrderService, Placed
 from tests.support.orders import make_item, make_order
@@ -66,7 +66,7 @@ async def test_an_order_that_is_no_longer_kept(intake: OrderService, database: D
     async with database.connection() as connection:
         await connection.execute(PUT_AWAY)
 
-    with pytest.raises(KeyReused, match="no longer kept"):
+    with pytest.raises(IdempotencyKeyReused, match="no longer kept"):
         await place(intake)
 
 
@@ -93,7 +93,7 @@ async def test_another_order(intake: OrderService, database: Database) -> None:
         make_order(notes="no onions"),
         make_order(order_type="dine_in", table_number=5),
     ):
-        with pytest.raises(KeyReused):
+        with pytest.raises(IdempotencyKeyReused):
             await place(intake, order)
 
     assert await count(database) == 1
@@ -127,7 +127,10 @@ async def test_two_orders_at_once(intake: OrderService, database: Database) -> N
             return_exceptions=True,
         )
 
-        assert sorted(type(each).__name__ for each in outcomes) == ["KeyReused", "Placed"]
+        assert sorted(type(each).__name__ for each in outcomes) == [
+            "IdempotencyKeyReused",
+            "Placed",
+        ]
     assert await count(database) == 10
 
 

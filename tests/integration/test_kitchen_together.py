@@ -11,7 +11,7 @@ from restaurant_system.config import OutboxSettings
 from restaurant_system.database import orders
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.orders import MoveOrder
-from restaurant_system.database.outbox import Owed
+from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.message import OrderReceived, StatusChanged, decode
@@ -38,7 +38,7 @@ class Moves:
 
     async def __call__(
         self, connection: Connection, moves: Sequence[MoveOrder]
-    ) -> list[Owed | None]:
+    ) -> list[OutboxMessage | None]:
         """Move orders, in the end."""
         self.statements.append([each.number for each in moves])
         await self._may_go_on.wait()
@@ -100,7 +100,7 @@ def cook(
 ) -> "asyncio.Task[Outcome]":
     """Put an order into a cook's hands."""
     order = make_order(order_type=order_type, **BELONGINGS[order_type])
-    return asyncio.create_task(chef.process(OrderReceived.of(order, number), request_id))
+    return asyncio.create_task(chef.process(OrderReceived.from_order(order, number), request_id))
 
 
 def told(broker: RecordingBroker, number: str) -> list[str]:

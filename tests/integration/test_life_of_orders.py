@@ -22,7 +22,12 @@ from hypothesis.stateful import (
 from restaurant_system.config import DatabaseSettings
 from restaurant_system.database import workers
 from restaurant_system.database.connection import Database
-from restaurant_system.errors import IllegalMove, KeyReused, MessageRejected, OrderNotFound
+from restaurant_system.errors import (
+    IdempotencyKeyReused,
+    IllegalMove,
+    MessageRejected,
+    OrderNotFound,
+)
 from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.order import Move
 from restaurant_system.services.kitchen.simulated_cook import Cooking, SimulatedCook
@@ -74,7 +79,9 @@ class Cook(SimulatedCook):
         fresh = number not in self.work
         if fresh:
             self.begun[number], self.done[number] = asyncio.Event(), asyncio.Event()
-        work = asyncio.create_task(self.process(OrderReceived.of(make_order(), number), REQUEST))
+        work = asyncio.create_task(
+            self.process(OrderReceived.from_order(make_order(), number), REQUEST)
+        )
         if fresh:
             self.work[number] = work
         begun = asyncio.create_task(self.begun[number].wait())
@@ -160,7 +167,7 @@ async def answer_to(doing: Awaitable[object]) -> object:
         return await doing
     except IllegalMove as refusal:
         return f"IllegalMove from {refusal.current}"
-    except (KeyReused, MessageRejected, OrderNotFound) as refusal:
+    except (IdempotencyKeyReused, MessageRejected, OrderNotFound) as refusal:
         return type(refusal).__name__
 
 

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from restaurant_system.config import DatabaseSettings
 from restaurant_system.database import migrations
-from restaurant_system.database.connection import Database, Line
+from restaurant_system.database.connection import Database, UnpooledConnection
 from tests.conftest import open_database
 from tests.support.postgres_server import Postgres
 from tests.support.waiting import eventually
@@ -133,7 +133,9 @@ async def hasty(empty_dsn: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(params=list(LOCKS.values()), ids=list(LOCKS))
-async def holder(request: pytest.FixtureRequest, empty_dsn: str) -> AsyncIterator[Line]:
+async def holder(
+    request: pytest.FixtureRequest, empty_dsn: str
+) -> AsyncIterator[UnpooledConnection]:
     """Hold a lock that a migration needs, until the connection is closed."""
     timeouts = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
     unlimited = {**dict.fromkeys(timeouts, "0"), "application_name": "monthly report"}
@@ -144,7 +146,7 @@ async def holder(request: pytest.FixtureRequest, empty_dsn: str) -> AsyncIterato
 
 
 async def test_migration_waits_for_a_lock_longer_than_any_timeout_and_names_its_holder(
-    hasty: Database, holder: Line, monkeypatch: pytest.MonkeyPatch
+    hasty: Database, holder: UnpooledConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each line has the process and the application, and the pauses between them grow."""
     monkeypatch.setattr(migrations, "FIRST_PAUSE", 0.1)
@@ -167,7 +169,7 @@ async def test_migration_waits_for_a_lock_longer_than_any_timeout_and_names_its_
 
 @pytest.mark.parametrize("holder", [LOCKS["reading"]], indirect=True)
 async def test_check_waits_for_a_lock_longer_than_any_timeout(
-    hasty: Database, holder: Line
+    hasty: Database, holder: UnpooledConnection
 ) -> None:
     """That it cannot look now does not mean that something is pending."""
     await holder.execute("COMMIT; SELECT pg_advisory_unlock_all()")
@@ -183,7 +185,7 @@ async def test_check_waits_for_a_lock_longer_than_any_timeout(
 
 
 async def test_migration_that_is_cancelled_while_it_waits_ends_at_once(
-    empty: Database, holder: Line
+    empty: Database, holder: UnpooledConnection
 ) -> None:
     """Its statement is cancelled in the server, too, and nothing of it stays."""
     migrating = asyncio.create_task(migrations.migrate(empty))
@@ -198,7 +200,7 @@ async def test_migration_that_is_cancelled_while_it_waits_ends_at_once(
     assert await tables(empty) <= {"schema_migrations"}
 
 
-async def waits_for(holder: Line) -> bool:
+async def waits_for(holder: UnpooledConnection) -> bool:
     """Tell whether a session waits for a lock of the holder's."""
     query = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
     return bool(await holder.fetchval(query))

@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from restaurant_system.config import DatabaseSettings
 from restaurant_system.database.connection import Database
-from restaurant_system.services.order import menu
+from restaurant_system.services.order import menu_file
 from restaurant_system.services.order.handler import OrderHandler
 from restaurant_system.services.order.menu_handler import MenuHandler
 from restaurant_system.services.tracking.handler import TrackingHandler
@@ -66,7 +66,7 @@ def address(request: pytest.FixtureRequest, dsn: str) -> Iterator[str]:
 def make_site(name: str, database: Database) -> Site:
     """Build what a command serves, but for its health."""
     intake = OrderHandler(make_order_service(database), max_concurrent=50).feature()
-    offer = MenuHandler(menu.always(menu.sample())).feature()
+    offer = MenuHandler(menu_file.always(menu_file.sample())).feature()
     tracking = TrackingHandler(make_tracking_service(database)).feature()
     features = {
         "order-service": [intake, offer],

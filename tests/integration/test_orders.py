@@ -140,7 +140,7 @@ async def test_the_message(intake: OrderService, database: Database) -> None:
     )
     assert message.correlation_id == "request-1"
     assert isinstance(message.message_id, UUID)
-    assert decode(message, OrderReceived) == OrderReceived.of(order, number)
+    assert decode(message, OrderReceived) == OrderReceived.from_order(order, number)
 
 
 async def test_a_hundred_at_once(intake: OrderService) -> None:

@@ -10,8 +10,8 @@ from restaurant_system.config import ServerSettings
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import (
     ConfigurationError,
+    DatabaseTlsFailed,
     DatabaseUnavailable,
-    DatabaseUntrusted,
     StartupError,
 )
 from tests.support.certificates import CertificateAuthority
@@ -183,4 +183,4 @@ async def test_a_server_that_changes_its_certificate_is_waited_for(
     with pytest.raises(DatabaseUnavailable) as error:
         await database.connect()
 
-    assert isinstance(error.value, DatabaseUntrusted)
+    assert isinstance(error.value, DatabaseTlsFailed)

@@ -35,7 +35,7 @@ async def cook(
     kitchen: Kitchen, number: str, name: str = "chef", how: KitchenSettings | None = None
 ) -> Outcome:
     """Hand an order to a cook, and see it through."""
-    order = OrderReceived.of(make_order(), number)
+    order = OrderReceived.from_order(make_order(), number)
     return await kitchen.processor(name, how or settings()).process(order, REQUEST)
 
 
@@ -193,7 +193,9 @@ async def test_an_order_cancelled_while_it_cooks_is_dropped(
     number = await kitchen.order()
     chef = kitchen.processor("chef", settings(takeout=600))
     watching = asyncio.create_task(chef.poll_orders())
-    cooking = asyncio.create_task(chef.process(OrderReceived.of(make_order(), number), REQUEST))
+    cooking = asyncio.create_task(
+        chef.process(OrderReceived.from_order(make_order(), number), REQUEST)
+    )
     await kitchen.wait_for(number, "cooking")
 
     await kitchen.cancel(number)
@@ -276,7 +278,7 @@ async def test_an_order_that_comes_again_while_it_cooks_here_is_not_begun_twice(
     """One cook has one order on the stove once, however often its message comes."""
     number = await kitchen.order()
     chef = kitchen.processor("chef", settings(takeout=0.5))
-    order = OrderReceived.of(make_order(), number)
+    order = OrderReceived.from_order(make_order(), number)
     cooking = asyncio.create_task(chef.process(order, REQUEST))
     await kitchen.wait_for(number, "cooking")
 

@@ -8,7 +8,7 @@ import pytest
 
 from restaurant_system.config import DatabaseSettings
 from restaurant_system.database.connection import Database
-from restaurant_system.database.outbox import Owed
+from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.messaging import relay as relay_module
 from restaurant_system.messaging.relay import Relay
 from tests.conftest import open_database
@@ -115,10 +115,10 @@ async def test_what_does_not_fit_into_memory_is_swept(database: Database) -> Non
     broker, order = RecordingBroker(), make_order_message()
     (owed,) = await fill_outbox(database, order)
     relay = Relay(database, broker, sweeping(batch=5_000))
-    forgotten = [replace(owed, id=owed.id + place, after=0) for place in range(1, 15_000)]
+    forgotten = [replace(owed, id=owed.id + place, previous_id=0) for place in range(1, 15_000)]
 
     async with relay.running():
-        relay.hand_over(replace(owed, after=0), *forgotten)
+        relay.hand_over(replace(owed, previous_id=0), *forgotten)
         await emptied(database)
 
     assert broker.taken == [order]
@@ -132,7 +132,7 @@ def test_a_long_outage_takes_no_more_and_more_memory() -> None:
 
     tracemalloc.start()
     for row in range(150_000):
-        relay.hand_over(Owed(row, f"stream-{row}", order, after=row % 2 or None))
+        relay.hand_over(OutboxMessage(row, f"stream-{row}", order, previous_id=row % 2 or None))
     remembered, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from restaurant_system.database.connection import Line
+from restaurant_system.database.connection import UnpooledConnection
 from restaurant_system.models.status import ORIGINS, OrderStatus
 from tests.support.postgres_server import Postgres
 from tests.support.rows import insert_order, undone
@@ -31,13 +31,15 @@ ROADS: dict[OrderStatus, tuple[OrderStatus, ...]] = {
 
 
 @pytest.fixture
-async def sql(postgres_server: Postgres, template_database: str) -> AsyncIterator[Line]:
+async def sql(
+    postgres_server: Postgres, template_database: str
+) -> AsyncIterator[UnpooledConnection]:
     """Open a line to an empty database, which is empty again afterwards."""
     async with undone(postgres_server.dsn(template_database)) as line:
         yield line
 
 
-async def set_status(sql: Line, order_id: int, status: OrderStatus) -> None:
+async def set_status(sql: UnpooledConnection, order_id: int, status: OrderStatus) -> None:
     """Move an order by plain SQL, with everything beside the status as it must be."""
     await sql.execute(
         """UPDATE orders SET status = $2, processed_by = 'mario',
@@ -47,7 +49,7 @@ async def set_status(sql: Line, order_id: int, status: OrderStatus) -> None:
     )
 
 
-async def refusal(sql: Line, order_id: int, status: OrderStatus) -> str | None:
+async def refusal(sql: UnpooledConnection, order_id: int, status: OrderStatus) -> str | None:
     """Try a move, and return the rule that it breaks, if any."""
     try:
         async with sql.transaction():
@@ -57,7 +59,7 @@ async def refusal(sql: Line, order_id: int, status: OrderStatus) -> str | None:
     return None
 
 
-async def test_the_life_of_an_order(sql: Line) -> None:
+async def test_the_life_of_an_order(sql: UnpooledConnection) -> None:
     """The database makes the moves that the code's table makes, and refuses every other."""
     refusals = {}
     for origin, target in itertools.permutations(OrderStatus, 2):
@@ -73,7 +75,7 @@ async def test_the_life_of_an_order(sql: Line) -> None:
 
 
 @pytest.mark.parametrize("status", [each for each in OrderStatus if ROADS[each]])
-async def test_birth(sql: Line, status: OrderStatus) -> None:
+async def test_birth(sql: UnpooledConnection, status: OrderStatus) -> None:
     """An order begins its life as received."""
     completed_at = NOON if status in {OrderStatus.READY, OrderStatus.COMPLETED} else None
 
@@ -90,7 +92,7 @@ async def test_birth(sql: Line, status: OrderStatus) -> None:
         ("workers", WORKER_COLUMNS),
     ],
 )
-async def test_columns(sql: Line, table: str, columns: set[str]) -> None:
+async def test_columns(sql: UnpooledConnection, table: str, columns: set[str]) -> None:
     """Each table has the columns that readers of the database were promised."""
     there = await sql.fetch(
         "SELECT column_name FROM information_schema.columns WHERE table_name = $1", table
@@ -111,7 +113,7 @@ async def test_columns(sql: Line, table: str, columns: set[str]) -> None:
         ("workers", "id", "bigint"),
     ],
 )
-async def test_types(sql: Line, table: str, column: str, kind: str) -> None:
+async def test_types(sql: UnpooledConnection, table: str, column: str, kind: str) -> None:
     """Ids are wide, amounts exact, times have a zone."""
     found = await sql.fetchval(
         """SELECT format_type(atttypid, atttypmod) FROM pg_attribute
@@ -123,7 +125,7 @@ async def test_types(sql: Line, table: str, column: str, kind: str) -> None:
     assert found == kind
 
 
-async def test_foreign_keys_are_indexed(sql: Line) -> None:
+async def test_foreign_keys_are_indexed(sql: UnpooledConnection) -> None:
     """Every foreign key can be followed backwards by an index that starts with its column."""
     keys = await sql.fetch(
         """SELECT key.conname AS name, EXISTS (
@@ -140,7 +142,7 @@ async def test_foreign_keys_are_indexed(sql: Line) -> None:
     }
 
 
-async def test_queues_are_cleaned_up_by_number(sql: Line) -> None:
+async def test_queues_are_cleaned_up_by_number(sql: UnpooledConnection) -> None:
     """Where rows only pass through, the dead are cleared away whatever share of it they are."""
     settled = await sql.fetch(
         """SELECT relname FROM pg_class

@@ -13,9 +13,9 @@ import pytest
 from asyncpg.connection import LoggedQuery
 
 from restaurant_system.config import DatabaseSettings
-from restaurant_system.database import tracking, workers
+from restaurant_system.database import tracking_queries, workers
 from restaurant_system.database.connection import Connection, Database
-from restaurant_system.database.tracking import Place
+from restaurant_system.database.tracking_queries import Place
 from restaurant_system.errors import OrderNotFound
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
@@ -88,7 +88,7 @@ async def test_those_who_ask_together_share_a_query(
     found = await asyncio.gather(*(reader.status(number) for number in numbers * 5))
 
     assert [standing.order_number for standing in found] == numbers * 5
-    assert spied.queries == [tracking.STATUSES]
+    assert spied.queries == [tracking_queries.STATUSES]
 
 
 async def test_those_who_wait_share_the_kitchen(
@@ -144,7 +144,7 @@ async def test_a_number_that_is_none_is_its_askers_own(
 
     assert [type(each) for each in found[1:2]] == [OrderNotFound]
     assert found[0] == found[2] == await reader.status(number)
-    assert spied.queries.count(tracking.STATUSES) == 2
+    assert spied.queries.count(tracking_queries.STATUSES) == 2
 
 
 async def test_an_absence_is_everyones(reader: TrackingService, spied: SpiedDatabase) -> None:
@@ -183,7 +183,7 @@ async def test_who_is_ahead_of_each(database: Database) -> None:
     async with database.connection() as connection:
         asked = [line[30], *dice.sample(line, 20), Place(5, line[-1].order_id + 9), line[30]]
 
-        together = await tracking.waiting_ahead(connection, asked)
+        together = await tracking_queries.waiting_ahead(connection, asked)
         for place, ahead in zip(asked, together, strict=True):
             counted = await connection.fetch(ONE_BY_ONE, place.priority, place.order_id)
             alone = {OrderType(row["type"]): row["orders"] for row in counted}

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from benchmarks import history
-from restaurant_system.database import tracking, views
+from restaurant_system.database import live_view_queries, tracking_queries
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.order import OrderType
@@ -24,14 +24,14 @@ LIMIT = 50
 WAITING, COOKING = 3_000, 20
 
 ASKED: dict[str, Callable[[Connection], Awaitable[object]]] = {
-    "preparing": lambda sql: views.preparing(sql, limit=LIMIT),
-    "ready": lambda sql: views.ready(sql, since=utc_now(), limit=LIMIT),
-    "open orders": tracking.open_orders,
+    "preparing": lambda sql: live_view_queries.preparing(sql, limit=LIMIT),
+    "ready": lambda sql: live_view_queries.ready(sql, since=utc_now(), limit=LIMIT),
+    "open orders": tracking_queries.open_orders,
 }
 EXPLAIN = "EXPLAIN (ANALYZE, FORMAT JSON) "
 MOST = {
     "preparing": COOKING + LIMIT,
-    "ready": len(OrderType) * views.LOOKED_AT,
+    "ready": len(OrderType) * live_view_queries.LOOKED_AT,
     "open orders": WAITING + COOKING,
 }
 UNTENDED = """

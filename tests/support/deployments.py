@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import httpx
 
-from restaurant_system.database.connection import Line
+from restaurant_system.database.connection import UnpooledConnection
 from tests.support.orders import make_order_body
 from tests.support.processes import Process, Processes, free_port, processes
 from tests.support.waiting import wait_until
@@ -30,7 +30,7 @@ class DatabaseClient:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self._line: Line | None = None
+        self._line: UnpooledConnection | None = None
 
     def look_up(self, query: str, *arguments: object) -> list[dict[str, Any]]:
         """Run a query, on a new line if the old one has broken."""

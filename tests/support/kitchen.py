@@ -43,7 +43,7 @@ def make_order_received(number: str, **changes: object) -> Message:
         "exchange": topology.ORDERS_TOPIC.name,
         "routing_key": "kitchen.takeout.1",
         "type": OrderReceived.TYPE,
-        "body": OrderReceived.of(make_order(), number).encode(),
+        "body": OrderReceived.from_order(make_order(), number).encode(),
         "message_id": uuid4(),
         "correlation_id": REQUEST,
         "app_id": "order-service",

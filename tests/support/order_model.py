@@ -62,7 +62,11 @@ class OrderModel:
     def place(self, order_type: str, key: str | None) -> str:
         """Take an order, unless its key was used before."""
         if key is not None and key in self.ledger.keys:
-            return self.ledger.keys[key] if self.used_for[key] == order_type else "KeyReused"
+            return (
+                self.ledger.keys[key]
+                if self.used_for[key] == order_type
+                else "IdempotencyKeyReused"
+            )
         today = self.now.date()
         place = self.ledger.last_numbers.get(today, 0) + 1
         number = order_number(today, place)

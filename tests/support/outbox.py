@@ -6,7 +6,7 @@ from datetime import timedelta
 from restaurant_system.config import OutboxSettings
 from restaurant_system.database import outbox
 from restaurant_system.database.connection import Database
-from restaurant_system.database.outbox import Owed
+from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.models.message import Message
 from tests.support.messages import PATIENCE
 from tests.support.waiting import eventually
@@ -23,13 +23,15 @@ def sweeping(*, batch: int = 200, after: float = 0.001) -> OutboxSettings:
     return OutboxSettings(batch=batch, sweep_interval=0.05, sweep_after=after)
 
 
-async def fill_outbox(database: Database, *messages: Message, about: str = NUMBER) -> list[Owed]:
+async def fill_outbox(
+    database: Database, *messages: Message, about: str = NUMBER
+) -> list[OutboxMessage]:
     """Commit that these messages about an order are owed."""
     async with database.transaction() as tx:
         return await outbox.add(tx, [(about, message) for message in messages])
 
 
-async def fill_outbox_by_order(database: Database, *messages: Message) -> list[Owed]:
+async def fill_outbox_by_order(database: Database, *messages: Message) -> list[OutboxMessage]:
     """Commit that these messages are owed, each about an order of its own."""
     about = [
         (f"ORD_20241216_{number:03d}", message) for number, message in enumerate(messages, start=1)
@@ -38,7 +40,7 @@ async def fill_outbox_by_order(database: Database, *messages: Message) -> list[O
         return await outbox.add(tx, about)
 
 
-def rows(owed: Sequence[Owed]) -> list[int]:
+def rows(owed: Sequence[OutboxMessage]) -> list[int]:
     """Return the ids of rows that are owed."""
     return [each.id for each in owed]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import asyncpg
 
-from restaurant_system.database import cluster, programs
+from restaurant_system.database import data_directory, postgres_programs
 from restaurant_system.errors import StartupError
 from tests.support.processes import free_port
 from tests.support.waiting import wait_until
@@ -135,12 +135,12 @@ class Postgres:
         return [int(first), *others]
 
     def _initialise(self) -> None:
-        cluster.initialise(self._pgdata)
-        cluster.replace(self._pgdata, "pg_hba.conf", "host all all 127.0.0.1/32 trust\n")
+        data_directory.initialise(self._pgdata)
+        data_directory.replace(self._pgdata, "pg_hba.conf", "host all all 127.0.0.1/32 trust\n")
 
     def _control(self, action: str, *options: str) -> None:
-        pg_ctl = programs.programs() / "pg_ctl"
-        programs.run(self._folder, pg_ctl, action, f"--pgdata={self._pgdata}", *options)
+        pg_ctl = postgres_programs.programs() / "pg_ctl"
+        postgres_programs.run(self._folder, pg_ctl, action, f"--pgdata={self._pgdata}", *options)
 
 
 def _is_dead(process: int) -> bool:

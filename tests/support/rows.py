@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from restaurant_system.database.connection import Line
+from restaurant_system.database.connection import UnpooledConnection
 
 NUMBERS = (f"ORD_20241216_{place:03d}" for place in itertools.count(1))
 
@@ -27,7 +27,7 @@ async def empty(dsn: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def undone(dsn: str) -> AsyncIterator[Line]:
+async def undone(dsn: str) -> AsyncIterator[UnpooledConnection]:
     """Open a line on which whatever is done is undone at the end."""
     line = await asyncpg.connect(dsn)
     transaction = line.transaction()
@@ -39,7 +39,7 @@ async def undone(dsn: str) -> AsyncIterator[Line]:
         await line.close()
 
 
-async def insert(sql: Line, table: str, row: dict[str, object]) -> int:
+async def insert(sql: UnpooledConnection, table: str, row: dict[str, object]) -> int:
     """Insert a row, and return its id."""
     names = ", ".join(row)
     places = ", ".join(f"${place}" for place in range(1, len(row) + 1))
@@ -48,7 +48,7 @@ async def insert(sql: Line, table: str, row: dict[str, object]) -> int:
     return row_id
 
 
-async def insert_order(sql: Line, **changes: object) -> int:
+async def insert_order(sql: UnpooledConnection, **changes: object) -> int:
     """Insert an order."""
     order: dict[str, object] = {
         "number": next(NUMBERS),
@@ -61,7 +61,7 @@ async def insert_order(sql: Line, **changes: object) -> int:
     return await insert(sql, "orders", order | changes)
 
 
-async def insert_item(sql: Line, **changes: object) -> int:
+async def insert_item(sql: UnpooledConnection, **changes: object) -> int:
     """Insert a line of a new order."""
     item: dict[str, object] = {
         "order_id": await insert_order(sql),
@@ -72,7 +72,7 @@ async def insert_item(sql: Line, **changes: object) -> int:
     return await insert(sql, "order_items", item | changes)
 
 
-async def insert_worker(sql: Line, **changes: object) -> int:
+async def insert_worker(sql: UnpooledConnection, **changes: object) -> int:
     """Insert a worker."""
     worker: dict[str, object] = {
         "name": "mario",

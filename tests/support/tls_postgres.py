@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from restaurant_system.database import cluster, programs
+from restaurant_system.database import data_directory, postgres_programs
 from tests.support.certificates import CertificateAuthority
 from tests.support.postgres_server import Postgres
-from tests.support.prerequisites import postgres_programs
+from tests.support.prerequisites import postgres_programs as installed_programs
 
 CERTIFIED = "certified"  # the user who has to show a certificate
 
@@ -37,7 +37,7 @@ class TlsPostgres(Postgres):
         )
 
     def _initialise(self) -> None:
-        cluster.make_for_server(self._pgdata)
+        data_directory.make_for_server(self._pgdata)
         self._run("initdb", f"--pgdata={self._pgdata}", "--username=postgres", "--locale=C.UTF-8")
         owner = self._pgdata.stat()
         self.authority = CertificateAuthority(self._folder)
@@ -51,11 +51,11 @@ class TlsPostgres(Postgres):
         self._run("pg_ctl", action, f"--pgdata={self._pgdata}", *options)
 
     def _run(self, program: str, *arguments: str) -> None:
-        programs.run(self._folder, _programs() / program, *arguments)
+        postgres_programs.run(self._folder, _programs() / program, *arguments)
 
 
 def _programs() -> Path:
-    programs = postgres_programs()
+    programs = installed_programs()
     if programs is None:
         raise RuntimeError("PostgreSQL is not installed; run `make test`, which installs it")
     return programs

@@ -12,7 +12,12 @@ import yaml
 
 from restaurant_system.messaging import broker, signature, topology
 from restaurant_system.messaging.rabbitmq import wire
-from restaurant_system.models.message import OrderLine, OrderReceived, StatusChanged, Wire
+from restaurant_system.models.message import (
+    MessageBody,
+    OrderMessageItem,
+    OrderReceived,
+    StatusChanged,
+)
 from restaurant_system.models.order import OrderType, priority
 from restaurant_system.models.status import OrderStatus
 
@@ -25,7 +30,7 @@ ORDER = OrderReceived(
     customer_name="Ada",
     order_type=OrderType.DINE_IN,
     table_number=3,
-    items=(OrderLine(name="Soup", quantity=2, price=Decimal("4.50")),),
+    items=(OrderMessageItem(name="Soup", quantity=2, price=Decimal("4.50")),),
     total_amount=Decimal("9.00"),
     priority=1,
 )
@@ -46,7 +51,7 @@ def validate(body: Any, schema: str) -> None:  # noqa: ANN401 - a body is any JS
 
 
 @pytest.mark.parametrize(("message", "schema"), [(ORDER, "order"), (UPDATE, "statusUpdate")])
-def test_what_we_send_fits_the_document(message: Wire, schema: str) -> None:
+def test_what_we_send_fits_the_document(message: MessageBody, schema: str) -> None:
     """A body that the code encodes is valid by the document."""
     validate(json.loads(message.encode()), schema)
 
@@ -54,7 +59,7 @@ def test_what_we_send_fits_the_document(message: Wire, schema: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "schema"), [(OrderReceived, "order"), (StatusChanged, "statusUpdate")]
 )
-def test_no_field_is_missing_or_invented(kind: type[Wire], schema: str) -> None:
+def test_no_field_is_missing_or_invented(kind: type[MessageBody], schema: str) -> None:
     """The document names exactly the fields that the code sends."""
     assert set(SCHEMAS[schema]["properties"]) == set(kind.model_fields)
     assert set(SCHEMAS[schema]["required"]) == set(kind.model_fields)
@@ -64,7 +69,7 @@ def test_an_item_has_the_documents_fields() -> None:
     """The document names exactly the fields of an order's line."""
     item = SCHEMAS["order"]["properties"]["items"]["items"]
 
-    assert set(item["properties"]) == set(OrderLine.model_fields)
+    assert set(item["properties"]) == set(OrderMessageItem.model_fields)
 
 
 def test_the_document_refuses_what_we_would_not_send() -> None:

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from restaurant_system.models.message import OrderReceived, StatusChanged, Undecodable, Wire, decode
+from restaurant_system.models.message import (
+    MessageBody,
+    OrderReceived,
+    StatusChanged,
+    Undecodable,
+    decode,
+)
 from tests.support import messages
 from tests.support.orders import make_order
 
@@ -16,7 +22,7 @@ NUMBER = "ORD_20241216_001"
 BOUND = 1.0  # s of the processor's time, for any message
 PLACE = "the place of the token"
 
-A_TICKET = json.loads(OrderReceived.of(make_order(), NUMBER).encode())
+A_TICKET = json.loads(OrderReceived.from_order(make_order(), NUMBER).encode())
 AN_UPDATE = {
     "order_number": NUMBER,
     "old_status": "received",
@@ -25,9 +31,9 @@ AN_UPDATE = {
     "timestamp": "2024-12-16T12:00:00Z",
     "estimated_completion": "2024-12-16T12:00:10Z",
 }
-SOUND: dict[type[Wire], dict[str, Any]] = {OrderReceived: A_TICKET, StatusChanged: AN_UPDATE}
+SOUND: dict[type[MessageBody], dict[str, Any]] = {OrderReceived: A_TICKET, StatusChanged: AN_UPDATE}
 
-kinds: st.SearchStrategy[type[Wire]] = st.sampled_from([OrderReceived, StatusChanged])
+kinds: st.SearchStrategy[type[MessageBody]] = st.sampled_from([OrderReceived, StatusChanged])
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -51,7 +57,7 @@ tokens = numbers | oddities | (json_values | sound_values).map(json.dumps)
 
 
 @st.composite
-def with_a_token(draw: st.DrawFn, kind: type[Wire]) -> bytes:
+def with_a_token(draw: st.DrawFn, kind: type[MessageBody]) -> bytes:
     """Write a sound message with another value, or another text, in one place."""
     body = json.loads(json.dumps(SOUND[kind]))
     part = draw(st.sampled_from([body, *body.get("items", [])]))
@@ -60,7 +66,7 @@ def with_a_token(draw: st.DrawFn, kind: type[Wire]) -> bytes:
 
 
 @st.composite
-def with_a_gap(draw: st.DrawFn, kind: type[Wire]) -> bytes:
+def with_a_gap(draw: st.DrawFn, kind: type[MessageBody]) -> bytes:
     """Write a sound message in which some bytes are missing, and others stand there."""
     body = json.dumps(SOUND[kind]).encode()
     start = draw(st.integers(0, len(body)))
@@ -72,7 +78,7 @@ damaged = kinds.flatmap(
 )
 
 
-def assert_read_or_refused(body: bytes, kind: type[Wire]) -> None:
+def assert_read_or_refused(body: bytes, kind: type[MessageBody]) -> None:
     """Hold the decoder to its promise: what it reads, it writes and reads again as the same."""
     start = time.process_time()
     try:
@@ -90,13 +96,13 @@ def in_place_of(field: str, token: str) -> bytes:
 
 
 @given(st.binary(), kinds)
-def test_any_bytes(body: bytes, kind: type[Wire]) -> None:
+def test_any_bytes(body: bytes, kind: type[MessageBody]) -> None:
     """Bytes are refused, or are a message that can be passed on."""
     assert_read_or_refused(body, kind)
 
 
 @given(json_values, kinds)
-def test_any_json(stated: object, kind: type[Wire]) -> None:
+def test_any_json(stated: object, kind: type[MessageBody]) -> None:
     """So is any JSON."""
     assert_read_or_refused(json.dumps(stated).encode(), kind)
 
@@ -105,7 +111,7 @@ def test_any_json(stated: object, kind: type[Wire]) -> None:
 @example((OrderReceived, in_place_of("table_number", "1E+1000000")))
 @example((OrderReceived, in_place_of("total_amount", "1e400")))
 @example((OrderReceived, in_place_of("total_amount", "123456789012345678.12")))
-def test_any_damage(letter: tuple[type[Wire], bytes]) -> None:
+def test_any_damage(letter: tuple[type[MessageBody], bytes]) -> None:
     """So is a message that was sound, until something in it was changed."""
     kind, body = letter
 

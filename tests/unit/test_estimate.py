@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from restaurant_system.models.estimate import Crew, completion_of_waiting, crew_for
 from restaurant_system.models.order import OrderType
+from restaurant_system.models.timing import Crew, completion_of_waiting, crew_for
 from restaurant_system.models.worker import Worker, WorkerStatus
 
 NOW = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)

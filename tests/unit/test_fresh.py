@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from restaurant_system.database.outbox import Owed
+from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.messaging.fresh import Fresh
 from tests.support.messages import make_status_update
 
@@ -35,12 +35,12 @@ def fresh(clock: Clock) -> Fresh:
     return Fresh(SECONDS, at_most=4, monotonic=clock)
 
 
-def owed(row: int, about: str = "ada", after: int | None = None) -> Owed:
+def owed(row: int, about: str = "ada", after: int | None = None) -> OutboxMessage:
     """Owe an update about an order."""
-    return Owed(row, about, UPDATE, after)
+    return OutboxMessage(row, about, UPDATE, after)
 
 
-def rows(batch: list[Owed]) -> list[int]:
+def rows(batch: list[OutboxMessage]) -> list[int]:
     """Return the rows of a batch."""
     return [each.id for each in batch]
 
@@ -173,5 +173,5 @@ def test_only_the_last_to_leave_are_remembered(fresh: Fresh) -> None:
         fresh.batch(10)
         fresh.struck_off([row])
 
-    assert fresh.take([replace(owed(30, "order 1"), after=1)]) == [30]
-    assert fresh.take([replace(owed(31, "order 19"), after=19)]) == []
+    assert fresh.take([replace(owed(30, "order 1"), previous_id=1)]) == [30]
+    assert fresh.take([replace(owed(31, "order 19"), previous_id=19)]) == []

@@ -1,4 +1,4 @@
-from restaurant_system.models.lateness import Lateness
+from restaurant_system.models.timing import Lateness
 
 
 def test_shares_are_weighed() -> None:

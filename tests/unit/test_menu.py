@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from restaurant_system.config import load
 from restaurant_system.errors import ConfigurationError
 from restaurant_system.models.menu import Menu
-from restaurant_system.services.order.menu import MenuFile, read, sample
+from restaurant_system.services.order.menu_file import MenuFile, read, sample
 
 GOOD = "sections: [{name: Pizza, items: [{name: Margherita, price: 9.50}]}]"
 SECTION = "sections: [{name: A, items: [{name: X, price: 1}]}"

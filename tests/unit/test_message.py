@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from restaurant_system.models.message import (
     JSON,
     Message,
+    MessageBody,
     OrderReceived,
     StatusChanged,
     Undecodable,
-    Wire,
     decode,
 )
 from restaurant_system.models.order import NewOrder
@@ -63,7 +63,7 @@ def make_message(body: bytes, content_type: str = JSON) -> Message:
     )
 
 
-def refusal(kind: type[Wire], body: bytes, content_type: str = JSON) -> str:
+def refusal(kind: type[MessageBody], body: bytes, content_type: str = JSON) -> str:
     """Return why a message is not taken for a `kind`."""
     with pytest.raises(Undecodable) as raised:
         decode(make_message(body, content_type), kind)
@@ -73,7 +73,7 @@ def refusal(kind: type[Wire], body: bytes, content_type: str = JSON) -> str:
 @given(orders)
 def test_order_round_trip(order: NewOrder) -> None:
     """An order comes out of a message as it went in, whatever it holds."""
-    sent = OrderReceived.of(order, NUMBER)
+    sent = OrderReceived.from_order(order, NUMBER)
 
     assert decode(make_message(sent.encode()), OrderReceived) == sent
 
@@ -98,7 +98,7 @@ def test_update_round_trip(
 @given(orders)
 def test_amounts_on_the_wire(order: NewOrder) -> None:
     """Amounts are JSON numbers, exact, with two decimals at most."""
-    body = OrderReceived.of(order, NUMBER).encode()
+    body = OrderReceived.from_order(order, NUMBER).encode()
 
     written = json.loads(body, parse_float=str, parse_int=str)
     amounts = [written["total_amount"], *(item["price"] for item in written["items"])]
@@ -114,7 +114,7 @@ def test_fields_of_an_order() -> None:
     """An order has the fields that the contract names; those without a value are null."""
     order = make_order(items=[make_item(name="Crème 🍮", price=Decimal("15.99"), quantity=2)])
 
-    assert json.loads(OrderReceived.of(order, NUMBER).encode()) == {
+    assert json.loads(OrderReceived.from_order(order, NUMBER).encode()) == {
         "order_number": NUMBER,
         "customer_name": "Ada Lovelace",
         "order_type": "takeout",
@@ -179,7 +179,7 @@ def test_not_json(body: bytes) -> None:
 @pytest.mark.parametrize("content_type", ["text/plain", "", "application/xml"])
 def test_another_content_type(content_type: str) -> None:
     """Another content type is refused, whatever the body is; it may be anything, so is not told."""
-    body = OrderReceived.of(make_order(), NUMBER).encode()
+    body = OrderReceived.from_order(make_order(), NUMBER).encode()
 
     said = refusal(OrderReceived, body, content_type)
 
@@ -209,7 +209,7 @@ def test_another_content_type(content_type: str) -> None:
 )
 def test_malformed_order(place: str, changes: dict[str, object]) -> None:
     """An order that breaks the schema is refused, and the text says where."""
-    sound = json.loads(OrderReceived.of(make_order(), NUMBER).encode())
+    sound = json.loads(OrderReceived.from_order(make_order(), NUMBER).encode())
 
     assert refusal(OrderReceived, json.dumps(sound | changes).encode()).startswith(f"{place}: ")
 
@@ -241,7 +241,7 @@ def test_no_object(body: bytes) -> None:
 
 def test_a_refusal_keeps_customers_to_itself() -> None:
     """The reason quotes nothing of the body: it goes into logs, where no customer belongs."""
-    sound = json.loads(OrderReceived.of(make_order(), NUMBER).encode())
+    sound = json.loads(OrderReceived.from_order(make_order(), NUMBER).encode())
     body = json.dumps(sound | {"customer_name": ["Ada"], "delivery_address": {"to": "Ada"}})
 
     assert "Ada" not in refusal(OrderReceived, body.encode())
@@ -249,7 +249,7 @@ def test_a_refusal_keeps_customers_to_itself() -> None:
 
 def test_order_that_was_accepted_before_control_characters_were_refused_is_read() -> None:
     """It waits in a queue, and somebody waits for the meal."""
-    sound = json.loads(OrderReceived.of(make_order(), NUMBER).encode())
+    sound = json.loads(OrderReceived.from_order(make_order(), NUMBER).encode())
     odd = "\u202eno nuts\u009b\u2028"
     texts = {"notes": odd, "customer_name": odd, "items": [{**sound["items"][0], "name": odd}]}
 
@@ -280,6 +280,6 @@ def test_an_order_without_its_number_is_written_as_the_model_is(changes: dict[st
 
     body = OrderReceived.unnumbered(order)
 
-    assert body == OrderReceived.of(order, OrderReceived.NO_NUMBER).encode()
+    assert body == OrderReceived.from_order(order, OrderReceived.NO_NUMBER).encode()
     numbered = OrderReceived.numbered(body, "ORD_20241216_1000")
-    assert numbered == OrderReceived.of(order, "ORD_20241216_1000").encode()
+    assert numbered == OrderReceived.from_order(order, "ORD_20241216_1000").encode()

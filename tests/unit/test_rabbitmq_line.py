@@ -9,7 +9,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 
 from restaurant_system.config import RabbitMQSettings
 from restaurant_system.errors import BrokerRefuses, BrokerUnavailable
-from restaurant_system.messaging.rabbitmq.line import RabbitMQLine, away_as_unavailable
+from restaurant_system.messaging.rabbitmq.line import RabbitMQLine, translate_errors
 
 
 class FakeChannel(aiormq.Channel):
@@ -163,7 +163,7 @@ REFUSALS = {
 @pytest.mark.parametrize(("error", "said"), REFUSALS.values(), ids=REFUSALS.keys())
 def test_server_that_answers_is_not_said_to_be_unreachable(error: Exception, said: str) -> None:
     """A refusal is named, with what to do about it."""
-    with pytest.raises(BrokerRefuses) as refused, away_as_unavailable():
+    with pytest.raises(BrokerRefuses) as refused, translate_errors():
         raise error
 
     assert said in str(refused.value)
@@ -189,7 +189,7 @@ UNREACHABLE = {
 @pytest.mark.parametrize(("error", "said"), UNREACHABLE.values(), ids=UNREACHABLE.keys())
 def test_reason_of_a_lost_connection_is_in_plain_words(error: Exception, said: str) -> None:
     """It holds no Python object."""
-    with pytest.raises(BrokerUnavailable) as unavailable, away_as_unavailable():
+    with pytest.raises(BrokerUnavailable) as unavailable, translate_errors():
         raise error
 
     assert str(unavailable.value) == said

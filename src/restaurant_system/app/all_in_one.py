@@ -24,7 +24,7 @@ from restaurant_system.config import Settings
 from restaurant_system.database import embedded, workers
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging.in_flight import UpdatesInFlight
-from restaurant_system.services.order.menu import sample
+from restaurant_system.services.order.menu_file import sample
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
 

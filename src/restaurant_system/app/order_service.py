@@ -11,7 +11,7 @@ from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.menu import NO_MENU, Menu
 from restaurant_system.services.order.handler import OrderHandler
-from restaurant_system.services.order.menu import MenuFile, always
+from restaurant_system.services.order.menu_file import MenuFile, always
 from restaurant_system.services.order.menu_handler import MenuHandler
 from restaurant_system.services.order.reconciliation import Reconciliation
 from restaurant_system.services.order.service import OrderService

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from restaurant_system.config import ServerSettings, Settings
 from restaurant_system.database import embedded, migrations
-from restaurant_system.database.capacity import check_capacity
 from restaurant_system.database.connection import Database
+from restaurant_system.database.server_requirements import check_capacity
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.logger import get_logger, reason
 from restaurant_system.messaging.broker import Broker, Publisher
@@ -155,7 +155,7 @@ async def _opened(database: Database, settings: Settings) -> AsyncIterator[Datab
     """Open a database and have it watched; if the watch fails, so does the block."""
     await database.connect_within(settings.startup_timeout)
     try:
-        async with background_task(database.watch()):
+        async with background_task(database.monitor()):
             yield database
     finally:
         await database.close()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from restaurant_system.cli.running import Config, LogFormat, complete, load
-from restaurant_system.errors import ConfigurationError, NobodyToAsk
+from restaurant_system.errors import ConfigurationError, ConfirmationImpossible
 from restaurant_system.escaping import escape_nonprintable
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _agreed(settings: "Settings", deed: Deed) -> "Everything | None":
 
     if sys.stdin is None or not sys.stdin.isatty():
         refusal = f"Nobody is there to be asked; {deed.verb.lower()} with --all and --yes."
-        raise NobodyToAsk(refusal)
+        raise ConfirmationImpossible(refusal)
     letters = _read(settings)
     if not letters:
         print("No dead letters.")

@@ -16,20 +16,20 @@ import stamina
 from asyncpg.connect_utils import SessionAttribute
 
 from restaurant_system.config import ServerSettings
-from restaurant_system.database.absence import (
-    away_as_unavailable,
-    raise_if_away,
-    raise_if_refused,
-    refusal_as_unavailable,
+from restaurant_system.database.error_translation import (
+    raise_if_cannot_connect,
+    raise_if_unavailable,
+    translate_connect_errors,
+    translate_errors,
 )
+from restaurant_system.database.health_monitor import HealthMonitor
 from restaurant_system.database.refusals import PingConnection, Refusals
-from restaurant_system.database.watch import Watchman
 from restaurant_system.errors import (
     ConfigurationError,
     DatabaseReadOnly,
     DatabaseRefuses,
+    DatabaseTlsFailed,
     DatabaseUnavailable,
-    DatabaseUntrusted,
     StartupError,
 )
 from restaurant_system.logger import get_logger
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 # Quoted, for asyncpg's classes are generic to a type checker only.
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
-Line: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+UnpooledConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 CORRECT = "correct the database section of the configuration"
 LONGEST_PAUSE = 1.0  # s between two tries to open a database that is away
@@ -100,7 +100,7 @@ def _attributes_of_readers(dsn: str) -> SessionAttribute | None:
 
 
 def _may_come_back(error: Exception) -> bool:
-    return isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseUntrusted)
+    return isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseTlsFailed)
 
 
 class Loan:
@@ -135,10 +135,10 @@ class Loan:
 class Database:
     """A pool of connections to one PostgreSQL server.
 
-    Every call raises `DatabaseUnavailable` when the server is away, and at once while `watch` runs,
+    Every call raises `DatabaseUnavailable` when the server is away, at once while `monitor` runs,
     which also opens the pool again. Without it the pool mends itself, call by call. A `read_only`
     one cannot write, whatever it is asked; any other connects only to a server that takes writes,
-    and `watch` replaces its connections when one of them cannot write any more.
+    and `monitor` replaces its connections when one of them cannot write any more.
     """
 
     def __init__(
@@ -166,8 +166,8 @@ class Database:
         self._absence = "The database is not open."
         self._refusals = Refusals()
         self._waits: set[asyncio.Timeout] = set()
-        self._dedicated: set[Line] = set()
-        self._watchman = Watchman(
+        self._dedicated: set[UnpooledConnection] = set()
+        self._watchman = HealthMonitor(
             self._dial_for_pings, interval=settings.ping_interval, patience=settings.ping_timeout
         )
 
@@ -189,7 +189,7 @@ class Database:
             target_session_attrs=self._session_attributes,
         )
         try:
-            with away_as_unavailable():
+            with translate_errors():
                 async with asyncio.timeout(self._settings.connect_timeout):
                     await pool
                     first = await pool.acquire()
@@ -214,7 +214,7 @@ class Database:
             ):
                 with attempt:
                     await self.connect()
-        except DatabaseUntrusted as error:
+        except DatabaseTlsFailed as error:
             raise StartupError(f"{error}. To mend it, {CORRECT}.") from error
         except asyncpg.ClientConfigurationError as error:
             raise ConfigurationError(f"database: {str(error).splitlines()[0]}.") from error
@@ -236,7 +236,7 @@ class Database:
         except TimeoutError:
             pool.terminate()
 
-    async def watch(self) -> None:
+    async def monitor(self) -> None:
         """Notice, for as long as this runs, when the server goes away and when it is back.
 
         While it is away all calls fail, those under way too; the pool is opened again with growing
@@ -259,7 +259,7 @@ class Database:
         async with self.connection() as connection, connection.transaction():
             yield connection
 
-    async def dedicated(self) -> Line:
+    async def dedicated(self) -> UnpooledConnection:
         """Open a connection outside the pool, for as long as the caller keeps it.
 
         It breaks when the server goes away.
@@ -271,16 +271,16 @@ class Database:
         return line
 
     @contextlib.asynccontextmanager
-    async def without_timeout(self) -> AsyncIterator[Line]:
+    async def without_timeout(self) -> AsyncIterator[UnpooledConnection]:
         """Open a connection outside the pool whose statements may take as long as they need.
 
-        It stays open when `watch` declares the server away: a server that is busy with just such a
+        It stays open when `monitor` finds the server unavailable: one that is busy with just such a
         statement may be slow to answer.
         """
-        with refusal_as_unavailable():
+        with translate_connect_errors():
             line = await self._dial_with(None, **KEEPALIVE)
         try:
-            with away_as_unavailable():
+            with translate_errors():
                 yield line
                 await line.close()
         finally:
@@ -289,7 +289,7 @@ class Database:
     async def ping(self) -> float:
         """Return how long the server took to answer, in milliseconds.
 
-        While `watch` runs, it is the time of its last ping: a pool in which nothing is free says
+        While `monitor` runs, it is the time of its last ping: a pool in which nothing is free says
         nothing about the server. Raises `DatabaseUnavailable` also while the server refuses writes.
         """
         self.open_pool()
@@ -321,7 +321,7 @@ class Database:
                 try:
                     return await entering
                 except Exception as error:
-                    raise_if_refused(error)
+                    raise_if_cannot_connect(error)
                     raise
                 finally:
                     self._waits.discard(wait)
@@ -336,12 +336,12 @@ class Database:
             raise
 
     def notice(self, error: BaseException) -> None:
-        """Have `watch` ping the server after an error: only a ping decides whether it is away.
+        """Have `monitor` ping the server after an error: only a ping decides whether it is away.
 
-        Raises `DatabaseUnavailable` for an error that means so, see `away_as_unavailable`.
+        Raises `DatabaseUnavailable` for an error that means so, see `translate_errors`.
         """
         try:
-            raise_if_away(error)
+            raise_if_unavailable(error)
         except DatabaseUnavailable as unavailable:
             self._note(unavailable)
             raise
@@ -355,10 +355,12 @@ class Database:
             self._refusals.note_write(error)
         self._watchman.nudge()
 
-    async def _dial(self, **settings: str) -> Line:
+    async def _dial(self, **settings: str) -> UnpooledConnection:
         return await self._dial_with(self._settings.command_timeout, **settings)
 
-    async def _dial_with(self, command_timeout: float | None, **settings: str) -> Line:
+    async def _dial_with(
+        self, command_timeout: float | None, **settings: str
+    ) -> UnpooledConnection:
         return await asyncpg.connect(
             self._dsn,
             timeout=self._settings.connect_timeout,
@@ -367,12 +369,12 @@ class Database:
             target_session_attrs=self._session_attributes,
         )
 
-    async def _dial_or_refuse(self) -> Line:
-        with refusal_as_unavailable():
+    async def _dial_or_refuse(self) -> UnpooledConnection:
+        with translate_connect_errors():
             return await self._dial()
 
     async def _dial_for_pings(self) -> PingConnection | None:
-        with refusal_as_unavailable():
+        with translate_connect_errors():
             try:
                 line = await self._dial()
             except asyncpg.TooManyConnectionsError:

@@ -20,9 +20,9 @@ from urllib.parse import quote
 
 import fasteners
 
-from restaurant_system.database import cluster
-from restaurant_system.database.cluster import SUPERUSER
-from restaurant_system.database.programs import identity, is_disk_full, programs, sentence
+from restaurant_system.database import data_directory
+from restaurant_system.database.data_directory import SUPERUSER
+from restaurant_system.database.postgres_programs import identity, is_disk_full, programs, sentence
 from restaurant_system.errors import AlreadyRunning, StartupError
 
 PORT = 5432  # only part of the socket's name; stated because PGPORT would change it
@@ -59,7 +59,7 @@ STATUS = 7  # the line of PID_FILE, counted from 0
 @contextlib.contextmanager
 def only_one(data_dir: Path) -> Iterator[None]:
     """Hold a data directory for one `up`; raises `AlreadyRunning` for a second."""
-    with cluster.explained(data_dir):
+    with data_directory.explained(data_dir):
         _make(data_dir)
         lock = fasteners.InterProcessLock(data_dir / UP_LOCK)
         is_first = lock.acquire(blocking=False)
@@ -85,7 +85,7 @@ def postgres(data_dir: Path) -> Iterator[str]:
             "The embedded PostgreSQL runs on Linux and macOS; name your own in config.yaml."
         )
     pgdata = data_dir.absolute() / "postgres"
-    with cluster.explained(data_dir):
+    with data_directory.explained(data_dir):
         _make(data_dir)
         starting = fasteners.InterProcessLock(data_dir / START_LOCK)
         running = fasteners.InterProcessReaderWriterLock(data_dir / RUN_LOCK)
@@ -136,14 +136,14 @@ def _socket_folder(pgdata: Path) -> Iterator[str]:
 
 
 def _start(pgdata: Path) -> None:
-    if cluster.is_absent(pgdata):
-        cluster.initialise(pgdata)
-    cluster.check(pgdata)
+    if data_directory.is_absent(pgdata):
+        data_directory.initialise(pgdata)
+    data_directory.check(pgdata)
     if not _is_running(pgdata):
         _wait_for_end(pgdata)  # of one that stops just now
         for stale in (PID_FILE, f"{SOCKET}.lock"):
             (pgdata / stale).unlink(missing_ok=True)
-        cluster.grant_access(pgdata)
+        data_directory.grant_access(pgdata)
         _launch(pgdata)
 
 
@@ -162,7 +162,7 @@ def _is_running(pgdata: Path) -> bool:
 
 def _launch(pgdata: Path) -> None:
     """Start the server, and wait until it accepts connections; it outlives this process."""
-    where = cluster.name_for_server(pgdata)
+    where = data_directory.name_for_server(pgdata)
     settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
     with _log(pgdata) as log:
         start_of_log = log.seek(0, os.SEEK_END)
@@ -201,7 +201,7 @@ def _advice(log: str) -> str:
     if "postgresql.conf" in log or "postgresql.auto.conf" in log:
         return "correct that file"
     if any(word in log for word in DAMAGE):
-        return cluster.RESTORE
+        return data_directory.RESTORE
     return "mend that, and start again"
 
 
@@ -270,5 +270,5 @@ def _log(pgdata: Path) -> FileIO:
 
 def _make(data_dir: Path) -> None:
     data_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-    cluster.check_parent(data_dir)
-    cluster.refuse_links(*(data_dir / lock for lock in (UP_LOCK, START_LOCK, RUN_LOCK)))
+    data_directory.check_parent(data_dir)
+    data_directory.refuse_links(*(data_dir / lock for lock in (UP_LOCK, START_LOCK, RUN_LOCK)))

@@ -8,7 +8,7 @@ from restaurant_system.database.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class KeyUse:
     """What a key was first used for; an order that somebody has put away has no number here."""
 
     fingerprint: bytes
@@ -16,7 +16,7 @@ class Remembered:
     total_amount: Decimal | None
 
 
-TAKE = """
+STORE = """
 INSERT INTO idempotency_keys (key, fingerprint, order_id)
 SELECT $1, $2, id FROM orders WHERE number = $3
 ON CONFLICT (key) DO NOTHING
@@ -24,25 +24,25 @@ RETURNING key
 """
 
 
-async def take(tx: Connection, key: str, fingerprint: bytes, order_number: str) -> bool:
+async def store(tx: Connection, key: str, fingerprint: bytes, order_number: str) -> bool:
     """Take a key for what is done with an order, if it is free; whoever has it is waited for."""
-    return await tx.fetchval(TAKE, key, fingerprint, order_number) is not None
+    return await tx.fetchval(STORE, key, fingerprint, order_number) is not None
 
 
-RECALL = """
+LOOK_UP = """
 SELECT fingerprint, number AS order_number, total_amount
 FROM idempotency_keys LEFT JOIN orders ON orders.id = order_id WHERE key = $1
 """
 
 
-async def recall(connection: Connection, key: str) -> Remembered | None:
+async def look_up(connection: Connection, key: str) -> KeyUse | None:
     """Return what a key was used for, `None` if it is unknown."""
-    row = await connection.fetchrow(RECALL, key)
-    return None if row is None else Remembered(**row)
+    row = await connection.fetchrow(LOOK_UP, key)
+    return None if row is None else KeyUse(**row)
 
 
 # A slice, so that a busy day's keys are not one transaction of minutes.
-FORGET = """
+DELETE_EXPIRED = """
 DELETE FROM idempotency_keys WHERE key = ANY (ARRAY(
     SELECT key FROM idempotency_keys WHERE created_at < now() - $1::interval
     ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
@@ -51,6 +51,6 @@ RETURNING key
 """
 
 
-async def forget(connection: Connection, lifetime: timedelta, limit: int) -> int:
+async def delete_expired(connection: Connection, lifetime: timedelta, limit: int) -> int:
     """Delete up to `limit` keys that are older than `lifetime`; return how many."""
-    return len(await connection.fetch(FORGET, lifetime, limit))
+    return len(await connection.fetch(DELETE_EXPIRED, lifetime, limit))

@@ -11,7 +11,7 @@ from importlib import resources
 
 import asyncpg
 
-from restaurant_system.database.connection import Database, Line
+from restaurant_system.database.connection import Database, UnpooledConnection
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.logger import get_logger
 
@@ -74,7 +74,7 @@ async def pending(database: Database) -> list[str]:
             return await _pending(connection)
 
 
-async def _apply_pending(connection: Line) -> list[str]:
+async def _apply_pending(connection: UnpooledConnection) -> list[str]:
     await connection.execute(CREATE_LEDGER)
     names = await _pending(connection)
     for name in names:
@@ -84,7 +84,7 @@ async def _apply_pending(connection: Line) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def _transaction(connection: Line) -> AsyncIterator[None]:
+async def _transaction(connection: UnpooledConnection) -> AsyncIterator[None]:
     """Commit at the end; after an error or a cancellation, roll back without waiting for long."""
     transaction = connection.transaction()
     await transaction.start()
@@ -100,7 +100,9 @@ async def _transaction(connection: Line) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _blockers_logged(database: Database, connection: Line, what: str) -> AsyncIterator[None]:
+async def _blockers_logged(
+    database: Database, connection: UnpooledConnection, what: str
+) -> AsyncIterator[None]:
     """Log, while the block lasts, which sessions hold a lock that `connection` waits for."""
     pid = await connection.fetchval(BACKEND)
     logging = asyncio.create_task(_log_blockers(database, connection, pid, what))
@@ -110,7 +112,9 @@ async def _blockers_logged(database: Database, connection: Line, what: str) -> A
         logging.cancel()
 
 
-async def _log_blockers(database: Database, connection: Line, pid: int, what: str) -> None:
+async def _log_blockers(
+    database: Database, connection: UnpooledConnection, pid: int, what: str
+) -> None:
     """Log blockers with growing pauses; cut a connection that the server does not know any more."""
     pause = FIRST_PAUSE
     while True:
@@ -143,7 +147,7 @@ def _log_blocker(what: str, blocker: asyncpg.Record) -> None:
     )
 
 
-async def _pending(connection: Line) -> list[str]:
+async def _pending(connection: UnpooledConnection) -> list[str]:
     rows = await connection.fetch("SELECT name FROM schema_migrations")
     applied = {row["name"] for row in rows}
     return [name for name in _all() if name not in applied]

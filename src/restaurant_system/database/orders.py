@@ -6,8 +6,8 @@ from datetime import datetime
 
 from restaurant_system.database import outbox
 from restaurant_system.database.connection import Connection
-from restaurant_system.database.messages import columns
-from restaurant_system.database.outbox import BEFORE_IT, Owed
+from restaurant_system.database.message_columns import columns
+from restaurant_system.database.outbox import PREVIOUS_ID, OutboxMessage
 from restaurant_system.models.message import Message
 from restaurant_system.models.status import OrderStatus
 
@@ -80,13 +80,13 @@ WITH asked AS MATERIALIZED (
     SELECT stream, exchange, routing_key, message_type, body, message_id, correlation_id, app_id,
            timestamp, message_priority
     FROM moved
-    RETURNING id, message_id, {BEFORE_IT} AS after
+    RETURNING id, message_id, {PREVIOUS_ID} AS previous_id
 )
-SELECT number, owed.id, owed.after FROM moved JOIN owed USING (message_id)
+SELECT number, owed.id, owed.previous_id FROM moved JOIN owed USING (message_id)
 """
 
 
-async def move(connection: Connection, moves: Sequence[MoveOrder]) -> list[Owed | None]:
+async def move(connection: Connection, moves: Sequence[MoveOrder]) -> list[OutboxMessage | None]:
     """Move orders, each if it stands at its origin, log it and owe everyone the news.
 
     `None` stands for an order that somebody else moved first: it is unchanged, and nothing is
@@ -100,7 +100,9 @@ async def move(connection: Connection, moves: Sequence[MoveOrder]) -> list[Owed 
     )
     moved = {row["number"]: row for row in rows}
     return [
-        Owed(row["id"], outbox.stream(each.message, each.number), each.message, row["after"])
+        OutboxMessage(
+            row["id"], outbox.stream(each.message, each.number), each.message, row["previous_id"]
+        )
         if (row := moved.get(each.number))
         else None
         for each in moves

@@ -12,18 +12,18 @@ from datetime import timedelta
 import asyncpg
 
 from restaurant_system.database.connection import Connection
-from restaurant_system.database.messages import columns, message_of
+from restaurant_system.database.message_columns import columns, message_of
 from restaurant_system.models.message import Message
 
 
 @dataclass(frozen=True, slots=True)
-class Owed:
-    """A message that is owed, and the row that must leave `after`, if there is one before it."""
+class OutboxMessage:
+    """A message to publish; the row `previous_id`, if any, must be published before it."""
 
     id: int
     stream: str
     message: Message
-    after: int | None = None
+    previous_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +41,18 @@ def stream(message: Message, about: str) -> str:
 
 # Not a subquery, which looks as of the statement's beginning: whoever held the order since may have
 # owed something about it while the statement waited.
-BEFORE_IT = "owed_before(outbox.stream, outbox.id)"
+PREVIOUS_ID = "owed_before(outbox.stream, outbox.id)"
 
 INSERT = f"""
 INSERT INTO outbox (stream, exchange, routing_key, type, body, message_id, correlation_id, app_id,
                     timestamp, priority)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::uuid[],
                      $7::text[], $8::text[], $9::timestamptz[], $10::smallint[])
-RETURNING id, {BEFORE_IT} AS after
+RETURNING id, {PREVIOUS_ID} AS previous_id
 """
 
 
-async def add(tx: Connection, messages: Sequence[tuple[str, Message]]) -> list[Owed]:
+async def add(tx: Connection, messages: Sequence[tuple[str, Message]]) -> list[OutboxMessage]:
     """Owe the broker messages, each about the order whose number stands before it.
 
     Messages about one order to one exchange leave in the order in which they were added.
@@ -62,7 +62,7 @@ async def add(tx: Connection, messages: Sequence[tuple[str, Message]]) -> list[O
     last: dict[str, int] = {}
     owed = []
     for row, name, (_, message) in zip(rows, streams, messages, strict=True):
-        owed.append(Owed(row["id"], name, message, last.get(name, row["after"])))
+        owed.append(OutboxMessage(row["id"], name, message, last.get(name, row["previous_id"])))
         last[name] = row["id"]
     return owed
 
@@ -85,12 +85,14 @@ CLAIM_LEFT_BEHIND = CLAIM.format(
 )
 
 
-async def claim(tx: Connection, ids: Sequence[int]) -> list[Owed]:
+async def claim(tx: Connection, ids: Sequence[int]) -> list[OutboxMessage]:
     """Claim, for this transaction, those of `ids` that are free and whose turn it is, in order."""
     return [_owed(row) for row in await tx.fetch(CLAIM_THESE, list(ids), len(ids))]
 
 
-async def claim_left_behind(tx: Connection, older_than: timedelta, limit: int) -> list[Owed]:
+async def claim_left_behind(
+    tx: Connection, older_than: timedelta, limit: int
+) -> list[OutboxMessage]:
     """Claim up to `limit` rows that have waited longer than a healthy relay would let them."""
     return [_owed(row) for row in await tx.fetch(CLAIM_LEFT_BEHIND, older_than, limit)]
 
@@ -137,5 +139,5 @@ async def backlog(connection: Connection) -> Backlog:
     return Backlog(row["size"], row["oldest_seconds"])
 
 
-def _owed(row: asyncpg.Record) -> Owed:
-    return Owed(row["id"], row["stream"], message_of(row))
+def _owed(row: asyncpg.Record) -> OutboxMessage:
+    return OutboxMessage(row["id"], row["stream"], message_of(row))

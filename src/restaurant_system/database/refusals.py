@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 
-from restaurant_system.database.absence import away_as_unavailable
+from restaurant_system.database.error_translation import translate_errors
 from restaurant_system.errors import DatabaseReadOnly, DatabaseRefuses, DatabaseUnavailable
 from restaurant_system.logger import get_logger
 
@@ -96,7 +96,7 @@ async def write_nothing(connection: "Connection") -> None:
 
     A statement that fails for a reason of its own (there are no tables yet) proves no refusal.
     """
-    with contextlib.suppress(asyncpg.PostgresError), away_as_unavailable():
+    with contextlib.suppress(asyncpg.PostgresError), translate_errors():
         transaction = connection.transaction()
         await transaction.start()
         try:
@@ -130,7 +130,7 @@ class PingConnection:
 
     async def ping(self) -> None:
         """Return once the server has answered; raises `DatabaseReadOnly` if it must not be."""
-        with away_as_unavailable():
+        with translate_errors():
             read_only = await self._connection.fetchval("SHOW transaction_read_only")
         if self._must_write and read_only == "on":
             raise DatabaseReadOnly("PostgreSQL is read-only", "a session cannot write any more")

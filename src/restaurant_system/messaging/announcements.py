@@ -5,8 +5,12 @@ from datetime import datetime
 
 from restaurant_system.database.orders import MoveOrder
 from restaurant_system.messaging import topology
-from restaurant_system.models.identity import new_id
-from restaurant_system.models.message import Message, OrderReceived, StatusChanged
+from restaurant_system.models.message import (
+    Message,
+    OrderReceived,
+    StatusChanged,
+    new_message_id,
+)
 from restaurant_system.models.order import NewOrder
 from restaurant_system.models.status import OrderStatus
 
@@ -28,7 +32,7 @@ def order_received(
         routing_key=topology.routing_key(order.order_type, order.priority),
         type=OrderReceived.TYPE,
         body=body,
-        message_id=new_id(),
+        message_id=new_message_id(),
         correlation_id=sender.request_id,
         app_id=sender.app_id,
         timestamp=at,
@@ -43,7 +47,7 @@ def status_changed(update: StatusChanged, *, sender: Sender) -> Message:
         routing_key="",
         type=StatusChanged.TYPE,
         body=update.encode(),
-        message_id=new_id(),
+        message_id=new_message_id(),
         correlation_id=sender.request_id,
         app_id=sender.app_id,
         timestamp=update.timestamp,

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import jiter
 
-from restaurant_system.errors import MessageRejected, NoSuchDeadLetter
+from restaurant_system.errors import DeadLetterNotFound, MessageRejected
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging import broker as delivered
 from restaurant_system.messaging import topology
@@ -120,7 +120,7 @@ class Named:
     def among(self, letters: Sequence[L]) -> list[L]:
         """Return those that are meant: of copies, which share an id, all.
 
-        Raises `NoSuchDeadLetter` when an id, or its beginning, means none, or several.
+        Raises `DeadLetterNotFound` when an id, or its beginning, means none, or several.
         """
         by_id: dict[str, list[L]] = {}
         for letter in letters:
@@ -166,7 +166,7 @@ async def requeue(broker: Broker, signer: Signer, chosen: Named | All, tally: Ta
 
     They are signed anew: whoever names one vouches for it. Of all, those without a signature of
     ours stay. Each is taken off the dead letters only once the broker has confirmed it. Raises
-    `NoSuchDeadLetter` before anything is touched.
+    `DeadLetterNotFound` before anything is touched.
     """
     async with _in_hand(broker) as deliveries:
         meant = chosen.among(deliveries)
@@ -180,7 +180,7 @@ async def requeue(broker: Broker, signer: Signer, chosen: Named | All, tally: Ta
 async def discard(broker: Broker, chosen: Named | All, tally: Tally) -> Tally:
     """Throw letters away for good.
 
-    Raises `NoSuchDeadLetter` before anything is touched.
+    Raises `DeadLetterNotFound` before anything is touched.
     """
     async with _in_hand(broker) as deliveries:
         for batch in _batches(chosen.among(deliveries)):
@@ -195,11 +195,11 @@ def _whole_id(stated: str, ids: Collection[str]) -> str:
         return beginning
     meant = [known for known in ids if beginning and known.startswith(beginning)]
     if not meant:
-        raise NoSuchDeadLetter(
+        raise DeadLetterNotFound(
             f"There is no dead letter {stated!r}; see `restaurant-system dead-letters list`."
         )
     if len(meant) > 1:
-        raise NoSuchDeadLetter(f"{stated!r} is the beginning of several ids; write more of it.")
+        raise DeadLetterNotFound(f"{stated!r} is the beginning of several ids; write more of it.")
     return meant[0]
 
 

@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from restaurant_system.database.outbox import Owed
+from restaurant_system.database.outbox import OutboxMessage
 
 
 class Fresh:
@@ -23,8 +23,8 @@ class Fresh:
         self._seconds = seconds
         self._at_most = at_most
         self._monotonic = monotonic
-        self._line: deque[tuple[float, Owed]] = deque()
-        self._behind: dict[int, tuple[float, Owed]] = {}  # by the row that is before each
+        self._line: deque[tuple[float, OutboxMessage]] = deque()
+        self._behind: dict[int, tuple[float, OutboxMessage]] = {}  # by the row that is before each
         # Rows of ours, oldest first, and whether they are struck off. (A dict would be searched for
         # its first entry, past the places of all that were before it.)
         self._ours = OrderedDict[int, bool]()
@@ -33,14 +33,14 @@ class Fresh:
         """Whether something may leave."""
         return bool(self._line)
 
-    def take(self, owed: Iterable[Owed]) -> list[int]:
+    def take(self, owed: Iterable[OutboxMessage]) -> list[int]:
         """Put messages at the end of the line; return those that must take their turn elsewhere.
 
         When the line is full, neither: a row that nobody remembers is swept up.
         """
         elsewhere, now = [], self._monotonic()
         for each in owed:
-            if each.after is not None and each.after not in self._ours:
+            if each.previous_id is not None and each.previous_id not in self._ours:
                 elsewhere.append(each.id)
             elif len(self._line) + len(self._behind) < self._at_most:
                 self._ours[each.id] = False
@@ -48,7 +48,7 @@ class Fresh:
         self._forget()
         return elsewhere
 
-    def batch(self, at_most: int) -> list[Owed]:
+    def batch(self, at_most: int) -> list[OutboxMessage]:
         """Take from the front of the line; of a stream there is never more than one in it."""
         return [self._line.popleft()[1] for _ in range(min(at_most, len(self._line)))]
 
@@ -74,7 +74,7 @@ class Fresh:
             return self.give_up()
         return []
 
-    def withhold(self, refused: Sequence[Owed]) -> list[int]:
+    def withhold(self, refused: Sequence[OutboxMessage]) -> list[int]:
         """Have nothing leave behind these, which did not leave; return what stood behind them."""
         held = [row for each in refused for row in self._take_out_behind(each.id)]
         for row in (*held, *(each.id for each in refused)):
@@ -89,8 +89,8 @@ class Fresh:
         self._ours.clear()
         return held
 
-    def _stand(self, entry: tuple[float, Owed]) -> None:
-        before = entry[1].after
+    def _stand(self, entry: tuple[float, OutboxMessage]) -> None:
+        before = entry[1].previous_id
         if before is None or self._ours[before]:
             self._line.append(entry)
         else:

@@ -23,7 +23,7 @@ import stamina
 from restaurant_system.config import OutboxSettings
 from restaurant_system.database import outbox
 from restaurant_system.database.connection import Connection, Database
-from restaurant_system.database.outbox import Owed
+from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.errors import Unavailable
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.broker import Publisher
@@ -68,7 +68,7 @@ class Relay:
         self._idle = asyncio.Event()
         self._sweep_due_at = 0.0
 
-    def hand_over(self, *owed: Owed) -> None:
+    def hand_over(self, *owed: OutboxMessage) -> None:
         """Publish these messages at once. Call it right after the commit, in the rows' order.
 
         Forgetting costs only seconds.
@@ -197,7 +197,7 @@ class Relay:
         # Also when all were refused: they are put off now, and hold up nothing behind them.
         return published > 0 or len(owed) == self._settings.batch
 
-    async def _publish_claimed(self, tx: Connection, owed: Sequence[Owed]) -> int:
+    async def _publish_claimed(self, tx: Connection, owed: Sequence[OutboxMessage]) -> int:
         """Publish and strike off rows that are locked; return how many the broker took."""
         if not owed:
             return 0
@@ -206,7 +206,7 @@ class Relay:
         await _postpone(tx, refused)
         return len(owed) - len(refused)
 
-    async def _publish(self, owed: Sequence[Owed]) -> list[Owed]:
+    async def _publish(self, owed: Sequence[OutboxMessage]) -> list[OutboxMessage]:
         """Publish messages; return, once the broker has confirmed the others, the refused ones."""
         signed = [self._signer.sign(each.message) for each in owed]
         reasons = {id(each.message): each.reason for each in await self._broker.publish(signed)}
@@ -226,12 +226,12 @@ class Relay:
                 await self._idle.wait()
 
 
-def _without(owed: Sequence[Owed], refused: Sequence[Owed]) -> list[int]:
+def _without(owed: Sequence[OutboxMessage], refused: Sequence[OutboxMessage]) -> list[int]:
     late = {each.id for each in refused}
     return [each.id for each in owed if each.id not in late]
 
 
-async def _postpone(connection: Connection, refused: Sequence[Owed]) -> None:
+async def _postpone(connection: Connection, refused: Sequence[OutboxMessage]) -> None:
     if refused:
         await outbox.postpone(connection, [each.id for each in refused], REFUSAL_PAUSE)
 

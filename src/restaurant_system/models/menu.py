@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from restaurant_system.models.order import ItemName, Price, Statement
+from restaurant_system.models.order import ItemName, Price, StrictModel
 
 
-class MenuItem(Statement):
+class MenuItem(StrictModel):
     """What a guest may order; one that is not available is shown, and cannot be ordered."""
 
     name: ItemName
@@ -17,14 +17,14 @@ class MenuItem(Statement):
     available: bool = True
 
 
-class MenuSection(Statement):
+class MenuSection(StrictModel):
     """Items that belong together."""
 
     name: ItemName
     items: Annotated[tuple[MenuItem, ...], Field(min_length=1, strict=False)]
 
 
-class Menu(Statement):
+class Menu(StrictModel):
     """All that is offered; no two sections, and no two items, have the same name."""
 
     sections: Annotated[tuple[MenuSection, ...], Field(strict=False)]

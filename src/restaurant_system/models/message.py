@@ -3,6 +3,7 @@
 `docs/asyncapi.yaml` describes the same for programs that are not ours; a test keeps them equal.
 """
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -44,7 +45,15 @@ class Message:
     headers: Mapping[str, Header] = field(default_factory=dict)
 
 
-def carried(headers: Mapping[str, object]) -> dict[str, Header]:
+def new_message_id() -> UUID:
+    """Return a random UUID (RFC 9562, version 4).
+
+    It must be unique but need not be secret, so a pseudorandom generator replaces a system call.
+    """
+    return UUID(int=random.getrandbits(128), version=4)
+
+
+def supported_headers(headers: Mapping[str, object]) -> dict[str, Header]:
     """Return those headers of a stranger's message that are of the kinds we carry.
 
     Where they are so many that ours would find no room beside them, none is carried.
@@ -54,7 +63,7 @@ def carried(headers: Mapping[str, object]) -> dict[str, Header]:
     return kept if size <= MOST_HEADERS else {}
 
 
-class Wire(BaseModel):
+class MessageBody(BaseModel):
     """The body of a message. Unknown fields are let through: a newer sender may add some."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -64,7 +73,7 @@ class Wire(BaseModel):
         return self.model_dump_json().encode()
 
 
-class OrderLine(Wire):
+class OrderMessageItem(MessageBody):
     """One line of an order on its way to the kitchen."""
 
     name: str = Field(min_length=1)
@@ -73,7 +82,7 @@ class OrderLine(Wire):
     notes: str | None = None
 
 
-class OrderReceived(Wire):
+class OrderReceived(MessageBody):
     """An order for the kitchen; type ``order.received``.
 
     An order gets its number only when it is stored. Until then its message says `NO_NUMBER`, which
@@ -89,13 +98,13 @@ class OrderReceived(Wire):
     order_type: OrderType
     table_number: int | None = Field(default=None, ge=1, le=100, strict=True)
     delivery_address: str | None = None
-    items: tuple[OrderLine, ...] = Field(min_length=1)
+    items: tuple[OrderMessageItem, ...] = Field(min_length=1)
     notes: str | None = None
     total_amount: Amount
     priority: int = Field(ge=1, le=10, strict=True)
 
     @classmethod
-    def of(cls, order: NewOrder, order_number: str) -> "OrderReceived":
+    def from_order(cls, order: NewOrder, order_number: str) -> "OrderReceived":
         """Say that `order` was stored under `order_number`."""
         return cls(
             order_number=order_number,
@@ -104,7 +113,7 @@ class OrderReceived(Wire):
             table_number=order.table_number,
             delivery_address=order.delivery_address,
             items=tuple(
-                OrderLine(name=i.name, quantity=i.quantity, price=i.price, notes=i.notes)
+                OrderMessageItem(name=i.name, quantity=i.quantity, price=i.price, notes=i.notes)
                 for i in order.items
             ),
             notes=order.notes,
@@ -147,7 +156,7 @@ class OrderReceived(Wire):
         return body[: cls.NUMBER_FROM] + order_number.encode() + body[rest:]
 
 
-class StatusChanged(Wire):
+class StatusChanged(MessageBody):
     """A move of an order, for everyone who cares; type ``order.status_changed``."""
 
     TYPE: ClassVar = "order.status_changed"
@@ -164,7 +173,7 @@ class Undecodable(ValueError):
     """The body is not what its type promises; the text says where."""
 
 
-W = TypeVar("W", bound=Wire)
+W = TypeVar("W", bound=MessageBody)
 
 
 def decode(message: Message, kind: type[W]) -> W:

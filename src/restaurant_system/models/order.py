@@ -123,7 +123,7 @@ Signature = Annotated[
 ]
 
 
-class Statement(BaseModel):
+class StrictModel(BaseModel):
     """What someone outside says to us: immutable, trimmed, without coercion, nothing unknown."""
 
     model_config = ConfigDict(
@@ -135,7 +135,7 @@ class Statement(BaseModel):
     )
 
 
-class OrderItem(Statement):
+class OrderItem(StrictModel):
     """One line of an order."""
 
     name: ItemName
@@ -154,7 +154,7 @@ def _what_belongs_to(order_type: OrderType, needed: dict[str, str]) -> dict[str,
     }
 
 
-class NewOrder(Statement):
+class NewOrder(StrictModel):
     """An order before it has a number."""
 
     model_config = ConfigDict(
@@ -195,7 +195,7 @@ class NewOrder(Statement):
         return priority(self.total_amount)
 
 
-class Move(Statement):
+class Move(StrictModel):
     """What may be said when an order is cancelled or completed."""
 
     changed_by: Signature | None = None

@@ -8,6 +8,7 @@ Indic and Arabic scripts and of emoji, and the tags of the flags of England, Sco
 import re
 import unicodedata
 
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 LINE_BREAKS = "\n\r\t"
 JOINERS = "\u200c\u200d"  # zero width non-joiner and joiner
 JOINED = "LMS"  # letters, marks, and symbols, among which emoji are
@@ -40,6 +41,11 @@ def refused_character(text: str, *, allowed: str = "") -> str | None:
         elif char not in allowed and _is_refused(char):
             return char
     return None
+
+
+def is_request_id(text: str) -> bool:
+    """Return whether a text from outside may be used as a request id in logs and headers."""
+    return REQUEST_ID.fullmatch(text) is not None
 
 
 def _is_refused(char: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
-from restaurant_system.models.order import Statement
+from restaurant_system.models.order import StrictModel
 from restaurant_system.models.status import OrderStatus
 
 UNDO = timedelta(seconds=10)  # in which a bumped ticket stays in sight, to be taken back
@@ -38,7 +38,7 @@ TARGETS = {
 }
 
 
-class Tap(Statement):
+class Tap(StrictModel):
     """A tap says how its ticket was seen, so that two hands cannot do one thing twice.
 
     `as_of` is the ticket's `updated_at`: a status may have been left, and come back, in between.

@@ -4,7 +4,7 @@ import itertools
 import uuid
 from collections.abc import Iterable, Sequence
 
-from restaurant_system.models.identity import is_request_id
+from restaurant_system.models.text import is_request_id
 
 ID = b"x-request-id"
 LENGTH = b"content-length"

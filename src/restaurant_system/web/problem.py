@@ -11,11 +11,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from restaurant_system.errors import (
+    IdempotencyKeyReused,
     IllegalMove,
-    KeyReused,
     OrderNotFound,
     Overloaded,
-    TooLate,
+    TicketChanged,
     Unavailable,
 )
 from restaurant_system.logger import get_logger
@@ -74,12 +74,12 @@ def response_for(error: Exception, request_id: str, headers_sent: Headers = ()) 
             status, detail = HTTPStatus.BAD_REQUEST, "The request ended before it was whole."
         case OrderNotFound():
             status = HTTPStatus.NOT_FOUND
-        case TooLate():
+        case TicketChanged():
             status = HTTPStatus.CONFLICT
             extra = {"current_status": error.current, "processed_by": error.cook}
         case IllegalMove():
             status, extra = HTTPStatus.CONFLICT, {"current_status": error.current}
-        case KeyReused():
+        case IdempotencyKeyReused():
             status = HTTPStatus.UNPROCESSABLE_ENTITY
         case Unavailable():
             status = HTTPStatus.SERVICE_UNAVAILABLE

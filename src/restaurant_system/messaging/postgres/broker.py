@@ -13,7 +13,7 @@ from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refus
 from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.messaging.postgres.browsing import PostgresBrowser, ack_all
 from restaurant_system.messaging.postgres.consumer import PostgresConsumer, PostgresSubscription
-from restaurant_system.messaging.postgres.line import away_as_unavailable
+from restaurant_system.messaging.postgres.line import translate_errors
 from restaurant_system.messaging.postgres.queues import publish
 from restaurant_system.models.message import Message
 
@@ -55,11 +55,11 @@ class PostgresBroker(Broker):
         """Do nothing: whoever opened the database closes it."""
 
     async def ping(self) -> float:
-        with away_as_unavailable():
+        with translate_errors():
             return await self._database.ping()
 
     async def publish(self, messages: Sequence[Message]) -> list[Refused]:
-        with away_as_unavailable():
+        with translate_errors():
             async with self._database.transaction() as tx:
                 return await publish(tx, messages)
 
@@ -87,13 +87,13 @@ class PostgresBroker(Broker):
         await ack_all(self._database, deliveries)
 
     async def depths(self) -> dict[str, int]:
-        with away_as_unavailable():
+        with translate_errors():
             async with self._database.connection() as connection:
                 rows = await connection.fetch(DEPTHS, [queue.name for queue in topology.QUEUES])
         return {row["queue"]: row["messages"] for row in rows}
 
     async def delayed(self) -> int:
-        with away_as_unavailable():
+        with translate_errors():
             async with self._database.connection() as connection:
                 count: int = await connection.fetchval(DELAYED)
         return count
@@ -109,6 +109,6 @@ class PostgresBroker(Broker):
         return kind(self._database, queues, prefetch, settings=self._delivery, limit=self._limit)
 
     async def _bind(self, queue: str, owner: int | None) -> None:
-        with away_as_unavailable():
+        with translate_errors():
             async with self._database.connection() as connection:
                 await connection.execute(BIND, queue, topology.NOTIFICATIONS_FANOUT.name, owner)

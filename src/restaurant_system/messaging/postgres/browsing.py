@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from restaurant_system.database import absence
-from restaurant_system.database.connection import Database, Line
+from restaurant_system.database import error_translation
+from restaurant_system.database.connection import Database, UnpooledConnection
 from restaurant_system.errors import DeadLettersInHand, QueueTableUnavailable
 from restaurant_system.messaging.broker import Delivery
 from restaurant_system.messaging.postgres.consumer import PostgresConsumer
 from restaurant_system.messaging.postgres.delivery import PostgresDelivery
-from restaurant_system.messaging.postgres.line import away_as_unavailable
+from restaurant_system.messaging.postgres.line import translate_errors
 
 BROWSING = 72_782  # sets the lock of whoever browses a queue apart from a consumer's
 
@@ -21,10 +21,10 @@ class PostgresBrowser(PostgresConsumer):
     Raises `DeadLettersInHand` where somebody does.
     """
 
-    async def _open(self, line: Line) -> None:
+    async def _open(self, line: UnpooledConnection) -> None:
         (queue,) = self._queues
         await super()._open(line)
-        with away_as_unavailable(), absence.away_as_unavailable():
+        with translate_errors(), error_translation.translate_errors():
             if not await line.fetchval(BE_THE_ONLY_ONE, BROWSING, queue):
                 raise DeadLettersInHand
 
@@ -45,7 +45,7 @@ RETURNING held.id
 async def ack_all(database: Database, deliveries: Sequence[Delivery]) -> None:
     """Acknowledge all of them or, if one is no longer in hand, none."""
     rows = [each for each in deliveries if isinstance(each, PostgresDelivery)]
-    with away_as_unavailable():
+    with translate_errors():
         async with database.transaction() as tx:
             settled = await tx.fetch(
                 SETTLE_ALL, [each.id for each in rows], [each.holder for each in rows]

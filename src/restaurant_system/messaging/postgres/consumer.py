@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Sequence
 import asyncpg
 
 from restaurant_system.config import DeliverySettings
-from restaurant_system.database import absence
-from restaurant_system.database.connection import Connection, Database, Line
+from restaurant_system.database import error_translation
+from restaurant_system.database.connection import Connection, Database, UnpooledConnection
 from restaurant_system.errors import DatabaseUnavailable, QueueTableUnavailable
 from restaurant_system.messaging.broker import Consumer, Delivery
 from restaurant_system.messaging.limit import DeadLetterLimit
 from restaurant_system.messaging.postgres.delivery import Hand, PostgresDelivery
-from restaurant_system.messaging.postgres.line import away_as_unavailable
+from restaurant_system.messaging.postgres.line import translate_errors
 from restaurant_system.messaging.postgres.queues import CHANNEL, COLUMNS, wake
 
 LOCK_CLASS = 72_781  # sets our consumers' advisory locks apart from others in this database
@@ -103,7 +103,7 @@ class PostgresConsumer(Consumer):
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        with away_as_unavailable():
+        with translate_errors():
             line = await self._database.dedicated()
         try:
             await self._open(line)
@@ -159,15 +159,15 @@ class PostgresConsumer(Consumer):
         self._claimed.clear()
         await asyncio.gather(*(each.requeue() for each in claimed))
 
-    async def _open(self, line: Line) -> None:
+    async def _open(self, line: UnpooledConnection) -> None:
         """Take a number, and hold it for as long as the line lives."""
         line.add_termination_listener(self._on_line_broken)
-        with away_as_unavailable(), absence.away_as_unavailable():
+        with translate_errors(), error_translation.translate_errors():
             self._hand.number = await line.fetchval(OPEN)
             await line.execute(HOLD, LOCK_CLASS, self.number)
             await line.add_listener(CHANNEL, self._on_notify)
 
-    async def _leave(self, line: Line) -> None:
+    async def _leave(self, line: UnpooledConnection) -> None:
         """Give back what is in hand at once; if that fails, others do it when the line is gone."""
         with contextlib.suppress(DatabaseUnavailable):
             async with self._database.transaction() as tx:
@@ -182,7 +182,7 @@ class PostgresConsumer(Consumer):
 
     async def _claim(self) -> None:
         """Take what there is room for, and put it with what was claimed."""
-        with away_as_unavailable():
+        with translate_errors():
             async with self._database.transaction() as tx:
                 rows = await self._take(tx, self._prefetch - self._in_hand)
         self._in_hand += len(rows)
@@ -203,7 +203,7 @@ class PostgresConsumer(Consumer):
     async def _bury_the_dead(self) -> None:
         """Give back what consumers that are gone had in hand, and drop their own queues."""
         self._next_burial = time.monotonic() + POLL_SECONDS
-        with away_as_unavailable():
+        with translate_errors():
             async with self._database.transaction() as tx:
                 rows = await tx.fetch(RETURN_ORPHANS)
                 await tx.execute(DROP_ORPHANED_QUEUES)

@@ -12,7 +12,7 @@ from restaurant_system.database.connection import Connection, Database
 from restaurant_system.errors import BrokerUnavailable, QueueTableUnavailable
 from restaurant_system.messaging.broker import Delivery
 from restaurant_system.messaging.limit import DeadLetterLimit
-from restaurant_system.messaging.postgres.line import away_as_unavailable
+from restaurant_system.messaging.postgres.line import translate_errors
 from restaurant_system.messaging.postgres.queues import enqueue, message_of, publish, wake
 from restaurant_system.models.message import Message
 
@@ -58,19 +58,19 @@ class Hand:
     @contextlib.asynccontextmanager
     async def replacing(self, message: int) -> AsyncIterator[Connection]:
         """Delete a row in one transaction with what is written inside; raises likewise."""
-        with self._letting_go(), away_as_unavailable():
+        with self._letting_go(), translate_errors():
             async with self._database.transaction() as tx:
                 _still_in_hand(await tx.fetch(SETTLE, [message], self.number))
                 yield tx
 
     async def _ack_together(self, messages: Sequence[int]) -> list[bool]:
-        with away_as_unavailable():
+        with translate_errors():
             async with self._database.connection() as connection:
                 rows = await connection.fetch(SETTLE, messages, self.number)
         return _those_of(messages, rows)
 
     async def _requeue_together(self, messages: Sequence[int]) -> list[bool]:
-        with away_as_unavailable():
+        with translate_errors():
             async with self._database.transaction() as tx:
                 rows = await tx.fetch(REQUEUE, messages, self.number)
                 await wake(tx, {row["queue"] for row in rows})

@@ -7,7 +7,7 @@ from restaurant_system.errors import DatabaseUnavailable, QueueTableUnavailable
 
 
 @contextlib.contextmanager
-def away_as_unavailable() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Raise `QueueTableUnavailable` when the database is away."""
     try:
         yield

@@ -7,11 +7,11 @@ from datetime import timedelta
 import asyncpg
 import jiter
 
-from restaurant_system.database import messages as rows
+from restaurant_system.database import message_columns as rows
 from restaurant_system.database.connection import Connection
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Refused, nowhere
-from restaurant_system.models.message import Header, Message, carried
+from restaurant_system.models.message import Header, Message, supported_headers
 
 CHANNEL = "restaurant_broker"
 
@@ -96,4 +96,4 @@ def _headers(stated: str) -> dict[str, Header]:
         headers = jiter.from_json(stated.encode())
     except ValueError:
         return {}
-    return carried(headers) if isinstance(headers, dict) else {}
+    return supported_headers(headers) if isinstance(headers, dict) else {}

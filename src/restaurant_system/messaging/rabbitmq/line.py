@@ -20,7 +20,7 @@ CLOSE_TIMEOUT = 3  # s
 
 
 @contextlib.contextmanager
-def away_as_unavailable() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Raise `BrokerUnavailable` for every way in which a connection can break."""
     try:
         yield
@@ -117,7 +117,7 @@ class RabbitMQLine:
     async def _answering(
         self, connection: AbstractConnection | None, seconds: float | None = None
     ) -> AsyncIterator[None]:
-        with away_as_unavailable():
+        with translate_errors():
             try:
                 async with asyncio.timeout(seconds or self._settings.connect_timeout):
                     yield

@@ -34,7 +34,7 @@ class Publisher:
     async def publish(self, messages: Sequence[Message]) -> list[Refused]:
         """Publish messages in this order; return, once all are confirmed, those that were refused.
 
-        Raises what `away_as_unavailable` knows when the channel closes before.
+        Raises what `translate_errors` knows when the channel closes before.
         """
         refused = []
         for batch in _with_distinct_ids(messages):

@@ -14,7 +14,7 @@ import pamqp.frame
 from aiormq.abc import DeliveredMessage
 
 from restaurant_system.messaging import topology
-from restaurant_system.models.message import Message, carried
+from restaurant_system.models.message import Message, supported_headers
 
 # The header that says when a message was published, in microseconds since 1970. Queues keep their
 # messages in this order; it tells which of two messages of different queues is older, for which
@@ -140,7 +140,7 @@ def message_of(delivered: DeliveredMessage) -> Message:
         timestamp=properties.timestamp or datetime.now(UTC),
         priority=properties.priority or 0,
         content_type=properties.content_type or "",
-        headers=carried(headers),
+        headers=supported_headers(headers),
     )
 
 

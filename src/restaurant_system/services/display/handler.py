@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from restaurant_system.errors import TooManyStations
-from restaurant_system.models.order import OrderType, Statement
+from restaurant_system.models.order import OrderType, StrictModel
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.ticket import EXPECTED, Action, Tap
 from restaurant_system.models.worker import is_worker_name
@@ -35,7 +35,7 @@ class TicketMoved(BaseModel):
     status: OrderStatus
 
 
-class OpenStation(Statement):
+class OpenStation(StrictModel):
     """What is said when a station is opened."""
 
     order_types: Annotated[

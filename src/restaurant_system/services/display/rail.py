@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from restaurant_system.config import KitchenSettings
-from restaurant_system.database import tickets, tracking
+from restaurant_system.database import tickets, tracking_queries
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.tickets import TicketRow
 from restaurant_system.errors import DatabaseUnavailable, MessageRejected
@@ -214,7 +214,7 @@ class Rail(OrderProcessor):
         known = self._items
         missing = [row.order_id for row in shown if row.order_id not in known]
         if missing:
-            for order_id, items in (await tracking.items(connection, missing)).items():
+            for order_id, items in (await tracking_queries.items(connection, missing)).items():
                 known[order_id] = [_line(item) for item in items]
         self._items = {row.order_id: known[row.order_id] for row in shown}
 

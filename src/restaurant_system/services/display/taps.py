@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel
 
 from restaurant_system.config import KitchenSettings
-from restaurant_system.database import idempotency, orders, tickets, tracking
+from restaurant_system.database import idempotency, orders, tickets, tracking_queries
 from restaurant_system.database.connection import Connection, Database
-from restaurant_system.database.outbox import Owed
+from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.database.tickets import LockedOrder
-from restaurant_system.errors import KeyReused, OrderNotFound, TooLate
+from restaurant_system.errors import IdempotencyKeyReused, OrderNotFound, TicketChanged
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.announcements import Sender, announced_move
 from restaurant_system.messaging.relay import Relay
@@ -57,9 +57,9 @@ class TicketTapped:
             self.as_of is None or rfc_3339(self.as_of) == rfc_3339(order.updated_at)
         )
 
-    def too_late(self, order: LockedOrder) -> TooLate:
+    def too_late(self, order: LockedOrder) -> TicketChanged:
         """Say that it is not."""
-        return TooLate(self.number, order.status, self.outcome, order.processed_by)
+        return TicketChanged(self.number, order.status, self.outcome, order.processed_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ class Taps:
     async def carry_out(self, tapped: TicketTapped, *, key: str | None, request_id: str) -> Done:
         """Do what was tapped.
 
-        Raises `TooLate` when the order does not stand there any more, `OrderNotFound`, and
-        `KeyReused` for a key that was used for something else.
+        Raises `TicketChanged` when the order does not stand there any more, `OrderNotFound`, and
+        `IdempotencyKeyReused` for a key that was used for something else.
         """
         async with self._database.transaction() as tx:
             order = await tickets.lock_order(tx, tapped.number)
@@ -108,7 +108,7 @@ class Taps:
 
     async def _effect(
         self, tx: Connection, tapped: TicketTapped, order: LockedOrder, request_id: str
-    ) -> Owed | None:
+    ) -> OutboxMessage | None:
         """Do it; return what is owed to everyone for it."""
         match tapped.action:
             case Action.RUSH:
@@ -122,7 +122,7 @@ class Taps:
 
     async def _move(
         self, tx: Connection, tapped: TicketTapped, order: LockedOrder, request_id: str
-    ) -> Owed:
+    ) -> OutboxMessage:
         now = self._clock()
         is_begun = tapped.outcome is OrderStatus.COOKING
         move = announced_move(
@@ -151,11 +151,13 @@ class Taps:
 async def _is_new(tx: Connection, key: str, tapped: TicketTapped) -> bool:
     """Take a key for a tap; return whether it was free. Orders and taps share no keys."""
     name = f"tap/{key}"
-    if await idempotency.take(tx, name, tapped.fingerprint, tapped.number):
+    if await idempotency.store(tx, name, tapped.fingerprint, tapped.number):
         return True
-    remembered = await idempotency.recall(tx, name)
+    remembered = await idempotency.look_up(tx, name)
     if remembered is None or remembered.fingerprint != tapped.fingerprint:
-        raise KeyReused("This Idempotency-Key was used for something else; send a new one.")
+        raise IdempotencyKeyReused(
+            "This Idempotency-Key was used for something else; send a new one."
+        )
     return False
 
 
@@ -188,7 +190,7 @@ class Recallable:
         """Return up to 50 of a station's, the latest first."""
         async with self._database.connection() as connection:
             rows = await tickets.list_bumped(connection, station)
-            items = await tracking.items(connection, [row.order_id for row in rows])
+            items = await tracking_queries.items(connection, [row.order_id for row in rows])
         return [
             Bumped(
                 order_number=row.number,

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from restaurant_system.models.menu import NO_MENU, Menu
 from restaurant_system.models.order import Money
-from restaurant_system.services.order.menu import Offer
+from restaurant_system.services.order.menu_file import Offer
 from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON
 from restaurant_system.web.openapi import PROBLEMS, header_parameter

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from restaurant_system.config import ReconciliationSettings
-from restaurant_system.database import outbox, reconciliation
+from restaurant_system.database import outbox, reconciliation_queries
 from restaurant_system.database.connection import Database
-from restaurant_system.database.reconciliation import FRONT, Horizon, Waiting
+from restaurant_system.database.reconciliation_queries import FRONT, Horizon, StuckOrder, Waiting
 from restaurant_system.errors import BrokerUnavailable, Unavailable
 from restaurant_system.logger import get_logger, request_id
 from restaurant_system.messaging import listener, topology
@@ -24,7 +24,6 @@ from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.order import OrderType
-from restaurant_system.models.standstill import Standing
 from restaurant_system.services.order.service import NAME
 
 ORDERS = topology.ORDERS_TOPIC.name
@@ -86,7 +85,7 @@ class Reconciliation:
         A message does not say that it is gone, and what is lost with a disk are the oldest.
         """
         async with self._database.connection() as connection:
-            within = await reconciliation.horizon(connection, self._clock() - self._after)
+            within = await reconciliation_queries.horizon(connection, self._clock() - self._after)
         short = await self._shortage(within)
         for order_type in OrderType:
             if short[order_type]:
@@ -114,7 +113,7 @@ class Reconciliation:
 
     async def _waiting(self, within: Horizon) -> Waiting:
         async with self._database.connection() as connection:
-            return await reconciliation.count_waiting(connection, within, ORDERS)
+            return await reconciliation_queries.count_waiting(connection, within, ORDERS)
 
     async def _messages(self) -> Counter[OrderType]:
         """Count, for each type, the messages that could be its orders'.
@@ -138,11 +137,13 @@ class Reconciliation:
     ) -> None:
         """Send these again batch by batch, for as long as nobody else is at it."""
         async with self._database.connection() as connection:
-            last = await reconciliation.place_of(connection, count, order_type, within, ORDERS)
+            last = await reconciliation_queries.place_of(
+                connection, count, order_type, within, ORDERS
+            )
         sent = FRONT
         while True:
             async with self._database.connection() as connection:
-                places = await reconciliation.next_places(
+                places = await reconciliation_queries.next_places(
                     connection, order_type, within, after=sent, last=last, limit=BATCH
                 )
             if not places or not await self._send_batch(
@@ -155,12 +156,12 @@ class Reconciliation:
         """Send again those that are due; return `False` when it is another process's turn."""
         now = self._clock()
         async with self._database.transaction() as tx:
-            if not await reconciliation.take_turn(tx):
+            if not await reconciliation_queries.take_turn(tx):
                 return False
-            standing = await reconciliation.standing(tx, among, within, ORDERS)
+            standing = await reconciliation_queries.stuck_orders(tx, among, within, ORDERS)
             due = [each for each in standing if each.is_due(now, self._after)]
             ids = [each.id for each in due]
-            orders = await reconciliation.as_received(tx, ids)
+            orders = await reconciliation_queries.as_received(tx, ids)
             owed = await outbox.add(
                 tx,
                 [
@@ -168,7 +169,7 @@ class Reconciliation:
                     for each in orders
                 ],
             )
-            await reconciliation.note_resent(tx, ids, now)
+            await reconciliation_queries.note_resent(tx, ids, now)
         self._relay.hand_over(*owed)
         for each in due:
             _log_resent(each, now)
@@ -203,7 +204,7 @@ class Reconciliation:
 
     async def _has_moved(self, since: datetime) -> bool:
         async with self._database.connection() as connection:
-            return await reconciliation.has_moved(connection, since)
+            return await reconciliation_queries.has_moved(connection, since)
 
     async def _tell_again(self, since: datetime, sender: Sender) -> int | None:
         """Owe everyone these moves; return how many, `None` when another process is at it.
@@ -211,7 +212,7 @@ class Reconciliation:
         Only within one order the order matters. So it is done bit by bit: no cook waits for long.
         """
         async with self._database.connection() as connection:
-            moved = await reconciliation.moved_since(connection, since)
+            moved = await reconciliation_queries.moved_since(connection, since)
         told = 0
         for first in range(0, len(moved), TOLD_AT_ONCE):
             count = await self._tell_of(moved[first : first + TOLD_AT_ONCE], since, sender)
@@ -222,9 +223,9 @@ class Reconciliation:
 
     async def _tell_of(self, orders: Sequence[int], since: datetime, sender: Sender) -> int | None:
         async with self._database.transaction() as tx:
-            if not await reconciliation.take_turn(tx):
+            if not await reconciliation_queries.take_turn(tx):
                 return None
-            moves = await reconciliation.moves_since(tx, since, orders)
+            moves = await reconciliation_queries.moves_since(tx, since, orders)
             owed = await outbox.add(
                 tx, [(each.order_number, status_changed(each, sender=sender)) for each in moves]
             )
@@ -232,7 +233,7 @@ class Reconciliation:
         return len(owed)
 
 
-def _log_resent(order: Standing, now: datetime) -> None:
+def _log_resent(order: StuckOrder, now: datetime) -> None:
     seconds = int((now - order.since).total_seconds())
     log.warning(
         "order_resent",

@@ -12,9 +12,14 @@ from zoneinfo import ZoneInfo
 from restaurant_system.batching import Batcher
 from restaurant_system.database import idempotency, orders
 from restaurant_system.database.connection import Database
-from restaurant_system.database.outbox import Owed
-from restaurant_system.database.placement import Key, OrderPlaced, PlaceOrder, place
-from restaurant_system.errors import DatabaseUnavailable, IllegalMove, KeyReused, OrderNotFound
+from restaurant_system.database.order_placement import Key, OrderPlaced, PlaceOrder, place
+from restaurant_system.database.outbox import OutboxMessage
+from restaurant_system.errors import (
+    DatabaseUnavailable,
+    IdempotencyKeyReused,
+    IllegalMove,
+    OrderNotFound,
+)
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.announcements import Sender, announced_move, order_received
 from restaurant_system.messaging.relay import Relay
@@ -63,7 +68,7 @@ class OrderService:
         """Store an order with its items, first log row and message, all or nothing.
 
         Orders that come at the same time are stored together. With a `key` that was used before,
-        return what was answered then, or raise `KeyReused` if it was for another order.
+        return what was answered then, or raise `IdempotencyKeyReused` if it was for another order.
         """
         asked = self._asked(order, request_id, key)
         while True:
@@ -109,13 +114,17 @@ class OrderService:
     async def _replay(self, key: Key) -> Placed | None:
         """Return what was answered to the key; `None` when it has just been forgotten."""
         async with self._database.connection() as connection:
-            remembered = await idempotency.recall(connection, key.name)
+            remembered = await idempotency.look_up(connection, key.name)
         if remembered is None:
             return None
         if remembered.fingerprint != key.fingerprint:
-            raise KeyReused("This Idempotency-Key was used for another order; send a new one.")
+            raise IdempotencyKeyReused(
+                "This Idempotency-Key was used for another order; send a new one."
+            )
         if remembered.order_number is None or remembered.total_amount is None:
-            raise KeyReused("The order of this Idempotency-Key is no longer kept; send a new one.")
+            raise IdempotencyKeyReused(
+                "The order of this Idempotency-Key is no longer kept; send a new one."
+            )
         return Placed(remembered.order_number, remembered.total_amount, replayed=True)
 
     async def cancel(self, number: str, stated: Move, *, request_id: str) -> OrderStatus:
@@ -143,7 +152,7 @@ class OrderService:
 
     async def _try_move(
         self, number: str, origin: OrderStatus, target: OrderStatus, stated: Move, request_id: str
-    ) -> Owed | None:
+    ) -> OutboxMessage | None:
         move = announced_move(
             number,
             origin=origin,
@@ -177,7 +186,7 @@ class OrderService:
 
     async def _forget_some_keys(self) -> int:
         async with self._database.connection() as connection:
-            return await idempotency.forget(connection, self._key_lifetime, KEYS_AT_ONCE)
+            return await idempotency.delete_expired(connection, self._key_lifetime, KEYS_AT_ONCE)
 
 
 @contextlib.contextmanager

@@ -23,9 +23,9 @@ from starlette.responses import Response
 from restaurant_system.database.outbox import Backlog
 from restaurant_system.messaging import topology
 from restaurant_system.models.clock import Clock
-from restaurant_system.models.lateness import Lateness
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
+from restaurant_system.models.timing import Lateness
 from restaurant_system.models.worker import Worker, WorkerStatus
 from restaurant_system.services.tracking.figures import Figures, without_gaps
 from restaurant_system.services.tracking.handler import HourAnswer, Timestamp

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from restaurant_system.database import tracking
+from restaurant_system.database import tracking_queries
 from restaurant_system.database.connection import Connection
-from restaurant_system.models.lateness import Lateness
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
+from restaurant_system.models.timing import Lateness
 
 HOUR = timedelta(hours=1)
 
@@ -39,9 +39,9 @@ async def figures(
 ) -> Figures:
     """Return the figures of the business date that it is `now`, in the restaurant's zone."""
     business_date = now.astimezone(timezone).date()
-    counts = await tracking.counts(connection, business_date, now, late_after)
-    preparation = await tracking.preparation_percentiles(connection, business_date)
-    per_hour = await tracking.per_hour(connection, business_date, timezone.key)
+    counts = await tracking_queries.counts(connection, business_date, now, late_after)
+    preparation = await tracking_queries.preparation_percentiles(connection, business_date)
+    per_hour = await tracking_queries.per_hour(connection, business_date, timezone.key)
     by_status = dict.fromkeys(OrderStatus, 0)
     by_type = dict.fromkeys(OrderType, 0)
     lateness: dict[OrderType, Lateness] = {}

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from restaurant_system.config import KitchenSettings
-from restaurant_system.database import outbox, tracking, workers
+from restaurant_system.database import outbox, tracking_queries, workers
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.outbox import Backlog
 from restaurant_system.errors import BrokerUnavailable, OrderNotFound
@@ -67,7 +67,7 @@ class TrackingService:
     async def history(self, number: str) -> list[dict[str, Any]]:
         """Return an order's moves, oldest first."""
         async with self._database.connection() as connection:
-            rows = await tracking.history(connection, number)
+            rows = await tracking_queries.history(connection, number)
         if not rows:
             raise OrderNotFound(number)
         return [
@@ -87,7 +87,7 @@ class TrackingService:
     async def order(self, number: str) -> dict[str, Any]:
         """Return a whole order with its items."""
         async with self._database.connection() as connection:
-            row = await tracking.order(connection, number)
+            row = await tracking_queries.order(connection, number)
             if row is None:
                 raise OrderNotFound(number)
             return (await _whole(connection, [row]))[0]
@@ -98,7 +98,7 @@ class TrackingService:
         """Return a page of orders; raises `BadCursor`."""
         before = None if cursor is None else _decode_cursor(cursor)
         async with self._database.connection() as connection:
-            rows = await tracking.orders(
+            rows = await tracking_queries.orders(
                 connection, status=status, order_type=order_type, before=before, limit=limit + 1
             )
             page = rows[:limit]
@@ -144,7 +144,7 @@ class TrackingService:
     async def open_orders(self) -> dict[OrderStatus, dict[OrderType, int]]:
         """Return how many orders wait and how many cook, of whatever day, by type."""
         async with self._database.connection() as connection:
-            return await tracking.open_orders(connection)
+            return await tracking_queries.open_orders(connection)
 
     async def backlog(self) -> Backlog:
         """Return what is owed to the broker."""
@@ -154,7 +154,7 @@ class TrackingService:
 
 async def _whole(connection: Connection, rows: list[Any]) -> list[dict[str, Any]]:
     """Put together orders and their items, under the names that an order is placed with."""
-    items = await tracking.items(connection, [row["id"] for row in rows])
+    items = await tracking_queries.items(connection, [row["id"] for row in rows])
     return [
         {
             "order_number": row["number"],

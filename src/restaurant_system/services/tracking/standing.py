@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 from restaurant_system.batching import Batcher
 from restaurant_system.config import KitchenSettings
-from restaurant_system.database import tracking, workers
+from restaurant_system.database import tracking_queries, workers
 from restaurant_system.database.connection import Database
-from restaurant_system.database.tracking import Place, Row
+from restaurant_system.database.tracking_queries import Place, Row
 from restaurant_system.errors import OrderNotFound
 from restaurant_system.models.clock import Clock
-from restaurant_system.models.estimate import completion_of_waiting, crew_for
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
+from restaurant_system.models.timing import completion_of_waiting, crew_for
 
 AT_ONCE = 256  # look-ups that share a query
 QUERIES = 2  # at a time: while the database is at one, we read what came of the other
@@ -53,7 +53,7 @@ class Standings:
 
     async def _look_up(self, numbers: Sequence[str]) -> "list[Standing | Future[Standing]]":
         async with self._database.connection() as connection:
-            rows = await tracking.statuses(connection, numbers)
+            rows = await tracking_queries.statuses(connection, numbers)
         return [self._found(number, rows.get(number)) for number in numbers]
 
     def _found(self, number: str, row: Row | None) -> "Standing | Future[Standing]":
@@ -72,8 +72,10 @@ class Standings:
         places = [Place(row["priority"], row["id"]) for row in waiting]
         async with self._database.connection() as connection:
             cooks = await workers.list_online(connection)
-            due = await tracking.cooking_until(connection, [worker.name for worker in cooks])
-            all_ahead = await tracking.waiting_ahead(connection, places)
+            due = await tracking_queries.cooking_until(
+                connection, [worker.name for worker in cooks]
+            )
+            all_ahead = await tracking_queries.waiting_ahead(connection, places)
         now = self._clock()
         types = {row["type"]: OrderType(row["type"]) for row in waiting}
         crews = {name: crew_for(kind, cooks, due, now) for name, kind in types.items()}

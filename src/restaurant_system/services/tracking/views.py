@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import JsonValue
 
 from restaurant_system.config import KitchenSettings
-from restaurant_system.database import views
+from restaurant_system.database import live_view_queries
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import OrderNotFound
 from restaurant_system.models.clock import Clock, rfc_3339
@@ -51,8 +51,8 @@ class Views:
     async def _look_at_board(self, keys: Sequence[str]) -> Mapping[str, Entries]:
         since = self._clock() - ON_SHOW
         async with self._database.connection() as connection:
-            preparing = await views.preparing(connection, limit=MOST_PREPARING)
-            ready = await views.ready(connection, since=since, limit=MOST_READY)
+            preparing = await live_view_queries.preparing(connection, limit=MOST_PREPARING)
+            ready = await live_view_queries.ready(connection, since=since, limit=MOST_READY)
         board = {row["number"]: _on_the_board(row, None) for row in preparing}
         board |= {row["number"]: _on_the_board(row, row["completed_at"]) for row in ready}
         return dict.fromkeys(keys, board)
@@ -61,7 +61,7 @@ class Views:
         """Look at all orders that are watched; one that is gone is not shown any more."""
         found = await asyncio.gather(*(self._standing(number) for number in numbers))
         async with self._database.connection() as connection:
-            steps = await views.steps(connection, numbers)
+            steps = await live_view_queries.steps(connection, numbers)
         return {
             standing.order_number: _on_its_way(standing, steps[standing.order_number])
             for standing in found
@@ -75,7 +75,7 @@ class Views:
             return None
 
 
-def _on_the_board(row: views.Row, ready_at: datetime | None) -> JsonValue:
+def _on_the_board(row: live_view_queries.Row, ready_at: datetime | None) -> JsonValue:
     return {
         "status": row["status"],
         "order_type": row["type"],
@@ -83,7 +83,7 @@ def _on_the_board(row: views.Row, ready_at: datetime | None) -> JsonValue:
     }
 
 
-def _on_its_way(standing: Standing, steps: Sequence[views.Row]) -> Entries:
+def _on_its_way(standing: Standing, steps: Sequence[live_view_queries.Row]) -> Entries:
     due = standing.estimated_completion
     return {
         "order": {

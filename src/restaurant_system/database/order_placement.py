@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 import asyncpg
 
 from restaurant_system.database.connection import Connection
-from restaurant_system.database.outbox import Owed
+from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.models.message import Message, OrderReceived
 from restaurant_system.models.order import NewOrder
 
@@ -38,7 +38,7 @@ class OrderPlaced:
     """The number that an order has got, and its message."""
 
     number: str
-    owed: Owed
+    owed: OutboxMessage
 
 
 # Locks are taken in the same order by everyone, keys by name and then the day's counter: whoever
@@ -145,7 +145,7 @@ async def place(
 def _placed(asked: PlaceOrder, row: asyncpg.Record, at: datetime) -> OrderPlaced:
     body = OrderReceived.numbered(asked.unnumbered.body, row["number"])
     message = replace(asked.unnumbered, body=body, timestamp=at)
-    return OrderPlaced(row["number"], Owed(row["id"], row["stream"], message))
+    return OrderPlaced(row["number"], OutboxMessage(row["id"], row["stream"], message))
 
 
 def _order_columns(orders: Sequence[NewOrder]) -> tuple[list[object], ...]:

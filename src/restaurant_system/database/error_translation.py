@@ -10,8 +10,8 @@ from restaurant_system import tls
 from restaurant_system.errors import (
     DatabaseReadOnly,
     DatabaseRefuses,
+    DatabaseTlsFailed,
     DatabaseUnavailable,
-    DatabaseUntrusted,
 )
 
 # The server answers, but refuses what it should do, whatever the statement. A subclass stands
@@ -46,7 +46,7 @@ UNREACHABLE = (
 
 
 @contextlib.contextmanager
-def away_as_unavailable() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Raise `DatabaseUnavailable` when the server is unreachable, or refuses for its own reasons.
 
     An error of the statement itself is passed on without its detail, which quotes the row,
@@ -55,22 +55,22 @@ def away_as_unavailable() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise_if_away(error)
+        raise_if_unavailable(error)
         raise
 
 
 @contextlib.contextmanager
-def refusal_as_unavailable() -> Iterator[None]:
+def translate_connect_errors() -> Iterator[None]:
     """Raise `DatabaseUnavailable` also for every other error with which a server answers."""
     try:
         yield
     except Exception as error:
-        raise_if_refused(error)
+        raise_if_cannot_connect(error)
         raise
 
 
-def raise_if_away(error: BaseException) -> None:
-    """See `away_as_unavailable`; return when an error is to be passed on as it is."""
+def raise_if_unavailable(error: BaseException) -> None:
+    """See `translate_errors`; return when an error is to be passed on as it is."""
     refusal = _meaning(error, REFUSALS)
     if refusal is not None:
         kind = DatabaseReadOnly if refusal == "PostgreSQL is read-only" else DatabaseRefuses
@@ -81,7 +81,7 @@ def raise_if_away(error: BaseException) -> None:
     if isinstance(error, UNREACHABLE):
         fault = _tls_fault(error)
         if fault is not None:
-            raise DatabaseUntrusted(f"The line to PostgreSQL is not safe: {fault}") from error
+            raise DatabaseTlsFailed(f"The line to PostgreSQL is not safe: {fault}") from error
         if isinstance(error, ValueError):  # asyncpg's DataError: the statement's fault
             return
         raise DatabaseUnavailable(f"PostgreSQL unreachable: {_message(error)}") from error
@@ -89,9 +89,9 @@ def raise_if_away(error: BaseException) -> None:
         error.detail = None
 
 
-def raise_if_refused(error: BaseException) -> None:
-    """See `refusal_as_unavailable`; return when an error is to be passed on as it is."""
-    raise_if_away(error)
+def raise_if_cannot_connect(error: BaseException) -> None:
+    """See `translate_connect_errors`; return when an error is to be passed on as it is."""
+    raise_if_unavailable(error)
     if isinstance(error, asyncpg.PostgresError):
         raise DatabaseRefuses("PostgreSQL refuses the connection", _message(error)) from error
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from restaurant_system.database.programs import identity, owner, programs, run
+from restaurant_system.database.postgres_programs import identity, owner, programs, run
 from restaurant_system.errors import StartupError
 
 if sys.platform != "win32":

@@ -3,16 +3,15 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import asyncpg
 
-from restaurant_system.database import tracking
+from restaurant_system.database import tracking_queries
 from restaurant_system.database.connection import Connection
 from restaurant_system.database.workers import ONLINE_CONDITION
 from restaurant_system.models.message import OrderReceived, StatusChanged
 from restaurant_system.models.order import OrderType
-from restaurant_system.models.standstill import Standing
 from restaurant_system.models.status import OrderStatus
 
 # Any number that nobody else locks; held by whoever says something again, until it is committed.
@@ -153,7 +152,28 @@ async def next_places(
     return [Place(**row) for row in rows]
 
 
-STANDING = f"""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StuckOrder:
+    """An order that goes on only when a message about it reaches a cook.
+
+    It stands `since` it was placed or, if its cook did not finish it, since it should be ready.
+    """
+
+    id: int
+    number: str
+    order_type: OrderType
+    status: OrderStatus
+    since: datetime
+    resends: int = 0
+    resent_at: datetime | None = None
+
+    def is_due(self, now: datetime, after: timedelta) -> bool:
+        """Tell whether it has stood for over `after`; twice as long each time it was sent again."""
+        last = max(self.since, self.resent_at or self.since)
+        return now - last > after * (1 << self.resends)
+
+
+STUCK_ORDERS = f"""
 SELECT id, number, type, status, since, coalesce(resends, 0) AS resends, resent_at FROM {WAITING}
 LEFT JOIN order_resends ON order_id = id
 WHERE id = ANY($4) AND NOT EXISTS (SELECT FROM outbox WHERE stream = $3 || '/' || number)
@@ -161,14 +181,14 @@ ORDER BY turn, id
 """
 
 
-async def standing(
+async def stuck_orders(
     connection: Connection, among: Sequence[int], within: Horizon, exchange: str
-) -> list[Standing]:
+) -> list[StuckOrder]:
     """Return those `among` these orders that wait for a message which is not owed any more."""
     rows = await connection.fetch(
-        STANDING, within.newest, within.overdue_before, exchange, list(among)
+        STUCK_ORDERS, within.newest, within.overdue_before, exchange, list(among)
     )
-    return [_standing(row) for row in rows]
+    return [_stuck_order(row) for row in rows]
 
 
 ORDERS = """
@@ -180,7 +200,7 @@ FROM orders WHERE id = ANY($1) ORDER BY id
 
 async def as_received(tx: Connection, ids: Sequence[int]) -> list[OrderReceived]:
     """Return orders as the kitchen was told of them, oldest first."""
-    items = await tracking.items(tx, ids)
+    items = await tracking_queries.items(tx, ids)
     return [
         OrderReceived(**dict(row), items=items[row["id"]]) for row in await tx.fetch(ORDERS, ids)
     ]
@@ -251,8 +271,8 @@ async def moves_since(tx: Connection, since: datetime, among: Sequence[int]) -> 
     return [StatusChanged(**row) for row in await tx.fetch(MOVES, ids, since)]
 
 
-def _standing(row: asyncpg.Record) -> Standing:
-    return Standing(
+def _stuck_order(row: asyncpg.Record) -> StuckOrder:
+    return StuckOrder(
         id=row["id"],
         number=row["number"],
         order_type=OrderType(row["type"]),

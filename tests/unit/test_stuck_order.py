@@ -4,17 +4,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from restaurant_system.database.reconciliation_queries import StuckOrder
 from restaurant_system.models.order import OrderType
-from restaurant_system.models.standstill import Standing
 from restaurant_system.models.status import OrderStatus
 
 NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-def standing(*, resends: int = 0, resent_at: datetime | None = None) -> Standing:
+def standing(*, resends: int = 0, resent_at: datetime | None = None) -> StuckOrder:
     """Describe an order that has stood still since noon."""
-    return Standing(
+    return StuckOrder(
         id=1,
         number="ORD_20241216_001",
         order_type=OrderType.TAKEOUT,

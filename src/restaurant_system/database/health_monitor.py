@@ -13,7 +13,7 @@ T = TypeVar("T")
 SLICES = 10  # into which patience is cut
 
 
-class PingLine(Protocol):
+class HealthCheckConnection(Protocol):
     """A line to the server, for pings alone."""
 
     async def ping(self) -> None:
@@ -26,7 +26,7 @@ class PingLine(Protocol):
         """Drop the line at once, whatever its state."""
 
 
-class Watchman:
+class HealthMonitor:
     """Asks the server every `interval` seconds, and at every nudge, whether it is there.
 
     A line that broke proves nothing: somebody may have cut it. A server that lets us in anew, or is
@@ -35,13 +35,17 @@ class Watchman:
     """
 
     def __init__(
-        self, dial: Callable[[], Awaitable[PingLine | None]], *, interval: float, patience: float
+        self,
+        dial: Callable[[], Awaitable[HealthCheckConnection | None]],
+        *,
+        interval: float,
+        patience: float,
     ) -> None:
         self._dial = dial
         self._interval = interval
         self._patience = patience
         self.latency: float | None = None  # s that the last ping took
-        self._line: PingLine | None = None
+        self._line: HealthCheckConnection | None = None
         self._nudged = asyncio.Event()
         self._reported: DatabaseUnavailable | None = None
 
@@ -88,7 +92,7 @@ class Watchman:
                 return
         self._line = await self._dial()
 
-    async def _ping(self, line: PingLine) -> None:
+    async def _ping(self, line: HealthCheckConnection) -> None:
         start = time.perf_counter()
         await line.ping()
         self.latency = time.perf_counter() - start

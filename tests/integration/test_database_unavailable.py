@@ -42,7 +42,7 @@ async def watched(dsn: str, settings: ServerSettings = SETTINGS) -> AsyncIterato
     database = Database(dsn, settings, application_name="watched")
     await database.connect()
     async with asyncio.TaskGroup() as group:
-        watching = group.create_task(database.watch())
+        watching = group.create_task(database.monitor())
         try:
             yield database
         finally:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from restaurant_system.database.watch import Watchman, patiently
+from restaurant_system.database.health_monitor import HealthMonitor, patiently
 from restaurant_system.errors import DatabaseUnavailable
 from tests.support.waiting import eventually
 
@@ -68,9 +68,11 @@ async def in_time(answer: Awaitable[DatabaseUnavailable]) -> str:
     return str(await asyncio.wait_for(answer, LONG_ENOUGH))
 
 
-def make_watchman(server: FakeServer, *, interval: float = 0.001, patience: float = 1) -> Watchman:
+def make_watchman(
+    server: FakeServer, *, interval: float = 0.001, patience: float = 1
+) -> HealthMonitor:
     """Set a watchman before this server."""
-    return Watchman(server.dial, interval=interval, patience=patience)
+    return HealthMonitor(server.dial, interval=interval, patience=patience)
 
 
 async def test_a_server_that_answers_is_there() -> None:
