@@ -52,9 +52,10 @@ async def test_worker_stops_at_the_dead_letter_limit_and_loses_nothing(
     assert stop.group_contains(TooManyDeadLetters)
     async with other_broker.browse(DEAD_LETTERS) as dead_letters:
         assert len(dead_letters) <= 3
+        missing = set(ids(published)) - set(ids(dead_letters))
         async with other_broker.consume([TAKEOUT], prefetch=8) as consumer:
-            rest = await take(consumer, len(published) - len(dead_letters))
-        assert set(ids([*dead_letters, *rest])) == set(ids(published))
+            while missing:  # a dead letter may be delivered too: it was not yet acknowledged
+                missing -= set(ids(await take(consumer)))
 
 
 async def test_a_subscriber_stops_where_too_much_is_wrong(
