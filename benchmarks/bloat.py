@@ -91,7 +91,7 @@ async def look(line: Connection) -> AsyncIterator[tuple[float, ...]]:
         sizes = await line.fetchrow(SIZES) or ()
         asked = time.perf_counter()
         async with line.transaction():
-            await outbox.claim_left_behind(line, timedelta(seconds=5), 200)
+            await outbox.claim_overdue(line, timedelta(seconds=5), 200)
         swept = time.perf_counter()
         await outbox.backlog(line)
         counted = time.perf_counter()

@@ -24,7 +24,7 @@ from restaurant_system.messaging import topology
 from restaurant_system.messaging.rabbitmq.declaration import declare
 from restaurant_system.models.message import Message, OrderReceived
 from restaurant_system.models.order import NewOrder, order_number
-from restaurant_system.services.order.service import Placed
+from restaurant_system.services.order.service import PlacedOrder
 from restaurant_system.shutdown import Shutdown
 
 POOL = 10  # connections, as many as the product has
@@ -54,13 +54,13 @@ class PlainOrderService:
         self._pool = pool
         self._channel = channel
 
-    async def place(self, order: NewOrder, *, request_id: str, key: str | None) -> Placed:  # noqa: ARG002
+    async def place(self, order: NewOrder, *, request_id: str, key: str | None) -> PlacedOrder:  # noqa: ARG002
         """Store an order, tell the kitchen, and only then answer."""
         now = datetime.now(UTC)
         async with self._pool.acquire() as connection, connection.transaction():
             number = await _store(connection, order, now.date())
         await self._publish(order, number, request_id, now)
-        return Placed(number, order.total_amount)
+        return PlacedOrder(number, order.total_amount)
 
     async def _publish(self, order: NewOrder, number: str, request_id: str, now: datetime) -> None:
         message = Message(

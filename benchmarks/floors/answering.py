@@ -12,7 +12,7 @@ from restaurant_system import logger
 from restaurant_system.cli.running import run
 from restaurant_system.models.order import NewOrder
 from restaurant_system.services.order.handler import OrderHandler
-from restaurant_system.services.order.service import OrderService, Placed
+from restaurant_system.services.order.service import OrderService, PlacedOrder
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, door, server
 
@@ -22,9 +22,9 @@ MAX_CONCURRENT = 64
 class Instant:
     """A service that does nothing for an order."""
 
-    async def place(self, order: NewOrder, *, request_id: str, key: str | None) -> Placed:  # noqa: ARG002
+    async def place(self, order: NewOrder, *, request_id: str, key: str | None) -> PlacedOrder:  # noqa: ARG002
         """Say that it is placed."""
-        return Placed("ORD_20241216_1234", order.total_amount)
+        return PlacedOrder("ORD_20241216_1234", order.total_amount)
 
 
 async def serve(port: int, service: object, shutdown: Shutdown) -> None:

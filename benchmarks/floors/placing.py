@@ -16,7 +16,7 @@ import uvloop
 from benchmarks.clients import ORDER
 from benchmarks.floors.pace import pace, tell
 from restaurant_system.database.connection import Connection
-from restaurant_system.database.order_placement import OrderPlaced, PlaceOrder, place
+from restaurant_system.database.order_placement import PlaceOrder, StoredOrder, place
 from restaurant_system.messaging.announcements import Sender, order_received
 from restaurant_system.models.message import Message, OrderReceived
 from restaurant_system.models.order import NewOrder
@@ -38,7 +38,7 @@ def message_of(order: NewOrder) -> Message:
     return order_received(order, body, at=datetime.now(UTC), sender=sender)
 
 
-async def place_batch(connection: Connection, batch: list[PlaceOrder]) -> list[OrderPlaced]:
+async def place_batch(connection: Connection, batch: list[PlaceOrder]) -> list[StoredOrder]:
     """Place a batch; it is on disk when this returns."""
     now = datetime.now(UTC)
     placed = await place(

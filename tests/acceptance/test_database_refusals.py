@@ -144,7 +144,7 @@ def small_disk() -> Iterator[Path]:
         pytest.skip("only root may mount a file system")
     try:
         folder.chmod(0o755)
-        data_directory.make_for_server(folder / "data")
+        data_directory.make_private_directory(folder / "data")
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S603, S607

@@ -73,7 +73,7 @@ SELECT * FROM unread ORDER BY id
 
 def outbox_by_cursor() -> None:
     """Read the outbox on from the last id that was seen."""
-    message_of = outbox._owed  # noqa: SLF001 - likewise
+    message_of = outbox._outbox_message  # noqa: SLF001 - likewise
 
     async def read_on(tx: Connection, limit: int) -> list[OutboxMessage]:
         await _create(tx, CURSOR)
@@ -86,7 +86,7 @@ def outbox_by_cursor() -> None:
         return await read_on(tx, limit)
 
     _patch(outbox, "claim", claim)
-    _patch(outbox, "claim_left_behind", claim_left_behind)
+    _patch(outbox, "claim_overdue", claim_left_behind)
     # Whoever commits late commits ids that others have read past.
     last = "owed.stream FROM numbered"
     _rewrite(order_placement, "PLACE", last, f"{last.replace(' FROM', ', pg_sleep(0.03) FROM')}")

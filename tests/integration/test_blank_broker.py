@@ -213,8 +213,8 @@ async def test_a_move_made_meanwhile_is_told_afterwards(
     await walk(database, number, OrderStatus.COOKING, at=NOON)
 
     async with database.transaction() as tx:
-        moved = await moves.moved_since(tx, NOON)
-        (again,) = await moves.moves_since(tx, NOON, moved)
+        moved = await moves.orders_moved_since(tx, NOON)
+        (again,) = await moves.status_changes_since(tx, NOON, moved)
         cancelling = asyncio.create_task(kitchen.cancel(number))
         await asyncio.wait({cancelling}, timeout=0.5)
         await outbox.add(tx, [(number, status_changed(again, sender=Sender("test", "test")))])
@@ -238,8 +238,8 @@ async def test_a_move_made_meanwhile_does_not_leave_before_what_is_told_again(
     await walk(database, number, OrderStatus.COOKING, at=NOON)
 
     async with database.transaction() as tx:
-        moved = await moves.moved_since(tx, NOON)
-        (again,) = await moves.moves_since(tx, NOON, moved)
+        moved = await moves.orders_moved_since(tx, NOON)
+        (again,) = await moves.status_changes_since(tx, NOON, moved)
         finishing = asyncio.create_task(finish(database, number))
         await asyncio.wait({finishing}, timeout=0.5)
         update = status_changed(again, sender=Sender("test", "test"))

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from restaurant_system.database import data_directory, embedded
-from restaurant_system.database.postgres_programs import STATE, identity, owner
+from restaurant_system.database.postgres_programs import STATE, process_user, server_uid
 from restaurant_system.errors import StartupError
 from tests.support.waiting import wait_until
 
@@ -319,7 +319,7 @@ def test_start_beside_an_orphan_that_still_creates_the_database(data_dir: Path) 
 
 def test_process_id_of_another_program_prevents_no_start(pgdata: Path) -> None:
     """After a power cut the server's process id may belong to another program of the same user."""
-    other = subprocess.Popen(["/bin/sleep", "60"], **identity())
+    other = subprocess.Popen(["/bin/sleep", "60"], **process_user())
     try:
         for lock in ("postmaster.pid", ".s.PGSQL.5432.lock"):
             (pgdata / lock).write_text(f"{other.pid}\n{pgdata}\n")
@@ -412,4 +412,4 @@ def test_cluster_belongs_to_the_user_of_the_server(pgdata: Path) -> None:
     """Nobody else looks into it."""
     found = pgdata.stat()
 
-    assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (owner(), 0o700)
+    assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (server_uid(), 0o700)

@@ -8,7 +8,7 @@ import pytest
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import IdempotencyKeyReused
 from restaurant_system.models.order import NewOrder
-from restaurant_system.services.order.service import OrderService, Placed
+from restaurant_system.services.order.service import OrderService, PlacedOrder
 from tests.support.orders import make_item, make_order
 from tests.support.waiting import eventually
 
@@ -21,7 +21,7 @@ CREATE TRIGGER refuse AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION refus
 PUT_AWAY = "DELETE FROM order_status_log; DELETE FROM order_items; DELETE FROM orders"
 
 
-async def place(intake: OrderService, order: NewOrder | None = None, key: str = "k") -> Placed:
+async def place(intake: OrderService, order: NewOrder | None = None, key: str = "k") -> PlacedOrder:
     """Place an order under a key."""
     return await intake.place(order or make_order(), request_id="request-1", key=key)
 
@@ -47,7 +47,7 @@ async def test_the_same_answer(intake: OrderService, database: Database) -> None
     second = await place(intake)
 
     assert not first.replayed
-    assert second == Placed(first.order_number, first.total_amount, replayed=True)
+    assert second == PlacedOrder(first.order_number, first.total_amount, replayed=True)
     assert await count(database) == 1
 
 
@@ -129,7 +129,7 @@ async def test_two_orders_at_once(intake: OrderService, database: Database) -> N
 
         assert sorted(type(each).__name__ for each in outcomes) == [
             "IdempotencyKeyReused",
-            "Placed",
+            "PlacedOrder",
         ]
     assert await count(database) == 10
 
@@ -152,7 +152,7 @@ async def test_an_expired_key(intake: OrderService, database: Database) -> None:
 
     assert not other.replayed
     assert other.order_number != first.order_number
-    assert again == Placed(other.order_number, other.total_amount, replayed=True)
+    assert again == PlacedOrder(other.order_number, other.total_amount, replayed=True)
 
 
 async def test_an_expired_key_at_once(intake: OrderService, database: Database) -> None:

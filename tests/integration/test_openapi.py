@@ -66,7 +66,7 @@ def address(request: pytest.FixtureRequest, dsn: str) -> Iterator[str]:
 def make_site(name: str, database: Database) -> Site:
     """Build what a command serves, but for its health."""
     intake = OrderHandler(make_order_service(database), max_concurrent=50).feature()
-    offer = MenuHandler(menu_file.always(menu_file.sample())).feature()
+    offer = MenuHandler(menu_file.static_menu(menu_file.sample_menu())).feature()
     tracking = TrackingHandler(make_tracking_service(database)).feature()
     features = {
         "order-service": [intake, offer],

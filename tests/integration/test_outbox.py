@@ -30,7 +30,7 @@ async def claim(tx: Connection, ids: Sequence[int]) -> list[int]:
 
 async def sweep(tx: Connection, limit: int = 100) -> list[int]:
     """Claim whatever is there, and return its ids."""
-    return [owed.id for owed in await outbox.claim_left_behind(tx, EVERYTHING, limit)]
+    return [owed.id for owed in await outbox.claim_overdue(tx, EVERYTHING, limit)]
 
 
 async def test_a_message_is_owed_once_its_transaction_is_committed(database: Database) -> None:
@@ -230,7 +230,7 @@ async def test_only_what_is_old_counts_as_left_behind(database: Database) -> Non
     await age(database, old, timedelta(minutes=1))
 
     async with database.transaction() as tx:
-        left_behind = await outbox.claim_left_behind(tx, timedelta(seconds=50), 100)
+        left_behind = await outbox.claim_overdue(tx, timedelta(seconds=50), 100)
 
     assert [owed.id for owed in left_behind] == [old]
 

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.models.message import OrderReceived, decode
-from restaurant_system.services.order.service import OrderService, Placed
+from restaurant_system.services.order.service import OrderService, PlacedOrder
 from tests.conftest import open_database
 from tests.support.fakes import RecordingBroker
 from tests.support.orders import make_order
@@ -25,7 +25,7 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = '
 """
 
 
-async def place(intake: OrderService, key: str | None = None) -> Placed:
+async def place(intake: OrderService, key: str | None = None) -> PlacedOrder:
     """Place an order."""
     return await intake.place(make_order(), request_id="request-1", key=key)
 

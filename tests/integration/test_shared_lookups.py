@@ -15,7 +15,7 @@ from asyncpg.connection import LoggedQuery
 from restaurant_system.config import DatabaseSettings
 from restaurant_system.database import tracking_queries, workers
 from restaurant_system.database.connection import Connection, Database
-from restaurant_system.database.tracking_queries import Place
+from restaurant_system.database.tracking_queries import QueuePosition
 from restaurant_system.errors import OrderNotFound
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
@@ -68,7 +68,7 @@ def reader(spied: SpiedDatabase) -> TrackingService:
 
 
 async def place(intake: OrderService, **changes: object) -> str:
-    """Place an order, and return its number."""
+    """QueuePosition an order, and return its number."""
     return (await intake.place(make_order(**changes), request_id="r", key=None)).order_number
 
 
@@ -178,10 +178,15 @@ async def test_who_is_ahead_of_each(database: Database) -> None:
     for _ in range(60):
         priority, kind = dice.choice(list(PRICES)), dice.choice(list(BELONGINGS))
         order = {"type": kind, "priority": priority, "total_amount": PRICES[priority]}
-        line.append(Place(priority, await insert_order(sql, **order, **BELONGINGS[kind])))
+        line.append(QueuePosition(priority, await insert_order(sql, **order, **BELONGINGS[kind])))
     await sql.close()
     async with database.connection() as connection:
-        asked = [line[30], *dice.sample(line, 20), Place(5, line[-1].order_id + 9), line[30]]
+        asked = [
+            line[30],
+            *dice.sample(line, 20),
+            QueuePosition(5, line[-1].order_id + 9),
+            line[30],
+        ]
 
         together = await tracking_queries.waiting_ahead(connection, asked)
         for place, ahead in zip(asked, together, strict=True):

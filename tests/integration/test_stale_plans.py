@@ -31,7 +31,7 @@ ASKED: dict[str, Callable[[Connection], Awaitable[object]]] = {
 EXPLAIN = "EXPLAIN (ANALYZE, FORMAT JSON) "
 MOST = {
     "preparing": COOKING + LIMIT,
-    "ready": len(OrderType) * live_view_queries.LOOKED_AT,
+    "ready": len(OrderType) * live_view_queries.READY_SCAN_LIMIT,
     "open orders": WAITING + COOKING,
 }
 UNTENDED = """

@@ -12,7 +12,7 @@ from restaurant_system.database.connection import Database
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.worker import Worker, WorkerStatus
-from restaurant_system.services.order import worker_removal
+from restaurant_system.services.order import cleanup
 from tests.support.waiting import eventually
 
 INTERVAL = timedelta(seconds=30)
@@ -421,7 +421,7 @@ async def test_periodic_removal_removes_all_after_an_outage(
     await book.execute(MANY_OFFLINE.replace("1000", "2500"))
     await book.execute("UPDATE workers SET last_seen = last_seen - interval '2 days'")
     await book.enter()
-    monkeypatch.setattr(worker_removal, "INTERVAL", 0.1)
+    monkeypatch.setattr(cleanup, "INTERVAL", 0.1)
     lending = book.database.connection
 
     def fail_once() -> NoReturn:
@@ -432,8 +432,6 @@ async def test_periodic_removal_removes_all_after_an_outage(
         return await book.names() == ["mario"]
 
     monkeypatch.setattr(book.database, "connection", fail_once)
-    async with background_task(
-        worker_removal.remove_unused_workers(book.database, KitchenSettings())
-    ):
+    async with background_task(cleanup.remove_unused_workers(book.database, KitchenSettings())):
         await asyncio.sleep(0)  # until the task has failed once
         await eventually(only_mario_is_left, doing="for 2,500 workers to be removed")

@@ -136,10 +136,12 @@ class Postgres:
 
     def _initialise(self) -> None:
         data_directory.initialise(self._pgdata)
-        data_directory.replace(self._pgdata, "pg_hba.conf", "host all all 127.0.0.1/32 trust\n")
+        data_directory.replace_file(
+            self._pgdata, "pg_hba.conf", "host all all 127.0.0.1/32 trust\n"
+        )
 
     def _control(self, action: str, *options: str) -> None:
-        pg_ctl = postgres_programs.programs() / "pg_ctl"
+        pg_ctl = postgres_programs.programs_directory() / "pg_ctl"
         postgres_programs.run(self._folder, pg_ctl, action, f"--pgdata={self._pgdata}", *options)
 
 

@@ -37,7 +37,7 @@ class TlsPostgres(Postgres):
         )
 
     def _initialise(self) -> None:
-        data_directory.make_for_server(self._pgdata)
+        data_directory.make_private_directory(self._pgdata)
         self._run("initdb", f"--pgdata={self._pgdata}", "--username=postgres", "--locale=C.UTF-8")
         owner = self._pgdata.stat()
         self.authority = CertificateAuthority(self._folder)

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from restaurant_system.config import load
 from restaurant_system.errors import ConfigurationError
 from restaurant_system.models.menu import Menu
-from restaurant_system.services.order.menu_file import MenuFile, read, sample
+from restaurant_system.services.order.menu_file import MenuFile, read_menu, sample_menu
 
 GOOD = "sections: [{name: Pizza, items: [{name: Margherita, price: 9.50}]}]"
 SECTION = "sections: [{name: A, items: [{name: X, price: 1}]}"
@@ -96,7 +96,7 @@ def test_reading(tmp_path: Path) -> None:
         """,
     )
 
-    (section,) = read(path).sections
+    (section,) = read_menu(path).sections
 
     assert section.name == "Pizza"
     assert [(item.name, item.price, item.available) for item in section.items] == [
@@ -112,7 +112,7 @@ def test_a_faulty_menu(tmp_path: Path, case: str) -> None:
     path = written(tmp_path, content)
 
     with pytest.raises(ConfigurationError) as error:
-        read(path)
+        read_menu(path)
 
     assert str(path) in str(error.value)
     assert complaint in str(error.value)
@@ -126,7 +126,7 @@ def test_a_faulty_price(tmp_path: Path, price: str) -> None:
     path = written(tmp_path, read_price(price))
 
     with pytest.raises(ConfigurationError, match=r"sections\.0\.items\.0\.price must"):
-        read(path)
+        read_menu(path)
 
 
 def price_of(menu: Menu) -> Decimal:
@@ -247,7 +247,7 @@ async def test_a_file_that_cannot_be_read_for_a_while(
 
 def test_the_sample() -> None:
     """What is shipped is a menu, with something that is sold out to show how that is said."""
-    items = [item for section in sample().sections for item in section.items]
+    items = [item for section in sample_menu().sections for item in section.items]
 
     assert len(items) > 10
     assert {item.available for item in items} == {True, False}

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from restaurant_system.services.order.handler import OrderPlaced, written
-from restaurant_system.services.order.service import Placed
+from restaurant_system.services.order.handler import OrderPlaced, serialize
+from restaurant_system.services.order.service import PlacedOrder
 
 CENTS = ["0.01", "0.10", "1.00", "9.90", "24.98", "100.00", "99999.99", "199998.00"]
 
@@ -13,7 +13,7 @@ CENTS = ["0.01", "0.10", "1.00", "9.90", "24.98", "100.00", "99999.99", "199998.
 @pytest.mark.parametrize("amount", CENTS)
 def test_the_answer_is_what_is_documented(amount: str) -> None:
     """Byte for byte it is what the documented model would be written as."""
-    placed = Placed("ORD_20241216_1000", Decimal(amount))
+    placed = PlacedOrder("ORD_20241216_1000", Decimal(amount))
 
     documented = OrderPlaced(order_number=placed.order_number, total_amount=placed.total_amount)
-    assert written(placed).body.decode() == documented.model_dump_json()
+    assert serialize(placed).body.decode() == documented.model_dump_json()

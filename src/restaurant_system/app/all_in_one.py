@@ -24,7 +24,7 @@ from restaurant_system.config import Settings
 from restaurant_system.database import embedded, workers
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging.in_flight import UpdatesInFlight
-from restaurant_system.services.order.menu_file import sample
+from restaurant_system.services.order.menu_file import sample_menu
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
 
@@ -37,10 +37,10 @@ async def run_all_in_one(
     `announce` is called with the address once orders are taken. At the end the cooks finish what
     they cook, and the last notifications are printed.
     """
-    menu = menu_feature(settings, otherwise=sample())
+    menu = menu_feature(settings, otherwise=sample_menu())
     pages = http_service.pages(settings, COUNTER | KITCHEN | TRACKING)
     with (
-        embedded.only_one(settings.data_dir),
+        embedded.lock_for_up(settings.data_dir),
         contextlib.closing(http_service.bind(settings.order_service)) as listening,
     ):
         async with (

@@ -10,12 +10,12 @@ from restaurant_system.config import Settings
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.menu import NO_MENU, Menu
+from restaurant_system.services.order.cleanup import remove_unused_workers
 from restaurant_system.services.order.handler import OrderHandler
-from restaurant_system.services.order.menu_file import MenuFile, always
+from restaurant_system.services.order.menu_file import MenuFile, static_menu
 from restaurant_system.services.order.menu_handler import MenuHandler
 from restaurant_system.services.order.reconciliation import Reconciliation
 from restaurant_system.services.order.service import OrderService
-from restaurant_system.services.order.worker_removal import remove_unused_workers
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature
@@ -49,7 +49,7 @@ def menu_feature(settings: Settings, otherwise: Menu) -> Feature:
     Raises `ConfigurationError`.
     """
     file = settings.order_service.menu
-    offer = always(otherwise) if file is None else MenuFile(file).now
+    offer = static_menu(otherwise) if file is None else MenuFile(file).now
     return MenuHandler(offer).feature()
 
 

@@ -11,7 +11,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from restaurant_system.database.postgres_programs import identity, owner, programs, run
+from restaurant_system.database.postgres_programs import (
+    process_user,
+    programs_directory,
+    run,
+    server_uid,
+)
 from restaurant_system.errors import StartupError
 
 if sys.platform != "win32":
@@ -29,7 +34,7 @@ RESTORE = "restore it from a backup, or move it away to begin with an empty data
 ACCESS = "local all all peer map=restaurant\n"
 
 
-def name_for_server(pgdata: Path) -> str:
+def path_for_server(pgdata: Path) -> str:
     """Return the name under which a program that runs in `pgdata` finds it."""
     return str(WORKING_DIRECTORY if WORKING_DIRECTORY.exists() else pgdata)
 
@@ -40,12 +45,12 @@ def initialise(pgdata: Path) -> None:
         _remove(left)
     # A name of its own: the initdb of a process that was killed may still write into the old one.
     new = pgdata.with_name(f"{pgdata.name}.new-{secrets.token_hex(4)}")
-    make_for_server(new)
+    make_private_directory(new)
     try:
         run(
             new,
-            programs() / "initdb",
-            f"--pgdata={name_for_server(new)}",
+            programs_directory() / "initdb",
+            f"--pgdata={path_for_server(new)}",
             f"--username={SUPERUSER}",
             "--auth=peer",
             "--encoding=UTF8",
@@ -68,15 +73,15 @@ def _remove(left: Path) -> None:
         left.unlink()
 
 
-def make_for_server(folder: Path) -> None:
+def make_private_directory(folder: Path) -> None:
     """Make a folder that only the server's user may look into; it must not exist yet."""
     folder.mkdir(mode=0o700)
-    user = identity()
+    user = process_user()
     if user:
         os.chown(folder, user["user"], user["group"], follow_symlinks=False)
 
 
-def check_parent(data_dir: Path) -> None:
+def check_parents(data_dir: Path) -> None:
     """Refuse a directory in which another user could replace files; raises `StartupError`.
 
     Root follows no links of others there, and so accepts only what belongs to root.
@@ -118,10 +123,10 @@ def check(pgdata: Path) -> None:
             f"{pgdata} is no PostgreSQL data directory: the file PG_VERSION is missing; {RESTORE}."
         )
     found = pgdata.stat()
-    if found.st_uid != owner():
+    if found.st_uid != server_uid():
         raise StartupError(
             f"{pgdata} belongs to {_name(found.st_uid)}, and PostgreSQL would run as"
-            f" {_name(owner())}; start as the user who created it, or change its owner with"
+            f" {_name(server_uid())}; start as the user who created it, or change its owner with"
             " chown -R."
         )
     if stat.S_IMODE(found.st_mode) & ~MODES:
@@ -140,23 +145,23 @@ def check(pgdata: Path) -> None:
         raise StartupError(f"{pgdata} is damaged: {damage}; {RESTORE}.")
 
 
-def is_absent(pgdata: Path) -> bool:
+def is_missing(pgdata: Path) -> bool:
     """Tell whether there is nothing at `pgdata`; an empty directory is removed."""
     with contextlib.suppress(OSError):
         pgdata.rmdir()
     return not os.path.lexists(pgdata)
 
 
-def grant_access(pgdata: Path) -> None:
+def write_access_rules(pgdata: Path) -> None:
     """Let root and the server's user in as the superuser, and nobody else."""
-    names = dict.fromkeys(_name(user) for user in (0, owner()))
-    replace(pgdata, "pg_hba.conf", ACCESS)
-    replace(
+    names = dict.fromkeys(_name(user) for user in (0, server_uid()))
+    replace_file(pgdata, "pg_hba.conf", ACCESS)
+    replace_file(
         pgdata, "pg_ident.conf", "".join(f'restaurant "{name}" {SUPERUSER}\n' for name in names)
     )
 
 
-def replace(pgdata: Path, name: str, text: str) -> None:
+def replace_file(pgdata: Path, name: str, text: str) -> None:
     """Replace a file in one step; no link that lies there is followed."""
     new = f"{name}.new"
     with _opened(pgdata) as folder:
@@ -167,12 +172,12 @@ def replace(pgdata: Path, name: str, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-            os.fchown(file.fileno(), owner(), -1)
+            os.fchown(file.fileno(), server_uid(), -1)
         os.replace(new, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 @contextlib.contextmanager
-def explained(data_dir: Path) -> Iterator[None]:
+def report_os_errors(data_dir: Path) -> Iterator[None]:
     """Turn what the file system refuses into a `StartupError`."""
     try:
         yield

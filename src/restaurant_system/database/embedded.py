@@ -22,7 +22,12 @@ import fasteners
 
 from restaurant_system.database import data_directory
 from restaurant_system.database.data_directory import SUPERUSER
-from restaurant_system.database.postgres_programs import identity, is_disk_full, programs, sentence
+from restaurant_system.database.postgres_programs import (
+    is_disk_full,
+    process_user,
+    programs_directory,
+    summarize_errors,
+)
 from restaurant_system.errors import AlreadyRunning, StartupError
 
 PORT = 5432  # only part of the socket's name; stated because PGPORT would change it
@@ -57,9 +62,9 @@ STATUS = 7  # the line of PID_FILE, counted from 0
 
 
 @contextlib.contextmanager
-def only_one(data_dir: Path) -> Iterator[None]:
+def lock_for_up(data_dir: Path) -> Iterator[None]:
     """Hold a data directory for one `up`; raises `AlreadyRunning` for a second."""
-    with data_directory.explained(data_dir):
+    with data_directory.report_os_errors(data_dir):
         _make(data_dir)
         lock = fasteners.InterProcessLock(data_dir / UP_LOCK)
         is_first = lock.acquire(blocking=False)
@@ -85,7 +90,7 @@ def postgres(data_dir: Path) -> Iterator[str]:
             "The embedded PostgreSQL runs on Linux and macOS; name your own in config.yaml."
         )
     pgdata = data_dir.absolute() / "postgres"
-    with data_directory.explained(data_dir):
+    with data_directory.report_os_errors(data_dir):
         _make(data_dir)
         starting = fasteners.InterProcessLock(data_dir / START_LOCK)
         running = fasteners.InterProcessReaderWriterLock(data_dir / RUN_LOCK)
@@ -136,14 +141,14 @@ def _socket_folder(pgdata: Path) -> Iterator[str]:
 
 
 def _start(pgdata: Path) -> None:
-    if data_directory.is_absent(pgdata):
+    if data_directory.is_missing(pgdata):
         data_directory.initialise(pgdata)
     data_directory.check(pgdata)
     if not _is_running(pgdata):
         _wait_for_end(pgdata)  # of one that stops just now
         for stale in (PID_FILE, f"{SOCKET}.lock"):
             (pgdata / stale).unlink(missing_ok=True)
-        data_directory.grant_access(pgdata)
+        data_directory.write_access_rules(pgdata)
         _launch(pgdata)
 
 
@@ -162,19 +167,19 @@ def _is_running(pgdata: Path) -> bool:
 
 def _launch(pgdata: Path) -> None:
     """Start the server, and wait until it accepts connections; it outlives this process."""
-    where = data_directory.name_for_server(pgdata)
+    where = data_directory.path_for_server(pgdata)
     settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
     with _log(pgdata) as log:
         start_of_log = log.seek(0, os.SEEK_END)
         process = subprocess.Popen(  # noqa: S603 - PostgreSQL's own program
             # The last -D counts; the first one shows in the list of processes where the data is.
-            [programs() / "postgres", "-D", pgdata, "-D", where, *settings],
+            [programs_directory() / "postgres", "-D", pgdata, "-D", where, *settings],
             cwd=pgdata,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,  # so that a Ctrl-C meant for this process does not reach it
-            **identity(),
+            **process_user(),
         )
         # One that ends while this process runs must not stay in the process table.
         waiting = threading.Thread(target=process.wait, daemon=True)
@@ -189,7 +194,8 @@ def _launch(pgdata: Path) -> None:
         log.seek(start_of_log)
         text = log.read().decode(errors="replace").replace(where, str(pgdata))
     raise StartupError(
-        f"The embedded PostgreSQL does not start on {pgdata}: {sentence(text)}; {_advice(text)}."
+        f"The embedded PostgreSQL does not start on {pgdata}: {summarize_errors(text)};"
+        f" {_advice(text)}."
     )
 
 
@@ -270,5 +276,5 @@ def _log(pgdata: Path) -> FileIO:
 
 def _make(data_dir: Path) -> None:
     data_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-    data_directory.check_parent(data_dir)
+    data_directory.check_parents(data_dir)
     data_directory.refuse_links(*(data_dir / lock for lock in (UP_LOCK, START_LOCK, RUN_LOCK)))

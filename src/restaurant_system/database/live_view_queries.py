@@ -38,14 +38,14 @@ async def preparing(connection: Connection, *, limit: int) -> list[Row]:
 # Where nobody completes orders all of the past is ready, and only the newest of it are looked at.
 # An order is passed over once as many of its type that came after it are ready: hours later.
 # The type is a range here as well.
-LOOKED_AT = 300
+READY_SCAN_LIMIT = 300
 READY = f"""
 SELECT newest.number, newest.type, newest.status, newest.completed_at
 FROM unnest($1::text[]) AS sought (type)
 CROSS JOIN LATERAL (
     SELECT number, type, status, completed_at FROM orders
     WHERE status = 'ready' AND type BETWEEN sought.type AND sought.type
-    ORDER BY orders.type, id DESC LIMIT {LOOKED_AT}
+    ORDER BY orders.type, id DESC LIMIT {READY_SCAN_LIMIT}
 ) AS newest
 WHERE newest.completed_at >= $2
 ORDER BY newest.completed_at DESC LIMIT $3

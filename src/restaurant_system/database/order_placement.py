@@ -17,7 +17,7 @@ from restaurant_system.models.order import NewOrder
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class IdempotencyKey:
     """An idempotency key, and what two requests share exactly when they ask for the same order."""
 
     name: str
@@ -30,11 +30,11 @@ class PlaceOrder:
 
     order: NewOrder
     unnumbered: Message
-    key: Key | None = None
+    key: IdempotencyKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class OrderPlaced:
+class StoredOrder:
     """The number that an order has got, and its message."""
 
     number: str
@@ -113,7 +113,7 @@ async def place(
     at: datetime,
     business_date: date,
     key_lifetime: timedelta,
-) -> list[OrderPlaced | None]:
+) -> list[StoredOrder | None]:
     """Place orders, each with its items, first log row, key and message: all of them or none.
 
     They are numbered in the order in which they stand here. `None` stands for one whose key was
@@ -142,10 +142,10 @@ async def place(
     ]
 
 
-def _placed(asked: PlaceOrder, row: asyncpg.Record, at: datetime) -> OrderPlaced:
+def _placed(asked: PlaceOrder, row: asyncpg.Record, at: datetime) -> StoredOrder:
     body = OrderReceived.numbered(asked.unnumbered.body, row["number"])
     message = replace(asked.unnumbered, body=body, timestamp=at)
-    return OrderPlaced(row["number"], OutboxMessage(row["id"], row["stream"], message))
+    return StoredOrder(row["number"], OutboxMessage(row["id"], row["stream"], message))
 
 
 def _order_columns(orders: Sequence[NewOrder]) -> tuple[list[object], ...]:

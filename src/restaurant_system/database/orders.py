@@ -94,14 +94,17 @@ async def move(connection: Connection, moves: Sequence[MoveOrder]) -> list[Outbo
     with it, or takes it back from there. No two moves may be of the same order. All take effect
     together or, with an error, none.
     """
-    streams = [outbox.stream(each.message, each.number) for each in moves]
+    streams = [outbox.stream_name(each.message, each.number) for each in moves]
     rows = await connection.fetch(
         MOVE, *_columns(moves), streams, *columns([each.message for each in moves])
     )
     moved = {row["number"]: row for row in rows}
     return [
         OutboxMessage(
-            row["id"], outbox.stream(each.message, each.number), each.message, row["previous_id"]
+            row["id"],
+            outbox.stream_name(each.message, each.number),
+            each.message,
+            row["previous_id"],
         )
         if (row := moved.get(each.number))
         else None

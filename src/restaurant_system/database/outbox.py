@@ -34,7 +34,7 @@ class Backlog:
     oldest_seconds: float
 
 
-def stream(message: Message, about: str) -> str:
+def stream_name(message: Message, about: str) -> str:
     """Name the stream of a message about an order."""
     return f"{message.exchange}/{about}"
 
@@ -57,7 +57,7 @@ async def add(tx: Connection, messages: Sequence[tuple[str, Message]]) -> list[O
 
     Messages about one order to one exchange leave in the order in which they were added.
     """
-    streams = [stream(message, number) for number, message in messages]
+    streams = [stream_name(message, number) for number, message in messages]
     rows = await tx.fetch(INSERT, streams, *columns([message for _, message in messages]))
     last: dict[str, int] = {}
     owed = []
@@ -78,7 +78,7 @@ WHERE {which} AND NOT EXISTS (
 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
 """
 CLAIM_THESE = CLAIM.format(which="id = ANY($1::bigint[])")
-CLAIM_LEFT_BEHIND = CLAIM.format(
+CLAIM_OVERDUE = CLAIM.format(
     which="""
     created_at < clock_timestamp() - $1::interval AND not_before <= clock_timestamp()
 """
@@ -87,22 +87,20 @@ CLAIM_LEFT_BEHIND = CLAIM.format(
 
 async def claim(tx: Connection, ids: Sequence[int]) -> list[OutboxMessage]:
     """Claim, for this transaction, those of `ids` that are free and whose turn it is, in order."""
-    return [_owed(row) for row in await tx.fetch(CLAIM_THESE, list(ids), len(ids))]
+    return [_outbox_message(row) for row in await tx.fetch(CLAIM_THESE, list(ids), len(ids))]
 
 
-async def claim_left_behind(
-    tx: Connection, older_than: timedelta, limit: int
-) -> list[OutboxMessage]:
+async def claim_overdue(tx: Connection, older_than: timedelta, limit: int) -> list[OutboxMessage]:
     """Claim up to `limit` rows that have waited longer than a healthy relay would let them."""
-    return [_owed(row) for row in await tx.fetch(CLAIM_LEFT_BEHIND, older_than, limit)]
+    return [_outbox_message(row) for row in await tx.fetch(CLAIM_OVERDUE, older_than, limit)]
 
 
-AMONG = "SELECT id FROM outbox WHERE id = ANY($1::bigint[])"
+SELECT_UNPUBLISHED = "SELECT id FROM outbox WHERE id = ANY($1::bigint[])"
 
 
-async def among(connection: Connection, ids: Sequence[int]) -> set[int]:
+async def select_unpublished(connection: Connection, ids: Sequence[int]) -> set[int]:
     """Return those of `ids` that are still owed."""
-    return {row["id"] for row in await connection.fetch(AMONG, list(ids))}
+    return {row["id"] for row in await connection.fetch(SELECT_UNPUBLISHED, list(ids))}
 
 
 DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
@@ -139,5 +137,5 @@ async def backlog(connection: Connection) -> Backlog:
     return Backlog(row["size"], row["oldest_seconds"])
 
 
-def _owed(row: asyncpg.Record) -> OutboxMessage:
+def _outbox_message(row: asyncpg.Record) -> OutboxMessage:
     return OutboxMessage(row["id"], row["stream"], message_of(row))

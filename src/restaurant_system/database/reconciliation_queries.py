@@ -17,17 +17,17 @@ from restaurant_system.models.status import OrderStatus
 # Any number that nobody else locks; held by whoever says something again, until it is committed.
 LOCK = 7_278_110_043
 
-TAKE_TURN = "SELECT pg_try_advisory_xact_lock($1)"
+TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
 
 
-async def take_turn(tx: Connection) -> bool:
+async def try_lock(tx: Connection) -> bool:
     """Keep others from saying the same again until this transaction ends; `False`: one is at it."""
-    turn: bool = await tx.fetchval(TAKE_TURN, LOCK)
+    turn: bool = await tx.fetchval(TRY_LOCK, LOCK)
     return turn
 
 
 @dataclass(frozen=True, slots=True)
-class Horizon:
+class ScanBounds:
     """What is looked at: orders up to the `newest`, and who should have been ready by a moment.
 
     It stays the same from look to look, so that nobody comes in who was not there at the first.
@@ -40,9 +40,9 @@ class Horizon:
 NEWEST = "SELECT coalesce(max(id), 0) FROM orders"
 
 
-async def horizon(connection: Connection, overdue_before: datetime) -> Horizon:
+async def scan_bounds(connection: Connection, overdue_before: datetime) -> ScanBounds:
     """Take in all orders that there are now."""
-    return Horizon(await connection.fetchval(NEWEST), overdue_before)
+    return ScanBounds(await connection.fetchval(NEWEST), overdue_before)
 
 
 # Received, or not ready though they should be, and not before people, who take the time they need.
@@ -80,7 +80,7 @@ GROUP BY type
 """
 
 
-async def count_waiting(connection: Connection, within: Horizon, exchange: str) -> Waiting:
+async def count_waiting(connection: Connection, within: ScanBounds, exchange: str) -> Waiting:
     """Count the orders that wait for a message, and those of them still owed to `exchange`."""
     rows = await connection.fetch(COUNT_WAITING, within.newest, within.overdue_before, exchange)
     return Waiting(
@@ -90,17 +90,17 @@ async def count_waiting(connection: Connection, within: Horizon, exchange: str) 
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Position:
     """Where an order stands among those of its type that wait; who waits longest is first."""
 
     turn: int
     id: int
 
 
-FRONT = Place(0, 0)
+START = Position(0, 0)
 
 # An order that was sent again keeps its place, also while it is owed: nobody else is sent instead.
-PLACE_OF = f"""
+NTH_POSITION = f"""
 SELECT turn, id FROM (
     SELECT turn, id FROM {WAITING}
     WHERE type = $4 AND (
@@ -113,35 +113,35 @@ ORDER BY turn DESC, id DESC LIMIT 1
 """
 
 
-async def place_of(
-    connection: Connection, nth: int, order_type: OrderType, within: Horizon, exchange: str
-) -> Place:
+async def nth_position(
+    connection: Connection, nth: int, order_type: OrderType, within: ScanBounds, exchange: str
+) -> Position:
     """Return the place of the n-th order that lacks a message or was sent one again."""
     row = await connection.fetchrow(
-        PLACE_OF, within.newest, within.overdue_before, exchange, order_type, nth
+        NTH_POSITION, within.newest, within.overdue_before, exchange, order_type, nth
     )
-    return FRONT if row is None else Place(**row)
+    return START if row is None else Position(**row)
 
 
-NEXT_PLACES = f"""
+NEXT_POSITIONS = f"""
 SELECT turn, id FROM {WAITING}
 WHERE type = $3 AND (turn, id) > ($4, $5) AND (turn, id) <= ($6, $7)
 ORDER BY turn, id LIMIT $8
 """
 
 
-async def next_places(
+async def next_positions(
     connection: Connection,
     order_type: OrderType,
-    within: Horizon,
+    within: ScanBounds,
     *,
-    after: Place,
-    last: Place,
+    after: Position,
+    last: Position,
     limit: int,
-) -> list[Place]:
+) -> list[Position]:
     """Return the next places of orders that wait, in order."""
     rows = await connection.fetch(
-        NEXT_PLACES,
+        NEXT_POSITIONS,
         within.newest,
         within.overdue_before,
         order_type,
@@ -149,7 +149,7 @@ async def next_places(
         *(last.turn, last.id),
         limit,
     )
-    return [Place(**row) for row in rows]
+    return [Position(**row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +182,7 @@ ORDER BY turn, id
 
 
 async def stuck_orders(
-    connection: Connection, among: Sequence[int], within: Horizon, exchange: str
+    connection: Connection, among: Sequence[int], within: ScanBounds, exchange: str
 ) -> list[StuckOrder]:
     """Return those `among` these orders that wait for a message which is not owed any more."""
     rows = await connection.fetch(
@@ -198,7 +198,7 @@ FROM orders WHERE id = ANY($1) ORDER BY id
 """
 
 
-async def as_received(tx: Connection, ids: Sequence[int]) -> list[OrderReceived]:
+async def order_bodies(tx: Connection, ids: Sequence[int]) -> list[OrderReceived]:
     """Return orders as the kitchen was told of them, oldest first."""
     items = await tracking_queries.items(tx, ids)
     return [
@@ -206,27 +206,27 @@ async def as_received(tx: Connection, ids: Sequence[int]) -> list[OrderReceived]
     ]
 
 
-NOTE_RESENT = """
+RECORD_RESENDS = """
 INSERT INTO order_resends (order_id, resent_at) SELECT id, $2 FROM unnest($1::bigint[]) AS id
 ON CONFLICT (order_id) DO UPDATE
     SET resent_at = excluded.resent_at, resends = order_resends.resends + 1
 """
 
 
-async def note_resent(tx: Connection, ids: Sequence[int], at: datetime) -> None:
+async def record_resends(tx: Connection, ids: Sequence[int], at: datetime) -> None:
     """Remember that these orders were sent again."""
-    await tx.execute(NOTE_RESENT, ids, at)
+    await tx.execute(RECORD_RESENDS, ids, at)
 
 
 # Counted, for EXISTS would have the server try its luck from the beginning of the log.
-HAS_MOVED = """
+ANY_MOVED = """
 SELECT count(*) > 0 FROM order_status_log WHERE changed_at >= $1 AND status <> 'received'
 """
 
 
-async def has_moved(connection: Connection, since: datetime) -> bool:
+async def any_moved_since(connection: Connection, since: datetime) -> bool:
     """Tell whether any order was moved since then."""
-    moved: bool = await connection.fetchval(HAS_MOVED, since)
+    moved: bool = await connection.fetchval(ANY_MOVED, since)
     return moved
 
 
@@ -236,7 +236,7 @@ WHERE changed_at >= $1 AND status <> 'received'
 """
 
 
-async def moved_since(connection: Connection, since: datetime) -> list[int]:
+async def orders_moved_since(connection: Connection, since: datetime) -> list[int]:
     """Return the orders that were moved since then."""
     return await connection.fetchval(MOVED, since) or []
 
@@ -261,7 +261,9 @@ ORDER BY moves.id
 """
 
 
-async def moves_since(tx: Connection, since: datetime, among: Sequence[int]) -> list[StatusChanged]:
+async def status_changes_since(
+    tx: Connection, since: datetime, among: Sequence[int]
+) -> list[StatusChanged]:
     """Return the moves of these orders since then, in order.
 
     Nobody moves one of them until this transaction ends.

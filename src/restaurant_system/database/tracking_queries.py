@@ -15,7 +15,7 @@ from restaurant_system.models.status import OrderStatus
 Row: TypeAlias = asyncpg.Record
 
 
-class Place(NamedTuple):
+class QueuePosition(NamedTuple):
     """Where an order waits: behind all that is more urgent, or as urgent and older."""
 
     priority: int
@@ -43,7 +43,7 @@ GROUP BY type, priority, gap
 
 
 async def waiting_ahead(
-    connection: Connection, places: Sequence[Place]
+    connection: Connection, places: Sequence[QueuePosition]
 ) -> list[dict[OrderType, int]]:
     """Count, for each place in line, the waiting orders that come before it, by type."""
     ids = sorted({place.order_id for place in places})

@@ -177,7 +177,7 @@ class Relay:
             async with self._database.transaction() as tx:
                 claimed = await outbox.claim(tx, rows)
                 published = await self._publish_claimed(tx, claimed)
-                left = await outbox.among(tx, rows) - {each.id for each in claimed}
+                left = await outbox.select_unpublished(tx, rows) - {each.id for each in claimed}
         except Unavailable:
             self._waiting.extendleft(reversed(waiting))
             raise
@@ -190,7 +190,7 @@ class Relay:
         """Publish a batch of what was left behind; return whether there may be more."""
         older_than = timedelta(seconds=self._settings.sweep_after)
         async with self._database.transaction() as tx:
-            owed = await outbox.claim_left_behind(tx, older_than, self._settings.batch)
+            owed = await outbox.claim_overdue(tx, older_than, self._settings.batch)
             published = await self._publish_claimed(tx, owed)
         if published:
             log.info("outbox_swept", message=f"Published {published} messages left behind.")

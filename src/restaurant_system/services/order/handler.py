@@ -12,7 +12,7 @@ from starlette.responses import Response
 from restaurant_system.logger import get_logger
 from restaurant_system.models.order import Money, Move, NewOrder
 from restaurant_system.models.status import OrderStatus
-from restaurant_system.services.order.service import NAME, OrderService, Placed
+from restaurant_system.services.order.service import NAME, OrderService, PlacedOrder
 from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON, read_json, read_optional_json
 from restaurant_system.web.faults import Fault, loggable_fields
@@ -51,7 +51,7 @@ class OrderPlaced(BaseModel):
     total_amount: Money
 
 
-def written(placed: Placed) -> Answer:
+def serialize(placed: PlacedOrder) -> Answer:
     """Write an `OrderPlaced` as pydantic does, at a fraction of the cost."""
     body = (
         f'{{"order_number":"{placed.order_number}","status":"{OrderStatus.RECEIVED}",'
@@ -76,7 +76,7 @@ class OrderHandler:
     def __init__(self, service: OrderService, max_concurrent: int) -> None:
         self._service = service
         self._limit = ConcurrencyLimit(max_concurrent)
-        self._placing = HotRoad.of("POST", "/orders", self.place, written)
+        self._placing = HotRoad.of("POST", "/orders", self.place, serialize)
 
     def feature(self) -> Feature:
         """Return the routes; that of a new order stands in front of FastAPI."""
@@ -119,7 +119,7 @@ class OrderHandler:
             )
         return Feature(router, hot=[self._placing])
 
-    async def place(self, asked: Asked) -> Placed:
+    async def place(self, asked: Asked) -> PlacedOrder:
         """Take an order: stored before it is answered, and on its way to the kitchen."""
         order, key = _read_order(asked)
         async with self._limit:

@@ -20,7 +20,7 @@ from restaurant_system.web.faults import BODY, Fault, faults_of
 
 log = get_logger(NAME)
 
-Offer: TypeAlias = Callable[[], Awaitable[Menu]]  # what is on the menu now
+MenuSource: TypeAlias = Callable[[], Awaitable[Menu]]  # what is on the menu now
 Version: TypeAlias = tuple[int, ...] | None  # of a file; None when there is none
 
 SAMPLE = "sample_menu.yaml"
@@ -39,7 +39,7 @@ class MenuFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._version = _version(path)
-        self._menu = read(path)
+        self._menu = read_menu(path)
         self._fault: str | None = None
         self._lock = asyncio.Lock()
 
@@ -53,7 +53,7 @@ class MenuFile:
 
     async def _take(self, version: Version) -> None:
         try:
-            self._menu = await asyncio.to_thread(read, self._path)
+            self._menu = await asyncio.to_thread(read_menu, self._path)
         except _UnreadableError as error:
             self._reject(str(error))
             return  # without this version, so that the next look tries again
@@ -74,8 +74,8 @@ class _UnreadableError(ConfigurationError):
     """A file could not be read; that may end without a change to it."""
 
 
-def always(menu: Menu) -> Offer:
-    """Offer the same menu for ever."""
+def static_menu(menu: Menu) -> MenuSource:
+    """Return a menu source that always returns `menu`."""
 
     async def now() -> Menu:
         return menu
@@ -83,12 +83,12 @@ def always(menu: Menu) -> Offer:
     return now
 
 
-def sample() -> Menu:
+def sample_menu() -> Menu:
     """Return the menu of a restaurant that has none of its own yet."""
     return _menu(SAMPLE, (files(__package__) / SAMPLE).read_bytes())
 
 
-def read(path: Path) -> Menu:
+def read_menu(path: Path) -> Menu:
     """Read a menu; raises `ConfigurationError`, which names the file and each place at fault."""
     try:
         written = _written(path)

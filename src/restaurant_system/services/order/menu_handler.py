@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from restaurant_system.models.menu import NO_MENU, Menu
 from restaurant_system.models.order import Money
-from restaurant_system.services.order.menu_file import Offer
+from restaurant_system.services.order.menu_file import MenuSource
 from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON
 from restaurant_system.web.openapi import PROBLEMS, header_parameter
@@ -47,7 +47,7 @@ class MenuAnswer(_Answer):
 class MenuHandler:
     """Answers what is on the menu now; whoever knows it already is told so."""
 
-    def __init__(self, offer: Offer) -> None:
+    def __init__(self, offer: MenuSource) -> None:
         self._offer = offer
         self._menu = NO_MENU
         self._page = _page(NO_MENU)

@@ -15,7 +15,7 @@ from uuid import uuid4
 from restaurant_system.config import ReconciliationSettings
 from restaurant_system.database import outbox, reconciliation_queries
 from restaurant_system.database.connection import Database
-from restaurant_system.database.reconciliation_queries import FRONT, Horizon, StuckOrder, Waiting
+from restaurant_system.database.reconciliation_queries import START, ScanBounds, StuckOrder, Waiting
 from restaurant_system.errors import BrokerUnavailable, Unavailable
 from restaurant_system.logger import get_logger, request_id
 from restaurant_system.messaging import listener, topology
@@ -85,13 +85,15 @@ class Reconciliation:
         A message does not say that it is gone, and what is lost with a disk are the oldest.
         """
         async with self._database.connection() as connection:
-            within = await reconciliation_queries.horizon(connection, self._clock() - self._after)
+            within = await reconciliation_queries.scan_bounds(
+                connection, self._clock() - self._after
+            )
         short = await self._shortage(within)
         for order_type in OrderType:
             if short[order_type]:
                 await self._send_oldest(short[order_type], order_type, within, sender)
 
-    async def _shortage(self, within: Horizon) -> Counter[OrderType]:
+    async def _shortage(self, within: ScanBounds) -> Counter[OrderType]:
         """Count, by type, the orders that lack a message at each of several looks.
 
         A message goes from the outbox to a queue to a hand, and is looked for in this order; one
@@ -111,7 +113,7 @@ class Reconciliation:
             short &= waiting.orders - messages
         return short
 
-    async def _waiting(self, within: Horizon) -> Waiting:
+    async def _waiting(self, within: ScanBounds) -> Waiting:
         async with self._database.connection() as connection:
             return await reconciliation_queries.count_waiting(connection, within, ORDERS)
 
@@ -133,17 +135,17 @@ class Reconciliation:
         )
 
     async def _send_oldest(
-        self, count: int, order_type: OrderType, within: Horizon, sender: Sender
+        self, count: int, order_type: OrderType, within: ScanBounds, sender: Sender
     ) -> None:
         """Send these again batch by batch, for as long as nobody else is at it."""
         async with self._database.connection() as connection:
-            last = await reconciliation_queries.place_of(
+            last = await reconciliation_queries.nth_position(
                 connection, count, order_type, within, ORDERS
             )
-        sent = FRONT
+        sent = START
         while True:
             async with self._database.connection() as connection:
-                places = await reconciliation_queries.next_places(
+                places = await reconciliation_queries.next_positions(
                     connection, order_type, within, after=sent, last=last, limit=BATCH
                 )
             if not places or not await self._send_batch(
@@ -152,16 +154,16 @@ class Reconciliation:
                 return
             sent = places[-1]
 
-    async def _send_batch(self, among: Sequence[int], within: Horizon, sender: Sender) -> bool:
+    async def _send_batch(self, among: Sequence[int], within: ScanBounds, sender: Sender) -> bool:
         """Send again those that are due; return `False` when it is another process's turn."""
         now = self._clock()
         async with self._database.transaction() as tx:
-            if not await reconciliation_queries.take_turn(tx):
+            if not await reconciliation_queries.try_lock(tx):
                 return False
             standing = await reconciliation_queries.stuck_orders(tx, among, within, ORDERS)
             due = [each for each in standing if each.is_due(now, self._after)]
             ids = [each.id for each in due]
-            orders = await reconciliation_queries.as_received(tx, ids)
+            orders = await reconciliation_queries.order_bodies(tx, ids)
             owed = await outbox.add(
                 tx,
                 [
@@ -169,7 +171,7 @@ class Reconciliation:
                     for each in orders
                 ],
             )
-            await reconciliation_queries.note_resent(tx, ids, now)
+            await reconciliation_queries.record_resends(tx, ids, now)
         self._relay.hand_over(*owed)
         for each in due:
             _log_resent(each, now)
@@ -204,7 +206,7 @@ class Reconciliation:
 
     async def _has_moved(self, since: datetime) -> bool:
         async with self._database.connection() as connection:
-            return await reconciliation_queries.has_moved(connection, since)
+            return await reconciliation_queries.any_moved_since(connection, since)
 
     async def _tell_again(self, since: datetime, sender: Sender) -> int | None:
         """Owe everyone these moves; return how many, `None` when another process is at it.
@@ -212,7 +214,7 @@ class Reconciliation:
         Only within one order the order matters. So it is done bit by bit: no cook waits for long.
         """
         async with self._database.connection() as connection:
-            moved = await reconciliation_queries.moved_since(connection, since)
+            moved = await reconciliation_queries.orders_moved_since(connection, since)
         told = 0
         for first in range(0, len(moved), TOLD_AT_ONCE):
             count = await self._tell_of(moved[first : first + TOLD_AT_ONCE], since, sender)
@@ -223,9 +225,9 @@ class Reconciliation:
 
     async def _tell_of(self, orders: Sequence[int], since: datetime, sender: Sender) -> int | None:
         async with self._database.transaction() as tx:
-            if not await reconciliation_queries.take_turn(tx):
+            if not await reconciliation_queries.try_lock(tx):
                 return None
-            moves = await reconciliation_queries.moves_since(tx, since, orders)
+            moves = await reconciliation_queries.status_changes_since(tx, since, orders)
             owed = await outbox.add(
                 tx, [(each.order_number, status_changed(each, sender=sender)) for each in moves]
             )

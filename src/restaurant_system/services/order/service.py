@@ -12,7 +12,12 @@ from zoneinfo import ZoneInfo
 from restaurant_system.batching import Batcher
 from restaurant_system.database import idempotency, orders
 from restaurant_system.database.connection import Database
-from restaurant_system.database.order_placement import Key, OrderPlaced, PlaceOrder, place
+from restaurant_system.database.order_placement import (
+    IdempotencyKey,
+    PlaceOrder,
+    StoredOrder,
+    place,
+)
 from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.errors import (
     DatabaseUnavailable,
@@ -37,7 +42,7 @@ log = get_logger(NAME)
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedOrder:
     """An order that is stored; `replayed` when an earlier request with the same key stored it."""
 
     order_number: str
@@ -64,7 +69,7 @@ class OrderService:
         self._key_lifetime = key_lifetime
         self._placing = Batcher(self._place_together, max_batch_size=TOGETHER)
 
-    async def place(self, order: NewOrder, *, request_id: str, key: str | None) -> Placed:
+    async def place(self, order: NewOrder, *, request_id: str, key: str | None) -> PlacedOrder:
         """Store an order with its items, first log row and message, all or nothing.
 
         Orders that come at the same time are stored together. With a `key` that was used before,
@@ -76,7 +81,7 @@ class OrderService:
             if placed is not None:
                 # The guest is answered first: to write a line takes as long as to read an order.
                 asyncio.get_running_loop().call_soon(_log_received, order, placed)
-                return Placed(placed.number, order.total_amount)
+                return PlacedOrder(placed.number, order.total_amount)
             if asked.key is not None and (answered := await self._replay(asked.key)):
                 return answered
 
@@ -87,9 +92,11 @@ class OrderService:
             at=self._clock(),
             sender=Sender(NAME, request_id),
         )
-        return PlaceOrder(order, unnumbered, None if key is None else Key(key, _fingerprint(order)))
+        return PlaceOrder(
+            order, unnumbered, None if key is None else IdempotencyKey(key, _fingerprint(order))
+        )
 
-    async def _place_together(self, asked: Sequence[PlaceOrder]) -> list[OrderPlaced | None]:
+    async def _place_together(self, asked: Sequence[PlaceOrder]) -> list[StoredOrder | None]:
         """Store orders in one transaction; `None` stands for one whose key is taken.
 
         Of several with one key, the first is stored. What is owed is handed over here, so that it
@@ -111,7 +118,7 @@ class OrderService:
         outcomes = {id(each): outcome for each, outcome in zip(chosen, stored, strict=True)}
         return [outcomes.get(id(each)) for each in asked]
 
-    async def _replay(self, key: Key) -> Placed | None:
+    async def _replay(self, key: IdempotencyKey) -> PlacedOrder | None:
         """Return what was answered to the key; `None` when it has just been forgotten."""
         async with self._database.connection() as connection:
             remembered = await idempotency.look_up(connection, key.name)
@@ -125,7 +132,7 @@ class OrderService:
             raise IdempotencyKeyReused(
                 "The order of this Idempotency-Key is no longer kept; send a new one."
             )
-        return Placed(remembered.order_number, remembered.total_amount, replayed=True)
+        return PlacedOrder(remembered.order_number, remembered.total_amount, replayed=True)
 
     async def cancel(self, number: str, stated: Move, *, request_id: str) -> OrderStatus:
         """Cancel an order that is not ready yet; raises `OrderNotFound` or `IllegalMove`."""
@@ -198,7 +205,7 @@ def _failure_logged(message: str) -> Iterator[None]:
         raise
 
 
-def _log_received(order: NewOrder, placed: OrderPlaced) -> None:
+def _log_received(order: NewOrder, placed: StoredOrder) -> None:
     log.info(
         "order_received",
         message=f"Order {placed.number} received.",

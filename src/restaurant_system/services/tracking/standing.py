@@ -14,7 +14,7 @@ from restaurant_system.batching import Batcher
 from restaurant_system.config import KitchenSettings
 from restaurant_system.database import tracking_queries, workers
 from restaurant_system.database.connection import Database
-from restaurant_system.database.tracking_queries import Place, Row
+from restaurant_system.database.tracking_queries import QueuePosition, Row
 from restaurant_system.errors import OrderNotFound
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.order import OrderType
@@ -69,7 +69,7 @@ class Standings:
 
     async def _estimate(self, waiting: Sequence[Row]) -> list[Standing]:
         """Estimate when waiting orders are ready, from orders before them and cooks online."""
-        places = [Place(row["priority"], row["id"]) for row in waiting]
+        places = [QueuePosition(row["priority"], row["id"]) for row in waiting]
         async with self._database.connection() as connection:
             cooks = await workers.list_online(connection)
             due = await tracking_queries.cooking_until(
