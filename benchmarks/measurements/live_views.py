@@ -16,7 +16,7 @@ from benchmarks.processes import Failed, lines_of
 from benchmarks.results import Line, line
 from benchmarks.statistics import percentile
 from benchmarks.system import Environment
-from restaurant_system.services.tracking.views import LOOK
+from restaurant_system.services.tracking.live_views import POLL_INTERVAL
 
 WATCHERS = 2_000
 UPDATES = 30
@@ -55,7 +55,7 @@ async def _updates(evening: Environment, told: AsyncIterator[str]) -> list[float
     sql, took = await evening.sql(), []
     moments = random.Random(1)  # noqa: S311 - the same for every run, no secret
     for _ in range(UPDATES):
-        await asyncio.sleep(moments.uniform(0, LOOK))
+        await asyncio.sleep(moments.uniform(0, POLL_INTERVAL))
         await sql.execute(UPDATE)
         committed = time.monotonic()
         took.append((float(await _next(told)) - committed) * 1000)

@@ -1,4 +1,4 @@
-"""What guests watch: the board on the wall, and where their own order is."""
+"""Live views for customers: the board, and the progress of one order."""
 
 import asyncio
 import time
@@ -14,9 +14,8 @@ from restaurant_system.database.connection import Database
 from restaurant_system.models.order import Move
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
-from restaurant_system.services.tracking import views
-from restaurant_system.services.tracking.screens import ScreensHandler
-from restaurant_system.services.tracking.views import Views
+from restaurant_system.services.tracking import live_views
+from restaurant_system.services.tracking.live_views import LiveViews
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
 from tests.support.live_view_client import SOON, watching
@@ -43,10 +42,10 @@ async def client(
     database: Database, clock: FakeClock, shutdown: Shutdown
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Talk to the tracking service's live views."""
-    watched = Views(database, clock=clock, kitchen=KitchenSettings())
-    site = api.build("Test", [ScreensHandler(watched).feature()])
+    views = LiveViews(database, clock=clock, kitchen=KitchenSettings())
+    site = api.build("Test", [views.feature()])
     async with (
-        background_task(watched.run(shutdown)),
+        background_task(views.run(shutdown)),
         served(site, shutdown) as address,
         httpx.AsyncClient(base_url=address, timeout=30, verify=False) as client,  # noqa: S501 - no TLS
     ):
@@ -112,8 +111,8 @@ async def test_the_board_shows_what_a_wall_has_room_for(
 ) -> None:
     """Of more than that, what became ready last, what cooks, and what has waited longest."""
     sql = await database.dedicated()
-    ready = [await insert_order(sql) for _ in range(views.MOST_READY + 1)]
-    waiting = [await insert_order(sql) for _ in range(views.MOST_PREPARING)]
+    ready = [await insert_order(sql) for _ in range(live_views.MAX_READY + 1)]
+    waiting = [await insert_order(sql) for _ in range(live_views.MAX_PREPARING)]
     cooking = [await insert_order(sql) for _ in range(2)]
     await sql.execute(BRING, "cooking", NOON, [*ready, *cooking])
     await sql.execute(BRING, "ready", NOON, ready)
@@ -170,7 +169,7 @@ async def test_an_estimate_that_moves_is_news_once_a_minute(
     number = await place(intake)
     async with watching(client, f"/live/track/{number}") as viewer:
         clock.now = NOON + timedelta(seconds=40)
-        await asyncio.sleep(views.LOOK * 2)
+        await asyncio.sleep(live_views.POLL_INTERVAL * 2)
         clock.now = NOON + timedelta(seconds=60)
         await viewer.until_it_shows("order", estimated_completion="2024-12-16T12:02:00.000Z")
 

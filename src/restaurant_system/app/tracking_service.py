@@ -1,4 +1,4 @@
-"""Answers where orders are."""
+"""The tracking service."""
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
@@ -16,9 +16,8 @@ from restaurant_system.database.connection import Database
 from restaurant_system.models.clock import utc_now
 from restaurant_system.services.tracking.dashboard import Dashboard
 from restaurant_system.services.tracking.handler import TrackingHandler
-from restaurant_system.services.tracking.screens import ScreensHandler
+from restaurant_system.services.tracking.live_views import LiveViews
 from restaurant_system.services.tracking.service import TrackingService
-from restaurant_system.services.tracking.views import Views
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature
@@ -30,7 +29,7 @@ PAGES = {"/board": "board", "/track/{order_number}": "track", "/dashboard": "das
 async def run_tracking_service(
     settings: Settings, shutdown: Shutdown, handed: HandedLines | None = None
 ) -> None:
-    """Answer questions over HTTP until asked to stop."""
+    """Run the tracking service until a stop is requested."""
     pages = http_service.pages(settings, PAGES)
     async with (
         http_service.listening(
@@ -43,9 +42,9 @@ async def run_tracking_service(
             pools=settings.tracking_service.processes * reader_pool_count(settings),
         ) as runtime,
         read_only_database(runtime) as database,
-        tracking(runtime, database) as questions,
+        tracking(runtime, database) as tracking_features,
     ):
-        features = [*questions, http_service.health_feature(runtime, database), pages]
+        features = [*tracking_features, http_service.health_feature(runtime, database), pages]
         site = api.build("Tracking service", features)
         runtime.report_started()
         await server.serve(site)
@@ -53,7 +52,7 @@ async def run_tracking_service(
 
 @contextlib.asynccontextmanager
 async def tracking(runtime: Runtime, database: Database) -> AsyncIterator[Sequence[Feature]]:
-    """Answer questions, and keep watchers told, for as long as the block lasts."""
+    """Serve queries and live views for as long as the block lasts."""
     service = TrackingService(
         database,
         runtime.broker,
@@ -62,10 +61,9 @@ async def tracking(runtime: Runtime, database: Database) -> AsyncIterator[Sequen
         kitchen=runtime.settings.kitchen,
     )
     dashboard = Dashboard(service, clock=utc_now)
-    views = Views(database, clock=utc_now, kitchen=runtime.settings.kitchen)
-    guests = ScreensHandler(views)
+    live_views = LiveViews(database, clock=utc_now, kitchen=runtime.settings.kitchen)
     async with (
         background_task(dashboard.run(runtime.shutdown)),
-        background_task(views.run(runtime.shutdown)),
+        background_task(live_views.run(runtime.shutdown)),
     ):
-        yield [TrackingHandler(service).feature(), dashboard.feature(), guests.feature()]
+        yield [TrackingHandler(service).feature(), dashboard.feature(), live_views.feature()]

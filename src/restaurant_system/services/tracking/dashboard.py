@@ -1,12 +1,12 @@
-"""The dashboard: a business date in figures, and what to worry about, live.
+"""The dashboard as a live view: statistics of the business date, queues, outbox and workers.
 
-Its entries, by topic:
+Its entries:
 
-    orders        [{hour, orders}]: of the day, from the hour of its first order on, without gaps
-    now           {waiting: {type: n}, cooking: {type: n}} of whatever day; {ready: n} of the day
-    late          {orders, late, share, by_type: {type: {orders, late, share}}}: models/lateness.py
+    orders        [{hour, orders}]: from the first order's hour on, empty hours included
+    now           {waiting: {type: n}, cooking: {type: n}} of all days; {ready: n} of the day
+    late          {orders, late, share, by_type: {type: {orders, late, share}}}
     preparation   {type: {p50, p90, p99}}: seconds from received to ready
-    queues        {queue: n}; null with the broker away
+    queues        {queue: n}; null while the broker is unreachable
     dead_letters  n; likewise
     outbox        {size, oldest_seconds}
     workers       [{name, order_types, status, is_silent, orders_processed, last_seen}]
@@ -27,102 +27,102 @@ from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.timing import Lateness
 from restaurant_system.models.worker import Worker, WorkerStatus
-from restaurant_system.services.tracking.figures import Figures, without_gaps
-from restaurant_system.services.tracking.handler import HourAnswer, Timestamp
+from restaurant_system.services.tracking.handler import HourResponse, Timestamp
 from restaurant_system.services.tracking.service import PERCENTILES, TrackingService
+from restaurant_system.services.tracking.statistics import DayStatistics, with_empty_hours
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.api import Feature
 from restaurant_system.web.live import Entries, Source, last_seen, streamed
 
-ADDRESS = "/live/dashboard"
+PATH = "/live/dashboard"
 VIEW = "dashboard"
-EVERY = 2.0  # s between two looks
-BROKER_PATIENCE = 0.3  # s that a look waits for the broker
+POLL_INTERVAL = 2.0  # s
+BROKER_TIMEOUT = 0.3  # s that a poll waits for the broker
 
 Depths = Mapping[str, int]
 
 
 class Dashboard:
-    """Looks every 2 s while somebody watches; while the database is away, it shows nothing new."""
+    """Polls every 2 s while a page is open; sends nothing while the database is unreachable."""
 
     def __init__(self, service: TrackingService, *, clock: Clock) -> None:
         self._service = service
         self._clock = clock
-        self._depths = LatestDepths(service.queue_depths)
-        self._source = Source(self._look, every=EVERY)
+        self._depths = QueueDepthCache(service.queue_depths)
+        self._source = Source(self._poll, every=POLL_INTERVAL)
 
     async def run(self, shutdown: Shutdown) -> None:
-        """Look until asked to stop; then the watchers are sent away."""
+        """Poll until a stop is requested, then end all event streams."""
         try:
             await self._source.run(shutdown)
         finally:
             self._depths.close()
 
     def feature(self) -> Feature:
-        """Return the route; what our own page watches is nobody else's interface."""
+        """Return the route; it serves our own page only and is not documented."""
         router = APIRouter(include_in_schema=False)
-        router.add_api_route(ADDRESS, self.watch, methods=["GET"])
+        router.add_api_route(PATH, self.watch, methods=["GET"])
         return Feature(router)
 
     async def watch(self, request: Request) -> Response:
-        """Send how the evening goes."""
+        """Send the events of the dashboard."""
         return streamed(self._source.watch(VIEW, last_seen(request)))
 
-    async def _look(self, watched: Sequence[str]) -> Mapping[str, Entries]:
+    async def _poll(self, keys: Sequence[str]) -> Mapping[str, Entries]:
         entries = await self._entries()
-        return dict.fromkeys(watched, entries)
+        return dict.fromkeys(keys, entries)
 
     async def _entries(self) -> Entries:
-        figures = await self._service.figures()
+        day = await self._service.day_statistics()
         open_orders = await self._service.open_orders()
         return {
-            **_of_the_day(figures),
+            **_day_entries(day),
             "orders": [
-                HourAnswer(hour=hour, orders=orders).model_dump(mode="json")
-                for hour, orders in without_gaps(figures.per_hour, self._clock()).items()
+                HourResponse(hour=hour, orders=orders).model_dump(mode="json")
+                for hour, orders in with_empty_hours(day.per_hour, self._clock()).items()
             ],
             "now": {
                 "waiting": _by_type(open_orders[OrderStatus.RECEIVED]),
                 "cooking": _by_type(open_orders[OrderStatus.COOKING]),
-                "ready": figures.by_status[OrderStatus.READY],
+                "ready": day.by_status[OrderStatus.READY],
             },
             "workers": [_worker(each) for each in await self._service.workers()],
             "outbox": _outbox(await self._service.backlog()),
-            **_queues(await self._depths.lately()),
+            **_queues(await self._depths.latest()),
         }
 
 
-class LatestDepths:
-    """What waits in the queues, as it was when the broker last said so.
+class QueueDepthCache:
+    """The queue depths of the last answer of the broker.
 
-    A broker that is slow, or hangs, is waited for in between; nobody who asks waits long for it.
+    A slow broker is asked in the background, so that a poll waits `BROKER_TIMEOUT` at most.
     """
 
-    def __init__(self, ask: Callable[[], Awaitable[Depths | None]]) -> None:
-        self._ask = ask
+    def __init__(self, fetch: Callable[[], Awaitable[Depths | None]]) -> None:
+        self._fetch = fetch
         self._known: Depths | None = None
-        self._asking: asyncio.Task[None] | None = None
+        self._fetching: asyncio.Task[None] | None = None
 
-    async def lately(self) -> Depths | None:
-        """Return the depths; `None` when the broker is away, or has not answered yet."""
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._learn())
-        done, _ = await asyncio.wait([self._asking], timeout=BROKER_PATIENCE)
-        for asked in done:
-            asked.result()
+    async def latest(self) -> Depths | None:
+        """Return the depths; `None` if the broker is unreachable or has not answered yet."""
+        if self._fetching is None or self._fetching.done():
+            self._fetching = asyncio.create_task(self._update())
+        done, _ = await asyncio.wait([self._fetching], timeout=BROKER_TIMEOUT)
+        for fetched in done:
+            fetched.result()
         return self._known
 
     def close(self) -> None:
-        """Stop waiting."""
-        if self._asking is not None:
-            self._asking.cancel()
+        """Cancel the request in progress."""
+        if self._fetching is not None:
+            self._fetching.cancel()
 
-    async def _learn(self) -> None:
-        self._known = await self._ask()
+    async def _update(self) -> None:
+        self._known = await self._fetch()
 
 
 class WorkerEntry(BaseModel):
-    """A cook, with what it cooks and whether it has fallen silent."""
+    """A worker, its order types, and whether its heartbeats have stopped."""
 
     name: str
     order_types: tuple[OrderType, ...]
@@ -136,14 +136,14 @@ def _by_type(counts: Mapping[OrderType, int]) -> JsonValue:
     return {str(kind): orders for kind, orders in counts.items()}
 
 
-def _of_the_day(figures: Figures) -> dict[str, JsonValue]:
-    by_type: JsonValue = {kind: _late(lateness) for kind, lateness in figures.lateness.items()}
-    overall = sum(figures.lateness.values(), Lateness())
+def _day_entries(day: DayStatistics) -> dict[str, JsonValue]:
+    by_type: JsonValue = {kind: _late(lateness) for kind, lateness in day.lateness.items()}
+    overall = sum(day.lateness.values(), Lateness())
     return {
         "late": {**_late(overall), "by_type": by_type},
         "preparation": {
             kind: dict(zip(PERCENTILES, seconds, strict=True))
-            for kind, seconds in figures.preparation_seconds.items()
+            for kind, seconds in day.preparation_seconds.items()
         },
     }
 
@@ -153,7 +153,7 @@ def _late(lateness: Lateness) -> dict[str, JsonValue]:
 
 
 def _queues(depths: Depths | None) -> dict[str, JsonValue]:
-    """Tell what waits for a cook, and apart from it what waits for a person."""
+    """Return the depths of the kitchen's queues and, separately, the number of dead letters."""
     if depths is None:
         return {"queues": None, "dead_letters": None}
     dead = topology.DEAD_LETTERS.name

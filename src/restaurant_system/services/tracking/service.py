@@ -1,4 +1,4 @@
-"""What may be asked about orders and workers. Nothing here writes."""
+"""Read-only queries about orders and workers."""
 
 import asyncio
 import base64
@@ -18,28 +18,28 @@ from restaurant_system.models.clock import Clock
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.worker import Worker
-from restaurant_system.services.tracking.figures import Figures, figures
-from restaurant_system.services.tracking.standing import Standing, Standings
+from restaurant_system.services.tracking.statistics import DayStatistics, day_statistics
+from restaurant_system.services.tracking.status_lookup import OrderProgress, StatusLookup
 
 NAME = "tracking-service"
-BROKER_PATIENCE = 2.0  # s that the statistics wait for queue depths
+BROKER_TIMEOUT = 2.0  # s to wait for queue depths
 PERCENTILES = ("p50", "p90", "p99")
 
 
 class BadCursor(ValueError):
-    """A cursor that this service did not hand out."""
+    """The cursor was not returned by this service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some orders with their items, newest first, and where the next page starts."""
+    """Orders with their items, newest first, and the cursor of the next page, if there is one."""
 
     orders: list[dict[str, Any]]
     next_cursor: str | None
 
 
 class TrackingService:
-    """The questions. Times are in UTC; `OrderNotFound` for a number that is none."""
+    """Answers queries. Times are in UTC; an unknown order number raises `OrderNotFound`."""
 
     def __init__(
         self,
@@ -58,14 +58,14 @@ class TrackingService:
             OrderType(kind): timedelta(seconds=seconds)
             for kind, seconds in kitchen.late_seconds.model_dump().items()
         }
-        self._standings = Standings(database, clock=clock, kitchen=kitchen)
+        self._lookup = StatusLookup(database, clock=clock, kitchen=kitchen)
 
-    def status(self, number: str) -> "asyncio.Future[Standing]":
-        """Return where an order stands, and when it is expected to be ready."""
-        return self._standings.of(number)
+    def status(self, number: str) -> "asyncio.Future[OrderProgress]":
+        """Return the current status of an order and its estimated completion."""
+        return self._lookup.find(number)
 
     async def history(self, number: str) -> list[dict[str, Any]]:
-        """Return an order's moves, oldest first."""
+        """Return the status changes of an order, oldest first."""
         async with self._database.connection() as connection:
             rows = await tracking_queries.history(connection, number)
         if not rows:
@@ -80,17 +80,17 @@ class TrackingService:
         ]
 
     async def workers(self) -> list[Worker]:
-        """Return the workers that are online and those last heard from, by name."""
+        """Return the online workers and those with the latest heartbeats, sorted by name."""
         async with self._database.connection() as connection:
             return await workers.list_recent(connection)
 
     async def order(self, number: str) -> dict[str, Any]:
-        """Return a whole order with its items."""
+        """Return an order with its items."""
         async with self._database.connection() as connection:
             row = await tracking_queries.order(connection, number)
             if row is None:
                 raise OrderNotFound(number)
-            return (await _whole(connection, [row]))[0]
+            return (await _with_items(connection, [row]))[0]
 
     async def orders(
         self, *, status: str | None, order_type: str | None, limit: int, cursor: str | None
@@ -102,31 +102,29 @@ class TrackingService:
                 connection, status=status, order_type=order_type, before=before, limit=limit + 1
             )
             page = rows[:limit]
-            whole = await _whole(connection, page)
-        return Page(whole, _encode_cursor(page[-1]["id"]) if len(rows) > limit else None)
+            orders = await _with_items(connection, page)
+        return Page(orders, _encode_cursor(page[-1]["id"]) if len(rows) > limit else None)
 
     async def stats(self) -> dict[str, Any]:
-        """Return the business date's figures; `queues` is `None` when the broker is away."""
-        figures = await self.figures()
+        """Return the day's statistics; `queues` is `None` while the broker is unreachable."""
+        day = await self.day_statistics()
         return {
-            "business_date": figures.business_date,
-            "by_status": figures.by_status,
-            "by_type": figures.by_type,
+            "business_date": day.business_date,
+            "by_status": day.by_status,
+            "by_type": day.by_type,
             "queues": await self.queue_depths(),
             "preparation_seconds": {
                 kind: dict(zip(PERCENTILES, seconds, strict=True))
-                for kind, seconds in figures.preparation_seconds.items()
+                for kind, seconds in day.preparation_seconds.items()
             },
-            "per_hour": [
-                {"hour": hour, "orders": orders} for hour, orders in figures.per_hour.items()
-            ],
-            "late_share": {kind: of_type.share for kind, of_type in figures.lateness.items()},
+            "per_hour": [{"hour": hour, "orders": orders} for hour, orders in day.per_hour.items()],
+            "late_share": {kind: of_type.share for kind, of_type in day.lateness.items()},
         }
 
-    async def figures(self) -> Figures:
-        """Return what the database tells of the business date."""
+    async def day_statistics(self) -> DayStatistics:
+        """Return the statistics of the current business date."""
         async with self._database.connection() as connection:
-            return await figures(
+            return await day_statistics(
                 connection,
                 now=self._clock(),
                 timezone=self._timezone,
@@ -134,26 +132,26 @@ class TrackingService:
             )
 
     async def queue_depths(self) -> dict[str, int] | None:
-        """Return what waits in each queue; `None`, after 2 s at the most, with the broker away."""
+        """Return the depth of each queue; `None` if the broker does not answer within 2 s."""
         try:
-            async with asyncio.timeout(BROKER_PATIENCE):
+            async with asyncio.timeout(BROKER_TIMEOUT):
                 return await self._broker.depths()
         except (BrokerUnavailable, TimeoutError):
             return None
 
     async def open_orders(self) -> dict[OrderStatus, dict[OrderType, int]]:
-        """Return how many orders wait and how many cook, of whatever day, by type."""
+        """Count received and cooking orders of all business dates, by type."""
         async with self._database.connection() as connection:
             return await tracking_queries.open_orders(connection)
 
     async def backlog(self) -> Backlog:
-        """Return what is owed to the broker."""
+        """Return the number and the age of the messages in the outbox."""
         async with self._database.connection() as connection:
             return await outbox.backlog(connection)
 
 
-async def _whole(connection: Connection, rows: list[Any]) -> list[dict[str, Any]]:
-    """Put together orders and their items, under the names that an order is placed with."""
+async def _with_items(connection: Connection, rows: list[Any]) -> list[dict[str, Any]]:
+    """Join orders and their items, with the field names of `POST /orders`."""
     items = await tracking_queries.items(connection, [row["id"] for row in rows])
     return [
         {

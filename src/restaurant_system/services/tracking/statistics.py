@@ -1,4 +1,4 @@
-"""A business date in figures."""
+"""Statistics of a business date."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What became of the orders of a business date up to a moment.
+class DayStatistics:
+    """The orders of a business date up to a moment.
 
-    `preparation_seconds` are p50, p90 and p99 from received to ready. Types of which there was
-    nothing to tell are left out of it and of `lateness`, empty hours out of `per_hour`.
+    `preparation_seconds` are p50, p90 and p99 from received to ready. Types without data are
+    missing in it and in `lateness`, hours without orders in `per_hour`.
     """
 
     business_date: date
@@ -30,14 +30,14 @@ class Figures:
     per_hour: Mapping[datetime, int]
 
 
-async def figures(
+async def day_statistics(
     connection: Connection,
     *,
     now: datetime,
     timezone: ZoneInfo,
     late_after: Mapping[OrderType, timedelta],
-) -> Figures:
-    """Return the figures of the business date that it is `now`, in the restaurant's zone."""
+) -> DayStatistics:
+    """Return the statistics of the business date that `now` belongs to in `timezone`."""
     business_date = now.astimezone(timezone).date()
     counts = await tracking_queries.counts(connection, business_date, now, late_after)
     preparation = await tracking_queries.preparation_percentiles(connection, business_date)
@@ -52,11 +52,11 @@ async def figures(
         if status is not OrderStatus.CANCELLED:
             known = lateness.get(order_type, Lateness())
             lateness[order_type] = known + Lateness(row["orders"], row["late"])
-    return Figures(business_date, by_status, by_type, lateness, preparation, per_hour)
+    return DayStatistics(business_date, by_status, by_type, lateness, preparation, per_hour)
 
 
-def without_gaps(per_hour: Mapping[datetime, int], now: datetime) -> dict[datetime, int]:
-    """Fill in the empty hours from the first one that is known up to `now`."""
+def with_empty_hours(per_hour: Mapping[datetime, int], now: datetime) -> dict[datetime, int]:
+    """Return `per_hour` with a 0 for each missing hour from its first one to `now`."""
     if not per_hour:
         return {}
     filled, hour = dict(per_hour), min(per_hour)

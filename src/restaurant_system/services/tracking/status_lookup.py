@@ -1,7 +1,6 @@
-"""Where orders stand, asked by many at once: those who ask together share a query.
+"""Look up the current status of orders; concurrent look-ups share a query.
 
-An order that waits is asked about once more, for its estimate; whoever asks about another need not
-wait for that.
+The estimates of waiting orders need a second query. Look-ups of other orders do not wait for it.
 """
 
 import asyncio
@@ -21,14 +20,14 @@ from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.timing import completion_of_waiting, crew_for
 
-AT_ONCE = 256  # look-ups that share a query
-QUERIES = 2  # at a time: while the database is at one, we read what came of the other
-# By what the database has; to ask the enumeration takes twenty times as long, for each look-up.
+MAX_BATCH_SIZE = 256  # look-ups that share a query
+CONCURRENT_QUERIES = 2  # one is executed while the result of the other is processed
+# A dict is twenty times as fast as calling the enumeration.
 STATUSES = {status.value: status for status in OrderStatus}
 
 
-class Standing(NamedTuple):
-    """Where an order stands, and when it is expected to be ready."""
+class OrderProgress(NamedTuple):
+    """The current status of an order and its estimated completion; times are in UTC."""
 
     order_number: str
     current_status: OrderStatus
@@ -37,49 +36,53 @@ class Standing(NamedTuple):
     processed_by: str | None
 
 
-class Standings:
-    """Looks orders up; each query begins after the last of those who share it has asked."""
+class StatusLookup:
+    """Looks up orders in batches; a look-up never joins a query that has already started."""
 
     def __init__(self, database: Database, *, clock: Clock, kitchen: KitchenSettings) -> None:
         self._database = database
         self._clock = clock
         self._durations = {kind: kitchen.cooking_time(kind) for kind in OrderType}
-        self._lookups = Batcher(self._look_up, max_batch_size=AT_ONCE, concurrency=QUERIES)
-        self._estimates = Batcher(self._estimate, max_batch_size=AT_ONCE)
+        self._lookups = Batcher(
+            self._look_up, max_batch_size=MAX_BATCH_SIZE, concurrency=CONCURRENT_QUERIES
+        )
+        self._estimates = Batcher(self._estimate, max_batch_size=MAX_BATCH_SIZE)
 
-    def of(self, number: str) -> "Future[Standing]":
-        """Return where an order stands, not before now; raises `OrderNotFound`."""
+    def find(self, number: str) -> "Future[OrderProgress]":
+        """Return the progress of an order, read after this call; raises `OrderNotFound`."""
         return self._lookups.submit(number)
 
-    async def _look_up(self, numbers: Sequence[str]) -> "list[Standing | Future[Standing]]":
+    async def _look_up(
+        self, numbers: Sequence[str]
+    ) -> "list[OrderProgress | Future[OrderProgress]]":
         async with self._database.connection() as connection:
             rows = await tracking_queries.statuses(connection, numbers)
-        return [self._found(number, rows.get(number)) for number in numbers]
+        return [self._progress_of(number, rows.get(number)) for number in numbers]
 
-    def _found(self, number: str, row: Row | None) -> "Standing | Future[Standing]":
+    def _progress_of(self, number: str, row: Row | None) -> "OrderProgress | Future[OrderProgress]":
         if row is None:
             return _failed(OrderNotFound(number))
         match row["status"]:
             case OrderStatus.RECEIVED:
                 return self._estimates.submit(row)
             case OrderStatus.COOKING:
-                return _standing(row, row["estimated_completion"])
+                return _progress(row, row["estimated_completion"])
             case _:
-                return _standing(row, None)
+                return _progress(row, None)
 
-    async def _estimate(self, waiting: Sequence[Row]) -> list[Standing]:
-        """Estimate when waiting orders are ready, from orders before them and cooks online."""
+    async def _estimate(self, waiting: Sequence[Row]) -> list[OrderProgress]:
+        """Estimate the completion of waiting orders from orders ahead and online workers."""
         places = [QueuePosition(row["priority"], row["id"]) for row in waiting]
         async with self._database.connection() as connection:
-            cooks = await workers.list_online(connection)
+            online = await workers.list_online(connection)
             due = await tracking_queries.cooking_until(
-                connection, [worker.name for worker in cooks]
+                connection, [worker.name for worker in online]
             )
             all_ahead = await tracking_queries.waiting_ahead(connection, places)
         now = self._clock()
         types = {row["type"]: OrderType(row["type"]) for row in waiting}
-        crews = {name: crew_for(kind, cooks, due, now) for name, kind in types.items()}
-        ready = (
+        crews = {name: crew_for(kind, online, due, now) for name, kind in types.items()}
+        estimates = (
             completion_of_waiting(
                 now=now,
                 own=self._durations[types[row["type"]]],
@@ -89,17 +92,17 @@ class Standings:
             )
             for row, ahead in zip(waiting, all_ahead, strict=True)
         )
-        return list(map(_standing, waiting, ready))
+        return list(map(_progress, waiting, estimates))
 
 
-def _failed(error: Exception) -> "Future[Standing]":
-    future: Future[Standing] = asyncio.get_running_loop().create_future()
+def _failed(error: Exception) -> "Future[OrderProgress]":
+    future: Future[OrderProgress] = asyncio.get_running_loop().create_future()
     future.set_exception(error)
     return future
 
 
-def _standing(row: Row, estimate: datetime | None) -> Standing:
-    return Standing(
+def _progress(row: Row, estimate: datetime | None) -> OrderProgress:
+    return OrderProgress(
         row["number"],
         STATUSES[row["status"]],
         row["updated_at"],

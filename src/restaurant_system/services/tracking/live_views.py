@@ -1,0 +1,123 @@
+"""Live views for customers: the board on the wall, and the progress of one order.
+
+Neither contains names, addresses or tables.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from fastapi import APIRouter
+from pydantic import JsonValue
+from starlette.requests import Request
+from starlette.responses import Response
+
+from restaurant_system.config import KitchenSettings
+from restaurant_system.database import live_view_queries
+from restaurant_system.database.connection import Database
+from restaurant_system.errors import OrderNotFound
+from restaurant_system.models.clock import Clock, rfc_3339
+from restaurant_system.services.tracking.status_lookup import OrderProgress, StatusLookup
+from restaurant_system.shutdown import Shutdown
+from restaurant_system.web.api import Feature
+from restaurant_system.web.live import Entries, Source, last_seen, streamed
+from restaurant_system.web.path import order_number_in
+
+POLL_INTERVAL = 0.5  # s
+MAX_PREPARING = 200  # numbers on the board, over all of its pages
+MAX_READY = 60
+READY_SHOWN_FOR = timedelta(minutes=30)  # because not every restaurant completes its orders
+BOARD = "board"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class LiveViews:
+    """Polls the database for the views that somebody watches, and serves them over HTTP."""
+
+    def __init__(self, database: Database, *, clock: Clock, kitchen: KitchenSettings) -> None:
+        self._database = database
+        self._clock = clock
+        self._lookup = StatusLookup(database, clock=clock, kitchen=kitchen)
+        self._board = Source(self._poll_board, every=POLL_INTERVAL)
+        self._orders = Source(self._poll_orders, every=POLL_INTERVAL)
+
+    def feature(self) -> Feature:
+        """Return the routes; they serve our own pages only and are not documented."""
+        router = APIRouter(include_in_schema=False)
+        router.add_api_route("/live/board", self._send_board, methods=["GET"])
+        router.add_api_route("/live/track/{order_number}", self._send_order, methods=["GET"])
+        return Feature(router)
+
+    async def run(self, shutdown: Shutdown) -> None:
+        """Poll until a stop is requested, then end all event streams."""
+        async with asyncio.TaskGroup() as group:
+            for source in (self._board, self._orders):
+                group.create_task(source.run(shutdown))
+
+    def board(self, last_event_id: str | None) -> AsyncIterator[bytes]:
+        """Return the events of the board: one entry per order number, with its status."""
+        return self._board.watch(BOARD, last_event_id)
+
+    async def order(self, number: str, last_event_id: str | None) -> AsyncIterator[bytes]:
+        """Return the events of one order: its progress and its steps; raises `OrderNotFound`."""
+        await self._lookup.find(number)
+        return self._orders.watch(number, last_event_id)
+
+    async def _send_board(self, request: Request) -> Response:
+        return streamed(self.board(last_seen(request)))
+
+    async def _send_order(self, order_number: str, request: Request) -> Response:
+        number = order_number_in(order_number)
+        return streamed(await self.order(number, last_seen(request)))
+
+    async def _poll_board(self, keys: Sequence[str]) -> Mapping[str, Entries]:
+        since = self._clock() - READY_SHOWN_FOR
+        async with self._database.connection() as connection:
+            preparing = await live_view_queries.preparing(connection, limit=MAX_PREPARING)
+            ready = await live_view_queries.ready(connection, since=since, limit=MAX_READY)
+        board = {row["number"]: _board_entry(row, None) for row in preparing}
+        board |= {row["number"]: _board_entry(row, row["completed_at"]) for row in ready}
+        return dict.fromkeys(keys, board)
+
+    async def _poll_orders(self, numbers: Sequence[str]) -> Mapping[str, Entries]:
+        """Return the entries of all orders that are watched; deleted orders are left out."""
+        found = await asyncio.gather(*(self._progress_of(number) for number in numbers))
+        async with self._database.connection() as connection:
+            steps = await live_view_queries.steps(connection, numbers)
+        return {
+            progress.order_number: _order_entries(progress, steps[progress.order_number])
+            for progress in found
+            if progress is not None and progress.order_number in steps
+        }
+
+    async def _progress_of(self, number: str) -> OrderProgress | None:
+        try:
+            return await self._lookup.find(number)
+        except OrderNotFound:
+            return None
+
+
+def _board_entry(row: live_view_queries.Row, ready_at: datetime | None) -> JsonValue:
+    return {
+        "status": row["status"],
+        "order_type": row["type"],
+        "ready_at": None if ready_at is None else rfc_3339(ready_at),
+    }
+
+
+def _order_entries(progress: OrderProgress, steps: Sequence[live_view_queries.Row]) -> Entries:
+    due = progress.estimated_completion
+    return {
+        "order": {
+            "order_number": progress.order_number,
+            "order_type": steps[0]["type"],
+            "status": progress.current_status,
+            "estimated_completion": None if due is None else rfc_3339(_round_up_to_minute(due)),
+        },
+        "steps": [{"status": row["status"], "at": rfc_3339(row["changed_at"])} for row in steps],
+    }
+
+
+def _round_up_to_minute(moment: datetime) -> datetime:
+    """Round up, so that the estimate of a waiting order does not change at every poll."""
+    return moment + (EPOCH - moment) % timedelta(minutes=1)
