@@ -221,7 +221,7 @@ async def test_a_held_order_whose_message_is_lost_is_not_held_for_ever(
     kitchen: Kitchen, display: Display, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A station that is opened again without a ticket does not keep it from being sent again."""
-    monkeypatch.setattr(rail, "LONGEST_ABSENCE", timedelta(seconds=1))
+    monkeypatch.setattr(rail, "UNASSIGN_AFTER", timedelta(seconds=1))
     number = await kitchen.order()
     async with display.screen() as screen:
         await screen.shows(number)
@@ -289,7 +289,7 @@ async def test_station_with_a_screen_keeps_its_place_and_a_deserted_one_gives_wa
     kitchen: Kitchen, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many are open as are allowed; nobody is shut out by names that no screen shows."""
-    monkeypatch.setattr(stations, "DESERTED_AFTER", 0.2)
+    monkeypatch.setattr(stations, "REPLACEABLE_AFTER", 0.2)
     async with displayed(kitchen.database, broker, kitchen.relay, stations=2) as display:
         await display.open("deserted")
         async with display.screen("grill"):

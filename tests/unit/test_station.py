@@ -31,8 +31,8 @@ class UnavailableWorker:
 
 async def test_pauses_grow_while_a_station_cannot_register(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each attempt is logged with its pause."""
-    monkeypatch.setattr(stations, "PAUSE", 0.1)
-    monkeypatch.setattr(stations, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(stations, "RETRY_DELAY", 0.1)
+    monkeypatch.setattr(stations, "MAX_RETRY_DELAY", 0.2)
     opened = Station(
         "grill",
         tuple(OrderType),

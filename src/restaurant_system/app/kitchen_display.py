@@ -13,7 +13,7 @@ from restaurant_system.models.order import OrderType
 from restaurant_system.services.display.handler import DisplayHandler
 from restaurant_system.services.display.rail import Rail
 from restaurant_system.services.display.stations import Stations
-from restaurant_system.services.display.taps import Recallable, Taps
+from restaurant_system.services.display.taps import Taps
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature
@@ -70,4 +70,4 @@ async def stations(runtime: Runtime, relay: Relay) -> AsyncIterator[Feature]:
     )
     taps = Taps(runtime.database, relay, kitchen=kitchen, clock=utc_now)
     async with opened.running():
-        yield DisplayHandler(opened, taps, Recallable(runtime.database)).feature()
+        yield DisplayHandler(opened, taps).feature()

@@ -1,4 +1,4 @@
-"""An order on a screen in the kitchen, and what people do with it there."""
+"""Tickets on the screens of the kitchen, and the actions of people on them."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -9,29 +9,29 @@ from pydantic import AwareDatetime, Field
 from restaurant_system.models.order import StrictModel
 from restaurant_system.models.status import OrderStatus
 
-UNDO = timedelta(seconds=10)  # in which a bumped ticket stays in sight, to be taken back
+UNDO_WINDOW = timedelta(seconds=10)  # a bumped ticket stays on the screen for this long
 
 
 class Action(StrEnum):
-    """What a tap on a ticket asks for."""
+    """An action on a ticket."""
 
-    START = "start"  # it is being cooked
-    BUMP = "bump"  # it is ready
-    RECALL = "recall"  # it was bumped too soon
-    RUSH = "rush"  # it is to be cooked before all others
-    ACKNOWLEDGE = "acknowledge"  # that it was cancelled has been seen
+    START = "start"  # received → cooking
+    BUMP = "bump"  # cooking → ready
+    RECALL = "recall"  # ready → cooking
+    RUSH = "rush"  # move before all other tickets
+    ACKNOWLEDGE = "acknowledge"  # remove a cancelled ticket from the screen
 
 
-# What somebody can have seen who asks for it.
-EXPECTED: dict[Action, frozenset[OrderStatus]] = {
+# The statuses in which an order can be when the action is tapped.
+EXPECTED_STATUSES: dict[Action, frozenset[OrderStatus]] = {
     Action.START: frozenset({OrderStatus.RECEIVED}),
     Action.BUMP: frozenset({OrderStatus.COOKING}),
     Action.RECALL: frozenset({OrderStatus.READY}),
     Action.RUSH: frozenset({OrderStatus.RECEIVED, OrderStatus.COOKING}),
     Action.ACKNOWLEDGE: frozenset({OrderStatus.CANCELLED}),
 }
-# Where an order goes by those that move it.
-TARGETS = {
+# The status of an order after the action, for the actions that change it.
+TARGET_STATUS = {
     Action.START: OrderStatus.COOKING,
     Action.BUMP: OrderStatus.READY,
     Action.RECALL: OrderStatus.COOKING,
@@ -39,9 +39,10 @@ TARGETS = {
 
 
 class Tap(StrictModel):
-    """A tap says how its ticket was seen, so that two hands cannot do one thing twice.
+    """The body of a tap: the order as it was on the screen, so that a late tap is refused.
 
-    `as_of` is the ticket's `updated_at`: a status may have been left, and come back, in between.
+    `as_of` is the order's `updated_at`: it tells apart two times at which the order had the same
+    status.
     """
 
     expected: Annotated[OrderStatus, Field(strict=False)]

@@ -1,4 +1,4 @@
-"""A cook, as the others know it."""
+"""Workers of the kitchen: simulated cooks, and stations operated by people."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,14 +7,14 @@ from enum import StrEnum
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.text import refused_character
 
-LONGEST_NAME = 100  # characters
+MAX_NAME_LENGTH = 100  # characters
 
-# After how many of its own heartbeat intervals a silent worker is taken for gone.
+# The lease of a worker expires after this many of its own heartbeat intervals without a heartbeat.
 MISSED_HEARTBEATS = 2
 
 
 class WorkerStatus(StrEnum):
-    """Whether a worker can be counted on."""
+    """Whether a worker processes orders."""
 
     ONLINE = "online"
     OFFLINE = "offline"
@@ -22,9 +22,9 @@ class WorkerStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker as it stands in the kitchen's book.
+    """A registered worker.
 
-    One that is offline has signed off, or `is_silent`: its heartbeat has failed to come.
+    An offline worker has deregistered or, if `is_silent`, its lease has expired.
     """
 
     name: str
@@ -35,10 +35,10 @@ class Worker:
     is_silent: bool = False
 
     def can_cook(self, order_type: OrderType) -> bool:
-        """Tell whether orders of this type are among its own."""
+        """Tell whether the worker is registered for this order type."""
         return order_type in self.order_types
 
 
 def is_worker_name(text: str) -> bool:
-    """Tell whether a worker or a station may have this name."""
-    return 1 <= len(text) <= LONGEST_NAME and refused_character(text) is None
+    """Tell whether a text is allowed as the name of a worker or a station."""
+    return 1 <= len(text) <= MAX_NAME_LENGTH and refused_character(text) is None

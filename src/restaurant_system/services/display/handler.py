@@ -1,4 +1,4 @@
-"""The kitchen display over HTTP."""
+"""The HTTP routes of the kitchen display."""
 
 import re
 from http import HTTPStatus
@@ -12,10 +12,10 @@ from starlette.responses import Response
 from restaurant_system.errors import TooManyStations
 from restaurant_system.models.order import OrderType, StrictModel
 from restaurant_system.models.status import OrderStatus
-from restaurant_system.models.ticket import EXPECTED, Action, Tap
+from restaurant_system.models.ticket import EXPECTED_STATUSES, Action, Tap
 from restaurant_system.models.worker import is_worker_name
 from restaurant_system.services.display.stations import Stations
-from restaurant_system.services.display.taps import Bumped, Recallable, Taps, TicketTapped
+from restaurant_system.services.display.taps import BumpedTicket, Taps, TapTicket
 from restaurant_system.web import live
 from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON, read_json
@@ -28,15 +28,15 @@ from restaurant_system.web.problem import Refusal
 KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 
-class TicketMoved(BaseModel):
-    """The answer to a tap: where the order stands now."""
+class TapResponse(BaseModel):
+    """The order's status after a tap."""
 
     order_number: str
     status: OrderStatus
 
 
 class OpenStation(StrictModel):
-    """What is said when a station is opened."""
+    """The body that opens a station: the types of orders that it takes."""
 
     order_types: Annotated[
         tuple[Annotated[OrderType, Field(strict=False)], ...],
@@ -45,19 +45,18 @@ class OpenStation(StrictModel):
 
 
 class OpenedStation(BaseModel):
-    """The answer to that: where the station's tickets are shown."""
+    """An open station, and the address of its live view."""
 
     station: str
     live: str
 
 
 class DisplayHandler:
-    """Turns requests of screens into what stations do."""
+    """Serves the screens of stations."""
 
-    def __init__(self, stations: Stations, taps: Taps, recallable: Recallable) -> None:
+    def __init__(self, stations: Stations, taps: Taps) -> None:
         self._stations = stations
         self._taps = taps
-        self._recallable = recallable
 
     def feature(self) -> Feature:
         """Return the routes."""
@@ -67,7 +66,7 @@ class DisplayHandler:
             self.open,
             methods=["POST"],
             response_model=OpenedStation,
-            summary="Open a station, or find it open",
+            summary="Open a station",
             operation_id="open_station",
             responses=OPEN_PROBLEMS,
             openapi_extra=request_body(OpenStation),
@@ -77,16 +76,16 @@ class DisplayHandler:
             "/bumped",
             self.bumped,
             methods=["GET"],
-            summary="What a station could recall, the latest first",
-            operation_id="bumped",
+            summary="List the tickets that a station can recall, the latest first",
+            operation_id="list_bumped_tickets",
             responses=PROBLEMS,
         )
         router.add_api_route(
             "/tickets/{order_number}/{action}",
             self.tap,
             methods=["POST"],
-            response_model=TicketMoved,
-            summary="Tap on a ticket",
+            response_model=TapResponse,
+            summary="Perform an action on a ticket",
             operation_id="tap_ticket",
             responses=MOVE_PROBLEMS,
             openapi_extra=request_body(Tap),
@@ -96,30 +95,30 @@ class DisplayHandler:
     async def open(self, station: str, request: Request) -> Response:
         """Open a station: from now on it takes orders like any worker.
 
-        A person asks for that, on a page of ours: a request from another site's page is refused.
+        Only the pages of this service may do so: a request from another origin is refused.
         """
         refuse_other_origins(request.headers)
-        wanted = read_json(request.headers.raw, await request.body(), OpenStation)
-        name = _station_in(station)
+        body = read_json(request.headers.raw, await request.body(), OpenStation)
+        name = _parse_station(station)
         try:
-            self._stations.open(name, tuple(dict.fromkeys(wanted.order_types)))
+            self._stations.open(name, tuple(dict.fromkeys(body.order_types)))
         except TooManyStations as error:
             raise Refusal(HTTPStatus.CONFLICT, str(error)) from None
         opened = OpenedStation(station=name, live=f"{request.url.path}/live")
         return Response(opened.model_dump_json(), media_type=JSON)
 
     async def watch(self, station: str, request: Request) -> Response:
-        """Show the tickets of a station that is open, and each change of them."""
-        rail = self._stations.rail(_station_in(station))
+        """Stream the tickets of an open station as server-sent events."""
+        rail = self._stations.rail(_parse_station(station))
         if rail is None:
             raise Refusal(
                 HTTPStatus.CONFLICT, "This station is not open; open it by a POST to its address."
             )
         return live.streamed(rail.feed.watch(live.last_seen(request)))
 
-    async def bumped(self, station: str) -> list[Bumped]:
-        """Answer what a station could recall."""
-        return await self._recallable.at(_station_in(station))
+    async def bumped(self, station: str) -> list[BumpedTicket]:
+        """Return the tickets that a station can recall."""
+        return await self._taps.list_bumped(_parse_station(station))
 
     async def tap(
         self,
@@ -129,25 +128,25 @@ class DisplayHandler:
         request: Request,
         idempotency_key: Annotated[str | None, Header()] = None,
     ) -> Response:
-        """Answer where the order stands after a tap, or who was faster."""
-        tap = read_json(request.headers.raw, await request.body(), Tap)
-        tapped = TicketTapped(
-            _station_in(station),
+        """Perform an action on a ticket and return the order's status."""
+        body = read_json(request.headers.raw, await request.body(), Tap)
+        tap = TapTicket(
+            _parse_station(station),
             order_number_in(order_number),
             action,
-            _expected(tap, action),
-            tap.as_of,
+            _check_expected(body, action),
+            body.as_of,
         )
-        done = await self._taps.carry_out(
-            tapped, key=_key_in(idempotency_key), request_id=request.scope["request_id"]
+        result = await self._taps.perform(
+            tap, key=_check_key(idempotency_key), request_id=request.scope["request_id"]
         )
-        self._stations.wake(tapped.station)
-        answer = TicketMoved(order_number=tapped.number, status=done.status)
-        headers = {"Idempotency-Replayed": "true"} if done.replayed else None
-        return Response(answer.model_dump_json(), headers=headers, media_type=JSON)
+        self._stations.refresh(tap.station)
+        response = TapResponse(order_number=tap.number, status=result.status)
+        headers = {"Idempotency-Replayed": "true"} if result.replayed else None
+        return Response(response.model_dump_json(), headers=headers, media_type=JSON)
 
 
-def _station_in(text: str) -> str:
+def _parse_station(text: str) -> str:
     if not is_worker_name(text):
         raise Refusal(
             HTTPStatus.BAD_REQUEST,
@@ -157,9 +156,9 @@ def _station_in(text: str) -> str:
     return text
 
 
-def _expected(tap: Tap, action: Action) -> OrderStatus:
-    if tap.expected not in EXPECTED[action]:
-        possible = " or ".join(sorted(EXPECTED[action]))
+def _check_expected(tap: Tap, action: Action) -> OrderStatus:
+    if tap.expected not in EXPECTED_STATUSES[action]:
+        possible = " or ".join(sorted(EXPECTED_STATUSES[action]))
         raise Refusal(
             HTTPStatus.BAD_REQUEST,
             "The body breaks a rule.",
@@ -173,11 +172,11 @@ def _expected(tap: Tap, action: Action) -> OrderStatus:
     return tap.expected
 
 
-def _key_in(stated: str | None) -> str | None:
-    if stated is not None and not KEY.fullmatch(stated):
+def _check_key(key: str | None) -> str | None:
+    if key is not None and not KEY.fullmatch(key):
         raise Refusal(
             HTTPStatus.BAD_REQUEST,
             "A header breaks a rule.",
             [Fault("Idempotency-Key", "must have 1 to 200 visible ASCII characters")],
         )
-    return stated
+    return key
