@@ -1,4 +1,4 @@
-"""The tickets on the screens of the kitchen display."""
+"""Queries on tickets: which orders are assigned to which station of the kitchen display."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from restaurant_system.database.workers import ONLINE_CONDITION
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 
-RECALLABLE = 50  # bumped tickets that a station remembers
+RECALLABLE = 50  # bumped tickets that are kept for each station
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,18 +52,18 @@ WHERE orders.id = ANY (ARRAY(
 async def list_for_station(
     connection: Connection, station: str, numbers: Sequence[str], *, bumped_since: datetime
 ) -> list[TicketRow]:
-    """Return these orders, what a station has on its screen or cooks, and what it bumped since."""
+    """Return these orders, and those that a station is assigned, is cooking, or has just bumped."""
     rows = await connection.fetch(LIST_FOR_STATION, station, list(numbers), bumped_since)
     return [_ticket_row(row) for row in rows]
 
 
 def _ticket_row(row: asyncpg.Record) -> TicketRow:
-    stated = dict(row)
+    values = dict(row)
     return TicketRow(
-        **stated
+        **values
         | {
-            "order_type": OrderType(stated["order_type"]),
-            "status": OrderStatus(stated["status"]),
+            "order_type": OrderType(values["order_type"]),
+            "status": OrderStatus(values["status"]),
         }
     )
 
@@ -76,7 +76,7 @@ ON CONFLICT (order_id) DO UPDATE
 
 
 async def assign_orders(connection: Connection, station: str, order_ids: Sequence[int]) -> None:
-    """Enter orders as being on a station's screen, whoever had them before."""
+    """Assign orders to a station, also those that are assigned to another one."""
     await connection.execute(ASSIGN_ORDERS, station, list(order_ids))
 
 
@@ -84,7 +84,7 @@ UNASSIGN_ORDERS = "DELETE FROM station_tickets WHERE station = $1 AND order_id =
 
 
 async def unassign_orders(connection: Connection, station: str, order_ids: Sequence[int]) -> None:
-    """Strike off what is no longer on a station's screen, and was not bumped there."""
+    """Delete the assignments of orders to a station."""
     await connection.execute(UNASSIGN_ORDERS, station, list(order_ids))
 
 
@@ -103,7 +103,7 @@ DELETE FROM station_tickets WHERE order_id = ANY (ARRAY(
 
 
 async def record_bump(tx: Connection, station: str, number: str, at: datetime) -> None:
-    """Remember that a station is done with an order, and forget the oldest of those it was."""
+    """Record that a station has bumped an order, and delete its oldest records of that."""
     await tx.execute(RECORD_BUMP, station, number, at)
     await tx.execute(DELETE_OLD_BUMPED, station)
 
@@ -115,7 +115,7 @@ WHERE station = $1 AND order_id = (SELECT id FROM orders WHERE number = $2)
 
 
 async def record_recall(tx: Connection, station: str, number: str) -> None:
-    """Put an order back on the screen."""
+    """Record that a station has recalled an order: it is on the screen again."""
     await tx.execute(RECORD_RECALL, station, number)
 
 
@@ -127,7 +127,7 @@ RETURNING order_id
 
 
 async def rush(tx: Connection, station: str, number: str, *, at: datetime) -> bool:
-    """Put an order before all others; return whether the station has it."""
+    """Mark an order as rushed; return `False` if it is not assigned to the station."""
     return await tx.fetchval(RUSH, station, number, at) is not None
 
 
@@ -138,13 +138,13 @@ WHERE station = $1 AND order_id = (SELECT id FROM orders WHERE number = $2)
 
 
 async def unassign_order(tx: Connection, station: str, number: str) -> None:
-    """Take an order off a station's screen."""
+    """Delete the assignment of one order, by its number, to a station."""
     await tx.execute(UNASSIGN_ORDER, station, number)
 
 
 @dataclass(frozen=True, slots=True)
 class LockedOrder:
-    """An order that nobody else can change until the transaction ends."""
+    """An order whose row is locked until the transaction ends."""
 
     order_type: OrderType
     status: OrderStatus
@@ -159,7 +159,7 @@ FOR NO KEY UPDATE
 
 
 async def lock_order(tx: Connection, number: str) -> LockedOrder | None:
-    """Lock an order, and return how it stands; `None` when there is no such order."""
+    """Lock an order's row until the transaction ends; return `None` when there is no such order."""
     row = await tx.fetchrow(LOCK_ORDER, number)
     if row is None:
         return None
@@ -173,7 +173,7 @@ async def lock_order(tx: Connection, number: str) -> LockedOrder | None:
 
 @dataclass(frozen=True, slots=True)
 class BumpedRow:
-    """An order that a station was done with, and that still waits to be handed over."""
+    """An order that a station has bumped and that is still ready."""
 
     order_id: int
     number: str
@@ -191,6 +191,6 @@ WHERE station = $1 AND bumped_at IS NOT NULL AND status = 'ready' ORDER BY bumpe
 
 
 async def list_bumped(connection: Connection, station: str) -> list[BumpedRow]:
-    """Return what a station could recall, the latest first."""
+    """Return the orders that a station can recall, the latest first."""
     rows = await connection.fetch(LIST_BUMPED, station)
     return [BumpedRow(**dict(row) | {"order_type": OrderType(row["order_type"])}) for row in rows]

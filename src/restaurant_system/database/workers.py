@@ -1,6 +1,6 @@
-"""Store workers. A worker's heartbeat prolongs its lease on its name and its orders.
+"""Queries on registered workers. A heartbeat extends a worker's lease on its name and its orders.
 
-Leases go by the database's clock, which is the same for all processes.
+Leases use the database's clock, which is the same for all processes.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from restaurant_system.database.connection import Connection
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.worker import Worker, WorkerStatus
 
-RECENT_LIMIT = 200  # workers in the list, besides those that are online
+RECENT_LIMIT = 200  # workers in the list, in addition to those that are online
 
 # `lease_until` is `last_seen` and two heartbeat intervals; the index workers_by_lease serves this.
 ONLINE_CONDITION = "(workers.status = 'online' AND workers.lease_until >= now())"
@@ -36,9 +36,9 @@ async def register(
     heartbeat_interval: timedelta,
     session: UUID,
 ) -> bool:
-    """Enter a worker, or let it take over a name that is offline or has fallen silent.
+    """Mark a worker online, under a new name or one that is offline or whose lease has expired.
 
-    Returns whether the name is its own now; if not, somebody else works under it.
+    Returns `False` if another worker with this name is online.
     """
     types = ",".join(order_types)
     registered = await connection.fetchval(REGISTER, name, types, heartbeat_interval, session)
@@ -52,7 +52,7 @@ RETURNING id
 
 
 async def heartbeat(connection: Connection, name: str, session: UUID) -> bool:
-    """Prolong the lease; return whether the name is still this session's."""
+    """Extend the lease; return `False` if the name is no longer this session's."""
     return await connection.fetchval(HEARTBEAT, name, session) is not None
 
 
@@ -71,9 +71,9 @@ async def reinsert(
     heartbeat_interval: timedelta,
     session: UUID,
 ) -> bool:
-    """Insert a worker again that was removed while it could not send heartbeats.
+    """Insert a worker again that was deleted while it could not send heartbeats.
 
-    Returns whether the name is its own; if not, another session has it.
+    Returns `False` if another session has registered the name.
     """
     types = ",".join(order_types)
     return await connection.fetchval(REINSERT, name, types, heartbeat_interval, session) is not None
@@ -85,7 +85,7 @@ UPDATE workers SET status = 'offline', last_seen = now() WHERE name = $1 AND ses
 
 
 async def deregister(connection: Connection, name: str, session: UUID) -> None:
-    """Mark a worker offline, unless somebody else has its name by now."""
+    """Mark a worker offline, unless another session has its name."""
     await connection.execute(DEREGISTER, name, session)
 
 
@@ -93,7 +93,7 @@ RELEASE_WORKER_NAMES = "UPDATE workers SET status = 'offline' WHERE status = 'on
 
 
 async def release_worker_names(connection: Connection) -> None:
-    """Free all names, whose holders are known to be gone, before their leases run out."""
+    """Mark all workers offline, where it is certain that none runs, before their leases expire."""
     await connection.execute(RELEASE_WORKER_NAMES)
 
 
@@ -101,7 +101,7 @@ IS_ONLINE = f"SELECT FROM workers WHERE name = $1 AND {ONLINE_CONDITION}"
 
 
 async def is_online(connection: Connection, name: str) -> bool:
-    """Tell whether a worker is online and has been heard of in time."""
+    """Tell whether a worker is online and its lease has not expired."""
     return await connection.fetchrow(IS_ONLINE, name) is not None
 
 
@@ -114,7 +114,7 @@ LIST_ONLINE = f"SELECT {COLUMNS} FROM workers WHERE {ONLINE_CONDITION} ORDER BY 
 
 
 async def list_online(connection: Connection) -> list[Worker]:
-    """Return the workers that are online and have been heard from in time, by name."""
+    """Return the workers that are online and whose lease has not expired, by name."""
     return [_worker(row) for row in await connection.fetch(LIST_ONLINE)]
 
 
@@ -128,12 +128,12 @@ ORDER BY name
 
 
 async def list_recent(connection: Connection) -> list[Worker]:
-    """Return the workers that are online and the `RECENT_LIMIT` last heard from, by name."""
+    """Return the online workers and the `RECENT_LIMIT` with the latest heartbeats, by name."""
     return [_worker(row) for row in await connection.fetch(LIST_RECENT)]
 
 
-# The lock is taken before the conditions are checked for the last time: a worker that registers at
-# the same moment is skipped, or has registered and is online, or waits and is inserted again.
+# The row is locked before the conditions are checked for the last time: a worker that registers
+# concurrently is skipped, or is online by then, or waits for the deletion and is inserted again.
 DELETE_UNUSED = f"""
 DELETE FROM workers WHERE id = ANY (ARRAY(
     SELECT id FROM workers
@@ -153,11 +153,11 @@ RETURNING id
 async def delete_unused(
     connection: Connection, unused_for: timedelta, used_for: timedelta, limit: int
 ) -> int:
-    """Delete up to `limit` workers that are not online and were not heard from for long.
+    """Delete up to `limit` workers that are not online and have sent no heartbeat for a long time.
 
-    For long means `unused_for` where a worker has finished no order, `used_for` where it has. A
-    worker with an order that is not ready yet is kept. Returns how many were deleted; any number
-    of processes may delete at once.
+    That is `used_for` where a worker has finished orders, else `unused_for`. A worker with an order
+    that is not ready yet is kept. Returns the number of deleted workers. Any number of processes
+    may delete concurrently.
     """
     return len(await connection.fetch(DELETE_UNUSED, unused_for, used_for, limit))
 
