@@ -1,5 +1,3 @@
-"""A cook and what goes wrong: what is tried again, and what is put aside. On either broker."""
-
 import asyncio
 
 import pytest
@@ -14,7 +12,7 @@ from tests.support.kitchen import Kitchen, first_of, make_order_received
 from tests.support.logs import logged
 from tests.support.waiting import eventually
 
-SPOILT = {
+INVALID_MESSAGES = {
     "an unknown order": (
         make_order_received("ORD_20241216_404"),
         "there is no order ORD_20241216_404",
@@ -31,16 +29,17 @@ SPOILT = {
 }
 
 
-@pytest.mark.parametrize(("message", "reason"), SPOILT.values(), ids=SPOILT.keys())
-async def test_what_can_never_succeed_is_put_aside_at_once(
+@pytest.mark.parametrize(
+    ("message", "reason"), INVALID_MESSAGES.values(), ids=INVALID_MESSAGES.keys()
+)
+async def test_message_that_can_never_succeed_is_dead_lettered_at_once(
     kitchen: Kitchen, broker: Broker, other_broker: Broker, message: Message, reason: str
 ) -> None:
-    """A hopeless message is a dead letter with its reason, and the cook goes on."""
     await other_broker.publish([message])
 
-    async with kitchen.on_duty(broker) as shift:
+    async with kitchen.on_duty(broker) as run:
         await kitchen.serve_another()
-        await shift.end()
+        await run.end()
 
     async with first_of(other_broker, topology.DEAD_LETTERS.name) as letter:
         assert reason in str(letter.message.headers[delivered.REASON])
@@ -49,8 +48,7 @@ async def test_what_can_never_succeed_is_put_aside_at_once(
         await letter.ack()
 
 
-async def test_what_fails_for_now_is_tried_again(kitchen: Kitchen, broker: Broker) -> None:
-    """An unexpected error costs an order some time, and nothing else."""
+async def test_order_is_retried_after_an_unexpected_error(kitchen: Kitchen, broker: Broker) -> None:
     await forbid_cooking(kitchen)
     number = await kitchen.order()
     async with kitchen.on_duty(broker):
@@ -65,10 +63,10 @@ async def test_what_fails_for_now_is_tried_again(kitchen: Kitchen, broker: Broke
     assert len(await kitchen.history(number)) == 3
 
 
-async def test_what_keeps_failing_is_put_aside_after_the_last_attempt(
+async def test_order_that_keeps_failing_is_dead_lettered_after_the_last_attempt(
     kitchen: Kitchen, broker: Broker, other_broker: Broker
 ) -> None:
-    """The dead letter says how often it was tried, since when, and what went wrong."""
+    """The dead letter has the number of attempts, the time of the first one and the error."""
     await forbid_cooking(kitchen)
     number = await kitchen.order()
 
@@ -91,33 +89,30 @@ async def test_what_keeps_failing_is_put_aside_after_the_last_attempt(
 
 
 async def forbid_cooking(kitchen: Kitchen) -> None:
-    """Make every start of an order fail, for a reason that nobody has foreseen."""
+    """Make every start of an order fail with an unexpected database error."""
     async with kitchen.database.connection() as connection:
         await connection.execute(
-            "ALTER TABLE order_status_log ADD CONSTRAINT no_gas CHECK (status <> 'cooking')"
+            "ALTER TABLE order_status_log ADD CONSTRAINT no_cooking CHECK (status <> 'cooking')"
         )
 
 
 async def allow_cooking(kitchen: Kitchen) -> None:
-    """Make it work again."""
     async with kitchen.database.connection() as connection:
-        await connection.execute("ALTER TABLE order_status_log DROP CONSTRAINT no_gas")
+        await connection.execute("ALTER TABLE order_status_log DROP CONSTRAINT no_cooking")
 
 
 async def test_error_in_a_rabbitmq_consumer_stops_the_worker(
     kitchen: Kitchen, rabbitmq_broker: RabbitMQBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that cannot consume ends with the error; it does not go on without orders."""
-
     def fail(_delivered: object) -> tuple[int, int]:
         raise KeyError("priority")
 
     monkeypatch.setattr(consumer, "precedence", fail)
     await rabbitmq_broker.publish([make_order_received("ORD_20241216_001")])
 
-    async with kitchen.on_duty(rabbitmq_broker) as shift:
-        await asyncio.wait({shift.work}, timeout=10)
+    async with kitchen.on_duty(rabbitmq_broker) as run:
+        await asyncio.wait({run.work}, timeout=10)
 
-        error = shift.work.exception()
+        error = run.work.exception()
     assert isinstance(error, ExceptionGroup)
     assert error.subgroup(KeyError) is not None

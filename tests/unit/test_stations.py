@@ -1,5 +1,3 @@
-"""A station whose database is unavailable; nothing here is real but the station."""
-
 import asyncio
 import contextlib
 from typing import cast
@@ -20,17 +18,16 @@ from restaurant_system.worker.lifecycle import KitchenWorker
 
 
 class UnavailableWorker:
-    """Cannot register."""
+    """A worker that cannot register."""
 
     is_consuming = False
 
     async def run(self, _: Shutdown) -> None:
-        """Find no database."""
+        """Raise the error of an unavailable database."""
         raise DatabaseUnavailable("PostgreSQL has no connection free.")
 
 
-async def test_pauses_grow_while_a_station_cannot_register(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each attempt is logged with its pause."""
+async def test_delay_grows_while_a_station_cannot_register(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stations, "RETRY_DELAY", 0.1)
     monkeypatch.setattr(stations, "MAX_RETRY_DELAY", 0.2)
     opened = Station(

@@ -1,5 +1,3 @@
-"""A cook's shift: its name, its end, and what it sits out. On either broker."""
-
 import asyncio
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -32,11 +30,11 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 
-BREAKS = {"rabbitmq": "rabbitmq_connection_failed", "postgres": "db_connection_failed"}
+CONNECTION_LOST = {"rabbitmq": "rabbitmq_connection_failed", "postgres": "db_connection_failed"}
 
 
-async def cut_the_lines(kitchen: Kitchen, broker: Broker) -> None:
-    """Break every line to the broker."""
+async def cut_connections(kitchen: Kitchen, broker: Broker) -> None:
+    """Close all connections to the broker."""
     if isinstance(broker, RabbitMQBroker):
         await broker.close()
         return
@@ -44,8 +42,8 @@ async def cut_the_lines(kitchen: Kitchen, broker: Broker) -> None:
         await connection.execute(CUT)
 
 
-async def has_come_back(broker: Broker, count: int) -> None:
-    """Wait until so many messages wait in the queues."""
+async def wait_for_depth(broker: Broker, count: int) -> None:
+    """Wait until this many messages are in the queues."""
 
     async def are_there() -> bool:
         return sum((await broker.depths()).values()) == count
@@ -53,22 +51,22 @@ async def has_come_back(broker: Broker, count: int) -> None:
     await eventually(are_there, doing=f"for {count} messages to wait")
 
 
-async def test_a_name_that_is_on_duty_is_refused(kitchen: Kitchen, broker: Broker) -> None:
-    """No two cooks work under one name at once."""
+async def test_name_of_an_online_worker_is_refused(kitchen: Kitchen, broker: Broker) -> None:
     await kitchen.enter("chef")
 
-    async with kitchen.on_duty(broker, "chef") as shift:
+    async with kitchen.on_duty(broker, "chef") as run:
         with pytest.raises(WorkerNameTaken, match="chef"):
-            await asyncio.wait_for(shift.work, 20)
+            await asyncio.wait_for(run.work, 20)
 
 
-@pytest.mark.parametrize("whereabouts", ["signed off", "silent"])
-async def test_a_name_that_has_been_left_can_be_taken(
-    kitchen: Kitchen, broker: Broker, whereabouts: str
+@pytest.mark.parametrize("ending", ["deregistered", "lease expired"])
+async def test_name_of_an_offline_worker_is_taken_over(
+    kitchen: Kitchen, broker: Broker, ending: str
 ) -> None:
-    """Signing off frees a name, and so do two missed heartbeats."""
-    await kitchen.enter("chef", silent_for=timedelta(seconds=61 if whereabouts == "silent" else 0))
-    if whereabouts == "signed off":
+    await kitchen.enter(
+        "chef", silent_for=timedelta(seconds=61 if ending == "lease expired" else 0)
+    )
+    if ending == "deregistered":
         await kitchen.dismiss("chef")
 
     async with kitchen.on_duty(broker, "chef"):
@@ -77,9 +75,10 @@ async def test_a_name_that_has_been_left_can_be_taken(
     assert (await kitchen.look_up(number))["processed_by"] == "chef"
 
 
-async def test_a_cook_whose_name_was_taken_over_stops(kitchen: Kitchen, broker: Broker) -> None:
-    """It notices at its next heartbeat, and says what to do."""
-    async with kitchen.on_duty(broker, kitchen=settings(heartbeat=0.2)) as shift:
+async def test_worker_whose_name_was_taken_over_stops_at_its_next_heartbeat(
+    kitchen: Kitchen, broker: Broker
+) -> None:
+    async with kitchen.on_duty(broker, kitchen=settings(heartbeat=0.2)) as run:
         await kitchen.serve_another()
 
         async with kitchen.database.connection() as connection:
@@ -89,13 +88,12 @@ async def test_a_cook_whose_name_was_taken_over_stops(kitchen: Kitchen, broker: 
             pytest.RaisesExc(StartupError, match="took over the name chef"),
             flatten_subgroups=True,
         ):
-            await asyncio.wait_for(shift.work, 20)
+            await asyncio.wait_for(run.work, 20)
 
 
-async def test_worker_removed_while_it_was_cut_off_is_restored(
+async def test_worker_whose_row_was_deleted_registers_again_at_its_next_heartbeat(
     kitchen: Kitchen, broker: Broker
 ) -> None:
-    """It has its name again at its next heartbeat, and goes on."""
     async with kitchen.on_duty(broker, kitchen=settings(heartbeat=0.2)):
         await kitchen.serve_another()
 
@@ -110,34 +108,33 @@ async def test_worker_removed_while_it_was_cut_off_is_restored(
         await kitchen.serve_another()
 
 
-async def test_a_cook_who_is_asked_to_stop_finishes_what_cooks(
+async def test_worker_finishes_its_order_and_requeues_the_rest_when_stopped(
     kitchen: Kitchen, broker: Broker, other_broker: Broker
 ) -> None:
-    """The order on the stove becomes ready; the next one stays in its queue."""
     first, second = await kitchen.order(), await kitchen.order()
-    async with kitchen.on_duty(broker, kitchen=settings(takeout=0.5)) as shift:
+    async with kitchen.on_duty(broker, kitchen=settings(takeout=0.5)) as run:
         await kitchen.wait_for(first, "cooking")
 
-        shift.shutdown.request_stop()
-        await asyncio.wait_for(shift.work, 20)
+        run.shutdown.request_stop()
+        await asyncio.wait_for(run.work, 20)
 
     assert await kitchen.status(first) == "ready"
     assert await kitchen.status(second) == "received"
-    await has_come_back(other_broker, 1)
+    await wait_for_depth(other_broker, 1)
     assert await is_offline(kitchen)
 
 
-async def test_a_cook_who_must_stop_gives_its_order_back(
+async def test_worker_requeues_its_order_when_forced_to_stop(
     kitchen: Kitchen, broker: Broker, other_broker: Broker
 ) -> None:
-    """Asked a second time, it leaves at once, and somebody else finishes."""
+    """Another worker finishes the order without a second log row for `cooking`."""
     number = await kitchen.order()
-    async with kitchen.on_duty(broker, "anna", kitchen=settings(takeout=600)) as shift:
+    async with kitchen.on_duty(broker, "anna", kitchen=settings(takeout=600)) as run:
         await kitchen.wait_for(number, "cooking")
 
-        shift.shutdown.request_stop()
-        shift.shutdown.request_stop()
-        await asyncio.wait_for(shift.work, 20)
+        run.shutdown.request_stop()
+        run.shutdown.request_stop()
+        await asyncio.wait_for(run.work, 20)
 
     async with kitchen.on_duty(other_broker, "bob"):
         await kitchen.wait_for(number, "ready")
@@ -148,18 +145,17 @@ async def test_a_cook_who_must_stop_gives_its_order_back(
     ]
 
 
-async def test_a_broken_line_interrupts_no_dish(
+async def test_order_is_finished_once_when_the_connection_is_lost_while_it_cooks(
     kitchen: Kitchen, broker: Broker, other_broker: Broker
 ) -> None:
-    """What cooks is finished, once, though its message comes again."""
     number = await kitchen.order()
     async with kitchen.on_duty(broker, kitchen=settings(takeout=1)):
         await kitchen.wait_for(number, "cooking")
 
-        await cut_the_lines(kitchen, broker)
+        await cut_connections(kitchen, broker)
         await kitchen.wait_for(number, "ready")
         await kitchen.serve_another("dine_in")
-        await has_come_back(other_broker, 0)
+        await wait_for_depth(other_broker, 0)
 
     assert len(await kitchen.history(number)) == 3
     assert await kitchen.cooked_by("chef") == 2
@@ -168,7 +164,7 @@ async def test_a_broken_line_interrupts_no_dish(
 async def test_worker_that_is_cut_off_is_offline_until_it_is_connected(
     kitchen: Kitchen, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its presence changes at once, however long its heartbeat interval is."""
+    """Its status changes at once, however long its heartbeat interval is."""
     monkeypatch.setattr(registration, "OFFLINE_AFTER", 0.2)
     monkeypatch.setattr(registration, "AVAILABILITY_CHECK_INTERVAL", 0.05)
 
@@ -191,43 +187,47 @@ async def test_worker_that_is_cut_off_is_offline_until_it_is_connected(
             await eventually(is_online, doing="for the worker to be online again")
 
 
-async def test_a_broken_line_fills_no_hand_twice(kitchen: Kitchen, broker: Broker) -> None:
-    """A cook with one order in hand takes no second one over a new line."""
+async def test_prefetch_holds_across_a_reconnect(kitchen: Kitchen, broker: Broker) -> None:
+    """A worker with a prefetch of one starts no second order over a new connection."""
     first, second = await kitchen.order(), await kitchen.order()
     async with kitchen.on_duty(broker, kitchen=settings(takeout=2)):
         await kitchen.wait_for(first, "cooking")
 
-        await cut_the_lines(kitchen, broker)
+        await cut_connections(kitchen, broker)
         await kitchen.wait_for(first, "ready")
         await kitchen.wait_for(second, "cooking")
 
-    ready, begun = await moment(kitchen, first, "ready"), await moment(kitchen, second, "cooking")
-    assert begun >= ready
+    ready, started = (
+        await time_of_status(kitchen, first, "ready"),
+        await time_of_status(kitchen, second, "cooking"),
+    )
+    assert started >= ready
 
 
-async def test_a_leaving_cook_opens_no_new_line(kitchen: Kitchen, broker: Broker) -> None:
-    """Asked to stop while its line is broken, it finishes what cooks and takes nothing more."""
+async def test_stopping_worker_does_not_reconnect(kitchen: Kitchen, broker: Broker) -> None:
+    """It finishes its order and takes no other."""
     first, second = await kitchen.order(), await kitchen.order()
-    async with kitchen.on_duty(broker, kitchen=settings(takeout=2)) as shift:
+    async with kitchen.on_duty(broker, kitchen=settings(takeout=2)) as run:
         await kitchen.wait_for(first, "cooking")
         with capture_logs() as logs:
-            await cut_the_lines(kitchen, broker)
+            await cut_connections(kitchen, broker)
             await eventually(
-                lambda: logged(logs, BREAKS[broker.name]), doing="for the break to show"
+                lambda: logged(logs, CONNECTION_LOST[broker.name]),
+                doing="for the loss of the connection to be logged",
             )
 
-        shift.shutdown.request_stop()
-        await asyncio.wait_for(shift.work, 30)
+        run.shutdown.request_stop()
+        await asyncio.wait_for(run.work, 30)
 
     assert await kitchen.status(first) == "ready"
     assert await kitchen.status(second) == "received"
 
 
 @pytest.mark.parametrize("kind", ["postgres", "rabbitmq"])
-async def test_a_cook_sits_out_an_outage_of_the_database(
+async def test_order_is_finished_after_an_outage_of_the_database(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
-    """An order whose database goes away while it cooks waits for it; that is no failure."""
+    """The outage does not count as a failed attempt."""
     with running_postgres() as server, capture_logs() as logs:
         async with open_database(server.dsn(await server.create_database())) as database:
             await migrations.migrate(database)
@@ -236,18 +236,18 @@ async def test_a_cook_sits_out_an_outage_of_the_database(
             kitchen = Kitchen(database, relay)
             async with (
                 relay.running(),
-                kitchen.on_duty(broker, kitchen=settings(takeout=0.5)) as shift,
+                kitchen.on_duty(broker, kitchen=settings(takeout=0.5)) as run,
             ):
                 number = await kitchen.order()
                 await kitchen.wait_for(number, "cooking")
 
                 server.stop()
-                await asyncio.sleep(1)  # so that the dish is done while the database is away
+                await asyncio.sleep(1)  # the cooking time ends while the database is unavailable
                 server.start()
-                await ready_again(kitchen, number)
+                await wait_until_ready(kitchen, number)
                 await kitchen.serve_another()
 
-                assert not shift.work.done()
+                assert not run.work.done()
                 assert not await logged(logs, "message_processing_failed")
                 assert len(await kitchen.history(number)) == 3
                 assert await kitchen.cooked_by("chef") == 2
@@ -255,15 +255,15 @@ async def test_a_cook_sits_out_an_outage_of_the_database(
 
 
 def make_broker(kind: str, database: Database, request: pytest.FixtureRequest) -> Broker:
-    """Return a broker: in this very database, or in RabbitMQ, which stays."""
+    """Return the broker in this database, or one in RabbitMQ."""
     if kind == "postgres":
         return PostgresBroker(database, QUICK_RETRIES)
     url = request.getfixturevalue("amqp_url")
     return RabbitMQBroker(RabbitMQSettings(url=url), QUICK_RETRIES)
 
 
-async def ready_again(kitchen: Kitchen, number: str) -> None:
-    """Wait for an order to be ready in a database that may not answer yet."""
+async def wait_until_ready(kitchen: Kitchen, number: str) -> None:
+    """Wait for an order to be ready in a database that may be unavailable."""
 
     async def is_ready() -> bool:
         try:
@@ -274,8 +274,8 @@ async def ready_again(kitchen: Kitchen, number: str) -> None:
     await eventually(is_ready, doing=f"for {number} to be ready after the outage", seconds=60)
 
 
-async def moment(kitchen: Kitchen, number: str, status: str) -> datetime:
-    """Return when an order came to a status."""
+async def time_of_status(kitchen: Kitchen, number: str, status: str) -> datetime:
+    """Return when an order got a status."""
     query = """
         SELECT changed_at FROM order_status_log AS log JOIN orders ON orders.id = log.order_id
         WHERE number = $1 AND log.status = $2
@@ -286,7 +286,7 @@ async def moment(kitchen: Kitchen, number: str, status: str) -> datetime:
 
 
 async def is_offline(kitchen: Kitchen) -> bool:
-    """Tell whether the chef has signed off."""
+    """Tell whether the worker is marked offline."""
     async with kitchen.database.connection() as connection:
         status = await connection.fetchval("SELECT status FROM workers WHERE name = 'chef'")
     return bool(status == "offline")
