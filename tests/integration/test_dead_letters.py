@@ -12,7 +12,7 @@ from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import DeadLetterNotFound, DeadLettersInHand
 from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import EXCHANGE, QUEUE, ROUTING_KEY, Broker, Delivery
-from restaurant_system.messaging.dead_letters import All, Named, Tally
+from restaurant_system.messaging.dead_letters import All, ById, Result
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import Message
 from tests.conftest import make_rabbitmq_broker
@@ -30,38 +30,37 @@ from tests.support.messages import (
 )
 
 
-async def put_aside(broker: Broker, *messages: Message, queue: str = TAKEOUT) -> None:
-    """Make dead letters of these messages, which all arrive in this queue."""
+async def dead_letter(broker: Broker, *messages: Message, queue: str = TAKEOUT) -> None:
+    """Publish messages to a queue, consume them there and dead-letter them."""
     await broker.publish(messages)
     async with broker.consume([queue], prefetch=1) as cook:
         for _ in messages:
             await (await take_one(cook)).dead_letter("the oven is cold")
 
 
-async def requeue(broker: Broker, ids: Sequence[str]) -> Tally:
-    """Send letters back where nobody signs."""
-    return await dead_letters.requeue(broker, UNSIGNED, Named(ids), Tally())
+async def requeue(broker: Broker, ids: Sequence[str]) -> Result:
+    """Requeue dead letters by id, without signatures."""
+    return await dead_letters.requeue(broker, UNSIGNED, ById(ids), Result())
 
 
-async def discard(broker: Broker, ids: Sequence[str]) -> Tally:
-    """Throw letters away."""
-    return await dead_letters.discard(broker, Named(ids), Tally())
+async def discard(broker: Broker, ids: Sequence[str]) -> Result:
+    """Discard dead letters by id."""
+    return await dead_letters.discard(broker, ById(ids), Result())
 
 
-async def left_over(broker: Broker) -> list[UUID]:
-    """Name the dead letters that there are."""
+async def remaining(broker: Broker) -> list[UUID]:
+    """Return the ids of the dead letters."""
     return ids(letter.message for letter in await dead_letters.read(broker))
 
 
-def named(messages: Sequence[Message]) -> list[str]:
-    """Name messages as a person does."""
+def ids_of(messages: Sequence[Message]) -> list[str]:
+    """Return the ids of messages as text."""
     return [str(message.message_id) for message in messages]
 
 
-async def test_browsing_shows_everything_in_its_order_and_changes_nothing(broker: Broker) -> None:
-    """What is only looked at stays where it was, in the same order."""
+async def test_browsing_returns_all_in_order_and_changes_nothing(broker: Broker) -> None:
     letters = orders(3)
-    await put_aside(broker, *letters)
+    await dead_letter(broker, *letters)
 
     async with broker.browse(DEAD_LETTERS) as first:
         seen = ids(first)
@@ -72,51 +71,47 @@ async def test_browsing_shows_everything_in_its_order_and_changes_nothing(broker
     assert (await broker.depths())[DEAD_LETTERS] == 3
 
 
-async def test_what_is_settled_while_browsing_is_gone_and_the_rest_keeps_its_place(
+async def test_browsed_message_leaves_the_queue_only_when_acknowledged(
     broker: Broker,
 ) -> None:
-    """Only what was acknowledged leaves the queue."""
     letters = orders(3)
-    await put_aside(broker, *letters)
+    await dead_letter(broker, *letters)
 
     async with broker.browse(DEAD_LETTERS) as taken:
         await taken[1].ack()
 
-    assert await left_over(broker) == ids([letters[0], letters[2]])
+    assert await remaining(broker) == ids([letters[0], letters[2]])
 
 
-async def test_one_at_a_time_has_the_letters_in_hand(broker: Broker, other_broker: Broker) -> None:
-    """The second is told so, rather than that there are none; then it is their turn at once."""
+async def test_second_browser_is_refused_until_the_first_has_ended(
+    broker: Broker, other_broker: Broker
+) -> None:
     (letter,) = orders(1)
-    await put_aside(broker, letter)
+    await dead_letter(broker, letter)
 
     for _ in range(5):
         async with broker.browse(DEAD_LETTERS):
             with pytest.raises(DeadLettersInHand):
                 await dead_letters.read(other_broker)
             with pytest.raises(DeadLettersInHand):
-                await requeue(other_broker, named([letter]))
+                await requeue(other_broker, ids_of([letter]))
 
-        assert await left_over(other_broker) == ids([letter])
+        assert await remaining(other_broker) == ids([letter])
 
 
-async def test_what_comes_while_somebody_looks_is_there_afterwards(broker: Broker) -> None:
-    """A letter that arrives meanwhile is not in hand, and is not lost either."""
+async def test_message_that_arrives_while_browsing_is_kept(broker: Broker) -> None:
     early, late = orders(2)
-    await put_aside(broker, early)
+    await dead_letter(broker, early)
 
     async with broker.browse(DEAD_LETTERS) as in_hand:
-        await put_aside(broker, late)
+        await dead_letter(broker, late)
         assert ids(in_hand) == ids([early])
         await broker.ack_all(in_hand)
 
-    assert await left_over(broker) == ids([late])
+    assert await remaining(broker) == ids([late])
 
 
-async def test_a_broker_that_is_new_has_no_dead_letters(
-    amqp_url: str, delivery: DeliverySettings
-) -> None:
-    """Whoever looks before any service has ever run sees that there are none."""
+async def test_new_broker_has_no_dead_letters(amqp_url: str, delivery: DeliverySettings) -> None:
     broker = make_rabbitmq_broker(amqp_url, delivery)
 
     async with contextlib.AsyncExitStack() as end:
@@ -124,28 +119,25 @@ async def test_a_broker_that_is_new_has_no_dead_letters(
         assert await dead_letters.read(broker) == []
 
 
-async def test_what_was_in_a_hand_that_died_comes_back(
+async def test_interrupted_browser_returns_its_messages(
     broker: Broker, other_broker: Broker
 ) -> None:
-    """A command that is cut off in the middle loses no letter."""
     (letter,) = orders(1)
-    await put_aside(broker, letter)
+    await dead_letter(broker, letter)
 
     with pytest.raises(ZeroDivisionError):
         async with broker.browse(DEAD_LETTERS):
             raise ZeroDivisionError
 
-    assert await left_over(other_broker) == ids([letter])
+    assert await remaining(other_broker) == ids([letter])
 
 
-async def test_an_empty_queue_has_nothing_to_browse(broker: Broker) -> None:
-    """Where there is nothing, nobody waits."""
+async def test_browsing_an_empty_queue_returns_at_once(broker: Broker) -> None:
     assert await dead_letters.read(broker) == []
 
 
-async def test_a_letter_tells_its_story(broker: Broker) -> None:
-    """Where it came from, how often it was tried, since when, and why it was put aside."""
-    await put_aside(broker, make_order_message(priority=5))
+async def test_dead_letter_states_origin_attempts_first_failure_and_reason(broker: Broker) -> None:
+    await dead_letter(broker, make_order_message(priority=5))
 
     (letter,) = await dead_letters.read(broker)
 
@@ -157,15 +149,16 @@ async def test_a_letter_tells_its_story(broker: Broker) -> None:
     assert letter.first_seen
 
 
-async def test_what_is_sent_back_is_as_it_first_came(broker: Broker) -> None:
-    """A cook gets the same order again, at its first attempt, with nothing that it collected."""
+async def test_requeued_order_equals_the_original_and_starts_at_the_first_attempt(
+    broker: Broker,
+) -> None:
     order = make_order_message(priority=5, headers={"table": "twelve"})
     await broker.publish([order])
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         for _ in range(3):
             await (await take_one(cook)).retry("the oven is cold")
 
-    outcome = await requeue(broker, named([order]))
+    outcome = await requeue(broker, ids_of([order]))
 
     assert (outcome.done, outcome.refused) == (1, [])
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
@@ -175,35 +168,34 @@ async def test_what_is_sent_back_is_as_it_first_came(broker: Broker) -> None:
     assert await dead_letters.read(broker) == []
 
 
-async def test_who_sends_a_letter_back_vouches_for_it(broker: Broker) -> None:
-    """What was put aside for want of a signature is signed anew, and is accepted then."""
+async def test_unsigned_dead_letter_requeued_by_id_is_signed(broker: Broker) -> None:
     signer = Signer([SecretStr("the restaurant's own key")])
     unsigned = make_order_message()
-    await put_aside(broker, unsigned)
+    await dead_letter(broker, unsigned)
 
-    await dead_letters.requeue(broker, signer, Named(named([unsigned])), Tally())
+    await dead_letters.requeue(broker, signer, ById(ids_of([unsigned])), Result())
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         signer.verify((await take_one(cook)).message)
 
 
-async def test_nobody_vouches_for_what_they_have_not_named(broker: Broker) -> None:
-    """Of all letters, those without a signature of ours stay; the reason they state is no proof."""
+async def test_requeue_all_leaves_unsigned_dead_letters(broker: Broker) -> None:
     signer = Signer([SecretStr("the restaurant's own key")])
     genuine = signer.sign(make_order_message())
     forged = Signer([SecretStr("somebody else's")]).sign(make_order_message())
-    await put_aside(broker, make_order_message(), genuine, forged)
+    await dead_letter(broker, make_order_message(), genuine, forged)
 
-    outcome = await dead_letters.requeue(broker, signer, All(), Tally())
+    outcome = await dead_letters.requeue(broker, signer, All(), Result())
 
-    assert (outcome.done, outcome.doubtful) == (1, 2)
-    assert len(await left_over(broker)) == 2
+    assert (outcome.done, outcome.unverified) == (1, 2)
+    assert len(await remaining(broker)) == 2
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         assert (await take_one(cook)).message.message_id == genuine.message_id
 
 
-async def test_an_update_goes_back_to_whom_it_is_owed(broker: Broker) -> None:
-    """Each subscriber that put an update aside gets it once more, and nobody else does."""
+async def test_requeued_update_goes_only_to_the_subscriber_that_dead_lettered_it(
+    broker: Broker,
+) -> None:
     update, next_one = make_status_update(), make_status_update()
     async with (
         broker.subscribe("deft") as deft,
@@ -214,7 +206,7 @@ async def test_an_update_goes_back_to_whom_it_is_owed(broker: Broker) -> None:
         for subscriber in (clumsy, tired):
             await (await take_one(subscriber)).dead_letter("out of paper")
 
-        outcome = await requeue(broker, named([update]))
+        outcome = await requeue(broker, ids_of([update]))
         await broker.publish([next_one])
 
         assert outcome.done == 2
@@ -222,54 +214,50 @@ async def test_an_update_goes_back_to_whom_it_is_owed(broker: Broker) -> None:
             assert ids(await take_and_ack(subscriber, 2)) == ids([update, next_one])
 
 
-async def test_an_update_whose_subscriber_is_gone_stays_a_letter(broker: Broker) -> None:
-    """Nothing is lost with a queue that went with its subscriber."""
+async def test_update_of_a_deleted_subscriber_queue_stays_dead_lettered(broker: Broker) -> None:
     update = make_status_update()
     async with broker.subscribe() as passing:
         await broker.publish([update])
         await (await take_one(passing)).dead_letter("out of paper")
 
-    outcome = await requeue(broker, named([update]))
+    outcome = await requeue(broker, ids_of([update]))
 
     assert outcome.done == 0
     assert [refusal.reason.startswith("there is no queue") for refusal in outcome.refused] == [True]
-    assert await left_over(broker) == ids([update])
+    assert await remaining(broker) == ids([update])
 
 
 @pytest.mark.parametrize("queue", [DINE_IN, "notifications_queue.printer"])
-async def test_what_was_put_straight_into_a_queue_goes_back_there(
+async def test_message_published_to_the_default_exchange_is_requeued_to_its_queue(
     broker: Broker, queue: str
 ) -> None:
-    """A letter that came by no exchange goes back to the queue that it was in."""
     stray = make_order_message(exchange="", routing_key=queue)
     async with broker.subscribe("printer"):
         pass
-    await put_aside(broker, stray, queue=queue)
+    await dead_letter(broker, stray, queue=queue)
 
-    await requeue(broker, named([stray]))
+    await requeue(broker, ids_of([stray]))
 
     async with broker.consume([queue], prefetch=1) as cook:
         assert (await take_one(cook)).message.message_id == stray.message_id
 
 
-async def test_what_no_queue_takes_stays_a_letter(broker: Broker) -> None:
-    """A letter that does not say where it came from is refused, and the others go back."""
+async def test_unroutable_dead_letter_stays_and_others_are_requeued(broker: Broker) -> None:
     stray, good = make_order_message(exchange="", routing_key=DEAD_LETTERS), make_order_message()
     await broker.publish([stray])
-    await put_aside(broker, good)
+    await dead_letter(broker, good)
 
-    outcome = await requeue(broker, named([stray, good]))
+    outcome = await requeue(broker, ids_of([stray, good]))
 
     assert outcome.done == 1
     assert ids(each.message for each in outcome.refused) == ids([stray])
-    assert await left_over(broker) == ids([stray])
+    assert await remaining(broker) == ids([stray])
 
 
 @pytest.mark.parametrize("lost", [0, 1])
-async def test_of_letters_with_one_id_the_one_whose_queue_is_gone_stays(
+async def test_of_copies_with_one_id_only_the_routable_one_is_requeued(
     broker: Broker, lost: int
 ) -> None:
-    """Copies of a message that lay in two queues: the other one is sent back, and only it."""
     message_id = uuid4()
     queues = [TAKEOUT, TAKEOUT]
     queues[lost] = "notifications_queue.gone"
@@ -280,90 +268,87 @@ async def test_of_letters_with_one_id_the_one_whose_queue_is_gone_stays(
         ]
     )
 
-    tally = await dead_letters.requeue(broker, UNSIGNED, All(), Tally())
+    result = await dead_letters.requeue(broker, UNSIGNED, All(), Result())
 
-    assert (tally.done, len(tally.refused)) == (1, 1)
+    assert (result.done, len(result.refused)) == (1, 1)
     assert [letter.queue for letter in await dead_letters.read(broker)] == [queues[lost]]
     assert (await broker.depths())[TAKEOUT] == 1
 
 
-async def test_the_beginning_of_an_id_will_do(broker: Broker) -> None:
-    """An id may be written as short as it is unique, as git has it."""
-    chosen = make_order_message(message_id=UUID("11aa0000-0000-4000-8000-000000000000"))
+async def test_unique_prefix_of_an_id_selects_a_dead_letter(broker: Broker) -> None:
+    selection = make_order_message(message_id=UUID("11aa0000-0000-4000-8000-000000000000"))
     other = make_order_message(message_id=UUID("11bb0000-0000-4000-8000-000000000000"))
-    await put_aside(broker, chosen, other)
+    await dead_letter(broker, selection, other)
 
     assert (await discard(broker, ["11A"])).done == 1
 
-    assert await left_over(broker) == ids([other])
+    assert await remaining(broker) == ids([other])
 
 
 @pytest.mark.parametrize("wrong", ["11", "99", ""], ids=["ambiguous", "unknown", "empty"])
 @pytest.mark.parametrize("act", [requeue, discard])
-async def test_one_wrong_id_and_nothing_is_touched(
+async def test_one_unknown_or_ambiguous_id_changes_nothing(
     broker: Broker, act: Callable[[Broker, list[str]], Awaitable[object]], wrong: str
 ) -> None:
-    """An id that means no letter, or several, keeps the others from being touched as well."""
     one = make_order_message(message_id=UUID("11aa0000-0000-4000-8000-000000000000"))
     two = make_order_message(message_id=UUID("11bb0000-0000-4000-8000-000000000000"))
-    await put_aside(broker, one, two)
+    await dead_letter(broker, one, two)
 
     with pytest.raises(DeadLetterNotFound):
         await act(broker, [str(one.message_id), wrong])
 
-    assert await left_over(broker) == ids([one, two])
+    assert await remaining(broker) == ids([one, two])
     assert (await broker.depths())[TAKEOUT] == 0
 
 
-async def test_what_is_discarded_is_gone(broker: Broker) -> None:
-    """A letter that was thrown away comes back nowhere; the others stay."""
+async def test_discarded_dead_letter_is_deleted_and_others_stay(broker: Broker) -> None:
     gone, kept = orders(2)
-    await put_aside(broker, gone, kept)
+    await dead_letter(broker, gone, kept)
 
-    assert (await discard(broker, named([gone]))).done == 1
+    assert (await discard(broker, ids_of([gone]))).done == 1
 
-    assert await left_over(broker) == ids([kept])
+    assert await remaining(broker) == ids([kept])
     assert (await broker.depths())[TAKEOUT] == 0
 
 
-async def test_thousands_of_letters_are_no_burden(broker: Broker) -> None:
-    """A bad evening's letters are all shown, sent back and thrown away, within moments."""
+async def test_thousands_of_dead_letters_are_read_requeued_and_discarded_in_time(
+    broker: Broker,
+) -> None:
     story = {QUEUE: TAKEOUT, EXCHANGE: "orders_topic", ROUTING_KEY: "kitchen.takeout.1"}
     letters = [make_order_message(exchange="orders_dlx", headers=story) for _ in range(3_000)]
     await broker.publish(letters)
 
     async with asyncio.timeout(30):
-        assert await left_over(broker) == ids(letters)
-        some = await requeue(broker, named(letters[:1_000]))
+        assert await remaining(broker) == ids(letters)
+        some = await requeue(broker, ids_of(letters[:1_000]))
         counted = await dead_letters.requeue(
-            broker, UNSIGNED, All({letter.message_id for letter in letters[:2_000]}), Tally()
+            broker, UNSIGNED, All({letter.message_id for letter in letters[:2_000]}), Result()
         )
-        rest = await dead_letters.discard(broker, All(), Tally())
+        rest = await dead_letters.discard(broker, All(), Result())
 
     assert (some.done, counted.done, rest.done) == (1_000, 1_000, 1_000)
     assert await broker.depths() == {**dict.fromkeys(QUEUES, 0), TAKEOUT: 2_000}
 
 
-async def test_what_is_under_way_when_we_are_called_off_is_done_and_counted(
+async def test_cancelled_requeue_completes_its_batch_and_counts_it(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After Ctrl-C the tally is true: so many went back, and the rest stays."""
-    monkeypatch.setattr(dead_letters, "BATCH", 2)
+    monkeypatch.setattr(dead_letters, "BATCH_SIZE", 2)
     letters = orders(5)
-    await put_aside(broker, *letters)
-    tally = Tally()
-    task = asyncio.create_task(dead_letters.requeue(broker, UNSIGNED, All(), tally))
+    await dead_letter(broker, *letters)
+    result = Result()
+    task = asyncio.create_task(dead_letters.requeue(broker, UNSIGNED, All(), result))
     ack_all = broker.ack_all
 
-    async def called_off_meanwhile(deliveries: Sequence[Delivery]) -> None:
+    async def cancel_and_ack(deliveries: Sequence[Delivery]) -> None:
         task.cancel()
         await asyncio.sleep(0)
         await ack_all(deliveries)
 
-    monkeypatch.setattr(broker, "ack_all", called_off_meanwhile)
+    monkeypatch.setattr(broker, "ack_all", cancel_and_ack)
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    assert tally.done == 2
-    assert await left_over(broker) == ids(letters[2:])
+    assert result.done == 2
+    assert await remaining(broker) == ids(letters[2:])
     assert (await broker.depths())[TAKEOUT] == 2

@@ -234,7 +234,7 @@ async def test_what_rabbitmq_puts_aside_by_itself_can_be_sent_back(
     letter, *_ = await dead_letters.read(rabbitmq_broker)
 
     assert (letter.reason, letter.queue) == ("expired", TAKEOUT)
-    assert letter.as_it_first_came() == order
+    assert letter.original() == order
 
 
 async def test_a_message_that_amqp_cannot_express_is_refused(

@@ -28,9 +28,9 @@ def test_a_letter_of_rabbitmq_itself_shows_what_there_is() -> None:
 
     assert (letter.queue, letter.exchange, letter.reason) == (TAKEOUT, "orders_topic", "expired")
     assert (letter.attempts, letter.first_seen) == ("", "")
-    assert letter.as_it_first_came().exchange == "orders_topic"
-    assert letter.as_it_first_came().routing_key == "kitchen.takeout.1"
-    assert letter.as_it_first_came().headers == {"table": 12}
+    assert letter.original().exchange == "orders_topic"
+    assert letter.original().routing_key == "kitchen.takeout.1"
+    assert letter.original().headers == {"table": 12}
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,6 @@ def test_a_letter_from_a_strange_exchange_goes_straight_to_its_queue() -> None:
     """An exchange that is not ours may be gone; the queue is there."""
     headers = {delivered.EXCHANGE: "theirs", delivered.ROUTING_KEY: "a.b", delivered.QUEUE: DINE_IN}
 
-    message = DeadLetter(make_order_message(message_id=uuid4(), headers=headers)).as_it_first_came()
+    message = DeadLetter(make_order_message(message_id=uuid4(), headers=headers)).original()
 
     assert (message.exchange, message.routing_key) == ("", DINE_IN)

@@ -20,7 +20,7 @@ from restaurant_system.messaging.broker import (
     REASON,
     Refused,
 )
-from restaurant_system.messaging.dead_letters import All, DeadLetter, Named, Tally
+from restaurant_system.messaging.dead_letters import All, ById, DeadLetter, Result
 from restaurant_system.shutdown import Shutdown
 from tests.support import logs
 from tests.support.messages import PATIENCE, TAKEOUT, make_order_message
@@ -29,56 +29,52 @@ ONE, TWO = (UUID(f"{place}aaaaaaa-0000-4000-8000-000000000000") for place in (1,
 
 
 class Terminal(io.StringIO):
-    """Where somebody sits and types."""
+    """Standard input on a terminal."""
 
     def isatty(self) -> bool:
-        """Say so."""
         return True
 
 
-class FakeOffice:
-    """Has dead letters in a drawer, and remembers what was asked for."""
+class FakeMaintenance:
+    """Stands in for `app.maintenance`: returns dead letters and records what is requested."""
 
     def __init__(self, *letters: DeadLetter) -> None:
         self.letters = list(letters)
-        self.asked: list[tuple[str, Named | All]] = []
-        self.outcome = Tally(done=2)
+        self.asked: list[tuple[str, ById | All]] = []
+        self.outcome = Result(done=2)
         self.stopped: Exception | None = None
         self.cut_off = False
 
     async def read(self, *_: object) -> list[DeadLetter]:
-        """Show them."""
         return self.letters
 
     async def requeue(
-        self, _: object, shutdown: Shutdown, chosen: Named | All, tally: Tally
-    ) -> Tally:
-        """Send them back."""
-        return await self._deal("requeue", shutdown, chosen, tally)
+        self, _: object, shutdown: Shutdown, selection: ById | All, result: Result
+    ) -> Result:
+        return await self._record("requeue", shutdown, selection, result)
 
     async def discard(
-        self, _: object, shutdown: Shutdown, chosen: Named | All, tally: Tally
-    ) -> Tally:
-        """Throw them away."""
-        return await self._deal("discard", shutdown, chosen, tally)
+        self, _: object, shutdown: Shutdown, selection: ById | All, result: Result
+    ) -> Result:
+        return await self._record("discard", shutdown, selection, result)
 
-    async def _deal(
-        self, verb: str, shutdown: Shutdown, chosen: Named | All, tally: Tally
-    ) -> Tally:
-        self.asked.append((verb, chosen))
-        tally.done = self.outcome.done
-        tally.refused = self.outcome.refused
-        tally.doubtful = self.outcome.doubtful
+    async def _record(
+        self, verb: str, shutdown: Shutdown, selection: ById | All, result: Result
+    ) -> Result:
+        self.asked.append((verb, selection))
+        result.done = self.outcome.done
+        result.refused = self.outcome.refused
+        result.unverified = self.outcome.unverified
         if self.cut_off:
             shutdown.request_stop()
             await asyncio.sleep(PATIENCE)
         if self.stopped is not None:
             raise self.stopped
-        return tally
+        return result
 
 
 def make_dead_letter(**changes: Any) -> DeadLetter:  # noqa: ANN401 - any field
-    """Write a dead letter."""
+    """Return a dead letter."""
     headers = {
         QUEUE: TAKEOUT,
         EXCHANGE: "orders_topic",
@@ -89,19 +85,19 @@ def make_dead_letter(**changes: Any) -> DeadLetter:  # noqa: ANN401 - any field
 
 
 @pytest.fixture
-def office(monkeypatch: pytest.MonkeyPatch) -> FakeOffice:
-    """Open an office with two letters, behind whatever is configured."""
-    office = FakeOffice(make_dead_letter(message_id=ONE), make_dead_letter(message_id=TWO))
-    monkeypatch.setattr(maintenance, "read_dead_letters", office.read)
-    monkeypatch.setattr(maintenance, "requeue_dead_letters", office.requeue)
-    monkeypatch.setattr(maintenance, "discard_dead_letters", office.discard)
-    return office
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeMaintenance:
+    """Replace `app.maintenance` by a fake with two dead letters."""
+    fake = FakeMaintenance(make_dead_letter(message_id=ONE), make_dead_letter(message_id=TWO))
+    monkeypatch.setattr(maintenance, "read_dead_letters", fake.read)
+    monkeypatch.setattr(maintenance, "requeue_dead_letters", fake.requeue)
+    monkeypatch.setattr(maintenance, "discard_dead_letters", fake.discard)
+    return fake
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, office: FakeOffice) -> "Callable[..., int]":
-    """Type a command, on a terminal if something is typed after it; return the exit code."""
-    assert office.letters
+def run(monkeypatch: pytest.MonkeyPatch, fake: FakeMaintenance) -> "Callable[..., int]":
+    """Run a command, on a terminal if input follows it; return the exit code."""
+    assert fake.letters
 
     def type_in(*arguments: str, typed: str | None = None, closed: bool = False) -> int:
         stdin = io.StringIO() if typed is None else Terminal(typed)
@@ -118,16 +114,16 @@ Run = Callable[..., int]
 Screen = pytest.CaptureFixture[str]
 
 
-def test_nothing_to_list(run: Run, office: FakeOffice, capsys: Screen) -> None:
-    """An empty drawer is a sentence, not an empty table."""
-    office.letters.clear()
+def test_list_without_dead_letters_prints_a_sentence(
+    run: Run, fake: FakeMaintenance, capsys: Screen
+) -> None:
+    fake.letters.clear()
 
     assert run("list") == 0
     assert capsys.readouterr().out == "No dead letters.\n"
 
 
-def test_the_list_has_a_line_for_each_letter(run: Run, capsys: Screen) -> None:
-    """Id, time, order, queue and reason are all there, whole, where nobody looks on."""
+def test_list_in_a_pipe_has_one_complete_line_per_dead_letter(run: Run, capsys: Screen) -> None:
     assert run("list") == 0
 
     assert [line.split("\t") for line in capsys.readouterr().out.splitlines()] == [
@@ -136,17 +132,16 @@ def test_the_list_has_a_line_for_each_letter(run: Run, capsys: Screen) -> None:
     ]
 
 
-def test_the_list_can_be_read_on_a_terminal(
-    run: Run, office: FakeOffice, monkeypatch: pytest.MonkeyPatch
+def test_list_on_a_terminal_is_a_table_that_a_long_value_does_not_break(
+    run: Run, fake: FakeMaintenance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has a heading and short ids, and one hostile letter leaves room for the others."""
     screen = Terminal()
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
     hostile = {QUEUE: "Q" * 10_000, FIRST_SEEN: "F" * 10_000, ATTEMPTS: "9" * 10_000}
-    office.letters.append(
+    fake.letters.append(
         make_dead_letter(headers=hostile, body=b'{"order_number": "' + b"A" * 99 + b'"}')
     )
 
@@ -159,8 +154,9 @@ def test_the_list_can_be_read_on_a_terminal(
     assert len(lines) == 3
 
 
-def test_a_letter_is_shown_with_everything(run: Run, capsys: Screen) -> None:
-    """The beginning of an id is enough to see headers, properties and the body, well laid out."""
+def test_show_by_prefix_prints_properties_headers_and_indented_body(
+    run: Run, capsys: Screen
+) -> None:
     assert run("show", "1aa") == 0
 
     shown = capsys.readouterr().out
@@ -181,27 +177,25 @@ def test_a_letter_is_shown_with_everything(run: Run, capsys: Screen) -> None:
         (b"[" * 500, "[" * 500),
     ],
 )
-def test_no_body_does_the_terminal_any_harm(
-    run: Run, office: FakeOffice, capsys: Screen, body: bytes, shown: str
+def test_show_escapes_control_characters_of_the_body(
+    run: Run, fake: FakeMaintenance, capsys: Screen, body: bytes, shown: str
 ) -> None:
-    """What is JSON is laid out, the rest is text; what a terminal would obey is escaped."""
-    office.letters[:] = [make_dead_letter(body=body)]
+    fake.letters[:] = [make_dead_letter(body=body)]
 
-    assert run("show", office.letters[0].id) == 0
+    assert run("show", fake.letters[0].id) == 0
 
     assert capsys.readouterr().out.endswith(f"Body ({len(body)} bytes)\n{shown}\n")
 
 
-def test_nothing_in_the_list_does_the_terminal_any_harm(
-    run: Run, office: FakeOffice, capsys: Screen
+def test_list_escapes_control_characters_of_headers_and_order_numbers(
+    run: Run, fake: FakeMaintenance, capsys: Screen
 ) -> None:
-    """Headers and order numbers come from outside as well."""
     evil = "[red]\x1b[2J\nx"
     headers = {QUEUE: evil, REASON: evil, FIRST_SEEN: evil, evil: evil}
     body = b'{"order_number": "[red]\\u001b[2J\\nx"}'
-    office.letters[:] = [make_dead_letter(headers=headers, type=evil, body=body)]
+    fake.letters[:] = [make_dead_letter(headers=headers, type=evil, body=body)]
 
-    assert run("list") == run("show", office.letters[0].id) == 0
+    assert run("list") == run("show", fake.letters[0].id) == 0
 
     printed = capsys.readouterr().out
     assert printed.count(r"[red]\x1b[2J\nx") >= 7
@@ -209,9 +203,10 @@ def test_nothing_in_the_list_does_the_terminal_any_harm(
     assert "\nx" not in printed
 
 
-def test_a_long_list_is_not_cut_by_a_script(run: Run, office: FakeOffice, capsys: Screen) -> None:
-    """Whoever pipes the list gets each reason to its end."""
-    office.letters[:] = [make_dead_letter(headers={REASON: "why " * 120})]
+def test_list_in_a_pipe_prints_each_reason_to_its_end(
+    run: Run, fake: FakeMaintenance, capsys: Screen
+) -> None:
+    fake.letters[:] = [make_dead_letter(headers={REASON: "why " * 120})]
 
     run("list")
 
@@ -220,109 +215,108 @@ def test_a_long_list_is_not_cut_by_a_script(run: Run, office: FakeOffice, capsys
 
 @pytest.mark.parametrize("verb", ["requeue", "discard"])
 @pytest.mark.parametrize("arguments", [[], ["--yes"], ["1aa", "--all"]])
-def test_wrong_usage(
-    run: Run, office: FakeOffice, capsys: Screen, verb: str, arguments: list[str]
+def test_ids_together_with_all_or_neither_exit_with_2(
+    run: Run, fake: FakeMaintenance, capsys: Screen, verb: str, arguments: list[str]
 ) -> None:
-    """Either ids or --all: else one line says so, with 2, and nothing is done."""
     assert run(verb, *arguments) == 2
 
     assert "--all" in capsys.readouterr().err
-    assert office.asked == []
+    assert fake.asked == []
 
 
 @pytest.mark.parametrize("verb", ["requeue", "discard"])
-def test_all_asks_first(run: Run, office: FakeOffice, capsys: Screen, verb: str) -> None:
-    """The question says how many; with a yes, those that were counted are meant."""
+def test_all_asks_for_confirmation_and_affects_what_was_counted(
+    run: Run, fake: FakeMaintenance, capsys: Screen, verb: str
+) -> None:
     assert run(verb, "--all", typed="y\n") == 0
 
     assert f"{verb.capitalize()} 2 dead letters?" in capsys.readouterr().out
-    assert office.asked == [(verb, All(frozenset({ONE, TWO})))]
+    assert fake.asked == [(verb, All(frozenset({ONE, TWO})))]
 
 
 @pytest.mark.parametrize("typed", ["n\n", "\n"], ids=["no", "return"])
-def test_without_a_yes_nothing_is_done(
-    run: Run, office: FakeOffice, capsys: Screen, typed: str
+def test_declined_confirmation_changes_nothing(
+    run: Run, fake: FakeMaintenance, capsys: Screen, typed: str
 ) -> None:
-    """No is the answer to be had for nothing, and the command says what came of it."""
     assert run("discard", "--all", typed=typed) == 0
 
-    assert capsys.readouterr().out.endswith("Nothing was done.\n")
-    assert office.asked == []
+    assert capsys.readouterr().out.endswith("Nothing was changed.\n")
+    assert fake.asked == []
 
 
-def test_question_that_is_left_unanswered_exits_with_1(
-    run: Run, office: FakeOffice, capsys: Screen
+def test_interrupted_confirmation_exits_with_1_and_changes_nothing(
+    run: Run, fake: FakeMaintenance, capsys: Screen
 ) -> None:
-    """Ctrl-D or Ctrl-C at the question: nothing is discarded, and one line says so."""
     assert run("discard", "--all", typed="") == 1
 
     assert capsys.readouterr().err.endswith("restaurant-system: Interrupted; nothing was done.\n")
-    assert office.asked == []
+    assert fake.asked == []
 
 
-def test_without_a_terminal_nobody_is_asked(run: Run, office: FakeOffice, capsys: Screen) -> None:
-    """A script must say --yes; else it is refused in one line."""
+def test_all_without_terminal_and_without_yes_is_refused(
+    run: Run, fake: FakeMaintenance, capsys: Screen
+) -> None:
     assert run("discard", "--all") == 1
 
     refusal = capsys.readouterr().err
     assert refusal.count("\n") == 1
     assert "--yes" in refusal
-    assert office.asked == []
+    assert fake.asked == []
 
 
-def test_with_stdin_closed_nobody_is_asked(run: Run, capsys: Screen) -> None:
-    """Where there is not even an empty input (`<&-`), the same line refuses."""
+def test_all_with_closed_stdin_is_refused(run: Run, capsys: Screen) -> None:
     assert run("discard", "--all", closed=True) == 1
 
     assert "--yes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("verb", "done"), [("requeue", "Requeued"), ("discard", "Discarded")])
-def test_what_was_done_before_a_stop_is_told(
-    run: Run, office: FakeOffice, capsys: Screen, verb: str, done: str
+def test_interrupted_command_prints_what_was_done_and_exits_with_1(
+    run: Run, fake: FakeMaintenance, capsys: Screen, verb: str, done: str
 ) -> None:
-    """After Ctrl-C in the middle the command says how far it came, and exits with 1."""
-    office.outcome.done, office.cut_off = 58, True
+    fake.outcome.done, fake.cut_off = 58, True
 
     assert run(verb, "--all", "--yes") == 1
 
     printed = capsys.readouterr()
-    assert printed.out == f"{done} 58 dead letters; the rest stays.\n"
+    assert printed.out == f"{done} 58 dead letters; the others were not touched.\n"
     assert printed.err.startswith(f"restaurant-system: Interrupted before all were {done.lower()}")
 
 
-def test_what_was_done_before_an_error_is_told(
-    run: Run, office: FakeOffice, capsys: Screen
+def test_failing_command_prints_what_was_done_and_the_error(
+    run: Run, fake: FakeMaintenance, capsys: Screen
 ) -> None:
-    """When the broker goes away in the middle, both are told."""
-    office.outcome.done, office.stopped = 58, BrokerUnavailable("RabbitMQ does not answer.")
+    fake.outcome.done, fake.stopped = (
+        58,
+        BrokerUnavailable("RabbitMQ does not answer."),
+    )
 
     assert run("requeue", "--all", "--yes") == 1
 
     printed = capsys.readouterr()
-    assert printed.out == "Requeued 58 dead letters; the rest stays.\n"
+    assert printed.out == "Requeued 58 dead letters; the others were not touched.\n"
     assert printed.err == "restaurant-system: RabbitMQ does not answer.\n"
 
 
-def test_what_nobody_vouches_for_is_told(run: Run, office: FakeOffice, capsys: Screen) -> None:
-    """Forgeries stay, the command says how many and what to do, and exits with 1."""
-    office.outcome.doubtful = 3
+def test_unverified_dead_letters_stay_and_exit_with_1(
+    run: Run, fake: FakeMaintenance, capsys: Screen
+) -> None:
+    fake.outcome.unverified = 3
 
     assert run("requeue", "--all", "--yes") == 1
 
     printed = capsys.readouterr()
     assert printed.out == "Requeued 2 dead letters.\n"
-    assert printed.err.startswith("3 dead letters not signed")
+    assert printed.err.startswith("3 dead letters without a valid signature")
     assert "by its id" in printed.err
 
 
-def test_what_stdout_cannot_encode_ends_no_command(
-    run: Run, office: FakeOffice, monkeypatch: pytest.MonkeyPatch
+def test_characters_that_stdout_cannot_encode_are_escaped(
+    run: Run, fake: FakeMaintenance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a terminal of another time a sign that it does not have is an escape sequence."""
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "latin-1"))
-    office.letters[:] = [
+    fake.letters[:] = [
         make_dead_letter(message_id=ONE, headers={REASON: "no crème brûlée for 4 €"})
     ]
 
@@ -332,27 +326,28 @@ def test_what_stdout_cannot_encode_ends_no_command(
     assert raw.getvalue().decode("latin-1").count(r"no crème brûlée for 4 \u20ac") == 3
 
 
-def test_a_script_is_not_asked(run: Run, office: FakeOffice, capsys: Screen) -> None:
-    """With --yes all are meant, at once."""
+def test_yes_skips_the_confirmation(run: Run, fake: FakeMaintenance, capsys: Screen) -> None:
     assert run("requeue", "--all", "--yes") == 0
 
     assert capsys.readouterr().out == "Requeued 2 dead letters.\n"
-    assert office.asked == [("requeue", All())]
+    assert fake.asked == [("requeue", All())]
 
 
-def test_all_of_nothing(run: Run, office: FakeOffice, capsys: Screen) -> None:
-    """Where there is nothing, nothing is asked."""
-    office.letters.clear()
+def test_all_without_dead_letters_asks_nothing(
+    run: Run, fake: FakeMaintenance, capsys: Screen
+) -> None:
+    fake.letters.clear()
 
     assert run("discard", "--all", typed="") == 0
 
     assert capsys.readouterr().out == "No dead letters.\n"
 
 
-def test_what_is_refused_is_told(run: Run, office: FakeOffice, capsys: Screen) -> None:
-    """A letter that stays is named with its reason, and the command exits with 1."""
-    refused = Refused(office.letters[0].message, "no queue takes\x1b it")
-    office.outcome = Tally(done=1, refused=[refused])
+def test_refused_dead_letter_is_printed_with_its_reason_and_exits_with_1(
+    run: Run, fake: FakeMaintenance, capsys: Screen
+) -> None:
+    refused = Refused(fake.letters[0].message, "no queue takes\x1b it")
+    fake.outcome = Result(done=1, refused=[refused])
 
     assert run("requeue", str(ONE), str(TWO)) == 1
 

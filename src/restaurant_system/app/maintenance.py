@@ -12,7 +12,7 @@ from restaurant_system.database import migrations
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import Broker
-from restaurant_system.messaging.dead_letters import All, DeadLetter, Named, Tally
+from restaurant_system.messaging.dead_letters import All, ById, DeadLetter, Result
 from restaurant_system.shutdown import Shutdown
 
 
@@ -35,19 +35,19 @@ async def read_dead_letters(settings: Settings, shutdown: Shutdown) -> list[Dead
 
 
 async def requeue_dead_letters(
-    settings: Settings, shutdown: Shutdown, chosen: Named | All, tally: Tally
-) -> Tally:
+    settings: Settings, shutdown: Shutdown, selection: ById | All, result: Result
+) -> Result:
     """Send dead letters back to where they first came from."""
     async with _broker(settings, shutdown) as broker:
-        return await dead_letters.requeue(broker, signer(settings), chosen, tally)
+        return await dead_letters.requeue(broker, signer(settings), selection, result)
 
 
 async def discard_dead_letters(
-    settings: Settings, shutdown: Shutdown, chosen: Named | All, tally: Tally
-) -> Tally:
+    settings: Settings, shutdown: Shutdown, selection: ById | All, result: Result
+) -> Result:
     """Discard dead letters."""
     async with _broker(settings, shutdown) as broker:
-        return await dead_letters.discard(broker, chosen, tally)
+        return await dead_letters.discard(broker, selection, result)
 
 
 @contextlib.asynccontextmanager

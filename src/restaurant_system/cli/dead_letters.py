@@ -1,4 +1,4 @@
-"""Dead letters, as a person deals with them."""
+"""The `dead-letters` commands."""
 
 import functools
 import sys
@@ -16,55 +16,58 @@ from restaurant_system.escaping import escape_nonprintable
 if TYPE_CHECKING:
     from restaurant_system.config import Settings
     from restaurant_system.messaging.dead_letters import All as Everything
-    from restaurant_system.messaging.dead_letters import DeadLetter, Named, Tally
+    from restaurant_system.messaging.dead_letters import ById, DeadLetter, Result
     from restaurant_system.shutdown import Shutdown
 
-    Act = Callable[[Settings, Shutdown, Named | Everything, Tally], Coroutine[Any, Any, Tally]]
+    Operation = Callable[
+        [Settings, Shutdown, ById | Everything, Result], Coroutine[Any, Any, Result]
+    ]
 
 cli = typer.Typer(
-    help="Read what could not be handled, send it back, or throw it away.", no_args_is_help=True
+    help="List, show, requeue and discard messages that could not be processed.",
+    no_args_is_help=True,
 )
 
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ID", show_default=False, help="As listed; its beginning will do."),
+    typer.Argument(metavar="ID", show_default=False, help="Id, or its first characters."),
 ]
-All = Annotated[bool, typer.Option("--all", help="Every dead letter; asks first.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: for scripts.")]
+All = Annotated[bool, typer.Option("--all", help="All dead letters; asks for confirmation.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation (for scripts).")]
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
-    """What can be done with letters: what it is called before and after, and how it is done."""
+class Action:
+    """An operation on dead letters, with its verb and the verb's past tense for messages."""
 
     verb: str
-    done: str
-    act: "Act"
+    past: str
+    operation: "Operation"
 
 
 @cli.command("list")
 def list_letters(*, config: Config = None, log_format: LogFormat = None) -> None:
-    """List the dead letters, the oldest first."""
+    """List the dead letters, oldest first."""
     letters = _read(_load(config, log_format))
-    from restaurant_system.cli import letters_shown
+    from restaurant_system.cli import dead_letter_output
 
-    letters_shown.listed(letters)
+    dead_letter_output.print_list(letters)
 
 
 @cli.command()
 def show(
-    letter_id: Annotated[str, typer.Argument(metavar="ID", help="Its beginning will do.")],
+    letter_id: Annotated[str, typer.Argument(metavar="ID", help="Id, or its first characters.")],
     *,
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
-    """Show everything about a dead letter."""
+    """Show a dead letter with its headers and body."""
     letters = _read(_load(config, log_format))
-    from restaurant_system.cli import letters_shown
-    from restaurant_system.messaging.dead_letters import Named
+    from restaurant_system.cli import dead_letter_output
+    from restaurant_system.messaging.dead_letters import ById
 
-    for letter in Named([letter_id]).among(letters):
-        letters_shown.whole(letter)
+    for letter in ById([letter_id]).select(letters):
+        dead_letter_output.print_details(letter)
 
 
 @cli.command()
@@ -76,12 +79,14 @@ def requeue(
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
-    """Send dead letters back to where they first came from, as if they were new."""
-    _refuse_unless_one(ids, everything=everything)
+    """Publish dead letters again to where they were first published, as if they were new."""
+    _require_ids_or_all(ids, everything=everything)
     settings = _load(config, log_format)
     from restaurant_system.app import maintenance
 
-    _deal(settings, Deed("Requeue", "Requeued", maintenance.requeue_dead_letters), ids, ask=not yes)
+    _apply(
+        settings, Action("Requeue", "Requeued", maintenance.requeue_dead_letters), ids, ask=not yes
+    )
 
 
 @cli.command()
@@ -93,21 +98,20 @@ def discard(
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
-    """Throw dead letters away for good."""
-    _refuse_unless_one(ids, everything=everything)
+    """Delete dead letters for good."""
+    _require_ids_or_all(ids, everything=everything)
     settings = _load(config, log_format)
     from restaurant_system.app import maintenance
 
-    _deal(
-        settings, Deed("Discard", "Discarded", maintenance.discard_dead_letters), ids, ask=not yes
-    )
+    action = Action("Discard", "Discarded", maintenance.discard_dead_letters)
+    _apply(settings, action, ids, ask=not yes)
 
 
 def _load(config: Path | None, log_format: str | None) -> "Settings":
     return load("dead-letters", config, {"log.format": log_format}, logs_to=sys.stderr)
 
 
-def _refuse_unless_one(ids: Sequence[str] | None, *, everything: bool) -> None:
+def _require_ids_or_all(ids: Sequence[str] | None, *, everything: bool) -> None:
     if bool(ids) == everything:
         raise ConfigurationError("Name the ids of dead letters, or --all, but not both.")
 
@@ -121,63 +125,65 @@ def _read(settings: "Settings") -> "Sequence[DeadLetter]":
     )
 
 
-def _deal(settings: "Settings", deed: Deed, ids: Sequence[str] | None, *, ask: bool) -> None:
-    """Do it with the letters that are meant, and say what was done; exit with 1 if any stays."""
-    from restaurant_system.messaging.dead_letters import All, Named, Tally
+def _apply(settings: "Settings", action: Action, ids: Sequence[str] | None, *, ask: bool) -> None:
+    """Run the operation and print its result; exit with 1 if any selected dead letter stays."""
+    from restaurant_system.messaging.dead_letters import All, ById, Result
 
-    chosen = Named(ids) if ids else _agreed(settings, deed) if ask else All()
-    if chosen is None:
+    selection = ById(ids) if ids else _confirm(settings, action) if ask else All()
+    if selection is None:
         return
-    tally = Tally()
+    result = Result()
     try:
         complete(
-            lambda shutdown: deed.act(settings, shutdown, chosen, tally),
-            otherwise=f"Interrupted before all were {deed.done.lower()}; run the command again.",
+            lambda shutdown: action.operation(settings, shutdown, selection, result),
+            otherwise=f"Interrupted before all were {action.past.lower()}; run the command again.",
         )
     except BaseException:
-        if tally.done:
-            _tell_what_was_done(deed, tally)
+        if result.done:
+            _print_partial_result(action, result)
         raise
-    _tell(deed, tally)
-    if tally.refused or tally.doubtful:
+    _print_result(action, result)
+    if result.refused or result.unverified:
         raise typer.Exit(1)
 
 
-def _agreed(settings: "Settings", deed: Deed) -> "Everything | None":
-    """Return all there are, if there are any and the person at the terminal agrees."""
+def _confirm(settings: "Settings", action: Action) -> "Everything | None":
+    """Return a selection of all dead letters, or `None` if there are none or the user declines."""
     from restaurant_system.messaging.dead_letters import All
 
     if sys.stdin is None or not sys.stdin.isatty():
-        refusal = f"Nobody is there to be asked; {deed.verb.lower()} with --all and --yes."
+        refusal = (
+            f"No terminal to ask for confirmation; {action.verb.lower()} with --all and --yes."
+        )
         raise ConfirmationImpossible(refusal)
     letters = _read(settings)
     if not letters:
         print("No dead letters.")
         return None
-    if not typer.confirm(f"{deed.verb} {_counted(len(letters))}?"):
-        print("Nothing was done.")
+    if not typer.confirm(f"{action.verb} {_count(len(letters))}?"):
+        print("Nothing was changed.")
         return None
     return All(frozenset(letter.message.message_id for letter in letters))
 
 
-def _tell_what_was_done(deed: Deed, tally: "Tally") -> None:
-    """Print how many dead letters were dealt with before the command failed."""
-    print(f"{deed.done} {_counted(tally.done)}; the rest stays.")
+def _print_partial_result(action: Action, result: "Result") -> None:
+    """Print how many dead letters were processed before the command failed."""
+    print(f"{action.past} {_count(result.done)}; the others were not touched.")
 
 
-def _tell(deed: Deed, tally: "Tally") -> None:
-    """Say what was done, and what stays and why."""
-    print(f"{deed.done} {_counted(tally.done)}.")
-    for refusal in tally.refused:
+def _print_result(action: Action, result: "Result") -> None:
+    """Print what was done, and which dead letters stay and why."""
+    print(f"{action.past} {_count(result.done)}.")
+    for refusal in result.refused:
         reason = escape_nonprintable(refusal.reason)
         print(f"{refusal.message.message_id} stays a dead letter: {reason}.", file=sys.stderr)
-    if tally.doubtful:
+    if result.unverified:
         print(
-            f"{_counted(tally.doubtful)} not signed with one of our keys: left where they are;"
+            f"{_count(result.unverified)} without a valid signature not requeued;"
             " name each by its id to vouch for it.",
             file=sys.stderr,
         )
 
 
-def _counted(count: int) -> str:
+def _count(count: int) -> str:
     return f"{count} dead letter" if count == 1 else f"{count} dead letters"

@@ -1,6 +1,7 @@
-"""What a person does with dead letters: reads them, sends them back, throws them away.
+"""Read, requeue and discard dead letters.
 
-One at a time may have the letters in hand: nobody else can send the same one back meanwhile.
+Each function holds all dead letters unacknowledged while it works, so that two commands cannot
+requeue the same one. The second command gets an error.
 """
 
 import asyncio
@@ -22,20 +23,20 @@ from restaurant_system.messaging.signature import Signer
 from restaurant_system.models.message import Message
 from restaurant_system.models.order import ORDER_NUMBER
 
-# What RabbitMQ writes on a message that it puts aside by itself: expired, too many, or rejected.
+# Prefix of the headers that RabbitMQ adds to a message that it dead-letters itself.
 FIRST_DEATH = "x-first-death-"
-# What else a letter collects on its way to the dead letters; none of it goes back with it.
-COLLECTED = delivered.STORY | {"x-death", "x-delivery-count", topology.RETRY_DELAY}
-COLLECTED_BEGINNINGS = (FIRST_DEATH, "x-last-death-")
+# Headers added on the way to the dead-letter queue; they are removed when it is requeued.
+ADDED = delivered.STORY | {"x-death", "x-delivery-count", topology.RETRY_DELAY}
+ADDED_PREFIXES = (FIRST_DEATH, "x-last-death-")
 
-BATCH = 200  # letters that are sent back, or thrown away, in one go
+BATCH_SIZE = 200  # dead letters that are requeued or discarded together
 
 log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that was put aside; what it does not say about itself is empty."""
+    """A dead-lettered message; a property that its headers do not state is empty."""
 
     message: Message
 
@@ -46,39 +47,39 @@ class DeadLetter:
 
     @property
     def first_seen(self) -> str:
-        """When it first gave trouble, as ISO 8601."""
+        """The time of its first failure, in ISO 8601."""
         return self._header(delivered.FIRST_SEEN)
 
     @property
     def attempts(self) -> str:
-        """How often it was tried."""
+        """The number of attempts to process it."""
         return self._header(delivered.ATTEMPTS)
 
     @property
     def reason(self) -> str:
-        """Why it was put aside: in our words, else in RabbitMQ's."""
+        """The reason that our consumer, or else RabbitMQ, gave for dead-lettering it."""
         return self._header(delivered.REASON) or self._header(f"{FIRST_DEATH}reason")
 
     @property
     def queue(self) -> str:
-        """The queue whose consumer could not handle it."""
+        """The queue whose consumer could not process it."""
         return self._header(delivered.QUEUE) or self._header(f"{FIRST_DEATH}queue")
 
     @property
     def exchange(self) -> str:
-        """The exchange that it first came by; empty if it was put straight into its queue."""
+        """The exchange to which it was first published; empty for the default exchange."""
         if delivered.EXCHANGE in self.message.headers:
             return self._header(delivered.EXCHANGE)
         return self._header(f"{FIRST_DEATH}exchange")
 
     @property
     def routing_key(self) -> str:
-        """The key under which it first came."""
+        """The routing key with which it was first published."""
         return self._header(delivered.ROUTING_KEY) or self.message.routing_key
 
     @property
     def order_number(self) -> str:
-        """The order that its body names, if the body can be read and that is a number of ours."""
+        """The order number in its body; empty if there is no well-formed one."""
         try:
             body = jiter.from_json(self.message.body)
         except ValueError:
@@ -86,21 +87,22 @@ class DeadLetter:
         number = body.get("order_number") if isinstance(body, dict) else None
         return number if isinstance(number, str) and ORDER_NUMBER.fullmatch(number) else ""
 
-    def as_it_first_came(self) -> Message:
-        """Return the message as it was before anything went wrong.
+    def original(self) -> Message:
+        """Return the message without the headers that its failures added.
 
-        An order goes by its key. Anything else goes straight to its queue: an update is owed to
-        one subscriber only, and what came by an exchange that is not ours may not find it again.
+        An order is addressed to its exchange. Any other message is addressed to its queue: a status
+        update failed for one subscriber only, and an exchange that is not ours may not route to the
+        queue any more.
         """
-        by_key = self.exchange == topology.ORDERS_TOPIC.name
+        to_exchange = self.exchange == topology.ORDERS_TOPIC.name
         return dataclasses.replace(
             self.message,
-            exchange=self.exchange if by_key else topology.DEFAULT.name,
-            routing_key=self.routing_key if by_key else self.queue,
+            exchange=self.exchange if to_exchange else topology.DEFAULT.name,
+            routing_key=self.routing_key if to_exchange else self.queue,
             headers={
                 name: value
                 for name, value in self.message.headers.items()
-                if name not in COLLECTED and not name.startswith(COLLECTED_BEGINNINGS)
+                if name not in ADDED and not name.startswith(ADDED_PREFIXES)
             },
         )
 
@@ -112,110 +114,110 @@ L = TypeVar("L", DeadLetter, Delivery)
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """The letters that somebody names, by their ids or the beginnings of these."""
+class ById:
+    """Selects dead letters by their ids or unique prefixes of these."""
 
     ids: Sequence[str]
 
-    def among(self, letters: Sequence[L]) -> list[L]:
-        """Return those that are meant: of copies, which share an id, all.
+    def select(self, letters: Sequence[L]) -> list[L]:
+        """Return the selected dead letters; copies of one message share an id.
 
-        Raises `DeadLetterNotFound` when an id, or its beginning, means none, or several.
+        Raises `DeadLetterNotFound` if an id or prefix matches none, or several different ids.
         """
         by_id: dict[str, list[L]] = {}
         for letter in letters:
             by_id.setdefault(str(letter.message.message_id), []).append(letter)
-        meant = dict.fromkeys(_whole_id(stated, by_id) for stated in self.ids)
-        return [letter for letter_id in meant for letter in by_id[letter_id]]
+        selected = dict.fromkeys(_complete_id(prefix, by_id) for prefix in self.ids)
+        return [letter for letter_id in selected for letter in by_id[letter_id]]
 
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Every letter; where somebody was asked, only what had been counted then."""
+    """Selects every dead letter, or those that were counted when the user was asked."""
 
     counted: Collection[UUID] | None = None
 
-    def among(self, letters: Sequence[L]) -> list[L]:
-        """Return those that are meant."""
+    def select(self, letters: Sequence[L]) -> list[L]:
+        """Return the selected dead letters."""
         if self.counted is None:
             return list(letters)
         return [letter for letter in letters if letter.message.message_id in self.counted]
 
 
 @dataclass(slots=True)
-class Tally:
-    """What has been done so far: true also when an error, or Ctrl-C, comes in between.
+class Result:
+    """The result so far; it is correct also after an error or an interruption.
 
-    `refused` are letters that no queue would take, `doubtful` those that nobody vouches for: both
-    are letters still.
+    `refused` messages were routable to no queue, `unverified` ones have no valid signature. Both
+    stay in the dead-letter queue.
     """
 
     done: int = 0
     refused: list[Refused] = field(default_factory=list)
-    doubtful: int = 0
+    unverified: int = 0
 
 
 async def read(broker: Broker) -> list[DeadLetter]:
-    """Return every dead letter, the oldest first."""
-    async with _in_hand(broker) as deliveries:
+    """Return all dead letters, oldest first."""
+    async with _locked(broker) as deliveries:
         return [DeadLetter(delivery.message) for delivery in deliveries]
 
 
-async def requeue(broker: Broker, signer: Signer, chosen: Named | All, tally: Tally) -> Tally:
-    """Send letters back to where they first came from, as if they came for the first time.
+async def requeue(broker: Broker, signer: Signer, selection: ById | All, result: Result) -> Result:
+    """Publish dead letters again to where they were first published, as if they were new.
 
-    They are signed anew: whoever names one vouches for it. Of all, those without a signature of
-    ours stay. Each is taken off the dead letters only once the broker has confirmed it. Raises
-    `DeadLetterNotFound` before anything is touched.
+    They are signed again: selecting one by its id vouches for it. With `All`, messages without a
+    valid signature stay. A dead letter is removed only after the broker has confirmed its
+    publication. Raises `DeadLetterNotFound` before anything is changed.
     """
-    async with _in_hand(broker) as deliveries:
-        meant = chosen.among(deliveries)
-        vouched_for = meant if isinstance(chosen, Named) else _genuine(signer, meant)
-        tally.doubtful = len(meant) - len(vouched_for)
-        for batch in _batches(vouched_for):
-            await _to_its_end(_send_back(broker, signer, batch, tally))
-    return tally
+    async with _locked(broker) as deliveries:
+        selected = selection.select(deliveries)
+        accepted = selected if isinstance(selection, ById) else _verified(signer, selected)
+        result.unverified = len(selected) - len(accepted)
+        for batch in _batches(accepted):
+            await _complete(_requeue_batch(broker, signer, batch, result))
+    return result
 
 
-async def discard(broker: Broker, chosen: Named | All, tally: Tally) -> Tally:
-    """Throw letters away for good.
+async def discard(broker: Broker, selection: ById | All, result: Result) -> Result:
+    """Delete dead letters for good.
 
-    Raises `DeadLetterNotFound` before anything is touched.
+    Raises `DeadLetterNotFound` before anything is changed.
     """
-    async with _in_hand(broker) as deliveries:
-        for batch in _batches(chosen.among(deliveries)):
-            await _to_its_end(_throw_away(broker, batch, tally))
-    return tally
+    async with _locked(broker) as deliveries:
+        for batch in _batches(selection.select(deliveries)):
+            await _complete(_discard_batch(broker, batch, result))
+    return result
 
 
-def _whole_id(stated: str, ids: Collection[str]) -> str:
-    """Return the one id that this is, or begins."""
-    beginning = stated.lower()
-    if beginning in ids:
-        return beginning
-    meant = [known for known in ids if beginning and known.startswith(beginning)]
-    if not meant:
+def _complete_id(prefix: str, ids: Collection[str]) -> str:
+    """Return the only id that starts with `prefix`."""
+    lower = prefix.lower()
+    if lower in ids:
+        return lower
+    matches = [each for each in ids if lower and each.startswith(lower)]
+    if not matches:
         raise DeadLetterNotFound(
-            f"There is no dead letter {stated!r}; see `restaurant-system dead-letters list`."
+            f"There is no dead letter {prefix!r}; see `restaurant-system dead-letters list`."
         )
-    if len(meant) > 1:
-        raise DeadLetterNotFound(f"{stated!r} is the beginning of several ids; write more of it.")
-    return meant[0]
+    if len(matches) > 1:
+        raise DeadLetterNotFound(f"{prefix!r} matches several ids; write more of its characters.")
+    return matches[0]
 
 
 @asynccontextmanager
-async def _in_hand(broker: Broker) -> AsyncIterator[Sequence[Delivery]]:
-    await broker.connect()  # on a broker that is new, the queue is not there yet
+async def _locked(broker: Broker) -> AsyncIterator[Sequence[Delivery]]:
+    await broker.connect()  # declares the queue, which a new broker does not have
     async with broker.browse(topology.DEAD_LETTERS.name) as deliveries:
         yield deliveries
 
 
-def _genuine(signer: Signer, deliveries: Iterable[Delivery]) -> list[Delivery]:
-    """Leave out what is not signed as it must be. Its reason is no proof: anybody can write one."""
-    return [each for each in deliveries if _is_genuine(signer, each.message)]
+def _verified(signer: Signer, deliveries: Iterable[Delivery]) -> list[Delivery]:
+    """Return the messages with a valid signature; their reason headers prove nothing."""
+    return [each for each in deliveries if _is_verified(signer, each.message)]
 
 
-def _is_genuine(signer: Signer, message: Message) -> bool:
+def _is_verified(signer: Signer, message: Message) -> bool:
     try:
         signer.verify(message)
     except MessageRejected:
@@ -224,40 +226,44 @@ def _is_genuine(signer: Signer, message: Message) -> bool:
 
 
 def _batches(deliveries: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
-    return (deliveries[start : start + BATCH] for start in range(0, len(deliveries), BATCH))
+    return (
+        deliveries[start : start + BATCH_SIZE] for start in range(0, len(deliveries), BATCH_SIZE)
+    )
 
 
-async def _send_back(
-    broker: Broker, signer: Signer, batch: Sequence[Delivery], tally: Tally
+async def _requeue_batch(
+    broker: Broker, signer: Signer, batch: Sequence[Delivery], result: Result
 ) -> None:
-    sent = [signer.sign(DeadLetter(each.message).as_it_first_came()) for each in batch]
-    refused = await broker.publish(sent)
-    tally.refused += refused
-    stays = {id(refusal.message) for refusal in refused}  # copies are equal, but not the same
-    gone = [each for each, message in zip(batch, sent, strict=True) if id(message) not in stays]
-    await broker.ack_all(gone)
-    tally.done += len(gone)
-    for delivery in gone:
-        _log("dead_letter_requeued", "sent back to where it came from", delivery)
+    originals = [signer.sign(DeadLetter(each.message).original()) for each in batch]
+    refused = await broker.publish(originals)
+    result.refused += refused
+    remaining = {id(refusal.message) for refusal in refused}  # copies are equal, not identical
+    requeued = [
+        each for each, message in zip(batch, originals, strict=True) if id(message) not in remaining
+    ]
+    await broker.ack_all(requeued)
+    result.done += len(requeued)
+    for delivery in requeued:
+        _log("dead_letter_requeued", "requeued", delivery)
 
 
-async def _throw_away(broker: Broker, batch: Sequence[Delivery], tally: Tally) -> None:
+async def _discard_batch(broker: Broker, batch: Sequence[Delivery], result: Result) -> None:
     await broker.ack_all(batch)
-    tally.done += len(batch)
+    result.done += len(batch)
     for delivery in batch:
-        _log("dead_letter_discarded", "thrown away", delivery)
+        _log("dead_letter_discarded", "discarded", delivery)
 
 
-async def _to_its_end(step: Coroutine[Any, Any, None]) -> None:
-    """Let a step end that is under way when we are called off, so that it is done and counted."""
-    under_way = asyncio.create_task(step)
+async def _complete(step: Coroutine[Any, Any, None]) -> None:
+    """Run a step to its end even if the caller is cancelled, so that its result is counted."""
+    task = asyncio.create_task(step)
     try:
-        await asyncio.shield(under_way)
+        await asyncio.shield(task)
     except asyncio.CancelledError:
-        await under_way
+        await task
         raise
 
 
-def _log(action: str, what: str, delivery: Delivery) -> None:
+def _log(action: str, done: str, delivery: Delivery) -> None:
     message_id = str(delivery.message.message_id)
-    log.info(action, message=f"Dead letter {message_id} was {what}.", message_id=message_id)
+    log.info(action, message=f"Dead letter {message_id} {done}.", message_id=message_id)

@@ -1,4 +1,4 @@
-"""Print dead letters on a terminal; all that comes from outside is escaped."""
+"""Print dead letters; text from third parties is escaped."""
 
 import json
 import sys
@@ -13,14 +13,14 @@ from rich.text import Text
 from restaurant_system.escaping import escape_nonprintable
 from restaurant_system.messaging.dead_letters import DeadLetter
 
-# A terminal is narrow: it gets the beginning of each id, as git has it, and of whatever is longer
-# than what comes from us: one such value would leave no room for the others.
+# On a terminal, ids are abbreviated as in git, and values longer than our services write are cut:
+# one value leaves room for the others.
 SHORT_ID = 8
 LONGEST = {"First seen": 20, "Order": 22, "Queue": 60, "Tried": 6, "Reason": 500}
 
 
-def listed(letters: Sequence[DeadLetter]) -> None:
-    """Print one line for each letter: on a terminal to be read, else whole, for a script."""
+def print_list(letters: Sequence[DeadLetter]) -> None:
+    """Print one line per dead letter: a table on a terminal, else tab-separated and uncut."""
     if not letters:
         print("No dead letters.")
     elif sys.stdout.isatty():
@@ -33,7 +33,7 @@ def listed(letters: Sequence[DeadLetter]) -> None:
 def _values(letter: DeadLetter) -> tuple[str, ...]:
     return (
         letter.id,
-        _moment(letter.first_seen),
+        _short_time(letter.first_seen),
         letter.order_number,
         letter.queue,
         letter.attempts,
@@ -42,21 +42,21 @@ def _values(letter: DeadLetter) -> tuple[str, ...]:
 
 
 def _table(letters: Sequence[DeadLetter]) -> Table:
-    shown = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("ID", *LONGEST):
-        gives_way = heading in {"First seen", "Queue", "Reason"}  # where the terminal is narrow
-        shown.add_column(heading, no_wrap=not gives_way)
+        may_wrap = heading in {"First seen", "Queue", "Reason"}  # on a narrow terminal
+        table.add_column(heading, no_wrap=not may_wrap)
     for letter in letters:
         letter_id, *others = _values(letter)
         cut = map(_cut, others, LONGEST.values())
-        shown.add_row(letter_id[:SHORT_ID], *map(_one_line, cut))
-    return shown
+        table.add_row(letter_id[:SHORT_ID], *map(_one_line, cut))
+    return table
 
 
-def whole(letter: DeadLetter) -> None:
-    """Print everything that there is to know about a letter."""
+def print_details(letter: DeadLetter) -> None:
+    """Print the properties, headers and body of a dead letter."""
     message = letter.message
-    facts = {
+    properties = {
         "ID": letter.id,
         "First seen": letter.first_seen,
         "Queue": letter.queue,
@@ -72,11 +72,11 @@ def whole(letter: DeadLetter) -> None:
         "Content type": message.content_type,
     }
     console = _console()
-    for name, fact in facts.items():
-        console.print(Text(f"{name:<14}", "bold"), Text(escape_nonprintable(fact)), sep="")
+    for name, value in properties.items():
+        console.print(Text(f"{name:<14}", "bold"), Text(escape_nonprintable(value)), sep="")
     console.print(Text("Headers", "bold"))
-    for name, value in sorted(message.headers.items()):
-        console.print(Text(f"  {escape_nonprintable(name)}: {escape_nonprintable(str(value))}"))
+    for name, header in sorted(message.headers.items()):
+        console.print(Text(f"  {escape_nonprintable(name)}: {escape_nonprintable(str(header))}"))
     console.print(Text(f"Body ({len(message.body)} bytes)", "bold"))
     for line in _body_text(message.body).split("\n"):
         console.print(Text(escape_nonprintable(line)))
@@ -94,18 +94,18 @@ def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def _moment(stated: str) -> str:
-    """Write a time short; what is none stays as it is."""
+def _short_time(text: str) -> str:
+    """Return a time without fractions of a second; return other text unchanged."""
     try:
-        return datetime.fromisoformat(stated).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError):
-        return stated
+        return text
 
 
 def _body_text(body: bytes) -> str:
-    """Return JSON well laid out; else the text, with an escape for each byte that is none."""
+    """Return JSON indented; else the text, with an escape for each byte that is not UTF-8."""
     try:
-        stated = jiter.from_json(body, catch_duplicate_keys=True)
+        content = jiter.from_json(body, catch_duplicate_keys=True)
     except ValueError:
         return body.decode(errors="backslashreplace")
-    return json.dumps(stated, indent=2, ensure_ascii=False)
+    return json.dumps(content, indent=2, ensure_ascii=False)
