@@ -40,16 +40,16 @@ A_GAP = re.compile(r"\{\w*\}")  # a statement that another constant fills in
 BY_DESIGN = {
     # What is owed: as a rule next to nothing, in an outage as much as is looked for.
     "outbox.BACKLOG": "outbox",
-    "outbox.CLAIM_LEFT_BEHIND": "outbox",
-    "reconciliation.COUNT_WAITING": "outbox",
+    "outbox.CLAIM_OVERDUE": "outbox",
+    "reconciliation_queries.COUNT_WAITING": "outbox",
     # Only where a subscriber has gone for good; else the server does not begin with it.
     "consumer.DROP_OWN_QUEUES": "broker_messages",
     "consumer.DROP_ORPHANED_QUEUES": "broker_messages",
     # What waits in any queue, and only while orders stand still.
     "broker.DELAYED": "broker_messages",
     # The last hour, after a broker has lost its disk.
-    "reconciliation.HAS_MOVED": "a range of order_status_log",
-    "reconciliation.MOVED": "a range of order_status_log",
+    "reconciliation_queries.ANY_MOVED": "a range of order_status_log",
+    "reconciliation_queries.MOVED": "a range of order_status_log",
     # Once, when `up` starts on a directory of its own.
     "workers.RELEASE_WORKER_NAMES": "workers",
     # Those not heard from for long, which are deleted; those that have cooked are kept for longer.
