@@ -16,7 +16,7 @@ import asyncpg
 import uvloop
 
 from benchmarks.floors.pace import tell
-from benchmarks.floors.placing import BATCH, asked, place_batch
+from benchmarks.floors.placing import BATCH, new_command, place_batch
 from restaurant_system.database import orders
 from restaurant_system.database.connection import Connection
 from restaurant_system.messaging.announcements import Sender, announced_move
@@ -35,7 +35,7 @@ async def moving(dsn: str, seconds: float) -> float:
     line = await asyncpg.connect(dsn)
     connection = cast("Connection", line)
     await line.execute(HIRE, COOK, uuid4())
-    batch = [asked() for _ in range(BATCH)]
+    batch = [new_command() for _ in range(BATCH)]
     moved, took = 0, 0.0
     while took < seconds:
         numbers = [each.number for each in await place_batch(connection, batch)]

@@ -17,32 +17,36 @@ from benchmarks.clients import ORDER
 from benchmarks.floors.pace import pace, tell
 from restaurant_system.database.connection import Connection
 from restaurant_system.database.order_placement import PlaceOrder, StoredOrder, place
-from restaurant_system.messaging.announcements import Sender, order_received
-from restaurant_system.models.message import Message, OrderReceived
+from restaurant_system.messaging import topology
+from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.order import NewOrder
 
 BATCH = 64
 KEY_LIFETIME = timedelta(hours=24)
 
 
-def asked() -> PlaceOrder:
-    """Return what a guest of the load generator orders, on its way into the database."""
+def new_command() -> PlaceOrder:
+    """Return the command that stores an order of the load generator."""
     order = NewOrder.model_validate(jiter.from_json(ORDER, float_mode="decimal"))
-    return PlaceOrder(order, message_of(order))
-
-
-def message_of(order: NewOrder) -> Message:
-    """Return the message that the kitchen gets about an order."""
-    body = OrderReceived.unnumbered(order)
-    sender = Sender("order-service", str(uuid4()))
-    return order_received(order, body, at=datetime.now(UTC), sender=sender)
+    return PlaceOrder(
+        order=order,
+        unnumbered_body=OrderReceived.encode_without_number(order),
+        routing_key=topology.routing_key(order.order_type, order.priority),
+        request_id=str(uuid4()),
+    )
 
 
 async def place_batch(connection: Connection, batch: list[PlaceOrder]) -> list[StoredOrder]:
     """Place a batch; it is on disk when this returns."""
     now = datetime.now(UTC)
     placed = await place(
-        connection, batch, at=now, business_date=now.date(), key_lifetime=KEY_LIFETIME
+        connection,
+        batch,
+        exchange=topology.ORDERS_TOPIC.name,
+        placed_by="order-service",
+        at=now,
+        business_date=now.date(),
+        key_lifetime=KEY_LIFETIME,
     )
     return [each for each in placed if each is not None]
 
@@ -51,7 +55,7 @@ async def placing(dsn: str, seconds: float) -> float:
     """Place for a while; return orders a second."""
     line = await asyncpg.connect(dsn)
     connection = cast("Connection", line)
-    batch = [asked() for _ in range(BATCH)]
+    batch = [new_command() for _ in range(BATCH)]
 
     async def step() -> int:
         return len(await place_batch(connection, batch))

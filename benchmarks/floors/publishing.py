@@ -7,19 +7,28 @@ priorities, as orders have it. `publishing.py AMQP SECONDS` prints it.
 import asyncio
 import sys
 import time
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import aiormq
 import uvloop
 from aiormq.abc import AbstractChannel, ArgumentsType
 
 from benchmarks.floors.pace import WARM_UP, tell
-from benchmarks.floors.placing import asked
+from benchmarks.floors.placing import new_command
 from restaurant_system.messaging import topology
-from restaurant_system.models.message import Message
+from restaurant_system.messaging.announcements import Sender, order_received
+from restaurant_system.models.message import Message, OrderReceived
 
 OUTSTANDING = 512
 PERSISTENT = 2
 QUEUE = "floor_publishing"
+
+
+def order_message() -> Message:
+    """Return the message about an order of the load generator."""
+    body = OrderReceived.from_order(new_command().order, "ORD_20241216_1000")
+    return order_received(body, at=datetime.now(UTC), sender=Sender("order-service", str(uuid4())))
 
 
 def properties_of(message: Message) -> aiormq.spec.Basic.Properties:
@@ -45,7 +54,7 @@ async def declare(channel: AbstractChannel, queue: str) -> None:
 
 async def publish(channel: AbstractChannel, queue: str, until: float) -> int:
     """Publish with many outstanding until a time; return how many were confirmed."""
-    message = asked().unnumbered
+    message = order_message()
     properties = properties_of(message)
 
     async def one_after_the_other() -> int:

@@ -73,7 +73,7 @@ SELECT * FROM unread ORDER BY id
 
 def outbox_by_cursor() -> None:
     """Read the outbox on from the last id that was seen."""
-    message_of = outbox._outbox_message  # noqa: SLF001 - likewise
+    message_of = outbox.outbox_message
 
     async def read_on(tx: Connection, limit: int) -> list[OutboxMessage]:
         await _create(tx, CURSOR)
@@ -88,7 +88,7 @@ def outbox_by_cursor() -> None:
     _patch(outbox, "claim", claim)
     _patch(outbox, "claim_overdue", claim_left_behind)
     # Whoever commits late commits ids that others have read past.
-    last = "owed.stream FROM numbered"
+    last = "queued.* FROM numbered"
     _rewrite(order_placement, "PLACE", last, f"{last.replace(' FROM', ', pg_sleep(0.03) FROM')}")
     # What is handed over is only a reason to read on.
     _patch(Fresh, "take", lambda _, owed: [each.id for each in owed])
@@ -102,12 +102,12 @@ def no_compare_and_set() -> None:
 
 def number_from_sequence() -> None:
     """Take the numbers from a sequence, which takes none back."""
-    _rewrite(order_placement, "PLACE", "(last_number - orders + turn)::text", "granted.id::text")
+    _rewrite(order_placement, "PLACE", "(last_number - orders + rank)::text", "accepted.id::text")
 
 
 def no_idempotency_key() -> None:
     """Take each request for a new order."""
-    _rewrite(order_placement, "PLACE", "OR id IN (SELECT order_id FROM taken)", "OR true")
+    _rewrite(order_placement, "PLACE", "OR id IN (SELECT order_id FROM claimed_keys)", "OR true")
 
 
 def _patch(owner: object, name: str, by: object) -> None:

@@ -1,30 +1,36 @@
-"""Messages as rows: the columns that the outbox and the broker in PostgreSQL have in common."""
+"""The columns of a message, listed once for the outbox and for the broker in PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 
 from restaurant_system.models.message import Message
 
-COLUMNS = (
-    "exchange",
-    "routing_key",
-    "type",
-    "body",
-    "message_id",
-    "correlation_id",
-    "app_id",
-    "timestamp",
-    "priority",
-)
+TYPES = {
+    "exchange": "text",
+    "routing_key": "text",
+    "type": "text",
+    "body": "bytea",
+    "message_id": "uuid",
+    "correlation_id": "text",
+    "app_id": "text",
+    "timestamp": "timestamptz",
+    "priority": "smallint",
+}
+COLUMNS = ", ".join(TYPES)
 
 
-def columns(messages: Sequence[Message]) -> list[list[object]]:
-    """Turn messages into one list for each of `COLUMNS`, as `unnest` wants them."""
-    return [[getattr(message, name) for message in messages] for name in COLUMNS]
+def parameters(first: int) -> str:
+    """Return one array parameter for each column, from `$first` on, as arguments of `unnest`."""
+    return ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(TYPES.values(), first))
 
 
-def message_of(row: asyncpg.Record, beside: Mapping[str, Any] | None = None) -> Message:
-    """Read a message from its row, and from what the row has `beside` these columns."""
-    return Message(**{name: row[name] for name in COLUMNS}, **(beside or {}))
+def values(messages: Sequence[Message]) -> list[list[object]]:
+    """Return one list of values for each column, to be passed as `parameters`."""
+    return [[getattr(message, name) for message in messages] for name in TYPES]
+
+
+def message_from_row(row: asyncpg.Record, **others: Any) -> Message:  # noqa: ANN401 - any field
+    """Return the message in a row; `others` are fields that are not among the columns."""
+    return Message(**{name: row[name] for name in TYPES}, **others)

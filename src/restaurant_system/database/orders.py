@@ -6,7 +6,7 @@ from datetime import datetime
 
 from restaurant_system.database import outbox
 from restaurant_system.database.connection import Connection
-from restaurant_system.database.message_columns import columns
+from restaurant_system.database.message_columns import COLUMNS, parameters, values
 from restaurant_system.database.outbox import PREVIOUS_ID, OutboxMessage
 from restaurant_system.models.message import Message
 from restaurant_system.models.status import OrderStatus
@@ -40,12 +40,8 @@ class CurrentStatus:
 MOVE = f"""
 WITH asked AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[],
-                         $6::timestamptz[], $7::text[], $8::text[], $9::text[], $10::text[],
-                         $11::text[], $12::bytea[], $13::uuid[], $14::text[], $15::text[],
-                         $16::timestamptz[], $17::smallint[])
-        AS asked (number, origin, target, at, by, estimated_completion, notes, stream, exchange,
-                  routing_key, message_type, body, message_id, correlation_id, app_id, timestamp,
-                  message_priority)
+                         $6::timestamptz[], $7::text[], $8::text[], {parameters(9)})
+        AS asked (number, origin, target, at, by, estimated_completion, notes, stream, {COLUMNS})
 ), locked AS (
     SELECT id, number, status, processed_by FROM orders WHERE number = ANY ($1)
     ORDER BY number FOR NO KEY UPDATE
@@ -75,11 +71,7 @@ WITH asked AS MATERIALIZED (
     ) AS cooked
     WHERE workers.name = cooked.by
 ), owed AS (
-    INSERT INTO outbox (stream, exchange, routing_key, type, body, message_id, correlation_id,
-                        app_id, timestamp, priority)
-    SELECT stream, exchange, routing_key, message_type, body, message_id, correlation_id, app_id,
-           timestamp, message_priority
-    FROM moved
+    INSERT INTO outbox (stream, {COLUMNS}) SELECT stream, {COLUMNS} FROM moved
     RETURNING id, message_id, {PREVIOUS_ID} AS previous_id
 )
 SELECT number, owed.id, owed.previous_id FROM moved JOIN owed USING (message_id)
@@ -96,7 +88,7 @@ async def move(connection: Connection, moves: Sequence[MoveOrder]) -> list[Outbo
     """
     streams = [outbox.stream_name(each.message, each.number) for each in moves]
     rows = await connection.fetch(
-        MOVE, *_columns(moves), streams, *columns([each.message for each in moves])
+        MOVE, *_columns(moves), streams, *values([each.message for each in moves])
     )
     moved = {row["number"]: row for row in rows}
     return [

@@ -1,8 +1,8 @@
-"""Messages that are owed to the broker: written beside what they announce, deleted when confirmed.
+"""The outbox: messages stored in the transaction that causes them, deleted once published.
 
-A row belongs to a stream: messages about one order to one exchange, which leave in the order of
-their ids. Whoever adds one to a stream holds that order's row locked, so that the ids of a stream
-are committed in order; those of the whole table are not.
+A row belongs to a stream: the messages about one order to one exchange, which are published in the
+order of their ids. A transaction that adds a row to a stream holds the row lock of that order, so
+that the ids of a stream are committed in order; the ids of the whole table are not.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,12 @@ from datetime import timedelta
 import asyncpg
 
 from restaurant_system.database.connection import Connection
-from restaurant_system.database.message_columns import columns, message_of
+from restaurant_system.database.message_columns import (
+    COLUMNS,
+    message_from_row,
+    parameters,
+    values,
+)
 from restaurant_system.models.message import Message
 
 
@@ -28,47 +33,45 @@ class OutboxMessage:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How much is owed, and for how long."""
+    """The number of messages in the outbox, and the age of the oldest."""
 
     size: int
     oldest_seconds: float
 
 
-def stream_name(message: Message, about: str) -> str:
-    """Name the stream of a message about an order."""
-    return f"{message.exchange}/{about}"
+def stream_name(message: Message, order_number: str) -> str:
+    """Return the name of the stream that a message about an order belongs to."""
+    return f"{message.exchange}/{order_number}"
 
 
-# Not a subquery, which looks as of the statement's beginning: whoever held the order since may have
-# owed something about it while the statement waited.
+# A function instead of a subquery, because a subquery sees the table as of the statement's start:
+# a row that another transaction added while this one waited for the order's lock would be missed.
 PREVIOUS_ID = "owed_before(outbox.stream, outbox.id)"
 
 INSERT = f"""
-INSERT INTO outbox (stream, exchange, routing_key, type, body, message_id, correlation_id, app_id,
-                    timestamp, priority)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::uuid[],
-                     $7::text[], $8::text[], $9::timestamptz[], $10::smallint[])
+INSERT INTO outbox (stream, {COLUMNS}) SELECT * FROM unnest($1::text[], {parameters(2)})
 RETURNING id, {PREVIOUS_ID} AS previous_id
 """
 
 
 async def add(tx: Connection, messages: Sequence[tuple[str, Message]]) -> list[OutboxMessage]:
-    """Owe the broker messages, each about the order whose number stands before it.
+    """Add messages, each with the number of the order that it is about.
 
-    Messages about one order to one exchange leave in the order in which they were added.
+    Messages about one order to one exchange are published in the order in which they were added.
     """
     streams = [stream_name(message, number) for number, message in messages]
-    rows = await tx.fetch(INSERT, streams, *columns([message for _, message in messages]))
+    rows = await tx.fetch(INSERT, streams, *values([message for _, message in messages]))
     last: dict[str, int] = {}
-    owed = []
-    for row, name, (_, message) in zip(rows, streams, messages, strict=True):
-        owed.append(OutboxMessage(row["id"], name, message, last.get(name, row["previous_id"])))
-        last[name] = row["id"]
-    return owed
+    added = []
+    for row, stream, (_, message) in zip(rows, streams, messages, strict=True):
+        previous_id = last.get(stream, row["previous_id"])
+        added.append(OutboxMessage(row["id"], stream, message, previous_id))
+        last[stream] = row["id"]
+    return added
 
 
-# A row is not taken while an earlier one of its stream is still owed: it is under way, or was left
-# behind, or was refused. So a claim never holds two of one stream.
+# A row is not claimed while the outbox has an earlier one of its stream: that one is being
+# published, was left behind by a crash, or was refused. So a claim has at most one row per stream.
 CLAIM = """
 SELECT * FROM outbox
 WHERE {which} AND NOT EXISTS (
@@ -86,20 +89,23 @@ CLAIM_OVERDUE = CLAIM.format(
 
 
 async def claim(tx: Connection, ids: Sequence[int]) -> list[OutboxMessage]:
-    """Claim, for this transaction, those of `ids` that are free and whose turn it is, in order."""
-    return [_outbox_message(row) for row in await tx.fetch(CLAIM_THESE, list(ids), len(ids))]
+    """Lock those of `ids` that no other transaction has locked and that are first in their stream.
+
+    They are returned in the order of their ids, and stay locked until the transaction ends.
+    """
+    return [outbox_message(row) for row in await tx.fetch(CLAIM_THESE, list(ids), len(ids))]
 
 
 async def claim_overdue(tx: Connection, older_than: timedelta, limit: int) -> list[OutboxMessage]:
-    """Claim up to `limit` rows that have waited longer than a healthy relay would let them."""
-    return [_outbox_message(row) for row in await tx.fetch(CLAIM_OVERDUE, older_than, limit)]
+    """Lock up to `limit` rows older than a running relay would leave them, as `claim` does."""
+    return [outbox_message(row) for row in await tx.fetch(CLAIM_OVERDUE, older_than, limit)]
 
 
 SELECT_UNPUBLISHED = "SELECT id FROM outbox WHERE id = ANY($1::bigint[])"
 
 
 async def select_unpublished(connection: Connection, ids: Sequence[int]) -> set[int]:
-    """Return those of `ids` that are still owed."""
+    """Return those of `ids` that are still in the outbox."""
     return {row["id"] for row in await connection.fetch(SELECT_UNPUBLISHED, list(ids))}
 
 
@@ -107,7 +113,7 @@ DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
 
 
 async def delete(connection: Connection, ids: Sequence[int]) -> None:
-    """Strike off what the broker has confirmed."""
+    """Delete messages that the broker has confirmed."""
     await connection.execute(DELETE, list(ids))
 
 
@@ -116,12 +122,12 @@ UPDATE outbox SET not_before = clock_timestamp() + $2::interval WHERE id = ANY($
 """
 
 
-async def postpone(connection: Connection, ids: Sequence[int], pause: timedelta) -> None:
-    """Leave alone for a while what the broker refused, so that it holds up nothing behind it."""
-    await connection.execute(POSTPONE, list(ids), pause)
+async def postpone(connection: Connection, ids: Sequence[int], delay: timedelta) -> None:
+    """Exclude messages that the broker refused from `claim_overdue` for `delay`."""
+    await connection.execute(POSTPONE, list(ids), delay)
 
 
-# Two questions, for each is answered by the primary key alone, however long the outage.
+# Two subqueries, because the primary key alone answers each, however long an outage has lasted.
 BACKLOG = """
 SELECT (SELECT count(*) FROM outbox) AS size,
        coalesce(extract(epoch FROM clock_timestamp() - (
@@ -131,11 +137,12 @@ SELECT (SELECT count(*) FROM outbox) AS size,
 
 
 async def backlog(connection: Connection) -> Backlog:
-    """Return how much is owed."""
+    """Count the messages in the outbox."""
     row = await connection.fetchrow(BACKLOG)
-    assert row is not None  # noqa: S101 - there are no conditions that could leave none
+    assert row is not None  # noqa: S101 - a SELECT without a condition returns a row
     return Backlog(row["size"], row["oldest_seconds"])
 
 
-def _outbox_message(row: asyncpg.Record) -> OutboxMessage:
-    return OutboxMessage(row["id"], row["stream"], message_of(row))
+def outbox_message(row: asyncpg.Record) -> OutboxMessage:
+    """Return the message in a row of the outbox, without the row before it."""
+    return OutboxMessage(row["id"], row["stream"], message_from_row(row))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import asyncpg
 
 from restaurant_system.database.error_translation import translate_errors
+from restaurant_system.database.message_columns import COLUMNS
 from restaurant_system.errors import DatabaseReadOnly, DatabaseRefuses, DatabaseUnavailable
 from restaurant_system.logger import get_logger
 
@@ -18,7 +19,7 @@ log = get_logger()
 
 # Rows in the tables that an order needs, with values that no order has: whatever refuses an order
 # (a full disk, a file system that is read-only, a missing privilege) refuses them too.
-WRITE = """
+WRITE = f"""
 WITH placed AS (
     INSERT INTO orders (number, business_date, customer_name, type, total_amount, priority)
     VALUES ('ORD_00010101_000', '0001-01-01', 'Write test', 'takeout', 1, 1)
@@ -30,8 +31,7 @@ WITH placed AS (
     INSERT INTO order_status_log (order_id, status, changed_by)
     SELECT id, 'received', 'Write test' FROM placed
 )
-INSERT INTO outbox (stream, exchange, routing_key, type, body, message_id, correlation_id, app_id,
-                    timestamp, priority)
+INSERT INTO outbox (stream, {COLUMNS})
 SELECT 'write test', '', '', '', $1::bytea, gen_random_uuid(), '', '', now(), 1 FROM placed
 """
 # More than any order takes, and nothing that can be compressed: it does not fit into pages that

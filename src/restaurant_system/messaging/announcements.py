@@ -11,7 +11,6 @@ from restaurant_system.models.message import (
     StatusChanged,
     new_message_id,
 )
-from restaurant_system.models.order import NewOrder
 from restaurant_system.models.status import OrderStatus
 
 
@@ -23,15 +22,13 @@ class Sender:
     request_id: str
 
 
-def order_received(
-    order: OrderReceived | NewOrder, body: bytes, *, at: datetime, sender: Sender
-) -> Message:
-    """Tell the kitchen of an order, in the words of `body`."""
+def order_received(order: OrderReceived, *, at: datetime, sender: Sender) -> Message:
+    """Return the message that sends an order to the kitchen."""
     return Message(
         exchange=topology.ORDERS_TOPIC.name,
         routing_key=topology.routing_key(order.order_type, order.priority),
         type=OrderReceived.TYPE,
-        body=body,
+        body=order.encode(),
         message_id=new_message_id(),
         correlation_id=sender.request_id,
         app_id=sender.app_id,

@@ -83,15 +83,9 @@ class OrderMessageItem(MessageBody):
 
 
 class OrderReceived(MessageBody):
-    """An order for the kitchen; type ``order.received``.
-
-    An order gets its number only when it is stored. Until then its message says `NO_NUMBER`, which
-    stands in the encoded body from `NUMBER_FROM` on, for the number is the first field.
-    """
+    """An order for the kitchen; type ``order.received``."""
 
     TYPE: ClassVar = "order.received"
-    NO_NUMBER: ClassVar = "ORD_00000000_000"
-    NUMBER_FROM: ClassVar = len(b'{"order_number":"')
 
     order_number: str = Field(pattern=r"^ORD_[0-9]{8}_[0-9]{3,9}$")
     customer_name: str
@@ -121,15 +115,16 @@ class OrderReceived(MessageBody):
             priority=order.priority,
         )
 
-    @classmethod
-    def unnumbered(cls, order: NewOrder) -> bytes:
-        """Write what `of(order, NO_NUMBER)` encodes to, at a fraction of the cost.
+    @staticmethod
+    def encode_without_number(order: NewOrder) -> bytes:
+        """Encode the body of an order's message from its second field on.
 
-        An order that was validated is not validated once more.
+        The number, the first field, is known only when the order is stored: the statement in
+        database/order_placement.py adds it. A validated order is not validated again, which
+        makes this several times faster than `from_order(...).encode()`.
         """
-        return to_json(
+        fields = to_json(
             {
-                "order_number": cls.NO_NUMBER,
                 "customer_name": order.customer_name,
                 "order_type": order.order_type,
                 "table_number": order.table_number,
@@ -148,12 +143,7 @@ class OrderReceived(MessageBody):
                 "priority": order.priority,
             }
         )
-
-    @classmethod
-    def numbered(cls, body: bytes, order_number: str) -> bytes:
-        """Put the number into an encoded body that says `NO_NUMBER`."""
-        rest = cls.NUMBER_FROM + len(cls.NO_NUMBER)
-        return body[: cls.NUMBER_FROM] + order_number.encode() + body[rest:]
+        return fields[1:]
 
 
 class StatusChanged(MessageBody):

@@ -7,7 +7,7 @@ from datetime import timedelta
 import asyncpg
 import jiter
 
-from restaurant_system.database import message_columns as rows
+from restaurant_system.database import message_columns
 from restaurant_system.database.connection import Connection
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Refused, nowhere
@@ -19,21 +19,20 @@ SUBSCRIPTIONS = """
 SELECT exchange, queue FROM broker_subscriptions WHERE exchange = ANY($1) OR queue = ANY($2)
 """
 
-INSERT = """
-INSERT INTO broker_messages (available_at, queue, exchange, routing_key, type, body, message_id,
-                             correlation_id, app_id, timestamp, priority, content_type, headers)
+INSERT = f"""
+INSERT INTO broker_messages (available_at, queue, {message_columns.COLUMNS}, content_type, headers)
 SELECT now() + $1::interval, placed.*
-FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::uuid[], $8::text[],
-            $9::text[], $10::timestamptz[], $11::smallint[], $12::text[], $13::jsonb[]) AS placed
+FROM unnest($2::text[], {message_columns.parameters(3)}, $12::text[], $13::jsonb[]) AS placed
 """
 
 WAKE = "SELECT pg_notify($1, queue) FROM unnest($2::text[]) AS queue"
 
 
-# What a message is read from. Python's calendar ends before PostgreSQL's.
-COLUMNS = """
-id, queue, priority, redelivered, exchange, routing_key, type, body, message_id, correlation_id,
-app_id, least(greatest(timestamp, '0001-01-02'), '9999-12-30') AS timestamp, content_type, headers
+# PostgreSQL stores timestamps outside the years of Python's datetime.
+TIMESTAMP = "least(greatest(timestamp, '0001-01-02'), '9999-12-30') AS timestamp"
+COLUMNS = f"""
+id, queue, redelivered, content_type, headers,
+{message_columns.COLUMNS.replace("timestamp", TIMESTAMP)}
 """
 
 
@@ -72,7 +71,7 @@ async def enqueue(
         INSERT,
         delay,
         [queue for queue, _ in placed],
-        *rows.columns(messages),
+        *message_columns.values(messages),
         [message.content_type for message in messages],
         [json.dumps(dict(message.headers)) for message in messages],
     )
@@ -86,8 +85,9 @@ async def wake(tx: Connection, queues: Iterable[str]) -> None:
 
 def message_of(row: asyncpg.Record) -> Message:
     """Read a message from its row."""
-    beside = {"content_type": row["content_type"], "headers": _headers(row["headers"])}
-    return rows.message_of(row, beside)
+    return message_columns.message_from_row(
+        row, content_type=row["content_type"], headers=_headers(row["headers"])
+    )
 
 
 def _headers(stated: str) -> dict[str, Header]:

@@ -167,7 +167,7 @@ class Reconciliation:
             owed = await outbox.add(
                 tx,
                 [
-                    (each.order_number, order_received(each, each.encode(), at=now, sender=sender))
+                    (each.order_number, order_received(each, at=now, sender=sender))
                     for each in orders
                 ],
             )

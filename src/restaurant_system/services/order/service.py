@@ -26,7 +26,8 @@ from restaurant_system.errors import (
     OrderNotFound,
 )
 from restaurant_system.logger import get_logger
-from restaurant_system.messaging.announcements import Sender, announced_move, order_received
+from restaurant_system.messaging import topology
+from restaurant_system.messaging.announcements import Sender, announced_move
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.message import OrderReceived
@@ -34,7 +35,7 @@ from restaurant_system.models.order import Move, NewOrder
 from restaurant_system.models.status import ORIGINS, OrderStatus, may_move
 
 NAME = "order-service"
-TOGETHER = 128  # orders that share a transaction at the most
+MAX_BATCH_SIZE = 128  # orders in one transaction
 FORGETTING_INTERVAL = 600.0  # s between two cleanings of expired idempotency keys
 KEYS_AT_ONCE = 5_000  # that are forgotten in one transaction
 
@@ -67,72 +68,69 @@ class OrderService:
         self._clock = clock
         self._timezone = timezone
         self._key_lifetime = key_lifetime
-        self._placing = Batcher(self._place_together, max_batch_size=TOGETHER)
+        self._batcher = Batcher(self._place_batch, max_batch_size=MAX_BATCH_SIZE)
 
     async def place(self, order: NewOrder, *, request_id: str, key: str | None) -> PlacedOrder:
         """Store an order with its items, first log row and message, all or nothing.
 
-        Orders that come at the same time are stored together. With a `key` that was used before,
-        return what was answered then, or raise `IdempotencyKeyReused` if it was for another order.
+        Concurrent orders are stored together. If `key` was used before for the same order, return
+        the result of that request; raise `IdempotencyKeyReused` if it was used for another order.
         """
-        asked = self._asked(order, request_id, key)
+        command = PlaceOrder(
+            order=order,
+            unnumbered_body=OrderReceived.encode_without_number(order),
+            routing_key=topology.routing_key(order.order_type, order.priority),
+            request_id=request_id,
+            key=None if key is None else IdempotencyKey(key, _fingerprint(order)),
+        )
         while True:
-            placed = await self._placing.submit(asked)
-            if placed is not None:
-                # The guest is answered first: to write a line takes as long as to read an order.
-                asyncio.get_running_loop().call_soon(_log_received, order, placed)
-                return PlacedOrder(placed.number, order.total_amount)
-            if asked.key is not None and (answered := await self._replay(asked.key)):
-                return answered
+            stored = await self._batcher.submit(command)
+            if stored is not None:
+                # The response is sent first: writing a log line takes as long as reading an order.
+                asyncio.get_running_loop().call_soon(_log_received, order, stored.number)
+                return PlacedOrder(stored.number, order.total_amount)
+            if command.key is not None and (earlier := await self._earlier_result(command.key)):
+                return earlier
 
-    def _asked(self, order: NewOrder, request_id: str, key: str | None) -> PlaceOrder:
-        unnumbered = order_received(
-            order,
-            OrderReceived.unnumbered(order),
-            at=self._clock(),
-            sender=Sender(NAME, request_id),
-        )
-        return PlaceOrder(
-            order, unnumbered, None if key is None else IdempotencyKey(key, _fingerprint(order))
-        )
+    async def _place_batch(self, commands: Sequence[PlaceOrder]) -> list[StoredOrder | None]:
+        """Store orders in one transaction; the result is `None` for an order whose key is used.
 
-    async def _place_together(self, asked: Sequence[PlaceOrder]) -> list[StoredOrder | None]:
-        """Store orders in one transaction; `None` stands for one whose key is taken.
-
-        Of several with one key, the first is stored. What is owed is handed over here, so that it
-        is also for callers that have gone.
+        Of several orders with one key, the first is stored. Messages are handed to the relay here,
+        so that they are published even if the caller was cancelled.
         """
         now = self._clock()
-        first = {each.key.name: each for each in reversed(asked) if each.key is not None}
-        chosen = [each for each in asked if each.key is None or first[each.key.name] is each]
+        first = {each.key.name: each for each in reversed(commands) if each.key is not None}
+        chosen = [each for each in commands if each.key is None or first[each.key.name] is each]
         with _failure_logged(f"Orders could not be stored: {len(chosen)}."):
             async with self._database.connection() as connection:
-                stored = await place(
+                results = await place(
                     connection,
                     chosen,
+                    exchange=topology.ORDERS_TOPIC.name,
+                    placed_by=NAME,
                     at=now,
                     business_date=now.astimezone(self._timezone).date(),
                     key_lifetime=self._key_lifetime,
                 )
-        self._relay.hand_over(*(each.owed for each in stored if each is not None))
-        outcomes = {id(each): outcome for each, outcome in zip(chosen, stored, strict=True)}
-        return [outcomes.get(id(each)) for each in asked]
+        self._relay.hand_over(*(stored.message for stored in results if stored is not None))
+        stored_by = {id(each): stored for each, stored in zip(chosen, results, strict=True)}
+        return [stored_by.get(id(each)) for each in commands]
 
-    async def _replay(self, key: IdempotencyKey) -> PlacedOrder | None:
-        """Return what was answered to the key; `None` when it has just been forgotten."""
+    async def _earlier_result(self, key: IdempotencyKey) -> PlacedOrder | None:
+        """Return the result of the request that used `key`; `None` if it has just expired."""
         async with self._database.connection() as connection:
-            remembered = await idempotency.look_up(connection, key.name)
-        if remembered is None:
+            use = await idempotency.look_up(connection, key.name)
+        if use is None:
             return None
-        if remembered.fingerprint != key.fingerprint:
+        if use.fingerprint != key.fingerprint:
             raise IdempotencyKeyReused(
                 "This Idempotency-Key was used for another order; send a new one."
             )
-        if remembered.order_number is None or remembered.total_amount is None:
+        if use.order_number is None or use.total_amount is None:
             raise IdempotencyKeyReused(
                 "The order of this Idempotency-Key is no longer kept; send a new one."
             )
-        return PlacedOrder(remembered.order_number, remembered.total_amount, replayed=True)
+        return PlacedOrder(use.order_number, use.total_amount, replayed=True)
 
     async def cancel(self, number: str, stated: Move, *, request_id: str) -> OrderStatus:
         """Cancel an order that is not ready yet; raises `OrderNotFound` or `IllegalMove`."""
@@ -205,11 +203,11 @@ def _failure_logged(message: str) -> Iterator[None]:
         raise
 
 
-def _log_received(order: NewOrder, placed: StoredOrder) -> None:
+def _log_received(order: NewOrder, number: str) -> None:
     log.info(
         "order_received",
-        message=f"Order {placed.number} received.",
-        order_number=placed.number,
+        message=f"Order {number} received.",
+        order_number=number,
         order_type=order.order_type,
         priority=order.priority,
     )
