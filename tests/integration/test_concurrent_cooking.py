@@ -1,5 +1,3 @@
-"""Many orders in a cook's hands at once: what they share, and what each has for itself."""
-
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
@@ -26,51 +24,51 @@ UNSTORABLE = "a NUL \0"
 
 
 class Moves:
-    """Stands in front of `orders.move`, counts its statements and gets in their way."""
+    """Replaces `orders.move`: records its statements, and can pause or fail them."""
 
     def __init__(self) -> None:
         self.statements: list[list[str]] = []
         self.failed = 0
-        self.answer_is_lost = False
-        self._may_go_on = asyncio.Event()
-        self._may_go_on.set()
+        self.answer_lost = False
+        self._running = asyncio.Event()
+        self._running.set()
         self._move = orders.move
 
     async def __call__(
         self, connection: Connection, moves: Sequence[MoveOrder]
     ) -> list[OutboxMessage | None]:
-        """Move orders, in the end."""
+        """Move orders, once not paused."""
         self.statements.append([each.number for each in moves])
-        await self._may_go_on.wait()
+        await self._running.wait()
         try:
-            owed = await self._move(connection, moves)
+            messages = await self._move(connection, moves)
         except asyncpg.PostgresError:
             self.failed += 1
             raise
-        if self.answer_is_lost:
-            self.answer_is_lost = False
-            raise DatabaseUnavailable("The line broke.")
-        return owed
+        if self.answer_lost:
+            self.answer_lost = False
+            raise DatabaseUnavailable("The connection was lost.")
+        return messages
 
     @contextlib.asynccontextmanager
-    async def held_up(self) -> AsyncIterator[None]:
-        """Let no statement begin before the end of the block."""
-        self._may_go_on.clear()
+    async def paused(self) -> AsyncIterator[None]:
+        """Pause every statement until the end of the block."""
+        self._running.clear()
         yield
-        self._may_go_on.set()
+        self._running.set()
 
-    async def asked(self) -> None:
-        """Wait until somebody has asked for a move."""
+    async def wait_for_move(self) -> None:
+        """Wait until a statement has been submitted."""
 
         async def is_there() -> bool:
             return bool(self.statements)
 
-        await eventually(is_there, doing="for a move")
+        await eventually(is_there, doing="for a move to be submitted")
 
 
 @pytest.fixture
 def moves(monkeypatch: pytest.MonkeyPatch) -> Moves:
-    """Watch the statements that move orders."""
+    """Record the statements that move orders."""
     moves = Moves()
     monkeypatch.setattr(orders, "move", moves)
     return moves
@@ -78,13 +76,13 @@ def moves(monkeypatch: pytest.MonkeyPatch) -> Moves:
 
 @pytest.fixture
 def broker() -> RecordingBroker:
-    """Open a broker that keeps what it takes."""
+    """Return a broker that records what is published."""
     return RecordingBroker()
 
 
 @pytest.fixture
 async def kitchen(database: Database, broker: RecordingBroker) -> Kitchen:
-    """Open a kitchen with a chef on duty; its relay stands still unless a test runs it."""
+    """Open a kitchen with the worker `chef` online; a test runs the relay if it needs it."""
     kitchen = Kitchen(database, Relay(database, broker, OutboxSettings()))
     await kitchen.enter("chef")
     return kitchen
@@ -98,13 +96,13 @@ async def place_orders(kitchen: Kitchen, count: int) -> list[str]:
 def cook(
     chef: SimulatedCook, number: str, request_id: str = REQUEST, order_type: str = "takeout"
 ) -> "asyncio.Task[Outcome]":
-    """Put an order into a cook's hands."""
+    """Start processing an order with a simulated cook."""
     order = make_order(order_type=order_type, **BELONGINGS[order_type])
     return asyncio.create_task(chef.process(OrderReceived.from_order(order, number), request_id))
 
 
-def told(broker: RecordingBroker, number: str) -> list[str]:
-    """Return what everyone was told about an order, in this order."""
+def published_statuses(broker: RecordingBroker, number: str) -> list[str]:
+    """Return the published statuses of an order, in the order of publishing."""
     updates = [
         decode(message, StatusChanged)
         for message in broker.taken
@@ -113,8 +111,7 @@ def told(broker: RecordingBroker, number: str) -> list[str]:
     return [update.new_status for update in updates if update.order_number == number]
 
 
-async def test_orders_at_the_same_time_share_statements(kitchen: Kitchen, moves: Moves) -> None:
-    """Forty orders take far fewer statements than eighty, and each has its own two log rows."""
+async def test_concurrent_orders_share_statements(kitchen: Kitchen, moves: Moves) -> None:
     numbers = await place_orders(kitchen, 40)
     chef = kitchen.processor("chef", settings())
 
@@ -131,10 +128,9 @@ async def test_orders_at_the_same_time_share_statements(kitchen: Kitchen, moves:
     assert await kitchen.cooked_by("chef") == 40
 
 
-async def test_no_update_of_an_order_overtakes_the_one_before(
+async def test_updates_of_an_order_are_published_in_order_under_concurrency(
     kitchen: Kitchen, broker: RecordingBroker
 ) -> None:
-    """However many cook at once, each is told to be cooking first and ready then."""
     numbers = await place_orders(kitchen, 40)
     chef = kitchen.processor("chef", settings())
 
@@ -142,17 +138,18 @@ async def test_no_update_of_an_order_overtakes_the_one_before(
         await asyncio.gather(*(cook(chef, number) for number in numbers))
 
     for number in numbers:
-        assert told(broker, number) == ["cooking", "ready"]
+        assert published_statuses(broker, number) == ["cooking", "ready"]
 
 
-async def test_an_order_that_cannot_be_moved_fails_alone(kitchen: Kitchen, moves: Moves) -> None:
-    """Its neighbours in the statement are cooked."""
+async def test_order_that_cannot_be_moved_fails_without_its_batch(
+    kitchen: Kitchen, moves: Moves
+) -> None:
     first, bad, *good = await place_orders(kitchen, 6)
     chef = kitchen.processor("chef", settings())
 
-    async with moves.held_up():
+    async with moves.paused():
         cooking = [cook(chef, first)]
-        await moves.asked()
+        await moves.wait_for_move()
         cooking += [cook(chef, number) for number in good]
         failing = cook(chef, bad, UNSTORABLE)
         await asyncio.sleep(0)
@@ -164,8 +161,7 @@ async def test_an_order_that_cannot_be_moved_fails_alone(kitchen: Kitchen, moves
     assert await kitchen.status(bad) == "received"
 
 
-async def test_an_order_that_takes_its_time_holds_up_no_other(kitchen: Kitchen) -> None:
-    """What is begun together need not be finished together."""
+async def test_order_with_a_long_cooking_time_delays_no_other(kitchen: Kitchen) -> None:
     slow, *quick = [await kitchen.order("delivery"), *await place_orders(kitchen, 3)]
     chef = kitchen.processor("chef", settings(delivery=600))
 
@@ -177,51 +173,48 @@ async def test_an_order_that_takes_its_time_holds_up_no_other(kitchen: Kitchen) 
     cooking.cancel()
 
 
-async def test_a_cook_who_is_sent_home_leaves_what_is_under_way_whole(
+async def test_move_of_a_cancelled_task_is_committed_and_published(
     kitchen: Kitchen, moves: Moves, broker: RecordingBroker
 ) -> None:
-    """A move that has been asked for is made and told, and its neighbours go on."""
     dropped, *others = await place_orders(kitchen, 3)
     chef = kitchen.processor("chef", settings())
 
     async with kitchen.relay.running():
-        async with moves.held_up():
-            given_up = cook(chef, dropped)
-            await moves.asked()
+        async with moves.paused():
+            cancelled_task = cook(chef, dropped)
+            await moves.wait_for_move()
             cooking = [cook(chef, number) for number in others]
-            given_up.cancel()
+            cancelled_task.cancel()
         assert await asyncio.gather(*cooking) == [Outcome.COOKED] * 2
 
-    assert given_up.cancelled()
+    assert cancelled_task.cancelled()
     assert await kitchen.status(dropped) == "cooking"
-    assert told(broker, dropped) == ["cooking"]
+    assert published_statuses(broker, dropped) == ["cooking"]
 
 
-async def test_an_order_that_was_given_up_before_its_turn_is_left_alone(
+async def test_order_of_a_task_cancelled_before_its_batch_is_not_started(
     kitchen: Kitchen, moves: Moves
 ) -> None:
-    """What has not been asked for yet is not begun."""
     first, dropped = await place_orders(kitchen, 2)
     chef = kitchen.processor("chef", settings())
 
-    async with moves.held_up():
+    async with moves.paused():
         cooking = cook(chef, first)
-        await moves.asked()
-        given_up = cook(chef, dropped)
+        await moves.wait_for_move()
+        cancelled_task = cook(chef, dropped)
         await asyncio.sleep(0)
-        given_up.cancel()
+        cancelled_task.cancel()
 
     assert await cooking is Outcome.COOKED
     assert await kitchen.status(dropped) == "received"
 
 
-async def test_a_commit_whose_answer_is_lost_is_found_at_the_second_try(
+async def test_orders_are_counted_once_when_the_answer_to_a_commit_is_lost(
     kitchen: Kitchen, moves: Moves
 ) -> None:
-    """Nothing is logged or counted twice, and all are ready in the end."""
     numbers = await place_orders(kitchen, 5)
     chef = kitchen.processor("chef", settings())
-    moves.answer_is_lost = True
+    moves.answer_lost = True
 
     outcomes = await asyncio.gather(*(cook(chef, number) for number in numbers))
 
@@ -230,10 +223,7 @@ async def test_a_commit_whose_answer_is_lost_is_found_at_the_second_try(
     assert await kitchen.cooked_by("chef") == 5
 
 
-async def test_cooks_with_the_same_orders_do_not_lock_each_other_out(
-    kitchen: Kitchen, moves: Moves
-) -> None:
-    """Each order is cooked once, and no statement is tried again for want of a lock."""
+async def test_workers_with_the_same_orders_do_not_deadlock(kitchen: Kitchen, moves: Moves) -> None:
     numbers = await place_orders(kitchen, 100)
     await kitchen.enter("rival")
     chef, rival = (kitchen.processor(name, settings()) for name in ("chef", "rival"))

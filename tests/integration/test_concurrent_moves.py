@@ -1,5 +1,3 @@
-"""Moves that want the same orders at the same time: who waits for whom, and what is seen then."""
-
 import asyncio
 from collections.abc import Sequence
 
@@ -29,7 +27,7 @@ CANCEL = "UPDATE orders SET status = 'cancelled' WHERE number = $1"
 
 @pytest.fixture
 async def kitchen(database: Database) -> Kitchen:
-    """Open a kitchen with a chef on duty; its relay stands still."""
+    """Open a kitchen with the worker `chef` online and a relay that does not run."""
     kitchen = Kitchen(database, Relay(database, RecordingBroker(), OutboxSettings()))
     await kitchen.enter("chef")
     return kitchen
@@ -40,8 +38,8 @@ async def place_orders(kitchen: Kitchen, count: int) -> list[str]:
     return sorted(await asyncio.gather(*(kitchen.order() for _ in range(count))))
 
 
-async def begin(tx: Connection, numbers: Sequence[str]) -> set[str]:
-    """Move orders to `cooking` in one statement; return those that were there to be moved."""
+async def start_orders(tx: Connection, numbers: Sequence[str]) -> set[str]:
+    """Move orders to `cooking` in one statement; return those that were moved."""
     sender = Sender("kitchen-worker", REQUEST)
     moves = [
         announced_move(
@@ -54,19 +52,19 @@ async def begin(tx: Connection, numbers: Sequence[str]) -> set[str]:
         )
         for number in numbers
     ]
-    owed = await orders.move(tx, moves)
-    return {number for number, each in zip(numbers, owed, strict=True) if each is not None}
+    messages = await orders.move(tx, moves)
+    return {number for number, each in zip(numbers, messages, strict=True) if each is not None}
 
 
-async def begin_without(database: Database, kind: str, numbers: Sequence[str]) -> set[str]:
-    """Do so where the server shuns one kind of plan."""
+async def start_without(database: Database, kind: str, numbers: Sequence[str]) -> set[str]:
+    """Start orders in a transaction in which the planner avoids one kind of plan."""
     async with database.transaction() as tx:
         await tx.execute(f"SET LOCAL {kind} = off")
-        return await begin(tx, numbers)
+        return await start_orders(tx, numbers)
 
 
-async def somebody_waits(database: Database) -> None:
-    """Return once somebody waits for a lock."""
+async def wait_for_lock_wait(database: Database) -> None:
+    """Wait until a session waits for a lock."""
 
     async def waits() -> bool:
         async with database.connection() as connection:
@@ -79,32 +77,32 @@ async def somebody_waits(database: Database) -> None:
 async def test_orders_are_locked_in_the_order_of_their_numbers(
     kitchen: Kitchen, database: Database, kind: str
 ) -> None:
-    """Whoever waits for an order has none of a higher number, however the server goes about it."""
+    """A waiting statement has locked no order with a higher number, whatever its plan."""
     first, *others = await place_orders(kitchen, 80)
 
     async with database.transaction() as holder:
         await holder.execute(TOUCH, first)
-        moving = asyncio.create_task(begin_without(database, kind, [*reversed(others), first]))
-        await somebody_waits(database)
-        async with database.transaction() as onlooker:
-            free = {row["number"] for row in await onlooker.fetch(FREE)}
+        moving = asyncio.create_task(start_without(database, kind, [*reversed(others), first]))
+        await wait_for_lock_wait(database)
+        async with database.transaction() as observer:
+            free = {row["number"] for row in await observer.fetch(FREE)}
 
     assert free == set(others)
     assert await moving == {first, *others}
 
 
-@pytest.mark.parametrize(("what", "is_there"), [(TOUCH, True), (CANCEL, False)])
-async def test_a_move_that_waited_sees_what_was_done_meanwhile(
-    kitchen: Kitchen, database: Database, what: str, *, is_there: bool
+@pytest.mark.parametrize(("change", "is_moved"), [(TOUCH, True), (CANCEL, False)])
+async def test_move_that_waited_for_a_lock_sees_concurrent_changes(
+    kitchen: Kitchen, database: Database, change: str, *, is_moved: bool
 ) -> None:
-    """An order that somebody has moved stays as it is; one that is only changed is moved."""
+    """A cancelled order is not moved; one whose status is unchanged is."""
     first, second = await place_orders(kitchen, 2)
 
     async with database.transaction() as holder:
-        await holder.execute(what, first)
-        moving = asyncio.create_task(begin_without(database, "jit", [first, second]))
-        await somebody_waits(database)
+        await holder.execute(change, first)
+        moving = asyncio.create_task(start_without(database, "jit", [first, second]))
+        await wait_for_lock_wait(database)
 
-    assert await moving == ({first, second} if is_there else {second})
-    assert await kitchen.status(first) == ("cooking" if is_there else "cancelled")
-    assert len(await kitchen.history(first)) == (2 if is_there else 1)
+    assert await moving == ({first, second} if is_moved else {second})
+    assert await kitchen.status(first) == ("cooking" if is_moved else "cancelled")
+    assert len(await kitchen.history(first)) == (2 if is_moved else 1)

@@ -1,5 +1,3 @@
-"""Cancelling and completing orders, alone and in a race with the kitchen."""
-
 import asyncio
 import contextlib
 import itertools
@@ -37,7 +35,7 @@ async def complete(intake: OrderService, number: str) -> OrderStatus:
 
 
 async def cook(database: Database, number: str) -> None:
-    """Cook an order, as far as it is wanted."""
+    """Move an order to `cooking` and `ready`, unless it was cancelled."""
     for origin, target in itertools.pairwise((RECEIVED, COOKING, READY)):
         await move(database, number, origin, target, at=NOON, by="mario")
 
@@ -53,8 +51,8 @@ async def history(database: Database, number: str) -> tuple[str, ...]:
     return tuple(row["status"] for row in rows)
 
 
-async def updates(database: Database) -> list[StatusChanged]:
-    """Return the status updates that are owed to the broker."""
+async def pending_updates(database: Database) -> list[StatusChanged]:
+    """Return the status updates in the outbox."""
     async with database.connection() as connection:
         rows = await connection.fetch(
             "SELECT body FROM outbox WHERE exchange = 'notifications_fanout' ORDER BY id"
@@ -62,8 +60,9 @@ async def updates(database: Database) -> list[StatusChanged]:
     return [StatusChanged.model_validate_json(row["body"]) for row in rows]
 
 
-async def test_cancelling(intake: OrderService, database: Database) -> None:
-    """An order that is received or cooking can be cancelled."""
+async def test_received_or_cooking_order_can_be_cancelled(
+    intake: OrderService, database: Database
+) -> None:
     waiting, cooking = await place(intake), await place(intake)
     await walk(database, cooking, COOKING)
 
@@ -72,19 +71,18 @@ async def test_cancelling(intake: OrderService, database: Database) -> None:
 
     assert await history(database, waiting) == (RECEIVED, CANCELLED)
     assert await history(database, cooking) == (RECEIVED, COOKING, CANCELLED)
-    moves = [(move.order_number, move.old_status) for move in await updates(database)]
+    moves = [(move.order_number, move.old_status) for move in await pending_updates(database)]
     assert moves == [(waiting, RECEIVED), (cooking, COOKING)]
 
 
-async def test_completing(intake: OrderService, database: Database) -> None:
-    """An order that is ready can be completed."""
+async def test_ready_order_can_be_completed(intake: OrderService, database: Database) -> None:
     number = await place(intake)
     await walk(database, number, COOKING, READY)
 
     assert await complete(intake, number) is COMPLETED
 
     assert await history(database, number) == (RECEIVED, COOKING, READY, COMPLETED)
-    (update,) = await updates(database)
+    (update,) = await pending_updates(database)
     assert (update.old_status, update.new_status) == (READY, COMPLETED)
 
 
@@ -100,13 +98,12 @@ async def test_completing(intake: OrderService, database: Database) -> None:
         ((READY, COMPLETED), COMPLETED),
     ],
 )
-async def test_illegal_moves(
+async def test_illegal_move_is_refused_with_the_current_status(
     intake: OrderService,
     database: Database,
     statuses: tuple[OrderStatus, ...],
     wanted: OrderStatus,
 ) -> None:
-    """Any other move is refused, names the current status, and leaves nothing behind."""
     number = await place(intake)
     await walk(database, number, *([COOKING] if READY in statuses else []), *statuses)
     before = await history(database, number)
@@ -116,38 +113,37 @@ async def test_illegal_moves(
 
     assert refusal.value.current == before[-1]
     assert await history(database, number) == before
-    assert await updates(database) == []
+    assert await pending_updates(database) == []
 
 
-async def test_no_such_order(intake: OrderService) -> None:
-    """An order that was never placed can be neither cancelled nor completed."""
+async def test_unknown_order_can_be_neither_cancelled_nor_completed(intake: OrderService) -> None:
     with pytest.raises(OrderNotFound):
         await cancel(intake, "ORD_20241216_999")
     with pytest.raises(OrderNotFound):
         await complete(intake, "ORD_20241216_999")
 
 
-async def test_by_whom_and_why(intake: OrderService, database: Database) -> None:
-    """Who moved an order, and why, stands in its history and in the message."""
+async def test_move_records_its_author_and_reason(intake: OrderService, database: Database) -> None:
     number = await place(intake)
 
     await intake.cancel(
-        number, Move(changed_by="anna", reason="guest left"), request_id="request-2"
+        number, Move(changed_by="anna", reason="customer left"), request_id="request-2"
     )
 
     async with database.connection() as connection:
         row = await connection.fetchrow("SELECT * FROM order_status_log WHERE status = 'cancelled'")
-        owed = await connection.fetchrow("SELECT * FROM outbox WHERE routing_key = ''")
+        message = await connection.fetchrow("SELECT * FROM outbox WHERE routing_key = ''")
     assert row is not None
-    assert (row["changed_by"], row["notes"], row["changed_at"]) == ("anna", "guest left", NOON)
-    assert owed is not None
-    assert (owed["correlation_id"], owed["type"]) == ("request-2", "order.status_changed")
-    (update,) = await updates(database)
+    assert (row["changed_by"], row["notes"], row["changed_at"]) == ("anna", "customer left", NOON)
+    assert message is not None
+    assert (message["correlation_id"], message["type"]) == ("request-2", "order.status_changed")
+    (update,) = await pending_updates(database)
     assert (update.changed_by, update.timestamp) == ("anna", NOON)
 
 
-async def test_times_and_cooks(intake: OrderService, database: Database) -> None:
-    """A move keeps who cooked the order and when it was ready, and tells when it was made."""
+async def test_completing_keeps_the_worker_and_the_completion_time(
+    intake: OrderService, database: Database
+) -> None:
     number = await place(intake)
     ready_at = NOON.replace(hour=11)
     await walk(database, number, COOKING, READY, at=ready_at)
@@ -164,8 +160,9 @@ async def test_times_and_cooks(intake: OrderService, database: Database) -> None
     )
 
 
-async def test_completed_twice_at_once(intake: OrderService, database: Database) -> None:
-    """Of several who complete an order at once, one does; it is logged and announced once."""
+async def test_order_completed_concurrently_is_completed_once(
+    intake: OrderService, database: Database
+) -> None:
     number = await place(intake)
     await walk(database, number, COOKING, READY)
 
@@ -176,11 +173,12 @@ async def test_completed_twice_at_once(intake: OrderService, database: Database)
     assert outcomes.count(COMPLETED) == 1
     assert sum(isinstance(each, IllegalMove) for each in outcomes) == 9
     assert await history(database, number) == (RECEIVED, COOKING, READY, COMPLETED)
-    assert len(await updates(database)) == 1
+    assert len(await pending_updates(database)) == 1
 
 
-async def test_cancelled_while_the_kitchen_cooks(intake: OrderService, database: Database) -> None:
-    """However a guest and a cook race, the order has one history, and the guest is told it."""
+async def test_cancelling_and_cooking_concurrently_leave_one_consistent_history(
+    intake: OrderService, database: Database
+) -> None:
     numbers = [await place(intake) for _ in range(40)]
 
     outcomes = await asyncio.gather(
@@ -197,16 +195,19 @@ async def test_cancelled_while_the_kitchen_cooks(intake: OrderService, database:
         else:
             assert outcome is CANCELLED
             assert past in {(RECEIVED, CANCELLED), (RECEIVED, COOKING, CANCELLED)}
-    told = {update.order_number: update.old_status for update in await updates(database)}
-    assert told == {
+    published = {
+        update.order_number: update.old_status for update in await pending_updates(database)
+    }
+    assert published == {
         number: (await history(database, number))[-2]
         for number, outcome in zip(numbers, outcomes, strict=False)
         if outcome is CANCELLED
     }
 
 
-async def test_only_who_has_an_order_finishes_it(intake: OrderService, database: Database) -> None:
-    """A cook whose order was taken over meanwhile can no longer put it on the pass."""
+async def test_only_the_current_worker_can_finish_an_order(
+    intake: OrderService, database: Database
+) -> None:
     number = await place(intake)
     await walk(database, number, COOKING, by="mario")
     async with database.transaction() as tx:
@@ -223,14 +224,14 @@ async def test_only_who_has_an_order_finishes_it(intake: OrderService, database:
     assert await history(database, number) == (RECEIVED, COOKING, READY)
 
 
-class Interrupted(Database):
-    """Something else happens right after it was first asked."""
+class InterruptedDatabase(Database):
+    """A database that runs `meanwhile` after its first use of a connection."""
 
     meanwhile: Callable[[], Awaitable[None]]
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection, then let it happen."""
+        """Acquire a connection, and run `meanwhile` after its use."""
         async with super().connection() as connection:
             yield connection
         await self.meanwhile()
@@ -238,15 +239,14 @@ class Interrupted(Database):
 
 
 async def nothing() -> None:
-    """Happen not at all."""
+    """Do nothing."""
 
 
-async def test_an_order_that_becomes_ready_just_now_is_completed(
+async def test_order_that_becomes_ready_during_completion_is_completed(
     dsn: str, database: Database, intake: OrderService
 ) -> None:
-    """Nobody is told that an order that is ready cannot be completed, for it is ready."""
     number = await place(intake)
-    interrupted = Interrupted(dsn, DatabaseSettings(), application_name="test")
+    interrupted = InterruptedDatabase(dsn, DatabaseSettings(), application_name="test")
     interrupted.meanwhile = lambda: cook(database, number)
     await interrupted.connect()
 

@@ -1,5 +1,3 @@
-"""One order in a cook's hands; what is announced is read where it is owed, in the outbox."""
-
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
@@ -24,7 +22,7 @@ NOON = datetime(2024, 12, 16, 12, tzinfo=UTC)
 
 @pytest.fixture
 async def kitchen(database: Database) -> Kitchen:
-    """Open a kitchen at noon whose relay stands still, with a chef on duty."""
+    """Open a kitchen at noon, with the worker `chef` online and a relay that does not run."""
     relay = Relay(database, PostgresBroker(database, QUICK_RETRIES), OutboxSettings())
     kitchen = Kitchen(database, relay, clock=lambda: NOON)
     await kitchen.enter("chef")
@@ -34,13 +32,13 @@ async def kitchen(database: Database) -> Kitchen:
 async def cook(
     kitchen: Kitchen, number: str, name: str = "chef", how: KitchenSettings | None = None
 ) -> Outcome:
-    """Hand an order to a cook, and see it through."""
+    """Process an order with a simulated cook of this name."""
     order = OrderReceived.from_order(make_order(), number)
     return await kitchen.processor(name, how or settings()).process(order, REQUEST)
 
 
-async def announced(kitchen: Kitchen, number: str) -> list[tuple[str, str, str]]:
-    """Return the updates that are owed: from where, to where, by whom."""
+async def pending_updates(kitchen: Kitchen, number: str) -> list[tuple[str, str, str]]:
+    """Return the status updates of an order in the outbox: old status, new status, changed by."""
     query = "SELECT body FROM outbox WHERE type = $1 ORDER BY id"
     async with kitchen.database.connection() as connection:
         bodies = [json.loads(row[0]) for row in await connection.fetch(query, StatusChanged.TYPE)]
@@ -51,8 +49,7 @@ async def announced(kitchen: Kitchen, number: str) -> list[tuple[str, str, str]]
     ]
 
 
-async def test_an_order_is_brought_from_received_to_ready(kitchen: Kitchen) -> None:
-    """Each step is logged once and told once, in order."""
+async def test_each_move_of_an_order_is_logged_and_published_once(kitchen: Kitchen) -> None:
     number = await kitchen.order()
 
     outcome = await cook(kitchen, number)
@@ -63,14 +60,13 @@ async def test_an_order_is_brought_from_received_to_ready(kitchen: Kitchen) -> N
         ("cooking", "chef"),
         ("ready", "chef"),
     ]
-    assert await announced(kitchen, number) == [
+    assert await pending_updates(kitchen, number) == [
         ("received", "cooking", "chef"),
         ("cooking", "ready", "chef"),
     ]
 
 
-async def test_a_cooked_order_names_its_cook_and_its_time(kitchen: Kitchen) -> None:
-    """`processed_by`, `completed_at` and `updated_at` are set, and the cook has one order more."""
+async def test_cooked_order_records_its_worker_and_completion_time(kitchen: Kitchen) -> None:
     number = await kitchen.order()
 
     await cook(kitchen, number)
@@ -81,8 +77,7 @@ async def test_a_cooked_order_names_its_cook_and_its_time(kitchen: Kitchen) -> N
     assert await kitchen.cooked_by("chef") == 1
 
 
-async def test_the_estimate_is_the_cooking_time_from_now(kitchen: Kitchen) -> None:
-    """An order that cooks is due when its type's cooking time is over."""
+async def test_estimated_completion_is_the_cooking_time_from_the_start(kitchen: Kitchen) -> None:
     number = await kitchen.order()
 
     cooking = asyncio.create_task(cook(kitchen, number, how=settings(takeout=600)))
@@ -94,8 +89,7 @@ async def test_the_estimate_is_the_cooking_time_from_now(kitchen: Kitchen) -> No
     cooking.cancel()
 
 
-async def test_the_same_order_again_changes_nothing(kitchen: Kitchen) -> None:
-    """A message that comes twice is logged, told and counted once."""
+async def test_redelivered_order_is_cooked_once(kitchen: Kitchen) -> None:
     number = await kitchen.order()
     await cook(kitchen, number)
 
@@ -103,12 +97,13 @@ async def test_the_same_order_again_changes_nothing(kitchen: Kitchen) -> None:
 
     assert outcome is Outcome.NOT_NEEDED
     assert len(await kitchen.history(number)) == 3
-    assert len(await announced(kitchen, number)) == 2
+    assert len(await pending_updates(kitchen, number)) == 2
     assert await kitchen.cooked_by("chef") == 1
 
 
-async def test_an_order_that_its_own_cook_began_is_gone_on_with(kitchen: Kitchen) -> None:
-    """Begun under our name in an earlier life, it is finished without starting again."""
+async def test_order_started_by_the_same_worker_is_finished_without_starting_again(
+    kitchen: Kitchen,
+) -> None:
     number = await kitchen.order()
     await kitchen.begin(number, "chef")
 
@@ -120,11 +115,10 @@ async def test_an_order_that_its_own_cook_began_is_gone_on_with(kitchen: Kitchen
         "cooking",
         "ready",
     ]
-    assert await announced(kitchen, number) == [("cooking", "ready", "chef")]
+    assert await pending_updates(kitchen, number) == [("cooking", "ready", "chef")]
 
 
-async def test_an_order_of_a_cook_who_is_there_is_left_to_them(kitchen: Kitchen) -> None:
-    """What somebody else on duty cooks is not touched."""
+async def test_order_of_another_online_worker_is_not_taken_over(kitchen: Kitchen) -> None:
     number = await kitchen.order()
     await kitchen.enter("rival")
     await kitchen.begin(number, "rival")
@@ -136,16 +130,14 @@ async def test_an_order_of_a_cook_who_is_there_is_left_to_them(kitchen: Kitchen)
     assert await kitchen.status(number) == "cooking"
 
 
-@pytest.mark.parametrize("whereabouts", ["signed off", "silent for two heartbeats", "unknown"])
-async def test_an_order_of_a_cook_who_is_gone_is_taken_over(
-    kitchen: Kitchen, whereabouts: str
-) -> None:
-    """It is finished under the new cook's name, with no second start."""
+@pytest.mark.parametrize("ending", ["deregistered", "lease expired", "deleted"])
+async def test_order_of_an_offline_worker_is_taken_over(kitchen: Kitchen, ending: str) -> None:
+    """It is finished by the new worker, without a second move to `cooking`."""
     number = await kitchen.order()
-    if whereabouts != "unknown":
-        silence = timedelta(seconds=61 if whereabouts.startswith("silent") else 0)
+    if ending != "deleted":
+        silence = timedelta(seconds=61 if ending == "lease expired" else 0)
         await kitchen.enter("rival", silent_for=silence)
-    if whereabouts == "signed off":
+    if ending == "deregistered":
         await kitchen.dismiss("rival")
     await kitchen.begin(number, "rival")
 
@@ -158,13 +150,12 @@ async def test_an_order_of_a_cook_who_is_gone_is_taken_over(
         ("cooking", "rival"),
         ("ready", "chef"),
     ]
-    assert await announced(kitchen, number) == [("cooking", "ready", "chef")]
+    assert await pending_updates(kitchen, number) == [("cooking", "ready", "chef")]
 
 
-async def test_a_cook_is_taken_for_present_until_two_heartbeats_are_missed(
+async def test_order_is_not_taken_over_before_two_heartbeats_are_missed(
     kitchen: Kitchen,
 ) -> None:
-    """One missed heartbeat costs nobody their order."""
     number = await kitchen.order()
     await kitchen.enter("rival", silent_for=timedelta(seconds=40))
     await kitchen.begin(number, "rival")
@@ -174,25 +165,23 @@ async def test_a_cook_is_taken_for_present_until_two_heartbeats_are_missed(
     assert outcome is Outcome.OTHER_WORKER
 
 
-async def test_an_order_cancelled_before_is_left_alone(kitchen: Kitchen) -> None:
-    """Nobody cooks what was called off."""
+async def test_cancelled_order_is_not_cooked(kitchen: Kitchen) -> None:
     number = await kitchen.order()
     await kitchen.cancel(number)
 
     outcome = await cook(kitchen, number)
 
     assert outcome is Outcome.NOT_NEEDED
-    assert await announced(kitchen, number) == [("received", "cancelled", "order-service")]
+    assert await pending_updates(kitchen, number) == [("received", "cancelled", "order-service")]
 
 
-async def test_an_order_cancelled_while_it_cooks_is_dropped(
+async def test_order_cancelled_while_cooking_is_stopped_and_not_counted(
     kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The cook stops long before the dish would be done, and is not credited with it."""
     monkeypatch.setattr(simulated_cook, "CANCELLATION_POLL_INTERVAL", 0.05)
     number = await kitchen.order()
     chef = kitchen.processor("chef", settings(takeout=600))
-    watching = asyncio.create_task(chef.poll_orders())
+    polling = asyncio.create_task(chef.poll_orders())
     cooking = asyncio.create_task(
         chef.process(OrderReceived.from_order(make_order(), number), REQUEST)
     )
@@ -203,13 +192,12 @@ async def test_an_order_cancelled_while_it_cooks_is_dropped(
     assert await asyncio.wait_for(cooking, 20) is Outcome.NOT_NEEDED
     assert await kitchen.status(number) == "cancelled"
     assert await kitchen.cooked_by("chef") == 0
-    watching.cancel()
+    polling.cancel()
 
 
-async def test_an_order_cancelled_at_the_last_moment_does_not_become_ready(
+async def test_order_cancelled_between_two_polls_does_not_become_ready(
     kitchen: Kitchen,
 ) -> None:
-    """Whoever has not noticed a cancellation by the end finds it then."""
     number = await kitchen.order()
     cooking = asyncio.create_task(cook(kitchen, number, how=settings(takeout=0.5)))
     await kitchen.wait_for(number, "cooking")
@@ -221,14 +209,12 @@ async def test_an_order_cancelled_at_the_last_moment_does_not_become_ready(
     assert await kitchen.cooked_by("chef") == 0
 
 
-async def test_an_order_that_does_not_exist_is_rejected(kitchen: Kitchen) -> None:
-    """No waiting helps a message about an order that nobody stored."""
+async def test_message_of_an_unknown_order_is_rejected(kitchen: Kitchen) -> None:
     with pytest.raises(MessageRejected, match="ORD_20241216_404"):
         await cook(kitchen, "ORD_20241216_404")
 
 
-async def test_two_cooks_who_reach_for_one_order_do_not_both_get_it(kitchen: Kitchen) -> None:
-    """Of two at once, one cooks and the other leaves it be."""
+async def test_order_processed_by_two_workers_at_once_is_cooked_once(kitchen: Kitchen) -> None:
     number = await kitchen.order()
     await kitchen.enter("rival")
 
@@ -242,26 +228,28 @@ async def test_two_cooks_who_reach_for_one_order_do_not_both_get_it(kitchen: Kit
     assert await kitchen.cooked_by("chef") + await kitchen.cooked_by("rival") == 1
 
 
-async def test_two_cooks_who_take_over_one_order_do_not_both_get_it(kitchen: Kitchen) -> None:
-    """Both find it at somebody who is gone, and reach for it at the same moment: one gets it."""
+async def test_order_taken_over_by_two_workers_at_once_is_cooked_once(kitchen: Kitchen) -> None:
     number = await kitchen.order()
     await kitchen.enter("rival")
-    await kitchen.begin(number, "somebody who is gone")
+    await kitchen.begin(number, "offline worker")
 
     async with kitchen.database.transaction() as tx:
         await tx.execute("SELECT FROM orders WHERE number = $1 FOR UPDATE", number)
-        reaching = [
+        processing = [
             asyncio.create_task(cook(kitchen, number, name, settings(takeout=0.5)))
             for name in ("chef", "rival")
         ]
-        await eventually(lambda: two_wait(kitchen.database), doing="for both to reach for it")
-    outcomes = await asyncio.gather(*reaching)
+        await eventually(
+            lambda: two_sessions_wait(kitchen.database),
+            doing="for both workers to wait for the lock",
+        )
+    outcomes = await asyncio.gather(*processing)
 
     assert set(outcomes) == {Outcome.COOKED, Outcome.OTHER_WORKER}
     assert await kitchen.cooked_by("chef") + await kitchen.cooked_by("rival") == 1
 
 
-async def two_wait(database: Database) -> bool:
+async def two_sessions_wait(database: Database) -> bool:
     """Tell whether two sessions wait for a lock."""
     query = """
         SELECT count(*) = 2 FROM pg_stat_activity
@@ -272,10 +260,9 @@ async def two_wait(database: Database) -> bool:
     return both
 
 
-async def test_an_order_that_comes_again_while_it_cooks_here_is_not_begun_twice(
+async def test_order_redelivered_while_it_cooks_is_not_started_twice(
     kitchen: Kitchen,
 ) -> None:
-    """One cook has one order on the stove once, however often its message comes."""
     number = await kitchen.order()
     chef = kitchen.processor("chef", settings(takeout=0.5))
     order = OrderReceived.from_order(make_order(), number)

@@ -1,5 +1,3 @@
-"""Stations of the kitchen display: what is on a screen, and whose it is. On either broker."""
-
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -16,39 +14,37 @@ from tests.support.kitchen import Kitchen, first_of, make_order_received, settin
 from tests.support.orders import make_item
 from tests.support.waiting import eventually
 
-DEAR = [make_item(price=99, quantity=2)]
+EXPENSIVE = [make_item(price=99, quantity=2)]
 
 
 @pytest.fixture
 async def display(kitchen: Kitchen, broker: Broker) -> AsyncIterator[Display]:
-    """Open a kitchen display whose stations hold two tickets, and wait a second for a screen."""
+    """Run a display whose stations hold two tickets and close a second after the last screen."""
     async with displayed(kitchen.database, broker, kitchen.relay, capacity=2, absence=1) as display:
         yield display
 
 
-async def test_a_screen_is_filled_with_the_most_urgent_and_the_rest_waits(
+async def test_station_holds_up_to_its_capacity_and_takes_the_most_urgent_next(
     kitchen: Kitchen, display: Display, broker: Broker
 ) -> None:
-    """A station holds as many tickets as it may, and takes the next when one is gone."""
     first, second = await kitchen.order(), await kitchen.order()
     async with display.screen() as screen:
         await screen.shows(first, second)
-        cheap, dear = await kitchen.order(), await kitchen.order(items=DEAR)
-        await eventually(lambda: _wait_in_line(broker, 2), doing="for two to wait in the queue")
+        cheap, expensive = await kitchen.order(), await kitchen.order(items=EXPENSIVE)
+        await eventually(lambda: _are_queued(broker, 2), doing="for two to wait in the queue")
 
         await display.done(first, "start", "received")
         await display.done(first, "bump", "cooking")
-        await screen.shows(second, dear, **{first: "ready"})
+        await screen.shows(second, expensive, **{first: "ready"})
 
         await display.done(second, "start", "received")
         await display.done(second, "bump", "cooking")
         await screen.when(lambda: cheap in screen.tickets, doing="for the last one to come")
 
 
-async def test_a_station_takes_what_its_first_screen_asked_for(
+async def test_station_takes_only_the_order_types_it_was_opened_for(
     kitchen: Kitchen, display: Display
 ) -> None:
-    """A station for one type of order leaves the others to others."""
     await kitchen.order("takeout")
     async with display.screen(order_types=["dine_in"]) as screen:
         number = await kitchen.order("dine_in")
@@ -59,7 +55,6 @@ async def test_a_station_takes_what_its_first_screen_asked_for(
 
 
 async def test_two_screens_of_a_station_show_the_same(kitchen: Kitchen, display: Display) -> None:
-    """What is tapped on one screen is seen on the other."""
     number = await kitchen.order()
     async with display.screen() as screen, display.screen() as other:
         await other.shows(number)
@@ -69,81 +64,80 @@ async def test_two_screens_of_a_station_show_the_same(kitchen: Kitchen, display:
         await other.shows(**{number: "cooking"})
 
 
-async def test_a_cancelled_order_stays_until_it_is_seen(kitchen: Kitchen, display: Display) -> None:
-    """Nobody goes on cooking because a ticket has vanished; one that was never shown is not."""
-    begun, waiting = await kitchen.order(), await kitchen.order()
+async def test_cancelled_ticket_stays_until_it_is_acknowledged(
+    kitchen: Kitchen, display: Display
+) -> None:
+    """A cancelled order that was never shown is not shown."""
+    started, waiting = await kitchen.order(), await kitchen.order()
     unseen = await kitchen.order()
     async with display.screen() as screen:
-        await screen.shows(begun, waiting)
-        await display.done(begun, "start", "received")
-        for number in (begun, waiting, unseen):
+        await screen.shows(started, waiting)
+        await display.done(started, "start", "received")
+        for number in (started, waiting, unseen):
             await kitchen.cancel(number)
 
-        await screen.shows(**{begun: "cancelled", waiting: "cancelled"})
+        await screen.shows(**{started: "cancelled", waiting: "cancelled"})
 
-        await display.done(begun, "acknowledge", "cancelled")
+        await display.done(started, "acknowledge", "cancelled")
         await display.done(waiting, "acknowledge", "cancelled")
         await screen.shows()
 
 
-async def test_what_is_tapped_by_nobody_goes_to_others_when_a_station_is_left(
+async def test_station_without_a_screen_releases_its_orders_to_other_workers(
     kitchen: Kitchen, display: Display, other_broker: Broker
 ) -> None:
-    """A station that no screen shows gives its tickets back: the started ones too."""
-    begun, waiting = await kitchen.order(), await kitchen.order()
+    """Also those that are started."""
+    started, waiting = await kitchen.order(), await kitchen.order()
     async with display.screen() as screen:
-        await screen.shows(begun, waiting)
-        await display.done(begun, "start", "received")
+        await screen.shows(started, waiting)
+        await display.done(started, "start", "received")
 
     async with kitchen.on_duty(other_broker, "mario"):
         await kitchen.wait_for(waiting, "ready")
-        await kitchen.wait_for(begun, "ready")
+        await kitchen.wait_for(started, "ready")
 
-    assert await kitchen.history(begun) == [
+    assert await kitchen.history(started) == [
         ("received", "order-service"),
         ("cooking", STATION),
         ("ready", "mario"),
     ]
 
 
-async def test_a_screen_that_is_back_in_time_finds_everything(
+async def test_screen_reopened_in_time_shows_the_same_tickets(
     kitchen: Kitchen, display: Display
 ) -> None:
-    """A reload, or a faulty network, takes nothing away."""
-    begun, waiting = await kitchen.order(), await kitchen.order()
+    started, waiting = await kitchen.order(), await kitchen.order()
     async with display.screen() as screen:
-        await screen.shows(begun, waiting)
-        await display.done(begun, "start", "received")
+        await screen.shows(started, waiting)
+        await display.done(started, "start", "received")
 
     async with display.screen() as screen:
-        await screen.shows(waiting, **{begun: "cooking"})
+        await screen.shows(waiting, **{started: "cooking"})
 
 
-async def test_a_station_that_comes_back_has_what_it_had_begun(
+async def test_restarted_station_shows_the_orders_it_had_started(
     kitchen: Kitchen, broker: Broker, display: Display
 ) -> None:
-    """What was started on a screen is on it again after the process has ended."""
-    begun, recalled = await kitchen.order(), await kitchen.order()
+    started, recalled = await kitchen.order(), await kitchen.order()
     async with display.screen() as screen:
-        await screen.shows(begun, recalled)
-        await display.done(begun, "start", "received")
+        await screen.shows(started, recalled)
+        await display.done(started, "start", "received")
         await display.done(recalled, "start", "received")
         await display.done(recalled, "bump", "cooking")
         await display.done(recalled, "recall", "ready")
         display.shutdown.request_stop()
-        await eventually(lambda: _is_offline(kitchen), doing="for the station to sign off")
+        await eventually(lambda: _is_offline(kitchen), doing="for the station to be offline")
 
     async with (
         displayed(kitchen.database, broker, kitchen.relay) as again,
         again.screen() as screen,
     ):
-        await screen.shows(**{begun: "cooking", recalled: "cooking"})
+        await screen.shows(**{started: "cooking", recalled: "cooking"})
 
 
-async def test_what_somebody_began_who_is_gone_can_be_finished(
+async def test_station_takes_over_an_order_of_an_offline_worker(
     kitchen: Kitchen, display: Display
 ) -> None:
-    """A ticket that somebody had begun is on the screen, begun, once his lease has run out."""
     number = await kitchen.order()
     await kitchen.begin(number, "mario")
 
@@ -154,18 +148,18 @@ async def test_what_somebody_began_who_is_gone_can_be_finished(
     assert await kitchen.cooked_by(STATION) == 1
 
 
-async def test_tickets_stay_through_a_broken_line(
+async def test_tickets_stay_while_the_broker_connection_is_lost(
     kitchen: Kitchen, display: Display, broker_connections: BrokerConnections
 ) -> None:
-    """With the line to the broker cut, nothing vanishes, and afterwards nothing is there twice."""
-    begun, waiting = await kitchen.order(), await kitchen.order()
+    """Afterwards no ticket is shown twice."""
+    started, waiting = await kitchen.order(), await kitchen.order()
     async with display.screen() as screen:
-        await screen.shows(begun, waiting)
-        await display.done(begun, "start", "received")
+        await screen.shows(started, waiting)
+        await display.done(started, "start", "received")
         await broker_connections.cut()
 
         for number, action, expected in (
-            (begun, "bump", "cooking"),
+            (started, "bump", "cooking"),
             (waiting, "start", "received"),
             (waiting, "bump", "cooking"),
         ):
@@ -178,15 +172,14 @@ async def test_tickets_stay_through_a_broken_line(
             lambda: {third, fourth} <= screen.tickets.keys(), doing="for new orders to come"
         )
 
-    for number in (begun, waiting):
+    for number in (started, waiting):
         statuses = [status for status, _ in await kitchen.history(number)]
         assert statuses == ["received", "cooking", "ready"]
 
 
-async def test_what_can_never_be_cooked_is_put_aside(
+async def test_station_dead_letters_invalid_messages(
     display: Display, broker: Broker, other_broker: Broker, kitchen: Kitchen
 ) -> None:
-    """A message about no order is a dead letter, and the station goes on."""
     await other_broker.publish(
         [
             make_order_received("ORD_20241216_404"),
@@ -203,10 +196,9 @@ async def test_what_can_never_be_cooked_is_put_aside(
         await eventually(are_there, doing="for two dead letters")
 
 
-async def test_a_name_that_is_on_duty_elsewhere_is_told_and_tried_again(
+async def test_station_with_a_taken_name_is_refused_and_opens_once_it_is_free(
     kitchen: Kitchen, display: Display
 ) -> None:
-    """A screen says that its station is open elsewhere, and opens it once it is not."""
     number = await kitchen.order()
     await kitchen.enter(STATION)
     async with display.screen() as screen:
@@ -217,27 +209,29 @@ async def test_a_name_that_is_on_duty_elsewhere_is_told_and_tried_again(
         assert screen.entries["station"]["state"] == "open"
 
 
-async def test_a_held_order_whose_message_is_lost_is_not_held_for_ever(
+async def test_order_whose_message_is_lost_is_unassigned_after_a_while(
     kitchen: Kitchen, display: Display, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A station that is opened again without a ticket does not keep it from being sent again."""
+    """Otherwise its message would never be published again."""
     monkeypatch.setattr(rail, "UNASSIGN_AFTER", timedelta(seconds=1))
     number = await kitchen.order()
     async with display.screen() as screen:
         await screen.shows(number)
         display.shutdown.request_stop()
-        await eventually(lambda: _is_offline(kitchen), doing="for the station to sign off")
+        await eventually(lambda: _is_offline(kitchen), doing="for the station to be offline")
     async with first_of(broker, "kitchen_takeout_queue") as delivery:
         await delivery.ack()  # as a broker does that loses its disk
 
     async with displayed(kitchen.database, broker, kitchen.relay) as again, again.screen():
-        await eventually(lambda: _is_held_by_nobody(kitchen), doing="for the ticket to be let go")
+        await eventually(
+            lambda: _nothing_is_assigned(kitchen), doing="for the order to be unassigned"
+        )
 
 
 async def test_get_request_opens_no_station(
     kitchen: Kitchen, display: Display, broker: Broker
 ) -> None:
-    """What is no person's request registers no worker and takes no order."""
+    """It registers no worker and takes no order."""
     number = await kitchen.order()
 
     answer = await display.client.get("/kitchen/stations/grill/live")
@@ -274,7 +268,6 @@ async def test_page_of_another_origin_opens_no_station(
 
 
 async def test_page_of_the_same_origin_opens_a_station(display: Display) -> None:
-    """Its origin is the host that the request is for."""
     address = str(display.client.base_url).rstrip("/")
 
     answer = await display.client.post(
@@ -285,55 +278,54 @@ async def test_page_of_the_same_origin_opens_a_station(display: Display) -> None
     assert answer.json() == {"station": "grill", "live": "/kitchen/stations/grill/live"}
 
 
-async def test_station_with_a_screen_keeps_its_place_and_a_deserted_one_gives_way(
+async def test_station_without_a_screen_is_closed_when_the_limit_is_reached(
     kitchen: Kitchen, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many are open as are allowed; nobody is shut out by names that no screen shows."""
+    """A station with a screen stays open."""
     monkeypatch.setattr(stations, "REPLACEABLE_AFTER", 0.2)
     async with displayed(kitchen.database, broker, kitchen.relay, stations=2) as display:
-        await display.open("deserted")
+        await display.open("unwatched")
         async with display.screen("grill"):
             await asyncio.sleep(0.3)
             async with display.screen("fryer"):
                 refused = await display.client.post("/kitchen/stations/bar", json={})
-                deserted = await display.client.get("/kitchen/stations/deserted/live")
+                unwatched = await display.client.get("/kitchen/stations/unwatched/live")
 
     assert refused.status_code == 409
     assert "kitchen_display.stations allows (2)" in refused.json()["detail"]
-    assert deserted.status_code == 409
+    assert unwatched.status_code == 409
 
 
-async def test_a_station_that_gets_no_orders_says_so(
+async def test_station_shows_that_it_is_cut_off_from_the_broker(
     kitchen: Kitchen,
     display: Display,
     broker: Broker,
     broker_connections: BrokerConnections,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With the broker away a screen is true, and says that nothing new can come."""
-
     async def refuse() -> None:
         raise BrokerUnavailable("The broker does not answer.")
 
     number = await kitchen.order()
     async with display.screen() as screen:
-        await screen.shows(number)  # by a line that is open
+        await screen.shows(number)  # the broker connection is open
         monkeypatch.setattr(broker, "connect", refuse)
         await broker_connections.cut()
         await screen.when(
-            lambda: screen.entries["station"]["state"] == "cut_off", doing="for it to be said"
+            lambda: screen.entries["station"]["state"] == "cut_off",
+            doing="for the station to be cut off",
         )
 
         monkeypatch.undo()
         await screen.when(
-            lambda: screen.entries["station"]["state"] == "open", doing="for it to be over"
+            lambda: screen.entries["station"]["state"] == "open",
+            doing="for the station to be connected",
         )
 
 
-async def test_a_waiting_ticket_is_given_back_unhandled(
+async def test_released_order_is_requeued_in_its_place_as_not_attempted(
     kitchen: Kitchen, display: Display, other_broker: Broker
 ) -> None:
-    """A message that a station gives back is at its old place, and counts as not tried."""
     number = await kitchen.order()
     async with display.screen() as screen:
         await screen.shows(number)
@@ -344,10 +336,9 @@ async def test_a_waiting_ticket_is_given_back_unhandled(
         await delivery.requeue()
 
 
-async def test_a_simulated_cook_beside_a_station_shares_the_queue(
+async def test_station_and_simulated_cook_share_a_queue(
     kitchen: Kitchen, display: Display, other_broker: Broker
 ) -> None:
-    """Orders go to whoever has a free hand; none is at both."""
     held = [await kitchen.order(), await kitchen.order()]
     async with display.screen() as screen:
         await screen.shows(*held)
@@ -357,7 +348,7 @@ async def test_a_simulated_cook_beside_a_station_shares_the_queue(
         assert screen.tickets == dict.fromkeys(held, "received")
 
 
-async def _wait_in_line(broker: Broker, orders: int) -> bool:
+async def _are_queued(broker: Broker, orders: int) -> bool:
     return sum((await broker.depths()).values()) == orders
 
 
@@ -367,7 +358,7 @@ async def _is_offline(kitchen: Kitchen) -> bool:
     return bool(status == "offline")
 
 
-async def _is_held_by_nobody(kitchen: Kitchen) -> bool:
+async def _nothing_is_assigned(kitchen: Kitchen) -> bool:
     async with kitchen.database.connection() as connection:
         return not await connection.fetchval("SELECT count(*) FROM station_tickets")
 

@@ -1,5 +1,3 @@
-"""Taps on tickets: each has its effect once, or not at all."""
-
 import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -16,26 +14,26 @@ from tests.support.kitchen import Kitchen
 
 @pytest.fixture
 def broker(postgres_broker: PostgresBroker) -> Broker:
-    """Choose the broker that needs nothing else: a tap is the database's affair."""
+    """Use the broker in PostgreSQL: taps do not depend on the broker."""
     return postgres_broker
 
 
 @pytest.fixture
 async def display(kitchen: Kitchen, broker: Broker) -> AsyncIterator[Display]:
-    """Open a kitchen display."""
+    """Run a kitchen display."""
     async with displayed(kitchen.database, broker, kitchen.relay) as display:
         yield display
 
 
 @pytest.fixture
 async def screen(display: Display) -> AsyncIterator[Screen]:
-    """Watch a station."""
+    """Open a screen on a station."""
     async with display.screen() as screen:
         yield screen
 
 
 async def order_on_screen(kitchen: Kitchen, screen: Screen) -> str:
-    """Order something, and wait until it is on the screen."""
+    """Place an order, and wait until it is on the screen."""
     number = await kitchen.order()
     await screen.when(lambda: number in screen.tickets, doing="for a ticket")
     return number
@@ -46,8 +44,8 @@ async def statuses(kitchen: Kitchen, number: str) -> list[str]:
     return [status for status, _ in await kitchen.history(number)]
 
 
-async def notes(kitchen: Kitchen, number: str) -> list[str | None]:
-    """Return what was noted at each move of an order."""
+async def log_notes(kitchen: Kitchen, number: str) -> list[str | None]:
+    """Return the note of each log row of an order."""
     query = """
         SELECT log.notes FROM order_status_log AS log JOIN orders ON orders.id = order_id
         WHERE number = $1 ORDER BY log.id
@@ -56,10 +54,10 @@ async def notes(kitchen: Kitchen, number: str) -> list[str | None]:
         return [row["notes"] for row in await connection.fetch(query, number)]
 
 
-async def test_an_order_is_started_bumped_and_taken_back(
+async def test_order_is_started_bumped_and_recalled(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
-    """Each step is in the books, with the station that made it; what was taken back counts once."""
+    """Each move is logged with its station; a recalled order counts once."""
     number = await order_on_screen(kitchen, screen)
 
     await display.done(number, "start", "received")
@@ -83,13 +81,13 @@ async def test_an_order_is_started_bumped_and_taken_back(
         *[(status, STATION) for status in ("cooking", "ready", "cooking", "ready")],
     ]
     assert await kitchen.cooked_by(STATION) == 1
-    assert await notes(kitchen, number) == [None, None, None, "recalled", None]
+    assert await log_notes(kitchen, number) == [None, None, None, "recalled", None]
 
 
-async def test_of_many_hands_on_one_ticket_one_has_it(
+async def test_one_of_several_concurrent_taps_succeeds(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
-    """Of those who start an order at once, one does; the others are told who was faster."""
+    """The others are refused with the order's status and station."""
     number = await order_on_screen(kitchen, screen)
 
     answers = await asyncio.gather(*(display.tap(number, "start", "received") for _ in range(5)))
@@ -101,10 +99,10 @@ async def test_of_many_hands_on_one_ticket_one_has_it(
     assert await statuses(kitchen, number) == ["received", "cooking"]
 
 
-async def test_a_tap_that_comes_twice_is_done_once(
+async def test_repeated_tap_takes_effect_once(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
-    """The same key gets the same answer, at once or later, though it was undone in between."""
+    """Also after its effect was undone."""
     number = await order_on_screen(kitchen, screen)
     key = {"Idempotency-Key": uuid4().hex}
     await display.done(number, "start", "received")
@@ -121,10 +119,10 @@ async def test_a_tap_that_comes_twice_is_done_once(
     assert await statuses(kitchen, number) == ["received", "cooking", "ready", "cooking"]
 
 
-async def test_a_tap_is_about_the_ticket_as_it_was_seen(
+async def test_tap_on_an_outdated_ticket_is_refused(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
-    """A status may have been left and come back: what was meant for the first time is too late."""
+    """Also when the order is in the expected status again."""
     number = await order_on_screen(kitchen, screen)
     await display.done(number, "start", "received", as_of=screen.entries[number]["updated_at"])
     await screen.shows(**{number: "cooking"})
@@ -139,8 +137,9 @@ async def test_a_tap_is_about_the_ticket_as_it_was_seen(
     assert await kitchen.status(number) == "cooking"
 
 
-async def test_a_key_is_for_one_tap(kitchen: Kitchen, display: Display, screen: Screen) -> None:
-    """A key that was used for something else is refused; one of an order is another's."""
+async def test_key_used_for_another_tap_is_refused(
+    kitchen: Kitchen, display: Display, screen: Screen
+) -> None:
     number = await order_on_screen(kitchen, screen)
     await display.done(number, "start", "received", **{"Idempotency-Key": "k"})
 
@@ -154,10 +153,9 @@ async def test_a_key_is_for_one_tap(kitchen: Kitchen, display: Display, screen: 
     assert await kitchen.status(number) == "cooking"
 
 
-async def test_a_tap_that_was_too_late_has_not_used_its_key(
+async def test_refused_tap_does_not_use_its_key(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
-    """What had no effect may be asked for again."""
     number = await order_on_screen(kitchen, screen)
     key = {"Idempotency-Key": "k"}
 
@@ -168,13 +166,14 @@ async def test_a_tap_that_was_too_late_has_not_used_its_key(
     assert (too_early.status_code, again.status_code) == (409, 200)
 
 
-async def test_a_rushed_ticket_says_so(kitchen: Kitchen, display: Display, screen: Screen) -> None:
-    """Every screen learns what is to be cooked first; what is done cannot be rushed."""
+async def test_rush_is_shown_and_refused_for_an_outdated_ticket(
+    kitchen: Kitchen, display: Display, screen: Screen
+) -> None:
     number = await order_on_screen(kitchen, screen)
 
     await display.done(number, "rush", "received")
     await screen.when(
-        lambda: screen.entries[number]["rushed_at"] is not None, doing="for it to be first"
+        lambda: screen.entries[number]["rushed_at"] is not None, doing="for the ticket to be rushed"
     )
 
     await display.done(number, "start", "received")
@@ -182,10 +181,9 @@ async def test_a_rushed_ticket_says_so(kitchen: Kitchen, display: Display, scree
     assert late.status_code == 409
 
 
-async def test_only_the_station_that_has_an_order_can_bump_it_or_take_it_back(
+async def test_only_the_station_of_an_order_can_bump_or_recall_it(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
-    """Another station's tap on a ticket that is not its own is told whose it is."""
     number = await order_on_screen(kitchen, screen)
     await display.done(number, "start", "received")
 
@@ -199,10 +197,10 @@ async def test_only_the_station_that_has_an_order_can_bump_it_or_take_it_back(
     assert await statuses(kitchen, number) == ["received", "cooking", "ready"]
 
 
-async def test_what_nobody_was_credited_with_can_be_taken_back(
+async def test_recall_of_an_uncounted_order_keeps_the_count_at_zero(
     kitchen: Kitchen, display: Display
 ) -> None:
-    """A station that was opened only after its first taps does not owe orders to the count."""
+    """A station that is opened after its first taps has no row that could count them."""
     number = await kitchen.order()
     await display.done(number, "start", "received")
     await display.done(number, "bump", "cooking")
@@ -221,10 +219,9 @@ async def test_what_nobody_was_credited_with_can_be_taken_back(
         ("eat", b'{"expected": "received"}', "action"),
     ],
 )
-async def test_a_tap_that_makes_no_sense_is_refused(
+async def test_invalid_tap_is_refused_with_its_field(
     display: Display, kitchen: Kitchen, action: str, body: bytes, field: str
 ) -> None:
-    """What is wrong is named, and nothing is done."""
     number = await kitchen.order()
 
     answer = await display.client.post(
@@ -236,8 +233,7 @@ async def test_a_tap_that_makes_no_sense_is_refused(
     assert await kitchen.status(number) == "received"
 
 
-async def test_an_order_that_is_none(display: Display) -> None:
-    """A tap on an unknown order is answered with 404, whatever its key."""
+async def test_tap_on_an_unknown_order_is_not_found(display: Display) -> None:
     for number in ("ORD_20241216_404", "nonsense"):
         answer = await display.tap(number, "start", "received", **{"Idempotency-Key": "k"})
 
@@ -255,16 +251,18 @@ async def test_an_order_that_is_none(display: Display) -> None:
         ("a", {"types": ["takeout"]}),
     ],
 )
-async def test_a_station_that_is_none(display: Display, name: str, body: dict[str, object]) -> None:
-    """A name or a type that cannot be is refused before anything is opened."""
+async def test_invalid_station_name_or_type_is_refused(
+    display: Display, name: str, body: dict[str, object]
+) -> None:
     answer = await display.client.post(f"/kitchen/stations/{name}", json=body)
 
     assert answer.status_code == 400
     assert len(answer.json()["errors"]) == 1
 
 
-async def test_fifty_can_be_recalled(kitchen: Kitchen, display: Display) -> None:
-    """A station remembers the last 50 that it bumped, the latest first."""
+async def test_last_50_bumped_tickets_are_listed_the_latest_first(
+    kitchen: Kitchen, display: Display
+) -> None:
     numbers = [await kitchen.order() for _ in range(tickets.RECALLABLE + 2)]
     for number in numbers:
         await display.done(number, "start", "received")
@@ -273,10 +271,9 @@ async def test_fifty_can_be_recalled(kitchen: Kitchen, display: Display) -> None
     assert list(await display.bumped()) == numbers[:1:-1]
 
 
-async def test_orders_and_taps_share_no_keys(
+async def test_keys_of_taps_are_separate_from_those_of_orders(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
-    """A guest's key and a cook's may be the same, and mean two things."""
     number = await order_on_screen(kitchen, screen)
     await display.done(number, "start", "received", **{"Idempotency-Key": "k"})
 
