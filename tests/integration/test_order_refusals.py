@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from restaurant_system.database.connection import Database
 from restaurant_system.services.order.handler import OrderHandler
 from restaurant_system.web import api
-from restaurant_system.web.headers import LARGEST_BODY
+from restaurant_system.web.headers import MAX_BODY_SIZE
 from tests.support.invalid_orders import INVALID_ORDERS, UNUSUAL_ORDERS
 from tests.support.orders import make_item, make_order_body
 from tests.support.responses import assert_problem, invalid_fields
@@ -87,7 +87,7 @@ async def test_the_largest_body(client: httpx.AsyncClient) -> None:
     """A body of 64 KiB is read."""
     body = make_order_body().ljust(64 * 1024)
 
-    assert len(body) == LARGEST_BODY
+    assert len(body) == MAX_BODY_SIZE
     assert (await post(client, body)).status_code == 201
 
 

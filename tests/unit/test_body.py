@@ -10,8 +10,8 @@ import pytest
 
 from restaurant_system.models.order import Move, NewOrder
 from restaurant_system.web.body import parse_json
-from restaurant_system.web.faults import LONGEST_FIELD, MOST_LISTED, Fault
 from restaurant_system.web.problem import Refusal, response_for
+from restaurant_system.web.validation_errors import MAX_FIELD_ERRORS, MAX_FIELD_LENGTH, FieldError
 from tests.support.orders import make_item, make_order_fields
 
 write = functools.partial(json.dumps, default=float)
@@ -36,7 +36,7 @@ def test_more_faults_than_are_listed_are_counted() -> None:
 
     refusal = refusal_of(write(stated).encode())
 
-    assert len(refusal.faults) == MOST_LISTED
+    assert len(refusal.faults) == MAX_FIELD_ERRORS
     assert [fault.field for fault in refusal.faults[:3]] == [
         "customer_name",
         "order_type",
@@ -47,11 +47,11 @@ def test_more_faults_than_are_listed_are_counted() -> None:
 
 def test_as_many_faults_as_may_be_listed_are_listed() -> None:
     """And no others are mentioned."""
-    stated = {**make_order_fields(), **unknown(MOST_LISTED)}
+    stated = {**make_order_fields(), **unknown(MAX_FIELD_ERRORS)}
 
     refusal = refusal_of(write(stated).encode())
 
-    assert len(refusal.faults) == MOST_LISTED
+    assert len(refusal.faults) == MAX_FIELD_ERRORS
     assert refusal.detail == "The body breaks a rule."
 
 
@@ -73,13 +73,13 @@ def test_long_names_are_cut() -> None:
         b'{"%b": 1, "%b": 2}' % (name.encode(), name.encode()),
     ):
         (fault,) = refusal_of(body).faults
-        assert len(fault.field) == LONGEST_FIELD
+        assert len(fault.field) == MAX_FIELD_LENGTH
         assert fault.field.endswith("n…")
 
 
 def test_a_name_of_the_longest_length_is_not_cut() -> None:
     """Sixty-four characters are kept."""
-    assert Fault("n" * LONGEST_FIELD, "is required").field == "n" * LONGEST_FIELD
+    assert FieldError("n" * MAX_FIELD_LENGTH, "is required").field == "n" * MAX_FIELD_LENGTH
 
 
 def test_a_large_valid_body_is_read_as_it_is() -> None:
@@ -133,7 +133,7 @@ def test_other_models_are_bounded_likewise() -> None:
     with pytest.raises(Refusal) as refused:
         parse_json(write(unknown(1000)).encode(), Move)
 
-    assert len(refused.value.faults) == MOST_LISTED
+    assert len(refused.value.faults) == MAX_FIELD_ERRORS
     assert "and 950 more" in refused.value.detail
 
 

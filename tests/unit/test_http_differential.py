@@ -25,7 +25,12 @@ from starlette.responses import JSONResponse, Response
 
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature, Site
-from restaurant_system.web.hot import Answer, Asked, HotRoad, over_asgi
+from restaurant_system.web.fastpath.routes import (
+    FastRequest,
+    FastResponse,
+    FastRoute,
+    respond_over_asgi,
+)
 from tests.support.services import served
 
 CASES = int(os.environ.get("HTTP_CASES", "250"))
@@ -43,7 +48,7 @@ class Seen(NamedTuple):
     headers: tuple[str | None, ...]
 
 
-async def echo_hot(asked: Asked) -> bytes:
+async def echo_hot(asked: FastRequest) -> bytes:
     """Return the parameter and the body, some of them later than others."""
     await asyncio.sleep(random.choice((0, 0, 0.002)))  # noqa: S311 - no secret
     return asked.parameter.encode() + b"|" + bytes(asked.body)
@@ -71,21 +76,21 @@ async def echo(request: Request) -> Response:
 
 def make_site() -> Site:
     """Build a site with two hot routes and one that echoes."""
-    price = HotRoad.of("GET", "/soups/{name}/price", echo_hot, Answer)
-    order = HotRoad.of("POST", "/soups", echo_hot, Answer)
+    price = FastRoute.create("GET", "/soups/{name}/price", echo_hot, FastResponse)
+    order = FastRoute.create("POST", "/soups", echo_hot, FastResponse)
 
     async def documented_price(request: Request) -> Response:
-        return await over_asgi(price, request)
+        return await respond_over_asgi(price, request)
 
     async def documented_order(request: Request) -> Response:
-        return await over_asgi(order, request)
+        return await respond_over_asgi(order, request)
 
     router = APIRouter()
     router.add_api_route("/soups/{name}/price", documented_price, methods=["GET"])
     router.add_api_route("/soups", documented_order, methods=["POST"])
     methods = ["GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH"]
     router.add_api_route("/echo{rest:path}", echo, methods=methods)
-    return api.build("Site", [Feature(router, hot=[price, order])])
+    return api.build("Site", [Feature(router, fast_routes=[price, order])])
 
 
 class Case:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from restaurant_system.models.order import NewOrder, OrderItem, order_number, priority, total
-from restaurant_system.web.faults import faults_of
+from restaurant_system.web.validation_errors import field_errors
 from tests.support.orders import make_item, make_order, make_order_fields
 
 CENTS = st.integers(1, 99_999)
@@ -19,7 +19,7 @@ def faults(**changes: object) -> list[str]:
     try:
         NewOrder.model_validate(make_order_fields(**changes))
     except ValidationError as error:
-        return [fault.field for fault in faults_of(error.errors())]
+        return [fault.field for fault in field_errors(error.errors())]
     return []
 
 

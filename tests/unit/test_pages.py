@@ -16,7 +16,7 @@ from starlette.requests import Request
 from restaurant_system import screens
 from restaurant_system.errors import ConfigurationError
 from restaurant_system.web import api
-from restaurant_system.web.pages import House, Pages, texts_in
+from restaurant_system.web.pages import Pages, RestaurantInfo, texts_in
 from restaurant_system.web.static_file import PART, StaticFile
 
 FOLDER = files(screens)
@@ -112,7 +112,7 @@ def test_no_page_has_scripts_or_styles_within(page: str) -> None:
     assert WITHIN.search(PAGES[page]) is None
 
 
-A_HOUSE = House("en", "Europe/Rome", {"dine_in": 300}, {"dine_in": 600})
+A_HOUSE = RestaurantInfo("en", "Europe/Rome", {"dine_in": 300}, {"dine_in": 600})
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ async def test_modules_are_told_what_the_house_is_like(client: httpx.AsyncClient
 def test_a_language_without_texts_is_a_wrong_setting(language: str) -> None:
     """Whoever asks for one is told which there are."""
     with pytest.raises(ConfigurationError, match=r"language: .* choose from en\."):
-        Pages(House(language, "UTC", {}, {}))
+        Pages(RestaurantInfo(language, "UTC", {}, {}))
 
 
 @pytest.mark.parametrize(

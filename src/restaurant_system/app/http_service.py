@@ -14,7 +14,7 @@ from restaurant_system.web import door, health, server
 from restaurant_system.web.api import Feature
 from restaurant_system.web.door import HandedLines
 from restaurant_system.web.health import Dependency
-from restaurant_system.web.pages import House, Pages
+from restaurant_system.web.pages import Pages, RestaurantInfo
 from restaurant_system.web.server import HttpServer
 
 
@@ -72,7 +72,7 @@ def url(listening: socket.socket) -> str:
 def pages(settings: Settings, pages: Mapping[str, str]) -> Feature:
     """Return the routes of some screens, by address."""
     kitchen = settings.kitchen
-    house = House(
+    house = RestaurantInfo(
         language=settings.language,
         timezone=settings.business_timezone,
         aging_seconds=kitchen.aging_seconds.model_dump(),

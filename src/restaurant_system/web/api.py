@@ -20,7 +20,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from restaurant_system import __version__
 from restaurant_system.errors import RestaurantError
 from restaurant_system.web import docs, problem
-from restaurant_system.web.hot import HotRoad
+from restaurant_system.web.fastpath.routes import FastRoute
 from restaurant_system.web.middleware import RequestContext
 
 HANDLED = (
@@ -37,7 +37,7 @@ class Feature:
     """What a service offers over HTTP; `hot` roads also stand, documented, in its `router`."""
 
     router: APIRouter
-    hot: Sequence[HotRoad[Any]] = ()
+    fast_routes: Sequence[FastRoute[Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Site:
     """What is served: everything by ASGI, and the hot roads in front of it."""
 
     asgi: ASGIApp
-    hot: Sequence[HotRoad[Any]] = ()
+    fast_routes: Sequence[FastRoute[Any]] = ()
 
 
 def build(title: str, features: Sequence[Feature]) -> Site:
@@ -64,7 +64,9 @@ def build(title: str, features: Sequence[Feature]) -> Site:
     trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")  # as uvicorn has it
     router = cast("Any", Router([Mount("/", api)], default=_nothing_here))
     rest = cast("ASGIApp", ProxyHeadersMiddleware(router, trusted))
-    return Site(RequestContext(rest), [road for feature in features for road in feature.hot])
+    return Site(
+        RequestContext(rest), [road for feature in features for road in feature.fast_routes]
+    )
 
 
 async def _nothing_here(_scope: Scope, _receive: Receive, _send: Send) -> None:

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ValidationError
 
 from restaurant_system.web import excess
 from restaurant_system.web.excess import Json, Trimmed
-from restaurant_system.web.faults import BODY, MOST_LISTED, Fault, faults_of
 from restaurant_system.web.headers import TYPE, Headers, first
 from restaurant_system.web.problem import Refusal
+from restaurant_system.web.validation_errors import BODY, MAX_FIELD_ERRORS, FieldError, field_errors
 
 JSON = "application/json"
 BROKEN = "The body breaks a rule."
@@ -43,7 +43,7 @@ def parse_json(body: bytes, model: type[M]) -> M:
     of them at many times the cost of parsing it.
     """
     parsed = _parsed(body)
-    has_excess = body.count(b",") > MOST_LISTED  # what has fewer values is checked as it is
+    has_excess = body.count(b",") > MAX_FIELD_ERRORS  # what has fewer values is checked as it is
     trimmed = excess.drop(parsed, model) if has_excess else Trimmed(parsed)
     try:
         return model.model_validate(trimmed.value)
@@ -65,13 +65,13 @@ def _refusal(error: ValidationError, trimmed: Trimmed) -> Refusal:
     unlisted = trimmed.fields
     if not any(each["type"] == "too_long" for each in errors):  # which stands for all entries
         unlisted += trimmed.entries
-    return Refusal(HTTPStatus.BAD_REQUEST, BROKEN, faults_of(errors), unlisted=unlisted)
+    return Refusal(HTTPStatus.BAD_REQUEST, BROKEN, field_errors(errors), unlisted=unlisted)
 
 
-def _syntax_fault(reason: str) -> Fault:
+def _syntax_fault(reason: str) -> FieldError:
     duplicate = DUPLICATE.search(reason)
     if duplicate is not None:
-        return Fault(duplicate["key"], "is stated twice", is_known=False)
+        return FieldError(duplicate["key"], "is stated twice", is_known=False)
     if "InvalidOperation" in reason:  # an exponent that `Decimal` cannot hold
-        return Fault(BODY, "has a number beyond all bounds")
-    return Fault(BODY, f"is not valid JSON: {reason}")
+        return FieldError(BODY, "has a number beyond all bounds")
+    return FieldError(BODY, f"is not valid JSON: {reason}")

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from pydantic import BaseModel
 
-from restaurant_system.web.faults import MOST_LISTED
+from restaurant_system.web.validation_errors import MAX_FIELD_ERRORS
 
 Json: TypeAlias = object  # as jiter returns it: dict, list, str, int, Decimal, bool, None
 
@@ -46,7 +46,7 @@ class _Dropping:
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
-        self._unknown_left = MOST_LISTED + 1
+        self._unknown_left = MAX_FIELD_ERRORS + 1
         self.fields = 0
         self.entries = 0
 

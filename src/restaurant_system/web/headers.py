@@ -12,9 +12,9 @@ CODING = b"transfer-encoding"
 TYPE = b"content-type"
 KEY = b"idempotency-key"
 CONNECTION = b"connection"
-GOODBYE = (CONNECTION, b"close")
+CONNECTION_CLOSE = (CONNECTION, b"close")
 
-LARGEST_BODY = 64 * 1024  # bytes
+MAX_BODY_SIZE = 64 * 1024  # bytes
 LONGEST_NUMBER = 9  # digits; a body that needs more to be counted is too large in any case
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -33,12 +33,12 @@ def every(name: bytes, headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
     return [value for each, value in headers if each == name]
 
 
-def announces_too_large(headers: Headers) -> bool:
-    """Whether a body is announced that is larger than `LARGEST_BODY`, or without a sane length."""
+def declares_oversized_body(headers: Headers) -> bool:
+    """Whether a body is announced that is larger than `MAX_BODY_SIZE`, or without a sane length."""
     length = first(LENGTH, headers)
     if length is None:
         return False
-    return not length.isdigit() or len(length) > LONGEST_NUMBER or int(length) > LARGEST_BODY
+    return not length.isdigit() or len(length) > LONGEST_NUMBER or int(length) > MAX_BODY_SIZE
 
 
 def offers_upgrade(headers: Headers) -> bool:

@@ -11,12 +11,12 @@ from structlog.typing import FilteringBoundLogger
 from restaurant_system.logger import get_logger, request_id
 from restaurant_system.web.headers import (
     CODING,
-    GOODBYE,
+    CONNECTION_CLOSE,
     ID,
-    LARGEST_BODY,
     LENGTH,
+    MAX_BODY_SIZE,
     Headers,
-    announces_too_large,
+    declares_oversized_body,
     first,
     offers_upgrade,
     request_id_in,
@@ -83,7 +83,7 @@ class _Exchange:
     async def _receive_limited(self) -> Message:
         message = await self._receive()
         self._received += len(message.get("body", b""))
-        if self._received > LARGEST_BODY:
+        if self._received > MAX_BODY_SIZE:
             raise _too_large()
         return message
 
@@ -93,7 +93,7 @@ class _Exchange:
             headers = [*message.get("headers", ()), (ID, self._scope["request_id"].encode())]
             shutdown = self._scope.get(SHUTDOWN)
             if shutdown is not None and shutdown.requested.is_set():
-                headers.append(GOODBYE)
+                headers.append(CONNECTION_CLOSE)
             message["headers"] = headers
             await self._send(message)
         else:
@@ -116,7 +116,7 @@ def _template(scope: Scope) -> str:
 
 
 def _refuse_announced(headers: Headers) -> None:
-    if announces_too_large(headers):
+    if declares_oversized_body(headers):
         raise _too_large()
     has_body = first(CODING, headers) is not None or first(LENGTH, headers) not in {None, b"0"}
     if has_body and offers_upgrade(headers):
@@ -127,5 +127,5 @@ def _refuse_announced(headers: Headers) -> None:
 
 def _too_large() -> Refusal:
     return Refusal(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body may have at most {LARGEST_BODY} bytes."
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body may have at most {MAX_BODY_SIZE} bytes."
     )

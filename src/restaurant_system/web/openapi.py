@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import BaseModel, JsonValue
 
 from restaurant_system.web.body import JSON
-from restaurant_system.web.faults import LONGEST_FIELD, MOST_LISTED
 from restaurant_system.web.problem import MEDIA_TYPE
+from restaurant_system.web.validation_errors import MAX_FIELD_ERRORS, MAX_FIELD_LENGTH
 
 _PROBLEM = {
     "type": "object",
@@ -22,13 +22,13 @@ _PROBLEM = {
         "processed_by": {"type": ["string", "null"]},
         "errors": {
             "type": "array",
-            "maxItems": MOST_LISTED,
+            "maxItems": MAX_FIELD_ERRORS,
             "description": "The first faults; `detail` says how many more there are",
             "items": {
                 "type": "object",
                 "required": ["field", "message"],
                 "properties": {
-                    "field": {"type": "string", "maxLength": LONGEST_FIELD},
+                    "field": {"type": "string", "maxLength": MAX_FIELD_LENGTH},
                     "message": {"type": "string"},
                 },
             },

@@ -1,7 +1,7 @@
-"""The screens: pages, and the styles and modules that they are made of, as they lie in the package.
+"""Serve the screens: HTML pages, and the styles and JavaScript modules that they load.
 
-A page is written in the words of one language, and told what this house is like (`House`), when the
-service starts. Then it is a plain file to a browser, which asks each time whether it has changed.
+A page's texts are filled in once, in the restaurant's language, when the service starts. From then
+on it is a static file, which the browser revalidates at each load.
 """
 
 import html
@@ -33,7 +33,7 @@ Texts = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class RestaurantInfo:
     """What the screens need to know of a restaurant.
 
     `timezone` is an IANA name; `aging_seconds` and `late_seconds` tell, by order type, from which
@@ -49,7 +49,7 @@ class House:
 class Pages:
     """The pages in one language; raises `ConfigurationError` when there are no texts in it."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: RestaurantInfo) -> None:
         self._folder = files(screens)
         self._texts = texts_in(self._folder, house.language)
         self._assets = {
@@ -122,7 +122,7 @@ def _names(texts: Texts, before: str = "") -> set[str]:
     return names
 
 
-def _house(house: House, texts: Texts) -> str:
+def _house(house: RestaurantInfo, texts: Texts) -> str:
     """Write a module that tells a page's modules what this house is like."""
     stated = {
         "language": house.language,

@@ -19,8 +19,8 @@ from restaurant_system.errors import (
     Unavailable,
 )
 from restaurant_system.logger import get_logger
-from restaurant_system.web.faults import MOST_LISTED, Fault, faults_of
 from restaurant_system.web.headers import KEY, Headers, first
+from restaurant_system.web.validation_errors import MAX_FIELD_ERRORS, FieldError, field_errors
 
 log = get_logger()
 
@@ -34,24 +34,24 @@ OUR_FAULT = "Something went wrong on our side; the request id finds it in our lo
 class Refusal(Exception):
     """A request that cannot be served as it stands: a status, a sentence, and its faults.
 
-    At most `MOST_LISTED` faults are kept; the sentence says how many more there are, `unlisted`
-    ones included, which the caller has counted and left out.
+    At most `MAX_FIELD_ERRORS` of the errors are listed; the detail says how many more there are,
+    with the `unlisted` ones that the caller has counted and left out.
     """
 
     def __init__(
         self,
         status: HTTPStatus,
         detail: str,
-        faults: Sequence[Fault] = (),
+        faults: Sequence[FieldError] = (),
         *,
         unlisted: int = 0,
     ) -> None:
-        more = max(0, len(faults) - MOST_LISTED) + unlisted
+        more = max(0, len(faults) - MAX_FIELD_ERRORS) + unlisted
         self.status = status
         self.detail = (
             f"{detail} The first faults are listed, and {more} more exist." if more else detail
         )
-        self.faults = faults[:MOST_LISTED]
+        self.faults = faults[:MAX_FIELD_ERRORS]
         super().__init__(self.detail)
 
 
@@ -61,13 +61,13 @@ def response_for(error: Exception, request_id: str, headers_sent: Headers = ()) 
     `headers_sent` are those of the request: a retry is told to repeat the Idempotency-Key in them.
     """
     detail, extra = str(error), dict[str, Any]()
-    faults: Sequence[Fault] = ()
+    faults: Sequence[FieldError] = ()
     headers: Mapping[str, str] | None = None
     match error:
         case Refusal():
             status, faults = error.status, error.faults
         case RequestValidationError():
-            found = faults_of(error.errors(), skip=1)
+            found = field_errors(error.errors(), skip=1)
             refusal = Refusal(HTTPStatus.BAD_REQUEST, "The request breaks a rule.", found)
             status, detail, faults = refusal.status, refusal.detail, refusal.faults
         case ClientDisconnect():  # nobody hears it; to us it is no failure
@@ -116,7 +116,7 @@ def _problem(
     status: HTTPStatus,
     detail: str,
     *,
-    faults: Sequence[Fault],
+    faults: Sequence[FieldError],
     headers: Mapping[str, str] | None,
     extra: Mapping[str, Any],
 ) -> Response:

@@ -16,14 +16,14 @@ from restaurant_system.models.ticket import EXPECTED_STATUSES, Action, Tap
 from restaurant_system.models.worker import is_worker_name
 from restaurant_system.services.display.stations import Stations
 from restaurant_system.services.display.taps import BumpedTicket, Taps, TapTicket
-from restaurant_system.web import live
+from restaurant_system.web import event_stream
 from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON, read_json
-from restaurant_system.web.faults import Fault
 from restaurant_system.web.openapi import MOVE_PROBLEMS, OPEN_PROBLEMS, PROBLEMS, request_body
 from restaurant_system.web.origin import refuse_other_origins
 from restaurant_system.web.path import order_number_in
 from restaurant_system.web.problem import Refusal
+from restaurant_system.web.validation_errors import FieldError
 
 KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
@@ -114,7 +114,9 @@ class DisplayHandler:
             raise Refusal(
                 HTTPStatus.CONFLICT, "This station is not open; open it by a POST to its address."
             )
-        return live.streamed(rail.feed.watch(live.last_seen(request)))
+        return event_stream.event_stream_response(
+            rail.feed.watch(event_stream.last_event_id(request))
+        )
 
     async def bumped(self, station: str) -> list[BumpedTicket]:
         """Return the tickets that a station can recall."""
@@ -151,7 +153,11 @@ def _parse_station(text: str) -> str:
         raise Refusal(
             HTTPStatus.BAD_REQUEST,
             "The address breaks a rule.",
-            [Fault("station", "must have 1 to 100 characters, and no control or format character")],
+            [
+                FieldError(
+                    "station", "must have 1 to 100 characters, and no control or format character"
+                )
+            ],
         )
     return text
 
@@ -163,7 +169,7 @@ def _check_expected(tap: Tap, action: Action) -> OrderStatus:
             HTTPStatus.BAD_REQUEST,
             "The body breaks a rule.",
             [
-                Fault(
+                FieldError(
                     "expected",
                     f"must be {possible} to {action} an order",
                 )
@@ -177,6 +183,6 @@ def _check_key(key: str | None) -> str | None:
         raise Refusal(
             HTTPStatus.BAD_REQUEST,
             "A header breaks a rule.",
-            [Fault("Idempotency-Key", "must have 1 to 200 visible ASCII characters")],
+            [FieldError("Idempotency-Key", "must have 1 to 200 visible ASCII characters")],
         )
     return key

@@ -26,7 +26,7 @@ from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.ticket import UNDO_WINDOW
 from restaurant_system.services.display.taps import NAME
-from restaurant_system.web.live import Entries, Feed
+from restaurant_system.web.event_stream import Entries, Feed
 from restaurant_system.worker.order_processor import OrderProcessor, Outcome, take_over_abandoned
 
 log = get_logger(NAME)
@@ -94,12 +94,12 @@ class Rail(OrderProcessor):
             try:
                 self.feed.show(await self._poll())
             except DatabaseUnavailable:
-                self.feed.doubt()
+                self.feed.invalidate()
             except Exception:
                 log.exception(
                     "look_failed", message=f"Tickets of station {self._station} not updated."
                 )
-                self.feed.doubt()
+                self.feed.invalidate()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_INTERVAL):
                     await self._must_refresh.wait()

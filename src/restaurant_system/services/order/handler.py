@@ -15,9 +15,13 @@ from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import NAME, OrderService, PlacedOrder
 from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON, read_json, read_optional_json
-from restaurant_system.web.faults import Fault, loggable_fields
+from restaurant_system.web.fastpath.routes import (
+    FastRequest,
+    FastResponse,
+    FastRoute,
+    respond_over_asgi,
+)
 from restaurant_system.web.headers import Headers, every
-from restaurant_system.web.hot import Answer, Asked, HotRoad, over_asgi
 from restaurant_system.web.limit import ConcurrencyLimit
 from restaurant_system.web.openapi import (
     MOVE_PROBLEMS,
@@ -28,6 +32,7 @@ from restaurant_system.web.openapi import (
 )
 from restaurant_system.web.path import order_number_in
 from restaurant_system.web.problem import Refusal
+from restaurant_system.web.validation_errors import FieldError, known_fields
 
 log = get_logger(NAME)
 
@@ -51,7 +56,7 @@ class OrderPlaced(BaseModel):
     total_amount: Money
 
 
-def serialize(placed: PlacedOrder) -> Answer:
+def serialize(placed: PlacedOrder) -> FastResponse:
     """Write an `OrderPlaced` as pydantic does, at a fraction of the cost."""
     body = (
         f'{{"order_number":"{placed.order_number}","status":"{OrderStatus.RECEIVED}",'
@@ -60,7 +65,7 @@ def serialize(placed: PlacedOrder) -> Answer:
     headers = [(b"location", f"/orders/{placed.order_number}/status".encode())]
     if placed.replayed:
         headers.append((b"idempotency-replayed", b"true"))
-    return Answer(body.encode(), HTTPStatus.CREATED, headers)
+    return FastResponse(body.encode(), HTTPStatus.CREATED, headers)
 
 
 class OrderMoved(BaseModel):
@@ -76,7 +81,7 @@ class OrderHandler:
     def __init__(self, service: OrderService, max_concurrent: int) -> None:
         self._service = service
         self._limit = ConcurrencyLimit(max_concurrent)
-        self._placing = HotRoad.of("POST", "/orders", self.place, serialize)
+        self._placing = FastRoute.create("POST", "/orders", self.place, serialize)
 
     def feature(self) -> Feature:
         """Return the routes; that of a new order stands in front of FastAPI."""
@@ -117,9 +122,9 @@ class OrderHandler:
                 responses=MOVE_PROBLEMS,
                 openapi_extra=request_body(Move, required=False),
             )
-        return Feature(router, hot=[self._placing])
+        return Feature(router, fast_routes=[self._placing])
 
-    async def place(self, asked: Asked) -> PlacedOrder:
+    async def place(self, asked: FastRequest) -> PlacedOrder:
         """Take an order: stored before it is answered, and on its way to the kitchen."""
         order, key = _read_order(asked)
         async with self._limit:
@@ -127,7 +132,7 @@ class OrderHandler:
 
     async def documented_place(self, request: Request) -> Response:
         """Show FastAPI a route; `place` answers."""
-        return await over_asgi(self._placing, request)
+        return await respond_over_asgi(self._placing, request)
 
     async def cancel(self, order_number: str, request: Request) -> Response:
         """Answer with the new status, or with why the order cannot be cancelled."""
@@ -146,7 +151,7 @@ class OrderHandler:
         return Response(answer.model_dump_json(), media_type=JSON)
 
 
-def _read_order(asked: Asked) -> tuple[NewOrder, str | None]:
+def _read_order(asked: FastRequest) -> tuple[NewOrder, str | None]:
     try:
         order = read_json(asked.headers, bytes(asked.body), NewOrder)
         return order, _idempotency_key(asked.headers)
@@ -154,7 +159,7 @@ def _read_order(asked: Asked) -> tuple[NewOrder, str | None]:
         log.info(
             "validation_failed",
             message=f"An order was refused: {refusal.detail}",
-            fields=loggable_fields(refusal.faults),
+            fields=known_fields(refusal.faults),
         )
         raise
 
@@ -171,4 +176,6 @@ def _idempotency_key(headers: Headers) -> str | None:
 
 
 def _bad_key(fault: str) -> Refusal:
-    return Refusal(HTTPStatus.BAD_REQUEST, "A header breaks a rule.", [Fault(KEY_HEADER, fault)])
+    return Refusal(
+        HTTPStatus.BAD_REQUEST, "A header breaks a rule.", [FieldError(KEY_HEADER, fault)]
+    )

@@ -16,7 +16,7 @@ from restaurant_system.errors import ConfigurationError
 from restaurant_system.logger import get_logger
 from restaurant_system.models.menu import Menu
 from restaurant_system.services.order.service import NAME
-from restaurant_system.web.faults import BODY, Fault, faults_of
+from restaurant_system.web.validation_errors import BODY, FieldError, field_errors
 
 log = get_logger(NAME)
 
@@ -113,7 +113,7 @@ def _menu(name: str, written: bytes) -> Menu:
     except yaml.YAMLError as error:
         raise ConfigurationError(f"The menu {name} is not valid YAML: {_plainly(error)}.") from None
     except ValidationError as error:
-        faults = "; ".join(map(_sentence, faults_of(error.errors(include_url=False))))
+        faults = "; ".join(map(_sentence, field_errors(error.errors(include_url=False))))
         raise ConfigurationError(f"The menu {name} breaks a rule: {faults}.") from None
 
 
@@ -132,7 +132,7 @@ def _plainly(error: yaml.YAMLError) -> str:
     return " ".join(str(error).split())
 
 
-def _sentence(fault: Fault) -> str:
+def _sentence(fault: FieldError) -> str:
     return fault.message if fault.field == BODY else f"{fault.field} {fault.message}"
 
 

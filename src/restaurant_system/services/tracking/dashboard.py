@@ -32,7 +32,12 @@ from restaurant_system.services.tracking.service import PERCENTILES, TrackingSer
 from restaurant_system.services.tracking.statistics import DayStatistics, with_empty_hours
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.api import Feature
-from restaurant_system.web.live import Entries, Source, last_seen, streamed
+from restaurant_system.web.event_stream import (
+    Entries,
+    FeedPoller,
+    event_stream_response,
+    last_event_id,
+)
 
 PATH = "/live/dashboard"
 VIEW = "dashboard"
@@ -49,7 +54,7 @@ class Dashboard:
         self._service = service
         self._clock = clock
         self._depths = QueueDepthCache(service.queue_depths)
-        self._source = Source(self._poll, every=POLL_INTERVAL)
+        self._source = FeedPoller(self._poll, every=POLL_INTERVAL)
 
     async def run(self, shutdown: Shutdown) -> None:
         """Poll until a stop is requested, then end all event streams."""
@@ -66,7 +71,7 @@ class Dashboard:
 
     async def watch(self, request: Request) -> Response:
         """Send the events of the dashboard."""
-        return streamed(self._source.watch(VIEW, last_seen(request)))
+        return event_stream_response(self._source.watch(VIEW, last_event_id(request)))
 
     async def _poll(self, keys: Sequence[str]) -> Mapping[str, Entries]:
         entries = await self._entries()

@@ -20,7 +20,12 @@ from restaurant_system.models.clock import Clock, rfc_3339
 from restaurant_system.services.tracking.status_lookup import OrderProgress, StatusLookup
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.api import Feature
-from restaurant_system.web.live import Entries, Source, last_seen, streamed
+from restaurant_system.web.event_stream import (
+    Entries,
+    FeedPoller,
+    event_stream_response,
+    last_event_id,
+)
 from restaurant_system.web.path import order_number_in
 
 POLL_INTERVAL = 0.5  # s
@@ -38,8 +43,8 @@ class LiveViews:
         self._database = database
         self._clock = clock
         self._lookup = StatusLookup(database, clock=clock, kitchen=kitchen)
-        self._board = Source(self._poll_board, every=POLL_INTERVAL)
-        self._orders = Source(self._poll_orders, every=POLL_INTERVAL)
+        self._board = FeedPoller(self._poll_board, every=POLL_INTERVAL)
+        self._orders = FeedPoller(self._poll_orders, every=POLL_INTERVAL)
 
     def feature(self) -> Feature:
         """Return the routes; they serve our own pages only and are not documented."""
@@ -64,11 +69,11 @@ class LiveViews:
         return self._orders.watch(number, last_event_id)
 
     async def _send_board(self, request: Request) -> Response:
-        return streamed(self.board(last_seen(request)))
+        return event_stream_response(self.board(last_event_id(request)))
 
     async def _send_order(self, order_number: str, request: Request) -> Response:
         number = order_number_in(order_number)
-        return streamed(await self.order(number, last_seen(request)))
+        return event_stream_response(await self.order(number, last_event_id(request)))
 
     async def _poll_board(self, keys: Sequence[str]) -> Mapping[str, Entries]:
         since = self._clock() - READY_SHOWN_FOR

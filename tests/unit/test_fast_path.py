@@ -16,8 +16,13 @@ from restaurant_system.errors import OrderNotFound
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
 from restaurant_system.web.api import Feature
-from restaurant_system.web.headers import LARGEST_BODY
-from restaurant_system.web.hot import Answer, Asked, HotRoad, over_asgi
+from restaurant_system.web.fastpath.routes import (
+    FastRequest,
+    FastResponse,
+    FastRoute,
+    respond_over_asgi,
+)
+from restaurant_system.web.headers import MAX_BODY_SIZE
 from tests.support.responses import assert_problem
 from tests.support.services import http_client, served
 
@@ -29,13 +34,13 @@ class Tavern:
     """Serves what is asked for, once the kitchen is open."""
 
     def __init__(self) -> None:
-        self.price = HotRoad.of("GET", "/soups/{name}/price", self.price_of, written)
-        self.order = HotRoad.of("POST", "/soups", self.serve, written)
+        self.price = FastRoute.create("GET", "/soups/{name}/price", self.price_of, written)
+        self.order = FastRoute.create("POST", "/soups", self.serve, written)
         self.asked = asyncio.Event()
         self.open = asyncio.Event()
         self.open.set()
 
-    async def serve(self, asked: Asked) -> bytes:
+    async def serve(self, asked: FastRequest) -> bytes:
         """Answer with what stands in the address, and in the body."""
         self.asked.set()
         if asked.parameter != "water":  # is at hand
@@ -47,7 +52,7 @@ class Tavern:
                 raise RuntimeError("the cook has eaten it")
         return f"hot {asked.parameter}".encode() + asked.body
 
-    def price_of(self, asked: Asked) -> asyncio.Future[bytes]:
+    def price_of(self, asked: FastRequest) -> asyncio.Future[bytes]:
         """Answer likewise, without being a coroutine."""
         return asyncio.ensure_future(self.serve(asked))
 
@@ -59,8 +64,8 @@ class Tavern:
         """Answer over the ordinary road, and show it."""
         return await self._by_detour(self.order, request)
 
-    async def _by_detour(self, road: HotRoad[bytes], request: Request) -> Response:
-        response = await over_asgi(road, request)
+    async def _by_detour(self, road: FastRoute[bytes], request: Request) -> Response:
+        response = await respond_over_asgi(road, request)
         response.headers[DETOUR] = "ASGI"
         return response
 
@@ -75,12 +80,12 @@ class Tavern:
         router.add_api_route("/soups", self.documented_order, methods=["POST"])
         router.add_api_route("/soups", self.cold, methods=["GET"])
         router.add_api_route("/soups/{name}/{part}/price", self.cold, methods=["GET"])
-        return Feature(router, hot=[self.price, self.order])
+        return Feature(router, fast_routes=[self.price, self.order])
 
 
-def written(soup: bytes) -> Answer:
+def written(soup: bytes) -> FastResponse:
     """Write what is served."""
-    return Answer(soup, media_type="text/plain")
+    return FastResponse(soup, media_type="text/plain")
 
 
 class Wire:
@@ -483,10 +488,10 @@ async def test_what_goes_wrong_is_answered_as_a_problem(client: httpx.AsyncClien
 
 async def test_too_large_a_body(client: httpx.AsyncClient) -> None:
     """One byte too many is refused, the largest is taken."""
-    largest = await client.post("/soups", content=b"-" * LARGEST_BODY)
-    larger = await client.post("/soups", content=b"-" * (LARGEST_BODY + 1))
+    largest = await client.post("/soups", content=b"-" * MAX_BODY_SIZE)
+    larger = await client.post("/soups", content=b"-" * (MAX_BODY_SIZE + 1))
 
-    assert len(largest.content) == LARGEST_BODY + len("hot ")
+    assert len(largest.content) == MAX_BODY_SIZE + len("hot ")
     assert_problem(larger, 413)
 
 

@@ -4,7 +4,7 @@ uvicorn's cycle, ASGI, our middleware, Starlette's routing and FastAPI stand bet
 ordinary endpoint, and cost several times what a look-up itself does. The endpoint of a hot road is
 called with what was read, and what it finds is written by the road. `line.py` goes this way with
 ordinary requests only; one that is unusual in any respect takes the ordinary road, on which
-`over_asgi` has the same endpoint answer.
+`respond_over_asgi` has the same endpoint answer.
 """
 
 import re
@@ -26,7 +26,7 @@ UNRESERVED = "[A-Za-z0-9._~-]+"  # RFC 3986, 2.3: what stands in an address for 
 T = TypeVar("T")
 
 
-class Asked:
+class FastRequest:
     """A request: what stands in its address for the parameter, if there is one, and the rest."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Asked:
         self.request_id = request_id
 
 
-class Answer(NamedTuple):
+class FastResponse(NamedTuple):
     """What is answered; its length and its request id are added on the way."""
 
     body: bytes
@@ -48,7 +48,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class HotRoad(Generic[T]):
+class FastRoute(Generic[T]):
     """Requests with a certain first line, the endpoint that finds something out, and its answer.
 
     An endpoint that returns a future has no task made for it, and its log lines no request id. It
@@ -57,16 +57,16 @@ class HotRoad(Generic[T]):
 
     template: str  # for log lines
     first_line: re.Pattern[bytes]
-    endpoint: Callable[[Asked], Awaitable[T]]
-    answer: Callable[[T], Answer]
+    endpoint: Callable[[FastRequest], Awaitable[T]]
+    answer: Callable[[T], FastResponse]
 
     @classmethod
-    def of(
+    def create(
         cls,
         method: str,
         path: str,
-        endpoint: Callable[[Asked], Awaitable[T]],
-        answer: Callable[[T], Answer],
+        endpoint: Callable[[FastRequest], Awaitable[T]],
+        answer: Callable[[T], FastResponse],
         *,
         parameter: str = UNRESERVED,
     ) -> Self:
@@ -82,18 +82,20 @@ class HotRoad(Generic[T]):
         return ours[1].decode() if ours.lastindex else ""
 
 
-def answer_for(error: Exception, request_id: str, headers_sent: Headers = ()) -> Answer:
+def error_response(error: Exception, request_id: str, headers_sent: Headers = ()) -> FastResponse:
     """Return the response for an error; see `problem.response_for`."""
     problem = response_for(error, request_id, headers_sent)
     own = [each for each in problem.raw_headers if each[0] not in {LENGTH, TYPE}]
-    return Answer(bytes(problem.body), problem.status_code, own, problem.headers["content-type"])
+    return FastResponse(
+        bytes(problem.body), problem.status_code, own, problem.headers["content-type"]
+    )
 
 
-async def over_asgi(road: HotRoad[T], request: Request) -> Response:
+async def respond_over_asgi(road: FastRoute[T], request: Request) -> Response:
     """Have the endpoint of a hot road answer a request that came the ordinary way."""
     parameter = next(iter(request.path_params.values()), "")
     headers, body = request.headers.raw, await request.body()
-    asked = Asked(parameter, headers, body, request.scope["request_id"])
+    asked = FastRequest(parameter, headers, body, request.scope["request_id"])
     answer = road.answer(await road.endpoint(asked))
     stated = {name.decode(): value.decode() for name, value in answer.headers}
     return Response(answer.body, answer.status, stated, answer.media_type)

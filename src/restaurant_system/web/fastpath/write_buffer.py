@@ -7,7 +7,7 @@ call more, and a client that is woken twice.
 import asyncio
 from typing import Any
 
-LARGEST_BUFFER = 64 * 1024  # bytes; more gains nothing by waiting
+MAX_BUFFER_SIZE = 64 * 1024  # bytes; more gains nothing by waiting
 
 
 class WriteBuffer:
@@ -27,7 +27,7 @@ class WriteBuffer:
         if not self._held:
             self._loop.call_soon(self._flush)
         self._held += data
-        if len(self._held) > LARGEST_BUFFER:
+        if len(self._held) > MAX_BUFFER_SIZE:
             self._flush()
 
     def send(self, data: bytes) -> None:

@@ -10,17 +10,22 @@ from typing import Any, NamedTuple, cast
 from restaurant_system.errors import Overloaded
 from restaurant_system.logger import get_logger, request_id
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web.bounded import SLICE, BoundedProtocol, encoded, fields
 from restaurant_system.web.connections import Connections
+from restaurant_system.web.fastpath.routes import (
+    FastRequest,
+    FastResponse,
+    FastRoute,
+    error_response,
+)
 from restaurant_system.web.headers import (
     CODING,
-    GOODBYE,
+    CONNECTION_CLOSE,
     Headers,
-    announces_too_large,
+    declares_oversized_body,
     first,
     request_id_in,
 )
-from restaurant_system.web.hot import Answer, Asked, HotRoad, answer_for
+from restaurant_system.web.http_protocol import SLICE, HttpProtocol, encoded, fields
 from restaurant_system.web.middleware import log_request
 
 FAILURES = (Exception, asyncio.CancelledError)  # of an endpoint
@@ -28,15 +33,15 @@ FAILURES = (Exception, asyncio.CancelledError)  # of an endpoint
 log = get_logger()
 
 
-class Habit(NamedTuple):
+class CachedHead(NamedTuple):
     """What a client has asked for, and what it said after the first line."""
 
-    road: HotRoad[Any]
+    road: FastRoute[Any]
     rest: bytes
     headers: Headers
 
 
-class ClientLine(BoundedProtocol):
+class FastPathProtocol(HttpProtocol):
     """Speaks HTTP with one client.
 
     A request for a hot road is answered from here, unless it is unusual: whoever waits for an
@@ -48,7 +53,7 @@ class ClientLine(BoundedProtocol):
 
     def __init__(
         self,
-        roads: Sequence[HotRoad[Any]],
+        roads: Sequence[FastRoute[Any]],
         shutdown: Shutdown,
         connections: Connections,
         **uvicorns: Any,  # noqa: ANN401 - what uvicorn gives its own
@@ -56,7 +61,7 @@ class ClientLine(BoundedProtocol):
         super().__init__(connections, **uvicorns)
         self._roads = roads
         self._shutdown = shutdown
-        self._habit: Habit | None = None
+        self._habit: CachedHead | None = None
         self._log = log.bind()  # the name at the top of the module would look it up at every call
         self._logs_requests = self._log.is_enabled_for(logging.DEBUG)
 
@@ -89,7 +94,7 @@ class ClientLine(BoundedProtocol):
         super().data_received(data)
         self._habit = self._habit_in(data) if begins and self._is_between_requests else None
 
-    def _habit_in(self, data: bytes) -> Habit | None:
+    def _habit_in(self, data: bytes) -> CachedHead | None:
         """Return how the client asks, if this was one request on a hot road and nothing else."""
         exchange: object = self.cycle
         if (
@@ -98,7 +103,7 @@ class ClientLine(BoundedProtocol):
             or not data.startswith(exchange.first_line)
         ):
             return None
-        return Habit(exchange.road, data.removeprefix(exchange.first_line), exchange.headers)
+        return CachedHead(exchange.road, data.removeprefix(exchange.first_line), exchange.headers)
 
     def on_headers_complete(self) -> None:
         """Decide which way a request takes."""
@@ -133,7 +138,7 @@ class ClientLine(BoundedProtocol):
             and not self.parser.should_upgrade()
             and not self.expect_100_continue
             and first(CODING, self.headers) is None
-            and not announces_too_large(self.headers)
+            and not declares_oversized_body(self.headers)
         )
 
     def _is_free(self) -> bool:
@@ -172,17 +177,17 @@ class ClientLine(BoundedProtocol):
         """Answer for an endpoint that failed, or was cancelled when a stop had waited for long."""
         foreseen = error if isinstance(error, Exception) else Overloaded("The service stops.")
         with request_id(exchange.request_id):
-            answer = answer_for(foreseen, exchange.request_id, exchange.headers)
+            answer = error_response(foreseen, exchange.request_id, exchange.headers)
             self._reply(exchange, answer)
 
-    def _reply(self, exchange: "Exchange", answer: Answer) -> None:
+    def _reply(self, exchange: "Exchange", answer: FastResponse) -> None:
         self.tasks.discard(exchange.finding)
         self._write(exchange, answer)
         if self._logs_requests:
             with request_id(exchange.request_id):
                 log_request(self._log, exchange.said(), answer.status, exchange.start)
 
-    def _write(self, exchange: "Exchange", answer: Answer) -> None:
+    def _write(self, exchange: "Exchange", answer: FastResponse) -> None:
         """Send an answer, and let uvicorn go on as after one of its own."""
         exchange.response_complete = True
         if exchange.disconnected:
@@ -192,7 +197,7 @@ class ClientLine(BoundedProtocol):
         if answer.headers:
             head += fields(answer.headers)
         if is_last:
-            head += fields([GOODBYE])
+            head += fields([CONNECTION_CLOSE])
         self._buffer.send(encoded(answer, exchange.request_id, head))
         if is_last:
             self._buffer.close()
@@ -219,7 +224,7 @@ class ClientLine(BoundedProtocol):
             super().timeout_keep_alive_handler()
 
 
-class Exchange(Asked):
+class Exchange(FastRequest):
     """A request for a hot road, from its head to its answer.
 
     It has what uvicorn looks for in a cycle of its own (`RequestResponseCycle`), which it stands
@@ -234,7 +239,7 @@ class Exchange(Asked):
     finding: Any = None  # a future, or a task
 
     def __init__(
-        self, road: HotRoad[Any], first_line: bytes, parameter: str, headers: Headers
+        self, road: FastRoute[Any], first_line: bytes, parameter: str, headers: Headers
     ) -> None:
         super().__init__(parameter, headers, bytearray(), request_id_in(headers))
         self.road = road

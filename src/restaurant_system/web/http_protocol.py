@@ -14,14 +14,14 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from restaurant_system.web.connections import Connections
-from restaurant_system.web.headers import GOODBYE, new_request_id
-from restaurant_system.web.hot import Answer, answer_for
+from restaurant_system.web.fastpath.routes import FastResponse, error_response
+from restaurant_system.web.fastpath.write_buffer import WriteBuffer
+from restaurant_system.web.headers import CONNECTION_CLOSE, new_request_id
 from restaurant_system.web.problem import Refusal
-from restaurant_system.web.write_buffer import WriteBuffer
 
 ABSENCE = 15_000  # ms in which what is sent must be acknowledged
-LARGEST_HEAD = 32 * 1024  # bytes of a head; likewise of a body's trailers and chunk extensions
-MOST_FIELDS = 100
+MAX_HEAD_SIZE = 32 * 1024  # bytes of a head; likewise of a body's trailers and chunk extensions
+MAX_HEADER_FIELDS = 100
 SLICE = 4 * 1024  # bytes read between two looks at the bounds
 SHORTEST_FRAME = len("GET  HTTP/1.1\r\n\r\n")  # what is neither target nor field in a head
 CHUNK_FRAME = 16  # bytes around a chunk of a body without extensions
@@ -31,10 +31,10 @@ NEVER = math.inf
 
 HEAD_TOO_LARGE = Refusal(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    f"A request's header fields may be {MOST_FIELDS}, with {LARGEST_HEAD} bytes in all.",
+    f"A request's header fields may be {MAX_HEADER_FIELDS}, with {MAX_HEAD_SIZE} bytes in all.",
 )
 TARGET_TOO_LONG = Refusal(
-    HTTPStatus.REQUEST_URI_TOO_LONG, f"A request's head may have at most {LARGEST_HEAD} bytes."
+    HTTPStatus.REQUEST_URI_TOO_LONG, f"A request's head may have at most {MAX_HEAD_SIZE} bytes."
 )
 TOO_SLOW = Refusal(
     HTTPStatus.REQUEST_TIMEOUT, "The request was not complete in time; send it again."
@@ -44,7 +44,7 @@ TOO_MANY_CONNECTIONS = Refusal(
 )
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol, with bounds."""
 
     def __init__(self, connections: Connections, **uvicorns: Any) -> None:  # noqa: ANN401 - what uvicorn gives its own
@@ -58,7 +58,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_body = False
         self._unaccounted = 0  # bytes read that are no body: of the head, then of chunks' frames
         self._field_bytes = 0
-        self._broken_bound: Refusal | None = None
+        self._exceeded_limit: Refusal | None = None
         self._refusal: Refusal | None = None  # the last response
         self._is_deaf = False  # nothing that comes is a request any more
         self._default_headers, self._default_head = list[tuple[bytes, bytes]](), b""
@@ -66,7 +66,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection and set the deadline of its first request."""
         self._buffer = WriteBuffer(transport, self.loop)
-        notice_absence(transport)
+        set_user_timeout(transport)
         super().connection_made(cast("asyncio.Transport", self._buffer))
         self._start_deadline()
         self._address = self.client[0] if self.client else ""
@@ -89,7 +89,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._unaccounted += size
             super().data_received(cast("bytes", rest[:size]))
             rest = rest[size:]
-            if self._unaccounted >= LARGEST_HEAD and not self._is_deaf:
+            if self._unaccounted >= MAX_HEAD_SIZE and not self._is_deaf:
                 self._refuse(self._too_large())
         if self._is_deaf and self._is_owed():
             self.flow.pause_reading()
@@ -152,7 +152,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser does not take."""
-        self._refuse(self._broken_bound or Refusal(HTTPStatus.BAD_REQUEST, msg))
+        self._refuse(self._exceeded_limit or Refusal(HTTPStatus.BAD_REQUEST, msg))
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection; one with half a request has a deadline of its own."""
@@ -211,15 +211,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _check_head(self) -> None:
         size = self._field_bytes + len(self.url)
-        if size > LARGEST_HEAD or len(self.headers) > MOST_FIELDS:
-            self._broken_bound = self._too_large()
-            raise self._broken_bound  # stops the parser
+        if size > MAX_HEAD_SIZE or len(self.headers) > MAX_HEADER_FIELDS:
+            self._exceeded_limit = self._too_large()
+            raise self._exceeded_limit  # stops the parser
 
     def _slice_size(self) -> int:
-        return SLICE if self._is_in_body else min(SLICE, LARGEST_HEAD - self._unaccounted)
+        return SLICE if self._is_in_body else min(SLICE, MAX_HEAD_SIZE - self._unaccounted)
 
     def _too_large(self) -> Refusal:
-        is_target = not self._is_between_requests and 2 * len(self.url) > LARGEST_HEAD
+        is_target = not self._is_between_requests and 2 * len(self.url) > MAX_HEAD_SIZE
         return TARGET_TOO_LONG if is_target else HEAD_TOO_LARGE
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -273,8 +273,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _write_last(self, refusal: Refusal) -> None:
         identity = new_request_id()
-        head = self.default_head() + fields([GOODBYE])
-        self._buffer.send(encoded(answer_for(refusal, identity), identity, head))
+        head = self.default_head() + fields([CONNECTION_CLOSE])
+        self._buffer.send(encoded(error_response(refusal, identity), identity, head))
 
     def default_head(self) -> bytes:
         """Return what uvicorn adds to every response: the date, renewed each second."""
@@ -284,7 +284,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return self._default_head
 
 
-def notice_absence(transport: asyncio.Transport) -> None:
+def set_user_timeout(transport: asyncio.Transport) -> None:
     """Close the connection when the client's machine acknowledges nothing any more.
 
     A tablet whose battery is empty closes nothing, and TCP by itself would go on for a quarter of
@@ -300,7 +300,7 @@ def fields(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"".join([b"%b: %b\r\n" % each for each in headers])
 
 
-def encoded(answer: Answer, identity: str, head: bytes) -> bytes:
+def encoded(answer: FastResponse, identity: str, head: bytes) -> bytes:
     """Serialize a response."""
     return b"%b%bcontent-length: %d\r\ncontent-type: %b\r\nx-request-id: %b\r\n\r\n%b" % (
         STATUS_LINE[answer.status],

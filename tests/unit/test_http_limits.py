@@ -16,12 +16,17 @@ from starlette.responses import Response, StreamingResponse
 from structlog.testing import capture_logs
 
 from restaurant_system.config import HttpSettings
-from restaurant_system.web import api, bounded, file_descriptors
+from restaurant_system.web import api, file_descriptors, http_protocol
 from restaurant_system.web.api import Feature, Site
-from restaurant_system.web.bounded import LARGEST_HEAD, MOST_FIELDS
 from restaurant_system.web.connections import TrustedProxies
+from restaurant_system.web.fastpath.routes import (
+    FastRequest,
+    FastResponse,
+    FastRoute,
+    respond_over_asgi,
+)
 from restaurant_system.web.file_descriptors import RESERVE, ThrottledLog
-from restaurant_system.web.hot import Answer, Asked, HotRoad, over_asgi
+from restaurant_system.web.http_protocol import MAX_HEAD_SIZE, MAX_HEADER_FIELDS
 from tests.support.responses import assert_problem
 from tests.support.services import served
 
@@ -32,7 +37,7 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 QUICK = HttpSettings(head_timeout=0.3, body_timeout=0.3)
 
 
-async def serve_soup(asked: Asked) -> bytes:
+async def serve_soup(asked: FastRequest) -> bytes:
     """Return the soup, a slow one later than any deadline here."""
     await asyncio.sleep(1 if asked.parameter == "slow" else 0)
     return asked.parameter.encode() + asked.body
@@ -51,20 +56,20 @@ async def stream(_request: Request) -> Response:
 
 def make_site() -> Site:
     """Build a site with hot routes, their ASGI twins and a stream."""
-    one = HotRoad.of("GET", "/soups/{name}", serve_soup, Answer)
-    order = HotRoad.of("POST", "/soups", serve_soup, Answer)
+    one = FastRoute.create("GET", "/soups/{name}", serve_soup, FastResponse)
+    order = FastRoute.create("POST", "/soups", serve_soup, FastResponse)
 
     async def documented_order(request: Request) -> Response:
-        return await over_asgi(order, request)
+        return await respond_over_asgi(order, request)
 
     async def documented_one(request: Request) -> Response:
-        return await over_asgi(one, request)
+        return await respond_over_asgi(one, request)
 
     router = APIRouter()
     router.add_api_route("/soups/{name}", documented_one, methods=["GET"])
     router.add_api_route("/soups", documented_order, methods=["POST"])
     router.add_api_route("/stream", stream, methods=["GET"])
-    return api.build("Site", [Feature(router, hot=[one, order])])
+    return api.build("Site", [Feature(router, fast_routes=[one, order])])
 
 
 class Client:
@@ -170,7 +175,7 @@ def make_fields(number: int) -> bytes:
     return GET + b"Connection: close\r\n" + b"X: y\r\n" * (number - 2) + b"\r\n"
 
 
-LONG = b"x" * LARGEST_HEAD
+LONG = b"x" * MAX_HEAD_SIZE
 
 
 def case(expected: list[int], *parts: bytes) -> tuple[list[int], bytes]:
@@ -179,17 +184,17 @@ def case(expected: list[int], *parts: bytes) -> tuple[list[int], bytes]:
 
 
 HEADS = {
-    "the largest": case([200], make_head(LARGEST_HEAD)),
-    "one byte more": case([431], make_head(LARGEST_HEAD + 1)),
+    "the largest": case([200], make_head(MAX_HEAD_SIZE)),
+    "one byte more": case([431], make_head(MAX_HEAD_SIZE + 1)),
     "a line without an end": case([431], GET, b"X-Long: ", LONG * 2),
     "a name without an end": case([431], GET, LONG * 2),
-    "spaces without an end": case([431], GET, b"X-Long:", b" " * LARGEST_HEAD * 2),
-    "many fields": case([200], make_fields(MOST_FIELDS)),
-    "one field more": case([431], make_fields(MOST_FIELDS + 1)),
+    "spaces without an end": case([431], GET, b"X-Long:", b" " * MAX_HEAD_SIZE * 2),
+    "many fields": case([200], make_fields(MAX_HEADER_FIELDS)),
+    "one field more": case([431], make_fields(MAX_HEADER_FIELDS + 1)),
     "short fields without an end": case([431], GET, b"X:\r\n" * 20_000),
     "a long target": case([414], b"GET /", LONG),
     "a long query": case([414], b"GET /soups/pea?", LONG, b" HTTP/1.1\r\n\r\n"),
-    "line breaks before a head": case([431], b"\r\n" * LARGEST_HEAD),
+    "line breaks before a head": case([431], b"\r\n" * MAX_HEAD_SIZE),
     "a trailer": case([431], COLD, CHUNKED, b"3\r\npea\r\n0\r\nX: ", LONG, b"\r\n\r\n"),
     "many trailers": case([431], POST, CHUNKED, b"0\r\n", b"X: y\r\n" * 100, b"\r\n"),
     "a chunk extension": case([431], POST, CHUNKED, b"3;", LONG * 2, b"\r\npea\r\n0\r\n\r\n"),
@@ -199,7 +204,7 @@ HEADS = {
     ),
     "after others": case(
         [200, 200, 431], GET, b"\r\n", POST, b"Content-Length: 1\r\n\r\na",
-        make_head(LARGEST_HEAD + 1),
+        make_head(MAX_HEAD_SIZE + 1),
     ),
     "after one over ASGI": case([200, 414], COLD + b"Content-Length: 1\r\n\r\na", b"GET /", LONG),
     "each in itself": case([200] * 9,
@@ -464,7 +469,7 @@ async def test_longest_streams_are_closed_when_nothing_is_idle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Streams without end shut nobody out: browsers open them again by themselves."""
-    monkeypatch.setattr(bounded, "STREAM", 0.1)
+    monkeypatch.setattr(http_protocol, "STREAM", 0.1)
     async with running_server() as url:
         with descriptors_left(20):
             streams = [await Client.to(url) for _ in range(10)]

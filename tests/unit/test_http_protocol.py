@@ -7,8 +7,8 @@ from fastapi import APIRouter
 
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature
-from restaurant_system.web.bounded import ABSENCE, notice_absence
-from restaurant_system.web.write_buffer import LARGEST_BUFFER, WriteBuffer
+from restaurant_system.web.fastpath.write_buffer import MAX_BUFFER_SIZE, WriteBuffer
+from restaurant_system.web.http_protocol import ABSENCE, set_user_timeout
 from tests.support.responses import assert_problem
 from tests.support.services import served
 
@@ -79,12 +79,12 @@ async def test_little_is_held(line: Line) -> None:
     """A long answer leaves as it is written, so that whoever writes it feels a slow client."""
     gathering = WriteBuffer(line, asyncio.get_running_loop())
 
-    gathering.write(b"-" * LARGEST_BUFFER)
+    gathering.write(b"-" * MAX_BUFFER_SIZE)
     gathering.write(b"-")
     sent_at_once = list(line.sent)
     await asyncio.sleep(0)
 
-    assert sent_at_once == line.sent == [b"-" * (LARGEST_BUFFER + 1)]
+    assert sent_at_once == line.sent == [b"-" * (MAX_BUFFER_SIZE + 1)]
 
 
 async def test_nothing_is_sent_to_who_has_gone(line: Line) -> None:
@@ -123,7 +123,7 @@ async def test_what_is_no_http_is_refused_as_a_problem() -> None:
 def test_a_client_that_acknowledges_nothing_is_given_up() -> None:
     """A tablet whose battery is empty does not keep its station for a quarter of an hour."""
     with socket.socket() as tcp:
-        notice_absence(asyncio.Transport({"socket": tcp}))
+        set_user_timeout(asyncio.Transport({"socket": tcp}))
 
         assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == ABSENCE
 
@@ -132,5 +132,5 @@ def test_a_line_that_is_none_of_tcp_is_left_alone() -> None:
     """Behind a proxy on this machine there may be other sockets than TCP's, or none."""
     one, other = socket.socketpair()
     with one, other:
-        notice_absence(asyncio.Transport({"socket": one}))
-    notice_absence(asyncio.Transport())
+        set_user_timeout(asyncio.Transport({"socket": one}))
+    set_user_timeout(asyncio.Transport())

@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import live
-from restaurant_system.web.live import Entries, Feed, Source
+from restaurant_system.web import event_stream
+from restaurant_system.web.event_stream import Entries, Feed, FeedPoller
 from tests.support.live_view_client import Event, events_in
 from tests.support.services import NOON, FakeClock
 from tests.support.waiting import eventually
@@ -126,16 +126,16 @@ async def test_a_number_that_is_none_of_ours_gets_a_snapshot(feed: Feed, last: s
 async def test_whoever_is_too_far_behind_gets_a_snapshot(feed: Feed) -> None:
     """More changes than are kept are not told one by one."""
     watcher = await watch(feed, {"a": 0})
-    for value in range(1, live.KEPT + 1):
+    for value in range(1, event_stream.KEPT + 1):
         feed.show({"a": value})
-    assert len(await watcher.read()) == live.KEPT
+    assert len(await watcher.read()) == event_stream.KEPT
 
-    for value in range(live.KEPT + 1):
+    for value in range(event_stream.KEPT + 1):
         feed.show({"a": -value - 1})
 
     (snapshot,) = await watcher.read()
     assert snapshot.kind == "snapshot"
-    assert snapshot.data["entries"] == {"a": -live.KEPT - 1}
+    assert snapshot.data["entries"] == {"a": -event_stream.KEPT - 1}
 
 
 async def test_what_happens_while_a_watcher_is_told_is_told_next(feed: Feed) -> None:
@@ -157,7 +157,7 @@ async def test_beats_come_only_while_something_is_shown(
 
     feed.show({"a": 1})
     assert await watcher.hears_nothing()
-    monkeypatch.setattr(live, "BEAT", 0)
+    monkeypatch.setattr(event_stream, "HEARTBEAT_INTERVAL", 0)
     feed.show({"a": 1})
 
     assert await watcher.read() == [Event("beat", {"at": NOON_STATED})]
@@ -195,7 +195,7 @@ async def test_a_view_in_doubt_is_shown_to_nobody(feed: Feed) -> None:
     """Newcomers wait as well; those who stay are told as soon as it is known to be true again."""
     stays = await watch(feed, {"a": 1})
 
-    feed.doubt()
+    feed.invalidate()
     newcomer = Watcher(feed.watch())
     was_told_nothing = await newcomer.hears_nothing()
     feed.show({"a": 1})
@@ -245,7 +245,7 @@ class Kitchen:
 
 
 @contextlib.contextmanager
-def looking(source: Source) -> Iterator[None]:
+def looking(source: FeedPoller) -> Iterator[None]:
     """Look for a while."""
     running = asyncio.get_running_loop().create_task(source.run(Shutdown()))
     try:
@@ -257,7 +257,7 @@ def looking(source: Source) -> Iterator[None]:
 async def test_nobody_looks_while_nobody_watches() -> None:
     """Looks begin with the first watcher, and end with the last."""
     kitchen = Kitchen()
-    source = Source(kitchen.look, every=QUICK)
+    source = FeedPoller(kitchen.look, every=QUICK)
     with looking(source):
         await asyncio.sleep(MOMENT)
         before = list(kitchen.looks)
@@ -277,7 +277,7 @@ async def test_nobody_looks_while_nobody_watches() -> None:
 async def test_one_look_serves_everyone() -> None:
     """However many watch, and however many views, there is one look at a time for all of them."""
     kitchen = Kitchen()
-    source = Source(kitchen.look, every=QUICK)
+    source = FeedPoller(kitchen.look, every=QUICK)
     with looking(source):
         watchers = [Watcher(source.watch(key, None)) for key in "aaabbb"]
         read = await asyncio.gather(*(each.read() for each in watchers))
@@ -290,7 +290,7 @@ async def test_one_look_serves_everyone() -> None:
 async def test_a_new_view_is_looked_at_at_once() -> None:
     """Whoever begins to watch waits for a look, not for the time between two."""
     kitchen = Kitchen()
-    source = Source(kitchen.look, every=3600)
+    source = FeedPoller(kitchen.look, every=3600)
     with looking(source):
         watcher = Watcher(source.watch("a", None))
         await watcher.read()
@@ -304,9 +304,9 @@ async def test_what_cannot_be_seen_is_passed_over_in_silence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """While the database is away there is no beat and no snapshot; then it goes on where it was."""
-    monkeypatch.setattr(live, "BEAT", 0)
+    monkeypatch.setattr(event_stream, "HEARTBEAT_INTERVAL", 0)
     kitchen = Kitchen()
-    source = Source(kitchen.look, every=QUICK)
+    source = FeedPoller(kitchen.look, every=QUICK)
     with looking(source):
         stays, late = Watcher(source.watch("a", None)), Watcher(source.watch("a", None))
         await stays.read()
@@ -326,7 +326,7 @@ async def test_what_cannot_be_seen_is_passed_over_in_silence(
 async def test_a_fault_of_ours_closes_no_house() -> None:
     """A look that goes wrong is logged, and its view is silent until one goes right."""
     kitchen = Kitchen()
-    source = Source(kitchen.look, every=QUICK)
+    source = FeedPoller(kitchen.look, every=QUICK)
     with looking(source), capture_logs() as lines:
         watcher = Watcher(source.watch("a", None))
         await watcher.read()
@@ -342,7 +342,7 @@ async def test_a_fault_of_ours_closes_no_house() -> None:
 async def test_a_stop_sends_everyone_away() -> None:
     """Those who watch, and those who come late; then nobody looks any more."""
     kitchen, shutdown = Kitchen(), Shutdown()
-    source = Source(kitchen.look, every=QUICK)
+    source = FeedPoller(kitchen.look, every=QUICK)
     running = asyncio.create_task(source.run(shutdown))
     watcher = Watcher(source.watch("a", None))
     await watcher.read()
@@ -360,7 +360,7 @@ async def test_a_view_that_nobody_comes_back_to_is_forgotten(
 ) -> None:
     """Its place is kept for a while, for those whose line broke; then its numbers begin anew."""
     kitchen = Kitchen()
-    source = Source(kitchen.look, every=QUICK)
+    source = FeedPoller(kitchen.look, every=QUICK)
     with looking(source):
         stays, first = Watcher(source.watch("b", None)), Watcher(source.watch("a", None))
         await stays.read()
@@ -369,7 +369,7 @@ async def test_a_view_that_nobody_comes_back_to_is_forgotten(
         back = Watcher(source.watch("a", first.last))
         kept = await back.read()
         await back.leave()
-        monkeypatch.setattr(live, "LINGER", 0)
+        monkeypatch.setattr(event_stream, "LINGER", 0)
         await kitchen.looks_again()
 
         late = await Watcher(source.watch("a", first.last)).read()

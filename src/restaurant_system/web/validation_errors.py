@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 BODY = "body"
-MOST_LISTED = 50  # faults in one response; a client that breaks more rules is not helped by more
-LONGEST_FIELD = 64  # characters of a field's path in a response
+MAX_FIELD_ERRORS = (
+    50  # faults in one response; a client that breaks more rules is not helped by more
+)
+MAX_FIELD_LENGTH = 64  # characters of a field's path in a response
 UNKNOWN = "(unknown)"
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FieldError:
     """One broken rule: the path of the field, and what it must be.
 
     A field that is not known here was named by the client, and is not logged by that name.
@@ -23,8 +25,8 @@ class Fault:
 
     def __post_init__(self) -> None:
         """Cut a path that is too long, because a client may choose the names of unknown fields."""
-        if len(self.field) > LONGEST_FIELD:
-            object.__setattr__(self, "field", f"{self.field[: LONGEST_FIELD - 1]}…")
+        if len(self.field) > MAX_FIELD_LENGTH:
+            object.__setattr__(self, "field", f"{self.field[: MAX_FIELD_LENGTH - 1]}…")
 
 
 Context = Mapping[str, Any]
@@ -58,14 +60,14 @@ def _at_least(context: Context, noun: str) -> str:
     return f"at least one {noun}" if least == 1 else f"at least {least} {noun}s"
 
 
-def faults_of(errors: Sequence[Any], *, skip: int = 0) -> list[Fault]:
+def field_errors(errors: Sequence[Any], *, skip: int = 0) -> list[FieldError]:
     """Put pydantic's `errors()` into our words; `skip` leaves out the first parts of each path.
 
     A list whose entries are faulty is not called too short as well: pydantic counts the sound ones.
     """
     places = [tuple(error["loc"])[skip:] for error in errors]
     return [
-        Fault(
+        FieldError(
             ".".join(str(part) for part in place) or BODY,
             _sentence(error),
             is_known=error["type"] != "extra_forbidden",
@@ -75,7 +77,7 @@ def faults_of(errors: Sequence[Any], *, skip: int = 0) -> list[Fault]:
     ]
 
 
-def loggable_fields(faults: Sequence[Fault]) -> list[str]:
+def known_fields(faults: Sequence[FieldError]) -> list[str]:
     """Return the names of known fields, each once; `UNKNOWN` stands for all others."""
     return sorted({fault.field if fault.is_known else UNKNOWN for fault in faults})
 

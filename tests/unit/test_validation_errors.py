@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from restaurant_system.models.order import NewOrder
-from restaurant_system.web.faults import Fault, faults_of
+from restaurant_system.web.validation_errors import FieldError, field_errors
 from tests.support.orders import make_item, make_order_fields
 
 
@@ -17,11 +17,11 @@ class Dish(BaseModel):
     spices: list[Annotated[int, Field(ge=1, le=9)]] = Field(default=[1], min_length=1, max_length=3)
 
 
-def faults(model: type[BaseModel], stated: object, *, skip: int = 0) -> list[Fault]:
+def faults(model: type[BaseModel], stated: object, *, skip: int = 0) -> list[FieldError]:
     """State something that breaks the model's rules."""
     with pytest.raises(ValidationError) as refusal:
         model.model_validate(stated)
-    return faults_of(refusal.value.errors(), skip=skip)
+    return field_errors(refusal.value.errors(), skip=skip)
 
 
 def message(**changes: object) -> str:
@@ -67,7 +67,7 @@ def test_sentences(changes: dict[str, object], sentence: str) -> None:
 
 def test_missing() -> None:
     """A field that is missing is said to be required."""
-    assert faults(Dish, {}) == [Fault("name", "is required")]
+    assert faults(Dish, {}) == [FieldError("name", "is required")]
 
 
 def test_paths() -> None:
@@ -86,7 +86,7 @@ def test_skip() -> None:
 
 def test_the_whole() -> None:
     """A fault of no field in particular is the body's."""
-    assert faults(Dish, []) == [Fault("body", "must be an object")]
+    assert faults(Dish, []) == [FieldError("body", "must be an object")]
 
 
 def test_a_list_of_faulty_entries() -> None:
@@ -105,4 +105,4 @@ def test_an_error_without_words_of_ours() -> None:
     """An error that we have no sentence for keeps pydantic's."""
     error = {"type": "url_parsing", "loc": ("site",), "msg": "Input should be a valid URL"}
 
-    assert faults_of([error]) == [Fault("site", "Input should be a valid URL")]
+    assert field_errors([error]) == [FieldError("site", "Input should be a valid URL")]

@@ -42,9 +42,11 @@ from restaurant_system.shutdown import Shutdown
 log = get_logger()
 
 Entries: TypeAlias = Mapping[str, JsonValue]
-Look: TypeAlias = Callable[[Sequence[str]], Awaitable[Mapping[str, Entries]]]
+Poll: TypeAlias = Callable[[Sequence[str]], Awaitable[Mapping[str, Entries]]]
 
-BEAT = 2.0  # s between two signs of life, at the most, of a view that is true and does not change
+HEARTBEAT_INTERVAL = (
+    2.0  # s between two signs of life, at the most, of a view that is true and does not change
+)
 KEPT = 256  # changes that are kept for those who come back
 LINGER = 60.0  # s for which a view that nobody watches keeps its place, for the same
 LONGEST_NUMBER = 18  # digits of a change's number; Python does not read thousands of them
@@ -93,10 +95,10 @@ class Feed:
             change: Entries = {"at": self._shown_at, "set": changed, "unset": list(gone)}
             self._changes.append(_event("change", change, self._id))
             self._tell()
-        elif not was_true or time.monotonic() - self._told_at >= BEAT:
+        elif not was_true or time.monotonic() - self._told_at >= HEARTBEAT_INTERVAL:
             self._tell()
 
-    def doubt(self) -> None:
+    def invalidate(self) -> None:
         """Say nothing to anybody, newcomers included, until there is something to show again."""
         self._is_true = False
 
@@ -145,7 +147,7 @@ class Feed:
     def _counted(self) -> Iterator[None]:
         """Count a watcher in; what was shown before the first one came may have changed since."""
         if not self._watchers:
-            self.doubt()
+            self.invalidate()
         self._watchers += 1
         try:
             yield
@@ -154,7 +156,7 @@ class Feed:
             self._left_at = time.monotonic()
 
 
-class Source:
+class FeedPoller:
     """Looks at what is watched, again and again, and at nothing while nobody watches.
 
     What there is stands in the database: an update that the broker is late with, or has lost, is
@@ -163,7 +165,7 @@ class Source:
     notice by the missing beats.
     """
 
-    def __init__(self, look: Look, *, every: float) -> None:
+    def __init__(self, look: Poll, *, every: float) -> None:
         self._look = look
         self._every = every
         self._feeds: dict[str, Feed] = {}
@@ -213,7 +215,7 @@ class Source:
             if not isinstance(error, Unavailable):
                 log.exception("look_failed", message="A live view could not be looked at.")
             for key in watched:
-                self._feeds[key].doubt()
+                self._feeds[key].invalidate()
         else:
             for key, entries in seen.items():
                 self._feeds[key].show(entries)
@@ -225,12 +227,12 @@ class Source:
         return [key for key, feed in self._feeds.items() if feed.is_watched]
 
 
-def last_seen(request: Request) -> str | None:
+def last_event_id(request: Request) -> str | None:
     """Return the id of the last event that a client has seen, of a header or of `?after=`."""
     return request.headers.get("last-event-id") or request.query_params.get("after")
 
 
-def streamed(events: AsyncIterator[bytes]) -> StreamingResponse:
+def event_stream_response(events: AsyncIterator[bytes]) -> StreamingResponse:
     """Answer with events for as long as there are any; no proxy is to hold them back."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(events, headers=headers, media_type=MEDIA_TYPE)

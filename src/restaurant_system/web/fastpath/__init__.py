@@ -1,0 +1,1 @@
+"""Answer the two most frequent requests without ASGI, middleware and routing."""
