@@ -19,7 +19,7 @@ from benchmarks.floors.pace import tell
 from benchmarks.floors.placing import BATCH, new_command, place_batch
 from restaurant_system.database import orders
 from restaurant_system.database.connection import Connection
-from restaurant_system.messaging.announcements import Sender, announced_move
+from restaurant_system.messaging.order_messages import Sender, move_with_update
 from restaurant_system.models.status import OrderStatus
 
 COOK = "floor"
@@ -52,7 +52,7 @@ async def _move(
 ) -> int:
     now, sender = datetime.now(UTC), Sender("kitchen-worker", str(uuid4()))
     moves = [
-        announced_move(each, origin=origin, target=target, at=now, by=COOK, sender=sender)
+        move_with_update(each, origin=origin, target=target, at=now, by=COOK, sender=sender)
         for each in numbers
     ]
     return sum(each is not None for each in await orders.move(connection, moves))

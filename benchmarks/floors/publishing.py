@@ -17,7 +17,7 @@ from aiormq.abc import AbstractChannel, ArgumentsType
 from benchmarks.floors.pace import WARM_UP, tell
 from benchmarks.floors.placing import new_command
 from restaurant_system.messaging import topology
-from restaurant_system.messaging.announcements import Sender, order_received
+from restaurant_system.messaging.order_messages import Sender, order_received
 from restaurant_system.models.message import Message, OrderReceived
 
 OUTSTANDING = 512

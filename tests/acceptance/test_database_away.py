@@ -48,14 +48,14 @@ def frail_postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def restaurant(frail_postgres: Postgres) -> Iterator[Deployment]:
+def deployment(frail_postgres: Postgres) -> Iterator[Deployment]:
     """Take orders and answer questions on it."""
     dsn = frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
-    with deployments.running(dsn) as restaurant:
-        restaurant.take_orders("--max-concurrent", str(AT_A_TIME))
-        restaurant.track()
-        restaurant.ready()
-        yield restaurant
+    with deployments.running(dsn) as deployment:
+        deployment.take_orders("--max-concurrent", str(AT_A_TIME))
+        deployment.track()
+        deployment.ready()
+        yield deployment
 
 
 def timed(request: Callable[[], httpx.Response]) -> tuple[httpx.Response, float]:

@@ -39,10 +39,10 @@ def crowded_dsn(postgres_server: Postgres, template_database: str) -> str:
 
 
 @pytest.fixture
-def restaurant(crowded_dsn: str) -> Iterator[Deployment]:
+def deployment(crowded_dsn: str) -> Iterator[Deployment]:
     """Have a restaurant on it."""
-    with deployments.running(crowded_dsn) as restaurant:
-        yield restaurant
+    with deployments.running(crowded_dsn) as deployment:
+        yield deployment
 
 
 async def count_online(server: Postgres, dsn: str) -> int:

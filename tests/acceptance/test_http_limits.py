@@ -24,7 +24,7 @@ def status_within(connection: socket.socket, seconds: float) -> int | None:
 
 
 @pytest.fixture
-def restaurant(dsn: str) -> contextlib.AbstractContextManager[Deployment]:
+def deployment(dsn: str) -> contextlib.AbstractContextManager[Deployment]:
     """Name a restaurant on PostgreSQL alone."""
     return deployments.running(
         dsn,

@@ -17,10 +17,10 @@ RELEASE = "SELECT pg_advisory_unlock_all()"
 
 
 @pytest.fixture
-def restaurant(dsn: str, data_dir: Path) -> Iterator[Deployment]:
+def deployment(dsn: str, data_dir: Path) -> Iterator[Deployment]:
     """Open a restaurant whose broker is in PostgreSQL, where a delivery can be held back."""
-    with deployments.running(dsn, RESTAURANT_DATA_DIR=str(data_dir)) as restaurant:
-        yield restaurant
+    with deployments.running(dsn, RESTAURANT_DATA_DIR=str(data_dir)) as deployment:
+        yield deployment
 
 
 def stop_with_notifications_in_flight(deployment: Deployment) -> tuple[Process, str]:

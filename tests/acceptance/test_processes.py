@@ -25,10 +25,10 @@ LINES = 8
 
 
 @pytest.fixture
-def restaurant(dsn: str) -> Iterator[Deployment]:
+def deployment(dsn: str) -> Iterator[Deployment]:
     """Open a restaurant on our PostgreSQL alone: the broker has no part in this."""
-    with deployments.running(dsn) as restaurant:
-        yield restaurant
+    with deployments.running(dsn) as deployment:
+        yield deployment
 
 
 def children(supervisor: Process) -> list[int]:

@@ -18,8 +18,8 @@ from restaurant_system.database.connection import Connection
 from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Delivery
-from restaurant_system.messaging.fresh import Fresh
-from restaurant_system.messaging.limit import DeadLetterLimit
+from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit
+from restaurant_system.messaging.in_memory_outbox import InMemoryOutbox
 from restaurant_system.models.message import Message
 from restaurant_system.worker.lifecycle import KitchenWorker
 
@@ -91,7 +91,7 @@ def outbox_by_cursor() -> None:
     last = "queued.* FROM numbered"
     _rewrite(order_placement, "PLACE", last, f"{last.replace(' FROM', ', pg_sleep(0.03) FROM')}")
     # What is handed over is only a reason to read on.
-    _patch(Fresh, "take", lambda _, owed: [each.id for each in owed])
+    _patch(InMemoryOutbox, "add", lambda _, messages: [each.id for each in messages])
 
 
 def no_compare_and_set() -> None:

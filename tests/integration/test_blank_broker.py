@@ -14,8 +14,8 @@ from restaurant_system.database import reconciliation_queries as moves
 from restaurant_system.database.connection import Database
 from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.errors import BrokerUnavailable
-from restaurant_system.messaging.announcements import Sender, announced_move, status_changed
 from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.order_messages import Sender, move_with_update, status_changed
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.message import StatusChanged, decode
@@ -250,7 +250,7 @@ async def test_a_move_made_meanwhile_does_not_leave_before_what_is_told_again(
 
 async def finish(database: Database, number: str) -> OutboxMessage:
     """Move an order that mario cooks to ready, and return what is owed for it."""
-    asked = announced_move(
+    asked = move_with_update(
         number,
         origin=OrderStatus.COOKING,
         target=OrderStatus.READY,

@@ -6,7 +6,7 @@ import pytest
 from restaurant_system.config import OutboxSettings
 from restaurant_system.database import orders
 from restaurant_system.database.connection import Connection, Database
-from restaurant_system.messaging.announcements import Sender, announced_move
+from restaurant_system.messaging.order_messages import Sender, move_with_update
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.status import OrderStatus
 from tests.support.fakes import RecordingBroker
@@ -42,7 +42,7 @@ async def start_orders(tx: Connection, numbers: Sequence[str]) -> set[str]:
     """Move orders to `cooking` in one statement; return those that were moved."""
     sender = Sender("kitchen-worker", REQUEST)
     moves = [
-        announced_move(
+        move_with_update(
             number,
             origin=OrderStatus.RECEIVED,
             target=OrderStatus.COOKING,

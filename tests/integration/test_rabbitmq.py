@@ -11,8 +11,8 @@ import pytest
 from restaurant_system.errors import BrokerRefuses, BrokerUnavailable
 from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import Consumer, Delivery
-from restaurant_system.messaging.listener import Listener
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from restaurant_system.messaging.resilient_consumer import ResilientConsumer
 from tests.support.broker_connections import RabbitMQConnections
 from tests.support.management_api import ManagementApi
 from tests.support.messages import (
@@ -46,18 +46,18 @@ async def test_connecting_declares_again_what_somebody_deleted(
     assert {each["name"] for each in management_api.listed("queues")} == queues
 
 
-async def test_a_listener_survives_the_deletion_of_its_queue(
+async def test_a_resilient_survives_the_deletion_of_its_queue(
     rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
     """A cook whose queue somebody deleted finds it again, and gets what is ordered then."""
     handled: asyncio.Queue[Delivery] = asyncio.Queue()
-    listener = Listener(
+    resilient = ResilientConsumer(
         rabbitmq_broker,
-        open_line=lambda: rabbitmq_broker.consume([TAKEOUT, DINE_IN], prefetch=2),
+        open_consumer=lambda: rabbitmq_broker.consume([TAKEOUT, DINE_IN], prefetch=2),
         handle=handled.put,
-        finish=nothing_in_hand,
+        drain=no_drain,
     )
-    listening = asyncio.create_task(listener.run())
+    listening = asyncio.create_task(resilient.run())
     await rabbitmq_broker.publish(orders(1))
     await (await handled.get()).ack()
 
@@ -75,8 +75,8 @@ async def test_a_listener_survives_the_deletion_of_its_queue(
     listening.cancel()
 
 
-async def nothing_in_hand() -> None:
-    """Finish at once."""
+async def no_drain() -> None:
+    """Return at once: nothing is in flight."""
 
 
 async def test_whoever_consumes_a_deleted_queue_learns_it(

@@ -10,7 +10,7 @@ from aiormq.connection import FrameReceiver
 from restaurant_system.config import RabbitMQSettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
-from restaurant_system.messaging.rabbitmq.line import hung_up_as_unavailable
+from restaurant_system.messaging.rabbitmq.connection import hung_up_as_unavailable
 from tests.conftest import QUICK_RETRIES
 from tests.support.messages import KITCHEN, TAKEOUT, orders, take_and_ack, take_one
 from tests.support.rabbitmq_server import RabbitMQ

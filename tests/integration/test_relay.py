@@ -90,7 +90,7 @@ async def test_a_refused_message_stays_and_its_neighbours_go(database: Database)
 
 @pytest.fixture
 def _soon_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay_module, "REFUSAL_PAUSE", timedelta(seconds=0.1))
+    monkeypatch.setattr(relay_module, "REFUSED_RETRY_DELAY", timedelta(seconds=0.1))
 
 
 @pytest.mark.usefixtures("_soon_tried_again")
@@ -266,7 +266,7 @@ async def test_a_repeat_is_not_heard_after_what_follows_it(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While another process has a row in hand that left from here, what is behind it waits."""
-    monkeypatch.setattr(relay_module, "GATHERING", 0.2)
+    monkeypatch.setattr(relay_module, "DELETE_INTERVAL", 0.2)
     broker, cooking, ready = RecordingBroker(), make_status_update(), make_status_update()
     (first,) = await fill_outbox(database, cooking)
     (second,) = await fill_outbox(database, ready)

@@ -80,7 +80,7 @@ async def test_a_broker_that_is_away_does_not_hold_up_the_stop(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The flush gives up after a while; what it did not publish is still owed."""
-    monkeypatch.setattr(relay_module, "FLUSH_SECONDS", 0.1)
+    monkeypatch.setattr(relay_module, "FLUSH_TIMEOUT", 0.1)
     broker = RecordingBroker()
     broker.answers.clear()
     relay = Relay(database, broker, NO_SWEEP)

@@ -12,8 +12,8 @@ import httpx
 from restaurant_system.config import DeliverySettings, HttpSettings, KitchenSettings, OutboxSettings
 from restaurant_system.database import orders, outbox
 from restaurant_system.database.connection import Database
-from restaurant_system.messaging.announcements import Sender, announced_move
 from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.order_messages import Sender, move_with_update
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import Clock, utc_now
@@ -143,7 +143,7 @@ async def move(
     due: datetime | None = None,
 ) -> bool:
     """Move an order, if it stands there; return whether it did. Nothing is owed afterwards."""
-    asked = announced_move(
+    asked = move_with_update(
         number,
         origin=origin,
         target=target,

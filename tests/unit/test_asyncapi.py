@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from restaurant_system.messaging import broker, signature, topology
-from restaurant_system.messaging.rabbitmq import wire
+from restaurant_system.messaging.rabbitmq import message_format
 from restaurant_system.models.message import (
     MessageBody,
     OrderMessageItem,
@@ -126,7 +126,7 @@ def test_delivery_headers_are_the_brokers() -> None:
         broker.EXCHANGE,
         broker.ROUTING_KEY,
         signature.SIGNATURE,
-        wire.PUBLISHED_AT,
+        message_format.PUBLISHED_AT,
     }
 
     assert set(SCHEMAS["deliveryHeaders"]["properties"]) == sent

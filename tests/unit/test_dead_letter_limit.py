@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable, TooManyDeadLetters
 from restaurant_system.messaging.broker import LONGEST_REASON, one_line
-from restaurant_system.messaging.limit import DeadLetterLimit
+from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit
 from tests.support.fakes import FakeDelivery
 from tests.support.messages import make_order_message
 

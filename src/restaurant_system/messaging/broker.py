@@ -21,7 +21,7 @@ from restaurant_system.errors import BrokerUnavailable, TooManyDeadLetters
 from restaurant_system.escaping import escape_nonprintable
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging import topology
-from restaurant_system.messaging.limit import DeadLetterLimit
+from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit
 from restaurant_system.models.message import Header, Message
 
 log = get_logger()
@@ -47,8 +47,8 @@ class Refused:
     reason: str
 
 
-def nowhere(message: Message) -> str:
-    """Say that a mandatory message reaches no queue."""
+def unroutable(message: Message) -> str:
+    """Return the reason for refusing a message that is routed to no queue."""
     if message.exchange == topology.DEFAULT.name:
         return f"there is no queue {message.routing_key!r}"
     return f"no queue takes {message.routing_key!r} from {message.exchange}"

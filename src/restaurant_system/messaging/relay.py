@@ -1,13 +1,13 @@
-"""The way from the outbox to the broker.
+"""Publish committed outbox messages to the broker.
 
-Whoever commits a message hands it to the relay of its own process, which publishes it from memory
-and strikes its row off once the broker has confirmed it. A row that is no longer fresh is left to
-the sweeps of all processes, and published under a lock. A crash anywhere in between means that a
-message comes twice, never that it is lost.
+A process hands the messages it has committed to its own relay, which publishes them from memory and
+deletes their rows once the broker has confirmed them. Older rows are claimed under a lock by the
+sweeps of all processes. A crash in between publishes a message twice, but never loses one.
 
-Messages of one stream leave in order, repeats included. What is fresh follows only what this
-process has published and struck off; behind anybody else's row it takes its turn in the database.
-(A broker that hangs on one line may still come to what it was sent there when it is long repeated.)
+Messages of one stream are published in order, repetitions included. A message is published from
+memory only if the rows before it were published and deleted by this process; otherwise it is
+claimed in the database. (A broker that hangs on one connection may still process what it was sent
+there long after it was published again on another.)
 """
 
 import asyncio
@@ -27,25 +27,25 @@ from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.errors import Unavailable
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.broker import Publisher
-from restaurant_system.messaging.fresh import Fresh
+from restaurant_system.messaging.in_memory_outbox import InMemoryOutbox
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import Message
 
 log = get_logger()
 
-HANDED_OVER_AT_MOST = 10_000  # rows remembered; beyond, a row waits for the sweep
-FRESH_FOR = 0.5  # of the time after which others sweep a row, so that they do not meet
-GATHERING = 0.05  # s in which confirmed rows gather, so that their deletions share a commit
-TURN = 0.05  # s between two looks whether it is a waiting row's turn
-LONGEST_PAUSE = 10.0  # s between two tries while a part is away
-REFUSAL_PAUSE = timedelta(seconds=5)  # before a refused message is tried again
-FLUSH_SECONDS = 5.0  # how long a stopping process tries to publish what it has just written
+CAPACITY = 10_000  # messages held in memory; further ones are left to the sweep
+MAX_AGE = 0.5  # of a message in memory, as a share of the age at which others sweep its row
+DELETE_INTERVAL = 0.05  # s, so that deletions share a commit
+CLAIM_INTERVAL = 0.05  # s
+MAX_RETRY_DELAY = 10.0  # s
+REFUSED_RETRY_DELAY = timedelta(seconds=5)
+FLUSH_TIMEOUT = 5.0  # s in which a stopping process publishes its last messages
 
 
 class Relay:
-    """Publishes what is in the outbox, batch after batch, in order.
+    """Publishes outbox messages in batches, in order.
 
-    A message is signed on its way out, not when it is written: a new key holds for what waits too.
+    A message is signed when it is published, so that a new key also applies to waiting messages.
     """
 
     def __init__(
@@ -59,27 +59,27 @@ class Relay:
         self._broker = broker
         self._settings = settings
         self._signer = signer
-        self._fresh = Fresh(FRESH_FOR * settings.sweep_after, at_most=HANDED_OVER_AT_MOST)
-        self._waiting: deque[tuple[int, float]] = deque(maxlen=HANDED_OVER_AT_MOST)
-        self._turn_due_at = 0.0
+        self._in_memory = InMemoryOutbox(MAX_AGE * settings.sweep_after, capacity=CAPACITY)
+        self._waiting: deque[tuple[int, float]] = deque(maxlen=CAPACITY)
+        self._claim_due_at = 0.0
         self._confirmed: list[int] = []
-        self._strike_off_due_at = 0.0
+        self._delete_due_at = 0.0
         self._woken = asyncio.Event()
         self._idle = asyncio.Event()
         self._sweep_due_at = 0.0
 
-    def hand_over(self, *owed: OutboxMessage) -> None:
-        """Publish these messages at once. Call it right after the commit, in the rows' order.
+    def hand_over(self, *messages: OutboxMessage) -> None:
+        """Publish these messages soon; call it right after their commit, in the rows' order.
 
-        Forgetting costs only seconds.
+        Without this call they are published later, by a sweep.
         """
-        self._wait_for(self._fresh.take(owed))
+        self._claim_later(self._in_memory.add(messages))
         self._idle.clear()
         self._woken.set()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Relay for as long as the block lasts, then flush what was handed over last."""
+        """Relay while the block lasts, then flush, for `FLUSH_TIMEOUT` at most."""
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self._run())
             try:
@@ -91,85 +91,85 @@ class Relay:
     async def _run(self) -> None:
         while True:
             async for attempt in stamina.retry_context(
-                on=Unavailable, attempts=None, timeout=None, wait_max=LONGEST_PAUSE
+                on=Unavailable, attempts=None, timeout=None, wait_max=MAX_RETRY_DELAY
             ):
                 with attempt:
-                    await self._publish_what_is_there()
+                    await self._publish_available()
             await self._sleep()
 
     async def _sleep(self) -> None:
-        """Sleep until something is handed over, or is due by itself."""
-        if self._fresh:
+        """Sleep until a message is handed over, or a claim, a deletion or a sweep is due."""
+        if self._in_memory:
             return
         due = [self._sweep_due_at]
         if self._waiting:
-            due.append(self._turn_due_at)
+            due.append(self._claim_due_at)
         if self._confirmed:
-            due.append(self._strike_off_due_at)
+            due.append(self._delete_due_at)
         else:
             self._idle.set()
         self._woken.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(due) - time.monotonic()):
                 await self._woken.wait()
-        await asyncio.sleep(0)  # first those are answered whose messages these are
+        await asyncio.sleep(0)  # let the responses to the orders in question be sent first
 
-    async def _publish_what_is_there(self) -> None:
-        await self._do_what_is_due()
-        while self._fresh:
-            await self._publish_fresh()
-            await self._do_what_is_due()  # also on an evening when there is always something fresh
+    async def _publish_available(self) -> None:
+        await self._do_due_work()
+        while self._in_memory:
+            await self._publish_from_memory()
+            await self._do_due_work()  # also if there are always new messages
 
-    async def _do_what_is_due(self) -> None:
+    async def _do_due_work(self) -> None:
         now = time.monotonic()
         sweep_due = now >= self._sweep_due_at
-        # Before a sweep in any case: it must not find what has left already.
-        if self._confirmed and (sweep_due or now >= self._strike_off_due_at):
-            await self._strike_off_confirmed()
-        if self._waiting and now >= self._turn_due_at:
-            await self._publish_waiting()
+        # A sweep must not find messages that are published already.
+        if self._confirmed and (sweep_due or now >= self._delete_due_at):
+            await self._delete_confirmed()
+        if self._waiting and now >= self._claim_due_at:
+            await self._publish_claimable()
         if sweep_due:
             await self._sweep_batch()
 
     async def _sweep_batch(self) -> None:
-        """Sweep one batch. It stays due while there is more, so that what is fresh has its turn."""
+        """Sweep one batch; the next one stays due while there may be more."""
         if not await self._sweep():
             self._sweep_due_at = time.monotonic() + self._settings.sweep_interval
 
-    async def _publish_fresh(self) -> None:
-        """Publish a batch from memory; it is struck off a moment later."""
-        self._wait_for(self._fresh.stale())
-        batch = self._fresh.batch(self._settings.batch)
+    async def _publish_from_memory(self) -> None:
+        """Publish a batch from memory; its rows are deleted a moment later."""
+        self._claim_later(self._in_memory.clear_if_stale())
+        batch = self._in_memory.take_batch(self._settings.batch)
         if not batch:
             return
         try:
             refused = await self._publish(batch)
         except BaseException:
-            self._wait_for([each.id for each in batch])
-            self._wait_for(self._fresh.give_up())
+            self._claim_later([each.id for each in batch])
+            self._claim_later(self._in_memory.clear())
             raise
-        self._wait_for(self._fresh.withhold(refused))
+        self._claim_later(self._in_memory.remove_followers(refused))
         if not self._confirmed:
-            self._strike_off_due_at = time.monotonic() + GATHERING
+            self._delete_due_at = time.monotonic() + DELETE_INTERVAL
         self._confirmed += _without(batch, refused)
         if refused:
             async with self._database.connection() as connection:
                 await _postpone(connection, refused)
 
-    async def _strike_off_confirmed(self) -> None:
-        """Delete what left from memory; what cannot be deleted now is not published again."""
+    async def _delete_confirmed(self) -> None:
+        """Delete the rows of confirmed messages; if that fails, they are kept for the next time."""
         async with self._database.connection() as connection:
             await outbox.delete(connection, self._confirmed)
-        self._fresh.struck_off(self._confirmed)
+        self._in_memory.note_deleted(self._confirmed)
         self._confirmed = []
 
-    def _wait_for(self, rows: Sequence[int]) -> None:
-        """Publish these under locks, as soon as it is their turn; later they are swept."""
+    def _claim_later(self, rows: Sequence[int]) -> None:
+        """Remember rows to be claimed when those before them are gone; a sweep finds the rest."""
         until = time.monotonic() + self._settings.sweep_after
         self._waiting.extend((row, until) for row in rows)
 
-    async def _publish_waiting(self) -> None:
-        """Publish those, of the rows that we wait for, whose turn it is."""
+    async def _publish_claimable(self) -> None:
+        """Claim and publish those of the remembered rows that have no row before them."""
         count = min(len(self._waiting), self._settings.batch)
         waiting = [self._waiting.popleft() for _ in range(count)]
         rows = [row for row, _ in waiting]
@@ -183,57 +183,57 @@ class Relay:
             raise
         now = time.monotonic()
         self._waiting.extend((row, until) for row, until in waiting if row in left and until > now)
-        # Those behind what was published may have their turn now; for anything else we wait.
-        self._turn_due_at = now if published else now + TURN
+        # The successors of what was published can be claimed at once; others later.
+        self._claim_due_at = now if published else now + CLAIM_INTERVAL
 
     async def _sweep(self) -> bool:
-        """Publish a batch of what was left behind; return whether there may be more."""
+        """Publish a batch of overdue messages; return whether there may be more."""
         older_than = timedelta(seconds=self._settings.sweep_after)
         async with self._database.transaction() as tx:
-            owed = await outbox.claim_overdue(tx, older_than, self._settings.batch)
-            published = await self._publish_claimed(tx, owed)
+            overdue = await outbox.claim_overdue(tx, older_than, self._settings.batch)
+            published = await self._publish_claimed(tx, overdue)
         if published:
-            log.info("outbox_swept", message=f"Published {published} messages left behind.")
-        # Also when all were refused: they are put off now, and hold up nothing behind them.
-        return published > 0 or len(owed) == self._settings.batch
+            log.info("outbox_swept", message=f"Published {published} overdue messages.")
+        # Refused messages are postponed, so there may be more behind a full batch of them.
+        return published > 0 or len(overdue) == self._settings.batch
 
-    async def _publish_claimed(self, tx: Connection, owed: Sequence[OutboxMessage]) -> int:
-        """Publish and strike off rows that are locked; return how many the broker took."""
-        if not owed:
+    async def _publish_claimed(self, tx: Connection, claimed: Sequence[OutboxMessage]) -> int:
+        """Publish locked rows and delete them; return the number of accepted messages."""
+        if not claimed:
             return 0
-        refused = await self._publish(owed)
-        await outbox.delete(tx, _without(owed, refused))
+        refused = await self._publish(claimed)
+        await outbox.delete(tx, _without(claimed, refused))
         await _postpone(tx, refused)
-        return len(owed) - len(refused)
+        return len(claimed) - len(refused)
 
-    async def _publish(self, owed: Sequence[OutboxMessage]) -> list[OutboxMessage]:
-        """Publish messages; return, once the broker has confirmed the others, the refused ones."""
-        signed = [self._signer.sign(each.message) for each in owed]
+    async def _publish(self, messages: Sequence[OutboxMessage]) -> list[OutboxMessage]:
+        """Publish messages, wait for their confirms, and return the refused ones."""
+        signed = [self._signer.sign(each.message) for each in messages]
         reasons = {id(each.message): each.reason for each in await self._broker.publish(signed)}
-        refused, wordy = [], log.is_enabled_for(logging.DEBUG)
-        for each, message in zip(owed, signed, strict=True):
+        refused, logs_confirms = [], log.is_enabled_for(logging.DEBUG)
+        for each, message in zip(messages, signed, strict=True):
             reason = reasons.get(id(message))
             if reason is not None:
                 _log_refusal(each.message, reason)
                 refused.append(each)
-            elif wordy:
+            elif logs_confirms:
                 _log_confirmation(each.message)
         return refused
 
     async def _flush(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FLUSH_SECONDS):
+            async with asyncio.timeout(FLUSH_TIMEOUT):
                 await self._idle.wait()
 
 
-def _without(owed: Sequence[OutboxMessage], refused: Sequence[OutboxMessage]) -> list[int]:
-    late = {each.id for each in refused}
-    return [each.id for each in owed if each.id not in late]
+def _without(messages: Sequence[OutboxMessage], refused: Sequence[OutboxMessage]) -> list[int]:
+    refused_ids = {each.id for each in refused}
+    return [each.id for each in messages if each.id not in refused_ids]
 
 
 async def _postpone(connection: Connection, refused: Sequence[OutboxMessage]) -> None:
     if refused:
-        await outbox.postpone(connection, [each.id for each in refused], REFUSAL_PAUSE)
+        await outbox.postpone(connection, [each.id for each in refused], REFUSED_RETRY_DELAY)
 
 
 def _log_confirmation(message: Message) -> None:
@@ -248,7 +248,7 @@ def _log_confirmation(message: Message) -> None:
 def _log_refusal(message: Message, reason: str) -> None:
     log.error(
         "rabbitmq_publish_failed",
-        message=f"The broker refused a message, which stays in the outbox: {reason}.",
+        message=f"The broker refused a message; it stays in the outbox: {reason}.",
         request_id=message.correlation_id,
         message_id=str(message.message_id),
     )

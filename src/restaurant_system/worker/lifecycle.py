@@ -11,7 +11,7 @@ from restaurant_system.errors import BrokerUnavailable, MessageRejected
 from restaurant_system.logger import error_text, get_logger, request_id
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Delivery
-from restaurant_system.messaging.listener import Listener
+from restaurant_system.messaging.resilient_consumer import ResilientConsumer
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import OrderReceived, Undecodable, decode
 from restaurant_system.models.order import OrderType
@@ -51,18 +51,18 @@ class KitchenWorker:
         self._tasks = asyncio.TaskGroup()
         self._in_flight: set[asyncio.Task[None]] = set()
         queues = topology.kitchen_queues(order_types)
-        self._listener = Listener(
+        self._consumer = ResilientConsumer(
             broker,
-            open_line=lambda: broker.consume(queues, prefetch=kitchen.prefetch),
+            open_consumer=lambda: broker.consume(queues, prefetch=kitchen.prefetch),
             handle=self._start_handling,
-            finish=self._drain,
+            drain=self._drain,
             signer=signer,
         )
 
     @property
     def is_consuming(self) -> bool:
         """Whether the worker is connected to the broker and receives orders."""
-        return self._listener.is_listening
+        return self._consumer.is_connected
 
     async def run(self, shutdown: Shutdown) -> None:
         """Process orders until a stop is requested, then finish those in flight.
@@ -77,7 +77,7 @@ class KitchenWorker:
                 self._tasks.create_task(self._wait_for_stop(shutdown)),
             ]
             try:
-                await self._listener.run()
+                await self._consumer.run()
             finally:
                 for task in background:
                     task.cancel()
@@ -96,7 +96,7 @@ class KitchenWorker:
             "graceful_shutdown",
             message=f"Worker {self._name} stopping: {len(self._in_flight)} orders in flight.",
         )
-        self._listener.stop()
+        self._consumer.stop()
         await shutdown.forced.wait()
         log.warning(
             "graceful_shutdown",

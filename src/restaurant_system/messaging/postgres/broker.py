@@ -10,7 +10,7 @@ from restaurant_system.config import DeliverySettings
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
-from restaurant_system.messaging.limit import DeadLetterLimit
+from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit
 from restaurant_system.messaging.postgres.browsing import PostgresBrowser, ack_all
 from restaurant_system.messaging.postgres.consumer import PostgresConsumer, PostgresSubscription
 from restaurant_system.messaging.postgres.line import translate_errors

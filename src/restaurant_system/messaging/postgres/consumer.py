@@ -13,7 +13,7 @@ from restaurant_system.database import error_translation
 from restaurant_system.database.connection import Connection, Database, UnpooledConnection
 from restaurant_system.errors import DatabaseUnavailable, QueueTableUnavailable
 from restaurant_system.messaging.broker import Consumer, Delivery
-from restaurant_system.messaging.limit import DeadLetterLimit
+from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit
 from restaurant_system.messaging.postgres.delivery import Hand, PostgresDelivery
 from restaurant_system.messaging.postgres.line import translate_errors
 from restaurant_system.messaging.postgres.queues import CHANNEL, COLUMNS, wake

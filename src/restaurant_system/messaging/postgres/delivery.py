@@ -11,7 +11,7 @@ from restaurant_system.config import DeliverySettings
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.errors import BrokerUnavailable, QueueTableUnavailable
 from restaurant_system.messaging.broker import Delivery
-from restaurant_system.messaging.limit import DeadLetterLimit
+from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit
 from restaurant_system.messaging.postgres.line import translate_errors
 from restaurant_system.messaging.postgres.queues import enqueue, message_of, publish, wake
 from restaurant_system.models.message import Message

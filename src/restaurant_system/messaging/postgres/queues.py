@@ -10,7 +10,7 @@ import jiter
 from restaurant_system.database import message_columns
 from restaurant_system.database.connection import Connection
 from restaurant_system.messaging import topology
-from restaurant_system.messaging.broker import Refused, nowhere
+from restaurant_system.messaging.broker import Refused, unroutable
 from restaurant_system.models.message import Header, Message, supported_headers
 
 CHANNEL = "restaurant_broker"
@@ -37,7 +37,7 @@ id, queue, redelivered, content_type, headers,
 
 
 async def publish(tx: Connection, messages: Sequence[Message]) -> list[Refused]:
-    """Put each message into the queues that it is routed to; return those that go nowhere."""
+    """Put each message into the queues that it is routed to; return the unroutable ones."""
     exchanges = {message.exchange for message in messages}
     keys = {each.routing_key for each in messages if each.exchange == topology.DEFAULT.name}
     subscriptions = await tx.fetch(SUBSCRIPTIONS, list(exchanges), list(keys))
@@ -51,7 +51,7 @@ async def publish(tx: Connection, messages: Sequence[Message]) -> list[Refused]:
         queues += [row["queue"] for row in subscriptions if _takes(row, message)]
         placed += [(queue, message) for queue in queues]
         if not queues and topology.exchange(message.exchange).mandatory:
-            refused.append(Refused(message, nowhere(message)))
+            refused.append(Refused(message, unroutable(message)))
     await enqueue(tx, placed)
     return refused
 

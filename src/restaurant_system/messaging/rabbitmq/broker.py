@@ -13,12 +13,12 @@ from restaurant_system.config import DeliverySettings, RabbitMQSettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
-from restaurant_system.messaging.limit import DeadLetterLimit
+from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit
 from restaurant_system.messaging.rabbitmq.browsing import take_all
+from restaurant_system.messaging.rabbitmq.connection import RabbitMQConnection
 from restaurant_system.messaging.rabbitmq.consumer import ChannelConsumer, consumer
 from restaurant_system.messaging.rabbitmq.declaration import CLASSIC, declare, retry_queues
 from restaurant_system.messaging.rabbitmq.delivery import RabbitMQDelivery
-from restaurant_system.messaging.rabbitmq.line import RabbitMQLine
 from restaurant_system.messaging.rabbitmq.publishing import Publisher
 from restaurant_system.messaging.rabbitmq.settlements import Settlements
 from restaurant_system.models.message import Message
@@ -39,8 +39,8 @@ class RabbitMQBroker(Broker):
         self._settings = settings
         self._delivery = delivery
         self._limit = DeadLetterLimit(delivery, time.monotonic)
-        self._outward = RabbitMQLine(settings)
-        self._inward = RabbitMQLine(settings)
+        self._outward = RabbitMQConnection(settings)
+        self._inward = RabbitMQConnection(settings)
         self._publisher: Publisher | None = None  # one, for all that is published
         self._opening = asyncio.Lock()
 

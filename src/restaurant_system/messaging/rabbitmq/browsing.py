@@ -7,8 +7,8 @@ import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from restaurant_system.errors import DeadLettersInHand
+from restaurant_system.messaging.rabbitmq.connection import RabbitMQConnection
 from restaurant_system.messaging.rabbitmq.delivery import RabbitMQDelivery
-from restaurant_system.messaging.rabbitmq.line import RabbitMQLine
 
 BROWSE_TIMEOUT = 120.0  # s for all that is in a queue to arrive
 
@@ -16,7 +16,7 @@ MakeDelivery = Callable[[DeliveredMessage], RabbitMQDelivery]
 
 
 async def take_all(
-    line: RabbitMQLine, channel: AbstractChannel, queue: str, make_delivery: MakeDelivery
+    line: RabbitMQConnection, channel: AbstractChannel, queue: str, make_delivery: MakeDelivery
 ) -> list[RabbitMQDelivery]:
     """Take what is in a queue now; it goes back when the channel closes.
 

@@ -11,9 +11,9 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Consumer, Delivery
+from restaurant_system.messaging.rabbitmq.connection import RabbitMQConnection
 from restaurant_system.messaging.rabbitmq.delivery import RabbitMQDelivery
-from restaurant_system.messaging.rabbitmq.line import RabbitMQLine
-from restaurant_system.messaging.rabbitmq.wire import precedence, tag_of
+from restaurant_system.messaging.rabbitmq.message_format import precedence, tag_of
 
 CHOSEN_TOGETHER = 64  # messages that are fetched before the first of them is handed on, at most
 
@@ -25,7 +25,7 @@ class ChannelConsumer(Consumer):
 
     def __init__(
         self,
-        line: RabbitMQLine,
+        line: RabbitMQConnection,
         channel: AbstractChannel,
         queues: Sequence[str],
         make_delivery: MakeDelivery,
@@ -147,7 +147,7 @@ class MergingConsumer(ChannelConsumer):
 
     def __init__(
         self,
-        line: RabbitMQLine,
+        line: RabbitMQConnection,
         channel: AbstractChannel,
         queues: Sequence[str],
         make_delivery: MakeDelivery,
@@ -238,7 +238,7 @@ class MergingConsumer(ChannelConsumer):
 
 
 def consumer(
-    line: RabbitMQLine,
+    line: RabbitMQConnection,
     channel: AbstractChannel,
     queues: Sequence[str],
     make_delivery: MakeDelivery,

@@ -6,7 +6,7 @@ from aiormq.abc import AbstractChannel, ArgumentsType
 
 from restaurant_system.config import DeliverySettings
 from restaurant_system.messaging import topology
-from restaurant_system.messaging.rabbitmq.wire import milliseconds
+from restaurant_system.messaging.rabbitmq.message_format import milliseconds
 
 # Stated for every queue, because the virtual host may have another default type.
 CLASSIC: ArgumentsType = {"x-queue-type": "classic"}

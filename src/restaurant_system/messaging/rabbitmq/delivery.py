@@ -8,9 +8,9 @@ from aiormq.abc import DeliveredMessage
 from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Delivery
-from restaurant_system.messaging.limit import DeadLetterLimit
+from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit
+from restaurant_system.messaging.rabbitmq.message_format import delayed, message_of, tag_of
 from restaurant_system.messaging.rabbitmq.settlements import Settlements
-from restaurant_system.messaging.rabbitmq.wire import delayed, message_of, tag_of
 from restaurant_system.models.message import Message
 
 Publish = Callable[[Message], Awaitable[None]]

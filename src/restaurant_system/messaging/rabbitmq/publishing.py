@@ -13,8 +13,8 @@ import aiormq
 from aiormq.abc import ChannelFrame
 
 from restaurant_system.messaging import topology
-from restaurant_system.messaging.broker import Refused, nowhere
-from restaurant_system.messaging.rabbitmq.wire import INEXPRESSIBLE, frames_of
+from restaurant_system.messaging.broker import Refused, unroutable
+from restaurant_system.messaging.rabbitmq.message_format import INEXPRESSIBLE, frames_of
 from restaurant_system.models.message import Message
 
 Confirmation = asyncio.Future[object]
@@ -104,7 +104,7 @@ def _expressed(
                 mandatory=topology.exchange(message.exchange).mandatory,
                 largest=channel.max_content_size,
             )
-        except INEXPRESSIBLE as error:  # or it goes nowhere that we know
+        except INEXPRESSIBLE as error:  # or its exchange is unknown
             refused.append(Refused(message, str(error)))
         else:
             written.append(message)
@@ -125,7 +125,7 @@ def _reason(message: Message, answer: object) -> str | None:
     """Return why the broker refused a message, `None` if it is confirmed."""
     match answer:
         case aiormq.PublishError():
-            return nowhere(message)
+            return unroutable(message)
         case aiormq.DeliveryError():
             return "the broker answered with a nack"
         case BaseException():

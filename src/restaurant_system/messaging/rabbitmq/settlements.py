@@ -6,7 +6,7 @@ import aiormq
 from aiormq.abc import AbstractChannel, ChannelFrame
 
 from restaurant_system.batching import Batcher
-from restaurant_system.messaging.rabbitmq.line import RabbitMQLine
+from restaurant_system.messaging.rabbitmq.connection import RabbitMQConnection
 
 TOGETHER = 512  # acknowledgements that wait together at the most
 
@@ -17,7 +17,7 @@ class Settlements:
     Acknowledgements of the same moment leave as one piece; aiormq writes each by itself, and waits.
     """
 
-    def __init__(self, line: RabbitMQLine, channel: AbstractChannel) -> None:
+    def __init__(self, line: RabbitMQConnection, channel: AbstractChannel) -> None:
         assert isinstance(channel, aiormq.Channel)  # noqa: S101 - aiormq has no other kind
         self._line = line
         self._channel = channel

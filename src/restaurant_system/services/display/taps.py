@@ -18,7 +18,7 @@ from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.database.tickets import LockedOrder
 from restaurant_system.errors import IdempotencyKeyReused, OrderNotFound, TicketChanged
 from restaurant_system.logger import get_logger
-from restaurant_system.messaging.announcements import Sender, announced_move
+from restaurant_system.messaging.order_messages import Sender, move_with_update
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import Clock, rfc_3339
 from restaurant_system.models.order import OrderType
@@ -170,7 +170,7 @@ class Taps:
     ) -> OutboxMessage:
         now = self._clock()
         is_cooking = tap.target is OrderStatus.COOKING
-        move = announced_move(
+        move = move_with_update(
             tap.number,
             origin=tap.expected,
             target=tap.target,

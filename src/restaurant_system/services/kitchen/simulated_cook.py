@@ -23,7 +23,7 @@ from restaurant_system.database.connection import Database
 from restaurant_system.database.orders import MoveOrder
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.logger import get_logger
-from restaurant_system.messaging.announcements import Sender, announced_move
+from restaurant_system.messaging.order_messages import Sender, move_with_update
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.message import OrderReceived
@@ -152,7 +152,7 @@ class SimulatedCook(OrderProcessor):
 
     def _start_move(self, order: Cooking) -> MoveOrder:
         now = self._clock()
-        return announced_move(
+        return move_with_update(
             order.number,
             origin=OrderStatus.RECEIVED,
             target=OrderStatus.COOKING,
@@ -163,7 +163,7 @@ class SimulatedCook(OrderProcessor):
         )
 
     def _finish_move(self, order: Cooking) -> MoveOrder:
-        return announced_move(
+        return move_with_update(
             order.number,
             origin=OrderStatus.COOKING,
             target=OrderStatus.READY,

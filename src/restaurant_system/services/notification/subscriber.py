@@ -1,4 +1,4 @@
-"""Prints every status change, one line each."""
+"""Print a line for every status change."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from restaurant_system.errors import BrokerUnavailable, StartupError
 from restaurant_system.escaping import escape_nonprintable
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.broker import Consumer, Delivery, UpdateSource
-from restaurant_system.messaging.listener import Listener
+from restaurant_system.messaging.resilient_consumer import ResilientConsumer
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import StatusChanged, Undecodable, decode
 from restaurant_system.shutdown import Shutdown
@@ -20,10 +20,11 @@ log = get_logger(NAME)
 
 
 class NotificationSubscriber:
-    """Listens to the fanout of status updates; with a name, it misses none while it is away.
+    """Subscribes to status updates and prints them.
 
-    An update is acknowledged once it is printed, while the next ones are. So what was printed just
-    before a crash may be printed again, and nothing is lost.
+    A subscriber with a name has a durable queue and also receives the updates published while it
+    was not running. An update is acknowledged after it was printed: after a crash, the last ones
+    may be printed again, and none is lost.
     """
 
     def __init__(
@@ -32,37 +33,37 @@ class NotificationSubscriber:
         self._broker = broker
         self._name = name
         self._out = out
-        self._listener = Listener(
+        self._consumer = ResilientConsumer(
             broker,
-            open_line=self._subscribe,
+            open_consumer=self._subscribe,
             handle=self._handle,
-            finish=self._empty_hands,
+            drain=self._drain,
             signer=signer,
         )
         self._printing = asyncio.Lock()
         self._tasks = asyncio.TaskGroup()
-        self._printed: set[asyncio.Task[None]] = set()  # and not yet settled
+        self._acknowledging: set[asyncio.Task[None]] = set()  # acknowledgements in flight
 
     async def run(self, shutdown: Shutdown) -> None:
-        """Print until asked to stop; raises `StartupError` when there is nobody to print for."""
+        """Print until a stop is requested; raises `StartupError` if `out` is closed."""
         async with self._tasks:
-            asked = self._tasks.create_task(self._obey(shutdown))
+            stopping = self._tasks.create_task(self._wait_for_stop(shutdown))
             try:
-                await self._listener.run()
+                await self._consumer.run()
             finally:
-                asked.cancel()
+                stopping.cancel()
 
-    async def _obey(self, shutdown: Shutdown) -> None:
+    async def _wait_for_stop(self, shutdown: Shutdown) -> None:
         await shutdown.requested.wait()
         log.info("graceful_shutdown", message="Stopping.")
-        self._listener.stop()
+        self._consumer.stop()
 
     @contextlib.asynccontextmanager
     async def _subscribe(self) -> AsyncIterator[Consumer]:
-        """Subscribe, and say so: what happens before is not told, what happens from then on is."""
-        async with self._broker.subscribe(self._name) as line:
-            log.info("subscribed", message="Every status update from now on is printed.")
-            yield line
+        """Subscribe and log it: every update published from then on is received."""
+        async with self._broker.subscribe(self._name) as consumer:
+            log.info("subscribed", message="Subscribed to status updates.")
+            yield consumer
 
     async def _handle(self, delivery: Delivery) -> None:
         async with self._printing:
@@ -79,41 +80,41 @@ class NotificationSubscriber:
             order_number=update.order_number,
             new_status=update.new_status,
         )
-        self._have_settled(delivery)
+        self._start_acknowledging(delivery)
 
-    def _have_settled(self, delivery: Delivery) -> None:
-        task = self._tasks.create_task(_settle(delivery))
-        self._printed.add(task)
-        task.add_done_callback(self._printed.discard)
+    def _start_acknowledging(self, delivery: Delivery) -> None:
+        task = self._tasks.create_task(_acknowledge(delivery))
+        self._acknowledging.add(task)
+        task.add_done_callback(self._acknowledging.discard)
 
-    async def _empty_hands(self) -> None:
-        """Wait for what is printed already: unsettled, it would be printed again."""
+    async def _drain(self) -> None:
+        """Wait for all acknowledgements; unacknowledged updates would be printed again."""
         async with self._printing:
             pass
-        while self._printed:
-            await asyncio.wait(self._printed)
+        while self._acknowledging:
+            await asyncio.wait(self._acknowledging)
 
-    def _print(self, line: str) -> None:
+    def _print(self, text: str) -> None:
         try:
-            print(line, file=self._out, flush=True)
+            print(text, file=self._out, flush=True)
         except OSError as error:
-            raise StartupError("Nobody reads the notifications any more; stopped.") from error
+            raise StartupError("Stopped, because the output is closed.") from error
 
 
-async def _settle(delivery: Delivery) -> None:
+async def _acknowledge(delivery: Delivery) -> None:
     try:
         await delivery.ack()
     except BrokerUnavailable as error:
         log.warning(
             error.action,
-            message=f"An update could not be acknowledged, and may be printed again: {error}",
+            message=f"An update was not acknowledged and may be printed again: {error}",
         )
 
 
 def sentence(update: StatusChanged) -> str:
-    """Say what happened, in the words of the contract.
+    """Return the notification of section 9 of the contract.
 
-    Anyone who can publish may have written `changed_by`, so it is escaped.
+    `changed_by` is escaped, because a third party may have published the update.
     """
     return (
         f"Notification for order {update.order_number}: Status changed from '{update.old_status}'"

@@ -18,9 +18,9 @@ from restaurant_system.database.connection import Database
 from restaurant_system.database.reconciliation_queries import START, ScanBounds, StuckOrder, Waiting
 from restaurant_system.errors import BrokerUnavailable, Unavailable
 from restaurant_system.logger import get_logger, request_id
-from restaurant_system.messaging import listener, topology
-from restaurant_system.messaging.announcements import Sender, order_received, status_changed
+from restaurant_system.messaging import resilient_consumer, topology
 from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.order_messages import Sender, order_received, status_changed
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.order import OrderType
@@ -33,7 +33,7 @@ TOLD_AT_ONCE = 200  # orders that nobody can move while their moves are told aga
 LOOKS = 3  # a message that goes from a queue to a hand, or back, is missed by one look
 PAUSE = 0.5  # s in which a cook begins an order whose message it has just been handed
 # How long subscribers may take to find a broker that has come back, and to make their queues.
-SUBSCRIBERS_RETURN = timedelta(seconds=1.5 * listener.LONGEST_PAUSE)
+SUBSCRIBERS_RETURN = timedelta(seconds=1.5 * resilient_consumer.MAX_RECONNECT_DELAY)
 
 log = get_logger(NAME)
 

@@ -27,7 +27,7 @@ from restaurant_system.errors import (
 )
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging import topology
-from restaurant_system.messaging.announcements import Sender, announced_move
+from restaurant_system.messaging.order_messages import Sender, move_with_update
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.message import OrderReceived
@@ -158,7 +158,7 @@ class OrderService:
     async def _try_move(
         self, number: str, origin: OrderStatus, target: OrderStatus, stated: Move, request_id: str
     ) -> OutboxMessage | None:
-        move = announced_move(
+        move = move_with_update(
             number,
             origin=origin,
             target=target,

@@ -1,4 +1,4 @@
-"""The listener on real brokers: it keeps a line open, and stops with clean hands."""
+"""`ResilientConsumer` on real brokers."""
 
 import asyncio
 import contextlib
@@ -6,19 +6,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Broker, Delivery
-from restaurant_system.messaging.listener import Listener
+from restaurant_system.messaging.resilient_consumer import ResilientConsumer
 from restaurant_system.models.message import Message
 from tests.support.broker_connections import BrokerConnections
 from tests.support.messages import PATIENCE, TAKEOUT, make_order_message, orders, take_and_ack
 from tests.support.waiting import eventually
 
 
-async def nothing_in_hand() -> None:
-    """Finish at once."""
+async def no_drain() -> None:
+    """Return at once: nothing is in flight."""
 
 
 def ack_into(handled: "asyncio.Queue[Delivery]") -> Callable[[Delivery], Awaitable[None]]:
-    """Handle a delivery at once, and tell of it."""
+    """Return a handler that acknowledges a delivery and puts it into `handled`."""
 
     async def handle(delivery: Delivery) -> None:
         await delivery.ack()
@@ -28,9 +28,9 @@ def ack_into(handled: "asyncio.Queue[Delivery]") -> Callable[[Delivery], Awaitab
 
 
 @contextlib.asynccontextmanager
-async def running(listener: Listener) -> AsyncIterator["asyncio.Task[None]"]:
-    """Listen for as long as the block lasts."""
-    run = asyncio.create_task(listener.run())
+async def running(resilient: ResilientConsumer) -> AsyncIterator["asyncio.Task[None]"]:
+    """Run the consumer for as long as the block lasts."""
+    run = asyncio.create_task(resilient.run())
     try:
         yield run
     finally:
@@ -39,51 +39,49 @@ async def running(listener: Listener) -> AsyncIterator["asyncio.Task[None]"]:
 
 
 async def publish_soon(broker: Broker, message: Message) -> None:
-    """Publish as soon as the broker answers."""
+    """Publish as soon as the broker is reachable."""
 
     async def published() -> bool:
         with contextlib.suppress(BrokerUnavailable):
             return await broker.publish([message]) == []
         return False
 
-    await eventually(published, doing="for the broker to take a message")
+    await eventually(published, doing="for the broker to accept a message")
 
 
-async def test_it_goes_on_over_a_broken_line(
+async def test_messages_keep_arriving_after_each_broken_connection(
     broker: Broker, broker_connections: BrokerConnections
 ) -> None:
-    """After a cut the line is opened again, as often as it takes, and messages go on arriving."""
     handled: asyncio.Queue[Delivery] = asyncio.Queue()
-    listener = Listener(
+    resilient = ResilientConsumer(
         broker,
-        open_line=lambda: broker.consume([TAKEOUT], prefetch=1),
+        open_consumer=lambda: broker.consume([TAKEOUT], prefetch=1),
         handle=ack_into(handled),
-        finish=nothing_in_hand,
+        drain=no_drain,
     )
 
-    async with running(listener), asyncio.timeout(PATIENCE):
+    async with running(resilient), asyncio.timeout(PATIENCE):
         for order in orders(3):
             await publish_soon(broker, order)
             while (await handled.get()).message.message_id != order.message_id:
-                pass  # one whose ack the cut has swallowed
+                pass  # redelivered, because its acknowledgement was lost
             await broker_connections.cut()
 
 
-async def test_it_gives_back_what_it_was_handling_when_the_line_broke(
+async def test_message_in_flight_at_a_broken_connection_is_redelivered(
     broker: Broker, broker_connections: BrokerConnections
 ) -> None:
-    """A message in hand at the cut is handed on again."""
     handled: asyncio.Queue[Delivery] = asyncio.Queue()
     order = make_order_message()
     await broker.publish([order])
-    listener = Listener(
+    resilient = ResilientConsumer(
         broker,
-        open_line=lambda: broker.consume([TAKEOUT], prefetch=1),
+        open_consumer=lambda: broker.consume([TAKEOUT], prefetch=1),
         handle=handled.put,
-        finish=nothing_in_hand,
+        drain=no_drain,
     )
 
-    async with running(listener), asyncio.timeout(PATIENCE):
+    async with running(resilient), asyncio.timeout(PATIENCE):
         first = await handled.get()
         await broker_connections.cut()
         again = await handled.get()
@@ -92,29 +90,30 @@ async def test_it_gives_back_what_it_was_handling_when_the_line_broke(
     assert again.redelivered
 
 
-async def test_it_stops_with_clean_hands(broker: Broker, other_broker: Broker) -> None:
-    """After `stop` what is in hand is finished on the open line, and the rest left to others."""
+async def test_stop_drains_what_is_in_flight_and_leaves_the_rest(
+    broker: Broker, other_broker: Broker
+) -> None:
     first, second = orders(2)
     await broker.publish([first, second])
-    in_hand: asyncio.Queue[Delivery] = asyncio.Queue()
+    in_flight: asyncio.Queue[Delivery] = asyncio.Queue()
 
-    async def finish() -> None:
+    async def drain() -> None:
         for _ in range(10):
             await other_broker.ping()
-        await (await in_hand.get()).ack()
+        await (await in_flight.get()).ack()
 
-    listener = Listener(
+    resilient = ResilientConsumer(
         broker,
-        open_line=lambda: broker.consume([TAKEOUT], prefetch=1),
-        handle=in_hand.put,
-        finish=finish,
+        open_consumer=lambda: broker.consume([TAKEOUT], prefetch=1),
+        handle=in_flight.put,
+        drain=drain,
     )
-    async with running(listener) as run, asyncio.timeout(PATIENCE):
-        await in_hand.put(await in_hand.get())
-        listener.stop()
+    async with running(resilient) as run, asyncio.timeout(PATIENCE):
+        await in_flight.put(await in_flight.get())
+        resilient.stop()
         await run
 
-    assert in_hand.empty()
+    assert in_flight.empty()
     async with other_broker.consume([TAKEOUT], prefetch=2) as another:
         (taken,) = await take_and_ack(another, 1)
     assert taken.message_id == second.message_id

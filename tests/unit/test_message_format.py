@@ -12,7 +12,11 @@ from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-from restaurant_system.messaging.rabbitmq.wire import INEXPRESSIBLE, PUBLISHED_AT, frames_of
+from restaurant_system.messaging.rabbitmq.message_format import (
+    INEXPRESSIBLE,
+    PUBLISHED_AT,
+    frames_of,
+)
 from restaurant_system.models.message import Message
 from tests.support.messages import make_order_message
 

@@ -11,7 +11,7 @@ from yarl import URL
 from restaurant_system.config import RabbitMQSettings
 from restaurant_system.errors import BrokerRefuses, BrokerUnavailable
 from restaurant_system.logger import get_logger
-from restaurant_system.messaging.rabbitmq import forgiving
+from restaurant_system.messaging.rabbitmq import lenient_decoding
 from restaurant_system.messaging.rabbitmq.refusals import UNAVAILABLE, as_unavailable
 
 log = get_logger()
@@ -59,7 +59,7 @@ def hung_up_as_unavailable(*, encrypted: bool) -> Iterator[None]:
         ) from error
 
 
-class RabbitMQLine:
+class RabbitMQConnection:
     """A connection that is opened when it is needed, and dropped when RabbitMQ is silent on it.
 
     A silent one is of no use: what was written to it may be lost, or come after all, and until its
@@ -134,7 +134,7 @@ class RabbitMQLine:
             return self._connection
 
     async def _dial(self) -> AbstractConnection:
-        forgiving.install()
+        lenient_decoding.install()
         url = URL(self._settings.dsn()).update_query(heartbeat=self._settings.heartbeat)
         encrypted = self._settings.encrypted
         context = self._settings.tls.context() if encrypted else None

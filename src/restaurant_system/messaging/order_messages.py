@@ -1,4 +1,4 @@
-"""What the services say about orders. It is written beside what it is about, in one transaction."""
+"""Construct the messages about orders; services write them to the outbox."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from restaurant_system.models.status import OrderStatus
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Which service speaks, and on behalf of which request."""
+    """The service that sends a message, and the id of the request that caused it."""
 
     app_id: str
     request_id: str
@@ -38,7 +38,7 @@ def order_received(order: OrderReceived, *, at: datetime, sender: Sender) -> Mes
 
 
 def status_changed(update: StatusChanged, *, sender: Sender) -> Message:
-    """Tell everyone of a move."""
+    """Return the message that notifies all subscribers of a status change."""
     return Message(
         exchange=topology.NOTIFICATIONS_FANOUT.name,
         routing_key="",
@@ -51,7 +51,7 @@ def status_changed(update: StatusChanged, *, sender: Sender) -> Message:
     )
 
 
-def announced_move(
+def move_with_update(
     number: str,
     *,
     origin: OrderStatus,
@@ -62,7 +62,7 @@ def announced_move(
     estimated_completion: datetime | None = None,
     notes: str | None = None,
 ) -> MoveOrder:
-    """Return a move together with the message that tells everyone of it."""
+    """Return a status change together with the message about it."""
     update = StatusChanged(
         order_number=number,
         old_status=origin,

@@ -9,7 +9,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 
 from restaurant_system.config import RabbitMQSettings
 from restaurant_system.errors import BrokerRefuses, BrokerUnavailable
-from restaurant_system.messaging.rabbitmq.line import RabbitMQLine, translate_errors
+from restaurant_system.messaging.rabbitmq.connection import RabbitMQConnection, translate_errors
 
 
 class FakeChannel(aiormq.Channel):
@@ -50,20 +50,20 @@ def dialled(monkeypatch: pytest.MonkeyPatch) -> list[FakeConnection]:
 
 
 @pytest.fixture
-async def line(dialled: list[FakeConnection]) -> RabbitMQLine:
+async def line(dialled: list[FakeConnection]) -> RabbitMQConnection:
     """Make a connection that is opened when it is needed."""
     assert dialled == []
-    return RabbitMQLine(RabbitMQSettings())
+    return RabbitMQConnection(RabbitMQSettings())
 
 
 @pytest.fixture
-async def channel(line: RabbitMQLine) -> AbstractChannel:
+async def channel(line: RabbitMQConnection) -> AbstractChannel:
     """Open a channel."""
     return await line.plain_channel()
 
 
 async def test_call_that_the_library_cancels_finds_the_broker_unavailable(
-    line: RabbitMQLine, channel: AbstractChannel
+    line: RabbitMQConnection, channel: AbstractChannel
 ) -> None:
     """Aiormq cancels what it waits for when it closes a connection."""
     given_up = asyncio.get_running_loop().create_future()
@@ -75,7 +75,7 @@ async def test_call_that_the_library_cancels_finds_the_broker_unavailable(
 
 
 async def test_call_that_its_caller_cancels_stays_cancelled(
-    line: RabbitMQLine, channel: AbstractChannel
+    line: RabbitMQConnection, channel: AbstractChannel
 ) -> None:
     """A cancelled task is not told that the broker is unavailable."""
 
@@ -92,7 +92,7 @@ async def test_call_that_its_caller_cancels_stays_cancelled(
 
 
 async def test_silent_connection_is_dropped(
-    line: RabbitMQLine, channel: AbstractChannel, dialled: list[FakeConnection]
+    line: RabbitMQConnection, channel: AbstractChannel, dialled: list[FakeConnection]
 ) -> None:
     """A call that waits for too long finds the broker unavailable; the next one dials anew."""
     with pytest.raises(BrokerUnavailable, match="no answer in time"):
@@ -105,7 +105,7 @@ async def test_silent_connection_is_dropped(
 
 
 async def test_call_on_a_dropped_connection_does_not_drop_its_successor(
-    line: RabbitMQLine, channel: AbstractChannel, dialled: list[FakeConnection]
+    line: RabbitMQConnection, channel: AbstractChannel, dialled: list[FakeConnection]
 ) -> None:
     """Two calls time out on one connection; between them another call has opened a healthy one."""
 
