@@ -1,5 +1,3 @@
-"""The kitchen display as a process of its own, killed in the middle of the evening, and again."""
-
 import asyncio
 from collections.abc import Awaitable, Callable
 
@@ -13,15 +11,15 @@ from tests.support.processes import Process, free_port
 ONCE = {"Idempotency-Key": "once"}
 
 
-async def start_the_first(display: Display, first: str, second: str) -> None:
-    """Open a station with two orders on its screen, and start one."""
+async def start_first(display: Display, first: str, second: str) -> None:
+    """Open a station with two orders on its screen, and start the first."""
     async with display.screen() as screen:
         await screen.shows(first, second)
         await display.done(first, "start", "received", **ONCE)
 
 
-async def finish_the_first(display: Display, first: str, second: str) -> None:
-    """Open it again, tap once more as after a lost answer, finish one order and start the other."""
+async def finish_first(display: Display, first: str, second: str) -> None:
+    """Open the station again, repeat the last tap, finish the first order and start the second."""
     async with display.screen() as screen:
         await screen.shows(second, **{first: "cooking"})
         await display.done(first, "start", "received", **ONCE)
@@ -29,17 +27,18 @@ async def finish_the_first(display: Display, first: str, second: str) -> None:
         await display.done(second, "start", "received")
 
 
-def test_a_display_is_killed_and_comes_back_and_is_killed_for_good(deployment: Deployment) -> None:
-    """What was on its screen is there again; once it is gone, others finish what it began."""
+def test_killed_display_shows_its_tickets_again_and_its_orders_are_taken_over(
+    deployment: Deployment,
+) -> None:
     port = free_port()
     deployment.take_orders()
-    display = running_display(deployment, port)
+    display = start_display(deployment, port)
     first, second = deployment.order(), deployment.order()
 
-    evening_at(port, start_the_first, first, second)
+    run_at(port, start_first, first, second)
     display.kill()
-    display = running_display(deployment, port)
-    evening_at(port, finish_the_first, first, second)
+    display = start_display(deployment, port)
+    run_at(port, finish_first, first, second)
     display.kill()
     deployment.cook("mario")
     deployment.ready()
@@ -57,27 +56,26 @@ def test_a_display_is_killed_and_comes_back_and_is_killed_for_good(deployment: D
     ]
 
 
-def test_a_display_that_is_stopped_sends_its_screens_away(deployment: Deployment) -> None:
-    """SIGTERM with a screen open ends it soon, and well: its tickets are given back at once."""
+def test_stopped_display_closes_its_screens_and_releases_its_orders(deployment: Deployment) -> None:
     port = free_port()
     deployment.take_orders()
-    display = running_display(deployment, port)
+    display = start_display(deployment, port)
     number = deployment.order()
 
-    async def stop_it(open_display: Display) -> None:
+    async def stop_display(open_display: Display) -> None:
         async with open_display.screen() as screen:
             await screen.shows(number)
             assert await asyncio.to_thread(display.stop, 10) == 0
 
-    evening_at(port, stop_it)
+    run_at(port, stop_display)
 
     assert deployment.presence(STATION) == "offline"
     deployment.cook("mario")
     deployment.wait_for(number, "ready")
 
 
-def running_display(deployment: Deployment, port: int) -> Process:
-    """Start a display whose stations are heard of twice a second, and wait for it."""
+def start_display(deployment: Deployment, port: int) -> Process:
+    """Start a display whose stations send two heartbeats a second; wait until it is ready."""
     display = deployment.start(
         *("kitchen-display", "--port", str(port)),
         until=lambda process: process.logged("service_started"),
@@ -88,12 +86,12 @@ def running_display(deployment: Deployment, port: int) -> Process:
     return display
 
 
-def evening_at(port: int, do: Callable[..., Awaitable[None]], *numbers: str) -> None:
-    """Do something at a display."""
+def run_at(port: int, do: Callable[..., Awaitable[None]], *numbers: str) -> None:
+    """Run a coroutine function against the display on this port."""
 
-    async def talk() -> None:
+    async def run() -> None:
         address = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(base_url=address, timeout=30, verify=False) as client:  # noqa: S501 - no TLS
             await do(Display(client, Shutdown()), *numbers)
 
-    asyncio.run(talk())
+    asyncio.run(run())

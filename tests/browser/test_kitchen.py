@@ -1,5 +1,3 @@
-"""The kitchen display, as those see it who cook by it."""
-
 import re
 
 import pytest
@@ -12,7 +10,7 @@ from tests.support.orders import make_item
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TIMES = "\N{MULTIPLICATION SIGN}"
-SOON = 1000  # ms within which all screens of a station are to agree
+SYNC_TIMEOUT = 1000  # ms within which all screens of a station show the same
 RINGS = """
     const start = OscillatorNode.prototype.start;
     let tones = 0;
@@ -42,41 +40,42 @@ def button(page: Page, name: str, number: str) -> Locator:
 
 
 async def history(app: AllInOneApp, number: str) -> list[str]:
-    """Return what has become of an order, step by step."""
+    """Return the statuses that an order had."""
     return [entry["status"] for entry in await app.get(f"/orders/{number}/history")]
 
 
-async def test_tickets_are_started_bumped_and_had_back_at_any_screen(
+async def test_tickets_are_started_bumped_undone_and_recalled_on_any_screen(
     app: AllInOneApp, screens: Screens
 ) -> None:
-    """A tap starts a ticket, the next one bumps it; every screen can undo that, and recall it."""
     number = await app.order(order_type="dine_in", table_number=4)
     later = await app.order()
     one, other = [await screens.open("/kitchen") for _ in range(2)]
 
     await button(one, "Start", number).click()
-    await expect(button(other, "Bump", number)).to_be_visible(timeout=SOON)
+    await expect(button(other, "Bump", number)).to_be_visible(timeout=SYNC_TIMEOUT)
     await button(one, "Bump", number).click()
-    await expect(ticket(other, number)).to_have_count(0, timeout=SOON)
+    await expect(ticket(other, number)).to_have_count(0, timeout=SYNC_TIMEOUT)
     await button(one, "Start", later).click()
     await button(one, "Bump", later).click()
     offers = other.get_by_role("region", name="Undo").get_by_role("button")
     await expect(offers).to_have_text([re.compile("Undo 002"), re.compile("Undo 001")])
     await button(other, "Undo", number).click()
-    await expect(button(one, "Bump", number)).to_be_visible(timeout=SOON)
+    await expect(button(one, "Bump", number)).to_be_visible(timeout=SYNC_TIMEOUT)
     await one.reload()
     await button(one, "Bump", number).click()
     await expect(ticket(one, number)).to_have_count(0)
     await one.get_by_role("button", name="Recall").click()
     await button(one, "Recall", number).click()
-    await expect(button(other, "Bump", number)).to_be_visible(timeout=SOON)
+    await expect(button(other, "Bump", number)).to_be_visible(timeout=SYNC_TIMEOUT)
 
     steps = await history(app, number)
     assert steps == ["received", "cooking", "ready", "cooking", "ready", "cooking"]
 
 
-async def test_tickets_say_all_that_a_cook_asks(app: AllInOneApp, screens: Screens) -> None:
-    """Rushed tickets hang first, totals are over all open ones, cancelled ones stay until seen."""
+async def test_screen_shows_notes_totals_rushed_and_cancelled_tickets(
+    app: AllInOneApp, screens: Screens
+) -> None:
+    """Rushed tickets come first, and cancelled ones stay until acknowledged."""
     salad = make_item(name="Caesar salad", quantity=3, notes="no onions")
     first = await app.order(items=[make_item(), salad])
     second = await app.order(items=[make_item(quantity=2)], notes="nut allergy")
@@ -102,11 +101,8 @@ async def test_tickets_say_all_that_a_cook_asks(app: AllInOneApp, screens: Scree
     assert await serious_violations(page) == []
 
 
-async def test_everything_is_done_by_keys(app: AllInOneApp, screens: Screens) -> None:
-    """Digits, space, arrows and letters do what taps do, and the focus is never lost.
-
-    A digit pressed as another ticket takes its place does not act on that one.
-    """
+async def test_keys_do_what_taps_do_and_keep_the_focus(app: AllInOneApp, screens: Screens) -> None:
+    """A digit pressed while tickets move acts on the ticket that was shown before."""
     first, second, third = [await app.order() for _ in range(3)]
     page = await screens.open("/kitchen")
     keys = page.keyboard
@@ -152,11 +148,10 @@ async def test_everything_is_done_by_keys(app: AllInOneApp, screens: Screens) ->
     assert await history(app, first) == ["received", "cooking"]
 
 
-async def test_a_new_ticket_rings_until_it_is_seen(app: AllInOneApp, screens: Screens) -> None:
-    """The sound, allowed by the first touch, is repeated until the next one; it stays muted.
-
-    What nobody has seen is new even after a reload.
-    """
+async def test_new_ticket_rings_until_the_next_input_and_across_a_reload(
+    app: AllInOneApp, screens: Screens
+) -> None:
+    """The sound is allowed by the first input; muting is remembered."""
     page = await screens.open("/kitchen")
     await page.add_init_script(RINGS)
     await page.reload()
@@ -190,10 +185,9 @@ async def test_a_new_ticket_rings_until_it_is_seen(app: AllInOneApp, screens: Sc
     ],
     indirect=True,
 )
-async def test_page_says_why_its_station_is_refused_and_opens_it_once_there_is_room(
+async def test_page_shows_why_its_station_is_refused_and_opens_it_once_possible(
     app: AllInOneApp, screens: Screens
 ) -> None:
-    """The sentence says what to do, and goes when it is done."""
     number = await app.order()
     grill = await screens.open("/kitchen?station=grill")
     await ticket(grill, number).wait_for()

@@ -1,5 +1,3 @@
-"""The kitchen display when its line breaks, and when more hangs on it than anybody would wish."""
-
 import asyncio
 
 import httpx
@@ -14,9 +12,9 @@ from tests.support.orders import make_order_body
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-BACK = 15_000  # ms in which a screen is to find a server that has come back
+RECONNECT_TIMEOUT = 15_000  # ms
 MANY = 300
-SMOOTH = 200  # ms between two frames that nobody calls a stutter on a kitchen's wall
+MAX_FRAME = 200  # ms between two frames
 WATCH_FRAMES = """
     window.longest = 0;
     window.before = performance.now();
@@ -34,10 +32,10 @@ TICK = """
 """
 
 
-async def test_taps_on_a_dead_line_are_kept_and_done_once(
+async def test_taps_without_a_connection_are_kept_and_sent_once(
     app: AllInOneApp, screens: Screens
 ) -> None:
-    """What is tapped while the server is away waits, in sight, over a reload, and is done once."""
+    """They are shown as waiting, also after a reload and in other tabs."""
     first, second, third = [await app.order() for _ in range(3)]
     page, reloaded = [await screens.open("/kitchen") for _ in range(2)]
     await button(page, "Start", first).click()
@@ -62,7 +60,7 @@ async def test_taps_on_a_dead_line_are_kept_and_done_once(
     await reloaded.goto("/kitchen")
 
     for back in (page, tab, reloaded):
-        await expect(ticket(back, first)).to_have_count(0, timeout=BACK)
+        await expect(ticket(back, first)).to_have_count(0, timeout=RECONNECT_TIMEOUT)
         await expect(button(back, "Bump", second)).to_be_visible()
         await expect(button(back, "Bump", third)).to_be_visible()
         await expect(back.get_by_text("kept")).to_have_count(0)
@@ -70,22 +68,23 @@ async def test_taps_on_a_dead_line_are_kept_and_done_once(
     assert await history(app, first) == ["received", "cooking", "ready"]
     assert await history(app, second) == ["received", "cooking"]
     assert await history(app, third) == ["received", "cooking"]
-    assert await remembered(page) == []
+    assert await kept_taps(page) == []
     assert await page.locator("#toasts").inner_text() == ""
 
 
-async def test_each_tap_has_its_effect_once(app: AllInOneApp, screens: Screens) -> None:
-    """Two hands on one ticket, a lost answer, a double tap: each is one step."""
+async def test_concurrent_repeated_and_double_taps_take_effect_once(
+    app: AllInOneApp, screens: Screens
+) -> None:
     number = await app.order()
     quick, slow = [await screens.open("/kitchen") for _ in range(2)]
     keys = []
 
-    async def let_another_hand_be_faster(route: Route) -> None:
+    async def let_other_screen_be_first(route: Route) -> None:
         await button(quick, "Start", number).click()
         await button(quick, "Bump", number).wait_for()
         await route.continue_()
 
-    async def lose_the_first_answer(route: Route) -> None:
+    async def lose_first_response(route: Route) -> None:
         keys.append(await route.request.header_value("Idempotency-Key"))
         if len(keys) > 1:
             await route.continue_()
@@ -93,11 +92,11 @@ async def test_each_tap_has_its_effect_once(app: AllInOneApp, screens: Screens) 
             await route.fetch()
             await route.abort()
 
-    await slow.route("**/tickets/**", let_another_hand_be_faster)
+    await slow.route("**/tickets/**", let_other_screen_be_first)
     await button(slow, "Start", number).click()
     told = slow.get_by_role("alert").filter(has_text=number[-3:])
     await expect(told).to_contain_text("cooking")
-    await quick.route("**/tickets/**", lose_the_first_answer)
+    await quick.route("**/tickets/**", lose_first_response)
     async with quick.expect_response("**/tickets/**") as answered:
         await button(quick, "Bump", number).dblclick()
 
@@ -108,10 +107,9 @@ async def test_each_tap_has_its_effect_once(app: AllInOneApp, screens: Screens) 
     assert await quick.get_by_role("alert").all_text_contents() == [""]
 
 
-async def test_a_tap_that_fails_waits_alone_and_is_for_what_was_seen(
+async def test_failed_tap_delays_no_other_ticket_and_is_refused_once_outdated(
     app: AllInOneApp, screens: Screens
 ) -> None:
-    """A failure holds up one ticket only; what was bumped and had back is not bumped again."""
     first, second = [await app.order() for _ in range(2)]
     page, other = [await screens.open("/kitchen") for _ in range(2)]
     bumps = f"**/tickets/{first}/bump"
@@ -131,33 +129,32 @@ async def test_a_tap_that_fails_waits_alone_and_is_for_what_was_seen(
     await expect(told).to_contain_text("cooking")
     await expect(button(page, "Bump", first)).to_be_visible()
     assert await history(app, first) == ["received", "cooking", "ready", "cooking"]
-    assert await remembered(page) == []
+    assert await kept_taps(page) == []
 
 
 @pytest.mark.parametrize(
     "app", [{"RESTAURANT_KITCHEN_DISPLAY__CAPACITY": str(MANY)}], indirect=True
 )
-async def test_hundreds_of_tickets_stay_smooth(app: AllInOneApp, screens: Screens) -> None:
-    """With 300 open tickets, a rush, a start and a bump never hold up the screen for 200 ms.
+async def test_screen_with_300_tickets_stays_smooth(app: AllInOneApp, screens: Screens) -> None:
+    """A rush, a start and a bump never delay a frame by 200 ms, while all ages tick.
 
-    Measured is the longest time between two frames for which the browser asks the page
-    (`requestAnimationFrame`), on a screen of 1920 by 1080, while all ages tick. Other tests use
-    the same processors: of three rounds the best one counts, for what the page itself is slow at,
-    it is slow at in each.
+    Measured is the longest time between two animation frames, on a screen of 1920 by 1080. Other
+    tests use the same processors, so the best of three rounds counts: what the page itself is slow
+    at, it is slow at in each.
     """
-    await place(app, MANY)
+    await place_orders(app, MANY)
     page = await screens.open("/kitchen", width=1920, height=1080)
     await expect(page.get_by_text(f"{MANY} of {MANY} tickets")).to_be_visible(timeout=60_000)
 
-    stutters = [await longest_stutter(page, MANY - done) for done in range(3)]
+    longest = [await longest_frame(page, MANY - done) for done in range(3)]
 
-    assert min(stutters) < SMOOTH
+    assert min(longest) < MAX_FRAME
 
 
-async def longest_stutter(page: Page, count: int) -> float:
-    """Rush, start and bump the last of so many tickets; return the longest time without a frame.
+async def longest_frame(page: Page, count: int) -> float:
+    """Rush, start and bump the last ticket; return the longest time between two frames, in ms.
 
-    Nothing is waited for by `expect`, which reads all of a page again and again.
+    It waits without `expect`, which reads the whole page again and again.
     """
     await page.locator(".step").last.focus()
     await page.evaluate(WATCH_FRAMES)
@@ -173,8 +170,8 @@ async def longest_stutter(page: Page, count: int) -> float:
     return longest
 
 
-async def place(app: AllInOneApp, count: int) -> None:
-    """Place so many orders, some of them at the same time."""
+async def place_orders(app: AllInOneApp, count: int) -> None:
+    """Place orders, 20 of them at a time."""
     async with httpx.AsyncClient(base_url=app.address, timeout=30) as client:
         for _ in range(count // 20):
             answers = [
@@ -183,7 +180,7 @@ async def place(app: AllInOneApp, count: int) -> None:
             assert {answer.status_code for answer in await asyncio.gather(*answers)} == {201}
 
 
-async def remembered(page: Page) -> list[str]:
-    """Name the taps that a browser still keeps."""
+async def kept_taps(page: Page) -> list[str]:
+    """Return the names under which a browser keeps taps."""
     names: list[str] = await page.evaluate("Object.keys(localStorage)")
     return [name for name in names if "tickets" in name]

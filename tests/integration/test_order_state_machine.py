@@ -1,5 +1,3 @@
-"""Everything that may happen to orders, in any order and two at once, against a plain model."""
-
 import asyncio
 import copy
 import itertools
@@ -34,7 +32,7 @@ from restaurant_system.services.kitchen.simulated_cook import Cooking, Simulated
 from restaurant_system.worker.order_processor import Outcome
 from tests.support.kitchen import BELONGINGS, EVERYTHING, REQUEST
 from tests.support.kitchen import settings as kitchen_settings
-from tests.support.order_model import NOTHING_IN_HAND, ON_THE_STOVE, OrderModel, stored_state
+from tests.support.order_model import IS_COOKING, NOT_IN_FLIGHT, OrderModel, stored_state
 from tests.support.orders import make_order
 from tests.support.rows import EMPTY
 from tests.support.services import FakeClock, make_order_service, make_relay
@@ -45,17 +43,17 @@ NO_ORDER = "ORD_20240101_001"
 
 @dataclass(frozen=True)
 class Step:
-    """Something that the restaurant and its model both know how to do."""
+    """A method of the system under test and of its model, with arguments."""
 
-    word: str
+    name: str
     arguments: tuple[object, ...]
 
 
-OFF_DUTY = "UPDATE workers SET status = 'offline' WHERE name = $1"
+MARK_OFFLINE = "UPDATE workers SET status = 'offline' WHERE name = $1"
 
 
 class Cook(SimulatedCook):
-    """Keeps each order on the stove until it is told that the time has come."""
+    """A simulated cook whose orders cook until `finish` is called."""
 
     def __init__(self, database: Database, name: str, clock: FakeClock) -> None:
         super().__init__(
@@ -65,43 +63,43 @@ class Cook(SimulatedCook):
             kitchen=kitchen_settings(),
             clock=clock,
         )
-        self.begun: dict[str, asyncio.Event] = {}
+        self.started: dict[str, asyncio.Event] = {}
         self.done: dict[str, asyncio.Event] = {}
         self.work: dict[str, asyncio.Task[Outcome]] = {}
 
     async def _cook(self, order: Cooking) -> bool:
-        self.begun[order.number].set()
+        self.started[order.number].set()
         await self.done[order.number].wait()
         return await super()._cook(order)
 
-    async def take(self, number: str) -> str:
-        """Begin an order, or say at once what becomes of its message."""
-        fresh = number not in self.work
-        if fresh:
-            self.begun[number], self.done[number] = asyncio.Event(), asyncio.Event()
+    async def start(self, number: str) -> str:
+        """Process an order; return `IS_COOKING`, or the outcome if it was refused."""
+        is_new = number not in self.work
+        if is_new:
+            self.started[number], self.done[number] = asyncio.Event(), asyncio.Event()
         work = asyncio.create_task(
             self.process(OrderReceived.from_order(make_order(), number), REQUEST)
         )
-        if fresh:
+        if is_new:
             self.work[number] = work
-        begun = asyncio.create_task(self.begun[number].wait())
-        await asyncio.wait({work, begun}, return_when=asyncio.FIRST_COMPLETED)
-        begun.cancel()
+        started = asyncio.create_task(self.started[number].wait())
+        await asyncio.wait({work, started}, return_when=asyncio.FIRST_COMPLETED)
+        started.cancel()
         if not work.done():
-            return ON_THE_STOVE
-        if fresh:
+            return IS_COOKING
+        if is_new:
             del self.work[number]
         return (await work).name
 
     async def finish(self, number: str) -> str:
-        """Take an order off the stove."""
-        if number not in self.work or not self.begun[number].is_set():
-            return NOTHING_IN_HAND
+        """End the cooking time of an order, and return the outcome."""
+        if number not in self.work or not self.started[number].is_set():
+            return NOT_IN_FLIGHT
         self.done[number].set()
         return (await self.work.pop(number)).name
 
-    async def drop_everything(self) -> None:
-        """Cook no more."""
+    async def cancel_all(self) -> None:
+        """Cancel the processing of all orders."""
         for work in self.work.values():
             work.cancel()
         await asyncio.gather(*self.work.values(), return_exceptions=True)
@@ -109,7 +107,7 @@ class Cook(SimulatedCook):
 
 
 class Restaurant:
-    """The real thing: the use cases, on PostgreSQL."""
+    """The system under test: order service and simulated cooks, on PostgreSQL."""
 
     def __init__(self, database: Database, clock: FakeClock) -> None:
         self._database = database
@@ -117,54 +115,54 @@ class Restaurant:
         self._cooks = {name: Cook(database, name, clock) for name in COOKS}
 
     async def place(self, order_type: str, key: str | None) -> str:
-        """Take an order."""
+        """Place an order."""
         order = make_order(order_type=order_type, **BELONGINGS[order_type])
         return (await self._intake.place(order, request_id=REQUEST, key=key)).order_number
 
     async def cancel(self, number: str) -> str:
-        """Call an order off."""
+        """Cancel an order."""
         return await self._intake.cancel(number, Move(), request_id=REQUEST)
 
     async def complete(self, number: str) -> str:
-        """Hand an order over."""
+        """Complete an order."""
         return await self._intake.complete(number, Move(), request_id=REQUEST)
 
     async def deliver(self, cook: str, number: str) -> str:
-        """Bring a cook the message of an order."""
-        return await self._cooks[cook].take(number)
+        """Deliver the message of an order to a cook."""
+        return await self._cooks[cook].start(number)
 
     async def finish(self, cook: str, number: str) -> str:
-        """Let a cook come to the end of an order."""
+        """End the cooking time of an order at a cook."""
         return await self._cooks[cook].finish(number)
 
-    async def fall_silent(self, cook: str) -> None:
-        """Let a lease run out."""
+    async def expire_lease(self, cook: str) -> None:
+        """Expire the lease of a cook."""
         silence = "UPDATE workers SET last_seen = now() - interval '1 hour' WHERE name = $1"
         async with self._database.connection() as connection:
             await connection.execute(silence, cook)
 
-    async def die(self, cook: str) -> None:
-        """Let a cook drop everything, and be gone."""
-        await self._cooks[cook].drop_everything()
+    async def crash(self, cook: str) -> None:
+        """Cancel all orders of a cook and mark it offline."""
+        await self._cooks[cook].cancel_all()
         async with self._database.connection() as connection:
-            await connection.execute(OFF_DUTY, cook)
+            await connection.execute(MARK_OFFLINE, cook)
 
-    async def come_back(self, cook: str) -> bool:
-        """Let somebody sign on under this name."""
+    async def register(self, cook: str) -> bool:
+        """Register a cook; return whether its name was free."""
         lease = timedelta(minutes=5)
         async with self._database.connection() as connection:
             return await workers.register(connection, cook, EVERYTHING, lease, uuid4())
 
     async def close(self) -> None:
-        """Send everybody home."""
+        """Cancel all orders of all cooks."""
         for cook in self._cooks.values():
-            await cook.drop_everything()
+            await cook.cancel_all()
 
 
-async def answer_to(doing: Awaitable[object]) -> object:
-    """Return what came of a step, refusals included."""
+async def answer_of(call: Awaitable[object]) -> object:
+    """Return the result of a step, or a text for its error."""
     try:
-        return await doing
+        return await call
     except IllegalMove as refusal:
         return f"IllegalMove from {refusal.current}"
     except (IdempotencyKeyReused, MessageRejected, OrderNotFound) as refusal:
@@ -172,7 +170,9 @@ async def answer_to(doing: Awaitable[object]) -> object:
 
 
 cooks = st.sampled_from(COOKS)
-places = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 4, 99])  # of an order; the open ones are first
+places = st.sampled_from(
+    [0, 0, 0, 0, 1, 1, 2, 4, 99]
+)  # of an order in the list; open orders come first
 types = st.sampled_from(["takeout", "delivery"])
 keys = st.none() | st.sampled_from(["key-1", "key-2"])
 arguments: dict[str, st.SearchStrategy[tuple[object, ...]]] = {
@@ -181,136 +181,139 @@ arguments: dict[str, st.SearchStrategy[tuple[object, ...]]] = {
     "complete": st.tuples(places),
     "cancel": st.tuples(places),
     "place": st.tuples(types, keys),
-    "fall_silent": st.tuples(cooks),
-    "come_back": st.tuples(cooks),
-    "die": st.tuples(cooks),
+    "expire_lease": st.tuples(cooks),
+    "register": st.tuples(cooks),
+    "crash": st.tuples(cooks),
 }
 frequencies = Counter(
-    deliver=8, finish=5, complete=2, cancel=1, place=2, fall_silent=3, come_back=1, die=1
+    deliver=8, finish=5, complete=2, cancel=1, place=2, expire_lease=3, register=1, crash=1
 )
-words = sorted(frequencies.elements())
-single = st.sampled_from(words).flatmap(
-    lambda word: st.builds(Step, st.just(word), arguments[word])
+names = sorted(frequencies.elements())
+single = st.sampled_from(names).flatmap(
+    lambda name: st.builds(Step, st.just(name), arguments[name])
 )
-# What a cook who dies had done by then is known to nobody, so it dies alone.
-double = single.filter(lambda step: step.word != "die")
+# How far a crashing cook has come is not known to the model, so a crash is no part of a pair.
+double = single.filter(lambda step: step.name != "crash")
 
 
-class LifeOfOrders(RuleBasedStateMachine):
-    """After each step the database shows what the model does, and both gave the same answers."""
+class OrderStateMachine(RuleBasedStateMachine):
+    """Compares answers and database with the model after each step."""
 
     def __init__(self, dsn: str) -> None:
         super().__init__()
         self._runner = asyncio.Runner()
-        self._watch = FakeClock()
+        self._clock = FakeClock()
         self._database = Database(dsn, DatabaseSettings(pool_min=2), application_name="test")
         self._runner.run(self._database.connect())
-        self._restaurant = Restaurant(self._database, self._watch)
+        self._restaurant = Restaurant(self._database, self._clock)
         self._model = OrderModel()
 
     @initialize()
     def open(self) -> None:
-        """Begin with empty tables, two cooks who have left, and two orders."""
+        """Start with two cooks whose leases have expired, and two orders."""
         self._runner.run(self._empty())
         for name in COOKS:
-            self._happen(Step("come_back", (name,)))
-            self._happen(Step("fall_silent", (name,)))
+            self._perform(Step("register", (name,)))
+            self._perform(Step("expire_lease", (name,)))
         for _ in range(2):
-            self._happen(Step("place", ("takeout", None)))
+            self._perform(Step("place", ("takeout", None)))
 
     @rule(step=single, hours=st.sampled_from([0, 0, 0, 0, 0, 0, 0, 13]))
-    def one_by_one(self, step: Step, hours: int) -> None:
-        """Do a single thing, now or on the next day."""
-        self._watch.now += timedelta(hours=hours)
-        self._happen(step)
+    def perform_one(self, step: Step, hours: int) -> None:
+        """Perform one step, now or on the next day."""
+        self._clock.now += timedelta(hours=hours)
+        self._perform(step)
 
     @rule(one=double, other=double)
-    def at_once(self, one: Step, other: Step) -> None:
-        """Do two things at the same time: one of them must have been the first."""
-        self._happen(one, other)
+    def perform_two(self, one: Step, other: Step) -> None:
+        """Perform two steps concurrently: the result must be that of one of their sequences."""
+        self._perform(one, other)
 
     def teardown(self) -> None:
-        """Close."""
+        """Close the connections."""
         self._runner.run(self._restaurant.close())
         self._runner.run(self._database.close())
         self._runner.close()
 
-    def _happen(self, *steps: Step) -> None:
-        self._watch.now += timedelta(seconds=1)
-        self._model.now = self._watch.now
-        named = [self._named(step) for step in steps]
-        answers, shown = self._runner.run(self._do(named))
-        foretold = [
-            self._foretell(named, order) for order in itertools.permutations(range(len(named)))
+    def _perform(self, *steps: Step) -> None:
+        self._clock.now += timedelta(seconds=1)
+        self._model.now = self._clock.now
+        resolved = [self._resolve(step) for step in steps]
+        answers, stored = self._runner.run(self._do(resolved))
+        predicted = [
+            self._predict(resolved, order) for order in itertools.permutations(range(len(resolved)))
         ]
-        fitting = [
-            model for model, said in foretold if _fit(answers, said) and model.ledger == shown
+        matching = [
+            model
+            for model, predicted_answers in predicted
+            if _match(answers, predicted_answers) and model.state == stored
         ]
-        assert fitting, f"{named}: answered {answers}, shown {shown}, not any of {foretold}"
-        self._model = fitting[0]
+        assert matching, f"{resolved}: answered {answers}, stored {stored}, not any of {predicted}"
+        self._model = matching[0]
 
-    def _named(self, step: Step) -> Step:
-        """Turn an order's place into its number, and that of an order in hand into whose it is."""
-        if step.word == "finish":
-            in_hand = sorted(self._model.in_hand) or [(COOKS[0], NO_ORDER)]
-            return Step("finish", in_hand[cast("int", step.arguments[0]) % len(in_hand)])
-        orders = self._model.ledger.orders
+    def _resolve(self, step: Step) -> Step:
+        """Replace the index of an order by its number, or by cook and number for `finish`."""
+        if step.name == "finish":
+            in_flight = sorted(self._model.in_flight) or [(COOKS[0], NO_ORDER)]
+            return Step("finish", in_flight[cast("int", step.arguments[0]) % len(in_flight)])
+        orders = self._model.state.orders
         numbers = [*sorted(orders, key=lambda number: orders[number].is_closed), NO_ORDER]
         return Step(
-            step.word,
+            step.name,
             tuple(
                 numbers[min(argument, len(numbers) - 1)] if isinstance(argument, int) else argument
                 for argument in step.arguments
             ),
         )
 
-    def _foretell(
+    def _predict(
         self, steps: list[Step], order: tuple[int, ...]
     ) -> tuple[OrderModel, list[object]]:
         model = copy.deepcopy(self._model)
-        said = {place: self._on(model, steps[place]) for place in order}
-        return model, [said[place] for place in range(len(steps))]
+        predicted_answers = {place: self._apply(model, steps[place]) for place in order}
+        return model, [predicted_answers[place] for place in range(len(steps))]
 
     async def _do(self, steps: list[Step]) -> tuple[list[object], object]:
-        doing = [answer_to(self._on(self._restaurant, step)) for step in steps]
-        answers = await asyncio.gather(*doing)
+        calls = [answer_of(self._apply(self._restaurant, step)) for step in steps]
+        answers = await asyncio.gather(*calls)
         return answers, await stored_state(self._database)
 
-    def _on(self, whom: OrderModel | Restaurant, step: Step) -> Any:  # noqa: ANN401 - or a promise of it
-        return getattr(whom, step.word)(*step.arguments)
+    def _apply(self, target: OrderModel | Restaurant, step: Step) -> Any:  # noqa: ANN401 - or an awaitable of it
+        return getattr(target, step.name)(*step.arguments)
 
     async def _empty(self) -> None:
         async with self._database.connection() as connection:
             await connection.execute(EMPTY)
 
 
-def _fit(answers: list[object], said: list[object]) -> bool:
-    """Tell whether these answers are right.
+def _match(answers: list[object], predicted_answers: list[object]) -> bool:
+    """Tell whether the answers are as predicted.
 
-    Beside something else, a cook may also ask for a message again where nothing is left to do.
+    In a pair of steps a cook may also defer a message of an order that needs no cooking.
     """
-    look_again, nothing_to_do = (
+    deferred, not_needed = (
         Outcome.OTHER_WORKER.name,
         (Outcome.NOT_NEEDED.name, "MessageRejected"),
     )
     return all(
-        answer == foretold or (len(said) > 1 and answer == look_again and foretold in nothing_to_do)
-        for answer, foretold in zip(answers, said, strict=True)
+        answer == predicted
+        or (len(predicted_answers) > 1 and answer == deferred and predicted in not_needed)
+        for answer, predicted in zip(answers, predicted_answers, strict=True)
     )
 
 
-def test_the_life_of_orders(dsn: str) -> None:
-    """However orders are placed, cooked, taken over, cancelled and completed, the books are right.
+def test_random_sequences_of_steps_give_the_same_state_as_a_model(dsn: str) -> None:
+    """Orders are placed, cooked, taken over, cancelled and completed, alone and in pairs.
 
-    Statuses, log rows, messages, keys, numbers and the cooks' counts are those of the model.
+    Statuses, log rows, messages, keys, numbers and the counts of the cooks are compared.
     """
 
-    class LifeInThisDatabase(LifeOfOrders):
+    class StateMachineOnThisDatabase(OrderStateMachine):
         def __init__(self) -> None:
             super().__init__(dsn)
 
     run_state_machine_as_test(
-        LifeInThisDatabase,
+        StateMachineOnThisDatabase,
         settings=settings(
             max_examples=20,
             stateful_step_count=35,
