@@ -15,7 +15,8 @@ import asyncpg
 from rich.console import Console
 
 from restaurant_system.database import idempotency, outbox
-from restaurant_system.database.connection import BY_INDEX, Connection
+from restaurant_system.database.connection import Connection
+from restaurant_system.database.connection_factory import PLANNER_SETTINGS
 
 console = Console(width=140, highlight=False)
 
@@ -101,7 +102,7 @@ async def look(line: Connection) -> AsyncIterator[tuple[float, ...]]:
 async def run(dsn: str, seconds: float, rate: int) -> None:
     """Print figures for so long."""
     async with (
-        asyncpg.create_pool(dsn, min_size=3, max_size=3, server_settings=BY_INDEX) as pool,
+        asyncpg.create_pool(dsn, min_size=3, max_size=3, server_settings=PLANNER_SETTINGS) as pool,
         pool.acquire() as writer,
         pool.acquire() as cleaner,
         pool.acquire() as observer,

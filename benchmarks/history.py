@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from restaurant_system.database.connection import UnpooledConnection
+from restaurant_system.database.connection_factory import UnpooledConnection
 
 PER_DAY = 1_000  # orders of a business date
 CHUNK = 20 * PER_DAY  # orders written by one statement: what the server has in memory at a time

@@ -12,7 +12,7 @@ import asyncpg
 from benchmarks.driving import drive
 from benchmarks.processes import Command, Failed, running
 from benchmarks.servers import BareRabbitMQ, DurablePostgres
-from restaurant_system.database.connection import UnpooledConnection
+from restaurant_system.database.connection_factory import UnpooledConnection
 from restaurant_system.messaging import topology
 from tests.support.processes import free_port
 

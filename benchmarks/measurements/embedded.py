@@ -15,7 +15,7 @@ from benchmarks.processes import Command, Failed
 from benchmarks.results import Line, line
 from benchmarks.system import PREFETCH
 from restaurant_system.database import data_directory
-from restaurant_system.database.connection import UnpooledConnection as Sql
+from restaurant_system.database.connection_factory import UnpooledConnection as Sql
 from tests.support.processes import free_port
 
 OPTIONS = ("--cooking-time-scale", "0")

@@ -17,7 +17,7 @@ from benchmarks.processes import Failed, running
 from benchmarks.results import PROCESSES, Line, line
 from benchmarks.statistics import median_by
 from benchmarks.system import Environment
-from restaurant_system.database.connection import UnpooledConnection as Sql
+from restaurant_system.database.connection_factory import UnpooledConnection as Sql
 from tests.support.processes import free_port
 
 CONNECTIONS = 64

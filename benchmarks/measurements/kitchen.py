@@ -8,7 +8,7 @@ from benchmarks.bench import Bench
 from benchmarks.processes import Failed
 from benchmarks.results import PROCESSES, Line, line
 from benchmarks.system import Environment, stop, until_false
-from restaurant_system.database.connection import UnpooledConnection as Sql
+from restaurant_system.database.connection_factory import UnpooledConnection as Sql
 
 GOAL = 0.5  # of the floor, by one process
 COOKS = {1: ("anna",), 2: ("anna", "bert")}

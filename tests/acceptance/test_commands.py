@@ -55,7 +55,7 @@ def test_a_database_that_never_comes_exits_with_1(commands: Processes, command: 
 
     assert process.wait() == 1
     assert complaint(process).count("\n") == 1
-    assert "Start PostgreSQL, or correct the database section" in complaint(process)
+    assert "Check that PostgreSQL runs" in complaint(process)
 
 
 def test_a_command_that_waits_for_its_database_can_be_stopped(commands: Processes) -> None:

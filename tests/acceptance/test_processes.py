@@ -210,7 +210,7 @@ def test_what_keeps_all_from_starting_is_said_once(commands: Processes) -> None:
 
     assert process.wait() == 1
     assert complaint(process).count("\n") == 1
-    assert "Start PostgreSQL, or correct the database section" in complaint(process)
+    assert "Check that PostgreSQL runs" in complaint(process)
 
 
 def test_a_wrong_setting_is_said_once(commands: Processes) -> None:

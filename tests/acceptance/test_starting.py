@@ -120,7 +120,7 @@ def test_database_that_never_comes_ends_an_http_service_with_1(
     assert service.status("GET", "/health") == 503
     assert service.process.wait() == 1
     assert complaint(service.process).count("\n") == 1
-    assert "Start PostgreSQL, or correct the database section" in complaint(service.process)
+    assert "Check that PostgreSQL runs" in complaint(service.process)
 
 
 @pytest.fixture

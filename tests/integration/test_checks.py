@@ -7,7 +7,7 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
-from restaurant_system.database.connection import UnpooledConnection
+from restaurant_system.database.connection_factory import UnpooledConnection
 from tests.support.postgres_server import Postgres
 from tests.support.rows import insert, insert_item, insert_order, insert_worker, undone
 

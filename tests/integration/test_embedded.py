@@ -15,6 +15,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from restaurant_system.app.runtime import open_database
+from restaurant_system.config import Settings
 from restaurant_system.database import data_directory, embedded
 from restaurant_system.database.postgres_programs import STATE, process_user, server_uid
 from restaurant_system.errors import StartupError
@@ -261,6 +263,23 @@ def test_directory_of_another_user_is_refused(name: str, pgdata: Path) -> None:
 
     with pytest.raises(StartupError, match="belongs to nobody"), embedded.postgres(pgdata.parent):
         pass
+
+
+def test_damage_found_by_a_connection_names_the_log_and_not_the_configuration(
+    pgdata: Path,
+) -> None:
+    """No section of the configuration is about the embedded server."""
+    shutil.rmtree(pgdata / "base" / "5")
+
+    async def connect() -> None:
+        async with open_database(Settings(data_dir=pgdata.parent), "test"):
+            pass
+
+    with pytest.raises(StartupError) as refused:
+        asyncio.run(connect())
+
+    assert str(embedded.log_file(pgdata.parent)) in str(refused.value)
+    assert "configuration" not in str(refused.value)
 
 
 @as_root

@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 
 from restaurant_system.config import DatabaseSettings
 from restaurant_system.database import migrations
-from restaurant_system.database.connection import Database, UnpooledConnection
+from restaurant_system.database.connection import Database
+from restaurant_system.database.connection_factory import UnpooledConnection
 from tests.conftest import open_database
 from tests.support.postgres_server import Postgres
 from tests.support.waiting import eventually

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from restaurant_system.config import ServerSettings
-from restaurant_system.database.connection import Database
+from restaurant_system.database.connection import ADVICE, Database
 from restaurant_system.errors import (
     ConfigurationError,
     DatabaseTlsFailed,
@@ -19,7 +19,7 @@ from tests.support.postgres_server import Postgres
 from tests.support.tls_postgres import CERTIFIED, TlsPostgres
 
 ENCRYPTED = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
-CORRECT = "To mend it, correct the database section of the configuration."
+CORRECT = f"{ADVICE}."
 
 
 @pytest.fixture
@@ -111,7 +111,9 @@ async def test_another_authority(
 
     said = await refusal(line)
 
-    assert said.startswith("The line to PostgreSQL is not safe: the server's certificate is not")
+    assert said.startswith(
+        "The connection to PostgreSQL is not safe: the server's certificate is not"
+    )
     assert said.endswith(CORRECT)
     assert await refusal(by_url(line)) == said
 
@@ -136,7 +138,7 @@ async def test_a_server_without_tls(
     """Where a line must be encrypted, a server that cannot do so is refused."""
     line = make_settings(postgres_server, sslmode=sslmode, sslrootcert=stranger.certificate)
 
-    said = "The line to PostgreSQL is not safe: the server does not speak TLS."
+    said = "The connection to PostgreSQL is not safe: the server does not speak TLS."
     assert await refusal(line) == f"{said} {CORRECT}"
 
 

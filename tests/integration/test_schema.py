@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from restaurant_system.database.connection import UnpooledConnection
+from restaurant_system.database.connection_factory import UnpooledConnection
 from restaurant_system.models.status import ORIGINS, OrderStatus
 from tests.support.postgres_server import Postgres
 from tests.support.rows import insert_order, undone

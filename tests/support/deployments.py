@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import httpx
 
-from restaurant_system.database.connection import UnpooledConnection
+from restaurant_system.database.connection_factory import UnpooledConnection
 from tests.support.orders import make_order_body
 from tests.support.processes import Process, Processes, free_port, processes
 from tests.support.waiting import wait_until

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from restaurant_system.database.connection import UnpooledConnection
+from restaurant_system.database.connection_factory import UnpooledConnection
 
 NUMBERS = (f"ORD_20241216_{place:03d}" for place in itertools.count(1))
 

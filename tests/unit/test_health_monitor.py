@@ -1,4 +1,4 @@
-"""When a server counts as away; the server is a fake, for whom a test decides."""
+"""When the health monitor declares a server unavailable; the server is a fake."""
 
 import asyncio
 import time
@@ -6,189 +6,188 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from restaurant_system.database.health_monitor import HealthMonitor, patiently
+from restaurant_system.database.health_monitor import HealthMonitor, wait_for_answer
 from restaurant_system.errors import DatabaseUnavailable
 from tests.support.waiting import eventually
 
-SOON = 0.02  # s
+SHORT = 0.02  # s
 NEVER = 3600.0  # s
-LONG_ENOUGH = 5  # s; only a test that fails ever waits so long
+TEST_TIMEOUT = 5  # s; only a failing test waits this long
 
 
 class FakeServer:
-    """Answers, breaks, refuses or is silent; counts what it is asked."""
+    """Answers, breaks, refuses or does not answer; counts connections and pings."""
 
     def __init__(self) -> None:
         self.pings = 0
-        self.dialled = 0
+        self.connections = 0
+        self.terminated = 0
         self.breaks = False
         self.refuses = False
         self.full = False
         self.silent = False
-        self.hung_up = 0
 
-    async def dial(self) -> "FakeServer | None":
-        """Let the watchman in, or not."""
-        self.dialled += 1
+    async def connect(self) -> "FakeServer | None":
+        """Accept a connection, or not."""
+        self.connections += 1
         if self.refuses:
             raise DatabaseUnavailable("Connection refused")
-        await self._be_silent_if_need_be()
+        await self._wait_if_silent()
         return None if self.full else self
 
     async def ping(self) -> None:
         """Answer, or not."""
         self.pings += 1
         if self.breaks:
-            raise DatabaseUnavailable("The line broke")
-        await self._be_silent_if_need_be()
+            raise DatabaseUnavailable("The connection broke")
+        await self._wait_if_silent()
 
     async def retry_refused(self) -> None:
         """Refuse nothing."""
 
-    def hang_up(self) -> None:
-        """Remember that the line was dropped."""
-        self.hung_up += 1
+    def terminate(self) -> None:
+        """Count that the connection was closed."""
+        self.terminated += 1
 
-    async def _be_silent_if_need_be(self) -> None:
+    async def _wait_if_silent(self) -> None:
         if self.silent:
             await asyncio.Event().wait()
 
 
-async def until(what: Callable[[], bool]) -> None:
-    """Wait until this comes true."""
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until the condition is true."""
 
     async def is_true() -> bool:
-        return what()
+        return condition()
 
-    await eventually(is_true, doing="for the watchman", seconds=LONG_ENOUGH)
-
-
-async def in_time(answer: Awaitable[DatabaseUnavailable]) -> str:
-    """Return why the watchman holds the server for away."""
-    return str(await asyncio.wait_for(answer, LONG_ENOUGH))
+    await eventually(is_true, doing="for the health monitor", seconds=TEST_TIMEOUT)
 
 
-def make_watchman(
-    server: FakeServer, *, interval: float = 0.001, patience: float = 1
+async def reason(unavailable: Awaitable[DatabaseUnavailable]) -> str:
+    """Return why the monitor declares the server unavailable."""
+    return str(await asyncio.wait_for(unavailable, TEST_TIMEOUT))
+
+
+def make_monitor(
+    server: FakeServer, *, interval: float = 0.001, timeout: float = 1
 ) -> HealthMonitor:
-    """Set a watchman before this server."""
-    return HealthMonitor(server.dial, interval=interval, patience=patience)
+    """Return a monitor of this server."""
+    return HealthMonitor(server.connect, interval=interval, timeout=timeout)
 
 
-async def test_a_server_that_answers_is_there() -> None:
-    """It is asked again and again, on one line."""
+async def test_server_that_answers_stays_available() -> None:
+    """All pings use one connection."""
     server = FakeServer()
-    watching = asyncio.create_task(make_watchman(server).until_away())
+    monitoring = asyncio.create_task(make_monitor(server).wait_until_unavailable())
 
     await until(lambda: server.pings > 20)
 
-    assert not watching.done()
-    assert server.dialled == 1
-    watching.cancel()
+    assert not monitoring.done()
+    assert server.connections == 1
+    monitoring.cancel()
 
 
-async def test_a_server_that_is_silent_is_away() -> None:
-    """Its line is dropped, for whatever comes by it is too late."""
+async def test_server_that_does_not_answer_in_time_is_unavailable() -> None:
+    """Its connection is terminated."""
     server = FakeServer()
-    watching = asyncio.create_task(make_watchman(server, patience=SOON).until_away())
+    monitoring = asyncio.create_task(make_monitor(server, timeout=SHORT).wait_until_unavailable())
     await until(lambda: server.pings > 0)
 
     server.silent = True
 
-    assert await in_time(watching) == "The database has not answered for 0.02 s"
-    assert server.hung_up == 1
+    assert await reason(monitoring) == "The database has not answered for 0.02 s"
+    assert server.terminated == 1
 
 
-async def test_a_server_that_refuses_is_away() -> None:
-    """What it says is the reason."""
+async def test_server_that_refuses_the_connection_is_unavailable() -> None:
+    """The reason is the server's error."""
     server = FakeServer()
     server.refuses = True
 
-    assert await in_time(make_watchman(server).until_away()) == "Connection refused"
+    assert await reason(make_monitor(server).wait_until_unavailable()) == "Connection refused"
 
 
-async def test_a_line_that_broke_proves_nothing() -> None:
-    """Whoever is let in on a new line has found the server."""
+async def test_server_stays_available_when_a_connection_breaks() -> None:
+    """The monitor connects again, which succeeds."""
     server = FakeServer()
-    watching = asyncio.create_task(make_watchman(server).until_away())
+    monitoring = asyncio.create_task(make_monitor(server).wait_until_unavailable())
     await until(lambda: server.pings > 0)
 
     server.breaks = True
-    await until(lambda: server.dialled > 5)
+    await until(lambda: server.connections > 5)
 
-    assert not watching.done()
-    assert server.hung_up >= server.dialled - 1
-    watching.cancel()
+    assert not monitoring.done()
+    assert server.terminated >= server.connections - 1
+    monitoring.cancel()
 
 
-async def test_a_full_server_is_there() -> None:
-    """Those who are in already are served; so nothing may be taken from them."""
+async def test_server_without_a_free_connection_stays_available() -> None:
+    """The connections that are open already still work."""
     server = FakeServer()
     server.full = True
-    watching = asyncio.create_task(make_watchman(server).until_away())
+    monitoring = asyncio.create_task(make_monitor(server).wait_until_unavailable())
 
-    await until(lambda: server.dialled > 5)
+    await until(lambda: server.connections > 5)
 
-    assert not watching.done()
-    watching.cancel()
+    assert not monitoring.done()
+    monitoring.cancel()
 
 
-async def test_a_nudge_is_a_reason_to_look_at_once() -> None:
-    """Nobody waits for the next round when somebody has met an error."""
+async def test_check_now_pings_before_the_interval_ends() -> None:
+    """An error elsewhere leads to a ping at once."""
     server = FakeServer()
-    watchman = make_watchman(server, interval=NEVER)
-    watching = asyncio.create_task(watchman.until_away())
-    await until(lambda: server.dialled == 1)
+    monitor = make_monitor(server, interval=NEVER)
+    monitoring = asyncio.create_task(monitor.wait_until_unavailable())
+    await until(lambda: server.connections == 1)
     server.breaks = server.refuses = True
 
-    watchman.nudge()
+    monitor.check_now()
 
-    assert await in_time(watching) == "Connection refused"
+    assert await reason(monitoring) == "Connection refused"
 
 
-async def test_reported_error_makes_a_server_away_that_answers() -> None:
-    """A statement can prove what a ping on another connection cannot."""
+async def test_reported_error_makes_a_server_unavailable_that_answers_pings() -> None:
+    """A statement on another connection can show what a ping cannot."""
     server = FakeServer()
-    watchman = make_watchman(server, interval=NEVER)
-    watching = asyncio.create_task(watchman.until_away())
-    await until(lambda: server.dialled == 1)
+    monitor = make_monitor(server, interval=NEVER)
+    monitoring = asyncio.create_task(monitor.wait_until_unavailable())
+    await until(lambda: server.connections == 1)
 
-    watchman.report(DatabaseUnavailable("PostgreSQL is read-only"))
+    monitor.report_unavailable(DatabaseUnavailable("PostgreSQL is read-only"))
 
-    assert await in_time(watching) == "PostgreSQL is read-only"
+    assert await reason(monitoring) == "PostgreSQL is read-only"
 
 
-async def test_an_error_of_our_own_is_loud() -> None:
-    """What is no absence is not taken for one."""
-    server = FakeServer()
+async def test_unexpected_error_is_raised() -> None:
+    """A programming error does not count as an unavailable server."""
 
-    async def dial() -> FakeServer:
+    async def connect() -> FakeServer:
         raise ZeroDivisionError
 
-    server.dial = dial  # type: ignore[method-assign]
+    monitor = HealthMonitor(connect, interval=NEVER, timeout=1)
 
     with pytest.raises(ZeroDivisionError):
-        await in_time(make_watchman(server).until_away())
+        await reason(monitor.wait_until_unavailable())
 
 
-async def test_our_own_lateness_is_not_the_servers() -> None:
-    """Time in which our own loop was held up does not count against an answer that came."""
+async def test_time_in_which_the_event_loop_was_blocked_does_not_count() -> None:
+    """An answer that arrived while the loop was blocked is still read."""
 
     async def answer() -> str:
-        coming = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_later(0.05, coming.set_result, "here")
+        arriving = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(0.05, arriving.set_result, "here")
         await asyncio.sleep(0)
-        time.sleep(0.3)  # noqa: ASYNC251 - the very fault that is meant
-        return str(await coming)
+        time.sleep(0.3)  # noqa: ASYNC251 - blocks the loop on purpose
+        return str(await arriving)
 
-    assert await patiently(answer(), 0.2) == "here"
+    assert await wait_for_answer(answer(), 0.2) == "here"
 
 
-async def test_patience_ends() -> None:
-    """An answer that does not come is not waited for."""
+async def test_wait_for_answer_times_out() -> None:
+    """An answer that does not come raises `TimeoutError` after the timeout."""
     started = time.monotonic()
 
     with pytest.raises(TimeoutError):
-        await patiently(asyncio.sleep(NEVER), 0.1)
+        await wait_for_answer(asyncio.sleep(NEVER), 0.1)
 
-    assert 0.09 <= time.monotonic() - started < LONG_ENOUGH
+    assert 0.09 <= time.monotonic() - started < TEST_TIMEOUT

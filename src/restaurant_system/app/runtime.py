@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from restaurant_system.config import ServerSettings, Settings
 from restaurant_system.database import embedded, migrations
 from restaurant_system.database.connection import Database
-from restaurant_system.database.server_requirements import check_capacity
+from restaurant_system.database.server_requirements import check_connection_limit
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.logger import get_logger, reason
 from restaurant_system.messaging.broker import Broker, Publisher
@@ -60,9 +60,9 @@ async def open_runtime(
         _migrated(settings, service) as database,
         _closing(_broker(settings, database)) as broker,
     ):
-        await check_capacity(
-            database, service, connections_needed(settings, pools=pools, consumers=consumers)
-        )
+        needed = connections_needed(settings, pools=pools, consumers=consumers)
+        async with database.connection() as connection:
+            await check_connection_limit(connection, service, needed)
         await connect_broker(broker)
         yield Runtime(service, settings, database, broker, shutdown)
 
@@ -121,10 +121,14 @@ async def open_database(settings: Settings, service: str) -> AsyncIterator[Datab
     async with contextlib.AsyncExitStack() as stack:
         if settings.database is None:
             starting = in_thread(embedded.postgres(settings.data_dir))
-            dsn, pool = await stack.enter_async_context(starting), EMBEDDED_POOL
+            dsn = await stack.enter_async_context(starting)
+            advice = embedded.advice(settings.data_dir)
+            database = Database(dsn, EMBEDDED_POOL, application_name=service, advice=advice)
         else:
-            dsn, pool = settings.database.dsn(), settings.database
-        async with _opened(Database(dsn, pool, application_name=service), settings) as database:
+            database = Database(
+                settings.database.dsn(), settings.database, application_name=service
+            )
+        async with _opened(database, settings):
             yield database
 
 

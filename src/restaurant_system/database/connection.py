@@ -1,7 +1,7 @@
-"""PostgreSQL: one pool for each process, and transactions.
+"""A PostgreSQL database: its pool of connections, transactions, and whether it is available.
 
-A database is open, with a pool, or away, with none. While it is away every call fails at once:
-nobody waits for a pool or a socket to give up on what the watchman (`watch.py`) knows already.
+While the server is available there is a pool; while it is not, there is none, and every call fails
+at once instead of waiting for a timeout. `health_monitor.py` decides which of the two it is.
 """
 
 import asyncio
@@ -9,13 +9,17 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable
 from typing import TypeAlias, TypeVar
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import stamina
-from asyncpg.connect_utils import SessionAttribute
 
 from restaurant_system.config import ServerSettings
+from restaurant_system.database.connection_factory import (
+    KEEPALIVE_SETTINGS,
+    ConnectionFactory,
+    Pool,
+    UnpooledConnection,
+)
 from restaurant_system.database.error_translation import (
     raise_if_cannot_connect,
     raise_if_unavailable,
@@ -23,7 +27,8 @@ from restaurant_system.database.error_translation import (
     translate_errors,
 )
 from restaurant_system.database.health_monitor import HealthMonitor
-from restaurant_system.database.refusals import PingConnection, Refusals
+from restaurant_system.database.refused_operations import PingConnection, RefusedOperations
+from restaurant_system.database.server_requirements import check_encoding
 from restaurant_system.errors import (
     ConfigurationError,
     DatabaseReadOnly,
@@ -38,76 +43,19 @@ log = get_logger()
 
 T = TypeVar("T")
 
-# Quoted, for asyncpg's classes are generic to a type checker only.
+# Quoted, because asyncpg's classes are generic to a type checker only.
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
-UnpooledConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-CORRECT = "correct the database section of the configuration"
-LONGEST_PAUSE = 1.0  # s between two tries to open a database that is away
-
-# A prepared statement keeps its plan. One that is made while a queue is empty would read the table
-# from end to end, and go on so with 200,000 rows in it. Every statement has its index. What little
-# has none (a table of a few subscribers) counts as beyond price before PostgreSQL 18, and would be
-# compiled for a tenth of a second; no statement of ours is worth that.
-BY_INDEX = {"enable_seqscan": "off", "jit": "off"}
-
-# For lines that hold a lock: if we vanish without a word, the server notices within half a minute,
-# rather than after the hours that TCP takes by itself.
-KEEPALIVE = {
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "4",
-}
+ADVICE = "Check that PostgreSQL runs and that the database section of the configuration is right"
+MAX_REOPEN_DELAY = 1.0  # s between two attempts to open the pool again
+CLOSE_TIMEOUT = 3.0  # s
 
 
-class PooledConnection(asyncpg.Connection):
-    """A connection that is lent as it was returned.
+class AcquiredConnection:
+    """A pooled connection for the duration of a block; see `Database.connection`.
 
-    asyncpg would have the server forget what the last borrower may have left (`RESET ALL` and the
-    like), at the price of a round trip for each loan. Nobody here leaves anything: who listens, or
-    holds a lock beyond its transaction, has a line of its own (`Database.dedicated`).
-    """
-
-    def get_reset_query(self) -> str:
-        """Return what is to be forgotten between two loans: nothing."""
-        return ""
-
-
-ENCODING = """
-SELECT current_database() AS name, current_setting('server_encoding') AS encoding,
-       quote_ident(left(current_database(), 58) || '_utf8') AS successor
-"""
-
-
-def _must_be_utf_8(database: "asyncpg.Record | None") -> None:
-    """Raise `StartupError` for a database that cannot hold every name."""
-    if database is not None and database["encoding"] != "UTF8":
-        raise StartupError(
-            f"The database {database['name']} has the encoding {database['encoding']}, which cannot"
-            " hold the names of all customers; create another one with"
-            f" CREATE DATABASE {database['successor']} ENCODING 'UTF8' LOCALE 'C' TEMPLATE"
-            " template0, and name that one in the database section of the configuration."
-        )
-
-
-def _attributes_of_readers(dsn: str) -> SessionAttribute | None:
-    """Return which servers a pool that cannot write may use; `None` leaves it to the DSN.
-
-    The pool's own sessions are read-only, so that `read-write` would exclude every server.
-    """
-    stated = parse_qs(urlsplit(dsn).query).get("target_session_attrs")
-    return SessionAttribute.primary if stated == ["read-write"] else None
-
-
-def _may_come_back(error: Exception) -> bool:
-    return isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseTlsFailed)
-
-
-class Loan:
-    """A connection of the pool, for as long as a block lasts; see `Database.connection`.
-
-    It stands around every statement. Made of generators, as context managers mostly are, it took as
-    long again as what asyncpg does for it.
+    Written as a class because it surrounds every statement: built from generators, as most context
+    managers are, it took as much time as asyncpg itself.
     """
 
     __slots__ = ("_connection", "_database", "_pool")
@@ -116,29 +64,31 @@ class Loan:
         self._database = database
 
     async def __aenter__(self) -> Connection:
-        """Borrow one."""
-        self._pool = self._database.open_pool()
-        self._connection: Connection = await self._database.let_in(self._pool.acquire())
+        """Acquire a connection."""
+        self._pool = self._database.require_pool()
+        acquiring = self._database.wait_for_connection(self._pool.acquire())
+        self._connection: Connection = await acquiring
         return self._connection
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
-        """Give it back."""
+        """Release the connection."""
         try:
             await self._pool.release(self._connection)
         except Exception as failure:
-            self._database.notice(failure)
+            self._database.report_error(failure)
             raise
         if error is not None:
-            self._database.notice(error)
+            self._database.report_error(error)
 
 
 class Database:
     """A pool of connections to one PostgreSQL server.
 
-    Every call raises `DatabaseUnavailable` when the server is away, at once while `monitor` runs,
-    which also opens the pool again. Without it the pool mends itself, call by call. A `read_only`
-    one cannot write, whatever it is asked; any other connects only to a server that takes writes,
-    and `monitor` replaces its connections when one of them cannot write any more.
+    Every call raises `DatabaseUnavailable` while the server is unavailable. While `monitor` runs,
+    calls then fail at once, and `monitor` opens the pool again; without it, asyncpg replaces broken
+    connections call by call. A `read_only` database cannot write; any other connects only to a
+    server that takes writes, and `monitor` replaces its connections once one of them cannot write
+    any more. `advice` ends the errors of `connect_within`: it says what to check.
     """
 
     def __init__(
@@ -148,155 +98,145 @@ class Database:
         *,
         application_name: str,
         read_only: bool = False,
+        advice: str = ADVICE,
     ) -> None:
         self._dsn = dsn
         self._settings = settings
         self._application_name = application_name
-        self._server_settings = {
-            "application_name": application_name,
-            "timezone": "UTC",
-            **BY_INDEX,
-        }
+        self._advice = advice
         self._must_write = not read_only
-        self._session_attributes: SessionAttribute | None = SessionAttribute.read_write
-        if read_only:
-            self._server_settings["default_transaction_read_only"] = "on"
-            self._session_attributes = _attributes_of_readers(dsn)
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
-        self._absence = "The database is not open."
-        self._refusals = Refusals()
-        self._waits: set[asyncio.Timeout] = set()
+        self._factory = ConnectionFactory(
+            dsn, settings, application_name=application_name, read_only=read_only
+        )
+        self._pool: Pool | None = None
+        self._unavailable_because = "The database is not open."
+        self._refused = RefusedOperations()
+        self._pending_acquires: set[asyncio.Timeout] = set()
         self._dedicated: set[UnpooledConnection] = set()
-        self._watchman = HealthMonitor(
-            self._dial_for_pings, interval=settings.ping_interval, patience=settings.ping_timeout
+        self._health = HealthMonitor(
+            self._connect_for_pings, interval=settings.ping_interval, timeout=settings.ping_timeout
         )
 
     def read_only(self) -> "Database":
-        """Return another on the same server, not open yet, that cannot write."""
-        name = self._application_name
-        return Database(self._dsn, self._settings, application_name=name, read_only=True)
+        """Return a database on the same server, not open yet, that cannot write."""
+        return Database(
+            self._dsn,
+            self._settings,
+            application_name=self._application_name,
+            read_only=True,
+            advice=self._advice,
+        )
 
     async def connect(self) -> None:
         """Open the pool."""
-        pool = asyncpg.create_pool(
-            self._dsn,
-            min_size=min(self._settings.pool_min, self._settings.pool_max),
-            max_size=self._settings.pool_max,
-            connection_class=PooledConnection,
-            timeout=self._settings.connect_timeout,
-            command_timeout=self._settings.command_timeout,
-            server_settings=self._server_settings,
-            target_session_attrs=self._session_attributes,
-        )
+        pool = self._factory.create_pool()
         try:
             with translate_errors():
                 async with asyncio.timeout(self._settings.connect_timeout):
                     await pool
-                    first = await pool.acquire()
-                    await first.execute("SELECT 1")  # whoever let us in may still not answer
-                    _must_be_utf_8(await first.fetchrow(ENCODING))
-                    await pool.release(first)
+                    connection = await pool.acquire()
+                    await connection.execute("SELECT 1")  # a pooler may accept and never answer
+                    await check_encoding(connection)
+                    await pool.release(connection)
         except BaseException:
-            pool.terminate()  # at once; to release a line that is silent would wait for it
+            pool.terminate()  # releasing a connection that does not answer would wait for it
             raise
         self._pool = pool
         log.info("db_connected", message="Connected to PostgreSQL.")
 
     async def connect_within(self, seconds: float) -> None:
-        """Open the pool as soon as the server answers.
+        """Open the pool, retrying for up to `seconds` while the server is unavailable.
 
-        Raises `StartupError` if it does not in time, or refuses us (no such user, no such
-        database), or cannot be trusted; `ConfigurationError` when there is nothing to try.
+        Raises `StartupError` if that fails, or at once if the server refuses the user or the
+        database, or TLS fails; `ConfigurationError` if the DSN is invalid.
         """
         try:
             async for attempt in stamina.retry_context(
-                on=_may_come_back, attempts=None, timeout=seconds, wait_max=5.0
+                on=_is_temporary, attempts=None, timeout=seconds, wait_max=5.0
             ):
                 with attempt:
                     await self.connect()
-        except DatabaseTlsFailed as error:
-            raise StartupError(f"{error}. To mend it, {CORRECT}.") from error
+        except DatabaseUnavailable as error:
+            raise StartupError(f"{error}. {self._advice}.") from error
         except asyncpg.ClientConfigurationError as error:
             raise ConfigurationError(f"database: {str(error).splitlines()[0]}.") from error
-        except DatabaseRefuses as error:
-            raise StartupError(f"{error}. Mend that on the server, or {CORRECT}.") from error
-        except DatabaseUnavailable as error:
-            raise StartupError(f"{error}. Start PostgreSQL, or {CORRECT}.") from error
         except asyncpg.PostgresError as error:
-            raise StartupError(f"PostgreSQL refuses us: {error}. To mend it, {CORRECT}.") from error
+            refusal = f"PostgreSQL refuses the connection: {error}"
+            raise StartupError(f"{refusal}. {self._advice}.") from error
 
     async def close(self) -> None:
-        """Close the pool, after at most a few seconds for what is under way."""
+        """Close the pool; statements in progress have `CLOSE_TIMEOUT` to end."""
         if self._pool is None:
             return
-        pool, self._pool, self._absence = self._pool, None, "The database is closed."
+        pool, self._pool, self._unavailable_because = self._pool, None, "The database is closed."
         try:
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 await pool.close()
         except TimeoutError:
             pool.terminate()
 
     async def monitor(self) -> None:
-        """Notice, for as long as this runs, when the server goes away and when it is back.
+        """Detect, until cancelled, that the server is unavailable, and open the pool again.
 
-        While it is away all calls fail, those under way too; the pool is opened again with growing
-        pauses and a log line for each.
+        While it is unavailable all calls fail, also those in progress; attempts to open the pool
+        have growing delays and a log line each.
         """
         try:
             while True:
-                self._declare_away(await self._watchman.until_away())
+                self._make_unavailable(await self._health.wait_until_unavailable())
                 await self._reopen()
         finally:
-            self._watchman.close()
+            self._health.close()
 
     def connection(self) -> contextlib.AbstractAsyncContextManager[Connection]:
-        """Lend a connection, each statement a transaction of its own."""
-        return Loan(self)
+        """Acquire a connection for a block; each statement is a transaction of its own."""
+        return AcquiredConnection(self)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """Lend a connection inside a transaction: committed at the end, rolled back by an error."""
+        """Acquire a connection in a transaction: committed at the end, rolled back by an error."""
         async with self.connection() as connection, connection.transaction():
             yield connection
 
     async def dedicated(self) -> UnpooledConnection:
-        """Open a connection outside the pool, for as long as the caller keeps it.
+        """Open a connection outside the pool, which the caller closes.
 
-        It breaks when the server goes away.
+        It is terminated when the server becomes unavailable.
         """
-        self.open_pool()
-        line = await self.let_in(self._dial(**KEEPALIVE))
-        self._dedicated.add(line)
-        line.add_termination_listener(self._forget)
-        return line
+        self.require_pool()
+        connection = await self.wait_for_connection(self._factory.connect(**KEEPALIVE_SETTINGS))
+        self._dedicated.add(connection)
+        connection.add_termination_listener(self._dedicated.discard)
+        return connection
 
     @contextlib.asynccontextmanager
     async def without_timeout(self) -> AsyncIterator[UnpooledConnection]:
-        """Open a connection outside the pool whose statements may take as long as they need.
+        """Open a connection outside the pool whose statements may take any time.
 
-        It stays open when `monitor` finds the server unavailable: one that is busy with just such a
-        statement may be slow to answer.
+        It stays open when `monitor` finds the server unavailable, because a server that is busy
+        with such a statement may be slow to answer pings.
         """
         with translate_connect_errors():
-            line = await self._dial_with(None, **KEEPALIVE)
+            connection = await self._factory.connect_without_timeout(**KEEPALIVE_SETTINGS)
         try:
             with translate_errors():
-                yield line
-                await line.close()
+                yield connection
+                await connection.close()
         finally:
-            line.terminate()
+            connection.terminate()
 
     async def ping(self) -> float:
-        """Return how long the server took to answer, in milliseconds.
+        """Return the time that the server took to answer, in milliseconds.
 
-        While `monitor` runs, it is the time of its last ping: a pool in which nothing is free says
-        nothing about the server. Raises `DatabaseUnavailable` also while the server refuses writes.
+        While `monitor` runs, this is the time of its last ping, because a pool without a free
+        connection says nothing about the server. Raises `DatabaseUnavailable` also while the server
+        refuses writes.
         """
-        self.open_pool()
-        if self._refusals.writes is not None:
-            raise self._refusals.writes
-        if self._watchman.latency is not None:
-            return self._watchman.latency * 1000
+        self.require_pool()
+        if self._refused.write is not None:
+            raise self._refused.write
+        if self._health.latency is not None:
+            return self._health.latency * 1000
         start = time.perf_counter()
         async with self.connection() as connection:
             await connection.execute("SELECT 1")
@@ -305,110 +245,101 @@ class Database:
     @property
     def refused_connections(self) -> DatabaseRefuses | None:
         """The reason why the server refuses new connections; `None` while it accepts them."""
-        return self._refusals.connections
+        return self._refused.connection
 
-    def open_pool(self) -> "asyncpg.Pool[asyncpg.Record]":
-        """Return the pool; raises `DatabaseUnavailable` while there is none."""
+    def require_pool(self) -> Pool:
+        """Return the pool; raise `DatabaseUnavailable` while there is none."""
         if self._pool is None:
-            raise DatabaseUnavailable(self._absence)
+            raise DatabaseUnavailable(self._unavailable_because)
         return self._pool
 
-    async def let_in(self, entering: Awaitable[T]) -> T:
-        """Wait for a connection, for a while; the end comes at once if the server is away."""
+    async def wait_for_connection(self, connecting: Awaitable[T]) -> T:
+        """Wait for a connection up to `connect_timeout`; fail at once if the server is lost."""
         try:
-            async with asyncio.timeout(self._settings.connect_timeout) as wait:
-                self._waits.add(wait)
+            async with asyncio.timeout(self._settings.connect_timeout) as timeout:
+                self._pending_acquires.add(timeout)
                 try:
-                    return await entering
+                    return await connecting
                 except Exception as error:
                     raise_if_cannot_connect(error)
                     raise
                 finally:
-                    self._waits.discard(wait)
+                    self._pending_acquires.discard(timeout)
         except TimeoutError:
-            self._watchman.nudge()
-            crowded = "The database has no connection free."
-            raise DatabaseUnavailable(crowded if self._pool else self._absence) from None
+            self._health.check_now()
+            no_connection = "The database has no connection free."
+            reason = no_connection if self._pool else self._unavailable_because
+            raise DatabaseUnavailable(reason) from None
         except DatabaseUnavailable as error:
             if isinstance(error, DatabaseRefuses):
-                self._refusals.note_connection(error)
-            self._watchman.nudge()
+                self._refused.record_connection(error)
+            self._health.check_now()
             raise
 
-    def notice(self, error: BaseException) -> None:
-        """Have `monitor` ping the server after an error: only a ping decides whether it is away.
+    def report_error(self, error: BaseException) -> None:
+        """Have `monitor` ping the server after an error that may mean that it is unavailable.
 
-        Raises `DatabaseUnavailable` for an error that means so, see `translate_errors`.
+        Raises `DatabaseUnavailable` in place of an error that `translate_errors` translates.
         """
         try:
             raise_if_unavailable(error)
         except DatabaseUnavailable as unavailable:
-            self._note(unavailable)
+            self._record(unavailable)
             raise
         if isinstance(error, DatabaseUnavailable):
-            self._note(error)
+            self._record(error)
 
-    def _note(self, error: DatabaseUnavailable) -> None:
+    def _record(self, error: DatabaseUnavailable) -> None:
         if self._must_write and isinstance(error, DatabaseReadOnly):
-            self._watchman.report(error)
+            self._health.report_unavailable(error)
         elif self._must_write and isinstance(error, DatabaseRefuses):
-            self._refusals.note_write(error)
-        self._watchman.nudge()
+            self._refused.record_write(error)
+        self._health.check_now()
 
-    async def _dial(self, **settings: str) -> UnpooledConnection:
-        return await self._dial_with(self._settings.command_timeout, **settings)
-
-    async def _dial_with(
-        self, command_timeout: float | None, **settings: str
-    ) -> UnpooledConnection:
-        return await asyncpg.connect(
-            self._dsn,
-            timeout=self._settings.connect_timeout,
-            command_timeout=command_timeout,
-            server_settings={**self._server_settings, **settings},
-            target_session_attrs=self._session_attributes,
-        )
-
-    async def _dial_or_refuse(self) -> UnpooledConnection:
+    async def _connect(self) -> UnpooledConnection:
         with translate_connect_errors():
-            return await self._dial()
+            return await self._factory.connect()
 
-    async def _dial_for_pings(self) -> PingConnection | None:
+    async def _connect_for_pings(self) -> PingConnection | None:
+        """Open a connection; return `None` if the server has none free."""
         with translate_connect_errors():
             try:
-                line = await self._dial()
+                connection = await self._factory.connect()
             except asyncpg.TooManyConnectionsError:
                 return None
-        line.add_termination_listener(lambda _: self._watchman.nudge())
+        connection.add_termination_listener(lambda _: self._health.check_now())
         return PingConnection(
-            line,
+            connection,
             must_write=self._must_write,
-            refusals=self._refusals,
-            connect=self._dial_or_refuse,
+            refused=self._refused,
+            connect=self._connect,
         )
 
-    def _forget(self, line: object) -> None:
-        self._dedicated.discard(line)
-
-    def _declare_away(self, reason: DatabaseUnavailable) -> None:
-        """Fail what is under way, and from now on every call."""
-        log.warning("db_connection_failed", message=f"{reason}; all that needs it fails for now.")
-        self._absence = str(reason)
+    def _make_unavailable(self, reason: DatabaseUnavailable) -> None:
+        """Fail the calls in progress, and all further calls."""
+        log.warning(
+            "db_connection_failed", message=f"{reason}; calls fail until it is available again."
+        )
+        self._unavailable_because = str(reason)
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.terminate()
-        for line in tuple(self._dedicated):
-            line.terminate()
-        for wait in self._waits:
-            if not wait.expired():
-                wait.reschedule(asyncio.get_running_loop().time())
+        for connection in tuple(self._dedicated):
+            connection.terminate()
+        for timeout in self._pending_acquires:
+            if not timeout.expired():
+                timeout.reschedule(asyncio.get_running_loop().time())
 
     async def _reopen(self) -> None:
         async for attempt in stamina.retry_context(
             on=(DatabaseUnavailable, asyncpg.PostgresError),
             attempts=None,
             timeout=None,
-            wait_max=LONGEST_PAUSE,
+            wait_max=MAX_REOPEN_DELAY,
         ):
             with attempt:
                 await self.connect()
+
+
+def _is_temporary(error: Exception) -> bool:
+    return isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseTlsFailed)

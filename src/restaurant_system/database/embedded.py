@@ -79,6 +79,16 @@ def lock_for_up(data_dir: Path) -> Iterator[None]:
         lock.release()
 
 
+def log_file(data_dir: Path) -> Path:
+    """Return the path of the server's log."""
+    return data_dir.absolute() / "postgres" / "log"
+
+
+def advice(data_dir: Path) -> str:
+    """Return what to do when the server does not accept a connection."""
+    return f"See {log_file(data_dir)}, the log of the embedded PostgreSQL, for the reason"
+
+
 @contextlib.contextmanager
 def postgres(data_dir: Path) -> Iterator[str]:
     """Run a PostgreSQL on `data_dir`, or join the one that runs there; yields its DSN.

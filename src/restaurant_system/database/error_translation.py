@@ -81,7 +81,7 @@ def raise_if_unavailable(error: BaseException) -> None:
     if isinstance(error, UNREACHABLE):
         fault = _tls_fault(error)
         if fault is not None:
-            raise DatabaseTlsFailed(f"The line to PostgreSQL is not safe: {fault}") from error
+            raise DatabaseTlsFailed(f"The connection to PostgreSQL is not safe: {fault}") from error
         if isinstance(error, ValueError):  # asyncpg's DataError: the statement's fault
             return
         raise DatabaseUnavailable(f"PostgreSQL unreachable: {_message(error)}") from error

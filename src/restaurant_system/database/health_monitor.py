@@ -1,4 +1,4 @@
-"""Whether the server answers: pings on a line of their own, with short patience."""
+"""Detect within seconds that the database server has become unavailable, by pings."""
 
 import asyncio
 import contextlib
@@ -10,111 +10,112 @@ from restaurant_system.errors import DatabaseReadOnly, DatabaseUnavailable
 
 T = TypeVar("T")
 
-SLICES = 10  # into which patience is cut
+TIMEOUT_SLICES = 10
 
 
 class HealthCheckConnection(Protocol):
-    """A line to the server, for pings alone."""
+    """A connection that is used for health checks only."""
 
     async def ping(self) -> None:
-        """Return once the server has answered; raises `DatabaseUnavailable` if the line broke."""
+        """Return once the server has answered; raise `DatabaseUnavailable` if it cannot."""
 
     async def retry_refused(self) -> None:
-        """Try again what the server refused; raises likewise."""
+        """Try again what the server refused; raise `DatabaseUnavailable` as `ping` does."""
 
-    def hang_up(self) -> None:
-        """Drop the line at once, whatever its state."""
+    def terminate(self) -> None:
+        """Close the connection without waiting for the server."""
 
 
 class HealthMonitor:
-    """Asks the server every `interval` seconds, and at every nudge, whether it is there.
+    """Pings the server every `interval` seconds, and at once after `check_now`.
 
-    A line that broke proves nothing: somebody may have cut it. A server that lets us in anew, or is
-    full (`dial` returns `None`), is there; one that refuses us, is silent for `patience` seconds,
-    or is read-only for a session that must write, is not.
+    A broken connection alone does not make the server unavailable: somebody may have closed just
+    that one. A server that accepts a new connection, or has none free (`connect` returns `None`),
+    is available. One that refuses it, does not answer within `timeout` seconds, or is read-only for
+    a session that must write, is not.
     """
 
     def __init__(
         self,
-        dial: Callable[[], Awaitable[HealthCheckConnection | None]],
+        connect: Callable[[], Awaitable[HealthCheckConnection | None]],
         *,
         interval: float,
-        patience: float,
+        timeout: float,
     ) -> None:
-        self._dial = dial
+        self._connect = connect
         self._interval = interval
-        self._patience = patience
+        self._timeout = timeout
         self.latency: float | None = None  # s that the last ping took
-        self._line: HealthCheckConnection | None = None
-        self._nudged = asyncio.Event()
+        self._connection: HealthCheckConnection | None = None
+        self._wake_up = asyncio.Event()
         self._reported: DatabaseUnavailable | None = None
 
-    def report(self, error: DatabaseUnavailable) -> None:
-        """Declare the server away: a statement has proved that our connections are useless."""
+    def report_unavailable(self, error: DatabaseUnavailable) -> None:
+        """Have the server declared unavailable: a statement has shown that no connection works."""
         self._reported = error
-        self._nudged.set()
+        self._wake_up.set()
 
-    def nudge(self) -> None:
-        """Ask now rather than at the next round: somebody has met an error."""
-        self._nudged.set()
+    def check_now(self) -> None:
+        """Ping the server without waiting for the interval to end."""
+        self._wake_up.set()
 
-    async def until_away(self) -> DatabaseUnavailable:
-        """Return, with the reason, once the server is not there."""
+    async def wait_until_unavailable(self) -> DatabaseUnavailable:
+        """Return the reason once the server is unavailable."""
         while True:
             if self._reported is not None:
                 reported, self._reported = self._reported, None
                 self.close()
                 return reported
             try:
-                await patiently(self._ask(), self._patience)
+                await wait_for_answer(self._check(), self._timeout)
             except (DatabaseUnavailable, TimeoutError) as error:
                 self.close()
-                silence = f"The database has not answered for {self._patience:g} s"
-                return DatabaseUnavailable(str(error) or silence)
-            await self._rest()
+                no_answer = f"The database has not answered for {self._timeout:g} s"
+                return DatabaseUnavailable(str(error) or no_answer)
+            await self._sleep()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection without waiting for the server."""
         self.latency = None
-        if self._line is not None:
-            self._line.hang_up()
-            self._line = None
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
 
-    async def _ask(self) -> None:
-        if self._line is not None:
+    async def _check(self) -> None:
+        if self._connection is not None:
             try:
-                await self._ping(self._line)
+                await self._ping(self._connection)
             except DatabaseReadOnly:
                 raise
             except DatabaseUnavailable:
                 self.close()
             else:
                 return
-        self._line = await self._dial()
+        self._connection = await self._connect()
 
-    async def _ping(self, line: HealthCheckConnection) -> None:
+    async def _ping(self, connection: HealthCheckConnection) -> None:
         start = time.perf_counter()
-        await line.ping()
+        await connection.ping()
         self.latency = time.perf_counter() - start
-        await line.retry_refused()
+        await connection.retry_refused()
 
-    async def _rest(self) -> None:
+    async def _sleep(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._interval):
-                await self._nudged.wait()
-        self._nudged.clear()
+                await self._wake_up.wait()
+        self._wake_up.clear()
 
 
-async def patiently(answer: Coroutine[Any, Any, T], seconds: float) -> T:
-    """Wait for an answer; raises `TimeoutError` when it does not come in time.
+async def wait_for_answer(answer: Coroutine[Any, Any, T], seconds: float) -> T:
+    """Return the result of `answer`; raise `TimeoutError` if it takes too long.
 
-    Time counts only while our own loop is awake, slice by slice: a process that was held up itself
-    must first look at what has arrived meanwhile before it blames the server.
+    The `seconds` are waited for in slices, so that time in which this process was blocked does not
+    count: an answer that arrived meanwhile is read before the server is declared unavailable.
     """
     task = asyncio.create_task(answer)
     try:
-        for _ in range(SLICES):
-            await asyncio.wait({task}, timeout=seconds / SLICES)
+        for _ in range(TIMEOUT_SLICES):
+            await asyncio.wait({task}, timeout=seconds / TIMEOUT_SLICES)
             if task.done():
                 return task.result()
         raise TimeoutError

@@ -11,7 +11,8 @@ from importlib import resources
 
 import asyncpg
 
-from restaurant_system.database.connection import Database, UnpooledConnection
+from restaurant_system.database.connection import Database
+from restaurant_system.database.connection_factory import UnpooledConnection
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.logger import get_logger
 

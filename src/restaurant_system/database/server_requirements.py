@@ -1,11 +1,31 @@
-"""Check that the server allows as many connections as a service may open."""
+"""Check what a PostgreSQL server must offer: UTF-8, and enough connections."""
 
-from restaurant_system.database.connection import Database
+import asyncpg
+
+from restaurant_system.errors import StartupError
 from restaurant_system.logger import get_logger
 
 log = get_logger()
 
-ALLOWED = """
+ENCODING = """
+SELECT current_database() AS name, current_setting('server_encoding') AS encoding,
+       quote_ident(left(current_database(), 58) || '_utf8') AS successor
+"""
+
+
+async def check_encoding(connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> None:
+    """Raise `StartupError` if the database cannot store the name of every customer."""
+    database = await connection.fetchrow(ENCODING)
+    if database is not None and database["encoding"] != "UTF8":
+        raise StartupError(
+            f"The database {database['name']} has the encoding {database['encoding']}, which cannot"
+            " hold the names of all customers; create another one with"
+            f" CREATE DATABASE {database['successor']} ENCODING 'UTF8' LOCALE 'C' TEMPLATE"
+            " template0, and name that one in the database section of the configuration."
+        )
+
+
+MAX_CONNECTIONS = """
 SELECT least(
     current_setting('max_connections')::integer
         - current_setting('superuser_reserved_connections')::integer
@@ -16,10 +36,11 @@ FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_da
 """
 
 
-async def check_capacity(database: Database, service: str, needed: int) -> None:
-    """Log a warning when a service may need more connections than all services may have."""
-    async with database.connection() as connection:
-        allowed = await connection.fetchval(ALLOWED)
+async def check_connection_limit(
+    connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]", service: str, needed: int
+) -> None:
+    """Log a warning if the server allows fewer connections than `service` alone may open."""
+    allowed = await connection.fetchval(MAX_CONNECTIONS)
     if allowed < needed:
         log.warning(
             "db_connections_insufficient",

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from restaurant_system.database import error_translation
-from restaurant_system.database.connection import Database, UnpooledConnection
+from restaurant_system.database.connection import Database
+from restaurant_system.database.connection_factory import UnpooledConnection
 from restaurant_system.errors import DeadLettersInHand, QueueTableUnavailable
 from restaurant_system.messaging.broker import Delivery
 from restaurant_system.messaging.postgres.consumer import PostgresConsumer

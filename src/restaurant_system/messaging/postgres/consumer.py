@@ -10,7 +10,8 @@ import asyncpg
 
 from restaurant_system.config import DeliverySettings
 from restaurant_system.database import error_translation
-from restaurant_system.database.connection import Connection, Database, UnpooledConnection
+from restaurant_system.database.connection import Connection, Database
+from restaurant_system.database.connection_factory import UnpooledConnection
 from restaurant_system.errors import DatabaseUnavailable, QueueTableUnavailable
 from restaurant_system.messaging.broker import Consumer, Delivery
 from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit

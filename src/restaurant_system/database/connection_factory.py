@@ -1,0 +1,100 @@
+"""Open connections and pools to one PostgreSQL server, with the settings that all of them share."""
+
+from typing import TypeAlias
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+from asyncpg.connect_utils import SessionAttribute
+
+from restaurant_system.config import ServerSettings
+
+# Quoted, because asyncpg's classes are generic to a type checker only.
+UnpooledConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+# A prepared statement keeps its plan. A plan that is made while a queue is empty would scan the
+# whole table, also once it has 200,000 rows. Every statement of ours has an index to use. On the
+# few small tables without one, PostgreSQL before version 18 adds so high a cost to a sequential
+# scan that it would compile the statement, which takes 0.1 s and is not worth it.
+PLANNER_SETTINGS = {"enable_seqscan": "off", "jit": "off"}
+
+# For connections that hold locks: the server notices within 30 s that this process is gone without
+# having closed them; by default TCP takes hours.
+KEEPALIVE_SETTINGS = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "4",
+}
+
+
+class PooledConnection(asyncpg.Connection):
+    """A connection that is released to the pool without being reset.
+
+    By default asyncpg resets the session (`RESET ALL` and the like), which costs a round trip per
+    use. Code here leaves no session state behind: what listens, or holds a lock beyond its
+    transaction, uses a connection of its own (`Database.dedicated`).
+    """
+
+    def get_reset_query(self) -> str:
+        """Return the statements that reset a session: none."""
+        return ""
+
+
+class ConnectionFactory:
+    """Opens connections that can write, or, if `read_only`, connections that cannot."""
+
+    def __init__(
+        self, dsn: str, settings: ServerSettings, *, application_name: str, read_only: bool
+    ) -> None:
+        self._dsn = dsn
+        self._settings = settings
+        self._server_settings = {
+            "application_name": application_name,
+            "timezone": "UTC",
+            **PLANNER_SETTINGS,
+        }
+        self._session_attributes: SessionAttribute | None = SessionAttribute.read_write
+        if read_only:
+            self._server_settings["default_transaction_read_only"] = "on"
+            self._session_attributes = _reader_attributes(dsn)
+
+    def create_pool(self) -> Pool:
+        """Return a pool that connects once it is awaited."""
+        return asyncpg.create_pool(
+            self._dsn,
+            min_size=min(self._settings.pool_min, self._settings.pool_max),
+            max_size=self._settings.pool_max,
+            connection_class=PooledConnection,
+            timeout=self._settings.connect_timeout,
+            command_timeout=self._settings.command_timeout,
+            server_settings=self._server_settings,
+            target_session_attrs=self._session_attributes,
+        )
+
+    async def connect(self, **server_settings: str) -> UnpooledConnection:
+        """Open a connection with the configured statement timeout."""
+        return await self._connect(self._settings.command_timeout, server_settings)
+
+    async def connect_without_timeout(self, **server_settings: str) -> UnpooledConnection:
+        """Open a connection whose statements may take any time."""
+        return await self._connect(None, server_settings)
+
+    async def _connect(
+        self, command_timeout: float | None, server_settings: dict[str, str]
+    ) -> UnpooledConnection:
+        return await asyncpg.connect(
+            self._dsn,
+            timeout=self._settings.connect_timeout,
+            command_timeout=command_timeout,
+            server_settings={**self._server_settings, **server_settings},
+            target_session_attrs=self._session_attributes,
+        )
+
+
+def _reader_attributes(dsn: str) -> SessionAttribute | None:
+    """Return which servers a read-only pool may use; `None` leaves it to the DSN.
+
+    Sessions of such a pool are read-only, so that `read-write` would exclude every server.
+    """
+    attributes = parse_qs(urlsplit(dsn).query).get("target_session_attrs")
+    return SessionAttribute.primary if attributes == ["read-write"] else None
