@@ -1,4 +1,4 @@
-"""The short way of the hot roads: who takes it, and that nobody can tell by the answer."""
+"""Which requests take the fast path, and that their responses do not differ from ASGI's."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,11 +6,11 @@ from http import HTTPStatus
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 from structlog.testing import capture_logs
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from restaurant_system.errors import OrderNotFound
 from restaurant_system.shutdown import Shutdown
@@ -23,73 +23,74 @@ from restaurant_system.web.fastpath.routes import (
     respond_over_asgi,
 )
 from restaurant_system.web.headers import MAX_BODY_SIZE
+from restaurant_system.web.http_protocol import HttpProtocol
 from tests.support.responses import assert_problem
 from tests.support.services import http_client, served
 
-HOST = b"Host: tavern\r\n"
-DETOUR = "By-Way-Of"  # a header of what came over the ordinary road
+HOST = b"Host: test\r\n"
+OVER_ASGI = "Over-ASGI"  # a header of responses that did not take the fast path
 
 
-class Tavern:
-    """Serves what is asked for, once the kitchen is open."""
+class ExampleApp:
+    """An application with two fast routes and two others."""
 
     def __init__(self) -> None:
-        self.price = FastRoute.create("GET", "/soups/{name}/price", self.price_of, written)
-        self.order = FastRoute.create("POST", "/soups", self.serve, written)
-        self.asked = asyncio.Event()
-        self.open = asyncio.Event()
-        self.open.set()
+        self.price = FastRoute.create("GET", "/soups/{name}/price", self.get_price, to_response)
+        self.order = FastRoute.create("POST", "/soups", self.serve, to_response)
+        self.called = asyncio.Event()
+        self.may_respond = asyncio.Event()
+        self.may_respond.set()
 
-    async def serve(self, asked: FastRequest) -> bytes:
-        """Answer with what stands in the address, and in the body."""
-        self.asked.set()
-        if asked.parameter != "water":  # is at hand
-            await self.open.wait()
-        match asked.parameter:
-            case "tripe":
-                raise OrderNotFound(asked.parameter)
-            case "fugu":
-                raise RuntimeError("the cook has eaten it")
-        return f"hot {asked.parameter}".encode() + asked.body
+    async def serve(self, request: FastRequest) -> bytes:
+        """Return the path parameter and the body, once `may_respond` is set."""
+        self.called.set()
+        if request.parameter != "water":
+            await self.may_respond.wait()
+        match request.parameter:
+            case "missing":
+                raise OrderNotFound(request.parameter)
+            case "broken":
+                raise RuntimeError("internal details")
+        return f"soup {request.parameter}".encode() + request.body
 
-    def price_of(self, asked: FastRequest) -> asyncio.Future[bytes]:
-        """Answer likewise, without being a coroutine."""
-        return asyncio.ensure_future(self.serve(asked))
+    def get_price(self, request: FastRequest) -> asyncio.Future[bytes]:
+        """Return a future of the same."""
+        return asyncio.ensure_future(self.serve(request))
 
-    async def documented_price(self, request: Request) -> Response:
-        """Answer over the ordinary road, and show it."""
-        return await self._by_detour(self.price, request)
+    async def price_over_asgi(self, request: Request) -> Response:
+        """Answer over ASGI, with a header that says so."""
+        return await self._over_asgi(self.price, request)
 
-    async def documented_order(self, request: Request) -> Response:
-        """Answer over the ordinary road, and show it."""
-        return await self._by_detour(self.order, request)
+    async def order_over_asgi(self, request: Request) -> Response:
+        """Answer over ASGI, with a header that says so."""
+        return await self._over_asgi(self.order, request)
 
-    async def _by_detour(self, road: FastRoute[bytes], request: Request) -> Response:
-        response = await respond_over_asgi(road, request)
-        response.headers[DETOUR] = "ASGI"
+    async def _over_asgi(self, route: FastRoute[bytes], request: Request) -> Response:
+        response = await respond_over_asgi(route, request)
+        response.headers[OVER_ASGI] = "yes"
         return response
 
-    async def cold(self) -> str:
-        """Answer as FastAPI."""
-        return "cold"
+    async def ordinary(self) -> str:
+        """Answer a route that is not fast."""
+        return "ordinary"
 
     def feature(self) -> Feature:
-        """Return a hot road with a parameter, one without, and what is behind them."""
+        """Return the routes."""
         router = APIRouter()
-        router.add_api_route("/soups/{name}/price", self.documented_price, methods=["GET"])
-        router.add_api_route("/soups", self.documented_order, methods=["POST"])
-        router.add_api_route("/soups", self.cold, methods=["GET"])
-        router.add_api_route("/soups/{name}/{part}/price", self.cold, methods=["GET"])
+        router.add_api_route("/soups/{name}/price", self.price_over_asgi, methods=["GET"])
+        router.add_api_route("/soups", self.order_over_asgi, methods=["POST"])
+        router.add_api_route("/soups", self.ordinary, methods=["GET"])
+        router.add_api_route("/soups/{name}/{part}/price", self.ordinary, methods=["GET"])
         return Feature(router, fast_routes=[self.price, self.order])
 
 
-def written(soup: bytes) -> FastResponse:
-    """Write what is served."""
+def to_response(soup: bytes) -> FastResponse:
+    """Return the response for an endpoint's result."""
     return FastResponse(soup, media_type="text/plain")
 
 
-class Wire:
-    """A line on which bytes are written as they stand."""
+class RawConnection:
+    """A connection on which bytes are sent unchanged."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -99,8 +100,8 @@ class Wire:
         """Send."""
         self._writer.writelines(parts)
 
-    async def answer(self) -> httpx.Response:
-        """Read the next answer."""
+    async def response(self) -> httpx.Response:
+        """Read the next response."""
         head = await self._reader.readuntil(b"\r\n\r\n")
         status, *lines = head.decode().removesuffix("\r\n\r\n").split("\r\n")
         parts = [line.partition(": ") for line in lines]
@@ -109,60 +110,69 @@ class Wire:
         return httpx.Response(int(status.split()[1]), headers=headers, content=body)
 
     async def is_closed(self) -> bool:
-        """Wait for the end of the line; nothing comes before it."""
+        """Wait for the end of the connection; tell whether nothing is received before it."""
         return await self._reader.read() == b""
 
-    def hang_up(self) -> None:
-        """Hang up."""
+    def close(self) -> None:
+        """Close."""
         self._writer.close()
 
 
 @pytest.fixture
-def tavern() -> Tavern:
-    """Open a tavern."""
-    return Tavern()
+def app() -> ExampleApp:
+    """Return an application."""
+    return ExampleApp()
 
 
 @pytest.fixture
-async def client(tavern: Tavern) -> AsyncIterator[httpx.AsyncClient]:
-    """Be a guest of it."""
-    async with http_client(tavern.feature()) as client:
+async def client(app: ExampleApp) -> AsyncIterator[httpx.AsyncClient]:
+    """Return a client of the application."""
+    async with http_client(app.feature()) as client:
         yield client
 
 
 @pytest.fixture
-async def wire(tavern: Tavern) -> AsyncIterator[Wire]:
-    """Have a line to it."""
-    async with served(api.build("Tavern", [tavern.feature()])) as address:
-        url = httpx.URL(address)
-        wire = Wire(*await asyncio.open_connection(url.host, url.port))
-        yield wire
-        tavern.open.set()
-        wire.hang_up()
+async def connection(app: ExampleApp) -> AsyncIterator[RawConnection]:
+    """Return a connection to the application."""
+    async with served(api.build("Test", [app.feature()])) as address:
+        connection = await connect(address)
+        yield connection
+        app.may_respond.set()
+        connection.close()
+
+
+async def connect(address: str) -> RawConnection:
+    """Connect to a server."""
+    url = httpx.URL(address)
+    return RawConnection(*await asyncio.open_connection(url.host, url.port))
+
+
+def price_request(soup: str, *headers: bytes) -> bytes:
+    """Return a request for a price."""
+    return b"GET /soups/%b/price HTTP/1.1\r\n%b%b\r\n" % (soup.encode(), HOST, b"".join(headers))
 
 
 @pytest.mark.parametrize(
-    ("method", "address", "answer"),
+    ("method", "path", "body"),
     [
-        ("GET", "/soups/borscht/price", "hot borscht"),
-        ("GET", "/soups/price/price", "hot price"),
-        ("POST", "/soups", "hot "),
-        ("GET", "/soups", '"cold"'),
-        ("GET", "/soups/a/b/price", '"cold"'),
+        ("GET", "/soups/borscht/price", "soup borscht"),
+        ("GET", "/soups/price/price", "soup price"),
+        ("POST", "/soups", "soup "),
+        ("GET", "/soups", '"ordinary"'),
+        ("GET", "/soups/a/b/price", '"ordinary"'),
     ],
 )
-async def test_whose_an_address_is(
-    client: httpx.AsyncClient, method: str, address: str, answer: str
+async def test_fast_route_matches_its_own_method_and_path_only(
+    client: httpx.AsyncClient, method: str, path: str, body: str
 ) -> None:
-    """A hot road takes its own method and addresses; FastAPI has all the others."""
-    response = await client.request(method, address)
+    response = await client.request(method, path)
 
-    assert response.text == answer
-    assert DETOUR not in response.headers
+    assert response.text == body
+    assert OVER_ASGI not in response.headers
 
 
 @pytest.mark.parametrize(
-    ("method", "address", "status"),
+    ("method", "path", "status"),
     [
         ("GET", "/soups/price", 404),
         ("GET", "/soups//price", 404),
@@ -172,392 +182,422 @@ async def test_whose_an_address_is(
         ("HEAD", "/soups/borscht/price", 405),
     ],
 )
-async def test_addresses_that_are_nobodys(
-    client: httpx.AsyncClient, method: str, address: str, status: int
+async def test_path_similar_to_a_fast_route_gets_a_problem(
+    client: httpx.AsyncClient, method: str, path: str, status: int
 ) -> None:
-    """What only looks like a hot road's is answered as a problem."""
-    answer = await client.request(method, address)
+    response = await client.request(method, path)
 
-    assert answer.status_code == status
-    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert response.status_code == status
+    assert response.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_untested_uvicorn_version_disables_the_fast_path(
+    app: ExampleApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every request is then answered over ASGI, equally, and one log line says so."""
+    requests = [
+        ("GET", "/soups/pea/price"),
+        ("GET", "/soups/missing/price"),
+        ("GET", "/soups/broken/price"),
+        ("POST", "/soups"),
+    ]
+
+    async with http_client(app.feature()) as client:
+        fast = [await client.request(*each, content=b"!") for each in requests]
+    monkeypatch.setattr(uvicorn, "__version__", "0.99.1")
+    with capture_logs() as lines:
+        site = api.build("Test", [app.feature()])
+    async with served(site) as address, httpx.AsyncClient(base_url=address) as client:
+        slow = [await client.request(*each, content=b"!") for each in requests]
+
+    assert site.protocol is HttpProtocol
+    assert [line["event"] for line in lines] == ["fast_path_disabled"]
+    assert "not 0.99.1" in lines[0]["message"]
+    assert [OVER_ASGI in each.headers for each in slow if each.is_success] == [True, True]
+    assert not any(OVER_ASGI in each.headers for each in fast)
+    assert [comparable(each) for each in slow] == [comparable(each) for each in fast]
+
+
+def comparable(response: httpx.Response) -> tuple[int, dict[str, str], str]:
+    """Return what does not depend on time, request id, or on the way that a request took."""
+    ignored = {"date", "x-request-id", OVER_ASGI.lower()}
+    headers = {name: value for name, value in response.headers.items() if name not in ignored}
+    body = response.text.replace(response.headers["X-Request-ID"], "")
+    return response.status_code, headers, body
+
+
+async def test_service_without_fast_routes_runs_without_the_fast_path() -> None:
+    assert api.build("Test", [Feature(APIRouter())]).protocol is HttpProtocol
 
 
 @pytest.mark.parametrize(
-    ("request_", "answer"),
+    "request_",
     [
-        pytest.param(b"GET /soups/pea/price?in=euro HTTP/1.1\r\n\r\n", b"hot pea", id="a query"),
-        pytest.param(b"GET /soups/p%65a/price HTTP/1.1\r\n\r\n", b"hot pea", id="an escape"),
-        pytest.param(b"GET /soups/pea/price HTTP/1.0\r\n\r\n", b"hot pea", id="an old HTTP"),
-        pytest.param(
-            b"GET /soups/pea/price HTTP/1.1\r\nConnection: close\r\n\r\n", b"hot pea", id="goodbye"
-        ),
+        pytest.param(b"GET /soups/pea/price?in=euro HTTP/1.1\r\n\r\n", id="query"),
+        pytest.param(b"GET /soups/p%65a/price HTTP/1.1\r\n\r\n", id="percent-encoding"),
+        pytest.param(b"GET /soups/pea/price HTTP/1.0\r\n\r\n", id="HTTP/1.0"),
+        pytest.param(b"GET /soups/pea/price HTTP/1.1\r\nConnection: close\r\n\r\n", id="close"),
         pytest.param(
             b"GET /soups/pea/price HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
-            b"hot pea",
-            id="an upgrade",
+            id="upgrade",
         ),
         pytest.param(
             b"POST /soups HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\npea\r\n0\r\n\r\n",
-            b"hot pea",
-            id="a body in chunks",
+            id="chunked",
         ),
     ],
 )
-async def test_what_is_unusual_takes_the_ordinary_road(
-    wire: Wire, request_: bytes, answer: bytes
+async def test_unusual_request_is_answered_over_asgi(
+    connection: RawConnection, request_: bytes
 ) -> None:
-    """There the same endpoint answers, and everything is understood that HTTP has."""
-    first, _, rest = request_.partition(b"\r\n")
-    wire.write(first, b"\r\n", HOST, rest)
+    line, _, rest = request_.partition(b"\r\n")
+    connection.write(line, b"\r\n", HOST, rest)
 
-    response = await wire.answer()
+    response = await connection.response()
 
     assert response.status_code == HTTPStatus.OK
-    assert response.content == answer
-    assert response.headers[DETOUR] == "ASGI"
+    assert response.content == b"soup pea"
+    assert response.headers[OVER_ASGI]
 
 
-async def test_who_wants_to_be_asked_for_the_body_is_asked(wire: Wire) -> None:
-    """`Expect: 100-continue` is answered before the body comes."""
-    wire.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Content-Length: 3\r\n")
-    wire.write(b"Expect: 100-continue\r\n\r\n")
-    asked = await wire.answer()
+async def test_expected_100_continue_is_sent_before_the_body(connection: RawConnection) -> None:
+    connection.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Content-Length: 3\r\n")
+    connection.write(b"Expect: 100-continue\r\n\r\n")
+    interim = await connection.response()
 
-    wire.write(b"pea")
-    answered = await wire.answer()
+    connection.write(b"pea")
+    final = await connection.response()
 
-    assert asked.status_code == HTTPStatus.CONTINUE
-    assert answered.content == b"hot pea"
-
-
-def asks_for(soup: str, *said: bytes) -> bytes:
-    """Write a request for a price."""
-    return b"GET /soups/%b/price HTTP/1.1\r\n%b%b\r\n" % (soup.encode(), HOST, b"".join(said))
+    assert interim.status_code == HTTPStatus.CONTINUE
+    assert final.content == b"soup pea"
 
 
-async def test_who_asks_again_is_asked_nothing_again(
-    wire: Wire, monkeypatch: pytest.MonkeyPatch
+async def test_repeated_header_fields_are_parsed_once(
+    connection: RawConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What stands under the first line is read once; the answer is to the new first line."""
-    read = []
-    parse = HttpToolsProtocol.data_received
+    parsed = []
+    parse = HttpProtocol.data_received
 
-    def note(self: HttpToolsProtocol, data: bytes) -> None:
-        read.append(data)
+    def record(self: HttpProtocol, data: bytes) -> None:
+        parsed.append(data)
         parse(self, data)
 
-    monkeypatch.setattr(HttpToolsProtocol, "data_received", note)
-    answers = []
-    for soup in ("pea", "borscht", "tripe", "pea"):
-        wire.write(asks_for(soup))
-        answers.append(await wire.answer())
+    monkeypatch.setattr(HttpProtocol, "data_received", record)
+    responses = []
+    for soup in ("pea", "borscht", "missing", "pea"):
+        connection.write(price_request(soup))
+        responses.append(await connection.response())
 
-    assert read == [asks_for("pea")]
-    assert [each.status_code for each in answers] == [200, 200, 404, 200]
-    assert [each.text for each in answers[:2]] == ["hot pea", "hot borscht"]
-    assert answers[3].text == "hot pea"
-    assert len({each.headers["X-Request-ID"] for each in answers}) == len(answers)
+    assert parsed == [price_request("pea")]
+    assert [each.status_code for each in responses] == [200, 200, 404, 200]
+    assert [each.text for each in responses[:2]] == ["soup pea", "soup borscht"]
+    assert responses[3].text == "soup pea"
+    assert len({each.headers["X-Request-ID"] for each in responses}) == len(responses)
 
 
-async def test_who_says_something_else_is_heard(wire: Wire) -> None:
-    """Each time, for as long as it says so."""
-    stated = [b"X-Request-ID: %b\r\n" % name for name in (b"seven", b"seven", b"eight")]
-    answers = []
-    for said in ([], *([each] for each in stated), []):
-        wire.write(asks_for("pea", *said))
-        answers.append(await wire.answer())
-    wire.write(asks_for("pea", b"Connection: close\r\n"))
-    last = await wire.answer()
+async def test_changed_header_fields_are_parsed_again(connection: RawConnection) -> None:
+    request_ids = [b"X-Request-ID: %b\r\n" % name for name in (b"seven", b"seven", b"eight")]
+    responses = []
+    for headers in ([], *([each] for each in request_ids), []):
+        connection.write(price_request("pea", *headers))
+        responses.append(await connection.response())
+    connection.write(price_request("pea", b"Connection: close\r\n"))
+    last = await connection.response()
 
-    ids = [each.headers["X-Request-ID"] for each in answers]
+    ids = [each.headers["X-Request-ID"] for each in responses]
     assert ids[1:4] == ["seven", "seven", "eight"]
     assert len({*ids}) == 4
     assert last.headers["Connection"] == "close"
-    assert await wire.is_closed()
+    assert await connection.is_closed()
 
 
-async def test_who_asks_again_before_the_answer_is_answered_in_turn(
-    wire: Wire, tavern: Tavern
+async def test_pipelined_request_with_known_headers_is_answered_in_order(
+    connection: RawConnection, app: ExampleApp
 ) -> None:
-    """However quickly what was asked later could be answered."""
-    wire.write(asks_for("pea"))
-    await wire.answer()
-    tavern.asked.clear()
-    tavern.open.clear()
-    wire.write(asks_for("borscht"))
-    await tavern.asked.wait()
+    """The later request waits, although its endpoint would respond at once."""
+    connection.write(price_request("pea"))
+    await connection.response()
+    app.called.clear()
+    app.may_respond.clear()
+    connection.write(price_request("borscht"))
+    await app.called.wait()
 
-    wire.write(asks_for("water"))
+    connection.write(price_request("water"))
     await asyncio.sleep(0.02)
-    tavern.open.set()
-    answers = [await wire.answer() for _ in range(2)]
+    app.may_respond.set()
+    responses = [await connection.response() for _ in range(2)]
 
-    assert [each.content for each in answers] == [b"hot borscht", b"hot water"]
-
-
-async def test_a_line_break_before_a_request_is_no_part_of_what_is_repeated(wire: Wire) -> None:
-    """It is passed over there; between a first line and the next it is a fault."""
-    wire.write(b"\r\n" + asks_for("pea"))
-    await wire.answer()
-
-    wire.write(b"GET /soups/borscht/price HTTP/1.1" + b"\r\n" + asks_for("pea"))
-
-    assert_problem(await wire.answer(), 400)
+    assert [each.content for each in responses] == [b"soup borscht", b"soup water"]
 
 
-async def test_what_only_looks_like_a_request_is_none(wire: Wire) -> None:
-    """In a body, or after half a head, there stands what its sender has put there."""
-    wire.write(asks_for("pea"))
-    await wire.answer()
+async def test_empty_line_before_a_request_does_not_count_as_header_fields(
+    connection: RawConnection,
+) -> None:
+    """There it is ignored; between a request line and another one it is an error."""
+    connection.write(b"\r\n" + price_request("pea"))
+    await connection.response()
 
-    body = asks_for("fugu")
-    wire.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Content-Length: %d\r\n\r\n" % len(body))
+    connection.write(b"GET /soups/borscht/price HTTP/1.1" + b"\r\n" + price_request("pea"))
+
+    assert_problem(await connection.response(), 400)
+
+
+async def test_request_inside_a_body_or_a_header_field_is_not_answered(
+    connection: RawConnection,
+) -> None:
+    connection.write(price_request("pea"))
+    await connection.response()
+
+    body = price_request("broken")
+    connection.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Content-Length: %d\r\n\r\n" % len(body))
     await asyncio.sleep(0.01)
-    wire.write(body)
-    ordered = await wire.answer()
-    wire.write(asks_for("pea"))
-    await wire.answer()
-    wire.write(b"GET /soups/borscht/price HTTP/1.1\r\nX-Note: ")
+    connection.write(body)
+    in_body = await connection.response()
+    connection.write(price_request("pea"))
+    await connection.response()
+    connection.write(b"GET /soups/borscht/price HTTP/1.1\r\nX-Note: ")
     await asyncio.sleep(0.01)
-    wire.write(asks_for("fugu"))
-    noted = await wire.answer()
+    connection.write(price_request("broken"))
+    in_header = await connection.response()
 
-    assert ordered.content == b"hot " + body
-    assert noted.content == b"hot borscht"
+    assert in_body.content == b"soup " + body
+    assert in_header.content == b"soup borscht"
 
 
-async def test_what_follows_a_request_is_not_what_it_says(wire: Wire) -> None:
-    """Half a head behind it belongs to the next one, however often it stands there."""
+async def test_half_a_head_after_a_request_is_not_cached_with_its_headers(
+    connection: RawConnection,
+) -> None:
     half = b"GET /soups/borscht/price HTTP/1.1\r\nX-Note: "
-    wire.write(asks_for("pea") + half)
-    first = await wire.answer()
+    connection.write(price_request("pea") + half)
+    first = await connection.response()
 
-    wire.write(asks_for("fugu") + half)
-    second = await wire.answer()
+    connection.write(price_request("broken") + half)
+    second = await connection.response()
 
-    assert [first.content, second.content] == [b"hot pea", b"hot borscht"]
+    assert [first.content, second.content] == [b"soup pea", b"soup borscht"]
 
 
-async def test_what_stood_before_a_request_is_not_what_it_says(wire: Wire) -> None:
-    """Nor is what comes last all of what a head says."""
-    wire.write(b"GET /soups/pea/price HTTP/1.1\r\nX-Request-ID: seven\r\nX-Note: ")
+async def test_headers_of_a_head_received_in_parts_are_not_cached(
+    connection: RawConnection,
+) -> None:
+    connection.write(b"GET /soups/pea/price HTTP/1.1\r\nX-Request-ID: seven\r\nX-Note: ")
     await asyncio.sleep(0.01)
-    wire.write(asks_for("pea"))
-    first = await wire.answer()
+    connection.write(price_request("pea"))
+    first = await connection.response()
 
-    wire.write(asks_for("pea"))
-    second = await wire.answer()
+    connection.write(price_request("pea"))
+    second = await connection.response()
 
     assert first.headers["X-Request-ID"] == "seven"
     assert second.headers["X-Request-ID"] != "seven"
 
 
-async def test_however_it_is_cut(wire: Wire) -> None:
-    """Requests are the same wherever the network cuts them, after one that was whole."""
-    asked = asks_for("borscht")
-    for cut in range(len(asked) + 1):
-        wire.write(asks_for("pea"))
-        before = await wire.answer()
-        wire.write(asked[:cut])
+async def test_request_split_at_any_byte_is_answered(connection: RawConnection) -> None:
+    request = price_request("borscht")
+    for at in range(len(request) + 1):
+        connection.write(price_request("pea"))
+        before = await connection.response()
+        connection.write(request[:at])
         await asyncio.sleep(0.001)
-        wire.write(asked[cut:])
-        after = await wire.answer()
+        connection.write(request[at:])
+        after = await connection.response()
 
-        assert [before.content, after.content] == [b"hot pea", b"hot borscht"]
-
-
-async def test_a_body_is_read_each_time(wire: Wire) -> None:
-    """The same one, too."""
-    for _ in range(2):
-        wire.write(b"POST /soups HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\npea")
-        assert (await wire.answer()).content == b"hot pea"
+        assert [before.content, after.content] == [b"soup pea", b"soup borscht"]
 
 
-async def test_a_body_comes_in_pieces(wire: Wire, tavern: Tavern) -> None:
-    """The endpoint is asked when it is whole, and the line goes on."""
-    wire.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Content-Length: 6\r\n\r\n", b"pea")
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(tavern.asked.wait(), 0.05)
-
-    wire.write(b"nut")
-    first = await wire.answer()
-    wire.write(b"GET /soups/borscht/price HTTP/1.1\r\n", HOST, b"\r\n")
-    second = await wire.answer()
-
-    assert [first.content, second.content] == [b"hot peanut", b"hot borscht"]
-
-
-async def test_who_asks_on_is_answered_in_turn(wire: Wire, tavern: Tavern) -> None:
-    """Requests that come before the answer are answered in their order, whatever road they take."""
-    tavern.open.clear()
-    asked = [f"/soups/{name}/price" for name in ("pea", "borscht", "tripe")]
-    wire.write(*(b"GET %b HTTP/1.1\r\n%b\r\n" % (each.encode(), HOST) for each in asked))
-    wire.write(b"GET /soups HTTP/1.1\r\n", HOST, b"\r\n")
-    await tavern.asked.wait()
-
-    tavern.open.set()
-    answers = [await wire.answer() for _ in range(4)]
-    wire.write(b"GET /soups/pea/price HTTP/1.1\r\n", HOST, b"\r\n")
-    last = await wire.answer()
-
-    assert [each.status_code for each in answers] == [200, 200, 404, 200]
-    assert [each.text for each in answers if each.is_success] == [
-        *("hot pea", "hot borscht"),
-        '"cold"',
-    ]
-    assert DETOUR not in last.headers  # nobody waits any more, and the short way is free again
-
-
-@pytest.mark.parametrize("address", [b"/soups", b"/soups?in=euro"], ids=["hot", "ordinary"])
-async def test_what_came_before_nonsense_is_answered(
-    wire: Wire, tavern: Tavern, address: bytes
+async def test_repeated_request_with_a_body_is_answered_with_its_body(
+    connection: RawConnection,
 ) -> None:
-    """The request before it gets its response, then it gets its own; then the line is closed."""
-    tavern.open.clear()
-    wire.write(b"POST %b HTTP/1.1\r\n" % address, HOST, b"Content-Length: 3\r\n\r\npea")
-    wire.write(b"two soups, please\r\n\r\n")
-    await tavern.asked.wait()
+    for _ in range(2):
+        connection.write(b"POST /soups HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\npea")
+        assert (await connection.response()).content == b"soup pea"
 
-    tavern.open.set()
-    answer, refusal = await wire.answer(), await wire.answer()
 
-    assert (answer.status_code, answer.content) == (200, b"hot pea")
+async def test_endpoint_is_called_when_the_body_is_complete(
+    connection: RawConnection, app: ExampleApp
+) -> None:
+    connection.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Content-Length: 6\r\n\r\n", b"pea")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(app.called.wait(), 0.05)
+
+    connection.write(b"nut")
+    first = await connection.response()
+    connection.write(b"GET /soups/borscht/price HTTP/1.1\r\n", HOST, b"\r\n")
+    second = await connection.response()
+
+    assert [first.content, second.content] == [b"soup peanut", b"soup borscht"]
+
+
+async def test_pipelined_requests_on_both_paths_are_answered_in_order(
+    connection: RawConnection, app: ExampleApp
+) -> None:
+    app.may_respond.clear()
+    connection.write(*(price_request(soup) for soup in ("pea", "borscht", "missing")))
+    connection.write(b"GET /soups HTTP/1.1\r\n", HOST, b"\r\n")
+    await app.called.wait()
+
+    app.may_respond.set()
+    responses = [await connection.response() for _ in range(4)]
+    connection.write(price_request("pea"))
+    last = await connection.response()
+
+    assert [each.status_code for each in responses] == [200, 200, 404, 200]
+    assert [each.text for each in responses if each.is_success] == [
+        *("soup pea", "soup borscht"),
+        '"ordinary"',
+    ]
+    assert OVER_ASGI not in last.headers  # nothing is pipelined any more
+
+
+@pytest.mark.parametrize("path", [b"/soups", b"/soups?in=euro"], ids=["fast path", "ASGI"])
+async def test_request_before_an_invalid_one_is_answered_first(
+    connection: RawConnection, app: ExampleApp, path: bytes
+) -> None:
+    app.may_respond.clear()
+    connection.write(b"POST %b HTTP/1.1\r\n" % path, HOST, b"Content-Length: 3\r\n\r\npea")
+    connection.write(b"two soups, please\r\n\r\n")
+    await app.called.wait()
+
+    app.may_respond.set()
+    response, refusal = await connection.response(), await connection.response()
+
+    assert (response.status_code, response.content) == (200, b"soup pea")
     assert_problem(refusal, 400)
     assert refusal.headers.get_list("Connection") == ["close"]
-    assert await wire.is_closed()
+    assert await connection.is_closed()
 
 
-async def test_a_body_behind_an_upgrade_is_refused(wire: Wire, tavern: Tavern) -> None:
-    """It is not read, so that it is no order without a body, and no request of its own."""
-    wire.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Connection: Upgrade\r\nUpgrade: h2c\r\n")
-    wire.write(b"Content-Length: 57\r\n\r\n")
-    wire.write(b"GET /soups/fugu/price HTTP/1.1\r\nHost: a-body-not-asked\r\n\r\n")
+async def test_body_after_an_upgrade_is_refused(connection: RawConnection, app: ExampleApp) -> None:
+    """Its bytes are neither taken as a request, nor is the order taken without its body."""
+    connection.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Connection: Upgrade\r\nUpgrade: h2c\r\n")
+    connection.write(b"Content-Length: 57\r\n\r\n")
+    connection.write(b"GET /soups/broken/price HTTP/1.1\r\nHost: body-not-read\r\n\r\n")
 
-    answer = await wire.answer()
+    response = await connection.response()
 
-    assert_problem(answer, 400)
-    assert "Upgrade" in answer.json()["detail"]
-    assert await wire.is_closed()
-    assert not tavern.asked.is_set()
+    assert_problem(response, 400)
+    assert "Upgrade" in response.json()["detail"]
+    assert await connection.is_closed()
+    assert not app.called.is_set()
 
 
-@pytest.mark.parametrize("path", ["/soups", "/soups?in=euro"], ids=["hot", "ordinary"])
-async def test_a_stop_does_not_wait_for_ever(
-    tavern: Tavern, monkeypatch: pytest.MonkeyPatch, path: str
+@pytest.mark.parametrize("path", ["/soups", "/soups?in=euro"], ids=["fast path", "ASGI"])
+async def test_stop_cancels_requests_after_the_drain_timeout(
+    app: ExampleApp, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """Whoever would wait for longer is told so."""
     monkeypatch.setattr(server, "LONGEST_GOODBYE", 1)
     shutdown = Shutdown()
-    tavern.open.clear()
+    app.may_respond.clear()
     async with (
         httpx.AsyncClient() as client,
-        served(api.build("Tavern", [tavern.feature()]), shutdown) as address,
+        served(api.build("Test", [app.feature()]), shutdown) as address,
     ):
-        under_way = asyncio.create_task(client.post(address + path))
-        await tavern.asked.wait()
+        in_progress = asyncio.create_task(client.post(address + path))
+        await app.called.wait()
         shutdown.request_stop()
-        answer = await under_way
+        response = await in_progress
 
-    assert answer.is_server_error
-    assert answer.headers["Connection"] == "close"
+    assert response.is_server_error
+    assert response.headers["Connection"] == "close"
 
 
-async def test_every_answer_has_a_request_id(client: httpx.AsyncClient) -> None:
-    """The caller's, if it sent a sane one, else a new one; it is in what is logged meanwhile."""
-    stated = {"X-Request-ID": "table-7"}
-    insane = {"X-Request-ID": "no spaces, please"}
+async def test_response_has_the_clients_request_id_if_valid_else_a_new_one(
+    client: httpx.AsyncClient,
+) -> None:
+    valid = {"X-Request-ID": "table-7"}
+    invalid = {"X-Request-ID": "no spaces, please"}
 
-    answers = [await client.post("/soups", headers=each) for each in (stated, insane, {})]
+    responses = [await client.post("/soups", headers=each) for each in (valid, invalid, {})]
 
-    first, *others = [each.headers["X-Request-ID"] for each in answers]
+    first, *others = [each.headers["X-Request-ID"] for each in responses]
     assert first == "table-7"
     assert len({*others, "no spaces, please"}) == 3
 
 
-async def test_what_goes_wrong_is_answered_as_a_problem(client: httpx.AsyncClient) -> None:
-    """Foreseen or not; the inside of what nobody foresaw is in the log alone."""
+async def test_endpoint_error_becomes_a_problem(client: httpx.AsyncClient) -> None:
+    """The details of an unexpected one are logged, and not sent."""
     with capture_logs() as lines:
-        foreseen = await client.get("/soups/tripe/price")
-        unforeseen = await client.get("/soups/fugu/price")
+        expected = await client.get("/soups/missing/price")
+        unexpected = await client.get("/soups/broken/price")
 
-    assert_problem(foreseen, 404)
-    assert_problem(unforeseen, 500)
-    assert "eaten" not in unforeseen.text
+    assert_problem(expected, 404)
+    assert_problem(unexpected, 500)
+    assert "internal details" not in unexpected.text
     assert [line["log_level"] for line in lines if line["event"] == "request_failed"] == ["error"]
 
 
-async def test_too_large_a_body(client: httpx.AsyncClient) -> None:
-    """One byte too many is refused, the largest is taken."""
+async def test_oversized_body_is_refused(client: httpx.AsyncClient) -> None:
     largest = await client.post("/soups", content=b"-" * MAX_BODY_SIZE)
     larger = await client.post("/soups", content=b"-" * (MAX_BODY_SIZE + 1))
 
-    assert len(largest.content) == MAX_BODY_SIZE + len("hot ")
+    assert len(largest.content) == MAX_BODY_SIZE + len("soup ")
     assert_problem(larger, 413)
 
 
-@pytest.mark.parametrize("address", [b"/soups", b"/soups?in=euro"], ids=["hot", "ordinary"])
-async def test_a_length_beyond_counting(wire: Wire, address: bytes) -> None:
-    """It is too large, however many noughts it begins with."""
-    wire.write(b"POST %b HTTP/1.1\r\n" % address, HOST)
-    wire.write(b"Content-Length: %b3\r\n\r\npea" % (b"0" * 5000))
+@pytest.mark.parametrize("path", [b"/soups", b"/soups?in=euro"], ids=["fast path", "ASGI"])
+async def test_content_length_with_too_many_digits_is_refused(
+    connection: RawConnection, path: bytes
+) -> None:
+    connection.write(b"POST %b HTTP/1.1\r\n" % path, HOST)
+    connection.write(b"Content-Length: %b3\r\n\r\npea" % (b"0" * 5000))
 
-    assert_problem(await wire.answer(), 413)
+    assert_problem(await connection.response(), 413)
 
 
-async def test_who_hangs_up_is_no_failure(wire: Wire, tavern: Tavern) -> None:
-    """What was asked for is done to its end; the answer goes nowhere."""
-    tavern.open.clear()
-    wire.write(b"GET /soups/pea/price HTTP/1.1\r\n", HOST, b"\r\n")
-    await tavern.asked.wait()
+async def test_client_that_disconnects_early_causes_no_error(
+    connection: RawConnection, app: ExampleApp
+) -> None:
+    """The endpoint runs to its end; the response is dropped."""
+    app.may_respond.clear()
+    connection.write(price_request("pea"))
+    await app.called.wait()
 
     with capture_logs() as lines:
-        wire.hang_up()
+        connection.close()
         await asyncio.sleep(0.05)
-        tavern.open.set()
+        app.may_respond.set()
         await asyncio.sleep(0.05)
 
     assert [line["event"] for line in lines] == ["request_received"]
     assert lines[0]["message"] == "GET /soups/{name}/price answered 200."
 
 
-async def test_a_line_on_which_nothing_more_is_asked_is_closed(
-    tavern: Tavern, monkeypatch: pytest.MonkeyPatch
+async def test_idle_connection_is_closed_after_the_keep_alive_timeout(
+    app: ExampleApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answered line is kept for as long as uvicorn keeps one, and while it is used."""
+    """The time counts from the last response, and not while a request is in progress."""
     monkeypatch.setattr(server, "KEPT_OPEN", 0.2)
-    async with served(api.build("Tavern", [tavern.feature()])) as address:
-        url = httpx.URL(address)
-        wire = Wire(*await asyncio.open_connection(url.host, url.port))
+    async with served(api.build("Test", [app.feature()])) as address:
+        connection = await connect(address)
         for _ in range(3):
-            wire.write(asks_for("pea"))
-            await wire.answer()
+            connection.write(price_request("pea"))
+            await connection.response()
             await asyncio.sleep(0.12)
-        tavern.open.clear()
-        wire.write(asks_for("pea"))
+        app.may_respond.clear()
+        connection.write(price_request("pea"))
         await asyncio.sleep(0.3)
-        tavern.open.set()
-        assert (await wire.answer()).content == b"hot pea"
+        app.may_respond.set()
+        assert (await connection.response()).content == b"soup pea"
 
         async with asyncio.timeout(1):
-            assert await wire.is_closed()
+            assert await connection.is_closed()
 
 
-async def test_goodbye(tavern: Tavern) -> None:
-    """Who is answered after the wish to stop is told that it was the last time."""
+async def test_response_after_a_stop_was_requested_closes_the_connection(app: ExampleApp) -> None:
     shutdown = Shutdown()
     async with (
-        served(api.build("Tavern", [tavern.feature()]), shutdown) as address,
+        served(api.build("Test", [app.feature()]), shutdown) as address,
         httpx.AsyncClient(base_url=address) as client,
     ):
         before = await client.post("/soups")
-        tavern.open.clear()
-        tavern.asked.clear()
-        under_way = asyncio.create_task(client.post("/soups"))
-        await tavern.asked.wait()
+        app.may_respond.clear()
+        app.called.clear()
+        in_progress = asyncio.create_task(client.post("/soups"))
+        await app.called.wait()
 
         shutdown.request_stop()
-        tavern.open.set()
-        after = await under_way
+        app.may_respond.set()
+        after = await in_progress
 
     assert "Connection" not in before.headers
     assert after.headers.get_list("Connection") == ["close"]

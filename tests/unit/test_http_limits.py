@@ -469,7 +469,7 @@ async def test_longest_streams_are_closed_when_nothing_is_idle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Streams without end shut nobody out: browsers open them again by themselves."""
-    monkeypatch.setattr(http_protocol, "STREAM", 0.1)
+    monkeypatch.setattr(http_protocol, "STREAM_AGE", 0.1)
     async with running_server() as url:
         with descriptors_left(20):
             streams = [await Client.to(url) for _ in range(10)]

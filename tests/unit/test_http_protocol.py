@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature
 from restaurant_system.web.fastpath.write_buffer import MAX_BUFFER_SIZE, WriteBuffer
-from restaurant_system.web.http_protocol import ABSENCE, set_user_timeout
+from restaurant_system.web.http_protocol import USER_TIMEOUT, set_user_timeout
 from tests.support.responses import assert_problem
 from tests.support.services import served
 
@@ -125,7 +125,7 @@ def test_a_client_that_acknowledges_nothing_is_given_up() -> None:
     with socket.socket() as tcp:
         set_user_timeout(asyncio.Transport({"socket": tcp}))
 
-        assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == ABSENCE
+        assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == USER_TIMEOUT
 
 
 def test_a_line_that_is_none_of_tcp_is_left_alone() -> None:

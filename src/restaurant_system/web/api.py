@@ -1,11 +1,10 @@
-"""Builds a service's HTTP face from its features.
+"""Build a service's HTTP application from its features.
 
-FastAPI has all of it, and documents it; the roads that are driven most also have a way of their own
-in front of it (`hot.py`).
+FastAPI serves and documents every route. Some are fast routes as well, see `fastpath`.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
@@ -19,8 +18,9 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from restaurant_system import __version__
 from restaurant_system.errors import RestaurantError
-from restaurant_system.web import docs, problem
+from restaurant_system.web import docs, fastpath, problem
 from restaurant_system.web.fastpath.routes import FastRoute
+from restaurant_system.web.http_protocol import HttpProtocol
 from restaurant_system.web.middleware import RequestContext
 
 HANDLED = (
@@ -34,7 +34,7 @@ HANDLED = (
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """What a service offers over HTTP; `hot` roads also stand, documented, in its `router`."""
+    """Routes that a service offers over HTTP; the fast ones are in its `router`, too."""
 
     router: APIRouter
     fast_routes: Sequence[FastRoute[Any]] = ()
@@ -42,14 +42,14 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What is served: everything by ASGI, and the hot roads in front of it."""
+    """An ASGI application, and the class that speaks HTTP on a connection to it."""
 
     asgi: ASGIApp
-    fast_routes: Sequence[FastRoute[Any]] = ()
+    protocol: Callable[..., HttpProtocol] = HttpProtocol
 
 
 def build(title: str, features: Sequence[Feature]) -> Site:
-    """Return what serves these features."""
+    """Return the application with these features."""
     api = FastAPI(
         title=title,
         version=__version__,
@@ -60,14 +60,14 @@ def build(title: str, features: Sequence[Feature]) -> Site:
     api.include_router(docs.routes())
     for feature in features:
         api.include_router(feature.router)
-    # Only redirects ask whether a proxy spoke TLS for us, and no hot road redirects.
-    trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")  # as uvicorn has it
-    router = cast("Any", Router([Mount("/", api)], default=_nothing_here))
-    rest = cast("ASGIApp", ProxyHeadersMiddleware(router, trusted))
+    # Only redirects need the scheme that a proxy was called with, and no fast route redirects.
+    trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")  # uvicorn's variable and default
+    router = cast("Any", Router([Mount("/", api)], default=_not_found))
+    asgi = RequestContext(cast("ASGIApp", ProxyHeadersMiddleware(router, trusted)))
     return Site(
-        RequestContext(rest), [road for feature in features for road in feature.fast_routes]
+        asgi, fastpath.protocol_for([r for feature in features for r in feature.fast_routes])
     )
 
 
-async def _nothing_here(_scope: Scope, _receive: Receive, _send: Send) -> None:
+async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:
     raise HTTPException(HTTPStatus.NOT_FOUND)

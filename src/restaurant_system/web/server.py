@@ -16,7 +16,7 @@ from restaurant_system.web import file_descriptors
 from restaurant_system.web.api import Site
 from restaurant_system.web.connections import Connections
 from restaurant_system.web.door import HandedLines, last_lines
-from restaurant_system.web.fastpath.protocol import FastPathProtocol
+from restaurant_system.web.http_protocol import HttpProtocol
 from restaurant_system.web.middleware import SHUTDOWN
 from restaurant_system.web.starting import STARTING
 
@@ -223,10 +223,8 @@ class HttpServer:
         scope[SHUTDOWN] = self._shutdown  # a response after a request to stop closes its connection
         return self._site.asgi(scope, receive, send)
 
-    def _protocol(self, **uvicorns: Any) -> FastPathProtocol:  # noqa: ANN401 - what uvicorn gives its own
-        return FastPathProtocol(
-            self._site.fast_routes, self._shutdown, self._connections, **uvicorns
-        )
+    def _protocol(self, **uvicorn_arguments: Any) -> HttpProtocol:  # noqa: ANN401 - passed through
+        return self._site.protocol(self._connections, self._shutdown, **uvicorn_arguments)
 
     async def _run(self) -> None:
         """Run until `shutdown` or `close`; then answer the requests that have come."""

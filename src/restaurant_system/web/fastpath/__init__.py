@@ -1,1 +1,35 @@
-"""Answer the two most frequent requests without ASGI, middleware and routing."""
+"""Answer the two most frequent requests without ASGI, middleware and routing.
+
+See docs/decisions/006-fast-path.md. To delete the fast path, delete this package and call
+`HttpProtocol` in `web/api.py`; the handlers answer the same routes over ASGI.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from restaurant_system.logger import get_logger
+from restaurant_system.web.fastpath.protocol import FastPathProtocol
+from restaurant_system.web.fastpath.routes import FastRoute
+from restaurant_system.web.fastpath.uvicorn_adapter import is_tested, tested_versions
+from restaurant_system.web.http_protocol import HttpProtocol
+
+log = get_logger()
+
+
+def protocol_for(routes: Sequence[FastRoute[Any]]) -> Callable[..., HttpProtocol]:
+    """Return the class that speaks HTTP on a connection, with the fast path for these routes.
+
+    With a version of uvicorn that the fast path is not tested with, it is `HttpProtocol`: every
+    request is answered over ASGI.
+    """
+    if not routes:
+        return HttpProtocol
+    if not is_tested():
+        log.warning(
+            "fast_path_disabled",
+            message=f"The fast path is tested with {tested_versions()} only; every request is"
+            " answered over ASGI.",
+        )
+        return HttpProtocol
+    return partial(FastPathProtocol, routes)

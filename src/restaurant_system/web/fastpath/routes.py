@@ -1,11 +1,4 @@
-"""Hot roads: the few that are driven most, from the line to the endpoint and back without a stop.
-
-uvicorn's cycle, ASGI, our middleware, Starlette's routing and FastAPI stand between a line and an
-ordinary endpoint, and cost several times what a look-up itself does. The endpoint of a hot road is
-called with what was read, and what it finds is written by the road. `line.py` goes this way with
-ordinary requests only; one that is unusual in any respect takes the ordinary road, on which
-`respond_over_asgi` has the same endpoint answer.
-"""
+"""Routes of the fast path: a request line, an endpoint, and its response."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -21,13 +14,13 @@ from restaurant_system.web.headers import LENGTH, TYPE, Headers
 from restaurant_system.web.problem import response_for
 
 PARAMETER = re.compile(r"{\w+}")
-UNRESERVED = "[A-Za-z0-9._~-]+"  # RFC 3986, 2.3: what stands in an address for itself
+UNRESERVED = "[A-Za-z0-9._~-]+"  # characters that a path need not escape; RFC 3986, 2.3
 
 T = TypeVar("T")
 
 
 class FastRequest:
-    """A request: what stands in its address for the parameter, if there is one, and the rest."""
+    """A request with its path parameter ("" if the path has none)."""
 
     def __init__(
         self, parameter: str, headers: Headers, body: bytes | bytearray, request_id: str
@@ -39,7 +32,7 @@ class FastRequest:
 
 
 class FastResponse(NamedTuple):
-    """What is answered; its length and its request id are added on the way."""
+    """A response without its length and request id, which are added when it is sent."""
 
     body: bytes
     status: int = HTTPStatus.OK
@@ -49,16 +42,16 @@ class FastResponse(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FastRoute(Generic[T]):
-    """Requests with a certain first line, the endpoint that finds something out, and its answer.
+    """An endpoint for the requests that a request line matches.
 
-    An endpoint that returns a future has no task made for it, and its log lines no request id. It
-    may also raise at once.
+    `to_response` serializes the endpoint's result. An endpoint that returns a future runs without
+    a task of its own, and its log lines have no request id. It may also raise at once.
     """
 
-    template: str  # for log lines
-    first_line: re.Pattern[bytes]
+    template: str  # method and path, for log lines
+    request_line: re.Pattern[bytes]
     endpoint: Callable[[FastRequest], Awaitable[T]]
-    answer: Callable[[T], FastResponse]
+    to_response: Callable[[T], FastResponse]
 
     @classmethod
     def create(
@@ -66,36 +59,41 @@ class FastRoute(Generic[T]):
         method: str,
         path: str,
         endpoint: Callable[[FastRequest], Awaitable[T]],
-        answer: Callable[[T], FastResponse],
+        to_response: Callable[[T], FastResponse],
         *,
         parameter: str = UNRESERVED,
     ) -> Self:
-        """Make a road of a path with one parameter at most, in braces, of a certain look."""
+        """Return a route for a path with at most one parameter, in braces.
+
+        `parameter` is the regular expression for its value.
+        """
         line = rf"{method} {PARAMETER.sub(f'({parameter})', path)} HTTP/1\.1"
-        return cls(f"{method} {path}", re.compile(line.encode(), re.ASCII), endpoint, answer)
+        return cls(f"{method} {path}", re.compile(line.encode(), re.ASCII), endpoint, to_response)
 
-    def parameter(self, line: bytes) -> str | None:
-        """Return what stands in a first line for it, "" if there is none; `None` if not ours."""
-        ours = self.first_line.fullmatch(line)
-        if not ours:
+    def match(self, request_line: bytes) -> str | None:
+        """Return the path parameter, "" if there is none; `None` if the line does not match."""
+        match = self.request_line.fullmatch(request_line)
+        if not match:
             return None
-        return ours[1].decode() if ours.lastindex else ""
+        return match[1].decode() if match.lastindex else ""
 
 
-def error_response(error: Exception, request_id: str, headers_sent: Headers = ()) -> FastResponse:
+def error_response(
+    error: Exception, request_id: str, request_headers: Headers = ()
+) -> FastResponse:
     """Return the response for an error; see `problem.response_for`."""
-    problem = response_for(error, request_id, headers_sent)
-    own = [each for each in problem.raw_headers if each[0] not in {LENGTH, TYPE}]
-    return FastResponse(
-        bytes(problem.body), problem.status_code, own, problem.headers["content-type"]
-    )
+    problem = response_for(error, request_id, request_headers)
+    headers = [each for each in problem.raw_headers if each[0] not in {LENGTH, TYPE}]
+    media_type = problem.headers["content-type"]
+    return FastResponse(bytes(problem.body), problem.status_code, headers, media_type)
 
 
-async def respond_over_asgi(road: FastRoute[T], request: Request) -> Response:
-    """Have the endpoint of a hot road answer a request that came the ordinary way."""
+async def respond_over_asgi(route: FastRoute[T], request: Request) -> Response:
+    """Answer a request that came over ASGI with the endpoint of a fast route."""
     parameter = next(iter(request.path_params.values()), "")
     headers, body = request.headers.raw, await request.body()
-    asked = FastRequest(parameter, headers, body, request.scope["request_id"])
-    answer = road.answer(await road.endpoint(asked))
-    stated = {name.decode(): value.decode() for name, value in answer.headers}
-    return Response(answer.body, answer.status, stated, answer.media_type)
+    fast_request = FastRequest(parameter, headers, body, request.scope["request_id"])
+    response = route.to_response(await route.endpoint(fast_request))
+    response_headers = {name.decode(): value.decode() for name, value in response.headers}
+    response_headers["content-type"] = response.media_type  # without Starlette's charset
+    return Response(response.body, response.status, response_headers)

@@ -1,17 +1,17 @@
 """Join what is written to a connection in one iteration of the event loop.
 
 uvicorn writes a response's head, then its body, and uvloop would send each by itself: one system
-call more, and a client that is woken twice.
+call more, and a client that wakes up twice.
 """
 
 import asyncio
 from typing import Any
 
-MAX_BUFFER_SIZE = 64 * 1024  # bytes; more gains nothing by waiting
+MAX_BUFFER_SIZE = 64 * 1024  # bytes; waiting for more gains nothing
 
 
 class WriteBuffer:
-    """Holds written bytes until the loop's next iteration; in all else it is the transport."""
+    """A transport that holds written bytes until the next iteration of the event loop."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -37,8 +37,8 @@ class WriteBuffer:
         if not self._transport.is_closing():
             self._transport.write(data)
 
-    def end(self) -> None:
-        """Send what is held and close the writing side; what the client sends is still read."""
+    def write_eof(self) -> None:
+        """Send what is held and close the writing side; the reading side stays open."""
         self._flush()
         self._transport.write_eof()
 
