@@ -1,34 +1,34 @@
-// All day: how many of each item are still to be made, over all open tickets.
+// All day: the quantity of each item over all open tickets.
 
 import { arrange, make, makeUserText, write } from "./elements.js";
-import { keep, kept } from "./stored.js";
+import { load, store } from "./stored.js";
 import { say } from "./words.js";
 
-const SHOWN = "kitchen-all-day";
+const IS_SHOWN = "kitchen-all-day"; // the key in the browser's storage
 const OPEN = new Set(["received", "cooking"]);
 
 export class AllDay {
-  /** Shows the totals in `panel`, which `button` shows and hides; on a wide screen it begins shown. */
+  /** Shows the totals in `panel`, which `button` shows and hides; on a wide screen it starts shown. */
   constructor(panel, button) {
     this._panel = panel;
     this._button = button;
     [this._list, this._none] = [panel.querySelector("ul"), panel.querySelector("p")];
-    this._lines = new Map();
+    this._rows = new Map();
     button.addEventListener("click", () => this.toggle());
-    this._open(kept(SHOWN, matchMedia("(min-width: 75rem)").matches));
+    this._open(load(IS_SHOWN, matchMedia("(min-width: 75rem)").matches));
   }
 
   toggle() {
     this._open(this._panel.hidden);
-    keep(SHOWN, !this._panel.hidden);
+    store(IS_SHOWN, !this._panel.hidden);
   }
 
   show(entries) {
     const totals = totalsOf(entries);
     const order = (one, other) => totals.get(other) - totals.get(one) || one.localeCompare(other);
     const names = [...totals.keys()].sort(order);
-    for (const name of this._lines.keys()) if (!totals.has(name)) this._lines.delete(name);
-    arrange(this._list, names.map((name) => this._line(name, totals.get(name))));
+    for (const name of this._rows.keys()) if (!totals.has(name)) this._rows.delete(name);
+    arrange(this._list, names.map((name) => this._row(name, totals.get(name))));
     this._none.hidden = names.length > 0;
   }
 
@@ -37,14 +37,14 @@ export class AllDay {
     this._button.ariaExpanded = String(isOpen);
   }
 
-  _line(name, count) {
-    if (!this._lines.has(name)) {
+  _row(name, count) {
+    if (!this._rows.has(name)) {
       const total = make("span", { className: "quantity number" });
-      this._lines.set(name, [make("li", {}, total, " ", makeUserText("span", name, "name")), total]);
+      this._rows.set(name, [make("li", {}, total, " ", makeUserText("span", name, "name")), total]);
     }
-    const [line, total] = this._lines.get(name);
+    const [row, total] = this._rows.get(name);
     write(total, say("kitchen.quantity", { quantity: count }));
-    return line;
+    return row;
   }
 }
 

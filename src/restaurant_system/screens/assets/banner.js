@@ -1,4 +1,4 @@
-// Says across the whole page that what it shows may be old, and since when.
+// The banner that shows a lost connection, and since when the page may be out of date.
 
 import { make } from "./elements.js";
 import { exactTimeOfDay } from "./times.js";
@@ -7,13 +7,13 @@ import { say } from "./words.js";
 const banner = make("div", { className: "banner", role: "alert", hidden: true });
 document.body.prepend(banner);
 
-/** Shows or hides the banner; made to be the `live` of a `LiveView`. */
-export function showLine(isLive, lastGood) {
+/** Shows or hides the banner; to be used as the `live` callback of a `LiveView`. */
+export function showConnection(isLive, lastGood) {
   banner.hidden = isLive;
   document.body.classList.toggle("stale", !isLive);
   if (!isLive) {
     banner.textContent = lastGood
-      ? say("line.stale", { time: exactTimeOfDay(lastGood) })
-      : say("line.never");
+      ? say("connection.stale", { time: exactTimeOfDay(lastGood) })
+      : say("connection.never");
   }
 }

@@ -1,6 +1,6 @@
 // The guests' wall: which orders are being prepared, and which are ready.
 
-import { showLine } from "./banner.js";
+import { showConnection } from "./banner.js";
 import { make, arrange, write } from "./elements.js";
 import { LiveView } from "./live.js";
 import { now, timeOfDay } from "./times.js";
@@ -94,7 +94,7 @@ const clock = document.getElementById("clock");
 const announcement = document.getElementById("announcement");
 let known = null; // the orders that were ready before; null until something is known
 
-const view = new LiveView("/live/board", { changed: show, live: showLine });
+const view = new LiveView("/live/board", { changed: show, live: showConnection });
 setInterval(tick, 1000);
 
 function show(entries) {

@@ -9,7 +9,7 @@
 
 import { centsOf, decimal, numberIn } from "./counter-cents.js";
 import { newKey } from "./requests.js";
-import { keep, kept, onKeptElsewhere } from "./stored.js";
+import { load, onStoredElsewhere, store } from "./stored.js";
 
 const PLACE = "counter.draft";
 const VERSION = 1; // of what is kept; anything else is not looked at
@@ -24,7 +24,7 @@ export class Draft {
     this._changed = changed;
     this._cleared = null;
     // What is kept by now counts: what is heard of may be older than what was kept here since.
-    onKeptElsewhere(PLACE, () => this._show(keptDraft()));
+    onStoredElsewhere(PLACE, () => this._show(keptDraft()));
   }
 
   get isEmpty() {
@@ -143,7 +143,7 @@ export class Draft {
   }
 
   _keep(state) {
-    keep(PLACE, state);
+    store(PLACE, state);
     this._show(state);
   }
 
@@ -178,7 +178,7 @@ function blank() {
 }
 
 function keptDraft() {
-  const state = kept(PLACE);
+  const state = load(PLACE);
   return state?.version === VERSION ? state : blank();
 }
 

@@ -1,6 +1,6 @@
 // The counter: an order is made from the menu or typed, sent once, and called by its number.
 
-import { showLine } from "./banner.js";
+import { showConnection } from "./banner.js";
 import { decimal } from "./counter-cents.js";
 import { Draft } from "./counter-draft.js";
 import { forgetFault, forgetFaults, showFaults, summarize } from "./counter-faults.js";
@@ -17,7 +17,7 @@ const [form, summary, doubted, addTyped, clear] = ["order", "summary", "doubted"
 
 const draft = new Draft(show);
 const lines = new Lines(part("lines"), draft, tell);
-const menu = new Menu(part("menu"), { picked: pick, changed: showMenu, live: showLine });
+const menu = new Menu(part("menu"), { picked: pick, changed: showMenu, live: showConnection });
 const sending = new Sending(sayThatItTakesLong);
 let isUnderWay = false;
 

@@ -1,6 +1,6 @@
 // The dashboard: what matters now first, then how the evening goes (services/tracking/dashboard.py).
 
-import { showLine } from "./banner.js";
+import { showConnection } from "./banner.js";
 import { BarChart, range } from "./charts.js";
 import { arrange, make, makeUserText, write } from "./elements.js";
 import { language, lateSeconds, timezone } from "./house.js";
@@ -36,7 +36,7 @@ const SHOWN = {
 };
 
 write(find("#zone"), say("dashboard.zone", { zone: timezone }));
-new LiveView("/live/dashboard", { changed: show, live: showLine });
+new LiveView("/live/dashboard", { changed: show, live: showConnection });
 setInterval(tick, 1000);
 
 function show(entries, keys) {

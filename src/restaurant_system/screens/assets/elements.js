@@ -1,4 +1,4 @@
-// Elements without ceremony.
+// Helpers that create and update elements.
 
 /**
  * Makes an element. `properties` are set as such (`className`, `onclick`), `dataset` and attributes
@@ -15,31 +15,31 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** Makes an element for a text from outside, which keeps its own direction and stays in its box. */
+/** Makes an element for a text that a user wrote, with the text's own direction. */
 export function makeUserText(tag, text, className = "") {
   return make(tag, { className: `${className} user-text`.trim(), dir: "auto" }, visible(text));
 }
 
-// Refused in new orders and names; what was stored before may have them.
+// New orders and names with these are refused; older ones may have them.
 const REORDERING = /(?![\n\r\t])[\p{Cc}\p{Bidi_Control}]/gu;
 
-/** A text from outside with a mark in place of each character that hides or reorders what is read. */
+/** Replaces each control character, and each that changes the text direction, by U+FFFD. */
 export function visible(text) {
   return text.replace(REORDERING, "\ufffd");
 }
 
-/** Makes these the children of `parent`, in this order, and moves no element that is in its place. */
+/** Sets the children of `parent`, without moving an element that is in its position. */
 export function arrange(parent, children) {
   const staying = new Set(children);
   for (const child of [...parent.children]) if (!staying.has(child)) child.remove();
-  let place = parent.firstElementChild;
+  let next = parent.firstElementChild;
   for (const child of children) {
-    if (child === place) place = place.nextElementSibling;
-    else parent.insertBefore(child, place);
+    if (child === next) next = next.nextElementSibling;
+    else parent.insertBefore(child, next);
   }
 }
 
-/** Writes a text where it is not there yet: an element that says the same is not touched. */
+/** Sets an element's text, unless it is the same: then no screen reader announces it again. */
 export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

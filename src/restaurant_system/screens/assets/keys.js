@@ -1,8 +1,8 @@
-// The bump bar: what keys do. Inside a dialog, keys are the dialog's own.
+// The keys of a keyboard or a bump bar. While a dialog is open, it handles its keys itself.
 
 /**
- * Calls `digit(digit)`, `shiftedDigit(digit)`, or the function in `keys` under a key's name. Where a
- * button has the focus, the browser itself lets space and Enter press it.
+ * Calls `digit(digit)`, `shiftedDigit(digit)`, or the function in `keys` for a key. A button with the
+ * focus is pressed by space and Enter as usual.
  */
 export function listenForKeys({ digit, shiftedDigit, keys }) {
   document.addEventListener("keydown", (event) => {

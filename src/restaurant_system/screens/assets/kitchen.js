@@ -1,7 +1,7 @@
-// The kitchen display: the tickets of one station, and all that a person can do with them.
+// The kitchen display: shows the tickets of one station and performs the actions of people on them.
 
 import { AllDay } from "./allday.js";
-import { showLine } from "./banner.js";
+import { showConnection } from "./banner.js";
 import { Bell } from "./bell.js";
 import { write } from "./elements.js";
 import { listenForKeys } from "./keys.js";
@@ -12,7 +12,7 @@ import { Rail } from "./rail.js";
 import { Recall } from "./recall.js";
 import { nameStation, openStation, showStation, tickClock } from "./station.js";
 import { Taps } from "./taps.js";
-import { STEPS } from "./ticket.js";
+import { NEXT_ACTION } from "./ticket.js";
 import { Undo } from "./undo.js";
 import { say, shortNumber } from "./words.js";
 
@@ -25,9 +25,9 @@ const [soundButton, keysDialog] = [byId("sound-button"), byId("keys")];
 
 const bell = new Bell(showSound);
 const news = new News(`${address}/unseen`, bell, (numbers) => numbers.forEach((number) => rail.refresh(number)));
-const taps = new Taps(`${address}/tickets/`, { changed: showTap, refused: sayWhy });
+const taps = new Taps(`${address}/tickets/`, { changed: showTap, refused: showRefusal });
 const rail = new Rail(byId("rail"), byId("tickets-title"), {
-  look: (number) => ({ tap: taps.of(number), isNew: news.has(number) }),
+  stateOf: (number) => ({ tap: taps.pendingOf(number), isNew: news.has(number) }),
   act,
   rush,
 });
@@ -36,7 +36,7 @@ const allDay = new AllDay(byId("all-day"), byId("all-day-button"));
 const recalls = new Recall(byId("recall"), `${address}/bumped`, recall);
 
 function act(entry) {
-  if (entry) taps.add(entry, STEPS[entry.status], entry.status);
+  if (entry) taps.add(entry, NEXT_ACTION[entry.status], entry.status);
 }
 
 function rush(entry) {
@@ -49,9 +49,9 @@ function recall(entry) {
 }
 
 function actOnDigit(digit) {
-  const entry = rail.withDigit(digit);
+  const entry = rail.entryAtDigit(digit);
   if (!entry) return;
-  rail.choose(entry.order_number);
+  rail.focusTicket(entry.order_number);
   act(entry);
 }
 
@@ -66,8 +66,8 @@ function showTap(number) {
   write(byId("kept"), count ? say("kitchen.kept", { count }) : "");
 }
 
-/** Says why a tap had no effect: in our words where somebody was faster, else in the server's. */
-function sayWhy(tap, problem) {
+/** Shows why a tap was refused: the order has changed, else the message of the server. */
+function showRefusal(tap, problem) {
   const number = shortNumber(tap.number);
   if (!problem?.current_status) {
     toast(problem?.detail ?? say("kitchen.not_done", { number }));
@@ -84,27 +84,27 @@ function showSound() {
   write(soundButton.firstElementChild, say(`kitchen.sound.${state}`));
 }
 
-/** The first tap on the button gives leave to sound; it is not to mute it at once. */
-function changeSound() {
+/** Toggles the sound; the first tap, which browsers require before any sound, does not mute it. */
+function toggleSound() {
   if (bell.isUnlocked || bell.isMuted) bell.toggle();
   else bell.unlock();
 }
 
 function refreshUndo() {
-  if (undo.refresh()) rail.choose(rail.chosen?.order_number);
+  if (undo.refresh()) rail.focusTicket(rail.selected?.order_number);
 }
 
 function change(entries, keys) {
-  news.read(entries);
+  news.update(entries);
   rail.show(entries, keys);
   undo.show(entries);
   allDay.show(entries);
   showStation(entries);
-  taps.see(entries);
+  taps.update(entries);
 }
 
 function setLive(isLive, lastGood) {
-  showLine(isLive, lastGood);
+  showConnection(isLive, lastGood);
   taps.setLive(isLive);
 }
 
@@ -114,19 +114,19 @@ function tick() {
   tickClock();
 }
 
-soundButton.addEventListener("click", changeSound);
+soundButton.addEventListener("click", toggleSound);
 byId("recall-button").addEventListener("click", () => recalls.open());
 byId("keys-button").addEventListener("click", () => keysDialog.showModal());
 listenForKeys({
   digit: actOnDigit,
-  shiftedDigit: (digit) => rush(rail.withDigit(digit)),
+  shiftedDigit: (digit) => rush(rail.entryAtDigit(digit)),
   keys: {
-    " ": () => act(rail.chosen),
-    ArrowLeft: () => rail.move(-1, 0),
-    ArrowRight: () => rail.move(1, 0),
-    ArrowUp: () => rail.move(0, -1),
-    ArrowDown: () => rail.move(0, 1),
-    f: () => rush(rail.chosen),
+    " ": () => act(rail.selected),
+    ArrowLeft: () => rail.moveFocus(-1, 0),
+    ArrowRight: () => rail.moveFocus(1, 0),
+    ArrowUp: () => rail.moveFocus(0, -1),
+    ArrowDown: () => rail.moveFocus(0, 1),
+    f: () => rush(rail.selected),
     u: undoLatest,
     r: () => recalls.open(),
     a: () => allDay.toggle(),

@@ -1,24 +1,24 @@
-// Watches a live view over server-sent events (web/live.py): a snapshot first, then numbered changes.
-// Whatever breaks the line, it is opened again, and what was missed is asked for by number. A view
-// that has given no sign of life for five seconds is not known to be true any more, and says so.
+// Receives a live view as server-sent events: a snapshot first, then numbered changes.
+// After a lost connection it reconnects and requests the missed changes by number. A view without any
+// event for five seconds counts as out of date.
 
 import { setClock } from "./times.js";
 
-const QUIET = 5000; // ms without a sign of life after which a view may be stale
-const GIVEN_UP = 8000; // ms after which a line that is open, and silent, is opened anew
-const PAUSE = 500; // ms before a line that has broken is opened again; twice as long at the most
+const STALE_AFTER = 5000; // ms without an event after which a view counts as out of date
+const RECONNECT_AFTER = 8000; // ms without an event after which an open connection is replaced
+const RECONNECT_DELAY = 500; // ms before a reconnect; up to twice as long at random
 
 export class LiveView {
   /**
-   * Watches the view at `address` from now on. `changed(entries, keys)` is called with the whole view
-   * (a Map) and the keys that are new, different or gone; `live(isLive, lastGood)` whenever the line
-   * is lost or back, with the time of the last sign of life (a Date, or null before the first).
-   * `before()`, if given, is awaited before each connection; where it returns false there is none,
-   * and the next attempt comes after a pause.
+   * Connects to the view at `address`. `changed(entries, keys)` is called with all entries (a Map) and
+   * the keys that were added, changed or removed; `live(isLive, lastGood)` whenever the view gets out
+   * of date or up to date, with the time of the last event (a Date, or null before the first).
+   * `before()`, if given, is awaited before each connection; if it returns false, the next attempt
+   * follows after a delay.
    */
   constructor(address, { changed, live, before = async () => true }) {
     this.entries = new Map();
-    this.isLive = null; // not known yet: a line that never comes up is told as well
+    this.isLive = null; // unknown, so that a first attempt that fails is reported too
     this.lastGood = null;
     this._address = address;
     this._changed = changed;
@@ -26,15 +26,15 @@ export class LiveView {
     this._before = before;
     this._attempt = 0;
     this._last = null;
-    this._heard = performance.now();
+    this._lastEventAt = performance.now();
     this._open();
-    setInterval(() => this._listenForSilence(), 500);
+    setInterval(() => this._checkSilence(), 500);
   }
 
   async _open() {
     const attempt = ++this._attempt;
     const isReady = await this._before();
-    if (attempt !== this._attempt) return; // another one was begun meanwhile
+    if (attempt !== this._attempt) return; // another attempt was started meanwhile
     if (isReady) this._connect();
     else this._reopen();
   }
@@ -43,9 +43,9 @@ export class LiveView {
     const address = new URL(this._address, document.baseURI);
     if (this._last !== null) address.searchParams.set("after", this._last);
     this._source = new EventSource(address);
-    this._source.addEventListener("snapshot", (event) => this._take(event, (data) => this._restart(data)));
-    this._source.addEventListener("change", (event) => this._take(event, (data) => this._apply(data)));
-    this._source.addEventListener("beat", (event) => this._take(event, () => {}));
+    this._source.addEventListener("snapshot", (event) => this._handle(event, (data) => this._restart(data)));
+    this._source.addEventListener("change", (event) => this._handle(event, (data) => this._apply(data)));
+    this._source.addEventListener("beat", (event) => this._handle(event, () => {}));
     this._source.addEventListener("error", () => this._reopen());
   }
 
@@ -53,22 +53,22 @@ export class LiveView {
     this._attempt += 1;
     this._source?.close();
     clearTimeout(this._waiting);
-    this._waiting = setTimeout(() => this._open(), PAUSE * (1 + Math.random()));
+    this._waiting = setTimeout(() => this._open(), RECONNECT_DELAY * (1 + Math.random()));
   }
 
-  _take(event, use) {
+  _handle(event, use) {
     const data = JSON.parse(event.data);
     if (event.type === "change" && !follows(event.lastEventId, this._last)) {
-      this._last = null; // something is missing in between: begin anew
+      this._last = null; // a change is missing: request a snapshot
       this._reopen();
       return;
     }
     if (event.type !== "beat") this._last = event.lastEventId;
-    this._heard = performance.now();
+    this._lastEventAt = performance.now();
     this.lastGood = new Date(data.at);
     setClock(this.lastGood);
     use(data);
-    this._say(true);
+    this._setLive(true);
   }
 
   _restart({ entries }) {
@@ -83,16 +83,16 @@ export class LiveView {
     this._changed(this.entries, new Set([...Object.keys(set), ...unset]));
   }
 
-  _listenForSilence() {
-    const silence = performance.now() - this._heard;
-    if (silence > QUIET) this._say(false);
-    if (silence > GIVEN_UP) {
-      this._heard += PAUSE * 4;
+  _checkSilence() {
+    const silence = performance.now() - this._lastEventAt;
+    if (silence > STALE_AFTER) this._setLive(false);
+    if (silence > RECONNECT_AFTER) {
+      this._lastEventAt += RECONNECT_DELAY * 4;
       this._reopen();
     }
   }
 
-  _say(isLive) {
+  _setLive(isLive) {
     if (isLive === this.isLive) return;
     this.isLive = isLive;
     this._live(isLive, this.lastGood);
@@ -101,7 +101,7 @@ export class LiveView {
 
 function follows(id, last) {
   if (last === null) return false;
-  const [life, number] = id.split(".");
-  const [lastLife, lastNumber] = last.split(".");
-  return life === lastLife && Number(number) === Number(lastNumber) + 1;
+  const [epoch, number] = id.split(".");
+  const [lastEpoch, lastNumber] = last.split(".");
+  return epoch === lastEpoch && Number(number) === Number(lastNumber) + 1;
 }

@@ -1,29 +1,29 @@
-// What has come and nobody has seen yet: it rings, and is marked, until somebody touches the screen,
-// even if the page is opened anew in between.
+// New and cancelled tickets: they ring, and new ones are marked, until the next touch or key, also over a
+// reload of the page.
 
 import { announce } from "./notices.js";
-import { kindOf } from "./ticket.js";
-import { forget, keep, kept } from "./stored.js";
+import { describeOrder } from "./ticket.js";
+import { load, removeStored, store } from "./stored.js";
 import { say, shortNumber } from "./words.js";
 
-const NAMED = 3; // new tickets that are told one by one
-// ms for which a ticket that has gone is known again: a station that has to be opened anew gets its
-// tickets back one by one, and that is no news.
-const KNOWN = 10 * 60 * 1000;
+const MAX_NAMED = 3; // new tickets that are announced one by one
+// ms for which a ticket that was removed is not new when it is shown again: a station that is opened
+// again gets its tickets back one by one.
+const KNOWN_FOR = 10 * 60 * 1000;
 
 export class News {
   /**
-   * Keeps under `name` what is unseen; `seen(orderNumbers)` is called when somebody has touched the
-   * screen, or a key.
+   * Stores the unseen order numbers under `name`; `seen(orderNumbers)` is called at the next touch or
+   * key.
    */
   constructor(name, bell, seen) {
     this._name = name;
     this._bell = bell;
     this._seen = seen;
-    this._known = null; // of the tickets shown lately: `{ status, until }`
+    this._known = null; // recently shown tickets by number: `{ status, until }`
     this._unseen = new Set();
-    for (const sign of ["pointerdown", "keydown"]) {
-      addEventListener(sign, () => this._end(), { capture: true });
+    for (const event of ["pointerdown", "keydown"]) {
+      addEventListener(event, () => this._markSeen(), { capture: true });
     }
   }
 
@@ -31,14 +31,14 @@ export class News {
     return this._unseen.has(number);
   }
 
-  /** Looks for what is new in a view: tickets that have come, or were cancelled. */
-  read(entries) {
+  /** Finds the new and the cancelled tickets of a view. */
+  update(entries) {
     const tickets = [...entries.values()].filter((entry) => entry.order_number);
-    const news = this._known === null ? left(tickets, kept(this._name, [])) : this._changed(tickets);
+    const news = this._known === null ? unseenOf(tickets, load(this._name, [])) : this._changed(tickets);
     this._remember(tickets);
     const cancelled = news.filter(({ status }) => status === "cancelled");
-    const come = news.filter(({ status }) => status === "received");
-    if (come.length || cancelled.length) this._tell(come, cancelled);
+    const arrived = news.filter(({ status }) => status === "received");
+    if (arrived.length || cancelled.length) this._announce(arrived, cancelled);
   }
 
   _changed(tickets) {
@@ -49,37 +49,37 @@ export class News {
     this._known ??= new Map();
     const now = performance.now();
     for (const { order_number, status } of tickets) {
-      this._known.set(order_number, { status, until: now + KNOWN });
+      this._known.set(order_number, { status, until: now + KNOWN_FOR });
     }
     for (const [number, { until }] of this._known) if (until < now) this._known.delete(number);
   }
 
-  _tell(come, cancelled) {
-    for (const { order_number } of come) this._unseen.add(order_number);
-    keep(this._name, [...this._unseen]);
+  _announce(arrived, cancelled) {
+    for (const { order_number } of arrived) this._unseen.add(order_number);
+    store(this._name, [...this._unseen]);
     this._bell.ring();
-    const isCrowd = come.length > NAMED;
-    const said = isCrowd ? [say("kitchen.news.tickets", { count: come.length })] : come.map(newTicket);
-    announce([...said, ...cancelled.map(cancelledTicket)].join(" "));
+    const areMany = arrived.length > MAX_NAMED;
+    const texts = areMany ? [say("kitchen.news.tickets", { count: arrived.length })] : arrived.map(newTicket);
+    announce([...texts, ...cancelled.map(cancelledTicket)].join(" "));
   }
 
-  _end() {
-    this._bell.hush();
+  _markSeen() {
+    this._bell.stop();
     if (!this._unseen.size) return;
     const numbers = [...this._unseen];
     this._unseen.clear();
-    forget(this._name);
+    removeStored(this._name);
     this._seen(numbers);
   }
 }
 
-/** What is there when the page is opened is not new, but for what nobody had seen before. */
-function left(tickets, unseen) {
+/** When the page is opened, only the tickets that were unseen before are new. */
+function unseenOf(tickets, unseen) {
   return tickets.filter((entry) => unseen.includes(entry.order_number));
 }
 
 function newTicket(entry) {
-  return say("kitchen.news.ticket", { number: shortNumber(entry.order_number), what: kindOf(entry) });
+  return say("kitchen.news.ticket", { number: shortNumber(entry.order_number), what: describeOrder(entry) });
 }
 
 function cancelledTicket(entry) {

@@ -1,21 +1,21 @@
-// Says things that happen by themselves: to all who look (a toast), or to those who listen.
+// Messages about events: toasts on the screen, and announcements for screen readers.
 
 import { makeUserText } from "./elements.js";
 
-const READ = 8000; // ms for which a toast stays
+const TOAST_DURATION = 8000; // ms
 
 const toasts = document.getElementById("toasts");
 const news = document.getElementById("news");
 
-/** Shows a sentence for a while; a tap on it puts it away. */
+/** Shows a text for a while; a tap on it removes it. */
 export function toast(text) {
   const shown = makeUserText("p", text);
   shown.onclick = () => shown.remove();
   toasts.append(shown);
-  setTimeout(() => shown.remove(), READ);
+  setTimeout(() => shown.remove(), TOAST_DURATION);
 }
 
-/** Tells a sentence to those who listen to the screen. */
+/** Announces a text to screen readers. */
 export function announce(text) {
   news.textContent = text;
 }

@@ -1,20 +1,20 @@
-// The list of what was bumped last, from which a ticket can be had back.
+// The list of the tickets that were bumped last, from which they can be recalled.
 
 import { make, write } from "./elements.js";
-import { item, kindOf } from "./ticket.js";
+import { describeOrder, makeItem } from "./ticket.js";
 import { timeOfDay } from "./times.js";
 import { say, shortNumber } from "./words.js";
 
-const PATIENCE = 10000; // ms
+const TIMEOUT = 10000; // ms
 
 export class Recall {
-  /** Shows in `dialog` what stands at `address`; `recall(ticket)` is called for a tap. */
+  /** Shows the tickets at `address` in `dialog`; `recall(ticket)` is called for a tap. */
   constructor(dialog, address, recall) {
     this._dialog = dialog;
     this._address = address;
     this._recall = recall;
     [this._state, this._list] = [dialog.querySelector("p"), dialog.querySelector("ol")];
-    dialog.addEventListener("keydown", (event) => this._move(event));
+    dialog.addEventListener("keydown", (event) => this._moveFocus(event));
   }
 
   async open() {
@@ -22,48 +22,48 @@ export class Recall {
     this._list.replaceChildren();
     write(this._state, say("kitchen.recall.loading"));
     this._dialog.showModal();
-    const tickets = await this._read();
+    const tickets = await this._fetch();
     if (!tickets) write(this._state, say("kitchen.recall.failed"));
     else write(this._state, tickets.length ? "" : say("kitchen.recall.none"));
-    this._list.replaceChildren(...(tickets ?? []).map((ticket) => this._line(ticket)));
+    this._list.replaceChildren(...(tickets ?? []).map((ticket) => this._entry(ticket)));
     this._list.querySelector("button")?.focus();
   }
 
-  /** Returns the tickets, or null when they cannot be had. */
-  async _read() {
+  /** Fetches the tickets; returns null when the request fails. */
+  async _fetch() {
     try {
-      const answer = await fetch(this._address, { signal: AbortSignal.timeout(PATIENCE) });
-      return answer.ok ? await answer.json() : null;
+      const response = await fetch(this._address, { signal: AbortSignal.timeout(TIMEOUT) });
+      return response.ok ? await response.json() : null;
     } catch {
       return null;
     }
   }
 
-  _line(ticket) {
+  _entry(ticket) {
     const number = shortNumber(ticket.order_number);
     const time = say("kitchen.recall.bumped", { time: timeOfDay(new Date(ticket.bumped_at)) });
     return make(
       "li",
       {},
       make("h3", { className: "number" }, number),
-      make("p", { className: "quiet" }, `${kindOf(ticket)} · ${time}`),
-      make("ul", { className: "items" }, ...ticket.items.map(item)),
+      make("p", { className: "quiet" }, `${describeOrder(ticket)} · ${time}`),
+      make("ul", { className: "items" }, ...ticket.items.map(makeItem)),
       this._button(ticket, number),
     );
   }
 
   _button(ticket, number) {
     const unseen = make("span", { className: "unseen" }, ` ${number}`);
-    const onclick = () => this._take(ticket);
+    const onclick = () => this._recallTicket(ticket);
     return make("button", { type: "button", onclick }, say("kitchen.action.recall"), unseen);
   }
 
-  _take(ticket) {
+  _recallTicket(ticket) {
     this._dialog.close();
     this._recall(ticket);
   }
 
-  _move(event) {
+  _moveFocus(event) {
     const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
     if (!step) return;
     event.preventDefault();

@@ -1,22 +1,22 @@
-// The head of the display: which station this is, how full it is, and what keeps it from work.
+// The header of the display: the name of the station, its number of tickets and its state.
 
 import { visible, write } from "./elements.js";
 import { newKey, post } from "./requests.js";
 import { now, timeOfDay } from "./times.js";
 import { say } from "./words.js";
 
-const TYPES = 3; // a station that takes all of them need not name them
+const TYPES = 3; // a station that takes all order types does not list them
 
 const IDS = ["station", "types", "holding", "clock", "notice", "empty"];
 const [title, types, holding, clock, notice, empty] = IDS.map((id) => document.getElementById(id));
 
-/** Shows the station's name before anything is known of it. */
+/** Shows the name of the station while its state is not known yet. */
 export function nameStation(name) {
   write(title, visible(name));
   document.title = say("kitchen.page", { station: name });
 }
 
-/** Shows what a view says of the station. */
+/** Shows the station's own entry of a view. */
 export function showStation(entries) {
   const statuses = [...entries.values()].map((entry) => entry.status);
   const count = statuses.filter((status) => status === "received" || status === "cooking").length;
@@ -29,20 +29,20 @@ export function showStation(entries) {
   write(notice, station.state === "open" ? "" : say(`kitchen.state.${station.state}`, station));
 }
 
-/** Moves the clock. */
+/** Shows the current time. */
 export function tickClock() {
   write(clock, timeOfDay(new Date(now())));
 }
 
-/** Opens the station, or finds it open; shows the server's sentences where it is refused. */
+/** Opens the station and returns whether it is open; shows the error message if it was refused. */
 export async function openStation(address, types) {
   const body = types ? { order_types: types.split(",").map((type) => type.trim()) } : {};
-  const answer = await post(address, body, newKey(), 5000);
-  if (answer.status === 200) return true;
-  if (answer.body) write(notice, visible(sentences(answer.body)));
-  return false; // without a body nobody has answered: the banner says so
+  const response = await post(address, body, newKey(), 5000);
+  if (response.status === 200) return true;
+  if (response.body) write(notice, visible(messageOf(response.body)));
+  return false; // without a body the server is unavailable, which the banner shows
 }
 
-function sentences({ detail, errors = [] }) {
+function messageOf({ detail, errors = [] }) {
   return [detail, ...errors.map(({ field, message }) => `${field} ${message}.`)].join(" ");
 }

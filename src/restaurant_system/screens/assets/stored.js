@@ -1,16 +1,16 @@
-// What this browser keeps for a page over a reload. Where it may keep nothing, the page goes on without.
+// Values in the browser's local storage. Where it is not available, nothing is stored, without an error.
 
-/** Keeps a value that JSON can say. */
-export function keep(name, value) {
+/** Stores a value, as JSON. */
+export function store(name, value) {
   try {
     localStorage.setItem(name, JSON.stringify(value));
   } catch {
-    // Full, or forbidden.
+    // The storage is full or not allowed.
   }
 }
 
-/** The value that was kept, else `otherwise`. */
-export function kept(name, otherwise = null) {
+/** Returns a stored value, else `otherwise`. */
+export function load(name, otherwise = null) {
   try {
     return parsed(localStorage.getItem(name)) ?? otherwise;
   } catch {
@@ -18,26 +18,26 @@ export function kept(name, otherwise = null) {
   }
 }
 
-export function forget(name) {
+export function removeStored(name) {
   try {
     localStorage.removeItem(name);
   } catch {
-    // Then nothing was kept.
+    // The storage is not allowed, so nothing was stored.
   }
 }
 
-/** All values whose names begin with `prefix`. */
-export function keptUnder(prefix) {
+/** Returns all values whose names start with `prefix`. */
+export function loadAll(prefix) {
   try {
     const names = Object.keys(localStorage).filter((name) => name.startsWith(prefix));
-    return names.map((name) => kept(name)).filter((value) => value !== null);
+    return names.map((name) => load(name)).filter((value) => value !== null);
   } catch {
     return [];
   }
 }
 
-/** Calls `changed(name, value)` when another tab keeps a value under `prefix`, or forgets it (null). */
-export function onKeptElsewhere(prefix, changed) {
+/** Calls `changed(name, value)` when another tab stores a value under `prefix`, or removes it (null). */
+export function onStoredElsewhere(prefix, changed) {
   addEventListener("storage", ({ key, newValue }) => {
     if (key?.startsWith(prefix)) changed(key, parsed(newValue));
   });

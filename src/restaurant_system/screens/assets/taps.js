@@ -1,77 +1,76 @@
-// What people have tapped, kept until the server has answered: over an outage, and over a reload.
-// A tap carries what it was meant for, the ticket's status and version, and its own key, so that it has
-// its effect once, however often it is sent, from whichever tab, and none on what the order has become
-// since. A ticket takes no other tap while one is under way, so that two taps never mean two steps by
-// accident.
+// Taps, kept until the server has answered, also over an outage and over a reload.
+// A tap carries the status and version of the ticket that was shown, so that it is refused if the order
+// has changed, and an idempotency key, so that it takes effect once, however often and from whichever
+// tab it is sent. A ticket accepts no other tap while one is pending, so that a double tap is one step.
 
 import { newKey, post } from "./requests.js";
-import { forget, keep, keptUnder, onKeptElsewhere } from "./stored.js";
+import { removeStored, store, loadAll, onStoredElsewhere } from "./stored.js";
 
-const AGAIN = 2000; // ms until a tap whose answer is unknown is sent again
-// ms for which a tap that leaves its ticket there is under way: so long it takes to see what it does.
-const LEAST = { start: 300, rush: 300, recall: 300 };
-const SHOWN = 3000; // ms after the answer in which the view is to show what it has done
+const RETRY_DELAY = 2000; // ms until a tap without an answer is sent again
+// The shortest time in ms for which a tap is pending on a ticket that stays: its effect must be seen.
+const MIN_PENDING = { start: 300, rush: 300, recall: 300 };
+const EFFECT_TIMEOUT = 3000; // ms after the answer within which the view shows the effect of a tap
 
 export class Taps {
   /**
-   * Keeps the taps of the station at `address`. `changed(orderNumber)` is called when a ticket's tap
-   * comes, changes or goes; `refused(tap, problem)` when the server has said no.
+   * Keeps the taps of the station at `address`. `changed(orderNumber)` is called when the tap of a
+   * ticket is added, changed or removed; `refused(tap, problem)` when the server has refused it.
    */
   constructor(address, { changed, refused }) {
     this._address = address;
     this._changed = changed;
     this._refused = refused;
-    this._taps = new Map(keptUnder(address).map((tap) => [this._name(tap), { ...tap, isWaiting: true }]));
+    this._taps = new Map(loadAll(address).map((tap) => [this._storageKey(tap), { ...tap, isWaiting: true }]));
     this._entries = new Map();
     this._isLive = false;
     this._isSending = false;
-    onKeptElsewhere(address, (name, tap) => this._hear(name, tap));
+    onStoredElsewhere(address, (name, tap) => this._onOtherTab(name, tap));
   }
 
-  /** The tap of a ticket that is under way: `{ action, isWaiting, … }`, or undefined. */
-  of(number) {
-    return this.underWay.find((tap) => tap.number === number);
+  /** The pending tap of a ticket: `{ action, isWaiting, … }`, or undefined. */
+  pendingOf(number) {
+    return this.pending.find((tap) => tap.number === number);
   }
 
   /** All taps whose effect is not in the view yet. */
-  get underWay() {
-    return [...this._taps.values()].filter(isUnderWay);
+  get pending() {
+    return [...this._taps.values()].filter(isPending);
   }
 
-  /** All taps that are not answered, the first one first. */
+  /** All taps that are not answered, the oldest first. */
   get unanswered() {
     return [...this._taps.values()].filter((tap) => !tap.isAnswered).sort((one, other) => one.at - other.at);
   }
 
-  /** Takes a tap on a ticket as it was seen, unless one of the same ticket is under way. */
+  /** Adds a tap on a ticket as it was shown, unless one on the same ticket is pending. */
   add({ order_number: number, updated_at: asOf }, action, expected) {
-    if (this.of(number)) return;
+    if (this.pendingOf(number)) return;
     const at = Math.max(Date.now(), ...this.unanswered.map((tap) => tap.at + 1));
     const tap = { key: newKey(), number, action, expected, asOf, at };
-    keep(this._name(tap), tap);
-    this._taps.set(this._name(tap), { ...tap, isWaiting: !this._isLive });
+    store(this._storageKey(tap), tap);
+    this._taps.set(this._storageKey(tap), { ...tap, isWaiting: !this._isLive });
     this._changed(number);
-    setTimeout(() => this._changed(number), LEAST[action]);
+    setTimeout(() => this._changed(number), MIN_PENDING[action]);
     this._send();
   }
 
-  /** Says whether the line is there: when it is back, what was kept is sent. */
+  /** Sets whether there is a connection; with a connection, kept taps are sent. */
   setLive(isLive) {
     this._isLive = isLive;
     if (isLive) this._send();
-    else this._wait(this.unanswered);
+    else this._markWaiting(this.unanswered);
   }
 
-  /** Says what the view shows, and so which taps have had their effect. */
-  see(entries) {
+  /** Compares the pending taps with the entries of the view. */
+  update(entries) {
     this._entries = entries;
-    for (const tap of this._taps.values()) this._compare(tap);
+    for (const tap of this._taps.values()) this._checkEffect(tap);
   }
 
   async _send() {
     if (this._isSending) return;
     this._isSending = true;
-    const stuck = new Set(); // the tickets of which the server could not say what has become
+    const stuck = new Set(); // order numbers with a tap that got no answer
     let isReached = true;
     while (isReached && this._isLive && this._next(stuck)) {
       isReached = await this._sendOne(this._next(stuck), stuck);
@@ -80,21 +79,21 @@ export class Taps {
     if (!isReached || stuck.size) this._sendLater();
   }
 
-  /** The first tap whose ticket is not stuck: of one ticket, no tap goes before another. */
+  /** The oldest tap whose order is not stuck: the taps of one order are sent in sequence. */
   _next(stuck) {
     return this.unanswered.find((tap) => !stuck.has(tap.number));
   }
 
-  /** Tells whether anybody answered, whatever the answer. */
+  /** Sends a tap; returns whether the server was reached. */
   async _sendOne(tap, stuck) {
     const address = `${this._address}${tap.number}/${tap.action}`;
     const { status, body, isReached } = await post(address, bodyOf(tap), tap.key);
     if (status === 0) {
       stuck.add(tap.number);
-      this._wait(isReached ? [tap] : this.unanswered);
+      this._markWaiting(isReached ? [tap] : this.unanswered);
       return isReached;
     }
-    forget(this._name(tap));
+    removeStored(this._storageKey(tap));
     if (status === 200) this._finish(tap);
     else this._refuse(tap, body);
     return true;
@@ -102,11 +101,10 @@ export class Taps {
 
   _sendLater() {
     clearTimeout(this._timer);
-    this._timer = setTimeout(() => this._send(), AGAIN);
+    this._timer = setTimeout(() => this._send(), RETRY_DELAY);
   }
 
-  /** Says of taps that they wait: they are sent in their order. */
-  _wait(taps) {
+  _markWaiting(taps) {
     for (const tap of taps) {
       tap.isWaiting = true;
       this._changed(tap.number);
@@ -116,29 +114,29 @@ export class Taps {
   _finish(tap) {
     tap.isAnswered = true;
     tap.isWaiting = false;
-    this._compare(tap);
+    this._checkEffect(tap);
     this._changed(tap.number);
-    setTimeout(() => this._drop(tap), SHOWN);
+    setTimeout(() => this._remove(tap), EFFECT_TIMEOUT);
   }
 
   _refuse(tap, problem) {
-    this._drop(tap);
+    this._remove(tap);
     this._refused(tap, problem);
   }
 
-  _drop(tap) {
-    this._taps.delete(this._name(tap));
+  _remove(tap) {
+    this._taps.delete(this._storageKey(tap));
     this._changed(tap.number);
   }
 
-  _compare(tap) {
-    if (tap.isSeen || !hasEffect(tap, this._entries.get(tap.number))) return;
-    tap.isSeen = true;
+  _checkEffect(tap) {
+    if (tap.hasEffect || !isInEffect(tap, this._entries.get(tap.number))) return;
+    tap.hasEffect = true;
     this._changed(tap.number);
   }
 
-  /** Hears of another tab's tap: that tab sends it, unless it is closed before. */
-  _hear(name, tap) {
+  /** Handles a tap of another tab: that tab sends it first, and this one in case it was closed. */
+  _onOtherTab(name, tap) {
     if (tap === null) {
       if (this._taps.has(name)) this._finish(this._taps.get(name));
       return;
@@ -148,22 +146,22 @@ export class Taps {
     this._sendLater();
   }
 
-  _name({ number, key }) {
+  _storageKey({ number, key }) {
     return `${this._address}${number}/${key}`;
   }
 }
 
-/** An old server says nothing of versions, and is told nothing of them. */
+/** The body of a tap; `as_of` is left out where the server has sent no versions. */
 function bodyOf({ expected, asOf }) {
   return asOf ? { expected, as_of: asOf } : { expected };
 }
 
-function isUnderWay({ action, at, isSeen }) {
-  return !isSeen || Date.now() - at < LEAST[action];
+function isPending({ action, at, hasEffect }) {
+  return !hasEffect || Date.now() - at < MIN_PENDING[action];
 }
 
-function hasEffect({ action, expected }, entry) {
+function isInEffect({ action, expected }, entry) {
   if (action === "rush") return !entry || entry.rushed_at !== null;
-  if (action === "recall" && !entry) return false; // it was bumped long ago, and is to come back
+  if (action === "recall" && !entry) return false; // bumped long ago: the recall brings it back
   return entry?.status !== expected;
 }

@@ -1,21 +1,21 @@
-// One ticket on the rail: what stands on it, and its two buttons.
+// One ticket on the rail, with its two buttons.
 
 import { make, makeUserText, visible, write } from "./elements.js";
 import { agingSeconds, lateSeconds } from "./house.js";
 import { age, now } from "./times.js";
 import { say, shortNumber } from "./words.js";
 
-/** What a tap on a ticket of this status does. */
-export const STEPS = { received: "start", cooking: "bump", cancelled: "acknowledge" };
+/** The action of a tap on a ticket, by the status of its order. */
+export const NEXT_ACTION = { received: "start", cooking: "bump", cancelled: "acknowledge" };
 
-/** What an order is, in words: Dine in · Table 4. */
-export function kindOf({ order_type, table_number }) {
+/** Describes an order by its type: Dine in · Table 4. */
+export function describeOrder({ order_type, table_number }) {
   const type = say(`type.${order_type}`);
   return table_number === null ? type : `${type} · ${say("kitchen.table", { table: table_number })}`;
 }
 
-/** The words for a tap that is under way. */
-export function tapInWords({ action, isWaiting }) {
+/** Describes a tap that is pending. */
+export function describeTap({ action, isWaiting }) {
   return isWaiting ? say(`kitchen.waiting.${action}`) : say(`kitchen.sending.${action}`);
 }
 
@@ -24,16 +24,16 @@ export class Ticket {
   constructor(number, { act, rush }) {
     const short = shortNumber(number);
     this.number = number;
-    this.place = [];
+    this.sortKey = [];
     this._digit = make("kbd", { className: "digit" });
     this._age = make("span", { className: "age number" });
     this._level = make("span", { className: "level" });
     this._kind = make("span", { className: "kind" });
-    this._marks = make("p", { className: "marks" });
+    this._badges = make("p", { className: "marks" });
     this._items = make("ul", { className: "items" });
     this._notes = makeUserText("p", "", "order-notes");
-    [this.step, this._stepWord] = button("step", short, () => act(this.entry));
-    [this._rush, this._rushWord] = button("rush", short, () => rush(this.entry));
+    [this.button, this._buttonText] = makeButton("step", short, () => act(this.entry));
+    [this._rush, this._rushText] = makeButton("rush", short, () => rush(this.entry));
     this.element = make("li", { className: "ticket" }, this._article(short));
   }
 
@@ -41,40 +41,40 @@ export class Ticket {
     const order = make("span", { className: "unseen" }, say("kitchen.order", { number: "" }));
     const title = make("h3", { className: "title number" }, order, short);
     const head = make("header", {}, this._digit, title, this._age, this._kind, this._level);
-    const buttons = make("div", { className: "buttons" }, this.step, this._rush);
-    return make("article", {}, head, this._marks, this._items, this._notes, buttons);
+    const buttons = make("div", { className: "buttons" }, this.button, this._rush);
+    return make("article", {}, head, this._badges, this._items, this._notes, buttons);
   }
 
-  /** Shows what the order has come to, the tap that is under way, and whether nobody has seen it. */
+  /** Shows the order, its pending tap if there is one, and whether it is new. */
   show(entry, { tap, isNew }) {
     if (entry !== this.entry) this._fill(entry);
     this.element.dataset.tap = tap ? (tap.isWaiting ? "waiting" : "sending") : "";
     this.element.classList.toggle("new", isNew);
-    write(this._stepWord, tap ? tapInWords(tap) : say(`kitchen.action.${STEPS[entry.status]}`));
-    this.step.ariaDisabled = String(Boolean(tap));
+    write(this._buttonText, tap ? describeTap(tap) : say(`kitchen.action.${NEXT_ACTION[entry.status]}`));
+    this.button.ariaDisabled = String(Boolean(tap));
     this._rush.ariaDisabled = String(Boolean(tap || entry.rushed_at));
-    this._mark(entry, isNew);
+    this._showBadges(entry, isNew);
   }
 
-  /** Shows the digit that acts on it. */
+  /** Shows the digit of the key for this ticket. */
   setDigit(digit) {
     write(this._digit, digit);
     this._digit.hidden = digit === "";
   }
 
-  /** Shows its age, and whether that is late for its type. */
+  /** Updates the age, and whether the order is late for its type. */
   tick() {
     const text = age(this._received);
     if (text === this._ageText) return;
     this._ageText = text;
     this._age.textContent = text;
-    const level = this._levelNow();
+    const level = this._currentLevel();
     if (level === this.element.dataset.level) return;
     this.element.dataset.level = level;
     this._level.textContent = say(`kitchen.level.${level}`);
   }
 
-  _levelNow() {
+  _currentLevel() {
     const seconds = (now() - this._received) / 1000;
     if (seconds >= lateSeconds[this.entry.order_type]) return "late";
     return seconds >= agingSeconds[this.entry.order_type] ? "aging" : "fresh";
@@ -83,49 +83,49 @@ export class Ticket {
   _fill(entry) {
     this.entry = entry;
     this._received = Date.parse(entry.received_at);
-    const rushed = entry.rushed_at ? -Date.parse(entry.rushed_at) : Infinity; // the latest first
-    this.place = [rushed, -entry.priority, this._received, this.number];
+    const rushed = entry.rushed_at ? -Date.parse(entry.rushed_at) : Infinity; // the latest rush comes first
+    this.sortKey = [rushed, -entry.priority, this._received, this.number];
     this.element.dataset.status = entry.status;
-    write(this._kind, kindOf(entry));
-    this._items.replaceChildren(...entry.items.map(item));
+    write(this._kind, describeOrder(entry));
+    this._items.replaceChildren(...entry.items.map(makeItem));
     write(this._notes, visible(entry.notes ?? ""));
     this._notes.hidden = !entry.notes;
-    write(this._rushWord, say(entry.rushed_at ? "kitchen.rushed" : "kitchen.action.rush"));
+    write(this._rushText, say(entry.rushed_at ? "kitchen.rushed" : "kitchen.action.rush"));
     this._rush.hidden = entry.status === "cancelled";
     this.tick();
   }
 
-  _mark({ status, rushed_at, priority }, isNew) {
+  _showBadges({ status, rushed_at, priority }, isNew) {
     const urgency = priority >= 10 ? "high" : priority >= 5 ? "raised" : null;
     const isFresh = isNew && status === "received";
-    const marks = [mark("status", isFresh ? "kitchen.new" : `status.${status}`)];
-    if (rushed_at) marks.push(mark("rushed", "kitchen.rushed"));
-    if (urgency) marks.push(mark(`priority ${urgency}`, `kitchen.priority.${urgency}`));
-    this._marks.replaceChildren(...marks);
+    const badges = [makeBadge("status", isFresh ? "kitchen.new" : `status.${status}`)];
+    if (rushed_at) badges.push(makeBadge("rushed", "kitchen.rushed"));
+    if (urgency) badges.push(makeBadge(`priority ${urgency}`, `kitchen.priority.${urgency}`));
+    this._badges.replaceChildren(...badges);
   }
 }
 
-/** A line of an order: 2 × Margherita, and what is special about it. */
-export function item({ name, quantity, notes }) {
+/** Makes the element of an order item: 2 × Margherita, with its notes. */
+export function makeItem({ name, quantity, notes }) {
   const count = make("span", { className: "quantity number" }, say("kitchen.quantity", { quantity }));
-  const line = make("li", {}, count, " ", makeUserText("span", name, "name"));
-  if (notes) line.append(makeUserText("p", notes, "note"));
-  return line;
+  const element = make("li", {}, count, " ", makeUserText("span", name, "name"));
+  if (notes) element.append(makeUserText("p", notes, "note"));
+  return element;
 }
 
-function mark(className, text) {
+function makeBadge(className, text) {
   return make("span", { className }, say(text));
 }
 
-/** Makes a button, and the place of its word; listeners hear the number as well. */
-function button(className, number, act) {
-  const word = make("span");
+/** Makes a button and the element of its text; screen readers read the order number as well. */
+function makeButton(className, number, act) {
+  const text = make("span");
   const unseen = make("span", { className: "unseen" }, ` ${number}`);
-  return [make("button", { type: "button", className, onclick: single(act) }, word, unseen), word];
+  return [make("button", { type: "button", className, onclick: ignoreDoubleClick(act) }, text, unseen), text];
 }
 
-/** Does it once: the second click of a double click may fall on what has come into its place. */
-function single(act) {
+/** Calls `act` only for the first click of a double click: the second may hit the next ticket. */
+function ignoreDoubleClick(act) {
   return ({ detail }) => {
     if (detail < 2) act();
   };

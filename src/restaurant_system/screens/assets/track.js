@@ -1,6 +1,6 @@
 // Where one order is: its steps with their times, and when it will be ready.
 
-import { showLine } from "./banner.js";
+import { showConnection } from "./banner.js";
 import { make, write } from "./elements.js";
 import { LiveView } from "./live.js";
 import { now, timeOfDay } from "./times.js";
@@ -31,14 +31,14 @@ function numberIn(text) {
 async function begin() {
   const status = await asked();
   if (status === KNOWN) return follow();
-  showLine(status === UNKNOWN, null);
+  showConnection(status === UNKNOWN, null);
   if (status === UNKNOWN) showUnknown();
   setTimeout(begin, AGAIN);
 }
 
 function follow() {
   write(part("number"), shortNumber(orderNumber));
-  new LiveView(`/live/track/${address}`, { changed: show, live: showLine });
+  new LiveView(`/live/track/${address}`, { changed: show, live: showConnection });
   setInterval(() => shown && write(part("detail"), detailOf(shown)), TICK);
 }
 

@@ -1,20 +1,20 @@
-// Offers to undo what was bumped a moment ago, the latest first.
+// Buttons that undo the latest bumps, the latest first.
 
 import { arrange, make, write } from "./elements.js";
-import { tapInWords } from "./ticket.js";
+import { describeTap } from "./ticket.js";
 import { now } from "./times.js";
 import { say, shortNumber } from "./words.js";
 
-const OFFERED = 10; // s, as long as the server keeps a bumped ticket in the view
+const UNDO_WINDOW = 10; // s for which the server keeps a bumped ticket in the view
 
 export class Undo {
-  /** Offers in `bar`; `taps` says what is under way, `undo(entry)` is called for a tap. */
+  /** Shows the buttons in `bar`; `taps` has the pending taps, `undo(entry)` is called for a click. */
   constructor(bar, taps, undo) {
     this._bar = bar;
     this._taps = taps;
     this._undo = undo;
     this._entries = new Map();
-    this._offers = new Map();
+    this._buttons = new Map();
   }
 
   show(entries) {
@@ -22,58 +22,58 @@ export class Undo {
     this.refresh();
   }
 
-  /** Shows what can be undone now. Tells whether the focus stood on an offer that has gone. */
+  /** Shows what can be undone now; returns whether a button that had the focus was removed. */
   refresh() {
     const hadFocus = this._bar.contains(document.activeElement);
     const numbers = [...new Set([...this._bumped().map((entry) => entry.order_number), ...this._recalled()])];
-    for (const number of this._offers.keys()) {
-      if (!numbers.includes(number)) this._offers.delete(number);
+    for (const number of this._buttons.keys()) {
+      if (!numbers.includes(number)) this._buttons.delete(number);
     }
-    arrange(this._bar, numbers.map((number) => this._offer(number)));
+    arrange(this._bar, numbers.map((number) => this._show(number)));
     return hadFocus && !this._bar.contains(document.activeElement);
   }
 
-  /** The entry of what was bumped last and can be undone, or undefined. */
+  /** The entry of the latest bump that can be undone, or undefined. */
   get latest() {
-    return this._bumped().find((entry) => !this._taps.of(entry.order_number));
+    return this._bumped().find((entry) => !this._taps.pendingOf(entry.order_number));
   }
 
-  /** What can be undone, the latest bumped first. */
+  /** The entries that can be undone, the latest bump first. */
   _bumped() {
     return [...this._entries.values()]
       .filter((entry) => entry.status === "ready" && secondsLeft(entry) > 0)
       .sort((one, other) => Date.parse(other.bumped_at) - Date.parse(one.bumped_at));
   }
 
-  _take(number) {
+  _undoBump(number) {
     const entry = this._entries.get(number);
     if (entry) this._undo(entry);
   }
 
   _recalled() {
-    return this._taps.underWay.filter((tap) => tap.action === "recall").map((tap) => tap.number);
+    return this._taps.pending.filter((tap) => tap.action === "recall").map((tap) => tap.number);
   }
 
-  _offer(number) {
-    if (!this._offers.has(number)) this._offers.set(number, this._make(number));
-    const [button, word, seconds] = this._offers.get(number);
-    const tap = this._taps.of(number);
+  _show(number) {
+    if (!this._buttons.has(number)) this._buttons.set(number, this._make(number));
+    const [button, text, seconds] = this._buttons.get(number);
+    const tap = this._taps.pendingOf(number);
     const entry = this._entries.get(number);
     button.ariaDisabled = String(Boolean(tap));
     const short = shortNumber(number);
-    write(word, tap ? `${short}: ${tapInWords(tap)}` : say("kitchen.undo.offer", { number: short }));
+    write(text, tap ? `${short}: ${describeTap(tap)}` : say("kitchen.undo.offer", { number: short }));
     write(seconds, tap || !entry ? "" : say("kitchen.undo.seconds", { seconds: secondsLeft(entry) }));
     return button;
   }
 
   _make(number) {
-    const word = make("span");
+    const text = make("span");
     const seconds = make("span", { className: "seconds number", "aria-hidden": "true" });
-    const button = make("button", { type: "button", onclick: () => this._take(number) }, word, " ", seconds);
-    return [button, word, seconds];
+    const button = make("button", { type: "button", onclick: () => this._undoBump(number) }, text, " ", seconds);
+    return [button, text, seconds];
   }
 }
 
 function secondsLeft({ bumped_at }) {
-  return Math.ceil(OFFERED - (now() - Date.parse(bumped_at)) / 1000);
+  return Math.ceil(UNDO_WINDOW - (now() - Date.parse(bumped_at)) / 1000);
 }

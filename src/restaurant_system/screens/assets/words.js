@@ -1,16 +1,15 @@
-// What the screens say: texts by name, from texts/en.json or another language's file.
+// The texts of the screens by name, from texts/en.json or the file of another language.
 
 import { visible } from "./elements.js";
 import { language, texts } from "./house.js";
 
 const plurals = new Intl.PluralRules(language);
-const MAY_TURN = /[\u0590-\uffff]/; // scripts that are written from right to left begin here
+const MAY_BE_RTL = /[\u0590-\uffff]/; // all right-to-left scripts are in this range
 const [ISOLATE, END_OF_ISOLATE] = ["\u2068", "\u2069"]; // Unicode Annex 9
 
 /**
- * The text of a name such as "counter.total", with `{values}` filled in. A text that depends on a
- * count is written once for each plural form of the language ({"one": …, "other": …}), and chosen by
- * `values.count`.
+ * Returns the text of a name such as "counter.total", with `{values}` filled in. A text that depends on
+ * `values.count` has an entry for each plural form of the language ({"one": …, "other": …}).
  */
 export function say(name, values = {}) {
   let text = name.split(".").reduce((found, part) => found?.[part], texts);
@@ -19,17 +18,17 @@ export function say(name, values = {}) {
   return text.replace(/{(\w+)}/g, (_, key) => isolated(String(values[key])));
 }
 
-/** A value that does not change the direction of the sentence around it. */
+/** Isolates a value whose direction would change that of the text around it. */
 function isolated(value) {
-  return MAY_TURN.test(value) ? ISOLATE + visible(value) + END_OF_ISOLATE : visible(value);
+  return MAY_BE_RTL.test(value) ? ISOLATE + visible(value) + END_OF_ISOLATE : visible(value);
 }
 
-/** An amount of money, with two decimals, as the language writes numbers. */
+/** Formats an amount of money with two decimals. */
 export function money(amount) {
   return new Intl.NumberFormat(language, { minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(amount);
 }
 
-/** The part of an order number that people call out: 012 of ORD_20241216_012. */
+/** Returns the last part of an order number: 012 of ORD_20241216_012. */
 export function shortNumber(orderNumber) {
   return orderNumber.split("_").at(-1);
 }
