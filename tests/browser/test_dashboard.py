@@ -45,7 +45,7 @@ async def test_an_evening_begins(screens: Screens, app: AllInOneApp) -> None:
     for section, words in (
         ("Orders by hour", "No orders yet today."),
         ("Preparation", "Nothing was ready yet today."),
-        ("Workers", "Nobody has come to work yet."),
+        ("Workers", "No worker has registered yet."),
     ):
         await expect(page.get_by_role("region", name=section).get_by_text(words)).to_be_visible()
 
@@ -55,7 +55,7 @@ async def test_an_evening_begins(screens: Screens, app: AllInOneApp) -> None:
 
     await show_figure(page, "waiting", "3")
     await expect(page.locator("#waiting .note")).to_have_text("Dine in 1 · Takeout 2")
-    await expect(page.locator("#late .note")).to_have_text("Every order was in time.")
+    await expect(page.locator("#late .note")).to_have_text("Every order was on time.")
     orders = page.get_by_role("region", name="Orders by hour")
     chart = orders.get_by_role("img", name="Orders by hour")
     await expect(chart).to_have_accessible_description(re.compile("^3 orders since .*"))
@@ -89,8 +89,8 @@ async def test_what_should_worry(screens: Screens, app: AllInOneApp) -> None:
 
     await expect(page.locator("#look-at")).to_have_text("Look at: Late, Dead letters, Outbox age.")
     await expect(page.locator("#late .note")).to_have_text(re.compile("^1 of 1 .* one in ten"))
-    await expect(page.locator("#letters .note")).to_have_text(re.compile("waits for a person"))
-    await expect(page.locator("#outbox .note")).to_have_text(re.compile("does not get through"))
+    await expect(page.locator("#letters .note")).to_have_text(re.compile("could not be processed"))
+    await expect(page.locator("#outbox .note")).to_have_text(re.compile("cannot be sent"))
     rows = page.get_by_role("region", name="Workers").locator("tbody tr")
     await expect(rows).to_contain_text(["Online", "Silent", "Offline"])
     await expect(rows.first).to_contain_text(re.compile(r"anna.*sec\. ago.*7"))

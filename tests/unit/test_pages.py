@@ -22,7 +22,7 @@ from restaurant_system.web.static_file import PART, StaticFile
 FOLDER = files(screens)
 PLURAL_FORMS = {"zero", "one", "two", "few", "many", "other"}
 IN_PAGES = re.compile(r"{{ (\S+) }}")
-SAID = re.compile(r"""\bsay\(\s*["'`]([^"'`]+)["'`]""")
+SAID = re.compile(r"""\btranslate\(\s*["'`]([^"'`]+)["'`]""")
 QUOTED = re.compile(r"""["'`]([a-z_]+(?:\.(?:[a-z_]+|\$\{[^}]*\}))+)["'`]""")
 FILLED_IN = re.compile(r"\\\$\\\{.*?\\\}")  # what a module puts into a name when it runs
 ASSET = re.compile(r'"/assets/([^"]+)"')

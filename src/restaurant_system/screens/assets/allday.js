@@ -2,7 +2,7 @@
 
 import { arrange, make, makeUserText, write } from "./elements.js";
 import { load, store } from "./stored.js";
-import { say } from "./words.js";
+import { translate } from "./words.js";
 
 const IS_SHOWN = "kitchen-all-day"; // the key in the browser's storage
 const OPEN = new Set(["received", "cooking"]);
@@ -43,7 +43,7 @@ export class AllDay {
       this._rows.set(name, [make("li", {}, total, " ", makeUserText("span", name, "name")), total]);
     }
     const [row, total] = this._rows.get(name);
-    write(total, say("kitchen.quantity", { quantity: count }));
+    write(total, translate("kitchen.quantity", { quantity: count }));
     return row;
   }
 }

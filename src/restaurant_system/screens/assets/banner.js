@@ -2,7 +2,7 @@
 
 import { make } from "./elements.js";
 import { exactTimeOfDay } from "./times.js";
-import { say } from "./words.js";
+import { translate } from "./words.js";
 
 const banner = make("div", { className: "banner", role: "alert", hidden: true });
 document.body.prepend(banner);
@@ -13,7 +13,7 @@ export function showConnection(isLive, lastGood) {
   document.body.classList.toggle("stale", !isLive);
   if (!isLive) {
     banner.textContent = lastGood
-      ? say("connection.stale", { time: exactTimeOfDay(lastGood) })
-      : say("connection.never");
+      ? translate("connection.stale", { time: exactTimeOfDay(lastGood) })
+      : translate("connection.never");
   }
 }

@@ -1,20 +1,21 @@
-// The guests' wall: which orders are being prepared, and which are ready.
+// The board for customers: the orders that are being prepared, and those that are ready.
 
 import { showConnection } from "./banner.js";
 import { make, arrange, write } from "./elements.js";
 import { LiveView } from "./live.js";
 import { now, timeOfDay } from "./times.js";
-import { say, shortNumber } from "./words.js";
+import { translate, shortNumber } from "./words.js";
 
-const NEW = 20000; // ms for which an order that has become ready draws the eye
-const TURN = 8000; // ms for which a page is shown where there are more numbers than fit
-const SIZES = [0.13, 0.11, 0.095, 0.08, 0.068, 0.058, 0.05]; // of the screen's smaller side
-const LEAST = 28; // px; what is smaller is read by nobody
-const WIDE = 0.7; // of a digit's height that a digit takes, and
-const BESIDE = 0.4; // that is left free beside a number
-const ROW = 1.35; // of its height that a row of them takes
+const HIGHLIGHT_DURATION = 20000; // ms for which an order is highlighted after it became ready
+const PAGE_DURATION = 8000; // ms for which a page is shown when not all numbers fit
+const SIZES = [0.13, 0.11, 0.095, 0.08, 0.068, 0.058, 0.05]; // as a share of the smaller side of the screen
+const MIN_SIZE = 28; // px
+// As a share of the height of a digit:
+const DIGIT_WIDTH = 0.7;
+const NUMBER_GAP = 0.4;
+const ROW_HEIGHT = 1.35;
 
-/** One half of the wall: its numbers as big as they fit, page by page where even the smallest do not. */
+/** One half of the board: its numbers as large as possible, on several pages if they do not fit. */
 class Column {
   constructor(name) {
     this._list = document.getElementById(name);
@@ -24,47 +25,47 @@ class Column {
     this._fresh = new Set();
     this._first = 0;
     this._room = 1;
-    new ResizeObserver(() => this._lay()).observe(this._list);
-    setInterval(() => this._turn(), TURN);
+    new ResizeObserver(() => this._layOut()).observe(this._list);
+    setInterval(() => this._showNextPage(), PAGE_DURATION);
   }
 
-  /** Shows these orders, in this order. */
+  /** Shows the orders with these keys, in this order. */
   show(orders) {
     this._orders = orders;
-    this._lay();
+    this._layOut();
   }
 
-  /** Draws the eye to the orders whose keys are `fresh`, and to no others. */
-  mark(fresh) {
+  /** Highlights the orders whose keys are in `fresh`, and no others. */
+  highlight(fresh) {
     this._fresh = fresh;
     for (const [key, item] of this._items) item.classList.toggle("new", fresh.has(key));
   }
 
-  /** Goes back to the first page. */
-  begin() {
+  /** Shows the first page. */
+  showFirstPage() {
     this._first = 0;
-    this._lay();
+    this._layOut();
   }
 
-  _turn() {
+  _showNextPage() {
     this._first += this._room;
-    this._lay();
+    this._layOut();
   }
 
-  _lay() {
+  _layOut() {
     const room = (this._room = this._fit());
     if (this._first >= this._orders.length) this._first = 0;
     this._first -= this._first % room;
     const shown = this._orders.slice(this._first, this._first + room);
     const before = this._items;
     this._items = new Map(shown.map((key) => [key, before.get(key) ?? numberOf(key)]));
-    this.mark(this._fresh);
+    this.highlight(this._fresh);
     arrange(this._list, [...this._items.values()]);
     const [page, pages] = [this._first / room + 1, Math.ceil(this._orders.length / room)];
-    write(this._page, pages > 1 ? say("board.page", { page, pages }) : "");
+    write(this._page, pages > 1 ? translate("board.page", { page, pages }) : "");
   }
 
-  /** Chooses the largest size in which all numbers fit; returns how many a page has room for. */
+  /** Sets the largest size at which all numbers fit; returns the number of orders per page. */
   _fit() {
     const digits = Math.max(3, ...this._orders.map((key) => shortNumber(key).length));
     const layouts = SIZES.map((share) => this._layout(share, digits));
@@ -76,9 +77,9 @@ class Column {
   }
 
   _layout(share, digits) {
-    const size = Math.max(LEAST, Math.floor(share * Math.min(innerWidth, innerHeight)));
-    const row = Math.ceil(size * ROW);
-    const columns = Math.floor(this._list.clientWidth / (size * (digits * WIDE + BESIDE))) || 1;
+    const size = Math.max(MIN_SIZE, Math.floor(share * Math.min(innerWidth, innerHeight)));
+    const row = Math.ceil(size * ROW_HEIGHT);
+    const columns = Math.floor(this._list.clientWidth / (size * (digits * DIGIT_WIDTH + NUMBER_GAP))) || 1;
     const rows = Math.floor(this._list.clientHeight / row) || 1;
     return { size, row, columns, room: columns * rows };
   }
@@ -92,7 +93,7 @@ const preparing = new Column("preparing");
 const ready = new Column("ready");
 const clock = document.getElementById("clock");
 const announcement = document.getElementById("announcement");
-let known = null; // the orders that were ready before; null until something is known
+let known = null; // keys of the orders that were ready before; null until the first snapshot
 
 const view = new LiveView("/live/board", { changed: show, live: showConnection });
 setInterval(tick, 1000);
@@ -106,19 +107,19 @@ function show(entries) {
   tick();
 }
 
-/** Tells those who listen which orders have become ready since the last time. */
+/** Announces to screen readers which orders have become ready since the last call. */
 function announce(orders) {
   const news = known === null ? [] : orders.filter((key) => !known.has(key));
   known = new Set(orders);
   if (news.length === 0) return;
-  ready.begin();
+  ready.showFirstPage();
   const numbers = news.map(shortNumber).join(", ");
-  announcement.textContent = say("board.announcement", { numbers, count: news.length });
+  announcement.textContent = translate("board.announcement", { numbers, count: news.length });
 }
 
 function tick() {
-  const isNew = ([, order]) => order.ready_at !== null && now() - new Date(order.ready_at) < NEW;
-  ready.mark(new Set([...view.entries].filter(isNew).map(([key]) => key)));
+  const isNew = ([, order]) => order.ready_at !== null && now() - new Date(order.ready_at) < HIGHLIGHT_DURATION;
+  ready.highlight(new Set([...view.entries].filter(isNew).map(([key]) => key)));
   if (view.lastGood !== null) write(clock, timeOfDay(new Date(now())));
 }
 

@@ -1,15 +1,15 @@
-// Charts as inline SVG: drawn for the width that there is, so that letters keep their size.
+// Charts as inline SVG, drawn for the current width, so that text keeps its size.
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 220; // px
 const EDGE = { top: 20, right: 4, bottom: 26, left: 34 };
-const MOST_LINES = 4; // across the chart, above the ground line
-const LABEL_WIDTH = 46; // px that an hour's label takes, with room beside it
+const MAX_GRID_LINES = 4; // above the base line
+const LABEL_WIDTH = 46; // px for the label of an hour, with its margin
 const DIGIT_WIDTH = 9; // px
 
-/** Bars side by side, each with a label below it and its value above it. */
+/** A bar chart with a label below each bar and its value above it. */
 export class BarChart {
-  /** Draws into `container`; `title` names the chart to those who do not see it. */
+  /** Draws into `container`; `title` names the chart for screen readers. */
   constructor(container, title) {
     this._title = draw("title", { id: "chart-title" }, title);
     this._description = draw("desc", { id: "chart-description" });
@@ -21,7 +21,7 @@ export class BarChart {
     new ResizeObserver(() => this._draw()).observe(container);
   }
 
-  /** Shows these bars, `{ label, value, isOpen }`; an open one still grows, and is drawn hollow. */
+  /** Shows bars, `{ label, value, isOpen }`; an open one is not complete yet, and drawn hollow. */
   show(bars, description) {
     this._bars = bars;
     this._description.textContent = description;
@@ -40,13 +40,13 @@ export class BarChart {
     this._svg.replaceChildren(
       this._title,
       this._description,
-      ...linesAcross(width, lines, step, (value) => ground - value * scale),
+      ...gridLines(width, lines, step, (value) => ground - value * scale),
       ...this._bars.flatMap(barsOf(this._bars, width, ground, scale)),
     );
   }
 }
 
-/** A bar from the half to the 99th percentile, a mark at the 90th, and a line where late begins. */
+/** Draws a bar from the median to the 99th percentile, a dot at the 90th, and a line at `late`. */
 export function range({ p50, p90, p99 }, late, longest) {
   const at = (seconds) => `${(Math.min(seconds / longest, 1) * 100).toFixed(2)}%`;
   const length = `${(((p99 - p50) / longest) * 100).toFixed(2)}%`;
@@ -58,7 +58,7 @@ export function range({ p50, p90, p99 }, late, longest) {
   );
 }
 
-function linesAcross(width, lines, step, y) {
+function gridLines(width, lines, step, y) {
   return Array.from({ length: lines + 1 }, (_, index) => index * step).flatMap((value) => [
     draw("line", { class: value ? "grid" : "ground", x1: EDGE.left, x2: width - EDGE.right, y1: y(value), y2: y(value) }),
     draw("text", { class: "axis", x: EDGE.left - 8, y: y(value) + 4, "text-anchor": "end" }, String(value)),
@@ -74,7 +74,7 @@ function barsOf(bars, width, ground, scale) {
   return ({ label, value, isOpen }, index) => {
     const middle = EDGE.left + room * (index + 0.5);
     const height = value * scale;
-    const isNamed = (bars.length - 1 - index) % every === 0; // the last one always, then backwards
+    const isLabelled = (bars.length - 1 - index) % every === 0; // counted back from the last bar
     return [
       draw("rect", {
         class: isOpen ? "bar open" : "bar",
@@ -85,21 +85,21 @@ function barsOf(bars, width, ground, scale) {
         rx: Math.min(4, height / 2),
       }),
       value && hasRoom ? text("value", middle, ground - height - 6, String(value)) : "",
-      isNamed ? text("axis", middle, HEIGHT - 6, label) : "",
+      isLabelled ? text("axis", middle, HEIGHT - 6, label) : "",
     ];
   };
 }
 
-/** The distance of the lines across: 1, 2 or 5 times a power of ten, never part of an order. */
+/** Returns the distance of the grid lines: 1, 2 or 5 times a power of ten. */
 function stepFor(most) {
   for (let power = 1; ; power *= 10) {
-    const fitting = [1, 2, 5].find((digit) => most / (digit * power) <= MOST_LINES);
+    const fitting = [1, 2, 5].find((digit) => most / (digit * power) <= MAX_GRID_LINES);
     if (fitting) return fitting * power;
   }
 }
 
-function text(kind, x, y, words) {
-  return draw("text", { class: kind, x, y, "text-anchor": "middle" }, words);
+function text(kind, x, y, content) {
+  return draw("text", { class: kind, x, y, "text-anchor": "middle" }, content);
 }
 
 function draw(tag, attributes = {}, ...children) {

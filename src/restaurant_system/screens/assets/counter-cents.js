@@ -1,22 +1,22 @@
-// Money in whole cents: amounts go from text to cents and back, and are never added up as fractions.
+// Money in whole cents, so that amounts are never added as binary fractions.
 
 const AMOUNT = /^\s*(\d{1,6})(?:[.,](\d{1,2}))?\s*$/;
 const NUMBER = /^\d+(?:[.,]\d+)?$/;
 
-/** The cents of an amount such as "9.5" or "9,50"; null if it is no amount. */
+/** Returns the cents of an amount such as "9.5" or "9,50"; null if it is not an amount. */
 export function centsOf(text) {
   const written = AMOUNT.exec(text);
   return written && Number(written[1]) * 100 + Number((written[2] ?? "").padEnd(2, "0"));
 }
 
-/** Cents as a number with two decimals, which is written in JSON exactly as it is meant. */
+/** Returns cents as a number with two decimals, which JSON represents exactly. */
 export function decimal(cents) {
   return Number(`${Math.trunc(cents / 100)}.${String(cents % 100).padStart(2, "0")}`);
 }
 
 /**
- * What a person has typed where a number belongs: the number; undefined if nothing; else the text,
- * for the server to say what is wrong with it.
+ * Parses typed text as a number. Returns undefined for an empty text, and the text itself if it is not a
+ * number: the server returns the error for it.
  */
 export function numberIn(text) {
   const typed = text.trim();

@@ -1,30 +1,30 @@
-// The order that is being made. It is kept in the browser with its idempotency key, so that a reload
-// loses nothing. It goes through three phases:
+// The draft of an order. It is stored in the browser with its idempotency key, so that a reload loses
+// nothing. It has three phases:
 //
-//     open     it may be changed
-//     sent     it has left, and stays as it was until the answer is known
-//     placed   it has a number; the next one has not been begun
+//     open     it can be changed
+//     sent     it was sent, and cannot be changed until the answer is known
+//     placed   it has a number, and the next draft has not been started
 //
-// Every window of this browser shows the same draft: what changes in one is seen in the others.
+// All windows of a browser share one draft.
 
 import { centsOf, decimal, numberIn } from "./counter-cents.js";
 import { newKey } from "./requests.js";
 import { load, onStoredElsewhere, store } from "./stored.js";
 
-const PLACE = "counter.draft";
-const VERSION = 1; // of what is kept; anything else is not looked at
+const STORAGE_KEY = "counter.draft";
+const VERSION = 1; // of the stored format; others are ignored
 
-/** How many of an item one line may have. */
-export const MOST = 10;
+/** The largest quantity of an order item. */
+export const MAX_QUANTITY = 10;
 
 export class Draft {
-  /** Goes on where this browser left off. `changed()` is called whenever `state` is another. */
+  /** Loads the stored draft. `changed()` is called whenever `state` changes. */
   constructor(changed) {
-    this.state = keptDraft();
+    this.state = storedDraft();
     this._changed = changed;
     this._cleared = null;
-    // What is kept by now counts: what is heard of may be older than what was kept here since.
-    onStoredElsewhere(PLACE, () => this._show(keptDraft()));
+    // The event may be older than what this window has stored since, so the stored draft is loaded.
+    onStoredElsewhere(STORAGE_KEY, () => this._show(storedDraft()));
   }
 
   get isEmpty() {
@@ -44,38 +44,38 @@ export class Draft {
     return this.state.lines.reduce((sum, line) => sum + line.quantity, 0);
   }
 
-  /** Writes one of the fields type, customer, table, address and notes. */
+  /** Sets one of the fields type, customer, table, address and notes. */
   write(field, value) {
     this._edit((state) => ({ ...state, [field]: value }));
   }
 
   /**
-   * Adds one of an item to its line, or begins a line: with notes, a line is something else. Returns
-   * the line's id.
+   * Adds one of a menu item to its order item, or adds an order item if there is none without notes.
+   * Returns the id of the order item.
    */
   addFromMenu({ name, price }) {
     const text = String(price);
     const line = this.state.lines.find(
-      (each) => !each.isTyped && each.name === name && each.price === text && each.notes === "" && each.quantity < MOST,
+      (each) => !each.isTyped && each.name === name && each.price === text && each.notes === "" && each.quantity < MAX_QUANTITY,
     );
     if (!line) return this._add({ isTyped: false, name, price: text });
     this.step(line.id, 1);
     return line.id;
   }
 
-  /** Begins a line whose name and price are typed; returns its id. */
+  /** Adds an order item whose name and price are typed; returns its id. */
   addTyped() {
     return this._add({ isTyped: true, name: "", price: "" });
   }
 
-  /** Writes a line's name, price or notes. */
+  /** Sets the name, price or notes of an order item. */
   writeLine(id, field, value) {
     this._editLine(id, (line) => ({ ...line, [field]: value }));
   }
 
-  /** Takes one more of a line, or one less, within what one line may have. */
+  /** Changes the quantity of an order item, within its limits. */
   step(id, by) {
-    this._editLine(id, (line) => ({ ...line, quantity: Math.min(MOST, Math.max(1, line.quantity + by)) }));
+    this._editLine(id, (line) => ({ ...line, quantity: Math.min(MAX_QUANTITY, Math.max(1, line.quantity + by)) }));
   }
 
   line(id) {
@@ -86,7 +86,7 @@ export class Draft {
     this._edit((state) => ({ ...state, lines: state.lines.filter((line) => line.id !== id) }));
   }
 
-  /** Begins anew; until something is written, what was there can be brought back. */
+  /** Clears the draft; until the next change it can be brought back. */
   clear() {
     const before = this.state;
     this._edit(blank);
@@ -99,33 +99,33 @@ export class Draft {
     this._edit(() => before);
   }
 
-  /** Lets it leave: from now on it stays as it is. What is already on its way leaves once. */
+  /** Marks the draft as sent; a draft that was sent before stays as it is. */
   send() {
     if (this.state.phase !== "open") return;
-    this._keep({ ...this.state, phase: "sent", body: body(this.state), sentAt: Date.now() });
+    this._store({ ...this.state, phase: "sent", body: body(this.state), sentAt: Date.now() });
   }
 
-  /** Lets it be changed again: it was refused, and nothing is known under its key. */
+  /** Opens the draft again after it was refused; its idempotency key was not used. */
   reopen() {
-    this._keep({ ...this.state, phase: "open", body: null });
+    this._store({ ...this.state, phase: "open", body: null });
   }
 
   /**
-   * Lets it be changed again although it may have been taken. `doubt` names the text that says so.
-   * What is sent from now on is another order, under another key.
+   * Opens the draft again although the order may have been placed. `unconfirmed` is the name of the
+   * text for that. The next time it is sent as another order, with another key.
    */
-  reopenInDoubt(doubt) {
-    this._keep({ ...this.state, phase: "open", body: null, key: newKey(), doubt });
+  reopenUnconfirmed(unconfirmed) {
+    this._store({ ...this.state, phase: "open", body: null, key: newKey(), unconfirmed });
   }
 
-  /** It has a number. Nothing else of it stays in this browser. */
+  /** Stores the number of the placed order, and deletes the rest of the draft. */
   place(orderNumber, totalAmount) {
-    this._keep({ ...blank(), phase: "placed", placed: { orderNumber, totalAmount } });
+    this._store({ ...blank(), phase: "placed", placed: { orderNumber, totalAmount } });
   }
 
-  /** Begins the next one. */
+  /** Starts the next draft. */
   next() {
-    if (this.state.phase === "placed") this._keep(blank());
+    if (this.state.phase === "placed") this._store(blank());
   }
 
   _add(line) {
@@ -139,11 +139,11 @@ export class Draft {
   }
 
   _edit(edit) {
-    if (this.state.phase === "open") this._keep(edit(this.state));
+    if (this.state.phase === "open") this._store(edit(this.state));
   }
 
-  _keep(state) {
-    store(PLACE, state);
+  _store(state) {
+    store(STORAGE_KEY, state);
     this._show(state);
   }
 
@@ -154,7 +154,7 @@ export class Draft {
   }
 }
 
-/** What a line comes to, in cents; one whose price cannot be read comes to nothing yet. */
+/** Returns the total of an order item in cents; 0 while its price is invalid. */
 export function lineCents(line) {
   return (centsOf(line.price) ?? 0) * line.quantity;
 }
@@ -173,16 +173,16 @@ function blank() {
     body: null, // as it was sent
     sentAt: null, // ms
     placed: null,
-    doubt: null,
+    unconfirmed: null,
   };
 }
 
-function keptDraft() {
-  const state = load(PLACE);
+function storedDraft() {
+  const state = load(STORAGE_KEY);
   return state?.version === VERSION ? state : blank();
 }
 
-/** The draft as the contract has an order. What is undefined is left out of the JSON. */
+/** Returns the draft as the body of a request. Undefined values are left out of the JSON. */
 function body({ type, customer, table, address, notes, lines }) {
   return {
     customer_name: customer,

@@ -1,23 +1,23 @@
-// What the server finds wrong with an order, shown at the fields that it is about.
+// The validation errors of an order, shown at their fields.
 
 import { make } from "./elements.js";
-import { say } from "./words.js";
+import { translate } from "./words.js";
 
 /**
- * Shows each of `errors` at its field in `form`, and returns those that have none. The focus goes to
- * the first field at fault.
+ * Shows each of `errors` at its field in `form`, and moves the focus to the first one. Returns the
+ * errors without a field.
  */
 export function showFaults(form, errors) {
-  const homeless = errors.filter(({ field, message }) => {
+  const unplaced = errors.filter(({ field, message }) => {
     const input = form.querySelector(`[data-field="${CSS.escape(field)}"]`);
     if (input) show(input, message);
     return !input;
   });
   form.querySelector("[data-faulty]")?.focus();
-  return homeless;
+  return unplaced;
 }
 
-/** Takes back what was said of a field. */
+/** Hides the error of a field. */
 export function forgetFault(input) {
   if (!("faulty" in input.dataset)) return;
   delete input.dataset.faulty;
@@ -26,12 +26,12 @@ export function forgetFault(input) {
   faultOf(input).hidden = true;
 }
 
-/** Takes back what was said of all fields. */
+/** Hides the errors of all fields. */
 export function forgetFaults(form) {
   for (const input of form.querySelectorAll("[data-faulty]")) forgetFault(input);
 }
 
-/** Shows a heading, and what is wrong with the order as a whole, in `summary`. */
+/** Shows a heading and the errors without a field in `summary`. */
 export function summarize(summary, heading, errors = []) {
   const faults = errors.map(({ field, message }) => make("li", { textContent: sentence(field, message) }));
   summary.replaceChildren(make("p", { textContent: heading }), ...(faults.length ? [make("ul", {}, ...faults)] : []));
@@ -48,7 +48,7 @@ function show(input, message) {
 }
 
 function sentence(field, message) {
-  return say("counter.fault", { field, message });
+  return translate("counter.fault", { field, message });
 }
 
 function faultOf(input) {

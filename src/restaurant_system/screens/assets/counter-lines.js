@@ -1,33 +1,33 @@
-// The lines of the order: each with its quantity, notes, and a way to remove it.
+// The items of the order, each with its quantity, its notes and a button that removes it.
 
 import { decimal } from "./counter-cents.js";
-import { lineCents, MOST } from "./counter-draft.js";
+import { lineCents, MAX_QUANTITY } from "./counter-draft.js";
 import { forgetFault } from "./counter-faults.js";
 import { arrange, make, makeUserText, write } from "./elements.js";
-import { money, say } from "./words.js";
+import { money, translate } from "./words.js";
 
 export class Lines {
-  /** Shows the lines of `draft` in `list`; `tell(id)` is called for one whose quantity is another. */
-  constructor(list, draft, tell) {
+  /** Shows the items of `draft` in `list`; `announce(id)` is called when one has changed. */
+  constructor(list, draft, announce) {
     this._list = list;
     this._draft = draft;
-    this._tell = tell;
+    this._announce = announce;
     this._rows = new Map();
   }
 
-  /** Shows the lines as they are now, each with what `differenceTo(line)` says of it. */
+  /** Shows the items, each with its difference to the menu, as `differenceTo(line)` returns it. */
   show(differenceTo) {
     const { lines } = this._draft.state;
     this._rows = new Map(lines.map((line) => [line.id, this._rows.get(line.id) ?? this._row(line)]));
     arrange(this._list, [...this._rows.values()]);
-    lines.forEach((line, place) => {
+    lines.forEach((line, index) => {
       const row = this._rows.get(line.id);
-      fill(row, line, place);
+      fill(row, line, index);
       this._showDifference(row, line, differenceTo(line));
     });
   }
 
-  /** Puts the focus where a line's name is typed. */
+  /** Moves the focus to the name of an item. */
   focus(id) {
     this._rows.get(id).querySelector("input").focus();
   }
@@ -46,7 +46,7 @@ export class Lines {
     );
   }
 
-  /** Shows what the menu says by now of a line; a focus on what goes from there stays in the line. */
+  /** Shows how an item differs from the menu; keeps the focus in its row when a button is hidden. */
   _showDifference(row, { id, name }, difference) {
     const [place, take] = [row.querySelector(".differs"), row.querySelector(".take")];
     const hadFocus = document.activeElement === take;
@@ -57,13 +57,13 @@ export class Lines {
       if (hadFocus) row.querySelector(".more").focus();
       return;
     }
-    label(row, ".take", say("counter.take_price_of", { name, price: money(difference.price) }));
+    label(row, ".take", translate("counter.take_price_of", { name, price: money(difference.price) }));
     take.onclick = () => this._takePrice(id, difference.price);
   }
 
   _takePrice(id, price) {
     this._draft.writeLine(id, "price", String(price));
-    this._tell(id);
+    this._announce(id);
   }
 
   _stepper(id) {
@@ -78,14 +78,14 @@ export class Lines {
 
   _step(id, by) {
     this._draft.step(id, by);
-    this._tell(id);
+    this._announce(id);
   }
 
   _remover(id) {
     return make("button", { type: "button", className: "remove", textContent: "×", onclick: () => this._remove(id) });
   }
 
-  /** Removes a line; the focus goes to the one that takes its place, or to what begins another. */
+  /** Removes an item, and moves the focus to the next one or to the button that adds one. */
   _remove(id) {
     const row = this._rows.get(id);
     const neighbour = row.nextElementSibling ?? row.previousElementSibling;
@@ -99,7 +99,7 @@ function difference() {
     "div",
     { className: "differs", hidden: true },
     make("p", { className: "fault" }),
-    make("button", { type: "button", className: "take", textContent: say("counter.take_price") }),
+    make("button", { type: "button", className: "take", textContent: translate("counter.take_price") }),
   );
 }
 
@@ -114,16 +114,16 @@ function picked({ name }) {
 }
 
 function typed(line, writing) {
-  const price = input(line, "price", say("counter.price"), writing("price"));
+  const price = input(line, "price", translate("counter.price"), writing("price"));
   price.querySelector("input").inputMode = "decimal";
-  return make("div", { className: "what typed" }, input(line, "name", say("counter.name"), writing("name")), price);
+  return make("div", { className: "what typed" }, input(line, "name", translate("counter.name"), writing("name")), price);
 }
 
 function notes(line, oninput) {
-  const field = input(line, "notes", say("counter.line_notes"), oninput);
+  const field = input(line, "notes", translate("counter.line_notes"), oninput);
   field.classList.add("notes");
   field.querySelector("label").className = "unseen";
-  field.querySelector("input").placeholder = say("counter.line_notes");
+  field.querySelector("input").placeholder = translate("counter.line_notes");
   return field;
 }
 
@@ -142,21 +142,21 @@ function input({ id }, field, label, oninput) {
   );
 }
 
-function fill(row, line, place) {
-  const name = line.name.trim() || say("counter.unnamed");
+function fill(row, line, index) {
+  const name = line.name.trim() || translate("counter.unnamed");
   for (const each of row.querySelectorAll("input")) {
-    each.dataset.field = `items.${place}.${each.dataset.part}`;
+    each.dataset.field = `items.${index}.${each.dataset.part}`;
     if (each.value !== line[each.dataset.part]) each.value = line[each.dataset.part];
   }
   if (!line.isTyped) write(row.querySelector(".price"), money(line.price));
   write(row.querySelector(".sum"), money(decimal(lineCents(line))));
   write(row.querySelector(".quantity"), String(line.quantity));
-  label(row, ".stepper", say("counter.quantity_of", { name }));
-  label(row, ".less", say("counter.less_of", { name }));
-  label(row, ".more", say("counter.more_of", { name }));
-  label(row, ".remove", say("counter.remove", { name }));
+  label(row, ".stepper", translate("counter.quantity_of", { name }));
+  label(row, ".less", translate("counter.less_of", { name }));
+  label(row, ".more", translate("counter.more_of", { name }));
+  label(row, ".remove", translate("counter.remove", { name }));
   row.querySelector(".less").setAttribute("aria-disabled", String(line.quantity === 1));
-  row.querySelector(".more").setAttribute("aria-disabled", String(line.quantity === MOST));
+  row.querySelector(".more").setAttribute("aria-disabled", String(line.quantity === MAX_QUANTITY));
 }
 
 function label(row, part, text) {

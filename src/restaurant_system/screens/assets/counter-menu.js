@@ -1,79 +1,79 @@
-// What is offered. It is looked at again every few seconds (the browser asks with the tag of the menu
-// that it has), and changed where it is another: what has the focus keeps it.
+// The menu. It is polled every few seconds (the browser sends the ETag of the last one) and updated
+// without moving the focus.
 
 import { arrange, make, makeUserText, write } from "./elements.js";
-import { money, say } from "./words.js";
+import { money, translate } from "./words.js";
 
-const EVERY = 3000; // ms between two looks
-const PATIENCE = 4000; // ms for one
-const STALE = 5000; // ms without an answer after which what is shown may be old
+const POLL_INTERVAL = 3000; // ms
+const TIMEOUT = 4000; // ms for a request
+const STALE_AFTER = 5000; // ms without an answer after which the menu counts as out of date
 
 export class Menu {
   /**
-   * Shows the menu in `parent`. `picked(item)` is called with an item that was chosen, `changed()`
-   * after a look that has found another menu, `live(isLive, lastGood)` when the line is lost or back.
+   * Shows the menu in `parent`. `picked(item)` is called when an item is selected, `changed()` when
+   * the menu has changed, `live(isLive, lastGood)` when it gets out of date or up to date.
    */
   constructor(parent, { picked, changed, live }) {
-    this.sections = null; // until there was a first answer
+    this.sections = null; // null until the first answer
     this._parent = parent;
     this._picked = picked;
     this._changed = changed;
     this._live = live;
     this._isLive = true;
     this._lastGood = null;
-    this._began = Date.now();
+    this._startedAt = Date.now();
     this._tag = null;
     this._items = new Map();
     this._sections = new Map();
     this._buttons = new Map();
   }
 
-  /** Looks once, and from then on again and again. */
+  /** Fetches the menu once, and then at each interval. */
   async watch() {
-    await this._look();
-    setTimeout(() => this.watch(), EVERY);
+    await this._fetch();
+    setTimeout(() => this.watch(), POLL_INTERVAL);
   }
 
   /**
-   * What the menu says by now of a line that came from it: null if it is the same, or not known yet;
-   * else `{ text, price }`, where the price is null if there is none to be had.
+   * Compares an order item with the menu. Returns null if it is the same or the menu is not known yet,
+   * else `{ text, price }`; the price is null if the item cannot be ordered.
    */
   differenceTo(line) {
     if (line.isTyped || this.sections === null) return null;
     const item = this._items.get(line.name);
-    if (!item) return { text: say("counter.removed"), price: null };
-    if (!item.available) return { text: say("counter.gone"), price: null };
+    if (!item) return { text: translate("counter.removed"), price: null };
+    if (!item.available) return { text: translate("counter.gone"), price: null };
     if (String(item.price) === line.price) return null;
-    return { text: say("counter.new_price", { price: money(item.price) }), price: item.price };
+    return { text: translate("counter.new_price", { price: money(item.price) }), price: item.price };
   }
 
-  /** Shows at each item how many of it are in the order. */
+  /** Shows at each menu item how many of it are in the order. */
   count(lines) {
     for (const [name, button] of this._buttons) {
       const chosen = lines.filter((line) => !line.isTyped && line.name === name);
       const count = chosen.reduce((sum, line) => sum + line.quantity, 0);
       const badge = button.querySelector(".badge");
       badge.hidden = count === 0;
-      write(badge, say("counter.times", { count }));
+      write(badge, translate("counter.times", { count }));
     }
   }
 
-  async _look() {
+  async _fetch() {
     try {
-      const response = await fetch("/menu", { cache: "no-cache", signal: AbortSignal.timeout(PATIENCE) });
+      const response = await fetch("/menu", { cache: "no-cache", signal: AbortSignal.timeout(TIMEOUT) });
       if (!response.ok) throw new Error(response.statusText);
       const menu = await response.json();
       this._lastGood = new Date();
-      this._take(menu, response.headers.get("ETag"));
+      this._update(menu, response.headers.get("ETag"));
     } catch {
-      // The next look makes up for it; if it does not either, that is said.
+      // The next request may succeed; otherwise the menu gets out of date.
     }
-    const isLive = Date.now() - (this._lastGood?.getTime() ?? this._began) < STALE;
+    const isLive = Date.now() - (this._lastGood?.getTime() ?? this._startedAt) < STALE_AFTER;
     if (isLive !== this._isLive) this._live(isLive, this._lastGood);
     this._isLive = isLive;
   }
 
-  _take({ sections }, tag) {
+  _update({ sections }, tag) {
     if (tag !== null && tag === this._tag) return;
     this._tag = tag;
     this.sections = sections;
@@ -99,7 +99,7 @@ export class Menu {
     const button = known ?? buttonOf(item.name);
     button.onclick = () => this._picked(item);
     button.setAttribute("aria-disabled", String(!item.available));
-    write(button.querySelector(".price"), item.available ? money(item.price) : say("counter.sold_out"));
+    write(button.querySelector(".price"), item.available ? money(item.price) : translate("counter.sold_out"));
     this._buttons.set(item.name, button);
     return button.parentElement ?? make("li", {}, button);
   }

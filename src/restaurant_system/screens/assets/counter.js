@@ -1,4 +1,4 @@
-// The counter: an order is made from the menu or typed, sent once, and called by its number.
+// The counter page: an order is composed from the menu or typed, placed once, and shown with its number.
 
 import { showConnection } from "./banner.js";
 import { decimal } from "./counter-cents.js";
@@ -8,42 +8,42 @@ import { Lines } from "./counter-lines.js";
 import { Menu } from "./counter-menu.js";
 import { Sending } from "./counter-sending.js";
 import { write } from "./elements.js";
-import { money, say, shortNumber } from "./words.js";
+import { money, translate, shortNumber } from "./words.js";
 
-const PATIENT = 3; // times without an answer after which one may give up
+const MISSES_BEFORE_STOP = 3; // attempts without an answer after which a person can stop waiting
 
 const part = (id) => document.getElementById(id);
-const [form, summary, doubted, addTyped, clear] = ["order", "summary", "doubted", "add-typed", "clear"].map(part);
+const [form, summary, unconfirmedNote, addTyped, clear] = ["order", "summary", "unconfirmed", "add-typed", "clear"].map(part);
 
 const draft = new Draft(show);
-const lines = new Lines(part("lines"), draft, tell);
+const lines = new Lines(part("lines"), draft, announceItem);
 const menu = new Menu(part("menu"), { picked: pick, changed: showMenu, live: showConnection });
-const sending = new Sending(sayThatItTakesLong);
-let isUnderWay = false;
+const sending = new Sending(showWaiting);
+let isSending = false;
 
 function pick(item) {
   if (!item.available) {
-    announce(say("counter.not_available", { name: item.name }));
+    announce(translate("counter.not_available", { name: item.name }));
     return;
   }
   forgetFault(addTyped);
-  tell(draft.addFromMenu(item));
+  announceItem(draft.addFromMenu(item));
 }
 
-function tell(id) {
+function announceItem(id) {
   const { name, quantity } = draft.line(id);
-  announce(say("counter.now", { name, quantity, total: total() }));
+  announce(translate("counter.now", { name, quantity, total: total() }));
 }
 
-function announce(sentence) {
-  part("said").textContent = sentence;
+function announce(text) {
+  part("said").textContent = text;
 }
 
 function total() {
   return money(decimal(draft.totalCents));
 }
 
-// What is shown ---------------------------------------------------------------------------------
+// Rendering -------------------------------------------------------------------------------------
 
 function show() {
   const { phase, lines: chosen } = draft.state;
@@ -54,17 +54,17 @@ function show() {
   menu.count(chosen);
   showFields();
   showBar();
-  showDoubt();
+  showUnconfirmed();
   showPlaced();
   follow();
 }
 
-/** Shows another menu, and says what of the order it has changed. */
+/** Shows a changed menu, and announces which items of the order it changes. */
 function showMenu() {
   show();
   const changes = draft.state.lines.flatMap((line) => {
     const text = menu.differenceTo(line)?.text;
-    return text ? [say("counter.differs", { name: line.name, text })] : [];
+    return text ? [translate("counter.differs", { name: line.name, text })] : [];
   });
   if (changes.length > 0) announce(changes.join(" "));
 }
@@ -77,7 +77,7 @@ function showFields() {
   for (const field of form.querySelectorAll("[data-type]")) field.hidden = field.dataset.type !== draft.state.type;
   form.elements.type.value = draft.state.type;
   clear.hidden = draft.isEmpty && !draft.canBringBack;
-  write(clear, say(draft.canBringBack ? "counter.bring_back" : "counter.clear"));
+  write(clear, translate(draft.canBringBack ? "counter.bring_back" : "counter.clear"));
 }
 
 function showBar() {
@@ -85,16 +85,16 @@ function showBar() {
   part("menu-pane").inert = isSent;
   form.inert = isSent;
   part("place").setAttribute("aria-disabled", String(isSent));
-  write(part("place"), say(isSent ? "counter.sending" : "counter.place"));
-  write(part("count"), say("counter.count", { count: draft.itemCount }));
+  write(part("place"), translate(isSent ? "counter.sending" : "counter.place"));
+  write(part("count"), translate("counter.count", { count: draft.itemCount }));
   write(part("total"), total());
   if (!isSent) for (const id of ["waiting", "impatience", "stop"]) part(id).hidden = true;
 }
 
-function showDoubt() {
-  const { doubt } = draft.state;
-  doubted.hidden = doubt === null;
-  write(doubted, doubt === null ? "" : say(doubt));
+function showUnconfirmed() {
+  const { unconfirmed = null } = draft.state;
+  unconfirmedNote.hidden = unconfirmed === null;
+  write(unconfirmedNote, unconfirmed === null ? "" : translate(unconfirmed));
 }
 
 function showPlaced() {
@@ -110,54 +110,54 @@ function showPlaced() {
   if (appears) part("next").focus();
 }
 
-// An order leaves -------------------------------------------------------------------------------
+// Sending the order -----------------------------------------------------------------------------
 
-/** Sees to it that what is sent is answered, be it from before a reload. */
+/** Sends the order until there is an answer, also one that was sent before a reload. */
 async function follow() {
-  if (isUnderWay || draft.state.phase !== "sent") return;
-  isUnderWay = true;
+  if (isSending || draft.state.phase !== "sent") return;
+  isSending = true;
   const { key } = draft.state;
-  const answer = await sending.answerTo(draft.state);
-  isUnderWay = false;
-  const isStillOurs = draft.state.phase === "sent" && draft.state.key === key;
-  if (isStillOurs) settle(answer);
-  else follow(); // another window of this browser was faster
+  const answer = await sending.send(draft.state);
+  isSending = false;
+  const isCurrent = draft.state.phase === "sent" && draft.state.key === key;
+  if (isCurrent) settle(answer);
+  else follow(); // another window of this browser got the answer first
 }
 
 function settle(answer) {
-  if (answer === null) doubt("counter.stopped");
+  if (answer === null) reopenUnconfirmed("counter.stopped");
   else if (answer.status === 201) draft.place(answer.body.order_number, answer.body.total_amount);
-  else if (answer.status === 422) doubt("counter.reused");
+  else if (answer.status === 422) reopenUnconfirmed("counter.reused");
   else refuse(answer.body);
 }
 
-function doubt(text) {
-  draft.reopenInDoubt(text);
-  doubted.focus();
+function reopenUnconfirmed(text) {
+  draft.reopenUnconfirmed(text);
+  unconfirmedNote.focus();
 }
 
 function refuse({ detail, errors = [] }) {
   draft.reopen();
-  const homeless = showFaults(form, errors);
-  if (errors.length > 0 && homeless.length === 0) return;
-  summarize(summary, errors.length ? say("counter.refused") : detail, homeless);
-  if (homeless.length === errors.length) summary.focus();
+  const unplaced = showFaults(form, errors);
+  if (errors.length > 0 && unplaced.length === 0) return;
+  summarize(summary, errors.length ? translate("counter.refused") : detail, unplaced);
+  if (unplaced.length === errors.length) summary.focus();
 }
 
-function sayThatItTakesLong(misses) {
+function showWaiting(misses) {
   part("waiting").hidden = false;
   part("impatience").hidden = false;
-  part("stop").hidden = misses < PATIENT;
+  part("stop").hidden = misses < MISSES_BEFORE_STOP;
 }
 
-// What a person does ----------------------------------------------------------------------------
+// Events ---------------------------------------------------------------------------------------
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   if (draft.state.phase !== "open") return;
   forgetFaults(form);
   summary.hidden = true;
-  part("place").focus(); // the rest is out of reach until there is an answer
+  part("place").focus(); // everything else is inert until there is an answer
   draft.send();
 });
 
@@ -169,7 +169,7 @@ form.addEventListener("input", ({ target }) => {
   }
 });
 
-// An order leaves by its button or from one of its own fields, not while its items are written.
+// Enter places the order from its button and its own fields, but not from the fields of an item.
 part("lines").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.target.tagName !== "INPUT") return;
   event.preventDefault();

@@ -1,4 +1,4 @@
-// The dashboard: what matters now first, then how the evening goes (services/tracking/dashboard.py).
+// The dashboard: the current state first, then statistics of the day (services/tracking/dashboard.py).
 
 import { showConnection } from "./banner.js";
 import { BarChart, range } from "./charts.js";
@@ -6,11 +6,11 @@ import { arrange, make, makeUserText, write } from "./elements.js";
 import { language, lateSeconds, timezone } from "./house.js";
 import { LiveView } from "./live.js";
 import { ago, duration, timeOfDay } from "./times.js";
-import { say } from "./words.js";
+import { translate } from "./words.js";
 
-const LATE_WORRY = 0.1; // share of late orders above which the evening goes wrong
-const OUTBOX_WORRY = 10; // s for which a message may be owed; a healthy relay takes a fraction of one
-const LEAST_SCALE = 10; // orders that a full bar of a queue stands for, at the least
+const LATE_WARNING = 0.1; // share of late orders above which there is a warning
+const OUTBOX_WARNING = 10; // s that the oldest outbox message may wait; a healthy relay needs a fraction of one
+const MIN_QUEUE_SCALE = 10; // a full bar of a queue stands for at least as many orders
 const QUEUES = {
   kitchen_dine_in_queue: "type.dine_in",
   kitchen_takeout_queue: "type.takeout",
@@ -22,10 +22,10 @@ const STATES = ["online", "silent", "offline"]; // in the order in which they ar
 
 const find = (selector) => document.querySelector(selector);
 const percent = new Intl.NumberFormat(language, { style: "percent" });
-const chart = new BarChart(find("#orders .chart"), say("dashboard.orders.title"));
+const chart = new BarChart(find("#orders .chart"), translate("dashboard.orders.title"));
 const workers = new Map(); // rows by name
 
-const SHOWN = {
+const VIEWS = {
   orders: showOrders,
   now: showNow,
   late: showLate,
@@ -35,58 +35,58 @@ const SHOWN = {
   workers: showWorkers,
 };
 
-write(find("#zone"), say("dashboard.zone", { zone: timezone }));
+write(find("#zone"), translate("dashboard.zone", { zone: timezone }));
 new LiveView("/live/dashboard", { changed: show, live: showConnection });
 setInterval(tick, 1000);
 
 function show(entries, keys) {
-  for (const key of keys) SHOWN[key]?.(entries.get(key) ?? null);
+  for (const key of keys) VIEWS[key]?.(entries.get(key) ?? null);
   if (keys.has("preparation") || keys.has("late")) {
     showPreparation(entries.get("preparation"), entries.get("late").by_type);
   }
 }
 
-/** Fills in a card. What should worry is said in its words and marked; that there is such, is called out. */
-function tell(id, figure, note, isWorry = false) {
+/** Fills in a card, and lists the titles of all cards with a warning at the top of the page. */
+function showCard(id, figure, note, isWarning = false) {
   const card = document.getElementById(id);
-  card.classList.toggle("worry", isWorry);
+  card.classList.toggle("worry", isWarning);
   write(card.querySelector(".figure"), figure);
   write(card.querySelector(".note"), note);
   const what = Array.from(document.querySelectorAll(".worry h3"), (title) => title.textContent).join(", ");
-  write(find("#look-at"), what && say("dashboard.look_at", { what }));
+  write(find("#look-at"), what && translate("dashboard.look_at", { what }));
 }
 
 function showNow({ waiting, cooking, ready }) {
-  tell("waiting", ...counted(waiting, "dashboard.waiting.none"));
-  tell("cooking", ...counted(cooking, "dashboard.cooking.none"));
-  tell("ready", String(ready), say(ready ? "dashboard.ready.some" : "dashboard.ready.none"));
+  showCard("waiting", ...counted(waiting, "dashboard.waiting.none"));
+  showCard("cooking", ...counted(cooking, "dashboard.cooking.none"));
+  showCard("ready", String(ready), translate(ready ? "dashboard.ready.some" : "dashboard.ready.none"));
 }
 
-/** How many there are, and how many of each type. */
+/** Returns the number of orders, and a text with the number of each type. */
 function counted(byType, none) {
-  const there = TYPES.filter((type) => byType[type]);
-  const total = there.reduce((sum, type) => sum + byType[type], 0);
-  const parts = there.map((type) => say("dashboard.by_type", { type: say(`type.${type}`), count: byType[type] }));
-  return [String(total), total ? parts.join(" · ") : say(none)];
+  const present = TYPES.filter((type) => byType[type]);
+  const total = present.reduce((sum, type) => sum + byType[type], 0);
+  const parts = present.map((type) => translate("dashboard.by_type", { type: translate(`type.${type}`), count: byType[type] }));
+  return [String(total), total ? parts.join(" · ") : translate(none)];
 }
 
 function showLate({ orders, late, share }) {
-  if (share === null) return tell("late", say("dashboard.empty"), say("dashboard.no_orders"));
-  const isWorry = share > LATE_WORRY;
-  const text = isWorry ? "worry" : late ? "some" : "none";
-  tell("late", percent.format(share), say(`dashboard.late.${text}`, { late, count: orders }), isWorry);
+  if (share === null) return showCard("late", translate("dashboard.empty"), translate("dashboard.no_orders"));
+  const isWarning = share > LATE_WARNING;
+  const text = isWarning ? "worry" : late ? "some" : "none";
+  showCard("late", percent.format(share), translate(`dashboard.late.${text}`, { late, count: orders }), isWarning);
 }
 
 function showLetters(count) {
-  if (count === null) return tell("letters", say("dashboard.empty"), say("dashboard.broker_away"), true);
+  if (count === null) return showCard("letters", translate("dashboard.empty"), translate("dashboard.broker_away"), true);
   const text = count ? "worry" : "none";
-  tell("letters", String(count), say(`dashboard.letters.${text}`, { count }), count > 0);
+  showCard("letters", String(count), translate(`dashboard.letters.${text}`, { count }), count > 0);
 }
 
 function showOutbox({ size, oldest_seconds: oldest }) {
-  const isWorry = size > 0 && oldest > OUTBOX_WORRY;
-  const text = isWorry ? "worry" : size ? "some" : "none";
-  tell("outbox", duration(oldest), say(`dashboard.outbox.${text}`, { count: size }), isWorry);
+  const isWarning = size > 0 && oldest > OUTBOX_WARNING;
+  const text = isWarning ? "worry" : size ? "some" : "none";
+  showCard("outbox", duration(oldest), translate(`dashboard.outbox.${text}`, { count: size }), isWarning);
 }
 
 function showOrders(hours) {
@@ -103,20 +103,20 @@ function showOrders(hours) {
 function describe(bars) {
   const busiest = bars.reduce((most, bar) => (bar.value > most.value ? bar : most));
   const count = bars.reduce((sum, { value }) => sum + value, 0);
-  return say("dashboard.orders.describe", { count, first: bars[0].label, busiest: busiest.label, most: busiest.value });
+  return translate("dashboard.orders.describe", { count, first: bars[0].label, busiest: busiest.label, most: busiest.value });
 }
 
 function showQueues(depths) {
   empty("#queues", depths === null, "dl, .about");
   if (depths === null) return;
-  const most = Math.max(LEAST_SCALE, ...Object.values(depths));
+  const most = Math.max(MIN_QUEUE_SCALE, ...Object.values(depths));
   find("#queues dl").replaceChildren(...Object.entries(depths).map(([queue, depth]) => queueBar(queue, depth, most)));
 }
 
 function queueBar(queue, depth, most) {
   const filled = make("span", { className: "filled" });
   filled.style.inlineSize = `${(depth / most) * 100}%`;
-  const label = queue in QUEUES ? say(QUEUES[queue]) : queue;
+  const label = queue in QUEUES ? translate(QUEUES[queue]) : queue;
   const bar = make("span", { className: "track", "aria-hidden": "true" }, filled);
   return make("div", {}, make("dt", {}, label), make("dd", { className: "number" }, bar, String(depth)));
 }
@@ -130,12 +130,12 @@ function showPreparation(byType, late) {
   );
 }
 
-/** Two rows, for the spread stands below its figures. */
+/** Makes two rows: the figures, and the chart of their spread below. */
 function preparationRows(type, seconds, { orders, late }, longest) {
-  const limit = say("dashboard.preparation.late_from", { time: duration(lateSeconds[type]) });
-  const name = make("th", { scope: "row" }, say(`type.${type}`), make("small", { className: "quiet" }, limit));
+  const limit = translate("dashboard.preparation.late_from", { time: duration(lateSeconds[type]) });
+  const name = make("th", { scope: "row" }, translate(`type.${type}`), make("small", { className: "quiet" }, limit));
   const times = ["p50", "p90", "p99"].map((part) => amount(duration(seconds[part])));
-  const share = amount(say("dashboard.preparation.late_of", { late, count: orders }));
+  const share = amount(translate("dashboard.preparation.late_of", { late, count: orders }));
   const spread = make("td", { colSpan: 5, className: "spread" }, range(seconds, lateSeconds[type], longest));
   return [make("tr", {}, name, ...times, share), make("tr", { "aria-hidden": "true" }, spread)];
 }
@@ -169,9 +169,9 @@ class WorkerRow {
     this.state = isSilent ? "silent" : status;
     this._seen = Date.parse(lastSeen);
     this._state.dataset.state = this.state;
-    write(this._state, say(`dashboard.workers.${this.state}`));
+    write(this._state, translate(`dashboard.workers.${this.state}`));
     const isForAll = types.length === TYPES.length;
-    write(this._types, isForAll ? say("dashboard.workers.all") : types.map((type) => say(`type.${type}`)).join(", "));
+    write(this._types, isForAll ? translate("dashboard.workers.all") : types.map((type) => translate(`type.${type}`)).join(", "));
     write(this._orders, String(orders));
     this.tick();
   }
@@ -189,7 +189,7 @@ function amount(text) {
   return make("td", { className: "amount number" }, text);
 }
 
-/** Says that there is nothing to show, in place of `parts`. */
+/** Shows the text for an empty section in place of `parts`. */
 function empty(section, isEmpty, parts) {
   find(`${section} .empty`).hidden = !isEmpty;
   for (const part of find(section).querySelectorAll(parts)) part.hidden = isEmpty;

@@ -14,7 +14,7 @@ import { nameStation, openStation, showStation, tickClock } from "./station.js";
 import { Taps } from "./taps.js";
 import { NEXT_ACTION } from "./ticket.js";
 import { Undo } from "./undo.js";
-import { say, shortNumber } from "./words.js";
+import { translate, shortNumber } from "./words.js";
 
 const query = new URLSearchParams(location.search);
 const station = query.get("station") || "kitchen";
@@ -63,25 +63,25 @@ function showTap(number) {
   rail.refresh(number);
   refreshUndo();
   const count = taps.unanswered.filter((tap) => tap.isWaiting).length;
-  write(byId("kept"), count ? say("kitchen.kept", { count }) : "");
+  write(byId("kept"), count ? translate("kitchen.kept", { count }) : "");
 }
 
 /** Shows why a tap was refused: the order has changed, else the message of the server. */
 function showRefusal(tap, problem) {
   const number = shortNumber(tap.number);
   if (!problem?.current_status) {
-    toast(problem?.detail ?? say("kitchen.not_done", { number }));
+    toast(problem?.detail ?? translate("kitchen.not_done", { number }));
     return;
   }
-  const status = say(`status.${problem.current_status}`).toLowerCase();
+  const status = translate(`status.${problem.current_status}`).toLowerCase();
   const cook = problem.processed_by;
-  toast(say(cook ? "kitchen.too_late" : "kitchen.too_late_alone", { number, status, cook }));
+  toast(translate(cook ? "kitchen.too_late" : "kitchen.too_late_alone", { number, status, cook }));
 }
 
 function showSound() {
   const state = bell.isMuted ? "off" : bell.isUnlocked ? "on" : "locked";
   soundButton.dataset.state = state;
-  write(soundButton.firstElementChild, say(`kitchen.sound.${state}`));
+  write(soundButton.firstElementChild, translate(`kitchen.sound.${state}`));
 }
 
 /** Toggles the sound; the first tap, which browsers require before any sound, does not mute it. */

@@ -4,7 +4,7 @@
 import { announce } from "./notices.js";
 import { describeOrder } from "./ticket.js";
 import { load, removeStored, store } from "./stored.js";
-import { say, shortNumber } from "./words.js";
+import { translate, shortNumber } from "./words.js";
 
 const MAX_NAMED = 3; // new tickets that are announced one by one
 // ms for which a ticket that was removed is not new when it is shown again: a station that is opened
@@ -59,7 +59,7 @@ export class News {
     store(this._name, [...this._unseen]);
     this._bell.ring();
     const areMany = arrived.length > MAX_NAMED;
-    const texts = areMany ? [say("kitchen.news.tickets", { count: arrived.length })] : arrived.map(newTicket);
+    const texts = areMany ? [translate("kitchen.news.tickets", { count: arrived.length })] : arrived.map(newTicket);
     announce([...texts, ...cancelled.map(cancelledTicket)].join(" "));
   }
 
@@ -79,9 +79,9 @@ function unseenOf(tickets, unseen) {
 }
 
 function newTicket(entry) {
-  return say("kitchen.news.ticket", { number: shortNumber(entry.order_number), what: describeOrder(entry) });
+  return translate("kitchen.news.ticket", { number: shortNumber(entry.order_number), what: describeOrder(entry) });
 }
 
 function cancelledTicket(entry) {
-  return say("kitchen.news.cancelled", { number: shortNumber(entry.order_number) });
+  return translate("kitchen.news.cancelled", { number: shortNumber(entry.order_number) });
 }

@@ -3,7 +3,7 @@
 import { make, write } from "./elements.js";
 import { describeOrder, makeItem } from "./ticket.js";
 import { timeOfDay } from "./times.js";
-import { say, shortNumber } from "./words.js";
+import { translate, shortNumber } from "./words.js";
 
 const TIMEOUT = 10000; // ms
 
@@ -20,11 +20,11 @@ export class Recall {
   async open() {
     if (this._dialog.open) return;
     this._list.replaceChildren();
-    write(this._state, say("kitchen.recall.loading"));
+    write(this._state, translate("kitchen.recall.loading"));
     this._dialog.showModal();
     const tickets = await this._fetch();
-    if (!tickets) write(this._state, say("kitchen.recall.failed"));
-    else write(this._state, tickets.length ? "" : say("kitchen.recall.none"));
+    if (!tickets) write(this._state, translate("kitchen.recall.failed"));
+    else write(this._state, tickets.length ? "" : translate("kitchen.recall.none"));
     this._list.replaceChildren(...(tickets ?? []).map((ticket) => this._entry(ticket)));
     this._list.querySelector("button")?.focus();
   }
@@ -41,7 +41,7 @@ export class Recall {
 
   _entry(ticket) {
     const number = shortNumber(ticket.order_number);
-    const time = say("kitchen.recall.bumped", { time: timeOfDay(new Date(ticket.bumped_at)) });
+    const time = translate("kitchen.recall.bumped", { time: timeOfDay(new Date(ticket.bumped_at)) });
     return make(
       "li",
       {},
@@ -55,7 +55,7 @@ export class Recall {
   _button(ticket, number) {
     const unseen = make("span", { className: "unseen" }, ` ${number}`);
     const onclick = () => this._recallTicket(ticket);
-    return make("button", { type: "button", onclick }, say("kitchen.action.recall"), unseen);
+    return make("button", { type: "button", onclick }, translate("kitchen.action.recall"), unseen);
   }
 
   _recallTicket(ticket) {

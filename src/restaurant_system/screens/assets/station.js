@@ -3,7 +3,7 @@
 import { visible, write } from "./elements.js";
 import { newKey, post } from "./requests.js";
 import { now, timeOfDay } from "./times.js";
-import { say } from "./words.js";
+import { translate } from "./words.js";
 
 const TYPES = 3; // a station that takes all order types does not list them
 
@@ -13,7 +13,7 @@ const [title, types, holding, clock, notice, empty] = IDS.map((id) => document.g
 /** Shows the name of the station while its state is not known yet. */
 export function nameStation(name) {
   write(title, visible(name));
-  document.title = say("kitchen.page", { station: name });
+  document.title = translate("kitchen.page", { station: name });
 }
 
 /** Shows the station's own entry of a view. */
@@ -23,10 +23,10 @@ export function showStation(entries) {
   empty.hidden = count > 0 || statuses.includes("cancelled");
   const station = entries.get("station");
   if (!station) return;
-  write(holding, say("kitchen.holding", { count, capacity: station.capacity }));
+  write(holding, translate("kitchen.holding", { count, capacity: station.capacity }));
   types.hidden = station.order_types.length === TYPES;
-  write(types, station.order_types.map((type) => say(`type.${type}`)).join(", "));
-  write(notice, station.state === "open" ? "" : say(`kitchen.state.${station.state}`, station));
+  write(types, station.order_types.map((type) => translate(`type.${type}`)).join(", "));
+  write(notice, station.state === "open" ? "" : translate(`kitchen.state.${station.state}`, station));
 }
 
 /** Shows the current time. */

@@ -3,20 +3,20 @@
 import { make, makeUserText, visible, write } from "./elements.js";
 import { agingSeconds, lateSeconds } from "./house.js";
 import { age, now } from "./times.js";
-import { say, shortNumber } from "./words.js";
+import { translate, shortNumber } from "./words.js";
 
 /** The action of a tap on a ticket, by the status of its order. */
 export const NEXT_ACTION = { received: "start", cooking: "bump", cancelled: "acknowledge" };
 
 /** Describes an order by its type: Dine in · Table 4. */
 export function describeOrder({ order_type, table_number }) {
-  const type = say(`type.${order_type}`);
-  return table_number === null ? type : `${type} · ${say("kitchen.table", { table: table_number })}`;
+  const type = translate(`type.${order_type}`);
+  return table_number === null ? type : `${type} · ${translate("kitchen.table", { table: table_number })}`;
 }
 
 /** Describes a tap that is pending. */
 export function describeTap({ action, isWaiting }) {
-  return isWaiting ? say(`kitchen.waiting.${action}`) : say(`kitchen.sending.${action}`);
+  return isWaiting ? translate(`kitchen.waiting.${action}`) : translate(`kitchen.sending.${action}`);
 }
 
 export class Ticket {
@@ -38,7 +38,7 @@ export class Ticket {
   }
 
   _article(short) {
-    const order = make("span", { className: "unseen" }, say("kitchen.order", { number: "" }));
+    const order = make("span", { className: "unseen" }, translate("kitchen.order", { number: "" }));
     const title = make("h3", { className: "title number" }, order, short);
     const head = make("header", {}, this._digit, title, this._age, this._kind, this._level);
     const buttons = make("div", { className: "buttons" }, this.button, this._rush);
@@ -50,7 +50,7 @@ export class Ticket {
     if (entry !== this.entry) this._fill(entry);
     this.element.dataset.tap = tap ? (tap.isWaiting ? "waiting" : "sending") : "";
     this.element.classList.toggle("new", isNew);
-    write(this._buttonText, tap ? describeTap(tap) : say(`kitchen.action.${NEXT_ACTION[entry.status]}`));
+    write(this._buttonText, tap ? describeTap(tap) : translate(`kitchen.action.${NEXT_ACTION[entry.status]}`));
     this.button.ariaDisabled = String(Boolean(tap));
     this._rush.ariaDisabled = String(Boolean(tap || entry.rushed_at));
     this._showBadges(entry, isNew);
@@ -71,7 +71,7 @@ export class Ticket {
     const level = this._currentLevel();
     if (level === this.element.dataset.level) return;
     this.element.dataset.level = level;
-    this._level.textContent = say(`kitchen.level.${level}`);
+    this._level.textContent = translate(`kitchen.level.${level}`);
   }
 
   _currentLevel() {
@@ -90,7 +90,7 @@ export class Ticket {
     this._items.replaceChildren(...entry.items.map(makeItem));
     write(this._notes, visible(entry.notes ?? ""));
     this._notes.hidden = !entry.notes;
-    write(this._rushText, say(entry.rushed_at ? "kitchen.rushed" : "kitchen.action.rush"));
+    write(this._rushText, translate(entry.rushed_at ? "kitchen.rushed" : "kitchen.action.rush"));
     this._rush.hidden = entry.status === "cancelled";
     this.tick();
   }
@@ -107,14 +107,14 @@ export class Ticket {
 
 /** Makes the element of an order item: 2 × Margherita, with its notes. */
 export function makeItem({ name, quantity, notes }) {
-  const count = make("span", { className: "quantity number" }, say("kitchen.quantity", { quantity }));
+  const count = make("span", { className: "quantity number" }, translate("kitchen.quantity", { quantity }));
   const element = make("li", {}, count, " ", makeUserText("span", name, "name"));
   if (notes) element.append(makeUserText("p", notes, "note"));
   return element;
 }
 
 function makeBadge(className, text) {
-  return make("span", { className }, say(text));
+  return make("span", { className }, translate(text));
 }
 
 /** Makes a button and the element of its text; screen readers read the order number as well. */

@@ -3,7 +3,7 @@
 import { arrange, make, write } from "./elements.js";
 import { describeTap } from "./ticket.js";
 import { now } from "./times.js";
-import { say, shortNumber } from "./words.js";
+import { translate, shortNumber } from "./words.js";
 
 const UNDO_WINDOW = 10; // s for which the server keeps a bumped ticket in the view
 
@@ -61,8 +61,8 @@ export class Undo {
     const entry = this._entries.get(number);
     button.ariaDisabled = String(Boolean(tap));
     const short = shortNumber(number);
-    write(text, tap ? `${short}: ${describeTap(tap)}` : say("kitchen.undo.offer", { number: short }));
-    write(seconds, tap || !entry ? "" : say("kitchen.undo.seconds", { seconds: secondsLeft(entry) }));
+    write(text, tap ? `${short}: ${describeTap(tap)}` : translate("kitchen.undo.offer", { number: short }));
+    write(seconds, tap || !entry ? "" : translate("kitchen.undo.seconds", { seconds: secondsLeft(entry) }));
     return button;
   }
 

@@ -11,7 +11,7 @@ const [ISOLATE, END_OF_ISOLATE] = ["\u2068", "\u2069"]; // Unicode Annex 9
  * Returns the text of a name such as "counter.total", with `{values}` filled in. A text that depends on
  * `values.count` has an entry for each plural form of the language ({"one": …, "other": …}).
  */
-export function say(name, values = {}) {
+export function translate(name, values = {}) {
   let text = name.split(".").reduce((found, part) => found?.[part], texts);
   if (typeof text === "object") text = text[plurals.select(values.count)] ?? text.other;
   if (typeof text !== "string") throw new Error(`There is no text ${name}.`);

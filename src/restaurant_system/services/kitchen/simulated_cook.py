@@ -183,9 +183,9 @@ class SimulatedCook(OrderProcessor):
         submitted, and also when a caller has been cancelled meanwhile.
         """
         async with self._database.connection() as connection:
-            outcomes = await orders.move(connection, moves)
-        self._relay.hand_over(*(owed for owed in outcomes if owed is not None))
-        return [owed is not None for owed in outcomes]
+            messages = await orders.move(connection, moves)
+        self._relay.hand_over(*(message for message in messages if message is not None))
+        return [message is not None for message in messages]
 
     def release_orders(self) -> None:
         """Release nothing: what is being cooked is finished."""
