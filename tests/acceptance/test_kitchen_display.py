@@ -15,16 +15,16 @@ async def start_first(display: Display, first: str, second: str) -> None:
     """Open a station with two orders on its screen, and start the first."""
     async with display.screen() as screen:
         await screen.shows(first, second)
-        await display.done(first, "start", "received", **ONCE)
+        await display.perform(first, "start", "received", **ONCE)
 
 
 async def finish_first(display: Display, first: str, second: str) -> None:
     """Open the station again, repeat the last tap, finish the first order and start the second."""
     async with display.screen() as screen:
         await screen.shows(second, **{first: "cooking"})
-        await display.done(first, "start", "received", **ONCE)
-        await display.done(first, "bump", "cooking")
-        await display.done(second, "start", "received")
+        await display.perform(first, "start", "received", **ONCE)
+        await display.perform(first, "bump", "cooking")
+        await display.perform(second, "start", "received")
 
 
 def test_killed_display_shows_its_tickets_again_and_its_orders_are_taken_over(

@@ -37,7 +37,7 @@ async def tracking(database: Database, clock: FakeClock) -> AsyncIterator[httpx.
 
 @pytest.fixture
 async def kitchen(database: Database, broker: Broker) -> AsyncIterator[Kitchen]:
-    """Open a kitchen whose relay publishes at once; nobody is on duty yet."""
+    """Return a kitchen without a worker, whose relay publishes at once."""
     relay = Relay(database, broker, OutboxSettings())
     async with relay.running():
         yield Kitchen(database, relay)

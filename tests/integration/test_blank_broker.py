@@ -42,7 +42,7 @@ async def relay(database: Database, rabbitmq_broker: RabbitMQBroker) -> AsyncIte
 
 @pytest.fixture
 def kitchen(database: Database, relay: Relay, clock: FakeClock) -> Kitchen:
-    """Open a kitchen; nobody is on duty."""
+    """Return a kitchen without a worker."""
     return Kitchen(database, relay, clock)
 
 

@@ -84,7 +84,7 @@ def broker() -> RecordingBroker:
 async def kitchen(database: Database, broker: RecordingBroker) -> Kitchen:
     """Open a kitchen with the worker `chef` online; a test runs the relay if it needs it."""
     kitchen = Kitchen(database, Relay(database, broker, OutboxSettings()))
-    await kitchen.enter("chef")
+    await kitchen.register_worker("chef")
     return kitchen
 
 
@@ -113,7 +113,7 @@ def published_statuses(broker: RecordingBroker, number: str) -> list[str]:
 
 async def test_concurrent_orders_share_statements(kitchen: Kitchen, moves: Moves) -> None:
     numbers = await place_orders(kitchen, 40)
-    chef = kitchen.processor("chef", settings())
+    chef = kitchen.simulated_cook("chef", settings())
 
     outcomes = await asyncio.gather(*(cook(chef, number) for number in numbers))
 
@@ -125,14 +125,14 @@ async def test_concurrent_orders_share_statements(kitchen: Kitchen, moves: Moves
             "cooking",
             "ready",
         ]
-    assert await kitchen.cooked_by("chef") == 40
+    assert await kitchen.orders_processed("chef") == 40
 
 
 async def test_updates_of_an_order_are_published_in_order_under_concurrency(
     kitchen: Kitchen, broker: RecordingBroker
 ) -> None:
     numbers = await place_orders(kitchen, 40)
-    chef = kitchen.processor("chef", settings())
+    chef = kitchen.simulated_cook("chef", settings())
 
     async with kitchen.relay.running():
         await asyncio.gather(*(cook(chef, number) for number in numbers))
@@ -145,7 +145,7 @@ async def test_order_that_cannot_be_moved_fails_without_its_batch(
     kitchen: Kitchen, moves: Moves
 ) -> None:
     first, bad, *good = await place_orders(kitchen, 6)
-    chef = kitchen.processor("chef", settings())
+    chef = kitchen.simulated_cook("chef", settings())
 
     async with moves.paused():
         cooking = [cook(chef, first)]
@@ -163,7 +163,7 @@ async def test_order_that_cannot_be_moved_fails_without_its_batch(
 
 async def test_order_with_a_long_cooking_time_delays_no_other(kitchen: Kitchen) -> None:
     slow, *quick = [await kitchen.order("delivery"), *await place_orders(kitchen, 3)]
-    chef = kitchen.processor("chef", settings(delivery=600))
+    chef = kitchen.simulated_cook("chef", settings(delivery=600))
 
     cooking = cook(chef, slow, order_type="delivery")
     outcomes = await asyncio.gather(*(cook(chef, number) for number in quick))
@@ -177,7 +177,7 @@ async def test_move_of_a_cancelled_task_is_committed_and_published(
     kitchen: Kitchen, moves: Moves, broker: RecordingBroker
 ) -> None:
     dropped, *others = await place_orders(kitchen, 3)
-    chef = kitchen.processor("chef", settings())
+    chef = kitchen.simulated_cook("chef", settings())
 
     async with kitchen.relay.running():
         async with moves.paused():
@@ -196,7 +196,7 @@ async def test_order_of_a_task_cancelled_before_its_batch_is_not_started(
     kitchen: Kitchen, moves: Moves
 ) -> None:
     first, dropped = await place_orders(kitchen, 2)
-    chef = kitchen.processor("chef", settings())
+    chef = kitchen.simulated_cook("chef", settings())
 
     async with moves.paused():
         cooking = cook(chef, first)
@@ -213,20 +213,20 @@ async def test_orders_are_counted_once_when_the_answer_to_a_commit_is_lost(
     kitchen: Kitchen, moves: Moves
 ) -> None:
     numbers = await place_orders(kitchen, 5)
-    chef = kitchen.processor("chef", settings())
+    chef = kitchen.simulated_cook("chef", settings())
     moves.answer_lost = True
 
     outcomes = await asyncio.gather(*(cook(chef, number) for number in numbers))
 
     assert outcomes == [Outcome.COOKED] * 5
     assert [len(await kitchen.history(number)) for number in numbers] == [3] * 5
-    assert await kitchen.cooked_by("chef") == 5
+    assert await kitchen.orders_processed("chef") == 5
 
 
 async def test_workers_with_the_same_orders_do_not_deadlock(kitchen: Kitchen, moves: Moves) -> None:
     numbers = await place_orders(kitchen, 100)
-    await kitchen.enter("rival")
-    chef, rival = (kitchen.processor(name, settings()) for name in ("chef", "rival"))
+    await kitchen.register_worker("rival")
+    chef, rival = (kitchen.simulated_cook(name, settings()) for name in ("chef", "rival"))
 
     outcomes = await asyncio.gather(
         *(cook(chef, number) for number in numbers),
@@ -235,4 +235,4 @@ async def test_workers_with_the_same_orders_do_not_deadlock(kitchen: Kitchen, mo
 
     assert outcomes.count(Outcome.COOKED) == 100
     assert moves.failed == 0
-    assert await kitchen.cooked_by("chef") + await kitchen.cooked_by("rival") == 100
+    assert await kitchen.orders_processed("chef") + await kitchen.orders_processed("rival") == 100

@@ -29,7 +29,7 @@ CANCEL = "UPDATE orders SET status = 'cancelled' WHERE number = $1"
 async def kitchen(database: Database) -> Kitchen:
     """Open a kitchen with the worker `chef` online and a relay that does not run."""
     kitchen = Kitchen(database, Relay(database, RecordingBroker(), OutboxSettings()))
-    await kitchen.enter("chef")
+    await kitchen.register_worker("chef")
     return kitchen
 
 

@@ -44,10 +44,10 @@ async def test_worker_stops_at_the_dead_letter_limit_and_loses_nothing(
     await other_broker.publish(published)
 
     kitchen = Kitchen(database, make_relay(database))
-    async with kitchen.on_duty(broker, kitchen=settings(prefetch=prefetch)) as shift:
+    async with kitchen.running_worker(broker, kitchen=settings(prefetch=prefetch)) as run:
         async with asyncio.timeout(PATIENCE):
             with pytest.raises(ExceptionGroup) as stop:
-                await shift.work
+                await run.work
 
     assert stop.group_contains(TooManyDeadLetters)
     async with other_broker.browse(DEAD_LETTERS) as dead_letters:

@@ -96,7 +96,7 @@ async def test_no_poison_stops_a_cook(
         ticket = make_order_received(number, exchange="", routing_key=queue, priority=0)
         assert await other_broker.publish([ticket]) == []
 
-    async with kitchen.on_duty(broker):
+    async with kitchen.running_worker(broker):
         for number in numbers:
             await kitchen.wait_for(number, "ready")
 

@@ -85,7 +85,7 @@ class Evening:
 
     async def show_at(self, station: str, *numbers: str) -> None:
         """Have orders on a station's screen."""
-        ids = [(await self.kitchen.look_up(number))["id"] for number in numbers]
+        ids = [(await self.kitchen.get(number))["id"] for number in numbers]
         async with self.database.connection() as connection:
             await tickets.assign_orders(connection, station, ids)
 
@@ -96,7 +96,7 @@ class Evening:
 
 @pytest.fixture
 def evening(database: Database, broker: Broker, relay: Relay, clock: FakeClock) -> Evening:
-    """Open a kitchen; nobody is on duty yet."""
+    """Return a kitchen without a worker."""
     return Evening(Kitchen(database, relay, clock), database, broker, relay, clock)
 
 
@@ -141,14 +141,14 @@ async def test_what_people_have_before_them_is_not_sent_again(evening: Evening) 
     """People take the time that they need; once their station is gone, others are told."""
     waiting, begun = await evening.kitchen.order(), await evening.kitchen.order()
     await evening.lose(count=2)
-    await evening.kitchen.enter("grill")
-    await evening.kitchen.begin(begun, "grill")
+    await evening.kitchen.register_worker("grill")
+    await evening.kitchen.start_order(begun, "grill")
     await evening.show_at("grill", waiting, begun)
     evening.wait()
 
     assert await evening.resent() == []
 
-    await evening.kitchen.dismiss("grill")
+    await evening.kitchen.mark_offline("grill")
     assert numbers(await evening.resent()) == [begun, waiting]
 
 
@@ -185,7 +185,7 @@ async def test_a_long_queue_is_left_alone(evening: Evening) -> None:
     evening.wait(timedelta(hours=3))
 
     in_peace = await evening.resent()
-    async with evening.kitchen.on_duty(evening.broker):
+    async with evening.kitchen.running_worker(evening.broker):
         await evening.kitchen.wait_for(first, "ready")
         while_cooking = [await evening.resent() for _ in range(4)]
         depth = await evening.depth()
@@ -257,14 +257,14 @@ async def test_an_order_whose_cook_is_gone_is_taken_over(evening: Evening) -> No
     """What cooks at somebody who is gone, and is overdue, is sent again and finished by another."""
     number = await evening.kitchen.order()
     await evening.lose()
-    await evening.kitchen.enter("anna", silent_for=timedelta(hours=1))
-    await evening.kitchen.begin(number, "anna")
+    await evening.kitchen.register_worker("anna", silent_for=timedelta(hours=1))
+    await evening.kitchen.start_order(number, "anna")
     evening.wait()
 
     (line,) = await evening.resent()
 
     assert (line["order_number"], line["status"]) == (number, "cooking")
-    async with evening.kitchen.on_duty(evening.broker, "bruno"):
+    async with evening.kitchen.running_worker(evening.broker, "bruno"):
         await evening.kitchen.wait_for(number, "ready")
     assert await evening.kitchen.history(number) == [
         ("received", "order-service"),
@@ -277,8 +277,8 @@ async def test_an_order_whose_cook_came_back_without_it_is_finished(evening: Eve
     """After a power cut the same name is on duty again, without what it cooked: still finished."""
     number = await evening.kitchen.order()
     await evening.lose()
-    await evening.kitchen.begin(number, "anna")
-    async with evening.kitchen.on_duty(evening.broker, "anna"):
+    await evening.kitchen.start_order(number, "anna")
+    async with evening.kitchen.running_worker(evening.broker, "anna"):
         evening.wait()
 
         assert numbers(await evening.resent()) == [number]
@@ -289,7 +289,7 @@ async def test_an_order_that_cooks_in_time_is_left_alone(evening: Evening) -> No
     """Who cooks has the message in hand, or needs it no more, until the order is long overdue."""
     number = await evening.kitchen.order()
     await evening.lose()
-    await evening.kitchen.begin(number, "anna")
+    await evening.kitchen.start_order(number, "anna")
     evening.wait(timedelta(seconds=AFTER))
 
     assert await evening.resent() == []

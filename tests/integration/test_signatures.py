@@ -18,7 +18,7 @@ from restaurant_system.models.message import Header, Message, StatusChanged
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.notification.subscriber import NotificationSubscriber
 from restaurant_system.shutdown import Shutdown
-from tests.support.kitchen import Kitchen, first_of, make_order_received
+from tests.support.kitchen import Kitchen, first_delivery, make_order_received
 from tests.support.messages import (
     TAKEOUT,
     make_order_message,
@@ -42,7 +42,7 @@ FORGED: dict[str, tuple[Mapping[str, Header], str]] = {
 
 @pytest.fixture
 async def kitchen(database: Database, broker: Broker) -> AsyncIterator[Kitchen]:
-    """Open a kitchen whose relay signs what is handed over; nobody is on duty yet."""
+    """Return a kitchen without a worker, whose relay signs messages."""
     relay = Relay(database, broker, NO_SWEEP, SIGNER)
     async with relay.running():
         yield Kitchen(database, relay)
@@ -98,7 +98,7 @@ async def test_a_signature_survives_retries_and_the_dead_letter_queue(broker: Br
         await retried.defer()
         deferred = await take_one(cook)
         await deferred.dead_letter("the oven is broken")
-    async with first_of(broker, topology.DEAD_LETTERS.name) as letter:
+    async with first_delivery(broker, topology.DEAD_LETTERS.name) as letter:
         await letter.ack()
 
     for delivery in (retried, deferred, letter):
@@ -119,12 +119,12 @@ async def test_a_forged_order_is_put_aside(
     forged = make_order_received(number, headers=headers)
     await other_broker.publish([forged])
 
-    async with kitchen.on_duty(broker, signer=SIGNER) as shift:
-        await kitchen.serve_another()
-        await shift.end()
+    async with kitchen.running_worker(broker, signer=SIGNER) as run:
+        await kitchen.cook_another()
+        await run.stop()
 
     assert await kitchen.history(number) == [("received", "order-service")]
-    async with first_of(other_broker, topology.DEAD_LETTERS.name) as letter:
+    async with first_delivery(other_broker, topology.DEAD_LETTERS.name) as letter:
         await letter.ack()
     assert letter.message.headers[REASON] == reason
     assert letter.message.body == forged.body
@@ -149,7 +149,7 @@ async def test_a_forged_update_is_put_aside(
         await eventually(has_told, doing="for the genuine update")
 
     assert "ORD_20241216_666" not in printed.getvalue()
-    async with first_of(other_broker, topology.DEAD_LETTERS.name) as letter:
+    async with first_delivery(other_broker, topology.DEAD_LETTERS.name) as letter:
         await letter.ack()
     assert letter.message.headers[REASON] == reason
     assert letter.message.headers[QUEUE] == "notifications_queue.display"
@@ -163,5 +163,5 @@ async def test_without_keys_strangers_are_welcome(
     number = await waiting.order()
     await other_broker.publish([STRANGER.sign(make_order_received(number))])
 
-    async with waiting.on_duty(broker):
+    async with waiting.running_worker(broker):
         await waiting.wait_for(number, "ready")

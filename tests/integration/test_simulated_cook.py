@@ -25,7 +25,7 @@ async def kitchen(database: Database) -> Kitchen:
     """Open a kitchen at noon, with the worker `chef` online and a relay that does not run."""
     relay = Relay(database, PostgresBroker(database, QUICK_RETRIES), OutboxSettings())
     kitchen = Kitchen(database, relay, clock=lambda: NOON)
-    await kitchen.enter("chef")
+    await kitchen.register_worker("chef")
     return kitchen
 
 
@@ -34,7 +34,7 @@ async def cook(
 ) -> Outcome:
     """Process an order with a simulated cook of this name."""
     order = OrderReceived.from_order(make_order(), number)
-    return await kitchen.processor(name, how or settings()).process(order, REQUEST)
+    return await kitchen.simulated_cook(name, how or settings()).process(order, REQUEST)
 
 
 async def pending_updates(kitchen: Kitchen, number: str) -> list[tuple[str, str, str]]:
@@ -71,10 +71,10 @@ async def test_cooked_order_records_its_worker_and_completion_time(kitchen: Kitc
 
     await cook(kitchen, number)
 
-    order = await kitchen.look_up(number)
+    order = await kitchen.get(number)
     assert (order["processed_by"], order["completed_at"]) == ("chef", NOON)
     assert (order["updated_at"], order["estimated_completion"]) == (NOON, None)
-    assert await kitchen.cooked_by("chef") == 1
+    assert await kitchen.orders_processed("chef") == 1
 
 
 async def test_estimated_completion_is_the_cooking_time_from_the_start(kitchen: Kitchen) -> None:
@@ -83,7 +83,7 @@ async def test_estimated_completion_is_the_cooking_time_from_the_start(kitchen: 
     cooking = asyncio.create_task(cook(kitchen, number, how=settings(takeout=600)))
     await kitchen.wait_for(number, "cooking")
 
-    order = await kitchen.look_up(number)
+    order = await kitchen.get(number)
     assert order["estimated_completion"] == NOON + timedelta(seconds=600)
     assert order["completed_at"] is None
     cooking.cancel()
@@ -98,14 +98,14 @@ async def test_redelivered_order_is_cooked_once(kitchen: Kitchen) -> None:
     assert outcome is Outcome.NOT_NEEDED
     assert len(await kitchen.history(number)) == 3
     assert len(await pending_updates(kitchen, number)) == 2
-    assert await kitchen.cooked_by("chef") == 1
+    assert await kitchen.orders_processed("chef") == 1
 
 
 async def test_order_started_by_the_same_worker_is_finished_without_starting_again(
     kitchen: Kitchen,
 ) -> None:
     number = await kitchen.order()
-    await kitchen.begin(number, "chef")
+    await kitchen.start_order(number, "chef")
 
     outcome = await cook(kitchen, number)
 
@@ -120,13 +120,13 @@ async def test_order_started_by_the_same_worker_is_finished_without_starting_aga
 
 async def test_order_of_another_online_worker_is_not_taken_over(kitchen: Kitchen) -> None:
     number = await kitchen.order()
-    await kitchen.enter("rival")
-    await kitchen.begin(number, "rival")
+    await kitchen.register_worker("rival")
+    await kitchen.start_order(number, "rival")
 
     outcome = await cook(kitchen, number)
 
     assert outcome is Outcome.OTHER_WORKER
-    assert (await kitchen.look_up(number))["processed_by"] == "rival"
+    assert (await kitchen.get(number))["processed_by"] == "rival"
     assert await kitchen.status(number) == "cooking"
 
 
@@ -136,15 +136,15 @@ async def test_order_of_an_offline_worker_is_taken_over(kitchen: Kitchen, ending
     number = await kitchen.order()
     if ending != "deleted":
         silence = timedelta(seconds=61 if ending == "lease expired" else 0)
-        await kitchen.enter("rival", silent_for=silence)
+        await kitchen.register_worker("rival", silent_for=silence)
     if ending == "deregistered":
-        await kitchen.dismiss("rival")
-    await kitchen.begin(number, "rival")
+        await kitchen.mark_offline("rival")
+    await kitchen.start_order(number, "rival")
 
     outcome = await cook(kitchen, number)
 
     assert outcome is Outcome.COOKED
-    assert (await kitchen.look_up(number))["processed_by"] == "chef"
+    assert (await kitchen.get(number))["processed_by"] == "chef"
     assert await kitchen.history(number) == [
         ("received", "order-service"),
         ("cooking", "rival"),
@@ -157,8 +157,8 @@ async def test_order_is_not_taken_over_before_two_heartbeats_are_missed(
     kitchen: Kitchen,
 ) -> None:
     number = await kitchen.order()
-    await kitchen.enter("rival", silent_for=timedelta(seconds=40))
-    await kitchen.begin(number, "rival")
+    await kitchen.register_worker("rival", silent_for=timedelta(seconds=40))
+    await kitchen.start_order(number, "rival")
 
     outcome = await cook(kitchen, number)
 
@@ -180,7 +180,7 @@ async def test_order_cancelled_while_cooking_is_stopped_and_not_counted(
 ) -> None:
     monkeypatch.setattr(simulated_cook, "CANCELLATION_POLL_INTERVAL", 0.05)
     number = await kitchen.order()
-    chef = kitchen.processor("chef", settings(takeout=600))
+    chef = kitchen.simulated_cook("chef", settings(takeout=600))
     polling = asyncio.create_task(chef.poll_orders())
     cooking = asyncio.create_task(
         chef.process(OrderReceived.from_order(make_order(), number), REQUEST)
@@ -191,7 +191,7 @@ async def test_order_cancelled_while_cooking_is_stopped_and_not_counted(
 
     assert await asyncio.wait_for(cooking, 20) is Outcome.NOT_NEEDED
     assert await kitchen.status(number) == "cancelled"
-    assert await kitchen.cooked_by("chef") == 0
+    assert await kitchen.orders_processed("chef") == 0
     polling.cancel()
 
 
@@ -206,7 +206,7 @@ async def test_order_cancelled_between_two_polls_does_not_become_ready(
 
     assert await cooking is Outcome.NOT_NEEDED
     assert await kitchen.status(number) == "cancelled"
-    assert await kitchen.cooked_by("chef") == 0
+    assert await kitchen.orders_processed("chef") == 0
 
 
 async def test_message_of_an_unknown_order_is_rejected(kitchen: Kitchen) -> None:
@@ -216,7 +216,7 @@ async def test_message_of_an_unknown_order_is_rejected(kitchen: Kitchen) -> None
 
 async def test_order_processed_by_two_workers_at_once_is_cooked_once(kitchen: Kitchen) -> None:
     number = await kitchen.order()
-    await kitchen.enter("rival")
+    await kitchen.register_worker("rival")
 
     outcomes = await asyncio.gather(
         cook(kitchen, number, "chef", settings(takeout=0.5)),
@@ -225,13 +225,13 @@ async def test_order_processed_by_two_workers_at_once_is_cooked_once(kitchen: Ki
 
     assert set(outcomes) == {Outcome.COOKED, Outcome.OTHER_WORKER}
     assert len(await kitchen.history(number)) == 3
-    assert await kitchen.cooked_by("chef") + await kitchen.cooked_by("rival") == 1
+    assert await kitchen.orders_processed("chef") + await kitchen.orders_processed("rival") == 1
 
 
 async def test_order_taken_over_by_two_workers_at_once_is_cooked_once(kitchen: Kitchen) -> None:
     number = await kitchen.order()
-    await kitchen.enter("rival")
-    await kitchen.begin(number, "offline worker")
+    await kitchen.register_worker("rival")
+    await kitchen.start_order(number, "offline worker")
 
     async with kitchen.database.transaction() as tx:
         await tx.execute("SELECT FROM orders WHERE number = $1 FOR UPDATE", number)
@@ -246,7 +246,7 @@ async def test_order_taken_over_by_two_workers_at_once_is_cooked_once(kitchen: K
     outcomes = await asyncio.gather(*processing)
 
     assert set(outcomes) == {Outcome.COOKED, Outcome.OTHER_WORKER}
-    assert await kitchen.cooked_by("chef") + await kitchen.cooked_by("rival") == 1
+    assert await kitchen.orders_processed("chef") + await kitchen.orders_processed("rival") == 1
 
 
 async def two_sessions_wait(database: Database) -> bool:
@@ -264,7 +264,7 @@ async def test_order_redelivered_while_it_cooks_is_not_started_twice(
     kitchen: Kitchen,
 ) -> None:
     number = await kitchen.order()
-    chef = kitchen.processor("chef", settings(takeout=0.5))
+    chef = kitchen.simulated_cook("chef", settings(takeout=0.5))
     order = OrderReceived.from_order(make_order(), number)
     cooking = asyncio.create_task(chef.process(order, REQUEST))
     await kitchen.wait_for(number, "cooking")

@@ -9,8 +9,8 @@ from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.services.display import rail, stations
 from tests.support.broker_connections import BrokerConnections
-from tests.support.display import STATION, Display, displayed
-from tests.support.kitchen import Kitchen, first_of, make_order_received, settings
+from tests.support.display import STATION, Display, running_display
+from tests.support.kitchen import Kitchen, first_delivery, make_order_received, settings
 from tests.support.orders import make_item
 from tests.support.waiting import eventually
 
@@ -20,7 +20,9 @@ EXPENSIVE = [make_item(price=99, quantity=2)]
 @pytest.fixture
 async def display(kitchen: Kitchen, broker: Broker) -> AsyncIterator[Display]:
     """Run a display whose stations hold two tickets and close a second after the last screen."""
-    async with displayed(kitchen.database, broker, kitchen.relay, capacity=2, absence=1) as display:
+    async with running_display(
+        kitchen.database, broker, kitchen.relay, capacity=2, absence=1
+    ) as display:
         yield display
 
 
@@ -33,13 +35,13 @@ async def test_station_holds_up_to_its_capacity_and_takes_the_most_urgent_next(
         cheap, expensive = await kitchen.order(), await kitchen.order(items=EXPENSIVE)
         await eventually(lambda: _are_queued(broker, 2), doing="for two to wait in the queue")
 
-        await display.done(first, "start", "received")
-        await display.done(first, "bump", "cooking")
+        await display.perform(first, "start", "received")
+        await display.perform(first, "bump", "cooking")
         await screen.shows(second, expensive, **{first: "ready"})
 
-        await display.done(second, "start", "received")
-        await display.done(second, "bump", "cooking")
-        await screen.when(lambda: cheap in screen.tickets, doing="for the last one to come")
+        await display.perform(second, "start", "received")
+        await display.perform(second, "bump", "cooking")
+        await screen.wait_until(lambda: cheap in screen.tickets, doing="for the last one to come")
 
 
 async def test_station_takes_only_the_order_types_it_was_opened_for(
@@ -58,7 +60,7 @@ async def test_two_screens_of_a_station_show_the_same(kitchen: Kitchen, display:
     number = await kitchen.order()
     async with display.screen() as screen, display.screen() as other:
         await other.shows(number)
-        await display.done(number, "start", "received")
+        await display.perform(number, "start", "received")
 
         await screen.shows(**{number: "cooking"})
         await other.shows(**{number: "cooking"})
@@ -72,14 +74,14 @@ async def test_cancelled_ticket_stays_until_it_is_acknowledged(
     unseen = await kitchen.order()
     async with display.screen() as screen:
         await screen.shows(started, waiting)
-        await display.done(started, "start", "received")
+        await display.perform(started, "start", "received")
         for number in (started, waiting, unseen):
             await kitchen.cancel(number)
 
         await screen.shows(**{started: "cancelled", waiting: "cancelled"})
 
-        await display.done(started, "acknowledge", "cancelled")
-        await display.done(waiting, "acknowledge", "cancelled")
+        await display.perform(started, "acknowledge", "cancelled")
+        await display.perform(waiting, "acknowledge", "cancelled")
         await screen.shows()
 
 
@@ -90,9 +92,9 @@ async def test_station_without_a_screen_releases_its_orders_to_other_workers(
     started, waiting = await kitchen.order(), await kitchen.order()
     async with display.screen() as screen:
         await screen.shows(started, waiting)
-        await display.done(started, "start", "received")
+        await display.perform(started, "start", "received")
 
-    async with kitchen.on_duty(other_broker, "mario"):
+    async with kitchen.running_worker(other_broker, "mario"):
         await kitchen.wait_for(waiting, "ready")
         await kitchen.wait_for(started, "ready")
 
@@ -109,7 +111,7 @@ async def test_screen_reopened_in_time_shows_the_same_tickets(
     started, waiting = await kitchen.order(), await kitchen.order()
     async with display.screen() as screen:
         await screen.shows(started, waiting)
-        await display.done(started, "start", "received")
+        await display.perform(started, "start", "received")
 
     async with display.screen() as screen:
         await screen.shows(waiting, **{started: "cooking"})
@@ -121,15 +123,15 @@ async def test_restarted_station_shows_the_orders_it_had_started(
     started, recalled = await kitchen.order(), await kitchen.order()
     async with display.screen() as screen:
         await screen.shows(started, recalled)
-        await display.done(started, "start", "received")
-        await display.done(recalled, "start", "received")
-        await display.done(recalled, "bump", "cooking")
-        await display.done(recalled, "recall", "ready")
+        await display.perform(started, "start", "received")
+        await display.perform(recalled, "start", "received")
+        await display.perform(recalled, "bump", "cooking")
+        await display.perform(recalled, "recall", "ready")
         display.shutdown.request_stop()
         await eventually(lambda: _is_offline(kitchen), doing="for the station to be offline")
 
     async with (
-        displayed(kitchen.database, broker, kitchen.relay) as again,
+        running_display(kitchen.database, broker, kitchen.relay) as again,
         again.screen() as screen,
     ):
         await screen.shows(**{started: "cooking", recalled: "cooking"})
@@ -139,13 +141,13 @@ async def test_station_takes_over_an_order_of_an_offline_worker(
     kitchen: Kitchen, display: Display
 ) -> None:
     number = await kitchen.order()
-    await kitchen.begin(number, "mario")
+    await kitchen.start_order(number, "mario")
 
     async with display.screen() as screen:
         await screen.shows(**{number: "cooking"})
-        await display.done(number, "bump", "cooking")
+        await display.perform(number, "bump", "cooking")
 
-    assert await kitchen.cooked_by(STATION) == 1
+    assert await kitchen.orders_processed(STATION) == 1
 
 
 async def test_tickets_stay_while_the_broker_connection_is_lost(
@@ -155,7 +157,7 @@ async def test_tickets_stay_while_the_broker_connection_is_lost(
     started, waiting = await kitchen.order(), await kitchen.order()
     async with display.screen() as screen:
         await screen.shows(started, waiting)
-        await display.done(started, "start", "received")
+        await display.perform(started, "start", "received")
         await broker_connections.cut()
 
         for number, action, expected in (
@@ -168,7 +170,7 @@ async def test_tickets_stay_while_the_broker_connection_is_lost(
                 doing=f"for {action} to be done",
             )
         third, fourth = await kitchen.order(), await kitchen.order()
-        await screen.when(
+        await screen.wait_until(
             lambda: {third, fourth} <= screen.tickets.keys(), doing="for new orders to come"
         )
 
@@ -200,11 +202,11 @@ async def test_station_with_a_taken_name_is_refused_and_opens_once_it_is_free(
     kitchen: Kitchen, display: Display
 ) -> None:
     number = await kitchen.order()
-    await kitchen.enter(STATION)
+    await kitchen.register_worker(STATION)
     async with display.screen() as screen:
         assert screen.entries["station"]["state"] == "refused"
 
-        await kitchen.dismiss(STATION)
+        await kitchen.mark_offline(STATION)
         await screen.shows(number)
         assert screen.entries["station"]["state"] == "open"
 
@@ -219,10 +221,10 @@ async def test_order_whose_message_is_lost_is_unassigned_after_a_while(
         await screen.shows(number)
         display.shutdown.request_stop()
         await eventually(lambda: _is_offline(kitchen), doing="for the station to be offline")
-    async with first_of(broker, "kitchen_takeout_queue") as delivery:
+    async with first_delivery(broker, "kitchen_takeout_queue") as delivery:
         await delivery.ack()  # as a broker does that loses its disk
 
-    async with displayed(kitchen.database, broker, kitchen.relay) as again, again.screen():
+    async with running_display(kitchen.database, broker, kitchen.relay) as again, again.screen():
         await eventually(
             lambda: _nothing_is_assigned(kitchen), doing="for the order to be unassigned"
         )
@@ -240,7 +242,7 @@ async def test_get_request_opens_no_station(
     assert "POST" in answer.json()["detail"]
     async with kitchen.database.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM workers") == 0
-    async with kitchen.on_duty(broker):
+    async with kitchen.running_worker(broker):
         await kitchen.wait_for(number, "ready")
 
 
@@ -283,7 +285,7 @@ async def test_station_without_a_screen_is_closed_when_the_limit_is_reached(
 ) -> None:
     """A station with a screen stays open."""
     monkeypatch.setattr(stations, "REPLACEABLE_AFTER", 0.2)
-    async with displayed(kitchen.database, broker, kitchen.relay, stations=2) as display:
+    async with running_display(kitchen.database, broker, kitchen.relay, stations=2) as display:
         await display.open("unwatched")
         async with display.screen("grill"):
             await asyncio.sleep(0.3)
@@ -311,13 +313,13 @@ async def test_station_shows_that_it_is_cut_off_from_the_broker(
         await screen.shows(number)  # the broker connection is open
         monkeypatch.setattr(broker, "connect", refuse)
         await broker_connections.cut()
-        await screen.when(
+        await screen.wait_until(
             lambda: screen.entries["station"]["state"] == "cut_off",
             doing="for the station to be cut off",
         )
 
         monkeypatch.undo()
-        await screen.when(
+        await screen.wait_until(
             lambda: screen.entries["station"]["state"] == "open",
             doing="for the station to be connected",
         )
@@ -330,7 +332,7 @@ async def test_released_order_is_requeued_in_its_place_as_not_attempted(
     async with display.screen() as screen:
         await screen.shows(number)
 
-    async with first_of(other_broker, "kitchen_takeout_queue") as delivery:
+    async with first_delivery(other_broker, "kitchen_takeout_queue") as delivery:
         assert delivery.attempt == 1
         assert number in delivery.message.body.decode()
         await delivery.requeue()
@@ -342,8 +344,8 @@ async def test_station_and_simulated_cook_share_a_queue(
     held = [await kitchen.order(), await kitchen.order()]
     async with display.screen() as screen:
         await screen.shows(*held)
-        async with kitchen.on_duty(other_broker, "mario", kitchen=settings()):
-            await kitchen.serve_another()
+        async with kitchen.running_worker(other_broker, "mario", kitchen=settings()):
+            await kitchen.cook_another()
 
         assert screen.tickets == dict.fromkeys(held, "received")
 

@@ -8,7 +8,7 @@ from restaurant_system.database import tickets
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
 from tests.support.deployments import JSON
-from tests.support.display import STATION, Display, Screen, displayed
+from tests.support.display import STATION, Display, Screen, running_display
 from tests.support.kitchen import Kitchen
 
 
@@ -21,7 +21,7 @@ def broker(postgres_broker: PostgresBroker) -> Broker:
 @pytest.fixture
 async def display(kitchen: Kitchen, broker: Broker) -> AsyncIterator[Display]:
     """Run a kitchen display."""
-    async with displayed(kitchen.database, broker, kitchen.relay) as display:
+    async with running_display(kitchen.database, broker, kitchen.relay) as display:
         yield display
 
 
@@ -35,7 +35,7 @@ async def screen(display: Display) -> AsyncIterator[Screen]:
 async def order_on_screen(kitchen: Kitchen, screen: Screen) -> str:
     """Place an order, and wait until it is on the screen."""
     number = await kitchen.order()
-    await screen.when(lambda: number in screen.tickets, doing="for a ticket")
+    await screen.wait_until(lambda: number in screen.tickets, doing="for a ticket")
     return number
 
 
@@ -60,27 +60,27 @@ async def test_order_is_started_bumped_and_recalled(
     """Each move is logged with its station; a recalled order counts once."""
     number = await order_on_screen(kitchen, screen)
 
-    await display.done(number, "start", "received")
+    await display.perform(number, "start", "received")
     await screen.shows(**{number: "cooking"})
-    await display.done(number, "bump", "cooking")
+    await display.perform(number, "bump", "cooking")
     await screen.shows(**{number: "ready"})
     assert list(await display.bumped()) == [number]
-    assert await kitchen.cooked_by(STATION) == 1
+    assert await kitchen.orders_processed(STATION) == 1
 
-    await display.done(number, "recall", "ready")
+    await display.perform(number, "recall", "ready")
     await screen.shows(**{number: "cooking"})
     assert await display.bumped() == {}
-    assert await kitchen.cooked_by(STATION) == 0
-    order = await kitchen.look_up(number)
+    assert await kitchen.orders_processed(STATION) == 0
+    order = await kitchen.get(number)
     assert order["completed_at"] is None
     assert order["estimated_completion"] is not None
 
-    await display.done(number, "bump", "cooking")
+    await display.perform(number, "bump", "cooking")
     assert await kitchen.history(number) == [
         ("received", "order-service"),
         *[(status, STATION) for status in ("cooking", "ready", "cooking", "ready")],
     ]
-    assert await kitchen.cooked_by(STATION) == 1
+    assert await kitchen.orders_processed(STATION) == 1
     assert await log_notes(kitchen, number) == [None, None, None, "recalled", None]
 
 
@@ -105,12 +105,12 @@ async def test_repeated_tap_takes_effect_once(
     """Also after its effect was undone."""
     number = await order_on_screen(kitchen, screen)
     key = {"Idempotency-Key": uuid4().hex}
-    await display.done(number, "start", "received")
+    await display.perform(number, "start", "received")
 
     answers = await asyncio.gather(
         *(display.tap(number, "bump", "cooking", **key) for _ in range(4))
     )
-    await display.done(number, "recall", "ready")
+    await display.perform(number, "recall", "ready")
     late = await display.tap(number, "bump", "cooking", **key)
 
     assert {answer.status_code for answer in (*answers, late)} == {200}
@@ -124,11 +124,11 @@ async def test_tap_on_an_outdated_ticket_is_refused(
 ) -> None:
     """Also when the order is in the expected status again."""
     number = await order_on_screen(kitchen, screen)
-    await display.done(number, "start", "received", as_of=screen.entries[number]["updated_at"])
+    await display.perform(number, "start", "received", as_of=screen.entries[number]["updated_at"])
     await screen.shows(**{number: "cooking"})
     seen = screen.entries[number]["updated_at"]
-    await display.done(number, "bump", "cooking")
-    await display.done(number, "recall", "ready", as_of=(await display.bumped())[number])
+    await display.perform(number, "bump", "cooking")
+    await display.perform(number, "recall", "ready", as_of=(await display.bumped())[number])
 
     late = await display.tap(number, "bump", "cooking", as_of=seen)
 
@@ -141,7 +141,7 @@ async def test_key_used_for_another_tap_is_refused(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
     number = await order_on_screen(kitchen, screen)
-    await display.done(number, "start", "received", **{"Idempotency-Key": "k"})
+    await display.perform(number, "start", "received", **{"Idempotency-Key": "k"})
 
     key = {"Idempotency-Key": "k"}
     others = [
@@ -160,7 +160,7 @@ async def test_refused_tap_does_not_use_its_key(
     key = {"Idempotency-Key": "k"}
 
     too_early = await display.tap(number, "bump", "cooking", **key)
-    await display.done(number, "start", "received")
+    await display.perform(number, "start", "received")
     again = await display.tap(number, "bump", "cooking", **key)
 
     assert (too_early.status_code, again.status_code) == (409, 200)
@@ -171,12 +171,12 @@ async def test_rush_is_shown_and_refused_for_an_outdated_ticket(
 ) -> None:
     number = await order_on_screen(kitchen, screen)
 
-    await display.done(number, "rush", "received")
-    await screen.when(
+    await display.perform(number, "rush", "received")
+    await screen.wait_until(
         lambda: screen.entries[number]["rushed_at"] is not None, doing="for the ticket to be rushed"
     )
 
-    await display.done(number, "start", "received")
+    await display.perform(number, "start", "received")
     late = await display.tap(number, "rush", "received")
     assert late.status_code == 409
 
@@ -185,10 +185,10 @@ async def test_only_the_station_of_an_order_can_bump_or_recall_it(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
     number = await order_on_screen(kitchen, screen)
-    await display.done(number, "start", "received")
+    await display.perform(number, "start", "received")
 
     bump = await display.tap(number, "bump", "cooking", station="fryer")
-    await display.done(number, "bump", "cooking")
+    await display.perform(number, "bump", "cooking")
     recall = await display.tap(number, "recall", "ready", station="fryer")
 
     assert (bump.status_code, recall.status_code) == (409, 409)
@@ -202,12 +202,12 @@ async def test_recall_of_an_uncounted_order_keeps_the_count_at_zero(
 ) -> None:
     """A station that is opened after its first taps has no row that could count them."""
     number = await kitchen.order()
-    await display.done(number, "start", "received")
-    await display.done(number, "bump", "cooking")
+    await display.perform(number, "start", "received")
+    await display.perform(number, "bump", "cooking")
     async with display.screen():
-        await display.done(number, "recall", "ready")
+        await display.perform(number, "recall", "ready")
 
-    assert await kitchen.cooked_by(STATION) == 0
+    assert await kitchen.orders_processed(STATION) == 0
 
 
 @pytest.mark.parametrize(
@@ -265,8 +265,8 @@ async def test_last_50_bumped_tickets_are_listed_the_latest_first(
 ) -> None:
     numbers = [await kitchen.order() for _ in range(tickets.RECALLABLE + 2)]
     for number in numbers:
-        await display.done(number, "start", "received")
-        await display.done(number, "bump", "cooking")
+        await display.perform(number, "start", "received")
+        await display.perform(number, "bump", "cooking")
 
     assert list(await display.bumped()) == numbers[:1:-1]
 
@@ -275,7 +275,7 @@ async def test_keys_of_taps_are_separate_from_those_of_orders(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
     number = await order_on_screen(kitchen, screen)
-    await display.done(number, "start", "received", **{"Idempotency-Key": "k"})
+    await display.perform(number, "start", "received", **{"Idempotency-Key": "k"})
 
     async with kitchen.database.connection() as connection:
         keys = await connection.fetch("SELECT key FROM idempotency_keys")

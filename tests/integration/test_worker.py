@@ -9,7 +9,7 @@ from restaurant_system.messaging.broker import Broker
 from restaurant_system.models.message import StatusChanged, decode
 from restaurant_system.models.order import OrderType
 from restaurant_system.services.kitchen import simulated_cook
-from tests.support.kitchen import REQUEST, Kitchen, first_of, make_order_received, settings
+from tests.support.kitchen import REQUEST, Kitchen, first_delivery, make_order_received, settings
 from tests.support.orders import make_item
 from tests.support.waiting import eventually
 
@@ -63,10 +63,10 @@ async def test_order_is_cooked_announced_and_acknowledged(
 ) -> None:
     number = await kitchen.order()
 
-    async with kitchen.on_duty(broker) as run:
+    async with kitchen.running_worker(broker) as run:
         await kitchen.wait_for(number, "ready")
         received = await wait_for_updates(updates, number, 2)
-        await run.end()
+        await run.stop()
 
     assert received == [("received", "cooking"), ("cooking", "ready")]
     assert [status for status, _ in await kitchen.history(number)] == [
@@ -74,7 +74,7 @@ async def test_order_is_cooked_announced_and_acknowledged(
         "cooking",
         "ready",
     ]
-    assert await kitchen.cooked_by("chef") == 1
+    assert await kitchen.orders_processed("chef") == 1
     assert await count_waiting(broker) == 0
 
 
@@ -82,20 +82,20 @@ async def test_duplicate_message_changes_and_publishes_nothing(
     kitchen: Kitchen, broker: Broker, other_broker: Broker, updates: list[StatusChanged]
 ) -> None:
     number = await kitchen.order()
-    async with kitchen.on_duty(broker) as run:
+    async with kitchen.running_worker(broker) as run:
         await kitchen.wait_for(number, "ready")
 
         await other_broker.publish([make_order_received(number)])
-        after = await kitchen.serve_another()
+        after = await kitchen.cook_another()
         await wait_for_updates(updates, after, 2)
-        await run.end()
+        await run.stop()
 
     assert await wait_for_updates(updates, number, 2) == [
         ("received", "cooking"),
         ("cooking", "ready"),
     ]
     assert len(await kitchen.history(number)) == 3
-    assert await kitchen.cooked_by("chef") == 2
+    assert await kitchen.orders_processed("chef") == 2
     assert await count_waiting(broker) == 0
 
 
@@ -107,7 +107,7 @@ async def test_updates_carry_the_request_id_of_the_order(
         pass
     await kitchen.order()
 
-    async with kitchen.on_duty(broker), first_of(other_broker, queue) as update:
+    async with kitchen.running_worker(broker), first_delivery(other_broker, queue) as update:
         assert update.message.correlation_id == REQUEST
         await update.ack()
 
@@ -117,9 +117,9 @@ async def test_worker_finishes_its_own_order_after_a_crash(
 ) -> None:
     """The update to `cooking` is not published again."""
     number = await kitchen.order()
-    await kitchen.begin(number, "chef")
+    await kitchen.start_order(number, "chef")
 
-    async with kitchen.on_duty(broker):
+    async with kitchen.running_worker(broker):
         await kitchen.wait_for(number, "ready")
         received = await wait_for_updates(updates, number, 1)
 
@@ -132,14 +132,14 @@ async def test_order_of_an_online_worker_is_deferred(
 ) -> None:
     """A deferral does not count as a failed attempt."""
     number = await kitchen.order()
-    await kitchen.enter("rival")
-    await kitchen.begin(number, "rival")
+    await kitchen.register_worker("rival")
+    await kitchen.start_order(number, "rival")
 
-    async with kitchen.on_duty(broker) as run:
-        await kitchen.serve_another()  # by then the first one is deferred
-        await run.end()
+    async with kitchen.running_worker(broker) as run:
+        await kitchen.cook_another()  # by then the first one is deferred
+        await run.stop()
 
-    async with first_of(other_broker, TAKEOUT) as delivery:
+    async with first_delivery(other_broker, TAKEOUT) as delivery:
         assert number.encode() in delivery.message.body
         assert delivery.attempt == 1
         await delivery.ack()
@@ -150,20 +150,20 @@ async def test_deferred_order_is_taken_over_once_its_worker_is_offline(
     kitchen: Kitchen, broker: Broker, updates: list[StatusChanged], ending: str
 ) -> None:
     number = await kitchen.order()
-    await kitchen.enter("rival")
-    await kitchen.begin(number, "rival")
-    async with kitchen.on_duty(broker):
-        await kitchen.serve_another()
+    await kitchen.register_worker("rival")
+    await kitchen.start_order(number, "rival")
+    async with kitchen.running_worker(broker):
+        await kitchen.cook_another()
 
         if ending == "lease expired":
             await expire_lease(kitchen, "rival")
         else:
-            await kitchen.dismiss("rival")
+            await kitchen.mark_offline("rival")
         await kitchen.wait_for(number, "ready")
         received = await wait_for_updates(updates, number, 1)
 
     assert received == [("cooking", "ready")]
-    assert (await kitchen.look_up(number))["processed_by"] == "chef"
+    assert (await kitchen.get(number))["processed_by"] == "chef"
 
 
 async def test_cancelled_order_is_acknowledged_and_not_cooked(
@@ -172,12 +172,12 @@ async def test_cancelled_order_is_acknowledged_and_not_cooked(
     number = await kitchen.order()
     await kitchen.cancel(number)
 
-    async with kitchen.on_duty(broker) as run:
-        await kitchen.serve_another()
-        await run.end()
+    async with kitchen.running_worker(broker) as run:
+        await kitchen.cook_another()
+        await run.stop()
 
     assert await kitchen.status(number) == "cancelled"
-    assert await kitchen.cooked_by("chef") == 1
+    assert await kitchen.orders_processed("chef") == 1
     assert await count_waiting(broker) == 0
 
 
@@ -186,12 +186,12 @@ async def test_order_cancelled_while_cooking_frees_its_worker_at_once(
 ) -> None:
     monkeypatch.setattr(simulated_cook, "CANCELLATION_POLL_INTERVAL", 0.05)
     number = await kitchen.order("takeout")
-    async with kitchen.on_duty(broker, kitchen=settings(takeout=600)) as run:
+    async with kitchen.running_worker(broker, kitchen=settings(takeout=600)) as run:
         await kitchen.wait_for(number, "cooking")
 
         await kitchen.cancel(number)
-        await kitchen.serve_another("dine_in")
-        await run.end()
+        await kitchen.cook_another("dine_in")
+        await run.stop()
 
     assert [status for status, _ in await kitchen.history(number)] == [
         "received",
@@ -206,8 +206,8 @@ async def test_specialised_worker_takes_only_orders_of_its_types(
 ) -> None:
     for_others = await kitchen.order("dine_in")
 
-    async with kitchen.on_duty(broker, order_types=[OrderType.TAKEOUT]):
-        await kitchen.serve_another("takeout")
+    async with kitchen.running_worker(broker, order_types=[OrderType.TAKEOUT]):
+        await kitchen.cook_another("takeout")
 
     assert await kitchen.status(for_others) == "received"
     assert (await broker.depths())[topology.SPECIALISED[OrderType.DINE_IN].name] == 1
@@ -219,19 +219,19 @@ async def test_specialised_workers_cook_orders_of_the_general_queue(
     """An order of another type is moved to its type's queue."""
     numbers = [await kitchen.order(order_type) for order_type in OrderType]
     for queue in topology.SPECIALISED.values():
-        async with first_of(broker, queue.name) as delivery:
+        async with first_delivery(broker, queue.name) as delivery:
             await delivery.move_to(GENERAL)
     assert (await broker.depths())[GENERAL] == len(numbers)
 
     others = [OrderType.DINE_IN, OrderType.DELIVERY]
     async with (
-        kitchen.on_duty(broker, "anna", order_types=[OrderType.TAKEOUT]),
-        kitchen.on_duty(other_broker, "bert", order_types=others),
+        kitchen.running_worker(broker, "anna", order_types=[OrderType.TAKEOUT]),
+        kitchen.running_worker(other_broker, "bert", order_types=others),
     ):
         for number in numbers:
             await kitchen.wait_for(number, "ready")
 
-    cooks = [(await kitchen.look_up(number))["processed_by"] for number in numbers]
+    cooks = [(await kitchen.get(number))["processed_by"] for number in numbers]
     assert dict(zip(OrderType, cooks, strict=True)) == {
         OrderType.DINE_IN: "bert",
         OrderType.TAKEOUT: "anna",
@@ -250,7 +250,7 @@ async def test_general_worker_cooks_the_most_urgent_first_then_the_oldest(
         return await count_waiting(broker) == len(numbers) + len(urgent)
 
     await eventually(all_wait, doing="for every order to be in its queue")
-    async with kitchen.on_duty(broker):
+    async with kitchen.running_worker(broker):
         await kitchen.wait_for(numbers[-1], "ready")
 
     assert await kitchen.started() == [*urgent, *numbers]
@@ -261,7 +261,7 @@ async def test_worker_processes_as_many_orders_at_once_as_its_prefetch_allows(
 ) -> None:
     numbers = [await kitchen.order() for _ in range(3)]
 
-    async with kitchen.on_duty(broker, kitchen=settings(prefetch=2, takeout=600)):
+    async with kitchen.running_worker(broker, kitchen=settings(prefetch=2, takeout=600)):
         for number in numbers[:2]:
             await kitchen.wait_for(number, "cooking")
 

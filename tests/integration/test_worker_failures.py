@@ -8,7 +8,7 @@ from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker, consumer
 from restaurant_system.models.message import Message
-from tests.support.kitchen import Kitchen, first_of, make_order_received
+from tests.support.kitchen import Kitchen, first_delivery, make_order_received
 from tests.support.logs import logged
 from tests.support.waiting import eventually
 
@@ -37,11 +37,11 @@ async def test_message_that_can_never_succeed_is_dead_lettered_at_once(
 ) -> None:
     await other_broker.publish([message])
 
-    async with kitchen.on_duty(broker) as run:
-        await kitchen.serve_another()
-        await run.end()
+    async with kitchen.running_worker(broker) as run:
+        await kitchen.cook_another()
+        await run.stop()
 
-    async with first_of(other_broker, topology.DEAD_LETTERS.name) as letter:
+    async with first_delivery(other_broker, topology.DEAD_LETTERS.name) as letter:
         assert reason in str(letter.message.headers[delivered.REASON])
         assert letter.message.headers[delivered.ATTEMPTS] == 1
         assert letter.message.body == message.body
@@ -51,7 +51,7 @@ async def test_message_that_can_never_succeed_is_dead_lettered_at_once(
 async def test_order_is_retried_after_an_unexpected_error(kitchen: Kitchen, broker: Broker) -> None:
     await forbid_cooking(kitchen)
     number = await kitchen.order()
-    async with kitchen.on_duty(broker):
+    async with kitchen.running_worker(broker):
         with capture_logs() as logs:
             await eventually(
                 lambda: logged(logs, "retry_attempted"), doing="for the first attempt to fail"
@@ -72,8 +72,8 @@ async def test_order_that_keeps_failing_is_dead_lettered_after_the_last_attempt(
 
     with capture_logs() as logs:
         async with (
-            kitchen.on_duty(broker),
-            first_of(other_broker, topology.DEAD_LETTERS.name) as letter,
+            kitchen.running_worker(broker),
+            first_delivery(other_broker, topology.DEAD_LETTERS.name) as letter,
         ):
             await letter.ack()
 
@@ -110,7 +110,7 @@ async def test_error_in_a_rabbitmq_consumer_stops_the_worker(
     monkeypatch.setattr(consumer, "precedence", fail)
     await rabbitmq_broker.publish([make_order_received("ORD_20241216_001")])
 
-    async with kitchen.on_duty(rabbitmq_broker) as run:
+    async with kitchen.running_worker(rabbitmq_broker) as run:
         await asyncio.wait({run.work}, timeout=10)
 
         error = run.work.exception()

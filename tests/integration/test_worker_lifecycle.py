@@ -52,9 +52,9 @@ async def wait_for_depth(broker: Broker, count: int) -> None:
 
 
 async def test_name_of_an_online_worker_is_refused(kitchen: Kitchen, broker: Broker) -> None:
-    await kitchen.enter("chef")
+    await kitchen.register_worker("chef")
 
-    async with kitchen.on_duty(broker, "chef") as run:
+    async with kitchen.running_worker(broker, "chef") as run:
         with pytest.raises(WorkerNameTaken, match="chef"):
             await asyncio.wait_for(run.work, 20)
 
@@ -63,23 +63,23 @@ async def test_name_of_an_online_worker_is_refused(kitchen: Kitchen, broker: Bro
 async def test_name_of_an_offline_worker_is_taken_over(
     kitchen: Kitchen, broker: Broker, ending: str
 ) -> None:
-    await kitchen.enter(
+    await kitchen.register_worker(
         "chef", silent_for=timedelta(seconds=61 if ending == "lease expired" else 0)
     )
     if ending == "deregistered":
-        await kitchen.dismiss("chef")
+        await kitchen.mark_offline("chef")
 
-    async with kitchen.on_duty(broker, "chef"):
-        number = await kitchen.serve_another()
+    async with kitchen.running_worker(broker, "chef"):
+        number = await kitchen.cook_another()
 
-    assert (await kitchen.look_up(number))["processed_by"] == "chef"
+    assert (await kitchen.get(number))["processed_by"] == "chef"
 
 
 async def test_worker_whose_name_was_taken_over_stops_at_its_next_heartbeat(
     kitchen: Kitchen, broker: Broker
 ) -> None:
-    async with kitchen.on_duty(broker, kitchen=settings(heartbeat=0.2)) as run:
-        await kitchen.serve_another()
+    async with kitchen.running_worker(broker, kitchen=settings(heartbeat=0.2)) as run:
+        await kitchen.cook_another()
 
         async with kitchen.database.connection() as connection:
             await connection.execute("UPDATE workers SET session = $1", uuid4())
@@ -94,8 +94,8 @@ async def test_worker_whose_name_was_taken_over_stops_at_its_next_heartbeat(
 async def test_worker_whose_row_was_deleted_registers_again_at_its_next_heartbeat(
     kitchen: Kitchen, broker: Broker
 ) -> None:
-    async with kitchen.on_duty(broker, kitchen=settings(heartbeat=0.2)):
-        await kitchen.serve_another()
+    async with kitchen.running_worker(broker, kitchen=settings(heartbeat=0.2)):
+        await kitchen.cook_another()
 
         async with kitchen.database.connection() as connection:
             await connection.execute("DELETE FROM workers")
@@ -105,14 +105,14 @@ async def test_worker_whose_row_was_deleted_registers_again_at_its_next_heartbea
                 return await workers.is_online(connection, "chef")
 
         await eventually(is_online, doing="for the worker to be online again")
-        await kitchen.serve_another()
+        await kitchen.cook_another()
 
 
 async def test_worker_finishes_its_order_and_requeues_the_rest_when_stopped(
     kitchen: Kitchen, broker: Broker, other_broker: Broker
 ) -> None:
     first, second = await kitchen.order(), await kitchen.order()
-    async with kitchen.on_duty(broker, kitchen=settings(takeout=0.5)) as run:
+    async with kitchen.running_worker(broker, kitchen=settings(takeout=0.5)) as run:
         await kitchen.wait_for(first, "cooking")
 
         run.shutdown.request_stop()
@@ -129,14 +129,14 @@ async def test_worker_requeues_its_order_when_forced_to_stop(
 ) -> None:
     """Another worker finishes the order without a second log row for `cooking`."""
     number = await kitchen.order()
-    async with kitchen.on_duty(broker, "anna", kitchen=settings(takeout=600)) as run:
+    async with kitchen.running_worker(broker, "anna", kitchen=settings(takeout=600)) as run:
         await kitchen.wait_for(number, "cooking")
 
         run.shutdown.request_stop()
         run.shutdown.request_stop()
         await asyncio.wait_for(run.work, 20)
 
-    async with kitchen.on_duty(other_broker, "bob"):
+    async with kitchen.running_worker(other_broker, "bob"):
         await kitchen.wait_for(number, "ready")
     assert await kitchen.history(number) == [
         ("received", "order-service"),
@@ -149,16 +149,16 @@ async def test_order_is_finished_once_when_the_connection_is_lost_while_it_cooks
     kitchen: Kitchen, broker: Broker, other_broker: Broker
 ) -> None:
     number = await kitchen.order()
-    async with kitchen.on_duty(broker, kitchen=settings(takeout=1)):
+    async with kitchen.running_worker(broker, kitchen=settings(takeout=1)):
         await kitchen.wait_for(number, "cooking")
 
         await cut_connections(kitchen, broker)
         await kitchen.wait_for(number, "ready")
-        await kitchen.serve_another("dine_in")
+        await kitchen.cook_another("dine_in")
         await wait_for_depth(other_broker, 0)
 
     assert len(await kitchen.history(number)) == 3
-    assert await kitchen.cooked_by("chef") == 2
+    assert await kitchen.orders_processed("chef") == 2
 
 
 async def test_worker_that_is_cut_off_is_offline_until_it_is_connected(
@@ -180,7 +180,7 @@ async def test_worker_that_is_cut_off_is_offline_until_it_is_connected(
 
     with monkeypatch.context() as outage:
         outage.setattr(broker, "consume", refuse)
-        async with kitchen.on_duty(broker, "chef"):
+        async with kitchen.running_worker(broker, "chef"):
             await eventually(is_online, doing="for the worker to register")
             await eventually(is_offline, doing="for the worker to be offline")
             outage.undo()
@@ -190,7 +190,7 @@ async def test_worker_that_is_cut_off_is_offline_until_it_is_connected(
 async def test_prefetch_holds_across_a_reconnect(kitchen: Kitchen, broker: Broker) -> None:
     """A worker with a prefetch of one starts no second order over a new connection."""
     first, second = await kitchen.order(), await kitchen.order()
-    async with kitchen.on_duty(broker, kitchen=settings(takeout=2)):
+    async with kitchen.running_worker(broker, kitchen=settings(takeout=2)):
         await kitchen.wait_for(first, "cooking")
 
         await cut_connections(kitchen, broker)
@@ -207,7 +207,7 @@ async def test_prefetch_holds_across_a_reconnect(kitchen: Kitchen, broker: Broke
 async def test_stopping_worker_does_not_reconnect(kitchen: Kitchen, broker: Broker) -> None:
     """It finishes its order and takes no other."""
     first, second = await kitchen.order(), await kitchen.order()
-    async with kitchen.on_duty(broker, kitchen=settings(takeout=2)) as run:
+    async with kitchen.running_worker(broker, kitchen=settings(takeout=2)) as run:
         await kitchen.wait_for(first, "cooking")
         with capture_logs() as logs:
             await cut_connections(kitchen, broker)
@@ -236,7 +236,7 @@ async def test_order_is_finished_after_an_outage_of_the_database(
             kitchen = Kitchen(database, relay)
             async with (
                 relay.running(),
-                kitchen.on_duty(broker, kitchen=settings(takeout=0.5)) as run,
+                kitchen.running_worker(broker, kitchen=settings(takeout=0.5)) as run,
             ):
                 number = await kitchen.order()
                 await kitchen.wait_for(number, "cooking")
@@ -245,12 +245,12 @@ async def test_order_is_finished_after_an_outage_of_the_database(
                 await asyncio.sleep(1)  # the cooking time ends while the database is unavailable
                 server.start()
                 await wait_until_ready(kitchen, number)
-                await kitchen.serve_another()
+                await kitchen.cook_another()
 
                 assert not run.work.done()
                 assert not await logged(logs, "message_processing_failed")
                 assert len(await kitchen.history(number)) == 3
-                assert await kitchen.cooked_by("chef") == 2
+                assert await kitchen.orders_processed("chef") == 2
             await broker.close()
 
 

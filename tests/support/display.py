@@ -1,4 +1,4 @@
-"""A kitchen display inside the test's own process, and screens that show its stations."""
+"""A kitchen display in the process of the test, and clients that receive its live views."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ STATION = "grill"
 
 @dataclass
 class Screen:
-    """What somebody sees who watches a station: its entries by key, as events have told them."""
+    """The live view of a station as a client has received it: its entries by key."""
 
     entries: dict[str, Any] = field(default_factory=dict)
     beats: int = 0
@@ -38,24 +38,26 @@ class Screen:
         return {key: entry["status"] for key, entry in self.entries.items() if key != "station"}
 
     async def shows(self, *numbers: str, **statuses: str) -> None:
-        """Wait until exactly these orders are on the screen: those named alone as received."""
+        """Wait until the screen shows exactly these orders, by default as `received`."""
         expected = dict.fromkeys(numbers, "received") | statuses
-        await self.when(lambda: self.tickets == expected, doing=f"for a screen to show {expected}")
+        await self.wait_until(
+            lambda: self.tickets == expected, doing=f"for a screen to show {expected}"
+        )
 
-    async def when(self, what: Callable[[], bool], *, doing: str) -> None:
-        """Wait for something to be seen."""
+    async def wait_until(self, condition: Callable[[], bool], *, doing: str) -> None:
+        """Wait until a condition is true."""
 
-        async def is_seen() -> bool:
-            return what()
+        async def is_true() -> bool:
+            return condition()
 
         try:
-            await eventually(is_seen, doing=doing)
+            await eventually(is_true, doing=doing)
         except AssertionError as error:
             error.add_note(f"It showed {self.entries}")
             raise
 
-    def take(self, event: str, data: dict[str, Any]) -> None:
-        """Hear of an event."""
+    def apply(self, event: str, data: dict[str, Any]) -> None:
+        """Apply an event."""
         match event:
             case "snapshot":
                 self.entries = dict(data["entries"])
@@ -76,11 +78,13 @@ class Display:
 
     @contextlib.asynccontextmanager
     async def screen(self, station: str = STATION, **query: object) -> AsyncIterator[Screen]:
-        """Watch a station for a while."""
+        """Open a station and receive its live view for as long as the block lasts."""
         screen = Screen()
         watching = asyncio.create_task(self._watch(screen, station, query))
         try:
-            await screen.when(lambda: "station" in screen.entries, doing="for a station to open")
+            await screen.wait_until(
+                lambda: "station" in screen.entries, doing="for a station to open"
+            )
             yield screen
         finally:
             watching.cancel()
@@ -103,10 +107,10 @@ class Display:
             headers=JSON | headers,
         )
 
-    async def done(
+    async def perform(
         self, number: str, action: str, expected: str, *, as_of: str | None = None, **headers: str
     ) -> None:
-        """Tap on a ticket, which must have its effect."""
+        """Tap on a ticket; the tap must succeed."""
         answer = await self.tap(number, action, expected, as_of=as_of, **headers)
         assert answer.status_code == 200, answer.text
 
@@ -116,7 +120,7 @@ class Display:
         assert answer.status_code == 200, answer.text
 
     async def bumped(self, station: str = STATION) -> dict[str, str]:
-        """Return what a station could recall, and as of when."""
+        """Return the tickets that a station can recall, with their `updated_at`."""
         answer = await self.client.get(f"/kitchen/stations/{station}/bumped")
         return {each["order_number"]: each["updated_at"] for each in answer.json()}
 
@@ -130,11 +134,11 @@ class Display:
                 if name == "event":
                     event = stated
                 elif name == "data":
-                    screen.take(event, json.loads(stated))
+                    screen.apply(event, json.loads(stated))
 
 
 @contextlib.asynccontextmanager
-async def displayed(
+async def running_display(
     database: Database,
     broker: Broker,
     relay: Relay,
@@ -142,7 +146,7 @@ async def displayed(
     kitchen: KitchenSettings | None = None,
     **display: float,
 ) -> AsyncIterator[Display]:
-    """Run a kitchen display for a while; its stations are heard of each second."""
+    """Run a kitchen display whose stations send a heartbeat every second."""
     settings = Settings(
         data_dir=Path(),
         kitchen=kitchen or KitchenSettings(),

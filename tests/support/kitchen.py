@@ -1,4 +1,4 @@
-"""A kitchen inside the test's own process, and what its orders and cooks leave in the database."""
+"""A kitchen in the process of the test: an order service, workers, and their rows."""
 
 import asyncio
 import contextlib
@@ -63,28 +63,28 @@ def settings(*, prefetch: int = 1, heartbeat: float = 30, **cooking: float) -> K
 
 
 @contextlib.asynccontextmanager
-async def first_of(broker: Broker, queue: str) -> AsyncIterator[Delivery]:
-    """Take the first message of a queue in hand, as soon as there is one."""
-    async with broker.consume([queue], prefetch=1) as line:
-        yield await asyncio.wait_for(anext(aiter(line)), 20)
+async def first_delivery(broker: Broker, queue: str) -> AsyncIterator[Delivery]:
+    """Consume the first message of a queue, as soon as there is one."""
+    async with broker.consume([queue], prefetch=1) as consumer:
+        yield await asyncio.wait_for(anext(aiter(consumer)), 20)
 
 
 @dataclass(frozen=True)
 class RunningWorker:
-    """A cook at work."""
+    """A worker that runs as a task of the test."""
 
     shutdown: Shutdown
     work: "asyncio.Task[None]"
 
-    async def end(self) -> None:
-        """Ask the cook to stop, and wait until its hands are empty."""
+    async def stop(self) -> None:
+        """Request a graceful stop, and wait until the worker has stopped."""
         self.shutdown.request_stop()
         await self.work
 
 
 @dataclass
 class Kitchen:
-    """A database with an order intake and, if the relay has one, a broker."""
+    """An order service with its database and relay, and access to the rows of orders."""
 
     database: Database
     relay: Relay
@@ -92,7 +92,7 @@ class Kitchen:
     _intake: OrderService = field(init=False)
 
     def __post_init__(self) -> None:
-        """Open the intake."""
+        """Build the order service."""
         self._intake = OrderService(
             self.database,
             self.relay,
@@ -107,11 +107,11 @@ class Kitchen:
         return (await self._intake.place(order, request_id=REQUEST, key=None)).order_number
 
     async def cancel(self, number: str) -> None:
-        """Call an order off."""
+        """Cancel an order."""
         await self._intake.cancel(number, Move(), request_id=REQUEST)
 
-    async def begin(self, number: str, cook: str) -> None:
-        """Leave an order as somebody who has just begun it would."""
+    async def start_order(self, number: str, worker: str) -> None:
+        """Move an order to `cooking`, as a worker of this name would."""
         now = self.clock()
         assert await move(
             self.database,
@@ -119,12 +119,12 @@ class Kitchen:
             OrderStatus.RECEIVED,
             OrderStatus.COOKING,
             at=now,
-            by=cook,
+            by=worker,
             due=now,
         )
 
-    async def enter(self, name: str, *, silent_for: timedelta = timedelta()) -> None:
-        """Enter somebody as on duty, last heard of a while ago."""
+    async def register_worker(self, name: str, *, silent_for: timedelta = timedelta()) -> None:
+        """Register a worker whose last heartbeat was `silent_for` ago."""
         async with self.database.connection() as connection:
             assert await workers.register(
                 connection, name, EVERYTHING, timedelta(seconds=30), uuid4()
@@ -135,19 +135,19 @@ class Kitchen:
                 silent_for,
             )
 
-    async def dismiss(self, name: str) -> None:
-        """Mark somebody as off duty."""
+    async def mark_offline(self, name: str) -> None:
+        """Mark a worker offline."""
         async with self.database.connection() as connection:
             await connection.execute("UPDATE workers SET status = 'offline' WHERE name = $1", name)
 
-    def processor(self, name: str, kitchen: KitchenSettings) -> SimulatedCook:
-        """Return the hands of a cook."""
+    def simulated_cook(self, name: str, kitchen: KitchenSettings) -> SimulatedCook:
+        """Build a simulated cook for a worker of this name."""
         return SimulatedCook(
             self.database, self.relay, worker_name=name, kitchen=kitchen, clock=self.clock
         )
 
     @contextlib.asynccontextmanager
-    async def on_duty(
+    async def running_worker(
         self,
         broker: Broker,
         name: str = "chef",
@@ -156,12 +156,12 @@ class Kitchen:
         kitchen: KitchenSettings | None = None,
         signer: Signer = UNSIGNED,
     ) -> AsyncIterator[RunningWorker]:
-        """Have somebody cook for as long as the block lasts."""
+        """Run a worker with a simulated cook for as long as the block lasts."""
         kitchen = kitchen or settings()
         worker = KitchenWorker(
             self.database,
             broker,
-            self.processor(name, kitchen),
+            self.simulated_cook(name, kitchen),
             name=name,
             order_types=order_types,
             kitchen=kitchen,
@@ -169,27 +169,27 @@ class Kitchen:
             signer=signer,
         )
         shutdown = Shutdown()
-        shift = RunningWorker(shutdown, asyncio.create_task(worker.run(shutdown)))
+        running = RunningWorker(shutdown, asyncio.create_task(worker.run(shutdown)))
         try:
-            yield shift
+            yield running
         finally:
-            shift.work.cancel()
-            await asyncio.wait({shift.work})
+            running.work.cancel()
+            await asyncio.wait({running.work})
 
-    async def look_up(self, number: str) -> dict[str, Any]:
-        """Return an order as it stands in the database."""
+    async def get(self, number: str) -> dict[str, Any]:
+        """Return the row of an order."""
         async with self.database.connection() as connection:
             row = await connection.fetchrow("SELECT * FROM orders WHERE number = $1", number)
         assert row is not None
         return dict(row)
 
     async def status(self, number: str) -> str:
-        """Return where an order stands."""
-        status: str = (await self.look_up(number))["status"]
+        """Return the status of an order."""
+        status: str = (await self.get(number))["status"]
         return status
 
     async def history(self, number: str) -> list[tuple[str, str]]:
-        """Return each status that an order had, and who brought it there."""
+        """Return each status that an order had, and by whom it was set."""
         query = """
             SELECT log.status, log.changed_by
             FROM order_status_log AS log JOIN orders ON orders.id = log.order_id
@@ -199,7 +199,7 @@ class Kitchen:
             return [(row[0], row[1]) for row in await connection.fetch(query, number)]
 
     async def started(self) -> list[str]:
-        """Return the numbers of all orders that were started, the first one first."""
+        """Return the numbers of all started orders, in the order of starting."""
         query = """
             SELECT number FROM order_status_log AS log JOIN orders ON orders.id = log.order_id
             WHERE log.status = 'cooking' ORDER BY log.id
@@ -207,23 +207,23 @@ class Kitchen:
         async with self.database.connection() as connection:
             return [row["number"] for row in await connection.fetch(query)]
 
-    async def cooked_by(self, name: str) -> int:
-        """Return how many orders somebody is credited with."""
+    async def orders_processed(self, name: str) -> int:
+        """Return the number of orders that a worker has processed."""
         query = "SELECT orders_processed FROM workers WHERE name = $1"
         async with self.database.connection() as connection:
             count: int = await connection.fetchval(query, name)
         return count
 
     async def wait_for(self, number: str, status: str) -> None:
-        """Wait until an order stands there."""
+        """Wait until an order has this status."""
 
         async def is_there() -> bool:
             return await self.status(number) == status
 
         await eventually(is_there, doing=f"for {number} to be {status}")
 
-    async def serve_another(self, order_type: str = "takeout") -> str:
-        """Order again, wait until it is ready, and return its number: so the cook has gone on."""
+    async def cook_another(self, order_type: str = "takeout") -> str:
+        """Place another order, wait until it is ready, and return its number."""
         number = await self.order(order_type)
         await self.wait_for(number, "ready")
         return number
