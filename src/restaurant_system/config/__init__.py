@@ -1,10 +1,10 @@
-"""Every setting: read from `config.yaml`, overridden by the environment, overridden by options.
+"""Settings: read from `config.yaml`, overridden by environment variables, overridden by options.
 
-A variable is named ``RESTAURANT_`` and the setting's path with two underscores for each level:
-``RESTAURANT_DATABASE__PASSWORD``. A wrong or unknown key is a `ConfigurationError` with its path.
+The name of a variable is ``RESTAURANT_`` and the path of the setting, with two underscores between
+levels: ``RESTAURANT_DATABASE__PASSWORD``. `ConfigurationError` names each wrong or unknown key.
 """
 
-from restaurant_system.config.reading import load
+from restaurant_system.config.loading import load
 from restaurant_system.config.servers import (
     DatabaseSettings,
     RabbitMQSettings,

@@ -1,4 +1,4 @@
-"""Every setting with its default; `config.yaml` shows them to people, a test keeps both equal."""
+"""All settings with their defaults; a test keeps them equal to the sample `config.yaml`."""
 
 from datetime import timedelta
 from typing import Annotated, Literal, Self
@@ -8,7 +8,7 @@ import platformdirs
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from restaurant_system.config.section import Location, Port, Seconds, Section
+from restaurant_system.config.field_types import Location, Port, Seconds, Section
 from restaurant_system.config.servers import DatabaseSettings, RabbitMQSettings
 
 ENV_PREFIX = "RESTAURANT_"
@@ -17,9 +17,9 @@ SHORTEST_KEY = 16  # characters; shorter ones can be guessed
 
 
 class HttpSettings(Section):
-    """What a client of any HTTP service may take: time for a request, and connections.
+    """Limits for clients of all HTTP services.
 
-    The number of connections per address holds in each process by itself; 0 means any number.
+    Timeouts are in seconds. `connections_per_address` applies to each process; 0 means no limit.
     """
 
     head_timeout: Seconds = 10
@@ -28,9 +28,9 @@ class HttpSettings(Section):
 
 
 class OrderServiceSettings(Section):
-    """The HTTP intake."""
+    """The HTTP service that accepts orders."""
 
-    host: str = "0.0.0.0"  # noqa: S104 - a service of its own is reached from other machines
+    host: str = "0.0.0.0"  # noqa: S104 - other machines connect to a service
     port: Port = 3000
     processes: int = Field(default=1, ge=1)
     max_concurrent: int = Field(default=50, ge=1)
@@ -40,13 +40,13 @@ class OrderServiceSettings(Section):
 class TrackingServiceSettings(Section):
     """The read-only HTTP service."""
 
-    host: str = "0.0.0.0"  # noqa: S104 - likewise
+    host: str = "0.0.0.0"  # noqa: S104 - other machines connect to a service
     port: Port = 3002
     processes: int = Field(default=1, ge=1)
 
 
 class CookingSeconds(Section):
-    """How long a simulated cook takes for an order of each type."""
+    """Seconds that a simulated cook takes for an order of each type."""
 
     dine_in: float = Field(default=8, ge=0)
     takeout: float = Field(default=10, ge=0)
@@ -54,7 +54,7 @@ class CookingSeconds(Section):
 
 
 class AgingSeconds(Section):
-    """From which age on an order that is not ready yet is looked at with concern, by type."""
+    """Age in seconds from which an unfinished order is shown as aging, by type."""
 
     dine_in: float = Field(default=480, ge=0)
     takeout: float = Field(default=480, ge=0)
@@ -62,7 +62,7 @@ class AgingSeconds(Section):
 
 
 class LateSeconds(Section):
-    """From which age on an order counts as late, by type."""
+    """Age in seconds from which an order counts as late, by type."""
 
     dine_in: float = Field(default=900, ge=0)
     takeout: float = Field(default=900, ge=0)
@@ -70,10 +70,10 @@ class LateSeconds(Section):
 
 
 class KitchenSettings(Section):
-    """The cooks, and how long orders may take.
+    """Simulated cooks, and how long orders may take.
 
-    A worker that is offline is removed when it was not heard from for `unused_worker_hours` and
-    has finished no order, or for `used_worker_days`.
+    An offline worker is deleted once its last heartbeat is older than `used_worker_days`, or, if it
+    has finished no order, older than `unused_worker_hours`.
     """
 
     cooking_seconds: CookingSeconds = CookingSeconds()
@@ -86,26 +86,26 @@ class KitchenSettings(Section):
     used_worker_days: float = Field(default=90, gt=0, le=10_000)
 
     @model_validator(mode="after")
-    def _must_age_before_it_is_late(self) -> Self:
+    def _check_aging_before_late(self) -> Self:
         for kind, seconds in self.aging_seconds:
             if seconds > getattr(self.late_seconds, kind):
                 raise ValueError(f"aging_seconds.{kind} must not be above late_seconds.{kind}")
         return self
 
     def cooking_time(self, order_type: str) -> timedelta:
-        """Return how long an order of this type cooks, scale applied."""
+        """Return the cooking time of an order of this type, with the scale applied."""
         seconds: float = getattr(self.cooking_seconds, order_type)
         return timedelta(seconds=seconds * self.cooking_time_scale)
 
 
 class KitchenDisplaySettings(Section):
-    """The screens of the kitchen.
+    """The kitchen display: up to `stations` open stations with up to `capacity` tickets each.
 
-    Up to `stations` are open at once; each holds up to `capacity` tickets. It is heard of every
-    `heartbeat_interval` seconds, and closes when no screen has shown it for `absence` seconds.
+    A station sends a heartbeat every `heartbeat_interval` seconds, and closes after `absence`
+    seconds without a screen that shows it.
     """
 
-    host: str = "0.0.0.0"  # noqa: S104 - likewise
+    host: str = "0.0.0.0"  # noqa: S104 - other machines connect to a service
     port: Port = 3001
     stations: int = Field(default=20, ge=1)
     capacity: int = Field(default=12, ge=1, le=1000)
@@ -114,11 +114,11 @@ class KitchenDisplaySettings(Section):
 
 
 class DeliverySettings(Section):
-    """What becomes of a message whose handling fails for now.
+    """Retries of messages whose processing fails temporarily.
 
-    After attempt n it comes back in ``retry_delays[n-1]`` seconds (the last delay repeats); after
-    ``max_attempts`` it is a dead letter. A process that puts more than ``max_dead_letters`` aside
-    within ``dead_letter_window`` seconds stops.
+    After attempt n, a message is delivered again in ``retry_delays[n-1]`` seconds (the last delay
+    repeats); after ``max_attempts`` it is dead-lettered. A process that dead-letters more than
+    ``max_dead_letters`` messages within ``dead_letter_window`` seconds stops.
     """
 
     max_attempts: int = Field(default=5, ge=1)
@@ -128,7 +128,7 @@ class DeliverySettings(Section):
 
 
 class OutboxSettings(Section):
-    """The way from a committed row to the broker."""
+    """Publishing of committed messages to the broker."""
 
     batch: int = Field(default=500, ge=1, le=10_000)
     sweep_interval: Seconds = 2
@@ -136,7 +136,7 @@ class OutboxSettings(Section):
 
 
 class ReconciliationSettings(Section):
-    """The look for orders that stand still, and what is said again when messages were lost."""
+    """The search for stuck orders, and publishing again what the broker has lost."""
 
     enabled: bool = True
     interval: Seconds = 30
@@ -144,27 +144,28 @@ class ReconciliationSettings(Section):
     announce_again: Seconds = 3600
 
 
-def _must_be_long(key: SecretStr) -> SecretStr:
+def _check_key_length(key: SecretStr) -> SecretStr:
     if len(key.get_secret_value()) < SHORTEST_KEY:
         raise ValueError(
-            f"a key has {SHORTEST_KEY} characters or more, as `openssl rand -hex 32` makes"
+            f"must have at least {SHORTEST_KEY} characters; create one with `openssl rand -hex 32`"
         )
     return key
 
 
 class SigningSettings(Section):
-    """Who may send messages: whoever knows one of these keys. Without keys, everyone.
+    """Keys that sign messages; without keys, unsigned messages are accepted.
 
-    The first key signs, each is accepted; so a new one can be brought in while messages wait.
+    The first key signs, and signatures of both are accepted, so that a key can be replaced while
+    messages wait.
     """
 
-    keys: tuple[Annotated[SecretStr, AfterValidator(_must_be_long)], ...] = Field(
+    keys: tuple[Annotated[SecretStr, AfterValidator(_check_key_length)], ...] = Field(
         default=(), max_length=2
     )
 
 
 class LogSettings(Section):
-    """What is logged, and how."""
+    """Level and format of log lines."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["auto", "json", "console"] = "auto"
@@ -173,8 +174,8 @@ class LogSettings(Section):
 class Settings(BaseSettings):
     """The whole configuration.
 
-    No `database` means the embedded PostgreSQL in `data_dir`; no `rabbitmq` means the broker that
-    lives in PostgreSQL.
+    Without `database`, the embedded PostgreSQL in `data_dir` is used; without `rabbitmq`, the
+    broker in PostgreSQL.
     """
 
     model_config = SettingsConfigDict(
@@ -207,18 +208,18 @@ class Settings(BaseSettings):
 
     @field_validator("business_timezone")
     @classmethod
-    def _must_exist(cls, name: str) -> str:
+    def _check_timezone(cls, name: str) -> str:
         try:
             ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             known = False
-        else:  # what only this machine calls so, PostgreSQL and browsers do not know
+        else:  # PostgreSQL and browsers do not know names that only this machine has
             known = name not in LOCAL_ZONES and not name.startswith(("posix/", "right/"))
         if not known:
-            raise ValueError(f"{name!r} is no time zone; write one like Europe/Berlin")
+            raise ValueError(f"{name!r} is not a time zone; use a name such as Europe/Berlin")
         return name
 
     @property
     def timezone(self) -> ZoneInfo:
-        """The zone whose midnight starts a new business date."""
+        """Time zone in which a business date starts at midnight."""
         return ZoneInfo(self.business_timezone)

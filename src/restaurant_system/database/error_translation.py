@@ -113,4 +113,4 @@ def _message(error: BaseException) -> str:
 def _tls_fault(error: BaseException) -> str | None:
     if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
         return "the server does not speak TLS"
-    return tls.fault(error)
+    return tls.handshake_error(error)

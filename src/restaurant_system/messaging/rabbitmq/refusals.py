@@ -31,7 +31,7 @@ def as_unavailable(error: Exception) -> BrokerUnavailable:
 
     `BrokerRefuses` where RabbitMQ answered: waiting alone does not mend that.
     """
-    fault = tls.fault(error)
+    fault = tls.handshake_error(error)
     if fault is not None:
         return BrokerUnavailable(
             f"The line to RabbitMQ is not safe: {fault}; correct its TLS settings."

@@ -1,4 +1,4 @@
-"""Where settings come from: `config.yaml`, overridden by the environment, overridden by options."""
+"""Load settings: `config.yaml`, overridden by environment variables, overridden by options."""
 
 import os
 import re
@@ -18,27 +18,29 @@ from pydantic_settings import (
 
 from restaurant_system.config.settings import ENV_PREFIX, Settings
 from restaurant_system.errors import ConfigurationError
+from restaurant_system.validation_messages import message_of
 
 DEFAULT_FILE = Path("config.yaml")
-# What a YAML error quotes: the file's own text, but for the colon that it misses.
+# What a YAML error quotes is text of the file, except a missing colon.
 QUOTED = re.compile(r"""(?!':')["'].*["']""", re.DOTALL)
-# What PyYAML lets through when a value does not have the form that its tag or its look promises.
-UNREADABLE = (ArithmeticError, AttributeError, LookupError, ValueError)
-UNQUOTED = "…"
+# Errors that PyYAML raises for a value that does not match its tag or looks like a date.
+VALUE_ERRORS = (ArithmeticError, AttributeError, LookupError, ValueError)
+ELLIPSIS = "…"
+QUOTED_NAME = re.compile(r'"(\w+)"')
 KEY = re.compile(r"\w{1,60}", re.ASCII)
 
 
 def load(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
     """Read the configuration.
 
-    `file` must exist when it is named; without one, `config.yaml` is read if it is there.
-    `overrides` are options by dotted path (``kitchen.prefetch``), `None` for an option that was
-    not given; they win over everything. Raises `ConfigurationError`.
+    A given `file` must exist; by default `config.yaml` is read if it exists. `overrides` maps
+    dotted paths (``kitchen.prefetch``) to values; `None` overrides nothing. Raises
+    `ConfigurationError`.
     """
     _refuse_unknown_variables()
     content = _read(file)
 
-    class FromEverywhere(Settings):
+    class LoadedSettings(Settings):
         @classmethod
         def settings_customise_sources(
             cls,
@@ -51,11 +53,11 @@ def load(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -
             return init_settings, env_settings, InitSettingsSource(settings_cls, content)
 
     try:
-        return FromEverywhere(**_nested(overrides or {}))
+        return LoadedSettings(**_nested(overrides or {}))
     except ValidationError as error:
-        raise ConfigurationError(_sentence(error)) from None
-    except SettingsError as error:  # a variable that must hold JSON, as a list or a section does
-        raise ConfigurationError(f"The environment: {error}, which must be JSON.") from None
+        raise ConfigurationError(_describe(error)) from None
+    except SettingsError as error:  # the value of a list or of a section is JSON
+        raise ConfigurationError(_describe_json_error(error)) from None
 
 
 def _read(file: Path | None) -> dict[str, Any]:
@@ -66,9 +68,9 @@ def _read(file: Path | None) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from None
-    except (yaml.YAMLError, RecursionError, *UNREADABLE) as error:
+    except (yaml.YAMLError, RecursionError, *VALUE_ERRORS) as error:
         raise ConfigurationError(
-            f"{path} is not valid YAML: {_yaml_fault(error)}; put values with special characters"
+            f"{path} is not valid YAML: {_yaml_error(error)}; put values with special characters"
             " into single quotes."
         ) from None
     if content is None:
@@ -80,12 +82,12 @@ def _read(file: Path | None) -> dict[str, Any]:
     return content
 
 
-def _yaml_fault(error: Exception) -> str:
-    """Say where and how YAML is wrong, without the file's text: it may be a password."""
+def _yaml_error(error: Exception) -> str:
+    """Describe a YAML error without the text of the file, which may be a password."""
     match error:
-        case yaml.MarkedYAMLError(problem=str(problem), problem_mark=yaml.Mark() as place):
-            where = f"line {place.line + 1}, column {place.column + 1}"
-            return f"{where}: {QUOTED.sub(UNQUOTED, problem)}"
+        case yaml.MarkedYAMLError(problem=str(problem), problem_mark=yaml.Mark() as mark):
+            position = f"line {mark.line + 1}, column {mark.column + 1}"
+            return f"{position}: {QUOTED.sub(ELLIPSIS, problem)}"
         case yaml.reader.ReaderError():
             return f"character {error.position + 1} is a control character"
         case UnicodeDecodeError():
@@ -93,7 +95,7 @@ def _yaml_fault(error: Exception) -> str:
         case RecursionError():
             return "it is nested too deeply"
         case _:
-            return "a value looks like a number or a date, and is none"
+            return "a value looks like a number or a date, but is not one"
 
 
 def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,15 +105,15 @@ def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
         if value is None:
             continue
         *sections, name = path.split(".")
-        place = nested
+        inner = nested
         for section in sections:
-            place = place.setdefault(section, {})
-        place[name] = value
+            inner = inner.setdefault(section, {})
+        inner[name] = value
     return nested
 
 
 def _refuse_unknown_variables() -> None:
-    """Name a variable whose first level is no setting; the levels below are checked as keys."""
+    """Refuse a variable whose first level is not a setting; `Settings` checks the other levels."""
     for variable in os.environ:
         if variable.upper().startswith(ENV_PREFIX):
             name = variable[len(ENV_PREFIX) :].lower().split("__")[0]
@@ -119,18 +121,32 @@ def _refuse_unknown_variables() -> None:
                 raise ConfigurationError(f"{variable}: there is no setting {name!r}.")
 
 
-def _sentence(error: ValidationError) -> str:
-    faults = error.errors(include_url=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(_key, fault['loc']))}: {_reason(fault)}" for fault in faults)
+def _describe_json_error(error: SettingsError) -> str:
+    match = QUOTED_NAME.search(str(error))
+    section = match[1] if match else "environment"
+    variable = f"{ENV_PREFIX}{section.upper()}"
+    return f"{section}: {variable}, or a variable that begins with {variable}__, is not valid JSON"
 
 
-def _reason(fault: ErrorDetails) -> str:
-    if fault["type"] != "extra_forbidden":
-        return fault["msg"]
-    is_quoted = _key(fault["loc"][-1]) != UNQUOTED
-    return "there is no such setting" + ("" if is_quoted else "; put a space after each colon")
+def _describe(error: ValidationError) -> str:
+    """Return all errors in one line, each with the path of its setting and without its value."""
+    errors = error.errors(include_url=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(_key, each['loc']))}: {_reason(each)}" for each in errors)
+
+
+def _reason(error: ErrorDetails) -> str:
+    match error["type"]:
+        case "extra_forbidden":
+            is_shown = _key(error["loc"][-1]) != ELLIPSIS
+            return "there is no such setting" + (
+                "" if is_shown else "; put a space after each colon"
+            )
+        case "model_type":
+            return "must be a section with settings of its own"
+        case _:
+            return message_of(error)
 
 
 def _key(part: str | int) -> str:
-    """Return a part of a path, unless it may hold a value (``password:s3cret``)."""
-    return str(part) if KEY.fullmatch(str(part)) else UNQUOTED
+    """Return a part of a path, unless it may contain a value (``password:s3cret``)."""
+    return str(part) if KEY.fullmatch(str(part)) else ELLIPSIS
