@@ -17,7 +17,7 @@ from tests.support.orders import make_order_body
 from tests.support.processes import Process, Processes, processes
 from tests.support.waiting import wait_until
 
-ADDRESS = re.compile(r"The restaurant is open at (http://127\.0\.0\.1:\d+)$", re.MULTILINE)
+ADDRESS = re.compile(r"The restaurant is running at (http://127\.0\.0\.1:\d+)$", re.MULTILINE)
 
 
 class House:

@@ -17,7 +17,7 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a command line."""
+    """Exit code and output of a command."""
 
     code: int
     stdout: str
@@ -25,14 +25,14 @@ class Outcome:
 
 
 class CommandLine:
-    """Where a person types."""
+    """Runs commands in this process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch = monkeypatch
         self._capsys = capsys
 
     def __call__(self, *arguments: str) -> Outcome:
-        """Type ``restaurant-system ARGUMENTS``."""
+        """Run ``restaurant-system ARGUMENTS``."""
         self._monkeypatch.setattr(sys, "argv", ["restaurant-system", *arguments])
         with pytest.raises(SystemExit) as end:
             cli.main()
@@ -46,7 +46,7 @@ class CommandLine:
 def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Iterator[CommandLine]:
-    """Type on a wide terminal, where no command gets further than to a dead port."""
+    """Run commands on a wide terminal, with a database that is unreachable."""
     for variable in os.environ:
         if variable.startswith("RESTAURANT_"):
             monkeypatch.delenv(variable)
@@ -58,9 +58,9 @@ def run(
         yield CommandLine(monkeypatch, capsys)
 
 
-def options(shown: str) -> dict[str, str]:
-    """Read the options out of a help text, each with what is said about it."""
-    rows = (line.strip("│ *") for line in shown.splitlines())
+def options_in(help_text: str) -> dict[str, str]:
+    """Return the options in a help text, each with its description."""
+    rows = (line.strip("│ *") for line in help_text.splitlines())
     return {row.split()[0]: row for row in rows if row.startswith("--")}
 
 
@@ -77,8 +77,7 @@ def options(shown: str) -> dict[str, str]:
         "dead-letters",
     ],
 )
-def test_commands(run: CommandLine, command: str) -> None:
-    """Help shows every command with a sentence, and each command has help of its own."""
+def test_help_lists_every_command(run: CommandLine, command: str) -> None:
     shown = run("--help")
     helped = run(command, "--help")
 
@@ -118,9 +117,10 @@ def test_commands(run: CommandLine, command: str) -> None:
         ("migrate", {"--check": "exit 1"}),
     ],
 )
-def test_options(run: CommandLine, command: str, defaults: dict[str, str]) -> None:
-    """The help of a command shows each of its options with its default."""
-    shown = options(run(command, "--help").stdout)
+def test_help_shows_each_option_with_its_default(
+    run: CommandLine, command: str, defaults: dict[str, str]
+) -> None:
+    shown = options_in(run(command, "--help").stdout)
 
     assert {name for name, default in defaults.items() if default not in shown[name]} == set()
     assert "config.yaml" in shown["--config"]
@@ -131,8 +131,7 @@ def test_version_option_prints_the_version(run: CommandLine) -> None:
     assert run("--version") == Outcome(0, f"restaurant-system {__version__}\n", "")
 
 
-def test_no_command(run: CommandLine) -> None:
-    """Without a command, help is shown."""
+def test_help_is_shown_without_a_command(run: CommandLine) -> None:
     assert "kitchen-worker" in run().stdout
 
 
@@ -145,21 +144,18 @@ def test_no_command(run: CommandLine) -> None:
         ["--help", "--mode", "kitchen-worker"],
     ],
 )
-def test_mode(run: CommandLine, arguments: list[str]) -> None:
-    """`--mode=COMMAND` and `--mode COMMAND` mean the command, wherever they stand."""
+def test_mode_option_selects_the_command(run: CommandLine, arguments: list[str]) -> None:
     assert run(*arguments) == run("kitchen-worker", "--help")
 
 
-def test_mode_with_a_command_of_its_own(run: CommandLine) -> None:
-    """What follows `--mode=dead-letters` is what is to be done with them."""
+def test_mode_option_may_be_followed_by_a_subcommand(run: CommandLine) -> None:
     assert run("--mode=dead-letters", "show", "--help") == run("dead-letters", "show", "--help")
 
 
-def test_mode_keeps_the_other_options(run: CommandLine) -> None:
-    """The options around `--mode` are the command's."""
+def test_options_around_mode_belong_to_the_command(run: CommandLine) -> None:
     outcome = run("--worker-name", "mario", "--mode=kitchen-worker", "--order-types", "sushi")
 
-    assert outcome.stderr.startswith("restaurant-system: 'sushi' is no order type")
+    assert outcome.stderr.startswith("restaurant-system: 'sushi' is not an order type")
 
 
 @pytest.mark.parametrize(
@@ -182,8 +178,7 @@ def test_mode_keeps_the_other_options(run: CommandLine) -> None:
         ["dead-letters", "discard"],
     ],
 )
-def test_wrong_usage(run: CommandLine, arguments: list[str]) -> None:
-    """Wrong usage ends with 2, and says so on stderr alone."""
+def test_wrong_usage_exits_with_2(run: CommandLine, arguments: list[str]) -> None:
     outcome = run(*arguments)
 
     assert outcome.code == 2
@@ -193,7 +188,21 @@ def test_wrong_usage(run: CommandLine, arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("option", "value", "sentence"),
+    [
+        ("--port", "many", "Invalid value for '--port': it must be a whole number."),
+        ("--port", "65536", "Invalid value for '--port': it must be at most 65535."),
+        ("--log-format", "xml", "log.format: must be 'auto', 'json' or 'console'"),
+    ],
+)
+def test_invalid_option_value_is_explained(
+    run: CommandLine, option: str, value: str, sentence: str
+) -> None:
+    assert sentence in run("order-service", option, value).stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
     [
         ("kichen: {prefetch: 3}", "kichen"),
         ("kitchen: {prefech: 3}", "kitchen.prefech"),
@@ -218,8 +227,9 @@ def test_wrong_usage(run: CommandLine, arguments: list[str]) -> None:
         ["dead-letters", "discard", "--all", "--yes"],
     ],
 )
-def test_wrong_configuration(run: CommandLine, command: list[str], content: str, said: str) -> None:
-    """A wrong configuration ends every command with 2 and one line that names what is wrong."""
+def test_wrong_configuration_exits_with_2_and_names_the_error(
+    run: CommandLine, command: list[str], content: str, expected: str
+) -> None:
     Path("settings.yaml").write_text(content, encoding="utf-8")
 
     outcome = run(*command, "--config", "settings.yaml")
@@ -228,11 +238,10 @@ def test_wrong_configuration(run: CommandLine, command: list[str], content: str,
     assert outcome.stdout == ""
     assert outcome.stderr.startswith("restaurant-system: ")
     assert outcome.stderr.count("\n") == 1
-    assert said in outcome.stderr
+    assert expected in outcome.stderr
 
 
-def test_missing_configuration(run: CommandLine) -> None:
-    """A configuration that is named and not there ends with 2, by its name."""
+def test_missing_configuration_file_exits_with_2(run: CommandLine) -> None:
     outcome = run("migrate", "--config", "absent.yaml")
 
     assert outcome.code == 2
@@ -243,10 +252,9 @@ def test_missing_configuration(run: CommandLine) -> None:
     ("variable", "value"),
     [("RESTAURANT_KITCHEN__PREFECH", "3"), ("RESTAURANT_KITCHEN", "busy")],
 )
-def test_wrong_environment(
+def test_wrong_variable_exits_with_2_and_one_line(
     run: CommandLine, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    """A wrong variable ends with 2 and one line."""
     monkeypatch.setenv(variable, value)
 
     outcome = run("migrate")
@@ -256,7 +264,7 @@ def test_wrong_environment(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["kitchen-worker", "--worker-name", ""], "name"),
         (["kitchen-worker", "--worker-name", "m" * 101], "name"),
@@ -276,42 +284,41 @@ def test_wrong_environment(
         (["migrate", "--log-format", "xml"], "log.format"),
     ],
 )
-def test_wrong_workers(run: CommandLine, arguments: list[str], said: str) -> None:
-    """A worker without a name or with unknown order types ends with 2 and one line."""
+def test_invalid_name_or_order_type_exits_with_2(
+    run: CommandLine, arguments: list[str], expected: str
+) -> None:
     outcome = run(*arguments)
 
     assert outcome.code == 2
     assert outcome.stderr.count("\n") == 1
-    assert said in outcome.stderr
+    assert expected in outcome.stderr
 
 
-def test_known_types_are_named(run: CommandLine) -> None:
-    """Who asks for an unknown order type is told the known ones."""
+def test_unknown_order_type_error_lists_the_known_ones(run: CommandLine) -> None:
     outcome = run("kitchen-worker", "--worker-name", "mario", "--order-types", "sushi")
 
     assert "dine_in, takeout, delivery" in outcome.stderr
 
 
-ODD = "\x1b[2J\x9b\u202e\u2066\udcff\n"
+CONTROL_CHARACTERS = "\x1b[2J\x9b\u202e\u2066\udcff\n"
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["migrate", "--config", ODD],
-        ["kitchen-worker", "--worker-name", ODD],
-        ["kitchen-worker", "--worker-name", "mario", "--order-types", ODD],
-        ["kitchen-worker", "--worker-name", "mario", "--prefetch", ODD],
-        ["up", "--data-dir", f"/dev/null/{ODD}"],
-        ["up", f"--{ODD}"],
-        [ODD],
-        ["dead-letters", "requeue", ODD, "--log-format", ODD],
+        ["migrate", "--config", CONTROL_CHARACTERS],
+        ["kitchen-worker", "--worker-name", CONTROL_CHARACTERS],
+        ["kitchen-worker", "--worker-name", "mario", "--order-types", CONTROL_CHARACTERS],
+        ["kitchen-worker", "--worker-name", "mario", "--prefetch", CONTROL_CHARACTERS],
+        ["up", "--data-dir", f"/dev/null/{CONTROL_CHARACTERS}"],
+        ["up", f"--{CONTROL_CHARACTERS}"],
+        [CONTROL_CHARACTERS],
+        ["dead-letters", "requeue", CONTROL_CHARACTERS, "--log-format", CONTROL_CHARACTERS],
     ],
 )
-def test_control_characters_of_an_argument_reach_no_terminal(
+def test_control_characters_of_an_argument_are_escaped(
     run: CommandLine, arguments: list[str]
 ) -> None:
-    """Paths, names and options are quoted in one line, escaped."""
     outcome = run(*arguments)
 
     assert outcome.code != 0
@@ -319,10 +326,10 @@ def test_control_characters_of_an_argument_reach_no_terminal(
     assert line.isprintable()
 
 
-def test_failure_before_the_settings_are_read_shows_no_local_variable(
+def test_failure_while_loading_settings_prints_no_local_variable(
     run: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file's text is among them, and the error may quote it."""
+    """The text of the file is one of them."""
     Path("settings.yaml").write_text("database: {password: s3cret}", encoding="utf-8")
     monkeypatch.setattr(yaml, "safe_load", _fail)
     structlog.reset_defaults()

@@ -1,5 +1,3 @@
-"""The first screen of `up`."""
-
 import pytest
 
 from restaurant_system.cli import welcome
@@ -12,8 +10,9 @@ ADDRESS = "http://localhost:3000"
     ("screen", "path"),
     [("Counter", "/"), ("Kitchen", "/kitchen"), ("Board", "/board"), ("Dashboard", "/dashboard")],
 )
-def test_where_the_screens_are(capsys: pytest.CaptureFixture[str], screen: str, path: str) -> None:
-    """Each screen is named, with the address that opens it."""
+def test_first_screen_shows_the_address_of_each_page(
+    capsys: pytest.CaptureFixture[str], screen: str, path: str
+) -> None:
     welcome.show(ADDRESS, Settings(), [])
 
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]

@@ -1,6 +1,6 @@
-"""What a person types.
+"""The command line.
 
-What is heavy is imported when a command runs, so that help comes at once.
+Commands import what they need when they run, so that `--help` answers without delay.
 """
 
 import io
@@ -14,35 +14,46 @@ from restaurant_system.cli import dead_letters
 from restaurant_system.cli.services import cli
 from restaurant_system.errors import ConfigurationError, RestaurantError
 from restaurant_system.escaping import escape_nonprintable
+from restaurant_system.validation_messages import message_of
 
 cli.add_typer(dead_letters.cli, name="dead-letters", rich_help_panel="Maintenance")
 
 
 def main() -> None:
     """Run the command that the arguments name."""
-    _let_any_character_out()
+    _escape_unencodable_output()
     arguments = _mode_as_command(sys.argv[1:])
     try:
         sys.exit(cli(arguments, prog_name="restaurant-system", standalone_mode=False))
     except TyperException as error:
-        message = error.format_message()  # empty when, for want of a command, help was shown
-        _fail(f"{message} (--help shows how.)" if message else "Name a command.", error.exit_code)
-    except typer.Abort:  # Ctrl-C or Ctrl-D at a question, or Ctrl-C before anything had started
+        _fail(_usage_error(error), error.exit_code)
+    except typer.Abort:  # Ctrl-C or Ctrl-D at a question, or Ctrl-C before the command started
         _fail("Interrupted; nothing was done.", 1)
     except ConfigurationError as error:
         _fail(error, 2)
     except RestaurantError as error:
         _fail(error, 1)
-    except Exception as error:  # noqa: BLE001 - a traceback is not for whoever typed the command
-        what = type(error).__name__  # its text may hold anything
-        _log_failure(what)
-        _fail(f"Failed unexpectedly ({what}); the log has more. Please report it.", 1)
+    except Exception as error:  # noqa: BLE001 - a person must not be shown a traceback
+        kind = type(error).__name__  # the error's text may contain personal data or secrets
+        _log_failure(kind)
+        _fail(f"Failed unexpectedly ({kind}); see the log for details, and please report it.", 1)
 
 
-def _log_failure(what: str) -> None:
-    """Log the error that is being handled, also if it came before the settings were read.
+def _usage_error(error: TyperException) -> str:
+    """Describe wrong usage, with pydantic's validation errors in our words."""
+    from pydantic import ValidationError
 
-    structlog, not configured, would print every local variable on its way, passwords included.
+    if isinstance(error, typer.BadParameter) and isinstance(error.__cause__, ValidationError):
+        fault = error.__cause__.errors(include_url=False, include_input=False)[0]
+        error.message = f"it {message_of(fault)}."
+    message = error.format_message()  # empty after the help that is shown when no command is given
+    return f"{message} (See --help.)" if message else "No command was given."
+
+
+def _log_failure(kind: str) -> None:
+    """Log the current exception, even if logging has not been configured yet.
+
+    structlog's defaults would print the local variables of each frame, passwords included.
     """
     import structlog
 
@@ -50,23 +61,23 @@ def _log_failure(what: str) -> None:
 
     if not structlog.is_configured():
         logger.configure(service="restaurant-system", level="INFO", style="auto", stream=sys.stderr)
-    logger.get_logger().exception("service_failed", message=f"Failed: {what}.")
+    logger.get_logger().exception("service_failed", message=f"Failed: {kind}.")
 
 
-def _let_any_character_out() -> None:
-    """Write what stdout cannot encode as an escape sequence: no order's name may end a command."""
+def _escape_unencodable_output() -> None:
+    """Write characters that stdout cannot encode as escapes, so that printing them never fails."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _mode_as_command(arguments: list[str]) -> list[str]:
-    """Take ``--mode=COMMAND`` and ``--mode COMMAND`` for the command itself."""
-    for place, argument in enumerate(arguments):
+    """Replace ``--mode=COMMAND`` and ``--mode COMMAND`` by the command itself."""
+    for index, argument in enumerate(arguments):
         if argument.startswith("--mode="):
-            rest = arguments[:place] + arguments[place + 1 :]
+            rest = arguments[:index] + arguments[index + 1 :]
             return [argument.removeprefix("--mode="), *rest]
-        if argument == "--mode" and len(arguments) > place + 1:
-            return [arguments[place + 1], *arguments[:place], *arguments[place + 2 :]]
+        if argument == "--mode" and len(arguments) > index + 1:
+            return [arguments[index + 1], *arguments[:index], *arguments[index + 2 :]]
     return arguments
 
 

@@ -121,7 +121,7 @@ def _read(settings: "Settings") -> "Sequence[DeadLetter]":
 
     return complete(
         functools.partial(maintenance.read_dead_letters, settings),
-        otherwise="Interrupted before the dead letters were read; run the command again.",
+        if_stopped="Interrupted before the dead letters were read; run the command again.",
     )
 
 
@@ -136,7 +136,7 @@ def _apply(settings: "Settings", action: Action, ids: Sequence[str] | None, *, a
     try:
         complete(
             lambda shutdown: action.operation(settings, shutdown, selection, result),
-            otherwise=f"Interrupted before all were {action.past.lower()}; run the command again.",
+            if_stopped=f"Interrupted before all were {action.past.lower()}; run the command again.",
         )
     except BaseException:
         if result.done:

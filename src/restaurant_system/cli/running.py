@@ -1,4 +1,4 @@
-"""What every command does: reads its settings, runs to its end."""
+"""Steps that all commands share: load settings, configure logging, run until stopped."""
 
 import asyncio
 import contextlib
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-YOUNG = 20_000  # objects made since the last look; 700 by default
+GC_THRESHOLD = 20_000  # allocations that start a collection; 700 by default
 
 Config = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE", help="Settings. [dim](config.yaml, if it is there)[/]"
+        "--config", metavar="FILE", help="Settings file. [dim](config.yaml, if it exists)[/]"
     ),
 ]
 LogFormat = Annotated[
     str | None,
     typer.Option(
         metavar="json|console",
-        help="How log lines look. [dim](console on a terminal, else json)[/]",
+        help="Format of log lines. [dim](console on a terminal, else json)[/]",
     ),
 ]
 
@@ -38,7 +38,7 @@ LogFormat = Annotated[
 def load(
     service: str, file: Path | None, options: Mapping[str, Any], logs_to: TextIO = sys.stdout
 ) -> "Settings":
-    """Read the settings, and from now on log as they say; raises `ConfigurationError`."""
+    """Load the settings and configure logging; raises `ConfigurationError`."""
     from restaurant_system import config, logger
 
     settings = config.load(file, options)
@@ -49,28 +49,28 @@ def load(
 
 
 def run_service(command: "Callable[[Shutdown], Coroutine[Any, Any, T]]") -> T | None:
-    """Run a service until it is stopped; return `None` if that was before it had started."""
+    """Run a service until it is stopped; return `None` if it was stopped while starting."""
     with contextlib.suppress(Interrupted):
         return run(command)
     return None
 
 
-def complete(command: "Callable[[Shutdown], Coroutine[Any, Any, T]]", *, otherwise: str) -> T:
-    """Run a command that ends by itself; raise `Interrupted(otherwise)` if a signal stops it."""
+def complete(command: "Callable[[Shutdown], Coroutine[Any, Any, T]]", *, if_stopped: str) -> T:
+    """Run a command to its end; raise `Interrupted(if_stopped)` if a signal stops it."""
     try:
         return run(command)
     except Interrupted:
-        raise Interrupted(otherwise) from None
+        raise Interrupted(if_stopped) from None
 
 
 def run(command: "Callable[[Shutdown], Coroutine[Any, Any, T]]") -> T:
     """Run a command and return its result; of several errors, raise the first `RestaurantError`.
 
-    Raises `Interrupted` when a signal stops it before it is done.
+    Raises `Interrupted` if a signal stops it before it is done.
     """
     from restaurant_system.shutdown import run_until_stopped
 
-    _leave_alone_what_stays()
+    _tune_garbage_collector()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(run_until_stopped(command))
@@ -81,15 +81,15 @@ def run(command: "Callable[[Shutdown], Coroutine[Any, Any, T]]") -> T:
         raise _first(known) from None
 
 
-def _leave_alone_what_stays() -> None:
-    """Have the garbage collector look at what comes and goes, not at what was imported.
+def _tune_garbage_collector() -> None:
+    """Exclude imported objects from garbage collection, and collect less often.
 
-    Hundreds of orders a second make a young generation of the default size full all the time, and
-    each of its collections costs them a moment.
+    With the default threshold, hundreds of orders per second start collections all the time, and
+    each of them delays the orders in progress.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG)
+    gc.set_threshold(GC_THRESHOLD)
 
 
 def _first(group: BaseException) -> BaseException:

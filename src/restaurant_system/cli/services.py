@@ -1,4 +1,4 @@
-"""The services, and what is run once, as a person starts them."""
+"""The commands that run services, and `migrate`."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from restaurant_system.web.door import HandedLines
 
 cli = typer.Typer(
-    help="Restaurant orders: taken over HTTP, cooked, told and tracked. Start with [bold]up[/].",
+    help="Take restaurant orders, cook them and track them. To try it, run [bold]up[/].",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -27,20 +27,26 @@ cli = typer.Typer(
 
 Port = Annotated[
     int | None,
-    typer.Option(min=0, max=65535, metavar="PORT", help="Where to listen. [dim](3000)[/]"),
+    typer.Option(
+        min=0, max=65535, metavar="PORT", help="Port to listen on; 0: any free port. [dim](3000)[/]"
+    ),
 ]
 TrackingPort = Annotated[
     int | None,
-    typer.Option(min=0, max=65535, metavar="PORT", help="Where to listen. [dim](3002)[/]"),
+    typer.Option(
+        min=0, max=65535, metavar="PORT", help="Port to listen on; 0: any free port. [dim](3002)[/]"
+    ),
 ]
 DisplayPort = Annotated[
     int | None,
-    typer.Option(min=0, max=65535, metavar="PORT", help="Where to listen. [dim](3001)[/]"),
+    typer.Option(
+        min=0, max=65535, metavar="PORT", help="Port to listen on; 0: any free port. [dim](3001)[/]"
+    ),
 ]
 Processes = Annotated[
     int | None,
     typer.Option(
-        min=1, metavar="N", help="Processes that share the port, one for each core. [dim](1)[/]"
+        min=1, metavar="N", help="Processes that share the port; about one per core. [dim](1)[/]"
     ),
 ]
 Scale = Annotated[
@@ -49,7 +55,7 @@ Scale = Annotated[
         "--cooking-time-scale",
         metavar="FACTOR",
         min=0,
-        help="Cook slower or faster; 0 cooks at once. [dim](1.0)[/]",
+        help="Factor on cooking times; 0: no cooking time. [dim](1.0)[/]",
     ),
 ]
 
@@ -70,7 +76,7 @@ def program(
         ),
     ] = False,
 ) -> None:
-    """Take the options that stand before a command."""
+    """Accept the options that precede a command."""
 
 
 @cli.command(rich_help_panel="On one machine")
@@ -78,34 +84,36 @@ def up(
     *,
     port: Port = None,
     host: Annotated[
-        str, typer.Option(metavar="HOST", help="Who may connect; 0.0.0.0 is everyone.")
+        str, typer.Option(metavar="HOST", help="Address to listen on; 0.0.0.0: all addresses.")
     ] = "127.0.0.1",
     data_dir: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Where the data is kept. [dim](~/.local/share/restaurant-system, or the like)[/]",
+            help="Directory of the database."
+            " [dim](the platform's data directory: ~/.local/share/restaurant-system on Linux)[/]",
         ),
     ] = None,
     worker: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME[:TYPE,TYPE]",
-            help="A cook, and what it cooks; repeatable. [dim](chef, who cooks everything)[/]",
+            help="A simulated cook and its order types; repeatable. [dim](chef: all types)[/]",
         ),
     ] = None,
     no_worker: Annotated[
-        bool, typer.Option("--no-worker", help="No cook: people prepare, at the kitchen display.")
+        bool,
+        typer.Option(
+            "--no-worker", help="No simulated cook: people cook, with the kitchen display."
+        ),
     ] = False,
     cooking_time_scale: Scale = None,
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
-    """Run everything, with nothing else installed."""
+    """Run all services in one process; nothing else needs to be installed."""
     if worker and no_worker:
-        raise ConfigurationError(
-            "Choose: --worker names a cook, and with --no-worker there is none."
-        )
+        raise ConfigurationError("--worker and --no-worker contradict each other; use one of them.")
     options = {
         "order_service.port": port,
         "order_service.host": host,
@@ -114,7 +122,7 @@ def up(
         "log.format": log_format,
     }
     settings = load("up", config, options, logs_to=sys.stderr)
-    cooks = [] if no_worker else [_cook(stated) for stated in worker or ["chef"]]
+    cooks = [] if no_worker else [_parse_cook(argument) for argument in worker or ["chef"]]
     from restaurant_system.app.all_in_one import run_all_in_one
     from restaurant_system.cli import welcome
 
@@ -131,13 +139,13 @@ def order_service(
     port: Port = None,
     max_concurrent: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Requests worked on at once. [dim](50)[/]"),
+        typer.Option(min=1, metavar="N", help="Requests processed at the same time. [dim](50)[/]"),
     ] = None,
     processes: Processes = None,
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
-    """Take orders over HTTP."""
+    """Accept orders over HTTP."""
     options = {
         "order_service.port": port,
         "order_service.max_concurrent": max_concurrent,
@@ -155,27 +163,34 @@ def order_service(
 def kitchen_worker(
     *,
     worker_name: Annotated[
-        str, typer.Option(metavar="NAME", help="Who cooks; no two at once under one name.")
+        str, typer.Option(metavar="NAME", help="Name of the worker; must not be online already.")
     ],
     order_types: Annotated[
         str | None,
-        typer.Option(metavar="TYPE,TYPE", help="dine_in, takeout, delivery. [dim](all)[/]"),
+        typer.Option(
+            metavar="TYPE,TYPE",
+            help="Order types to cook: dine_in, takeout, delivery. [dim](all)[/]",
+        ),
     ] = None,
     heartbeat_interval: Annotated[
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="How often to be heard of; silent for two, it is gone. [dim](30)[/]",
+            help="Seconds between heartbeats. After two missed heartbeats the worker counts as"
+            " offline. [dim](30)[/]",
         ),
     ] = None,
     prefetch: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Orders in hand at once. [dim](1)[/]")
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Maximum number of unacknowledged orders. [dim](1)[/]"
+        ),
     ] = None,
     cooking_time_scale: Scale = None,
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
-    """Cook: one worker, which takes orders as they come."""
+    """Run a simulated cook."""
     options = {
         "kitchen.heartbeat_interval": heartbeat_interval,
         "kitchen.prefetch": prefetch,
@@ -183,7 +198,7 @@ def kitchen_worker(
         "log.format": log_format,
     }
     settings = load("kitchen-worker", config, options)
-    cook = _cook_named(worker_name, order_types)
+    cook = _make_cook(worker_name, order_types)
     from restaurant_system.app.kitchen_worker import run_kitchen_worker
 
     run_service(lambda shutdown: run_kitchen_worker(settings, shutdown, cook))
@@ -195,12 +210,14 @@ def kitchen_display(
     port: DisplayPort = None,
     capacity: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Tickets on a station's screen. [dim](12)[/]"),
+        typer.Option(
+            min=1, metavar="N", help="Maximum number of tickets of a station. [dim](12)[/]"
+        ),
     ] = None,
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
-    """Show orders to people who cook: a station for each screen, at /kitchen?station=NAME."""
+    """Show orders to the people who cook, on a screen for each station: /kitchen?station=NAME."""
     options = {
         "kitchen_display.port": port,
         "kitchen_display.capacity": capacity,
@@ -220,7 +237,7 @@ def tracking_service(
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
-    """Answer over HTTP where orders are; only reads."""
+    """Answer questions about orders over HTTP; read-only."""
     options = {
         "tracking_service.port": port,
         "tracking_service.processes": processes,
@@ -240,16 +257,17 @@ def notification_subscriber(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Keeps what this subscriber misses. [dim](none: only from now on)[/]",
+            help="Name of a queue that keeps notifications while this command is not running."
+            " [dim](none: a temporary queue)[/]",
         ),
     ] = None,
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
-    """Print every status change on stdout; log lines go to stderr."""
+    """Print each status change on stdout; log lines go to stderr."""
     options = {"log.format": log_format}
     settings = load("notification-subscriber", config, options, logs_to=sys.stderr)
-    _refuse_unless_printable(name)
+    _check_subscriber_name(name)
     from restaurant_system.app.notification_subscriber import run_notification_subscriber
 
     run_service(lambda shutdown: run_notification_subscriber(settings, shutdown, name))
@@ -259,7 +277,7 @@ def notification_subscriber(
 def migrate(
     *,
     check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; exit 1 if something is pending.")
+        bool, typer.Option("--check", help="Change nothing; exit 1 if migrations are pending.")
     ] = False,
     config: Config = None,
     log_format: LogFormat = None,
@@ -271,14 +289,14 @@ def migrate(
     if check:
         pending = complete(
             lambda shutdown: maintenance.pending_migrations(settings, shutdown),
-            otherwise="Interrupted before the schema was checked; run migrate --check again.",
+            if_stopped="Interrupted before the schema was checked; run migrate --check again.",
         )
         print("\n".join(["Pending:", *pending]) if pending else "The schema is up to date.")
         raise typer.Exit(1 if pending else 0)
     applied = complete(
         lambda shutdown: maintenance.migrate(settings, shutdown),
-        otherwise="Interrupted before the schema was up to date; what was under way was rolled"
-        " back. Run migrate again.",
+        if_stopped="Interrupted before the schema was up to date; the migration in progress was"
+        " rolled back. Run migrate again.",
     )
     print("\n".join(["Applied:", *applied]) if applied else "The schema is up to date.")
 
@@ -301,40 +319,40 @@ def _one_of_several(
     return handed
 
 
-def _cook(stated: str) -> "Cook":
-    """Read ``NAME`` or ``NAME:TYPE,TYPE``."""
-    name, colon, types = stated.partition(":")
-    return _cook_named(name, types if colon else None)
+def _parse_cook(argument: str) -> "Cook":
+    """Parse ``NAME`` or ``NAME:TYPE,TYPE``."""
+    name, colon, types = argument.partition(":")
+    return _make_cook(name, types if colon else None)
 
 
-def _cook_named(name: str, types: str | None) -> "Cook":
+def _make_cook(name: str, types: str | None) -> "Cook":
     from restaurant_system.app.kitchen_worker import Cook
     from restaurant_system.models.worker import is_worker_name
 
     if not is_worker_name(name):
         raise ConfigurationError(
-            "A worker needs a name of 1 to 100 characters without control and format characters,"
-            f" not {name!r}."
+            f"{name!r} is not a valid worker name; use 1 to 100 characters, without control"
+            " and format characters."
         )
     if types is None:
         return Cook(name)
-    return Cook(name, tuple(dict.fromkeys(_order_type(part) for part in types.split(","))))
+    return Cook(name, tuple(dict.fromkeys(_parse_order_type(part) for part in types.split(","))))
 
 
-def _refuse_unless_printable(name: str | None) -> None:
+def _check_subscriber_name(name: str | None) -> None:
     from restaurant_system.models.text import refused_character
 
     if name is not None and refused_character(name) is not None:
         raise ConfigurationError(
-            f"A subscriber needs a name without control and format characters, not {name!r}."
+            f"{name!r} is not a valid subscriber name; use no control and format characters."
         )
 
 
-def _order_type(stated: str) -> "OrderType":
+def _parse_order_type(name: str) -> "OrderType":
     from restaurant_system.models.order import OrderType
 
     try:
-        return OrderType(stated.strip())
+        return OrderType(name.strip())
     except ValueError:
         known = ", ".join(OrderType)
-        raise ConfigurationError(f"{stated!r} is no order type; use {known}.") from None
+        raise ConfigurationError(f"{name!r} is not an order type; use {known}.") from None

@@ -1,4 +1,4 @@
-"""The first screen of `up`: where things are, and one line to try."""
+"""The first screen of `up`: addresses, and a command that places an order."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from restaurant_system.config import Settings
 from restaurant_system.escaping import escape_nonprintable
 from restaurant_system.models.order import OrderType
 
-TRY = (
+EXAMPLE_ORDER = (
     "curl {address}/orders -H 'Content-Type: application/json' -d "
     '\'{{"customer_name": "Ada", "order_type": "takeout",'
     ' "items": [{{"name": "Margherita", "quantity": 1, "price": 9.50}}]}}\''
@@ -18,29 +18,30 @@ TRY = (
 
 
 def show(address: str, settings: Settings, cooks: Sequence[Cook]) -> None:
-    """Print it; the line to try stays one line, so that it can be pasted."""
-    places = {
+    """Print the screen; the command stays on one line, so that it can be copied."""
+    entries = {
         "Counter": f"{address}/",
         "Kitchen": f"{address}/kitchen",
         "Board": f"{address}/board",
         "Dashboard": f"{address}/dashboard",
         "Orders": f"{address}/orders",
-        "Tracking": f"{address}/track/ORD_…",
+        "Tracking": f"{address}/track/ORDER_NUMBER",
         "API": f"{address}/docs",
         "Health": f"{address}/health",
         "Data": str(settings.data_dir) if settings.database is None else "your PostgreSQL",
         "Broker": "in PostgreSQL" if settings.rabbitmq is None else "your RabbitMQ",
-        "Cooks": ", ".join(_describe(cook) for cook in cooks) or "people, at the kitchen display",
+        "Cooks": ", ".join(_describe(cook) for cook in cooks)
+        or "none; people cook, with the kitchen display",
     }
     console = Console(soft_wrap=True, highlight=False)
-    console.print(f"\n[bold]The restaurant is open at {address}[/]\n")
-    for name, place in places.items():
-        console.print(Text(f"  {name:<10}"), Text(escape_nonprintable(place)), sep="")
-    console.print("\nOrder something:\n")
-    console.print(Text("  " + TRY.format(address=address)))
-    console.print("\nCtrl-C closes the restaurant; nothing is lost.\n")
+    console.print(f"\n[bold]The restaurant is running at {address}[/]\n")
+    for name, value in entries.items():
+        console.print(Text(f"  {name:<10}"), Text(escape_nonprintable(value)), sep="")
+    console.print("\nPlace an order:\n")
+    console.print(Text("  " + EXAMPLE_ORDER.format(address=address)))
+    console.print("\nPress Ctrl-C to stop. Orders are kept and continue after the next start.\n")
 
 
 def _describe(cook: Cook) -> str:
-    everything = set(cook.order_types) == set(OrderType)
-    return f"{cook.name} ({'everything' if everything else ', '.join(cook.order_types)})"
+    cooks_all = set(cook.order_types) == set(OrderType)
+    return f"{cook.name} ({'all order types' if cooks_all else ', '.join(cook.order_types)})"
