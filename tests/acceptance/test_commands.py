@@ -1,13 +1,14 @@
 """What the commands say with their exit code, and how they meet an empty database."""
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import deployments
-from tests.support.deployments import complaint
-from tests.support.processes import Processes, processes
+from tests.support.deployments import QUICK, complaint
+from tests.support.processes import Processes, execute, processes
 from tests.support.waiting import wait_until
 
 NOBODY = "postgresql://postgres@127.0.0.1:1/nobody"  # a port where nobody listens
@@ -28,6 +29,13 @@ WRONG = {
     "a missing file": (["order-service", "--config", "menu.yaml"], {}, "menu.yaml"),
     "a missing menu": (["up"], {"RESTAURANT_ORDER_SERVICE__MENU": "lunch.yaml"}, "lunch.yaml"),
 }
+
+
+@pytest.fixture
+def commands() -> Iterator[Processes]:
+    """Start commands as a shell does, with none of our servers configured."""
+    with processes(QUICK, execute) as started:
+        yield started
 
 
 @pytest.mark.parametrize(("command", "variables", "named"), WRONG.values(), ids=WRONG.keys())

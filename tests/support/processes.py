@@ -1,4 +1,4 @@
-"""Real processes of the product, started, watched and signalled as an operator would."""
+"""Start commands of the product as processes, watch their output and send them signals."""
 
 import contextlib
 import json
@@ -10,10 +10,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from restaurant_system import cli
+from tests.support.forkserver import FORKSERVER, become
 from tests.support.waiting import wait_until
 
 PORTS = range(20_000, 32_000)
@@ -31,23 +33,96 @@ def free_port() -> int:
             return port
 
 
+class Handle(Protocol):
+    """Control a running process, as `subprocess.Popen` does."""
+
+    @property
+    def pid(self) -> int:
+        """Return the process id."""
+
+    def poll(self) -> int | None:
+        """Return the exit code, or `None` while the process runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; return the exit code, or raise `subprocess.TimeoutExpired`."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal, unless the process has ended."""
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless the process has ended."""
+
+
+Launch = Callable[[tuple[str, ...], Mapping[str, str], Path], Handle]
+
+
+def execute(arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path) -> Handle:
+    """Run ``python -m restaurant_system ARGUMENTS`` in a folder that holds no config.yaml."""
+    with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+        return subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "restaurant_system", *arguments],
+            env=environment,
+            cwd=folder,
+            stdout=stdout,
+            stderr=stderr,
+        )
+
+
+def fork(arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path) -> Handle:
+    """Run the same in a process that starts with the product's modules imported."""
+    return ForkedProcess(arguments, environment, folder)
+
+
+class ForkedProcess:
+    """Control a process that was forked from the server, with the calls of `subprocess.Popen`."""
+
+    def __init__(self, *command: object) -> None:
+        self._process = FORKSERVER.Process(target=_run, args=command)
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        """Return the exit code, or `None` while the process runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; return the exit code, or raise `subprocess.TimeoutExpired`."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(self._process.name, timeout or 0)
+        return self._process.exitcode
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal, unless the process has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, sig)
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless the process has ended."""
+        self._process.kill()
+
+
+def _run(arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path) -> None:
+    """Become the process that `execute` would have started."""
+    with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+        become(environment, folder, stdout=stdout.fileno(), stderr=stderr.fileno())
+    sys.argv = ["restaurant-system", *arguments]
+    sys.orig_argv = [sys.executable, "-m", "restaurant_system", *arguments]  # run by a supervisor
+    cli.main()
+
+
 class Process:
     """A running command; its output is collected in files."""
 
-    def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, arguments: tuple[str, ...], environment: Mapping[str, str], launch: Launch
+    ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="restaurant-process-"))
         self._arguments = arguments
-        with (
-            (self._folder / "stdout").open("wb") as stdout,
-            (self._folder / "stderr").open("wb") as stderr,
-        ):
-            self._process = subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-m", "restaurant_system", *arguments],
-                env={**os.environ, **environment},
-                cwd=self._folder,  # where no config.yaml lies
-                stdout=stdout,
-                stderr=stderr,
-            )
+        for name in ("stdout", "stderr"):
+            (self._folder / name).touch()  # the process may open them later than a test reads them
+        self._process = launch(arguments, {**os.environ, **environment}, self._folder)
 
     @property
     def stdout(self) -> str:
@@ -129,13 +204,14 @@ class Process:
 class Processes:
     """Starts commands that share an environment; whatever still runs at the end is killed."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], launch: Launch = fork) -> None:
         self.environment = dict(environment)
+        self._launch = launch
         self._started: list[Process] = []
 
     def start(self, *arguments: str, **environment: str) -> Process:
         """Start ``restaurant-system ARGUMENTS``."""
-        process = Process(arguments, {**self.environment, **environment})
+        process = Process(arguments, {**self.environment, **environment}, self._launch)
         self._started.append(process)
         return process
 
@@ -146,9 +222,9 @@ class Processes:
 
 
 @contextlib.contextmanager
-def processes(environment: Mapping[str, str]) -> Iterator[Processes]:
+def processes(environment: Mapping[str, str], launch: Launch = fork) -> Iterator[Processes]:
     """Start commands for a while."""
-    started = Processes(environment)
+    started = Processes(environment, launch)
     try:
         yield started
     finally:
