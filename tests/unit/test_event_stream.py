@@ -336,7 +336,7 @@ async def test_a_fault_of_ours_closes_no_house() -> None:
 
         assert (await watcher.read())[0].kind == "change"
 
-    assert {line["event"] for line in lines} == {"look_failed"}
+    assert {line["event"] for line in lines} == {"live_view_failed"}
 
 
 async def test_a_stop_sends_everyone_away() -> None:

@@ -213,7 +213,7 @@ class FeedPoller:
             seen = await self._look(watched)
         except Exception as error:
             if not isinstance(error, Unavailable):
-                log.exception("look_failed", message="A live view could not be looked at.")
+                log.exception("live_view_failed", message="Live view not updated.")
             for key in watched:
                 self._feeds[key].invalidate()
         else:

@@ -22,11 +22,11 @@ log = get_logger("kitchen-worker")
 
 
 class Registration:
-    """Holds a worker's name by a lease that each heartbeat extends.
+    """Keeps the name of one worker registered by a lease that each heartbeat extends.
 
-    `is_available` tells whether the worker can finish orders: it is connected to the broker, or
-    has an order started. One that cannot for `OFFLINE_AFTER` seconds goes offline, because orders
-    must not be estimated by a worker that receives none; it is online again at once when it can.
+    `is_available` tells whether the worker is connected to the broker or has started an order. A
+    worker that was not available for `OFFLINE_AFTER` seconds is marked offline, because completion
+    times are estimated from the workers that are online. It is online again once it is available.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Registration:
     async def _wait_for_next_heartbeat(self, *, is_online: bool) -> None:
         """Wait for the heartbeat interval, or until the worker's availability has changed."""
         due = time.monotonic() + self._heartbeat_interval
-        while self._is_online() == is_online and (left := due - time.monotonic()) > 0:  # noqa: ASYNC110 - the change is a matter of time
+        while self._is_online() == is_online and (left := due - time.monotonic()) > 0:  # noqa: ASYNC110 - availability depends on time alone
             await asyncio.sleep(min(left, AVAILABILITY_CHECK_INTERVAL))
 
     def _is_online(self) -> bool:

@@ -97,7 +97,7 @@ class Rail(OrderProcessor):
                 self.feed.invalidate()
             except Exception:
                 log.exception(
-                    "look_failed", message=f"Tickets of station {self._station} not updated."
+                    "live_view_failed", message=f"Tickets of station {self._station} not updated."
                 )
                 self.feed.invalidate()
             with contextlib.suppress(TimeoutError):
