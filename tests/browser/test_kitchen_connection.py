@@ -35,7 +35,7 @@ TICK = """
 async def test_taps_without_a_connection_are_kept_and_sent_once(
     app: AllInOneApp, screens: Screens
 ) -> None:
-    """They are shown as waiting, also after a reload and in other tabs."""
+    """Taps without a connection are shown as waiting, also after a reload and in other tabs."""
     first, second, third = [await app.order() for _ in range(3)]
     page, reloaded = [await screens.open("/kitchen") for _ in range(2)]
     await button(page, "Start", first).click()

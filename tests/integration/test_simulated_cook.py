@@ -132,7 +132,7 @@ async def test_order_of_another_online_worker_is_not_taken_over(kitchen: Kitchen
 
 @pytest.mark.parametrize("ending", ["deregistered", "lease expired", "deleted"])
 async def test_order_of_an_offline_worker_is_taken_over(kitchen: Kitchen, ending: str) -> None:
-    """It is finished by the new worker, without a second move to `cooking`."""
+    """The new worker finishes the order without a second move to `cooking`."""
     number = await kitchen.order()
     if ending != "deleted":
         silence = timedelta(seconds=61 if ending == "lease expired" else 0)

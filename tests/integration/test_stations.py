@@ -88,7 +88,7 @@ async def test_cancelled_ticket_stays_until_it_is_acknowledged(
 async def test_station_without_a_screen_releases_its_orders_to_other_workers(
     kitchen: Kitchen, display: Display, other_broker: Broker
 ) -> None:
-    """Also those that are started."""
+    """Received and started orders are both finished by a simulated cook."""
     started, waiting = await kitchen.order(), await kitchen.order()
     async with display.screen() as screen:
         await screen.shows(started, waiting)
@@ -153,7 +153,7 @@ async def test_station_takes_over_an_order_of_an_offline_worker(
 async def test_tickets_stay_while_the_broker_connection_is_lost(
     kitchen: Kitchen, display: Display, broker_connections: BrokerConnections
 ) -> None:
-    """Afterwards no ticket is shown twice."""
+    """Once the connection is back, no ticket is shown twice."""
     started, waiting = await kitchen.order(), await kitchen.order()
     async with display.screen() as screen:
         await screen.shows(started, waiting)
@@ -214,7 +214,7 @@ async def test_station_with_a_taken_name_is_refused_and_opens_once_it_is_free(
 async def test_order_whose_message_is_lost_is_unassigned_after_a_while(
     kitchen: Kitchen, display: Display, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise its message would never be published again."""
+    """Reconciliation publishes a lost message again only for an order that is not assigned."""
     monkeypatch.setattr(rail, "UNASSIGN_AFTER", timedelta(seconds=1))
     number = await kitchen.order()
     async with display.screen() as screen:
@@ -233,7 +233,7 @@ async def test_order_whose_message_is_lost_is_unassigned_after_a_while(
 async def test_get_request_opens_no_station(
     kitchen: Kitchen, display: Display, broker: Broker
 ) -> None:
-    """It registers no worker and takes no order."""
+    """A GET request registers no worker and takes no order."""
     number = await kitchen.order()
 
     answer = await display.client.get("/kitchen/stations/grill/live")
@@ -260,7 +260,7 @@ OTHER_ORIGINS = {
 async def test_page_of_another_origin_opens_no_station(
     display: Display, headers: dict[str, str]
 ) -> None:
-    """It is refused by Fetch Metadata or, from browsers that send none, by the origin."""
+    """The request is refused by its Fetch Metadata headers or, without them, by its origin."""
     address = "/kitchen/stations/grill"
 
     answer = await display.client.post(address, json={}, headers=headers)

@@ -87,7 +87,7 @@ async def test_order_is_started_bumped_and_recalled(
 async def test_one_of_several_concurrent_taps_succeeds(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
-    """The others are refused with the order's status and station."""
+    """The later taps are refused with the order's status and station."""
     number = await order_on_screen(kitchen, screen)
 
     answers = await asyncio.gather(*(display.tap(number, "start", "received") for _ in range(5)))
@@ -102,7 +102,7 @@ async def test_one_of_several_concurrent_taps_succeeds(
 async def test_repeated_tap_takes_effect_once(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
-    """Also after its effect was undone."""
+    """A repeated tap does not take effect again, even if its effect was undone."""
     number = await order_on_screen(kitchen, screen)
     key = {"Idempotency-Key": uuid4().hex}
     await display.perform(number, "start", "received")
@@ -122,7 +122,7 @@ async def test_repeated_tap_takes_effect_once(
 async def test_tap_on_an_outdated_ticket_is_refused(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
-    """Also when the order is in the expected status again."""
+    """A tap is refused even if the order has left and regained the expected status."""
     number = await order_on_screen(kitchen, screen)
     await display.perform(number, "start", "received", as_of=screen.entries[number]["updated_at"])
     await screen.shows(**{number: "cooking"})

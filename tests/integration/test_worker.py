@@ -115,7 +115,7 @@ async def test_updates_carry_the_request_id_of_the_order(
 async def test_worker_finishes_its_own_order_after_a_crash(
     kitchen: Kitchen, broker: Broker, updates: list[StatusChanged]
 ) -> None:
-    """The update to `cooking` is not published again."""
+    """The move to `cooking` is not published again."""
     number = await kitchen.order()
     await kitchen.start_order(number, "chef")
 
@@ -130,7 +130,7 @@ async def test_worker_finishes_its_own_order_after_a_crash(
 async def test_order_of_an_online_worker_is_deferred(
     kitchen: Kitchen, broker: Broker, other_broker: Broker
 ) -> None:
-    """A deferral does not count as a failed attempt."""
+    """Deferring a message does not count as a failed attempt."""
     number = await kitchen.order()
     await kitchen.register_worker("rival")
     await kitchen.start_order(number, "rival")

@@ -164,7 +164,7 @@ async def test_order_is_finished_once_when_the_connection_is_lost_while_it_cooks
 async def test_worker_that_is_cut_off_is_offline_until_it_is_connected(
     kitchen: Kitchen, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its status changes at once, however long its heartbeat interval is."""
+    """The worker is marked offline and online at once, however long its heartbeat interval is."""
     monkeypatch.setattr(registration, "OFFLINE_AFTER", 0.2)
     monkeypatch.setattr(registration, "AVAILABILITY_CHECK_INTERVAL", 0.05)
 
@@ -205,7 +205,7 @@ async def test_prefetch_holds_across_a_reconnect(kitchen: Kitchen, broker: Broke
 
 
 async def test_stopping_worker_does_not_reconnect(kitchen: Kitchen, broker: Broker) -> None:
-    """It finishes its order and takes no other."""
+    """A worker that stops while disconnected finishes its order and takes no other."""
     first, second = await kitchen.order(), await kitchen.order()
     async with kitchen.running_worker(broker, kitchen=settings(takeout=2)) as run:
         await kitchen.wait_for(first, "cooking")
@@ -227,7 +227,7 @@ async def test_stopping_worker_does_not_reconnect(kitchen: Kitchen, broker: Brok
 async def test_order_is_finished_after_an_outage_of_the_database(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
-    """The outage does not count as a failed attempt."""
+    """An outage of the database does not count as a failed attempt."""
     with running_postgres() as server, capture_logs() as logs:
         async with open_database(server.dsn(await server.create_database())) as database:
             await migrations.migrate(database)

@@ -79,7 +79,7 @@ class Workers:
             return await workers.is_online(connection, name)
 
     async def get(self, name: str = "mario") -> Worker:
-        """Read a worker."""
+        """Return a worker by its name."""
         async with self.database.connection() as connection:
             listed = await workers.list_recent(connection)
         return next(worker for worker in listed if worker.name == name)
@@ -233,7 +233,7 @@ async def test_replaced_session_cannot_deregister_its_successor(table: Workers) 
 
 
 async def test_one_of_several_concurrent_registrations_succeeds(table: Workers) -> None:
-    """Also where the lease on the name has expired."""
+    """One session gets the name, whether it is new or its lease has expired."""
     for name in (f"chef {number}" for number in range(10)):
         assert sum(await asyncio.gather(*(table.register(name) for _ in range(4)))) == 1
         await table.set_heartbeat_age(61, name)

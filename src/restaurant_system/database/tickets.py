@@ -52,7 +52,7 @@ WHERE orders.id = ANY (ARRAY(
 async def list_for_station(
     connection: Connection, station: str, numbers: Sequence[str], *, bumped_since: datetime
 ) -> list[TicketRow]:
-    """Return these orders, and those that a station is assigned, is cooking, or has just bumped."""
+    """Return the orders with these numbers, and those that a station shows, cooks or has bumped."""
     rows = await connection.fetch(LIST_FOR_STATION, station, list(numbers), bumped_since)
     return [_ticket_row(row) for row in rows]
 
@@ -103,7 +103,7 @@ DELETE FROM station_tickets WHERE order_id = ANY (ARRAY(
 
 
 async def record_bump(tx: Connection, station: str, number: str, at: datetime) -> None:
-    """Record that a station has bumped an order, and delete its oldest records of that."""
+    """Record that a station has bumped an order; keep its last `RECALLABLE` records."""
     await tx.execute(RECORD_BUMP, station, number, at)
     await tx.execute(DELETE_OLD_BUMPED, station)
 
@@ -138,7 +138,7 @@ WHERE station = $1 AND order_id = (SELECT id FROM orders WHERE number = $2)
 
 
 async def unassign_order(tx: Connection, station: str, number: str) -> None:
-    """Delete the assignment of one order, by its number, to a station."""
+    """Delete the assignment of an order to a station."""
     await tx.execute(UNASSIGN_ORDER, station, number)
 
 

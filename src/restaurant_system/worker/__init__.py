@@ -1,1 +1,1 @@
-"""A worker, simulated or operated by people: registers, sends heartbeats, consumes orders."""
+"""What a simulated cook and a station share: registration, heartbeats, consuming orders."""

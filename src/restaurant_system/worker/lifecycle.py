@@ -23,7 +23,7 @@ log = get_logger("kitchen-worker")
 
 
 class KitchenWorker:
-    """Consumes the orders of a simulated cook or a station, at most `prefetch` at once."""
+    """Consume the orders of a simulated cook or a station, at most `prefetch` at once."""
 
     def __init__(
         self,

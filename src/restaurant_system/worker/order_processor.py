@@ -22,14 +22,14 @@ class Outcome(Enum):
 
 
 class OrderProcessor(Protocol):
-    """Processes the orders of one worker, any number concurrently."""
+    """Process the orders of one worker, any number concurrently."""
 
     @property
     def is_busy(self) -> bool:
-        """Whether an order was started here and is not ready yet."""
+        """Whether the processor has started an order that is not ready yet."""
 
     async def process(self, order: OrderReceived, request_id: str) -> Outcome:
-        """Process one order to its end.
+        """Process one order until it is ready or needs no cooking.
 
         Waits without limit while the database is unavailable. Raises `MessageRejected` when there
         is no such order.

@@ -22,7 +22,7 @@ log = get_logger("kitchen-worker")
 
 
 class Registration:
-    """Keeps the name of one worker registered by a lease that each heartbeat extends.
+    """Keep the name of one worker registered by a lease that each heartbeat extends.
 
     `is_available` tells whether the worker is connected to the broker or has started an order. A
     worker that was not available for `OFFLINE_AFTER` seconds is marked offline, because completion

@@ -52,14 +52,14 @@ class OpenedStation(BaseModel):
 
 
 class DisplayHandler:
-    """Serves the screens of stations."""
+    """Handle the requests of the screens of stations."""
 
     def __init__(self, stations: Stations, taps: Taps) -> None:
         self._stations = stations
         self._taps = taps
 
     def feature(self) -> Feature:
-        """Return the routes."""
+        """Build the HTTP routes of the kitchen display."""
         router = APIRouter(prefix="/kitchen/stations/{station}", tags=["kitchen"])
         router.add_api_route(
             "",

@@ -39,7 +39,7 @@ UNASSIGN_AFTER = timedelta(seconds=30)
 
 
 class Rail(OrderProcessor):
-    """Keeps the orders of one station until people have finished them, and shows their tickets."""
+    """Keep the orders of one station until people have finished them, and show their tickets."""
 
     def __init__(
         self, database: Database, *, station: str, kitchen: KitchenSettings, clock: Clock
@@ -67,7 +67,7 @@ class Rail(OrderProcessor):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a ticket on the rail is started."""
+        """Whether people have started an order that is on the rail."""
         return any(row.status is OrderStatus.COOKING for row in self._shown.values())
 
     async def process(self, order: OrderReceived, request_id: str) -> Outcome:  # noqa: ARG002 - taps have requests of their own
@@ -88,7 +88,7 @@ class Rail(OrderProcessor):
         self._settle(self._in_flight, Outcome.RELEASED)
 
     async def poll_orders(self) -> None:
-        """Poll the database and send the tickets to the screens; while it is away, send nothing."""
+        """Poll the database and send the tickets to the screens, while it is available."""
         while True:
             self._must_refresh.clear()
             try:
@@ -186,7 +186,7 @@ class Rail(OrderProcessor):
     async def _update_assignments(
         self, connection: Connection, rows: Iterable[TicketRow], shown: Sequence[TicketRow]
     ) -> None:
-        """Assign the orders that are new on the rail to the station, and unassign those gone."""
+        """Assign new orders on the rail to the station, and unassign those that have left it."""
         new = [row.order_id for row in shown if row.station != self._station]
         if new:
             await tickets.assign_orders(connection, self._station, new)

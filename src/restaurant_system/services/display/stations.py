@@ -31,7 +31,7 @@ MakeWorker = Callable[[str, Sequence[OrderType], Rail], KitchenWorker]
 
 
 class Station:
-    """Runs a worker under the station's name and shows its tickets on a rail."""
+    """Run a worker under the station's name, and show its tickets on a rail."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Station:
 
     @property
     def is_replaceable(self) -> bool:
-        """Whether no screen has shown it for a while and none of its tickets is started."""
+        """Whether the station has had no screen for a while, and has no started ticket."""
         return self.rail.feed.unwatched_seconds > REPLACEABLE_AFTER and not self.rail.is_busy
 
     def close(self) -> None:

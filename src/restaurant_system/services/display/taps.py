@@ -96,7 +96,7 @@ class BumpedTicket(BaseModel):
 
 
 class Taps:
-    """Performs the actions that people tap on tickets, at any number of stations."""
+    """Perform the actions that people tap on tickets, at any number of stations."""
 
     def __init__(
         self, database: Database, relay: Relay, *, kitchen: KitchenSettings, clock: Clock

@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Cooking:
-    """An order while it is processed here."""
+    """An order that a simulated cook is processing."""
 
     number: str
     sender: Sender
@@ -50,7 +50,7 @@ class Cooking:
 
 
 class SimulatedCook(OrderProcessor):
-    """Cooks the orders of one worker, any number concurrently."""
+    """Cook the orders of one worker, any number concurrently."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class SimulatedCook(OrderProcessor):
 
     @property
     def is_busy(self) -> bool:
-        """Whether an order is being cooked."""
+        """Whether the simulated cook is processing an order."""
         return bool(self._in_flight)
 
     async def process(self, order: OrderReceived, request_id: str) -> Outcome:
