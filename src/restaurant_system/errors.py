@@ -1,45 +1,45 @@
-"""Everything that this system can refuse or fail at.
+"""The errors that this system raises on purpose.
 
 RestaurantError
- ├── ConfigurationError      a setting is wrong                        exit 2
- ├── StartupError            a command cannot start, or go on          exit 1
- │    ├── Interrupted        a command was stopped before it was done
- │    ├── AlreadyRunning     another `up` has this data directory
- │    ├── WorkerNameTaken    a worker of this name is online
- │    ├── TooManyDeadLetters this process could not handle too many messages
- │    ├── DeadLetterNotFound   no dead letter, or more than one, has this id
- │    ├── DeadLettersInHand  somebody else has the dead letters in hand
- │    └── ConfirmationImpossible        a question, and no terminal to put it on
- ├── Unavailable             a part is away for now; try again later
+ ├── ConfigurationError             a setting is invalid                          exit 2
+ ├── StartupError                   a command cannot start, or cannot continue    exit 1
+ │    ├── Interrupted               a signal stopped a command before it was done
+ │    ├── AlreadyRunning            another `up` uses this data directory
+ │    ├── WorkerNameTaken           a worker of this name is online
+ │    ├── TooManyDeadLetters        this process has dead-lettered too many messages
+ │    ├── DeadLetterNotFound        no dead letter, or more than one, has this id
+ │    ├── DeadLettersInHand         another process has the dead letters locked
+ │    └── ConfirmationImpossible    a question without a terminal to ask it on
+ ├── Unavailable                    a server is unavailable; try again later
  │    ├── DatabaseUnavailable
- │    │    ├── DatabaseTlsFailed  the line to it cannot be encrypted as it is to be
- │    │    └── DatabaseRefuses    it answers, but does not do what it should
- │    │         └── DatabaseReadOnly  it does not take writes
+ │    │    ├── DatabaseTlsFailed    no connection with the configured encryption
+ │    │    └── DatabaseRefuses      the server answers, but refuses
+ │    │         └── DatabaseReadOnly    it does not take writes
  │    ├── BrokerUnavailable
- │    │    ├── BrokerRefuses       it answers, but does not do what it should
- │    │    └── QueueTableUnavailable  the broker is the one in PostgreSQL
- │    └── Overloaded         more requests at once than allowed
+ │    │    ├── BrokerRefuses        the broker answers, but refuses
+ │    │    └── QueueTableUnavailable    the broker is the one in PostgreSQL
+ │    └── Overloaded                more concurrent requests than allowed
  ├── OrderNotFound
- ├── IllegalMove             the order's status does not allow it
- │    └── TicketChanged            somebody else was faster
- ├── TooManyStations         as many stations are open as are allowed
- ├── IdempotencyKeyReused               an idempotency key came with another body
- └── MessageRejected         a message that can never succeed
+ ├── IllegalMove                    the order's status does not allow the move
+ │    └── TicketChanged             the ticket is not as the person saw it
+ ├── TooManyStations                as many stations are open as allowed
+ ├── IdempotencyKeyReused           a key was used before with another body
+ └── MessageRejected                a message that can never be processed
 
-The text of each is one sentence that a person can act on.
+The text of each is a sentence that says what to do.
 """
 
 
 class RestaurantError(Exception):
-    """The base of every error that this system raises on purpose."""
+    """The base class of all errors that this system raises on purpose."""
 
 
 class ConfigurationError(RestaurantError):
-    """A setting is wrong or unknown; the text names it with its path."""
+    """A setting is invalid or unknown; the text names it with its path."""
 
 
 class StartupError(RestaurantError):
-    """A command cannot start or go on; the text says what to do about it."""
+    """A command cannot start, or cannot continue; the text says what to do."""
 
 
 class Interrupted(StartupError):
@@ -55,11 +55,11 @@ class WorkerNameTaken(StartupError):
 
 
 class TooManyDeadLetters(StartupError):
-    """More messages than are allowed in a while could not be handled by this process."""
+    """This process has dead-lettered more messages than the configured limit allows."""
 
 
 class DeadLetterNotFound(StartupError):
-    """An id names no dead letter, or is the beginning of several."""
+    """No dead letter has this id, or several have an id that begins with it."""
 
 
 class DeadLettersInHand(StartupError):
@@ -70,30 +70,30 @@ class DeadLettersInHand(StartupError):
 
 
 class ConfirmationImpossible(StartupError):
-    """A command must ask before it acts, and there is no terminal to ask on."""
+    """A command needs confirmation, and there is no terminal to ask on."""
 
 
 class Unavailable(RestaurantError):
-    """A part is away for now; the same call may succeed later.
+    """The database or the broker is unavailable; the same call may succeed later.
 
-    `action` is the action of its log lines.
+    `action` is the action under which it is logged.
     """
 
     action = "db_connection_failed"
 
 
 class DatabaseUnavailable(Unavailable):
-    """PostgreSQL is unreachable, or refuses; a statement under way may have taken effect."""
+    """PostgreSQL is unreachable, or refuses; a statement in progress may have taken effect."""
 
 
 class DatabaseTlsFailed(DatabaseUnavailable):
-    """The line to PostgreSQL cannot be encrypted as it is to be; waiting does not mend that."""
+    """TLS to PostgreSQL fails as it is configured; trying again does not help."""
 
 
 class DatabaseRefuses(DatabaseUnavailable):
-    """PostgreSQL answers, but refuses for reasons of its own: its disk is full, for example.
+    """PostgreSQL answers, but refuses, for example because its disk is full.
 
-    `reason` names the kind of refusal alone, for everyone; the text adds the server's own words.
+    `reason` names the kind of refusal and may be published; the text adds the server's message.
     """
 
     def __init__(self, reason: str, answer: str) -> None:
@@ -102,19 +102,19 @@ class DatabaseRefuses(DatabaseUnavailable):
 
 
 class DatabaseReadOnly(DatabaseRefuses):
-    """PostgreSQL does not take writes on this connection; another one may be able to write."""
+    """This connection to PostgreSQL cannot write; another connection may be able to."""
 
 
 class BrokerUnavailable(Unavailable):
-    """The broker does not answer. Whether a message under way was taken is unknown."""
+    """The broker does not answer; it may have taken a message that was being published."""
 
     action = "rabbitmq_connection_failed"
 
 
 class BrokerRefuses(BrokerUnavailable):
-    """The broker answers, but refuses: a queue exists with other arguments, for example.
+    """The broker answers, but refuses, for example because a queue has other arguments.
 
-    `reason` says what it refuses, for everyone; the text adds what to do about it.
+    `reason` says what it refuses and may be published; the text adds what to do.
     """
 
     def __init__(self, reason: str, cure: str) -> None:
@@ -123,13 +123,13 @@ class BrokerRefuses(BrokerUnavailable):
 
 
 class QueueTableUnavailable(BrokerUnavailable):
-    """The broker in PostgreSQL does not answer: it is the database that is unavailable."""
+    """The broker in PostgreSQL is unavailable because the database is."""
 
     action = "db_connection_failed"
 
 
 class Overloaded(Unavailable):
-    """More requests are under way than this process takes on at once."""
+    """This process already serves as many concurrent requests as allowed."""
 
 
 class OrderNotFound(RestaurantError):
@@ -141,7 +141,7 @@ class OrderNotFound(RestaurantError):
 
 
 class IllegalMove(RestaurantError):
-    """The order stands in a status from which the move is not allowed."""
+    """The status of the order does not allow this move."""
 
     def __init__(self, order_number: str, current: str, wanted: str) -> None:
         super().__init__(f"Order {order_number} is {current}, so it cannot become {wanted}.")
@@ -151,7 +151,7 @@ class IllegalMove(RestaurantError):
 
 
 class TicketChanged(IllegalMove):
-    """A ticket is not any more as it was seen by whoever tapped on it."""
+    """A ticket has changed since the person who acted on it saw it."""
 
     def __init__(self, order_number: str, current: str, wanted: str, cook: str | None) -> None:
         super().__init__(order_number, current, wanted)
@@ -163,7 +163,7 @@ class TicketChanged(IllegalMove):
 
 
 class TooManyStations(RestaurantError):
-    """As many stations are open as are allowed, and none of them gives its place to another."""
+    """As many stations are open as allowed, and none of them is unused."""
 
     def __init__(self, most: int) -> None:
         super().__init__(
@@ -173,8 +173,8 @@ class TooManyStations(RestaurantError):
 
 
 class IdempotencyKeyReused(RestaurantError):
-    """An idempotency key was used before, with another body, or for an order that is put away."""
+    """An idempotency key was used with another body, or for an order that has been deleted."""
 
 
 class MessageRejected(RestaurantError):
-    """A message can never succeed: not JSON, breaks the schema, or names no order."""
+    """A message can never be processed: it is invalid, or its order does not exist."""

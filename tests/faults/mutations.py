@@ -96,8 +96,8 @@ def outbox_by_cursor() -> None:
 
 def no_compare_and_set() -> None:
     """Move an order wherever it stands."""
-    _rewrite(orders, "MOVE", "AND locked.status = asked.origin", "")
-    _rewrite(orders, "MOVE", "AND (locked.processed_by = asked.by", "AND (true")
+    _rewrite(orders, "MOVE", "AND locked.status = requested.origin", "")
+    _rewrite(orders, "MOVE", "AND (locked.processed_by = requested.by", "AND (true")
 
 
 def number_from_sequence() -> None:

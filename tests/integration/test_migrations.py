@@ -150,7 +150,7 @@ async def test_migration_waits_for_a_lock_longer_than_any_timeout_and_names_its_
     hasty: Database, holder: UnpooledConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each line has the process and the application, and the pauses between them grow."""
-    monkeypatch.setattr(migrations, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(migrations, "MIN_LOG_INTERVAL", 0.1)
     pid, is_in_transaction = holder.get_server_pid(), holder.is_in_transaction()
     monkeypatch.setattr(asyncpg.Connection, "get_server_pid", lambda _: 1)  # as through PgBouncer
 

@@ -14,8 +14,7 @@ from restaurant_system.errors import (
     DatabaseUnavailable,
 )
 
-# The server answers, but refuses what it should do, whatever the statement. A subclass stands
-# before its class.
+# The server answers, but refuses, whatever the statement is. Subclasses come before their class.
 REFUSALS: dict[type[Exception], str] = {
     asyncpg.ReadOnlySQLTransactionError: "PostgreSQL is read-only",
     asyncpg.TargetServerAttributeNotMatched: "PostgreSQL is read-only",
@@ -29,7 +28,7 @@ REFUSALS: dict[type[Exception], str] = {
     asyncpg.CannotConnectNowError: "PostgreSQL accepts no connections yet",
     asyncpg.ProtocolViolationError: "PostgreSQL refuses the connection",
 }
-# It ended one statement, transaction or connection: the same call may succeed at once.
+# The server ended one statement, transaction or connection: the same call may succeed at once.
 INTERRUPTIONS: dict[type[Exception], str] = {
     asyncpg.QueryCanceledError: "PostgreSQL cancelled the statement",
     asyncpg.LockNotAvailableError: "PostgreSQL did not get a lock in time",
@@ -47,10 +46,10 @@ UNREACHABLE = (
 
 @contextlib.contextmanager
 def translate_errors() -> Iterator[None]:
-    """Raise `DatabaseUnavailable` when the server is unreachable, or refuses for its own reasons.
+    """Raise `DatabaseUnavailable` for errors that mean that the server is unreachable or refuses.
 
-    An error of the statement itself is passed on without its detail, which quotes the row,
-    customers' names and addresses included, and would end up in a log.
+    An error of the statement itself is passed on, without its detail: that quotes the row, with the
+    names and addresses of customers, and would be logged.
     """
     try:
         yield
@@ -61,7 +60,7 @@ def translate_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def translate_connect_errors() -> Iterator[None]:
-    """Raise `DatabaseUnavailable` also for every other error with which a server answers."""
+    """Raise `DatabaseUnavailable` for these errors, and for every error that the server reports."""
     try:
         yield
     except Exception as error:
@@ -70,19 +69,19 @@ def translate_connect_errors() -> Iterator[None]:
 
 
 def raise_if_unavailable(error: BaseException) -> None:
-    """See `translate_errors`; return when an error is to be passed on as it is."""
-    refusal = _meaning(error, REFUSALS)
+    """Raise what `translate_errors` raises in place of `error`; else return."""
+    refusal = _description(error, REFUSALS)
     if refusal is not None:
         kind = DatabaseReadOnly if refusal == "PostgreSQL is read-only" else DatabaseRefuses
         raise kind(refusal, _message(error)) from error
-    interruption = _meaning(error, INTERRUPTIONS)
+    interruption = _description(error, INTERRUPTIONS)
     if interruption is not None:
         raise DatabaseUnavailable(f"{interruption}: {_message(error)}") from error
     if isinstance(error, UNREACHABLE):
         fault = _tls_fault(error)
         if fault is not None:
             raise DatabaseTlsFailed(f"The connection to PostgreSQL is not safe: {fault}") from error
-        if isinstance(error, ValueError):  # asyncpg's DataError: the statement's fault
+        if isinstance(error, ValueError):  # asyncpg's DataError: an error of the statement
             return
         raise DatabaseUnavailable(f"PostgreSQL unreachable: {_message(error)}") from error
     if isinstance(error, asyncpg.PostgresError):
@@ -90,18 +89,18 @@ def raise_if_unavailable(error: BaseException) -> None:
 
 
 def raise_if_cannot_connect(error: BaseException) -> None:
-    """See `translate_connect_errors`; return when an error is to be passed on as it is."""
+    """Raise what `translate_connect_errors` raises in place of `error`; else return."""
     raise_if_unavailable(error)
     if isinstance(error, asyncpg.PostgresError):
         raise DatabaseRefuses("PostgreSQL refuses the connection", _message(error)) from error
 
 
-def _meaning(error: BaseException, meanings: dict[type[Exception], str]) -> str | None:
-    return next((words for kind, words in meanings.items() if isinstance(error, kind)), None)
+def _description(error: BaseException, descriptions: dict[type[Exception], str]) -> str | None:
+    return next((text for kind, text in descriptions.items() if isinstance(error, kind)), None)
 
 
 def _message(error: BaseException) -> str:
-    """Return what the server said, without its detail and hint, or why it cannot be reached."""
+    """Return the server's message without detail and hint, or why it cannot be reached."""
     if isinstance(error, ConnectionError) or type(error) is OSError:
         if error.errno is not None and error.errno > 0:
             return os.strerror(error.errno).lower()

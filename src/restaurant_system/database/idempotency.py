@@ -1,4 +1,4 @@
-"""What idempotency keys were used for. Those of new orders are taken where orders are placed."""
+"""Store, look up and delete idempotency keys; order_placement.py stores those of new orders."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,7 +9,7 @@ from restaurant_system.database.connection import Connection
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
-    """What a key was first used for; an order that somebody has put away has no number here."""
+    """The first use of a key; number and total are `None` if the order has been deleted."""
 
     fingerprint: bytes
     order_number: str | None
@@ -25,7 +25,10 @@ RETURNING key
 
 
 async def store(tx: Connection, key: str, fingerprint: bytes, order_number: str) -> bool:
-    """Take a key for what is done with an order, if it is free; whoever has it is waited for."""
+    """Store a key for an action on an order; return `False` if it was used before.
+
+    Waits for a concurrent transaction that stores the same key.
+    """
     return await tx.fetchval(STORE, key, fingerprint, order_number) is not None
 
 
@@ -36,12 +39,12 @@ FROM idempotency_keys LEFT JOIN orders ON orders.id = order_id WHERE key = $1
 
 
 async def look_up(connection: Connection, key: str) -> KeyUse | None:
-    """Return what a key was used for, `None` if it is unknown."""
+    """Return the first use of a key; `None` if it is unknown."""
     row = await connection.fetchrow(LOOK_UP, key)
     return None if row is None else KeyUse(**row)
 
 
-# A slice, so that a busy day's keys are not one transaction of minutes.
+# Limited, so that deleting a busy day's keys is not one transaction of minutes.
 DELETE_EXPIRED = """
 DELETE FROM idempotency_keys WHERE key = ANY (ARRAY(
     SELECT key FROM idempotency_keys WHERE created_at < now() - $1::interval
@@ -52,5 +55,5 @@ RETURNING key
 
 
 async def delete_expired(connection: Connection, lifetime: timedelta, limit: int) -> int:
-    """Delete up to `limit` keys that are older than `lifetime`; return how many."""
+    """Delete up to `limit` keys that are older than `lifetime`; return their number."""
     return len(await connection.fetch(DELETE_EXPIRED, lifetime, limit))

@@ -1,7 +1,7 @@
-"""Bring the schema up to date: numbered SQL files, each applied once, in order, under a lock.
+"""Bring the schema up to date: apply numbered SQL files once each, in order, under a lock.
 
-A migration has a connection of its own without timeouts: to rewrite a large table, or to wait for a
-lock that another session holds, takes as long as it takes.
+Migrations run on a connection without timeouts, because rewriting a large table, or waiting for a
+lock that another session holds, may take any time.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from restaurant_system.logger import get_logger
 
 log = get_logger()
 
-# Any number that nobody else locks; held while migrations run, so that several processes that
-# start at once apply them one after the other.
+# The key of an advisory lock, held while migrations run, so that processes that start at the same
+# time apply them one after the other.
 LOCK = 7_278_110_042
-FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0  # s between two log lines about a lock that is waited for
-ROLLBACK_TIMEOUT = 3.0  # s; afterwards the connection is cut, and the server rolls back by itself
+MIN_LOG_INTERVAL, MAX_LOG_INTERVAL = 2.0, 60.0  # s between log lines while waiting for a lock
+ROLLBACK_TIMEOUT = 3.0  # s; then the connection is closed, and the server rolls back by itself
 
-CREATE_LEDGER = """
+CREATE_MIGRATIONS_TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     name       text        PRIMARY KEY,
     applied_at timestamptz NOT NULL DEFAULT now()
@@ -36,10 +36,10 @@ SELECT set_config(name, '0', true) FROM pg_settings
 WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
                'transaction_timeout')
 """
-# Asked of the server itself: a pooler such as PgBouncer gives its clients process ids of its own.
+# Queried, because a pooler such as PgBouncer reports process ids of its own to its clients.
 BACKEND = "SELECT pg_backend_pid()"
 IS_CONNECTED = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)"
-# Process 0 is a prepared transaction. Without queries: they may hold personal data.
+# Process 0 is a prepared transaction. Queries are left out: they may contain personal data.
 BLOCKERS = """
 SELECT blocker.pid, coalesce(activity.application_name, '') AS application_name,
        activity.xact_start AS since
@@ -49,7 +49,7 @@ LEFT JOIN pg_stat_activity AS activity ON activity.pid = blocker.pid
 
 
 async def migrate(database: Database) -> list[str]:
-    """Apply what is pending, all of it or nothing; return the names of what was applied."""
+    """Apply all pending migrations, or none; return the names of those applied."""
     async with database.without_timeout() as connection, _transaction(connection):
         await connection.execute(DISABLE_TIMEOUTS)
         async with _blockers_logged(database, connection, "The migration waits for its turn"):
@@ -66,7 +66,7 @@ async def migrate(database: Database) -> list[str]:
 
 
 async def pending(database: Database) -> list[str]:
-    """Return the names of what `migrate` would apply; change nothing."""
+    """Return the names of the migrations that `migrate` would apply; change nothing."""
     async with database.without_timeout() as connection, _transaction(connection):
         await connection.execute(DISABLE_TIMEOUTS)
         if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
@@ -76,7 +76,7 @@ async def pending(database: Database) -> list[str]:
 
 
 async def _apply_pending(connection: UnpooledConnection) -> list[str]:
-    await connection.execute(CREATE_LEDGER)
+    await connection.execute(CREATE_MIGRATIONS_TABLE)
     names = await _pending(connection)
     for name in names:
         await connection.execute(_read(name))
@@ -86,13 +86,13 @@ async def _apply_pending(connection: UnpooledConnection) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def _transaction(connection: UnpooledConnection) -> AsyncIterator[None]:
-    """Commit at the end; after an error or a cancellation, roll back without waiting for long."""
+    """Commit at the end; after an error or a cancellation, roll back within `ROLLBACK_TIMEOUT`."""
     transaction = connection.transaction()
     await transaction.start()
     try:
         yield
     except BaseException:
-        with contextlib.suppress(Exception):  # the first error is the one to report
+        with contextlib.suppress(Exception):  # the first error is the one to raise
             async with asyncio.timeout(ROLLBACK_TIMEOUT):
                 await transaction.rollback()
         raise
@@ -102,11 +102,11 @@ async def _transaction(connection: UnpooledConnection) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def _blockers_logged(
-    database: Database, connection: UnpooledConnection, what: str
+    database: Database, connection: UnpooledConnection, waiting: str
 ) -> AsyncIterator[None]:
-    """Log, while the block lasts, which sessions hold a lock that `connection` waits for."""
+    """Log, while the block runs, which sessions hold a lock that `connection` waits for."""
     pid = await connection.fetchval(BACKEND)
-    logging = asyncio.create_task(_log_blockers(database, connection, pid, what))
+    logging = asyncio.create_task(_log_blockers(database, connection, pid, waiting))
     try:
         yield
     finally:
@@ -114,27 +114,27 @@ async def _blockers_logged(
 
 
 async def _log_blockers(
-    database: Database, connection: UnpooledConnection, pid: int, what: str
+    database: Database, connection: UnpooledConnection, pid: int, waiting: str
 ) -> None:
-    """Log blockers with growing pauses; cut a connection that the server does not know any more."""
-    pause = FIRST_PAUSE
+    """Log blockers at growing intervals; terminate `connection` if the server has lost it."""
+    interval = MIN_LOG_INTERVAL
     while True:
-        await asyncio.sleep(pause)
+        await asyncio.sleep(interval)
         try:
             async with database.connection() as other:
                 is_connected = await other.fetchval(IS_CONNECTED, pid)
                 blockers = await other.fetch(BLOCKERS, pid)
         except (DatabaseUnavailable, asyncpg.PostgresError):
             continue
-        if not is_connected:  # the server restarted, and nothing told us
+        if not is_connected:  # the server restarted, which an idle connection does not notice
             connection.terminate()
             return
         for blocker in blockers:
-            _log_blocker(what, blocker)
-        pause = min(2 * pause, LONGEST_PAUSE) if blockers else FIRST_PAUSE
+            _log_blocker(waiting, blocker)
+        interval = min(2 * interval, MAX_LOG_INTERVAL) if blockers else MIN_LOG_INTERVAL
 
 
-def _log_blocker(what: str, blocker: asyncpg.Record) -> None:
+def _log_blocker(waiting: str, blocker: asyncpg.Record) -> None:
     name, since = blocker["application_name"], blocker["since"]
     session = f"session {blocker['pid']}" + (f" ({name})" if name else "")
     if not blocker["pid"]:
@@ -142,7 +142,7 @@ def _log_blocker(what: str, blocker: asyncpg.Record) -> None:
     begun = f", in a transaction since {since:%Y-%m-%dT%H:%M:%SZ}" if since else ""
     log.warning(
         "migration_waiting",
-        message=f"{what}; the lock is held by {session}{begun}.",
+        message=f"{waiting}; the lock is held by {session}{begun}.",
         pid=blocker["pid"],
         application_name=name,
     )

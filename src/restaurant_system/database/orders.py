@@ -1,4 +1,4 @@
-"""Orders: moving them along their life, and looking them up for the kitchen."""
+"""Move orders from one status to another, and look them up for the kitchen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from restaurant_system.models.status import OrderStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoveOrder:
-    """A move of an order from `origin` to `target`, and the message that tells everyone."""
+    """A command to move an order from `origin` to `target`, with its message to the subscribers."""
 
     number: str
     origin: OrderStatus
@@ -28,38 +28,40 @@ class MoveOrder:
 
 @dataclass(frozen=True, slots=True)
 class CurrentStatus:
-    """Where an order stands, and who cooks or cooked it."""
+    """The status of an order, and the worker that cooks or cooked it."""
 
     status: OrderStatus
     processed_by: str | None
 
 
-# Orders are locked by number, as everyone locks them, whatever the plan: a join would lock them in
-# the order in which it finds them, and two cooks with the same orders wait for each other. What
-# is compared is the order once it is locked, not as it was when the statement began.
+# Every transaction locks orders by ascending number, whatever the plan: a join would lock them as
+# it finds them, and two statements with the same orders could deadlock. The compared status is that
+# of the locked row, not the one as of the statement's start.
 MOVE = f"""
-WITH asked AS MATERIALIZED (
+WITH requested AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[],
                          $6::timestamptz[], $7::text[], $8::text[], {parameters(9)})
-        AS asked (number, origin, target, at, by, estimated_completion, notes, stream, {COLUMNS})
+        AS requested (number, origin, target, at, by, estimated_completion, notes, stream,
+                      {COLUMNS})
 ), locked AS (
     SELECT id, number, status, processed_by FROM orders WHERE number = ANY ($1)
     ORDER BY number FOR NO KEY UPDATE
 ), moved AS (
     UPDATE orders
-    SET status = asked.target,
-        updated_at = asked.at,
-        completed_at = CASE asked.target WHEN 'ready' THEN asked.at WHEN 'cooking' THEN NULL
+    SET status = requested.target,
+        updated_at = requested.at,
+        completed_at = CASE requested.target WHEN 'ready' THEN requested.at WHEN 'cooking' THEN NULL
                                          ELSE completed_at END,
-        processed_by = CASE WHEN asked.target = 'cooking' THEN asked.by
+        processed_by = CASE WHEN requested.target = 'cooking' THEN requested.by
                             ELSE orders.processed_by END,
-        estimated_completion = asked.estimated_completion
-    FROM asked JOIN locked USING (number)
-    WHERE orders.id = locked.id AND locked.status = asked.origin
-      -- Only whoever has an order can finish it, or take that back: it may have been taken over.
-      AND (locked.processed_by = asked.by
-           OR (asked.origin, asked.target) NOT IN (('cooking', 'ready'), ('ready', 'cooking')))
-    RETURNING orders.id, asked.*
+        estimated_completion = requested.estimated_completion
+    FROM requested JOIN locked USING (number)
+    WHERE orders.id = locked.id AND locked.status = requested.origin
+      -- Only the worker of an order can finish or recall it: another may have taken it over.
+      AND (locked.processed_by = requested.by
+           OR (requested.origin, requested.target)
+              NOT IN (('cooking', 'ready'), ('ready', 'cooking')))
+    RETURNING orders.id, requested.*
 ), logged AS (
     INSERT INTO order_status_log (created_at, order_id, status, changed_by, changed_at, notes)
     SELECT at, id, target, by, at, notes FROM moved
@@ -70,25 +72,24 @@ WITH asked AS MATERIALIZED (
         WHERE (origin, target) IN (('cooking', 'ready'), ('ready', 'cooking')) GROUP BY by
     ) AS cooked
     WHERE workers.name = cooked.by
-), owed AS (
+), queued AS (
     INSERT INTO outbox (stream, {COLUMNS}) SELECT stream, {COLUMNS} FROM moved
     RETURNING id, message_id, {PREVIOUS_ID} AS previous_id
 )
-SELECT number, owed.id, owed.previous_id FROM moved JOIN owed USING (message_id)
+SELECT number, queued.id, queued.previous_id FROM moved JOIN queued USING (message_id)
 """
 
 
 async def move(connection: Connection, moves: Sequence[MoveOrder]) -> list[OutboxMessage | None]:
-    """Move orders, each if it stands at its origin, log it and owe everyone the news.
+    """Move each order that is in its origin status, log the move and store its message.
 
-    `None` stands for an order that somebody else moved first: it is unchanged, and nothing is
-    announced. Only the worker that an order is processed by moves it to `ready`, and is credited
-    with it, or takes it back from there. No two moves may be of the same order. All take effect
-    together or, with an error, none.
+    The result is `None` for an order that is not: it is unchanged, and no message is stored. Only
+    the worker that processes an order can move it to `ready`, which counts for that worker, or back
+    from there. No two moves may be of the same order. All take effect, or, with an error, none.
     """
     streams = [outbox.stream_name(each.message, each.number) for each in moves]
     rows = await connection.fetch(
-        MOVE, *_columns(moves), streams, *values([each.message for each in moves])
+        MOVE, *_move_values(moves), streams, *values([each.message for each in moves])
     )
     moved = {row["number"]: row for row in rows}
     return [
@@ -104,8 +105,8 @@ async def move(connection: Connection, moves: Sequence[MoveOrder]) -> list[Outbo
     ]
 
 
-def _columns(moves: Sequence[MoveOrder]) -> tuple[list[object], ...]:
-    """Turn moves into one list for each column, as `unnest` wants them."""
+def _move_values(moves: Sequence[MoveOrder]) -> tuple[list[object], ...]:
+    """Return one list of values for each column of the moves, for `unnest`."""
     return (
         [each.number for each in moves],
         [each.origin for each in moves],
@@ -133,7 +134,7 @@ async def take_over(
     estimated_completion: datetime,
     at: datetime,
 ) -> bool:
-    """Hand an order that is cooking to another worker; return whether it was there to take."""
+    """Make another worker cook an order; return `False` if `from_worker` does not cook it now."""
     taken = await tx.fetchval(TAKE_OVER, number, from_worker, to_worker, estimated_completion, at)
     return taken is not None
 
@@ -142,7 +143,7 @@ SELECT_STATUS = "SELECT status, processed_by FROM orders WHERE number = $1"
 
 
 async def current_status(connection: Connection, number: str) -> CurrentStatus | None:
-    """Return where an order stands, `None` when there is no such order."""
+    """Return the status of an order; `None` if there is no such order."""
     row = await connection.fetchrow(SELECT_STATUS, number)
     return None if row is None else CurrentStatus(OrderStatus(row["status"]), row["processed_by"])
 
@@ -151,5 +152,5 @@ SELECT_CANCELLED = "SELECT number FROM orders WHERE number = ANY($1) AND status 
 
 
 async def cancelled_among(connection: Connection, numbers: Sequence[str]) -> set[str]:
-    """Return those of `numbers` that have been cancelled."""
+    """Return those of `numbers` that are cancelled."""
     return {row["number"] for row in await connection.fetch(SELECT_CANCELLED, list(numbers))}

@@ -1,4 +1,4 @@
-"""What may be asked about orders; nothing here changes anything."""
+"""Read-only queries on orders: status, history, lists and statistics."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ Row: TypeAlias = asyncpg.Record
 
 
 class QueuePosition(NamedTuple):
-    """Where an order waits: behind all that is more urgent, or as urgent and older."""
+    """The position of a waiting order: after those of higher priority, and older equal ones."""
 
     priority: int
     order_id: int
@@ -29,12 +29,12 @@ FROM orders WHERE number = ANY($1)
 
 
 async def statuses(connection: Connection, numbers: Sequence[str]) -> dict[str, Row]:
-    """Return where these orders stand, by number; a number that is none is left out."""
+    """Return the status of these orders by number; unknown numbers are left out."""
     return {row["number"]: row for row in await connection.fetch(STATUSES, numbers)}
 
 
-# Each waiting order once, however many are asked about: it falls between two of these, by its id.
-# Whoever comes after the last in line of them is ahead of nobody.
+# Scans each waiting order once, however many positions are given: `width_bucket` tells between
+# which two of the given ids it is. Orders after the last given position are ahead of none.
 AHEAD = """
 SELECT type, priority, width_bucket(id, $1::bigint[]) AS gap, count(*) AS orders FROM orders
 WHERE status = 'received' AND (priority > $2 OR (priority = $2 AND id < $3))
@@ -43,29 +43,29 @@ GROUP BY type, priority, gap
 
 
 async def waiting_ahead(
-    connection: Connection, places: Sequence[QueuePosition]
+    connection: Connection, positions: Sequence[QueuePosition]
 ) -> list[dict[OrderType, int]]:
-    """Count, for each place in line, the waiting orders that come before it, by type."""
-    ids = sorted({place.order_id for place in places})
-    last = max(places, key=lambda place: (-place.priority, place.order_id))
+    """Count, for each position, the waiting orders that come before it, by type."""
+    ids = sorted({position.order_id for position in positions})
+    last = max(positions, key=lambda position: (-position.priority, position.order_id))
     rows = await connection.fetch(AHEAD, ids, last.priority, last.order_id)
     gaps: dict[tuple[OrderType, int], list[int]] = {}
     for row in rows:
         kind = OrderType(row["type"]), row["priority"]
         gaps.setdefault(kind, [0] * (len(ids) + 1))[row["gap"]] = row["orders"]
     up_to = {kind: list(accumulate(counts)) for kind, counts in gaps.items()}
-    return [_ahead(place.priority, bisect_left(ids, place.order_id), up_to) for place in places]
+    return [_ahead(each.priority, bisect_left(ids, each.order_id), up_to) for each in positions]
 
 
 def _ahead(
     priority: int, gap: int, up_to: Mapping[tuple[OrderType, int], Sequence[int]]
 ) -> dict[OrderType, int]:
-    """Add up all that is more urgent, and what is as urgent up to this gap."""
+    """Sum the orders of higher priority, and those of the same priority up to this gap."""
     ahead = dict.fromkeys(OrderType, 0)
-    for (order_type, urgency), counts in up_to.items():
-        if urgency > priority:
+    for (order_type, other_priority), counts in up_to.items():
+        if other_priority > priority:
             ahead[order_type] += counts[-1]
-        elif urgency == priority:
+        elif other_priority == priority:
             ahead[order_type] += counts[gap]
     return ahead
 
@@ -77,7 +77,7 @@ WHERE status = 'cooking' AND processed_by = ANY($1) AND estimated_completion IS 
 
 
 async def cooking_until(connection: Connection, cooks: Sequence[str]) -> list[tuple[str, datetime]]:
-    """Return when each order that these cooks have in hand is due, with its cook."""
+    """Return the cook and the estimated completion of each order that these cooks cook now."""
     rows = await connection.fetch(COOKING_UNTIL, cooks)
     return [(row["processed_by"], row["estimated_completion"]) for row in rows]
 
@@ -90,7 +90,7 @@ WHERE orders.number = $1 ORDER BY log.id
 
 
 async def history(connection: Connection, number: str) -> list[asyncpg.Record]:
-    """Return an order's moves, oldest first; none when there is no such order."""
+    """Return the status log of an order, oldest first; empty if there is no such order."""
     return await connection.fetch(HISTORY, number)
 
 
@@ -98,23 +98,23 @@ ORDER_COLUMNS = """
 id, number, customer_name, type, table_number, delivery_address, notes, total_amount, priority,
 status, processed_by, created_at, updated_at, completed_at, estimated_completion
 """
-# Each status and type has its newest orders at hand in the index; the newest of all are among them.
-# A filter that is looked at row by row would read years where only old orders pass it.
+# The newest orders of each status and type come from an index; the newest of all are among them. A
+# filter applied row by row would scan years if only old orders match it.
 ORDERS = f"""
 SELECT {ORDER_COLUMNS} FROM orders
 WHERE id = ANY (ARRAY(
     SELECT newest.id
-    FROM unnest($1::text[]) AS wanted (status) CROSS JOIN unnest($2::text[]) AS sought (type)
+    FROM unnest($1::text[]) AS wanted (status) CROSS JOIN unnest($2::text[]) AS wanted_types (type)
     CROSS JOIN LATERAL (
         SELECT id FROM orders
-        WHERE status = wanted.status AND type = sought.type AND id < $3
+        WHERE status = wanted.status AND type = wanted_types.type AND id < $3
         ORDER BY id DESC LIMIT $4
     ) AS newest
     ORDER BY newest.id DESC LIMIT $4
 ))
 ORDER BY id DESC
 """
-BEYOND_ALL = 2**63 - 1  # an id that no order has
+MAX_ID = 2**63 - 1
 
 
 async def orders(
@@ -125,17 +125,17 @@ async def orders(
     before: int | None,
     limit: int,
 ) -> list[asyncpg.Record]:
-    """Return orders, newest first, from just before the id `before` on."""
+    """Return orders with an id below `before`, newest first."""
     statuses = list(OrderStatus) if status is None else [status]
     types = list(OrderType) if order_type is None else [order_type]
-    return await connection.fetch(ORDERS, statuses, types, before or BEYOND_ALL, limit)
+    return await connection.fetch(ORDERS, statuses, types, before or MAX_ID, limit)
 
 
 ORDER = f"SELECT {ORDER_COLUMNS} FROM orders WHERE number = $1"
 
 
 async def order(connection: Connection, number: str) -> asyncpg.Record | None:
-    """Return a whole order, its items apart."""
+    """Return an order without its items; `None` if there is no such order."""
     return await connection.fetchrow(ORDER, number)
 
 
@@ -148,7 +148,7 @@ WHERE order_id = ANY($1) ORDER BY order_id, id
 async def items(
     connection: Connection, order_ids: Sequence[int]
 ) -> dict[int, list[dict[str, Any]]]:
-    """Return the items of these orders, by order."""
+    """Return the items of these orders by order id."""
     by_order: dict[int, list[dict[str, Any]]] = {order_id: [] for order_id in order_ids}
     for row in await connection.fetch(ITEMS, list(order_ids)):
         item = dict(row)
@@ -156,7 +156,7 @@ async def items(
     return by_order
 
 
-# Whether an order is late, and counts, is said in models/lateness.py.
+# When an order counts as late is defined by `Lateness` in models/timing.py.
 COUNTS = """
 SELECT status, type, count(*) AS orders,
        count(*) FILTER (WHERE coalesce(completed_at, $2) - created_at >= late.age) AS late
@@ -171,7 +171,7 @@ async def counts(
     now: datetime,
     late_after: Mapping[OrderType, timedelta],
 ) -> list[asyncpg.Record]:
-    """Count a day's orders by status and type, and those that are late, or were."""
+    """Count a day's orders, and the late ones among them, by status and type."""
     types, ages = list(late_after), list(late_after.values())
     return await connection.fetch(COUNTS, business_date, now, types, ages)
 
@@ -183,7 +183,7 @@ WHERE status IN ('received', 'cooking') GROUP BY status, type
 
 
 async def open_orders(connection: Connection) -> dict[OrderStatus, dict[OrderType, int]]:
-    """Count what waits and what cooks, of whatever day, by type."""
+    """Count the received and the cooking orders of all days by type."""
     found = {
         status: dict.fromkeys(OrderType, 0)
         for status in (OrderStatus.RECEIVED, OrderStatus.COOKING)
@@ -205,7 +205,7 @@ GROUP BY type
 async def preparation_percentiles(
     connection: Connection, business_date: date
 ) -> dict[OrderType, list[float]]:
-    """Return p50, p90 and p99 of the seconds from received to ready, by type, for a day."""
+    """Return p50, p90 and p99 of a day's seconds from received to ready, by type."""
     rows = await connection.fetch(PREPARATION, business_date)
     return {OrderType(row["type"]): row["percentiles"] for row in rows}
 
@@ -219,6 +219,6 @@ FROM orders WHERE business_date = $1 GROUP BY hour ORDER BY hour
 async def per_hour(
     connection: Connection, business_date: date, timezone: str
 ) -> dict[datetime, int]:
-    """Count a day's orders by the hour of a zone in which they came, empty hours left out."""
+    """Count a day's orders by hour in a time zone; hours without orders are left out."""
     rows = await connection.fetch(PER_HOUR, business_date, timezone)
     return {row["hour"]: row["orders"] for row in rows}

@@ -1,1 +1,1 @@
-"""What the business says: pure Python, no I/O, nothing of ours imported."""
+"""The domain of the restaurant: pure Python without I/O, imports nothing else of this project."""

@@ -1,4 +1,4 @@
-"""Time, handed in wherever it matters, so that midnight can come at noon in a test."""
+"""The current time, passed as a parameter so that tests can choose it, and its format."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -7,18 +7,17 @@ Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """Return the time now, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 def rfc_3339(moment: datetime) -> str:
-    """Write a moment as the contract has it: RFC 3339, in UTC with a `Z`, to the millisecond.
+    """Format a time by RFC 3339, in UTC with a `Z`, cut off after the millisecond.
 
-    What comes after a millisecond is cut off. By hand, for it stands in every answer: `isoformat`
-    takes twice as long.
+    Formatted by hand because it is part of every response: `isoformat` takes twice as long.
     """
     utc = moment.astimezone(UTC)
-    return "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ" % (  # noqa: UP031 - an f-string takes as long again
+    return "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ" % (  # noqa: UP031 - an f-string takes twice as long
         utc.year,
         utc.month,
         utc.day,

@@ -1,6 +1,6 @@
-"""The two messages on the wire, and the envelope that carries them.
+"""The two kinds of messages, their properties, and how their bodies are encoded.
 
-`docs/asyncapi.yaml` describes the same for programs that are not ours; a test keeps them equal.
+`docs/asyncapi.yaml` describes them for other programs; a test checks that both are equal.
 """
 
 import random
@@ -20,16 +20,16 @@ from restaurant_system.models.status import OrderStatus
 JSON = "application/json"
 Header = str | int
 
-MOST_HEADERS = 64 * 1024  # bytes; all headers go into one frame, which in RabbitMQ holds twice this
-ENTRY = 8  # bytes that each header takes beside its name and value
+MAX_HEADERS_SIZE = 64 * 1024  # bytes; half of the frame into which RabbitMQ puts all headers
+HEADER_OVERHEAD = 8  # bytes of a header besides its name and value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A message with its properties, as either broker carries it.
+    """A message with its properties, the same for both brokers.
 
-    `message_id` stays the same on every redelivery. `correlation_id` is the id of the HTTP request
-    that set the message off, or of the check that found it lost.
+    `message_id` is the same on every redelivery. `correlation_id` is the id of the HTTP request
+    that caused the message, or of the check that found it lost.
     """
 
     exchange: str
@@ -54,27 +54,27 @@ def new_message_id() -> UUID:
 
 
 def supported_headers(headers: Mapping[str, object]) -> dict[str, Header]:
-    """Return those headers of a stranger's message that are of the kinds we carry.
+    """Return the headers of a third-party message whose values are strings or integers.
 
-    Where they are so many that ours would find no room beside them, none is carried.
+    If they are so large that this system could not add its own, all are dropped.
     """
     kept = {name: value for name, value in headers.items() if isinstance(value, str | int)}
-    size = sum(len(f"{name}{value}".encode()) + ENTRY for name, value in kept.items())
-    return kept if size <= MOST_HEADERS else {}
+    size = sum(len(f"{name}{value}".encode()) + HEADER_OVERHEAD for name, value in kept.items())
+    return kept if size <= MAX_HEADERS_SIZE else {}
 
 
 class MessageBody(BaseModel):
-    """The body of a message. Unknown fields are let through: a newer sender may add some."""
+    """The body of a message; unknown fields are ignored, because a newer sender may add some."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     def encode(self) -> bytes:
-        """Return the body as JSON."""
+        """Return the body as UTF-8 JSON."""
         return self.model_dump_json().encode()
 
 
 class OrderMessageItem(MessageBody):
-    """One line of an order on its way to the kitchen."""
+    """An item of an order in a message to the kitchen."""
 
     name: str = Field(min_length=1)
     quantity: int = Field(ge=1, strict=True)
@@ -83,7 +83,7 @@ class OrderMessageItem(MessageBody):
 
 
 class OrderReceived(MessageBody):
-    """An order for the kitchen; type ``order.received``."""
+    """An order to be cooked; message type ``order.received``."""
 
     TYPE: ClassVar = "order.received"
 
@@ -99,7 +99,7 @@ class OrderReceived(MessageBody):
 
     @classmethod
     def from_order(cls, order: NewOrder, order_number: str) -> "OrderReceived":
-        """Say that `order` was stored under `order_number`."""
+        """Return the body for an order that was stored under `order_number`."""
         return cls(
             order_number=order_number,
             customer_name=order.customer_name,
@@ -147,7 +147,7 @@ class OrderReceived(MessageBody):
 
 
 class StatusChanged(MessageBody):
-    """A move of an order, for everyone who cares; type ``order.status_changed``."""
+    """A status change of an order, for all subscribers; message type ``order.status_changed``."""
 
     TYPE: ClassVar = "order.status_changed"
 
@@ -160,22 +160,23 @@ class StatusChanged(MessageBody):
 
 
 class Undecodable(ValueError):
-    """The body is not what its type promises; the text says where."""
+    """A body does not have the schema of its type; the text says where."""
 
 
-W = TypeVar("W", bound=MessageBody)
+B = TypeVar("B", bound=MessageBody)
 
 
-def decode(message: Message, kind: type[W]) -> W:
-    """Read the body of `message` as a `kind`.
+def decode(message: Message, kind: type[B]) -> B:
+    """Decode the body of `message` as a `kind`.
 
-    Raises `Undecodable` for another content type, text that is not JSON, or a broken schema.
+    Raises `Undecodable` if the content type is not JSON, or the body is not valid JSON or does not
+    match the schema.
     """
     if message.content_type != JSON:
         raise Undecodable(f"the content type is not {JSON}")
     try:
-        stated = jiter.from_json(message.body, allow_inf_nan=False, float_mode="decimal")
-        return kind.model_validate(stated)
+        fields = jiter.from_json(message.body, allow_inf_nan=False, float_mode="decimal")
+        return kind.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "body"

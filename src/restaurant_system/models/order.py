@@ -1,6 +1,6 @@
-"""An order as a customer states it, and what follows from it: total, priority, number.
+"""A new order: the rules for its fields, its total, its priority and the format of its number.
 
-The rules stand in section 3 of the contract. Money is `Decimal` from the wire to the column.
+Amounts of money are `Decimal` from the request to the column.
 """
 
 import re
@@ -26,21 +26,21 @@ from pydantic import (
 
 from restaurant_system.models.text import LINE_BREAKS, refused_character
 
-# ORD_YYYYMMDD_NNN: the business date and the order's place in it, from 001 on.
+# ORD_YYYYMMDD_NNN: the business date, and the order's number on that date, counted from 001.
 ORDER_NUMBER = re.compile(r"ORD_[0-9]{8}_[0-9]{3,9}", re.ASCII)
 
 CENT = Decimal("0.01")
-LEAST_PRICE = Decimal("0.01")
-HIGHEST_PRICE = Decimal("999.99")
-HIGHEST_AMOUNT = Decimal("99999999.99")  # numeric(10,2)
-RUSH_ABOVE = Decimal(100)  # a total above this has priority 10
-BRISK_FROM = Decimal(50)  # a total from this one up has priority 5
+MIN_PRICE = Decimal("0.01")
+MAX_PRICE = Decimal("999.99")
+MAX_AMOUNT = Decimal("99999999.99")  # numeric(10,2)
+PRIORITY_10_ABOVE = Decimal(100)  # a higher total has priority 10
+PRIORITY_5_FROM = Decimal(50)  # this total and a higher one has priority 5
 
 T = TypeVar("T")
 
 
 class OrderType(StrEnum):
-    """How the meal reaches the guest."""
+    """How the customer gets the meal."""
 
     DINE_IN = "dine_in"
     TAKEOUT = "takeout"
@@ -48,20 +48,20 @@ class OrderType(StrEnum):
 
 
 def _number(value: object) -> Decimal:
-    """Take JSON's two ways to write a number; a string or a boolean is none."""
+    """Convert a JSON number; refuse a string and a boolean."""
     if type(value) is not int and not isinstance(value, Decimal):
         raise ValueError("must be a number")
     return Decimal(value)
 
 
 def _price(value: object) -> Decimal:
-    """Take an exact amount between the lowest price and the highest."""
-    return _exact(value, LEAST_PRICE, HIGHEST_PRICE)
+    """Validate an exact amount between the lowest and the highest price."""
+    return _exact(value, MIN_PRICE, MAX_PRICE)
 
 
 def _amount(value: object) -> Decimal:
-    """Take an exact amount that the column holds."""
-    return _exact(value, Decimal(0), HIGHEST_AMOUNT)
+    """Validate an exact amount that fits into the column."""
+    return _exact(value, Decimal(0), MAX_AMOUNT)
 
 
 def _exact(value: object, least: Decimal, highest: Decimal) -> Decimal:
@@ -87,8 +87,8 @@ def _printable_text(value: str, allowed: str = LINE_BREAKS) -> str:
     return value
 
 
-# Amounts leave as JSON numbers. The shortest text of the nearest binary fraction is the amount
-# itself, for any amount below 10^13 with two decimals.
+# Amounts are serialized as JSON numbers: for amounts below 10^13 with two decimals, the shortest
+# text of the nearest float is the amount itself.
 Money = Annotated[Decimal, PlainSerializer(float, when_used="json")]
 
 Amount = Annotated[Money, PlainValidator(_amount)]
@@ -101,7 +101,7 @@ CustomerName = Annotated[
     str,
     # Letters and combining marks of any script, digits, spaces, hyphens, apostrophes.
     StringConstraints(min_length=1, max_length=100, pattern=r"^[\p{L}\p{M}\p{Nd} '’-]+$"),
-    # Not every dialect of patterns knows scripts: this one, at least, leaves out ASCII's signs.
+    # JSON Schema patterns need not support Unicode classes; this one excludes ASCII punctuation.
     WithJsonSchema(
         {
             "type": "string",
@@ -118,13 +118,13 @@ Notes = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printa
 Address = Annotated[
     str, StringConstraints(min_length=10, max_length=200), AfterValidator(_printable_text)
 ]
-Signature = Annotated[
+ChangedBy = Annotated[
     str, StringConstraints(min_length=1, max_length=100), AfterValidator(_printable_line)
 ]
 
 
 class StrictModel(BaseModel):
-    """What someone outside says to us: immutable, trimmed, without coercion, nothing unknown."""
+    """Input from outside: immutable, strings trimmed, no type coercion, no unknown fields."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -136,7 +136,7 @@ class StrictModel(BaseModel):
 
 
 class OrderItem(StrictModel):
-    """One line of an order."""
+    """An item of an order."""
 
     name: ItemName
     quantity: int = Field(ge=1, le=10)
@@ -144,13 +144,13 @@ class OrderItem(StrictModel):
     notes: Notes | None = None
 
 
-def _what_belongs_to(order_type: OrderType, needed: dict[str, str]) -> dict[str, Any]:
-    """Say in JSON Schema which field an order type needs, and which it must not have."""
-    nothing = {"table_number": {"type": "null"}, "delivery_address": {"type": "null"}}
-    stated = {field: {"type": kind} for field, kind in needed.items()}
+def _schema_of_type(order_type: OrderType, required: dict[str, str]) -> dict[str, Any]:
+    """Return the JSON Schema of the fields that an order type requires or must not have."""
+    absent = {"table_number": {"type": "null"}, "delivery_address": {"type": "null"}}
+    present = {field: {"type": kind} for field, kind in required.items()}
     return {
-        "properties": {"order_type": {"const": order_type.value}, **nothing, **stated},
-        "required": list(needed),
+        "properties": {"order_type": {"const": order_type.value}, **absent, **present},
+        "required": list(required),
     }
 
 
@@ -160,9 +160,9 @@ class NewOrder(StrictModel):
     model_config = ConfigDict(
         json_schema_extra={
             "oneOf": [
-                _what_belongs_to(OrderType.DINE_IN, {"table_number": "integer"}),
-                _what_belongs_to(OrderType.TAKEOUT, {}),
-                _what_belongs_to(OrderType.DELIVERY, {"delivery_address": "string"}),
+                _schema_of_type(OrderType.DINE_IN, {"table_number": "integer"}),
+                _schema_of_type(OrderType.TAKEOUT, {}),
+                _schema_of_type(OrderType.DELIVERY, {"delivery_address": "string"}),
             ]
         }
     )
@@ -176,45 +176,45 @@ class NewOrder(StrictModel):
 
     @field_validator("table_number")
     @classmethod
-    def _belongs_to_dine_in(cls, value: int | None, info: ValidationInfo) -> int | None:
-        return _belongs_to(OrderType.DINE_IN, value, info)
+    def _check_table_number(cls, value: int | None, info: ValidationInfo) -> int | None:
+        return _require_only_for(OrderType.DINE_IN, value, info)
 
     @field_validator("delivery_address")
     @classmethod
-    def _belongs_to_delivery(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return _belongs_to(OrderType.DELIVERY, value, info)
+    def _check_delivery_address(cls, value: str | None, info: ValidationInfo) -> str | None:
+        return _require_only_for(OrderType.DELIVERY, value, info)
 
     @cached_property
     def total_amount(self) -> Decimal:
-        """The sum of price times quantity, exact to the cent."""
+        """The exact sum of price times quantity."""
         return total(self.items)
 
     @cached_property
     def priority(self) -> int:
-        """The urgency that follows from the total: 10, 5 or 1."""
+        """The priority that follows from the total: 10, 5 or 1."""
         return priority(self.total_amount)
 
 
 class Move(StrictModel):
-    """What may be said when an order is cancelled or completed."""
+    """Who cancels or completes an order, and why; both are optional."""
 
-    changed_by: Signature | None = None
+    changed_by: ChangedBy | None = None
     reason: Notes | None = None
 
 
-def _belongs_to(order_type: OrderType, value: T | None, info: ValidationInfo) -> T | None:
-    """Hold a field to the one order type that needs it.
+def _require_only_for(order_type: OrderType, value: T | None, info: ValidationInfo) -> T | None:
+    """Require a field for one order type, and refuse it for the others.
 
-    A field validator, not a model's, so that this fault is listed beside all the others. When the
-    order type itself is faulty there is nothing to hold the field to.
+    Called by a field validator instead of a model validator, so that the error is reported together
+    with those of other fields. If the order type itself is invalid, every value is accepted.
     """
-    stated = info.data.get("order_type")
-    if stated is None:
+    actual = info.data.get("order_type")
+    if actual is None:
         return value
-    if stated is order_type and value is None:
+    if actual is order_type and value is None:
         raise ValueError(f"is required for {order_type}")
-    if stated is not order_type and value is not None:
-        raise ValueError(f"is only for {order_type}, not for {stated}")
+    if actual is not order_type and value is not None:
+        raise ValueError(f"is only for {order_type}, not for {actual}")
     return value
 
 
@@ -225,16 +225,16 @@ def total(items: Sequence[OrderItem]) -> Decimal:
 
 def priority(total_amount: Decimal) -> int:
     """Return 10 for a total above 100, 5 from 50 to 100 (both included), else 1."""
-    if total_amount > RUSH_ABOVE:
+    if total_amount > PRIORITY_10_ABOVE:
         return 10
-    return 5 if total_amount >= BRISK_FROM else 1
+    return 5 if total_amount >= PRIORITY_5_FROM else 1
 
 
 def is_order_number(text: str) -> bool:
-    """Tell whether an order could have this number; what it cannot have is not worth looking up."""
+    """Return whether `text` has the format of an order number."""
     return ORDER_NUMBER.fullmatch(text) is not None
 
 
 def order_number(business_date: date, sequence: int) -> str:
-    """Write the number of the `sequence`-th order of a day; it grows to four digits after 999."""
+    """Format the number of the `sequence`-th order of a day; after 999 it has four digits."""
     return f"ORD_{business_date:%Y%m%d}_{sequence:03d}"

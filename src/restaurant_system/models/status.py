@@ -1,30 +1,31 @@
-"""The life of an order: its statuses and the only moves between them.
+"""The statuses of an order, and the legal moves between them.
 
     received ──▶ cooking ◀──▶ ready ──▶ completed
         │           │
         └──▶ cancelled ◀──┘
 
-From ready back to cooking only a person goes, at the kitchen display, who bumped an order too soon.
+Only a person at the kitchen display moves an order from ready back to cooking (recall), when it was
+bumped too soon.
 
-The database holds the same table in a trigger (``013_hold_tickets.sql``), so that nobody can bypass
-it; a test keeps the two equal.
+A trigger in the database enforces the same table (``013_hold_tickets.sql``); a test checks that the
+two are equal.
 """
 
 from enum import StrEnum
 
 
 class OrderStatus(StrEnum):
-    """Where an order stands."""
+    """The status of an order."""
 
     RECEIVED = "received"  # stored; waits for a cook
-    COOKING = "cooking"  # a cook has it
-    READY = "ready"  # cooked; waits for the guest, the waiter or the driver
+    COOKING = "cooking"  # being cooked
+    READY = "ready"  # cooked; waits for the customer, the waiter or the driver
     COMPLETED = "completed"  # handed over
-    CANCELLED = "cancelled"  # called off before it was ready
+    CANCELLED = "cancelled"  # cancelled before it was ready
 
 
-# Each status with those that may come before it. The origins stand in the order in which an order
-# passes through them: whoever tries them one after the other misses none.
+# The statuses from which an order may move to each status. They are listed in the order in which an
+# order passes through them, so that trying one after the other misses no order that moves on.
 ORIGINS: dict[OrderStatus, tuple[OrderStatus, ...]] = {
     OrderStatus.RECEIVED: (),
     OrderStatus.COOKING: (OrderStatus.RECEIVED, OrderStatus.READY),
@@ -35,5 +36,5 @@ ORIGINS: dict[OrderStatus, tuple[OrderStatus, ...]] = {
 
 
 def may_move(origin: OrderStatus, target: OrderStatus) -> bool:
-    """Tell whether an order may go from `origin` to `target` in one step."""
+    """Return whether an order may move from `origin` to `target`."""
     return origin in ORIGINS[target]

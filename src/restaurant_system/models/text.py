@@ -1,8 +1,9 @@
-"""Which characters may stand in a text that is stored or shown (section 3 of the contract).
+"""Validate text from outside: the characters of stored text, and request ids.
 
-Control and format characters are refused: they reorder what is read (bidirectional overrides), hide
-it, or steer a terminal. Two kinds of format characters are part of writing and stay: the joiners of
-Indic and Arabic scripts and of emoji, and the tags of the flags of England, Scotland and Wales.
+Control and format characters are refused: they reorder text (bidirectional overrides), hide it, or
+control a terminal. Two kinds of format characters belong to written language and are allowed: the
+joiners of Indic and Arabic scripts and of emoji, and the tags in the flags of England, Scotland and
+Wales.
 """
 
 import re
@@ -30,13 +31,13 @@ NONCHARACTERS = frozenset(
 
 
 def refused_character(text: str, *, allowed: str = "") -> str | None:
-    """Return the first character that may not stand in `text`, but for those that are `allowed`."""
+    """Return the first character that `text` must not contain; those in `allowed` are accepted."""
     if text.isprintable():
         return None
     text = TAGGED_FLAG.sub("\U0001f3f4", text)
-    for place, char in enumerate(text):
+    for position, char in enumerate(text):
         if char in JOINERS:
-            if not _joins(text, place):
+            if not _joins(text, position):
                 return char
         elif char not in allowed and _is_refused(char):
             return char
@@ -52,12 +53,12 @@ def _is_refused(char: str) -> bool:
     return unicodedata.category(char) in REFUSED or char in NONCHARACTERS
 
 
-def _joins(text: str, place: int) -> bool:
-    """Tell whether a joiner stands between two letters, or behind a mark (as in Malayalam)."""
-    before, after = _kind(text[place - 1 : place]), _kind(text[place + 1 : place + 2])
+def _joins(text: str, position: int) -> bool:
+    """Return whether a joiner is between two letters, or after a mark (as in Malayalam)."""
+    before, after = _kind(text[position - 1 : position]), _kind(text[position + 1 : position + 2])
     return before == "M" or (before in JOINED and after in JOINED)
 
 
 def _kind(char: str) -> str:
-    """Return the major class of a character; of none, a class that is none."""
+    """Return the major Unicode class of a character; `-` for an empty string."""
     return unicodedata.category(char)[0] if char else "-"

@@ -10,11 +10,15 @@ from restaurant_system.models.worker import Worker, WorkerStatus
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """Those on duty who cook orders of one type: what they cook besides, and have in hand."""
+    """The online workers that cook one order type.
+
+    `order_types` are all types that they cook; `remaining` is the cooking time left of the orders
+    that they cook now.
+    """
 
     cooks: int
     order_types: frozenset[OrderType]
-    under_way: timedelta
+    remaining: timedelta
 
 
 def crew_for(
@@ -23,9 +27,9 @@ def crew_for(
     cooking_until: Iterable[tuple[str, datetime]],
     now: datetime,
 ) -> Crew:
-    """Find who cooks orders of this type; with nobody on duty, it is as if one came for all types.
+    """Return the crew for an order type; `cooking_until` has each cooking order's worker and end.
 
-    Of each order that is cooking, by its cook, the rest counts; nothing of one that is overdue.
+    An overdue order has no time left. Without an online worker, the crew cooks all types.
     """
     cooks = [
         worker
@@ -33,12 +37,12 @@ def crew_for(
         if worker.status is WorkerStatus.ONLINE and worker.can_cook(order_type)
     ]
     names = {cook.name for cook in cooks}
-    rests = (max(until - now, timedelta()) for name, until in cooking_until if name in names)
+    remaining = (max(until - now, timedelta()) for name, until in cooking_until if name in names)
     return Crew(
         cooks=len(cooks),
         order_types=frozenset(kind for cook in cooks for kind in cook.order_types)
         or frozenset(OrderType),
-        under_way=sum(rests, timedelta()),
+        remaining=sum(remaining, timedelta()),
     )
 
 
@@ -50,21 +54,21 @@ def completion_of_waiting(
     durations: Mapping[OrderType, timedelta],
     crew: Crew,
 ) -> datetime:
-    """Estimate when an order that waits will be ready.
+    """Estimate when a waiting order will be ready.
 
-    The work before it (of the orders `ahead`, by type, those that its crew cooks, and the rest of
-    what the crew has in hand) is shared evenly among the cooks; then it cooks for its `own` time.
+    The cooks share the work before it evenly: the orders `ahead` of the types that they cook, and
+    the rest of what they cook now. Then the order takes its `own` cooking time.
     """
     waiting = sum((durations[kind] * ahead.get(kind, 0) for kind in crew.order_types), timedelta())
-    return now + (waiting + crew.under_way) / max(crew.cooks, 1) + own
+    return now + (waiting + crew.remaining) / max(crew.cooks, 1) + own
 
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """How many of some orders are late; orders that were cancelled are not among them.
+    """How many of a number of orders are late; cancelled orders are not counted.
 
-    An order is late from the age on that the configuration names for its type: for good if it was
-    not ready before, for now if it is not ready yet.
+    An order is late once its age exceeds the limit that is configured for its type: for good if it
+    was not ready by then, and so far if it is not ready yet.
     """
 
     orders: int = 0
@@ -75,5 +79,5 @@ class Lateness:
 
     @property
     def share(self) -> float | None:
-        """The share that is late, from 0 to 1; of no orders there is none."""
+        """The late share of the orders, from 0 to 1; `None` without orders."""
         return self.late / self.orders if self.orders else None

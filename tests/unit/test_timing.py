@@ -1,9 +1,11 @@
+"""The estimate of when a waiting order is ready, and the count of late orders."""
+
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from restaurant_system.models.order import OrderType
-from restaurant_system.models.timing import Crew, completion_of_waiting, crew_for
+from restaurant_system.models.timing import Crew, Lateness, completion_of_waiting, crew_for
 from restaurant_system.models.worker import Worker, WorkerStatus
 
 NOW = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
@@ -21,65 +23,65 @@ def seconds_left(
     cooks: int = 1,
     crew: Crew | None = None,
 ) -> float:
-    """Estimate in how many seconds a waiting takeout order will be ready."""
+    """Return the estimated seconds until a waiting takeout order is ready."""
     done_at = completion_of_waiting(
         now=NOW,
         own=DURATIONS[OrderType.TAKEOUT],
         ahead=ahead or {},
         durations=DURATIONS,
-        crew=crew or make_crew([make_worker(f"cook-{place}") for place in range(cooks)], due_in),
+        crew=crew or make_crew([make_worker(f"cook-{number}") for number in range(cooks)], due_in),
     )
     return (done_at - NOW).total_seconds()
 
 
 def make_worker(name: str, *types: OrderType, status: WorkerStatus = WorkerStatus.ONLINE) -> Worker:
-    """Have somebody cook these types, or everything."""
+    """Return a worker that cooks these types, by default all."""
     return Worker(name, types or tuple(OrderType), status, orders_processed=0, last_seen=NOW)
 
 
 def make_crew(workers: list[Worker], due_in: tuple[float, ...] = ()) -> Crew:
-    """Find who cooks takeout; the first worker has something in hand."""
+    """Return the crew for takeout; the first worker cooks orders that are due in these seconds."""
     due = [(workers[0].name, NOW + timedelta(seconds=seconds)) for seconds in due_in]
     return crew_for(OrderType.TAKEOUT, workers, due, NOW)
 
 
-def test_nobody_ahead() -> None:
-    """With nothing before it, an order takes its own time."""
+def test_order_with_none_ahead_takes_its_own_time() -> None:
+    """The estimate is the cooking time of its type."""
     assert seconds_left() == 10
 
 
-def test_orders_ahead() -> None:
+def test_orders_ahead_add_the_time_of_their_types() -> None:
     """Each order ahead adds the time of its type."""
     ahead = {OrderType.DINE_IN: 2, OrderType.TAKEOUT: 1, OrderType.DELIVERY: 1}
 
     assert seconds_left(ahead=ahead) == 8 + 8 + 10 + 12 + 10
 
 
-def test_what_is_cooking() -> None:
-    """An order that cooks adds what is left of its time."""
+def test_cooking_order_adds_the_rest_of_its_time() -> None:
+    """Orders that the crew cooks now come before it."""
     assert seconds_left(due_in=(3, 4)) == 3 + 4 + 10
 
 
-def test_what_is_overdue() -> None:
-    """An order that is overdue adds nothing, and takes nothing away."""
+def test_overdue_order_adds_no_time() -> None:
+    """Nor does it shorten the estimate."""
     assert seconds_left(due_in=(-60, 4)) == 4 + 10
 
 
 @pytest.mark.parametrize(("cooks", "seconds"), [(1, 30), (2, 20), (4, 15)])
-def test_cooks_share_the_work(cooks: int, seconds: float) -> None:
-    """Several cooks share the work before an order, but not the order itself."""
+def test_cooks_share_the_work_before_an_order(cooks: int, seconds: float) -> None:
+    """They do not share the order itself."""
     ahead = {OrderType.DINE_IN: 1, OrderType.DELIVERY: 1}
 
     assert seconds_left(ahead=ahead, cooks=cooks) == seconds
 
 
-def test_no_cook_on_duty() -> None:
-    """With no cook on duty the estimate is as if one came now."""
+def test_estimate_without_an_online_cook_assumes_one() -> None:
+    """It is as if a cook for all types came now."""
     assert seconds_left(ahead={OrderType.TAKEOUT: 1}, cooks=0) == 20
 
 
-def test_only_what_its_crew_cooks_is_ahead() -> None:
-    """Who waits for nothing that the crew cooks is in nobody's way."""
+def test_orders_that_the_crew_does_not_cook_are_not_ahead() -> None:
+    """Other workers cook them."""
     crew = make_crew(
         [make_worker("mario", OrderType.TAKEOUT), make_worker("luigi", OrderType.DELIVERY)]
     )
@@ -88,8 +90,8 @@ def test_only_what_its_crew_cooks_is_ahead() -> None:
     assert seconds_left(ahead=ahead, crew=crew) == 10 + 10
 
 
-def test_a_crew_is_who_is_on_duty_and_cooks_the_type() -> None:
-    """What one of them cooks besides is in the way, too; what others have in hand is not."""
+def test_crew_is_the_online_workers_that_cook_the_type() -> None:
+    """Their other types count too; orders that other workers cook do not."""
     workers = [
         make_worker("luigi", OrderType.DELIVERY),
         make_worker("mario", OrderType.TAKEOUT),
@@ -104,5 +106,17 @@ def test_a_crew_is_who_is_on_duty_and_cooks_the_type() -> None:
     assert crew_for(OrderType.TAKEOUT, workers, due, NOW) == Crew(
         cooks=2,
         order_types=frozenset({OrderType.TAKEOUT, OrderType.DINE_IN}),
-        under_way=timedelta(seconds=2 + 3),
+        remaining=timedelta(seconds=2 + 3),
     )
+
+
+def test_late_shares_are_weighted_by_orders() -> None:
+    """The share of a sum is that of all its orders, not the mean of the shares."""
+    takeout, delivery = Lateness(orders=9, late=0), Lateness(orders=1, late=1)
+
+    assert (takeout + delivery).share == 0.1
+
+
+def test_late_share_of_no_orders_is_none() -> None:
+    """It is neither 0 nor 1."""
+    assert Lateness().share is None
