@@ -21,7 +21,7 @@ from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.message import StatusChanged, decode
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order import reconciliation as reconciliation_module
-from restaurant_system.services.order.reconciliation import SUBSCRIBERS_RETURN, Reconciliation
+from restaurant_system.services.order.reconciliation import RESUBSCRIBE_DELAY, Reconciliation
 from tests.support.fakes import RecordingBroker
 from tests.support.kitchen import Kitchen
 from tests.support.messages import take
@@ -86,7 +86,7 @@ async def test_a_blank_broker_is_told_the_moves_of_the_recent_past(
         pass
 
     at_first = await told_again(reconciliation, database)
-    clock.now += SUBSCRIBERS_RETURN
+    clock.now += RESUBSCRIBE_DELAY
     then = await told_again(reconciliation, database)
     afterwards = await told_again(reconciliation, database)
 
@@ -110,7 +110,7 @@ async def test_a_new_restaurant_has_nothing_to_tell_again(
     """On the first evening the broker is marked at once, and what happens then is told once."""
     await reconciliation.check()
     await walk(database, await kitchen.order(), OrderStatus.COOKING, at=NOON)
-    clock.now += SUBSCRIBERS_RETURN
+    clock.now += RESUBSCRIBE_DELAY
 
     assert await told_again(reconciliation, database) == []
 
@@ -128,7 +128,7 @@ async def test_a_broker_that_loses_its_disk_once_more_is_told_once_more(
 
     for _ in range(2):
         counts += [await told_again(reconciliation, database)]
-        clock.now += SUBSCRIBERS_RETURN
+        clock.now += RESUBSCRIBE_DELAY
         counts += [await told_again(reconciliation, database)]
         counts += [await told_again(reconciliation, database)]
         await unmark(rabbitmq_broker)
@@ -144,14 +144,14 @@ async def test_moves_are_told_again_a_few_orders_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No cook waits for long, none is left out, and a crash half-way means all of it once more."""
-    monkeypatch.setattr(reconciliation_module, "TOLD_AT_ONCE", 2)
+    monkeypatch.setattr(reconciliation_module, "UPDATE_BATCH_SIZE", 2)
     numbers = [await kitchen.order() for _ in range(5)]
     for number in numbers:
         await walk(kitchen.database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
     async with rabbitmq_broker.subscribe("display"):
         pass
     await reconciliation.check()
-    clock.now += SUBSCRIBERS_RETURN
+    clock.now += RESUBSCRIBE_DELAY
 
     async with kitchen.database.transaction() as tx:
         await tx.execute("SELECT FROM orders WHERE number = $1 FOR UPDATE", numbers[-1])

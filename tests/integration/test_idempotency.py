@@ -5,9 +5,11 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
+from restaurant_system.app.runtime import background_task
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import IdempotencyKeyReused
 from restaurant_system.models.order import NewOrder
+from restaurant_system.services.order.cleanup import delete_expired_keys
 from restaurant_system.services.order.service import OrderService, PlacedOrder
 from tests.support.orders import make_item, make_order
 from tests.support.waiting import eventually
@@ -192,6 +194,5 @@ async def test_expired_keys_are_cleaned_up(intake: OrderService, database: Datab
             keys = await connection.fetch("SELECT key FROM idempotency_keys")
         return [row["key"] for row in keys] == ["new"]
 
-    cleaning = asyncio.create_task(intake.forget_expired_keys())
-    await eventually(only_the_new_one_is_left, doing="for the old key to be forgotten")
-    cleaning.cancel()
+    async with background_task(delete_expired_keys(database, timedelta(hours=24))):
+        await eventually(only_the_new_one_is_left, doing="for the old key to be deleted")

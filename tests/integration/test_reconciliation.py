@@ -35,7 +35,7 @@ LONG = timedelta(seconds=AFTER + 1)
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciliation_module, "PAUSE", 0.1)
+    monkeypatch.setattr(reconciliation_module, "COUNT_INTERVAL", 0.1)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ async def test_orders_whose_messages_are_lost_are_sent_again(evening: Evening) -
 
     assert numbers(lines) == [takeout, delivery]
     assert {each["status"] for each in lines} == {"received"}
-    assert {each["stood_still_seconds"] for each in lines} == {61}
+    assert {each["stuck_seconds"] for each in lines} == {61}
     assert await evening.broker.depths() == dict.fromkeys(QUEUES, 0) | {
         TAKEOUT: 1,
         DELIVERY: 1,
@@ -166,7 +166,7 @@ async def test_however_many_are_lost_they_are_sent_again_bit_by_bit(
     evening: Evening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lost disk may have held more orders than one transaction should hold."""
-    monkeypatch.setattr(reconciliation_module, "BATCH", 2)
+    monkeypatch.setattr(reconciliation_module, "RESEND_BATCH_SIZE", 2)
     orders = [await evening.kitchen.order() for _ in range(5)]
     await evening.lose(count=5)
     evening.wait()

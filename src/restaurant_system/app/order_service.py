@@ -10,7 +10,7 @@ from restaurant_system.config import Settings
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.menu import NO_MENU, Menu
-from restaurant_system.services.order.cleanup import remove_unused_workers
+from restaurant_system.services.order.cleanup import delete_expired_keys, remove_unused_workers
 from restaurant_system.services.order.handler import OrderHandler
 from restaurant_system.services.order.menu_file import MenuFile, static_menu
 from restaurant_system.services.order.menu_handler import MenuHandler
@@ -59,15 +59,16 @@ async def order_intake(runtime: Runtime, relay: Relay) -> AsyncIterator[Feature]
 
     These delete expired idempotency keys and unused workers, and send lost messages again.
     """
+    key_lifetime = timedelta(hours=runtime.settings.idempotency_hours)
     service = OrderService(
         runtime.database,
         relay,
         clock=utc_now,
         timezone=runtime.settings.timezone,
-        key_lifetime=timedelta(hours=runtime.settings.idempotency_hours),
+        key_lifetime=key_lifetime,
     )
     async with (
-        background_task(service.forget_expired_keys()),
+        background_task(delete_expired_keys(runtime.database, key_lifetime)),
         background_task(remove_unused_workers(runtime.database, runtime.settings.kitchen)),
         _reconciliation(runtime, relay),
     ):

@@ -1,4 +1,4 @@
-"""The data directory of the embedded PostgreSQL: created in one step, checked at each start."""
+"""Create, check and configure the data directory of the embedded PostgreSQL."""
 
 import contextlib
 import errno
@@ -24,26 +24,26 @@ if sys.platform != "win32":
 
 SUPERUSER = "postgres"
 VERSION = "18"  # the major version in the wheel
-# The server's working directory is its data directory. Under this name it needs no right to pass
-# through the directories above, and no character of their names reaches a program.
+# The server's working directory is its data directory. With this path it needs no permission for
+# the directories above, and no character of their names reaches a program.
 WORKING_DIRECTORY = Path("/proc/self/cwd")
-MODES = 0o750  # what PostgreSQL accepts of its data directory at the most
+MAX_MODE = 0o750  # the widest permissions that PostgreSQL accepts
 NEEDED = ("PG_VERSION", "postgresql.conf", "global/pg_control", "base", "pg_wal", "pg_xact")
 RESTORE = "restore it from a backup, or move it away to begin with an empty database"
-# Peer authentication: the operating system tells which user connects.
+# Peer authentication: the operating system identifies the user that connects.
 ACCESS = "local all all peer map=restaurant\n"
 
 
 def path_for_server(pgdata: Path) -> str:
-    """Return the name under which a program that runs in `pgdata` finds it."""
+    """Return the path of `pgdata` for a program whose working directory it is."""
     return str(WORKING_DIRECTORY if WORKING_DIRECTORY.exists() else pgdata)
 
 
 def initialise(pgdata: Path) -> None:
-    """Create an empty database cluster at `pgdata`: beside it, then renamed in one step."""
-    for left in pgdata.parent.glob(f"{glob.escape(pgdata.name)}.new*"):  # by killed processes
-        _remove(left)
-    # A name of its own: the initdb of a process that was killed may still write into the old one.
+    """Create an empty database cluster beside `pgdata`, then rename it in one step."""
+    for leftover in pgdata.parent.glob(f"{glob.escape(pgdata.name)}.new*"):  # by killed processes
+        _remove(leftover)
+    # A random name, because the initdb of a killed process may still write into its own directory.
     new = pgdata.with_name(f"{pgdata.name}.new-{secrets.token_hex(4)}")
     make_private_directory(new)
     try:
@@ -62,19 +62,19 @@ def initialise(pgdata: Path) -> None:
         shutil.rmtree(new, ignore_errors=True)
         raise
     new.rename(pgdata)
-    with _opened(pgdata.parent) as parent:
+    with _open_directory(pgdata.parent) as parent:
         os.fsync(parent)
 
 
-def _remove(left: Path) -> None:
-    if left.is_dir() and not left.is_symlink():
-        shutil.rmtree(left, ignore_errors=True)
+def _remove(leftover: Path) -> None:
+    if leftover.is_dir() and not leftover.is_symlink():
+        shutil.rmtree(leftover, ignore_errors=True)
     else:
-        left.unlink()
+        leftover.unlink()
 
 
 def make_private_directory(folder: Path) -> None:
-    """Make a folder that only the server's user may look into; it must not exist yet."""
+    """Create a directory that only the server's user can access; it must not exist yet."""
     folder.mkdir(mode=0o700)
     user = process_user()
     if user:
@@ -82,9 +82,9 @@ def make_private_directory(folder: Path) -> None:
 
 
 def check_parents(data_dir: Path) -> None:
-    """Refuse a directory in which another user could replace files; raises `StartupError`.
+    """Raise `StartupError` for a directory in which another user could replace files.
 
-    Root follows no links of others there, and so accepts only what belongs to root.
+    Root must not follow links of other users, so root accepts only directories that root owns.
     """
     for found in (data_dir.lstat(), data_dir.stat()):
         if found.st_uid not in {0, os.geteuid()}:
@@ -108,14 +108,14 @@ def check_parents(data_dir: Path) -> None:
 
 
 def refuse_links(*files: Path) -> None:
-    """Refuse files that are links: opening one would create, or lock, a file elsewhere."""
+    """Raise `StartupError` for a symbolic link, which would create or lock a file elsewhere."""
     for file in files:
         if file.is_symlink():
             raise StartupError(f"{file} is a link; remove it.")
 
 
 def check(pgdata: Path) -> None:
-    """Refuse what is no data directory of ours; raises `StartupError`, which says what to do."""
+    """Raise `StartupError`, which says what to do, unless `pgdata` is a usable data directory."""
     if pgdata.is_symlink() or not pgdata.is_dir():
         raise StartupError(f"{pgdata} is not a directory; move it away.")
     if not (pgdata / "PG_VERSION").exists():
@@ -129,31 +129,31 @@ def check(pgdata: Path) -> None:
             f" {_name(server_uid())}; start as the user who created it, or change its owner with"
             " chown -R."
         )
-    if stat.S_IMODE(found.st_mode) & ~MODES:
+    if stat.S_IMODE(found.st_mode) & ~MAX_MODE:
         raise StartupError(
             f"Other users may look into {pgdata}, which PostgreSQL refuses; run chmod 700 on it."
         )
-    made_by = (pgdata / "PG_VERSION").read_text(errors="replace").strip()
-    if made_by != VERSION and made_by.replace(".", "").isdecimal():
+    version = (pgdata / "PG_VERSION").read_text(errors="replace").strip()
+    if version != VERSION and version.replace(".", "").isdecimal():
         raise StartupError(
-            f"{pgdata} was created by PostgreSQL {made_by}, and this is PostgreSQL {VERSION};"
-            f" convert it with pg_upgrade, or dump it with PostgreSQL {made_by} and move it away."
+            f"{pgdata} was created by PostgreSQL {version}, and this is PostgreSQL {VERSION};"
+            f" convert it with pg_upgrade, or dump it with PostgreSQL {version} and move it away."
         )
     missing = [name for name in NEEDED if not (pgdata / name).exists()]
-    if missing or made_by != VERSION:
+    if missing or version != VERSION:
         damage = f"{missing[0]} is missing" if missing else "PG_VERSION names no version"
         raise StartupError(f"{pgdata} is damaged: {damage}; {RESTORE}.")
 
 
 def is_missing(pgdata: Path) -> bool:
-    """Tell whether there is nothing at `pgdata`; an empty directory is removed."""
+    """Return whether `pgdata` does not exist; an empty directory is removed first."""
     with contextlib.suppress(OSError):
         pgdata.rmdir()
     return not os.path.lexists(pgdata)
 
 
 def write_access_rules(pgdata: Path) -> None:
-    """Let root and the server's user in as the superuser, and nobody else."""
+    """Allow only root and the server's user to connect, as the superuser."""
     names = dict.fromkeys(_name(user) for user in (0, server_uid()))
     replace_file(pgdata, "pg_hba.conf", ACCESS)
     replace_file(
@@ -162,9 +162,9 @@ def write_access_rules(pgdata: Path) -> None:
 
 
 def replace_file(pgdata: Path, name: str, text: str) -> None:
-    """Replace a file in one step; no link that lies there is followed."""
+    """Replace a file in one step, without following a link of that name."""
     new = f"{name}.new"
-    with _opened(pgdata) as folder:
+    with _open_directory(pgdata) as folder:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(new, dir_fd=folder)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -178,7 +178,7 @@ def replace_file(pgdata: Path, name: str, text: str) -> None:
 
 @contextlib.contextmanager
 def report_os_errors(data_dir: Path) -> Iterator[None]:
-    """Turn what the file system refuses into a `StartupError`."""
+    """Raise `StartupError` in place of an error of the file system."""
     try:
         yield
     except OSError as error:
@@ -189,7 +189,7 @@ def report_os_errors(data_dir: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[int]:
+def _open_directory(folder: Path) -> Iterator[int]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield descriptor

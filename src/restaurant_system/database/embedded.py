@@ -1,8 +1,8 @@
-"""A private PostgreSQL, from a wheel, for a machine with nothing installed.
+"""Run a PostgreSQL server from a wheel, for a machine without an installed one.
 
-Several processes may share one data directory: each holds a reader's lock on it for as long as it
-runs, and the last one stops the server. The locks are the operating system's, so that a process
-that was killed holds none. The server listens on a Unix socket in its data directory only.
+Several processes may share a data directory: each holds a shared lock on it while it runs, and the
+last one stops the server. The locks are released by the operating system when a process is killed.
+The server listens only on a Unix socket in its data directory.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from restaurant_system.database.postgres_programs import (
 )
 from restaurant_system.errors import AlreadyRunning, StartupError
 
-PORT = 5432  # only part of the socket's name; stated because PGPORT would change it
+PORT = 5432  # only part of the socket's name; set because PGPORT would change it
 SETTINGS = {
     "listen_addresses": "",
     "unix_socket_directories": ".",
@@ -39,17 +39,18 @@ SETTINGS = {
     "log_error_verbosity": "terse",  # the detail of an error quotes customers' rows
     "autovacuum_naptime": 10,  # s; the outbox gets thousands of dead rows a second
 }
-START_TIMEOUT = 60  # s; the replay after a crash counts
+START_TIMEOUT = 60  # s; includes the recovery after a crash
 STOP_TIMEOUT = 60  # s
 POLL_INTERVAL = 0.02  # s
 CONNECT_TIMEOUT = 5  # s
-LONGEST_SOCKET_PATH = 100  # bytes; the system's limit is 104 or 108
+MAX_SOCKET_PATH = 100  # bytes; the system's limit is 104 or 108
+# The names of the files must not change: an earlier release may run on the same directory.
 UP_LOCK = "up.lock"
-START_LOCK = "door.lock"  # held to start and to stop the server
-RUN_LOCK = "inside.lock"  # shared by all who use the server
+START_LOCK = "door.lock"  # held while the server is started or stopped
+RUN_LOCK = "inside.lock"  # shared by all processes that use the server
 PID_FILE = "postmaster.pid"
 SOCKET = f".s.PGSQL.{PORT}"
-DAMAGE = (
+SIGNS_OF_DAMAGE = (
     "PANIC",
     "incompatible",
     "could not locate",
@@ -58,17 +59,17 @@ DAMAGE = (
     "could not open",
     "could not read",
 )
-STATUS = 7  # the line of PID_FILE, counted from 0
+STATUS_LINE = 7  # of PID_FILE, counted from 0
 
 
 @contextlib.contextmanager
 def lock_for_up(data_dir: Path) -> Iterator[None]:
-    """Hold a data directory for one `up`; raises `AlreadyRunning` for a second."""
+    """Lock a data directory for one `up`; raise `AlreadyRunning` if another one has it locked."""
     with data_directory.report_os_errors(data_dir):
-        _make(data_dir)
+        _prepare(data_dir)
         lock = fasteners.InterProcessLock(data_dir / UP_LOCK)
-        is_first = lock.acquire(blocking=False)
-    if not is_first:
+        is_locked = lock.acquire(blocking=False)
+    if not is_locked:
         raise AlreadyRunning(
             f"It is already up on {data_dir}; stop that one, or choose another directory with"
             " --data-dir."
@@ -91,9 +92,9 @@ def advice(data_dir: Path) -> str:
 
 @contextlib.contextmanager
 def postgres(data_dir: Path) -> Iterator[str]:
-    """Run a PostgreSQL on `data_dir`, or join the one that runs there; yields its DSN.
+    """Start a PostgreSQL on `data_dir`, or use the one that runs there; yield its DSN.
 
-    Raises `StartupError` when it cannot start.
+    Raises `StartupError` if it cannot start.
     """
     if sys.platform == "win32":
         raise StartupError(
@@ -101,7 +102,7 @@ def postgres(data_dir: Path) -> Iterator[str]:
         )
     pgdata = data_dir.absolute() / "postgres"
     with data_directory.report_os_errors(data_dir):
-        _make(data_dir)
+        _prepare(data_dir)
         starting = fasteners.InterProcessLock(data_dir / START_LOCK)
         running = fasteners.InterProcessReaderWriterLock(data_dir / RUN_LOCK)
         with starting:
@@ -112,7 +113,7 @@ def postgres(data_dir: Path) -> Iterator[str]:
                 running.release_read_lock()
                 raise
     try:
-        with _socket_folder(pgdata) as folder:
+        with _socket_directory(pgdata) as folder:
             yield f"postgresql://{SUPERUSER}@/postgres?host={quote(folder)}&port={PORT}"
     finally:
         with starting:
@@ -123,7 +124,7 @@ def postgres(data_dir: Path) -> Iterator[str]:
 
 
 def stop(pgdata: Path) -> None:
-    """Stop the server on `pgdata`, if one runs, and wait for its end."""
+    """Stop the server on `pgdata`, if one runs, and wait until it has ended."""
     if not _is_running(pgdata):
         return
     process = _process(pgdata)
@@ -134,14 +135,14 @@ def stop(pgdata: Path) -> None:
 
 
 @contextlib.contextmanager
-def _socket_folder(pgdata: Path) -> Iterator[str]:
-    """Yield a path of the socket's folder that is short enough for the operating system."""
+def _socket_directory(pgdata: Path) -> Iterator[str]:
+    """Yield a path of the socket's directory that is short enough for the operating system."""
     folder = os.open(pgdata, os.O_RDONLY | os.O_DIRECTORY)
     try:
         short = f"/proc/self/fd/{folder}"
         if not Path(short).exists():
             short = str(pgdata)
-        if len(os.fsencode(short)) + len(SOCKET) > LONGEST_SOCKET_PATH:
+        if len(os.fsencode(short)) + len(SOCKET) > MAX_SOCKET_PATH:
             raise StartupError(
                 f"The path {pgdata} is too long for a socket; choose a shorter one with --data-dir."
             )
@@ -155,7 +156,7 @@ def _start(pgdata: Path) -> None:
         data_directory.initialise(pgdata)
     data_directory.check(pgdata)
     if not _is_running(pgdata):
-        _wait_for_end(pgdata)  # of one that stops just now
+        _wait_for_end(pgdata)  # of a server that is stopping
         for stale in (PID_FILE, f"{SOCKET}.lock"):
             (pgdata / stale).unlink(missing_ok=True)
         data_directory.write_access_rules(pgdata)
@@ -163,35 +164,35 @@ def _start(pgdata: Path) -> None:
 
 
 def _is_running(pgdata: Path) -> bool:
-    """Tell whether a server accepts connections on `pgdata`; its process id proves nothing."""
-    with _socket_folder(pgdata) as folder, socket.socket(socket.AF_UNIX) as client:
+    """Return whether a server accepts connections on `pgdata`; its process id may be stale."""
+    with _socket_directory(pgdata) as folder, socket.socket(socket.AF_UNIX) as client:
         client.settimeout(CONNECT_TIMEOUT)
         try:
             client.connect(f"{folder}/{SOCKET}")
         except (FileNotFoundError, ConnectionRefusedError):
             return False
-        except TimeoutError:  # it listens, and does not get on
+        except TimeoutError:  # it listens, but is busy
             return True
     return True
 
 
 def _launch(pgdata: Path) -> None:
-    """Start the server, and wait until it accepts connections; it outlives this process."""
+    """Start the server and wait until it accepts connections; it may outlive this process."""
     where = data_directory.path_for_server(pgdata)
     settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
     with _log(pgdata) as log:
         start_of_log = log.seek(0, os.SEEK_END)
         process = subprocess.Popen(  # noqa: S603 - PostgreSQL's own program
-            # The last -D counts; the first one shows in the list of processes where the data is.
+            # The last -D is used; the first one shows in the process list where the data is.
             [programs_directory() / "postgres", "-D", pgdata, "-D", where, *settings],
             cwd=pgdata,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # so that a Ctrl-C meant for this process does not reach it
+            start_new_session=True,  # so that a Ctrl-C for this process does not reach it
             **process_user(),
         )
-        # One that ends while this process runs must not stay in the process table.
+        # Waited for, so that a server that ends does not stay in the process table.
         waiting = threading.Thread(target=process.wait, daemon=True)
         waiting.start()
         try:
@@ -216,18 +217,18 @@ def _advice(log: str) -> str:
         return "wait until the processes of its last run have ended, and try again"
     if "postgresql.conf" in log or "postgresql.auto.conf" in log:
         return "correct that file"
-    if any(word in log for word in DAMAGE):
+    if any(word in log for word in SIGNS_OF_DAMAGE):
         return data_directory.RESTORE
-    return "mend that, and start again"
+    return "correct that, and start again"
 
 
 def _is_ready(pgdata: Path, process: int) -> bool:
     lines = _pid_file(pgdata)
-    return len(lines) > STATUS and lines[0] == str(process) and lines[STATUS] == "ready"
+    return len(lines) > STATUS_LINE and lines[0] == str(process) and lines[STATUS_LINE] == "ready"
 
 
 def _wait_for_end(pgdata: Path) -> None:
-    """Wait until no process of a server is left on `pgdata`."""
+    """Wait until no server process runs on `pgdata`."""
     try:
         _wait(lambda: not _is_alive(pgdata), STOP_TIMEOUT)
     except StartupError as error:
@@ -238,9 +239,9 @@ def _wait_for_end(pgdata: Path) -> None:
 
 
 def _is_alive(pgdata: Path) -> bool:
-    """Tell whether the process that the pid file names is a server on `pgdata`.
+    """Return whether the process in the pid file is a server on `pgdata`.
 
-    Another program may have got the id of a server that was killed: that one works elsewhere.
+    After a crash the id may belong to another program, which has another working directory.
     """
     process = _process(pgdata)
     if process is None:
@@ -255,7 +256,7 @@ def _is_alive(pgdata: Path) -> bool:
 
 
 def _process(pgdata: Path) -> int | None:
-    """Return the process id in the pid file; `None` when there is none."""
+    """Return the process id in the pid file; `None` if there is none."""
     lines = _pid_file(pgdata)
     return int(lines[0]) if lines and lines[0].isdecimal() and int(lines[0]) > 1 else None
 
@@ -279,12 +280,12 @@ def _wait(condition: Callable[[], bool], timeout: float) -> None:
 
 
 def _log(pgdata: Path) -> FileIO:
-    """Open the server's log; no link that lies there is followed."""
+    """Open the server's log, without following a link of that name."""
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     return FileIO(os.open(pgdata / "log", flags, 0o600), "r+")
 
 
-def _make(data_dir: Path) -> None:
+def _prepare(data_dir: Path) -> None:
     data_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     data_directory.check_parents(data_dir)
     data_directory.refuse_links(*(data_dir / lock for lock in (UP_LOCK, START_LOCK, RUN_LOCK)))

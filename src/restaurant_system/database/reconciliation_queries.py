@@ -1,4 +1,4 @@
-"""What has to be said again when messages are lost: orders that stand still, and recent moves."""
+"""Find what must be published again after a broker lost messages: stuck orders, recent moves."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,23 +14,23 @@ from restaurant_system.models.message import OrderReceived, StatusChanged
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 
-# Any number that nobody else locks; held by whoever says something again, until it is committed.
+# The key of an advisory lock, held by a transaction that publishes something again.
 LOCK = 7_278_110_043
 
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
 
 
 async def try_lock(tx: Connection) -> bool:
-    """Keep others from saying the same again until this transaction ends; `False`: one is at it."""
-    turn: bool = await tx.fetchval(TRY_LOCK, LOCK)
-    return turn
+    """Lock reconciliation until this transaction ends; return `False` if it is locked already."""
+    is_locked: bool = await tx.fetchval(TRY_LOCK, LOCK)
+    return is_locked
 
 
 @dataclass(frozen=True, slots=True)
 class ScanBounds:
-    """What is looked at: orders up to the `newest`, and who should have been ready by a moment.
+    """The orders that a check covers: up to the id `newest`, and overdue at `overdue_before`.
 
-    It stays the same from look to look, so that nobody comes in who was not there at the first.
+    All queries of one check use the same bounds, so that no order is added while it runs.
     """
 
     newest: int
@@ -41,16 +41,17 @@ NEWEST = "SELECT coalesce(max(id), 0) FROM orders"
 
 
 async def scan_bounds(connection: Connection, overdue_before: datetime) -> ScanBounds:
-    """Take in all orders that there are now."""
+    """Return bounds that cover all orders of this moment."""
     return ScanBounds(await connection.fetchval(NEWEST), overdue_before)
 
 
-# Received, or not ready though they should be, and not before people, who take the time they need.
-# Whose cook is overdue was taken from the queue before those that are still received. (An order
-# without items, written by hand, is nothing that could be sent.)
+# Orders that are received, or overdue in cooking, unless they are on the screen of an online
+# station, where people take the time they need. Overdue orders come first: their messages left the
+# queue before those of the received ones. An order without items, inserted by hand, cannot be
+# published.
 WAITING = f"""(
     SELECT * FROM (
-        SELECT id, number, type, status, created_at AS since, 1 AS turn
+        SELECT id, number, type, status, created_at AS since, 1 AS overdue_rank
         FROM orders WHERE status = 'received' AND id <= $1
         UNION ALL
         SELECT id, number, type, status, coalesce(estimated_completion, updated_at) AS since, 0
@@ -66,57 +67,61 @@ WAITING = f"""(
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How many orders of each type wait for a message, and whose is `owed`: in the outbox still."""
+    """The numbers, by type, of orders that need a message, and of those with one in the outbox."""
 
     orders: Counter[OrderType]
-    owed: Counter[OrderType]
+    in_outbox: Counter[OrderType]
 
 
 COUNT_WAITING = f"""
-SELECT type, count(*) AS orders, count(stream) AS owed FROM {WAITING}
-LEFT JOIN (SELECT DISTINCT stream FROM outbox WHERE exchange = $3) AS owed
+SELECT type, count(*) AS orders, count(stream) AS in_outbox FROM {WAITING}
+LEFT JOIN (SELECT DISTINCT stream FROM outbox WHERE exchange = $3) AS queued
     ON stream = $3 || '/' || number
 GROUP BY type
 """
 
 
 async def count_waiting(connection: Connection, within: ScanBounds, exchange: str) -> Waiting:
-    """Count the orders that wait for a message, and those of them still owed to `exchange`."""
+    """Count the orders that need a message, and those with one to `exchange` in the outbox."""
     rows = await connection.fetch(COUNT_WAITING, within.newest, within.overdue_before, exchange)
     return Waiting(
         Counter({OrderType(row["type"]): row["orders"] for row in rows}),
-        Counter({OrderType(row["type"]): row["owed"] for row in rows}),
+        Counter({OrderType(row["type"]): row["in_outbox"] for row in rows}),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where an order stands among those of its type that wait; who waits longest is first."""
+    """The position of an order among those of its type.
 
-    turn: int
+    Overdue orders have the rank 0, received ones 1; within a rank they are sorted by id.
+    """
+
+    overdue_rank: int
     id: int
 
 
 START = Position(0, 0)
 
-# An order that was sent again keeps its place, also while it is owed: nobody else is sent instead.
+# An order that was published again keeps its position while its message is in the outbox, so that
+# no other order is published in its place.
 NTH_POSITION = f"""
-SELECT turn, id FROM (
-    SELECT turn, id FROM {WAITING}
+SELECT overdue_rank, id FROM (
+    SELECT overdue_rank, id FROM {WAITING}
     WHERE type = $4 AND (
         NOT EXISTS (SELECT FROM outbox WHERE stream = $3 || '/' || number)
         OR EXISTS (SELECT FROM order_resends WHERE order_id = id)
     )
-    ORDER BY turn, id LIMIT $5
+    ORDER BY overdue_rank, id LIMIT $5
 ) AS oldest
-ORDER BY turn DESC, id DESC LIMIT 1
+ORDER BY overdue_rank DESC, id DESC LIMIT 1
 """
 
 
 async def nth_position(
     connection: Connection, nth: int, order_type: OrderType, within: ScanBounds, exchange: str
 ) -> Position:
-    """Return the place of the n-th order that lacks a message or was sent one again."""
+    """Return the position of the n-th order that has no message, or was published again."""
     row = await connection.fetchrow(
         NTH_POSITION, within.newest, within.overdue_before, exchange, order_type, nth
     )
@@ -124,9 +129,9 @@ async def nth_position(
 
 
 NEXT_POSITIONS = f"""
-SELECT turn, id FROM {WAITING}
-WHERE type = $3 AND (turn, id) > ($4, $5) AND (turn, id) <= ($6, $7)
-ORDER BY turn, id LIMIT $8
+SELECT overdue_rank, id FROM {WAITING}
+WHERE type = $3 AND (overdue_rank, id) > ($4, $5) AND (overdue_rank, id) <= ($6, $7)
+ORDER BY overdue_rank, id LIMIT $8
 """
 
 
@@ -139,14 +144,14 @@ async def next_positions(
     last: Position,
     limit: int,
 ) -> list[Position]:
-    """Return the next places of orders that wait, in order."""
+    """Return the next positions after `after`, up to `last`, in order."""
     rows = await connection.fetch(
         NEXT_POSITIONS,
         within.newest,
         within.overdue_before,
         order_type,
-        *(after.turn, after.id),
-        *(last.turn, last.id),
+        *(after.overdue_rank, after.id),
+        *(last.overdue_rank, last.id),
         limit,
     )
     return [Position(**row) for row in rows]
@@ -154,9 +159,9 @@ async def next_positions(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StuckOrder:
-    """An order that goes on only when a message about it reaches a cook.
+    """An order that continues only once a message about it reaches a worker.
 
-    It stands `since` it was placed or, if its cook did not finish it, since it should be ready.
+    It is stuck `since` it was placed, or since it should have been ready.
     """
 
     id: int
@@ -168,7 +173,7 @@ class StuckOrder:
     resent_at: datetime | None = None
 
     def is_due(self, now: datetime, after: timedelta) -> bool:
-        """Tell whether it has stood for over `after`; twice as long each time it was sent again."""
+        """Return whether it has been stuck for longer than `after`, doubled with each resend."""
         last = max(self.since, self.resent_at or self.since)
         return now - last > after * (1 << self.resends)
 
@@ -177,14 +182,14 @@ STUCK_ORDERS = f"""
 SELECT id, number, type, status, since, coalesce(resends, 0) AS resends, resent_at FROM {WAITING}
 LEFT JOIN order_resends ON order_id = id
 WHERE id = ANY($4) AND NOT EXISTS (SELECT FROM outbox WHERE stream = $3 || '/' || number)
-ORDER BY turn, id
+ORDER BY overdue_rank, id
 """
 
 
 async def stuck_orders(
     connection: Connection, among: Sequence[int], within: ScanBounds, exchange: str
 ) -> list[StuckOrder]:
-    """Return those `among` these orders that wait for a message which is not owed any more."""
+    """Return those of these orders that need a message and have none in the outbox."""
     rows = await connection.fetch(
         STUCK_ORDERS, within.newest, within.overdue_before, exchange, list(among)
     )
@@ -199,7 +204,7 @@ FROM orders WHERE id = ANY($1) ORDER BY id
 
 
 async def order_bodies(tx: Connection, ids: Sequence[int]) -> list[OrderReceived]:
-    """Return orders as the kitchen was told of them, oldest first."""
+    """Return the message bodies of these orders, in the order of their ids."""
     items = await tracking_queries.items(tx, ids)
     return [
         OrderReceived(**dict(row), items=items[row["id"]]) for row in await tx.fetch(ORDERS, ids)
@@ -214,18 +219,18 @@ ON CONFLICT (order_id) DO UPDATE
 
 
 async def record_resends(tx: Connection, ids: Sequence[int], at: datetime) -> None:
-    """Remember that these orders were sent again."""
+    """Record that these orders were published again."""
     await tx.execute(RECORD_RESENDS, ids, at)
 
 
-# Counted, for EXISTS would have the server try its luck from the beginning of the log.
+# Counted instead of EXISTS, for which the planner would scan the log from its beginning.
 ANY_MOVED = """
 SELECT count(*) > 0 FROM order_status_log WHERE changed_at >= $1 AND status <> 'received'
 """
 
 
 async def any_moved_since(connection: Connection, since: datetime) -> bool:
-    """Tell whether any order was moved since then."""
+    """Return whether any order has changed its status since then."""
     moved: bool = await connection.fetchval(ANY_MOVED, since)
     return moved
 
@@ -237,13 +242,13 @@ WHERE changed_at >= $1 AND status <> 'received'
 
 
 async def orders_moved_since(connection: Connection, since: datetime) -> list[int]:
-    """Return the orders that were moved since then."""
+    """Return the ids of the orders that have changed their status since then."""
     return await connection.fetchval(MOVED, since) or []
 
 
-# Nobody moves one of these orders until what is said again stands in the outbox: a later move must
-# be told later.
-HOLD = "SELECT FROM orders WHERE id = ANY($1) ORDER BY id FOR SHARE"
+# Locks the orders until the repeated messages are in the outbox, so that the message of a later
+# move comes after them.
+LOCK_ORDERS = "SELECT FROM orders WHERE id = ANY($1) ORDER BY id FOR SHARE"
 
 MOVES = """
 SELECT number AS order_number, old_status, moves.status AS new_status, changed_by,
@@ -264,12 +269,12 @@ ORDER BY moves.id
 async def status_changes_since(
     tx: Connection, since: datetime, among: Sequence[int]
 ) -> list[StatusChanged]:
-    """Return the moves of these orders since then, in order.
+    """Return the status changes of these orders since then, oldest first.
 
-    Nobody moves one of them until this transaction ends.
+    The orders stay locked against moves until this transaction ends.
     """
     ids = list(among)
-    await tx.execute(HOLD, ids)
+    await tx.execute(LOCK_ORDERS, ids)
     return [StatusChanged(**row) for row in await tx.fetch(MOVES, ids, since)]
 
 

@@ -1,1 +1,1 @@
-"""The order service: takes orders over HTTP."""
+"""The order service: accepts orders over HTTP."""

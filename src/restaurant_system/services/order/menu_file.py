@@ -1,4 +1,4 @@
-"""The menu: a file in YAML, which is read again whenever it has changed."""
+"""Read the menu from a YAML file, again whenever the file has changed."""
 
 import asyncio
 import re
@@ -20,20 +20,20 @@ from restaurant_system.web.validation_errors import BODY, FieldError, field_erro
 
 log = get_logger(NAME)
 
-MenuSource: TypeAlias = Callable[[], Awaitable[Menu]]  # what is on the menu now
-Version: TypeAlias = tuple[int, ...] | None  # of a file; None when there is none
+MenuSource: TypeAlias = Callable[[], Awaitable[Menu]]  # returns the current menu
+Version: TypeAlias = tuple[int, ...] | None  # of a file; None if there is no file
 
 SAMPLE = "sample_menu.yaml"
-LARGEST = 256 * 1024  # bytes; a menu of thousands of items is smaller
+MAX_SIZE = 256 * 1024  # bytes; a menu of thousands of items is smaller
 
 CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
 
 
 class MenuFile:
-    """The menu as its file has it; a change that is faulty leaves the last good one in place.
+    """The menu in a file; after an invalid change the last valid menu stays in use.
 
-    Raises `ConfigurationError` when the file is faulty to begin with.
+    Raises `ConfigurationError` if the file is invalid at the start.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,19 +44,19 @@ class MenuFile:
         self._lock = asyncio.Lock()
 
     async def now(self) -> Menu:
-        """Return the menu; if the file has changed, after a look into it."""
+        """Return the menu; read the file first if it has changed."""
         async with self._lock:
             version = _version(self._path)
             if version != self._version:
-                await self._take(version)
+                await self._reload(version)
         return self._menu
 
-    async def _take(self, version: Version) -> None:
+    async def _reload(self, version: Version) -> None:
         try:
             self._menu = await asyncio.to_thread(read_menu, self._path)
         except _UnreadableError as error:
             self._reject(str(error))
-            return  # without this version, so that the next look tries again
+            return  # keep the old version, so that the next call tries again
         except ConfigurationError as error:
             self._reject(str(error))
         else:
@@ -67,11 +67,11 @@ class MenuFile:
     def _reject(self, fault: str) -> None:
         if fault != self._fault:
             self._fault = fault
-            log.error("menu_rejected", message=f"{fault} The last good menu stays in place.")
+            log.error("menu_rejected", message=f"{fault} The last valid menu stays in use.")
 
 
 class _UnreadableError(ConfigurationError):
-    """A file could not be read; that may end without a change to it."""
+    """A file could not be read; that may change without a change of the file."""
 
 
 def static_menu(menu: Menu) -> MenuSource:
@@ -84,48 +84,50 @@ def static_menu(menu: Menu) -> MenuSource:
 
 
 def sample_menu() -> Menu:
-    """Return the menu of a restaurant that has none of its own yet."""
+    """Return the menu for a restaurant that has not configured one."""
     return _menu(SAMPLE, (files(__package__) / SAMPLE).read_bytes())
 
 
 def read_menu(path: Path) -> Menu:
-    """Read a menu; raises `ConfigurationError`, which names the file and each place at fault."""
+    """Read a menu; raise `ConfigurationError`, which names the file and every invalid field."""
     try:
-        written = _written(path)
+        content = _read_bytes(path)
     except OSError as error:
         raise _UnreadableError(f"Cannot read the menu {path}: {error.strerror}.") from None
-    return _menu(str(path), written)
+    return _menu(str(path), content)
 
 
-def _written(path: Path) -> bytes:
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for who writes into it
+def _read_bytes(path: Path) -> bytes:
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
         raise ConfigurationError(f"The menu {path} is not a regular file.")
     with path.open("rb") as file:
-        written = file.read(LARGEST + 1)
-    if len(written) > LARGEST:
-        raise ConfigurationError(f"The menu {path} is larger than {LARGEST // 1024} KiB.")
-    return written
+        content = file.read(MAX_SIZE + 1)
+    if len(content) > MAX_SIZE:
+        raise ConfigurationError(f"The menu {path} is larger than {MAX_SIZE // 1024} KiB.")
+    return content
 
 
-def _menu(name: str, written: bytes) -> Menu:
+def _menu(name: str, content: bytes) -> Menu:
     try:
-        return Menu.model_validate(_content(written))
+        return Menu.model_validate(_parse(content))
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"The menu {name} is not valid YAML: {_plainly(error)}.") from None
+        raise ConfigurationError(
+            f"The menu {name} is not valid YAML: {_describe(error)}."
+        ) from None
     except ValidationError as error:
         faults = "; ".join(map(_sentence, field_errors(error.errors(include_url=False))))
         raise ConfigurationError(f"The menu {name} breaks a rule: {faults}.") from None
 
 
-def _content(written: bytes) -> Any:  # noqa: ANN401 - whatever the YAML says
-    """Read YAML; raises `YAMLError` for all that is none."""
+def _parse(content: bytes) -> Any:  # noqa: ANN401 - any YAML
+    """Parse YAML; raise `YAMLError` if it is invalid."""
     try:
-        return yaml.load(written.decode(), _ExactLoader)  # noqa: S506 - builds plain values only
-    except (ValueError, OverflowError, RecursionError) as error:  # no text, or far too deep
+        return yaml.load(content.decode(), _ExactLoader)  # noqa: S506 - builds plain values only
+    except (ValueError, OverflowError, RecursionError) as error:  # no text, or nested too deeply
         raise yaml.YAMLError(str(error)) from None
 
 
-def _plainly(error: yaml.YAMLError) -> str:
+def _describe(error: yaml.YAMLError) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         place = error.problem_mark
         return f"line {place.line + 1}, column {place.column + 1}: {error.problem}"
@@ -137,9 +139,10 @@ def _sentence(fault: FieldError) -> str:
 
 
 def _version(path: Path) -> Version:
-    """Tell one state of a file from another, without reading it.
+    """Return what differs between two states of a file, without reading it.
 
-    Unlike the time of modification, that of a change cannot be set back, as a restored file's is.
+    The change time is used because the modification time can be set back, as when a file is
+    restored.
     """
     try:
         state = path.stat()
@@ -149,15 +152,15 @@ def _version(path: Path) -> Version:
 
 
 class _ExactLoader(yaml.BaseLoader):
-    """YAML with numbers, booleans and null as JSON has them; all else is text.
+    """Loads numbers, booleans and null in the syntax of JSON; everything else is text.
 
-    A price is a decimal, exact as written. (YAML 1.1 would make floats of them, 8 of 010, 750 of
-    12:30, and a boolean of the item "No".) A key that is stated twice is refused, and so are
-    aliases, with which a short file means an endless one.
+    Prices are exact decimals. (YAML 1.1 would load floats, 8 for 010, 750 for 12:30, and a boolean
+    for the item "No".) Duplicate keys are refused, and so are aliases, with which a short file can
+    expand without limit.
     """
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401 - theirs
-        event = self.peek_event()  # type: ignore[no-untyped-call] # theirs
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401 - as in PyYAML
+        event = self.peek_event()  # type: ignore[no-untyped-call] # PyYAML has no types
         if event.anchor is not None:
             raise _fault("anchors and aliases (& and *) are not allowed", event.start_mark)
         return super().compose_node(parent, index)
@@ -165,9 +168,9 @@ class _ExactLoader(yaml.BaseLoader):
     def construct_scalar(self, node: yaml.ScalarNode) -> Any:  # noqa: ANN401 - one of four
         text = super().construct_scalar(node)
         is_quoted = node.style is not None
-        return text if is_quoted else _meant(str(text))
+        return text if is_quoted else _convert(str(text))
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - theirs
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - as in PyYAML
         mapping = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -183,7 +186,7 @@ def _fault(problem: str, place: yaml.Mark) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=place)
 
 
-def _meant(text: str) -> str | Decimal | bool | None:
+def _convert(text: str) -> str | Decimal | bool | None:
     if NUMBER.fullmatch(text):
         return Decimal(text)
     return CONSTANTS.get(text, text)

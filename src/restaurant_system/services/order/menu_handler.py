@@ -1,4 +1,4 @@
-"""The menu over HTTP."""
+"""The HTTP route of the menu."""
 
 from http import HTTPStatus
 
@@ -15,8 +15,8 @@ from restaurant_system.web.body import JSON
 from restaurant_system.web.openapi import PROBLEMS, header_parameter
 from restaurant_system.web.static_file import StaticFile
 
-KNOWN = header_parameter("If-None-Match", "The ETag of the menu that is known already")
-ETAG = {"ETag": {"description": "Another one for another menu", "schema": {"type": "string"}}}
+KNOWN = header_parameter("If-None-Match", "The ETag of the menu that the client has")
+ETAG = {"ETag": {"description": "Changes with the menu", "schema": {"type": "string"}}}
 
 
 class _Answer(BaseModel):
@@ -24,7 +24,7 @@ class _Answer(BaseModel):
 
 
 class MenuItemAnswer(_Answer):
-    """What may be ordered, if it is available."""
+    """An item on the menu, which can be ordered if it is available."""
 
     name: str
     price: Money
@@ -32,20 +32,20 @@ class MenuItemAnswer(_Answer):
 
 
 class MenuSectionAnswer(_Answer):
-    """Items that belong together."""
+    """A named group of menu items."""
 
     name: str
     items: list[MenuItemAnswer]
 
 
 class MenuAnswer(_Answer):
-    """All that is offered, in the order in which it is to be shown."""
+    """The menu, in the order in which it is to be shown."""
 
     sections: list[MenuSectionAnswer]
 
 
 class MenuHandler:
-    """Answers what is on the menu now; whoever knows it already is told so."""
+    """Returns the current menu, or 304 to a client that has it."""
 
     def __init__(self, offer: MenuSource) -> None:
         self._offer = offer
@@ -60,11 +60,11 @@ class MenuHandler:
             self.menu,
             methods=["GET"],
             response_model=MenuAnswer,
-            summary="What is offered",
+            summary="Get the menu",
             operation_id="menu",
             responses={
                 HTTPStatus.OK: {"headers": ETAG},
-                HTTPStatus.NOT_MODIFIED: {"description": "It is the one that is known already"},
+                HTTPStatus.NOT_MODIFIED: {"description": "The client has this menu"},
                 **PROBLEMS,
             },
             openapi_extra={"parameters": [KNOWN]},
@@ -72,7 +72,7 @@ class MenuHandler:
         return Feature(router)
 
     async def menu(self, request: Request) -> Response:
-        """Answer with the menu, or that it has not changed."""
+        """Return the menu, or that it has not changed."""
         menu = await self._offer()
         if menu is not self._menu:
             self._menu, self._page = menu, _page(menu)

@@ -1,8 +1,8 @@
-"""Finds orders whose messages are lost, and sends them again; tells again what a lost disk knew.
+"""Find orders and status updates whose messages were lost, and publish them again.
 
-A broker that is away loses nothing. One whose disk is lost comes back blank: it has neither the
-orders that were waiting nor the updates that subscribers had not been handed. The database has
-both.
+A broker that is unavailable loses nothing. A broker that has lost its disk comes back empty: it has
+neither the messages of the waiting orders nor the updates that subscribers had not received yet.
+Both are in the database. See docs/decisions/003-reconciliation.md.
 """
 
 import asyncio
@@ -27,19 +27,19 @@ from restaurant_system.models.order import OrderType
 from restaurant_system.services.order.service import NAME
 
 ORDERS = topology.ORDERS_TOPIC.name
-BROKER_PATIENCE = 10.0  # s that a look at the queues may take
-BATCH = 500  # orders that are sent again in one transaction
-TOLD_AT_ONCE = 200  # orders that nobody can move while their moves are told again
-LOOKS = 3  # a message that goes from a queue to a hand, or back, is missed by one look
-PAUSE = 0.5  # s in which a cook begins an order whose message it has just been handed
-# How long subscribers may take to find a broker that has come back, and to make their queues.
-SUBSCRIBERS_RETURN = timedelta(seconds=1.5 * resilient_consumer.MAX_RECONNECT_DELAY)
+BROKER_TIMEOUT = 10.0  # s to read the length of all queues
+RESEND_BATCH_SIZE = 500  # orders that are published again in one transaction
+UPDATE_BATCH_SIZE = 200  # orders that are locked while their updates are stored again
+COUNTS = 3  # one count alone can miss a message that is just being delivered or returned
+COUNT_INTERVAL = 0.5  # s; longer than a worker takes to begin an order that was delivered to it
+# The time that subscribers need to reconnect to the broker and to declare their queues again.
+RESUBSCRIBE_DELAY = timedelta(seconds=1.5 * resilient_consumer.MAX_RECONNECT_DELAY)
 
 log = get_logger(NAME)
 
 
 class Reconciliation:
-    """Holds orders against messages, now and then. Any number of processes may do so at once."""
+    """Compares orders with messages at intervals; several processes may do so at once."""
 
     def __init__(
         self,
@@ -58,189 +58,193 @@ class Reconciliation:
         self._announce_again = timedelta(seconds=settings.announce_again)
         self._clock = clock
         self._blank_since: datetime | None = None
-        self._patience = SUBSCRIBERS_RETURN
+        self._max_wait = RESUBSCRIBE_DELAY
 
     async def run(self) -> None:
-        """Check for as long as it runs; with a part away there is no check."""
+        """Check at intervals until cancelled; an unavailable broker or database skips a check."""
         while True:
-            with contextlib.suppress(Unavailable):  # the next round makes up for it
+            with contextlib.suppress(Unavailable):
                 await self.check()
             await asyncio.sleep(self._interval)
 
     async def check(self) -> None:
-        """Send again the orders, and tell again the moves, whose messages are lost.
+        """Publish again the orders and the status updates whose messages were lost.
 
-        All that is said again in one check has one new request id. Raises `Unavailable`.
+        All messages of one check have the same new request id. Raises `Unavailable`.
         """
         sender = Sender(NAME, str(uuid4()))
         with request_id(sender.request_id):
-            await self._send_what_is_lost(sender)
-            await self._tell_a_blank_broker(sender)
+            await self._resend_lost_orders(sender)
+            await self._republish_updates_to_blank_broker(sender)
 
-    # --- orders -----------------------------------------------------------------------------------
+    async def _resend_lost_orders(self, sender: Sender) -> None:
+        """Publish as many orders as messages are missing, of each type the oldest.
 
-    async def _send_what_is_lost(self, sender: Sender) -> None:
-        """Send again as many orders as messages are missing: of each type the oldest.
-
-        A message does not say that it is gone, and what is lost with a disk are the oldest.
+        Which message is lost cannot be seen; with a disk, those of the oldest orders are lost.
         """
+        overdue_before = self._clock() - self._after
         async with self._database.connection() as connection:
-            within = await reconciliation_queries.scan_bounds(
-                connection, self._clock() - self._after
-            )
-        short = await self._shortage(within)
+            bounds = await reconciliation_queries.scan_bounds(connection, overdue_before)
+        missing = await self._count_missing(bounds)
         for order_type in OrderType:
-            if short[order_type]:
-                await self._send_oldest(short[order_type], order_type, within, sender)
+            if missing[order_type]:
+                await self._resend_oldest(missing[order_type], order_type, bounds, sender)
 
-    async def _shortage(self, within: ScanBounds) -> Counter[OrderType]:
-        """Count, by type, the orders that lack a message at each of several looks.
+    async def _count_missing(self, bounds: ScanBounds) -> Counter[OrderType]:
+        """Count the orders, by type, that have no message in any of several counts.
 
-        A message goes from the outbox to a queue to a hand, and is looked for in this order; one
-        that has just reached a hand is in neither. Orders are counted before and afterwards.
+        A message moves from the outbox to a queue to a worker, and is looked for in this order; it
+        is in neither place when it has just reached a worker, which then begins the order. So the
+        orders are counted before the messages and again after `COUNT_INTERVAL`.
         """
-        waiting = await self._waiting(within)
-        short = waiting.orders - waiting.owed
-        if not short:
-            return short
-        for _ in range(LOOKS):
-            messages = waiting.owed + await self._messages()
-            short &= waiting.orders - messages
-            if not short:
-                return short
-            await asyncio.sleep(PAUSE)
-            waiting = await self._waiting(within)
-            short &= waiting.orders - messages
-        return short
+        waiting = await self._count_waiting(bounds)
+        missing = waiting.orders - waiting.in_outbox
+        if not missing:
+            return missing
+        for _ in range(COUNTS):
+            messages = waiting.in_outbox + await self._count_messages()
+            missing &= waiting.orders - messages
+            if not missing:
+                return missing
+            await asyncio.sleep(COUNT_INTERVAL)
+            waiting = await self._count_waiting(bounds)
+            missing &= waiting.orders - messages
+        return missing
 
-    async def _waiting(self, within: ScanBounds) -> Waiting:
+    async def _count_waiting(self, bounds: ScanBounds) -> Waiting:
         async with self._database.connection() as connection:
-            return await reconciliation_queries.count_waiting(connection, within, ORDERS)
+            return await reconciliation_queries.count_waiting(connection, bounds, ORDERS)
 
-    async def _messages(self) -> Counter[OrderType]:
-        """Count, for each type, the messages that could be its orders'.
+    async def _count_messages(self) -> Counter[OrderType]:
+        """Count the messages in the broker that can be of each order type.
 
-        Those in its own queue, and all of those in queues that orders of any type may be in.
+        These are the messages in the queue of the type, and all in queues that have any type.
         """
         try:
-            async with asyncio.timeout(BROKER_PATIENCE):
+            async with asyncio.timeout(BROKER_TIMEOUT):
                 await self._broker.connect()
-                delayed = await self._broker.delayed()  # first: these go to the others, not back
+                # Delayed messages move to the other queues and not back, so they are counted first.
+                delayed = await self._broker.delayed()
                 depths = await self._broker.depths()
         except TimeoutError as error:
-            raise BrokerUnavailable("The broker does not say how long its queues are.") from error
+            raise BrokerUnavailable(
+                "The broker has not reported the length of its queues."
+            ) from error
         shared = delayed + depths[topology.GENERAL.name]
         return Counter(
             {kind: shared + depths[queue.name] for kind, queue in topology.SPECIALISED.items()}
         )
 
-    async def _send_oldest(
-        self, count: int, order_type: OrderType, within: ScanBounds, sender: Sender
+    async def _resend_oldest(
+        self, count: int, order_type: OrderType, bounds: ScanBounds, sender: Sender
     ) -> None:
-        """Send these again batch by batch, for as long as nobody else is at it."""
+        """Publish the oldest orders of a type in batches, until another process does so."""
         async with self._database.connection() as connection:
             last = await reconciliation_queries.nth_position(
-                connection, count, order_type, within, ORDERS
+                connection, count, order_type, bounds, ORDERS
             )
-        sent = START
+        done = START
         while True:
             async with self._database.connection() as connection:
-                places = await reconciliation_queries.next_positions(
-                    connection, order_type, within, after=sent, last=last, limit=BATCH
+                positions = await reconciliation_queries.next_positions(
+                    connection, order_type, bounds, after=done, last=last, limit=RESEND_BATCH_SIZE
                 )
-            if not places or not await self._send_batch(
-                [each.id for each in places], within, sender
-            ):
+            ids = [each.id for each in positions]
+            if not ids or not await self._resend_batch(ids, bounds, sender):
                 return
-            sent = places[-1]
+            done = positions[-1]
 
-    async def _send_batch(self, among: Sequence[int], within: ScanBounds, sender: Sender) -> bool:
-        """Send again those that are due; return `False` when it is another process's turn."""
+    async def _resend_batch(self, ids: Sequence[int], bounds: ScanBounds, sender: Sender) -> bool:
+        """Publish those orders that are due; return `False` if another process has the lock."""
         now = self._clock()
         async with self._database.transaction() as tx:
             if not await reconciliation_queries.try_lock(tx):
                 return False
-            standing = await reconciliation_queries.stuck_orders(tx, among, within, ORDERS)
-            due = [each for each in standing if each.is_due(now, self._after)]
-            ids = [each.id for each in due]
-            orders = await reconciliation_queries.order_bodies(tx, ids)
-            owed = await outbox.add(
+            stuck = await reconciliation_queries.stuck_orders(tx, ids, bounds, ORDERS)
+            due = [each for each in stuck if each.is_due(now, self._after)]
+            due_ids = [each.id for each in due]
+            bodies = await reconciliation_queries.order_bodies(tx, due_ids)
+            messages = await outbox.add(
                 tx,
                 [
                     (each.order_number, order_received(each, at=now, sender=sender))
-                    for each in orders
+                    for each in bodies
                 ],
             )
-            await reconciliation_queries.record_resends(tx, ids, now)
-        self._relay.hand_over(*owed)
+            await reconciliation_queries.record_resends(tx, due_ids, now)
+        self._relay.hand_over(*messages)
         for each in due:
             _log_resent(each, now)
         return True
 
-    # --- updates ----------------------------------------------------------------------------------
+    async def _republish_updates_to_blank_broker(self, sender: Sender) -> None:
+        """Publish recent status updates again, after subscribers have had time to reconnect.
 
-    async def _tell_a_blank_broker(self, sender: Sender) -> None:
-        """Tell again what subscribers may have missed, once they have had time to come back.
-
-        The broker is marked last, so that a crash means once more, and never not at all.
+        The broker is marked last, so that a crash leads to updates that are published twice rather
+        than to none.
         """
         if not await self._broker.is_blank():
-            self._blank_since, self._patience = None, SUBSCRIBERS_RETURN
+            self._blank_since, self._max_wait = None, RESUBSCRIBE_DELAY
             return
         now = self._clock()
         self._blank_since = self._blank_since or now
         since = self._blank_since - self._announce_again
-        if now - self._blank_since < self._patience and await self._has_moved(since):
+        if now - self._blank_since < self._max_wait and await self._any_moved_since(since):
             return
-        told = await self._tell_again(since, sender)
-        if told is None:
+        count = await self._republish_updates(since, sender)
+        if count is None:
             return
-        self._patience *= 2  # so that one that cannot be marked is not told for ever
+        self._max_wait *= 2  # so that updates become rarer if the broker cannot be marked
         await self._broker.mark()
-        if told:
+        if count:
             log.warning(
                 "updates_announced_again",
-                message=f"The broker came back blank: {told} updates were announced again.",
-                count=told,
+                message=f"The broker came back empty; published {count} status updates again.",
+                count=count,
             )
 
-    async def _has_moved(self, since: datetime) -> bool:
+    async def _any_moved_since(self, since: datetime) -> bool:
         async with self._database.connection() as connection:
             return await reconciliation_queries.any_moved_since(connection, since)
 
-    async def _tell_again(self, since: datetime, sender: Sender) -> int | None:
-        """Owe everyone these moves; return how many, `None` when another process is at it.
+    async def _republish_updates(self, since: datetime, sender: Sender) -> int | None:
+        """Publish the updates since then; return their number, `None` if another process does so.
 
-        Only within one order the order matters. So it is done bit by bit: no cook waits for long.
+        Only the updates of one order must be in sequence, so they are published in batches of
+        orders, each of which is locked only briefly.
         """
         async with self._database.connection() as connection:
-            moved = await reconciliation_queries.orders_moved_since(connection, since)
-        told = 0
-        for first in range(0, len(moved), TOLD_AT_ONCE):
-            count = await self._tell_of(moved[first : first + TOLD_AT_ONCE], since, sender)
+            ids = await reconciliation_queries.orders_moved_since(connection, since)
+        total = 0
+        for first in range(0, len(ids), UPDATE_BATCH_SIZE):
+            batch = ids[first : first + UPDATE_BATCH_SIZE]
+            count = await self._republish_updates_of(batch, since, sender)
             if count is None:
                 return None
-            told += count
-        return told
+            total += count
+        return total
 
-    async def _tell_of(self, orders: Sequence[int], since: datetime, sender: Sender) -> int | None:
+    async def _republish_updates_of(
+        self, ids: Sequence[int], since: datetime, sender: Sender
+    ) -> int | None:
         async with self._database.transaction() as tx:
             if not await reconciliation_queries.try_lock(tx):
                 return None
-            moves = await reconciliation_queries.status_changes_since(tx, since, orders)
-            owed = await outbox.add(
-                tx, [(each.order_number, status_changed(each, sender=sender)) for each in moves]
+            updates = await reconciliation_queries.status_changes_since(tx, since, ids)
+            messages = await outbox.add(
+                tx, [(each.order_number, status_changed(each, sender=sender)) for each in updates]
             )
-        self._relay.hand_over(*owed)
-        return len(owed)
+        self._relay.hand_over(*messages)
+        return len(messages)
 
 
 def _log_resent(order: StuckOrder, now: datetime) -> None:
     seconds = int((now - order.since).total_seconds())
     log.warning(
         "order_resent",
-        message=f"Order {order.number} stood still for {seconds} s ({order.status}); sent again.",
+        message=f"Order {order.number} was stuck for {seconds} s ({order.status});"
+        " published its message again.",
         order_number=order.number,
         status=order.status,
-        stood_still_seconds=seconds,
+        stuck_seconds=seconds,
     )

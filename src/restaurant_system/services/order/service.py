@@ -1,4 +1,4 @@
-"""What can be done with an order from outside: place it, cancel it, complete it."""
+"""Place, cancel and complete orders."""
 
 import asyncio
 import contextlib
@@ -36,15 +36,13 @@ from restaurant_system.models.status import ORIGINS, OrderStatus, may_move
 
 NAME = "order-service"
 MAX_BATCH_SIZE = 128  # orders in one transaction
-FORGETTING_INTERVAL = 600.0  # s between two cleanings of expired idempotency keys
-KEYS_AT_ONCE = 5_000  # that are forgotten in one transaction
 
 log = get_logger(NAME)
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedOrder:
-    """An order that is stored; `replayed` when an earlier request with the same key stored it."""
+    """A stored order; `replayed` if an earlier request with the same key stored it."""
 
     order_number: str
     total_amount: Decimal
@@ -52,7 +50,10 @@ class PlacedOrder:
 
 
 class OrderService:
-    """The use cases. Each answers once its transaction is committed, and needs no broker for it."""
+    """Places, cancels and completes orders; needs only the database, not the broker.
+
+    Every method returns once its transaction is committed.
+    """
 
     def __init__(
         self,
@@ -132,44 +133,44 @@ class OrderService:
             )
         return PlacedOrder(use.order_number, use.total_amount, replayed=True)
 
-    async def cancel(self, number: str, stated: Move, *, request_id: str) -> OrderStatus:
-        """Cancel an order that is not ready yet; raises `OrderNotFound` or `IllegalMove`."""
-        return await self._move(number, OrderStatus.CANCELLED, stated, request_id)
+    async def cancel(self, number: str, move: Move, *, request_id: str) -> OrderStatus:
+        """Cancel an order that is not ready yet; raise `OrderNotFound` or `IllegalMove`."""
+        return await self._move(number, OrderStatus.CANCELLED, move, request_id)
 
-    async def complete(self, number: str, stated: Move, *, request_id: str) -> OrderStatus:
-        """Hand over an order that is ready; raises `OrderNotFound` or `IllegalMove`."""
-        return await self._move(number, OrderStatus.COMPLETED, stated, request_id)
+    async def complete(self, number: str, move: Move, *, request_id: str) -> OrderStatus:
+        """Mark a ready order as completed; raise `OrderNotFound` or `IllegalMove`."""
+        return await self._move(number, OrderStatus.COMPLETED, move, request_id)
 
     async def _move(
-        self, number: str, target: OrderStatus, stated: Move, request_id: str
+        self, number: str, target: OrderStatus, move: Move, request_id: str
     ) -> OrderStatus:
         for origin in ORIGINS[target]:
             with _failure_logged(f"Order {number} could not be moved."):
-                owed = await self._try_move(number, origin, target, stated, request_id)
-            if owed is not None:
-                self._relay.hand_over(owed)
+                message = await self._try_move(number, origin, target, move, request_id)
+            if message is not None:
+                self._relay.hand_over(message)
                 log.info("order_moved", message=f"Order {number} is {target}.", order_number=number)
                 return target
         current = await self._current_status(number)
-        if may_move(current, target):  # it has come there just now
-            return await self._move(number, target, stated, request_id)
+        if may_move(current, target):  # it has just reached a status from which it may move
+            return await self._move(number, target, move, request_id)
         raise IllegalMove(number, current, target)
 
     async def _try_move(
-        self, number: str, origin: OrderStatus, target: OrderStatus, stated: Move, request_id: str
+        self, number: str, origin: OrderStatus, target: OrderStatus, move: Move, request_id: str
     ) -> OutboxMessage | None:
-        move = move_with_update(
+        command = move_with_update(
             number,
             origin=origin,
             target=target,
             at=self._clock(),
-            by=stated.changed_by or NAME,
+            by=move.changed_by or NAME,
             sender=Sender(NAME, request_id),
-            notes=stated.reason,
+            notes=move.reason,
         )
         async with self._database.connection() as connection:
-            (owed,) = await orders.move(connection, [move])
-        return owed
+            (message,) = await orders.move(connection, [command])
+        return message
 
     async def _current_status(self, number: str) -> OrderStatus:
         async with self._database.connection() as connection:
@@ -177,21 +178,6 @@ class OrderService:
         if current is None:
             raise OrderNotFound(number)
         return current.status
-
-    async def forget_expired_keys(self) -> None:
-        """Clean up what is older than a key's lifetime, now and then, for as long as it runs."""
-        while True:
-            forgotten = 0
-            with contextlib.suppress(DatabaseUnavailable):  # the next round makes up for it
-                while some := await self._forget_some_keys():
-                    forgotten += some
-            if forgotten:
-                log.info("keys_forgotten", message=f"Forgot {forgotten} expired idempotency keys.")
-            await asyncio.sleep(FORGETTING_INTERVAL)
-
-    async def _forget_some_keys(self) -> int:
-        async with self._database.connection() as connection:
-            return await idempotency.delete_expired(connection, self._key_lifetime, KEYS_AT_ONCE)
 
 
 @contextlib.contextmanager
@@ -214,5 +200,5 @@ def _log_received(order: NewOrder, number: str) -> None:
 
 
 def _fingerprint(order: NewOrder) -> bytes:
-    """Return what two requests share exactly when they ask for the same order."""
+    """Return a hash that is equal for equal orders only."""
     return hashlib.sha256(order.model_dump_json().encode()).digest()
