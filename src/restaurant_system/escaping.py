@@ -1,12 +1,12 @@
-"""Text from outside, made safe for a terminal.
+"""Escape untrusted text that is printed on a terminal.
 
-A terminal obeys control characters and reorders text around bidirectional controls; so whatever a
-customer, a third party or a command line may have written is escaped where it is printed.
+A terminal interprets control characters and reorders text around bidirectional controls. Text from
+customers, third parties and the command line is therefore escaped where it is printed.
 """
 
 
 def escape_nonprintable(text: str) -> str:
-    r"""Write each character that `str.isprintable` refuses as an escape sequence, such as ``\x1b``.
+    r"""Replace each character that is not `str.isprintable` by an escape such as ``\x1b``.
 
     These are control and format characters, line breaks and spaces other than U+0020, surrogates,
     private and unassigned code points.

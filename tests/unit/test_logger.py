@@ -27,10 +27,10 @@ TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
 
 
 class Terminal(io.StringIO):
-    """What a person looks at."""
+    """A stream that is a terminal."""
 
     def isatty(self) -> bool:
-        """Say so."""
+        """Return true."""
         return True
 
 
@@ -40,30 +40,30 @@ def _restored() -> Iterator[None]:
         yield
 
 
-def opened(
+def log_to(
     stream: io.StringIO | None = None,
     style: Literal["auto", "json", "console"] = "json",
     level: str = "DEBUG",
 ) -> io.StringIO:
-    """Log into `stream` from now on."""
+    """Configure logging; return the stream that it writes to."""
     stream = stream or io.StringIO()
     configure(service="kitchen-worker", level=level, style=style, stream=stream)
     return stream
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
-    """Read what was logged, one object a line."""
+    """Parse the JSON lines in a stream."""
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def cut_off() -> None:
-    """Fail."""
+def fail_with_connection_reset() -> None:
+    """Raise an `OSError`."""
     raise OSError(errno.ECONNRESET, "Connection reset by peer")
 
 
-def test_fields() -> None:
-    """A line has the contract's fields; whatever else was said is in the details."""
-    stream = opened()
+def test_line_has_the_fields_of_the_contract() -> None:
+    """Other keys are in the details."""
+    stream = log_to()
 
     get_logger().info("order_received", message="Order received.", order_number="N", priority=1)
 
@@ -80,9 +80,8 @@ def test_fields() -> None:
     }
 
 
-def test_time_taken() -> None:
-    """Where something was timed, its duration is a field of its own."""
-    stream = opened()
+def test_duration_is_a_field() -> None:
+    stream = log_to()
 
     get_logger().debug("request_received", message="GET / answered 200.", duration_ms=1.5)
 
@@ -91,9 +90,8 @@ def test_time_taken() -> None:
     assert line["details"] == {}
 
 
-def test_levels() -> None:
-    """The four levels go by their names."""
-    stream = opened()
+def test_level_names_are_upper_case() -> None:
+    stream = log_to()
     log = get_logger()
 
     log.debug("heartbeat_sent", message="Here.")
@@ -104,9 +102,8 @@ def test_levels() -> None:
     assert [line["level"] for line in lines(stream)] == ["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
-def test_level_asked_for() -> None:
-    """What is below the level asked for is not logged."""
-    stream = opened(level="WARNING")
+def test_events_below_the_level_are_not_logged() -> None:
+    stream = log_to(level="WARNING")
     log = get_logger()
 
     log.info("order_received", message="Received.")
@@ -115,9 +112,8 @@ def test_level_asked_for() -> None:
     assert [line["action"] for line in lines(stream)] == ["retry_attempted"]
 
 
-def test_service_of_a_logger() -> None:
-    """In a process of several services a logger can carry its own."""
-    stream = opened()
+def test_logger_may_have_its_own_service() -> None:
+    stream = log_to()
 
     get_logger("order-service").info("order_received", message="Received.")
 
@@ -126,12 +122,11 @@ def test_service_of_a_logger() -> None:
     assert line["details"] == {}
 
 
-def test_error_with_its_stack() -> None:
-    """An error has what the system calls it and its stack, on the one line."""
-    stream = opened()
+def test_error_has_message_and_stack_in_the_same_line() -> None:
+    stream = log_to()
 
     try:
-        cut_off()
+        fail_with_connection_reset()
     except OSError:
         get_logger().exception("message_processing_failed", message="An order failed.")
 
@@ -140,7 +135,7 @@ def test_error_with_its_stack() -> None:
     assert line["message"] == "An order failed."
     assert line["error"]["msg"] == "ConnectionResetError: Connection reset by peer"
     assert "Traceback" in line["error"]["stack"]
-    assert "in cut_off" in line["error"]["stack"]
+    assert "in fail_with_connection_reset" in line["error"]["stack"]
 
 
 @pytest.mark.parametrize(
@@ -151,9 +146,9 @@ def test_error_with_its_stack() -> None:
         (QueueTableUnavailable("Connection refused"), "db_connection_failed"),
     ],
 )
-def test_retry_is_logged_with_its_reason_and_its_pause(error: Unavailable, action: str) -> None:
-    """The broker in PostgreSQL is unavailable with the database, and is no RabbitMQ."""
-    stream = opened()
+def test_retry_is_logged_with_its_reason_and_delay(error: Unavailable, action: str) -> None:
+    """If the broker in PostgreSQL is unavailable, that is an outage of the database."""
+    stream = log_to()
 
     for attempt in stamina.retry_context(on=Unavailable, attempts=2, wait_initial=0, wait_max=0):
         with attempt:
@@ -165,9 +160,8 @@ def test_retry_is_logged_with_its_reason_and_its_pause(error: Unavailable, actio
     assert line["message"] == "Connection refused; retrying in 0.0 s."
 
 
-def test_error_that_was_handed_in() -> None:
-    """An error that is not being handled right now is described all the same."""
-    stream = opened()
+def test_error_passed_as_exc_info_is_described() -> None:
+    stream = log_to()
 
     get_logger().error("request_failed", message="A request failed.", exc_info=KeyError("soup"))
 
@@ -177,9 +171,9 @@ def test_error_that_was_handed_in() -> None:
     assert line["details"] == {}
 
 
-def test_text_of_an_error_that_is_not_ours_is_left_out_with_all_that_led_to_it() -> None:
-    """It may quote a customer's data; types, frames and our own sentences are told."""
-    stream = opened()
+def test_text_of_third_party_errors_is_left_out_of_the_whole_stack() -> None:
+    """It may quote personal data; types, frames and our own messages are logged."""
+    stream = log_to()
     error = DatabaseUnavailable("The database does not answer.")
     error.__cause__ = ValueError(NAME)
     group = ExceptionGroup(NAME, [error, KeyError(NAME)])
@@ -190,14 +184,14 @@ def test_text_of_an_error_that_is_not_ours_is_left_out_with_all_that_led_to_it()
     assert "Jane" not in stream.getvalue()
     (line,) = lines(stream)
     stack = line["error"]["stack"]
-    told = ["ExceptionGroup", "ValueError\n", "DatabaseUnavailable: The database", "KeyError"]
-    assert all(words in stack for words in told)
+    expected = ["ExceptionGroup", "ValueError\n", "DatabaseUnavailable: The database", "KeyError"]
+    assert all(words in stack for words in expected)
     assert line["error"]["msg"] == "ExceptionGroup"
 
 
-def test_error_of_postgresql_is_told_by_sqlstate_and_constraint() -> None:
+def test_postgres_error_is_described_by_sqlstate_and_constraint() -> None:
     """Its message, its detail and its arguments may quote a row."""
-    stream = opened()
+    stream = log_to()
     error = asyncpg.CheckViolationError(f'row "{NAME}" violates a constraint')
     error.detail = f"Failing row contains ({NAME})."
     error.constraint_name = "table_is_for_dine_in"
@@ -209,9 +203,8 @@ def test_error_of_postgresql_is_told_by_sqlstate_and_constraint() -> None:
     assert line["error"]["msg"] == "CheckViolationError (23514, table_is_for_dine_in)"
 
 
-def test_chain_of_errors_that_never_ends_is_cut() -> None:
-    """An error that led to itself is described all the same."""
-    stream = opened()
+def test_circular_chain_of_errors_is_logged_once() -> None:
+    stream = log_to()
     error = KeyError("soup")
     group = ExceptionGroup("many", [error, ExceptionGroup("more", [error])])
     error.__context__ = group
@@ -222,9 +215,8 @@ def test_chain_of_errors_that_never_ends_is_cut() -> None:
     assert (stack.count("KeyError\n"), stack.count("ExceptionGroup\n")) == (1, 2)
 
 
-def test_error_without_exception() -> None:
-    """A line at ERROR always has an error, also where nothing was raised."""
-    stream = opened()
+def test_line_at_error_without_exception_has_an_error() -> None:
+    stream = log_to()
 
     get_logger().error("worker_registration_failed", message="The name is taken.")
 
@@ -232,18 +224,16 @@ def test_error_without_exception() -> None:
     assert line["error"] == {"msg": "The name is taken.", "stack": ""}
 
 
-def test_no_error_below_error() -> None:
-    """No line below ERROR has an error."""
-    stream = opened()
+def test_line_below_error_has_no_error() -> None:
+    stream = log_to()
 
     get_logger().warning("db_connection_failed", message="Away.")
 
     assert "error" not in lines(stream)[0]
 
 
-def test_request_id() -> None:
-    """Inside a request each line carries its id, and outside none does."""
-    stream = opened()
+def test_request_id_is_logged_within_its_context() -> None:
+    stream = log_to()
     log = get_logger()
 
     with request_id("request-1"):
@@ -261,12 +251,12 @@ def test_request_id() -> None:
     ]
 
 
-@pytest.mark.parametrize("identity", ["Jane Roe", "\x1b[2J", "\u202e", "x" * 129])
-def test_request_id_that_is_none_is_not_logged(identity: str) -> None:
-    """A third party's message may carry anything in its place."""
-    stream = opened()
+@pytest.mark.parametrize("value", ["Jane Roe", "\x1b[2J", "\u202e", "x" * 129])
+def test_invalid_request_id_is_not_logged(value: str) -> None:
+    """A message of a third party may have any value in its place."""
+    stream = log_to()
 
-    with request_id(identity):
+    with request_id(value):
         get_logger().info("order_received", message="Received.")
 
     assert lines(stream)[0]["request_id"] == ""
@@ -274,11 +264,11 @@ def test_request_id_that_is_none_is_not_logged(identity: str) -> None:
 
 @pytest.mark.parametrize("char", ["\x1b", "\x7f", "\x9b", "\u202e", "\u2066", "\u2028", "\ud800"])
 @pytest.mark.parametrize("style", ["json", "console"])
-def test_character_that_a_terminal_may_obey_is_escaped(
+def test_control_and_format_characters_are_escaped(
     char: str, style: Literal["json", "console"]
 ) -> None:
-    """In the sentence, in a value and in a stack, whichever way lines are shown."""
-    stream = opened(style=style)
+    """In the message, in a value and in a stack, in both styles."""
+    stream = log_to(style=style)
     error = DatabaseUnavailable(f"a{char}b")
 
     get_logger().error("request_failed", message=f"a{char}b", worker_name=char, exc_info=error)
@@ -290,9 +280,9 @@ def test_character_that_a_terminal_may_obey_is_escaped(
         assert (line["message"], line["details"]) == (f"a{char}b", {"worker_name": char})
 
 
-def test_one_line_whatever_is_said() -> None:
-    """Line breaks, quotes and letters of any script stay within their one line, readable."""
-    stream = opened()
+def test_event_with_line_breaks_stays_on_one_line() -> None:
+    """Letters of any script stay readable."""
+    stream = log_to()
 
     get_logger().info("order_received", message='Crème\n"brûlée" 李', note="a\r\nb")
 
@@ -302,12 +292,11 @@ def test_one_line_whatever_is_said() -> None:
     assert line["message"] == 'Crème\n"brûlée" 李'
 
 
-def test_libraries() -> None:
-    """What a library logs comes as a line like any other, its stack with it."""
-    stream = opened()
+def test_library_message_is_logged_with_its_stack() -> None:
+    stream = log_to()
 
     try:
-        cut_off()
+        fail_with_connection_reset()
     except OSError:
         logging.getLogger("uvicorn").exception("Socket %s is lost", NAME)
 
@@ -318,9 +307,9 @@ def test_libraries() -> None:
     assert line["error"]["msg"] == "ConnectionResetError: Connection reset by peer"
 
 
-async def test_objects_that_asyncio_shows_are_left_out() -> None:
-    """A callback's arguments are the bytes of a request; a task's error may quote them."""
-    stream = opened()
+async def test_objects_printed_by_asyncio_are_left_out() -> None:
+    """The arguments of a callback are bytes of a request; a task's error may quote them."""
+    stream = log_to()
 
     def fail(_: bytes) -> None:
         raise ValueError(NAME)
@@ -341,18 +330,17 @@ async def test_objects_that_asyncio_shows_are_left_out() -> None:
     ]
 
 
-def test_libraries_that_repeat_us() -> None:
-    """What the broker's client reports of a lost connection is ours to say."""
-    stream = opened()
+def test_messages_of_the_amqp_client_are_not_logged() -> None:
+    stream = log_to()
 
     logging.getLogger("aiormq.connection").warning("Connection lost")
 
     assert lines(stream) == []
 
 
-def test_console_on_a_terminal() -> None:
-    """A terminal shows a line short and in colour: time, service, sentence."""
-    stream = opened(Terminal(), "auto")
+def test_auto_style_on_a_terminal_is_console() -> None:
+    """The line has time, service and message, in colour."""
+    stream = log_to(Terminal(), "auto")
 
     get_logger("order-service").info("order_received", message="Order received.", priority=1)
 
@@ -362,31 +350,28 @@ def test_console_on_a_terminal() -> None:
     assert re.fullmatch(r"\d\d:\d\d:\d\d order-service +Order received\.\n", plain)
 
 
-def test_json_elsewhere() -> None:
-    """Where nobody looks, `auto` is JSON."""
-    stream = opened(io.StringIO(), "auto")
+def test_auto_style_without_a_terminal_is_json() -> None:
+    stream = log_to(io.StringIO(), "auto")
 
     get_logger().info("service_started", message="Started.")
 
     assert lines(stream)[0]["action"] == "service_started"
 
 
-def test_what_was_asked_for() -> None:
-    """What was asked for decides, terminal or not."""
+def test_given_style_applies_on_terminals_and_elsewhere() -> None:
     console, terminal = io.StringIO(), Terminal()
 
-    opened(console, "console")
+    log_to(console, "console")
     get_logger().info("service_started", message="Started.")
-    opened(terminal, "json")
+    log_to(terminal, "json")
     get_logger().info("service_started", message="Started.")
 
     assert not console.getvalue().startswith("{")
     assert lines(terminal)[0]["action"] == "service_started"
 
 
-def test_stack_on_the_console() -> None:
-    """A person sees the stack of an error too."""
-    stream = opened(Terminal(), "auto")
+def test_console_shows_the_stack_of_an_error() -> None:
+    stream = log_to(Terminal(), "auto")
 
     get_logger().error("request_failed", message="Failed.", exc_info=KeyError("soup"))
 

@@ -1,4 +1,4 @@
-"""config.yaml shows every setting with its default; these tests keep it from going stale."""
+"""config.yaml shows every setting with its default."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,13 +16,13 @@ COMMENTED_OUT = re.compile(r"^# ( *[a-z_]+:(?: .*)?)$", re.MULTILINE)
 
 @pytest.fixture
 def sample(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return the sample with what is commented out brought to life."""
+    """Return the sample with the commented-out settings enabled."""
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     return COMMENTED_OUT.sub(r"\1", SAMPLE.read_text(encoding="utf-8"))
 
 
 def leaves(tree: object, path: str = "") -> Iterator[tuple[str, object]]:
-    """Walk through settings, and yield each that holds no others, with its path."""
+    """Yield the path and value of each setting that is not a section."""
     if isinstance(tree, BaseModel):
         tree = {name: getattr(tree, name) for name in type(tree).model_fields}
     if isinstance(tree, Mapping):
@@ -33,7 +33,7 @@ def leaves(tree: object, path: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _plain(value: object) -> object:
-    """Write a value as YAML has it."""
+    """Return a value as YAML represents it."""
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, tuple):
@@ -43,15 +43,13 @@ def _plain(value: object) -> object:
     return value
 
 
-def test_every_setting_with_its_default(sample: str) -> None:
-    """The sample names every setting there is, and none that is not, each with its default."""
+def test_sample_has_exactly_the_settings_with_their_defaults(sample: str) -> None:
     defaults = Settings(database=DatabaseSettings(), rabbitmq=RabbitMQSettings())
 
     assert dict(leaves(yaml.safe_load(sample))) == dict(leaves(defaults))
 
 
-def test_brought_to_life(sample: str, tmp_path: Path) -> None:
-    """With everything in it brought to life the sample is a configuration."""
+def test_sample_with_all_settings_enabled_is_valid(sample: str, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(sample, encoding="utf-8")
 
@@ -61,11 +59,9 @@ def test_brought_to_life(sample: str, tmp_path: Path) -> None:
     assert settings.rabbitmq == RabbitMQSettings()
 
 
-def test_as_it_lies_there() -> None:
-    """As it lies there the sample changes nothing."""
+def test_sample_changes_no_default() -> None:
     assert load(SAMPLE).model_dump() == Settings().model_dump()
 
 
-def test_one_line_on_each(sample: str) -> None:
-    """No line is longer than a screen is wide."""
+def test_no_line_of_the_sample_is_longer_than_100_characters(sample: str) -> None:
     assert max(len(line) for line in sample.splitlines()) <= 100

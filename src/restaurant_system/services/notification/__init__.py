@@ -1,1 +1,1 @@
-"""The notification subscriber: tells people of every step."""
+"""The notification subscriber: prints status changes."""
