@@ -1,4 +1,4 @@
-"""Each rule of an order, held by the database itself when someone bypasses the code."""
+"""CHECK and UNIQUE constraints of the schema."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -19,9 +19,9 @@ NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
 async def sql(
     postgres_server: Postgres, template_database: str
 ) -> AsyncIterator[UnpooledConnection]:
-    """Open a line to an empty database, which is empty again afterwards."""
-    async with undone(postgres_server.dsn(template_database)) as line:
-        yield line
+    """Connect to an empty database; changes are rolled back."""
+    async with undone(postgres_server.dsn(template_database)) as connection:
+        yield connection
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,9 @@ async def sql(
         {"number": "ORD_20241216_1000"},
     ],
 )
-async def test_sound_orders(sql: UnpooledConnection, changes: dict[str, object]) -> None:
-    """An order within the rules is taken, also at their limits."""
+async def test_order_at_the_limits_is_accepted(
+    sql: UnpooledConnection, changes: dict[str, object]
+) -> None:
     assert await insert_order(sql, **changes)
 
 
@@ -82,8 +83,9 @@ async def test_sound_orders(sql: UnpooledConnection, changes: dict[str, object])
         {"completed_at": NOON},
     ],
 )
-async def test_broken_orders(sql: UnpooledConnection, changes: dict[str, object]) -> None:
-    """An order that breaks a rule is refused."""
+async def test_order_beyond_a_limit_is_refused(
+    sql: UnpooledConnection, changes: dict[str, object]
+) -> None:
     with pytest.raises(asyncpg.CheckViolationError):
         await insert_order(sql, **changes)
 
@@ -100,8 +102,9 @@ async def test_broken_orders(sql: UnpooledConnection, changes: dict[str, object]
         {"notes": "n" * 200},
     ],
 )
-async def test_sound_items(sql: UnpooledConnection, changes: dict[str, object]) -> None:
-    """A line within the rules is taken, also at their limits."""
+async def test_item_at_the_limits_is_accepted(
+    sql: UnpooledConnection, changes: dict[str, object]
+) -> None:
     assert await insert_item(sql, **changes)
 
 
@@ -124,8 +127,9 @@ async def test_sound_items(sql: UnpooledConnection, changes: dict[str, object]) 
         {"notes": "n" * 201},
     ],
 )
-async def test_broken_items(sql: UnpooledConnection, changes: dict[str, object]) -> None:
-    """A line that breaks a rule is refused."""
+async def test_item_beyond_a_limit_is_refused(
+    sql: UnpooledConnection, changes: dict[str, object]
+) -> None:
     with pytest.raises(asyncpg.CheckViolationError):
         await insert_item(sql, **changes)
 
@@ -139,16 +143,16 @@ async def test_broken_items(sql: UnpooledConnection, changes: dict[str, object])
         {"orders_processed": -1},
     ],
 )
-async def test_broken_workers(sql: UnpooledConnection, changes: dict[str, object]) -> None:
-    """A worker that breaks a rule is refused."""
+async def test_worker_beyond_a_limit_is_refused(
+    sql: UnpooledConnection, changes: dict[str, object]
+) -> None:
     assert await insert_worker(sql)
 
     with pytest.raises(asyncpg.CheckViolationError):
         await insert_worker(sql, **{"name": "luigi"} | changes)
 
 
-async def test_log_of_unknown_statuses(sql: UnpooledConnection) -> None:
-    """The log knows no status that an order cannot have."""
+async def test_unknown_status_is_refused_in_the_log(sql: UnpooledConnection) -> None:
     order_id = await insert_order(sql)
 
     with pytest.raises(asyncpg.CheckViolationError):
@@ -159,8 +163,7 @@ async def test_log_of_unknown_statuses(sql: UnpooledConnection) -> None:
         )
 
 
-async def test_names_are_unique(sql: UnpooledConnection) -> None:
-    """No two orders share a number, and no two workers a name."""
+async def test_duplicate_order_number_or_worker_name_is_refused(sql: UnpooledConnection) -> None:
     await insert_order(sql, number="ORD_20241216_900")
     await insert_worker(sql)
 
@@ -171,8 +174,7 @@ async def test_names_are_unique(sql: UnpooledConnection) -> None:
         await insert_worker(sql)
 
 
-async def test_cooked_by_someone(sql: UnpooledConnection) -> None:
-    """An order that cooks or has been cooked says by whom."""
+async def test_cooking_order_without_a_worker_is_refused(sql: UnpooledConnection) -> None:
     order_id = await insert_order(sql)
 
     with pytest.raises(asyncpg.CheckViolationError):

@@ -1,4 +1,4 @@
-"""The dashboard as it is watched over a line."""
+"""The dashboard as an event stream."""
 
 import asyncio
 import contextlib
@@ -34,17 +34,17 @@ from tests.support.services import (
     walk,
 )
 
-ZONE = "Asia/Kolkata"  # whose hours begin at half past those of UTC
+ZONE = "Asia/Kolkata"  # 5 h 30 min ahead of UTC
 NONE_OPEN = {"dine_in": 0, "takeout": 0, "delivery": 0}
 
 Event = tuple[str, dict[str, Any]]
 
 
 @contextlib.asynccontextmanager
-async def watched(
+async def watch_dashboard(
     database: Database, clock: FakeClock, broker: Broker | None = None
 ) -> AsyncIterator[AsyncIterator[Event]]:
-    """Watch the dashboard for a while; yields the events that come."""
+    """Serve the dashboard, and yield its events."""
     service = make_tracking_service(database, broker, clock=clock, timezone=ZONE)
     dashboard, shutdown = Dashboard(service, clock=clock), Shutdown()
     site = api.build("Test", [dashboard.feature()])
@@ -70,8 +70,8 @@ async def events(response: httpx.Response) -> AsyncIterator[Event]:
             yield kind, json.loads(value)
 
 
-async def the_next(events: AsyncIterator[Event], wanted: str) -> dict[str, Any]:
-    """Wait for the next event of a kind, and return what it says."""
+async def next_event(events: AsyncIterator[Event], wanted: str) -> dict[str, Any]:
+    """Return the data of the next event of a kind."""
     while (event := await anext(events))[0] != wanted:
         pass
     return event[1]
@@ -83,8 +83,9 @@ async def place(intake: OrderService, **changes: object) -> str:
     return placed.order_number
 
 
-async def test_an_evening(database: Database) -> None:
-    """Whoever comes is shown how the evening goes, in the restaurant's own hours."""
+async def test_snapshot_has_all_statistics_in_hours_of_the_business_timezone(
+    database: Database,
+) -> None:
     clock = FakeClock(NOON - timedelta(days=1))
     intake = make_order_service(database, clock=clock, timezone=ZONE)
     await place(intake)
@@ -101,7 +102,7 @@ async def test_an_evening(database: Database) -> None:
         await connection.execute("UPDATE workers SET last_seen = $1", NOON)
     clock.now += timedelta(hours=2)
 
-    async with watched(database, clock) as events:
+    async with watch_dashboard(database, clock) as events:
         kind, snapshot = await anext(events)
 
     assert kind == "snapshot"
@@ -146,29 +147,27 @@ async def test_an_evening(database: Database) -> None:
             }
         ],
     }
-    assert outbox["size"] >= 4  # orders that nobody has published
+    assert outbox["size"] >= 4  # unpublished orders
 
 
-async def test_only_what_changes_is_told(database: Database) -> None:
-    """A new order moves its figures, and no others."""
+async def test_change_contains_only_entries_that_changed(database: Database) -> None:
     clock = FakeClock()
     intake = make_order_service(database, clock=clock, timezone=ZONE)
-    async with watched(database, clock) as events:
+    async with watch_dashboard(database, clock) as events:
         await anext(events)
 
         await place(intake)
-        change = await the_next(events, "change")
+        change = await next_event(events, "change")
 
     assert set(change["set"]) == {"orders", "now", "late", "outbox"}
     assert change["set"]["now"]["waiting"]["takeout"] == 1
     assert change["unset"] == []
 
 
-async def test_without_a_broker(database: Database) -> None:
-    """With the broker away the queues are null, and the rest goes on."""
+async def test_queues_are_null_while_the_broker_is_unreachable(database: Database) -> None:
     settings = RabbitMQSettings(host="127.0.0.1", port=free_port())
     broker = RabbitMQBroker(settings, DeliverySettings())
-    async with watched(database, FakeClock(), broker) as events:
+    async with watch_dashboard(database, FakeClock(), broker) as events:
         _, snapshot = await anext(events)
 
     assert snapshot["entries"]["queues"] is None

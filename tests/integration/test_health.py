@@ -18,30 +18,28 @@ from tests.support.services import http_client, make_broker
 
 @pytest.fixture
 async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
-    """Talk to a service whose broker is the one in PostgreSQL."""
+    """Return a client of a service with the broker in PostgreSQL."""
     runtime = Runtime("test", Settings(), database, make_broker(database), Shutdown())
     async with http_client(health_feature(runtime, database)) as client:
         yield client
 
 
-async def test_inhealth_of(client: httpx.AsyncClient) -> None:
-    """With everything there the service is well, and tells how each part does."""
+async def test_health_is_ok_while_all_dependencies_are_up(client: httpx.AsyncClient) -> None:
     response = await client.get("/health")
 
     assert response.status_code == 200
     assert response.headers["X-Request-ID"]
-    answer = response.json()
-    assert answer["status"] == "ok"
-    assert set(answer["dependencies"]) == {"database", "broker", "outbox"}
-    assert {part["status"] for part in answer["dependencies"].values()} == {"up"}
-    assert answer["dependencies"]["database"]["latency_ms"] >= 0
-    assert answer["dependencies"]["broker"]["kind"] == "postgres"
+    body = response.json()
+    assert body["status"] == "ok"
+    assert set(body["dependencies"]) == {"database", "broker", "outbox"}
+    assert {part["status"] for part in body["dependencies"].values()} == {"up"}
+    assert body["dependencies"]["database"]["latency_ms"] >= 0
+    assert body["dependencies"]["broker"]["kind"] == "postgres"
 
 
-async def test_what_is_owed(
+async def test_health_has_size_and_age_of_the_outbox(
     client: httpx.AsyncClient, intake: OrderService, database: Database
 ) -> None:
-    """Health shows how many messages are owed to the broker, and for how long."""
     for _ in range(3):
         await intake.place(make_order(), request_id="request-1", key=None)
     async with database.connection() as connection:
@@ -53,8 +51,7 @@ async def test_what_is_owed(
     assert 90 <= outbox["oldest_seconds"] < 120
 
 
-async def test_without_a_broker(database: Database) -> None:
-    """With the broker away the service is degraded, and still works."""
+async def test_health_is_degraded_without_the_broker(database: Database) -> None:
     broker = RabbitMQBroker(
         RabbitMQSettings(host="127.0.0.1", port=free_port()), DeliverySettings()
     )
@@ -63,29 +60,30 @@ async def test_without_a_broker(database: Database) -> None:
         response = await client.get("/health")
 
     assert response.status_code == 200
-    answer = response.json()
-    assert answer["status"] == "degraded"
-    assert answer["dependencies"]["broker"]["status"] == "down"
-    assert answer["dependencies"]["database"]["status"] == "up"
+    body = response.json()
+    assert body["status"] == "degraded"
+    assert body["dependencies"]["broker"]["status"] == "down"
+    assert body["dependencies"]["database"]["status"] == "up"
 
 
-async def test_without_a_database(client: httpx.AsyncClient, database: Database) -> None:
-    """With the database away the service is not available."""
+async def test_health_is_unavailable_without_the_database(
+    client: httpx.AsyncClient, database: Database
+) -> None:
     await database.close()
 
     response = await client.get("/health")
 
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) > 0
-    answer = response.json()
-    assert answer["status"] == "unavailable"
-    assert answer["dependencies"]["database"]["status"] == "down"
+    body = response.json()
+    assert body["status"] == "unavailable"
+    assert body["dependencies"]["database"]["status"] == "down"
 
 
-async def test_queue_with_other_arguments_degrades_health_until_it_is_gone(
+async def test_queue_with_other_arguments_degrades_health_until_it_is_deleted(
     database: Database, amqp_url: str, management_api: ManagementApi
 ) -> None:
-    """Orders are accepted meanwhile, and the reason is told."""
+    """Orders are accepted meanwhile; the response has the reason."""
     broker = RabbitMQBroker(RabbitMQSettings.model_validate({"url": amqp_url}), DeliverySettings())
     await broker.connect()
     runtime = Runtime("test", Settings(), database, broker, Shutdown())

@@ -23,17 +23,17 @@ from tests.support.orders import make_order
 from tests.support.rows import insert_order
 from tests.support.services import NOON, FakeClock, move, served, walk
 
-SECRETS = {
+PERSONAL_DATA = {
     "customer_name": "Wilhelmina Quux",
     "delivery_address": "77 Zanzibar Crescent, Nowhere",
     "notes": "the bell is broken",
 }
-COOK = "bartholomew"
+WORKER = "bartholomew"
 
 
 @pytest.fixture
 def shutdown() -> Shutdown:
-    """Wish for nothing yet."""
+    """Return a shutdown that was not requested."""
     return Shutdown()
 
 
@@ -41,7 +41,7 @@ def shutdown() -> Shutdown:
 async def client(
     database: Database, clock: FakeClock, shutdown: Shutdown
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Talk to the tracking service's live views."""
+    """Return a client of a server with the live views."""
     views = LiveViews(database, clock=clock, kitchen=KitchenSettings())
     site = api.build("Test", [views.feature()])
     async with (
@@ -57,32 +57,31 @@ async def place(intake: OrderService, **changes: object) -> str:
     return (await intake.place(make_order(**changes), request_id="r", key=None)).order_number
 
 
-async def test_an_order_goes_over_the_board(
+async def test_board_shows_an_order_from_received_to_completed(
     client: httpx.AsyncClient, intake: OrderService, database: Database
 ) -> None:
-    """From the order to the guest, and back if need be; nothing is seen of one handed over."""
+    """Also after a recall from ready to cooking."""
     async with watching(client, "/live/board") as viewer:
         number = await place(intake)
-        begun = await viewer.until_it_shows(number, status="received")
+        received = await viewer.until_it_shows(number, status="received")
         await walk(database, number, OrderStatus.COOKING)
         await viewer.until_it_shows(number, status="cooking")
         await move(database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON, by="mario")
         ready = await viewer.until_it_shows(number, status="ready")
         await move(database, number, OrderStatus.READY, OrderStatus.COOKING, at=NOON, by="mario")
-        again = await viewer.until_it_shows(number, status="cooking")
+        recalled = await viewer.until_it_shows(number, status="cooking")
         await move(database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON, by="mario")
         await intake.complete(number, Move(), request_id="r")
         await viewer.until_it_hides(number)
 
-    assert begun == {"status": "received", "order_type": "takeout", "ready_at": None}
-    assert again["ready_at"] is None
+    assert received == {"status": "received", "order_type": "takeout", "ready_at": None}
+    assert recalled["ready_at"] is None
     assert ready["ready_at"] == "2024-12-16T12:00:00.000Z"
 
 
-async def test_the_board_shows_no_order_that_is_over(
+async def test_board_hides_cancelled_orders_and_those_ready_for_half_an_hour(
     client: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
 ) -> None:
-    """Neither what was cancelled, nor what became ready long ago, completed or not."""
     cancelled, old, fresh = [await place(intake) for _ in range(3)]
     await intake.cancel(cancelled, Move(), request_id="r")
     for number, minute in ((old, 0), (fresh, 1)):
@@ -99,23 +98,22 @@ async def test_the_board_shows_no_order_that_is_over(
         assert set(viewer.entries) == {fresh}
 
 
-BRING = """
+SET_STATUS = """
 UPDATE orders SET status = $1, processed_by = 'mario',
     completed_at = CASE WHEN $1 = 'ready' THEN $2::timestamptz - id * interval '1 s' END
 WHERE id = ANY($3)
 """
 
 
-async def test_the_board_shows_what_a_wall_has_room_for(
+async def test_full_board_shows_latest_ready_all_cooking_and_oldest_waiting_orders(
     client: httpx.AsyncClient, database: Database
 ) -> None:
-    """Of more than that, what became ready last, what cooks, and what has waited longest."""
     sql = await database.dedicated()
     ready = [await insert_order(sql) for _ in range(live_views.MAX_READY + 1)]
     waiting = [await insert_order(sql) for _ in range(live_views.MAX_PREPARING)]
     cooking = [await insert_order(sql) for _ in range(2)]
-    await sql.execute(BRING, "cooking", NOON, [*ready, *cooking])
-    await sql.execute(BRING, "ready", NOON, ready)
+    await sql.execute(SET_STATUS, "cooking", NOON, [*ready, *cooking])
+    await sql.execute(SET_STATUS, "ready", NOON, ready)
     numbers = {row["id"]: row["number"] for row in await sql.fetch("SELECT id, number FROM orders")}
     await sql.close()
 
@@ -125,10 +123,10 @@ async def test_the_board_shows_what_a_wall_has_room_for(
     assert {numbers[each] for each in (*ready[:-1], *cooking, *waiting[:-2])} == set(shown)
 
 
-async def test_an_order_is_followed_step_by_step(
+async def test_tracked_order_shows_each_step_with_its_time_and_the_estimate(
     client: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
 ) -> None:
-    """How it stands, when it will be ready, and each step with its time, also one taken back."""
+    """Also a step that was taken back."""
     number = await place(intake, order_type="dine_in", table_number=7)
     async with watching(client, f"/live/track/{number}") as viewer:
         received = dict(viewer.entries)
@@ -162,10 +160,9 @@ async def test_an_order_is_followed_step_by_step(
         ]
 
 
-async def test_an_estimate_that_moves_is_news_once_a_minute(
+async def test_moving_estimate_is_sent_once_per_minute(
     client: httpx.AsyncClient, intake: OrderService, clock: FakeClock
 ) -> None:
-    """An order that waits is told the minute; that a moment has gone by is not worth a change."""
     number = await place(intake)
     async with watching(client, f"/live/track/{number}") as viewer:
         clock.now = NOON + timedelta(seconds=40)
@@ -176,8 +173,9 @@ async def test_an_estimate_that_moves_is_news_once_a_minute(
     assert viewer.text.count("event: change") == 1
 
 
-async def test_each_follows_its_own_order(client: httpx.AsyncClient, intake: OrderService) -> None:
-    """One look serves all who watch, and each is shown the order it asked for."""
+async def test_each_viewer_receives_the_requested_order(
+    client: httpx.AsyncClient, intake: OrderService
+) -> None:
     numbers = [await place(intake) for _ in range(3)]
     for number in numbers:
         async with watching(client, f"/live/track/{number}") as viewer:
@@ -185,14 +183,13 @@ async def test_each_follows_its_own_order(client: httpx.AsyncClient, intake: Ord
 
 
 @pytest.mark.parametrize("number", ["ORD_20241216_999", "12", "ORD_20241216_001%00"])
-async def test_an_order_that_is_none_cannot_be_followed(
+async def test_tracking_an_unknown_order_is_answered_404_before_a_stream(
     client: httpx.AsyncClient, number: str
 ) -> None:
-    """A number that nobody has is answered as everywhere, before a stream begins."""
-    answer = await client.get(f"/live/track/{number}")
+    response = await client.get(f"/live/track/{number}")
 
-    assert answer.status_code == 404
-    assert answer.headers["content-type"] == "application/problem+json"
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 OF_AN_ORDER = "WHERE order_id = (SELECT id FROM orders WHERE number = $1)"
@@ -203,10 +200,9 @@ REMOVE = (
 )
 
 
-async def test_an_order_that_vanishes_is_passed_over(
+async def test_deleted_order_does_not_disturb_other_viewers(
     client: httpx.AsyncClient, intake: OrderService, database: Database
 ) -> None:
-    """Whoever follows another one is not disturbed by what was removed by hand."""
     gone, stays = await place(intake), await place(intake)
     async with (
         watching(client, f"/live/track/{gone}"),
@@ -219,11 +215,10 @@ async def test_an_order_that_vanishes_is_passed_over(
         await viewer.until_it_shows("order", status="cancelled")
 
 
-async def test_nobody_learns_who_has_ordered(
+async def test_views_contain_no_personal_data_and_no_worker(
     client: httpx.AsyncClient, intake: OrderService, database: Database
 ) -> None:
-    """No name, no address, no note, no table and no cook goes over the line."""
-    delivered = await place(intake, order_type="delivery", **SECRETS)
+    delivered = await place(intake, order_type="delivery", **PERSONAL_DATA)
     seated = await place(intake, order_type="dine_in", table_number=93)
     async with (
         watching(client, "/live/board") as board,
@@ -231,53 +226,51 @@ async def test_nobody_learns_who_has_ordered(
         watching(client, f"/live/track/{seated}") as seat,
     ):
         for number in (delivered, seated):
-            await walk(database, number, OrderStatus.COOKING, by=COOK, due=NOON)
+            await walk(database, number, OrderStatus.COOKING, by=WORKER, due=NOON)
         await board.until_it_shows(delivered, status="cooking")
         await track.until_it_shows("order", status="cooking")
         await seat.until_it_shows("order", status="cooking")
 
     for text in (board.text, track.text, seat.text):
-        for secret in (*SECRETS.values(), COOK, "Margherita", "table"):
-            assert secret not in text
+        for personal in (*PERSONAL_DATA.values(), WORKER, "Margherita", "table"):
+            assert personal not in text
 
 
-async def test_whoever_comes_back_goes_on_where_it_was(
+async def test_reconnect_with_the_last_event_id_continues_without_a_snapshot(
     client: httpx.AsyncClient, intake: OrderService
 ) -> None:
-    """A number in the address or, as browsers send it by themselves, in a header."""
-    async with watching(client, "/live/board") as stays:
+    """The id is in the query or, as browsers send it, in a header."""
+    async with watching(client, "/live/board") as viewer:
         number = await place(intake)
-        before = stays.last
-        await stays.until_it_shows(number)
+        before = viewer.last
+        await viewer.until_it_shows(number)
 
         for request in (
             client.build_request("GET", "/live/board", params={"after": before}),
             client.build_request("GET", "/live/board", headers={"Last-Event-ID": before or ""}),
         ):
-            answer = await client.send(request, stream=True)
-            first = await anext(answer.aiter_text())
-            await answer.aclose()
-            assert "event: change" in first
-            assert "event: snapshot" not in first
-            assert number in first
+            response = await client.send(request, stream=True)
+            event = await anext(response.aiter_text())
+            await response.aclose()
+            assert "event: change" in event
+            assert "event: snapshot" not in event
+            assert number in event
 
 
-async def test_a_stop_does_not_wait_for_those_who_watch(
+async def test_stop_ends_open_streams_at_once(
     client: httpx.AsyncClient, shutdown: Shutdown
 ) -> None:
-    """At the wish to stop a view ends at once, as a whole answer."""
-    async with client.stream("GET", "/live/board") as answer:
-        parts = answer.aiter_text()
+    async with client.stream("GET", "/live/board") as response:
+        parts = response.aiter_text()
         await anext(parts)
-        asked = time.monotonic()
+        start = time.monotonic()
 
         shutdown.request_stop()
 
         async with asyncio.timeout(SOON):
             assert [part async for part in parts] == []
-    assert time.monotonic() - asked < 1
+    assert time.monotonic() - start < 1
 
 
 async def test_live_views_are_not_documented(client: httpx.AsyncClient) -> None:
-    """What our own pages watch may change with them."""
     assert (await client.get("/openapi.json")).json()["paths"] == {}

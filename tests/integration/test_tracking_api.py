@@ -22,10 +22,9 @@ async def place(intake: OrderService, **changes: object) -> str:
     return placed.order_number
 
 
-async def test_status_of_each_stage(
+async def test_status_has_stage_time_worker_and_estimate(
     tracking: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
 ) -> None:
-    """An order's status tells where it stands, since when, who cooks it, and when it is due."""
     number = await place(intake)
     stages = [(await tracking.get(f"/orders/{number}/status")).json()]
 
@@ -62,10 +61,9 @@ async def _finish(database: Database, number: str, clock: FakeClock) -> None:
         )
 
 
-async def test_status_of_a_cancelled_order(
+async def test_cancelled_order_has_no_estimate(
     tracking: httpx.AsyncClient, intake: OrderService
 ) -> None:
-    """Nothing is left to estimate for an order that was cancelled."""
     number = await place(intake)
     await intake.cancel(number, Move(), request_id="request-2")
 
@@ -76,10 +74,9 @@ async def test_status_of_a_cancelled_order(
     assert status["processed_by"] is None
 
 
-async def test_history(
+async def test_history_lists_each_status_change_oldest_first(
     tracking: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
 ) -> None:
-    """An order's history names each status, when it began and who brought it, oldest first."""
     number, other = await place(intake), await place(intake)
     await walk(
         database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON + timedelta(seconds=9)
@@ -103,8 +100,9 @@ async def test_history(
     ]
 
 
-async def test_a_whole_order(tracking: httpx.AsyncClient, intake: OrderService) -> None:
-    """A whole order is what was ordered, item by item, and what has become of it."""
+async def test_order_is_returned_with_its_items(
+    tracking: httpx.AsyncClient, intake: OrderService
+) -> None:
     number = await place(
         intake,
         order_type="delivery",
@@ -138,8 +136,9 @@ async def test_a_whole_order(tracking: httpx.AsyncClient, intake: OrderService) 
     }
 
 
-async def test_workers(tracking: httpx.AsyncClient, database: Database) -> None:
-    """A worker is offline when it said so, or when it was silent for two of its own intervals."""
+async def test_worker_is_offline_after_deregistering_or_two_missed_heartbeats(
+    tracking: httpx.AsyncClient, database: Database
+) -> None:
     sessions = {name: uuid4() for name in ("anna", "bruno", "carla", "dario")}
     async with database.connection() as connection:
         for name, seconds in (("anna", 30), ("bruno", 30), ("carla", 5), ("dario", 30)):
@@ -153,15 +152,15 @@ async def test_workers(tracking: httpx.AsyncClient, database: Database) -> None:
             "UPDATE workers SET last_seen = now() - interval '61 s' WHERE name = 'bruno'"
         )
 
-    answer = (await tracking.get("/workers/status")).json()
+    found = (await tracking.get("/workers/status")).json()
 
-    assert [list(worker) for worker in answer] == [
+    assert [list(worker) for worker in found] == [
         ["worker_name", "status", "orders_processed", "last_seen"]
     ] * 4
-    assert [(each["worker_name"], each["status"], each["orders_processed"]) for each in answer] == [
+    assert [(each["worker_name"], each["status"], each["orders_processed"]) for each in found] == [
         ("anna", "online", 1),
         ("bruno", "offline", 0),
         ("carla", "offline", 0),
         ("dario", "offline", 0),
     ]
-    assert all(RFC_3339.fullmatch(each["last_seen"]) for each in answer)
+    assert all(RFC_3339.fullmatch(each["last_seen"]) for each in found)

@@ -1,4 +1,4 @@
-"""Lists of orders, page by page, and the figures of the day."""
+"""Lists of orders, and statistics of the business date."""
 
 from datetime import timedelta
 from typing import Any
@@ -38,7 +38,7 @@ async def place(intake: OrderService, count: int = 1, **changes: object) -> list
 
 
 async def page(tracking: httpx.AsyncClient, **query: str | int) -> tuple[list[str], str | None]:
-    """Ask for a page; return its numbers and where the next one starts."""
+    """Request a page; return its order numbers and its `next_cursor`."""
     response = await tracking.get("/orders", params=query)
     assert response.status_code == 200, response.text
     answer = response.json()
@@ -46,13 +46,14 @@ async def page(tracking: httpx.AsyncClient, **query: str | int) -> tuple[list[st
 
 
 async def stats(tracking: httpx.AsyncClient) -> dict[str, Any]:
-    """Ask for the figures of the day."""
+    """Request the statistics."""
     answer: dict[str, Any] = (await tracking.get("/stats")).json()
     return answer
 
 
-async def test_newest_first(tracking: httpx.AsyncClient, intake: OrderService) -> None:
-    """Orders are listed whole, with their items, newest first."""
+async def test_orders_are_listed_with_items_newest_first(
+    tracking: httpx.AsyncClient, intake: OrderService
+) -> None:
     numbers = await place(intake, 3)
 
     orders = (await tracking.get("/orders")).json()["orders"]
@@ -64,8 +65,9 @@ async def test_newest_first(tracking: httpx.AsyncClient, intake: OrderService) -
     ]
 
 
-async def test_pages(tracking: httpx.AsyncClient, intake: OrderService) -> None:
-    """Page by page each order comes once and none is left out, while new ones arrive."""
+async def test_pages_contain_each_order_once_while_new_ones_arrive(
+    tracking: httpx.AsyncClient, intake: OrderService
+) -> None:
     numbers = await place(intake, 7)
 
     seen, cursor = await page(tracking, limit=3)
@@ -77,8 +79,9 @@ async def test_pages(tracking: httpx.AsyncClient, intake: OrderService) -> None:
     assert seen == numbers[::-1]
 
 
-async def test_the_last_page(tracking: httpx.AsyncClient, intake: OrderService) -> None:
-    """The last page says that it is the last, also when it is full."""
+async def test_last_page_has_no_next_cursor_even_if_it_is_full(
+    tracking: httpx.AsyncClient, intake: OrderService
+) -> None:
     numbers = await place(intake, 4)
 
     assert await page(tracking, limit=4) == (numbers[::-1], None)
@@ -88,10 +91,9 @@ async def test_the_last_page(tracking: httpx.AsyncClient, intake: OrderService) 
     assert await page(tracking, limit=2, cursor=cursor) == (numbers[1::-1], None)
 
 
-async def test_filters(
+async def test_list_is_filtered_by_status_and_type_over_several_pages(
     tracking: httpx.AsyncClient, intake: OrderService, database: Database
 ) -> None:
-    """Lists can be narrowed to a status, to a type, or to both, over several pages too."""
     takeout = await place(intake, 3)
     dine_in = await place(intake, 2, order_type="dine_in", table_number=5)
     await walk(database, takeout[0], OrderStatus.COOKING)
@@ -108,8 +110,9 @@ async def test_filters(
     assert (first, second, end) == ([takeout[2]], [takeout[1]], None)
 
 
-async def test_limits(tracking: httpx.AsyncClient, database: Database) -> None:
-    """A page has 50 orders, or as many as are asked for, from 1 to 200."""
+async def test_page_has_50_orders_or_the_given_limit(
+    tracking: httpx.AsyncClient, database: Database
+) -> None:
     async with database.connection() as connection:
         await connection.execute(
             """INSERT INTO orders (number, business_date, customer_name, type, total_amount,
@@ -123,8 +126,9 @@ async def test_limits(tracking: httpx.AsyncClient, database: Database) -> None:
     assert len((await page(tracking, limit=200))[0]) == 200
 
 
-async def test_bad_questions(tracking: httpx.AsyncClient) -> None:
-    """A question that breaks a rule is refused with 400, by the name of what is wrong with it."""
+async def test_invalid_parameter_is_refused_with_400_by_its_name(
+    tracking: httpx.AsyncClient,
+) -> None:
     for query, field in (
         ("limit=0", "limit"),
         ("limit=201", "limit"),
@@ -151,8 +155,7 @@ async def test_bad_questions(tracking: httpx.AsyncClient) -> None:
         assert invalid_fields(response) == [field]
 
 
-async def test_stats_of_an_empty_day(tracking: httpx.AsyncClient) -> None:
-    """A day without orders has its figures too."""
+async def test_stats_of_a_day_without_orders_are_complete(tracking: httpx.AsyncClient) -> None:
     assert await stats(tracking) == {
         "business_date": "2024-12-16",
         "by_status": STATUSES,
@@ -170,10 +173,9 @@ async def test_stats_of_an_empty_day(tracking: httpx.AsyncClient) -> None:
     }
 
 
-async def test_stats_of_a_day(
+async def test_stats_count_only_orders_of_the_business_date(
     tracking: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
 ) -> None:
-    """The figures count the orders of the business date, and no others."""
     clock.now = NOON - timedelta(days=1)
     await place(intake)
     clock.now = NOON
@@ -200,18 +202,17 @@ async def test_stats_of_a_day(
     ]
 
 
-async def test_the_share_that_is_late(
+async def test_late_share_counts_late_and_overdue_but_not_cancelled_orders(
     tracking: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
 ) -> None:
-    """Late is what took a type's time or longer, and what is as old and open; not the cancelled."""
-    in_time, late, _, cancelled = await place(intake, 4)
-    (driven,) = await place(
+    on_time, late, _, cancelled = await place(intake, 4)
+    (delivered,) = await place(
         intake, order_type="delivery", delivery_address="1 Main Street, Springfield"
     )
     limit = NOON + timedelta(seconds=900)
-    await walk(database, in_time, *COOKED, at=limit - timedelta(milliseconds=1))
+    await walk(database, on_time, *COOKED, at=limit - timedelta(milliseconds=1))
     await walk(database, late, *COOKED, at=limit)
-    await walk(database, driven, *COOKED, at=limit)
+    await walk(database, delivered, *COOKED, at=limit)
     await intake.cancel(cancelled, Move(), request_id="r")
 
     shares = []
@@ -224,8 +225,9 @@ async def test_the_share_that_is_late(
     ]
 
 
-async def test_depths(tracking: httpx.AsyncClient, database: Database) -> None:
-    """Each queue is listed with how many messages wait in it, those in hand left out."""
+async def test_queue_depths_exclude_unacknowledged_messages(
+    tracking: httpx.AsyncClient, database: Database
+) -> None:
     broker = make_broker(database)
     await broker.publish([make_order_message() for _ in range(3)])
     await broker.publish([make_order_message("delivery")])
@@ -233,15 +235,16 @@ async def test_depths(tracking: httpx.AsyncClient, database: Database) -> None:
     waiting = (await stats(tracking))["queues"]
     async with broker.consume(["kitchen_delivery_queue"], prefetch=1) as consumer:
         await anext(aiter(consumer))
-        in_hand = (await stats(tracking))["queues"]
+        unacknowledged = (await stats(tracking))["queues"]
 
-    assert waiting["kitchen_takeout_queue"] == in_hand["kitchen_takeout_queue"] == 3
+    assert waiting["kitchen_takeout_queue"] == unacknowledged["kitchen_takeout_queue"] == 3
     assert waiting["kitchen_delivery_queue"] == 1
-    assert in_hand["kitchen_delivery_queue"] == 0
+    assert unacknowledged["kitchen_delivery_queue"] == 0
 
 
-async def test_without_a_broker(database: Database, intake: OrderService) -> None:
-    """With the broker away the depths are null, and everything else is there."""
+async def test_queue_depths_are_null_while_the_broker_is_unreachable(
+    database: Database, intake: OrderService
+) -> None:
     await place(intake)
     settings = RabbitMQSettings(host="127.0.0.1", port=free_port())
     broker = RabbitMQBroker(settings, DeliverySettings())

@@ -1,4 +1,4 @@
-"""How the tracking service answers, whatever it is asked."""
+"""HTTP of the tracking service: status codes, formats, read-only access."""
 
 import re
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ from tests.support.services import (
 
 RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z")
 TIMES = ("_at", "_completion", "_seen", "timestamp", "hour")
-ODD_NUMBERS = [
+MALFORMED_NUMBERS = [
     *("5", "ord_20241216_001", "ORD_20241216_01", "%00", "ORD_20241216_001%00", "%FF", "%ED%A0%80"),
     *("%20", "%0A", "%27%20OR%201=1", "..%5C..", "%E2%80%AE", "ORD_" + "9" * 9000),
 ]
@@ -44,45 +44,48 @@ async def place(intake: OrderService) -> str:
     return (await intake.place(make_order(), request_id="request-1", key=None)).order_number
 
 
-def times(answer: object) -> Iterator[str]:
-    """Find every time in an answer."""
-    if isinstance(answer, list):
-        for part in answer:
-            yield from times(part)
-    elif isinstance(answer, dict):
-        for name, part in answer.items():
+def times_in(response: object) -> Iterator[str]:
+    """Yield all times in a response."""
+    if isinstance(response, list):
+        for part in response:
+            yield from times_in(part)
+    elif isinstance(response, dict):
+        for name, part in response.items():
             if isinstance(part, str) and name.endswith(TIMES):
                 yield part
             else:
-                yield from times(part)
+                yield from times_in(part)
 
 
-async def test_odd_numbers(tracking: httpx.AsyncClient, intake: OrderService) -> None:
-    """A number that is no order's is answered 404, however odd it is."""
+async def test_malformed_order_number_is_answered_404(
+    tracking: httpx.AsyncClient, intake: OrderService
+) -> None:
     await place(intake)
-    mishandled = {}
+    unexpected = {}
     with capture_logs() as lines:
-        for number in ["ORD_20241216_999", *ODD_NUMBERS]:
-            for question in ("/status", "/history", ""):
-                response = await tracking.get(f"/orders/{number}{question}")
+        for number in ["ORD_20241216_999", *MALFORMED_NUMBERS]:
+            for suffix in ("/status", "/history", ""):
+                response = await tracking.get(f"/orders/{number}{suffix}")
                 answer = (response.status_code, response.headers["Content-Type"])
                 if answer != (404, "application/problem+json"):
-                    mishandled[f"{number[:30]}{question}"] = answer
+                    unexpected[f"{number[:30]}{suffix}"] = answer
 
-    assert mishandled == {}
+    assert unexpected == {}
     assert "error" not in {line["log_level"] for line in lines}
 
 
-async def test_slashes(tracking: httpx.AsyncClient) -> None:
-    """An address with slashes in odd places is answered as one that is none."""
+async def test_path_with_extra_slashes_is_answered_404_or_redirected(
+    tracking: httpx.AsyncClient,
+) -> None:
     for path in ("/orders/a/b/status", "/orders//status", "/orders/%2F/status", "/orders/..%2Fx"):
         response = await tracking.get(path)
 
         assert response.status_code in {307, 404}
 
 
-async def test_times(tracking: httpx.AsyncClient, intake: OrderService, database: Database) -> None:
-    """Every time is written as RFC 3339 wants it, in UTC with a Z."""
+async def test_times_are_rfc_3339_in_utc(
+    tracking: httpx.AsyncClient, intake: OrderService, database: Database
+) -> None:
     number = await place(intake)
     await walk(database, number, OrderStatus.COOKING, due=NOON)
     async with database.connection() as connection:
@@ -96,14 +99,13 @@ async def test_times(tracking: httpx.AsyncClient, intake: OrderService, database
         ("/workers/status", 1),
         ("/stats", 1),
     ):
-        found = list(times((await tracking.get(path)).json()))
+        found = list(times_in((await tracking.get(path)).json()))
 
         assert len(found) == expected
         assert all(RFC_3339.fullmatch(time) for time in found)
 
 
-async def test_only_reads(dsn: str, intake: OrderService) -> None:
-    """Every question is answered by a database that lets nobody write."""
+async def test_all_routes_work_on_a_read_only_database(dsn: str, intake: OrderService) -> None:
     number = await place(intake)
     async with open_database(dsn, read_only=True) as replica:
         reader = make_tracking_service(replica, clock=FakeClock())
@@ -116,8 +118,8 @@ async def test_only_reads(dsn: str, intake: OrderService) -> None:
 
 
 @pytest.mark.parametrize("server", ["the same server", "a replica"])
-async def test_cannot_write(server: str, dsn: str, database: Database) -> None:
-    """What questions are asked on refuses every change, wherever it is and however often lent."""
+async def test_read_only_database_refuses_writes(server: str, dsn: str, database: Database) -> None:
+    """Also after its connection was released and acquired again."""
     replica = {"replica": {"url": dsn}} if server == "a replica" else {}
     settings = Settings.model_validate({"database": {"url": dsn, **replica}})
     runtime = Runtime("test", settings, database, make_broker(database), Shutdown())
@@ -131,14 +133,14 @@ async def test_cannot_write(server: str, dsn: str, database: Database) -> None:
             assert await connection.fetchval("SELECT count(*) FROM orders") == 0
 
 
-async def test_nothing_but_questions(tracking: httpx.AsyncClient) -> None:
-    """Nothing can be changed here."""
+async def test_writing_methods_are_answered_405(tracking: httpx.AsyncClient) -> None:
     for path in ("/orders", "/orders/ORD_20241216_001", "/orders/ORD_20241216_001/status"):
         assert_problem(await tracking.post(path, json={}), 405)
 
 
-async def test_the_database_is_away(tracking: httpx.AsyncClient, database: Database) -> None:
-    """With the database away the caller is asked to come again soon."""
+async def test_unreachable_database_is_answered_503_with_retry_after(
+    tracking: httpx.AsyncClient, database: Database
+) -> None:
     await database.close()
 
     for path in ("/orders/ORD_20241216_001/status", "/orders", "/workers/status", "/stats"):
@@ -148,8 +150,7 @@ async def test_the_database_is_away(tracking: httpx.AsyncClient, database: Datab
         assert int(response.headers["Retry-After"]) > 0
 
 
-async def test_documentation(tracking: httpx.AsyncClient) -> None:
-    """The service documents each question and its answer."""
+async def test_all_routes_are_documented(tracking: httpx.AsyncClient) -> None:
     described = (await tracking.get("/openapi.json")).json()
 
     assert set(described["paths"]) == {

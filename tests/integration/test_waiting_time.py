@@ -1,4 +1,4 @@
-"""What a guest who waits is told: who is ahead, and who cooks."""
+"""Estimated completion of waiting orders."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -26,16 +26,16 @@ from tests.support.services import (
 
 # Seconds that an order of each type cooks.
 DINE_IN, TAKEOUT, DELIVERY = 8, 10, 12
-CHEAP, DEAR = [make_item()], [make_item(price=Decimal(101))]
-BELONGINGS: dict[str, dict[str, object]] = {
+CHEAP, EXPENSIVE = [make_item()], [make_item(price=Decimal(101))]
+TYPE_FIELDS: dict[str, dict[str, object]] = {
     "dine_in": {"table_number": 5},
     "takeout": {},
     "delivery": {"delivery_address": "1 Main Street, Springfield"},
 }
 
 
-class Counter:
-    """Where guests order, wait and ask."""
+class Kitchen:
+    """Places orders, registers workers and requests estimates."""
 
     def __init__(self, database: Database, client: httpx.AsyncClient) -> None:
         self._database = database
@@ -43,16 +43,16 @@ class Counter:
         self._service: OrderService = make_order_service(database, clock=FakeClock())
 
     async def order(self, order_type: str = "takeout", items: object = CHEAP) -> str:
-        """Order, and return the number."""
-        order = make_order(order_type=order_type, items=items, **BELONGINGS[order_type])
+        """Place an order, and return its number."""
+        order = make_order(order_type=order_type, items=items, **TYPE_FIELDS[order_type])
         return (await self._service.place(order, request_id="r", key=None)).order_number
 
     async def cancel(self, number: str) -> None:
-        """Call an order off."""
+        """Cancel an order."""
         await self._service.cancel(number, Move(), request_id="r")
 
-    async def hire(self, name: str, *types: OrderType) -> UUID:
-        """Have somebody cook these types, or everything."""
+    async def register(self, name: str, *types: OrderType) -> UUID:
+        """Register a worker for these types, by default all."""
         session = uuid4()
         async with self._database.connection() as connection:
             await workers.register(
@@ -60,106 +60,99 @@ class Counter:
             )
         return session
 
-    async def begin(self, number: str, by: str, *, due_in: float) -> None:
-        """Have somebody begin an order."""
+    async def start(self, number: str, by: str, *, due_in: float) -> None:
+        """Start an order, due in a number of seconds."""
         due = NOON + timedelta(seconds=due_in)
         await walk(self._database, number, OrderStatus.COOKING, by=by, due=due)
 
-    async def wait(self, number: str) -> float:
-        """Ask for the seconds until an order is ready."""
+    async def estimate(self, number: str) -> float:
+        """Return the estimated seconds until an order is ready."""
         status = (await self._client.get(f"/orders/{number}/status")).json()
         done_at = datetime.fromisoformat(status["estimated_completion"])
         return (done_at - NOON).total_seconds()
 
 
 @pytest.fixture
-async def counter(database: Database) -> AsyncIterator[Counter]:
-    """Open the counter, at noon."""
+async def kitchen(database: Database) -> AsyncIterator[Kitchen]:
+    """Return a kitchen without workers, at noon."""
     tracking = make_tracking_service(database, clock=FakeClock())
     async with http_client(TrackingHandler(tracking).feature()) as client:
-        yield Counter(database, client)
+        yield Kitchen(database, client)
 
 
-async def test_an_empty_kitchen(counter: Counter) -> None:
-    """With nobody ahead an order takes its own time, by its type; with no cook, as if one came."""
-    assert await counter.wait(await counter.order("dine_in")) == DINE_IN
-    await counter.hire("mario")
-    assert await counter.wait(await counter.order("takeout")) == DINE_IN + TAKEOUT
+async def test_order_without_others_ahead_takes_its_own_cooking_time(kitchen: Kitchen) -> None:
+    """Without workers, it is estimated as for one worker."""
+    assert await kitchen.estimate(await kitchen.order("dine_in")) == DINE_IN
+    await kitchen.register("mario")
+    assert await kitchen.estimate(await kitchen.order("takeout")) == DINE_IN + TAKEOUT
 
 
-async def test_who_is_ahead(counter: Counter) -> None:
-    """Orders that came before, of any type that the cook cooks, come first."""
-    await counter.hire("mario")
-    await counter.order("dine_in")
-    await counter.order("delivery")
-    mine = await counter.order("takeout")
-    await counter.order("takeout")
+async def test_earlier_orders_of_all_types_of_the_cook_are_ahead(kitchen: Kitchen) -> None:
+    await kitchen.register("mario")
+    await kitchen.order("dine_in")
+    await kitchen.order("delivery")
+    own = await kitchen.order("takeout")
+    await kitchen.order("takeout")
 
-    assert await counter.wait(mine) == DINE_IN + DELIVERY + TAKEOUT
-
-
-async def test_priority(counter: Counter) -> None:
-    """A more urgent order comes first though it came later, and a less urgent one does not."""
-    await counter.hire("mario")
-    cheap = await counter.order("takeout")
-    dear = await counter.order("dine_in", DEAR)
-    dear_too = await counter.order("delivery", DEAR)
-
-    assert await counter.wait(dear) == DINE_IN
-    assert await counter.wait(dear_too) == DINE_IN + DELIVERY
-    assert await counter.wait(cheap) == DINE_IN + DELIVERY + TAKEOUT
+    assert await kitchen.estimate(own) == DINE_IN + DELIVERY + TAKEOUT
 
 
-async def test_what_is_cooking(counter: Counter) -> None:
-    """What a cook has in hand has to be done first, as far as it is not done yet."""
-    await counter.hire("mario")
-    first, second, mine = [await counter.order() for _ in range(3)]
-    await counter.begin(first, "mario", due_in=4)
-    await counter.begin(second, "mario", due_in=-60)
+async def test_orders_of_higher_priority_are_ahead(kitchen: Kitchen) -> None:
+    await kitchen.register("mario")
+    cheap = await kitchen.order("takeout")
+    expensive = await kitchen.order("dine_in", EXPENSIVE)
+    expensive_too = await kitchen.order("delivery", EXPENSIVE)
 
-    assert await counter.wait(mine) == 4 + TAKEOUT
-
-
-async def test_who_is_out_of_the_way(counter: Counter) -> None:
-    """An order that was cancelled keeps nobody waiting."""
-    await counter.hire("mario")
-    first, mine = await counter.order(), await counter.order()
-    await counter.cancel(first)
-
-    assert await counter.wait(mine) == TAKEOUT
+    assert await kitchen.estimate(expensive) == DINE_IN
+    assert await kitchen.estimate(expensive_too) == DINE_IN + DELIVERY
+    assert await kitchen.estimate(cheap) == DINE_IN + DELIVERY + TAKEOUT
 
 
-async def test_several_cooks(counter: Counter) -> None:
-    """Cooks share what is ahead."""
-    await counter.hire("mario")
-    await counter.hire("luigi")
-    first, *_, mine = [await counter.order() for _ in range(4)]
-    await counter.begin(first, "luigi", due_in=6)
+async def test_remaining_time_of_cooking_orders_is_added(kitchen: Kitchen) -> None:
+    await kitchen.register("mario")
+    first, second, own = [await kitchen.order() for _ in range(3)]
+    await kitchen.start(first, "mario", due_in=4)
+    await kitchen.start(second, "mario", due_in=-60)
 
-    assert await counter.wait(mine) == (6 + 2 * TAKEOUT) / 2 + TAKEOUT
+    assert await kitchen.estimate(own) == 4 + TAKEOUT
 
 
-async def test_specialised_cooks(counter: Counter) -> None:
-    """Only those count who cook this type, and only what they cook too is ahead."""
-    await counter.hire("mario", OrderType.TAKEOUT)
-    await counter.hire("luigi", OrderType.DELIVERY)
-    begun = await counter.order("delivery")
-    await counter.begin(begun, "luigi", due_in=11)
+async def test_cancelled_order_is_not_ahead(kitchen: Kitchen) -> None:
+    await kitchen.register("mario")
+    first, own = await kitchen.order(), await kitchen.order()
+    await kitchen.cancel(first)
+
+    assert await kitchen.estimate(own) == TAKEOUT
+
+
+async def test_cooks_share_the_orders_ahead(kitchen: Kitchen) -> None:
+    await kitchen.register("mario")
+    await kitchen.register("luigi")
+    first, *_, own = [await kitchen.order() for _ in range(4)]
+    await kitchen.start(first, "luigi", due_in=6)
+
+    assert await kitchen.estimate(own) == (6 + 2 * TAKEOUT) / 2 + TAKEOUT
+
+
+async def test_only_cooks_of_the_type_and_their_orders_count(kitchen: Kitchen) -> None:
+    await kitchen.register("mario", OrderType.TAKEOUT)
+    await kitchen.register("luigi", OrderType.DELIVERY)
+    started = await kitchen.order("delivery")
+    await kitchen.start(started, "luigi", due_in=11)
     for order_type in ("delivery", "dine_in", "takeout"):
-        await counter.order(order_type)
+        await kitchen.order(order_type)
 
-    assert await counter.wait(await counter.order("takeout")) == 2 * TAKEOUT
-    assert await counter.wait(await counter.order("delivery")) == 11 + 2 * DELIVERY
+    assert await kitchen.estimate(await kitchen.order("takeout")) == 2 * TAKEOUT
+    assert await kitchen.estimate(await kitchen.order("delivery")) == 11 + 2 * DELIVERY
 
 
-async def test_who_has_gone_home(counter: Counter, database: Database) -> None:
-    """A cook who left or has fallen silent cooks nothing of what is ahead."""
-    await counter.hire("mario")
-    session = await counter.hire("luigi")
-    await counter.hire("peach")
-    await counter.order()
-    mine = await counter.order()
-    assert await counter.wait(mine) == pytest.approx(TAKEOUT / 3 + TAKEOUT, abs=0.001)
+async def test_offline_cooks_do_not_count(kitchen: Kitchen, database: Database) -> None:
+    await kitchen.register("mario")
+    session = await kitchen.register("luigi")
+    await kitchen.register("peach")
+    await kitchen.order()
+    own = await kitchen.order()
+    assert await kitchen.estimate(own) == pytest.approx(TAKEOUT / 3 + TAKEOUT, abs=0.001)
 
     async with database.connection() as connection:
         await workers.deregister(connection, "luigi", session)
@@ -167,4 +160,4 @@ async def test_who_has_gone_home(counter: Counter, database: Database) -> None:
             "UPDATE workers SET last_seen = now() - interval '61 s' WHERE name = 'peach'"
         )
 
-    assert await counter.wait(mine) == TAKEOUT + TAKEOUT
+    assert await kitchen.estimate(own) == TAKEOUT + TAKEOUT

@@ -15,11 +15,9 @@ LEGAL = {
 
 
 @pytest.mark.parametrize(("origin", "target"), list(product(OrderStatus, repeat=2)))
-def test_legal_moves(origin: OrderStatus, target: OrderStatus) -> None:
-    """An order makes the six moves of its life, and no other."""
+def test_only_the_six_legal_moves_are_allowed(origin: OrderStatus, target: OrderStatus) -> None:
     assert may_move(origin, target) is ((origin, target) in LEGAL)
 
 
-def test_statuses() -> None:
-    """There are five statuses, under the names that everyone outside knows."""
+def test_statuses_have_the_names_of_the_contract() -> None:
     assert list(OrderStatus) == ["received", "cooking", "ready", "completed", "cancelled"]
