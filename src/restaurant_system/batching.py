@@ -1,9 +1,9 @@
-"""Many callers' work done together: what PostgreSQL calls group commit, what others call a batch.
+"""Process items of concurrent callers in batches (group commit).
 
-While one batch is worked on, the next gathers. There is no timer, so nobody waits for company: a
-lone caller is served at once, and the more callers there are, the more share one piece of work.
-Where two batches may be worked on at a time, the second begins when as many have gathered for it as
-are in the first: small ones would cost more than they save.
+While one batch is in progress, the next one is collected. There is no timer: a single item is
+processed at once, and the more callers there are, the larger the batches become. If two batches may
+be in progress, the second begins once it is as large as the first: small batches would cost more
+than they save.
 """
 
 import asyncio
@@ -22,109 +22,111 @@ Waiting = tuple[T, asyncio.Future[R]]
 
 
 class Batcher(Generic[T, R]):
-    """Collects items and has `work` done on up to `max_batch_size` of them at once.
+    """Collects items and calls `work` with up to `max_batch_size` of them.
 
-    `work` gets items in the order in which they came, and returns as many results in the same
-    order; one that is a future is waited for by its own caller alone. It must take effect for all
-    of them or, when it raises, for none: items that were refused together are then tried one by
-    one, so that a bad one fails alone. Only `Unavailable` is taken for everyone's, because then it
-    is unknown whether there was an effect; work that is cancelled from within counts as that.
-    Every caller of a batch whose results do not match its items gets a `RuntimeError`.
+    `work` receives items in the order of their arrival and returns one result for each, in the same
+    order; a result that is a future is awaited by its own caller only. `work` must take effect for
+    all items or, if it raises, for none: the items are then tried one by one, so that an invalid
+    item fails alone. `Unavailable` is raised to every caller instead, because it is then unknown
+    whether there was an effect; work that cancels itself counts as unavailable. If the number of
+    results is wrong, every caller gets a `RuntimeError`.
 
-    An item whose caller has gone before its batch began is left out; one that is under way is
-    worked on to the end. Up to `concurrency` batches are worked on at a time.
+    An item whose caller was cancelled before its batch began is left out; a batch in progress is
+    completed. Up to `concurrency` batches are in progress at a time.
     """
 
     def __init__(self, work: Work[T, R], *, max_batch_size: int, concurrency: int = 1) -> None:
         self._work = work
         self._max_batch_size = max_batch_size
         self._concurrency = concurrency
-        self._gathered: deque[Waiting[T, R]] = deque()
-        # Each with the items it works on, counted; one that has yet to begin may take all that fit.
+        self._collected: deque[Waiting[T, R]] = deque()
+        # The number of items of each task; one that has not begun yet counts as a full batch.
         self._workers: dict[asyncio.Task[None], int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def submit(self, item: T) -> "asyncio.Future[R]":
-        """Return, once it is awaited, what became of `item`; its batch begins after this call."""
-        # To ask for the running loop would cost Python 3.11 a call to the kernel each time.
+        """Return a future for the result of `item`; its batch begins after this call."""
+        # Python 3.11 makes a system call to get the running loop, so it is kept.
         loop = self._loop = self._loop or asyncio.get_running_loop()
         outcome: asyncio.Future[R] = loop.create_future()
-        self._gathered.append((item, outcome))
+        self._collected.append((item, outcome))
         if len(self._workers) < self._concurrency and self._is_worth_a_batch():
-            # A context of its own: what is bound to the caller's log lines is not everyone's.
+            # An empty context: the caller's request id must not be logged for other items.
             worker = loop.create_task(self._run(), context=contextvars.Context())
             self._workers[worker] = self._max_batch_size
         return outcome
 
     def _is_worth_a_batch(self) -> bool:
-        return len(self._gathered) >= sum(self._workers.values())
+        return len(self._collected) >= sum(self._workers.values())
 
     async def _run(self) -> None:
-        """Work on one batch after the other while there are any."""
+        """Process one batch after another while there are items."""
         worker = asyncio.current_task()
-        assert worker is not None  # noqa: S101 - it is what runs this
+        assert worker is not None  # noqa: S101 - this runs in a task
         try:
             while batch := self._next_batch():
                 self._workers[worker] = len(batch)
-                await self._do_together(batch)
+                await self._process(batch)
         finally:
             del self._workers[worker]
-            while self._gathered and not self._workers:  # cancelled: nobody is left to work on them
-                _, outcome = self._gathered.popleft()
+            while (
+                self._collected and not self._workers
+            ):  # cancelled: no task is left to process them
+                _, outcome = self._collected.popleft()
                 outcome.cancel()
 
     def _next_batch(self) -> list[Waiting[T, R]]:
         batch: list[Waiting[T, R]] = []
-        while self._gathered and len(batch) < self._max_batch_size:
-            item, outcome = self._gathered.popleft()
+        while self._collected and len(batch) < self._max_batch_size:
+            item, outcome = self._collected.popleft()
             if not outcome.done():
                 batch.append((item, outcome))
         return batch
 
-    async def _do_together(self, batch: Sequence[Waiting[T, R]]) -> None:
-        """Work on a batch; each of its callers gets a result or an error, whatever happens."""
+    async def _process(self, batch: Sequence[Waiting[T, R]]) -> None:
+        """Process a batch; each of its callers gets a result or an error."""
         try:
             results = await self._work([item for item, _ in batch])
-        except Exception as error:  # noqa: BLE001 - each caller is told
+        except Exception as error:  # noqa: BLE001 - raised to each caller
             if len(batch) == 1 or isinstance(error, Unavailable):
-                _tell_all(batch, error)
+                _fail_all(batch, error)
             else:
-                await self._do_one_by_one(batch)
+                await self._process_one_by_one(batch)
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError) or _is_cancelled():
                 _cancel_all(batch)
                 raise
-            _tell_all(batch, Unavailable("The work was cut off; its effect is unknown."))
+            _fail_all(batch, Unavailable("The work was cancelled; its effect is unknown."))
         else:
-            _hand_out(batch, results)
+            _set_results(batch, results)
 
-    async def _do_one_by_one(self, batch: Sequence[Waiting[T, R]]) -> None:
+    async def _process_one_by_one(self, batch: Sequence[Waiting[T, R]]) -> None:
         waiting = deque(batch)
         try:
             while waiting:
                 each = waiting.popleft()
                 if not each[1].done():
-                    await self._do_together([each])
+                    await self._process([each])
         except BaseException:
             _cancel_all(waiting)
             raise
 
 
 def _is_cancelled() -> bool:
-    """Tell whether this task was cancelled, and not just something that it waited for."""
+    """Return whether this task was cancelled, and not only something that it awaited."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
-def _hand_out(batch: Sequence[Waiting[T, R]], results: Sequence[R | asyncio.Future[R]]) -> None:
-    """Give each caller its result; none, if it cannot be told whose is whose.
+def _set_results(batch: Sequence[Waiting[T, R]], results: Sequence[R | asyncio.Future[R]]) -> None:
+    """Set the result of each caller; raise an error to all if their numbers differ.
 
-    The work has taken effect by now, so it is not tried again.
+    The work has taken effect, so it is not tried again.
     """
     try:
         pairs = list(zip(batch, results, strict=True))
     except (TypeError, ValueError):
-        _tell_all(batch, RuntimeError(f"The work on {len(batch)} items returned other results."))
+        _fail_all(batch, RuntimeError(f"The work on {len(batch)} items returned other results."))
         return
     for (_, outcome), result in pairs:
         if isinstance(result, asyncio.Future):
@@ -134,9 +136,9 @@ def _hand_out(batch: Sequence[Waiting[T, R]], results: Sequence[R | asyncio.Futu
 
 
 def _follow(outcome: asyncio.Future[R], later: asyncio.Future[R]) -> None:
-    """Have one future end as another does; who waits for it no longer wants the other either."""
+    """Complete `outcome` as `later` completes; cancel `later` once `outcome` is done."""
 
-    def tell(_: object) -> None:
+    def complete(_: object) -> None:
         error = None if later.cancelled() else later.exception()
         if outcome.done():
             return
@@ -147,11 +149,11 @@ def _follow(outcome: asyncio.Future[R], later: asyncio.Future[R]) -> None:
         else:
             outcome.set_result(later.result())
 
-    later.add_done_callback(tell)
+    later.add_done_callback(complete)
     outcome.add_done_callback(lambda _: later.cancel())
 
 
-def _tell_all(batch: Sequence[Waiting[T, R]], error: Exception) -> None:
+def _fail_all(batch: Sequence[Waiting[T, R]], error: Exception) -> None:
     for _, outcome in batch:
         if not outcome.done():
             outcome.set_exception(error)

@@ -1,4 +1,4 @@
--- Orders, and the counter that numbers them without gap or repeat.
+-- Orders, and the counter that numbers them without gaps or repeats.
 
 CREATE TABLE orders (
     id                   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -9,7 +9,7 @@ CREATE TABLE orders (
     customer_name        text          NOT NULL
         CHECK (char_length(customer_name) BETWEEN 1 AND 100)
         CHECK (customer_name = btrim(customer_name))
-        -- Letters of any script are the application's to tell; here, no other ASCII sign.
+        -- The application checks for letters of any script; this excludes other ASCII characters.
         CHECK (customer_name !~ '[\x01-\x1f!-&(-,./:-@[-`{-\x7f]'),
     type                 text          NOT NULL CHECK (type IN ('dine_in', 'takeout', 'delivery')),
     table_number         integer       CHECK (table_number BETWEEN 1 AND 100),
@@ -33,15 +33,15 @@ CREATE TABLE orders (
         processed_by IS NOT NULL OR status IN ('received', 'cancelled'))
 );
 
--- Who is ahead in the queue, and who is cooking: small, whatever the history.
+-- For waiting and cooking orders: partial indexes, small however long the history is.
 CREATE INDEX orders_waiting ON orders (type, priority DESC, id) WHERE status = 'received';
 CREATE INDEX orders_cooking ON orders (processed_by) WHERE status = 'cooking';
--- Lists, newest first, and the day's figures.
+-- For lists, newest first, and for the statistics of a day.
 CREATE INDEX orders_by_status ON orders (status, id DESC);
 CREATE INDEX orders_by_type ON orders (type, id DESC);
 CREATE INDEX orders_by_business_date ON orders (business_date);
 
--- The life of an order. The application's table is ORIGINS in models/status.py.
+-- The legal status changes of an order; the application has them as ORIGINS in models/status.py.
 CREATE FUNCTION refuse_illegal_move() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF (OLD.status, NEW.status) NOT IN (
@@ -69,8 +69,8 @@ END $$;
 CREATE TRIGGER legal_birth BEFORE INSERT ON orders FOR EACH ROW
     WHEN (NEW.status <> 'received') EXECUTE FUNCTION refuse_illegal_birth();
 
--- One row a business date. Taking a number locks the row until the order commits or is rolled back,
--- which is what keeps the numbers without gap; a sequence would leave one at every rollback.
+-- One row per business date. Drawing a number locks the row until the transaction ends, so that the
+-- numbers have no gaps; a sequence would leave one at every rollback.
 CREATE TABLE order_counters (
     business_date date    PRIMARY KEY,
     last_number   integer NOT NULL CHECK (last_number > 0)

@@ -1,10 +1,11 @@
--- Messages that a transaction owes the broker. A row is written in the transaction that causes it,
--- and deleted once the broker has confirmed it.
+-- The outbox: messages that are stored in the transaction that causes them, and deleted once the
+-- broker has confirmed them.
 
 CREATE TABLE outbox (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- Messages of one stream leave in the order of their ids: an order's updates, for example.
+    -- Messages of one stream, such as the updates of an order, are published in the order of their
+    -- ids.
     stream         text        NOT NULL,
     exchange       text        NOT NULL,
     routing_key    text        NOT NULL,
@@ -15,7 +16,7 @@ CREATE TABLE outbox (
     app_id         text        NOT NULL,
     timestamp      timestamptz NOT NULL,
     priority       smallint    NOT NULL,
-    -- Until when to leave alone a message that the broker refused.
+    -- The time before which a message that the broker refused is not published again.
     not_before     timestamptz NOT NULL DEFAULT '-infinity'
 );
 

@@ -1,11 +1,11 @@
--- What was answered to an Idempotency-Key, so that the same request gets the same answer again.
+-- The response to each Idempotency-Key, so that a repeated request gets the same response.
 
 CREATE TABLE idempotency_keys (
     key          text          PRIMARY KEY CHECK (char_length(key) BETWEEN 1 AND 255),
     created_at   timestamptz   NOT NULL DEFAULT now(),
-    -- SHA-256 of the order as it was understood.
+    -- SHA-256 of the validated order.
     fingerprint  bytea         NOT NULL CHECK (octet_length(fingerprint) = 32),
-    -- The answer; empty only inside the transaction that takes the key.
+    -- The response; null only inside the transaction that stores the key.
     order_number text,
     total_amount numeric(10,2)
 );

@@ -1,11 +1,11 @@
--- The broker that lives in PostgreSQL: used where no RabbitMQ is configured, empty elsewhere.
--- Exchanges, queues and bindings that are the same for everyone stand in messaging/topology.py.
+-- The broker in PostgreSQL, which is used if no RabbitMQ is configured.
+-- Exchanges, queues and bindings are defined in messaging/topology.py.
 
--- Subscribers' queues, which come and go.
+-- The queues of subscribers, which are created and removed at run time.
 CREATE TABLE broker_subscriptions (
     queue    text   PRIMARY KEY,
     exchange text   NOT NULL,
-    -- The consumer whose end removes the queue; null for a durable one.
+    -- The queue is removed together with this consumer; null for a durable queue.
     owner    integer
 );
 
@@ -16,7 +16,7 @@ CREATE TABLE broker_messages (
     queue          text        NOT NULL,
     priority       smallint    NOT NULL,
     available_at   timestamptz NOT NULL DEFAULT now(),
-    -- Who has it in hand. A consumer holds an advisory lock on its number for as long as it lives.
+    -- The consumer that has the message unacknowledged. It holds an advisory lock on its number.
     consumer       integer,
     redelivered    boolean     NOT NULL DEFAULT false,
     exchange       text        NOT NULL,

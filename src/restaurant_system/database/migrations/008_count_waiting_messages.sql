@@ -1,5 +1,5 @@
--- The index that messages are claimed by also answers how many wait, whatever their number, without
--- a look at the rows.
+-- The index by which messages are claimed also counts the waiting messages, without reading the
+-- table.
 
 DROP INDEX broker_messages_waiting;
 CREATE INDEX broker_messages_waiting ON broker_messages (queue, priority DESC, id)

@@ -1,5 +1,5 @@
--- Orders that stood still and were sent to the kitchen again. The pause before the next time grows
--- with each, so that an order whose standstill has another cause does not fill the queues.
+-- Stuck orders whose message was published again. The delay before the next time doubles, so that
+-- an order that is stuck for another reason does not fill the queues.
 
 CREATE TABLE order_resends (
     order_id  bigint      PRIMARY KEY REFERENCES orders (id),

@@ -1,5 +1,5 @@
--- Orders are placed many in one statement, in which a key is taken before its order has a number. So
--- a key remembers the order itself, whose number and amount never change, and not its answer.
+-- Many orders are stored by one statement, in which a key is stored before its order has a number.
+-- So a key refers to the order, whose number and amount never change, instead of to the response.
 
 ALTER TABLE idempotency_keys ADD COLUMN order_id bigint;
 

@@ -1,23 +1,22 @@
--- What an order costs must not depend on how many there were before.
+-- Keep the cost of an order independent of the number of earlier orders.
 
--- One index serves every list, whatever it is narrowed to. Each index on `orders` is paid for three
--- times an order, for a move changes the status, and a new status means a new entry in all of them.
+-- One index serves the lists with every filter. Each index on `orders` costs three entries per
+-- order, because every status change adds a new entry to all of them.
 CREATE INDEX orders_by_status_and_type ON orders (status, type, id DESC);
 DROP INDEX orders_by_status;
 DROP INDEX orders_by_type;
 
--- The moves of the last hour, after a broker has lost its disk. The log is only ever added to, in
--- order of time, so that a summary of each stretch of it is enough, and costs next to nothing.
+-- For the status changes of the last hour, after a broker has lost its disk. The log is append-only
+-- and sorted by time, so that a BRIN index is sufficient, which costs very little.
 CREATE INDEX order_status_log_by_time ON order_status_log USING brin (changed_at)
     WITH (autosummarize = on);
 
--- Tables that rows only pass through, thousands a second. Ids only grow, so that the dead lie where
--- the index begins, which is where the oldest is looked for: they are cleared away by their number,
--- whatever the table's size, and without the rests that spare a server's disk, for it is done in
--- milliseconds.
--- The statistics are renewed as soon: a plan made while a queue was empty is none for a full one.
--- The emptied end of a table is kept. It is filled again a moment later, and to cut it off takes a
--- lock that everybody waits for. (After a long outage, VACUUM (TRUNCATE) gives it back.)
+-- Tables that thousands of rows per second pass through. Ids grow, so that dead rows gather at the
+-- beginning of the index, where the oldest row is searched: they are vacuumed after a fixed number,
+-- whatever the size of the table, and without cost delays, because it takes milliseconds.
+-- Statistics are updated as often: a plan made while a queue was empty does not suit a full one.
+-- The empty end of a table is kept. It is filled again soon, and truncating it takes a lock that
+-- every statement waits for. (After a long outage, VACUUM (TRUNCATE) returns the space.)
 ALTER TABLE outbox SET (
     autovacuum_vacuum_scale_factor = 0,
     autovacuum_vacuum_threshold = 2000,
@@ -35,24 +34,25 @@ ALTER TABLE broker_messages SET (
     vacuum_truncate = off
 );
 
--- A day's keys: those of one cleaning are gone before the next one. Not by number alone, for each
--- time all of two indexes is read.
+-- The keys of a day: vacuumed once between two cleanups. Not after a fixed number alone, because
+-- every vacuum reads two whole indexes.
 ALTER TABLE idempotency_keys SET (
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 5000,
     autovacuum_analyze_scale_factor = 0.02
 );
 
--- Each move leaves a dead row behind, in a table of years of which only today is alive. A fifth of
--- it, the server's own measure, would be months of dead entries among those who wait and cook.
+-- Each move leaves a dead row, in a table of years in which only today's rows change. The server's
+-- default, a fifth of the table, would be months of dead entries in the indexes of waiting and
+-- cooking orders.
 ALTER TABLE orders SET (
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 10000,
     autovacuum_analyze_scale_factor = 0.02
 );
 
--- One row that is written over again and again: with room beside it the new one stays on its page,
--- where whoever reads it next clears the old ones away, and no index learns of it.
+-- One row that is updated again and again: with free space on its page the new version stays there
+-- (HOT), old versions are pruned when the page is read, and no index changes.
 ALTER TABLE order_counters SET (
     fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0,

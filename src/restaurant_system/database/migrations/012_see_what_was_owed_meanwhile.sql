@@ -1,6 +1,6 @@
--- The last row of a stream before another. A move that had to wait for its order sees only here what
--- was committed meanwhile: each statement of a volatile function looks anew. Rows of the move's own
--- statement are seen as well, and those before it count.
+-- Return the row of a stream before another one. A move that waited for the lock of its order sees
+-- rows that were committed meanwhile only through this function, because each statement of a
+-- volatile function takes a new snapshot. Earlier rows of the move's own statement are seen too.
 
 CREATE FUNCTION owed_before(about text, beginning bigint) RETURNS bigint LANGUAGE plpgsql VOLATILE
 AS $$

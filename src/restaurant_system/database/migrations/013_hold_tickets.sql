@@ -1,18 +1,19 @@
--- What a station of the kitchen display has on its screen. A ticket's message stays in the station's
--- hand, as with any worker; what the message does not say is kept here, and outlives the process.
+-- The tickets on the screen of a kitchen display station. The message of a ticket stays
+-- unacknowledged at the station, as with every worker; what the message does not contain is stored
+-- here.
 
 CREATE TABLE station_tickets (
     order_id  bigint      PRIMARY KEY REFERENCES orders (id),
     station   text        NOT NULL CHECK (char_length(station) BETWEEN 1 AND 100),
-    -- Since when it is to be cooked before all others.
+    -- When it was rushed: it is to be cooked before all others.
     rushed_at timestamptz,
-    -- Since when it is done; the last of these can be recalled.
+    -- When it was bumped; recent ones can be recalled.
     bumped_at timestamptz
 );
 
 CREATE INDEX station_tickets_by_station ON station_tickets (station, bumped_at DESC);
 
--- A person may take back what was called ready. The application's table is ORIGINS in
+-- A person may recall an order that is ready. The application has the legal moves as ORIGINS in
 -- models/status.py.
 CREATE OR REPLACE FUNCTION refuse_illegal_move() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
