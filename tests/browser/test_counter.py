@@ -260,7 +260,7 @@ async def test_a_menu_that_changes(
     monkeypatch.setenv("RESTAURANT_ORDER_SERVICE__MENU", str(menu))
     app.open()
     page = await screens.open("/", width=360, height=740)
-    line = page.locator("#lines").get_by_role("listitem")
+    line = page.locator("#order-items").get_by_role("listitem")
     await button(page, "Type an item").click()
     await page.get_by_label("Name", exact=True).fill("Bianca")
     await page.get_by_label("Price").fill("5")

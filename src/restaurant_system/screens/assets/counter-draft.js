@@ -12,7 +12,7 @@ import { newKey } from "./requests.js";
 import { load, onStoredElsewhere, store } from "./stored.js";
 
 const STORAGE_KEY = "counter.draft";
-const VERSION = 1; // of the stored format; others are ignored
+const VERSION = 2; // of the stored format; others are ignored
 
 /** The largest quantity of an order item. */
 export const MAX_QUANTITY = 10;
@@ -28,8 +28,8 @@ export class Draft {
   }
 
   get isEmpty() {
-    const { customer, table, address, notes, lines } = this.state;
-    return lines.length === 0 && [customer, table, address, notes].every((text) => text === "");
+    const { customer, table, address, notes, items } = this.state;
+    return items.length === 0 && [customer, table, address, notes].every((text) => text === "");
   }
 
   get canBringBack() {
@@ -37,11 +37,11 @@ export class Draft {
   }
 
   get totalCents() {
-    return this.state.lines.reduce((sum, line) => sum + lineCents(line), 0);
+    return this.state.items.reduce((sum, item) => sum + itemCents(item), 0);
   }
 
   get itemCount() {
-    return this.state.lines.reduce((sum, line) => sum + line.quantity, 0);
+    return this.state.items.reduce((sum, item) => sum + item.quantity, 0);
   }
 
   /** Sets one of the fields type, customer, table, address and notes. */
@@ -55,12 +55,12 @@ export class Draft {
    */
   addFromMenu({ name, price }) {
     const text = String(price);
-    const line = this.state.lines.find(
+    const item = this.state.items.find(
       (each) => !each.isTyped && each.name === name && each.price === text && each.notes === "" && each.quantity < MAX_QUANTITY,
     );
-    if (!line) return this._add({ isTyped: false, name, price: text });
-    this.step(line.id, 1);
-    return line.id;
+    if (!item) return this._add({ isTyped: false, name, price: text });
+    this.step(item.id, 1);
+    return item.id;
   }
 
   /** Adds an order item whose name and price are typed; returns its id. */
@@ -69,21 +69,21 @@ export class Draft {
   }
 
   /** Sets the name, price or notes of an order item. */
-  writeLine(id, field, value) {
-    this._editLine(id, (line) => ({ ...line, [field]: value }));
+  writeItem(id, field, value) {
+    this._editItem(id, (item) => ({ ...item, [field]: value }));
   }
 
   /** Changes the quantity of an order item, within its limits. */
   step(id, by) {
-    this._editLine(id, (line) => ({ ...line, quantity: Math.min(MAX_QUANTITY, Math.max(1, line.quantity + by)) }));
+    this._editItem(id, (item) => ({ ...item, quantity: Math.min(MAX_QUANTITY, Math.max(1, item.quantity + by)) }));
   }
 
-  line(id) {
-    return this.state.lines.find((line) => line.id === id);
+  item(id) {
+    return this.state.items.find((item) => item.id === id);
   }
 
   remove(id) {
-    this._edit((state) => ({ ...state, lines: state.lines.filter((line) => line.id !== id) }));
+    this._edit((state) => ({ ...state, items: state.items.filter((item) => item.id !== id) }));
   }
 
   /** Clears the draft; until the next change it can be brought back. */
@@ -128,14 +128,14 @@ export class Draft {
     if (this.state.phase === "placed") this._store(blank());
   }
 
-  _add(line) {
-    const id = Math.max(0, ...this.state.lines.map((each) => each.id)) + 1;
-    this._edit((state) => ({ ...state, lines: [...state.lines, { ...line, id, quantity: 1, notes: "" }] }));
+  _add(item) {
+    const id = Math.max(0, ...this.state.items.map((each) => each.id)) + 1;
+    this._edit((state) => ({ ...state, items: [...state.items, { ...item, id, quantity: 1, notes: "" }] }));
     return id;
   }
 
-  _editLine(id, edit) {
-    this._edit((state) => ({ ...state, lines: state.lines.map((line) => (line.id === id ? edit(line) : line)) }));
+  _editItem(id, edit) {
+    this._edit((state) => ({ ...state, items: state.items.map((item) => (item.id === id ? edit(item) : item)) }));
   }
 
   _edit(edit) {
@@ -155,8 +155,8 @@ export class Draft {
 }
 
 /** Returns the total of an order item in cents; 0 while its price is invalid. */
-export function lineCents(line) {
-  return (centsOf(line.price) ?? 0) * line.quantity;
+export function itemCents(item) {
+  return (centsOf(item.price) ?? 0) * item.quantity;
 }
 
 function blank() {
@@ -169,7 +169,7 @@ function blank() {
     table: "",
     address: "",
     notes: "",
-    lines: [],
+    items: [],
     body: null, // as it was sent
     sentAt: null, // ms
     placed: null,
@@ -183,17 +183,17 @@ function storedDraft() {
 }
 
 /** Returns the draft as the body of a request. Undefined values are left out of the JSON. */
-function body({ type, customer, table, address, notes, lines }) {
+function body({ type, customer, table, address, notes, items }) {
   return {
     customer_name: customer,
     order_type: type,
     table_number: type === "dine_in" ? numberIn(table) : undefined,
     delivery_address: type === "delivery" ? stated(address) : undefined,
-    items: lines.map((line) => ({
-      name: line.name,
-      quantity: line.quantity,
-      price: priceOf(line.price),
-      notes: stated(line.notes),
+    items: items.map((item) => ({
+      name: item.name,
+      quantity: item.quantity,
+      price: priceOf(item.price),
+      notes: stated(item.notes),
     })),
     notes: stated(notes),
   };

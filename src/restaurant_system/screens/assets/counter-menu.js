@@ -38,20 +38,20 @@ export class Menu {
    * Compares an order item with the menu. Returns null if it is the same or the menu is not known yet,
    * else `{ text, price }`; the price is null if the item cannot be ordered.
    */
-  differenceTo(line) {
-    if (line.isTyped || this.sections === null) return null;
-    const item = this._items.get(line.name);
+  differenceTo(orderItem) {
+    if (orderItem.isTyped || this.sections === null) return null;
+    const item = this._items.get(orderItem.name);
     if (!item) return { text: translate("counter.removed"), price: null };
     if (!item.available) return { text: translate("counter.gone"), price: null };
-    if (String(item.price) === line.price) return null;
+    if (String(item.price) === orderItem.price) return null;
     return { text: translate("counter.new_price", { price: money(item.price) }), price: item.price };
   }
 
   /** Shows at each menu item how many of it are in the order. */
-  count(lines) {
+  count(orderItems) {
     for (const [name, button] of this._buttons) {
-      const chosen = lines.filter((line) => !line.isTyped && line.name === name);
-      const count = chosen.reduce((sum, line) => sum + line.quantity, 0);
+      const chosen = orderItems.filter((orderItem) => !orderItem.isTyped && orderItem.name === name);
+      const count = chosen.reduce((sum, orderItem) => sum + orderItem.quantity, 0);
       const badge = button.querySelector(".badge");
       badge.hidden = count === 0;
       write(badge, translate("counter.times", { count }));

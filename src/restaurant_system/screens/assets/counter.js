@@ -4,7 +4,7 @@ import { showConnection } from "./banner.js";
 import { decimal } from "./counter-cents.js";
 import { Draft } from "./counter-draft.js";
 import { forgetFault, forgetFaults, showFaults, summarize } from "./counter-faults.js";
-import { Lines } from "./counter-lines.js";
+import { OrderItems } from "./counter-items.js";
 import { Menu } from "./counter-menu.js";
 import { Sending } from "./counter-sending.js";
 import { write } from "./elements.js";
@@ -16,7 +16,7 @@ const part = (id) => document.getElementById(id);
 const [form, summary, unconfirmedNote, addTyped, clear] = ["order", "summary", "unconfirmed", "add-typed", "clear"].map(part);
 
 const draft = new Draft(show);
-const lines = new Lines(part("lines"), draft, announceItem);
+const orderItems = new OrderItems(part("order-items"), draft, announceItem);
 const menu = new Menu(part("menu"), { picked: pick, changed: showMenu, live: showConnection });
 const sending = new Sending(showWaiting);
 let isSending = false;
@@ -31,7 +31,7 @@ function pick(item) {
 }
 
 function announceItem(id) {
-  const { name, quantity } = draft.line(id);
+  const { name, quantity } = draft.item(id);
   announce(translate("counter.now", { name, quantity, total: total() }));
 }
 
@@ -46,12 +46,12 @@ function total() {
 // Rendering -------------------------------------------------------------------------------------
 
 function show() {
-  const { phase, lines: chosen } = draft.state;
+  const { phase, items } = draft.state;
   part("counter").hidden = phase === "placed";
   part("no-menu").hidden = menu.sections?.length !== 0;
-  part("no-lines").hidden = chosen.length > 0;
-  lines.show((line) => menu.differenceTo(line));
-  menu.count(chosen);
+  part("no-order-items").hidden = items.length > 0;
+  orderItems.show((item) => menu.differenceTo(item));
+  menu.count(items);
   showFields();
   showBar();
   showUnconfirmed();
@@ -62,9 +62,9 @@ function show() {
 /** Shows a changed menu, and announces which items of the order it changes. */
 function showMenu() {
   show();
-  const changes = draft.state.lines.flatMap((line) => {
-    const text = menu.differenceTo(line)?.text;
-    return text ? [translate("counter.differs", { name: line.name, text })] : [];
+  const changes = draft.state.items.flatMap((item) => {
+    const text = menu.differenceTo(item)?.text;
+    return text ? [translate("counter.differs", { name: item.name, text })] : [];
   });
   if (changes.length > 0) announce(changes.join(" "));
 }
@@ -92,7 +92,7 @@ function showBar() {
 }
 
 function showUnconfirmed() {
-  const { unconfirmed = null } = draft.state;
+  const { unconfirmed } = draft.state;
   unconfirmedNote.hidden = unconfirmed === null;
   write(unconfirmedNote, unconfirmed === null ? "" : translate(unconfirmed));
 }
@@ -170,7 +170,7 @@ form.addEventListener("input", ({ target }) => {
 });
 
 // Enter places the order from its button and its own fields, but not from the fields of an item.
-part("lines").addEventListener("keydown", (event) => {
+part("order-items").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.target.tagName !== "INPUT") return;
   event.preventDefault();
   addTyped.focus();
@@ -178,7 +178,7 @@ part("lines").addEventListener("keydown", (event) => {
 
 addTyped.addEventListener("click", () => {
   forgetFault(addTyped);
-  lines.focus(draft.addTyped());
+  orderItems.focus(draft.addTyped());
 });
 
 clear.addEventListener("click", () => {

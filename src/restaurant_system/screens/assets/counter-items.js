@@ -1,12 +1,12 @@
 // The items of the order, each with its quantity, its notes and a button that removes it.
 
 import { decimal } from "./counter-cents.js";
-import { lineCents, MAX_QUANTITY } from "./counter-draft.js";
+import { itemCents, MAX_QUANTITY } from "./counter-draft.js";
 import { forgetFault } from "./counter-faults.js";
 import { arrange, make, makeUserText, write } from "./elements.js";
 import { money, translate } from "./words.js";
 
-export class Lines {
+export class OrderItems {
   /** Shows the items of `draft` in `list`; `announce(id)` is called when one has changed. */
   constructor(list, draft, announce) {
     this._list = list;
@@ -15,15 +15,15 @@ export class Lines {
     this._rows = new Map();
   }
 
-  /** Shows the items, each with its difference to the menu, as `differenceTo(line)` returns it. */
+  /** Shows the items, each with its difference to the menu, as `differenceTo(item)` returns it. */
   show(differenceTo) {
-    const { lines } = this._draft.state;
-    this._rows = new Map(lines.map((line) => [line.id, this._rows.get(line.id) ?? this._row(line)]));
+    const { items } = this._draft.state;
+    this._rows = new Map(items.map((item) => [item.id, this._rows.get(item.id) ?? this._row(item)]));
     arrange(this._list, [...this._rows.values()]);
-    lines.forEach((line, index) => {
-      const row = this._rows.get(line.id);
-      fill(row, line, index);
-      this._showDifference(row, line, differenceTo(line));
+    items.forEach((item, index) => {
+      const row = this._rows.get(item.id);
+      fill(row, item, index);
+      this._showDifference(row, item, differenceTo(item));
     });
   }
 
@@ -32,17 +32,17 @@ export class Lines {
     this._rows.get(id).querySelector("input").focus();
   }
 
-  _row(line) {
-    const writing = (field) => (event) => this._draft.writeLine(line.id, field, event.target.value);
+  _row(item) {
+    const writing = (field) => (event) => this._draft.writeItem(item.id, field, event.target.value);
     return make(
       "li",
-      { className: "line" },
-      line.isTyped ? typed(line, writing) : picked(line),
+      { className: "order-item" },
+      item.isTyped ? typed(item, writing) : picked(item),
       make("strong", { className: "sum number" }),
       difference(),
-      this._stepper(line.id),
-      notes(line, writing("notes")),
-      this._remover(line.id),
+      this._stepper(item.id),
+      notes(item, writing("notes")),
+      this._remover(item.id),
     );
   }
 
@@ -62,7 +62,7 @@ export class Lines {
   }
 
   _takePrice(id, price) {
-    this._draft.writeLine(id, "price", String(price));
+    this._draft.writeItem(id, "price", String(price));
     this._announce(id);
   }
 
@@ -113,22 +113,22 @@ function picked({ name }) {
   );
 }
 
-function typed(line, writing) {
-  const price = input(line, "price", translate("counter.price"), writing("price"));
+function typed(item, writing) {
+  const price = input(item, "price", translate("counter.price"), writing("price"));
   price.querySelector("input").inputMode = "decimal";
-  return make("div", { className: "what typed" }, input(line, "name", translate("counter.name"), writing("name")), price);
+  return make("div", { className: "what typed" }, input(item, "name", translate("counter.name"), writing("name")), price);
 }
 
-function notes(line, oninput) {
-  const field = input(line, "notes", translate("counter.line_notes"), oninput);
+function notes(item, oninput) {
+  const field = input(item, "notes", translate("counter.item_notes"), oninput);
   field.classList.add("notes");
   field.querySelector("label").className = "unseen";
-  field.querySelector("input").placeholder = translate("counter.line_notes");
+  field.querySelector("input").placeholder = translate("counter.item_notes");
   return field;
 }
 
 function input({ id }, field, label, oninput) {
-  const own = `line-${id}-${field}`;
+  const own = `item-${id}-${field}`;
   const change = (event) => {
     forgetFault(event.target);
     oninput(event);
@@ -142,21 +142,21 @@ function input({ id }, field, label, oninput) {
   );
 }
 
-function fill(row, line, index) {
-  const name = line.name.trim() || translate("counter.unnamed");
+function fill(row, item, index) {
+  const name = item.name.trim() || translate("counter.unnamed");
   for (const each of row.querySelectorAll("input")) {
     each.dataset.field = `items.${index}.${each.dataset.part}`;
-    if (each.value !== line[each.dataset.part]) each.value = line[each.dataset.part];
+    if (each.value !== item[each.dataset.part]) each.value = item[each.dataset.part];
   }
-  if (!line.isTyped) write(row.querySelector(".price"), money(line.price));
-  write(row.querySelector(".sum"), money(decimal(lineCents(line))));
-  write(row.querySelector(".quantity"), String(line.quantity));
+  if (!item.isTyped) write(row.querySelector(".price"), money(item.price));
+  write(row.querySelector(".sum"), money(decimal(itemCents(item))));
+  write(row.querySelector(".quantity"), String(item.quantity));
   label(row, ".stepper", translate("counter.quantity_of", { name }));
   label(row, ".less", translate("counter.less_of", { name }));
   label(row, ".more", translate("counter.more_of", { name }));
   label(row, ".remove", translate("counter.remove", { name }));
-  row.querySelector(".less").setAttribute("aria-disabled", String(line.quantity === 1));
-  row.querySelector(".more").setAttribute("aria-disabled", String(line.quantity === MAX_QUANTITY));
+  row.querySelector(".less").setAttribute("aria-disabled", String(item.quantity === 1));
+  row.querySelector(".more").setAttribute("aria-disabled", String(item.quantity === MAX_QUANTITY));
 }
 
 function label(row, part, text) {
