@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -237,16 +238,24 @@ async def test_what_rabbitmq_puts_aside_by_itself_can_be_sent_back(
     assert letter.original() == order
 
 
-async def test_a_message_that_amqp_cannot_express_is_refused(
+async def test_message_that_amqp_cannot_express_is_refused_and_its_neighbours_published(
     rabbitmq_broker: RabbitMQBroker,
 ) -> None:
-    """A property too long for the wire is a refusal like any other; its neighbours are taken."""
-    good, lost = make_order_message(), make_order_message(correlation_id="x" * 256)
+    inexpressible = [
+        make_order_message(routing_key="k" * 256),
+        make_order_message(correlation_id="\N{LATIN SMALL LETTER E WITH ACUTE}" * 128),
+        make_order_message(priority=256),
+        make_order_message(priority=-1),
+        make_order_message(timestamp=datetime(1969, 12, 31, tzinfo=UTC)),
+    ]
+    good = [make_order_message() for _ in inexpressible]
 
-    refused = await rabbitmq_broker.publish([lost, good])
+    refused = await rabbitmq_broker.publish(
+        [each for pair in zip(inexpressible, good, strict=True) for each in pair]
+    )
 
-    assert [each.message for each in refused] == [lost]
-    assert (await rabbitmq_broker.depths())[TAKEOUT] == 1
+    assert [each.message for each in refused] == inexpressible
+    assert (await rabbitmq_broker.depths())[TAKEOUT] == len(good)
 
 
 @pytest.fixture

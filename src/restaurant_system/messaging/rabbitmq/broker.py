@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import aiormq
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import DeliveredMessage
 
 from restaurant_system.config import DeliverySettings, RabbitMQSettings
 from restaurant_system.errors import BrokerUnavailable
@@ -18,9 +18,8 @@ from restaurant_system.messaging.rabbitmq.browsing import take_all
 from restaurant_system.messaging.rabbitmq.connection import RabbitMQConnection
 from restaurant_system.messaging.rabbitmq.consumer import ChannelConsumer, consumer
 from restaurant_system.messaging.rabbitmq.declaration import CLASSIC, declare, retry_queues
-from restaurant_system.messaging.rabbitmq.delivery import RabbitMQDelivery
+from restaurant_system.messaging.rabbitmq.delivery import RabbitMQDelivery, Settlements
 from restaurant_system.messaging.rabbitmq.publishing import Publisher
-from restaurant_system.messaging.rabbitmq.settlements import Settlements
 from restaurant_system.models.message import Message
 
 SUBSCRIBER_PREFETCH = 100
@@ -140,14 +139,14 @@ class RabbitMQBroker(Broker):
             }
 
     def _consumer(
-        self, channel: AbstractChannel, queues: Sequence[str], prefetch: int
+        self, channel: aiormq.Channel, queues: Sequence[str], prefetch: int
     ) -> ChannelConsumer:
         return consumer(
             self._inward, channel, queues, self._delivery_on(channel), prefetch=prefetch
         )
 
     def _delivery_on(
-        self, channel: AbstractChannel
+        self, channel: aiormq.Channel
     ) -> Callable[[DeliveredMessage, str, Callable[[], None]], RabbitMQDelivery]:
         """Return what makes deliveries of the messages that arrive on a channel."""
         settlements = Settlements(self._inward, channel)

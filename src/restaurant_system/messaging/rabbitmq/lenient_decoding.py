@@ -1,8 +1,8 @@
-"""Reads the properties of whatever strangers publish.
+"""Decode malformed message properties of third-party publishers instead of raising.
 
-pamqp takes a property that is not as it should be for a broken line, and aiormq hangs up. The
-message would come again on the next line, and on the next: one message would close the kitchen.
-Here such a property is read as well as can be, and the message is put aside like any other.
+With pamqp 4, a property that is not UTF-8, a timestamp out of range or a deeply nested header
+raises an error, on which aiormq closes the connection. The message would be redelivered on the next
+connection, and close that one too. `tests/integration/test_poison.py` fails without this module.
 """
 
 import struct
@@ -15,19 +15,19 @@ LENGTH = struct.Struct(">I")
 
 
 def install() -> None:
-    """Have pamqp read like this from now on, in the whole process."""
+    """Replace the decoders of pamqp in this process."""
     decode.METHODS.update(shortstr=_short_string, timestamp=_timestamp, table=_table)
     decode.TABLE_MAPPING[b"T"] = _timestamp
 
 
 def _short_string(value: bytes) -> tuple[int, str]:
-    """Leave out what is no UTF-8; the string does not grow, so that it can also be sent on."""
+    """Drop bytes that are not UTF-8; the string does not grow, so it can be published again."""
     end = 1 + value[0]
     return end, value[1:end].decode(errors="ignore")
 
 
 def _timestamp(value: bytes) -> tuple[int, datetime | None]:
-    """Take a time that no calendar has for none."""
+    """Return `None` for a timestamp out of range."""
     try:
         return decode.timestamp(value)
     except (ValueError, OverflowError, OSError):
@@ -35,7 +35,7 @@ def _timestamp(value: bytes) -> tuple[int, datetime | None]:
 
 
 def _table(value: bytes) -> tuple[int, FieldTable]:
-    """Take headers that cannot be read, or are nested too deeply, for none."""
+    """Return an empty table for headers that are malformed or nested too deeply."""
     try:
         return decode.field_table(value)
     except (ValueError, RecursionError):

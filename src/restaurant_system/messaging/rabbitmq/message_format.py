@@ -1,43 +1,26 @@
-"""Messages as RabbitMQ carries them."""
+"""Translate messages to and from AMQP."""
 
 import dataclasses
-import functools
 import hashlib
-import struct
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
 import aiormq
-import pamqp.encode
-import pamqp.frame
 from aiormq.abc import DeliveredMessage
 
 from restaurant_system.messaging import topology
 from restaurant_system.models.message import Message, supported_headers
 
-# The header that says when a message was published, in microseconds since 1970. Queues keep their
-# messages in this order; it tells which of two messages of different queues is older, for which
-# AMQP's own timestamp, in whole seconds, is too coarse.
+# The header with the time of publication in microseconds since 1970. It shows which of two messages
+# in different queues is older; AMQP's own timestamp, in whole seconds, is too coarse for that.
 PUBLISHED_AT = "x-published-us"
 
-INEXPRESSIBLE = (TypeError, ValueError, struct.error)  # raised for what AMQP cannot say
-
 PERSISTENT = 2
-LONGEST_STRING = 255  # bytes of what AMQP calls a short string
-
-FRAME = struct.Struct(">BHI")  # kind, channel, size of the payload
-METHOD, HEADER, BODY = 1, 2, 3
-END = b"\xce"
-CONTENT = struct.Struct(">HHQH")  # class, weight, size of the body, which properties follow
-TIMESTAMP = struct.Struct(">Q")
-# content_type, -, headers, delivery_mode · priority, correlation_id, -, - · message_id, timestamp,
-# type, - · app_id
-PROPERTIES = 0b1011_1100_1110_1000
 
 
 class _PublicationTimes:
-    """The present time in microseconds since 1970, but always later than the one before."""
+    """Generates strictly increasing times in microseconds since 1970."""
 
     def __init__(self) -> None:
         self._last = 0
@@ -51,7 +34,7 @@ _publication_times = _PublicationTimes()
 
 
 def delayed(message: Message, delay: timedelta, *, back_to: str) -> Message:
-    """Return the message as it waits in a retry queue, on its way `back_to` the queue it had."""
+    """Return the message addressed to the retry queue of `delay`, which returns it to `back_to`."""
     return dataclasses.replace(
         message,
         exchange=topology.DELIVERY_RETRY.name,
@@ -61,71 +44,27 @@ def delayed(message: Message, delay: timedelta, *, back_to: str) -> Message:
 
 
 def milliseconds(duration: timedelta) -> int:
-    """Return a duration as RabbitMQ counts it."""
+    """Return a duration in whole milliseconds."""
     return round(duration.total_seconds() * 1000)
 
 
-def frames_of(message: Message, channel: int, *, mandatory: bool, largest: int) -> bytes:
-    """Return what publishes a message: its method frame, its header and its body.
-
-    No frame of the body is larger than `largest` bytes. Raises one of `INEXPRESSIBLE`.
-    """
-    body = message.body
-    return b"".join(
-        (
-            _method(channel, message.exchange, message.routing_key, mandatory),
-            _frame(HEADER, channel, _header(message)),
-            *(
-                _frame(BODY, channel, body[start : start + largest])
-                for start in range(0, len(body), largest)
-            ),
-        )
+def properties_of(message: Message) -> aiormq.spec.Basic.Properties:
+    """Return the AMQP properties of a message; it is published right after this call."""
+    return aiormq.spec.Basic.Properties(
+        content_type=message.content_type,
+        headers={**message.headers, PUBLISHED_AT: next(_publication_times)},
+        delivery_mode=PERSISTENT,
+        priority=message.priority,
+        correlation_id=message.correlation_id,
+        message_id=str(message.message_id),
+        timestamp=message.timestamp,
+        message_type=message.type,
+        app_id=message.app_id,
     )
-
-
-@functools.lru_cache(maxsize=256)  # there are few: one for each order type and priority
-def _method(channel: int, exchange: str, routing_key: str, mandatory: bool) -> bytes:  # noqa: FBT001 - part of a key
-    if len(routing_key.encode()) > LONGEST_STRING:
-        raise ValueError(f"a routing key may have {LONGEST_STRING} bytes at the most")
-    method = aiormq.spec.Basic.Publish(
-        exchange=exchange, routing_key=routing_key, mandatory=mandatory
-    )
-    return pamqp.frame.marshal(method, channel)
-
-
-def _frame(kind: int, channel: int, payload: bytes) -> bytes:
-    return b"".join((FRAME.pack(kind, channel, len(payload)), payload, END))
-
-
-def _header(message: Message) -> bytes:
-    """Return a content header with all properties that we send, in AMQP's order (0-9-1, 4.2.6.1).
-
-    pamqp writes the same in four times the time, which was a tenth of what an order cost.
-    """
-    return b"".join(
-        (
-            CONTENT.pack(aiormq.spec.Basic.frame_id, 0, len(message.body), PROPERTIES),
-            _string(message.content_type),
-            pamqp.encode.field_table({**message.headers, PUBLISHED_AT: next(_publication_times)}),
-            bytes((PERSISTENT, message.priority)),
-            _string(message.correlation_id),
-            _string(str(message.message_id)),
-            TIMESTAMP.pack(int(message.timestamp.timestamp())),
-            _string(message.type),
-            _string(message.app_id),
-        )
-    )
-
-
-def _string(text: str) -> bytes:
-    encoded = text.encode()
-    if len(encoded) > LONGEST_STRING:
-        raise ValueError(f"a property may have {LONGEST_STRING} bytes at the most")
-    return bytes((len(encoded),)) + encoded
 
 
 def message_of(delivered: DeliveredMessage) -> Message:
-    """Read a message, forgiving one that was not published by us what it leaves out."""
+    """Return a received message; properties that a third-party publisher left out get defaults."""
     properties = delivered.header.properties
     headers = dict(properties.headers or {})
     headers.pop(PUBLISHED_AT, None)
@@ -145,10 +84,10 @@ def message_of(delivered: DeliveredMessage) -> Message:
 
 
 def precedence(delivered: DeliveredMessage) -> tuple[int, int]:
-    """Return a key that sorts messages of several queues: the most urgent, then the oldest, first.
+    """Return a sort key over several queues: most urgent first, of equals the oldest.
 
     RabbitMQ treats a priority above a queue's maximum as the maximum. A message of a third-party
-    publisher is as old as its timestamp says; without one it comes before its equals.
+    publisher counts as published at its timestamp; without one it comes before its equals.
     """
     properties = delivered.header.properties
     priority = min(properties.priority or 0, topology.MAX_PRIORITY)
@@ -160,7 +99,7 @@ def precedence(delivered: DeliveredMessage) -> tuple[int, int]:
 
 
 def _uuid(message_id: str | None, body: bytes) -> uuid.UUID:
-    """Return the message's id; for a foreign one, an id that stays the same at every redelivery."""
+    """Return the message id as a UUID; for any other id, a UUID derived from it or the body."""
     try:
         return uuid.UUID(message_id)
     except (ValueError, TypeError, AttributeError):
@@ -168,7 +107,7 @@ def _uuid(message_id: str | None, body: bytes) -> uuid.UUID:
 
 
 def tag_of(delivered: DeliveredMessage) -> int:
-    """Return what a delivery is settled by."""
+    """Return the delivery tag."""
     tag = delivered.delivery_tag
     assert tag is not None  # noqa: S101 - what a consumer is handed always has one
     return tag
