@@ -1,4 +1,4 @@
-"""The screens as they are sent: in words that exist, of parts that exist."""
+"""The screens as they are sent: every text and every file that they name exists."""
 
 import asyncio
 import json
@@ -17,22 +17,22 @@ from restaurant_system import screens
 from restaurant_system.errors import ConfigurationError
 from restaurant_system.web import api
 from restaurant_system.web.pages import Pages, RestaurantInfo, texts_in
-from restaurant_system.web.static_file import PART, StaticFile
+from restaurant_system.web.static_files import CHUNK_SIZE, PackageFiles, StaticContent
 
 FOLDER = files(screens)
 PLURAL_FORMS = {"zero", "one", "two", "few", "many", "other"}
 IN_PAGES = re.compile(r"{{ (\S+) }}")
-SAID = re.compile(r"""\btranslate\(\s*["'`]([^"'`]+)["'`]""")
+USED = re.compile(r"""\btranslate\(\s*["'`]([^"'`]+)["'`]""")
 QUOTED = re.compile(r"""["'`]([a-z_]+(?:\.(?:[a-z_]+|\$\{[^}]*\}))+)["'`]""")
-FILLED_IN = re.compile(r"\\\$\\\{.*?\\\}")  # what a module puts into a name when it runs
+FILLED_IN = re.compile(r"\\\$\\\{.*?\\\}")  # the part of a name that a module fills in at run time
 ASSET = re.compile(r'"/assets/([^"]+)"')
 IMPORTED = re.compile(r'^\s*import\b[^"]*"\./([^"]+)"', re.MULTILINE)
-MADE_WHEN_IT_STARTS = {"house.js"}
-WITHIN = re.compile(r"<script(?![^>]*\bsrc=)|<style|\son[a-z]+=|\sstyle=", re.IGNORECASE)
+GENERATED = {"restaurant.js"}
+INLINE = re.compile(r"<script(?![^>]*\bsrc=)|<style|\son[a-z]+=|\sstyle=", re.IGNORECASE)
 
 
 def texts(folder: Traversable, suffix: str) -> dict[str, str]:
-    """Read the files of a kind, by name."""
+    """Read the files with a suffix, by name."""
     found = [each for each in folder.iterdir() if each.name.endswith(suffix)]
     return {each.name: each.read_text(encoding="utf-8") for each in found}
 
@@ -46,7 +46,7 @@ WORDS = {
 
 
 def names(words: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Name every text; one that is written once for each plural form is one text."""
+    """Yield the name of every text; one with plural forms is one text."""
     for name, value in words.items():
         if isinstance(value, str) or value.keys() <= PLURAL_FORMS:
             yield path + name
@@ -57,80 +57,73 @@ def names(words: Mapping[str, Any], path: str = "") -> Iterator[str]:
 ENGLISH = set(names(WORDS["en"]))
 
 
-def meant_by(name: str) -> set[str]:
-    """Return the texts that a name stands for: several, where a part is filled in when it runs."""
+def texts_matching(name: str) -> set[str]:
+    """Return the texts that a name matches: several, if part of it is filled in at run time."""
     pattern = re.compile(FILLED_IN.sub(r"[a-z0-9_]+", re.escape(name)))
     return {each for each in ENGLISH if pattern.fullmatch(each)}
 
 
-def said() -> Iterator[tuple[str, str]]:
-    """Collect the texts that are asked for by name, each with the file that asks."""
+def used_texts() -> Iterator[tuple[str, str]]:
+    """Yield every text that is used by name, with the file that uses it."""
     for file, page in PAGES.items():
         yield from ((file, name) for name in IN_PAGES.findall(page))
     for file, module in MODULES.items():
-        yield from ((file, name) for name in SAID.findall(module))
+        yield from ((file, name) for name in USED.findall(module))
 
 
-def test_every_text_that_is_asked_for_exists() -> None:
-    """Neither a page nor a module asks for a text that there is none of."""
-    missing = {(file, name) for file, name in said() if not meant_by(name)}
+def test_every_text_that_a_page_or_module_uses_exists() -> None:
+    missing = {(file, name) for file, name in used_texts() if not texts_matching(name)}
 
-    assert len(list(said())) > 5
+    assert len(list(used_texts())) > 5
     assert missing == set()
 
 
-def test_no_text_is_left_over() -> None:
-    """Nobody translates what is shown nowhere."""
-    asked_for = {name for _, name in said()}
+def test_every_text_is_used() -> None:
+    by_name = {name for _, name in used_texts()}
     quoted = {name for module in MODULES.values() for name in QUOTED.findall(module)}
 
-    used = set[str]().union(*(meant_by(name) for name in asked_for | quoted))
+    used = set[str]().union(*(texts_matching(name) for name in by_name | quoted))
 
     assert used >= ENGLISH, sorted(ENGLISH - used)
 
 
 @pytest.mark.parametrize("language", sorted(WORDS))
-def test_a_language_says_everything(language: str) -> None:
-    """A translation has every text, and states its own name."""
+def test_translation_has_every_text_and_its_own_tag(language: str) -> None:
     assert set(names(WORDS[language])) == ENGLISH
     assert WORDS[language]["language"] == language
 
 
-def test_every_part_of_a_page_exists() -> None:
-    """What pages and modules load is there to be loaded."""
+def test_every_asset_that_a_page_or_module_loads_exists() -> None:
     loaded = {name for page in PAGES.values() for name in ASSET.findall(page)}
     loaded |= {name for module in MODULES.values() for name in IMPORTED.findall(module)}
 
-    there = {each.name for each in (FOLDER / "assets").iterdir()} | MADE_WHEN_IT_STARTS
+    existing = {each.name for each in (FOLDER / "assets").iterdir()} | GENERATED
     assert loaded
-    assert loaded <= there
+    assert loaded <= existing
 
 
 @pytest.mark.parametrize("page", sorted(PAGES))
-def test_no_page_has_scripts_or_styles_within(page: str) -> None:
-    """A browser that keeps to our policy would not run them."""
-    assert WITHIN.search(PAGES[page]) is None
+def test_page_has_no_inline_scripts_or_styles(page: str) -> None:
+    """The Content-Security-Policy forbids them."""
+    assert INLINE.search(PAGES[page]) is None
 
 
-A_HOUSE = RestaurantInfo("en", "Europe/Rome", {"dine_in": 300}, {"dine_in": 600})
+RESTAURANT = RestaurantInfo("en", "Europe/Rome", {"dine_in": 300}, {"dine_in": 600})
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    """Ask for pages."""
-    pages = Pages(A_HOUSE).feature({"/board": "board", "/track/{order_number}": "track"})
+    """Return a client of two pages."""
+    pages = Pages(RESTAURANT).feature({"/board": "board", "/track/{order_number}": "track"})
     transport = httpx.ASGITransport(api.build("Screens", [pages]).asgi)
     async with httpx.AsyncClient(transport=transport, base_url="http://screens") as client:
         yield client
 
 
-async def test_a_page_is_in_our_words_and_loads_nothing_from_elsewhere(
+async def test_page_has_its_texts_and_security_headers(
     client: httpx.AsyncClient,
 ) -> None:
-    """Every gap is filled; the browser runs nothing but what we serve, in no other site's frame.
-
-    Nor does it tell another site where it comes from, for the address has an order's number in it.
-    """
+    """No Referer with the order's number in it is sent to other sites."""
     page = await client.get("/track/ORD_20241216_001")
 
     assert page.status_code == 200
@@ -143,12 +136,11 @@ async def test_a_page_is_in_our_words_and_loads_nothing_from_elsewhere(
     assert "{{" not in page.text
 
 
-async def test_a_text_is_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever signs a translation has, a page shows them as they are written."""
+async def test_markup_in_a_text_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     words = WORDS["en"] | {"board": WORDS["en"]["board"] | {"title": 'Tom & "Ada" <b>'}}
     monkeypatch.setattr("restaurant_system.web.pages.texts_in", lambda *_: words)
 
-    site = api.build("Screens", [Pages(A_HOUSE).feature({"/board": "board"})])
+    site = api.build("Screens", [Pages(RESTAURANT).feature({"/board": "board"})])
     transport = httpx.ASGITransport(site.asgi)
     async with httpx.AsyncClient(transport=transport, base_url="http://screens") as client:
         page = await client.get("/board")
@@ -156,12 +148,14 @@ async def test_a_text_is_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "<title>Tom &amp; &quot;Ada&quot; &lt;b&gt;</title>" in page.text
 
 
-@pytest.mark.parametrize("address", ["/board", "/assets/base.css", "/assets/house.js"])
+@pytest.mark.parametrize(
+    "address", ["/board", "/assets/base.css", "/assets/restaurant.js", "/docs"]
+)
 @pytest.mark.parametrize("known_as", ["{}", "W/{}", '"another", {}'])
-async def test_what_has_not_changed_is_not_sent_again(
+async def test_unchanged_file_is_answered_with_304(
     client: httpx.AsyncClient, address: str, known_as: str
 ) -> None:
-    """A browser that has it is told so, also where a proxy has packed it; others get all of it."""
+    """Also if a compressing proxy has made the ETag a weak one."""
     first = await client.get(address)
     tag = first.headers["etag"]
 
@@ -177,28 +171,27 @@ async def test_what_has_not_changed_is_not_sent_again(
     ("address", "media_type"),
     [("/assets/base.css", "text/css"), ("/assets/live.js", "text/javascript")],
 )
-async def test_an_asset_is_sent_as_what_it_is(
+async def test_asset_has_its_media_type(
     client: httpx.AsyncClient, address: str, media_type: str
 ) -> None:
-    """A browser takes no module, and no style, for anything else."""
     assert (await client.get(address)).headers["content-type"].split(";")[0] == media_type
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "..%2Fboard.html", "en.json"])
-async def test_an_asset_that_is_none(client: httpx.AsyncClient, name: str) -> None:
-    """Nothing but the assets is at their addresses."""
+async def test_path_that_is_no_asset_gets_404(client: httpx.AsyncClient, name: str) -> None:
     answer = await client.get(f"/assets/{name}")
 
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_modules_are_told_what_the_house_is_like(client: httpx.AsyncClient) -> None:
-    """The zone, the ages from which tickets are coloured, and the texts."""
-    stated = (await client.get("/assets/house.js")).text
+async def test_generated_module_exports_the_restaurants_settings_and_texts(
+    client: httpx.AsyncClient,
+) -> None:
+    module = (await client.get("/assets/restaurant.js")).text
 
-    told = dict(re.findall(r"^export const (\w+) = (.*);$", stated, re.MULTILINE))
-    assert {name: json.loads(value) for name, value in told.items()} == {
+    exported = dict(re.findall(r"^export const (\w+) = (.*);$", module, re.MULTILINE))
+    assert {name: json.loads(value) for name, value in exported.items()} == {
         "language": "en",
         "timezone": "Europe/Rome",
         "agingSeconds": {"dine_in": 300},
@@ -208,8 +201,8 @@ async def test_modules_are_told_what_the_house_is_like(client: httpx.AsyncClient
 
 
 @pytest.mark.parametrize("language", ["tlh", "", "../assets/en"])
-def test_a_language_without_texts_is_a_wrong_setting(language: str) -> None:
-    """Whoever asks for one is told which there are."""
+def test_language_without_texts_is_a_configuration_error(language: str) -> None:
+    """The error lists the languages that exist."""
     with pytest.raises(ConfigurationError, match=r"language: .* choose from en\."):
         Pages(RestaurantInfo(language, "UTC", {}, {}))
 
@@ -222,10 +215,10 @@ def test_a_language_without_texts_is_a_wrong_setting(language: str) -> None:
         ({}, "line.new"),
     ],
 )
-def test_a_translation_that_lacks_a_text_is_a_wrong_setting(
+def test_translation_that_lacks_a_text_is_a_configuration_error(
     tmp_path: Path, words: dict[str, object], missing: str
 ) -> None:
-    """Whoever has forgotten one is told which; plural forms are a language's own affair."""
+    """The error names the text. Which plural forms a text has depends on the language."""
     ours = {"line": {"old": "Old", "new": "New"}, "kept": {"one": "A tap", "other": "Taps"}}
     kept = {"kept": {"few": "Ein paar", "other": "Viele"}}
     written = {"en": ours, "de": kept | words, "fr": ours | kept, "pt_BR": ours}
@@ -240,10 +233,14 @@ def test_a_translation_that_lacks_a_text_is_a_wrong_setting(
         texts_in(tmp_path, "pt_BR")
 
 
-async def test_large_file_is_sent_in_parts() -> None:
-    """A client that reads nothing keeps no more than a part of it in memory."""
-    content = bytes(range(256)) * 1_000
-    request = Request({"type": "http", "headers": []})
+@pytest.mark.parametrize("name", ["generated", "swagger-ui.css"])
+async def test_large_content_is_sent_in_chunks(name: str) -> None:
+    """A client that reads slowly makes the server hold one chunk in memory, not all."""
+    request = Request(
+        {"type": "http", "method": "GET", "headers": [], "path_params": {"name": name}}
+    )
+    content = StaticContent(bytes(range(256)) * 1_000, "text/plain")
+    files = content if name == "generated" else PackageFiles("docs")
     sent: list[Any] = []
 
     async def receive() -> dict[str, str]:
@@ -253,9 +250,10 @@ async def test_large_file_is_sent_in_parts() -> None:
     async def send(message: Any) -> None:  # noqa: ANN401 - as ASGI has it
         sent.append(message)
 
-    await StaticFile(content, "text/plain").answer(request)(request.scope, receive, send)
+    response = await files.respond(request)
+    await response(request.scope, receive, send)
 
     start, *parts = sent
-    assert (b"content-length", b"256000") in start["headers"]
-    assert b"".join(part["body"] for part in parts) == content
-    assert max(len(part["body"]) for part in parts) == PART
+    sizes = [len(part["body"]) for part in parts]
+    assert (b"content-length", str(sum(sizes)).encode()) in start["headers"]
+    assert max(sizes) == CHUNK_SIZE < sum(sizes)

@@ -72,13 +72,13 @@ def url(listening: socket.socket) -> str:
 def pages(settings: Settings, pages: Mapping[str, str]) -> Feature:
     """Return the routes of some screens, by address."""
     kitchen = settings.kitchen
-    house = RestaurantInfo(
+    restaurant = RestaurantInfo(
         language=settings.language,
         timezone=settings.business_timezone,
         aging_seconds=kitchen.aging_seconds.model_dump(),
         late_seconds=kitchen.late_seconds.model_dump(),
     )
-    return Pages(house).feature(pages)
+    return Pages(restaurant).feature(pages)
 
 
 def health_feature(runtime: Runtime, database: Database) -> Feature:

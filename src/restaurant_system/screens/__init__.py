@@ -1,5 +1,5 @@
-"""The screens as files: pages, what they are made of (`assets`), and their words (`texts`).
+"""The screens as files: pages, their assets, their texts, and the API documentation.
 
-`web/pages.py` serves them. There is no build step: what lies here is what a browser gets, but for
-`{{ names }}` of texts in the pages, and the module `house.js`, which is written at the start.
+`web/pages.py` serves them. There is no build step: the browser gets the files unchanged, except for
+the texts that are filled in for `{{ name }}`, and the generated module `restaurant.js`.
 """

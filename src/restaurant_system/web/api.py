@@ -18,10 +18,11 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from restaurant_system import __version__
 from restaurant_system.errors import RestaurantError
-from restaurant_system.web import docs, fastpath, problem
+from restaurant_system.web import fastpath, problem
 from restaurant_system.web.fastpath.routes import FastRoute
 from restaurant_system.web.http_protocol import HttpProtocol
 from restaurant_system.web.middleware import RequestContext
+from restaurant_system.web.static_files import docs_routes
 
 HANDLED = (
     Exception,
@@ -57,7 +58,7 @@ def build(title: str, features: Sequence[Feature]) -> Site:
         redoc_url=None,
         exception_handlers=dict.fromkeys(HANDLED, problem.handle),
     )
-    api.include_router(docs.routes())
+    api.include_router(docs_routes())
     for feature in features:
         api.include_router(feature.router)
     # Only redirects need the scheme that a proxy was called with, and no fast route redirects.

@@ -3,7 +3,7 @@
 import { showConnection } from "./banner.js";
 import { BarChart, range } from "./charts.js";
 import { arrange, make, makeUserText, write } from "./elements.js";
-import { language, lateSeconds, timezone } from "./house.js";
+import { language, lateSeconds, timezone } from "./restaurant.js";
 import { LiveView } from "./live.js";
 import { ago, duration, timeOfDay } from "./times.js";
 import { translate } from "./words.js";

@@ -1,7 +1,7 @@
 // One ticket on the rail, with its two buttons.
 
 import { make, makeUserText, visible, write } from "./elements.js";
-import { agingSeconds, lateSeconds } from "./house.js";
+import { agingSeconds, lateSeconds } from "./restaurant.js";
 import { age, now } from "./times.js";
 import { translate, shortNumber } from "./words.js";
 

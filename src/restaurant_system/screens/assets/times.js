@@ -1,6 +1,6 @@
 // Times by the server's clock, in the time zone of the restaurant.
 
-import { language, timezone } from "./house.js";
+import { language, timezone } from "./restaurant.js";
 
 let clockOffset = 0; // ms by which the server's clock is ahead of this device's
 

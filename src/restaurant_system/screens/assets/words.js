@@ -1,7 +1,7 @@
 // The texts of the screens by name, from texts/en.json or the file of another language.
 
 import { visible } from "./elements.js";
-import { language, texts } from "./house.js";
+import { language, texts } from "./restaurant.js";
 
 const plurals = new Intl.PluralRules(language);
 const MAY_BE_RTL = /[\u0590-\uffff]/; // all right-to-left scripts are in this range

@@ -13,7 +13,7 @@ from restaurant_system.services.order.menu_file import MenuSource
 from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON
 from restaurant_system.web.openapi import PROBLEMS, header_parameter
-from restaurant_system.web.static_file import StaticFile
+from restaurant_system.web.static_files import StaticContent
 
 KNOWN = header_parameter("If-None-Match", "The ETag of the menu that the client has")
 ETAG = {"ETag": {"description": "Changes with the menu", "schema": {"type": "string"}}}
@@ -76,8 +76,8 @@ class MenuHandler:
         menu = await self._offer()
         if menu is not self._menu:
             self._menu, self._page = menu, _page(menu)
-        return self._page.answer(request)
+        return await self._page.respond(request)
 
 
-def _page(menu: Menu) -> StaticFile:
-    return StaticFile(MenuAnswer.model_validate(menu).model_dump_json().encode(), JSON)
+def _page(menu: Menu) -> StaticContent:
+    return StaticContent(MenuAnswer.model_validate(menu).model_dump_json().encode(), JSON)

@@ -1,0 +1,90 @@
+"""Serve static files and the API documentation, with headers for caching and security."""
+
+import hashlib
+import mimetypes
+import re
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from os import PathLike, stat_result
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+CHUNK_SIZE = 64 * 1024  # bytes written at once; those that a client does not read stay in memory
+ENTITY_TAG = re.compile(r'"[^"]*"')
+HEADERS = {
+    "Cache-Control": "no-cache",  # the browser keeps the file and revalidates it by its ETag
+    # Load nothing from elsewhere, run no inline scripts, and allow no other site to frame a page.
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+mimetypes.add_type("text/javascript", ".js")  # RFC 9239; Python 3.11 has an obsolete type
+
+
+class PackageFiles(StaticFiles):
+    """The files in a directory of the package `screens`."""
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(packages=[("restaurant_system.screens", directory)])
+
+    async def respond(self, request: Request) -> Response:
+        """Send the file that the path parameter `name` names."""
+        return await self.get_response(request.path_params["name"], request.scope)
+
+    def file_response(
+        self,
+        full_path: str | PathLike[str],
+        stat_result: stat_result,
+        scope: Scope,
+        status_code: int = HTTPStatus.OK,
+    ) -> Response:
+        """Return the response for a file, or 304 if the client has it."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers.update(HEADERS)
+        return response
+
+
+class StaticContent:
+    """Generated content that is sent like a static file."""
+
+    def __init__(self, content: bytes, media_type: str) -> None:
+        self._content = content
+        etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        self._headers = {**HEADERS, "ETag": etag}
+        self._content_headers = {"Content-Type": media_type, "Content-Length": str(len(content))}
+
+    async def respond(self, request: Request) -> Response:
+        """Send the content, or 304 if the client has it."""
+        if self._is_known_to(request):
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=self._headers)
+        return StreamingResponse(self._chunks(), headers=self._headers | self._content_headers)
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        """Yield the content in chunks, each once the client has read the ones before."""
+        for start in range(0, len(self._content), CHUNK_SIZE):
+            yield self._content[start : start + CHUNK_SIZE]
+
+    def _is_known_to(self, request: Request) -> bool:
+        """Compare weakly (RFC 9110, 13.1.2): a proxy that compresses weakens an ETag."""
+        known = request.headers.get("if-none-match", "")
+        return known.strip() == "*" or self._headers["ETag"] in ENTITY_TAG.findall(known)
+
+
+def docs_routes() -> APIRouter:
+    """Return the routes of the API documentation, which loads nothing from the internet."""
+    files = PackageFiles("docs")
+
+    async def page(request: Request) -> Response:
+        return await files.get_response("index.html", request.scope)
+
+    router = APIRouter(include_in_schema=False)
+    router.add_route("/docs", page, methods=["GET"])
+    router.add_route("/docs/{name}", files.respond, methods=["GET"])
+    return router
