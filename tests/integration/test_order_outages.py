@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from restaurant_system.database.connection import Database
 from restaurant_system.services.order.handler import OrderHandler
-from restaurant_system.web import limit
+from restaurant_system.web import request_checks
 from tests.support.orders import make_order_body
 from tests.support.responses import assert_problem
 from tests.support.services import http_client, make_order_service
@@ -77,7 +77,7 @@ async def test_503_advises_the_idempotency_key_only_where_one_was_sent(
 
 async def test_too_many_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request beyond the limit waits its turn, and is asked to come again if none comes."""
-    monkeypatch.setattr(limit, "PATIENCE", 0.05)
+    monkeypatch.setattr(request_checks, "QUEUE_TIMEOUT", 0.05)
     handler = OrderHandler(make_order_service(database), max_concurrent=1)
     async with http_client(handler.feature()) as client:
         async with database.transaction() as tx:

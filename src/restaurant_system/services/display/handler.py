@@ -20,9 +20,8 @@ from restaurant_system.web import event_stream
 from restaurant_system.web.api import Feature
 from restaurant_system.web.body import JSON, read_json
 from restaurant_system.web.openapi import MOVE_PROBLEMS, OPEN_PROBLEMS, PROBLEMS, request_body
-from restaurant_system.web.origin import refuse_other_origins
-from restaurant_system.web.path import order_number_in
 from restaurant_system.web.problem import Refusal
+from restaurant_system.web.request_checks import refuse_other_origins, valid_order_number
 from restaurant_system.web.validation_errors import FieldError
 
 KEY = re.compile(r"[\x21-\x7e]{1,200}")
@@ -134,7 +133,7 @@ class DisplayHandler:
         body = read_json(request.headers.raw, await request.body(), Tap)
         tap = TapTicket(
             _parse_station(station),
-            order_number_in(order_number),
+            valid_order_number(order_number),
             action,
             _check_expected(body, action),
             body.as_of,

@@ -22,7 +22,6 @@ from restaurant_system.web.fastpath.routes import (
     respond_over_asgi,
 )
 from restaurant_system.web.headers import Headers, every
-from restaurant_system.web.limit import ConcurrencyLimit
 from restaurant_system.web.openapi import (
     MOVE_PROBLEMS,
     PLACE_PROBLEMS,
@@ -30,8 +29,8 @@ from restaurant_system.web.openapi import (
     link_to,
     request_body,
 )
-from restaurant_system.web.path import order_number_in
 from restaurant_system.web.problem import Refusal
+from restaurant_system.web.request_checks import ConcurrencyLimit, valid_order_number
 from restaurant_system.web.validation_errors import FieldError, known_fields
 
 log = get_logger(NAME)
@@ -143,7 +142,7 @@ class OrderHandler:
         return await self._move(self._service.complete, order_number, request)
 
     async def _move(self, use_case: UseCase, order_number: str, request: Request) -> Response:
-        number = order_number_in(order_number)
+        number = valid_order_number(order_number)
         move = read_optional_json(request.headers.raw, await request.body(), Move)
         async with self._limit:
             status = await use_case(number, move, request_id=request.scope["request_id"])

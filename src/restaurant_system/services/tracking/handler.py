@@ -25,8 +25,8 @@ from restaurant_system.web.fastpath.routes import (
     respond_over_asgi,
 )
 from restaurant_system.web.openapi import PROBLEMS, link_to
-from restaurant_system.web.path import order_number_in
 from restaurant_system.web.problem import Refusal
+from restaurant_system.web.request_checks import valid_order_number
 from restaurant_system.web.validation_errors import FieldError
 
 Timestamp = Annotated[datetime, PlainSerializer(rfc_3339, when_used="json")]
@@ -201,12 +201,12 @@ class TrackingHandler:
 
     async def documented_status(self, order_number: str, request: Request) -> Response:
         """Document the route for FastAPI, check the order number, and call `status`."""
-        order_number_in(order_number)
+        valid_order_number(order_number)
         return await respond_over_asgi(self._status, request)
 
     async def history(self, order_number: str) -> list[HistoryEntry]:
         """Return the status changes of an order, oldest first."""
-        changes = await self._service.history(order_number_in(order_number))
+        changes = await self._service.history(valid_order_number(order_number))
         return [HistoryEntry(**change) for change in changes]
 
     async def workers(self) -> list[WorkerResponse]:
@@ -223,7 +223,7 @@ class TrackingHandler:
 
     async def order(self, order_number: str) -> OrderResponse:
         """Return an order with its items."""
-        return OrderResponse(**await self._service.order(order_number_in(order_number)))
+        return OrderResponse(**await self._service.order(valid_order_number(order_number)))
 
     async def orders(
         self,

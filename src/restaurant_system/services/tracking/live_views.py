@@ -26,7 +26,7 @@ from restaurant_system.web.event_stream import (
     event_stream_response,
     last_event_id,
 )
-from restaurant_system.web.path import order_number_in
+from restaurant_system.web.request_checks import valid_order_number
 
 POLL_INTERVAL = 0.5  # s
 MAX_PREPARING = 200  # numbers on the board, over all of its pages
@@ -72,7 +72,7 @@ class LiveViews:
         return event_stream_response(self.board(last_event_id(request)))
 
     async def _send_order(self, order_number: str, request: Request) -> Response:
-        number = order_number_in(order_number)
+        number = valid_order_number(order_number)
         return event_stream_response(await self.order(number, last_event_id(request)))
 
     async def _poll_board(self, keys: Sequence[str]) -> Mapping[str, Entries]:
