@@ -65,7 +65,7 @@ class Screen:
                 self.entries |= data["set"]
                 for key in data["unset"]:
                     del self.entries[key]
-            case "beat":
+            case "heartbeat":
                 self.beats += 1
 
 

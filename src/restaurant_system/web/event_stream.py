@@ -1,16 +1,16 @@
-"""Live views: what many people watch at once, by server-sent events (HTML Standard, 9.2).
+"""Send views that change to many clients by server-sent events (HTML Standard, 9.2).
 
-A view is a set of entries by key. Whoever begins to watch gets a snapshot of it, and from then on
-each change, numbered without a gap. Whoever comes back with the number of the last one gets what it
-missed or, where that is no longer known, a snapshot again. Beats, in between and behind whatever is
-sent, say that the view is true as of a time: without them, it is not known to be.
+A view is a set of entries by key. A client gets a snapshot first, then every change, with numbers
+that have no gaps. A client that reconnects with the id of its last event gets the changes since, or
+a snapshot if they are not kept any more. Heartbeats, in between and after every other event, say at
+which time the view was up to date. Without them a client must take it for outdated.
 
-    event: snapshot   {"at": time, "entries": {key: entry, …}}
-    event: change     {"at": time, "set": {key: entry, …}, "unset": [key, …]}
-    event: beat       {"at": time}
+    event: snapshot    {"at": time, "entries": {key: entry, …}}
+    event: change      {"at": time, "set": {key: entry, …}, "unset": [key, …]}
+    event: heartbeat   {"at": time}
 
-A change is encoded once, however many watch. A watcher who is slow falls behind and, in the end, is
-given a snapshot; nothing piles up for it.
+A change is encoded once for all clients. Nothing is queued for a slow client: it gets the changes
+since its last one, and a snapshot if they are too many.
 """
 
 import asyncio
@@ -44,201 +44,196 @@ log = get_logger()
 Entries: TypeAlias = Mapping[str, JsonValue]
 Poll: TypeAlias = Callable[[Sequence[str]], Awaitable[Mapping[str, Entries]]]
 
-HEARTBEAT_INTERVAL = (
-    2.0  # s between two signs of life, at the most, of a view that is true and does not change
-)
-KEPT = 256  # changes that are kept for those who come back
-LINGER = 60.0  # s for which a view that nobody watches keeps its place, for the same
-LONGEST_NUMBER = 18  # digits of a change's number; Python does not read thousands of them
+HEARTBEAT_INTERVAL = 2.0  # s between two events of a view that is up to date, at most
+KEPT_CHANGES = 256  # changes that are kept for clients that reconnect
+UNWATCHED_LIFETIME = 60.0  # s for which a view without clients is kept, for the same
+MAX_NUMBER_LENGTH = 18  # digits in the number of a change; int() refuses thousands of them
 MEDIA_TYPE = "text/event-stream"
 
 
 class Feed:
-    """One view, and those who watch it."""
+    """One view and the clients that watch it."""
 
     def __init__(self, *, clock: Clock = utc_now) -> None:
         self._clock = clock
-        self._life = secrets.token_hex(4)  # sets its numbers apart from those before a restart
-        self._number = 0
+        self._epoch = secrets.token_hex(4)  # tells numbers from those before a restart
+        self._number = 0  # of the last change
         self._entries: dict[str, JsonValue] = {}
-        self._changes: deque[bytes] = deque(maxlen=KEPT)  # up to and including `_number`
-        self._shown_at = ""
-        self._snapshot = b""  # of what was shown last, once somebody has asked for it
-        self._beat = b""
-        self._told_at = 0.0
-        self._is_true = False  # unknown for as long as nobody looks
+        self._changes: deque[bytes] = deque(maxlen=KEPT_CHANGES)  # up to `_number`
+        self._updated_at = ""
+        self._snapshot = b""  # encoded when a client first needs it
+        self._heartbeat = b""
+        self._sent_at = 0.0
+        self._is_current = False
         self._is_closed = False
         self._news = asyncio.Event()
         self._watchers = 0
-        self._left_at = time.monotonic()
+        self._unwatched_since = time.monotonic()
 
     @property
     def is_watched(self) -> bool:
-        """Whether anybody watches."""
+        """Whether any client watches."""
         return self._watchers > 0
 
     @property
     def unwatched_seconds(self) -> float:
-        """For how long nobody has watched."""
-        return 0.0 if self.is_watched else time.monotonic() - self._left_at
+        """The time since the last client left."""
+        return 0.0 if self.is_watched else time.monotonic() - self._unwatched_since
 
-    def show(self, entries: Entries) -> None:
-        """Say what there is: watchers are told what changed or, now and then, that it is true."""
+    def update(self, entries: Entries) -> None:
+        """Set the entries; send what has changed or, at intervals, a heartbeat."""
         changed = {key: entry for key, entry in entries.items() if self._entries.get(key) != entry}
-        gone = [key for key in self._entries if key not in entries]
-        self._shown_at = rfc_3339(self._clock())
-        was_true, self._is_true = self._is_true, True
-        self._beat, self._snapshot = _event("beat", {"at": self._shown_at}), b""
-        if changed or gone:
+        removed = [key for key in self._entries if key not in entries]
+        self._updated_at = rfc_3339(self._clock())
+        was_current, self._is_current = self._is_current, True
+        self._heartbeat, self._snapshot = _event("heartbeat", {"at": self._updated_at}), b""
+        if changed or removed:
             self._entries = dict(entries)
             self._number += 1
-            change: Entries = {"at": self._shown_at, "set": changed, "unset": list(gone)}
+            change: Entries = {"at": self._updated_at, "set": changed, "unset": list(removed)}
             self._changes.append(_event("change", change, self._id))
-            self._tell()
-        elif not was_true or time.monotonic() - self._told_at >= HEARTBEAT_INTERVAL:
-            self._tell()
+            self._notify()
+        elif not was_current or time.monotonic() - self._sent_at >= HEARTBEAT_INTERVAL:
+            self._notify()
 
     def invalidate(self) -> None:
-        """Say nothing to anybody, newcomers included, until there is something to show again."""
-        self._is_true = False
+        """Send nothing, to new clients either, until the next update."""
+        self._is_current = False
 
     def close(self) -> None:
-        """Send everyone away; who comes back later finds a new feed."""
+        """End the streams of all clients."""
         self._is_closed = True
-        self._tell()
+        self._notify()
 
-    async def watch(self, last: str | None = None) -> AsyncGenerator[bytes, None]:
-        """Yield what is to be sent to one watcher who has seen `last`, an event's id, if any."""
+    async def watch(self, last_id: str | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield the events for a client whose last event was `last_id`, `None` for a new client."""
         with self._counted():
-            seen = self._seen(last)
+            seen = self._number_in(last_id)
             while not self._is_closed:
-                news = self._news  # what comes while this watcher is told is news to it
-                if self._is_true:
-                    missed, seen = self._since(seen), self._number
-                    yield missed + self._beat  # a change that was missed may be of long ago
+                news = self._news  # set by an update that comes while the client reads
+                if self._is_current:
+                    events, seen = self._events_since(seen), self._number
+                    yield events + self._heartbeat  # the events may be older than the view
                 await news.wait()
 
     @property
     def _id(self) -> str:
-        return f"{self._life}.{self._number}"
+        return f"{self._epoch}.{self._number}"
 
-    def _seen(self, last: str | None) -> int | None:
-        """Return the number of an id that is one of ours, else `None`."""
-        life, _, number = (last or "").partition(".")
-        is_ours = life == self._life and number.isdecimal() and len(number) <= LONGEST_NUMBER
-        return int(number) if is_ours else None
+    def _number_in(self, event_id: str | None) -> int | None:
+        """Return the number in an event's id, `None` if it is not from this feed."""
+        epoch, _, number = (event_id or "").partition(".")
+        is_own = epoch == self._epoch and number.isdecimal() and len(number) <= MAX_NUMBER_LENGTH
+        return int(number) if is_own else None
 
-    def _since(self, seen: int | None) -> bytes:
-        """Return the changes after `seen`, or a snapshot where they are not all known."""
+    def _events_since(self, seen: int | None) -> bytes:
+        """Return the changes after the one numbered `seen`, or a snapshot if they are not kept."""
         missed = -1 if seen is None else self._number - seen
         if 0 <= missed <= len(self._changes):
             return b"".join(list(self._changes)[len(self._changes) - missed :])
         if not self._snapshot:
-            view: Entries = {"at": self._shown_at, "entries": self._entries}
+            view: Entries = {"at": self._updated_at, "entries": self._entries}
             self._snapshot = _event("snapshot", view, self._id)
         return self._snapshot
 
-    def _tell(self) -> None:
-        self._told_at = time.monotonic()
+    def _notify(self) -> None:
+        self._sent_at = time.monotonic()
         news, self._news = self._news, asyncio.Event()
         news.set()
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
-        """Count a watcher in; what was shown before the first one came may have changed since."""
         if not self._watchers:
-            self.invalidate()
+            self.invalidate()  # an unwatched view is not updated
         self._watchers += 1
         try:
             yield
         finally:
             self._watchers -= 1
-            self._left_at = time.monotonic()
+            self._unwatched_since = time.monotonic()
 
 
 class FeedPoller:
-    """Looks at what is watched, again and again, and at nothing while nobody watches.
+    """Poll the state of all views that are watched, and update their feeds.
 
-    What there is stands in the database: an update that the broker is late with, or has lost, is
-    seen all the same. `look` is told the keys of the views that are watched, and returns their
-    entries; however many watch, it is asked once. While it fails nothing is shown, and watchers
-    notice by the missing beats.
+    The state is in the database, so updates that the broker delays or loses are seen as well.
+    `poll` gets the keys of the watched views, and returns their entries. It is called once for all
+    clients, every `interval` seconds, and not at all while no view is watched. While it fails,
+    nothing is sent, and clients notice that heartbeats are missing.
     """
 
-    def __init__(self, look: Poll, *, every: float) -> None:
-        self._look = look
-        self._every = every
+    def __init__(self, poll: Poll, *, interval: float) -> None:
+        self._poll = poll
+        self._interval = interval
         self._feeds: dict[str, Feed] = {}
         self._wanted = asyncio.Event()
         self._is_closed = False
 
     async def run(self, shutdown: Shutdown) -> None:
-        """Look for as long as it runs; at the wish to stop, send the watchers away."""
+        """Poll until a stop is requested; then end all streams."""
         async with asyncio.TaskGroup() as group:
-            looking = group.create_task(self._look_for_ever())
+            polling = group.create_task(self._poll_while_watched())
             await shutdown.requested.wait()
-            looking.cancel()
+            polling.cancel()
             self._is_closed = True
             for feed in self._feeds.values():
                 feed.close()
 
-    async def watch(self, key: str, last: str | None) -> AsyncGenerator[bytes, None]:
-        """Yield what is to be sent to one who watches the view of this key."""
+    async def watch(self, key: str, last_id: str | None) -> AsyncGenerator[bytes, None]:
+        """Yield the events of the view with this key; see `Feed.watch`."""
         if self._is_closed:
             return
         feed = self._feeds.setdefault(key, Feed())
         if not feed.is_watched:
             self._wanted.set()
-        async with contextlib.aclosing(feed.watch(last)) as told:
-            async for events in told:
+        async with contextlib.aclosing(feed.watch(last_id)) as stream:
+            async for events in stream:
                 yield events
 
-    async def _look_for_ever(self) -> None:
+    async def _poll_while_watched(self) -> None:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
             while watched := self._watched():
-                await self._look_at(watched)
+                await self._update(watched)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._every):
+                    async with asyncio.timeout(self._interval):
                         await self._wanted.wait()
                 self._wanted.clear()
 
-    async def _look_at(self, watched: Sequence[str]) -> None:
-        """Show what there is; what cannot be seen now is left to the next look.
-
-        A fault of ours is no reason to close the house: it is logged, and the view goes stale.
-        """
+    async def _update(self, watched: Sequence[str]) -> None:
+        """Poll once. An unexpected error is logged, and does not stop the service."""
         try:
-            seen = await self._look(watched)
+            views = await self._poll(watched)
         except Exception as error:
             if not isinstance(error, Unavailable):
                 log.exception("live_view_failed", message="Live view not updated.")
             for key in watched:
                 self._feeds[key].invalidate()
         else:
-            for key, entries in seen.items():
-                self._feeds[key].show(entries)
+            for key, entries in views.items():
+                self._feeds[key].update(entries)
 
     def _watched(self) -> list[str]:
-        """Name the views that are watched; forget those that nobody will come back to."""
-        for key in [k for k, feed in self._feeds.items() if feed.unwatched_seconds > LINGER]:
-            del self._feeds[key]
+        """Return the keys of all views that are watched; delete those unwatched for long."""
+        for key, feed in list(self._feeds.items()):
+            if feed.unwatched_seconds > UNWATCHED_LIFETIME:
+                del self._feeds[key]
         return [key for key, feed in self._feeds.items() if feed.is_watched]
 
 
 def last_event_id(request: Request) -> str | None:
-    """Return the id of the last event that a client has seen, of a header or of `?after=`."""
+    """Return the id of a client's last event, from its header `Last-Event-ID` or from `?after=`."""
     return request.headers.get("last-event-id") or request.query_params.get("after")
 
 
 def event_stream_response(events: AsyncIterator[bytes]) -> StreamingResponse:
-    """Answer with events for as long as there are any; no proxy is to hold them back."""
+    """Stream events, with headers against caches and against proxies that buffer."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(events, headers=headers, media_type=MEDIA_TYPE)
 
 
-def _event(kind: str, data: Mapping[str, JsonValue], identity: str | None = None) -> bytes:
-    stated = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    known = "" if identity is None else f"id: {identity}\n"
-    return f"{known}event: {kind}\ndata: {stated}\n\n".encode()
+def _event(kind: str, data: Mapping[str, JsonValue], event_id: str | None = None) -> bytes:
+    encoded = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    id_field = "" if event_id is None else f"id: {event_id}\n"
+    return f"{id_field}event: {kind}\ndata: {encoded}\n\n".encode()

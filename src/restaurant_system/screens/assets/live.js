@@ -45,7 +45,7 @@ export class LiveView {
     this._source = new EventSource(address);
     this._source.addEventListener("snapshot", (event) => this._handle(event, (data) => this._restart(data)));
     this._source.addEventListener("change", (event) => this._handle(event, (data) => this._apply(data)));
-    this._source.addEventListener("beat", (event) => this._handle(event, () => {}));
+    this._source.addEventListener("heartbeat", (event) => this._handle(event, () => {}));
     this._source.addEventListener("error", () => this._reopen());
   }
 
@@ -63,7 +63,7 @@ export class LiveView {
       this._reopen();
       return;
     }
-    if (event.type !== "beat") this._last = event.lastEventId;
+    if (event.type !== "heartbeat") this._last = event.lastEventId;
     this._lastEventAt = performance.now();
     this.lastGood = new Date(data.at);
     setClock(this.lastGood);

@@ -92,7 +92,7 @@ class Rail(OrderProcessor):
         while True:
             self._must_refresh.clear()
             try:
-                self.feed.show(await self._poll())
+                self.feed.update(await self._poll())
             except DatabaseUnavailable:
                 self.feed.invalidate()
             except Exception:

@@ -113,7 +113,7 @@ class Station:
         """Show that the name is taken, unless it may still be leased to this station itself."""
         self._refused_since = self._refused_since or time.monotonic()
         if not self._may_be_own_lease():
-            self.rail.feed.show({"station": self._entry("refused")})
+            self.rail.feed.update({"station": self._entry("refused")})
 
     def _may_be_own_lease(self) -> bool:
         """Tell whether the name can still be leased to this process from before a crash."""

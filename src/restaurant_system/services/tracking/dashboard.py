@@ -54,7 +54,7 @@ class Dashboard:
         self._service = service
         self._clock = clock
         self._depths = QueueDepthCache(service.queue_depths)
-        self._source = FeedPoller(self._poll, every=POLL_INTERVAL)
+        self._source = FeedPoller(self._poll, interval=POLL_INTERVAL)
 
     async def run(self, shutdown: Shutdown) -> None:
         """Poll until a stop is requested, then end all event streams."""

@@ -43,8 +43,8 @@ class LiveViews:
         self._database = database
         self._clock = clock
         self._lookup = StatusLookup(database, clock=clock, kitchen=kitchen)
-        self._board = FeedPoller(self._poll_board, every=POLL_INTERVAL)
-        self._orders = FeedPoller(self._poll_orders, every=POLL_INTERVAL)
+        self._board = FeedPoller(self._poll_board, interval=POLL_INTERVAL)
+        self._orders = FeedPoller(self._poll_orders, interval=POLL_INTERVAL)
 
     def feature(self) -> Feature:
         """Return the routes; they serve our own pages only and are not documented."""
