@@ -1,4 +1,4 @@
-"""The dashboard, as whoever runs the house sees it."""
+"""The dashboard."""
 
 import re
 from datetime import timedelta
@@ -13,13 +13,13 @@ from tests.support.rows import insert_worker
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-LETTERS = """
+INSERT_DEAD_LETTER = """
 INSERT INTO broker_messages (queue, exchange, routing_key, type, body, message_id, correlation_id,
                              app_id, timestamp, priority, content_type, headers)
 VALUES ('kitchen_dead_letter_queue', 'orders_topic', 'kitchen.takeout.1', 'order.received', '{}',
         gen_random_uuid(), 'r', 'order-service', now(), 1, 'application/json', '{}')
 """
-STUCK = """
+INSERT_OLD_OUTBOX_MESSAGE = """
 INSERT INTO outbox (created_at, stream, exchange, routing_key, type, body, message_id,
                     correlation_id, app_id, timestamp, priority, not_before)
 VALUES (now() - interval '1 minute', 'orders_topic/x', 'orders_topic', 'kitchen.takeout.1',
@@ -32,15 +32,16 @@ WHERE number = $1
 """
 
 
-async def show_figure(page: Page, card: str, figure: str) -> None:
+async def expect_figure(page: Page, card: str, figure: str) -> None:
     """Wait until a card shows a figure."""
     await expect(page.locator(f"#{card} .figure")).to_have_text(figure)
 
 
-async def test_an_evening_begins(screens: Screens, app: AllInOneApp) -> None:
-    """What there is not yet is said in words; an order that is placed moves the figures."""
+async def test_empty_sections_have_texts_and_a_new_order_updates_the_figures(
+    screens: Screens, app: AllInOneApp
+) -> None:
     page = await screens.open("/dashboard")
-    await show_figure(page, "waiting", "0")
+    await expect_figure(page, "waiting", "0")
     await expect(page.get_by_text("Every order has been started.")).to_be_visible()
     for section, words in (
         ("Orders by hour", "No orders yet today."),
@@ -53,7 +54,7 @@ async def test_an_evening_begins(screens: Screens, app: AllInOneApp) -> None:
         await app.order()
     await app.order(order_type="dine_in", table_number=5)
 
-    await show_figure(page, "waiting", "3")
+    await expect_figure(page, "waiting", "3")
     await expect(page.locator("#waiting .note")).to_have_text("Dine in 1 · Takeout 2")
     await expect(page.locator("#late .note")).to_have_text("Every order was on time.")
     orders = page.get_by_role("region", name="Orders by hour")
@@ -67,29 +68,30 @@ async def test_an_evening_begins(screens: Screens, app: AllInOneApp) -> None:
     assert await serious_violations(page) == []
 
 
-async def test_what_should_worry(screens: Screens, app: AllInOneApp) -> None:
-    """What should worry is said in words, and called out; a worker that falls silent is told apart.
-
-    All of it fits a telephone.
-    """
+async def test_warnings_are_shown_in_words_and_announced(
+    screens: Screens, app: AllInOneApp
+) -> None:
+    """Silent workers are distinguished from offline ones. All of it fits a phone."""
     page = await screens.open("/dashboard", width=360)
-    await show_figure(page, "letters", "0")
-    await expect(page.locator(".worry")).to_have_count(0)
+    await expect_figure(page, "dead-letters", "0")
+    await expect(page.locator(".warning")).to_have_count(0)
 
-    line = await asyncpg.connect(app.dsn)
-    await line.execute(LETTERS + ";" + STUCK)
+    connection = await asyncpg.connect(app.dsn)
+    await connection.execute(INSERT_DEAD_LETTER + ";" + INSERT_OLD_OUTBOX_MESSAGE)
     hour = timedelta(hours=1)
-    await insert_worker(line, name="anna", heartbeat_interval=hour, orders_processed=7)
-    await insert_worker(line, name="bruno", heartbeat_interval=timedelta())
-    await insert_worker(line, name="carla", heartbeat_interval=hour, status="offline")
+    await insert_worker(connection, name="anna", heartbeat_interval=hour, orders_processed=7)
+    await insert_worker(connection, name="bruno", heartbeat_interval=timedelta())
+    await insert_worker(connection, name="carla", heartbeat_interval=hour, status="offline")
     number = await app.order()
-    await line.execute(START, number)
-    await line.execute(BUMP, number)
-    await line.close()
+    await connection.execute(START, number)
+    await connection.execute(BUMP, number)
+    await connection.close()
 
     await expect(page.locator("#look-at")).to_have_text("Look at: Late, Dead letters, Outbox age.")
     await expect(page.locator("#late .note")).to_have_text(re.compile("^1 of 1 .* one in ten"))
-    await expect(page.locator("#letters .note")).to_have_text(re.compile("could not be processed"))
+    await expect(page.locator("#dead-letters .note")).to_have_text(
+        re.compile("could not be processed")
+    )
     await expect(page.locator("#outbox .note")).to_have_text(re.compile("cannot be sent"))
     rows = page.get_by_role("region", name="Workers").locator("tbody tr")
     await expect(rows).to_contain_text(["Online", "Silent", "Offline"])

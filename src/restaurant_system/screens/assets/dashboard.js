@@ -30,7 +30,7 @@ const VIEWS = {
   now: showNow,
   late: showLate,
   queues: showQueues,
-  dead_letters: showLetters,
+  dead_letters: showDeadLetters,
   outbox: showOutbox,
   workers: showWorkers,
 };
@@ -49,10 +49,10 @@ function show(entries, keys) {
 /** Fills in a card, and lists the titles of all cards with a warning at the top of the page. */
 function showCard(id, figure, note, isWarning = false) {
   const card = document.getElementById(id);
-  card.classList.toggle("worry", isWarning);
+  card.classList.toggle("warning", isWarning);
   write(card.querySelector(".figure"), figure);
   write(card.querySelector(".note"), note);
-  const what = Array.from(document.querySelectorAll(".worry h3"), (title) => title.textContent).join(", ");
+  const what = Array.from(document.querySelectorAll(".warning h3"), (title) => title.textContent).join(", ");
   write(find("#look-at"), what && translate("dashboard.look_at", { what }));
 }
 
@@ -73,19 +73,19 @@ function counted(byType, none) {
 function showLate({ orders, late, share }) {
   if (share === null) return showCard("late", translate("dashboard.empty"), translate("dashboard.no_orders"));
   const isWarning = share > LATE_WARNING;
-  const text = isWarning ? "worry" : late ? "some" : "none";
+  const text = isWarning ? "warning" : late ? "some" : "none";
   showCard("late", percent.format(share), translate(`dashboard.late.${text}`, { late, count: orders }), isWarning);
 }
 
-function showLetters(count) {
-  if (count === null) return showCard("letters", translate("dashboard.empty"), translate("dashboard.broker_away"), true);
-  const text = count ? "worry" : "none";
-  showCard("letters", String(count), translate(`dashboard.letters.${text}`, { count }), count > 0);
+function showDeadLetters(count) {
+  if (count === null) return showCard("dead-letters", translate("dashboard.empty"), translate("dashboard.broker_away"), true);
+  const text = count ? "warning" : "none";
+  showCard("dead-letters", String(count), translate(`dashboard.dead_letters.${text}`, { count }), count > 0);
 }
 
 function showOutbox({ size, oldest_seconds: oldest }) {
   const isWarning = size > 0 && oldest > OUTBOX_WARNING;
-  const text = isWarning ? "worry" : size ? "some" : "none";
+  const text = isWarning ? "warning" : size ? "some" : "none";
   showCard("outbox", duration(oldest), translate(`dashboard.outbox.${text}`, { count: size }), isWarning);
 }
 
