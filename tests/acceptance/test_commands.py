@@ -1,4 +1,4 @@
-"""What the commands say with their exit code, and how they meet an empty database."""
+"""Exit codes and errors of commands, and starts on an empty database."""
 
 import signal
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.support.deployments import QUICK, complaint
 from tests.support.processes import Processes, execute, processes
 from tests.support.waiting import wait_until
 
-NOBODY = "postgresql://postgres@127.0.0.1:1/nobody"  # a port where nobody listens
+UNREACHABLE = "postgresql://postgres@127.0.0.1:1/name"  # a port without a listener
 
 WRONG = {
     "a missing option": (["kitchen-worker"], {}, "--worker-name"),
@@ -20,7 +20,7 @@ WRONG = {
         {"RESTAURANT_DELIVERY__MAX_ATTEMPTS": "0"},
         "delivery.max_attempts",
     ),
-    "a list that is none": (
+    "not a list": (
         ["order-service"],
         {"RESTAURANT_DELIVERY__RETRY_DELAYS": "soon"},
         "delivery",
@@ -42,7 +42,7 @@ def commands() -> Iterator[Processes]:
 def test_wrong_usage_exits_with_2(
     commands: Processes, command: list[str], variables: dict[str, str], named: str
 ) -> None:
-    """What is wrong is named, and no traceback is shown."""
+    """The error names what is wrong, without a traceback."""
     process = commands.start(*command, **variables)
 
     assert process.wait() == 2
@@ -55,10 +55,12 @@ def test_wrong_usage_exits_with_2(
     [["order-service", "--port", "0"], ["kitchen-worker", "--worker-name", "anna"], ["migrate"]],
     ids=lambda command: command[0],
 )
-def test_a_database_that_never_comes_exits_with_1(commands: Processes, command: list[str]) -> None:
-    """It is waited for as long as `startup_timeout` says; then one line says what to do."""
+def test_unreachable_database_exits_with_1_after_the_startup_timeout(
+    commands: Processes, command: list[str]
+) -> None:
+    """One line says what to do."""
     process = commands.start(
-        *command, RESTAURANT_DATABASE__URL=NOBODY, RESTAURANT_STARTUP_TIMEOUT="1"
+        *command, RESTAURANT_DATABASE__URL=UNREACHABLE, RESTAURANT_STARTUP_TIMEOUT="1"
     )
 
     assert process.wait() == 1
@@ -66,9 +68,8 @@ def test_a_database_that_never_comes_exits_with_1(commands: Processes, command: 
     assert "Check that PostgreSQL runs" in complaint(process)
 
 
-def test_a_command_that_waits_for_its_database_can_be_stopped(commands: Processes) -> None:
-    """SIGTERM before the start is complete exits with 0 at once."""
-    process = commands.start("order-service", "--port", "0", RESTAURANT_DATABASE__URL=NOBODY)
+def test_sigterm_while_waiting_for_the_database_exits_with_0(commands: Processes) -> None:
+    process = commands.start("order-service", "--port", "0", RESTAURANT_DATABASE__URL=UNREACHABLE)
     process.wait_for("db_connection_failed")
 
     assert process.stop() == 0
@@ -85,11 +86,11 @@ def test_a_command_that_waits_for_its_database_can_be_stopped(commands: Processe
     ],
     ids=" ".join,
 )
-def test_command_interrupted_before_it_is_done_exits_with_1(
+def test_interrupted_command_exits_with_1(
     commands: Processes, command: list[str], interrupt: signal.Signals
 ) -> None:
-    """One line on stderr says what was not done; nothing on stdout says that it was."""
-    process = commands.start(*command, RESTAURANT_DATABASE__URL=NOBODY)
+    """One line on stderr says what was not done; stdout is empty."""
+    process = commands.start(*command, RESTAURANT_DATABASE__URL=UNREACHABLE)
     wait_until(lambda: process.stderr != "", seconds=30, doing="for the first attempt to connect")
 
     process.signal(interrupt)
@@ -106,7 +107,7 @@ def test_command_interrupted_before_it_is_done_exits_with_1(
 def test_database_that_is_not_utf_8_exits_with_1(
     commands: Processes, latin_1_dsn: str, command: list[str]
 ) -> None:
-    """It is refused at once, in one line that names the command that makes a right one."""
+    """One line has the command that creates a suitable database."""
     process = commands.start(*command, RESTAURANT_DATABASE__URL=latin_1_dsn)
 
     assert process.wait() == 1
@@ -117,10 +118,10 @@ def test_database_that_is_not_utf_8_exits_with_1(
 @pytest.mark.parametrize(
     "wrong", [("postgres@", "nobody@"), ("/test_", "/nobody_")], ids=["no user", "no database"]
 )
-def test_a_database_that_refuses_us_exits_with_1(
+def test_database_that_refuses_the_connection_exits_with_1(
     commands: Processes, empty_dsn: str, wrong: tuple[str, str]
 ) -> None:
-    """What the server refuses for good is said in one line, without a traceback."""
+    """One line has the reason, without a traceback."""
     refused = empty_dsn.replace(*wrong)
 
     process = commands.start(
@@ -132,8 +133,7 @@ def test_a_database_that_refuses_us_exits_with_1(
     assert "nobody" in complaint(process)
 
 
-def test_a_mode_is_a_command(empty_dsn: str) -> None:
-    """`--mode=kitchen-worker --worker-name x` starts a kitchen worker."""
+def test_mode_option_runs_the_command(empty_dsn: str) -> None:
     with deployments.running(empty_dsn) as restaurant:
         cook = restaurant.start("--mode=kitchen-worker", "--worker-name", "x")
 
@@ -142,8 +142,7 @@ def test_a_mode_is_a_command(empty_dsn: str) -> None:
         assert cook.stop() == 0
 
 
-def test_migrate_says_what_is_pending_and_applies_it(empty_dsn: str) -> None:
-    """`--check` exits with 1 until `migrate` has run, changes nothing, and then exits with 0."""
+def test_migrate_check_lists_pending_migrations_until_migrate_has_run(empty_dsn: str) -> None:
     with deployments.running(empty_dsn) as restaurant:
         before = restaurant.start("migrate", "--check")
         assert before.wait() == 1
@@ -157,10 +156,9 @@ def test_migrate_says_what_is_pending_and_applies_it(empty_dsn: str) -> None:
         assert after.stdout == "The schema is up to date.\n"
 
 
-def test_four_services_may_start_at_once_on_an_empty_database(
+def test_services_started_together_migrate_an_empty_database_once(
     empty_dsn: str, optional_amqp_url: str | None
 ) -> None:
-    """Whichever comes first builds the schema; all four work."""
     with deployments.running(empty_dsn, optional_amqp_url) as restaurant:
         restaurant.take_orders()
         restaurant.track()
@@ -173,8 +171,7 @@ def test_four_services_may_start_at_once_on_an_empty_database(
         wait_until(lambda: display.stdout.count("\n") == 2, seconds=30, doing="for two updates")
 
 
-def test_two_services_may_share_the_embedded_database(data_dir: Path) -> None:
-    """With nothing configured, separate services meet in the embedded PostgreSQL."""
+def test_separate_services_share_the_embedded_database(data_dir: Path) -> None:
     with processes({"RESTAURANT_DATA_DIR": str(data_dir)}) as started:
         anna = started.start("kitchen-worker", "--worker-name", "anna")
         display = started.start("notification-subscriber")

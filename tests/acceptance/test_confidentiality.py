@@ -1,4 +1,4 @@
-"""What customers write, and passwords, appear in no log line and no error."""
+"""Personal data and passwords appear in no log line and no error."""
 
 import json
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from tests.support.orders import make_item, make_order_body
 from tests.support.processes import Processes
 from tests.support.waiting import wait_until
 
-MARK = "Zweigelt"  # stands in everything that is sent
+MARK = "Zweigelt"  # part of everything that is sent
 PERSON = f"Ada {MARK}"
-ODD = f"{PERSON}, 12 Main Street"  # what no request id, name or key looks like
+ADDRESS = f"{PERSON}, 12 Main Street"  # not a valid request id, name or key
 
-# What is refused by the database for reasons that quote the row.
+# Constraints and triggers whose errors quote the row.
 REFUSALS = (
     """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -36,49 +36,60 @@ REFUSALS = (
 
 
 @pytest.fixture
-def talkative(dsn: str, optional_amqp_url: str | None) -> Iterator[Deployment]:
-    """Open a restaurant that logs all it can."""
+def verbose_deployment(dsn: str, optional_amqp_url: str | None) -> Iterator[Deployment]:
+    """Run a deployment that logs at DEBUG."""
     settings = {"RESTAURANT_LOG__LEVEL": "DEBUG", "RESTAURANT_DELIVERY__MAX_ATTEMPTS": "2"}
     with deployments.running(dsn, optional_amqp_url, **settings) as restaurant:
         yield restaurant
 
 
 def bad_bodies() -> list[bytes]:
-    """Write orders that are refused, each with personal data in another place."""
-    sound = make_order_body(customer_name=PERSON)
+    """Return invalid orders, each with personal data in another place."""
+    valid = make_order_body(customer_name=PERSON)
     return [
-        make_order_body(**{ODD: 1, "customer_name": PERSON}),
-        make_order_body(items=[make_item(**{ODD: 1})], customer_name=ODD),
-        make_order_body(order_type=ODD, table_number=ODD, delivery_address=ODD),
-        make_order_body(items=[ODD], notes={ODD: ODD}),
-        sound[:-1] + b', "' + ODD.encode() + b'": 1, "' + ODD.encode() + b'": 2}',
-        sound[:-5],
-        ODD.encode(),
-        json.dumps(ODD).encode(),
-        json.dumps([{ODD: ODD}]).encode(),
+        make_order_body(**{ADDRESS: 1, "customer_name": PERSON}),
+        make_order_body(items=[make_item(**{ADDRESS: 1})], customer_name=ADDRESS),
+        make_order_body(order_type=ADDRESS, table_number=ADDRESS, delivery_address=ADDRESS),
+        make_order_body(items=[ADDRESS], notes={ADDRESS: ADDRESS}),
+        valid[:-1] + b', "' + ADDRESS.encode() + b'": 1, "' + ADDRESS.encode() + b'": 2}',
+        valid[:-5],
+        ADDRESS.encode(),
+        json.dumps(ADDRESS).encode(),
+        json.dumps([{ADDRESS: ADDRESS}]).encode(),
     ]
 
 
-def forged() -> list[Message]:
-    """Write messages of a third party that can never be handled."""
-    odd = make_order_message(
-        correlation_id=ODD, app_id=ODD, content_type=ODD, headers={"x-reason": ODD, ODD: ODD}
+def make_forged_messages() -> list[Message]:
+    """Return messages of a third party that can never be processed."""
+    malformed = make_order_message(
+        correlation_id=ADDRESS,
+        app_id=ADDRESS,
+        content_type=ADDRESS,
+        headers={"x-reason": ADDRESS, ADDRESS: ADDRESS},
     )
     bodies = [
-        ODD.encode(),
-        json.dumps({ODD: ODD}).encode(),
-        json.dumps({"order_number": ODD, "customer_name": [ODD], "order_type": ODD}).encode(),
-        make_order_body(**{ODD: ODD}),
+        ADDRESS.encode(),
+        json.dumps({ADDRESS: ADDRESS}).encode(),
+        json.dumps(
+            {"order_number": ADDRESS, "customer_name": [ADDRESS], "order_type": ADDRESS}
+        ).encode(),
+        make_order_body(**{ADDRESS: ADDRESS}),
     ]
-    return [odd, *(make_order_message(body=body, correlation_id=ODD) for body in bodies)] + [
-        make_status_update(body=body, correlation_id=ODD) for body in bodies
-    ]
+    return [
+        malformed,
+        *(make_order_message(body=body, correlation_id=ADDRESS) for body in bodies),
+    ] + [make_status_update(body=body, correlation_id=ADDRESS) for body in bodies]
 
 
-def ask_for_everything(client: httpx.Client) -> None:
-    """Put personal data into every part of a request, of every service alike."""
-    name = quote(ODD, safe="")
-    headers = {"Idempotency-Key": ODD, "X-Request-ID": ODD, "Referer": ODD, "X-Name": ODD}
+def send_personal_data(client: httpx.Client) -> None:
+    """Send personal data in each part of a request to each route."""
+    name = quote(ADDRESS, safe="")
+    headers = {
+        "Idempotency-Key": ADDRESS,
+        "X-Request-ID": ADDRESS,
+        "Referer": ADDRESS,
+        "X-Name": ADDRESS,
+    }
     for path in (
         f"/{name}",
         f"/orders/{name}",
@@ -94,15 +105,15 @@ def ask_for_everything(client: httpx.Client) -> None:
     ):
         client.get(path, headers=headers)
     for path in (f"/orders/{name}/cancel", f"/orders/{MARK}/complete", "/orders"):
-        client.post(path, json={"changed_by": ODD, ODD: ODD}, headers=headers)
-        client.post(path, content=ODD.encode(), headers={**headers, "Content-Type": ODD})
+        client.post(path, json={"changed_by": ADDRESS, ADDRESS: ADDRESS}, headers=headers)
+        client.post(path, content=ADDRESS.encode(), headers={**headers, "Content-Type": ADDRESS})
 
 
-def test_no_log_line_holds_what_a_customer_or_a_third_party_has_written(
-    talkative: Deployment, dsn: str, optional_amqp_url: str | None
+def test_text_from_customers_and_third_parties_appears_in_no_log_line(
+    verbose_deployment: Deployment, dsn: str, optional_amqp_url: str | None
 ) -> None:
-    """Names of fields, paths, headers, bodies, messages on either broker, rows that are refused."""
-    restaurant, post = talkative, BrokerClient(dsn, optional_amqp_url)
+    """Field names, paths, headers, bodies, messages on both brokers, rows refused by PostgreSQL."""
+    restaurant, broker = verbose_deployment, BrokerClient(dsn, optional_amqp_url)
     restaurant.take_orders()
     restaurant.track()
     restaurant.cook("anna")
@@ -112,33 +123,35 @@ def test_no_log_line_holds_what_a_customer_or_a_third_party_has_written(
         restaurant.rows(statement)
 
     for client in (restaurant.orders, restaurant.tracking):
-        ask_for_everything(client)
+        send_personal_data(client)
     for body in bad_bodies():
         assert restaurant.post(body).status_code == 400
-    refused = make_order_body(customer_name=PERSON, order_type="delivery", delivery_address=ODD)
+    refused = make_order_body(customer_name=PERSON, order_type="delivery", delivery_address=ADDRESS)
     assert restaurant.post(refused).status_code == 500
-    restaurant.order(customer_name=PERSON, notes=ODD)  # is tried until it is a dead letter
-    cooked = restaurant.order(customer_name=PERSON, items=[make_item(name=PERSON, notes=ODD)])
-    messages = forged()
-    post.put(*messages)
+    restaurant.order(customer_name=PERSON, notes=ADDRESS)  # retried until it is dead-lettered
+    cooked = restaurant.order(customer_name=PERSON, items=[make_item(name=PERSON, notes=ADDRESS)])
+    messages = make_forged_messages()
+    broker.put(*messages)
 
     restaurant.wait_for(cooked, "ready")
     wait_until(
-        lambda: post.depth(DEAD_LETTERS) == len(messages) + 1, seconds=60, doing="for dead letters"
+        lambda: broker.depth(DEAD_LETTERS) == len(messages) + 1,
+        seconds=60,
+        doing="for dead letters",
     )
     assert restaurant.close() == [0] * len(restaurant.started)
     logged = [line for process in restaurant.started for line in process.logs]
-    told = {line["action"] for line in logged}
-    assert {"request_failed", "validation_failed", "request_received"} <= told
-    assert {"message_processing_failed", "retry_attempted", "message_dead_lettered"} <= told
+    actions = {line["action"] for line in logged}
+    assert {"request_failed", "validation_failed", "request_received"} <= actions
+    assert {"message_processing_failed", "retry_attempted", "message_dead_lettered"} <= actions
     assert [line for line in logged if MARK in json.dumps(line)] == []
     assert not any(MARK in process.stderr for process in restaurant.started)
 
 
-def test_password_that_a_server_refuses_appears_in_no_output(
+def test_refused_password_appears_in_no_output(
     commands: Processes, dsn: str, amqp_url: str
 ) -> None:
-    """Nor do its parts, split at what YAML and URLs give a meaning to."""
+    """Nor do the parts of it, split at characters with a meaning in YAML and URLs."""
     password = f"{MARK}@{MARK}:{MARK}/{MARK}?{MARK}#{MARK}[{MARK}]%{MARK}'{MARK}"
     commands.environment["RESTAURANT_LOG__LEVEL"] = "DEBUG"
     commands.environment["RESTAURANT_STARTUP_TIMEOUT"] = "0.5"

@@ -1,21 +1,21 @@
-"""Services that share a key: what they tell one another is trusted, also over a change of keys."""
+"""Signed messages between services, and the replacement of a signing key."""
 
 import json
 
 from tests.support import deployments
 from tests.support.waiting import wait_until
 
-OLD, NEW = "an old key, soon to be dropped", "a new key, fresh from the mint"
-STRANGE = "a key that nobody knows"
+OLD, NEW = "an old signing key", "a new signing key"
+UNKNOWN = "an unknown signing key"
 
 
-def keys(*stated: str) -> dict[str, str]:
-    """Name the keys as an operator does."""
-    return {"RESTAURANT_SIGNING__KEYS": json.dumps(stated)}
+def keys(*values: str) -> dict[str, str]:
+    """Return the environment variable of these keys."""
+    return {"RESTAURANT_SIGNING__KEYS": json.dumps(values)}
 
 
-def open_under(key: str, dsn: str, amqp_url: str | None) -> tuple[str, str]:
-    """Take two orders, call the first off, and close; nobody cooks, and nobody listens."""
+def place_orders(key: str, dsn: str, amqp_url: str | None) -> tuple[str, str]:
+    """Place two orders and cancel the first, without workers and subscribers."""
     with deployments.running(dsn, amqp_url, **keys(key)) as restaurant:
         restaurant.take_orders()
         restaurant.ready()
@@ -25,20 +25,22 @@ def open_under(key: str, dsn: str, amqp_url: str | None) -> tuple[str, str]:
     return cancelled, waiting
 
 
-def test_keys_are_changed_while_messages_wait(dsn: str, optional_amqp_url: str | None) -> None:
-    """What was signed with the old key is good after it, a stranger's is not; no key is shown."""
+def test_signing_key_is_replaced_while_messages_wait(
+    dsn: str, optional_amqp_url: str | None
+) -> None:
+    """Messages signed with the old key are accepted, those with an unknown key are not."""
     with deployments.running(dsn, optional_amqp_url) as restaurant:
-        restaurant.listen("display")  # whose queue keeps what it misses from now on
+        restaurant.listen("display")  # its queue keeps updates from now on
         restaurant.ready()
-    forged = open_under(STRANGE, dsn, optional_amqp_url)
-    cancelled, waiting = open_under(OLD, dsn, optional_amqp_url)
+    forged = place_orders(UNKNOWN, dsn, optional_amqp_url)
+    cancelled, waiting = place_orders(OLD, dsn, optional_amqp_url)
 
     with deployments.running(dsn, optional_amqp_url, **keys(NEW, OLD)) as restaurant:
         restaurant.take_orders()
         cook, display = restaurant.cook("anna"), restaurant.listen("display")
         restaurant.ready()
-        fresh = restaurant.order()
-        for number in (waiting, fresh):
+        later = restaurant.order()
+        for number in (waiting, later):
             restaurant.wait_for(number, "ready")
         wait_until(lambda: display.stdout.count("\n") == 5, seconds=30, doing="for 5 updates")
 

@@ -1,4 +1,4 @@
-"""The last notifications of `up`, when they are slow to arrive."""
+"""Notifications that are in flight while `up` stops."""
 
 import signal
 import time
@@ -11,20 +11,20 @@ from tests.support import deployments
 from tests.support.deployments import Deployment
 from tests.support.processes import Process
 
-# Until the lock is released, the subscription of this queue is handed nothing.
+# Until the lock is released, no message of this queue is delivered.
 HOLD_BACK = "SELECT pg_advisory_lock(hashtext(queue)) FROM broker_subscriptions"
 RELEASE = "SELECT pg_advisory_unlock_all()"
 
 
 @pytest.fixture
 def deployment(dsn: str, data_dir: Path) -> Iterator[Deployment]:
-    """Open a restaurant whose broker is in PostgreSQL, where a delivery can be held back."""
+    """Run a deployment with the broker in PostgreSQL, where deliveries can be held back."""
     with deployments.running(dsn, RESTAURANT_DATA_DIR=str(data_dir)) as deployment:
         yield deployment
 
 
 def stop_with_notifications_in_flight(deployment: Deployment) -> tuple[Process, str]:
-    """Have an order cooked whose two notifications are held back, and send SIGTERM."""
+    """Cook an order, hold back its two notifications, and send SIGTERM."""
     up = deployment.up()
     deployment.ready()
     up.wait_for("subscribed")
@@ -36,10 +36,10 @@ def stop_with_notifications_in_flight(deployment: Deployment) -> tuple[Process, 
     return up, number
 
 
-def test_notification_in_flight_at_a_stop_is_waited_for_and_printed(
+def test_notification_in_flight_at_a_stop_is_printed(
     deployment: Deployment,
 ) -> None:
-    """It takes longer than everything else that a stop takes."""
+    """All other parts have stopped before."""
     up, number = stop_with_notifications_in_flight(deployment)
 
     time.sleep(2)
@@ -52,7 +52,7 @@ def test_notification_in_flight_at_a_stop_is_waited_for_and_printed(
 
 
 def test_second_signal_ends_the_wait_for_notifications_in_flight(deployment: Deployment) -> None:
-    """They stay unprinted, and the exit code is 0."""
+    """They are not printed, and the exit code is 0."""
     up, number = stop_with_notifications_in_flight(deployment)
     time.sleep(1.5)
 

@@ -1,4 +1,4 @@
-"""The services on encrypted lines: an order over them, and what a person reads when one fails."""
+"""Services on TLS connections to PostgreSQL and RabbitMQ."""
 
 import asyncio
 from pathlib import Path
@@ -19,31 +19,35 @@ DISTRUST = "is not safe: the server's certificate is not trusted ("
 
 @pytest.fixture
 def encrypted_dsn(tls_postgres: TlsPostgres) -> str:
-    """Name a database in which nothing is yet, to be reached over an encrypted line only."""
+    """Return the DSN of an empty database on a server that requires TLS."""
     return tls_postgres.dsn(asyncio.run(tls_postgres.create_database()))
 
 
 @pytest.fixture
-def stranger(tmp_path: Path) -> CertificateAuthority:
-    """Find somebody who issues certificates too, and whom no server knows."""
+def other_authority(tmp_path: Path) -> CertificateAuthority:
+    """Return an authority that issued no certificate of a server."""
     return CertificateAuthority(tmp_path)
 
 
-def encrypted(server: RabbitMQ, vhost: str, authority: CertificateAuthority) -> dict[str, str]:
-    """Describe an encrypted line to RabbitMQ as an operator does, in variables."""
+def rabbitmq_variables(
+    server: RabbitMQ, vhost: str, authority: CertificateAuthority
+) -> dict[str, str]:
+    """Return the environment variables of a TLS connection to RabbitMQ."""
     return {
         "RESTAURANT_RABBITMQ__URL": f"amqps://guest:guest@localhost:{server.tls_port}/{vhost}",
         "RESTAURANT_RABBITMQ__TLS__CAFILE": str(authority.certificate),
     }
 
 
-def test_an_order_over_encrypted_lines(encrypted_dsn: str, rabbitmq_server: RabbitMQ) -> None:
-    """It is placed, cooked, told and tracked, on servers that take nothing in the clear."""
+def test_order_is_placed_cooked_and_tracked_over_tls(
+    encrypted_dsn: str, rabbitmq_server: RabbitMQ
+) -> None:
+    """The servers accept only encrypted connections."""
     vhost = rabbitmq_server.create_vhost()
-    line = encrypted(rabbitmq_server, vhost, rabbitmq_server.authority)
+    variables = rabbitmq_variables(rabbitmq_server, vhost, rabbitmq_server.authority)
     replica = {REPLICA + "URL": encrypted_dsn}
     with deployments.running(
-        encrypted_dsn, rabbitmq_server.url(vhost), **line, **replica
+        encrypted_dsn, rabbitmq_server.url(vhost), **variables, **replica
     ) as restaurant:
         restaurant.take_orders()
         restaurant.track()
@@ -61,15 +65,15 @@ def test_an_order_over_encrypted_lines(encrypted_dsn: str, rabbitmq_server: Rabb
 
 
 @pytest.mark.parametrize("section", ["RESTAURANT_DATABASE__", REPLICA])
-def test_a_database_that_is_not_trusted_is_refused(
-    encrypted_dsn: str, stranger: CertificateAuthority, commands: Processes, section: str
+def test_untrusted_database_certificate_stops_the_service(
+    encrypted_dsn: str, other_authority: CertificateAuthority, commands: Processes, section: str
 ) -> None:
-    """The command ends at once, with one sentence that says what to correct."""
+    """One sentence says what to correct."""
     servers = {
         "RESTAURANT_DATABASE__URL": encrypted_dsn,
         section + "URL": encrypted_dsn.partition("?")[0],
         section + "SSLMODE": "verify-full",
-        section + "SSLROOTCERT": str(stranger.certificate),
+        section + "SSLROOTCERT": str(other_authority.certificate),
     }
     process = commands.start("tracking-service", **servers, RESTAURANT_STARTUP_TIMEOUT="600")
 
@@ -78,28 +82,26 @@ def test_a_database_that_is_not_trusted_is_refused(
     assert complaint(process).count("\n") == 1
 
 
-def test_a_broker_that_is_not_trusted_is_waited_for(
-    dsn: str, rabbitmq_server: RabbitMQ, stranger: CertificateAuthority
+def test_untrusted_broker_certificate_is_logged_while_orders_are_accepted(
+    dsn: str, rabbitmq_server: RabbitMQ, other_authority: CertificateAuthority
 ) -> None:
-    """Orders are taken without it, and each log line says what is wrong."""
-    line = encrypted(rabbitmq_server, rabbitmq_server.create_vhost(), stranger)
-    with deployments.running(dsn, **line) as restaurant:
+    variables = rabbitmq_variables(rabbitmq_server, rabbitmq_server.create_vhost(), other_authority)
+    with deployments.running(dsn, **variables) as restaurant:
         service = restaurant.take_orders()
         restaurant.ready()
 
         restaurant.order()
 
-        told = [
+        messages = [
             line["message"]
             for line in service.logs
             if line["action"] == "rabbitmq_connection_failed"
         ]
-        assert told
-        assert all(DISTRUST in message for message in told)
+        assert messages
+        assert all(DISTRUST in message for message in messages)
 
 
-def test_a_certificate_that_is_missing(commands: Processes) -> None:
-    """A file that cannot be read is a fault of the configuration, named by its path."""
+def test_missing_certificate_file_exits_with_2(commands: Processes) -> None:
     process = commands.start(
         "order-service", RESTAURANT_RABBITMQ__TLS='{"enabled": true, "cafile": "/absent.pem"}'
     )

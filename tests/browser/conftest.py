@@ -1,6 +1,6 @@
-"""What tests of the screens may ask for: a restaurant in one process, and a browser.
+"""Fixtures of the browser tests: the all-in-one app and a browser.
 
-The browser lives as long as the run, in one event loop; the restaurant as long as one test.
+One browser and one event loop serve the whole run; each test has its own app.
 """
 
 import asyncio
@@ -30,20 +30,20 @@ async def browser() -> AsyncIterator[Browser]:
 def app(
     request: pytest.FixtureRequest, postgres_server: Postgres, template_database: str
 ) -> Iterator[AllInOneApp]:
-    """Open a restaurant without cooks, for people at screens, on a database of its own.
+    """Run the all-in-one app without cooks, on a database of its own.
 
-    Parametrized indirectly, it takes environment variables of the configuration.
+    An indirect parameter has environment variables of the configuration.
     """
-    name = _elsewhere(postgres_server, template_database)
+    name = _create_database(postgres_server, template_database)
     settings = getattr(request, "param", {})
-    with contextlib.closing(AllInOneApp(postgres_server.dsn(name), **settings)) as house:
-        house.open()
-        yield house
+    with contextlib.closing(AllInOneApp(postgres_server.dsn(name), **settings)) as app:
+        app.open()
+        yield app
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def screens(browser: Browser, app: AllInOneApp) -> AsyncIterator[Screens]:
-    """Have devices that show the restaurant's pages; no page may complain of anything grave."""
+    """Open pages of the app; fail if a page logged an error."""
     screens = Screens(browser, app.address)
     yield screens
     await screens.close()
@@ -52,12 +52,12 @@ async def screens(browser: Browser, app: AllInOneApp) -> AsyncIterator[Screens]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def app_database(app: AllInOneApp) -> AsyncIterator[Database]:
-    """Lend the restaurant's database to those who cook by hand, past every screen."""
+    """Connect to the database of the app, to change orders without a screen."""
     async with open_database(app.dsn) as database:
         yield database
 
 
-def _elsewhere(server: Postgres, template_database: str) -> str:
-    """Copy a database in a thread, for in this one a loop is running."""
+def _create_database(server: Postgres, template_database: str) -> str:
+    """Copy a database in a thread, because this one runs an event loop."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, server.create_database(template_database)).result()

@@ -1,4 +1,4 @@
-"""The guests' wall."""
+"""The board for customers."""
 
 import pytest
 from playwright.async_api import Page, expect
@@ -13,13 +13,12 @@ from tests.support.services import move, walk
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-SOON = 2000  # ms: a second, on a machine that other tests share
+SOON = 2000  # ms: a second, doubled because other tests run at the same time
 
 
-async def test_an_order_goes_over_the_board(
+async def test_board_shows_highlights_and_announces_an_order_once_it_is_ready(
     screens: Screens, app: AllInOneApp, app_database: Database
 ) -> None:
-    """It is seen at once where it stands, draws the eye when it is ready, and is read out once."""
     number = await app.order()
     earlier = await app.order()
     await walk(app_database, earlier, OrderStatus.COOKING, OrderStatus.READY)
@@ -43,10 +42,10 @@ async def test_an_order_goes_over_the_board(
 
 
 @pytest.mark.parametrize(("width", "height"), [(1920, 1080), (360, 640)])
-async def test_a_full_board_fits_its_wall(
+async def test_board_with_a_hundred_orders_fits_the_screen(
     screens: Screens, app_database: Database, width: int, height: int
 ) -> None:
-    """A hundred orders need no scroll bars: the numbers are smaller, or come page by page."""
+    """The numbers are smaller, or are shown in pages."""
     sql = await app_database.dedicated()
     for _ in range(60):
         await insert_order(sql)
@@ -65,7 +64,7 @@ async def test_a_full_board_fits_its_wall(
     page = await screens.open("/board", width=width, height=height, reduced_motion="reduce")
 
     await expect(page.locator("#ready li").first).to_be_visible()
-    assert await hidden_by_scrolling(page) == []
+    assert await overflowing_elements(page) == []
     if width > 1000:
         await expect(page.locator("#preparing li")).to_have_count(60)
         await expect(page.locator("#ready li")).to_have_count(40)
@@ -79,7 +78,7 @@ OVERFLOWING = """
 """
 
 
-async def hidden_by_scrolling(page: Page) -> list[str]:
-    """Name the elements that have more in them than there is room for."""
+async def overflowing_elements(page: Page) -> list[str]:
+    """Return the elements whose content overflows them."""
     overflowing: list[str] = await page.evaluate(OVERFLOWING)
     return overflowing

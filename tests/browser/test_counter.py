@@ -1,4 +1,4 @@
-"""The counter in a real browser: what is taken there is one order, whatever happens to the line."""
+"""The counter page: placing orders, also while the connection fails."""
 
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ PHONE = {"width": 360, "height": 740}
 
 
 def button(page: Page, name: str) -> Locator:
-    """Find a button by what it is called, or how that begins."""
+    """Find a button by its name, or by the beginning of its name."""
     return page.get_by_role("button", name=name)
 
 
 async def fill_in(page: Page) -> None:
-    """Begin an order that can be placed: two things from the menu, to be taken out."""
+    """Compose a valid takeout order of two items from the menu."""
     await page.get_by_role("radio", name="Takeout").check()
     await page.get_by_label("Customer name").fill("Ada Lovelace")
     await button(page, "Margherita 9.50").click()
@@ -33,21 +33,22 @@ async def fill_in(page: Page) -> None:
 
 
 async def orders(app: AllInOneApp) -> list[dict[str, Any]]:
-    """Return what the restaurant has taken."""
+    """Return the placed orders."""
     listed: list[dict[str, Any]] = (await app.get("/orders"))["orders"]
     return listed
 
 
-async def sideways(page: Page) -> int:
-    """Measure by how much a page is wider than its screen."""
+async def horizontal_overflow(page: Page) -> int:
+    """Return by how many pixels a page is wider than the screen."""
     wider: int = await page.evaluate(
         "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )
     return wider
 
 
-async def test_an_order_by_thumbs(screens: Screens, app: AllInOneApp) -> None:
-    """On a phone an order is tapped together, changed, placed, and called by its number."""
+async def test_order_is_composed_changed_and_placed_on_a_phone(
+    screens: Screens, app: AllInOneApp
+) -> None:
     page = await screens.open("/", **PHONE, has_touch=True)
     await page.get_by_role("radio", name="Delivery").check()
     await expect(page.get_by_label("Table")).to_be_hidden()
@@ -67,12 +68,12 @@ async def test_an_order_by_thumbs(screens: Screens, app: AllInOneApp) -> None:
 
     await expect(page.locator("#total")).to_have_text("40.30")
     await expect(page.locator("#count")).to_have_text("5 items")
-    assert await sideways(page) == 0
+    assert await horizontal_overflow(page) == 0
     assert await serious_violations(page) == []
     await button(page, "Place order").tap()
     await expect(page.locator("#placed-number")).to_have_text("001")
     await expect(page.locator("#placed-total")).to_have_text("40.30")
-    assert await sideways(page) == 0
+    assert await horizontal_overflow(page) == 0
     assert await serious_violations(page) == []
     (order,) = await orders(app)
     link = page.get_by_role("link", name="Follow this order")
@@ -86,8 +87,10 @@ async def test_an_order_by_thumbs(screens: Screens, app: AllInOneApp) -> None:
     ]
 
 
-async def test_an_order_by_keyboard(screens: Screens, app: AllInOneApp) -> None:
-    """Two orders are taken without a mouse; the focus is always where it goes on."""
+async def test_orders_are_placed_with_the_keyboard_alone(
+    screens: Screens, app: AllInOneApp
+) -> None:
+    """The focus moves to the next step."""
     page = await screens.open("/")
     press, write = page.keyboard.press, page.keyboard.type
     await expect(button(page, "Margherita")).to_be_visible()
@@ -120,8 +123,10 @@ async def test_an_order_by_keyboard(screens: Screens, app: AllInOneApp) -> None:
     assert (order["table_number"], order["total_amount"]) == (7, 43.9)
 
 
-async def test_faults(screens: Screens, app: AllInOneApp) -> None:
-    """Each fault is told at its field, the first has the focus, and writing takes it back."""
+async def test_each_error_is_shown_at_its_field_and_the_first_is_focused(
+    screens: Screens, app: AllInOneApp
+) -> None:
+    """Changing a field hides its error."""
     page = await screens.open("/", width=360, height=740)
     place = button(page, "Place order")
     name, items = page.get_by_label("Customer name"), button(page, "Type an item")
@@ -153,7 +158,7 @@ async def test_faults(screens: Screens, app: AllInOneApp) -> None:
         await place.click()
         await expect(price).to_be_focused()
         await expect(price).to_have_accessible_description(sentence)
-    assert await sideways(page) == 0
+    assert await horizontal_overflow(page) == 0
     assert await serious_violations(page) == []
     await price.fill("999.99")
     await place.click()
@@ -161,17 +166,19 @@ async def test_faults(screens: Screens, app: AllInOneApp) -> None:
     assert len(await orders(app)) == 1
 
 
-async def test_a_lost_answer(screens: Screens, app: AllInOneApp) -> None:
-    """An order whose answer is lost, or which is tapped twice or seen reloading, is one order."""
+async def test_order_whose_response_is_lost_is_placed_once(
+    screens: Screens, app: AllInOneApp
+) -> None:
+    """Also after a double tap and a reload: all requests have the same idempotency key."""
     page = await screens.open("/")
     keys: list[str] = []
 
-    async def lose(route: Route) -> None:
+    async def drop_response(route: Route) -> None:
         keys.append(route.request.headers["idempotency-key"])
-        await route.fetch()  # the restaurant has taken it
+        await route.fetch()  # the order is placed
         await route.abort()
 
-    await page.route("**/orders", lose)
+    await page.route("**/orders", drop_response)
     await fill_in(page)
     await button(page, "Place order").dblclick()
 
@@ -191,8 +198,10 @@ async def test_a_lost_answer(screens: Screens, app: AllInOneApp) -> None:
     assert len(keys) >= 3
 
 
-async def test_giving_up(screens: Screens, app: AllInOneApp) -> None:
-    """Who stops waiting, or comes back late, has the draft again, and is told what it may be."""
+async def test_order_that_may_have_been_placed_needs_confirmation(
+    screens: Screens, app: AllInOneApp
+) -> None:
+    """After a person stopped waiting, or returned an hour later."""
     page = await screens.open("/")
     keys: list[str] = []
 
@@ -213,7 +222,7 @@ async def test_giving_up(screens: Screens, app: AllInOneApp) -> None:
     assert len(set(keys)) == 1
     await button(page, "Place order").click()
     await expect(button(page, "Send again now")).to_be_visible()
-    assert len(set(keys)) == 2  # what is sent now is another order
+    assert len(set(keys)) == 2  # now another order is sent
     await page.unroute("**/orders")
     await page.evaluate(AN_HOUR_LATER)
     await page.reload()
@@ -223,8 +232,8 @@ async def test_giving_up(screens: Screens, app: AllInOneApp) -> None:
     await expect(page.locator("#placed-number")).to_have_text("001")
 
 
-async def test_a_reload(screens: Screens) -> None:
-    """A reload loses nothing, another window shows the same, and what is cleared comes back."""
+async def test_draft_survives_a_reload_and_is_shared_by_all_windows(screens: Screens) -> None:
+    """A cleared draft can be restored."""
     page = await screens.open("/")
     await fill_in(page)
     await page.get_by_label("Notes for the kitchen").fill("in a hurry")
@@ -248,10 +257,10 @@ async def test_a_reload(screens: Screens) -> None:
     await expect(other.locator("#placed-number")).to_have_text("001")
 
 
-async def test_a_menu_that_changes(
+async def test_changed_menu_is_shown_and_the_order_keeps_its_prices(
     screens: Screens, app: AllInOneApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change is seen within seconds; the order keeps its prices until a person takes another."""
+    """A person may accept the new price of an item."""
     menu = tmp_path / "menu.yaml"
     pizza = "sections: [{name: Pizza, items: ["
     bianca, marinara = "{name: Bianca, price: 6.50}", "{name: Marinara, price: 8}"
@@ -260,7 +269,7 @@ async def test_a_menu_that_changes(
     monkeypatch.setenv("RESTAURANT_ORDER_SERVICE__MENU", str(menu))
     app.open()
     page = await screens.open("/", width=360, height=740)
-    line = page.locator("#order-items").get_by_role("listitem")
+    rows = page.locator("#order-items").get_by_role("listitem")
     await button(page, "Type an item").click()
     await page.get_by_label("Name", exact=True).fill("Bianca")
     await page.get_by_label("Price").fill("5")
@@ -278,19 +287,21 @@ async def test_a_menu_that_changes(
     await expect(page.locator("#menu").get_by_text("Marinara")).to_have_count(0)
     await expect(button(page, "Diavola Sold out")).to_be_disabled()
     await expect(button(page, "Diavola Sold out")).to_be_focused()
-    told = line.locator(".differs:visible")
-    await expect(told).to_contain_text(
+    differences = rows.locator(".differs:visible")
+    await expect(differences).to_contain_text(
         ["Now 7.00", "No longer on the menu", "Sold out since it was chosen"]
     )
-    await expect(line.first.locator(".differs")).to_be_hidden()  # it was typed
+    await expect(
+        rows.first.locator(".differs")
+    ).to_be_hidden()  # it was typed, not chosen from the menu
     await expect(page.locator("#said")).to_contain_text("Bianca: Now 7.00")
     await expect(page.locator("#total")).to_have_text("38.50")
-    assert await sideways(page) == 0
+    assert await horizontal_overflow(page) == 0
     assert await serious_violations(page) == []
     await button(page, "Take the new price of Bianca: 7.00").click()
     await expect(button(page, "One more: Bianca").last).to_be_focused()
-    await expect(line.nth(1)).to_contain_text("Bianca 7.00")
-    await expect(told).to_have_count(2)
+    await expect(rows.nth(1)).to_contain_text("Bianca 7.00")
+    await expect(differences).to_have_count(2)
     await button(page, "Place order").click()
     await expect(page.locator("#placed-total")).to_have_text("39.50")
     (order,) = await orders(app)

@@ -9,12 +9,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_api_documentation_is_shown_without_the_internet(screens: Screens) -> None:
-    """Every operation is there, and none of it comes from another server."""
+    """All operations are shown, and nothing is requested from other servers."""
     page = await screens.open("/menu")
-    asked_elsewhere: list[str] = []
+    external_requests: list[str] = []
 
     async def refuse(route: Route) -> None:
-        asked_elsewhere.append(route.request.url)
+        external_requests.append(route.request.url)
         await route.abort()
 
     await page.context.route(lambda url: not url.startswith(screens.address), refuse)
@@ -24,4 +24,4 @@ async def test_api_documentation_is_shown_without_the_internet(screens: Screens)
     await expect(operation).to_be_visible()
     await operation.click()
     await expect(operation.locator(".opblock-body")).to_be_visible()
-    assert [url for url in asked_elsewhere if not url.startswith("data:")] == []
+    assert [url for url in external_requests if not url.startswith("data:")] == []

@@ -1,4 +1,4 @@
-"""The page on which a guest follows an order."""
+"""The tracking page of one order."""
 
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -15,19 +15,16 @@ from tests.support.services import move, walk
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-SOON = 2000  # ms: a second, on a machine that other tests share
+SOON = 2000  # ms: a second, doubled because other tests run at the same time
 LONG = 20_000  # ms
 ZONE = ZoneInfo("Asia/Kathmandu")  # 5 h 45 min ahead of the browser
 
 
 @pytest.mark.parametrize("app", [{"RESTAURANT_BUSINESS_TIMEZONE": ZONE.key}], indirect=True)
-async def test_an_order_is_followed_to_its_end(
+async def test_page_follows_an_order_to_its_completion(
     screens: Screens, app: AllInOneApp, app_database: Database
 ) -> None:
-    """Number, status, steps and estimate are there at once, and change by themselves.
-
-    Times are the restaurant's, wherever the guest's own device is.
-    """
+    """Times are in the restaurant's time zone, not the device's."""
     number = await app.order(customer_name="Wilhelmina Quux")
     page = await screens.open(f"/track/{number}", width=360, height=740)
     headline, steps = page.locator("#headline"), page.locator("#steps li")
@@ -61,8 +58,9 @@ async def test_an_order_is_followed_to_its_end(
     await expect(headline).to_have_text("Your order was handed over", timeout=SOON)
 
 
-async def test_an_order_that_will_not_be_cooked(screens: Screens, app: AllInOneApp) -> None:
-    """One that was cancelled, and one that never was, are told plainly, with what to do."""
+async def test_cancelled_and_unknown_orders_are_explained(
+    screens: Screens, app: AllInOneApp
+) -> None:
     number = await app.order()
     page = await screens.open(f"/track/{number}", width=360, height=740)
     await expect(page.locator("#headline")).to_have_text("We have your order")
@@ -78,33 +76,32 @@ async def test_an_order_that_will_not_be_cooked(screens: Screens, app: AllInOneA
     assert await serious_violations(other) == []
 
 
-async def test_an_order_that_is_not_known_yet(screens: Screens, app: AllInOneApp) -> None:
-    """A page that was opened too early comes alive by itself; what is no number is just unknown."""
+async def test_page_opened_before_the_order_exists_shows_it_later(
+    screens: Screens, app: AllInOneApp
+) -> None:
+    """A malformed number stays unknown."""
     first = await app.order()
     day, place = first[:-3], int(first[-3:])
     early = await screens.open(f"/track/{day}{place + 1:03d}")
-    odd = await screens.open("/track/%E0%A4%A")
-    for page in (early, odd):
+    malformed = await screens.open("/track/%E0%A4%A")
+    for page in (early, malformed):
         await expect(page.locator("#headline")).to_have_text("We do not know this order")
 
     await app.order()
 
     await expect(early.locator("#headline")).to_have_text("We have your order")
     await expect(early.get_by_role("heading")).to_contain_text(f"{place + 1:03d}")
-    await expect(odd.locator("#headline")).to_have_text("We do not know this order")
+    await expect(malformed.locator("#headline")).to_have_text("We do not know this order")
 
 
-async def test_a_broken_line_is_told_and_mended(
+async def test_lost_connection_is_shown_and_views_continue_after_it(
     screens: Screens, app: AllInOneApp, app_database: Database
 ) -> None:
-    """When nobody answers, page and board say so and show what they knew; then they go on.
-
-    A board that has never heard anything says that.
-    """
+    """The last known state stays visible. A board that never had a connection says so."""
     number = await app.order()
-    deaf = await screens.open("/board")
-    await deaf.route("**/live/*", lambda route: route.abort())
-    await deaf.reload()
+    unconnected = await screens.open("/board")
+    await unconnected.route("**/live/*", lambda route: route.abort())
+    await unconnected.reload()
     page, board = await screens.open(f"/track/{number}"), await screens.open("/board")
     await expect(page.locator("#headline")).to_have_text("We have your order")
     await expect(board.locator("#preparing li")).to_have_text([number[-3:]])
@@ -115,7 +112,7 @@ async def test_a_broken_line_is_told_and_mended(
     for each in (page, board):
         banner = each.get_by_role("alert")
         await expect(banner).to_contain_text("What you see is as of", timeout=LONG)
-    await expect(deaf.get_by_role("alert")).to_have_text("No connection yet.", timeout=LONG)
+    await expect(unconnected.get_by_role("alert")).to_have_text("No connection yet.", timeout=LONG)
     await expect(page.locator("#headline")).to_have_text("We have your order")
     await expect(board.locator("#preparing li")).to_have_text([number[-3:]])
 

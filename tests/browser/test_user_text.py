@@ -1,4 +1,4 @@
-"""What people have written, on every screen: in its own direction, in its own place."""
+"""Text written by users: its direction, and its place on the screen."""
 
 import pytest
 from playwright.async_api import Page, expect
@@ -10,8 +10,8 @@ from tests.support.orders import make_item
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-TURNED = "\N{RIGHT-TO-LEFT OVERRIDE}stun ON"  # what a browser shows as "NO nuts"
-STACK = "a" + 49 * "\N{COMBINING TILDE}"
+REVERSED = "\N{RIGHT-TO-LEFT OVERRIDE}stun ON"  # what a browser shows as "NO nuts"
+STACKED_MARKS = "a" + 49 * "\N{COMBINING TILDE}"
 HEBREW = "\N{HEBREW LETTER SHIN}\N{HEBREW LETTER LAMED}"
 DIRECTIONS = """
     elements => elements.map(each => [each.textContent, getComputedStyle(each).direction])
@@ -24,14 +24,14 @@ async def user_texts(page: Page) -> dict[str, str]:
     return {text: direction for text, direction in found if text}
 
 
-async def test_text_of_a_ticket_keeps_its_direction_and_nothing_turns_it_round(
+async def test_text_on_a_ticket_keeps_its_direction(
     app: AllInOneApp, screens: Screens, app_database: Database
 ) -> None:
-    """Also where an override was stored before those were refused."""
+    """Also where a direction override was stored before these were refused."""
     await app.order(items=[make_item(name=HEBREW, notes="nuts")], notes="1 spoon")
     async with app_database.connection() as connection:
-        await connection.execute("UPDATE order_items SET notes = $1", TURNED)
-        await connection.execute("UPDATE orders SET notes = $1", TURNED)
+        await connection.execute("UPDATE order_items SET notes = $1", REVERSED)
+        await connection.execute("UPDATE orders SET notes = $1", REVERSED)
     page = await screens.open("/kitchen")
     await expect(page.locator(".note")).to_have_text("\ufffdstun ON")
 
@@ -40,9 +40,12 @@ async def test_text_of_a_ticket_keeps_its_direction_and_nothing_turns_it_round(
     assert "\u202e" not in await page.locator("body").inner_text()
 
 
-async def test_stack_of_marks_paints_over_no_neighbour(app: AllInOneApp, screens: Screens) -> None:
-    """The line above looks the same with it and without."""
-    await app.order(items=[make_item(notes="no onions"), make_item(name=STACK, notes=STACK)])
+async def test_stacked_combining_marks_do_not_cover_other_items(
+    app: AllInOneApp, screens: Screens
+) -> None:
+    await app.order(
+        items=[make_item(notes="no onions"), make_item(name=STACKED_MARKS, notes=STACKED_MARKS)]
+    )
     page = await screens.open("/kitchen")
     above = page.locator(".ticket .items > li").first
     await expect(above).to_contain_text("no onions")
@@ -57,12 +60,12 @@ async def test_stack_of_marks_paints_over_no_neighbour(app: AllInOneApp, screens
 async def test_names_on_the_dashboard_keep_their_direction(
     screens: Screens, app_database: Database
 ) -> None:
-    """A worker may have been named before overrides were refused."""
+    """Also where a direction override was stored before these were refused."""
     async with app_database.connection() as connection:
         await connection.execute(
             "INSERT INTO workers (name, type, heartbeat_interval, session)"
             " SELECT name, 'takeout', '1 hour', gen_random_uuid() FROM unnest($1::text[]) AS name",
-            [HEBREW, TURNED],
+            [HEBREW, REVERSED],
         )
     page = await screens.open("/dashboard")
     await expect(page.locator("#workers tbody tr")).to_have_count(2)

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """The screens as they are sent: every text and every file that they name exists."""
-=======
-"""The screens: their texts and assets, and how they are served."""
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
 
 import asyncio
 import json
@@ -26,11 +22,7 @@ from restaurant_system.web.static_files import CHUNK_SIZE, PackageFiles, StaticC
 FOLDER = files(screens)
 PLURAL_FORMS = {"zero", "one", "two", "few", "many", "other"}
 IN_PAGES = re.compile(r"{{ (\S+) }}")
-<<<<<<< HEAD
 USED = re.compile(r"""\btranslate\(\s*["'`]([^"'`]+)["'`]""")
-=======
-TRANSLATED = re.compile(r"""\btranslate\(\s*["'`]([^"'`]+)["'`]""")
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
 QUOTED = re.compile(r"""["'`]([a-z_]+(?:\.(?:[a-z_]+|\$\{[^}]*\}))+)["'`]""")
 FILLED_IN = re.compile(r"\\\$\\\{.*?\\\}")  # the part of a name that a module fills in at run time
 ASSET = re.compile(r'"/assets/([^"]+)"')
@@ -40,11 +32,7 @@ INLINE = re.compile(r"<script(?![^>]*\bsrc=)|<style|\son[a-z]+=|\sstyle=", re.IG
 
 
 def texts(folder: Traversable, suffix: str) -> dict[str, str]:
-<<<<<<< HEAD
     """Read the files with a suffix, by name."""
-=======
-    """Return the files with a suffix, by name."""
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
     found = [each for each in folder.iterdir() if each.name.endswith(suffix)]
     return {each.name: each.read_text(encoding="utf-8") for each in found}
 
@@ -58,11 +46,7 @@ WORDS = {
 
 
 def names(words: Mapping[str, Any], path: str = "") -> Iterator[str]:
-<<<<<<< HEAD
     """Yield the name of every text; one with plural forms is one text."""
-=======
-    """Return the paths of all texts; the plural forms of a text count as one."""
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
     for name, value in words.items():
         if isinstance(value, str) or value.keys() <= PLURAL_FORMS:
             yield path + name
@@ -73,19 +57,13 @@ def names(words: Mapping[str, Any], path: str = "") -> Iterator[str]:
 ENGLISH = set(names(WORDS["en"]))
 
 
-<<<<<<< HEAD
 def texts_matching(name: str) -> set[str]:
     """Return the texts that a name matches: several, if part of it is filled in at run time."""
-=======
-def texts_for(name: str) -> set[str]:
-    """Return the texts that a name in a module may refer to, given its placeholders."""
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
     pattern = re.compile(FILLED_IN.sub(r"[a-z0-9_]+", re.escape(name)))
     return {each for each in ENGLISH if pattern.fullmatch(each)}
 
 
 def used_texts() -> Iterator[tuple[str, str]]:
-<<<<<<< HEAD
     """Yield every text that is used by name, with the file that uses it."""
     for file, page in PAGES.items():
         yield from ((file, name) for name in IN_PAGES.findall(page))
@@ -95,72 +73,38 @@ def used_texts() -> Iterator[tuple[str, str]]:
 
 def test_every_text_that_a_page_or_module_uses_exists() -> None:
     missing = {(file, name) for file, name in used_texts() if not texts_matching(name)}
-=======
-    """Return the names of texts that files use, each with its file."""
-    for file, page in PAGES.items():
-        yield from ((file, name) for name in IN_PAGES.findall(page))
-    for file, module in MODULES.items():
-        yield from ((file, name) for name in TRANSLATED.findall(module))
-
-
-def test_every_text_used_by_pages_and_modules_exists() -> None:
-    missing = {(file, name) for file, name in used_texts() if not texts_for(name)}
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
 
     assert len(list(used_texts())) > 5
     assert missing == set()
 
 
 def test_every_text_is_used() -> None:
-<<<<<<< HEAD
     by_name = {name for _, name in used_texts()}
     quoted = {name for module in MODULES.values() for name in QUOTED.findall(module)}
 
     used = set[str]().union(*(texts_matching(name) for name in by_name | quoted))
-=======
-    asked_for = {name for _, name in used_texts()}
-    quoted = {name for module in MODULES.values() for name in QUOTED.findall(module)}
-
-    used = set[str]().union(*(texts_for(name) for name in asked_for | quoted))
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
 
     assert used >= ENGLISH, sorted(ENGLISH - used)
 
 
 @pytest.mark.parametrize("language", sorted(WORDS))
-<<<<<<< HEAD
 def test_translation_has_every_text_and_its_own_tag(language: str) -> None:
-=======
-def test_language_has_all_texts_and_its_own_name(language: str) -> None:
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
     assert set(names(WORDS[language])) == ENGLISH
     assert WORDS[language]["language"] == language
 
 
-<<<<<<< HEAD
 def test_every_asset_that_a_page_or_module_loads_exists() -> None:
     loaded = {name for page in PAGES.values() for name in ASSET.findall(page)}
     loaded |= {name for module in MODULES.values() for name in IMPORTED.findall(module)}
 
     existing = {each.name for each in (FOLDER / "assets").iterdir()} | GENERATED
-=======
-def test_every_asset_loaded_by_pages_and_modules_exists() -> None:
-    loaded = {name for page in PAGES.values() for name in ASSET.findall(page)}
-    loaded |= {name for module in MODULES.values() for name in IMPORTED.findall(module)}
-
-    there = {each.name for each in (FOLDER / "assets").iterdir()} | GENERATED
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
     assert loaded
     assert loaded <= existing
 
 
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_page_has_no_inline_scripts_or_styles(page: str) -> None:
-<<<<<<< HEAD
     """The Content-Security-Policy forbids them."""
-=======
-    """The content security policy blocks them."""
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
     assert INLINE.search(PAGES[page]) is None
 
 
@@ -169,28 +113,17 @@ RESTAURANT = RestaurantInfo("en", "Europe/Rome", {"dine_in": 300}, {"dine_in": 6
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-<<<<<<< HEAD
     """Return a client of two pages."""
-=======
-    """Return a client of an app with the pages."""
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
     pages = Pages(RESTAURANT).feature({"/board": "board", "/track/{order_number}": "track"})
     transport = httpx.ASGITransport(api.build("Screens", [pages]).asgi)
     async with httpx.AsyncClient(transport=transport, base_url="http://screens") as client:
         yield client
 
 
-<<<<<<< HEAD
 async def test_page_has_its_texts_and_security_headers(
     client: httpx.AsyncClient,
 ) -> None:
     """No Referer with the order's number in it is sent to other sites."""
-=======
-async def test_page_has_all_texts_and_a_strict_content_security_policy(
-    client: httpx.AsyncClient,
-) -> None:
-    """Its referrer policy keeps the order number in its address from other sites."""
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
     page = await client.get("/track/ORD_20241216_001")
 
     assert page.status_code == 200
@@ -203,11 +136,7 @@ async def test_page_has_all_texts_and_a_strict_content_security_policy(
     assert "{{" not in page.text
 
 
-<<<<<<< HEAD
 async def test_markup_in_a_text_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
-=======
-async def test_special_characters_in_a_text_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
     words = WORDS["en"] | {"board": WORDS["en"]["board"] | {"title": 'Tom & "Ada" <b>'}}
     monkeypatch.setattr("restaurant_system.web.pages.texts_in", lambda *_: words)
 
@@ -219,7 +148,6 @@ async def test_special_characters_in_a_text_are_escaped(monkeypatch: pytest.Monk
     assert "<title>Tom &amp; &quot;Ada&quot; &lt;b&gt;</title>" in page.text
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize(
     "address", ["/board", "/assets/base.css", "/assets/restaurant.js", "/docs"]
 )
@@ -228,18 +156,10 @@ async def test_unchanged_file_is_answered_with_304(
     client: httpx.AsyncClient, address: str, known_as: str
 ) -> None:
     """Also if a compressing proxy has made the ETag a weak one."""
-=======
-@pytest.mark.parametrize("address", ["/board", "/assets/base.css", "/assets/restaurant.js"])
-@pytest.mark.parametrize("if_none_match", ["{}", "W/{}", '"another", {}'])
-async def test_unchanged_file_is_answered_304(
-    client: httpx.AsyncClient, address: str, if_none_match: str
-) -> None:
-    """Also where a proxy has compressed it and weakened the ETag."""
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
     first = await client.get(address)
     tag = first.headers["etag"]
 
-    again = await client.get(address, headers={"If-None-Match": if_none_match.format(tag)})
+    again = await client.get(address, headers={"If-None-Match": known_as.format(tag)})
     other = await client.get(address, headers={"If-None-Match": '"another"'})
 
     assert first.headers["cache-control"] == "no-cache"
@@ -251,39 +171,24 @@ async def test_unchanged_file_is_answered_304(
     ("address", "media_type"),
     [("/assets/base.css", "text/css"), ("/assets/live.js", "text/javascript")],
 )
-<<<<<<< HEAD
 async def test_asset_has_its_media_type(
-=======
-async def test_asset_has_its_content_type(
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
     client: httpx.AsyncClient, address: str, media_type: str
 ) -> None:
     assert (await client.get(address)).headers["content-type"].split(";")[0] == media_type
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "..%2Fboard.html", "en.json"])
-<<<<<<< HEAD
 async def test_path_that_is_no_asset_gets_404(client: httpx.AsyncClient, name: str) -> None:
-=======
-async def test_unif_none_matchset_is_answered_404(client: httpx.AsyncClient, name: str) -> None:
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
     answer = await client.get(f"/assets/{name}")
 
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-<<<<<<< HEAD
 async def test_generated_module_exports_the_restaurants_settings_and_texts(
     client: httpx.AsyncClient,
 ) -> None:
     module = (await client.get("/assets/restaurant.js")).text
-=======
-async def test_restaurant_module_exports_time_zone_ages_and_texts(
-    client: httpx.AsyncClient,
-) -> None:
-    stated = (await client.get("/assets/restaurant.js")).text
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
 
     exported = dict(re.findall(r"^export const (\w+) = (.*);$", module, re.MULTILINE))
     assert {name: json.loads(value) for name, value in exported.items()} == {
@@ -296,12 +201,8 @@ async def test_restaurant_module_exports_time_zone_ages_and_texts(
 
 
 @pytest.mark.parametrize("language", ["tlh", "", "../assets/en"])
-<<<<<<< HEAD
 def test_language_without_texts_is_a_configuration_error(language: str) -> None:
     """The error lists the languages that exist."""
-=======
-def test_unknown_language_is_refused_with_the_known_ones(language: str) -> None:
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
     with pytest.raises(ConfigurationError, match=r"language: .* choose from en\."):
         Pages(RestaurantInfo(language, "UTC", {}, {}))
 
@@ -314,17 +215,10 @@ def test_unknown_language_is_refused_with_the_known_ones(language: str) -> None:
         ({}, "line.new"),
     ],
 )
-<<<<<<< HEAD
 def test_translation_that_lacks_a_text_is_a_configuration_error(
     tmp_path: Path, words: dict[str, object], missing: str
 ) -> None:
     """The error names the text. Which plural forms a text has depends on the language."""
-=======
-def test_incomplete_translation_is_refused_with_the_missing_texts(
-    tmp_path: Path, words: dict[str, object], missing: str
-) -> None:
-    """Its plural forms may differ."""
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
     ours = {"line": {"old": "Old", "new": "New"}, "kept": {"one": "A tap", "other": "Taps"}}
     kept = {"kept": {"few": "Ein paar", "other": "Viele"}}
     written = {"en": ours, "de": kept | words, "fr": ours | kept, "pt_BR": ours}
@@ -339,7 +233,6 @@ def test_incomplete_translation_is_refused_with_the_missing_texts(
         texts_in(tmp_path, "pt_BR")
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("name", ["generated", "swagger-ui.css"])
 async def test_large_content_is_sent_in_chunks(name: str) -> None:
     """A client that reads slowly makes the server hold one chunk in memory, not all."""
@@ -348,12 +241,6 @@ async def test_large_content_is_sent_in_chunks(name: str) -> None:
     )
     content = StaticContent(bytes(range(256)) * 1_000, "text/plain")
     files = content if name == "generated" else PackageFiles("docs")
-=======
-async def test_large_file_is_sent_in_parts() -> None:
-    """For a client that does not read, only one part is in memory."""
-    content = bytes(range(256)) * 1_000
-    request = Request({"type": "http", "headers": []})
->>>>>>> b567a22 (Name the screens' identifiers and the generated module after what they are)
     sent: list[Any] = []
 
     async def receive() -> dict[str, str]:
