@@ -5,16 +5,18 @@ Each is opened for as long as a block lasts, and closed whatever happens in it.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import stamina
+
 from restaurant_system.config import ServerSettings, Settings
 from restaurant_system.database import embedded, migrations
-from restaurant_system.database.connection import Database
+from restaurant_system.database.connection import Database, is_temporary
 from restaurant_system.database.server_requirements import check_connection_limit
-from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.errors import BrokerUnavailable, DatabaseReadOnly
 from restaurant_system.logger import get_logger, reason
 from restaurant_system.messaging.broker import Broker, Publisher
 from restaurant_system.messaging.postgres import PostgresBroker
@@ -61,8 +63,12 @@ async def open_runtime(
         _closing(_broker(settings, database)) as broker,
     ):
         needed = connections_needed(settings, pools=pools, consumers=consumers)
-        async with database.connection() as connection:
-            await check_connection_limit(connection, service, needed)
+
+        async def check_limit() -> None:
+            async with database.connection() as connection:
+                await check_connection_limit(connection, service, needed)
+
+        await _retry_while_unavailable(check_limit, settings)
         await connect_broker(broker)
         yield Runtime(service, settings, database, broker, shutdown)
 
@@ -135,8 +141,25 @@ async def open_database(settings: Settings, service: str) -> AsyncIterator[Datab
 @contextlib.asynccontextmanager
 async def _migrated(settings: Settings, service: str) -> AsyncIterator[Database]:
     async with open_database(settings, service) as database:
-        await migrations.migrate(database)
+        await _retry_while_unavailable(lambda: migrations.migrate(database), settings)
         yield database
+
+
+async def _retry_while_unavailable(
+    step: Callable[[], Awaitable[object]], settings: Settings
+) -> None:
+    """Repeat a step of the start whose connection is lost, for up to `startup_timeout`.
+
+    Raises `DatabaseUnavailable` afterwards, and at once if the server is read-only.
+    """
+    async for attempt in stamina.retry_context(
+        on=lambda error: is_temporary(error) and not isinstance(error, DatabaseReadOnly),
+        attempts=None,
+        timeout=settings.startup_timeout,
+        wait_max=5.0,
+    ):
+        with attempt:
+            await step()
 
 
 @contextlib.asynccontextmanager

@@ -152,7 +152,7 @@ class Database:
         """
         try:
             async for attempt in stamina.retry_context(
-                on=_is_temporary, attempts=None, timeout=seconds, wait_max=5.0
+                on=is_temporary, attempts=None, timeout=seconds, wait_max=5.0
             ):
                 with attempt:
                     await self.connect()
@@ -341,5 +341,6 @@ class Database:
                 await self.connect()
 
 
-def _is_temporary(error: Exception) -> bool:
+def is_temporary(error: Exception) -> bool:
+    """Return whether a connection may succeed later."""
     return isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseTlsFailed)
