@@ -1,4 +1,4 @@
-"""`make faults`: evenings with faults, and one table for each of what they broke."""
+"""Run `make faults`: orders under injected faults on each broker, and a table of the result."""
 
 import asyncio
 import logging
@@ -13,12 +13,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.faults import fault_run, mutations, report
-from tests.faults.plan import Part, RunPlan
+from tests.faults import mutations
+from tests.faults.fault_run import STAGES, run_faults
+from tests.faults.plan import Component, RunPlan
+from tests.faults.report import show
+from tests.support.progress import Progress
 
 
 class Broker(StrEnum):
-    """By which messages travel."""
+    """A message broker of the product."""
 
     POSTGRES = "postgres"
     RABBITMQ = "rabbitmq"
@@ -27,33 +30,37 @@ class Broker(StrEnum):
 def main(
     *,
     broker: Annotated[
-        list[Broker] | None, typer.Option(help="By which messages travel; repeatable. (both)")
+        list[Broker] | None, typer.Option(help="The message broker; repeatable. (both)")
     ] = None,
-    orders: Annotated[int, typer.Option(min=1)] = 10_000,
-    kills: Annotated[int, typer.Option(min=0, help="kill -9, of every part in turn.")] = 100,
+    orders: Annotated[int, typer.Option(min=1, help="Orders that are sent.")] = 10_000,
+    kills: Annotated[int, typer.Option(min=0, help="SIGKILLs, of each component in turn.")] = 100,
     disturbances: Annotated[
-        int, typer.Option(min=0, help="Freezes, and lines cut, slowed and torn.")
+        int, typer.Option(min=0, help="Freezes, and connections cut, delayed and reset.")
     ] = 60,
-    unbinds: Annotated[int, typer.Option(min=0, help="Queues taken off RabbitMQ's exchanges.")] = 5,
-    wipes: Annotated[int, typer.Option(min=0, help="RabbitMQ's disk lost.")] = 0,
-    poisons: Annotated[int, typer.Option(min=0, help="Messages that can never succeed.")] = 20,
-    duration: Annotated[float, typer.Option(min=1, help="Seconds over which orders come.")] = 600,
-    part: Annotated[
-        list[Part] | None, typer.Option(help="What is killed and disturbed; repeatable. (all)")
+    unbinds: Annotated[
+        int, typer.Option(min=0, help="Times that RabbitMQ's kitchen queues are unbound.")
+    ] = 5,
+    wipes: Annotated[int, typer.Option(min=0, help="Times that RabbitMQ loses its disk.")] = 0,
+    poisons: Annotated[int, typer.Option(min=0, help="Invalid messages that are published.")] = 20,
+    duration: Annotated[
+        float, typer.Option(min=1, help="Seconds over which the orders are sent.")
+    ] = 600,
+    component: Annotated[
+        list[Component] | None, typer.Option(help="What is killed and disturbed; repeatable. (all)")
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed: the same orders and faults.")] = 1,
-    sabotaged: Annotated[
+    seed: Annotated[int, typer.Option(help="The same seed gives the same orders and faults.")] = 1,
+    mutation: Annotated[
         str | None,
-        typer.Option("--sabotage", help=f"Break the product: {', '.join(mutations.SWITCHES)}."),
+        typer.Option(help=f"Break the product: {', '.join(mutations.MUTATIONS)}."),
     ] = None,
 ) -> None:
-    """Run the restaurant through faults, and count every promise that was broken."""
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # each lost line is told in the table
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves no servers behind either
-    if sabotaged not in {None, *mutations.SWITCHES}:
-        raise typer.BadParameter(f"there is no sabotage {sabotaged!r}; --help names them")
+    """Send orders while faults are injected, and count every broken guarantee."""
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # lost connections are expected
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the servers too
+    if mutation not in {None, *mutations.MUTATIONS}:
+        raise typer.BadParameter(f"there is no mutation {mutation!r}; --help names them")
     try:
-        evenings = [
+        plans = [
             RunPlan(
                 broker=each,
                 orders=orders,
@@ -64,33 +71,34 @@ def main(
                 unbinds=unbinds if each is Broker.RABBITMQ else 0,
                 wipes=wipes if each is Broker.RABBITMQ else 0,
                 poisons=poisons,
-                hit=frozenset(part or Part),
-                sabotage=sabotaged,
+                targets=frozenset(component or Component),
+                mutation=mutation,
             )
             for each in broker or Broker
         ]
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     console = Console()
-    broken = [_spend(each, console) for each in evenings]
+    progress = Progress(console, stages=len(plans) * STAGES)
+    broken = [_run(each, console, progress) for each in plans]
     sys.exit(1 if any(broken) else 0)
 
 
-def _spend(each: RunPlan, console: Console) -> bool:
-    """Spend an evening and show what it came to; return whether any promise was broken."""
-    folder = Path(tempfile.mkdtemp(prefix=f"restaurant-faults-{each.broker}-"))
-    console.print(f"An evening on {each.broker}: the journal and every log are in {folder}")
-    found = asyncio.run(fault_run.spend(each, folder))
-    report.show(found, _title(each), console)
-    return bool(found.broken)
+def _run(plan: RunPlan, console: Console, progress: Progress) -> bool:
+    """Execute a run and print its result; return whether any guarantee was broken."""
+    folder = Path(tempfile.mkdtemp(prefix=f"restaurant-faults-{plan.broker}-"))
+    console.print(f"Run on {plan.broker}: the journal and all logs are in {folder}")
+    report = asyncio.run(run_faults(plan, folder, progress.start))
+    show(report, _title(plan), console)
+    return bool(report.broken)
 
 
-def _title(each: RunPlan) -> str:
-    kinds = Counter(fault.kind for fault in each.faults())
+def _title(plan: RunPlan) -> str:
+    kinds = Counter(fault.kind for fault in plan.faults())
     faults = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "no faults"
     return (
-        f"{each.orders:,} orders over {each.duration:g} s on {each.broker}, seed {each.seed}:"
-        f" {faults}" + (f"; sabotaged: {each.sabotage}" if each.sabotage else "")
+        f"{plan.orders:,} orders over {plan.duration:g} s on {plan.broker}, seed {plan.seed}:"
+        f" {faults}" + (f"; mutation: {plan.mutation}" if plan.mutation else "")
     )
 
 

@@ -1,11 +1,11 @@
-"""Counts every promise that an evening broke.
+"""Count the violations of each guarantee after a fault run.
 
-It shares no code with the product and none with the harness, and believes neither: it reads the
-journal of what people outside saw, the database by plain SQL, and what is left in the queues. What
-it knows of the product is its contract: tables, queues, the legal moves.
+The checker shares no code with the product or the harness. It reads the journal of what clients and
+subscribers saw, the database by plain SQL, and what is left in the queues. Of the product it knows
+the contract alone: tables, queues and legal moves.
 
-The journal and the queues are loaded beside the product's tables; then each promise is one query,
-in `promises`, and what the query returns are the offenders.
+The journal and the queues are loaded next to the product's tables; then each guarantee is one query
+of `guarantees`, which returns the violations.
 """
 
 import json
@@ -21,25 +21,25 @@ import httpx
 
 from tests.faults.guarantees import GUARANTEES, LOADED, ORDERS, RATE, RECOVERY, RESENT, STALL
 
-EXAMPLES = 3  # offenders that are named
+EXAMPLES = 3  # violations that are named
 DEAD_LETTERS = "kitchen_dead_letter_queue"
-GUEST = ("guest", "guest")
+CREDENTIALS = ("guest", "guest")
 
 Line: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How often a promise was broken, and where, for example."""
+    """How often a guarantee was broken, with examples."""
 
-    promise: str
+    guarantee: str
     count: int
     examples: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """How long it took, in seconds, after each fault of a kind."""
+    """How many seconds recovery took after the faults of one kind."""
 
     kind: str
     times: int
@@ -49,26 +49,26 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an evening came to."""
+    """The result of a fault run."""
 
     findings: list[Finding]
     orders: int
     orders_per_second: float
     longest_stall: float
-    resent: int  # orders that reconciliation sent again
+    resent: int  # orders that reconciliation published again
     recoveries: list[Recovery]
 
     @property
     def broken(self) -> dict[str, int]:
-        """The promises that were broken, and how often."""
-        return {each.promise: each.count for each in self.findings if each.count}
+        """Return the guarantees that were broken, and how often."""
+        return {each.guarantee: each.count for each in self.findings if each.count}
 
 
 async def check(journal: Path, dsn: str, management: str | None) -> Report:
-    """Read an evening that is over, its services stopped, its servers still there.
+    """Check a run whose services have stopped and whose servers still run.
 
-    `management` is the address of RabbitMQ's management interface, ``None`` where messages
-    travelled through PostgreSQL.
+    `management` is the address of RabbitMQ's management interface, `None` where PostgreSQL was the
+    broker.
     """
     sql = await asyncpg.connect(dsn)
     try:
@@ -85,9 +85,9 @@ async def check(journal: Path, dsn: str, management: str | None) -> Report:
 
 async def _report(sql: Line) -> Report:
     findings = []
-    for promise, query in GUARANTEES.items():
-        offenders = [row[0] for row in await sql.fetch(query)]
-        findings.append(Finding(promise, len(offenders), offenders[:EXAMPLES]))
+    for guarantee, query in GUARANTEES.items():
+        violations = [row[0] for row in await sql.fetch(query)]
+        findings.append(Finding(guarantee, len(violations), violations[:EXAMPLES]))
     return Report(
         findings,
         orders=await sql.fetchval(ORDERS),
@@ -101,25 +101,26 @@ async def _report(sql: Line) -> Report:
 async def _load_journal(sql: Line, journal: Path) -> None:
     entries = _entries(journal)
     tables: dict[str, list[tuple[object, ...]]] = {
-        "plan": [(e["orders"], e["subscribers"]) for e in entries["evening"]],
-        "durable": [(e["name"],) for e in entries["subscriber"]],
-        "asked": [
+        "plan": [(e["orders"], e["subscribers"]) for e in entries["plan"]],
+        "subscriptions": [(e["name"],) for e in entries["subscriber"]],
+        "sent": [
             (e["key"], e["kind"], Decimal(e["total"]), "; ".join(map(_as_stored, e["items"])))
-            for e in entries["asked"]
+            for e in entries["order_sent"]
         ],
-        "told": [
-            (e["at"], e["key"], e["number"], Decimal(str(e["total"]))) for e in entries["told"]
+        "acknowledged": [
+            (e["at"], e["key"], e["number"], Decimal(str(e["total"])))
+            for e in entries["order_acknowledged"]
         ],
-        "wanted": [(e["number"], e["status"]) for e in entries["wanted"]],
-        "moved": [(e["number"], e["status"]) for e in entries["moved"]],
-        "odd": [(e["key"], e["what"]) for e in entries["odd_answer"]],
-        "heard": [
+        "requested_moves": [(e["number"], e["status"]) for e in entries["move_requested"]],
+        "acknowledged_moves": [(e["number"], e["status"]) for e in entries["move_acknowledged"]],
+        "unexpected": [(e["key"], e["what"]) for e in entries["unexpected_response"]],
+        "notifications": [
             (e["at"], place, e["subscriber"], e["number"], e["old_status"], e["new_status"])
-            for place, e in enumerate(entries["heard"])
+            for place, e in enumerate(entries["notification"])
         ],
-        "begun": [(e["at"], e["kind"]) for e in entries["fault"]],
-        "lifted": [(e["at"], e["kind"]) for e in entries["fault_lifted"]],
-        "poisons": [(e["at"], e["body"]) for e in entries["poisoned"]],
+        "fault_starts": [(e["at"], e["kind"]) for e in entries["fault"]],
+        "fault_ends": [(e["at"], e["kind"]) for e in entries["fault_ended"]],
+        "poison": [(e["at"], e["body"]) for e in entries["poison_published"]],
         "exits": [(e["what"],) for e in entries["unclean_exit"]],
     }
     for table, rows in tables.items():
@@ -127,7 +128,7 @@ async def _load_journal(sql: Line, journal: Path) -> None:
 
 
 def _as_stored(item: dict[str, Any]) -> str:
-    """Write an item as `MISSING` writes what is stored."""
+    """Format an item as the query `MISSING` formats a stored one."""
     return f"{item['quantity']} x {item['name']} at {item['price']:.2f}"
 
 
@@ -142,29 +143,30 @@ def _entries(journal: Path) -> dict[str, list[dict[str, Any]]]:
 
 LEFT_IN_POSTGRES = """
 INSERT INTO waiting SELECT queue FROM broker_messages WHERE queue <> 'kitchen_dead_letter_queue';
-INSERT INTO dead SELECT convert_from(body, 'UTF8'), coalesce(headers ->> 'x-reason', 'no reason')
+INSERT INTO dead_letters
+SELECT convert_from(body, 'UTF8'), coalesce(headers ->> 'x-reason', 'no reason')
 FROM broker_messages WHERE queue = 'kitchen_dead_letter_queue';
 """
 
 
 async def _load_queues(sql: Line, management: str) -> None:
-    """Look at every message that is left in RabbitMQ, and leave it there."""
-    async with httpx.AsyncClient(base_url=management, auth=GUEST, timeout=30) as api:
+    """Read every message that is left in RabbitMQ without removing it."""
+    async with httpx.AsyncClient(base_url=management, auth=CREDENTIALS, timeout=30) as api:
         queues = (await api.get("/api/queues/%2F")).raise_for_status().json()
         for queue in [each["name"] for each in queues]:
             messages = await _messages(api, queue)
             if queue == DEAD_LETTERS:
                 dead = [(each["payload"], _reason(each)) for each in messages]
-                await sql.copy_records_to_table("dead", records=dead)
+                await sql.copy_records_to_table("dead_letters", records=dead)
             else:
                 waiting = [(queue,) for _ in messages]
                 await sql.copy_records_to_table("waiting", records=waiting)
 
 
 async def _messages(api: httpx.AsyncClient, queue: str) -> list[dict[str, Any]]:
-    wish = {"count": 1_000_000, "ackmode": "ack_requeue_true", "encoding": "auto"}
-    answer = await api.post(f"/api/queues/%2F/{quote(queue)}/get", json=wish)
-    messages: list[dict[str, Any]] = answer.raise_for_status().json()
+    request = {"count": 1_000_000, "ackmode": "ack_requeue_true", "encoding": "auto"}
+    response = await api.post(f"/api/queues/%2F/{quote(queue)}/get", json=request)
+    messages: list[dict[str, Any]] = response.raise_for_status().json()
     return messages
 
 

@@ -1,7 +1,7 @@
-"""The customers: each order has a key, is sent until it is answered, and is written down.
+"""Send orders as customers do, each repeated with its idempotency key until it is answered.
 
-What an order asks for depends on the seed and its place alone. Its notes repeat its key, so that
-whoever reads the database finds out which order it is without any help of the product.
+An order depends on the seed and its position alone. Its notes repeat its key, so that the checker
+finds the order in the database without the help of the product.
 """
 
 import asyncio
@@ -18,38 +18,38 @@ from tests.faults.journal import Journal
 from tests.faults.plan import RunPlan
 
 CUSTOMERS = 32
-PATIENCE = 5.0  # s until a customer takes an answer for lost
-IMPATIENCE = 0.02  # s of one who hangs up before the answer
-PAUSE = 0.25  # s before the next try
-LONGEST_PATIENCE = 120.0  # s after which a customer gives up, which is a finding
+RESPONSE_TIMEOUT = 5.0  # s
+HANG_UP_TIMEOUT = 0.02  # s, of a client that disconnects before the response
+RETRY_DELAY = 0.25  # s
+GIVE_UP_TIMEOUT = 120.0  # s; an order that is not answered by final_move is a violation
 ONE_IN_TEN, ONE_IN_TWENTY = 0.1, 0.05
-PLACES: dict[str, dict[str, Any]] = {
+TYPE_FIELDS: dict[str, dict[str, Any]] = {
     "dine_in": {"table_number": 7},
     "takeout": {},
     "delivery": {"delivery_address": "1 Long Street, Springfield"},
 }
 OUTCOMES = {"cancel": "cancelled", "complete": "completed"}
-LOOKS_AT_THE_PASS = 8  # of one who would take a meal away, until it is ready
+COMPLETION_ATTEMPTS = 8  # of a client that completes its order as soon as it is ready
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedOrder:
-    """One order, and how its customer behaves."""
+    """One order, and how its client behaves."""
 
     key: str
     body: dict[str, Any]
     cents: int
-    hangs_up: bool  # at the first try: the answer is lost, and the order is sent again
-    double_taps: bool  # sends it twice at once
-    then: str | None  # cancel or complete
+    hangs_up: bool  # the first response is lost, and the order is sent again
+    sends_twice: bool  # the order is sent twice at once
+    final_move: str | None  # cancel or complete
 
 
-def wish(seed: int, place: int) -> PlannedOrder:
-    """Return the order at a place of the evening."""
-    dice = random.Random(f"{seed}/{place}")  # noqa: S311 - to be repeated, not to be secret
-    key = f"{seed}-{place:06d}"
-    lines = [(dice.randint(1, 3), dice.randint(100, 4999)) for _ in range(dice.randint(1, 4))]
-    kind = dice.choice(list(PLACES))
+def planned_order(seed: int, position: int) -> PlannedOrder:
+    """Return the order at a position of the run."""
+    rng = random.Random(f"{seed}/{position}")  # noqa: S311 - reproducible, not secret
+    key = f"{seed}-{position:06d}"
+    items = [(rng.randint(1, 3), rng.randint(100, 4999)) for _ in range(rng.randint(1, 4))]
+    kind = rng.choice(list(TYPE_FIELDS))
     return PlannedOrder(
         key=key,
         body={
@@ -57,151 +57,153 @@ def wish(seed: int, place: int) -> PlannedOrder:
             "order_type": kind,
             "items": [
                 {"name": f"Dish {course}", "quantity": quantity, "price": cents / 100}
-                for course, (quantity, cents) in enumerate(lines, 1)
+                for course, (quantity, cents) in enumerate(items, 1)
             ],
             "notes": key,
-            **PLACES[kind],
+            **TYPE_FIELDS[kind],
         },
-        cents=sum(quantity * cents for quantity, cents in lines),
-        hangs_up=dice.random() < ONE_IN_TWENTY,
-        double_taps=dice.random() < ONE_IN_TEN,
-        then=dice.choices([None, "cancel", "complete"], weights=[80, 8, 12])[0],
+        cents=sum(quantity * cents for quantity, cents in items),
+        hangs_up=rng.random() < ONE_IN_TWENTY,
+        sends_twice=rng.random() < ONE_IN_TEN,
+        final_move=rng.choices([None, "cancel", "complete"], weights=[80, 8, 12])[0],
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Where the services are."""
+    """The addresses of the services."""
 
     order_services: Sequence[str]
     tracking: str
 
     def order_service(self, turn: int) -> str:
-        """Return the address of one of them: who is not answered tries the next."""
+        """Return the address of an order service; the next turn has the next one."""
         return self.order_services[turn % len(self.order_services)]
 
 
 class Customers:
-    """Thirty-two people who order, evenly over the evening, until everything is ordered."""
+    """Thirty-two concurrent clients that send the orders evenly over the run."""
 
-    def __init__(self, evening: RunPlan, journal: Journal, services: Services) -> None:
-        self._evening = evening
+    def __init__(self, plan: RunPlan, journal: Journal, services: Services) -> None:
+        self._plan = plan
         self._journal = journal
         self._services = services
-        self._places = iter(range(evening.orders))  # shared: each place is one customer's
+        self._positions = iter(range(plan.orders))  # shared by all clients
 
     async def order(self) -> None:
-        """Place every order of the evening; return when the last customer has gone."""
+        """Send every order; return when the last client has finished."""
         start = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for _ in range(CUSTOMERS):
-                group.create_task(self._one_after_the_other(start))
+                group.create_task(self._send_in_turn(start))
 
-    async def _one_after_the_other(self, start: float) -> None:
-        evening = self._evening
+    async def _send_in_turn(self, start: float) -> None:
+        plan = self._plan
         async with httpx.AsyncClient(verify=False) as client:  # noqa: S501 - there is no TLS here
-            for place in self._places:
-                due = start + place * evening.duration / evening.orders
+            for position in self._positions:
+                due = start + position * plan.duration / plan.orders
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
-                wanted = wish(evening.seed, place)
-                gives_up_at = time.monotonic() + LONGEST_PATIENCE
+                planned = planned_order(plan.seed, position)
+                gives_up_at = time.monotonic() + GIVE_UP_TIMEOUT
                 await CustomerSession(
-                    client, self._journal, wanted, self._services, gives_up_at
+                    client, self._journal, planned, self._services, gives_up_at
                 ).run()
 
 
 class CustomerSession:
-    """One order of one customer, and what becomes of it."""
+    """Sends one order, looks it up, and cancels or completes it."""
 
     def __init__(
         self,
         client: httpx.AsyncClient,
         journal: Journal,
-        wanted: PlannedOrder,
+        planned: PlannedOrder,
         services: Services,
         gives_up_at: float,
     ) -> None:
         self._client = client
         self._journal = journal
-        self._wish = wanted
+        self._planned = planned
         self._services = services
         self._gives_up_at = gives_up_at
-        self._turn = int(wanted.key[-1])
+        self._turn = int(planned.key[-1])
 
     async def run(self) -> None:
-        """Order, look where the order is, and cancel it or fetch it."""
+        """Send the order, look up its status, and cancel or complete it if planned."""
         number = await self._order()
         if number is None:
             return
         await self._track(number)
-        match self._wish.then:
+        match self._planned.final_move:
             case "cancel":
                 await self._move(number, "cancel")
             case "complete":
-                for _ in range(LOOKS_AT_THE_PASS):
-                    await asyncio.sleep(PAUSE)
+                for _ in range(COMPLETION_ATTEMPTS):
+                    await asyncio.sleep(RETRY_DELAY)
                     if await self._move(number, "complete"):
                         break
 
     async def _order(self) -> str | None:
         """Send the order until it is answered, and return its number."""
-        wanted = self._wish
+        planned = self._planned
         self._journal.write(
-            "asked",
-            key=wanted.key,
-            kind=wanted.body["order_type"],
-            total=f"{wanted.cents / 100:.2f}",
-            items=wanted.body["items"],
+            "order_sent",
+            key=planned.key,
+            kind=planned.body["order_type"],
+            total=f"{planned.cents / 100:.2f}",
+            items=planned.body["items"],
         )
-        if wanted.hangs_up:
-            await self._post_order(IMPATIENCE)
-        taps = 2 if wanted.double_taps else 1
-        numbers = await asyncio.gather(*(self._until_answered() for _ in range(taps)))
+        if planned.hangs_up:
+            await self._post_order(HANG_UP_TIMEOUT)
+        copies = 2 if planned.sends_twice else 1
+        numbers = await asyncio.gather(*(self._until_answered() for _ in range(copies)))
         return numbers[0]
 
     async def _until_answered(self) -> str | None:
         while time.monotonic() < self._gives_up_at:
-            number = await self._post_order(PATIENCE)
+            number = await self._post_order(RESPONSE_TIMEOUT)
             if number is not None:
                 return number
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(RETRY_DELAY)
         return None
 
-    async def _post_order(self, patience: float) -> str | None:
-        headers = {"Idempotency-Key": self._wish.key}
-        answer = await self._send(
+    async def _post_order(self, seconds: float) -> str | None:
+        headers = {"Idempotency-Key": self._planned.key}
+        response = await self._send(
             "POST",
-            self._an_order_service() + "/orders",
-            patience,
+            self._next_order_service() + "/orders",
+            seconds,
             headers=headers,
-            json=self._wish.body,
+            json=self._planned.body,
         )
-        if answer is None or not self._expected(answer, HTTPStatus.CREATED):
+        if response is None or not self._expected(response, HTTPStatus.CREATED):
             return None
-        placed = answer.json()
+        placed = response.json()
         number: str = placed["order_number"]
-        self._journal.write("told", key=self._wish.key, number=number, total=placed["total_amount"])
+        self._journal.write(
+            "order_acknowledged", key=self._planned.key, number=number, total=placed["total_amount"]
+        )
         return number
 
     async def _track(self, number: str) -> None:
         url = f"{self._services.tracking}/orders/{number}/status"
-        answer = await self._send("GET", url, PATIENCE)
-        if answer is not None:
-            self._expected(answer, HTTPStatus.OK)
+        response = await self._send("GET", url, RESPONSE_TIMEOUT)
+        if response is not None:
+            self._expected(response, HTTPStatus.OK)
 
     async def _move(self, number: str, move: str) -> bool:
-        """Ask for a move; return whether it was made."""
-        self._journal.write("wanted", number=number, status=OUTCOMES[move])
-        url = f"{self._an_order_service()}/orders/{number}/{move}"
-        answer = await self._send("POST", url, PATIENCE)
-        if answer is None or not self._expected(answer, HTTPStatus.OK, HTTPStatus.CONFLICT):
+        """Request a move; return whether it was made."""
+        self._journal.write("move_requested", number=number, status=OUTCOMES[move])
+        url = f"{self._next_order_service()}/orders/{number}/{move}"
+        response = await self._send("POST", url, RESPONSE_TIMEOUT)
+        if response is None or not self._expected(response, HTTPStatus.OK, HTTPStatus.CONFLICT):
             return False
-        if answer.status_code == HTTPStatus.CONFLICT:
+        if response.status_code == HTTPStatus.CONFLICT:
             return False
-        self._journal.write("moved", number=number, status=answer.json()["status"])
+        self._journal.write("move_acknowledged", number=number, status=response.json()["status"])
         return True
 
-    def _an_order_service(self) -> str:
+    def _next_order_service(self) -> str:
         self._turn += 1
         return self._services.order_service(self._turn)
 
@@ -209,22 +211,24 @@ class CustomerSession:
         self,
         method: str,
         url: str,
-        patience: float,
+        seconds: float,
         **content: Any,  # noqa: ANN401 - handed on
     ) -> httpx.Response | None:
-        """Send a request; `None` when the answer was lost, or was to try again."""
+        """Send a request; return `None` if the response is lost or is 503."""
         try:
-            answer = await self._client.request(method, url, timeout=patience, **content)
+            response = await self._client.request(method, url, timeout=seconds, **content)
         except httpx.TransportError:
             return None
-        return None if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE else answer
+        return None if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE else response
 
-    def _expected(self, answer: httpx.Response, *statuses: HTTPStatus) -> bool:
-        """Tell whether an answer is one that this request may get; write down one that is not."""
-        if answer.status_code in statuses:
+    def _expected(self, response: httpx.Response, *statuses: HTTPStatus) -> bool:
+        """Return whether the status is expected; record an unexpected one in the journal."""
+        if response.status_code in statuses:
             return True
-        request = f"{answer.request.method} {answer.request.url.path}"
+        request = f"{response.request.method} {response.request.url.path}"
         self._journal.write(
-            "odd_answer", key=self._wish.key, what=f"{request}: {answer.status_code} {answer.text}"
+            "unexpected_response",
+            key=self._planned.key,
+            what=f"{request}: {response.status_code} {response.text}",
         )
         return False

@@ -1,4 +1,4 @@
-"""What goes wrong in the house, done to real processes and real lines."""
+"""Inject faults into the processes and connections of the system under test."""
 
 import asyncio
 import contextlib
@@ -12,14 +12,14 @@ import asyncpg
 from aiormq.abc import AbstractChannel
 
 from tests.faults.journal import Journal
-from tests.faults.plan import SERVICES, Fault, Kind, Part
+from tests.faults.plan import SERVICES, Component, Fault, Kind
 from tests.faults.system import SystemUnderTest
 from tests.support.rabbitmq_server import RabbitMQ
 from tests.support.tcp_proxy import TcpProxy
 
-DELAY = 0.1  # s by which a slow line holds up each packet
-PATIENCE = 5.0  # s that a server has to answer
-PAUSE = 0.3  # s before it is tried again
+DELAY = 0.1  # s by which a slow connection delays each packet
+ATTEMPT_TIMEOUT = 5.0  # s
+RETRY_DELAY = 0.3  # s
 
 ORDER_TYPES = ("dine_in", "takeout", "delivery")
 BINDINGS = (
@@ -35,55 +35,62 @@ VALUES ($1, 0, '', $1, '', $2, $3, '', '', $4, 'application/json', '{}')
 
 
 class FaultInjector:
-    """Lets faults happen in a house, and writes down when each has passed."""
+    """Injects faults, and writes the start and the end of each to the journal."""
 
-    def __init__(self, house: SystemUnderTest, journal: Journal) -> None:
-        self._house = house
+    def __init__(self, system: SystemUnderTest, journal: Journal) -> None:
+        self._system = system
         self._journal = journal
-        self._busy = {part: asyncio.Lock() for part in Part}  # one thing at a time
+        self._locks = {component: asyncio.Lock() for component in Component}  # one fault at a time
 
-    async def wreak(self, faults: list[Fault]) -> None:
-        """Let everything happen at its time; return when all of it has passed."""
+    async def inject(self, faults: list[Fault]) -> None:
+        """Inject each fault at its time; return when all of them have ended."""
         start = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for fault in faults:
                 await asyncio.sleep(max(0.0, start + fault.at - time.monotonic()))
-                group.create_task(self._hit(fault))
+                group.create_task(self._inject(fault))
 
-    async def _hit(self, fault: Fault) -> None:
-        self._journal.write("fault", kind=f"{fault.kind} {fault.part}")
+    async def _inject(self, fault: Fault) -> None:
+        self._journal.write("fault", kind=f"{fault.kind} {fault.component}")
         if fault.kind is Kind.POISON:
             await self._poison(fault)
-        elif fault.part in SERVICES:
-            await self._hit_service(fault)
+        elif fault.component in SERVICES:
+            await self._inject_into_service(fault)
         else:
-            async with self._busy[fault.part]:
-                await self._hit_server(fault)
-        self._journal.write("fault_lifted", kind=f"{fault.kind} {fault.part}")
+            async with self._locks[fault.component]:
+                await self._inject_into_server(fault)
+        self._journal.write("fault_ended", kind=f"{fault.kind} {fault.component}")
 
-    async def _hit_service(self, fault: Fault) -> None:
-        services, lines = self._house.services[fault.part], self._house.lines[fault.part]
+    async def _inject_into_service(self, fault: Fault) -> None:
+        services, proxies = (
+            self._system.services[fault.component],
+            self._system.proxies[fault.component],
+        )
         service = services[fault.which % len(services)]
         match fault.kind:
             case Kind.KILL:
-                await service.at_work()  # one that is down or idle has nothing to lose
+                await service.wait_until_busy()  # killing one that is idle would test nothing
                 service.kill()
             case Kind.FREEZE:
                 await service.freeze(fault.seconds)
             case Kind.CUT:
-                async with self._busy[fault.part]:
-                    await _cut(lines, fault.seconds)
+                async with self._locks[fault.component]:
+                    await _cut_connections(proxies, fault.seconds)
             case Kind.DELAY:
-                async with self._busy[fault.part]:
-                    await _slow_down(lines, fault.seconds)
+                async with self._locks[fault.component]:
+                    await _delay_packets(proxies, fault.seconds)
             case Kind.RESET:
-                for line in lines:
-                    await line.reset()
+                for proxy in proxies:
+                    await proxy.reset()
             case _:
                 raise ValueError(fault)
 
-    async def _hit_server(self, fault: Fault) -> None:
-        server = self._house.postgres if fault.part is Part.POSTGRESQL else self._house.rabbitmq
+    async def _inject_into_server(self, fault: Fault) -> None:
+        server = (
+            self._system.postgres
+            if fault.component is Component.POSTGRESQL
+            else self._system.rabbitmq
+        )
         assert server is not None
         match fault.kind:
             case Kind.KILL:
@@ -100,25 +107,25 @@ class FaultInjector:
                 finally:
                     server.thaw()
             case Kind.UNBIND:
-                await _until_it_works(self._unbind)
+                await _retry(self._unbind)
             case _:
                 raise ValueError(fault)
 
     async def _unbind(self) -> None:
-        """Take the kitchen's queues off their exchanges, so that an order reaches none."""
+        """Unbind the kitchen's queues from their exchanges, so that no order reaches a queue."""
         async with self._channel() as channel:
             for exchange, queue, key in BINDINGS:
                 await channel.queue_unbind(queue, exchange, key)
 
     async def _poison(self, fault: Fault) -> None:
-        """Put a message into a kitchen queue that nobody can read."""
+        """Publish a message that is not JSON to a kitchen queue."""
         body = f"no JSON {uuid4()}"
         queue = BINDINGS[fault.which % len(BINDINGS)][1]
-        put = self._put_into_rabbitmq if self._house.rabbitmq else self._put_into_postgres
-        await _until_it_works(lambda: put(queue, body))
-        self._journal.write("poisoned", body=body)
+        publish = self._publish_to_rabbitmq if self._system.rabbitmq else self._publish_to_postgres
+        await _retry(lambda: publish(queue, body))
+        self._journal.write("poison_published", body=body)
 
-    async def _put_into_rabbitmq(self, queue: str, body: str) -> None:
+    async def _publish_to_rabbitmq(self, queue: str, body: str) -> None:
         async with self._channel() as channel:
             await channel.basic_publish(
                 body.encode(),
@@ -127,8 +134,8 @@ class FaultInjector:
                 mandatory=True,
             )
 
-    async def _put_into_postgres(self, queue: str, body: str) -> None:
-        sql = await asyncpg.connect(self._house.dsn)
+    async def _publish_to_postgres(self, queue: str, body: str) -> None:
+        sql = await asyncpg.connect(self._system.dsn)
         try:
             await sql.execute(POISON, queue, body.encode(), uuid4(), datetime.now(UTC))
         finally:
@@ -136,39 +143,39 @@ class FaultInjector:
 
     @contextlib.asynccontextmanager
     async def _channel(self) -> AsyncIterator[AbstractChannel]:
-        assert self._house.rabbitmq is not None
-        connection = await aiormq.connect(self._house.rabbitmq.url("%2F"))
+        assert self._system.rabbitmq is not None
+        connection = await aiormq.connect(self._system.rabbitmq.url("%2F"))
         try:
             yield await connection.channel()
         finally:
             await connection.close()
 
 
-async def _cut(lines: Sequence[TcpProxy], seconds: float) -> None:
-    for line in lines:
-        await line.refuse()
+async def _cut_connections(proxies: Sequence[TcpProxy], seconds: float) -> None:
+    for proxy in proxies:
+        await proxy.refuse()
     try:
         await asyncio.sleep(seconds)
     finally:
-        for line in lines:
-            await line.listen()
+        for proxy in proxies:
+            await proxy.listen()
 
 
-async def _slow_down(lines: Sequence[TcpProxy], seconds: float) -> None:
-    for line in lines:
-        line.dawdle(DELAY)
+async def _delay_packets(proxies: Sequence[TcpProxy], seconds: float) -> None:
+    for proxy in proxies:
+        proxy.dawdle(DELAY)
     try:
         await asyncio.sleep(seconds)
     finally:
-        for line in lines:
-            line.dawdle(0)
+        for proxy in proxies:
+            proxy.dawdle(0)
 
 
-async def _until_it_works(deed: Callable[[], Awaitable[None]]) -> None:
-    """Do something to a server that may be away for the moment."""
+async def _retry(action: Callable[[], Awaitable[None]]) -> None:
+    """Repeat an action until the server, which may be down, has done it."""
     while True:
         try:
-            async with asyncio.timeout(PATIENCE):
-                return await deed()
+            async with asyncio.timeout(ATTEMPT_TIMEOUT):
+                return await action()
         except (OSError, aiormq.AMQPError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(RETRY_DELAY)

@@ -1,7 +1,8 @@
-"""One evening from the first order to the last look: driven, disturbed, settled, checked."""
+"""Run one plan: send orders, inject faults, wait until all is handled, and check the result."""
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults import checker
@@ -12,23 +13,42 @@ from tests.faults.journal import Journal
 from tests.faults.plan import RunPlan
 from tests.faults.system import SystemUnderTest
 
+STAGES = 5  # that are reported
 
-async def spend(evening: RunPlan, folder: Path) -> Report:
-    """Let an evening happen; `folder` keeps its journal and every service's log."""
+
+def _report_nothing(_stage: str) -> None:
+    """Report nothing."""
+
+
+async def run_faults(
+    plan: RunPlan, folder: Path, start_stage: Callable[[str], None] = _report_nothing
+) -> Report:
+    """Execute a run; write its journal and the log of each service to `folder`.
+
+    `start_stage` is called with the name of each of the `STAGES` when it starts.
+    """
+    start_stage(f"start the servers of the run on {plan.broker}")
     journal = Journal(folder / "journal.jsonl")
-    with contextlib.closing(SystemUnderTest(evening, folder, journal)) as house:
+    with contextlib.closing(SystemUnderTest(plan, folder, journal)) as system:
         with contextlib.closing(journal):
-            await _happen(evening, house, journal)
-        management = house.rabbitmq.management if house.rabbitmq else None
-        return await checker.check(journal.path, house.dsn, management)
+            await _run(plan, system, journal, start_stage)
+        start_stage("check the guarantees")
+        management = system.rabbitmq.management if system.rabbitmq else None
+        return await checker.check(journal.path, system.dsn, management)
 
 
-async def _happen(evening: RunPlan, house: SystemUnderTest, journal: Journal) -> None:
-    customers = Customers(evening, journal, house.addresses)
-    havoc = FaultInjector(house, journal)
-    async with house.opened():
+async def _run(
+    plan: RunPlan, system: SystemUnderTest, journal: Journal, start_stage: Callable[[str], None]
+) -> None:
+    customers = Customers(plan, journal, system.addresses)
+    injector = FaultInjector(system, journal)
+    faults = plan.faults()
+    start_stage("start the services")
+    async with system.running():
+        start_stage(f"{plan.orders:,} orders and {len(faults)} faults over {plan.duration:g} s")
         async with asyncio.TaskGroup() as group:
             group.create_task(customers.order())
-            group.create_task(havoc.wreak(evening.faults()))
-        await house.settled()
-        await house.stop()
+            group.create_task(injector.inject(faults))
+        start_stage("wait until all orders and messages are handled")
+        await system.wait_until_settled()
+        await system.stop()

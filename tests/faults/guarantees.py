@@ -1,28 +1,28 @@
-"""Every promise that an evening could break, each as one query that returns the offenders.
+"""Query the violations of each guarantee after a fault run.
 
-They read the product's own tables, whose columns are in its contract, and beside them what the
-checker has loaded: what people outside were told, and what was left in the queues.
+The queries read the product's tables, whose columns are part of its contract, and the tables that
+the checker has loaded: what clients and subscribers received, and what was left in the queues.
 """
 
 LOADED = """
-CREATE TEMP TABLE plan     (orders int, subscribers int);
-CREATE TEMP TABLE durable  (subscriber text);
-CREATE TEMP TABLE asked    (key text, kind text, total numeric, items text);
-CREATE TEMP TABLE told     (at float, key text, number text, total numeric);
-CREATE TEMP TABLE wanted   (number text, status text);
-CREATE TEMP TABLE moved    (number text, status text);
-CREATE TEMP TABLE odd      (key text, what text);
-CREATE TEMP TABLE heard    (at float, place bigint, subscriber text, number text,
-                            old_status text, new_status text);
-CREATE TEMP TABLE begun    (at float, kind text);
-CREATE TEMP TABLE lifted   (at float, kind text);
-CREATE TEMP TABLE poisons  (at float, body text);
-CREATE TEMP TABLE exits    (what text);
-CREATE TEMP TABLE waiting  (queue text);
-CREATE TEMP TABLE dead     (body text, reason text);
-CREATE INDEX ON heard (number);
+CREATE TEMP TABLE plan (orders int, subscribers int);
+CREATE TEMP TABLE subscriptions (subscriber text);
+CREATE TEMP TABLE sent (key text, kind text, total numeric, items text);
+CREATE TEMP TABLE acknowledged (at float, key text, number text, total numeric);
+CREATE TEMP TABLE requested_moves (number text, status text);
+CREATE TEMP TABLE acknowledged_moves (number text, status text);
+CREATE TEMP TABLE unexpected (key text, what text);
+CREATE TEMP TABLE notifications (at float, place bigint, subscriber text, number text,
+                                 old_status text, new_status text);
+CREATE TEMP TABLE fault_starts (at float, kind text);
+CREATE TEMP TABLE fault_ends (at float, kind text);
+CREATE TEMP TABLE poison (at float, body text);
+CREATE TEMP TABLE exits (what text);
+CREATE TEMP TABLE waiting (queue text);
+CREATE TEMP TABLE dead_letters (body text, reason text);
+CREATE INDEX ON notifications (number);
 
--- The moves of an order as its log has them, each with the status that it started from.
+-- The logged moves of each order, with the status before each.
 CREATE TEMP VIEW steps AS
 SELECT orders.number, log.status AS new_status,
        lag(log.status) OVER life AS old_status,
@@ -30,69 +30,72 @@ SELECT orders.number, log.status AS new_status,
 FROM order_status_log AS log JOIN orders ON orders.id = log.order_id
 WINDOW life AS (PARTITION BY log.order_id ORDER BY log.id);
 
--- When each order was acknowledged, and first heard to be ready.
-CREATE TEMP VIEW through AS
-SELECT acknowledged.at AS placed, min(heard.at) AS ready
-FROM (SELECT number, min(at) AS at FROM told GROUP BY number) AS acknowledged
-JOIN heard ON heard.number = acknowledged.number AND heard.new_status = 'ready'
-GROUP BY acknowledged.number, acknowledged.at;
+-- When each order was acknowledged, and when a subscriber first received that it is ready.
+CREATE TEMP VIEW lead_times AS
+SELECT first_acknowledged.at AS placed, min(notifications.at) AS ready
+FROM (SELECT number, min(at) AS at FROM acknowledged GROUP BY number) AS first_acknowledged
+JOIN notifications
+  ON notifications.number = first_acknowledged.number AND notifications.new_status = 'ready'
+GROUP BY first_acknowledged.number, first_acknowledged.at;
 """
 
-# A checker that is shown nothing finds nothing.
-DID_NOT_HAPPEN = """
-SELECT asked || ' orders of ' || coalesce(plan.orders, -1) || ', '
-    || listening || ' subscribers of ' || coalesce(plan.subscribers, -1)
-FROM (SELECT count(*) AS asked FROM asked) AS asked
-CROSS JOIN (SELECT count(*) AS listening FROM durable) AS durable
+# Without this, a run in which nothing happened would pass.
+INCOMPLETE = """
+SELECT sent.count || ' orders of ' || coalesce(plan.orders, -1) || ', '
+    || subscriptions.count || ' subscribers of ' || coalesce(plan.subscribers, -1)
+FROM (SELECT count(*) FROM sent) AS sent
+CROSS JOIN (SELECT count(*) FROM subscriptions) AS subscriptions
 LEFT JOIN plan ON true
-WHERE asked IS DISTINCT FROM plan.orders OR listening IS DISTINCT FROM plan.subscribers
+WHERE sent.count IS DISTINCT FROM plan.orders
+   OR subscriptions.count IS DISTINCT FROM plan.subscribers
 """
 
-# What is told is there: under that number, for that key, with what was asked for, at its price.
+# An acknowledged order is stored under its number and key, with the items that were sent.
 MISSING = """
-SELECT DISTINCT told.number || ' for ' || told.key FROM told JOIN asked USING (key)
-WHERE told.total IS DISTINCT FROM asked.total OR NOT EXISTS (
+SELECT DISTINCT acknowledged.number || ' for ' || acknowledged.key
+FROM acknowledged JOIN sent USING (key)
+WHERE acknowledged.total IS DISTINCT FROM sent.total OR NOT EXISTS (
     SELECT FROM orders
-    WHERE orders.number = told.number
-      AND orders.notes = told.key
-      AND orders.type = asked.kind
-      AND orders.total_amount = asked.total
-      AND asked.items = (
+    WHERE orders.number = acknowledged.number
+      AND orders.notes = acknowledged.key
+      AND orders.type = sent.kind
+      AND orders.total_amount = sent.total
+      AND sent.items = (
           SELECT string_agg(format('%s x %s at %s', quantity, name, price), '; ' ORDER BY id)
           FROM order_items WHERE order_id = orders.id
       )
 )
 """
 
-# Every customer stays until answered; one who gave up after minutes was turned away for good.
+# Each client repeats its order for minutes until it is answered.
 UNANSWERED = """
-SELECT key FROM asked WHERE NOT EXISTS (SELECT FROM told WHERE told.key = asked.key)
+SELECT key FROM sent WHERE NOT EXISTS (SELECT FROM acknowledged WHERE acknowledged.key = sent.key)
 """
 
 DUPLICATES = """
 SELECT coalesce(notes, 'no key') || ': ' || string_agg(number, ', ') FROM orders
 GROUP BY notes HAVING count(*) > 1
 UNION ALL
-SELECT key || ' was told ' || string_agg(DISTINCT number, ', ') FROM told
+SELECT key || ' was answered ' || string_agg(DISTINCT number, ', ') FROM acknowledged
 GROUP BY key HAVING count(DISTINCT number) > 1
 UNION ALL
-SELECT number || ' was never asked for' FROM orders
-WHERE notes IS NULL OR notes NOT IN (SELECT key FROM asked)
+SELECT number || ' was never sent' FROM orders
+WHERE notes IS NULL OR notes NOT IN (SELECT key FROM sent)
 """
 
-# From 001 on, each number of a day once; and the day is that on which the order came (UTC).
+# Each day has each number from 001 on once; the day is that of the order's creation (UTC).
 NUMBERS = """
 WITH numbered AS (
     SELECT split_part(number, '_', 2) AS day, split_part(number, '_', 3)::int AS place FROM orders
-), wanted AS (
+), expected AS (
     SELECT day, generate_series(1, max(place)) AS place FROM numbered GROUP BY day
 )
-SELECT day || ' has no ' || place FROM wanted
+SELECT day || ' has no ' || place FROM expected
 WHERE (day, place) NOT IN (SELECT day, place FROM numbered)
 UNION ALL
 SELECT day || ' has several ' || place FROM numbered GROUP BY day, place HAVING count(*) > 1
 UNION ALL
-SELECT number || ' came on another day' FROM orders
+SELECT number || ' was created on another day' FROM orders
 WHERE split_part(number, '_', 2) <> to_char(created_at AT TIME ZONE 'UTC', 'YYYYMMDD')
 """
 
@@ -103,7 +106,7 @@ WHERE (coalesce(old_status, 'nothing'), new_status) NOT IN (
     ('ready', 'completed'), ('received', 'cancelled'), ('cooking', 'cancelled')
 )
 UNION ALL
-SELECT number || ' is ' || status || ', which its log does not say' FROM orders
+SELECT number || ' is ' || status || ', which is not its last logged status' FROM orders
 WHERE status IS DISTINCT FROM (
     SELECT new_status FROM steps WHERE steps.number = orders.number ORDER BY step DESC LIMIT 1
 )
@@ -114,11 +117,12 @@ SELECT number || ' is ' || status FROM orders
 WHERE status NOT IN ('ready', 'completed', 'cancelled')
 """
 
-# People cancel, and people fetch their meals; the house does neither by itself.
-UNWANTED = """
+# Only clients cancel and complete orders.
+UNREQUESTED_MOVES = """
 SELECT number || ' is ' || status FROM orders
 WHERE status IN ('cancelled', 'completed') AND NOT EXISTS (
-    SELECT FROM wanted WHERE wanted.number = orders.number AND wanted.status = orders.status
+    SELECT FROM requested_moves
+    WHERE requested_moves.number = orders.number AND requested_moves.status = orders.status
 )
 """
 
@@ -129,47 +133,54 @@ CROSS JOIN (SELECT coalesce(sum(orders_processed), 0) AS credited FROM workers) 
 WHERE cooked <> credited
 """
 
-# Nothing follows on a cancellation or a completion, so what was told about one must still hold.
-TAKEN_BACK = """
-SELECT moved.number || ' was told ' || moved.status FROM moved
+# No status follows cancelled or completed, so an acknowledged one must still hold.
+REVERTED = """
+SELECT acknowledged_moves.number || ' was answered ' || acknowledged_moves.status
+FROM acknowledged_moves
 WHERE NOT EXISTS (
-    SELECT FROM orders WHERE orders.number = moved.number AND orders.status = moved.status
+    SELECT FROM orders
+    WHERE orders.number = acknowledged_moves.number AND orders.status = acknowledged_moves.status
 )
 """
 
-# At least once, so an update may come again; but the first hearings of an order's updates are in
-# their order, and so are the last. A disk that is lost takes updates with it, which are told again
-# later, each order's story whole: from then on only the last hearings count.
+# Delivery is at least once, so updates may repeat; but the first receptions of an order's updates
+# are in order, and so are the last ones. After RabbitMQ's disk was lost, all updates of an order
+# are published again: from then on only the last receptions count.
 OUT_OF_ORDER = """
-WITH hearings AS (
+WITH receptions AS (
     SELECT subscriber, number, step, min(at) AS at, min(place) AS first, max(place) AS last
-    FROM heard JOIN steps USING (number, old_status, new_status) GROUP BY subscriber, number, step
-), followed AS (
-    SELECT *, lag(first) OVER story AS first_before, lag(last) OVER story AS last_before
-    FROM hearings WINDOW story AS (PARTITION BY subscriber, number ORDER BY step)
+    FROM notifications JOIN steps USING (number, old_status, new_status)
+    GROUP BY subscriber, number, step
+), compared AS (
+    SELECT *, lag(first) OVER updates AS first_before, lag(last) OVER updates AS last_before
+    FROM receptions WINDOW updates AS (PARTITION BY subscriber, number ORDER BY step)
 )
-SELECT DISTINCT number || ' at ' || subscriber FROM followed
+SELECT DISTINCT number || ' at ' || subscriber FROM compared
 WHERE last < last_before OR (first < first_before AND NOT EXISTS (
-    SELECT FROM begun WHERE begun.kind LIKE 'wipe %' AND begun.at < followed.at
+    SELECT FROM fault_starts
+    WHERE fault_starts.kind LIKE 'wipe %' AND fault_starts.at < compared.at
 ))
 """
 
 LOST_UPDATES = """
 SELECT number || ' ' || new_status || ' at ' || subscriber
-FROM steps CROSS JOIN durable
+FROM steps CROSS JOIN subscriptions
 WHERE old_status IS NOT NULL AND NOT EXISTS (
-    SELECT FROM heard
-    WHERE heard.number = steps.number AND heard.subscriber = durable.subscriber
-      AND heard.old_status = steps.old_status AND heard.new_status = steps.new_status
+    SELECT FROM notifications
+    WHERE notifications.number = steps.number
+      AND notifications.subscriber = subscriptions.subscriber
+      AND notifications.old_status = steps.old_status
+      AND notifications.new_status = steps.new_status
 )
 """
 
-UNTRUE_UPDATES = """
-SELECT DISTINCT number || ' ' || new_status || ' at ' || subscriber FROM heard
+UNEXPLAINED_UPDATES = """
+SELECT DISTINCT number || ' ' || new_status || ' at ' || subscriber FROM notifications
 WHERE NOT EXISTS (
     SELECT FROM steps
-    WHERE steps.number = heard.number
-      AND steps.old_status = heard.old_status AND steps.new_status = heard.new_status
+    WHERE steps.number = notifications.number
+      AND steps.old_status = notifications.old_status
+      AND steps.new_status = notifications.new_status
 )
 """
 
@@ -179,66 +190,68 @@ UNION ALL
 SELECT queue FROM waiting
 """
 
-DEAD = """
-SELECT reason FROM dead WHERE body NOT IN (SELECT body FROM poisons)
+UNEXPLAINED_DEAD_LETTERS = """
+SELECT reason FROM dead_letters WHERE body NOT IN (SELECT body FROM poison)
 """
 
-# Dead letters, too, are lost with a disk.
-POISON = """
-SELECT body FROM poisons
-WHERE body NOT IN (SELECT body FROM dead)
-  AND NOT EXISTS (SELECT FROM lifted WHERE kind LIKE 'wipe %' AND lifted.at > poisons.at)
+# Dead letters are lost with the disk too.
+POISON_NOT_DEAD_LETTERED = """
+SELECT body FROM poison
+WHERE body NOT IN (SELECT body FROM dead_letters)
+  AND NOT EXISTS (SELECT FROM fault_ends WHERE kind LIKE 'wipe %' AND fault_ends.at > poison.at)
 """
 
 UNRECOVERED = """
-SELECT kind FROM lifted
-WHERE EXISTS (SELECT FROM told WHERE told.at >= lifted.at)
-  AND NOT EXISTS (SELECT FROM through WHERE placed >= lifted.at)
+SELECT kind FROM fault_ends
+WHERE EXISTS (SELECT FROM acknowledged WHERE acknowledged.at >= fault_ends.at)
+  AND NOT EXISTS (SELECT FROM lead_times WHERE placed >= fault_ends.at)
 """
 
-ODD_ANSWERS = "SELECT what || ' (' || key || ')' FROM odd"
+UNEXPECTED_RESPONSES = "SELECT what || ' (' || key || ')' FROM unexpected"
 
-UNCLEAN = "SELECT what FROM exits"
+UNCLEAN_EXITS = "SELECT what FROM exits"
 
 GUARANTEES = {
-    "parts of the evening that did not happen": DID_NOT_HAPPEN,
+    "parts of the run that did not happen": INCOMPLETE,
     "acknowledged orders missing": MISSING,
     "orders never acknowledged": UNANSWERED,
     "duplicates for a key": DUPLICATES,
     "gaps or repeats in the day's numbers": NUMBERS,
     "illegal moves": ILLEGAL,
     "orders not ready": NOT_READY,
-    "acknowledged moves taken back": TAKEN_BACK,
-    "moves that nobody asked for": UNWANTED,
-    "orders not credited to a cook once": CREDIT,
+    "acknowledged moves reverted": REVERTED,
+    "moves that no client requested": UNREQUESTED_MOVES,
+    "orders not counted once at a worker": CREDIT,
     "updates out of order for one order": OUT_OF_ORDER,
     "updates lost by a durable subscriber": LOST_UPDATES,
-    "updates that no move explains": UNTRUE_UPDATES,
+    "updates without a logged move": UNEXPLAINED_UPDATES,
     "left in the outbox or a queue": LEFT_OVER,
-    "unexplained dead letters": DEAD,
-    "poison not put aside": POISON,
-    "answers that no fault explains": ODD_ANSWERS,
+    "unexplained dead letters": UNEXPLAINED_DEAD_LETTERS,
+    "poison messages not dead-lettered": POISON_NOT_DEAD_LETTERED,
+    "responses that no fault explains": UNEXPECTED_RESPONSES,
     "faults never recovered from": UNRECOVERED,
-    "services that did not stop cleanly": UNCLEAN,
+    "services that did not stop cleanly": UNCLEAN_EXITS,
 }
 
-ORDERS = "SELECT count(DISTINCT key) FROM told"
+ORDERS = "SELECT count(DISTINCT key) FROM acknowledged"
 
-RATE = "SELECT count(DISTINCT key) / nullif(max(at) - min(at), 0) FROM told"
+RATE = "SELECT count(DISTINCT key) / nullif(max(at) - min(at), 0) FROM acknowledged"
 
 STALL = """
 SELECT max(pause) FROM (
-    SELECT at - lag(at) OVER (ORDER BY at) AS pause FROM told
+    SELECT at - lag(at) OVER (ORDER BY at) AS pause FROM acknowledged
 ) AS pauses
 """
 
 RESENT = "SELECT count(*) FROM order_resends"
 
-# Until an order that was placed after the fault had passed was heard to be ready.
+# Seconds from a fault's end until an order placed after it was received as ready.
 RECOVERY = """
 WITH recovered AS (
-    SELECT kind, (SELECT min(ready) FROM through WHERE placed >= lifted.at) - lifted.at AS seconds
-    FROM lifted
+    SELECT kind,
+           (SELECT min(ready) FROM lead_times WHERE placed >= fault_ends.at) - fault_ends.at
+               AS seconds
+    FROM fault_ends
 )
 SELECT kind, count(*) AS times, percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) AS p50,
        max(seconds) AS longest

@@ -1,6 +1,6 @@
-"""What happened in an evening, as seen from outside: one JSON object a line.
+"""Record what happened in a fault run, one JSON object a line.
 
-Every part of the harness writes it; the checker reads it, and nothing else of the harness.
+Every part of the harness writes the journal; the checker reads it, and nothing else of the harness.
 """
 
 import json
@@ -10,17 +10,17 @@ from typing import TextIO
 
 
 class Journal:
-    """An open journal. Each entry has an event, the moment (seconds since 1970), and its facts."""
+    """An open journal; each entry has an event, its time (seconds since 1970) and its details."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: TextIO = path.open("w", encoding="utf-8")
 
-    def write(self, event: str, **facts: object) -> None:
+    def write(self, event: str, **details: object) -> None:
         """Add an entry."""
-        entry = {"event": event, "at": time.time(), **facts}
+        entry = {"event": event, "at": time.time(), **details}
         self._file.write(json.dumps(entry) + "\n")
 
     def close(self) -> None:
-        """Close it; only then is it whole on the disk."""
+        """Write what is buffered, and close the file."""
         self._file.close()

@@ -1,17 +1,15 @@
-"""Breaks the product on purpose, each time in the way of some system that loses meals.
+"""Mutate the product, each time into a system that loses or duplicates orders.
 
-Run in place of a service: ``python -m tests.faults.mutations NAME SERVICE [OPTIONS]``. The checker
-must find each of these; the product itself knows nothing of them.
+A service of a fault run applies one of them when it starts. The checker must find each of these;
+the product itself knows nothing of them.
 """
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from types import ModuleType
 
-from restaurant_system import cli
 from restaurant_system.config import DeliverySettings
 from restaurant_system.database import order_placement, orders, outbox
 from restaurant_system.database.connection import Connection
@@ -25,18 +23,18 @@ from restaurant_system.worker.lifecycle import KitchenWorker
 
 
 def ack_before_commit() -> None:
-    """Take an order off its queue first, and cook it then."""
-    cook = KitchenWorker._process_and_settle  # noqa: SLF001 - sabotage comes in by the window
+    """Acknowledge an order before it is cooked."""
+    process = KitchenWorker._process_and_settle  # noqa: SLF001 - a mutation replaces internals
 
-    async def ack_and_cook(self: KitchenWorker, delivery: Delivery) -> None:
+    async def ack_and_process(self: KitchenWorker, delivery: Delivery) -> None:
         await delivery.ack()
-        await cook(self, _Gone(delivery.message))
+        await process(self, _AcknowledgedDelivery(delivery.message))
 
-    _patch(KitchenWorker, "_process_and_settle", ack_and_cook)
+    _patch(KitchenWorker, "_process_and_settle", ack_and_process)
 
 
-class _Gone(Delivery):
-    """A message that is no longer in anybody's hands."""
+class _AcknowledgedDelivery(Delivery):
+    """A delivery that was acknowledged already."""
 
     def __init__(self, message: Message) -> None:
         limit = DeadLetterLimit(DeliverySettings(), time.monotonic)
@@ -45,17 +43,17 @@ class _Gone(Delivery):
         )
 
     async def ack(self) -> None:
-        """Do nothing: it is gone."""
+        """Do nothing."""
 
     async def requeue(self) -> None:
-        """Do nothing: it is gone."""
+        """Do nothing."""
 
     async def _publish_and_ack(self, *_: object) -> None:
-        """Do nothing: it is gone."""
+        """Do nothing."""
 
 
 def unroutable_unnoticed() -> None:
-    """Publish without asking whether a message reached any queue."""
+    """Publish without `mandatory`: nobody notices an unroutable message."""
     find = topology.exchange
     _patch(topology, "exchange", lambda name: replace(find(name), mandatory=False))
 
@@ -72,7 +70,7 @@ SELECT * FROM unread ORDER BY id
 
 
 def outbox_by_cursor() -> None:
-    """Read the outbox on from the last id that was seen."""
+    """Read the outbox from the last seen id on."""
     message_of = outbox.outbox_message
 
     async def read_on(tx: Connection, limit: int) -> list[OutboxMessage]:
@@ -87,51 +85,51 @@ def outbox_by_cursor() -> None:
 
     _patch(outbox, "claim", claim)
     _patch(outbox, "claim_overdue", claim_left_behind)
-    # Whoever commits late commits ids that others have read past.
+    # A transaction that commits late commits ids below the last seen one.
     last = "queued.* FROM numbered"
     _rewrite(order_placement, "PLACE", last, f"{last.replace(' FROM', ', pg_sleep(0.03) FROM')}")
-    # What is handed over is only a reason to read on.
+    # Messages handed over in memory only trigger a read.
     _patch(InMemoryOutbox, "add", lambda _, messages: [each.id for each in messages])
 
 
 def no_compare_and_set() -> None:
-    """Move an order wherever it stands."""
+    """Move an order whatever its status is."""
     _rewrite(orders, "MOVE", "AND locked.status = requested.origin", "")
     _rewrite(orders, "MOVE", "AND (locked.processed_by = requested.by", "AND (true")
 
 
 def number_from_sequence() -> None:
-    """Take the numbers from a sequence, which takes none back."""
+    """Take order numbers from a sequence, which does not roll back."""
     _rewrite(order_placement, "PLACE", "(last_number - orders + rank)::text", "accepted.id::text")
 
 
 def no_idempotency_key() -> None:
-    """Take each request for a new order."""
+    """Treat each request as a new order."""
     _rewrite(order_placement, "PLACE", "OR id IN (SELECT order_id FROM claimed_keys)", "OR true")
 
 
 def _patch(owner: object, name: str, by: object) -> None:
-    """Put something in the place of what is there; no pytest, which takes long to start."""
+    """Replace an attribute that must exist."""
     assert hasattr(owner, name)
     setattr(owner, name, by)
 
 
 def _rewrite(module: ModuleType, statement: str, part: str, by: str) -> None:
-    """Replace a part of a statement, which must be there."""
+    """Replace a part of a statement that must contain it."""
     before = getattr(module, statement)
     assert part in before
     _patch(module, statement, before.replace(part, by))
 
 
 async def _create(tx: Connection, statement: str) -> None:
-    """Create what a sabotage needs, whoever comes first."""
+    """Create what a mutation needs, once for all processes."""
     await tx.execute("SELECT pg_advisory_xact_lock(666)")
     await tx.execute(statement)
 
 
-SWITCHES: dict[str, Callable[[], None]] = {
-    switch.__name__.replace("_", "-"): switch
-    for switch in (
+MUTATIONS: dict[str, Callable[[], None]] = {
+    mutation.__name__.replace("_", "-"): mutation
+    for mutation in (
         ack_before_commit,
         unroutable_unnoticed,
         outbox_by_cursor,
@@ -140,8 +138,3 @@ SWITCHES: dict[str, Callable[[], None]] = {
         no_idempotency_key,
     )
 }
-
-
-if __name__ == "__main__":
-    SWITCHES[sys.argv.pop(1)]()
-    cli.main()

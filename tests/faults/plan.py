@@ -1,4 +1,4 @@
-"""What goes wrong in an evening, and when: the same for the same seed."""
+"""Plan the faults of a run: the same seed gives the same faults at the same times."""
 
 import random
 from collections.abc import Iterator
@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import cycle, islice, product
 
-QUIET = 0.1  # of the evening, at its beginning and its end: each fault comes under load
+QUIET_SHARE = (
+    0.1  # of the run without faults, at its start and end, so that each fault comes under load
+)
 
 
-class Part(StrEnum):
-    """What can be hit."""
+class Component(StrEnum):
+    """A kind of process that faults are injected into."""
 
     ORDER_SERVICE = "order-service"
     KITCHEN_WORKER = "kitchen-worker"
@@ -21,94 +23,102 @@ class Part(StrEnum):
 
 
 class Kind(StrEnum):
-    """How it is hit."""
+    """A kind of fault."""
 
-    KILL = "kill"  # -9, then started again
+    KILL = "kill"  # SIGKILL, then a restart
     FREEZE = "freeze"  # SIGSTOP for a while
-    CUT = "cut"  # its lines are broken, and refused for a while
-    DELAY = "delay"  # whatever passes over its lines is held up for a while
-    RESET = "reset"  # its lines are broken once
-    UNBIND = "unbind"  # the kitchen's queues are taken off RabbitMQ's exchanges
-    WIPE = "wipe"  # RabbitMQ is killed, its disk emptied, and it is started again
-    POISON = "poison"  # a message that can never succeed is put into a kitchen queue
+    CUT = "cut"  # connections are reset, and new ones refused for a while
+    DELAY = "delay"  # each packet is delayed for a while
+    RESET = "reset"  # connections are reset once
+    UNBIND = "unbind"  # the kitchen's queues are unbound from RabbitMQ's exchanges
+    WIPE = "wipe"  # RabbitMQ is killed, its data directory deleted, and it is restarted
+    POISON = "poison"  # an invalid message is published to a kitchen queue
 
 
-SERVICES = (Part.ORDER_SERVICE, Part.KITCHEN_WORKER, Part.SUBSCRIBER, Part.TRACKING_SERVICE)
-ON_LINES = (Kind.CUT, Kind.DELAY, Kind.RESET)
+SERVICES = (
+    Component.ORDER_SERVICE,
+    Component.KITCHEN_WORKER,
+    Component.SUBSCRIBER,
+    Component.TRACKING_SERVICE,
+)
+CONNECTION_FAULTS = (Kind.CUT, Kind.DELAY, Kind.RESET)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that goes wrong `at` seconds after the first order, for some `seconds`.
+    """A fault that starts `at` seconds after the first order and lasts for `seconds`.
 
-    `which` picks one of several processes of a part.
+    `which` selects one of several processes of a component.
     """
 
     at: float
     kind: Kind
-    part: Part
+    component: Component
     seconds: float
     which: int
 
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What an evening is made of."""
+    """The orders and the faults of one run."""
 
     broker: str  # rabbitmq or postgres
     orders: int
-    duration: float  # s over which the orders come
+    duration: float  # s over which the orders are sent
     seed: int = 1
-    patience: float = 90  # s until everything must be done after the last order and fault
+    settle_timeout: float = 90  # s after the last order and fault until all orders must be done
     kills: int = 0
-    disturbances: int = 0  # freezes, and lines that are cut, slowed and torn
+    disturbances: int = 0  # freezes, cuts, delays and resets
     unbinds: int = 0
     wipes: int = 0
     poisons: int = 0
-    hit: frozenset[Part] = frozenset(Part)  # by kills and disturbances
-    sabotage: str | None = None
+    targets: frozenset[Component] = frozenset(Component)  # of kills and disturbances
+    mutation: str | None = None
 
     def __post_init__(self) -> None:
-        if self.kills and not self._parts():
-            raise ValueError(f"an evening on {self.broker} has nothing of what is to be killed")
+        if self.kills and not self._components():
+            raise ValueError(f"a run on {self.broker} has none of the components to be killed")
 
     def faults(self) -> list[Fault]:
-        """Return what goes wrong, in order of time."""
-        dice = random.Random(self.seed)  # noqa: S311 - to be repeated, not to be secret
-        hits = [
-            *_in_turn(dice, product([Kind.KILL], self._parts()), self.kills),
-            *_in_turn(dice, self._disturbances(), self.disturbances),
-            *[(Kind.UNBIND, Part.RABBITMQ)] * self.unbinds,
-            *[(Kind.WIPE, Part.RABBITMQ)] * self.wipes,
-            *[(Kind.POISON, Part.KITCHEN_WORKER)] * self.poisons,
+        """Return the faults in order of time."""
+        rng = random.Random(self.seed)  # noqa: S311 - reproducible, not secret
+        planned = [
+            *_shuffled(rng, product([Kind.KILL], self._components()), self.kills),
+            *_shuffled(rng, self._disturbances(), self.disturbances),
+            *[(Kind.UNBIND, Component.RABBITMQ)] * self.unbinds,
+            *[(Kind.WIPE, Component.RABBITMQ)] * self.wipes,
+            *[(Kind.POISON, Component.KITCHEN_WORKER)] * self.poisons,
         ]
-        dice.shuffle(hits)
-        quiet = self.duration * QUIET
-        span = (self.duration - 2 * quiet) / max(len(hits), 1)
+        rng.shuffle(planned)
+        quiet = self.duration * QUIET_SHARE
+        span = (self.duration - 2 * quiet) / max(len(planned), 1)
         return [
             Fault(
-                at=quiet + span * (place + dice.random()),
+                at=quiet + span * (place + rng.random()),
                 kind=kind,
-                part=part,
-                seconds=dice.uniform(0.5, 3),
-                which=dice.randrange(1000),
+                component=component,
+                seconds=rng.uniform(0.5, 3),
+                which=rng.randrange(1000),
             )
-            for place, (kind, part) in enumerate(hits)
+            for place, (kind, component) in enumerate(planned)
         ]
 
-    def _parts(self) -> list[Part]:
-        absent = {Part.RABBITMQ} if self.broker == "postgres" else set()
-        return [part for part in Part if part in self.hit - absent]
+    def _components(self) -> list[Component]:
+        absent = {Component.RABBITMQ} if self.broker == "postgres" else set()
+        return [component for component in Component if component in self.targets - absent]
 
-    def _disturbances(self) -> Iterator[tuple[Kind, Part]]:
-        yield from product([Kind.FREEZE], self._parts())
-        yield from product(ON_LINES, [part for part in self._parts() if part in SERVICES])
+    def _disturbances(self) -> Iterator[tuple[Kind, Component]]:
+        yield from product([Kind.FREEZE], self._components())
+        yield from product(
+            CONNECTION_FAULTS,
+            [component for component in self._components() if component in SERVICES],
+        )
 
 
-def _in_turn(
-    dice: random.Random, choices: Iterator[tuple[Kind, Part]], count: int
-) -> list[tuple[Kind, Part]]:
-    """Take each choice once, in any order, before any comes again."""
-    shuffled = list(choices)
-    dice.shuffle(shuffled)
-    return list(islice(cycle(shuffled), count))
+def _shuffled(
+    rng: random.Random, choices: Iterator[tuple[Kind, Component]], count: int
+) -> list[tuple[Kind, Component]]:
+    """Return `count` choices in random order, each once before any is repeated."""
+    remaining = list(choices)
+    rng.shuffle(remaining)
+    return list(islice(cycle(remaining), count))

@@ -1,4 +1,4 @@
-"""A process of the product under a supervisor, which starts it again whenever it ends."""
+"""Run a service of the product, and restart it whenever it ends."""
 
 import asyncio
 import contextlib
@@ -6,26 +6,32 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from io import BufferedWriter
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from restaurant_system import cli
 from tests.faults.journal import Journal
+from tests.faults.mutations import MUTATIONS
+from tests.support.forkserver import FORKSERVER, become
 
 NOTIFICATION = re.compile(
     r"Notification for order (?P<number>\S+): Status changed from '(?P<old_status>\w+)'"
     r" to '(?P<new_status>\w+)' by .*\."
 )
 NAME_IS_LEASED = "is online; stop it, or choose another --worker-name"
-RESTART_PAUSE = 0.3  # s
-LONGEST_GOODBYE = 30.0  # s; none here has anything to do that takes longer
-LONGEST_LULL = 15.0  # s that somebody waits for one to have something to do
+RESTART_DELAY = 0.3  # s
+STOP_TIMEOUT = 30.0  # s
+BUSY_TIMEOUT = 15.0  # s
 
 
 class ServiceProcess:
-    """One process, its lines written to a file; what a subscriber prints, to the journal too.
+    """One process; its output goes to a file, and the notifications in it to the journal.
 
-    It is up once it has logged the action `up_when`, and at work once `busy_when`.
+    The process has started once it has logged `started_action`, and is busy once it has logged
+    `busy_action`.
     """
 
     def __init__(
@@ -33,8 +39,9 @@ class ServiceProcess:
         name: str,
         command: Sequence[str],
         *,
-        up_when: str,
-        busy_when: str,
+        mutation: str | None,
+        started_action: str,
+        busy_action: str,
         environment: Mapping[str, str],
         folder: Path,
         journal: Journal,
@@ -42,19 +49,21 @@ class ServiceProcess:
         self.name = name
         self.log = folder / f"{name}.log"
         self._command = command
-        self._up_when, self._busy_when = (
-            f'"action":"{action}"'.encode() for action in (up_when, busy_when)
+        self._mutation = mutation
+        self._started_action, self._busy_action = (
+            f'"action":"{action}"'.encode() for action in (started_action, busy_action)
         )
         self._environment = {**os.environ, **environment}
         self._folder = folder
         self._journal = journal
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: ForkServerProcess | None = None
+        self._ended = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._up = asyncio.Event()
-        self._busy = asyncio.Event()
+        self._started = asyncio.Event()
+        self._is_busy = asyncio.Event()
 
     async def run(self) -> None:
-        """Keep it running until `stop`."""
+        """Keep the process running until `stop`."""
         while not self._stopping.is_set():
             code = await self._run_once()
             if (
@@ -63,27 +72,27 @@ class ServiceProcess:
                 and not self._name_is_leased()
             ):
                 self._journal.write("unclean_exit", what=f"{self.name} ended by itself: {code}")
-            await asyncio.sleep(RESTART_PAUSE)
+            await asyncio.sleep(RESTART_DELAY)
 
-    async def up(self) -> None:
-        """Wait until it is up."""
-        await self._up.wait()
+    async def wait_until_started(self) -> None:
+        """Wait until the process has started."""
+        await self._started.wait()
 
-    async def at_work(self) -> None:
-        """Wait until it is up and at work; not for ever, there may be nothing to do."""
-        await self.up()
+    async def wait_until_busy(self) -> None:
+        """Wait until the process is busy, or for `BUSY_TIMEOUT`: there may be nothing to do."""
+        await self.wait_until_started()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST_LULL):
-                await self._busy.wait()
+            async with asyncio.timeout(BUSY_TIMEOUT):
+                await self._is_busy.wait()
 
     def kill(self) -> None:
-        """End it as a power cut would."""
-        self._up.clear()
-        self._busy.clear()
+        """Send SIGKILL."""
+        self._started.clear()
+        self._is_busy.clear()
         self._signal(signal.SIGKILL)
 
     async def freeze(self, seconds: float) -> None:
-        """Let it stand still for a while."""
+        """Stop the process with SIGSTOP for a while."""
         self._signal(signal.SIGSTOP)
         try:
             await asyncio.sleep(seconds)
@@ -91,47 +100,48 @@ class ServiceProcess:
             self._signal(signal.SIGCONT)
 
     async def stop(self) -> None:
-        """Ask it to stop once it is up, and write down if it does not do so cleanly."""
+        """Stop the process with SIGTERM once it has started; record an unclean exit."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST_GOODBYE):
-                await self.up()
+            async with asyncio.timeout(STOP_TIMEOUT):
+                await self.wait_until_started()
         self._stopping.set()
         process = self._process
         if process is None:
             return
         self._signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(LONGEST_GOODBYE):
-                code = await process.wait()
+            async with asyncio.timeout(STOP_TIMEOUT):
+                await self._ended.wait()
         except TimeoutError:
             self.kill()
-            code = await process.wait()
-        if code != 0:
-            self._journal.write("unclean_exit", what=f"{self.name} was stopped: {code}")
+            await self._ended.wait()
+        if process.exitcode != 0:
+            self._journal.write("unclean_exit", what=f"{self.name} was stopped: {process.exitcode}")
 
-    async def _run_once(self) -> int:
-        with self.log.open("ab") as log:
-            self._process = process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", *self._command),
-                env=self._environment,
-                cwd=self._folder,  # where no config.yaml lies
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-            )
-            assert process.stdout is not None
-            async for line in process.stdout:
-                self._take_down(line, log)
-            return await process.wait()
+    async def _run_once(self) -> int | None:
+        output, inherited = FORKSERVER.Pipe(duplex=False)
+        self._process = process = FORKSERVER.Process(
+            target=_run,
+            args=(self._mutation, self._command, self._environment, self._folder, inherited),
+        )
+        self._ended.clear()
+        process.start()
+        inherited.close()
+        with self.log.open("ab") as log, output:
+            async for line in _lines(output):
+                self._record(line, log)
+            await asyncio.to_thread(process.join)
+        self._ended.set()
+        return process.exitcode
 
-    def _take_down(self, line: bytes, log: BufferedWriter) -> None:
-        told = NOTIFICATION.fullmatch(line.decode().strip())
-        if told is not None:
-            self._journal.write("heard", subscriber=self.name, **told.groupdict())
-        if self._up_when in line:
-            self._up.set()
-        if self._busy_when in line:
-            self._busy.set()
+    def _record(self, line: bytes, log: BufferedWriter) -> None:
+        notification = NOTIFICATION.fullmatch(line.decode().strip())
+        if notification is not None:
+            self._journal.write("notification", subscriber=self.name, **notification.groupdict())
+        if self._started_action in line:
+            self._started.set()
+        if self._busy_action in line:
+            self._is_busy.set()
         log.write(line)
         log.flush()
 
@@ -140,6 +150,35 @@ class ServiceProcess:
         return any(NAME_IS_LEASED in line for line in last)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+        if self._process is not None and self._process.exitcode is None:
+            assert self._process.pid is not None
+            os.kill(self._process.pid, number)
+
+
+async def _lines(output: Connection) -> AsyncIterator[bytes]:
+    """Yield the lines that come out of a pipe, until its other end is closed."""
+    reader = asyncio.StreamReader()
+    with os.fdopen(output.fileno(), "rb", buffering=0, closefd=False) as pipe:
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+        try:
+            async for line in reader:
+                yield line
+        finally:
+            transport.close()
+
+
+def _run(
+    mutation: str | None,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    output: Connection,
+) -> None:
+    """Run a command of the product, mutated if a mutation is named."""
+    become(environment, folder, stdout=output.fileno(), stderr=output.fileno())
+    if mutation is not None:
+        MUTATIONS[mutation]()
+    sys.argv = ["restaurant-system", *arguments]
+    cli.main()

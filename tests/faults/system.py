@@ -1,8 +1,7 @@
-"""The house of an evening: two servers, four services, and the lines between them."""
+"""Run the system under test: two servers, four services, and TCP proxies between them."""
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,27 @@ import httpx
 
 from tests.faults.customers import Services
 from tests.faults.journal import Journal
-from tests.faults.plan import SERVICES, Part, RunPlan
+from tests.faults.plan import SERVICES, Component, RunPlan
 from tests.faults.service_process import ServiceProcess
 from tests.support.postgres_server import Postgres
 from tests.support.processes import free_port
 from tests.support.rabbitmq_server import RabbitMQ
 from tests.support.tcp_proxy import TcpProxy, proxy
 
-ROOT = Path(__file__).parents[2]
-COOKS = {"anna": "dine_in,takeout,delivery", "bert": "dine_in,takeout", "carla": "delivery"}
+WORKERS = {"anna": "dine_in,takeout,delivery", "bert": "dine_in,takeout", "carla": "delivery"}
 SUBSCRIBERS = ("east", "west")
-UP_WHEN = {Part.KITCHEN_WORKER: "worker_registered", Part.SUBSCRIBER: "subscribed"}
-BUSY_WHEN = {Part.KITCHEN_WORKER: "order_processing_started"}
-START_PATIENCE = 60.0  # s
-LAST_WORDS = 1.5  # s for what RabbitMQ's figures, which are late, did not show yet
-LOOK = 0.25  # s between two looks
+STARTED_ACTIONS = {
+    Component.KITCHEN_WORKER: "worker_registered",
+    Component.SUBSCRIBER: "subscribed",
+}
+BUSY_ACTIONS = {Component.KITCHEN_WORKER: "order_processing_started"}
+START_TIMEOUT = 60.0  # s
+STATISTICS_DELAY = 1.5  # s by which RabbitMQ's statistics may be late
+POLL_INTERVAL = 0.25  # s
 MARKER = "reconciliation_marker"
 DEAD_LETTERS = "kitchen_dead_letter_queue"
 
-# Patience to fit an evening of a minute.
+# Intervals that suit a run of a minute.
 SETTINGS = {
     "RESTAURANT_OUTBOX__SWEEP_INTERVAL": "0.5",
     "RESTAURANT_OUTBOX__SWEEP_AFTER": "1",
@@ -43,8 +44,8 @@ SETTINGS = {
     "RESTAURANT_LOG__FORMAT": "json",
 }
 
-# Reconciliation is there for a lost disk. Where none is lost it stays out of the house, so that it
-# hides no other loss.
+# Reconciliation restores what was lost with a disk. Without wipes it is off, because it would hide
+# other losses.
 RECONCILIATION = {
     "RESTAURANT_RECONCILIATION__INTERVAL": "2",
     "RESTAURANT_RECONCILIATION__AFTER": "3",
@@ -59,118 +60,114 @@ SELECT EXISTS (SELECT FROM orders WHERE status IN ('received', 'cooking'))
 
 
 class SystemUnderTest:
-    """Everything that runs in an evening: two servers, four services, and their lines."""
+    """Two servers, eight processes of four services, and a proxy for each service and server."""
 
-    def __init__(self, evening: RunPlan, folder: Path, journal: Journal) -> None:
-        self._evening = evening
+    def __init__(self, plan: RunPlan, folder: Path, journal: Journal) -> None:
+        self._plan = plan
         self._folder = folder
         self._journal = journal
         self._order_ports, self._tracking_port = [free_port(), free_port()], free_port()
         self.postgres = Postgres(fsync=True)
-        self.rabbitmq = RabbitMQ() if evening.broker == "rabbitmq" else None
-        self.lines: dict[Part, list[TcpProxy]] = {}
-        self.services: dict[Part, list[ServiceProcess]] = {}
+        self.rabbitmq = RabbitMQ() if plan.broker == "rabbitmq" else None
+        self.proxies: dict[Component, list[TcpProxy]] = {}
+        self.services: dict[Component, list[ServiceProcess]] = {}
 
     @property
     def dsn(self) -> str:
-        """The database, on a line of its own."""
+        """The URL of the database, past the proxies."""
         return self.postgres.dsn("postgres")
 
     @property
     def addresses(self) -> Services:
-        """Where customers find the services."""
+        """The addresses of the HTTP services."""
         orders, tracking = (f"http://127.0.0.1:{p}" for p in self._order_ports), self._tracking_port
         return Services(tuple(orders), f"http://127.0.0.1:{tracking}")
 
     @contextlib.asynccontextmanager
-    async def opened(self) -> AsyncIterator[None]:
-        """Have everything run for as long as the block lasts; wait until it does."""
+    async def running(self) -> AsyncIterator[None]:
+        """Run all services for as long as the block lasts; wait until they have started."""
         async with contextlib.AsyncExitStack() as stack:
-            for part in SERVICES:
+            for component in SERVICES:
                 servers = [server for server in (self.postgres, self.rabbitmq) if server]
-                self.lines[part] = [
+                self.proxies[component] = [
                     await stack.enter_async_context(proxy(server.port)) for server in servers
                 ]
-            self._furnish()
+            self._define_services()
             async with asyncio.TaskGroup() as group:
-                running = [group.create_task(service.run()) for service in self._everyone()]
+                running = [group.create_task(service.run()) for service in self._all_services()]
                 try:
-                    async with asyncio.timeout(START_PATIENCE):
-                        await asyncio.gather(*(service.up() for service in self._everyone()))
+                    async with asyncio.timeout(START_TIMEOUT):
+                        await asyncio.gather(
+                            *(service.wait_until_started() for service in self._all_services())
+                        )
                         await _eventually(self._ready)
                     yield
                 finally:
-                    for service in self._everyone():
+                    for service in self._all_services():
                         service.kill()
                     for task in running:
                         task.cancel()
 
     def close(self) -> None:
-        """Stop the servers and remove what they stored."""
+        """Stop the servers and delete their data."""
         self.postgres.close()
         if self.rabbitmq is not None:
             self.rabbitmq.close()
 
-    async def settled(self) -> None:
-        """Wait until nothing is on its way any more; not for ever, the checker counts the rest."""
+    async def wait_until_settled(self) -> None:
+        """Wait until all orders and messages are handled, or until `settle_timeout`."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._evening.patience):
-                await _eventually(self._nothing_moves)
+            async with asyncio.timeout(self._plan.settle_timeout):
+                await _eventually(self._is_settled)
                 if self.rabbitmq is not None:
-                    await asyncio.sleep(LAST_WORDS)
+                    await asyncio.sleep(STATISTICS_DELAY)
 
     async def stop(self) -> None:
-        """Ask every service to stop, and wait until it has."""
-        await asyncio.gather(*(service.stop() for service in self._everyone()))
+        """Stop every service with SIGTERM, and wait for it."""
+        await asyncio.gather(*(service.stop() for service in self._all_services()))
 
-    # --- what runs --------------------------------------------------------------------------------
-
-    def _furnish(self) -> None:
-        """Say what is to run, and by which lines."""
-        self._journal.write("evening", orders=self._evening.orders, subscribers=len(SUBSCRIBERS))
+    def _define_services(self) -> None:
+        """Define the processes of all services."""
+        self._journal.write("plan", orders=self._plan.orders, subscribers=len(SUBSCRIBERS))
         for port in self._order_ports:
-            self._add(Part.ORDER_SERVICE, f"order-service-{port}", "--port", str(port))
-        for name, kinds in COOKS.items():
+            self._add(Component.ORDER_SERVICE, f"order-service-{port}", "--port", str(port))
+        for name, kinds in WORKERS.items():
             options = ("--worker-name", name, "--order-types", kinds)
-            self._add(Part.KITCHEN_WORKER, name, *options)
+            self._add(Component.KITCHEN_WORKER, name, *options)
         for name in SUBSCRIBERS:
             self._journal.write("subscriber", name=name)
-            self._add(Part.SUBSCRIBER, name, "--name", name)
-        self._add(Part.TRACKING_SERVICE, "tracking", "--port", str(self._tracking_port))
+            self._add(Component.SUBSCRIBER, name, "--name", name)
+        self._add(Component.TRACKING_SERVICE, "tracking", "--port", str(self._tracking_port))
 
-    def _add(self, part: Part, name: str, *options: str) -> None:
-        sabotage = self._evening.sabotage
-        program = (
-            ["restaurant_system"] if sabotage is None else ["tests.faults.mutations", sabotage]
-        )
+    def _add(self, component: Component, name: str, *options: str) -> None:
         service = ServiceProcess(
             name,
-            [*program, part, *options],
-            up_when=UP_WHEN.get(part, "service_started"),
-            busy_when=BUSY_WHEN.get(part, "service_started"),
-            environment=self._environment(part),
+            [component, *options],
+            mutation=self._plan.mutation,
+            started_action=STARTED_ACTIONS.get(component, "service_started"),
+            busy_action=BUSY_ACTIONS.get(component, "service_started"),
+            environment=self._environment(component),
             folder=self._folder,
             journal=self._journal,
         )
-        self.services.setdefault(part, []).append(service)
+        self.services.setdefault(component, []).append(service)
 
-    def _environment(self, part: Part) -> Mapping[str, str]:
-        database, *broker = self.lines[part]
+    def _environment(self, component: Component) -> Mapping[str, str]:
+        database, *broker = self.proxies[component]
         servers = {
             "RESTAURANT_DATABASE__URL": f"postgresql://postgres@127.0.0.1:{database.port}/postgres"
         }
-        for line in broker:
-            url = f"amqp://guest:guest@127.0.0.1:{line.port}/%2F"
+        for each in broker:
+            url = f"amqp://guest:guest@127.0.0.1:{each.port}/%2F"
             servers |= {"RESTAURANT_RABBITMQ__URL": url, "RESTAURANT_RABBITMQ__HEARTBEAT": "5"}
-        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-        reconciliation = RECONCILIATION if self._evening.wipes else NO_RECONCILIATION
-        return {**SETTINGS, **reconciliation, **servers, "PYTHONPATH": path}
+        reconciliation = RECONCILIATION if self._plan.wipes else NO_RECONCILIATION
+        return {**SETTINGS, **reconciliation, **servers}
 
-    def _everyone(self) -> list[ServiceProcess]:
-        return [service for part in self.services.values() for service in part]
+    def _all_services(self) -> list[ServiceProcess]:
+        return [service for component in self.services.values() for service in component]
 
     async def _ready(self) -> bool:
-        """Tell whether requests are answered."""
+        """Return whether the HTTP services answer."""
         async with httpx.AsyncClient(verify=False) as client:  # noqa: S501 - there is no TLS here
             addresses = self.addresses
             for address in (*addresses.order_services, addresses.tracking):
@@ -180,18 +177,18 @@ class SystemUnderTest:
                 return False
         return True
 
-    async def _nothing_moves(self) -> bool:
-        if (await self._column(UNSETTLED))[0]:
+    async def _is_settled(self) -> bool:
+        if (await self._first_column(UNSETTLED))[0]:
             return False
         if self.rabbitmq is None:
             return True
         with self.rabbitmq.api as api:
             queues = api.get("/queues/%2F").raise_for_status().json()
-        if self._evening.wipes and MARKER not in {queue["name"] for queue in queues}:
-            return False  # what subscribers may have missed is yet to be told again
+        if self._plan.wipes and MARKER not in {queue["name"] for queue in queues}:
+            return False  # lost updates are not yet published again
         return not any(q.get("messages") for q in queues if q["name"] != DEAD_LETTERS)
 
-    async def _column(self, query: str) -> list[Any]:
+    async def _first_column(self, query: str) -> list[Any]:
         sql = await asyncpg.connect(self.dsn)
         try:
             return [row[0] for row in await sql.fetch(query)]
@@ -199,10 +196,10 @@ class SystemUnderTest:
             await sql.close()
 
 
-async def _eventually(what: Callable[[], Awaitable[bool]]) -> None:
-    """Return as soon as `what` comes true; a server that is away for the moment is no answer."""
+async def _eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Poll until `condition` holds; errors of a server that is down count as false."""
     while True:
         with contextlib.suppress(OSError, asyncpg.PostgresError, httpx.HTTPError):
-            if await what():
+            if await condition():
                 return
-        await asyncio.sleep(LOOK)
+        await asyncio.sleep(POLL_INTERVAL)

@@ -1,4 +1,4 @@
-"""The checker believes nobody: it shares no code with what it checks."""
+"""The checker shares no code with the product or the harness."""
 
 import ast
 import sys
@@ -10,8 +10,7 @@ from tests.faults import checker, guarantees
 
 
 @pytest.mark.parametrize("module", [checker, guarantees])
-def test_it_imports_nothing_of_the_product_or_the_harness(module: object) -> None:
-    """It stands on the standard library, a driver for PostgreSQL and an HTTP client alone."""
+def test_checker_imports_nothing_of_the_product_or_the_harness(module: object) -> None:
     path = Path(str(getattr(module, "__file__", "")))
     imported = {
         name

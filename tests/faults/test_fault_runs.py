@@ -1,11 +1,11 @@
-"""A short evening with every kind of fault, on either broker: nothing is lost."""
+"""Short runs with every kind of fault, on either broker."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.faults.fault_run import spend
-from tests.faults.plan import Kind, Part, RunPlan
+from tests.faults.fault_run import run_faults
+from tests.faults.plan import Component, Kind, RunPlan
 
 RUNS = {
     "postgres": RunPlan(
@@ -18,26 +18,26 @@ RUNS = {
 
 
 @pytest.mark.parametrize("broker", RUNS)
-async def test_an_evening_of_faults_breaks_no_promise(broker: str, tmp_path: Path) -> None:
-    """Orders are taken, cooked and told, whatever is killed, frozen or cut meanwhile."""
-    report = await spend(RUNS[broker], tmp_path)
+async def test_faults_break_no_guarantee(broker: str, tmp_path: Path) -> None:
+    report = await run_faults(RUNS[broker], tmp_path)
 
     assert report.broken == {}
     assert report.orders == RUNS[broker].orders
 
 
 @pytest.mark.parametrize("broker", RUNS)
-def test_every_part_is_killed_once_in_a_short_evening(broker: str) -> None:
-    """As many kills as there are parts hit each of them."""
+def test_short_run_kills_each_component_once(broker: str) -> None:
+    """As many kills as there are parts targets each of them."""
     faults = RUNS[broker].faults()
 
-    killed = [fault.part for fault in faults if fault.kind is Kind.KILL]
+    killed = [fault.component for fault in faults if fault.kind is Kind.KILL]
 
     assert sorted(killed) == sorted(
-        part for part in Part if broker == "rabbitmq" or part is not Part.RABBITMQ
+        component
+        for component in Component
+        if broker == "rabbitmq" or component is not Component.RABBITMQ
     )
 
 
-def test_the_same_seed_is_the_same_evening() -> None:
-    """What went wrong once can be made to go wrong again."""
+def test_same_seed_gives_the_same_faults() -> None:
     assert RUNS["rabbitmq"].faults() == RUNS["rabbitmq"].faults()

@@ -1,35 +1,35 @@
-"""The checker can fail: each way to lose meals that we know of turns its number red."""
+"""Mutation tests of the checker: it finds each known way to lose or duplicate an order."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.faults.fault_run import spend
-from tests.faults.plan import Part, RunPlan
+from tests.faults.fault_run import run_faults
+from tests.faults.plan import Component, RunPlan
 
-CALM = RunPlan(broker="postgres", orders=150, duration=5, patience=2)
-COOKS_DIE = replace(CALM, kills=4, hit=frozenset({Part.KITCHEN_WORKER}))
-DATABASE_DIES = replace(CALM, kills=2, hit=frozenset({Part.POSTGRESQL}))
-QUEUES_GO = replace(CALM, broker="rabbitmq", unbinds=3)
+NO_FAULTS = RunPlan(broker="postgres", orders=120, duration=2.5, settle_timeout=2)
+FAULTS = replace(NO_FAULTS, orders=150, duration=5)
+WORKERS_KILLED = replace(FAULTS, kills=4, targets=frozenset({Component.KITCHEN_WORKER}))
+DATABASE_KILLED = replace(FAULTS, kills=2, targets=frozenset({Component.POSTGRESQL}))
+QUEUES_UNBOUND = replace(FAULTS, broker="rabbitmq", unbinds=3)
 
 
 @pytest.mark.parametrize(
-    ("sabotage", "evening", "promises"),
+    ("mutation", "plan", "guarantees"),
     [
-        ("ack-before-commit", COOKS_DIE, {"orders not ready"}),
-        ("unroutable-unnoticed", QUEUES_GO, {"orders not ready"}),
-        ("outbox-by-cursor", CALM, {"left in the outbox or a queue"}),
-        # What the database itself refuses is answered as our own fault.
-        ("no-compare-and-set", CALM, {"illegal moves", "answers that no fault explains"}),
-        ("number-from-sequence", DATABASE_DIES, {"gaps or repeats in the day's numbers"}),
-        ("no-idempotency-key", CALM, {"duplicates for a key"}),
+        ("ack-before-commit", WORKERS_KILLED, {"orders not ready"}),
+        ("unroutable-unnoticed", QUEUES_UNBOUND, {"orders not ready"}),
+        ("outbox-by-cursor", NO_FAULTS, {"left in the outbox or a queue"}),
+        # What the database itself refuses is answered with 500.
+        ("no-compare-and-set", NO_FAULTS, {"illegal moves", "answers that no fault explains"}),
+        ("number-from-sequence", DATABASE_KILLED, {"gaps or repeats in the day's numbers"}),
+        ("no-idempotency-key", NO_FAULTS, {"duplicates for a key"}),
     ],
 )
-async def test_sabotage_is_found_out(
-    sabotage: str, evening: RunPlan, promises: set[str], tmp_path: Path
+async def test_checker_finds_a_mutation_by_the_guarantee_it_breaks(
+    mutation: str, plan: RunPlan, guarantees: set[str], tmp_path: Path
 ) -> None:
-    """What some comparable system does is seen in the number of the promise that it breaks."""
-    report = await spend(replace(evening, sabotage=sabotage), tmp_path)
+    report = await run_faults(replace(plan, mutation=mutation), tmp_path)
 
-    assert report.broken.keys() & promises, report.broken
+    assert report.broken.keys() & guarantees, report.broken
