@@ -1,4 +1,4 @@
-"""Many callers' work done together."""
+"""Batches of items from concurrent callers."""
 
 import asyncio
 import contextlib
@@ -13,21 +13,21 @@ from restaurant_system.errors import DatabaseUnavailable, Unavailable
 FEW = 4
 
 
-class Kitchen:
-    """Work that a test watches: it shouts, as soon as it is let."""
+class FakeWork:
+    """Upper-cases words; a test decides when it may continue, and for which words it fails."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
         self.begun = asyncio.Event()
-        self.open = asyncio.Event()
-        self.open.set()
+        self.may_continue = asyncio.Event()
+        self.may_continue.set()
         self.errors: dict[str, BaseException] = {}
 
-    async def shout(self, words: Sequence[str]) -> list[str]:
-        """Return the words in capitals; raise the error of the first that has one."""
+    async def upper(self, words: Sequence[str]) -> list[str]:
+        """Return the words in upper case; raise the error of the first that has one."""
         self.batches.append(list(words))
         self.begun.set()
-        await self.open.wait()
+        await self.may_continue.wait()
         for word in words:
             if word in self.errors:
                 raise self.errors[word]
@@ -35,38 +35,38 @@ class Kitchen:
 
 
 @pytest.fixture
-def kitchen() -> Kitchen:
-    """Work to be done."""
-    return Kitchen()
+def work() -> FakeWork:
+    """Return work that continues at once."""
+    return FakeWork()
 
 
-async def test_a_lone_item_waits_for_nobody(kitchen: Kitchen) -> None:
-    """Work begins at once, and the caller gets its result."""
-    result = await Batcher(kitchen.shout, max_batch_size=FEW).submit("soup")
+async def test_single_item_is_processed_at_once(work: FakeWork) -> None:
+    result = await Batcher(work.upper, max_batch_size=FEW).submit("soup")
 
     assert result == "SOUP"
-    assert kitchen.batches == [["soup"]]
+    assert work.batches == [["soup"]]
 
 
-async def test_what_comes_while_a_batch_is_under_way_shares_the_next_one(kitchen: Kitchen) -> None:
-    """Each caller gets its own result, whoever it shares with."""
-    batcher = Batcher(kitchen.shout, max_batch_size=FEW)
-    kitchen.open.clear()
+async def test_items_that_arrive_during_a_batch_share_the_next_one(work: FakeWork) -> None:
+    """Each caller gets its own result."""
+    batcher = Batcher(work.upper, max_batch_size=FEW)
+    work.may_continue.clear()
     first = asyncio.ensure_future(batcher.submit("soup"))
-    await kitchen.begun.wait()
+    await work.begun.wait()
 
     later = [asyncio.ensure_future(batcher.submit(word)) for word in ("fish", "cake", "wine")]
     await asyncio.sleep(0)
-    kitchen.open.set()
+    work.may_continue.set()
 
     assert await asyncio.gather(first, *later) == ["SOUP", "FISH", "CAKE", "WINE"]
-    assert kitchen.batches == [["soup"], ["fish", "cake", "wine"]]
+    assert work.batches == [["soup"], ["fish", "cake", "wine"]]
 
 
-async def test_a_second_batch_begins_when_it_is_worth_a_first(kitchen: Kitchen) -> None:
-    """Where two may be worked on at a time, as many as are under way are gathered for it."""
-    batcher = Batcher(kitchen.shout, max_batch_size=FEW, concurrency=2)
-    kitchen.open.clear()
+async def test_second_concurrent_batch_begins_once_it_is_as_large_as_the_first(
+    work: FakeWork,
+) -> None:
+    batcher = Batcher(work.upper, max_batch_size=FEW, concurrency=2)
+    work.may_continue.clear()
     words = ["soup", "fish", "cake", "wine", "salt", "figs", "nuts"]
     begun = []
 
@@ -74,49 +74,47 @@ async def test_a_second_batch_begins_when_it_is_worth_a_first(kitchen: Kitchen) 
     for word in words[:2], words[2:3], words[3:4], words[4:]:
         results += [batcher.submit(each) for each in word]
         await asyncio.sleep(0)
-        begun.append(len(kitchen.batches))
-    kitchen.open.set()
+        begun.append(len(work.batches))
+    work.may_continue.set()
 
     assert await asyncio.gather(*results) == [word.upper() for word in words]
     assert begun == [1, 1, 2, 2]
-    assert kitchen.batches == [["soup", "fish"], ["cake", "wine"], ["salt", "figs", "nuts"]]
+    assert work.batches == [["soup", "fish"], ["cake", "wine"], ["salt", "figs", "nuts"]]
 
 
-async def test_a_crowd_fills_all_batches_at_once(kitchen: Kitchen) -> None:
-    """What does not fit into the first batch is not left for later."""
-    batcher = Batcher(kitchen.shout, max_batch_size=FEW, concurrency=2)
-    kitchen.open.clear()
+async def test_items_beyond_the_first_batch_fill_the_others_at_once(work: FakeWork) -> None:
+    batcher = Batcher(work.upper, max_batch_size=FEW, concurrency=2)
+    work.may_continue.clear()
 
     results = [batcher.submit(word) for word in "abcdefghijkl"]
     await asyncio.sleep(0)
-    begun = list(kitchen.batches)
-    kitchen.open.set()
+    begun = list(work.batches)
+    work.may_continue.set()
 
     assert begun == [list("abcd"), list("efgh")]
     assert await asyncio.gather(*results) == list("ABCDEFGHIJKL")
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
-async def test_cancelled_worker_cancels_its_callers_and_those_who_wait_behind_them(
-    kitchen: Kitchen, concurrency: int
+async def test_cancelled_task_cancels_the_callers_of_its_batch_and_of_waiting_items(
+    work: FakeWork, concurrency: int
 ) -> None:
-    """Nobody waits in vain, and the next caller is served."""
-    batcher = Batcher(kitchen.shout, max_batch_size=1, concurrency=concurrency)
-    kitchen.open.clear()
+    """The next item is processed."""
+    batcher = Batcher(work.upper, max_batch_size=1, concurrency=concurrency)
+    work.may_continue.clear()
     cancelled = [batcher.submit(word) for word in ("soup", "fish")]
-    await kitchen.begun.wait()
+    await work.begun.wait()
     cancelled.append(batcher.submit("cake"))
 
     _cancel_other_tasks()
     ends = await _ends(*cancelled)
-    kitchen.open.set()
+    work.may_continue.set()
 
     assert all(isinstance(end, asyncio.CancelledError) for end in ends)
     assert await batcher.submit("wine") == "WINE"
 
 
-async def test_worker_cancelled_while_it_tries_items_one_by_one_cancels_all_of_them() -> None:
-    """Those whose turn had not come yet are not left waiting."""
+async def test_task_cancelled_while_trying_items_one_by_one_cancels_all_callers() -> None:
     begun = asyncio.Event()
 
     async def refuse_together(words: Sequence[str]) -> list[str]:
@@ -135,12 +133,12 @@ async def test_worker_cancelled_while_it_tries_items_one_by_one_cancels_all_of_t
     assert all(isinstance(end, asyncio.CancelledError) for end in await _ends(*callers))
 
 
-async def test_work_that_is_cancelled_from_within_is_an_error_for_its_callers(
-    kitchen: Kitchen,
+async def test_work_that_cancels_itself_raises_unavailable_to_its_callers(
+    work: FakeWork,
 ) -> None:
-    """Its effect is unknown; those who wait behind it are served."""
-    batcher = Batcher(kitchen.shout, max_batch_size=2)
-    kitchen.errors["fish"] = asyncio.CancelledError()
+    """Items that wait behind it are processed."""
+    batcher = Batcher(work.upper, max_batch_size=2)
+    work.errors["fish"] = asyncio.CancelledError()
 
     *ends, cake = await _ends(*(batcher.submit(word) for word in ("soup", "fish", "cake")))
 
@@ -149,10 +147,10 @@ async def test_work_that_is_cancelled_from_within_is_an_error_for_its_callers(
 
 
 @pytest.mark.parametrize("results", [[], ["SOUP"], ["SOUP", "FISH", "CAKE"], None])
-async def test_results_that_do_not_match_the_items_are_an_error_for_every_caller(
+async def test_wrong_number_of_results_raises_an_error_to_every_caller(
     results: Sequence[str],
 ) -> None:
-    """The work took effect, so it is not repeated; the next batch is served."""
+    """The work took effect, so it is not repeated."""
     batches = list[list[str]]()
 
     async def work(words: Sequence[str]) -> Sequence[str]:
@@ -178,100 +176,99 @@ def _cancel_other_tasks() -> None:
         task.cancel()
 
 
-async def test_batches_that_are_over_leave_room_for_others(kitchen: Kitchen) -> None:
-    """However often it was still, a batcher begins anew, with as many batches as before."""
-    batcher = Batcher(kitchen.shout, max_batch_size=1, concurrency=2)
+async def test_batcher_starts_again_after_idle_times(work: FakeWork) -> None:
+    """It runs as many concurrent batches as before."""
+    batcher = Batcher(work.upper, max_batch_size=1, concurrency=2)
 
     for _ in range(3):
-        kitchen.batches.clear()
-        kitchen.open.clear()
+        work.batches.clear()
+        work.may_continue.clear()
         results = [batcher.submit("soup")]
         await asyncio.sleep(0)
         results += [batcher.submit(word) for word in ("fish", "cake")]
         await asyncio.sleep(0)
-        assert kitchen.batches == [["soup"], ["fish"]]
-        kitchen.open.set()
+        assert work.batches == [["soup"], ["fish"]]
+        work.may_continue.set()
         await asyncio.gather(*results)
 
 
-async def test_a_batch_has_a_limit(kitchen: Kitchen) -> None:
-    """More than `at_most` are never worked on together, and none is forgotten."""
-    batcher = Batcher(kitchen.shout, max_batch_size=2)
+async def test_batch_has_at_most_max_batch_size_items(work: FakeWork) -> None:
+    """No item is lost."""
+    batcher = Batcher(work.upper, max_batch_size=2)
 
     results = await asyncio.gather(*(batcher.submit(word) for word in "abcde"))
 
     assert results == list("ABCDE")
-    assert max(len(batch) for batch in kitchen.batches) == 2
+    assert max(len(batch) for batch in work.batches) == 2
 
 
-async def test_a_bad_item_fails_alone(kitchen: Kitchen) -> None:
-    """Its neighbours succeed, each tried by itself."""
-    batcher = Batcher(kitchen.shout, max_batch_size=FEW)
-    kitchen.errors["fish"] = ValueError("no fish today")
+async def test_invalid_item_fails_alone(work: FakeWork) -> None:
+    """The other items are tried one by one."""
+    batcher = Batcher(work.upper, max_batch_size=FEW)
+    work.errors["fish"] = ValueError("no fish today")
 
     results = await asyncio.gather(
         *(batcher.submit(word) for word in ("soup", "fish", "cake")), return_exceptions=True
     )
 
-    assert results == ["SOUP", kitchen.errors["fish"], "CAKE"]
+    assert results == ["SOUP", work.errors["fish"], "CAKE"]
 
 
-async def test_an_absence_is_everyones(kitchen: Kitchen) -> None:
-    """Nothing is tried again when it is unknown whether it took effect."""
-    batcher = Batcher(kitchen.shout, max_batch_size=FEW)
-    kitchen.errors["fish"] = away = DatabaseUnavailable("away")
+async def test_unavailable_is_raised_to_every_caller_without_a_retry(work: FakeWork) -> None:
+    """It is unknown whether the work took effect."""
+    batcher = Batcher(work.upper, max_batch_size=FEW)
+    work.errors["fish"] = away = DatabaseUnavailable("away")
 
     results = await asyncio.gather(
         *(batcher.submit(word) for word in ("soup", "fish", "cake")), return_exceptions=True
     )
 
     assert results == [away, away, away]
-    assert len(kitchen.batches) == 1
+    assert len(work.batches) == 1
 
 
-async def test_after_a_failure_the_next_is_served(kitchen: Kitchen) -> None:
-    """One bad batch ends nothing."""
-    batcher = Batcher(kitchen.shout, max_batch_size=FEW)
-    kitchen.errors["fish"] = DatabaseUnavailable("away")
+async def test_batch_after_a_failed_one_is_processed(work: FakeWork) -> None:
+    batcher = Batcher(work.upper, max_batch_size=FEW)
+    work.errors["fish"] = DatabaseUnavailable("away")
     with contextlib.suppress(DatabaseUnavailable):
         await batcher.submit("fish")
 
     assert await batcher.submit("soup") == "SOUP"
 
 
-async def test_who_has_gone_before_the_batch_began_is_left_out(kitchen: Kitchen) -> None:
-    """Nothing is done for nobody."""
-    batcher = Batcher(kitchen.shout, max_batch_size=FEW)
-    kitchen.open.clear()
+async def test_item_of_a_cancelled_caller_is_left_out_before_its_batch_begins(
+    work: FakeWork,
+) -> None:
+    batcher = Batcher(work.upper, max_batch_size=FEW)
+    work.may_continue.clear()
     first = asyncio.ensure_future(batcher.submit("soup"))
-    await kitchen.begun.wait()
+    await work.begun.wait()
     gone, stays = [asyncio.ensure_future(batcher.submit(word)) for word in ("fish", "cake")]
     await asyncio.sleep(0)
 
     gone.cancel()
-    kitchen.open.set()
+    work.may_continue.set()
 
     assert list(await asyncio.gather(first, stays)) == ["SOUP", "CAKE"]
-    assert kitchen.batches == [["soup"], ["cake"]]
+    assert work.batches == [["soup"], ["cake"]]
 
 
-async def test_who_goes_while_the_batch_is_under_way_disturbs_nobody(kitchen: Kitchen) -> None:
-    """The others of the batch get their results."""
-    batcher = Batcher(kitchen.shout, max_batch_size=FEW)
-    kitchen.open.clear()
+async def test_caller_cancelled_during_a_batch_does_not_affect_the_others(work: FakeWork) -> None:
+    batcher = Batcher(work.upper, max_batch_size=FEW)
+    work.may_continue.clear()
     gone, stays = [asyncio.ensure_future(batcher.submit(word)) for word in ("fish", "cake")]
-    await kitchen.begun.wait()
+    await work.begun.wait()
 
     gone.cancel()
     await asyncio.sleep(0)
-    kitchen.open.set()
+    work.may_continue.set()
 
     assert await stays == "CAKE"
-    assert kitchen.batches == [["fish", "cake"]]
+    assert work.batches == [["fish", "cake"]]
 
 
-async def test_a_result_that_is_still_to_come_is_waited_for_by_its_own_caller() -> None:
-    """The others have theirs already, and the next batch begins."""
+async def test_future_result_is_awaited_by_its_own_caller_only() -> None:
+    """The others have their results, and the next batch begins."""
     loop = asyncio.get_running_loop()
     late = {word: loop.create_future() for word in ("roast", "stew", "pie")}
 
@@ -294,8 +291,8 @@ async def test_a_result_that_is_still_to_come_is_waited_for_by_its_own_caller() 
     assert late["pie"].cancelled()
 
 
-async def test_what_is_still_to_come_is_not_done_for_one_who_has_gone() -> None:
-    """Nor does anybody hear of an error that nobody waits for."""
+async def test_future_result_is_cancelled_with_its_caller() -> None:
+    """Nor is an error reported that nobody awaits."""
     loop, complaints = asyncio.get_running_loop(), list[object]()
     loop.set_exception_handler(lambda _, context: complaints.append(context))
     begun, go_on = asyncio.Event(), asyncio.Event()

@@ -1,4 +1,4 @@
-"""A menu is read exactly, refused with its file and place, and kept while its file is faulty."""
+"""The menu file: how it is read, refused and reloaded."""
 
 import asyncio
 import os
@@ -64,28 +64,27 @@ BAD_PRICES = [
 ]
 
 
-def written(folder: Path, content: str | bytes) -> Path:
-    """Write a menu, as an editor does: a new file in the place of the old one."""
+def write_menu(folder: Path, content: str | bytes) -> Path:
+    """Write a menu as an editor does: a new file replaces the old one."""
     path, draft = folder / "menu.yaml", folder / "draft.yaml"
     draft.write_bytes(content if isinstance(content, bytes) else content.encode())
     return draft.replace(path)
 
 
-def rewritten(path: Path, content: str) -> None:
-    """Write a menu in its place, until the clock of the file system has seen that."""
+def rewrite_menu(path: Path, content: str) -> None:
+    """Write a menu into its file until the change time has changed."""
     before = path.stat().st_ctime_ns
     while path.stat().st_ctime_ns == before:
         path.write_text(content)
 
 
-def read_price(stated: str) -> str:
-    """Write a menu of one item."""
-    return f"sections: [{{name: Pizza, items: [{{name: Margherita, price: {stated}}}]}}]"
+def menu_with_price(price: str) -> str:
+    """Return a menu with one item of this price."""
+    return f"sections: [{{name: Pizza, items: [{{name: Margherita, price: {price}}}]}}]"
 
 
-def test_reading(tmp_path: Path) -> None:
-    """A menu has sections of items, each available unless it says otherwise."""
-    path = written(
+def test_menu_has_sections_of_items_that_are_available_by_default(tmp_path: Path) -> None:
+    path = write_menu(
         tmp_path,
         """
         sections:
@@ -106,10 +105,9 @@ def test_reading(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_faulty_menu(tmp_path: Path, case: str) -> None:
-    """Whatever is wrong, the sentence names the file and the place."""
+def test_invalid_menu_is_refused_with_file_and_field(tmp_path: Path, case: str) -> None:
     content, complaint = BAD[case]
-    path = written(tmp_path, content)
+    path = write_menu(tmp_path, content)
 
     with pytest.raises(ConfigurationError) as error:
         read_menu(path)
@@ -121,9 +119,8 @@ def test_a_faulty_menu(tmp_path: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize("price", BAD_PRICES)
-def test_a_faulty_price(tmp_path: Path, price: str) -> None:
-    """A price is what an order's price may be, written as a plain number."""
-    path = written(tmp_path, read_price(price))
+def test_invalid_price_is_refused(tmp_path: Path, price: str) -> None:
+    path = write_menu(tmp_path, menu_with_price(price))
 
     with pytest.raises(ConfigurationError, match=r"sections\.0\.items\.0\.price must"):
         read_menu(path)
@@ -134,14 +131,13 @@ def price_of(menu: Menu) -> Decimal:
     return menu.sections[0].items[0].price
 
 
-def test_no_file(tmp_path: Path) -> None:
-    """A menu that is not there is refused by its name."""
+def test_missing_file_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"Cannot read the menu .*menu\.yaml"):
         MenuFile(tmp_path / "menu.yaml")
 
 
-def test_what_is_no_file(tmp_path: Path) -> None:
-    """A pipe, which would never end, and a folder are refused by their names."""
+def test_pipe_or_directory_is_refused_by_its_name(tmp_path: Path) -> None:
+    """Reading a pipe would never end."""
     pipe = tmp_path / "menu.yaml"
     os.mkfifo(pipe)
 
@@ -150,23 +146,24 @@ def test_what_is_no_file(tmp_path: Path) -> None:
             MenuFile(path)
 
 
-async def test_a_change(tmp_path: Path) -> None:
-    """A menu is read again once its file has changed, and only then."""
-    menu = MenuFile(written(tmp_path, read_price("9.50")))
+async def test_menu_is_read_again_only_after_its_file_has_changed(tmp_path: Path) -> None:
+    menu = MenuFile(write_menu(tmp_path, menu_with_price("9.50")))
     first = await menu.now()
     assert await menu.now() is first
 
-    path = written(tmp_path, read_price("9.90"))
+    path = write_menu(tmp_path, menu_with_price("9.90"))
 
     assert price_of(await menu.now()) == Decimal("9.90")
-    rewritten(path, read_price("9.80"))
+    rewrite_menu(path, menu_with_price("9.80"))
     assert price_of(await menu.now()) == Decimal("9.80")
 
 
-async def test_a_change_for_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A change is read beside the event loop, and once however many ask for it meanwhile."""
-    menu = MenuFile(written(tmp_path, read_price("9.50")))
-    written(tmp_path, read_price("9.90"))
+async def test_changed_menu_is_read_once_for_concurrent_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read in a thread, so that the event loop is not blocked."""
+    menu = MenuFile(write_menu(tmp_path, menu_with_price("9.50")))
+    write_menu(tmp_path, menu_with_price("9.90"))
     reads: list[bool] = []
     opened = Path.open
 
@@ -190,14 +187,14 @@ def _in_a_loop() -> bool:
     return True
 
 
-async def test_a_faulty_change(tmp_path: Path) -> None:
-    """The last good menu stays, each fault is logged once, and what is mended is taken."""
-    menu = MenuFile(written(tmp_path, read_price("9.50")))
+async def test_last_valid_menu_stays_in_use_after_an_invalid_change(tmp_path: Path) -> None:
+    """Each error is logged once; the corrected file is used."""
+    menu = MenuFile(write_menu(tmp_path, menu_with_price("9.50")))
     good = await menu.now()
 
     with capture_logs() as lines:
-        for content in (read_price("free"), read_price("free "), "[" * 5000):
-            path = written(tmp_path, content)
+        for content in (menu_with_price("free"), menu_with_price("free "), "[" * 5000):
+            path = write_menu(tmp_path, content)
             assert [await menu.now(), await menu.now()] == [good, good]
         path.unlink()
         assert [await menu.now(), await menu.now()] == [good, good]
@@ -208,29 +205,28 @@ async def test_a_faulty_change(tmp_path: Path) -> None:
         for part, each in zip(("price must", "YAML", "Cannot read"), rejected, strict=True)
     )
 
-    written(tmp_path, read_price("7"))
+    write_menu(tmp_path, menu_with_price("7"))
     assert price_of(await menu.now()) == Decimal(7)
 
 
-async def test_a_fault_that_comes_back(tmp_path: Path) -> None:
-    """A fault that was mended is logged again when it is made again."""
-    menu = MenuFile(written(tmp_path, read_price("9.50")))
+async def test_error_that_was_corrected_is_logged_again_when_it_returns(tmp_path: Path) -> None:
+    menu = MenuFile(write_menu(tmp_path, menu_with_price("9.50")))
 
     with capture_logs() as lines:
         for stated in ("free", "9.90", "free"):
-            written(tmp_path, read_price(stated))
+            write_menu(tmp_path, menu_with_price(stated))
             await menu.now()
 
     events = [line["event"] for line in lines]
     assert events == ["menu_rejected", "menu_read", "menu_rejected"]
 
 
-async def test_a_file_that_cannot_be_read_for_a_while(
+async def test_unreadable_file_is_retried_without_a_further_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is tried again without a further change; its fault is logged once, and it is taken."""
-    menu = MenuFile(written(tmp_path, read_price("9.50")))
-    written(tmp_path, read_price("9.90"))
+    """Its error is logged once."""
+    menu = MenuFile(write_menu(tmp_path, menu_with_price("9.50")))
+    write_menu(tmp_path, menu_with_price("9.90"))
 
     def denied(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -245,16 +241,17 @@ async def test_a_file_that_cannot_be_read_for_a_while(
     assert price_of(await menu.now()) == Decimal("9.90")
 
 
-def test_the_sample() -> None:
-    """What is shipped is a menu, with something that is sold out to show how that is said."""
+def test_sample_menu_is_valid_and_has_an_unavailable_item() -> None:
     items = [item for section in sample_menu().sections for item in section.items]
 
     assert len(items) > 10
     assert {item.available for item in items} == {True, False}
 
 
-def test_the_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The file may be named from home; a home that is nobody's is refused."""
+def test_menu_setting_expands_the_home_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The home directory of an unknown user is refused."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
 

@@ -1,3 +1,5 @@
+"""The bodies of messages: how they are encoded, decoded and refused."""
+
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -49,7 +51,7 @@ orders = st.builds(
 
 
 def make_message(body: bytes, content_type: str = JSON) -> Message:
-    """Build a message with this body."""
+    """Return a message with this body."""
     return Message(
         exchange="orders_topic",
         routing_key="kitchen.takeout.1",
@@ -64,25 +66,23 @@ def make_message(body: bytes, content_type: str = JSON) -> Message:
 
 
 def refusal(kind: type[MessageBody], body: bytes, content_type: str = JSON) -> str:
-    """Return why a message is not taken for a `kind`."""
+    """Return why a message is not decoded as a `kind`."""
     with pytest.raises(Undecodable) as raised:
         decode(make_message(body, content_type), kind)
     return str(raised.value)
 
 
 @given(orders)
-def test_order_round_trip(order: NewOrder) -> None:
-    """An order comes out of a message as it went in, whatever it holds."""
+def test_decoded_order_equals_the_encoded_one(order: NewOrder) -> None:
     sent = OrderReceived.from_order(order, NUMBER)
 
     assert decode(make_message(sent.encode()), OrderReceived) == sent
 
 
 @given(st.sampled_from(OrderStatus), st.sampled_from(OrderStatus), texts, st.none() | st.just(NOON))
-def test_update_round_trip(
+def test_decoded_update_equals_the_encoded_one(
     old: OrderStatus, new: OrderStatus, by: str, estimate: datetime | None
 ) -> None:
-    """A status update comes out of a message as it went in."""
     sent = StatusChanged(
         order_number=NUMBER,
         old_status=old,
@@ -96,8 +96,7 @@ def test_update_round_trip(
 
 
 @given(orders)
-def test_amounts_on_the_wire(order: NewOrder) -> None:
-    """Amounts are JSON numbers, exact, with two decimals at most."""
+def test_amounts_are_exact_json_numbers_with_at_most_two_decimals(order: NewOrder) -> None:
     body = OrderReceived.from_order(order, NUMBER).encode()
 
     written = json.loads(body, parse_float=str, parse_int=str)
@@ -110,8 +109,8 @@ def test_amounts_on_the_wire(order: NewOrder) -> None:
     ]
 
 
-def test_fields_of_an_order() -> None:
-    """An order has the fields that the contract names; those without a value are null."""
+def test_order_has_the_documented_fields() -> None:
+    """Fields without a value are null."""
     order = make_order(items=[make_item(name="Crème 🍮", price=Decimal("15.99"), quantity=2)])
 
     assert json.loads(OrderReceived.from_order(order, NUMBER).encode()) == {
@@ -127,8 +126,8 @@ def test_fields_of_an_order() -> None:
     }
 
 
-def test_fields_of_an_update() -> None:
-    """A status update has the fields that the contract names, and its times end in Z."""
+def test_update_has_the_documented_fields() -> None:
+    """Its times end in Z."""
     update = StatusChanged(
         order_number=NUMBER,
         old_status=OrderStatus.RECEIVED,
@@ -141,15 +140,14 @@ def test_fields_of_an_update() -> None:
     assert json.loads(update.encode()) == MOVE
 
 
-def test_a_newer_sender() -> None:
-    """A field that is not known here is let through, so that a newer sender may add some."""
+def test_unknown_field_is_ignored() -> None:
+    """A newer sender may add fields."""
     body = json.dumps(MOVE | {"mood": "good"}).encode()
 
     assert decode(make_message(body), StatusChanged).changed_by == "chef_mario"
 
 
-def test_times_of_any_zone() -> None:
-    """A time in another zone is the same moment."""
+def test_time_in_another_zone_is_the_same_moment() -> None:
     body = json.dumps(MOVE | {"timestamp": "2024-12-16T07:00:00-05:00"}).encode()
 
     assert decode(make_message(body), StatusChanged).timestamp == NOON
@@ -171,14 +169,12 @@ def test_times_of_any_zone() -> None:
         b'{"customer_name": "\\ud800"}',
     ],
 )
-def test_not_json(body: bytes) -> None:
-    """What is not JSON is refused as such."""
+def test_body_that_is_not_json_is_refused(body: bytes) -> None:
     assert refusal(OrderReceived, body).startswith("not JSON: ")
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "", "application/xml"])
-def test_another_content_type(content_type: str) -> None:
-    """Another content type is refused, whatever the body is; it may be anything, so is not told."""
+def test_other_content_type_is_refused_without_quoting_it(content_type: str) -> None:
     body = OrderReceived.from_order(make_order(), NUMBER).encode()
 
     said = refusal(OrderReceived, body, content_type)
@@ -207,8 +203,9 @@ def test_another_content_type(content_type: str) -> None:
         ("priority", {"priority": 11}),
     ],
 )
-def test_malformed_order(place: str, changes: dict[str, object]) -> None:
-    """An order that breaks the schema is refused, and the text says where."""
+def test_order_that_breaks_the_schema_is_refused_with_its_field(
+    place: str, changes: dict[str, object]
+) -> None:
     sound = json.loads(OrderReceived.from_order(make_order(), NUMBER).encode())
 
     assert refusal(OrderReceived, json.dumps(sound | changes).encode()).startswith(f"{place}: ")
@@ -226,29 +223,29 @@ def test_malformed_order(place: str, changes: dict[str, object]) -> None:
         ("estimated_completion", {"estimated_completion": "soon"}),
     ],
 )
-def test_malformed_update(place: str, changes: dict[str, object]) -> None:
-    """A status update that breaks the schema is refused, and the text says where."""
+def test_update_that_breaks_the_schema_is_refused_with_its_field(
+    place: str, changes: dict[str, object]
+) -> None:
     body = json.dumps(MOVE | changes).encode()
 
     assert refusal(StatusChanged, body).startswith(f"{place}: ")
 
 
 @pytest.mark.parametrize("body", [b"null", b"[]", b"5", b'"order"'])
-def test_no_object(body: bytes) -> None:
-    """JSON that is no object is refused as a whole."""
+def test_json_that_is_not_an_object_is_refused(body: bytes) -> None:
     assert refusal(OrderReceived, body).startswith("body: ")
 
 
-def test_a_refusal_keeps_customers_to_itself() -> None:
-    """The reason quotes nothing of the body: it goes into logs, where no customer belongs."""
+def test_refusal_quotes_nothing_of_the_body() -> None:
+    """It is logged, and logs must not contain data of customers."""
     sound = json.loads(OrderReceived.from_order(make_order(), NUMBER).encode())
     body = json.dumps(sound | {"customer_name": ["Ada"], "delivery_address": {"to": "Ada"}})
 
     assert "Ada" not in refusal(OrderReceived, body.encode())
 
 
-def test_order_that_was_accepted_before_control_characters_were_refused_is_read() -> None:
-    """It waits in a queue, and somebody waits for the meal."""
+def test_order_accepted_before_control_characters_were_refused_is_decoded() -> None:
+    """It may still be in a queue."""
     sound = json.loads(OrderReceived.from_order(make_order(), NUMBER).encode())
     odd = "\u202eno nuts\u009b\u2028"
     texts = {"notes": odd, "customer_name": odd, "items": [{**sound["items"][0], "name": odd}]}
@@ -275,7 +272,6 @@ def test_order_that_was_accepted_before_control_characters_were_refused_is_read(
     ],
 )
 def test_body_encoded_without_number_matches_the_model(changes: dict[str, Any]) -> None:
-    """The body is the same, byte for byte, whichever way it was encoded."""
     order = make_order(**changes)
 
     body = b'{"order_number":"ORD_20241216_1000",' + OrderReceived.encode_without_number(order)

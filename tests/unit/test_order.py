@@ -1,3 +1,5 @@
+"""The rules for a new order, its total, its priority and its number."""
+
 from datetime import date
 from decimal import Decimal
 
@@ -14,8 +16,8 @@ CENTS = st.integers(1, 99_999)
 ADDRESS = "1 Main Street, Springfield"
 
 
-def faults(**changes: object) -> list[str]:
-    """Name the fields that an order with these changes is refused for; none when it is sound."""
+def invalid_fields(**changes: object) -> list[str]:
+    """Return the fields for which an order with these changes is refused."""
     try:
         NewOrder.model_validate(make_order_fields(**changes))
     except ValidationError as error:
@@ -24,8 +26,7 @@ def faults(**changes: object) -> list[str]:
 
 
 @given(st.lists(st.tuples(CENTS, st.integers(1, 10)), min_size=1, max_size=20))
-def test_total_is_exact(lines: list[tuple[int, int]]) -> None:
-    """The total is the sum of price times quantity to the cent, for any order."""
+def test_total_is_the_exact_sum_of_price_times_quantity(lines: list[tuple[int, int]]) -> None:
     items = [
         OrderItem(name="Soup", quantity=quantity, price=Decimal(cents) / 100)
         for cents, quantity in lines
@@ -34,8 +35,7 @@ def test_total_is_exact(lines: list[tuple[int, int]]) -> None:
     assert total(items) == Decimal(sum(cents * quantity for cents, quantity in lines)) / 100
 
 
-def test_total_has_two_decimals() -> None:
-    """The total is written with two decimals, even where the prices have none."""
+def test_total_has_two_decimals_if_prices_have_none() -> None:
     order = make_order(items=[make_item(price=5, quantity=2)])
 
     assert str(order.total_amount) == "10.00"
@@ -45,8 +45,7 @@ def test_total_has_two_decimals() -> None:
     ("amount", "urgency"),
     [("0.01", 1), ("49.99", 1), ("50", 5), ("100", 5), ("100.01", 10), ("999.99", 10)],
 )
-def test_priority_follows_total(amount: str, urgency: int) -> None:
-    """Priority is 10 above 100, 5 from 50 to 100 with both included, else 1."""
+def test_priority_is_10_above_100_and_5_from_50_else_1(amount: str, urgency: int) -> None:
     assert priority(Decimal(amount)) == urgency
     assert make_order(items=[make_item(price=Decimal(amount))]).priority == urgency
 
@@ -61,8 +60,7 @@ def test_priority_follows_total(amount: str, urgency: int) -> None:
         (12345, "ORD_20241216_12345"),
     ],
 )
-def test_order_number(sequence: int, number: str) -> None:
-    """An order number has the date and three digits, and grows after 999."""
+def test_order_number_has_the_date_and_at_least_three_digits(sequence: int, number: str) -> None:
     assert order_number(date(2024, 12, 16), sequence) == number
 
 
@@ -92,9 +90,8 @@ def test_order_number(sequence: int, number: str) -> None:
         {"table_number": None, "delivery_address": None, "notes": None},
     ],
 )
-def test_just_inside(changes: dict[str, object]) -> None:
-    """An order that stays within every limit is taken, also at the limit itself."""
-    assert faults(**changes) == []
+def test_order_at_a_limit_is_accepted(changes: dict[str, object]) -> None:
+    assert invalid_fields(**changes) == []
 
 
 @pytest.mark.parametrize(
@@ -165,14 +162,14 @@ def test_just_inside(changes: dict[str, object]) -> None:
         ("items.0.qty", {"items": [make_item(qty=1)]}),
     ],
 )
-def test_just_outside(field: str, changes: dict[str, object]) -> None:
-    """An order that breaks one rule is refused for that field, and for no other."""
-    assert faults(**changes) == [field]
+def test_order_beyond_a_limit_is_refused_for_that_field_only(
+    field: str, changes: dict[str, object]
+) -> None:
+    assert invalid_fields(**changes) == [field]
 
 
 @pytest.mark.parametrize("field", ["customer_name", "order_type", "items"])
-def test_required(field: str) -> None:
-    """An order without one of its required fields is refused for it."""
+def test_order_without_a_required_field_is_refused(field: str) -> None:
     statement = make_order_fields()
     del statement[field]
 
@@ -183,16 +180,14 @@ def test_required(field: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["name", "quantity", "price"])
-def test_required_of_an_item(field: str) -> None:
-    """A line without a name, a quantity or a price is refused for it, by its place in the list."""
+def test_item_without_a_required_field_is_refused_by_its_index(field: str) -> None:
     item = make_item()
     del item[field]
 
-    assert faults(items=[make_item(), item]) == [f"items.1.{field}"]
+    assert invalid_fields(items=[make_item(), item]) == [f"items.1.{field}"]
 
 
-def test_surrounding_blanks() -> None:
-    """Blanks around a text are taken off, and do not count towards its length."""
+def test_surrounding_blanks_are_removed_before_lengths_are_checked() -> None:
     order = make_order(
         customer_name=f"  {'a' * 100}\t",
         order_type="delivery",
@@ -206,12 +201,14 @@ def test_surrounding_blanks() -> None:
     assert order.items[0].name == "N" * 50
     assert order.items[0].notes == "no onions"
     assert order.notes == "n" * 200
-    assert faults(order_type="delivery", delivery_address=f"{'a' * 9}     ") == ["delivery_address"]
+    assert invalid_fields(order_type="delivery", delivery_address=f"{'a' * 9}     ") == [
+        "delivery_address"
+    ]
 
 
-def test_all_faults_at_once() -> None:
-    """Every fault is listed, not just the first; rules across fields beside rules of one field."""
-    found = faults(
+def test_all_invalid_fields_are_reported() -> None:
+    """Rules across fields are reported together with rules for one field."""
+    found = invalid_fields(
         customer_name="",
         order_type="dine_in",
         items=[make_item(quantity=0, price=0), make_item(), make_item(name="", notes="n" * 201)],
@@ -233,7 +230,6 @@ def test_all_faults_at_once() -> None:
     ]
 
 
-def test_a_faulty_order_type_asks_for_nothing_else() -> None:
-    """While the order type is unknown, no table and no address is asked for or refused."""
-    assert faults(order_type="drive_in") == ["order_type"]
-    assert faults(order_type="drive_in", table_number=5) == ["order_type"]
+def test_invalid_order_type_requires_no_table_and_no_address() -> None:
+    assert invalid_fields(order_type="drive_in") == ["order_type"]
+    assert invalid_fields(order_type="drive_in", table_number=5) == ["order_type"]

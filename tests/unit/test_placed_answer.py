@@ -1,4 +1,4 @@
-"""The answer to an order, written without pydantic."""
+"""The response to a new order, which is serialized without pydantic."""
 
 from decimal import Decimal
 
@@ -11,8 +11,7 @@ CENTS = ["0.01", "0.10", "1.00", "9.90", "24.98", "100.00", "99999.99", "199998.
 
 
 @pytest.mark.parametrize("amount", CENTS)
-def test_the_answer_is_what_is_documented(amount: str) -> None:
-    """Byte for byte it is what the documented model would be written as."""
+def test_serialized_response_equals_that_of_the_documented_model(amount: str) -> None:
     placed = PlacedOrder("ORD_20241216_1000", Decimal(amount))
 
     documented = OrderPlaced(order_number=placed.order_number, total_amount=placed.total_amount)

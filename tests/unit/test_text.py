@@ -1,4 +1,4 @@
-"""Characters that may stand in what is stored and shown."""
+"""The characters that stored and shown text may contain."""
 
 import unicodedata
 
@@ -8,7 +8,7 @@ from restaurant_system.escaping import escape_nonprintable
 from restaurant_system.models.text import refused_character
 from restaurant_system.models.worker import is_worker_name
 from tests.support.orders import make_item, make_order_fields
-from tests.unit.test_order import faults
+from tests.unit.test_order import invalid_fields
 
 BIDIRECTIONAL = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 REFUSED = [
@@ -29,7 +29,7 @@ REFUSED = [
 def test_control_or_format_character_is_refused_in_every_text_of_an_order(
     field: str, char: str
 ) -> None:
-    """It would turn round what the kitchen reads, hide it, or steer a terminal."""
+    """It could reorder or hide text in the kitchen, or control a terminal."""
     text = f"no nuts {char}please"
     changes: dict[str, dict[str, object]] = {
         "items.0.name": {"items": [make_item(name=text)]},
@@ -37,12 +37,12 @@ def test_control_or_format_character_is_refused_in_every_text_of_an_order(
         "delivery_address": {"order_type": "delivery", "delivery_address": text},
     }
 
-    assert faults(**changes.get(field, {field: text})) == [field]
+    assert invalid_fields(**changes.get(field, {field: text})) == [field]
 
 
 @pytest.mark.parametrize("char", REFUSED, ids=ascii)
 def test_control_or_format_character_is_refused_in_the_name_of_a_worker(char: str) -> None:
-    """Nor may a line break stand in it."""
+    """Line breaks are refused too."""
     assert not is_worker_name(f"a {char}b")
     assert not is_worker_name("a\nb")
 
@@ -65,13 +65,13 @@ def test_control_or_format_character_is_refused_in_the_name_of_a_worker(char: st
     ],
     ids=ascii,
 )
-def test_writing_of_the_world_and_emoji_are_taken_in_notes(text: str) -> None:
-    """Combining marks, joiners, flags and what is not assigned yet."""
-    assert faults(notes=text, items=[make_item(notes=text)]) == []
+def test_all_scripts_and_emoji_are_accepted_in_notes(text: str) -> None:
+    """Combining marks, joiners, flags and unassigned characters among them."""
+    assert invalid_fields(notes=text, items=[make_item(notes=text)]) == []
 
 
 def test_every_control_and_format_character_is_refused() -> None:
-    """Joiners and tags stand where they join nothing."""
+    """Joiners and tags are refused where they join nothing."""
     for code in range(0x110000):
         if unicodedata.category(chr(code)) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
             assert refused_character(f" {chr(code)} ") == chr(code)
@@ -86,11 +86,10 @@ def test_every_control_and_format_character_is_refused() -> None:
     ],
     ids=ascii,
 )
-def test_only_what_is_not_printable_is_escaped(text: str, escaped: str) -> None:
-    """What a person can read stays as it is."""
+def test_only_unprintable_characters_are_escaped(text: str, escaped: str) -> None:
     assert escape_nonprintable(text) == escaped
 
 
-def test_sound_order_is_not_affected() -> None:
-    """The order that the tests above change is taken as it is."""
-    assert faults(**make_order_fields()) == []
+def test_valid_order_is_accepted() -> None:
+    """The tests above change this order."""
+    assert invalid_fields(**make_order_fields()) == []
