@@ -1,3 +1,5 @@
+"""Idempotency keys of new orders."""
+
 import asyncio
 from datetime import timedelta
 from decimal import Decimal
@@ -24,7 +26,7 @@ PUT_AWAY = "DELETE FROM order_status_log; DELETE FROM order_items; DELETE FROM o
 
 
 async def place(intake: OrderService, order: NewOrder | None = None, key: str = "k") -> PlacedOrder:
-    """Place an order under a key."""
+    """Place an order with a key."""
     return await intake.place(order or make_order(), request_id="request-1", key=key)
 
 
@@ -36,15 +38,16 @@ async def count(database: Database) -> int:
 
 
 async def age(database: Database, by: timedelta) -> None:
-    """Let every key be older."""
+    """Make every key older."""
     async with database.connection() as connection:
         await connection.execute(
             "UPDATE idempotency_keys SET created_at = created_at - $1::interval", by
         )
 
 
-async def test_the_same_answer(intake: OrderService, database: Database) -> None:
-    """The same order under the same key gets the first answer again, and is no second order."""
+async def test_repeated_request_returns_the_first_result_and_stores_no_second_order(
+    intake: OrderService, database: Database
+) -> None:
     first = await place(intake)
     second = await place(intake)
 
@@ -53,8 +56,9 @@ async def test_the_same_answer(intake: OrderService, database: Database) -> None
     assert await count(database) == 1
 
 
-async def test_the_first_answer_for_good(intake: OrderService, database: Database) -> None:
-    """The first answer is given again whatever has become of the order since."""
+async def test_replay_returns_the_first_result_whatever_has_become_of_the_order(
+    intake: OrderService, database: Database
+) -> None:
     first = await place(intake)
     async with database.connection() as connection:
         await connection.execute("UPDATE orders SET status = 'cancelled'")
@@ -62,8 +66,7 @@ async def test_the_first_answer_for_good(intake: OrderService, database: Databas
     assert (await place(intake)).order_number == first.order_number
 
 
-async def test_an_order_that_is_no_longer_kept(intake: OrderService, database: Database) -> None:
-    """A key whose order somebody has put away by hand is refused, for its answer is not known."""
+async def test_key_of_a_deleted_order_is_refused(intake: OrderService, database: Database) -> None:
     await place(intake)
     async with database.connection() as connection:
         await connection.execute(PUT_AWAY)
@@ -72,8 +75,7 @@ async def test_an_order_that_is_no_longer_kept(intake: OrderService, database: D
         await place(intake)
 
 
-async def test_the_same_order_written_otherwise(intake: OrderService) -> None:
-    """It is the order that counts, not how it was written."""
+async def test_equal_order_in_other_notation_is_a_replay(intake: OrderService) -> None:
     first = await place(intake, make_order(items=[make_item(price=Decimal("9.5"))]))
 
     again = await place(
@@ -83,8 +85,9 @@ async def test_the_same_order_written_otherwise(intake: OrderService) -> None:
     assert again.order_number == first.order_number
 
 
-async def test_another_order(intake: OrderService, database: Database) -> None:
-    """Another order under the same key is refused, however small the difference."""
+async def test_other_order_with_the_same_key_is_refused(
+    intake: OrderService, database: Database
+) -> None:
     await place(intake)
 
     for order in (
@@ -101,8 +104,9 @@ async def test_another_order(intake: OrderService, database: Database) -> None:
     assert await count(database) == 1
 
 
-async def test_keys_are_apart(intake: OrderService, database: Database) -> None:
-    """The same order under two keys, or under none, is two orders."""
+async def test_equal_orders_with_different_keys_or_none_are_separate_orders(
+    intake: OrderService, database: Database
+) -> None:
     await place(intake, key="k")
     await place(intake, key="K")
     for _ in range(2):
@@ -111,8 +115,10 @@ async def test_keys_are_apart(intake: OrderService, database: Database) -> None:
     assert await count(database) == 4
 
 
-async def test_twenty_at_once(intake: OrderService, database: Database) -> None:
-    """Of requests that come at once under one key one places the order; all get its answer."""
+async def test_concurrent_requests_with_one_key_store_one_order(
+    intake: OrderService, database: Database
+) -> None:
+    """All get its result."""
     answers = await asyncio.gather(*(place(intake) for _ in range(20)))
 
     assert len({answer.order_number for answer in answers}) == 1
@@ -120,8 +126,9 @@ async def test_twenty_at_once(intake: OrderService, database: Database) -> None:
     assert await count(database) == 1
 
 
-async def test_two_orders_at_once(intake: OrderService, database: Database) -> None:
-    """Of two orders that come at once under one key one is placed, and the other refused."""
+async def test_of_two_concurrent_orders_with_one_key_one_is_refused(
+    intake: OrderService, database: Database
+) -> None:
     for turn in range(10):
         outcomes = await asyncio.gather(
             place(intake, key=f"k{turn}"),
@@ -136,16 +143,16 @@ async def test_two_orders_at_once(intake: OrderService, database: Database) -> N
     assert await count(database) == 10
 
 
-async def test_a_key_within_its_lifetime(intake: OrderService, database: Database) -> None:
-    """A key is kept for 24 hours."""
+async def test_key_is_kept_for_24_hours(intake: OrderService, database: Database) -> None:
     first = await place(intake)
     await age(database, timedelta(hours=23, minutes=59))
 
     assert (await place(intake)).order_number == first.order_number
 
 
-async def test_an_expired_key(intake: OrderService, database: Database) -> None:
-    """A key older than 24 hours is as good as new, for any order."""
+async def test_expired_key_can_be_used_for_another_order(
+    intake: OrderService, database: Database
+) -> None:
     first = await place(intake)
     await age(database, timedelta(hours=24, minutes=1))
 
@@ -157,8 +164,9 @@ async def test_an_expired_key(intake: OrderService, database: Database) -> None:
     assert again == PlacedOrder(other.order_number, other.total_amount, replayed=True)
 
 
-async def test_an_expired_key_at_once(intake: OrderService, database: Database) -> None:
-    """An expired key that several use at once is still the key of one order."""
+async def test_expired_key_used_concurrently_stores_one_order(
+    intake: OrderService, database: Database
+) -> None:
     await place(intake)
     await age(database, timedelta(hours=25))
 
@@ -168,8 +176,9 @@ async def test_an_expired_key_at_once(intake: OrderService, database: Database) 
     assert await count(database) == 2
 
 
-async def test_a_failure_burns_no_key(intake: OrderService, database: Database) -> None:
-    """An order that could not be stored can be sent again under its key."""
+async def test_order_that_could_not_be_stored_can_be_sent_again_with_its_key(
+    intake: OrderService, database: Database
+) -> None:
     async with database.connection() as connection:
         await connection.execute(REFUSE_ALL)
     with pytest.raises(asyncpg.RaiseError):
@@ -183,8 +192,7 @@ async def test_a_failure_burns_no_key(intake: OrderService, database: Database) 
     assert placed.order_number.endswith("_001")
 
 
-async def test_expired_keys_are_cleaned_up(intake: OrderService, database: Database) -> None:
-    """The service cleans up the keys that have expired, and no others."""
+async def test_only_expired_keys_are_deleted(intake: OrderService, database: Database) -> None:
     await place(intake, key="old")
     await age(database, timedelta(hours=25))
     await place(intake, key="new")

@@ -1,4 +1,4 @@
-"""`GET /menu`: what is offered, and whether it is still the same."""
+"""`GET /menu`, and its ETag."""
 
 from pathlib import Path
 
@@ -30,17 +30,16 @@ OFFERED = {
 
 
 def settings(menu: Path | None) -> Settings:
-    """Configure a menu."""
+    """Return settings with a menu."""
     return Settings(order_service=OrderServiceSettings(menu=menu))
 
 
-async def asked_again(client: httpx.AsyncClient, tag: str) -> httpx.Response:
-    """Ask for the menu as one who knows it."""
+async def get_if_changed(client: httpx.AsyncClient, tag: str) -> httpx.Response:
+    """Request the menu as a client that has it."""
     return await client.get("/menu", headers={"If-None-Match": tag})
 
 
-async def test_a_menu(tmp_path: Path) -> None:
-    """The menu of the file is answered; whoever knows it is told so, until it changes."""
+async def test_menu_is_answered_304_until_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "menu.yaml"
     path.write_text(LUNCH)
 
@@ -50,19 +49,18 @@ async def test_a_menu(tmp_path: Path) -> None:
         assert (first.status_code, first.json()) == (200, OFFERED)
         assert first.headers["Content-Type"] == "application/json"
         for known in (tag, f"W/{tag}", f'"another", {tag}', "*"):
-            answer = await asked_again(client, known)
+            answer = await get_if_changed(client, known)
             assert (answer.status_code, answer.content, answer.headers["ETag"]) == (304, b"", tag)
 
         path.write_text(LUNCH.replace("6.90", "7.20"))
 
-        changed = await asked_again(client, tag)
+        changed = await get_if_changed(client, tag)
         assert changed.status_code == 200
         assert changed.headers["ETag"] != tag
         assert changed.json()["sections"][0]["items"][0]["price"] == 7.2
 
 
-async def test_a_faulty_change(tmp_path: Path) -> None:
-    """Guests are offered the last good menu while its file is faulty."""
+async def test_last_valid_menu_is_served_after_an_invalid_change(tmp_path: Path) -> None:
     path = tmp_path / "menu.yaml"
     path.write_text(LUNCH)
 
@@ -70,18 +68,16 @@ async def test_a_faulty_change(tmp_path: Path) -> None:
         tag = (await client.get("/menu")).headers["ETag"]
         path.write_text(LUNCH.replace("6.90", "free"))
 
-        assert (await asked_again(client, tag)).status_code == 304
+        assert (await get_if_changed(client, tag)).status_code == 304
         assert (await client.get("/menu")).json() == OFFERED
 
 
-async def test_no_menu() -> None:
-    """Without a menu nothing is offered, and that is answered too."""
+async def test_without_a_configured_menu_an_empty_one_is_served() -> None:
     async with http_client(menu_feature(settings(None), otherwise=NO_MENU)) as client:
         assert (await client.get("/menu")).json() == {"sections": []}
 
 
-def test_a_menu_that_is_faulty_from_the_start(tmp_path: Path) -> None:
-    """A service does not start with a menu that it cannot show."""
+def test_service_does_not_start_with_an_invalid_menu(tmp_path: Path) -> None:
     path = tmp_path / "menu.yaml"
     path.write_text("sections: free")
 

@@ -1,4 +1,4 @@
-"""Midnight under load, with clocks that differ, on days on which clocks are set."""
+"""Business dates around midnight, under load and when clocks change."""
 
 import asyncio
 import itertools
@@ -18,21 +18,21 @@ from tests.support.services import FakeClock, http_client, make_order_service, m
 ZONE = "Europe/Berlin"
 SECOND = timedelta(seconds=1)
 MIDNIGHTS = {
-    "an ordinary night": date(2024, 12, 17),
-    "into the day with 23 hours": date(2024, 3, 31),
-    "out of it": date(2024, 4, 1),
-    "into the day with 25 hours": date(2024, 10, 27),
-    "out of that": date(2024, 10, 28),
+    "ordinary day": date(2024, 12, 17),
+    "begin of the day with 23 hours": date(2024, 3, 31),
+    "end of the day with 23 hours": date(2024, 4, 1),
+    "begin of the day with 25 hours": date(2024, 10, 27),
+    "end of the day with 25 hours": date(2024, 10, 28),
 }
 
 
 def midnight(day: date, zone: str = ZONE) -> datetime:
-    """Return the moment at which a day begins there."""
+    """Return the time at which a day begins in a time zone."""
     return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
 
-class Rounds:
-    """A clock that goes on a little each time that somebody looks at it, ahead of others or not."""
+class TickingClock:
+    """A clock that advances with each call and may be ahead of the others."""
 
     def __init__(self, ticks: "itertools.count[int]", start: datetime, ahead: timedelta) -> None:
         self._ticks = ticks
@@ -41,20 +41,21 @@ class Rounds:
         self.shown: list[datetime] = []
 
     def __call__(self) -> datetime:
-        """Tell the time."""
+        """Return the time, and record it."""
         now = self._start + next(self._ticks) * timedelta(milliseconds=50) + self._ahead
         self.shown.append(now)
         return now
 
 
 @pytest.mark.parametrize("day", MIDNIGHTS.values(), ids=MIDNIGHTS)
-async def test_midnight_under_load(database: Database, day: date) -> None:
-    """Each order is of the date of its transaction's moment, and each date's numbers have no gap.
-
-    Three services whose clocks differ by a second take orders while it becomes midnight.
-    """
+async def test_orders_around_midnight_have_the_date_and_number_of_their_transaction(
+    database: Database, day: date
+) -> None:
+    """Three services whose clocks differ by a second store orders."""
     ticks = itertools.count()
-    clocks = [Rounds(ticks, midnight(day) - 3 * SECOND, ahead * SECOND) for ahead in (-1, 0, 1)]
+    clocks = [
+        TickingClock(ticks, midnight(day) - 3 * SECOND, ahead * SECOND) for ahead in (-1, 0, 1)
+    ]
     services = [make_order_service(database, clock=clock, timezone=ZONE) for clock in clocks]
 
     placed = []
@@ -67,7 +68,7 @@ async def test_midnight_under_load(database: Database, day: date) -> None:
         )
 
     moments = {moment for clock in clocks for moment in clock.shown}
-    rows = await moments_and_numbers(database)
+    rows = await times_and_numbers(database)
     assert {moment for moment, _ in rows} <= moments
     assert sorted(number for _, number in rows) == sorted(each.order_number for each in placed)
     by_date = defaultdict(list)
@@ -75,16 +76,17 @@ async def test_midnight_under_load(database: Database, day: date) -> None:
         by_date[moment.astimezone(ZoneInfo(ZONE)).date()].append(number)
     assert set(by_date) == {day - timedelta(days=1), day}
     for its_date, numbers in by_date.items():
-        assert sorted(numbers) == numbered(its_date, len(numbers))
+        assert sorted(numbers) == first_numbers(its_date, len(numbers))
         assert await orders_in_stats(database, midnight(its_date)) == len(numbers)
 
 
-async def test_a_key_across_midnight(database: Database) -> None:
-    """Asked again after midnight, also by many at once, the first number is the answer."""
-    watch = FakeClock(midnight(date(2024, 3, 31)) - SECOND)
-    service = make_order_service(database, clock=watch, timezone=ZONE)
+async def test_key_replayed_after_midnight_returns_the_number_of_the_day_before(
+    database: Database,
+) -> None:
+    clock = FakeClock(midnight(date(2024, 3, 31)) - SECOND)
+    service = make_order_service(database, clock=clock, timezone=ZONE)
     first = await service.place(make_order(), request_id="request-1", key="key-1")
-    watch.now += 2 * SECOND
+    clock.now += 2 * SECOND
 
     again = await asyncio.gather(
         *(service.place(make_order(), request_id="request-2", key="key-1") for _ in range(10))
@@ -99,13 +101,15 @@ async def test_a_key_across_midnight(database: Database) -> None:
 @pytest.mark.parametrize(
     ("day", "hours"), [(date(2024, 3, 31), 23), (date(2024, 10, 27), 25), (date(2024, 12, 17), 24)]
 )
-async def test_the_hours_of_a_day(database: Database, day: date, hours: int) -> None:
-    """A day has as many hours as it lasts: the one that comes twice in autumn is told as two."""
-    watch = FakeClock()
-    service = make_order_service(database, clock=watch, timezone=ZONE)
+async def test_statistics_have_as_many_hours_as_the_day(
+    database: Database, day: date, hours: int
+) -> None:
+    """The hour that is repeated in autumn counts as two."""
+    clock = FakeClock()
+    service = make_order_service(database, clock=clock, timezone=ZONE)
     every_hour = [midnight(day) + timedelta(hours=hour) for hour in range(hours)]
     for hour in every_hour:
-        watch.now = hour + timedelta(minutes=59)
+        clock.now = hour + timedelta(minutes=59)
         await service.place(make_order(), request_id="request-1", key=None)
 
     stats = await stats_at(database, midnight(day))
@@ -116,20 +120,20 @@ async def test_the_hours_of_a_day(database: Database, day: date, hours: int) -> 
     ]
 
 
-def numbered(day: date, count: int) -> Sequence[str]:
-    """Return the first so many numbers of a day."""
+def first_numbers(day: date, count: int) -> Sequence[str]:
+    """Return the first `count` order numbers of a day."""
     return [f"ORD_{day:%Y%m%d}_{place:03d}" for place in range(1, count + 1)]
 
 
-async def moments_and_numbers(database: Database) -> list[tuple[datetime, str]]:
-    """Return when each order came, and its number."""
+async def times_and_numbers(database: Database) -> list[tuple[datetime, str]]:
+    """Return the creation time and the number of each order."""
     async with database.connection() as connection:
         rows = await connection.fetch("SELECT created_at, number FROM orders")
     return [(row["created_at"], row["number"]) for row in rows]
 
 
 async def orders_in_stats(database: Database, moment: datetime) -> int:
-    """Return how many orders the figures of a moment's day count, by each of three ways."""
+    """Return the number of orders in the statistics of a day, which all three counts agree on."""
     stats = await stats_at(database, moment)
     counts = {
         sum(stats["by_status"].values()),
@@ -141,7 +145,7 @@ async def orders_in_stats(database: Database, moment: datetime) -> int:
 
 
 async def stats_at(database: Database, moment: datetime) -> dict[str, Any]:
-    """Ask for the figures at a moment."""
+    """Return the statistics at a time."""
     service = make_tracking_service(database, clock=FakeClock(moment), timezone=ZONE)
     async with http_client(TrackingHandler(service).feature()) as client:
         stats: dict[str, Any] = (await client.get("/stats")).json()

@@ -1,3 +1,5 @@
+"""Applying migrations: once, in order, under a lock, all or none."""
+
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
@@ -27,26 +29,25 @@ CREATE TABLE schema_migrations (
 
 @pytest.fixture
 async def empty_dsn(postgres_server: Postgres) -> str:
-    """Name a database with nothing in it."""
+    """Return the DSN of an empty database."""
     return postgres_server.dsn(await postgres_server.create_database())
 
 
 @pytest.fixture
 async def empty(empty_dsn: str) -> AsyncIterator[Database]:
-    """Open a database with nothing in it."""
+    """Open an empty database."""
     async with open_database(empty_dsn) as database:
         yield database
 
 
 async def tables(database: Database) -> set[str]:
-    """Name the tables there are."""
+    """Return the names of the tables."""
     async with database.connection() as connection:
         rows = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     return {row["tablename"] for row in rows}
 
 
-async def test_in_order(empty: Database) -> None:
-    """An empty database gets every migration, in the order of their numbers."""
+async def test_empty_database_gets_every_migration_in_order(empty: Database) -> None:
     applied = await migrations.migrate(empty)
 
     assert applied == FILES
@@ -54,15 +55,13 @@ async def test_in_order(empty: Database) -> None:
     assert {"orders", "order_items", "order_status_log", "workers"} <= await tables(empty)
 
 
-async def test_once(empty: Database) -> None:
-    """What was applied is not applied again."""
+async def test_applied_migration_is_not_applied_again(empty: Database) -> None:
     await migrations.migrate(empty)
 
     assert await migrations.migrate(empty) == []
 
 
-async def test_what_is_pending(empty: Database) -> None:
-    """What is pending is told without a change to anything."""
+async def test_pending_migrations_are_listed_without_a_change(empty: Database) -> None:
     assert await migrations.pending(empty) == FILES
     assert await tables(empty) == set()
 
@@ -71,8 +70,7 @@ async def test_what_is_pending(empty: Database) -> None:
     assert await migrations.pending(empty) == []
 
 
-async def test_an_older_schema(empty: Database) -> None:
-    """A database that is a migration behind gets that one alone."""
+async def test_older_schema_gets_the_missing_migration_only(empty: Database) -> None:
     *older, last = FILES
     async with empty.connection() as connection:
         await connection.execute(LEDGER)
@@ -84,8 +82,7 @@ async def test_an_older_schema(empty: Database) -> None:
     assert await migrations.migrate(empty) == [last]
 
 
-async def test_four_at_once(empty_dsn: str) -> None:
-    """Of processes that start at once on an empty database, one migrates and the others wait."""
+async def test_of_processes_that_start_concurrently_one_migrates(empty_dsn: str) -> None:
     async with contextlib.AsyncExitStack() as stack:
         pools = [await stack.enter_async_context(open_database(empty_dsn)) for _ in range(4)]
 
@@ -94,8 +91,7 @@ async def test_four_at_once(empty_dsn: str) -> None:
         assert sorted(applied) == [[], [], [], FILES]
 
 
-async def test_all_or_nothing(empty: Database) -> None:
-    """A migration that fails leaves nothing half done, and can be made up for."""
+async def test_failed_migration_changes_nothing_and_can_be_repeated(empty: Database) -> None:
     async with empty.connection() as connection:
         await connection.execute("CREATE TABLE workers (someone text)")
 
@@ -120,7 +116,7 @@ LOCKS = {
 
 @pytest.fixture
 async def hasty(empty_dsn: str) -> AsyncIterator[Database]:
-    """Open an empty database with short timeouts, its own and ours."""
+    """Open an empty database with short timeouts on the server and in the client."""
     name = urlsplit(empty_dsn).path.removeprefix("/")
     administrator = await asyncpg.connect(empty_dsn)
     for timeout in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
@@ -137,19 +133,19 @@ async def hasty(empty_dsn: str) -> AsyncIterator[Database]:
 async def holder(
     request: pytest.FixtureRequest, empty_dsn: str
 ) -> AsyncIterator[UnpooledConnection]:
-    """Hold a lock that a migration needs, until the connection is closed."""
+    """Open a connection that holds a lock that a migration needs."""
     timeouts = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
     unlimited = {**dict.fromkeys(timeouts, "0"), "application_name": "monthly report"}
-    line = await asyncpg.connect(empty_dsn, server_settings=unlimited)
-    await line.execute(request.param)
-    yield line
-    line.terminate()
+    connection = await asyncpg.connect(empty_dsn, server_settings=unlimited)
+    await connection.execute(request.param)
+    yield connection
+    connection.terminate()
 
 
-async def test_migration_waits_for_a_lock_longer_than_any_timeout_and_names_its_holder(
+async def test_migration_waits_for_a_lock_beyond_all_timeouts_and_logs_its_holder(
     hasty: Database, holder: UnpooledConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each line has the process and the application, and the pauses between them grow."""
+    """The log lines have the process and the application; their intervals grow."""
     monkeypatch.setattr(migrations, "MIN_LOG_INTERVAL", 0.1)
     pid, is_in_transaction = holder.get_server_pid(), holder.is_in_transaction()
     monkeypatch.setattr(asyncpg.Connection, "get_server_pid", lambda _: 1)  # as through PgBouncer
@@ -169,10 +165,9 @@ async def test_migration_waits_for_a_lock_longer_than_any_timeout_and_names_its_
 
 
 @pytest.mark.parametrize("holder", [LOCKS["reading"]], indirect=True)
-async def test_check_waits_for_a_lock_longer_than_any_timeout(
+async def test_check_of_pending_migrations_waits_for_a_lock_beyond_all_timeouts(
     hasty: Database, holder: UnpooledConnection
 ) -> None:
-    """That it cannot look now does not mean that something is pending."""
     await holder.execute("COMMIT; SELECT pg_advisory_unlock_all()")
     await migrations.migrate(hasty)
     await holder.execute("BEGIN; LOCK TABLE schema_migrations")
@@ -185,10 +180,10 @@ async def test_check_waits_for_a_lock_longer_than_any_timeout(
     assert await checking == []
 
 
-async def test_migration_that_is_cancelled_while_it_waits_ends_at_once(
+async def test_migration_cancelled_while_waiting_ends_at_once(
     empty: Database, holder: UnpooledConnection
 ) -> None:
-    """Its statement is cancelled in the server, too, and nothing of it stays."""
+    """Its statement is cancelled in the server too."""
     migrating = asyncio.create_task(migrations.migrate(empty))
     await eventually(lambda: waits_for(holder), doing="for the migration to wait")
 
@@ -202,6 +197,6 @@ async def test_migration_that_is_cancelled_while_it_waits_ends_at_once(
 
 
 async def waits_for(holder: UnpooledConnection) -> bool:
-    """Tell whether a session waits for a lock of the holder's."""
+    """Return whether a session waits for a lock of the holder."""
     query = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
     return bool(await holder.fetchval(query))

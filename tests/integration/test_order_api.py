@@ -1,3 +1,5 @@
+"""The HTTP routes of the order service."""
+
 import uuid
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -19,7 +21,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture
 async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
-    """Talk to the order service, with its relay at work."""
+    """Return a client of the order service, whose relay runs."""
     relay = make_relay(database)
     async with relay.running():
         handler = OrderHandler(make_order_service(database, relay), 50)
@@ -28,7 +30,7 @@ async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def place(client: httpx.AsyncClient, key: str | None = None, **changes: object) -> str:
-    """Place an order, and return its number."""
+    """Place an order; return its number."""
     headers = JSON if key is None else JSON | {"Idempotency-Key": key}
     response = await client.post("/orders", content=make_order_body(**changes), headers=headers)
     assert response.status_code == 201, response.text
@@ -36,8 +38,9 @@ async def place(client: httpx.AsyncClient, key: str | None = None, **changes: ob
     return number
 
 
-async def test_placing(client: httpx.AsyncClient) -> None:
-    """An order is answered with its number, its status, its total, and where to look for it."""
+async def test_new_order_is_answered_with_number_status_total_and_location(
+    client: httpx.AsyncClient,
+) -> None:
     body = make_order_body(
         items=[
             make_item(name="Margherita Pizza", price=Decimal("15.99")),
@@ -58,8 +61,9 @@ async def test_placing(client: httpx.AsyncClient) -> None:
     assert "Idempotency-Replayed" not in response.headers
 
 
-async def test_on_its_way(client: httpx.AsyncClient, database: Database) -> None:
-    """An order that was answered is on its way to the kitchen."""
+async def test_answered_order_is_published_to_the_kitchen(
+    client: httpx.AsyncClient, database: Database
+) -> None:
     await place(client, order_type="dine_in", table_number=5)
 
     async def has_arrived() -> bool:
@@ -68,8 +72,9 @@ async def test_on_its_way(client: httpx.AsyncClient, database: Database) -> None
     await eventually(has_arrived, doing="for the order to reach the kitchen")
 
 
-async def test_repeating(client: httpx.AsyncClient) -> None:
-    """The same order under the same key is answered as before, and the answer says so."""
+async def test_replay_is_answered_as_before_with_idempotency_replayed(
+    client: httpx.AsyncClient,
+) -> None:
     headers = JSON | {"Idempotency-Key": "a-key"}
     first = await client.post("/orders", content=make_order_body(), headers=headers)
 
@@ -82,8 +87,7 @@ async def test_repeating(client: httpx.AsyncClient) -> None:
     assert "Idempotency-Replayed" not in first.headers
 
 
-async def test_another_order_under_a_key(client: httpx.AsyncClient) -> None:
-    """Another order under the same key is refused with 422."""
+async def test_other_order_with_a_used_key_is_answered_422(client: httpx.AsyncClient) -> None:
     await place(client, "a-key")
 
     response = await client.post(
@@ -95,27 +99,27 @@ async def test_another_order_under_a_key(client: httpx.AsyncClient) -> None:
     assert_problem(response, 422)
 
 
-async def test_cancelling(client: httpx.AsyncClient, database: Database) -> None:
-    """An order is cancelled with or without a word about it."""
-    silent, stated = await place(client), await place(client)
+async def test_order_is_cancelled_with_or_without_a_body(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    plain, explained = await place(client), await place(client)
 
-    without = await client.post(f"/orders/{silent}/cancel")
-    with_words = await client.post(
-        f"/orders/{stated}/cancel", json={"changed_by": "anna", "reason": "guest left"}
+    without = await client.post(f"/orders/{plain}/cancel")
+    with_body = await client.post(
+        f"/orders/{explained}/cancel", json={"changed_by": "anna", "reason": "customer left"}
     )
 
-    assert without.status_code == with_words.status_code == 200
-    assert without.json() == {"order_number": silent, "status": "cancelled"}
-    assert with_words.json() == {"order_number": stated, "status": "cancelled"}
+    assert without.status_code == with_body.status_code == 200
+    assert without.json() == {"order_number": plain, "status": "cancelled"}
+    assert with_body.json() == {"order_number": explained, "status": "cancelled"}
     async with database.connection() as connection:
         rows = await connection.fetch(
             "SELECT changed_by, notes FROM order_status_log WHERE status = 'cancelled' ORDER BY id"
         )
-    assert [tuple(row) for row in rows] == [("order-service", None), ("anna", "guest left")]
+    assert [tuple(row) for row in rows] == [("order-service", None), ("anna", "customer left")]
 
 
-async def test_completing(client: httpx.AsyncClient, database: Database) -> None:
-    """An order that is ready is handed over."""
+async def test_ready_order_is_completed(client: httpx.AsyncClient, database: Database) -> None:
     number = await place(client)
     await walk(database, number, OrderStatus.COOKING, OrderStatus.READY)
 
@@ -125,8 +129,9 @@ async def test_completing(client: httpx.AsyncClient, database: Database) -> None
     assert response.json() == {"order_number": number, "status": "completed"}
 
 
-async def test_illegal_moves(client: httpx.AsyncClient) -> None:
-    """A move that the order's status does not allow is refused with 409, which names the status."""
+async def test_illegal_move_is_answered_409_with_the_current_status(
+    client: httpx.AsyncClient,
+) -> None:
     number = await place(client)
 
     too_early = await client.post(f"/orders/{number}/complete")
@@ -140,14 +145,12 @@ async def test_illegal_moves(client: httpx.AsyncClient) -> None:
     assert too_late.json()["current_status"] == "cancelled"
 
 
-async def test_no_such_order(client: httpx.AsyncClient) -> None:
-    """A move of an order that was never placed is refused with 404."""
+async def test_move_of_an_unknown_order_is_answered_404(client: httpx.AsyncClient) -> None:
     assert_problem(await client.post("/orders/ORD_20241216_999/cancel"), 404)
     assert_problem(await client.post("/orders/ORD_20241216_999/complete"), 404)
 
 
-async def test_odd_numbers(client: httpx.AsyncClient) -> None:
-    """A number that can be no order's is refused with 404, however odd it is."""
+async def test_invalid_order_number_is_answered_404(client: httpx.AsyncClient) -> None:
     answers = {}
     with capture_logs():
         for number in ("5", "%00", "a%00b", "%FF", "%ED%A0%80", "%0A", "%27", "ORD_" + "9" * 9000):
@@ -159,15 +162,16 @@ async def test_odd_numbers(client: httpx.AsyncClient) -> None:
     assert answers == dict.fromkeys(answers, (404, "application/problem+json"))
 
 
-async def test_bad_moves(client: httpx.AsyncClient) -> None:
-    """What is said about a move is held to rules too, and a bad word moves nothing."""
+async def test_invalid_body_of_a_move_is_refused_and_moves_nothing(
+    client: httpx.AsyncClient,
+) -> None:
     number = await place(client)
     for body, field in (
         (b'{"changed_by": ""}', "changed_by"),
         (b'{"changed_by": 5}', "changed_by"),
         (b'{"changed_by": "a\\u0000b"}', "changed_by"),
         (b'{"reason": "' + b"r" * 201 + b'"}', "reason"),
-        (b'{"why": "guest left"}', "why"),
+        (b'{"why": "customer left"}', "why"),
         (b"[]", "body"),
         (b"{", "body"),
     ):
@@ -182,8 +186,9 @@ async def test_bad_moves(client: httpx.AsyncClient) -> None:
     assert (await client.post(f"/orders/{number}/cancel")).status_code == 200
 
 
-async def test_elsewhere(client: httpx.AsyncClient) -> None:
-    """An address that is none, or takes another method, says so as a problem document."""
+async def test_unknown_path_or_method_is_answered_with_a_problem_document(
+    client: httpx.AsyncClient,
+) -> None:
     assert_problem(await client.get("/kitchen"), 404)
     wrong = await client.put("/orders", content=make_order_body(), headers=JSON)
     assert_problem(wrong, 405)
@@ -191,8 +196,9 @@ async def test_elsewhere(client: httpx.AsyncClient) -> None:
     assert_problem(await client.get("/orders/ORD_20241216_001/cancel"), 405)
 
 
-async def test_a_sane_request_id(client: httpx.AsyncClient, database: Database) -> None:
-    """A caller's request id is kept, in its answer and on the message to the kitchen."""
+async def test_valid_request_id_is_kept_in_response_and_message(
+    client: httpx.AsyncClient, database: Database
+) -> None:
     headers = JSON | {"X-Request-ID": "till-3:42"}
 
     response = await client.post("/orders", content=make_order_body(), headers=headers)
@@ -207,19 +213,19 @@ async def test_a_sane_request_id(client: httpx.AsyncClient, database: Database) 
     await eventually(has_arrived, doing="for the order to reach the kitchen")
 
 
-async def test_every_answer_has_a_request_id(client: httpx.AsyncClient) -> None:
-    """Every answer has a request id: a new one where the caller's is none, or not sane."""
-    for stated in (b"", b"a b", b"x" * 129, b"\xff", b'"><script>', b"a\tb"):
+async def test_response_has_a_new_request_id_if_that_of_the_request_is_invalid(
+    client: httpx.AsyncClient,
+) -> None:
+    for request_id in (b"", b"a b", b"x" * 129, b"\xff", b'"><script>', b"a\tb"):
         for path in ("/orders", "/orders/ORD_1/cancel", "/nowhere", "/docs"):
-            response = await client.post(path, headers=[(b"X-Request-ID", stated)])
+            response = await client.post(path, headers=[(b"X-Request-ID", request_id)])
 
             assert uuid.UUID(response.headers["X-Request-ID"]).version == 4
     ids = {(await client.get("/docs")).headers["X-Request-ID"] for _ in range(3)}
     assert len(ids) == 3
 
 
-async def test_documentation(client: httpx.AsyncClient) -> None:
-    """The service documents itself: what an order holds, and what is answered."""
+async def test_openapi_documents_orders_and_responses(client: httpx.AsyncClient) -> None:
     described = (await client.get("/openapi.json")).json()
 
     placing = described["paths"]["/orders"]["post"]

@@ -1,4 +1,4 @@
-"""The order service when something is away, full or broken."""
+"""The order service while the database is unavailable, or under overload."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,21 +25,21 @@ CREATE TRIGGER break AFTER INSERT OR UPDATE ON orders FOR EACH ROW EXECUTE FUNCT
 
 @pytest.fixture
 async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
-    """Talk to the order service."""
+    """Return a client of the order service."""
     async with http_client(OrderHandler(make_order_service(database), 50).feature()) as client:
         yield client
 
 
 async def place(client: httpx.AsyncClient) -> str:
-    """Place an order, and return its number."""
+    """Place an order; return its number."""
     response = await client.post("/orders", content=make_order_body(), headers=JSON)
     assert response.status_code == 201, response.text
     number: str = response.json()["order_number"]
     return number
 
 
-async def someone_waits(database: Database) -> bool:
-    """Tell whether a session waits for a lock."""
+async def is_lock_awaited(database: Database) -> bool:
+    """Return whether a session waits for a lock."""
     async with database.connection() as connection:
         waiting: bool = await connection.fetchval(
             "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
@@ -47,8 +47,9 @@ async def someone_waits(database: Database) -> bool:
     return waiting
 
 
-async def test_the_database_is_away(client: httpx.AsyncClient, database: Database) -> None:
-    """With the database away the caller is asked to come again soon."""
+async def test_unavailable_database_is_answered_503_with_retry_after(
+    client: httpx.AsyncClient, database: Database
+) -> None:
     number = await place(client)
     await database.close()
 
@@ -60,10 +61,9 @@ async def test_the_database_is_away(client: httpx.AsyncClient, database: Databas
         assert int(response.headers["Retry-After"]) > 0
 
 
-async def test_503_advises_the_idempotency_key_only_where_one_was_sent(
+async def test_503_advises_to_repeat_the_key_only_if_one_was_sent(
     client: httpx.AsyncClient, database: Database
 ) -> None:
-    """A retry repeats the key of its request; a request without one has none to repeat."""
     await database.close()
 
     with_key = await client.post(
@@ -75,15 +75,16 @@ async def test_503_advises_the_idempotency_key_only_where_one_was_sent(
     assert "Idempotency-Key" not in without.json()["detail"]
 
 
-async def test_too_many_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request beyond the limit waits its turn, and is asked to come again if none comes."""
+async def test_request_beyond_the_concurrency_limit_waits_and_is_then_answered_503(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(request_checks, "QUEUE_TIMEOUT", 0.05)
     handler = OrderHandler(make_order_service(database), max_concurrent=1)
     async with http_client(handler.feature()) as client:
         async with database.transaction() as tx:
             await tx.execute("LOCK TABLE orders")
             first = asyncio.create_task(place(client))
-            await eventually(lambda: someone_waits(database), doing="for the first to be at work")
+            await eventually(lambda: is_lock_awaited(database), doing="for the first to be at work")
 
             async with asyncio.timeout(10):  # sooner than the database gives up the first
                 turned_away = await client.post("/orders", content=make_order_body(), headers=JSON)
@@ -94,8 +95,9 @@ async def test_too_many_at_once(database: Database, monkeypatch: pytest.MonkeyPa
         assert (await place(client)).endswith("_002")
 
 
-async def test_the_inside_stays_inside(client: httpx.AsyncClient, database: Database) -> None:
-    """What goes wrong inside is logged with the request's id, and hidden from the caller."""
+async def test_internal_error_is_logged_with_the_request_id_and_not_shown(
+    client: httpx.AsyncClient, database: Database
+) -> None:
     number = await place(client)
     async with database.connection() as connection:
         await connection.execute(BREAK)

@@ -1,4 +1,4 @@
-"""What is no order is refused with every fault, and leaves nothing behind."""
+"""Invalid orders are refused with every error, and nothing is stored."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture
 async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
-    """Talk to the order service."""
+    """Return a client of the order service."""
     async with http_client(OrderHandler(make_order_service(database), 50).feature()) as client:
         yield client
 
@@ -31,8 +31,8 @@ async def post(client: httpx.AsyncClient, body: bytes) -> httpx.Response:
     return await client.post("/orders", content=body, headers=JSON)
 
 
-async def stored(database: Database) -> int:
-    """Count the rows that orders leave behind."""
+async def stored_rows(database: Database) -> int:
+    """Count the rows that orders leave."""
     async with database.connection() as connection:
         rows: int = await connection.fetchval(
             """SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM order_items)
@@ -42,8 +42,9 @@ async def stored(database: Database) -> int:
     return rows
 
 
-async def test_bad_orders(client: httpx.AsyncClient, database: Database) -> None:
-    """Whatever is wrong with a body, it is refused by the field at fault, and nothing is stored."""
+async def test_invalid_body_is_refused_by_its_field_and_not_stored(
+    client: httpx.AsyncClient, database: Database
+) -> None:
     mishandled = {}
     for bad in INVALID_ORDERS:
         response = await post(client, bad.body)
@@ -51,19 +52,17 @@ async def test_bad_orders(client: httpx.AsyncClient, database: Database) -> None
             mishandled[bad.name] = (response.status_code, response.text[:200])
 
     assert mishandled == {}
-    assert await stored(database) == 0
+    assert await stored_rows(database) == 0
 
 
-async def test_odd_orders(client: httpx.AsyncClient) -> None:
-    """However odd a body is, it is answered: taken or refused."""
+async def test_unusual_body_is_accepted_or_refused(client: httpx.AsyncClient) -> None:
     with capture_logs():
         answers = [(await post(client, body)).status_code for body in UNUSUAL_ORDERS]
 
     assert set(answers) <= {201, 400}
 
 
-async def test_every_fault(client: httpx.AsyncClient) -> None:
-    """A refusal is a problem document that lists every fault with a sentence."""
+async def test_refusal_lists_every_invalid_field(client: httpx.AsyncClient) -> None:
     body = make_order_body(
         customer_name="",
         order_type="dine_in",
@@ -83,16 +82,15 @@ async def test_every_fault(client: httpx.AsyncClient) -> None:
     ]
 
 
-async def test_the_largest_body(client: httpx.AsyncClient) -> None:
-    """A body of 64 KiB is read."""
+async def test_body_of_64_kib_is_read(client: httpx.AsyncClient) -> None:
     body = make_order_body().ljust(64 * 1024)
 
     assert len(body) == MAX_BODY_SIZE
     assert (await post(client, body)).status_code == 201
 
 
-async def test_too_large(client: httpx.AsyncClient, database: Database) -> None:
-    """A body above 64 KiB is refused, whether it says so or arrives in pieces."""
+async def test_body_above_64_kib_is_refused(client: httpx.AsyncClient, database: Database) -> None:
+    """Also if it arrives in chunks without a length."""
     body = make_order_body().ljust(64 * 1024 + 1)
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -105,12 +103,10 @@ async def test_too_large(client: httpx.AsyncClient, database: Database) -> None:
     assert "Content-Length" not in chunked.request.headers
     for response in (announced, chunked):
         assert_problem(response, 413)
-    assert await stored(database) == 0
+    assert await stored_rows(database) == 0
 
 
-async def test_in_pieces(client: httpx.AsyncClient) -> None:
-    """A body that arrives in pieces is an order like any other."""
-
+async def test_chunked_body_is_accepted(client: httpx.AsyncClient) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for byte in make_order_body():
             yield bytes([byte])
@@ -119,8 +115,7 @@ async def test_in_pieces(client: httpx.AsyncClient) -> None:
     assert (await client.post("/orders", content=pieces(), headers=JSON)).status_code == 201
 
 
-async def test_json(client: httpx.AsyncClient) -> None:
-    """An order comes as JSON, in whatever way that is spelt."""
+async def test_json_content_type_is_accepted_in_every_notation(client: httpx.AsyncClient) -> None:
     for spelt in ("application/json", "application/json; charset=utf-8", "Application/JSON"):
         headers = {"Content-Type": spelt}
 
@@ -129,8 +124,7 @@ async def test_json(client: httpx.AsyncClient) -> None:
         ).status_code == 201
 
 
-async def test_another_content_type(client: httpx.AsyncClient) -> None:
-    """An order that comes as anything else, or does not say as what, is refused as such."""
+async def test_other_or_missing_content_type_is_answered_415(client: httpx.AsyncClient) -> None:
     for other in ("", "text/plain", "application/xml", "application/jsonp", "application", None):
         headers = {} if other is None else {"Content-Type": other}
         response = await client.post("/orders", content=make_order_body(), headers=headers)
@@ -138,8 +132,7 @@ async def test_another_content_type(client: httpx.AsyncClient) -> None:
         assert_problem(response, 415)
 
 
-async def test_a_bad_key(client: httpx.AsyncClient) -> None:
-    """An Idempotency-Key that is no key is refused by its name, not ignored."""
+async def test_invalid_idempotency_key_is_refused(client: httpx.AsyncClient) -> None:
     for key in (b"", b"two words", b"k" * 256, "schlüssel".encode()):
         headers = [(b"Content-Type", b"application/json"), (b"Idempotency-Key", key)]
         response = await client.post("/orders", content=make_order_body(), headers=headers)
@@ -148,8 +141,9 @@ async def test_a_bad_key(client: httpx.AsyncClient) -> None:
         assert invalid_fields(response) == ["Idempotency-Key"]
 
 
-async def test_two_keys(client: httpx.AsyncClient, database: Database) -> None:
-    """Of two keys nobody knows which one the order is to be found by."""
+async def test_two_idempotency_keys_are_refused(
+    client: httpx.AsyncClient, database: Database
+) -> None:
     keys = [(b"Idempotency-Key", b"one"), (b"Idempotency-Key", b"another")]
     headers = [(b"Content-Type", b"application/json"), *keys]
 
@@ -157,12 +151,13 @@ async def test_two_keys(client: httpx.AsyncClient, database: Database) -> None:
 
     assert_problem(response, 400)
     assert invalid_fields(response) == ["Idempotency-Key"]
-    assert await stored(database) == 0
+    assert await stored_rows(database) == 0
 
 
 @pytest.mark.parametrize("path", ["/orders", "/orders/ORD_20241216_001/cancel"])
-async def test_a_client_that_hangs_up_amid_its_body(database: Database, path: str) -> None:
-    """A request that never became whole is no failure of ours."""
+async def test_client_that_disconnects_during_its_body_is_not_logged_as_an_error(
+    database: Database, path: str
+) -> None:
     site = api.build("Test", [OrderHandler(make_order_service(database), 10).feature()])
     begun = f"POST {path} HTTP/1.1\r\nHost: restaurant\r\nContent-Type: application/json\r\n"
 
@@ -177,4 +172,4 @@ async def test_a_client_that_hangs_up_amid_its_body(database: Database, path: st
             await asyncio.sleep(0.05)
 
     assert [line for line in lines if line["log_level"] != "debug"] == []
-    assert await stored(database) == 0
+    assert await stored_rows(database) == 0

@@ -1,3 +1,5 @@
+"""Storing orders: rows, numbers, business dates and messages."""
+
 import asyncio
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,7 +16,7 @@ from restaurant_system.services.order.service import OrderService
 from tests.support.orders import make_item, make_order
 from tests.support.services import NOON, FakeClock, make_order_service
 
-# A guest for whom the database itself fails, in the middle of the transaction.
+# A customer whose order the database refuses, in the middle of the transaction.
 NOBODY = "Nobody"
 REFUSE_NOBODY = """
 CREATE FUNCTION refuse_nobody() RETURNS trigger LANGUAGE plpgsql AS
@@ -25,26 +27,27 @@ CREATE TRIGGER refuse_nobody AFTER INSERT ON orders FOR EACH ROW
 
 
 @pytest.fixture
-async def nobody(database: Database) -> NewOrder:
-    """Return an order that cannot be stored."""
+async def unstorable_order(database: Database) -> NewOrder:
+    """Return an order that the database refuses."""
     async with database.connection() as connection:
         await connection.execute(REFUSE_NOBODY)
     return make_order(customer_name=NOBODY)
 
 
 async def place(intake: OrderService, order: NewOrder | None = None) -> str:
-    """Place an order, and return its number."""
+    """Place an order; return its number."""
     placed = await intake.place(order or make_order(), request_id="request-1", key=None)
     return placed.order_number
 
 
 def numbers(count: int, start: int = 1, day: str = "20241216") -> list[str]:
-    """Return so many order numbers of a day, from `start` on."""
+    """Return `count` order numbers of a day, from `start` on."""
     return [f"ORD_{day}_{place:03d}" for place in range(start, start + count)]
 
 
-async def test_one_transaction(intake: OrderService, database: Database) -> None:
-    """The order, its items, its first log row and its message are written in one transaction."""
+async def test_order_items_log_row_and_message_share_a_transaction(
+    intake: OrderService, database: Database
+) -> None:
     number = await place(intake)
 
     async with database.connection() as connection:
@@ -60,8 +63,7 @@ async def test_one_transaction(intake: OrderService, database: Database) -> None
     assert len({row["xmin"] for row in transactions}) == 1
 
 
-async def test_the_rows_of_an_order(intake: OrderService, database: Database) -> None:
-    """What was ordered is stored as it was ordered, its amounts exact."""
+async def test_order_is_stored_as_it_was_placed(intake: OrderService, database: Database) -> None:
     order = make_order(
         customer_name="  Miles O’Brien ",
         order_type="delivery",
@@ -92,8 +94,7 @@ async def test_the_rows_of_an_order(intake: OrderService, database: Database) ->
     assert (item["price"], item["notes"]) == (Decimal("15.99"), "no onions")
 
 
-async def test_items_keep_their_order(intake: OrderService, database: Database) -> None:
-    """The items stand in the order in which they were listed."""
+async def test_items_are_stored_in_their_sequence(intake: OrderService, database: Database) -> None:
     names = [f"Dish {(place * 7) % 20}" for place in range(20)]
 
     await place(intake, make_order(items=[make_item(name=name) for name in names]))
@@ -103,8 +104,9 @@ async def test_items_keep_their_order(intake: OrderService, database: Database) 
     assert [row["name"] for row in rows] == names
 
 
-async def test_the_first_log_row(intake: OrderService, database: Database) -> None:
-    """An order's history begins with its being received, by the order service."""
+async def test_first_log_row_is_received_by_the_order_service(
+    intake: OrderService, database: Database
+) -> None:
     await place(intake)
 
     async with database.connection() as connection:
@@ -116,8 +118,9 @@ async def test_the_first_log_row(intake: OrderService, database: Database) -> No
     )
 
 
-async def test_the_message(intake: OrderService, database: Database) -> None:
-    """The message to the kitchen holds the order, its priority, and the request that caused it."""
+async def test_message_has_the_order_its_priority_and_the_request_id(
+    intake: OrderService, database: Database
+) -> None:
     order = make_order(items=[make_item(price=Decimal("99.99"), quantity=2)])
 
     number = await place(intake, order)
@@ -143,19 +146,17 @@ async def test_the_message(intake: OrderService, database: Database) -> None:
     assert decode(message, OrderReceived) == OrderReceived.from_order(order, number)
 
 
-async def test_a_hundred_at_once(intake: OrderService) -> None:
-    """Orders that come at once are numbered from 001 on, without gap or repeat."""
+async def test_concurrent_orders_are_numbered_from_001_without_gaps(intake: OrderService) -> None:
     placed = await asyncio.gather(*(place(intake) for _ in range(100)))
 
     assert sorted(placed) == numbers(100)
 
 
-async def test_a_failure_leaves_no_gap(
-    intake: OrderService, nobody: NewOrder, database: Database
+async def test_order_that_cannot_be_stored_draws_no_number_and_fails_alone(
+    intake: OrderService, unstorable_order: NewOrder, database: Database
 ) -> None:
-    """An order that cannot be stored takes no number, leaves nothing, and fails no other."""
     outcomes = await asyncio.gather(
-        *(place(intake, nobody if turn % 4 == 0 else None) for turn in range(40)),
+        *(place(intake, unstorable_order if turn % 4 == 0 else None) for turn in range(40)),
         return_exceptions=True,
     )
 
@@ -169,8 +170,7 @@ async def test_a_failure_leaves_no_gap(
             assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 30  # noqa: S608
 
 
-async def test_numbers_grow(intake: OrderService, database: Database) -> None:
-    """After 999 the numbers of a day grow to four digits."""
+async def test_number_has_four_digits_after_999(intake: OrderService, database: Database) -> None:
     async with database.connection() as connection:
         await connection.execute("INSERT INTO order_counters VALUES ('2024-12-16', 998)")
 
@@ -209,10 +209,9 @@ async def test_numbers_grow(intake: OrderService, database: Database) -> None:
         ("Asia/Kathmandu", "2024-12-31T18:14:59", "2024-12-31T18:15:00", ("20241231", "20250101")),
     ],
 )
-async def test_business_dates(
+async def test_business_date_begins_at_midnight_of_the_configured_time_zone(
     database: Database, timezone: str, last: str, first: str, days: tuple[str, str]
 ) -> None:
-    """At midnight of the business's time zone a new date begins, and its numbers at 001."""
     watch = FakeClock(datetime.fromisoformat(last).replace(tzinfo=UTC))
     intake = make_order_service(database, clock=watch, timezone=timezone)
     before = [await place(intake), await place(intake)]
@@ -224,8 +223,9 @@ async def test_business_dates(
     assert after == numbers(2, day=days[1])
 
 
-async def test_midnight_passes_while_orders_come(database: Database) -> None:
-    """Orders of two dates that come at once are numbered each for its own date."""
+async def test_concurrent_orders_of_two_dates_are_numbered_for_their_own_date(
+    database: Database,
+) -> None:
     tonight = make_order_service(
         database, clock=FakeClock(datetime(2024, 12, 16, 23, 59, 59, tzinfo=UTC))
     )
@@ -236,8 +236,9 @@ async def test_midnight_passes_while_orders_come(database: Database) -> None:
     assert sorted(placed) == numbers(20) + numbers(20, day="20241217")
 
 
-async def test_the_database_is_away(intake: OrderService, database: Database) -> None:
-    """With the database away an order is refused as such."""
+async def test_order_is_refused_while_the_database_is_unavailable(
+    intake: OrderService, database: Database
+) -> None:
     await database.close()
 
     with pytest.raises(DatabaseUnavailable):

@@ -1,4 +1,4 @@
-"""The outbox: what is owed, who may take it, and when it is its turn."""
+"""The outbox: storing, claiming, deleting and postponing messages."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -14,27 +14,28 @@ from tests.support.outbox import EVERYTHING, NUMBER, OTHER_NUMBER, age, backlog,
 
 
 async def fill_outbox(database: Database, *messages: Message, about: str = NUMBER) -> list[int]:
-    """Owe messages about an order, and return their rows' ids."""
+    """Add messages about one order; return the ids of their rows."""
     return rows(await outbox_rows.fill_outbox(database, *messages, about=about))
 
 
 async def fill_outbox_by_order(database: Database, *messages: Message) -> list[int]:
-    """Owe messages, each about an order of its own, and return their rows' ids."""
+    """Add messages, each about an order of its own; return the ids of their rows."""
     return rows(await outbox_rows.fill_outbox_by_order(database, *messages))
 
 
 async def claim(tx: Connection, ids: Sequence[int]) -> list[int]:
-    """Claim rows, and return the ids of those that one gets."""
-    return [owed.id for owed in await outbox.claim(tx, ids)]
+    """Claim rows; return the ids of those claimed."""
+    return [each.id for each in await outbox.claim(tx, ids)]
 
 
 async def sweep(tx: Connection, limit: int = 100) -> list[int]:
-    """Claim whatever is there, and return its ids."""
-    return [owed.id for owed in await outbox.claim_overdue(tx, EVERYTHING, limit)]
+    """Claim all overdue rows; return their ids."""
+    return [each.id for each in await outbox.claim_overdue(tx, EVERYTHING, limit)]
 
 
-async def test_a_message_is_owed_once_its_transaction_is_committed(database: Database) -> None:
-    """A row is there if, and only if, what caused it is."""
+async def test_message_is_in_the_outbox_once_its_transaction_is_committed(
+    database: Database,
+) -> None:
     async with database.transaction() as tx:
         await outbox.add(tx, [(NUMBER, make_order_message())])
         assert await backlog(database) == 0
@@ -42,9 +43,7 @@ async def test_a_message_is_owed_once_its_transaction_is_committed(database: Dat
     assert await backlog(database) == 1
 
 
-async def test_nothing_is_owed_for_what_was_rolled_back(database: Database) -> None:
-    """A transaction that fails owes nobody anything."""
-
+async def test_rolled_back_transaction_leaves_no_message(database: Database) -> None:
     async def fail() -> None:
         async with database.transaction() as tx:
             await outbox.add(tx, [(NUMBER, make_order_message())])
@@ -56,8 +55,7 @@ async def test_nothing_is_owed_for_what_was_rolled_back(database: Database) -> N
     assert await backlog(database) == 0
 
 
-async def test_a_claimed_message_is_the_one_that_was_added(database: Database) -> None:
-    """Every property of a message survives the outbox."""
+async def test_claimed_message_equals_the_added_one(database: Database) -> None:
     message = make_order_message(
         priority=5,
         body=b"\x00\xff{}",
@@ -68,14 +66,14 @@ async def test_a_claimed_message_is_the_one_that_was_added(database: Database) -
     ids = await fill_outbox(database, message)
 
     async with database.transaction() as tx:
-        (owed,) = await outbox.claim(tx, ids)
+        (claimed,) = await outbox.claim(tx, ids)
 
-    assert owed.id == ids[0]
-    assert owed.message == message
+    assert claimed.id == ids[0]
+    assert claimed.message == message
 
 
-async def test_nobody_claims_what_another_has_claimed(database: Database) -> None:
-    """A row under way is passed over, by its id and by the sweep, and nobody waits for it."""
+async def test_claimed_row_is_skipped_by_other_claims(database: Database) -> None:
+    """They do not wait for it either."""
     first, second = await fill_outbox_by_order(database, make_order_message(), make_order_message())
 
     async with database.transaction() as one, database.transaction() as another:
@@ -85,8 +83,7 @@ async def test_nobody_claims_what_another_has_claimed(database: Database) -> Non
         assert await sweep(another) == [second]
 
 
-async def test_what_was_claimed_and_not_deleted_is_still_owed(database: Database) -> None:
-    """A claim ends with its transaction, published or not."""
+async def test_claim_ends_with_its_transaction(database: Database) -> None:
     ids = await fill_outbox(database, make_order_message())
 
     async with database.transaction() as tx:
@@ -96,8 +93,7 @@ async def test_what_was_claimed_and_not_deleted_is_still_owed(database: Database
         assert await claim(tx, ids) == ids
 
 
-async def test_what_is_deleted_is_owed_no_longer(database: Database) -> None:
-    """What the broker has confirmed is struck off, and nothing else."""
+async def test_only_deleted_messages_leave_the_outbox(database: Database) -> None:
     first, second = await fill_outbox_by_order(database, make_order_message(), make_order_message())
 
     async with database.transaction() as tx:
@@ -107,8 +103,7 @@ async def test_what_is_deleted_is_owed_no_longer(database: Database) -> None:
         assert await sweep(tx) == [second]
 
 
-async def test_a_claim_names_only_rows_that_are_owed(database: Database) -> None:
-    """An id whose row is gone, or was never there, is no error."""
+async def test_claim_of_a_missing_row_is_no_error(database: Database) -> None:
     ids = await fill_outbox(database, make_order_message())
 
     async with database.transaction() as tx:
@@ -116,8 +111,7 @@ async def test_a_claim_names_only_rows_that_are_owed(database: Database) -> None
         assert await claim(tx, []) == []
 
 
-async def test_a_stream_leaves_in_order(database: Database) -> None:
-    """Messages about one order leave as they were added, however their ids are named."""
+async def test_messages_of_a_stream_are_claimed_in_sequence(database: Database) -> None:
     ids = await fill_outbox(database, *(make_status_update() for _ in range(5)))
 
     left: list[int] = []
@@ -131,8 +125,8 @@ async def test_a_stream_leaves_in_order(database: Database) -> None:
     assert left == ids
 
 
-async def test_a_claim_holds_one_message_of_a_stream(database: Database) -> None:
-    """The broker may refuse any message: what must not overtake it is not in the same claim."""
+async def test_claim_has_at_most_one_message_of_a_stream(database: Database) -> None:
+    """The broker may refuse it, and later ones must not overtake it."""
     first, *_ = await fill_outbox(database, *(make_status_update() for _ in range(3)))
     (other,) = await fill_outbox(database, make_status_update(), about=OTHER_NUMBER)
 
@@ -140,8 +134,7 @@ async def test_a_claim_holds_one_message_of_a_stream(database: Database) -> None
         assert await sweep(tx) == [first, other]
 
 
-async def test_what_is_postponed_is_left_alone_for_a_while(database: Database) -> None:
-    """A refused message, and what waits behind it, make room for those that can go."""
+async def test_postponed_message_and_its_successors_are_not_claimed(database: Database) -> None:
     refused, behind = await fill_outbox(database, make_status_update(), make_status_update())
     (free,) = await fill_outbox(database, make_status_update(), about=OTHER_NUMBER)
 
@@ -153,8 +146,7 @@ async def test_what_is_postponed_is_left_alone_for_a_while(database: Database) -
         assert await claim(tx, [behind]) == []
 
 
-async def test_what_is_postponed_has_its_turn_again(database: Database) -> None:
-    """Once its time has come, a postponed message is swept like any other."""
+async def test_postponed_message_is_claimed_after_its_delay(database: Database) -> None:
     ids = await fill_outbox(database, make_status_update())
 
     async with database.transaction() as tx:
@@ -165,18 +157,18 @@ async def test_what_is_postponed_has_its_turn_again(database: Database) -> None:
 
 
 @pytest.mark.parametrize("named", [slice(1, 2), slice(1, 3), slice(2, 3)])
-async def test_a_message_whose_predecessor_is_owed_waits(database: Database, named: slice) -> None:
-    """A message does not leave before an earlier one of its stream that nobody has claimed."""
+async def test_message_is_not_claimed_before_an_earlier_one_of_its_stream(
+    database: Database, named: slice
+) -> None:
     ids = await fill_outbox(database, *(make_status_update() for _ in range(3)))
 
     async with database.transaction() as tx:
         assert await claim(tx, ids[named]) == []
 
 
-async def test_a_message_whose_predecessor_is_under_way_elsewhere_waits(
+async def test_message_is_not_claimed_while_an_earlier_one_is_claimed_elsewhere(
     database: Database,
 ) -> None:
-    """A message does not leave while another process has an earlier one of its stream in hand."""
     first, second, third = await fill_outbox(database, *(make_status_update() for _ in range(3)))
 
     async with database.transaction() as one, database.transaction() as another:
@@ -186,8 +178,7 @@ async def test_a_message_whose_predecessor_is_under_way_elsewhere_waits(
         assert await sweep(another) == []
 
 
-async def test_a_message_is_free_once_its_predecessor_has_left(database: Database) -> None:
-    """The end of the earlier one lets the next one go."""
+async def test_message_can_be_claimed_once_the_earlier_one_is_deleted(database: Database) -> None:
     first, second = await fill_outbox(database, make_status_update(), make_status_update())
 
     async with database.transaction() as tx:
@@ -198,8 +189,8 @@ async def test_a_message_is_free_once_its_predecessor_has_left(database: Databas
         assert await claim(tx, [second]) == [second]
 
 
-async def test_streams_do_not_wait_for_one_another(database: Database) -> None:
-    """Another order's messages, and the same order's to another exchange, go on."""
+async def test_streams_are_claimed_independently(database: Database) -> None:
+    """Streams of other orders, and of the same order to another exchange."""
     (held,) = await fill_outbox(database, make_status_update())
     (elsewhere,) = await fill_outbox(database, make_order_message())
     (another_order,) = await fill_outbox(database, make_status_update(), about=OTHER_NUMBER)
@@ -210,8 +201,7 @@ async def test_streams_do_not_wait_for_one_another(database: Database) -> None:
         assert await claim(another, [elsewhere, another_order]) == [elsewhere, another_order]
 
 
-async def test_ids_that_are_committed_out_of_order_are_not_skipped(database: Database) -> None:
-    """A row that becomes visible after a later one was taken is still found."""
+async def test_row_committed_after_one_with_a_higher_id_is_claimed(database: Database) -> None:
     async with database.transaction() as slow:
         (late,) = rows(await outbox.add(slow, [(NUMBER, make_order_message())]))
         (early,) = await fill_outbox(database, make_order_message(), about=OTHER_NUMBER)
@@ -224,38 +214,35 @@ async def test_ids_that_are_committed_out_of_order_are_not_skipped(database: Dat
         assert await sweep(tx) == [late]
 
 
-async def test_only_what_is_old_counts_as_left_behind(database: Database) -> None:
-    """A row that its own process may still publish is left to it."""
+async def test_only_old_rows_are_overdue(database: Database) -> None:
+    """Younger ones are left to the relay of their own process."""
     old, _ = await fill_outbox_by_order(database, make_order_message(), make_order_message())
     await age(database, old, timedelta(minutes=1))
 
     async with database.transaction() as tx:
         left_behind = await outbox.claim_overdue(tx, timedelta(seconds=50), 100)
 
-    assert [owed.id for owed in left_behind] == [old]
+    assert [each.id for each in left_behind] == [old]
 
 
-async def test_a_sweep_takes_the_oldest_up_to_its_limit(database: Database) -> None:
-    """What is left behind is taken in batches, from the front."""
+async def test_claim_of_overdue_rows_takes_the_oldest_up_to_its_limit(database: Database) -> None:
     ids = await fill_outbox_by_order(database, *(make_order_message() for _ in range(5)))
 
     async with database.transaction() as tx:
         assert await sweep(tx, limit=2) == ids[:2]
 
 
-async def test_the_backlog_says_how_much_is_owed_and_for_how_long(database: Database) -> None:
-    """The size counts every row; the age is the oldest one's."""
+async def test_backlog_has_the_number_of_rows_and_the_age_of_the_oldest(database: Database) -> None:
     first, _ = await fill_outbox_by_order(database, make_order_message(), make_order_message())
     await age(database, first, timedelta(minutes=5))
 
     async with database.connection() as connection:
-        owed = await outbox.backlog(connection)
+        backlog = await outbox.backlog(connection)
 
-    assert owed.size == 2
-    assert 300 <= owed.oldest_seconds < 360
+    assert backlog.size == 2
+    assert 300 <= backlog.oldest_seconds < 360
 
 
-async def test_the_backlog_of_an_empty_outbox_is_nothing(database: Database) -> None:
-    """Where nothing is owed, nothing is old."""
+async def test_backlog_of_an_empty_outbox_is_zero(database: Database) -> None:
     async with database.connection() as connection:
         assert await outbox.backlog(connection) == outbox.Backlog(size=0, oldest_seconds=0)

@@ -1,4 +1,4 @@
-"""Orders that come at the same time share a transaction, and each fares as if it were alone."""
+"""Concurrent orders share a transaction without affecting each other."""
 
 import asyncio
 import contextlib
@@ -26,20 +26,20 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = '
 
 
 async def place(intake: OrderService, key: str | None = None) -> PlacedOrder:
-    """Place an order."""
+    """Place an order, by default without a key."""
     return await intake.place(make_order(), request_id="request-1", key=key)
 
 
 @contextlib.asynccontextmanager
-async def counter_held(dsn: str) -> AsyncIterator[Database]:
-    """Let whoever places an order wait, for as long as the block lasts; yields another way in."""
+async def counter_locked(dsn: str) -> AsyncIterator[Database]:
+    """Lock the counter of orders while the block runs; yield another connection pool."""
     async with open_database(dsn) as other, other.transaction() as tx:
         await tx.execute("SELECT FROM order_counters FOR UPDATE")
         yield other
 
 
-async def waiting(database: Database) -> None:
-    """Wait until somebody waits for the counter."""
+async def wait_for_lock_wait(database: Database) -> None:
+    """Wait until a session waits for a lock."""
 
     async def is_waiting() -> bool:
         async with database.connection() as connection:
@@ -49,30 +49,32 @@ async def waiting(database: Database) -> None:
 
 
 async def numbers(database: Database, *, besides: int = 0) -> list[str]:
-    """Return the last digits of every order's number, in order, `besides` the first."""
+    """Return the last three digits of all order numbers, without the first `besides`."""
     async with database.connection() as connection:
         return [row["number"][-3:] for row in await connection.fetch(NUMBERS)][besides:]
 
 
-async def test_orders_that_come_together_share_a_transaction(
+async def test_concurrent_orders_share_transactions(
     intake: OrderService, database: Database
 ) -> None:
-    """The more come at once, the fewer commits each of them costs."""
     await asyncio.gather(*(place(intake) for _ in range(100)))
 
     async with database.connection() as connection:
         assert await connection.fetchval(TRANSACTIONS) < 10
 
 
-async def test_an_order_is_numbered_in_its_turn(intake: OrderService) -> None:
-    """Within a transaction, who came first has the smaller number."""
+async def test_orders_of_a_batch_are_numbered_in_the_sequence_of_their_arrival(
+    intake: OrderService,
+) -> None:
     placed = await asyncio.gather(*(place(intake) for _ in range(50)))
 
     assert [each.order_number for each in placed] == sorted(each.order_number for each in placed)
 
 
-async def test_keys_in_any_order_hold_nobody_up(database: Database) -> None:
-    """Two processes that are sent the same keys crosswise neither fail nor place one twice."""
+async def test_processes_with_the_same_keys_in_opposite_order_do_not_deadlock(
+    database: Database,
+) -> None:
+    """No order is placed twice."""
     keys = [f"key-{turn}" for turn in range(100)]
     services = [make_order_service(database) for _ in range(2)]
 
@@ -85,8 +87,7 @@ async def test_keys_in_any_order_hold_nobody_up(database: Database) -> None:
     assert await numbers(database) == [f"{place:03d}" for place in range(1, 101)]
 
 
-async def test_a_replayed_key_takes_no_number(intake: OrderService, database: Database) -> None:
-    """Of a batch in which some keys were used before, only the others are counted."""
+async def test_replayed_key_draws_no_number(intake: OrderService, database: Database) -> None:
     await asyncio.gather(*(place(intake, f"key-{turn}") for turn in range(10)))
 
     await asyncio.gather(*(place(intake, f"key-{turn}") for turn in range(20)))
@@ -94,39 +95,38 @@ async def test_a_replayed_key_takes_no_number(intake: OrderService, database: Da
     assert await numbers(database) == [f"{place:03d}" for place in range(1, 21)]
 
 
-async def test_the_order_of_a_guest_who_has_gone_is_sent_to_the_kitchen(
+async def test_order_of_a_client_that_disconnects_during_the_batch_is_published(
     intake: OrderService, database: Database, dsn: str
 ) -> None:
-    """A transaction that is under way ends for everyone in it, and what it owes is handed over."""
     await place(intake)
     broker = RecordingBroker()
     relay = make_relay(database, broker)
     service = make_order_service(database, relay, clock=FakeClock())
 
     async with relay.running():
-        async with counter_held(dsn) as other:
+        async with counter_locked(dsn) as other:
             gone, stays = (asyncio.create_task(place(service)) for _ in range(2))
-            await waiting(other)
+            await wait_for_lock_wait(other)
             gone.cancel()
         stayed = await stays
         await emptied(database, but_for=1)
 
-    told = [decode(message, OrderReceived).order_number[-3:] for message in broker.taken]
-    assert told == ["002", "003"] == await numbers(database, besides=1)
+    published = [decode(message, OrderReceived).order_number[-3:] for message in broker.taken]
+    assert published == ["002", "003"] == await numbers(database, besides=1)
     assert stayed.order_number.endswith("003")
 
 
-async def test_a_batch_whose_line_is_cut_leaves_nothing(
+async def test_batch_whose_connection_breaks_stores_nothing_and_can_be_retried(
     intake: OrderService, database: Database, dsn: str
 ) -> None:
-    """Everyone in it is told to try again, with the same key; the log is told once."""
+    """The failure is logged once for the batch."""
     await place(intake)
     keys = [f"key-{turn}" for turn in range(10)]
 
-    async with counter_held(dsn) as other:
+    async with counter_locked(dsn) as other:
         with capture_logs() as lines:
             placing = [asyncio.create_task(place(intake, key)) for key in keys]
-            await waiting(other)
+            await wait_for_lock_wait(other)
             async with other.connection() as connection:
                 await connection.execute(END_WAITING)
             outcomes = await asyncio.gather(*placing, return_exceptions=True)
