@@ -1,4 +1,4 @@
-"""A server that answers and refuses: what a `Database` says of it, and when it ceases to."""
+"""A server that answers but refuses: what `Database` reports, and until when."""
 
 import asyncio
 import contextlib
@@ -24,23 +24,23 @@ TABLES = "orders, order_items, order_status_log, outbox"
 
 
 @contextlib.asynccontextmanager
-async def watched(database: Database) -> AsyncIterator[Database]:
-    """Open a database and watch it."""
+async def monitored(database: Database) -> AsyncIterator[Database]:
+    """Open a database whose monitor runs."""
     await database.connect()
     async with asyncio.TaskGroup() as group:
-        watching = group.create_task(database.monitor())
+        monitoring = group.create_task(database.monitor())
         try:
             yield database
         finally:
-            watching.cancel()
+            monitoring.cancel()
     await database.close()
 
 
 @pytest.fixture
-async def guest(database: Database, dsn: str) -> AsyncIterator[str]:
-    """Name the test's own database as a user sees it whose rights a test may change."""
+async def limited_user(database: Database, dsn: str) -> AsyncIterator[str]:
+    """Return the DSN of the database of the test for a user whose rights a test may change."""
     async with database.connection() as admin:
-        name = "guest_of_" + await admin.fetchval("SELECT current_database()")
+        name = "limited_user_" + await admin.fetchval("SELECT current_database()")
         await admin.execute(f"CREATE ROLE {name} LOGIN")
         await admin.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
     yield dsn.replace("postgres@", f"{name}@")
@@ -49,13 +49,13 @@ async def guest(database: Database, dsn: str) -> AsyncIterator[str]:
 
 
 async def write(database: Database) -> None:
-    """Change a row that is not there."""
+    """Execute a statement that writes and matches no row."""
     async with database.connection() as connection:
         await connection.execute("DELETE FROM outbox WHERE id = 0")
 
 
 async def can_write(database: Database) -> bool:
-    """Tell whether a write succeeds."""
+    """Return whether a write succeeds."""
     try:
         await write(database)
     except DatabaseUnavailable:
@@ -63,8 +63,8 @@ async def can_write(database: Database) -> bool:
     return True
 
 
-async def is_well(database: Database) -> bool:
-    """Tell whether the database says that it works."""
+async def is_healthy(database: Database) -> bool:
+    """Return whether the database reports no failure."""
     try:
         await database.ping()
     except DatabaseUnavailable:
@@ -73,9 +73,9 @@ async def is_well(database: Database) -> bool:
 
 
 async def test_connections_that_cannot_write_are_replaced(dsn: str) -> None:
-    """One failed write is enough; dedicated connections are replaced with the pool's."""
+    """One failed write is enough; dedicated connections are replaced too."""
     database = Database(dsn, SETTINGS, application_name="stale")
-    async with watched(database), contextlib.AsyncExitStack() as stack:
+    async with monitored(database), contextlib.AsyncExitStack() as stack:
         dedicated = await database.dedicated()
         for _ in range(SETTINGS.pool_max):
             connection = await stack.enter_async_context(database.connection())
@@ -87,35 +87,36 @@ async def test_connections_that_cannot_write_are_replaced(dsn: str) -> None:
 
         await eventually(lambda: can_write(database), doing="for writable connections", seconds=5)
         assert dedicated.is_closed()
-        assert await is_well(database)
+        assert await is_healthy(database)
 
 
-async def test_read_only_server_is_not_connected_to(guest: str, database: Database) -> None:
-    """Only a server that takes writes will do, except for a pool that is to read."""
-    name = urlsplit(guest).username
+async def test_read_only_server_is_refused_except_by_a_read_only_pool(
+    limited_user: str, database: Database
+) -> None:
+    name = urlsplit(limited_user).username
     async with database.connection() as admin:
         await admin.execute(f"ALTER ROLE {name} SET default_transaction_read_only = on")
 
-    writer = Database(guest, SETTINGS, application_name="writer")
+    writer = Database(limited_user, SETTINGS, application_name="writer")
     with pytest.raises(DatabaseReadOnly):
         await writer.connect()
-    async with watched(writer.read_only()) as reader:
-        assert await is_well(reader)
+    async with monitored(writer.read_only()) as reader:
+        assert await is_healthy(reader)
 
 
-async def test_reader_connects_where_the_url_asks_for_a_writable_server(dsn: str) -> None:
-    """The documented URL for several hosts serves the pool that reads, too."""
+async def test_read_only_pool_connects_with_a_url_for_a_writable_server(dsn: str) -> None:
+    """The documented URL for several hosts works for it too."""
     database = Database(f"{dsn}?target_session_attrs=read-write", SETTINGS, application_name="x")
-    async with watched(database), watched(database.read_only()) as reader:
-        assert await is_well(reader)
+    async with monitored(database), monitored(database.read_only()) as reader:
+        assert await is_healthy(reader)
 
 
 async def test_refused_writes_are_reported_until_they_succeed(
-    guest: str, database: Database
+    limited_user: str, database: Database
 ) -> None:
-    """A privilege that is missing is as good as any refusal: reads go on."""
-    name = urlsplit(guest).username
-    async with watched(Database(guest, SETTINGS, application_name="refused")) as refused:
+    """Reads still succeed."""
+    name = urlsplit(limited_user).username
+    async with monitored(Database(limited_user, SETTINGS, application_name="refused")) as refused:
         await write(refused)
         async with database.connection() as admin:
             await admin.execute(f"REVOKE INSERT, DELETE ON {TABLES} FROM {name}")
@@ -125,23 +126,22 @@ async def test_refused_writes_are_reported_until_they_succeed(
 
         assert refusal.value.reason == "PostgreSQL denies permission"
         await asyncio.sleep(5 * SETTINGS.ping_interval)
-        assert not await is_well(refused)
+        assert not await is_healthy(refused)
         async with refused.connection() as connection:
             assert await connection.fetchval("SELECT count(*) FROM orders") == 0
 
         async with database.connection() as admin:
             await admin.execute(f"GRANT INSERT, DELETE ON {TABLES} TO {name}")
-        await eventually(lambda: is_well(refused), doing="for writes to succeed", seconds=5)
+        await eventually(lambda: is_healthy(refused), doing="for writes to succeed", seconds=5)
 
 
-async def test_testing_writes_stores_nothing(dsn: str, database: Database) -> None:
-    """Once a statement was refused for no lasting reason, a write is tried, and rolled back."""
+async def test_test_writes_are_rolled_back(dsn: str, database: Database) -> None:
     statement = "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'disk_full'; END $$"
-    async with watched(Database(dsn, SETTINGS, application_name="doubtful")) as doubtful:
+    async with monitored(Database(dsn, SETTINGS, application_name="doubtful")) as doubtful:
         with pytest.raises(DatabaseRefuses, match="The disk of PostgreSQL is full"):
             async with doubtful.connection() as connection:
                 await connection.execute(statement)
-        await eventually(lambda: is_well(doubtful), doing="for a write to succeed", seconds=5)
+        await eventually(lambda: is_healthy(doubtful), doing="for a write to succeed", seconds=5)
 
     async with database.connection() as connection:
         for table in TABLES.split(", "):
@@ -149,11 +149,11 @@ async def test_testing_writes_stores_nothing(dsn: str, database: Database) -> No
 
 
 async def test_refused_connections_are_reported_until_one_is_accepted(
-    guest: str, database: Database
+    limited_user: str, database: Database
 ) -> None:
-    """The connections that are open go on working: the database is degraded."""
-    name = urlsplit(guest).username
-    async with watched(Database(guest, SETTINGS, application_name="full")) as full:
+    """Open connections keep working: the database is degraded."""
+    name = urlsplit(limited_user).username
+    async with monitored(Database(limited_user, SETTINGS, application_name="full")) as full:
         async with full.connection() as inside:
             await asyncio.sleep(3 * SETTINGS.ping_interval)  # the connection for pings is open
             async with database.connection() as admin:
@@ -167,14 +167,14 @@ async def test_refused_connections_are_reported_until_one_is_accepted(
 
         async with database.connection() as admin:
             await admin.execute(f"ALTER ROLE {name} CONNECTION LIMIT -1")
-        await eventually(lambda: is_well(full), doing="for a connection", seconds=5)
+        await eventually(lambda: is_healthy(full), doing="for a connection", seconds=5)
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
 async def test_database_that_is_not_utf_8_is_refused(
     postgres_server: Postgres, encoding: str
 ) -> None:
-    """The error names a command that makes a database that is accepted; it is not waited for."""
+    """The error has a command that creates a suitable database."""
     name = f"Tony's {encoding}"
     await postgres_server.rule(
         f"CREATE DATABASE \"{name}\" ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
@@ -186,7 +186,7 @@ async def test_database_that_is_not_utf_8_is_refused(
     (command,) = re.findall("CREATE DATABASE .* template0", str(error.value))
     await postgres_server.rule(command)
     successor = postgres_server.dsn(quote(f"{name}_utf8"))
-    async with watched(Database(successor, SETTINGS, application_name="accepted")) as accepted:
-        assert await is_well(accepted)
+    async with monitored(Database(successor, SETTINGS, application_name="accepted")) as accepted:
+        assert await is_healthy(accepted)
     for each in (name, f"{name}_utf8"):
         await postgres_server.drop_database(f'"{each}"')

@@ -1,4 +1,4 @@
-"""A database whose server goes away in every way there is: calls fail at once, until it is back."""
+"""A server that becomes unavailable: calls fail at once, until it is available again."""
 
 import asyncio
 import contextlib
@@ -24,69 +24,75 @@ from tests.support.waiting import eventually
 
 # A statement would wait for half a minute, and a caller for five seconds.
 SETTINGS = ServerSettings(pool_max=2, ping_interval=0.1, ping_timeout=0.5)
-PATIENT = SETTINGS.model_copy(update={"ping_timeout": 20})  # for what is no absence, on any machine
-NOTICED = 3  # s; far more than it takes, far less than a timeout of the pool
+LONG_PING_TIMEOUT = SETTINGS.model_copy(
+    update={"ping_timeout": 20}
+)  # for tests in which the server stays available
+DETECTION_TIME = 3  # s; far more than detection takes, far less than a timeout of the pool
 AT_ONCE = 0.3  # s
 
 
 @pytest.fixture
-async def wire(postgres_server: Postgres) -> AsyncIterator[TcpProxy]:
-    """Have a wire to PostgreSQL."""
-    async with proxy(postgres_server.port) as wire:
-        yield wire
+async def tcp_proxy(postgres_server: Postgres) -> AsyncIterator[TcpProxy]:
+    """Run a TCP proxy in front of PostgreSQL."""
+    async with proxy(postgres_server.port) as tcp_proxy:
+        yield tcp_proxy
 
 
 @contextlib.asynccontextmanager
-async def watched(dsn: str, settings: ServerSettings = SETTINGS) -> AsyncIterator[Database]:
-    """Open a database with a watchman before it."""
-    database = Database(dsn, settings, application_name="watched")
+async def monitored(dsn: str, settings: ServerSettings = SETTINGS) -> AsyncIterator[Database]:
+    """Open a database whose monitor runs."""
+    database = Database(dsn, settings, application_name="monitored")
     await database.connect()
     async with asyncio.TaskGroup() as group:
-        watching = group.create_task(database.monitor())
+        monitoring = group.create_task(database.monitor())
         try:
             yield database
         finally:
-            watching.cancel()
+            monitoring.cancel()
     await database.close()
 
 
 @pytest.fixture
-async def far(dsn: str, postgres_server: Postgres, wire: TcpProxy) -> AsyncIterator[Database]:
-    """Open the test's own database over the wire, watched."""
-    async with watched(dsn.replace(str(postgres_server.port), str(wire.port))) as database:
+async def proxied(
+    dsn: str, postgres_server: Postgres, tcp_proxy: TcpProxy
+) -> AsyncIterator[Database]:
+    """Open the database of the test through the proxy, with short timeouts."""
+    async with monitored(dsn.replace(str(postgres_server.port), str(tcp_proxy.port))) as database:
         yield database
 
 
 @pytest.fixture
-async def near(dsn: str, postgres_server: Postgres, wire: TcpProxy) -> AsyncIterator[Database]:
-    """Open it over the wire with a watchman who is never in a hurry."""
-    over_the_wire = dsn.replace(str(postgres_server.port), str(wire.port))
-    async with watched(over_the_wire, PATIENT) as database:
+async def proxied_patient(
+    dsn: str, postgres_server: Postgres, tcp_proxy: TcpProxy
+) -> AsyncIterator[Database]:
+    """Open it through the proxy, with a ping timeout that does not run out."""
+    proxied_dsn = dsn.replace(str(postgres_server.port), str(tcp_proxy.port))
+    async with monitored(proxied_dsn, LONG_PING_TIMEOUT) as database:
         yield database
 
 
-async def ask(database: Database) -> None:
-    """Ask the server something."""
+async def query(database: Database) -> None:
+    """Execute a statement."""
     async with database.connection() as connection:
         await connection.execute("SELECT 1")
 
 
-async def is_away(database: Database) -> bool:
-    """Tell whether a call fails."""
+async def is_unavailable(database: Database) -> bool:
+    """Return whether a call fails."""
     try:
-        await ask(database)
+        await query(database)
     except DatabaseUnavailable:
         return True
     return False
 
 
-async def is_back(database: Database) -> bool:
-    """Tell whether a call succeeds."""
-    return not await is_away(database)
+async def is_available(database: Database) -> bool:
+    """Return whether a call succeeds."""
+    return not await is_unavailable(database)
 
 
 async def seconds_to_fail(call: Callable[[], Awaitable[object]]) -> float:
-    """Return how long a call took to find the database away."""
+    """Return the seconds until a call raised `DatabaseUnavailable`."""
     started = time.monotonic()
     with pytest.raises(DatabaseUnavailable):
         await call()
@@ -94,40 +100,40 @@ async def seconds_to_fail(call: Callable[[], Awaitable[object]]) -> float:
 
 
 async def sleep_in(database: Database) -> None:
-    """Have the server work for longer than anybody waits."""
+    """Execute a statement that takes longer than every timeout."""
     async with database.transaction() as tx:
         await tx.execute("SELECT pg_sleep(60)")
 
 
-async def at_work(dsn: str, count: int) -> None:
-    """Wait until so many statements sleep in the server."""
-    await sessions(dsn, count, "wait_event = 'PgSleep'", doing="for statements to be under way")
+async def wait_for_sleeping(dsn: str, count: int) -> None:
+    """Wait until this number of statements sleep in the server."""
+    await wait_for_sessions(dsn, count, "wait_event = 'PgSleep'", doing="for statements to sleep")
 
 
-async def pinging(dsn: str) -> None:
-    """Wait until the watchman has asked whether the server is there, and has his answer."""
-    await sessions(
+async def wait_for_ping(dsn: str) -> None:
+    """Wait until the monitor has pinged the server."""
+    await wait_for_sessions(
         dsn, 1, "state = 'idle' AND query = 'SHOW transaction_read_only'", doing="for a ping"
     )
 
 
-async def sessions(dsn: str, count: int, which: str, *, doing: str) -> None:
-    """Wait until there are so many sessions of a kind in the test's own database."""
+async def wait_for_sessions(dsn: str, count: int, which: str, *, doing: str) -> None:
+    """Wait until this number of wait_for_sessions in the database of the test match a condition."""
     question = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
-    line = await asyncpg.connect(dsn)
+    connection = await asyncpg.connect(dsn)
 
     async def are_there() -> bool:
-        return bool(await line.fetchval(question + which) == count)
+        return bool(await connection.fetchval(question + which) == count)
 
     try:
         await eventually(are_there, doing=doing)
     finally:
-        await line.close()
+        await connection.close()
 
 
 @contextlib.asynccontextmanager
-async def admitting(server_port: int) -> AsyncIterator[int]:
-    """Let clients in to a server that then answers none of them, as a pooler in front of it may."""
+async def silent_pooler(server_port: int) -> AsyncIterator[int]:
+    """Accept connections as a pooler does, without answering `SELECT 1`; yield the port."""
 
     async def forward(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silent: bytes
@@ -150,11 +156,10 @@ async def admitting(server_port: int) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-async def test_a_server_that_lets_us_in_and_is_silent_keeps_no_line_of_ours(
+async def test_connection_to_a_silent_pooler_is_given_up_and_closed(
     dsn: str, postgres_server: Postgres, database: Database
 ) -> None:
-    """Each try is given up in time, and leaves nothing behind that would fill the server."""
-    async with admitting(postgres_server.port) as port:
+    async with silent_pooler(postgres_server.port) as port:
         settings = ServerSettings(connect_timeout=0.5)
         silent = Database(
             dsn.replace(str(postgres_server.port), str(port)), settings, application_name="silent"
@@ -171,86 +176,102 @@ async def test_a_server_that_lets_us_in_and_is_silent_keeps_no_line_of_ours(
                 "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'silent'"
             )
 
-    assert took < NOTICED
-    await eventually(is_gone, doing="for the lines to be closed", seconds=5)
+    assert took < DETECTION_TIME
+    await eventually(is_gone, doing="for the connections to be closed", seconds=5)
 
 
-async def test_what_is_under_way_on_a_frozen_server_fails_soon(
-    far: Database, wire: TcpProxy, dsn: str
+async def test_calls_in_progress_fail_soon_after_the_server_freezes(
+    proxied: Database, tcp_proxy: TcpProxy, dsn: str
 ) -> None:
-    """Statements, and those who wait for a connection, learn it long before their own timeouts."""
-    under_way = [asyncio.create_task(seconds_to_fail(lambda: sleep_in(far))) for _ in range(2)]
-    await at_work(dsn, 2)
-    waiting = asyncio.create_task(seconds_to_fail(lambda: ask(far)))
+    """Statements and waits for a connection fail long before their own timeouts."""
+    in_progress = [
+        asyncio.create_task(seconds_to_fail(lambda: sleep_in(proxied))) for _ in range(2)
+    ]
+    await wait_for_sleeping(dsn, 2)
+    waiting = asyncio.create_task(seconds_to_fail(lambda: query(proxied)))
 
-    wire.freeze()
+    tcp_proxy.freeze()
 
-    assert max(await asyncio.gather(*under_way, waiting)) < NOTICED
+    assert max(await asyncio.gather(*in_progress, waiting)) < DETECTION_TIME
 
 
-async def test_a_call_to_a_frozen_server_fails_at_once(far: Database, wire: TcpProxy) -> None:
-    """Once it is noticed, nobody waits any more, for a connection or for a line of its own."""
-    await ask(far)
-    wire.freeze()
-    await seconds_to_fail(lambda: ask(far))
+async def test_calls_to_a_frozen_server_fail_at_once_after_its_detection(
+    proxied: Database, tcp_proxy: TcpProxy
+) -> None:
+    await query(proxied)
+    tcp_proxy.freeze()
+    await seconds_to_fail(lambda: query(proxied))
 
-    for call in (lambda: ask(far), far.ping, far.dedicated):
+    for call in (lambda: query(proxied), proxied.ping, proxied.dedicated):
         assert await seconds_to_fail(call) < AT_ONCE
 
 
-async def test_a_server_that_thaws_is_used_again(far: Database, wire: TcpProxy) -> None:
-    """The pool is opened again by itself."""
-    wire.freeze()
-    await eventually(lambda: is_away(far), doing="for the absence to be noticed")
+async def test_pool_is_opened_again_when_the_server_answers_again(
+    proxied: Database, tcp_proxy: TcpProxy
+) -> None:
+    tcp_proxy.freeze()
+    await eventually(lambda: is_unavailable(proxied), doing="for the loss to be detected")
 
-    wire.thaw()
+    tcp_proxy.thaw()
 
-    await eventually(lambda: is_back(far), doing="for the return to be noticed", seconds=5)
+    await eventually(
+        lambda: is_available(proxied), doing="for the return to be detected", seconds=5
+    )
 
 
-async def test_a_server_that_refuses_is_away_at_once(far: Database, wire: TcpProxy) -> None:
-    """The line that breaks is the sign; each try is logged, and so is the return."""
+async def test_server_that_refuses_connections_is_unavailable_at_once(
+    proxied: Database, tcp_proxy: TcpProxy
+) -> None:
+    """The loss and the return are logged."""
     with capture_logs() as lines:
-        await wire.refuse()
-        await eventually(lambda: is_away(far), doing="for the absence to be noticed")
-        assert await seconds_to_fail(lambda: ask(far)) < AT_ONCE
+        await tcp_proxy.refuse()
+        await eventually(lambda: is_unavailable(proxied), doing="for the loss to be detected")
+        assert await seconds_to_fail(lambda: query(proxied)) < AT_ONCE
 
-        await wire.listen()
-        await eventually(lambda: is_back(far), doing="for the return to be noticed", seconds=5)
+        await tcp_proxy.listen()
+        await eventually(
+            lambda: is_available(proxied), doing="for the return to be detected", seconds=5
+        )
 
     assert await logged(lines, "db_connection_failed")
     assert await logged(lines, "db_connected")
 
 
-async def test_a_reset_fails_what_is_under_way_and_nothing_else(
-    near: Database, wire: TcpProxy, dsn: str
+async def test_connection_reset_fails_only_calls_in_progress(
+    proxied_patient: Database, tcp_proxy: TcpProxy, dsn: str
 ) -> None:
-    """Whoever asks anew is answered: the server is there."""
-    under_way = [asyncio.create_task(seconds_to_fail(lambda: sleep_in(near))) for _ in range(2)]
-    await at_work(dsn, 2)
-    await pinging(dsn)  # a watchman who is reset while he dials takes it for an absence
+    """The server stays available."""
+    in_progress = [
+        asyncio.create_task(seconds_to_fail(lambda: sleep_in(proxied_patient))) for _ in range(2)
+    ]
+    await wait_for_sleeping(dsn, 2)
+    await wait_for_ping(dsn)  # a reset while the monitor connects would count as unavailable
 
     with capture_logs() as lines:
-        await wire.reset()
-        assert max(await asyncio.gather(*under_way)) < NOTICED
-        await eventually(lambda: is_back(near), doing="for a new connection")
+        await tcp_proxy.reset()
+        assert max(await asyncio.gather(*in_progress)) < DETECTION_TIME
+        await eventually(lambda: is_available(proxied_patient), doing="for a new connection")
 
     assert not await logged(lines, "db_connection_failed")
 
 
-async def test_a_pool_that_is_merely_full_is_not_away(dsn: str) -> None:
-    """Who finds no connection is told so; those who have one keep it."""
-    impatient = PATIENT.model_copy(update={"connect_timeout": 0.3})
-    async with watched(dsn, impatient) as busy, busy.connection() as one, busy.connection() as two:
+async def test_full_pool_does_not_make_the_server_unavailable(dsn: str) -> None:
+    """A call that finds no connection fails; those with a connection continue."""
+    impatient = LONG_PING_TIMEOUT.model_copy(update={"connect_timeout": 0.3})
+    async with (
+        monitored(dsn, impatient) as full,
+        full.connection() as one,
+        full.connection() as two,
+    ):
         with pytest.raises(DatabaseUnavailable, match="no connection free"):
-            await ask(busy)
+            await query(full)
 
         assert await one.fetchval("SELECT 1") == await two.fetchval("SELECT 1") == 1
-        await eventually(lambda: pinged(busy), doing="for the server to be known to be there")
+        await eventually(lambda: is_pinged(full), doing="for a ping")
 
 
-async def pinged(database: Database) -> bool:
-    """Tell whether a database says that it is there."""
+async def is_pinged(database: Database) -> bool:
+    """Return whether a ping succeeds."""
     with contextlib.suppress(DatabaseUnavailable):
         return await database.ping() >= 0
     return False
@@ -264,97 +285,107 @@ async def pinged(database: Database) -> bool:
         "SELECT pg_cancel_backend(pg_backend_pid())",
     ],
 )
-async def test_one_failure_does_not_mean_away(near: Database, statement: str) -> None:
-    """A conflict or a cancelled statement concerns its caller alone."""
-    async with near.connection() as other:
-        async with asyncio.timeout(NOTICED):
+async def test_failed_statement_does_not_make_the_server_unavailable(
+    proxied_patient: Database, statement: str
+) -> None:
+    async with proxied_patient.connection() as other:
+        async with asyncio.timeout(DETECTION_TIME):
             with pytest.raises(DatabaseUnavailable):
-                async with near.connection() as connection:
+                async with proxied_patient.connection() as connection:
                     await connection.execute(statement)
         await asyncio.sleep(3 * SETTINGS.ping_interval)
 
         assert await other.fetchval("SELECT 1") == 1
-    await ask(near)
+    await query(proxied_patient)
 
 
 @pytest.fixture
-async def guest(database: Database, dsn: str) -> str:
-    """Name the test's own database as a user sees it whose rights a test may change."""
+async def limited_user(database: Database, dsn: str) -> str:
+    """Return the DSN of the database of the test for a user whose rights a test may change."""
     async with database.connection() as connection:
-        name = "guest_of_" + await connection.fetchval("SELECT current_database()")
+        name = "limited_user_" + await connection.fetchval("SELECT current_database()")
         await connection.execute(f"CREATE ROLE {name} LOGIN")
     return dsn.replace("postgres@", f"{name}@")
 
 
-def name_in(dsn: str) -> str:
-    """Return whom a DSN names."""
+def user_of(dsn: str) -> str:
+    """Return the user in a DSN."""
     return urlsplit(dsn).username or ""
 
 
-async def test_a_server_that_lets_us_in_no_longer_is_tried_again(
-    guest: str, database: Database, dsn: str
+async def test_server_that_refuses_the_user_is_retried(
+    limited_user: str, database: Database, dsn: str
 ) -> None:
-    """A password that was changed is no reason to die: somebody may change it back."""
-    async with watched(guest) as locked_out:
+    """An administrator may restore the login."""
+    async with monitored(limited_user) as refused:
         async with database.connection() as admin:
-            await admin.execute(f"ALTER ROLE {name_in(guest)} NOLOGIN")
+            await admin.execute(f"ALTER ROLE {user_of(limited_user)} NOLOGIN")
         await PostgresConnections(dsn).cut()
-        await eventually(lambda: is_away(locked_out), doing="for the refusal to be noticed")
+        await eventually(lambda: is_unavailable(refused), doing="for the refusal to be detected")
         await asyncio.sleep(1)
-        assert await seconds_to_fail(lambda: ask(locked_out)) < AT_ONCE
+        assert await seconds_to_fail(lambda: query(refused)) < AT_ONCE
 
         async with database.connection() as admin:
-            await admin.execute(f"ALTER ROLE {name_in(guest)} LOGIN")
-        await eventually(lambda: is_back(locked_out), doing="for the return", seconds=5)
+            await admin.execute(f"ALTER ROLE {user_of(limited_user)} LOGIN")
+        await eventually(lambda: is_available(refused), doing="for the return", seconds=5)
 
 
-async def test_a_full_server_is_not_away(guest: str, database: Database) -> None:
-    """Those who are in are served; who would come in is told to come again."""
-    async with watched(guest, PATIENT) as crowded, crowded.connection() as inside:
-        await asyncio.sleep(3 * SETTINGS.ping_interval)  # the watchman is in
+async def test_server_without_free_connections_stays_available(
+    limited_user: str, database: Database
+) -> None:
+    """Open connections keep working."""
+    async with (
+        monitored(limited_user, LONG_PING_TIMEOUT) as full,
+        full.connection() as inside,
+    ):
+        await asyncio.sleep(3 * SETTINGS.ping_interval)  # the monitor has connected
         async with database.connection() as admin:
-            await admin.execute(f"ALTER ROLE {name_in(guest)} CONNECTION LIMIT 1")
+            await admin.execute(f"ALTER ROLE {user_of(limited_user)} CONNECTION LIMIT 1")
 
-        assert await seconds_to_fail(lambda: ask(crowded)) < NOTICED
+        assert await seconds_to_fail(lambda: query(full)) < DETECTION_TIME
         await asyncio.sleep(3 * SETTINGS.ping_interval)
 
         assert await inside.fetchval("SELECT 1") == 1
 
 
-async def test_a_stranger_on_the_servers_port_is_survived(far: Database, wire: TcpProxy) -> None:
-    """Whatever answers there, it is waited for until PostgreSQL does."""
-
-    async def be_rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def test_other_program_on_the_port_is_treated_as_an_unavailable_server(
+    proxied: Database, tcp_proxy: TcpProxy
+) -> None:
+    async def answer_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(8)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
-    await wire.refuse()
-    async with await asyncio.start_server(be_rude, "127.0.0.1", wire.port):
-        await eventually(lambda: is_away(far), doing="for the absence to be noticed")
+    await tcp_proxy.refuse()
+    async with await asyncio.start_server(answer_http, "127.0.0.1", tcp_proxy.port):
+        await eventually(lambda: is_unavailable(proxied), doing="for the loss to be detected")
         await asyncio.sleep(1)
-        assert await is_away(far)
+        assert await is_unavailable(proxied)
 
-    await wire.listen()
+    await tcp_proxy.listen()
 
-    await eventually(lambda: is_back(far), doing="for the return to be noticed", seconds=8)
+    await eventually(
+        lambda: is_available(proxied), doing="for the return to be detected", seconds=8
+    )
 
 
-async def test_a_consumer_learns_that_a_frozen_server_has_gone(
-    far: Database, wire: TcpProxy
+async def test_consumer_fails_when_the_server_freezes(
+    proxied: Database, tcp_proxy: TcpProxy
 ) -> None:
-    """It must not believe in messages whose line is gone: another consumer gets them."""
-    broker = PostgresBroker(far, QUICK_RETRIES)
+    """Its unacknowledged messages are delivered to another consumer."""
+    broker = PostgresBroker(proxied, QUICK_RETRIES)
     order = make_order_message()
     await broker.publish([order])
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         held = await take_one(cook)
-        wire.freeze()
+        tcp_proxy.freeze()
         with pytest.raises(BrokerUnavailable):
-            await asyncio.wait_for(anext(aiter(cook)), NOTICED)
+            await asyncio.wait_for(anext(aiter(cook)), DETECTION_TIME)
 
-    wire.thaw()
-    await eventually(lambda: is_back(far), doing="for the return to be noticed", seconds=5)
+    tcp_proxy.thaw()
+    await eventually(
+        lambda: is_available(proxied), doing="for the return to be detected", seconds=5
+    )
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         assert await take_and_ack(cook, 1) == [order]

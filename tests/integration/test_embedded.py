@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: where it lies, who may connect, and what it refuses."""
+"""The embedded PostgreSQL: paths, access, checks of its data directory, and shared use."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ from restaurant_system.database.postgres_programs import STATE, process_user, se
 from restaurant_system.errors import StartupError
 from tests.support.waiting import wait_until
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 # One os.write per line: an unbuffered print writes its line break separately, so the output of
 # several processes would interleave.
@@ -44,7 +44,7 @@ sed -i '/^restaurant:/d' /etc/passwd /etc/shadow /etc/group /etc/gshadow
 
 @pytest.fixture(scope="module")
 def empty_cluster() -> Iterator[Path]:
-    """Create one cluster, for tests that damage a copy."""
+    """Create a database cluster that tests copy and damage."""
     folder = Path(tempfile.mkdtemp(prefix="restaurant-cluster-"))
     data_directory.initialise(folder / "postgres")
     yield folder
@@ -53,7 +53,7 @@ def empty_cluster() -> Iterator[Path]:
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """Name a directory that is closed to all other users."""
+    """Return a directory that other users cannot access."""
     folder = Path(tempfile.mkdtemp(prefix="restaurant-data-"))
     yield folder
     for pid_file in folder.rglob("postmaster.pid"):
@@ -63,20 +63,20 @@ def data_dir() -> Iterator[Path]:
 
 @pytest.fixture
 def pgdata(data_dir: Path, empty_cluster: Path) -> Path:
-    """Put a cluster into the data directory."""
+    """Copy a database cluster into the data directory; return its path."""
     subprocess.run(["/bin/cp", "-a", empty_cluster / "postgres", data_dir], check=True)  # noqa: S603
     return data_dir / "postgres"
 
 
-def one(dsn: str) -> int:
-    """Ask the server for a number."""
+def select_one(dsn: str) -> int:
+    """Query the number 1."""
     (row,) = rows(dsn, "SELECT 1 AS number")
     number: int = row["number"]
     return number
 
 
 def rows(dsn: str, query: str) -> list[asyncpg.Record]:
-    """Ask the server."""
+    """Return the rows of a query."""
 
     async def ask() -> list[asyncpg.Record]:
         connection = await asyncpg.connect(dsn)
@@ -93,26 +93,26 @@ def rows(dsn: str, query: str) -> list[asyncpg.Record]:
     ['Tony\'s "Pizza"', "$(touch hit) `touch hit`", "-D\n李小龙 100%s,a:1", f"{'x' * 200}/y"],
 )
 def test_server_runs_on_any_path(name: str, data_dir: Path) -> None:
-    """No character reaches a shell, no length is too much for a socket."""
-    place = data_dir / name
+    """Special characters do not reach a shell, and no path is too long for the socket."""
+    path = data_dir / name
 
-    with embedded.postgres(place) as dsn:
-        assert one(dsn) == 1
+    with embedded.postgres(path) as dsn:
+        assert select_one(dsn) == 1
 
     assert not [path for path in data_dir.rglob("hit") if path.is_file()]
-    assert not (place / "postgres" / "postmaster.pid").exists()
+    assert not (path / "postgres" / "postmaster.pid").exists()
 
 
 def test_server_runs_on_a_relative_path(pgdata: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is meant from where the command was started."""
+    """It is relative to the working directory of the command."""
     monkeypatch.chdir(pgdata.parent.parent)
 
     with embedded.postgres(Path(pgdata.parent.name)) as dsn:
-        assert one(dsn) == 1
+        assert select_one(dsn) == 1
 
 
-def test_start_changes_no_mode_of_other_directories(pgdata: Path) -> None:
-    """Root's server needs no right to pass through the directories above its data."""
+def test_start_changes_no_permissions_of_other_directories(pgdata: Path) -> None:
+    """The server needs no permission for the directories above its data."""
     with embedded.postgres(pgdata.parent):
         pass
 
@@ -120,7 +120,7 @@ def test_start_changes_no_mode_of_other_directories(pgdata: Path) -> None:
 
 
 def test_connections_are_authenticated_by_user_after_an_upgrade(pgdata: Path) -> None:
-    """A data directory of an earlier release trusted everyone who reached its socket."""
+    """An earlier release trusted every connection to its socket."""
     (pgdata / "pg_hba.conf").write_text("local all all trust\n")
 
     with embedded.postgres(pgdata.parent) as dsn:
@@ -131,7 +131,7 @@ def test_connections_are_authenticated_by_user_after_an_upgrade(pgdata: Path) ->
 
 @as_root
 def test_other_user_cannot_connect(pgdata: Path) -> None:
-    """Not even where a mistake has opened the directories and the socket."""
+    """Not even if the permissions of directories and socket allow it."""
     with embedded.postgres(pgdata.parent):
         pgdata.parent.chmod(0o755)
         pgdata.chmod(0o755)
@@ -155,12 +155,12 @@ def test_other_user_cannot_connect(pgdata: Path) -> None:
 
 
 def empty_version(pgdata: Path) -> None:
-    """Leave nothing in PG_VERSION."""
+    """Empty PG_VERSION."""
     (pgdata / "PG_VERSION").write_text("")
 
 
 def earlier_version(pgdata: Path) -> None:
-    """Name an earlier major version."""
+    """Write an earlier major version into PG_VERSION."""
     (pgdata / "PG_VERSION").write_text("16\n")
 
 
@@ -185,12 +185,12 @@ def no_settings(pgdata: Path) -> None:
 
 
 def broken_settings(pgdata: Path) -> None:
-    """Write what is no setting."""
+    """Write an invalid setting."""
     (pgdata / "postgresql.conf").write_text("no such setting\n")
 
 
 def file_instead(pgdata: Path) -> None:
-    """Put a file where the directory belongs."""
+    """Replace the directory by a file."""
     shutil.rmtree(pgdata)
     pgdata.write_text("")
 
@@ -201,25 +201,25 @@ def open_parent(pgdata: Path) -> None:
 
 
 def group_writes(pgdata: Path) -> None:
-    """Let the members of another group write into the data directory."""
+    """Let another group write into the data directory."""
     os.chown(pgdata.parent, -1, 65534)
     pgdata.parent.chmod(0o775)
 
 
 def planted_link(pgdata: Path) -> None:
-    """Have a lock file be a link, as somebody with the right to write there could."""
+    """Make a lock file a link, as another user with write permission could."""
     (pgdata.parent / "up.lock").unlink(missing_ok=True)
     (pgdata.parent / "up.lock").symlink_to(pgdata.parent / "made_by_the_link")
 
 
 def link_instead(pgdata: Path) -> None:
-    """Have the data directory be elsewhere."""
+    """Replace the directory by a link."""
     pgdata.rename(pgdata.with_name("elsewhere"))
     pgdata.symlink_to("elsewhere")
 
 
 def modes_of_a_copy(pgdata: Path) -> None:
-    """Let everyone look into it, as after a copy."""
+    """Let everyone read the directory, as after a copy."""
     pgdata.chmod(0o755)
 
 
@@ -244,7 +244,7 @@ def modes_of_a_copy(pgdata: Path) -> None:
 def test_unusable_data_directory_is_refused_with_what_to_do(
     damage: Callable[[Path], None], words: str, pgdata: Path
 ) -> None:
-    """One line names the fault and the cure."""
+    """The error is one line."""
     damage(pgdata)
 
     with pytest.raises(StartupError, match=words) as refused, embedded.postgres(pgdata.parent):
@@ -258,7 +258,7 @@ def test_unusable_data_directory_is_refused_with_what_to_do(
 @as_root
 @pytest.mark.parametrize("name", [".", "postgres"])
 def test_directory_of_another_user_is_refused(name: str, pgdata: Path) -> None:
-    """Its owner could replace what root works on."""
+    """Its owner could replace files that root uses."""
     os.chown(pgdata.parent / name, 65534, -1)
 
     with pytest.raises(StartupError, match="belongs to nobody"), embedded.postgres(pgdata.parent):
@@ -284,7 +284,7 @@ def test_damage_found_by_a_connection_names_the_log_and_not_the_configuration(
 
 @as_root
 def test_link_of_another_user_is_not_followed(data_dir: Path) -> None:
-    """Nothing is created or changed where it leads."""
+    """Nothing is created or changed in its target."""
     link = data_dir / "link"
     (data_dir / "target").mkdir()
     link.symlink_to(data_dir / "target")
@@ -304,21 +304,20 @@ LEFTOVERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("leave", LEFTOVERS.values(), ids=LEFTOVERS.keys())
-def test_start_after_one_that_was_killed_while_it_created_the_database(
+def test_leftovers_of_a_start_killed_during_creation_are_removed(
     data_dir: Path, leave: Callable[[Path], object]
 ) -> None:
-    """What it left is removed."""
     leave(data_dir / "postgres.new")
     leave(data_dir / "postgres.new-0a1b2c3d")
 
     with embedded.postgres(data_dir) as dsn:
-        assert one(dsn) == 1
+        assert select_one(dsn) == 1
 
     assert not list(data_dir.glob("postgres.new*"))
 
 
-def test_start_beside_an_orphan_that_still_creates_the_database(data_dir: Path) -> None:
-    """The initdb of a process that was killed goes on for a while in a directory of its own."""
+def test_start_succeeds_while_an_orphaned_initdb_still_writes(data_dir: Path) -> None:
+    """It writes into a directory of its own."""
     left = data_dir / "postgres.new-0a1b2c3d"
     writer = (
         "import pathlib, sys\n"
@@ -331,20 +330,20 @@ def test_start_beside_an_orphan_that_still_creates_the_database(data_dir: Path) 
             while not left.exists():
                 time.sleep(0.01)
             with embedded.postgres(data_dir) as dsn:
-                assert one(dsn) == 1
+                assert select_one(dsn) == 1
         finally:
             orphan.kill()
 
 
-def test_process_id_of_another_program_prevents_no_start(pgdata: Path) -> None:
-    """After a power cut the server's process id may belong to another program of the same user."""
+def test_stale_pid_file_with_the_id_of_another_program_is_ignored(pgdata: Path) -> None:
+    """After a power failure another program may have the id."""
     other = subprocess.Popen(["/bin/sleep", "60"], **process_user())
     try:
         for lock in ("postmaster.pid", ".s.PGSQL.5432.lock"):
             (pgdata / lock).write_text(f"{other.pid}\n{pgdata}\n")
 
         with embedded.postgres(pgdata.parent) as dsn:
-            assert one(dsn) == 1
+            assert select_one(dsn) == 1
 
         assert other.poll() is None
     finally:
@@ -352,8 +351,8 @@ def test_process_id_of_another_program_prevents_no_start(pgdata: Path) -> None:
         other.wait()
 
 
-def test_server_outlives_a_killed_process_and_is_joined(pgdata: Path) -> None:
-    """The next process stops it in the end."""
+def test_server_outlives_a_killed_process_and_is_reused(pgdata: Path) -> None:
+    """The next process stops it at its end."""
     first = subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", STAY, pgdata.parent, "60"], stdout=subprocess.PIPE
     )
@@ -365,14 +364,14 @@ def test_server_outlives_a_killed_process_and_is_joined(pgdata: Path) -> None:
     first.stdout.close()
 
     with embedded.postgres(pgdata.parent) as dsn:
-        assert one(dsn) == 1
+        assert select_one(dsn) == 1
         assert (pgdata / "postmaster.pid").read_text().splitlines()[0] == server
 
     assert not (pgdata / "postmaster.pid").exists()
 
 
-def test_server_that_was_killed_starts_again(pgdata: Path) -> None:
-    """Its lock files are not taken for those of a server that runs."""
+def test_killed_server_is_started_again(pgdata: Path) -> None:
+    """Its lock files do not count as those of a running server."""
     with embedded.postgres(pgdata.parent):
         server = int((pgdata / "postmaster.pid").read_text().splitlines()[0])
         os.kill(server, signal.SIGKILL)
@@ -380,11 +379,11 @@ def test_server_that_was_killed_starts_again(pgdata: Path) -> None:
         time.sleep(0.5)  # its other processes notice
 
     with embedded.postgres(pgdata.parent) as dsn:
-        assert one(dsn) == 1
+        assert select_one(dsn) == 1
 
 
 @as_root
-def test_processes_that_start_at_once_on_a_new_machine_all_work(data_dir: Path) -> None:
+def test_processes_that_start_concurrently_on_a_new_machine_all_work(data_dir: Path) -> None:
     """The user of the server does not exist yet, and each of them would create it."""
     private = ["unshare", "--mount", "sh", "-e", "-c"]
     start = '"$3" -c "$4" "$1/one" 0 & "$3" -c "$4" "$1/two" 0 & "$3" -c "$4" "$1/three" 0 & wait'
@@ -402,8 +401,8 @@ def test_processes_that_start_at_once_on_a_new_machine_all_work(data_dir: Path) 
 
 
 @as_root
-def test_root_runs_a_copy_of_programs_that_the_account_cannot_reach(data_dir: Path) -> None:
-    """As with a clone below a home directory of mode 0700."""
+def test_root_runs_a_copy_of_programs_that_the_account_cannot_access(data_dir: Path) -> None:
+    """As with an installation below a home directory of mode 0700."""
     program = f"""
 import restaurant_system.database.postgres_programs as programs
 from pathlib import Path
@@ -428,7 +427,6 @@ def _exists(process: int) -> bool:
 
 
 def test_cluster_belongs_to_the_user_of_the_server(pgdata: Path) -> None:
-    """Nobody else looks into it."""
     found = pgdata.stat()
 
     assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (server_uid(), 0o700)

@@ -1,4 +1,4 @@
-"""What a statement costs does not grow with the years: each finds its rows by an index."""
+"""Query plans: every statement finds its rows by an index, however long the history is."""
 
 import asyncio
 import importlib
@@ -27,32 +27,32 @@ GROWING = {
     *("orders", "order_items", "order_status_log"),
     *("idempotency_keys", "outbox", "broker_messages", "workers"),
 }
-# Of these, an index has only what is unfinished.
+# Partial indexes of unfinished rows only.
 SMALL_INDEXES = {"orders_waiting", "orders_cooking", "broker_messages_in_hand"}
-# A range of few rows, however many there were: workers whose lease runs.
+# A range of few rows: workers with a valid lease.
 SMALL_RANGE = "lease_until >= now()"
-# Above them, a limit does not say how much of what is below them is looked at.
+# Above one of these nodes, a LIMIT does not limit the rows that are read below it.
 SEE_ALL = {"Sort", "Aggregate", "Hash", "Nested Loop", "Merge Join", "Hash Join"}
 A_STATEMENT = re.compile(r"\s*(WITH|SELECT|INSERT|UPDATE|DELETE)\b")
 A_GAP = re.compile(r"\{\w*\}")  # a statement that another constant fills in
 
-# What may be read from end to end, or in a range, and why that does not grow with the years.
+# Tables that may be scanned as a whole, or in a range, and why that does not grow with the history.
 BY_DESIGN = {
-    # What is owed: as a rule next to nothing, in an outage as much as is looked for.
+    # The outbox: usually almost empty; in an outage the rows that are searched for.
     "outbox.BACKLOG": "outbox",
     "outbox.CLAIM_OVERDUE": "outbox",
     "reconciliation_queries.COUNT_WAITING": "outbox",
-    # Only where a subscriber has gone for good; else the server does not begin with it.
+    # Executed only if a subscriber has gone for good.
     "consumer.DROP_OWN_QUEUES": "broker_messages",
     "consumer.DROP_ORPHANED_QUEUES": "broker_messages",
-    # What waits in any queue, and only while orders stand still.
+    # The waiting messages, and only while orders are stuck.
     "broker.DELAYED": "broker_messages",
     # The last hour, after a broker has lost its disk.
     "reconciliation_queries.ANY_MOVED": "a range of order_status_log",
     "reconciliation_queries.MOVED": "a range of order_status_log",
-    # Once, when `up` starts on a directory of its own.
+    # Once, when `up` starts.
     "workers.RELEASE_WORKER_NAMES": "workers",
-    # Those not heard from for long, which are deleted; those that have cooked are kept for longer.
+    # Workers without a heartbeat for long, which are deleted.
     "workers.DELETE_UNUSED": "a range of workers_1",
 }
 
@@ -90,14 +90,14 @@ FROM generate_series(1, 30000) AS n;
 
 
 def modules() -> Iterator[ModuleType]:
-    """Walk through all modules that know SQL."""
+    """Yield all modules that contain SQL."""
     for package in (storage, postgres):
         for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             yield importlib.import_module(found.name)
 
 
 def statements() -> dict[str, str]:
-    """Collect every statement that is a constant, by its module and name."""
+    """Return every statement that is a constant, by module and name."""
     return {
         f"{module.__name__.rpartition('.')[2]}.{name}": value
         for module in modules()
@@ -107,28 +107,28 @@ def statements() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def years(postgres_server: Postgres, template_database: str) -> str:
-    """Name a database with a past, on a busy evening."""
+def history_dsn(postgres_server: Postgres, template_database: str) -> str:
+    """Return the DSN of a database with a long history, on a busy evening."""
 
     async def live() -> str:
         dsn = postgres_server.dsn(await postgres_server.create_database(template_database))
         await history.generate(dsn, ORDERS)
-        line = await asyncpg.connect(dsn)
-        await line.execute(BUSY_EVENING)
-        await line.execute("VACUUM ANALYZE")
-        await line.close()
+        connection = await asyncpg.connect(dsn)
+        await connection.execute(BUSY_EVENING)
+        await connection.execute("VACUUM ANALYZE")
+        await connection.close()
         return dsn
 
     with ThreadPoolExecutor(1) as thread:  # a test's own loop may be running in this one
         return thread.submit(asyncio.run, live()).result()
 
 
-@pytest.fixture(params=["after years", "on the first evening"])
+@pytest.fixture(params=["long history", "empty database"])
 def dsn(request: pytest.FixtureRequest) -> str:
-    """Name a database with a past, and one that nobody has written to."""
-    if request.param == "after years":
-        years: str = request.getfixturevalue("years")
-        return years
+    """Return the DSN of the database with a history, or of an empty one."""
+    if request.param == "long history":
+        history_dsn: str = request.getfixturevalue("history_dsn")
+        return history_dsn
     server: Postgres = request.getfixturevalue("postgres_server")
     return server.dsn(request.getfixturevalue("template_database"))
 
@@ -137,7 +137,7 @@ PREPARED = "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHER
 
 
 async def plan_of(sql: Connection, statement: str) -> Plan:
-    """Return the plan that serves whatever values, as a prepared statement comes to have it."""
+    """Return the generic plan of a statement, which a prepared statement ends up with."""
     await sql.execute("SET plan_cache_mode = force_generic_plan")
     await sql.execute(f"PREPARE asked AS {statement}")
     values = ", ".join(["NULL"] * await sql.fetchval(PREPARED))
@@ -146,21 +146,21 @@ async def plan_of(sql: Connection, statement: str) -> Plan:
     return plan
 
 
-def read_through(node: Plan, *, cut_short: bool = False) -> Iterator[str]:
-    """Name, as the statement does, what a plan reads of growing tables without knowing its keys."""
+def scanned_tables(node: Plan, *, cut_short: bool = False) -> Iterator[str]:
+    """Return the growing tables, by their alias, that a plan scans without knowing keys."""
     if node["Node Type"] == "Limit":
         cut_short = True
     elif node["Node Type"] in SEE_ALL:
         cut_short = False
     if node["Node Type"].endswith("Scan") and node.get("Relation Name") in GROWING:
-        yield from read_by(node, cut_short=cut_short)
+        yield from scanned_by(node, cut_short=cut_short)
     for part in node.get("Plans", ()):
-        yield from read_through(part, cut_short=cut_short)
+        yield from scanned_tables(part, cut_short=cut_short)
 
 
-def read_by(scan: Plan, *, cut_short: bool) -> Iterator[str]:
-    """Name the table of a scan, or a range of it, unless it goes by keys or is cut short."""
-    lookups = list(lookups_of(scan))
+def scanned_by(scan: Plan, *, cut_short: bool) -> Iterator[str]:
+    """Return the table of a scan, or a range of it, unless it uses keys or has a limit."""
+    lookups = list(index_scans_of(scan))
     if lookups and all(is_narrow(each) for each in lookups):
         return
     if lookups and cut_short and "Filter" not in scan:
@@ -169,31 +169,28 @@ def read_by(scan: Plan, *, cut_short: bool) -> Iterator[str]:
     yield f"a range of {scan['Alias']}" if ranged else scan["Alias"]
 
 
-def lookups_of(scan: Plan) -> Iterator[Plan]:
-    """Return the parts of a scan that go through an index: one, or those of a bitmap."""
+def index_scans_of(scan: Plan) -> Iterator[Plan]:
+    """Return the index scans of a scan: one, or those of a bitmap."""
     if "Index Name" in scan:
         yield scan
     elif scan["Node Type"].startswith("Bitmap"):
         for part in scan["Plans"]:
-            yield from lookups_of(part)
+            yield from index_scans_of(part)
 
 
 def is_narrow(lookup: Plan) -> bool:
-    """Tell whether an index is asked for certain keys, or has little in it."""
+    """Return whether an index scan uses keys, or its index is small."""
     condition = lookup.get("Index Cond", "")
     return lookup["Index Name"] in SMALL_INDEXES or " = " in condition or SMALL_RANGE in condition
 
 
 @pytest.mark.parametrize("name", sorted(statements()))
-async def test_every_statement_goes_by_an_index(database: Database, name: str) -> None:
-    """No statement reads a growing table, or a range of it, but only what has the keys it knows.
-
-    Nor does it read more with a plan that was made while the table was empty.
-    """
+async def test_every_statement_uses_an_index(database: Database, name: str) -> None:
+    """Also with a plan that was made while the table was empty."""
     async with database.connection() as sql:
         plan = await plan_of(sql, statements()[name])
 
-    assert set(read_through(plan)) <= {BY_DESIGN.get(name)}, json.dumps(plan, indent=1)
+    assert set(scanned_tables(plan)) <= {BY_DESIGN.get(name)}, json.dumps(plan, indent=1)
 
 
 @pytest.mark.parametrize(
@@ -206,14 +203,15 @@ async def test_every_statement_goes_by_an_index(database: Database, name: str) -
     ],
     ids=["all", "a range of orders", "a range of the log", "a range for each"],
 )
-async def test_a_statement_that_reads_years_is_noticed(database: Database, statement: str) -> None:
-    """What goes by an index is no better than what does not, if it reads half of the table."""
+async def test_statement_that_scans_the_history_is_detected(
+    database: Database, statement: str
+) -> None:
+    """An index scan over half of a table counts too."""
     async with database.connection() as sql:
         plan = await plan_of(sql, statement)
 
-    assert list(read_through(plan))
+    assert list(scanned_tables(plan))
 
 
-def test_exceptions() -> None:
-    """What is excepted exists."""
+def test_every_exception_names_a_statement() -> None:
     assert BY_DESIGN.keys() <= statements().keys()

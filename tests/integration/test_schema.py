@@ -1,4 +1,4 @@
-"""The life of an order and the shape of the tables, held by the database itself."""
+"""The rules and columns of the schema."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -34,13 +34,13 @@ ROADS: dict[OrderStatus, tuple[OrderStatus, ...]] = {
 async def sql(
     postgres_server: Postgres, template_database: str
 ) -> AsyncIterator[UnpooledConnection]:
-    """Open a line to an empty database, which is empty again afterwards."""
-    async with undone(postgres_server.dsn(template_database)) as line:
-        yield line
+    """Connect to an empty database; changes are rolled back."""
+    async with undone(postgres_server.dsn(template_database)) as connection:
+        yield connection
 
 
 async def set_status(sql: UnpooledConnection, order_id: int, status: OrderStatus) -> None:
-    """Move an order by plain SQL, with everything beside the status as it must be."""
+    """Change the status of an order by SQL, with all columns that depend on it."""
     await sql.execute(
         """UPDATE orders SET status = $2, processed_by = 'mario',
            completed_at = CASE WHEN $2 IN ('ready', 'completed') THEN now() END WHERE id = $1""",
@@ -50,7 +50,7 @@ async def set_status(sql: UnpooledConnection, order_id: int, status: OrderStatus
 
 
 async def refusal(sql: UnpooledConnection, order_id: int, status: OrderStatus) -> str | None:
-    """Try a move, and return the rule that it breaks, if any."""
+    """Try a move; return the constraint that it violates, or `None`."""
     try:
         async with sql.transaction():
             await set_status(sql, order_id, status)
@@ -59,8 +59,7 @@ async def refusal(sql: UnpooledConnection, order_id: int, status: OrderStatus) -
     return None
 
 
-async def test_the_life_of_an_order(sql: UnpooledConnection) -> None:
-    """The database makes the moves that the code's table makes, and refuses every other."""
+async def test_database_allows_exactly_the_moves_of_the_model(sql: UnpooledConnection) -> None:
     refusals = {}
     for origin, target in itertools.permutations(OrderStatus, 2):
         order_id = await insert_order(sql)
@@ -75,8 +74,9 @@ async def test_the_life_of_an_order(sql: UnpooledConnection) -> None:
 
 
 @pytest.mark.parametrize("status", [each for each in OrderStatus if ROADS[each]])
-async def test_birth(sql: UnpooledConnection, status: OrderStatus) -> None:
-    """An order begins its life as received."""
+async def test_order_must_be_inserted_as_received(
+    sql: UnpooledConnection, status: OrderStatus
+) -> None:
     completed_at = NOON if status in {OrderStatus.READY, OrderStatus.COMPLETED} else None
 
     with pytest.raises(asyncpg.CheckViolationError, match=f"cannot start as {status}"):
@@ -92,8 +92,9 @@ async def test_birth(sql: UnpooledConnection, status: OrderStatus) -> None:
         ("workers", WORKER_COLUMNS),
     ],
 )
-async def test_columns(sql: UnpooledConnection, table: str, columns: set[str]) -> None:
-    """Each table has the columns that readers of the database were promised."""
+async def test_tables_have_the_documented_columns(
+    sql: UnpooledConnection, table: str, columns: set[str]
+) -> None:
     there = await sql.fetch(
         "SELECT column_name FROM information_schema.columns WHERE table_name = $1", table
     )
@@ -113,8 +114,9 @@ async def test_columns(sql: UnpooledConnection, table: str, columns: set[str]) -
         ("workers", "id", "bigint"),
     ],
 )
-async def test_types(sql: UnpooledConnection, table: str, column: str, kind: str) -> None:
-    """Ids are wide, amounts exact, times have a zone."""
+async def test_ids_are_bigint_amounts_numeric_and_times_have_a_zone(
+    sql: UnpooledConnection, table: str, column: str, kind: str
+) -> None:
     found = await sql.fetchval(
         """SELECT format_type(atttypid, atttypmod) FROM pg_attribute
            WHERE attrelid = $1::regclass AND attname = $2""",
@@ -125,8 +127,7 @@ async def test_types(sql: UnpooledConnection, table: str, column: str, kind: str
     assert found == kind
 
 
-async def test_foreign_keys_are_indexed(sql: UnpooledConnection) -> None:
-    """Every foreign key can be followed backwards by an index that starts with its column."""
+async def test_every_foreign_key_has_an_index(sql: UnpooledConnection) -> None:
     keys = await sql.fetch(
         """SELECT key.conname AS name, EXISTS (
                SELECT FROM pg_index WHERE indrelid = key.conrelid
@@ -142,8 +143,9 @@ async def test_foreign_keys_are_indexed(sql: UnpooledConnection) -> None:
     }
 
 
-async def test_queues_are_cleaned_up_by_number(sql: UnpooledConnection) -> None:
-    """Where rows only pass through, the dead are cleared away whatever share of it they are."""
+async def test_queue_tables_are_vacuumed_after_a_fixed_number_of_rows(
+    sql: UnpooledConnection,
+) -> None:
     settled = await sql.fetch(
         """SELECT relname FROM pg_class
            WHERE reloptions @> '{autovacuum_vacuum_scale_factor=0}' AND relkind = 'r'"""

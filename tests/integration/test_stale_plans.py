@@ -1,6 +1,6 @@
-"""What is asked twice a second goes by an index also where statistics know nothing of the evening.
+"""Query plans with statistics from before the evening.
 
-They are made at night, when every order is over: then the server plans as if none was ever open.
+Autovacuum may have gathered them at night, when no order was open.
 """
 
 import asyncio
@@ -63,18 +63,18 @@ WHERE number <= 'ORD_20300101_{10_000 + COOKING}' AND status = 'received';
 
 
 @pytest.fixture(scope="module", params=sorted(NIGHTS))
-def evening(
+def stale_statistics_dsn(
     request: pytest.FixtureRequest, postgres_server: Postgres, template_database: str
 ) -> str:
-    """Name a database in a rush, after a night in which its statistics were made."""
+    """Return the DSN of a database with many open orders, whose statistics were gathered before."""
 
     async def live() -> str:
         dsn = postgres_server.dsn(await postgres_server.create_database(template_database))
         await history.generate(dsn, ORDERS)
-        line = await asyncpg.connect(dsn)
+        connection = await asyncpg.connect(dsn)
         for statement in (UNTENDED, NIGHTS[request.param], "VACUUM ANALYZE", OVER, RUSH):
-            await line.execute(statement)
-        await line.close()
+            await connection.execute(statement)
+        await connection.close()
         return dsn
 
     with ThreadPoolExecutor(1) as thread:  # a test's own loop may be running in this one
@@ -82,28 +82,28 @@ def evening(
 
 
 @pytest.fixture
-def dsn(evening: str) -> str:
-    """Name it as the test's own."""
-    return evening
+def dsn(stale_statistics_dsn: str) -> str:
+    """Use it as the database of the test."""
+    return stale_statistics_dsn
 
 
-class Explained:
-    """A connection that keeps the plan of what it is asked, as it was carried out."""
+class ExplainingConnection:
+    """A connection that records the executed plan of each query."""
 
     def __init__(self, connection: Connection) -> None:
         self.plan: Plan = {}
         self._connection = connection
 
     async def fetch(self, statement: str, *values: object) -> list[object]:
-        """Carry it out with these very values, and find nothing."""
+        """Execute a query with EXPLAIN ANALYZE; return no rows."""
         explained = await self._connection.fetchval(EXPLAIN + statement, *values)
         self.plan = json.loads(explained)[0]["Plan"]
         return []
 
 
-def looked_at(node: Plan) -> int:
-    """Count the orders that a plan has looked at, in vain or not."""
-    below = sum(looked_at(part) for part in node.get("Plans", ()))
+def scanned_orders(node: Plan) -> int:
+    """Count the orders that a plan has read, including those that it filtered out."""
+    below = sum(scanned_orders(part) for part in node.get("Plans", ()))
     if node.get("Relation Name") != "orders":
         return below
     each: float = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
@@ -112,11 +112,10 @@ def looked_at(node: Plan) -> int:
 
 
 @pytest.mark.parametrize("asked", sorted(ASKED))
-async def test_only_so_many_orders_are_looked_at(database: Database, asked: str) -> None:
-    """Neither those that are over are, whatever they were at night, nor a whole line that waits."""
+async def test_polled_queries_scan_few_orders(database: Database, asked: str) -> None:
     async with database.connection() as sql:
-        explained = Explained(sql)
+        explained = ExplainingConnection(sql)
         await ASKED[asked](cast("Connection", explained))
 
     assert "orders" in json.dumps(explained.plan)
-    assert looked_at(explained.plan) <= MOST[asked], json.dumps(explained.plan, indent=1)
+    assert scanned_orders(explained.plan) <= MOST[asked], json.dumps(explained.plan, indent=1)
