@@ -31,6 +31,7 @@ from benchmarks.measurements import (
 from benchmarks.processes import Failed
 from benchmarks.results import Line
 from benchmarks.system import SystemUnderTest
+from tests.support.progress import Progress
 
 WIDTH = 110  # characters
 
@@ -116,11 +117,11 @@ def _measured(
 
 
 async def _all(chosen: list[Group], bench: Bench, console: Console) -> list[Line]:
+    progress = Progress(console, stages=len(chosen))
     lines: list[Line] = []
-    with console.status("") as status:
-        for group in chosen:
-            status.update(f"Measuring: {group} ...")
-            lines += await MEASURES[group](bench)
+    for group in chosen:
+        progress.start(f"measure {group}")
+        lines += await MEASURES[group](bench)
     return lines
 
 
