@@ -1,4 +1,4 @@
-"""Encrypted lines to PostgreSQL: what is taken, and what is refused, in a sentence and at once."""
+"""TLS connections to PostgreSQL."""
 
 import asyncio
 from pathlib import Path
@@ -23,26 +23,28 @@ CORRECT = f"{ADVICE}."
 
 
 @pytest.fixture
-def stranger(tmp_path: Path) -> CertificateAuthority:
-    """Find somebody who issues certificates too, and whom no server knows."""
+def other_authority(tmp_path: Path) -> CertificateAuthority:
+    """Return an authority that issued no certificate of a server."""
     return CertificateAuthority(tmp_path)
 
 
 def make_settings(server: Postgres, **changes: object) -> ServerSettings:
-    """Describe a line to a server, by its parts."""
+    """Return settings of a server, given by parts."""
     parts = {"port": server.port, "user": "postgres", "database": "postgres", "connect_timeout": 30}
     return ServerSettings.model_validate({**parts, **changes})
 
 
-def by_url(line: ServerSettings) -> ServerSettings:
-    """Describe the same line by a url alone."""
-    return ServerSettings.model_validate({"url": line.dsn(), "connect_timeout": 30})
+def by_url(settings: ServerSettings) -> ServerSettings:
+    """Return the same settings, given by URL."""
+    return ServerSettings.model_validate({"url": settings.dsn(), "connect_timeout": 30})
 
 
-def identified(line: ServerSettings, authority: CertificateAuthority, name: str) -> ServerSettings:
-    """Describe the same line for somebody with a certificate."""
+def with_client_certificate(
+    settings: ServerSettings, authority: CertificateAuthority, name: str
+) -> ServerSettings:
+    """Return the same settings with a client certificate of a user."""
     identity = authority.client(name)
-    return line.model_copy(update={"sslcert": identity.certificate, "sslkey": identity.key})
+    return settings.model_copy(update={"sslcert": identity.certificate, "sslkey": identity.key})
 
 
 async def create(user: str, server: Postgres) -> None:
@@ -52,9 +54,9 @@ async def create(user: str, server: Postgres) -> None:
     await connection.close()
 
 
-async def is_encrypted(line: ServerSettings) -> bool:
-    """Open a line as a service does at its start, and ask the server about it."""
-    database = Database(line.dsn(), line, application_name="test")
+async def is_encrypted(settings: ServerSettings) -> bool:
+    """Connect as at the start of a service; return whether the connection is encrypted."""
+    database = Database(settings.dsn(), settings, application_name="test")
     await database.connect_within(30)
     try:
         async with database.connection() as connection:
@@ -64,123 +66,130 @@ async def is_encrypted(line: ServerSettings) -> bool:
         await database.close()
 
 
-async def refusal(line: ServerSettings) -> str:
-    """Return what a service says at its start; it must not wait, however patient it is."""
-    database = Database(line.dsn(), line, application_name="test")
+async def refusal(settings: ServerSettings) -> str:
+    """Return the error at the start of a service, which must come before the startup timeout."""
+    database = Database(settings.dsn(), settings, application_name="test")
     with pytest.raises(StartupError) as error:
         await asyncio.wait_for(database.connect_within(600), 60)
     return str(error.value)
 
 
 @pytest.mark.parametrize("sslmode", ["allow", "prefer", "require", "verify-ca", "verify-full"])
-async def test_the_right_server(tls_postgres: TlsPostgres, sslmode: str) -> None:
-    """A server that proves who it is gets encrypted lines, described by parts or by url."""
+async def test_connection_to_a_trusted_server_is_encrypted(
+    tls_postgres: TlsPostgres, sslmode: str
+) -> None:
+    """The settings are given by parts or by URL."""
     certificate = tls_postgres.authority.certificate
-    line = make_settings(tls_postgres, sslmode=sslmode, sslrootcert=certificate)
+    settings = make_settings(tls_postgres, sslmode=sslmode, sslrootcert=certificate)
 
-    assert await is_encrypted(line)
-    assert await is_encrypted(by_url(line))
+    assert await is_encrypted(settings)
+    assert await is_encrypted(by_url(settings))
 
 
-async def test_tls_settings_beside_a_url(tls_postgres: TlsPostgres) -> None:
-    """A url and TLS settings go together: one may be a secret, and the others not."""
+async def test_tls_settings_apply_to_a_url(tls_postgres: TlsPostgres) -> None:
     url = f"postgresql://postgres@127.0.0.1:{tls_postgres.port}/postgres"
     certificate = tls_postgres.authority.certificate
-    line = ServerSettings.model_validate(
+    settings = ServerSettings.model_validate(
         {"url": url, "sslmode": "verify-full", "sslrootcert": certificate}
     )
 
-    assert "another host name" in await refusal(line)
-    assert await is_encrypted(line.model_copy(update={"sslmode": "verify-ca"}))
+    assert "another host name" in await refusal(settings)
+    assert await is_encrypted(settings.model_copy(update={"sslmode": "verify-ca"}))
 
 
-async def test_a_line_that_is_not_encrypted(
+async def test_disable_and_prefer_allow_unencrypted_connections(
     tls_postgres: TlsPostgres, postgres_server: Postgres
 ) -> None:
-    """`disable` encrypts nothing, which a server may refuse; `prefer` takes what it gets."""
+    """A server may refuse them."""
     assert "no encryption" in await refusal(make_settings(tls_postgres, sslmode="disable"))
     assert not await is_encrypted(make_settings(postgres_server, sslmode="prefer"))
 
 
 @pytest.mark.parametrize("sslmode", ["require", "verify-ca", "verify-full"])
-async def test_another_authority(
-    tls_postgres: TlsPostgres, stranger: CertificateAuthority, sslmode: str
+async def test_untrusted_server_certificate_is_refused_at_once(
+    tls_postgres: TlsPostgres, other_authority: CertificateAuthority, sslmode: str
 ) -> None:
-    """A server whose certificate is not trusted is refused; waiting would not mend that."""
-    line = make_settings(tls_postgres, sslmode=sslmode, sslrootcert=stranger.certificate)
+    """Waiting would not help."""
+    settings = make_settings(tls_postgres, sslmode=sslmode, sslrootcert=other_authority.certificate)
 
-    said = await refusal(line)
+    message = await refusal(settings)
 
-    assert said.startswith(
+    assert message.startswith(
         "The connection to PostgreSQL is not safe: the server's certificate is not"
     )
-    assert said.endswith(CORRECT)
-    assert await refusal(by_url(line)) == said
+    assert message.endswith(CORRECT)
+    assert await refusal(by_url(settings)) == message
 
 
-async def test_another_host_name(tls_postgres: TlsPostgres) -> None:
-    """Under `verify-full` the certificate must be for the host by which the server is reached."""
-    line = make_settings(
+async def test_certificate_for_another_host_is_refused_under_verify_full(
+    tls_postgres: TlsPostgres,
+) -> None:
+    settings = make_settings(
         tls_postgres,
         host="127.0.0.1",
         sslmode="verify-full",
         sslrootcert=tls_postgres.authority.certificate,
     )
 
-    assert "the server's certificate is for another host name" in await refusal(line)
-    assert await is_encrypted(line.model_copy(update={"sslmode": "verify-ca"}))
+    assert "the server's certificate is for another host name" in await refusal(settings)
+    assert await is_encrypted(settings.model_copy(update={"sslmode": "verify-ca"}))
 
 
 @pytest.mark.parametrize("sslmode", ["require", "verify-full"])
-async def test_a_server_without_tls(
-    postgres_server: Postgres, stranger: CertificateAuthority, sslmode: str
+async def test_server_without_tls_is_refused_where_tls_is_required(
+    postgres_server: Postgres, other_authority: CertificateAuthority, sslmode: str
 ) -> None:
-    """Where a line must be encrypted, a server that cannot do so is refused."""
-    line = make_settings(postgres_server, sslmode=sslmode, sslrootcert=stranger.certificate)
+    settings = make_settings(
+        postgres_server, sslmode=sslmode, sslrootcert=other_authority.certificate
+    )
 
-    said = "The connection to PostgreSQL is not safe: the server does not speak TLS."
-    assert await refusal(line) == f"{said} {CORRECT}"
+    message = "The connection to PostgreSQL is not safe: the server does not speak TLS."
+    assert await refusal(settings) == f"{message} {CORRECT}"
 
 
-async def test_a_certificate_of_our_own(
-    tls_postgres: TlsPostgres, stranger: CertificateAuthority
+async def test_user_that_needs_a_client_certificate_connects_only_with_a_valid_one(
+    tls_postgres: TlsPostgres, other_authority: CertificateAuthority
 ) -> None:
-    """A user who has to show a certificate is let in with the right one only."""
     await create(CERTIFIED, tls_postgres)
     authority = tls_postgres.authority
-    line = make_settings(
+    settings = make_settings(
         tls_postgres,
         user=CERTIFIED,
         sslmode="verify-full",
         sslrootcert=authority.certificate,
     )
-    genuine = identified(line, authority, CERTIFIED)
+    genuine = with_client_certificate(settings, authority, CERTIFIED)
 
     assert await is_encrypted(genuine)
     assert await is_encrypted(by_url(genuine))
-    assert "requires a valid client certificate" in await refusal(line)
-    assert "authentication failed" in await refusal(identified(line, authority, "anna"))
-    assert "does not trust our certificate" in await refusal(identified(line, stranger, CERTIFIED))
+    assert "requires a valid client certificate" in await refusal(settings)
+    assert "authentication failed" in await refusal(
+        with_client_certificate(settings, authority, "anna")
+    )
+    assert "does not trust our certificate" in await refusal(
+        with_client_certificate(settings, other_authority, CERTIFIED)
+    )
 
 
-async def test_nobody_to_trust(
+async def test_verify_full_without_trusted_authorities_is_a_configuration_error(
     tls_postgres: TlsPostgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """To verify without saying whom to trust is a fault of the configuration."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    line = make_settings(tls_postgres, sslmode="verify-full")
-    database = Database(line.dsn(), line, application_name="test")
+    settings = make_settings(tls_postgres, sslmode="verify-full")
+    database = Database(settings.dsn(), settings, application_name="test")
 
     with pytest.raises(ConfigurationError, match=r"^database: root certificate file"):
         await database.connect_within(600)
 
 
-async def test_a_server_that_changes_its_certificate_is_waited_for(
-    tls_postgres: TlsPostgres, stranger: CertificateAuthority
+async def test_untrusted_certificate_at_run_time_counts_as_unavailable(
+    tls_postgres: TlsPostgres, other_authority: CertificateAuthority
 ) -> None:
-    """While a service runs, a server that is not to be trusted is away like any other."""
-    line = make_settings(tls_postgres, sslmode="verify-full", sslrootcert=stranger.certificate)
-    database = Database(line.dsn(), line, application_name="test")
+    """A running service waits for the server."""
+    settings = make_settings(
+        tls_postgres, sslmode="verify-full", sslrootcert=other_authority.certificate
+    )
+    database = Database(settings.dsn(), settings, application_name="test")
 
     with pytest.raises(DatabaseUnavailable) as error:
         await database.connect()

@@ -19,7 +19,7 @@ from tests.support.waiting import eventually
 
 
 def make_status_update(number: int) -> Message:
-    """Write that an order of that day is cooking."""
+    """Return an update from received to cooking."""
     update = StatusChanged(
         order_number=f"ORD_20241216_{number:03}",
         old_status=OrderStatus.RECEIVED,
@@ -30,8 +30,7 @@ def make_status_update(number: int) -> Message:
     return messages.make_status_update(body=update.encode())
 
 
-def test_control_characters_of_a_forged_update_are_printed_escaped() -> None:
-    """The line is one line, and no terminal obeys it."""
+def test_control_characters_of_a_forged_update_are_escaped() -> None:
     forged = b"""{
         "order_number": "ORD_20241216_001", "old_status": "received", "new_status": "cooking",
         "changed_by": "mario\\u001b[2J\\u009b\\u202e\\u2066\\n", "timestamp": "2024-12-16T12:00:00Z"
@@ -43,64 +42,64 @@ def test_control_characters_of_a_forged_update_are_printed_escaped() -> None:
 
 
 class SlowDelivery(FakeDelivery):
-    """A delivery whose acknowledgement takes as long as a test wants it to."""
+    """A delivery whose acknowledgement waits for `may_acknowledge`."""
 
     def __init__(self, number: int = 1) -> None:
         super().__init__(make_status_update(number))
-        self.settling = asyncio.Event()
-        self.may_settle = asyncio.Event()
+        self.acknowledging = asyncio.Event()
+        self.may_acknowledge = asyncio.Event()
 
     async def ack(self) -> None:
-        """Be done, in a while."""
-        self.settling.set()
-        await self.may_settle.wait()
+        """Wait for `may_acknowledge`, then acknowledge."""
+        self.acknowledging.set()
+        await self.may_acknowledge.wait()
         await super().ack()
 
 
 class LostDelivery(FakeDelivery):
-    """A delivery whose line breaks when it is acknowledged."""
+    """A delivery whose acknowledgement fails."""
 
     def __init__(self, number: int) -> None:
         super().__init__(make_status_update(number))
 
     async def ack(self) -> None:
-        """Fail."""
-        raise BrokerUnavailable("The line broke.")
+        """Raise `BrokerUnavailable`."""
+        raise BrokerUnavailable("Connection lost.")
 
 
-class OneLineBroker(RecordingBroker):
-    """A broker that has one line, for one subscriber."""
+class OneConsumerBroker(RecordingBroker):
+    """A broker with one consumer, for the subscriber `display`."""
 
-    def __init__(self, line: Consumer) -> None:
+    def __init__(self, consumer: Consumer) -> None:
         super().__init__()
-        self._line = line
+        self._consumer = consumer
 
     @contextlib.asynccontextmanager
     async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
-        """Lend the line."""
+        """Yield the consumer."""
         assert name == "display"
-        yield self._line
+        yield self._consumer
 
 
-class SlowBroker(OneLineBroker):
-    """A broker whose line takes as long to open as a test wants it to."""
+class SlowBroker(OneConsumerBroker):
+    """A broker whose subscription waits for `may_subscribe`."""
 
-    def __init__(self, line: Consumer) -> None:
-        super().__init__(line)
+    def __init__(self, consumer: Consumer) -> None:
+        super().__init__(consumer)
         self.subscribing = asyncio.Event()
         self.may_subscribe = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
-        """Lend the line, in a while."""
+        """Wait for `may_subscribe`, then yield the consumer."""
         self.subscribing.set()
         await self.may_subscribe.wait()
-        async with super().subscribe(name) as line:
-            yield line
+        async with super().subscribe(name) as consumer:
+            yield consumer
 
 
-async def test_it_says_that_it_is_subscribed_once_it_is() -> None:
-    """From that line on nothing is missed; before it, something may be."""
+async def test_subscribed_is_logged_after_the_subscription() -> None:
+    """Updates published before that may be missed, later ones are not."""
     broker = SlowBroker(FakeConsumer())
     shutdown = Shutdown()
     subscriber = NotificationSubscriber(broker, "display", io.StringIO())
@@ -108,45 +107,46 @@ async def test_it_says_that_it_is_subscribed_once_it_is() -> None:
     with capture_logs() as lines:
         running = asyncio.create_task(subscriber.run(shutdown))
         await broker.subscribing.wait()
-        said_too_early = await logged(lines, "subscribed")
+        logged_too_early = await logged(lines, "subscribed")
         broker.may_subscribe.set()
-        await eventually(lambda: logged(lines, "subscribed"), doing="for it to say so")
+        await eventually(lambda: logged(lines, "subscribed"), doing="for the subscription")
         shutdown.request_stop()
         await running
 
-    assert not said_too_early
+    assert not logged_too_early
 
 
-async def test_what_is_printed_is_settled_before_the_end() -> None:
-    """Asked to stop in the middle of an update, it acknowledges it: nobody is told twice."""
+async def test_printed_update_is_acknowledged_before_the_stop() -> None:
+    """Otherwise it would be printed again after the next start."""
     delivery = SlowDelivery()
     out = io.StringIO()
     shutdown = Shutdown()
-    subscriber = NotificationSubscriber(OneLineBroker(FakeConsumer(delivery)), "display", out)
+    subscriber = NotificationSubscriber(OneConsumerBroker(FakeConsumer(delivery)), "display", out)
     running = asyncio.create_task(subscriber.run(shutdown))
-    await delivery.settling.wait()
+    await delivery.acknowledging.wait()
 
     shutdown.request_stop()
-    await asyncio.wait({running}, timeout=0.1)  # it would leave at once, if it did not care
-    delivery.may_settle.set()
+    await asyncio.wait({running}, timeout=0.1)  # without the wait it would end at once
+    delivery.may_acknowledge.set()
     await running
 
     assert out.getvalue().count("\n") == 1
     assert delivery.settled == ["ack"]
 
 
-async def test_an_update_is_printed_while_the_one_before_is_settled() -> None:
-    """Updates are printed in order, and none waits for another's acknowledgement."""
+async def test_updates_are_printed_in_order_without_waiting_for_acknowledgements() -> None:
     deliveries = [SlowDelivery(number) for number in range(1, 4)]
     out = io.StringIO()
     shutdown = Shutdown()
-    subscriber = NotificationSubscriber(OneLineBroker(FakeConsumer(*deliveries)), "display", out)
+    subscriber = NotificationSubscriber(
+        OneConsumerBroker(FakeConsumer(*deliveries)), "display", out
+    )
     running = asyncio.create_task(subscriber.run(shutdown))
 
-    await deliveries[-1].settling.wait()
+    await deliveries[-1].acknowledging.wait()
     printed = out.getvalue()
     for delivery in deliveries:
-        delivery.may_settle.set()
+        delivery.may_acknowledge.set()
     shutdown.request_stop()
     await running
 
@@ -158,16 +158,15 @@ async def test_an_update_is_printed_while_the_one_before_is_settled() -> None:
     assert [delivery.settled for delivery in deliveries] == [["ack"]] * 3
 
 
-async def test_a_lost_acknowledgement_stops_nobody() -> None:
-    """When the line breaks under an acknowledgement, the next update is printed all the same."""
+async def test_failed_acknowledgement_does_not_stop_the_subscriber() -> None:
     lost, good = LostDelivery(1), SlowDelivery(2)
-    good.may_settle.set()
+    good.may_acknowledge.set()
     out = io.StringIO()
     shutdown = Shutdown()
-    subscriber = NotificationSubscriber(OneLineBroker(FakeConsumer(lost, good)), "display", out)
+    subscriber = NotificationSubscriber(OneConsumerBroker(FakeConsumer(lost, good)), "display", out)
     running = asyncio.create_task(subscriber.run(shutdown))
 
-    await good.settling.wait()
+    await good.acknowledging.wait()
     shutdown.request_stop()
     await running
 
