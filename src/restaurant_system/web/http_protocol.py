@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.connections import Connections
-from restaurant_system.web.headers import CONNECTION_CLOSE, ID, new_request_id
+from restaurant_system.web.headers import CONNECTION_CLOSE, REQUEST_ID, new_request_id
 from restaurant_system.web.problem import Refusal, response_for
 
 USER_TIMEOUT = 15_000  # ms in which the client's machine must acknowledge what is sent
@@ -287,7 +287,7 @@ class HttpProtocol(HttpToolsProtocol):
             *self.server_state.default_headers,
             CONNECTION_CLOSE,
             *response.raw_headers,
-            (ID, request_id.encode()),
+            (REQUEST_ID, request_id.encode()),
         ]
         head = status_line(response.status_code) + serialize_headers(headers)
         self.transport.write(b"%b\r\n%b" % (head, bytes(response.body)))

@@ -1,11 +1,11 @@
-"""What FastAPI cannot see by itself: bodies that we read, and errors that we answer."""
+"""Document for OpenAPI what FastAPI does not see: bodies read by hand, and error responses."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, JsonValue
 
-from restaurant_system.web.body import JSON
+from restaurant_system.web.json_body import JSON
 from restaurant_system.web.problem import MEDIA_TYPE
 from restaurant_system.web.validation_errors import MAX_FIELD_ERRORS, MAX_FIELD_LENGTH
 
@@ -23,7 +23,7 @@ _PROBLEM = {
         "errors": {
             "type": "array",
             "maxItems": MAX_FIELD_ERRORS,
-            "description": "The first faults; `detail` says how many more there are",
+            "description": "The first errors; `detail` says how many more there are",
             "items": {
                 "type": "object",
                 "required": ["field", "message"],
@@ -37,33 +37,38 @@ _PROBLEM = {
 }
 
 
-def _answer(description: str) -> dict[str, Any]:
+def _problem_response(description: str) -> dict[str, Any]:
     return {"description": description, "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
 
 
 Responses = dict[int | str, dict[str, Any]]
 
 PROBLEMS: Responses = {
-    400: _answer("The request breaks a rule; each fault is listed"),
-    404: _answer("There is no such order, or nothing at this address"),
-    405: _answer("This address does not take that method"),
-    413: _answer("The body is too large"),
-    503: _answer("The database is away, or too much is under way; try again"),
-    "4XX": _answer("The request cannot be served as it stands"),
-    "5XX": _answer("Something went wrong on our side"),
+    400: _problem_response("The request is invalid; the errors are listed"),
+    404: _problem_response("There is no such order, or no such path"),
+    405: _problem_response("The path does not support the method"),
+    413: _problem_response("The body is too large"),
+    503: _problem_response(
+        "The database is unavailable, or too many requests are in progress; try again"
+    ),
+    "4XX": _problem_response("The request is refused"),
+    "5XX": _problem_response("An internal error"),
 }
-BODY_PROBLEMS: Responses = {415: _answer("The body is of another content type"), **PROBLEMS}
+BODY_PROBLEMS: Responses = {
+    415: _problem_response("The body has an unsupported content type"),
+    **PROBLEMS,
+}
 MOVE_PROBLEMS: Responses = {
-    409: _answer("The order cannot move there from where it stands"),
+    409: _problem_response("The order's status does not allow the change"),
     **BODY_PROBLEMS,
 }
 OPEN_PROBLEMS: Responses = {
-    403: _answer("A page of another site asks for it"),
-    409: _answer("As many stations are open as are allowed"),
+    403: _problem_response("The request was sent by a page of another site"),
+    409: _problem_response("The maximum number of stations is open"),
     **BODY_PROBLEMS,
 }
 PLACE_PROBLEMS: Responses = {
-    422: _answer("The Idempotency-Key was used for another order"),
+    422: _problem_response("The Idempotency-Key was used for another order"),
     **BODY_PROBLEMS,
 }
 
@@ -71,12 +76,12 @@ PLACE_PROBLEMS: Responses = {
 def link_to(
     operation_id: str, order_number: str = "$response.body#/order_number"
 ) -> dict[str, Any]:
-    """Document what may be asked next about an order whose number stands in an answer."""
+    """Document a link to an operation on the order whose number is in the response."""
     return {"operationId": operation_id, "parameters": {"order_number": order_number}}
 
 
 def request_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
-    """Document a body that the endpoint reads by itself."""
+    """Document a body that the endpoint parses itself."""
     schema = model.model_json_schema()
     definitions = schema.pop("$defs", {})
     content = {JSON: {"schema": _inline(schema, definitions)}}
@@ -84,12 +89,12 @@ def request_body(model: type[BaseModel], *, required: bool = True) -> dict[str, 
 
 
 def header_parameter(name: str, description: str) -> dict[str, Any]:
-    """Document a header that the endpoint reads by itself."""
+    """Document a header that the endpoint reads itself."""
     return {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
 
 
 def _inline(schema: JsonValue, definitions: Mapping[str, JsonValue]) -> JsonValue:
-    """Put each definition where it is referred to; none of ours refers to itself."""
+    """Replace references by their definitions, none of which is recursive."""
     if isinstance(schema, list):
         return [_inline(part, definitions) for part in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""Errors over HTTP: `application/problem+json`, RFC 9457, with the request's id."""
+"""Send errors as `application/problem+json` (RFC 9457), with the id of the request."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from restaurant_system.errors import (
     Unavailable,
 )
 from restaurant_system.logger import get_logger
-from restaurant_system.web.headers import KEY, Headers, first
+from restaurant_system.web.headers import IDEMPOTENCY_KEY, Headers, first_value
 from restaurant_system.web.validation_errors import MAX_FIELD_ERRORS, FieldError, field_errors
 
 log = get_logger()
@@ -28,11 +28,11 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = "1"
 TRY_AGAIN = "The system cannot take this now; try again."
 TRY_AGAIN_WITH_KEY = "The system cannot take this now; try again with the same Idempotency-Key."
-OUR_FAULT = "Something went wrong on our side; the request id finds it in our logs."
+INTERNAL_ERROR = "Something went wrong on our side; the request id finds it in our logs."
 
 
 class Refusal(Exception):
-    """A request that cannot be served as it stands: a status, a sentence, and its faults.
+    """A request that is refused, with a status, a sentence, and the errors of its fields.
 
     At most `MAX_FIELD_ERRORS` of the errors are listed; the detail says how many more there are,
     with the `unlisted` ones that the caller has counted and left out.
@@ -42,36 +42,36 @@ class Refusal(Exception):
         self,
         status: HTTPStatus,
         detail: str,
-        faults: Sequence[FieldError] = (),
+        errors: Sequence[FieldError] = (),
         *,
         unlisted: int = 0,
     ) -> None:
-        more = max(0, len(faults) - MAX_FIELD_ERRORS) + unlisted
+        more = max(0, len(errors) - MAX_FIELD_ERRORS) + unlisted
         self.status = status
         self.detail = (
-            f"{detail} The first faults are listed, and {more} more exist." if more else detail
+            f"{detail} The first errors are listed, and {more} more exist." if more else detail
         )
-        self.faults = faults[:MAX_FIELD_ERRORS]
+        self.errors = errors[:MAX_FIELD_ERRORS]
         super().__init__(self.detail)
 
 
-def response_for(error: Exception, request_id: str, headers_sent: Headers = ()) -> Response:
+def response_for(error: Exception, request_id: str, request_headers: Headers = ()) -> Response:
     """Return the response for an error; log an unexpected one and hide its details.
 
-    `headers_sent` are those of the request: a retry is told to repeat the Idempotency-Key in them.
+    If `request_headers` have an Idempotency-Key, the client is told to repeat it.
     """
     detail, extra = str(error), dict[str, Any]()
-    faults: Sequence[FieldError] = ()
+    errors: Sequence[FieldError] = ()
     headers: Mapping[str, str] | None = None
     match error:
         case Refusal():
-            status, faults = error.status, error.faults
+            status, errors = error.status, error.errors
         case RequestValidationError():
             found = field_errors(error.errors(), skip=1)
             refusal = Refusal(HTTPStatus.BAD_REQUEST, "The request breaks a rule.", found)
-            status, detail, faults = refusal.status, refusal.detail, refusal.faults
-        case ClientDisconnect():  # nobody hears it; to us it is no failure
-            status, detail = HTTPStatus.BAD_REQUEST, "The request ended before it was whole."
+            status, detail, errors = refusal.status, refusal.detail, refusal.errors
+        case ClientDisconnect():  # the response is not sent, and nothing is logged
+            status, detail = HTTPStatus.BAD_REQUEST, "The request ended before it was complete."
         case OrderNotFound():
             status = HTTPStatus.NOT_FOUND
         case TicketChanged():
@@ -83,7 +83,11 @@ def response_for(error: Exception, request_id: str, headers_sent: Headers = ()) 
             status = HTTPStatus.UNPROCESSABLE_ENTITY
         case Unavailable():
             status = HTTPStatus.SERVICE_UNAVAILABLE
-            detail = TRY_AGAIN if first(KEY, headers_sent) is None else TRY_AGAIN_WITH_KEY
+            detail = (
+                TRY_AGAIN
+                if first_value(IDEMPOTENCY_KEY, request_headers) is None
+                else TRY_AGAIN_WITH_KEY
+            )
             headers = {"Retry-After": RETRY_AFTER_SECONDS}
             action = "request_turned_away" if isinstance(error, Overloaded) else "db_query_failed"
             log.warning(action, message=str(error))
@@ -91,13 +95,13 @@ def response_for(error: Exception, request_id: str, headers_sent: Headers = ()) 
             status, headers = HTTPStatus(error.status_code), error.headers
             detail = _explain(status)
         case _:
-            status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, OUR_FAULT
+            status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR
             log.error("request_failed", message="A request failed.", exc_info=error)
-    return _problem(request_id, status, detail, faults=faults, headers=headers, extra=extra)
+    return _problem(request_id, status, detail, errors=errors, headers=headers, extra=extra)
 
 
 async def handle(request: Request, error: Exception) -> Response:
-    """Return the response for an error, as an exception handler of FastAPI."""
+    """Return the response for an error; an exception handler for FastAPI."""
     return response_for(error, request.scope["request_id"], request.scope["headers"])
 
 
@@ -116,7 +120,7 @@ def _problem(
     status: HTTPStatus,
     detail: str,
     *,
-    faults: Sequence[FieldError],
+    errors: Sequence[FieldError],
     headers: Mapping[str, str] | None,
     extra: Mapping[str, Any],
 ) -> Response:
@@ -128,7 +132,7 @@ def _problem(
         "request_id": request_id,
         **extra,
     }
-    if faults:
-        content["errors"] = [{"field": fault.field, "message": fault.message} for fault in faults]
+    if errors:
+        content["errors"] = [{"field": error.field, "message": error.message} for error in errors]
     body = json.dumps(content, ensure_ascii=False)
     return Response(body.encode("utf-8", "replace"), status, headers, MEDIA_TYPE)

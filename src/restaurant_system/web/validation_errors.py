@@ -7,9 +7,7 @@ from typing import Any
 from restaurant_system.validation_messages import message_of
 
 BODY = "body"
-MAX_FIELD_ERRORS = (
-    50  # faults in one response; a client that breaks more rules is not helped by more
-)
+MAX_FIELD_ERRORS = 50  # in one response; a list of more would not help
 MAX_FIELD_LENGTH = 64  # characters of a field's path in a response
 UNKNOWN = "(unknown)"
 NAME_CHARACTERS = "may contain only letters, digits, spaces, hyphens and apostrophes"
@@ -17,9 +15,9 @@ NAME_CHARACTERS = "may contain only letters, digits, spaces, hyphens and apostro
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One broken rule: the path of the field, and what it must be.
+    """One broken rule: the path of the field, and what its value must be.
 
-    A field that is not known here was named by the client, and is not logged by that name.
+    The name of an unknown field was chosen by the client, and must not be logged.
     """
 
     field: str
@@ -27,35 +25,35 @@ class FieldError:
     is_known: bool = True
 
     def __post_init__(self) -> None:
-        """Cut a path that is too long, because a client may choose the names of unknown fields."""
+        """Truncate a long path, which a client may choose for an unknown field."""
         if len(self.field) > MAX_FIELD_LENGTH:
             object.__setattr__(self, "field", f"{self.field[: MAX_FIELD_LENGTH - 1]}…")
 
 
 def field_errors(errors: Sequence[Any], *, skip: int = 0) -> list[FieldError]:
-    """Put pydantic's `errors()` into our words; `skip` leaves out the first parts of each path.
+    """Translate pydantic's `errors()`, without the first `skip` parts of each path.
 
-    A list whose entries are faulty is not called too short as well: pydantic counts the sound ones.
+    A list with invalid entries is not reported as too short, too: pydantic counts the valid ones.
     """
-    places = [tuple(error["loc"])[skip:] for error in errors]
+    paths = [tuple(error["loc"])[skip:] for error in errors]
     return [
         FieldError(
-            ".".join(str(part) for part in place) or BODY,
+            ".".join(str(part) for part in path) or BODY,
             _message(error),
             is_known=error["type"] != "extra_forbidden",
         )
-        for error, place in zip(errors, places, strict=True)
-        if not (error["type"] == "too_short" and _has_inner_fault(place, places))
+        for error, path in zip(errors, paths, strict=True)
+        if not (error["type"] == "too_short" and _has_inner_error(path, paths))
     ]
 
 
-def known_fields(faults: Sequence[FieldError]) -> list[str]:
-    """Return the names of known fields, each once; `UNKNOWN` stands for all others."""
-    return sorted({fault.field if fault.is_known else UNKNOWN for fault in faults})
+def loggable_fields(errors: Sequence[FieldError]) -> list[str]:
+    """Return the names of the known fields, each once; `UNKNOWN` stands for all others."""
+    return sorted({error.field if error.is_known else UNKNOWN for error in errors})
 
 
-def _has_inner_fault(place: tuple[Any, ...], places: Sequence[tuple[Any, ...]]) -> bool:
-    return any(len(other) > len(place) and other[: len(place)] == place for other in places)
+def _has_inner_error(path: tuple[Any, ...], paths: Sequence[tuple[Any, ...]]) -> bool:
+    return any(len(other) > len(path) and other[: len(path)] == path for other in paths)
 
 
 def _message(error: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from restaurant_system.services.display.stations import Stations
 from restaurant_system.services.display.taps import BumpedTicket, Taps, TapTicket
 from restaurant_system.web import event_stream
 from restaurant_system.web.api import Feature
-from restaurant_system.web.body import JSON, read_json
+from restaurant_system.web.json_body import JSON, read_json
 from restaurant_system.web.openapi import MOVE_PROBLEMS, OPEN_PROBLEMS, PROBLEMS, request_body
 from restaurant_system.web.problem import Refusal
 from restaurant_system.web.request_checks import refuse_other_origins, valid_order_number

@@ -14,14 +14,14 @@ from restaurant_system.models.order import Money, Move, NewOrder
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import NAME, OrderService, PlacedOrder
 from restaurant_system.web.api import Feature
-from restaurant_system.web.body import JSON, read_json, read_optional_json
 from restaurant_system.web.fastpath.routes import (
     FastRequest,
     FastResponse,
     FastRoute,
     respond_over_asgi,
 )
-from restaurant_system.web.headers import Headers, every
+from restaurant_system.web.headers import Headers, all_values
+from restaurant_system.web.json_body import JSON, read_json, read_optional_json
 from restaurant_system.web.openapi import (
     MOVE_PROBLEMS,
     PLACE_PROBLEMS,
@@ -31,7 +31,7 @@ from restaurant_system.web.openapi import (
 )
 from restaurant_system.web.problem import Refusal
 from restaurant_system.web.request_checks import ConcurrencyLimit, valid_order_number
-from restaurant_system.web.validation_errors import FieldError, known_fields
+from restaurant_system.web.validation_errors import FieldError, loggable_fields
 
 log = get_logger(NAME)
 
@@ -158,13 +158,13 @@ def _read_order(asked: FastRequest) -> tuple[NewOrder, str | None]:
         log.info(
             "validation_failed",
             message=f"An order was refused: {refusal.detail}",
-            fields=known_fields(refusal.faults),
+            fields=loggable_fields(refusal.errors),
         )
         raise
 
 
 def _idempotency_key(headers: Headers) -> str | None:
-    keys = every(KEY_NAME, headers)
+    keys = all_values(KEY_NAME, headers)
     if not keys:
         return None
     if len(keys) > 1:

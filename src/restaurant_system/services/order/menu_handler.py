@@ -11,7 +11,7 @@ from restaurant_system.models.menu import NO_MENU, Menu
 from restaurant_system.models.order import Money
 from restaurant_system.services.order.menu_file import MenuSource
 from restaurant_system.web.api import Feature
-from restaurant_system.web.body import JSON
+from restaurant_system.web.json_body import JSON
 from restaurant_system.web.openapi import PROBLEMS, header_parameter
 from restaurant_system.web.static_files import StaticContent
 

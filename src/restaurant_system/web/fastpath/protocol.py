@@ -18,11 +18,11 @@ from restaurant_system.web.fastpath.routes import (
 )
 from restaurant_system.web.fastpath.uvicorn_adapter import Cycle, UvicornAdapter
 from restaurant_system.web.headers import (
-    CODING,
     CONNECTION_CLOSE,
+    TRANSFER_ENCODING,
     Headers,
     declares_oversized_body,
-    first,
+    first_value,
     request_id_in,
 )
 from restaurant_system.web.http_protocol import SLICE_SIZE, serialize_headers, status_line
@@ -134,7 +134,7 @@ class FastPathProtocol(UvicornAdapter):
         return (
             self.is_free()
             and self.is_ordinary()
-            and first(CODING, self.headers) is None
+            and first_value(TRANSFER_ENCODING, self.headers) is None
             and not declares_oversized_body(self.headers)
         )
 

@@ -9,8 +9,8 @@ from typing import Generic, NamedTuple, Self, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from restaurant_system.web.body import JSON
-from restaurant_system.web.headers import LENGTH, TYPE, Headers
+from restaurant_system.web.headers import CONTENT_LENGTH, CONTENT_TYPE, Headers
+from restaurant_system.web.json_body import JSON
 from restaurant_system.web.problem import response_for
 
 PARAMETER = re.compile(r"{\w+}")
@@ -83,7 +83,9 @@ def error_response(
 ) -> FastResponse:
     """Return the response for an error; see `problem.response_for`."""
     problem = response_for(error, request_id, request_headers)
-    headers = [each for each in problem.raw_headers if each[0] not in {LENGTH, TYPE}]
+    headers = [
+        each for each in problem.raw_headers if each[0] not in {CONTENT_LENGTH, CONTENT_TYPE}
+    ]
     media_type = problem.headers["content-type"]
     return FastResponse(bytes(problem.body), problem.status_code, headers, media_type)
 

@@ -9,7 +9,7 @@ import jiter
 import pytest
 
 from restaurant_system.models.order import Move, NewOrder
-from restaurant_system.web.body import parse_json
+from restaurant_system.web.json_body import parse_json
 from restaurant_system.web.problem import Refusal, response_for
 from restaurant_system.web.validation_errors import MAX_FIELD_ERRORS, MAX_FIELD_LENGTH, FieldError
 from tests.support.orders import make_item, make_order_fields
@@ -36,8 +36,8 @@ def test_more_faults_than_are_listed_are_counted() -> None:
 
     refusal = refusal_of(write(stated).encode())
 
-    assert len(refusal.faults) == MAX_FIELD_ERRORS
-    assert [fault.field for fault in refusal.faults[:3]] == [
+    assert len(refusal.errors) == MAX_FIELD_ERRORS
+    assert [fault.field for fault in refusal.errors[:3]] == [
         "customer_name",
         "order_type",
         "field_0",
@@ -51,7 +51,7 @@ def test_as_many_faults_as_may_be_listed_are_listed() -> None:
 
     refusal = refusal_of(write(stated).encode())
 
-    assert len(refusal.faults) == MAX_FIELD_ERRORS
+    assert len(refusal.errors) == MAX_FIELD_ERRORS
     assert refusal.detail == "The body breaks a rule."
 
 
@@ -59,7 +59,7 @@ def test_valid_entries_beyond_the_longest_list_are_one_fault() -> None:
     """Entries beyond the limit are not counted as faults of their own."""
     refusal = refusal_of(write(make_order_fields(items=[make_item()] * 5000)).encode())
 
-    assert [fault.field for fault in refusal.faults] == ["items"]
+    assert [fault.field for fault in refusal.errors] == ["items"]
     assert refusal.detail == "The body breaks a rule."
 
 
@@ -72,7 +72,7 @@ def test_long_names_are_cut() -> None:
         write(make_order_fields(items=[{**make_item(), name: 1}])).encode(),
         b'{"%b": 1, "%b": 2}' % (name.encode(), name.encode()),
     ):
-        (fault,) = refusal_of(body).faults
+        (fault,) = refusal_of(body).errors
         assert len(fault.field) == MAX_FIELD_LENGTH
         assert fault.field.endswith("n…")
 
@@ -133,7 +133,7 @@ def test_other_models_are_bounded_likewise() -> None:
     with pytest.raises(Refusal) as refused:
         parse_json(write(unknown(1000)).encode(), Move)
 
-    assert len(refused.value.faults) == MAX_FIELD_ERRORS
+    assert len(refused.value.errors) == MAX_FIELD_ERRORS
     assert "and 950 more" in refused.value.detail
 
 

@@ -1,0 +1,82 @@
+"""Parse and validate a JSON body, and report all of its errors in one response."""
+
+import re
+from http import HTTPStatus
+from typing import TypeVar
+
+import jiter
+from pydantic import BaseModel, ValidationError
+
+from restaurant_system.web.headers import CONTENT_TYPE, Headers, first_value
+from restaurant_system.web.json_trimming import Json, Trimmed, trim
+from restaurant_system.web.problem import Refusal
+from restaurant_system.web.validation_errors import (
+    BODY,
+    MAX_FIELD_ERRORS,
+    FieldError,
+    field_errors,
+)
+
+JSON = "application/json"
+INVALID_BODY = "The body breaks a rule."
+DUPLICATE_KEY = re.compile(r'Detected duplicate key "(?P<key>.*)" at line', re.DOTALL)
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_json(headers: Headers, body: bytes, model: type[M]) -> M:
+    """Return a body as a `model`; raises `Refusal` with 415, or with 400 and the field errors.
+
+    Numbers with a decimal point become `Decimal`. Duplicate keys, NaN and Infinity are errors.
+    """
+    media_type = (first_value(CONTENT_TYPE, headers) or b"").split(b";")[0].strip().lower()
+    if media_type != JSON.encode():
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Send the body as {JSON}.")
+    return parse_json(body, model)
+
+
+def read_optional_json(headers: Headers, body: bytes, model: type[M]) -> M:
+    """Return a body as `read_json` does; an empty body is a `model` with default values."""
+    return read_json(headers, body, model) if body else model()
+
+
+def parse_json(body: bytes, model: type[M]) -> M:
+    """Return a body as a `model`; raises `Refusal` with the field errors.
+
+    A large body is trimmed before it is validated, because pydantic takes many times as long to
+    report an excess value as to parse it.
+    """
+    parsed = _parse(body)
+    may_have_excess = body.count(b",") > MAX_FIELD_ERRORS
+    trimmed = trim(parsed, model) if may_have_excess else Trimmed(parsed)
+    try:
+        return model.model_validate(trimmed.value)
+    except ValidationError as error:
+        raise _refusal(error, trimmed) from None
+
+
+def _parse(body: bytes) -> Json:
+    try:
+        return jiter.from_json(
+            body, allow_inf_nan=False, catch_duplicate_keys=True, float_mode="decimal"
+        )
+    except ValueError as error:
+        errors = [_syntax_error(str(error))]
+        raise Refusal(HTTPStatus.BAD_REQUEST, INVALID_BODY, errors) from None
+
+
+def _refusal(error: ValidationError, trimmed: Trimmed) -> Refusal:
+    errors = error.errors(include_url=False, include_input=False)
+    unlisted = trimmed.fields
+    if not any(each["type"] == "too_long" for each in errors):  # one error for all excess entries
+        unlisted += trimmed.entries
+    return Refusal(HTTPStatus.BAD_REQUEST, INVALID_BODY, field_errors(errors), unlisted=unlisted)
+
+
+def _syntax_error(reason: str) -> FieldError:
+    duplicate = DUPLICATE_KEY.search(reason)
+    if duplicate is not None:
+        return FieldError(duplicate["key"], "is stated twice", is_known=False)
+    if "InvalidOperation" in reason:  # an exponent that `Decimal` cannot hold
+        return FieldError(BODY, "has a number beyond all bounds")
+    return FieldError(BODY, f"is not valid JSON: {reason}")
