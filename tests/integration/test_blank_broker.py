@@ -1,4 +1,4 @@
-"""What subscribers missed when RabbitMQ lost its disk is told to them again."""
+"""Status updates are published again after RabbitMQ has lost its disk."""
 
 import asyncio
 import contextlib
@@ -29,12 +29,12 @@ from tests.support.outbox import backlog, emptied
 from tests.support.services import NOON, FakeClock, make_relay, walk
 
 MOVES = ["cooking", "ready"]
-LONG_AGO = timedelta(hours=2)  # longer than updates are told again for
+LONG_AGO = timedelta(hours=2)  # longer than the period whose updates are published again
 
 
 @pytest.fixture
 async def relay(database: Database, rabbitmq_broker: RabbitMQBroker) -> AsyncIterator[Relay]:
-    """Run a relay that publishes what it is handed."""
+    """Run a relay."""
     relay = Relay(database, rabbitmq_broker, OutboxSettings())
     async with relay.running():
         yield relay
@@ -50,33 +50,33 @@ def kitchen(database: Database, relay: Relay, clock: FakeClock) -> Kitchen:
 def reconciliation(
     database: Database, rabbitmq_broker: RabbitMQBroker, relay: Relay, clock: FakeClock
 ) -> Reconciliation:
-    """Look for what is lost, by the test's watch."""
+    """Return a reconciliation with the clock of the test."""
     return Reconciliation(database, rabbitmq_broker, relay, ReconciliationSettings(), clock=clock)
 
 
-async def told_again(check: Reconciliation, database: Database) -> list[int]:
-    """Check once, wait until what is owed is published, and return the counts that were logged."""
+async def check(reconciliation: Reconciliation, database: Database) -> list[int]:
+    """Check once, wait until the outbox is empty, and return the logged counts."""
     with capture_logs() as lines:
-        await check.check()
+        await reconciliation.check()
     await emptied(database)
     return [line["count"] for line in lines if line["event"] == "updates_announced_again"]
 
 
-async def heard(broker: Broker, name: str, count: int) -> list[StatusChanged]:
-    """Return what is kept for a subscriber, order by order."""
-    async with broker.subscribe(name) as line:
-        updates = [decode(each.message, StatusChanged) for each in await take(line, count)]
+async def received(broker: Broker, name: str, count: int) -> list[StatusChanged]:
+    """Return the updates in the queue of a subscriber, sorted by order."""
+    async with broker.subscribe(name) as subscriber:
+        updates = [decode(each.message, StatusChanged) for each in await take(subscriber, count)]
     return sorted(updates, key=lambda each: each.order_number)
 
 
-async def test_a_blank_broker_is_told_the_moves_of_the_recent_past(
+async def test_recent_updates_are_published_once_to_a_blank_broker_after_the_delay(
     reconciliation: Reconciliation,
     kitchen: Kitchen,
     database: Database,
     rabbitmq_broker: RabbitMQBroker,
     clock: FakeClock,
 ) -> None:
-    """Each order's moves in their order, once subscribers had time to come back, and only once."""
+    """The updates of each order are in sequence."""
     old, cooked, cooking = [await kitchen.order() for _ in range(3)]
     due = NOON + timedelta(minutes=5)
     await walk(database, old, OrderStatus.COOKING, at=NOON - LONG_AGO)
@@ -85,13 +85,13 @@ async def test_a_blank_broker_is_told_the_moves_of_the_recent_past(
     async with rabbitmq_broker.subscribe("display"):
         pass
 
-    at_first = await told_again(reconciliation, database)
+    at_first = await check(reconciliation, database)
     clock.now += RESUBSCRIBE_DELAY
-    then = await told_again(reconciliation, database)
-    afterwards = await told_again(reconciliation, database)
+    then = await check(reconciliation, database)
+    afterwards = await check(reconciliation, database)
 
     assert (at_first, then, afterwards) == ([], [3], [])
-    updates = await heard(rabbitmq_broker, "display", 3)
+    updates = await received(rabbitmq_broker, "display", 3)
     assert [(each.order_number, each.old_status, each.new_status) for each in updates] == [
         (cooked, "received", "cooking"),
         (cooked, "cooking", "ready"),
@@ -101,49 +101,49 @@ async def test_a_blank_broker_is_told_the_moves_of_the_recent_past(
     assert [each.estimated_completion for each in updates] == [None, None, due]
 
 
-async def test_a_new_restaurant_has_nothing_to_tell_again(
+async def test_broker_is_marked_at_once_if_there_are_no_updates(
     reconciliation: Reconciliation,
     kitchen: Kitchen,
     database: Database,
     clock: FakeClock,
 ) -> None:
-    """On the first evening the broker is marked at once, and what happens then is told once."""
+    """Later updates are published only once."""
     await reconciliation.check()
     await walk(database, await kitchen.order(), OrderStatus.COOKING, at=NOON)
     clock.now += RESUBSCRIBE_DELAY
 
-    assert await told_again(reconciliation, database) == []
+    assert await check(reconciliation, database) == []
 
 
-async def test_a_broker_that_loses_its_disk_once_more_is_told_once_more(
+async def test_updates_are_published_again_after_each_loss(
     reconciliation: Reconciliation,
     kitchen: Kitchen,
     database: Database,
     rabbitmq_broker: RabbitMQBroker,
     clock: FakeClock,
 ) -> None:
-    """The time to come back begins anew with each loss."""
+    """The delay begins anew with each loss."""
     await walk(database, await kitchen.order(), OrderStatus.COOKING, at=NOON)
     counts = []
 
     for _ in range(2):
-        counts += [await told_again(reconciliation, database)]
+        counts += [await check(reconciliation, database)]
         clock.now += RESUBSCRIBE_DELAY
-        counts += [await told_again(reconciliation, database)]
-        counts += [await told_again(reconciliation, database)]
+        counts += [await check(reconciliation, database)]
+        counts += [await check(reconciliation, database)]
         await unmark(rabbitmq_broker)
 
     assert counts == [[], [1], []] * 2
 
 
-async def test_moves_are_told_again_a_few_orders_at_a_time(
+async def test_updates_are_published_in_batches_that_lock_few_orders(
     reconciliation: Reconciliation,
     kitchen: Kitchen,
     rabbitmq_broker: RabbitMQBroker,
     clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No cook waits for long, none is left out, and a crash half-way means all of it once more."""
+    """After a cancelled check, all are published again."""
     monkeypatch.setattr(reconciliation_module, "UPDATE_BATCH_SIZE", 2)
     numbers = [await kitchen.order() for _ in range(5)]
     for number in numbers:
@@ -156,58 +156,56 @@ async def test_moves_are_told_again_a_few_orders_at_a_time(
     async with kitchen.database.transaction() as tx:
         await tx.execute("SELECT FROM orders WHERE number = $1 FOR UPDATE", numbers[-1])
         checking = asyncio.create_task(reconciliation.check())
-        early = await heard(rabbitmq_broker, "display", 8)
+        early = await received(rabbitmq_broker, "display", 8)
         free = "SELECT FROM orders WHERE number = ANY($1) FOR UPDATE NOWAIT"
         await tx.execute(free, numbers[:4])
         checking.cancel()
         await asyncio.wait({checking})
 
     assert [each.order_number for each in early] == [each for each in numbers[:4] for _ in MOVES]
-    assert await told_again(reconciliation, kitchen.database) == [10]
-    again = await heard(rabbitmq_broker, "display", 8 + 10)
+    assert await check(reconciliation, kitchen.database) == [10]
+    again = await received(rabbitmq_broker, "display", 8 + 10)
     assert [each.new_status for each in again] == MOVES * 9
 
 
 class UnmarkableBroker(RecordingBroker):
-    """A blank broker that cannot be marked: its operator does not allow it, say."""
+    """A blank broker that cannot be marked, for example for lack of permissions."""
 
     async def is_blank(self) -> bool:
-        """Be blank, and stay it."""
+        """Return that the broker is blank."""
         return True
 
     async def mark(self) -> None:
-        """Refuse."""
+        """Raise `BrokerUnavailable`."""
         raise BrokerUnavailable("The broker does not let itself be marked.")
 
 
-async def test_a_broker_that_cannot_be_marked_is_told_more_and_more_rarely(
+async def test_updates_to_a_broker_that_cannot_be_marked_become_rarer(
     database: Database, clock: FakeClock
 ) -> None:
-    """Whatever fails, updates are not told again and again at every look."""
     broker, relay = UnmarkableBroker(), make_relay(database)
     number = await Kitchen(database, relay, clock).order()
     await walk(database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
-    check = Reconciliation(database, broker, relay, ReconciliationSettings(), clock=clock)
+    reconciliation = Reconciliation(database, broker, relay, ReconciliationSettings(), clock=clock)
     before = await backlog(database)
 
     for _ in range(120):
         with contextlib.suppress(BrokerUnavailable):
-            await check.check()
+            await reconciliation.check()
         clock.now += timedelta(seconds=30)
 
     assert await backlog(database) - before == 2 * 8  # both moves after 15 s, 30 s, ... 1920 s
 
 
 async def unmark(broker: RabbitMQBroker) -> None:
-    """Take the broker's mark away, as the loss of its disk would."""
+    """Delete the broker's mark, as the loss of its disk does."""
     async with broker._consuming_channel() as channel:  # noqa: SLF001
         await channel.queue_delete("reconciliation_marker")
 
 
-async def test_a_move_made_meanwhile_is_told_afterwards(
+async def test_move_during_republication_is_stored_after_the_repeated_updates(
     database: Database, clock: FakeClock
 ) -> None:
-    """While moves are told again, later ones of the same orders wait: the last word is the last."""
     kitchen = Kitchen(database, make_relay(database), clock)
     number = await kitchen.order()
     await walk(database, number, OrderStatus.COOKING, at=NOON)
@@ -230,10 +228,10 @@ async def test_a_move_made_meanwhile_is_told_afterwards(
     ]
 
 
-async def test_a_move_made_meanwhile_does_not_leave_before_what_is_told_again(
+async def test_move_during_republication_is_published_after_the_repeated_updates(
     database: Database, clock: FakeClock
 ) -> None:
-    """A move knows also what came to stand before it while it waited: it leaves behind that."""
+    """Its outbox row refers to the row that was added while it waited."""
     number = await Kitchen(database, make_relay(database), clock).order()
     await walk(database, number, OrderStatus.COOKING, at=NOON)
 
@@ -243,14 +241,14 @@ async def test_a_move_made_meanwhile_does_not_leave_before_what_is_told_again(
         finishing = asyncio.create_task(finish(database, number))
         await asyncio.wait({finishing}, timeout=0.5)
         update = status_changed(again, sender=Sender("test", "test"))
-        (told_again,) = await outbox.add(tx, [(number, update)])
+        (repeated,) = await outbox.add(tx, [(number, update)])
 
-    assert (await finishing).previous_id == told_again.id
+    assert (await finishing).previous_id == repeated.id
 
 
 async def finish(database: Database, number: str) -> OutboxMessage:
-    """Move an order that mario cooks to ready, and return what is owed for it."""
-    asked = move_with_update(
+    """Move an order that mario cooks to ready; return its outbox message."""
+    command = move_with_update(
         number,
         origin=OrderStatus.COOKING,
         target=OrderStatus.READY,
@@ -259,6 +257,6 @@ async def finish(database: Database, number: str) -> OutboxMessage:
         sender=Sender("test", "test"),
     )
     async with database.connection() as connection:
-        (owed,) = await orders.move(connection, [asked])
-    assert owed is not None
-    return owed
+        (message,) = await orders.move(connection, [command])
+    assert message is not None
+    return message

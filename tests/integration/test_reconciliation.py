@@ -1,4 +1,4 @@
-"""Orders whose messages are lost are sent again, exactly those, on either broker."""
+"""Orders whose messages were lost are published again, and no others, on both brokers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -40,297 +40,299 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def relay(database: Database, broker: Broker) -> AsyncIterator[Relay]:
-    """Run a relay that publishes what it is handed."""
+    """Run a relay."""
     relay = Relay(database, broker, OutboxSettings())
     async with relay.running():
         yield relay
 
 
 @dataclass(frozen=True)
-class Evening:
-    """A kitchen whose broker may lose messages, and somebody who looks for what stands still."""
+class LossyKitchen:
+    """A kitchen whose broker can be made to lose messages."""
 
-    kitchen: Kitchen
+    orders: Kitchen
     database: Database
     broker: Broker
     relay: Relay
-    watch: FakeClock
+    clock: FakeClock
 
     def reconciliation(self, database: Database | None = None) -> Reconciliation:
-        """Build what an order service runs beside its intake."""
+        """Return a reconciliation as the order service runs it."""
         return Reconciliation(
             database or self.database,
             self.broker,
             self.relay,
             ReconciliationSettings(),
-            clock=self.watch,
+            clock=self.clock,
         )
 
     def wait(self, time: timedelta = LONG) -> None:
-        """Let time pass; by default long enough for a standstill."""
-        self.watch.now += time
+        """Advance the clock, by default until an unpublished order is stuck."""
+        self.clock.now += time
 
     async def lose(self, queue: str = TAKEOUT, count: int = 1) -> list[Message]:
-        """Lose so many messages of a queue, the first first, once they are there; return them."""
+        """Remove `count` messages from the head of a queue; return them."""
         await emptied(self.database)
         async with self.broker.consume([queue], prefetch=1) as hole:
             return await take_and_ack(hole, count)
 
-    async def resent(self) -> list[dict[str, Any]]:
-        """Check once, wait until what is owed is published, and return what was logged as sent."""
+    async def check(self) -> list[dict[str, Any]]:
+        """Check once, wait until the outbox is empty, and return the logged resends."""
         with capture_logs() as lines:
             await self.reconciliation().check()
         await emptied(self.database)
         return [dict(line) for line in lines if line["event"] == "order_resent"]
 
     async def show_at(self, station: str, *numbers: str) -> None:
-        """Have orders on a station's screen."""
-        ids = [(await self.kitchen.get(number))["id"] for number in numbers]
+        """Put orders on the screen of a station."""
+        ids = [(await self.orders.get(number))["id"] for number in numbers]
         async with self.database.connection() as connection:
             await tickets.assign_orders(connection, station, ids)
 
     async def depth(self, queue: str = TAKEOUT) -> int:
-        """Return how many messages wait in a queue."""
+        """Return the number of messages in a queue."""
         return (await self.broker.depths())[queue]
 
 
 @pytest.fixture
-def evening(database: Database, broker: Broker, relay: Relay, clock: FakeClock) -> Evening:
+def kitchen(database: Database, broker: Broker, relay: Relay, clock: FakeClock) -> LossyKitchen:
     """Return a kitchen without a worker."""
-    return Evening(Kitchen(database, relay, clock), database, broker, relay, clock)
+    return LossyKitchen(Kitchen(database, relay, clock), database, broker, relay, clock)
 
 
 def numbers(lines: list[dict[str, Any]]) -> list[str]:
-    """Name the orders of these log lines."""
+    """Return the order numbers in log lines."""
     return [line["order_number"] for line in lines]
 
 
-async def test_orders_whose_messages_are_lost_are_sent_again(evening: Evening) -> None:
-    """They go out as they went out first, each with one log line; others are left alone."""
+async def test_orders_whose_messages_were_lost_are_published_again(kitchen: LossyKitchen) -> None:
+    """Each is logged; other orders are left alone."""
     items = [
         make_item(notes="no onions"),
         make_item(name="Soup", quantity=9, price=Decimal("99.99")),
     ]
-    takeout = await evening.kitchen.order(items=items, notes="For the party")
-    delivery = await evening.kitchen.order("delivery")
-    await evening.kitchen.order("dine_in")
-    before = [(await evening.lose(queue))[0] for queue in (TAKEOUT, DELIVERY)]
-    evening.wait()
+    takeout = await kitchen.orders.order(items=items, notes="For the party")
+    delivery = await kitchen.orders.order("delivery")
+    await kitchen.orders.order("dine_in")
+    before = [(await kitchen.lose(queue))[0] for queue in (TAKEOUT, DELIVERY)]
+    kitchen.wait()
 
-    lines = await evening.resent()
+    lines = await kitchen.check()
 
     assert numbers(lines) == [takeout, delivery]
     assert {each["status"] for each in lines} == {"received"}
     assert {each["stuck_seconds"] for each in lines} == {61}
-    assert await evening.broker.depths() == dict.fromkeys(QUEUES, 0) | {
+    assert await kitchen.broker.depths() == dict.fromkeys(QUEUES, 0) | {
         TAKEOUT: 1,
         DELIVERY: 1,
         DINE_IN: 1,
     }
-    after = [(await evening.lose(queue))[0] for queue in (TAKEOUT, DELIVERY)]
-    assert [as_sent(each) for each in after] == [as_sent(each) for each in before]
+    after = [(await kitchen.lose(queue))[0] for queue in (TAKEOUT, DELIVERY)]
+    assert [invariant_of(each) for each in after] == [invariant_of(each) for each in before]
     assert len({each.correlation_id for each in after}) == 1
 
 
-def as_sent(order: Message) -> tuple[object, ...]:
-    """Return what must be the same each time that an order is sent."""
+def invariant_of(order: Message) -> tuple[object, ...]:
+    """Return the parts of a message that are the same each time it is published."""
     return order.body, order.routing_key, order.priority, order.type, order.content_type
 
 
-async def test_what_people_have_before_them_is_not_sent_again(evening: Evening) -> None:
-    """People take the time that they need; once their station is gone, others are told."""
-    waiting, begun = await evening.kitchen.order(), await evening.kitchen.order()
-    await evening.lose(count=2)
-    await evening.kitchen.register_worker("grill")
-    await evening.kitchen.start_order(begun, "grill")
-    await evening.show_at("grill", waiting, begun)
-    evening.wait()
-
-    assert await evening.resent() == []
-
-    await evening.kitchen.mark_offline("grill")
-    assert numbers(await evening.resent()) == [begun, waiting]
-
-
-async def test_of_a_queue_that_lost_its_head_only_that_is_sent_again(evening: Evening) -> None:
-    """As many messages as are missing are sent, not one for each order that waits."""
-    orders = [await evening.kitchen.order() for _ in range(5)]
-    await evening.lose(count=2)
-    evening.wait()
-
-    assert numbers(await evening.resent()) == orders[:2]
-    assert await evening.depth() == 5
-
-
-async def test_however_many_are_lost_they_are_sent_again_bit_by_bit(
-    evening: Evening, monkeypatch: pytest.MonkeyPatch
+async def test_order_on_a_station_is_published_again_only_after_the_station_is_offline(
+    kitchen: LossyKitchen,
 ) -> None:
-    """A lost disk may have held more orders than one transaction should hold."""
+    """People take the time they need."""
+    waiting, begun = await kitchen.orders.order(), await kitchen.orders.order()
+    await kitchen.lose(count=2)
+    await kitchen.orders.register_worker("grill")
+    await kitchen.orders.start_order(begun, "grill")
+    await kitchen.show_at("grill", waiting, begun)
+    kitchen.wait()
+
+    assert await kitchen.check() == []
+
+    await kitchen.orders.mark_offline("grill")
+    assert numbers(await kitchen.check()) == [begun, waiting]
+
+
+async def test_as_many_orders_are_published_as_messages_are_missing(kitchen: LossyKitchen) -> None:
+    orders = [await kitchen.orders.order() for _ in range(5)]
+    await kitchen.lose(count=2)
+    kitchen.wait()
+
+    assert numbers(await kitchen.check()) == orders[:2]
+    assert await kitchen.depth() == 5
+
+
+async def test_many_lost_orders_are_published_again_in_batches(
+    kitchen: LossyKitchen, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reconciliation_module, "RESEND_BATCH_SIZE", 2)
-    orders = [await evening.kitchen.order() for _ in range(5)]
-    await evening.lose(count=5)
-    evening.wait()
+    orders = [await kitchen.orders.order() for _ in range(5)]
+    await kitchen.lose(count=5)
+    kitchen.wait()
 
-    assert numbers(await evening.resent()) == orders
-    assert await evening.depth() == 5
+    assert numbers(await kitchen.check()) == orders
+    assert await kitchen.depth() == 5
 
 
-async def test_a_long_queue_is_left_alone(evening: Evening) -> None:
-    """Three hundred orders wait for hours, in peace or while a cook takes them: none is sent."""
-    first = await evening.kitchen.order()
-    await emptied(evening.database)
+async def test_orders_in_a_long_queue_are_not_published_again(kitchen: LossyKitchen) -> None:
+    """Neither while nobody takes them, nor while a worker does."""
+    first = await kitchen.orders.order()
+    await emptied(kitchen.database)
     for _ in range(30):
-        await asyncio.gather(*(evening.kitchen.order() for _ in range(10)))
-    await emptied(evening.database)
-    evening.wait(timedelta(hours=3))
+        await asyncio.gather(*(kitchen.orders.order() for _ in range(10)))
+    await emptied(kitchen.database)
+    kitchen.wait(timedelta(hours=3))
 
-    in_peace = await evening.resent()
-    async with evening.kitchen.running_worker(evening.broker):
-        await evening.kitchen.wait_for(first, "ready")
-        while_cooking = [await evening.resent() for _ in range(4)]
-        depth = await evening.depth()
+    without_worker = await kitchen.check()
+    async with kitchen.orders.running_worker(kitchen.broker):
+        await kitchen.orders.wait_for(first, "ready")
+        while_cooking = [await kitchen.check() for _ in range(4)]
+        depth = await kitchen.depth()
 
-    assert in_peace == []
+    assert without_worker == []
     assert while_cooking == [[]] * 4
     assert depth <= 300
 
 
-async def test_a_message_that_waits_out_a_delay_is_not_lost(evening: Evening) -> None:
-    """An order that was put off is on its way, though it is in no queue of the kitchen."""
-    await evening.kitchen.order()
-    async with evening.broker.consume([TAKEOUT], prefetch=1) as cook:
+async def test_deferred_message_does_not_count_as_lost(kitchen: LossyKitchen) -> None:
+    await kitchen.orders.order()
+    async with kitchen.broker.consume([TAKEOUT], prefetch=1) as cook:
         await (await take_one(cook)).defer()
-    evening.wait()
+    kitchen.wait()
 
-    assert await evening.resent() == []
-
-
-async def test_a_young_order_is_given_its_time(evening: Evening) -> None:
-    """Whatever the queues say, an order is sent again only after it has stood for a while."""
-    number = await evening.kitchen.order()
-    await evening.lose()
-    evening.wait(timedelta(seconds=AFTER))
-
-    assert await evening.resent() == []
-    evening.wait(timedelta(seconds=1))
-    assert numbers(await evening.resent()) == [number]
+    assert await kitchen.check() == []
 
 
-async def test_an_order_that_stays_lost_is_sent_more_and_more_rarely(evening: Evening) -> None:
-    """Where the count deceives, an order is sent at growing pauses, and nobody else's instead."""
-    number = await evening.kitchen.order()
-    await evening.lose()
+async def test_order_is_published_again_only_after_the_configured_time(
+    kitchen: LossyKitchen,
+) -> None:
+    number = await kitchen.orders.order()
+    await kitchen.lose()
+    kitchen.wait(timedelta(seconds=AFTER))
+
+    assert await kitchen.check() == []
+    kitchen.wait(timedelta(seconds=1))
+    assert numbers(await kitchen.check()) == [number]
+
+
+async def test_order_that_stays_stuck_is_published_at_growing_intervals(
+    kitchen: LossyKitchen,
+) -> None:
+    """No other order is published in its place."""
+    number = await kitchen.orders.order()
+    await kitchen.lose()
 
     minutes = []
     for minute in range(1, 9):
-        evening.wait(timedelta(minutes=1, seconds=1))
-        for line in await evening.resent():
+        kitchen.wait(timedelta(minutes=1, seconds=1))
+        for line in await kitchen.check():
             assert line["order_number"] == number
             minutes.append(minute)
-            await evening.lose()
+            await kitchen.lose()
 
     assert minutes == [1, 3, 7]
 
 
-async def test_an_order_that_is_still_owed_is_not_sent_twice(evening: Evening) -> None:
-    """What stands in the outbox is not lost."""
-    idle = make_relay(evening.database)
-    await Kitchen(evening.database, idle, evening.watch).order()
-    evening.wait()
+async def test_order_in_the_outbox_is_not_published_again(kitchen: LossyKitchen) -> None:
+    idle = make_relay(kitchen.database)
+    await Kitchen(kitchen.database, idle, kitchen.clock).order()
+    kitchen.wait()
 
-    await evening.reconciliation().check()
+    await kitchen.reconciliation().check()
 
-    assert await backlog(evening.database) == 1
-
-
-async def test_a_cancelled_order_is_not_sent_again(evening: Evening) -> None:
-    """Nobody waits for an order that was called off."""
-    number = await evening.kitchen.order()
-    await evening.lose()
-    await evening.kitchen.cancel(number)
-    evening.wait()
-
-    assert await evening.resent() == []
+    assert await backlog(kitchen.database) == 1
 
 
-async def test_an_order_whose_cook_is_gone_is_taken_over(evening: Evening) -> None:
-    """What cooks at somebody who is gone, and is overdue, is sent again and finished by another."""
-    number = await evening.kitchen.order()
-    await evening.lose()
-    await evening.kitchen.register_worker("anna", silent_for=timedelta(hours=1))
-    await evening.kitchen.start_order(number, "anna")
-    evening.wait()
+async def test_cancelled_order_is_not_published_again(kitchen: LossyKitchen) -> None:
+    number = await kitchen.orders.order()
+    await kitchen.lose()
+    await kitchen.orders.cancel(number)
+    kitchen.wait()
 
-    (line,) = await evening.resent()
+    assert await kitchen.check() == []
+
+
+async def test_overdue_order_of_an_offline_worker_is_finished_by_another(
+    kitchen: LossyKitchen,
+) -> None:
+    number = await kitchen.orders.order()
+    await kitchen.lose()
+    await kitchen.orders.register_worker("anna", silent_for=timedelta(hours=1))
+    await kitchen.orders.start_order(number, "anna")
+    kitchen.wait()
+
+    (line,) = await kitchen.check()
 
     assert (line["order_number"], line["status"]) == (number, "cooking")
-    async with evening.kitchen.running_worker(evening.broker, "bruno"):
-        await evening.kitchen.wait_for(number, "ready")
-    assert await evening.kitchen.history(number) == [
+    async with kitchen.orders.running_worker(kitchen.broker, "bruno"):
+        await kitchen.orders.wait_for(number, "ready")
+    assert await kitchen.orders.history(number) == [
         ("received", "order-service"),
         ("cooking", "anna"),
         ("ready", "bruno"),
     ]
 
 
-async def test_an_order_whose_cook_came_back_without_it_is_finished(evening: Evening) -> None:
-    """After a power cut the same name is on duty again, without what it cooked: still finished."""
-    number = await evening.kitchen.order()
-    await evening.lose()
-    await evening.kitchen.start_order(number, "anna")
-    async with evening.kitchen.running_worker(evening.broker, "anna"):
-        evening.wait()
+async def test_overdue_order_of_a_restarted_worker_is_finished(kitchen: LossyKitchen) -> None:
+    number = await kitchen.orders.order()
+    await kitchen.lose()
+    await kitchen.orders.start_order(number, "anna")
+    async with kitchen.orders.running_worker(kitchen.broker, "anna"):
+        kitchen.wait()
 
-        assert numbers(await evening.resent()) == [number]
-        await evening.kitchen.wait_for(number, "ready")
-
-
-async def test_an_order_that_cooks_in_time_is_left_alone(evening: Evening) -> None:
-    """Who cooks has the message in hand, or needs it no more, until the order is long overdue."""
-    number = await evening.kitchen.order()
-    await evening.lose()
-    await evening.kitchen.start_order(number, "anna")
-    evening.wait(timedelta(seconds=AFTER))
-
-    assert await evening.resent() == []
+        assert numbers(await kitchen.check()) == [number]
+        await kitchen.orders.wait_for(number, "ready")
 
 
-async def test_two_who_check_at_once_send_each_order_once(evening: Evening, dsn: str) -> None:
-    """Several order services look for the same orders; only one sends them."""
-    orders = [await evening.kitchen.order() for _ in range(20)]
-    await evening.lose(count=20)
-    evening.wait()
+async def test_cooking_order_that_is_not_overdue_is_not_published_again(
+    kitchen: LossyKitchen,
+) -> None:
+    number = await kitchen.orders.order()
+    await kitchen.lose()
+    await kitchen.orders.start_order(number, "anna")
+    kitchen.wait(timedelta(seconds=AFTER))
+
+    assert await kitchen.check() == []
+
+
+async def test_concurrent_checks_publish_each_order_once(kitchen: LossyKitchen, dsn: str) -> None:
+    orders = [await kitchen.orders.order() for _ in range(20)]
+    await kitchen.lose(count=20)
+    kitchen.wait()
 
     async with open_database(dsn) as another:
-        checks = [evening.reconciliation(each) for each in (evening.database, another)]
+        checks = [kitchen.reconciliation(each) for each in (kitchen.database, another)]
         with capture_logs() as lines:
             await asyncio.gather(*(each.check() for each in checks))
-    await emptied(evening.database)
+    await emptied(kitchen.database)
 
     sent = [line["order_number"] for line in lines if line["event"] == "order_resent"]
     assert sent == orders
-    assert await evening.depth() == 20
+    assert await kitchen.depth() == 20
 
 
-async def test_a_crash_half_way_leaves_nothing_half_done(evening: Evening, dsn: str) -> None:
-    """Orders are sent and remembered as sent in one transaction, or neither."""
-    number = await evening.kitchen.order()
-    await evening.lose()
-    evening.wait()
+async def test_connection_lost_during_a_check_changes_nothing(
+    kitchen: LossyKitchen, dsn: str
+) -> None:
+    number = await kitchen.orders.order()
+    await kitchen.lose()
+    kitchen.wait()
 
     async with open_database(dsn) as another, another.transaction() as tx:
         await tx.execute("LOCK TABLE order_resends IN SHARE MODE")
-        checking = asyncio.create_task(evening.reconciliation().check())
+        checking = asyncio.create_task(kitchen.reconciliation().check())
         await PostgresConnections(dsn).cut_blocked()
         with pytest.raises(DatabaseUnavailable):
             await checking
-        assert await backlog(evening.database) == 0
+        assert await backlog(kitchen.database) == 0
 
-    assert numbers(await evening.resent()) == [number]
+    assert numbers(await kitchen.check()) == [number]
 
 
-async def test_without_a_broker_there_is_no_check(database: Database, clock: FakeClock) -> None:
-    """Nobody can tell what is lost while the broker does not answer; afterwards it goes on."""
+async def test_check_fails_while_the_broker_is_unavailable_and_succeeds_afterwards(
+    database: Database, clock: FakeClock
+) -> None:
     broker = RecordingBroker()
     relay = Relay(database, broker, NO_SWEEP)
     await Kitchen(database, relay, clock).order()
@@ -338,13 +340,13 @@ async def test_without_a_broker_there_is_no_check(database: Database, clock: Fak
         await emptied(database)
     clock.now += LONG
     settings = ReconciliationSettings(interval=0.01)
-    check = Reconciliation(database, broker, relay, settings, clock=clock)
+    reconciliation = Reconciliation(database, broker, relay, settings, clock=clock)
     broker.away = True
     with pytest.raises(BrokerUnavailable):
-        await check.check()
+        await reconciliation.check()
 
     broker.tried.clear()
-    running = asyncio.create_task(check.run())
+    running = asyncio.create_task(reconciliation.run())
     await broker.tried.wait()
     assert await backlog(database) == 0
     broker.away = False
