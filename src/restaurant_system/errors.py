@@ -159,7 +159,7 @@ class TicketChanged(IllegalMove):
 
     def __str__(self) -> str:
         at = f" at {self.cook}" if self.cook else ""
-        return f"Somebody was faster: order {self.order_number} is {self.current}{at}."
+        return f"The ticket has changed: order {self.order_number} is now {self.current}{at}."
 
 
 class TooManyStations(RestaurantError):

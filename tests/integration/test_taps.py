@@ -95,7 +95,9 @@ async def test_one_of_several_concurrent_taps_succeeds(
     assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409, 409]
     refused = next(answer for answer in answers if answer.status_code == 409).json()
     assert refused["current_status"] == "cooking"
-    assert refused["detail"] == f"Somebody was faster: order {number} is cooking at {STATION}."
+    assert (
+        refused["detail"] == f"The ticket has changed: order {number} is now cooking at {STATION}."
+    )
     assert await statuses(kitchen, number) == ["received", "cooking"]
 
 

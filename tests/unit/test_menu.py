@@ -30,7 +30,7 @@ BAD: dict[str, tuple[str | bytes, str]] = {
         "sections.0.items.0.cost is not a field",
     ),
     "a number for a key": (f"{GOOD}\n1: 2", "1 is not a field"),
-    "a key twice": (f"{GOOD}\n{GOOD}", "'sections' is stated twice"),
+    "a key twice": (f"{GOOD}\n{GOOD}", "'sections' occurs twice"),
     "an item twice": (
         f"{SECTION}, {{name: B, items: [{{name: ' X', price: 2}}]}}]",
         "sections must not have two items of the name 'X'",

@@ -131,7 +131,7 @@ def check(pgdata: Path) -> None:
         )
     if stat.S_IMODE(found.st_mode) & ~MAX_MODE:
         raise StartupError(
-            f"Other users may look into {pgdata}, which PostgreSQL refuses; run chmod 700 on it."
+            f"Other users may read {pgdata}, which PostgreSQL refuses; run chmod 700 on it."
         )
     version = (pgdata / "PG_VERSION").read_text(errors="replace").strip()
     if version != VERSION and version.replace(".", "").isdecimal():

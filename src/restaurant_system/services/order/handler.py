@@ -168,7 +168,7 @@ def _idempotency_key(headers: Headers) -> str | None:
     if not keys:
         return None
     if len(keys) > 1:
-        raise _bad_key("must be stated once")
+        raise _bad_key("must occur once")
     if not KEY.fullmatch(keys[0]):
         raise _bad_key("must have 1 to 255 visible ASCII characters")
     return keys[0].decode()

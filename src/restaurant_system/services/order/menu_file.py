@@ -177,7 +177,7 @@ class _ExactLoader(yaml.BaseLoader):
                 raise _fault("a key must be a name", key.start_mark)
             name = str(key.value)
             if name in mapping:
-                raise _fault(f"{name!r} is stated twice", key.start_mark)
+                raise _fault(f"{name!r} occurs twice", key.start_mark)
             mapping[name] = self.construct_object(value, deep)
         return mapping
 
