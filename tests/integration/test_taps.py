@@ -194,7 +194,7 @@ async def test_only_the_station_of_an_order_can_bump_or_recall_it(
     recall = await display.tap(number, "recall", "ready", station="fryer")
 
     assert (bump.status_code, recall.status_code) == (409, 409)
-    assert bump.json()["detail"].endswith(f"is cooking at {STATION}.")
+    assert bump.json()["detail"].endswith(f"is now cooking at {STATION}.")
     assert recall.json()["processed_by"] == STATION
     assert await statuses(kitchen, number) == ["received", "cooking", "ready"]
 
