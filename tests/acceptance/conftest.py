@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import deployments
-from tests.support.deployments import QUICK, Deployment
+from tests.support.deployments import QUICK_SETTINGS, Deployment
 from tests.support.postgres_server import Postgres
 from tests.support.processes import Processes, processes
 from tests.support.rabbitmq_server import RabbitMQ
@@ -69,7 +69,7 @@ def data_dir() -> Iterator[Path]:
 @pytest.fixture
 def commands() -> Iterator[Processes]:
     """Start commands with nothing of ours configured."""
-    with processes(QUICK) as started:
+    with processes(QUICK_SETTINGS) as started:
         yield started
 
 

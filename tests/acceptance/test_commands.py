@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import deployments
-from tests.support.deployments import QUICK, complaint
+from tests.support.deployments import QUICK_SETTINGS, error_message
 from tests.support.processes import Processes, execute, processes
 from tests.support.waiting import wait_until
 
@@ -34,7 +34,7 @@ WRONG = {
 @pytest.fixture
 def commands() -> Iterator[Processes]:
     """Start commands as a shell does, with none of our servers configured."""
-    with processes(QUICK, execute) as started:
+    with processes(QUICK_SETTINGS, execute) as started:
         yield started
 
 
@@ -64,8 +64,8 @@ def test_unreachable_database_exits_with_1_after_the_startup_timeout(
     )
 
     assert process.wait() == 1
-    assert complaint(process).count("\n") == 1
-    assert "Check that PostgreSQL runs" in complaint(process)
+    assert error_message(process).count("\n") == 1
+    assert "Check that PostgreSQL runs" in error_message(process)
 
 
 def test_sigterm_while_waiting_for_the_database_exits_with_0(commands: Processes) -> None:
@@ -97,8 +97,8 @@ def test_interrupted_command_exits_with_1(
 
     assert process.wait() == 1
     assert process.stdout == ""
-    assert complaint(process).startswith("restaurant-system: Interrupted before")
-    assert complaint(process).count("\n") == 1
+    assert error_message(process).startswith("restaurant-system: Interrupted before")
+    assert error_message(process).count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_database_that_is_not_utf_8_exits_with_1(
     process = commands.start(*command, RESTAURANT_DATABASE__URL=latin_1_dsn)
 
     assert process.wait() == 1
-    assert complaint(process).count("\n") == 1
-    assert "ENCODING 'UTF8'" in complaint(process)
+    assert error_message(process).count("\n") == 1
+    assert "ENCODING 'UTF8'" in error_message(process)
 
 
 @pytest.mark.parametrize(
@@ -129,13 +129,13 @@ def test_database_that_refuses_the_connection_exits_with_1(
     )
 
     assert process.wait() == 1
-    assert complaint(process).count("\n") == 1
-    assert "nobody" in complaint(process)
+    assert error_message(process).count("\n") == 1
+    assert "nobody" in error_message(process)
 
 
 def test_mode_option_runs_the_command(empty_dsn: str) -> None:
-    with deployments.running(empty_dsn) as restaurant:
-        cook = restaurant.start("--mode=kitchen-worker", "--worker-name", "x")
+    with deployments.running(empty_dsn) as deployment:
+        cook = deployment.start("--mode=kitchen-worker", "--worker-name", "x")
 
         cook.wait_for("worker_registered", worker_name="x")
 
@@ -143,15 +143,15 @@ def test_mode_option_runs_the_command(empty_dsn: str) -> None:
 
 
 def test_migrate_check_lists_pending_migrations_until_migrate_has_run(empty_dsn: str) -> None:
-    with deployments.running(empty_dsn) as restaurant:
-        before = restaurant.start("migrate", "--check")
+    with deployments.running(empty_dsn) as deployment:
+        before = deployment.start("migrate", "--check")
         assert before.wait() == 1
         assert "001_create_orders.sql" in before.stdout
-        assert not restaurant.rows("SELECT FROM pg_tables WHERE schemaname = 'public'")
+        assert not deployment.query("SELECT FROM pg_tables WHERE schemaname = 'public'")
 
-        assert restaurant.start("migrate").wait() == 0
+        assert deployment.start("migrate").wait() == 0
 
-        after = restaurant.start("migrate", "--check")
+        after = deployment.start("migrate", "--check")
         assert after.wait() == 0
         assert after.stdout == "The schema is up to date.\n"
 
@@ -159,15 +159,15 @@ def test_migrate_check_lists_pending_migrations_until_migrate_has_run(empty_dsn:
 def test_services_started_together_migrate_an_empty_database_once(
     empty_dsn: str, optional_amqp_url: str | None
 ) -> None:
-    with deployments.running(empty_dsn, optional_amqp_url) as restaurant:
-        restaurant.take_orders()
-        restaurant.track()
-        restaurant.cook("anna")
-        display = restaurant.listen("display")
-        restaurant.ready()
+    with deployments.running(empty_dsn, optional_amqp_url) as deployment:
+        deployment.start_order_service()
+        deployment.start_tracking_service()
+        deployment.start_worker("anna")
+        display = deployment.start_subscriber("display")
+        deployment.wait_until_ready()
 
-        number = restaurant.order()
-        restaurant.wait_for(number, "ready")
+        number = deployment.place_order()
+        deployment.wait_for_status(number, "ready")
         wait_until(lambda: display.stdout.count("\n") == 2, seconds=30, doing="for two updates")
 
 

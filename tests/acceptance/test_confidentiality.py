@@ -39,8 +39,8 @@ REFUSALS = (
 def verbose_deployment(dsn: str, optional_amqp_url: str | None) -> Iterator[Deployment]:
     """Run a deployment that logs at DEBUG."""
     settings = {"RESTAURANT_LOG__LEVEL": "DEBUG", "RESTAURANT_DELIVERY__MAX_ATTEMPTS": "2"}
-    with deployments.running(dsn, optional_amqp_url, **settings) as restaurant:
-        yield restaurant
+    with deployments.running(dsn, optional_amqp_url, **settings) as deployment:
+        yield deployment
 
 
 def bad_bodies() -> list[bytes]:
@@ -113,39 +113,41 @@ def test_text_from_customers_and_third_parties_appears_in_no_log_line(
     verbose_deployment: Deployment, dsn: str, optional_amqp_url: str | None
 ) -> None:
     """Field names, paths, headers, bodies, messages on both brokers, rows refused by PostgreSQL."""
-    restaurant, broker = verbose_deployment, BrokerClient(dsn, optional_amqp_url)
-    restaurant.take_orders()
-    restaurant.track()
-    restaurant.cook("anna")
-    restaurant.listen("till")
-    restaurant.ready()
+    deployment, broker = verbose_deployment, BrokerClient(dsn, optional_amqp_url)
+    deployment.start_order_service()
+    deployment.start_tracking_service()
+    deployment.start_worker("anna")
+    deployment.start_subscriber("till")
+    deployment.wait_until_ready()
     for statement in REFUSALS:
-        restaurant.rows(statement)
+        deployment.query(statement)
 
-    for client in (restaurant.orders, restaurant.tracking):
+    for client in (deployment.orders, deployment.tracking):
         send_personal_data(client)
     for body in bad_bodies():
-        assert restaurant.post(body).status_code == 400
+        assert deployment.post_order(body).status_code == 400
     refused = make_order_body(customer_name=PERSON, order_type="delivery", delivery_address=ADDRESS)
-    assert restaurant.post(refused).status_code == 500
-    restaurant.order(customer_name=PERSON, notes=ADDRESS)  # retried until it is dead-lettered
-    cooked = restaurant.order(customer_name=PERSON, items=[make_item(name=PERSON, notes=ADDRESS)])
+    assert deployment.post_order(refused).status_code == 500
+    deployment.place_order(customer_name=PERSON, notes=ADDRESS)  # retried until it is dead-lettered
+    cooked = deployment.place_order(
+        customer_name=PERSON, items=[make_item(name=PERSON, notes=ADDRESS)]
+    )
     messages = make_forged_messages()
     broker.put(*messages)
 
-    restaurant.wait_for(cooked, "ready")
+    deployment.wait_for_status(cooked, "ready")
     wait_until(
         lambda: broker.depth(DEAD_LETTERS) == len(messages) + 1,
         seconds=60,
         doing="for dead letters",
     )
-    assert restaurant.close() == [0] * len(restaurant.started)
-    logged = [line for process in restaurant.started for line in process.logs]
+    assert deployment.stop_all() == [0] * len(deployment.started)
+    logged = [line for process in deployment.started for line in process.logs]
     actions = {line["action"] for line in logged}
     assert {"request_failed", "validation_failed", "request_received"} <= actions
     assert {"message_processing_failed", "retry_attempted", "message_dead_lettered"} <= actions
     assert [line for line in logged if MARK in json.dumps(line)] == []
-    assert not any(MARK in process.stderr for process in restaurant.started)
+    assert not any(MARK in process.stderr for process in deployment.started)
 
 
 def test_refused_password_appears_in_no_output(

@@ -35,7 +35,7 @@ class Absence:
 
 ABSENCES = [
     Absence("stopped", Postgres.stop, Postgres.start),
-    Absence("frozen", Postgres.freeze, Postgres.thaw),
+    Absence("frozen", Postgres.pause, Postgres.resume),
     Absence("killed", Postgres.kill, Postgres.start),
 ]
 
@@ -52,9 +52,9 @@ def deployment(frail_postgres: Postgres) -> Iterator[Deployment]:
     """Take orders and answer questions on it."""
     dsn = frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
     with deployments.running(dsn) as deployment:
-        deployment.take_orders("--max-concurrent", str(AT_A_TIME))
-        deployment.track()
-        deployment.ready()
+        deployment.start_order_service("--max-concurrent", str(AT_A_TIME))
+        deployment.start_tracking_service()
+        deployment.wait_until_ready()
         yield deployment
 
 
@@ -77,9 +77,9 @@ def test_guests_are_told_at_once_that_the_database_is_away(
     deployment: Deployment, frail_postgres: Postgres, absence: Absence
 ) -> None:
     """However it went, and however many ask; and once it is back they are served again."""
-    number = deployment.order()
+    number = deployment.place_order()
     questions: list[Callable[[], httpx.Response]] = [
-        lambda: deployment.post(make_order_body()),
+        lambda: deployment.post_order(make_order_body()),
         lambda: deployment.orders.post(f"/orders/{number}/cancel"),
         lambda: deployment.tracking.get(f"/orders/{number}/status"),
         lambda: deployment.tracking.get("/stats"),
@@ -103,7 +103,7 @@ def test_guests_are_told_at_once_that_the_database_is_away(
         assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
         assert seconds < AT_ONCE
     wait_until(
-        lambda: deployment.post(make_order_body()).status_code == 201,
+        lambda: deployment.post_order(make_order_body()).status_code == 201,
         seconds=BACK,
         doing="for its return",
     )
@@ -121,7 +121,7 @@ def test_health_answers_in_time_while_nobody_knows_yet(
     deployment: Deployment, frail_postgres: Postgres
 ) -> None:
     """A database that has just begun to hang does not make health hang, and is soon known to."""
-    frail_postgres.freeze()
+    frail_postgres.pause()
     try:
         answers = all_at_once(health_of_both(deployment))
         wait_until(
@@ -130,7 +130,7 @@ def test_health_answers_in_time_while_nobody_knows_yet(
             doing="for health to know",
         )
     finally:
-        frail_postgres.thaw()
+        frail_postgres.resume()
 
     assert all(seconds < 2 for _, seconds in answers)
 

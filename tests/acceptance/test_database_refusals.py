@@ -39,11 +39,11 @@ def own_postgres() -> Iterator[Postgres]:
 @contextlib.contextmanager
 def taking_orders(server: Postgres, database: str) -> Iterator[Deployment]:
     """Run order service and tracking service on a database."""
-    with deployments.running(server.dsn(database)) as restaurant:
-        restaurant.take_orders()
-        restaurant.track()
-        restaurant.ready()
-        yield restaurant
+    with deployments.running(server.dsn(database)) as deployment:
+        deployment.start_order_service()
+        deployment.start_tracking_service()
+        deployment.wait_until_ready()
+        yield deployment
 
 
 def execute(server: Postgres, *statements: str, database: str = "postgres") -> None:
@@ -65,13 +65,13 @@ def execute(server: Postgres, *statements: str, database: str = "postgres") -> N
 def post_together(deployment: Deployment, count: int) -> list[httpx.Response]:
     """Post orders at the same time, so that the pool opens all its connections."""
     with ThreadPoolExecutor(count) as clients:
-        return list(clients.map(deployment.post, [make_order_body()] * count))
+        return list(clients.map(deployment.post_order, [make_order_body()] * count))
 
 
 def wait_for_orders(deployment: Deployment) -> None:
     """Wait until an order is accepted and `/health` says so."""
     wait_until(
-        lambda: deployment.post(make_order_body()).status_code == 201,
+        lambda: deployment.post_order(make_order_body()).status_code == 201,
         seconds=RECOVERED,
         doing="for a 201",
     )
@@ -95,8 +95,8 @@ def wait_for_unavailable(deployment: Deployment) -> httpx.Response:
 def test_connections_that_became_read_only_are_replaced(own_postgres: Postgres) -> None:
     """Old sessions are read-only after a failover, new ones can write: orders are taken again."""
     database = asyncio.run(own_postgres.create_database())
-    with taking_orders(own_postgres, database) as restaurant:
-        assert {answer.status_code for answer in post_together(restaurant, 20)} == {201}
+    with taking_orders(own_postgres, database) as deployment:
+        assert {answer.status_code for answer in post_together(deployment, 20)} == {201}
         try:
             execute(
                 own_postgres,
@@ -104,9 +104,9 @@ def test_connections_that_became_read_only_are_replaced(own_postgres: Postgres) 
                 "ALTER ROLE postgres SET default_transaction_read_only = off",
             )
 
-            wait_for_orders(restaurant)
+            wait_for_orders(deployment)
 
-            assert {answer.status_code for answer in post_together(restaurant, 20)} == {201}
+            assert {answer.status_code for answer in post_together(deployment, 20)} == {201}
         finally:
             execute(own_postgres, "ALTER ROLE postgres RESET ALL", *WRITABLE)
 
@@ -116,22 +116,22 @@ def test_read_only_server_makes_health_unavailable_until_it_takes_writes(
 ) -> None:
     """Nobody needs to order for that; look-ups, which only read, go on all the while."""
     database = asyncio.run(own_postgres.create_database())
-    with taking_orders(own_postgres, database) as restaurant:
-        number = restaurant.order()
+    with taking_orders(own_postgres, database) as deployment:
+        number = deployment.place_order()
         execute(own_postgres, *READ_ONLY)
         try:
-            wait_for_unavailable(restaurant)
-            assert_problem(restaurant.post(make_order_body()), 503)
-            assert restaurant.tracking.get(f"/orders/{number}/status").status_code == 200
-            assert restaurant.tracking.get("/health").status_code == 200
-            (intake, _) = restaurant.started
+            wait_for_unavailable(deployment)
+            assert_problem(deployment.post_order(make_order_body()), 503)
+            assert deployment.tracking.get(f"/orders/{number}/status").status_code == 200
+            assert deployment.tracking.get("/health").status_code == 200
+            (intake, _) = deployment.started
             intake.wait_for("db_connection_failed")
             assert "PostgreSQL is read-only: " in intake.stdout
             assert "does not answer" not in intake.stdout
         finally:
             execute(own_postgres, *WRITABLE)
 
-        wait_for_orders(restaurant)
+        wait_for_orders(deployment)
 
 
 @pytest.fixture
@@ -160,21 +160,21 @@ def test_full_disk_makes_health_unavailable_until_there_is_room(
         f"CREATE TABLESPACE small LOCATION '{small_disk / 'data'}'",
         "CREATE DATABASE cramped TABLESPACE small",
     )
-    with taking_orders(own_postgres, "cramped") as restaurant:
-        restaurant.order()
+    with taking_orders(own_postgres, "cramped") as deployment:
+        deployment.place_order()
         filler = small_disk / "filler"
         with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(65_536))
         wait_until(
-            lambda: restaurant.post(make_order_body()).status_code == 503,
+            lambda: deployment.post_order(make_order_body()).status_code == 503,
             seconds=30,
             doing="for a refusal",
         )
 
-        wait_for_unavailable(restaurant)
+        wait_for_unavailable(deployment)
         time.sleep(2)  # it is not withdrawn while the disk is full
-        answer = restaurant.orders.get("/health").json()
+        answer = deployment.orders.get("/health").json()
         assert answer["status"] == "unavailable"
         assert answer["dependencies"]["database"] == {
             "status": "down",
@@ -183,9 +183,9 @@ def test_full_disk_makes_health_unavailable_until_there_is_room(
 
         filler.unlink()
         wait_until(
-            lambda: restaurant.orders.get("/health").json()["status"] == "ok",
+            lambda: deployment.orders.get("/health").json()["status"] == "ok",
             seconds=NOTICED,
             doing="for health to be ok",
         )
-        assert restaurant.post(make_order_body()).status_code == 201
+        assert deployment.post_order(make_order_body()).status_code == 201
     execute(own_postgres, "DROP DATABASE cramped WITH (FORCE)", "DROP TABLESPACE small")

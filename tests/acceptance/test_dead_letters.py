@@ -9,7 +9,7 @@ import pytest
 from restaurant_system.messaging.broker import EXCHANGE, FIRST_SEEN, QUEUE, REASON, ROUTING_KEY
 from restaurant_system.models.message import Message
 from tests.support.broker_client import BrokerClient
-from tests.support.deployments import Deployment, complaint
+from tests.support.deployments import Deployment, error_message
 from tests.support.messages import DEAD_LETTERS, TAKEOUT, make_order_message
 from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_until
@@ -63,7 +63,7 @@ def test_dead_letters_are_listed_shown_requeued_and_discarded(
 
     with_unknown_id = run("requeue", str(second.message_id), "nobody")
     assert with_unknown_id.wait() == 1
-    assert complaint(with_unknown_id).count("\n") == 1
+    assert error_message(with_unknown_id).count("\n") == 1
     assert broker.depth(DEAD_LETTERS) == 3
 
     assert output_of(run("requeue", str(second.message_id))) == "Requeued 1 dead letter.\n"
@@ -81,8 +81,8 @@ def test_all_without_a_terminal_requires_yes(deployment: Deployment, broker: Bro
     wrong = deployment.start("dead-letters", "discard")
 
     assert (refused.wait(), wrong.wait()) == (1, 2)
-    assert complaint(refused).count("\n") == complaint(wrong).count("\n") == 1
-    assert "--yes" in complaint(refused)
+    assert error_message(refused).count("\n") == error_message(wrong).count("\n") == 1
+    assert "--yes" in error_message(refused)
     assert broker.depth(DEAD_LETTERS) == 1
 
 
@@ -90,28 +90,28 @@ def test_worker_stops_at_the_limit_of_dead_letters(
     deployment: Deployment, broker: BrokerClient
 ) -> None:
     """The remaining messages, among them a valid order, stay in the queue."""
-    deployment.take_orders()
-    deployment.ready()
+    deployment.start_order_service()
+    deployment.wait_until_ready()
     broker.put(*(make_order_message(body=b"{", priority=10) for _ in range(60)))
-    number = deployment.order()
-    deployment.wait_until_nothing_is_owed()
+    number = deployment.place_order()
+    deployment.wait_until_outbox_is_empty()
 
     worker = deployment.start(
         "kitchen-worker", "--worker-name", "anna", RESTAURANT_DELIVERY__MAX_DEAD_LETTERS="5"
     )
 
     assert worker.wait() == 1
-    assert complaint(worker).count("\n") == 1
-    assert "More than 5 messages in 60 s could not be handled" in complaint(worker)
+    assert error_message(worker).count("\n") == 1
+    assert "More than 5 messages in 60 s could not be handled" in error_message(worker)
     assert worker.logged("dead_letters_limited")
-    assert deployment.presence("anna") == "offline"
+    assert deployment.worker_status("anna") == "offline"
     assert (broker.depth(DEAD_LETTERS), broker.depth(TAKEOUT)) == (5, 56)
 
     deployment.start(
         *("kitchen-worker", "--worker-name", "anna", "--cooking-time-scale", "0"),
         RESTAURANT_DELIVERY__MAX_DEAD_LETTERS="100",
     )
-    deployment.wait_for(number, "ready")
+    deployment.wait_for_status(number, "ready")
     assert broker.depth(DEAD_LETTERS) == 60
 
 

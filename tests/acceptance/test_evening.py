@@ -34,7 +34,7 @@ OPTIONAL_FIELDS = {"duration_ms", "error"}
 class Evening:
     """What is left of an evening: answers, rows, output and exit codes."""
 
-    restaurant: Deployment
+    deployment: Deployment
     subscribers: list[Process]
     numbers: list[str]
     traced: str
@@ -44,7 +44,7 @@ class Evening:
     @property
     def processes(self) -> list[Process]:
         """Everyone who worked."""
-        return self.restaurant.started
+        return self.deployment.started
 
     def lines_of(self, request_id: str) -> set[tuple[str, str]]:
         """Return who logged what for a request."""
@@ -71,8 +71,8 @@ def evening(
         "RESTAURANT_LOG__LEVEL": "DEBUG",
         "RESTAURANT_BUSINESS_TIMEZONE": far_from_midnight(),
     }
-    with deployments.running(dsn, amqp_url, **variables) as restaurant:
-        yield place_many_orders(restaurant, count)
+    with deployments.running(dsn, amqp_url, **variables) as deployment:
+        yield place_many_orders(deployment, count)
 
 
 def far_from_midnight() -> str:
@@ -82,15 +82,17 @@ def far_from_midnight() -> str:
 
 def place_many_orders(deployment: Deployment, count: int) -> Evening:
     """Serve so many orders of mixed types and totals, one with a request id of its own."""
-    deployment.take_orders()
-    deployment.track()
-    deployment.cook("anna")
-    deployment.cook("bob")
-    deployment.cook("carla", "--order-types", "delivery")
-    subscribers = [deployment.listen("display"), deployment.listen("app")]
-    deployment.ready()
+    deployment.start_order_service()
+    deployment.start_tracking_service()
+    deployment.start_worker("anna")
+    deployment.start_worker("bob")
+    deployment.start_worker("carla", "--order-types", "delivery")
+    subscribers = [deployment.start_subscriber("display"), deployment.start_subscriber("app")]
+    deployment.wait_until_ready()
 
-    deployment.post(make_order_body(customer_name=f"{NAME} <z@example.org>", table_number=ADDRESS))
+    deployment.post_order(
+        make_order_body(customer_name=f"{NAME} <z@example.org>", table_number=ADDRESS)
+    )
     with ThreadPoolExecutor(GUESTS) as guests:
         numbers = list(guests.map(lambda place: order(deployment, place), range(1, count)))
     numbers.append(order(deployment, count, **{"X-Request-ID": "from-the-guest"}))
@@ -99,7 +101,7 @@ def place_many_orders(deployment: Deployment, count: int) -> Evening:
     wait_until_all_is_told(deployment, subscribers, count)
     deployment.tracking.get(f"/orders/{traced}/status", headers={"X-Request-ID": "by-the-guest"})
     queues = deployment.tracking.get("/stats").json()["queues"]
-    return Evening(deployment, subscribers, numbers, traced, queues, deployment.close())
+    return Evening(deployment, subscribers, numbers, traced, queues, deployment.stop_all())
 
 
 def order(deployment: Deployment, place: int, **headers: str) -> str:
@@ -111,7 +113,7 @@ def order(deployment: Deployment, place: int, **headers: str) -> str:
     ]
     price = Decimal(["9.50", "50.00", "100.01", "100.00"][place % 4])
     body = make_order_body(customer_name=NAME, items=[make_item(price=price)], **kinds[place % 3])
-    answer = deployment.post(body, **headers)
+    answer = deployment.post_order(body, **headers)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["order_number"])
 
@@ -119,7 +121,7 @@ def order(deployment: Deployment, place: int, **headers: str) -> str:
 def wait_until_all_is_told(deployment: Deployment, subscribers: list[Process], count: int) -> None:
     """Wait until every order is ready, and every subscriber has been told."""
     wait_until(
-        lambda: len(deployment.rows("SELECT FROM orders WHERE status = 'ready'")) == count,
+        lambda: len(deployment.query("SELECT FROM orders WHERE status = 'ready'")) == count,
         seconds=120,
         doing="for every order to be ready",
     )
@@ -128,7 +130,7 @@ def wait_until_all_is_told(deployment: Deployment, subscribers: list[Process], c
         seconds=60,
         doing="for every update to be told",
     )
-    deployment.wait_until_nothing_is_owed()
+    deployment.wait_until_outbox_is_empty()
 
 
 def test_order_numbers_have_no_gap(evening: Evening) -> None:
@@ -143,7 +145,7 @@ def test_order_numbers_have_no_gap(evening: Evening) -> None:
 def test_every_order_takes_three_steps(evening: Evening) -> None:
     """Each order has exactly its three log rows, in order."""
     steps = defaultdict(list)
-    for row in evening.restaurant.rows(
+    for row in evening.deployment.query(
         "SELECT number, log.status FROM order_status_log AS log"
         " JOIN orders ON orders.id = log.order_id ORDER BY log.id"
     ):
@@ -177,13 +179,13 @@ def test_nothing_is_left_behind(evening: Evening) -> None:
         "kitchen_dead_letter_queue",
     }
     assert not any(evening.queues.values())
-    assert not evening.restaurant.rows("SELECT FROM outbox")
+    assert not evening.deployment.query("SELECT FROM outbox")
 
 
 def test_cooks_are_credited_with_what_they_cooked(evening: Evening) -> None:
     """Every cook cooked, what it is there for only, and the book adds up."""
-    cooked = evening.restaurant.rows("SELECT processed_by, type FROM orders")
-    book = evening.restaurant.rows("SELECT name, status, orders_processed FROM workers")
+    cooked = evening.deployment.query("SELECT processed_by, type FROM orders")
+    book = evening.deployment.query("SELECT name, status, orders_processed FROM workers")
 
     assert {row["type"] for row in cooked if row["processed_by"] == "carla"} == {"delivery"}
     assert {row["name"]: row["orders_processed"] for row in book} == Counter(

@@ -25,17 +25,20 @@ UPDATES = [("received", "cooking"), ("cooking", "ready")]
 def open_services(deployment: Deployment) -> list[Process]:
     """Open with every service a process of its own; the last one tells what happens."""
     return [
-        deployment.take_orders(),
-        deployment.track(),
-        deployment.cook("anna", "--prefetch", "4", scale=0.02),
-        deployment.cook("bob", "--prefetch", "4", scale=0.02),
-        deployment.listen("display"),
+        deployment.start_order_service(),
+        deployment.start_tracking_service(),
+        deployment.start_worker("anna", "--prefetch", "4", scale=0.02),
+        deployment.start_worker("bob", "--prefetch", "4", scale=0.02),
+        deployment.start_subscriber("display"),
     ]
 
 
 def open_up(deployment: Deployment) -> list[Process]:
     """Open with everything in one process but for who keeps what it missed."""
-    return [deployment.up("--worker", "anna", "--worker", "bob"), deployment.listen("display")]
+    return [
+        deployment.start_all_in_one("--worker", "anna", "--worker", "bob"),
+        deployment.start_subscriber("display"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -53,27 +56,27 @@ def test_a_busy_evening_is_interrupted(
     """
     told: dict[str, list[tuple[str, str]]] = defaultdict(list)
     opened = open_all(deployment)
-    deployment.ready()
+    deployment.wait_until_ready()
 
     numbers = interrupt(deployment, opened)
     note(told, opened[-1])
     *_, display = open_all(deployment)
-    deployment.ready()
+    deployment.wait_until_ready()
     wait_until(
         lambda: is_over(deployment, display, 2 * len(numbers) - sum(map(len, told.values()))),
         seconds=60,
         doing="for what was interrupted to be done",
     )
     queues = deployment.tracking.get("/stats").json()["queues"]
-    assert set(deployment.close()) == {0}
+    assert set(deployment.stop_all()) == {0}
     note(told, display)
 
-    keys = deployment.rows(
+    keys = deployment.query(
         "SELECT key, number FROM idempotency_keys JOIN orders ON orders.id = order_id"
     )
     assert {row["key"]: row["number"] for row in keys} == numbers
     assert Counter(numbers.values()) == Counter(
-        row["number"] for row in deployment.rows("SELECT number FROM orders")
+        row["number"] for row in deployment.query("SELECT number FROM orders")
     )
     for number in numbers.values():
         assert [status for status, _ in deployment.history(number)] == [
@@ -83,7 +86,7 @@ def test_a_busy_evening_is_interrupted(
         ]
         assert told[number] == UPDATES
     assert not any(queues.values())
-    assert not deployment.rows("SELECT FROM outbox")
+    assert not deployment.query("SELECT FROM outbox")
 
 
 def interrupt(deployment: Deployment, opened: list[Process]) -> dict[str, str]:
@@ -95,7 +98,7 @@ def interrupt(deployment: Deployment, opened: list[Process]) -> dict[str, str]:
         busy += [crowd.submit(guest.read_until_closed, "/orders?limit=5") for guest in reading]
         try:
             wait_until(
-                lambda: len(deployment.rows("SELECT FROM orders")) >= ENOUGH,
+                lambda: len(deployment.query("SELECT FROM orders")) >= ENOUGH,
                 seconds=60,
                 doing="for orders",
             )
@@ -130,9 +133,9 @@ def is_over(deployment: Deployment, display: Process, untold: int) -> bool:
     """Tell whether everything is cooked, told and settled."""
     return (
         display.stdout.count("\n") >= untold
-        and not deployment.rows("SELECT FROM orders WHERE status <> 'ready'")
+        and not deployment.query("SELECT FROM orders WHERE status <> 'ready'")
         and not any(deployment.tracking.get("/stats").json()["queues"].values())
-        and not deployment.rows("SELECT FROM outbox")
+        and not deployment.query("SELECT FROM outbox")
     )
 
 

@@ -37,10 +37,10 @@ def test_limits_hold_with_several_processes(
     deployment: contextlib.AbstractContextManager[Deployment],
 ) -> None:
     """Each process keeps so many of an address, more get 429; a silent one gets 408 in time."""
-    with deployment as house, contextlib.ExitStack() as stack:
-        intake = house.take_orders("--processes", "2")
-        house.ready()
-        server, client = ("127.0.0.1", port(house.orders)), ("127.0.0.2", 0)
+    with deployment as running, contextlib.ExitStack() as stack:
+        intake = running.start_order_service("--processes", "2")
+        running.wait_until_ready()
+        server, client = ("127.0.0.1", port(running.orders)), ("127.0.0.2", 0)
         began = time.monotonic()
         connections = [
             stack.enter_context(socket.create_connection(server, source_address=client))
@@ -55,5 +55,5 @@ def test_limits_hold_with_several_processes(
         assert refused.count(429) == PER_ADDRESS
         assert late == [408] * 2 * PER_ADDRESS
         assert time.monotonic() - began < DEADLINE + 2
-        assert house.order()  # this machine's own address is trusted
+        assert running.place_order()  # this machine's own address is trusted
         assert intake.stop() == 0

@@ -31,18 +31,18 @@ def test_killed_display_shows_its_tickets_again_and_its_orders_are_taken_over(
     deployment: Deployment,
 ) -> None:
     port = free_port()
-    deployment.take_orders()
+    deployment.start_order_service()
     display = start_display(deployment, port)
-    first, second = deployment.order(), deployment.order()
+    first, second = deployment.place_order(), deployment.place_order()
 
     run_at(port, start_first, first, second)
     display.kill()
     display = start_display(deployment, port)
     run_at(port, finish_first, first, second)
     display.kill()
-    deployment.cook("mario")
-    deployment.ready()
-    deployment.wait_for(second, "ready")
+    deployment.start_worker("mario")
+    deployment.wait_until_ready()
+    deployment.wait_for_status(second, "ready")
 
     assert deployment.history(first) == [
         ("received", "order-service"),
@@ -58,9 +58,9 @@ def test_killed_display_shows_its_tickets_again_and_its_orders_are_taken_over(
 
 def test_stopped_display_closes_its_screens_and_releases_its_orders(deployment: Deployment) -> None:
     port = free_port()
-    deployment.take_orders()
+    deployment.start_order_service()
     display = start_display(deployment, port)
-    number = deployment.order()
+    number = deployment.place_order()
 
     async def stop_display(open_display: Display) -> None:
         async with open_display.screen() as screen:
@@ -69,9 +69,9 @@ def test_stopped_display_closes_its_screens_and_releases_its_orders(deployment: 
 
     run_at(port, stop_display)
 
-    assert deployment.presence(STATION) == "offline"
-    deployment.cook("mario")
-    deployment.wait_for(number, "ready")
+    assert deployment.worker_status(STATION) == "offline"
+    deployment.start_worker("mario")
+    deployment.wait_for_status(number, "ready")
 
 
 def start_display(deployment: Deployment, port: int) -> Process:
@@ -82,7 +82,7 @@ def start_display(deployment: Deployment, port: int) -> Process:
         RESTAURANT_KITCHEN_DISPLAY__HOST="127.0.0.1",
         RESTAURANT_KITCHEN_DISPLAY__HEARTBEAT_INTERVAL="0.5",
     )
-    deployment.ready()
+    deployment.wait_until_ready()
     return display
 
 

@@ -25,13 +25,13 @@ def deployment(dsn: str, data_dir: Path) -> Iterator[Deployment]:
 
 def stop_with_notifications_in_flight(deployment: Deployment) -> tuple[Process, str]:
     """Cook an order, hold back its two notifications, and send SIGTERM."""
-    up = deployment.up()
-    deployment.ready()
+    up = deployment.start_all_in_one()
+    deployment.wait_until_ready()
     up.wait_for("subscribed")
-    assert deployment.rows(HOLD_BACK)
-    number = deployment.order()
-    deployment.wait_for(number, "ready")
-    deployment.wait_until_nothing_is_owed()
+    assert deployment.query(HOLD_BACK)
+    number = deployment.place_order()
+    deployment.wait_for_status(number, "ready")
+    deployment.wait_until_outbox_is_empty()
     up.signal(signal.SIGTERM)
     return up, number
 
@@ -45,7 +45,7 @@ def test_notification_in_flight_at_a_stop_is_printed(
     time.sleep(2)
     assert up.running
     assert f"Notification for order {number}" not in up.stdout
-    deployment.rows(RELEASE)
+    deployment.query(RELEASE)
 
     assert up.wait() == 0
     assert up.stdout.count(f"Notification for order {number}") == 2

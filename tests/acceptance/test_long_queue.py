@@ -96,15 +96,15 @@ def roomy_dsn(frail_postgres: Postgres) -> str:
 def open_all(deployment: Deployment) -> dict[Process, float]:
     """Start every service and have each do its work once; return how many MB each has then."""
     services = [
-        deployment.take_orders(),
-        deployment.cook("anna", "--prefetch", "10"),
-        deployment.track(),
-        deployment.listen("display"),
+        deployment.start_order_service(),
+        deployment.start_worker("anna", "--prefetch", "10"),
+        deployment.start_tracking_service(),
+        deployment.start_subscriber("display"),
     ]
-    deployment.ready()
-    for number in [deployment.order() for _ in range(20)]:
-        deployment.wait_for(number, "ready")
-    deployment.wait_until_nothing_is_owed()
+    deployment.wait_until_ready()
+    for number in [deployment.place_order() for _ in range(20)]:
+        deployment.wait_for_status(number, "ready")
+    deployment.wait_until_outbox_is_empty()
     answer_in_time(deployment)
     return {service: service.memory for service in services}
 
@@ -112,7 +112,7 @@ def open_all(deployment: Deployment) -> dict[Process, float]:
 def answer_in_time(deployment: Deployment) -> None:
     """Hold each HTTP service to its work."""
     questions: list[Callable[[], httpx.Response]] = [
-        lambda: deployment.post(make_order_body()),
+        lambda: deployment.post_order(make_order_body()),
         lambda: deployment.orders.get("/health"),
         lambda: deployment.tracking.get("/health"),
         lambda: deployment.tracking.get("/stats"),
@@ -128,7 +128,7 @@ def answer_in_time(deployment: Deployment) -> None:
 
 def gone_from(deployment: Deployment, table: str) -> int:
     """Return how many of the oldest messages have left."""
-    oldest: int = deployment.rows(OLDEST.format(table=table))[0]["id"]
+    oldest: int = deployment.query(OLDEST.format(table=table))[0]["id"]
     return oldest
 
 
@@ -142,55 +142,55 @@ def test_a_long_outbox_takes_no_memory(
     roomy_dsn: str, amqp_url: str, restartable_rabbitmq: RabbitMQ
 ) -> None:
     """Neither while RabbitMQ is away nor while all of it is published, and orders are taken."""
-    with deployments.running(roomy_dsn, amqp_url, **WATCHFUL) as restaurant:
-        idle = open_all(restaurant)
+    with deployments.running(roomy_dsn, amqp_url, **WATCHFUL) as deployment:
+        idle = open_all(deployment)
         restartable_rabbitmq.kill()
-        restaurant.rows(PLACE_ORDERS, WAITING)
-        restaurant.rows(OWE_THEM)
-        restaurant.rows(BRING_ITEMS)
-        restaurant.rows(ANALYZE)
-        wait_until(lambda: owed(restaurant) >= WAITING, seconds=30, doing="for health to tell")
-        answer_in_time(restaurant)
+        deployment.query(PLACE_ORDERS, WAITING)
+        deployment.query(OWE_THEM)
+        deployment.query(BRING_ITEMS)
+        deployment.query(ANALYZE)
+        wait_until(lambda: owed(deployment) >= WAITING, seconds=30, doing="for health to tell")
+        answer_in_time(deployment)
         assert_modest(idle)
 
         restartable_rabbitmq.start()
 
         wait_until(
-            lambda: gone_from(restaurant, "outbox") > SOME,
+            lambda: gone_from(deployment, "outbox") > SOME,
             seconds=60,
             doing="for some to be published",
         )
-        answer_in_time(restaurant)
+        answer_in_time(deployment)
         assert_modest(idle)
 
 
 def test_a_long_queue_takes_no_memory(roomy_dsn: str) -> None:
     """In the broker in PostgreSQL orders wait on disk too; nor do they when all of it is lost."""
-    with deployments.running(roomy_dsn, **WATCHFUL) as restaurant:
-        idle = open_all(restaurant)
-        restaurant.rows(PLACE_ORDERS, WAITING)
+    with deployments.running(roomy_dsn, **WATCHFUL) as deployment:
+        idle = open_all(deployment)
+        deployment.query(PLACE_ORDERS, WAITING)
 
-        restaurant.rows(QUEUE_THEM)
-        restaurant.rows(BRING_ITEMS)
-        restaurant.rows(ANALYZE)
+        deployment.query(QUEUE_THEM)
+        deployment.query(BRING_ITEMS)
+        deployment.query(ANALYZE)
 
         wait_until(
-            lambda: gone_from(restaurant, "broker_messages") > SOME / 10,
+            lambda: gone_from(deployment, "broker_messages") > SOME / 10,
             seconds=60,
             doing="for some to be cooked",
         )
-        answer_in_time(restaurant)
+        answer_in_time(deployment)
         assert_modest(idle)
-        assert not restaurant.rows(RESENT)[0]["orders"]
+        assert not deployment.query(RESENT)[0]["orders"]
 
-        restaurant.rows(LOSE_THEM)
+        deployment.query(LOSE_THEM)
 
         wait_until(
-            lambda: restaurant.rows(RESENT)[0]["orders"] > SOME / 3,
+            lambda: deployment.query(RESENT)[0]["orders"] > SOME / 3,
             seconds=60,
             doing="for some to be sent again",
         )
-        answer_in_time(restaurant)
+        answer_in_time(deployment)
         assert_modest(idle)
 
 

@@ -19,33 +19,33 @@ def test_an_evening_survives_the_loss_of_the_brokers_disk(
 ) -> None:
     """Every order becomes ready, and a named subscriber is told every move at least once."""
     url = restartable_rabbitmq.url(DEFAULT_VHOST)
-    with deployments.running(dsn, url, **IMPATIENT) as restaurant:
-        intake = restaurant.take_orders()
-        restaurant.cook("anna", scale=0.1)
-        restaurant.cook("bruno", scale=0.1)
-        display = restaurant.listen("display")
-        restaurant.ready()
-        numbers = [restaurant.order() for _ in range(12)]
-        restaurant.wait_for(numbers[0], "ready")
+    with deployments.running(dsn, url, **IMPATIENT) as deployment:
+        intake = deployment.start_order_service()
+        deployment.start_worker("anna", scale=0.1)
+        deployment.start_worker("bruno", scale=0.1)
+        display = deployment.start_subscriber("display")
+        deployment.wait_until_ready()
+        numbers = [deployment.place_order() for _ in range(12)]
+        deployment.wait_for_status(numbers[0], "ready")
 
         restartable_rabbitmq.kill()
         restartable_rabbitmq.wipe()
-        numbers += [restaurant.order() for _ in range(3)]
+        numbers += [deployment.place_order() for _ in range(3)]
         restartable_rabbitmq.start()
-        numbers += [restaurant.order() for _ in range(3)]
+        numbers += [deployment.place_order() for _ in range(3)]
 
         for number in numbers:
-            restaurant.wait_for(number, "ready")
-            assert [status for status, _ in restaurant.history(number)][1:] == ["cooking", "ready"]
+            deployment.wait_for_status(number, "ready")
+            assert [status for status, _ in deployment.history(number)][1:] == ["cooking", "ready"]
         assert intake.logged("order_resent", status="received")
         intake.wait_for("updates_announced_again", seconds=60)
-        restaurant.wait_until_nothing_is_owed()
+        deployment.wait_until_outbox_is_empty()
         wait_until(
-            lambda: all(tells(display, restaurant, number) for number in numbers),
+            lambda: all(tells(display, deployment, number) for number in numbers),
             seconds=30,
             doing="for the subscriber to be told everything",
         )
-        assert all(process.running for process in restaurant.started)
+        assert all(process.running for process in deployment.started)
 
 
 def tells(subscriber: Process, deployment: Deployment, number: str) -> bool:

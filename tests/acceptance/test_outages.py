@@ -33,45 +33,45 @@ def test_the_restaurant_stays_open_while_rabbitmq_is_away(
     dsn: str, amqp_url: str, restartable_rabbitmq: RabbitMQ
 ) -> None:
     """Orders are taken all the while; once it is back, they are cooked and everyone is told."""
-    with deployments.running(dsn, amqp_url) as restaurant:
-        restaurant.take_orders()
-        restaurant.cook("anna", scale=0.2)
-        display = restaurant.listen("display")
-        restaurant.ready()
-        begun = restaurant.order()
-        restaurant.wait_for(begun, "cooking")
+    with deployments.running(dsn, amqp_url) as deployment:
+        deployment.start_order_service()
+        deployment.start_worker("anna", scale=0.2)
+        display = deployment.start_subscriber("display")
+        deployment.wait_until_ready()
+        begun = deployment.place_order()
+        deployment.wait_for_status(begun, "cooking")
 
         restartable_rabbitmq.kill()
-        wait_until(lambda: is_degraded(restaurant), seconds=30, doing="for health to tell")
-        numbers = [begun, restaurant.order(), restaurant.order()]
-        restaurant.wait_for(begun, "ready")  # what cooks needs no broker to become ready
+        wait_until(lambda: is_degraded(deployment), seconds=30, doing="for health to tell")
+        numbers = [begun, deployment.place_order(), deployment.place_order()]
+        deployment.wait_for_status(begun, "ready")  # what cooks needs no broker to become ready
         restartable_rabbitmq.start()
 
         for number in numbers:
-            restaurant.wait_for(number, "ready")
-            assert len(restaurant.history(number)) == 3
+            deployment.wait_for_status(number, "ready")
+            assert len(deployment.history(number)) == 3
         wait_until(lambda: told(display) >= steps_of(numbers), seconds=60, doing="for updates")
-        wait_until(lambda: health(restaurant) == (200, "ok"), seconds=30, doing="for health")
-        assert all(process.running for process in restaurant.started)
+        wait_until(lambda: health(deployment) == (200, "ok"), seconds=30, doing="for health")
+        assert all(process.running for process in deployment.started)
 
 
 def test_services_start_while_rabbitmq_is_away(
     dsn: str, amqp_url: str, restartable_rabbitmq: RabbitMQ
 ) -> None:
     """Services may be started in any order: they wait for the broker, and go on by themselves."""
-    with deployments.running(dsn, amqp_url) as restaurant:
+    with deployments.running(dsn, amqp_url) as deployment:
         restartable_rabbitmq.kill()
-        restaurant.take_orders()
-        anna = restaurant.cook("anna")
-        restaurant.ready()
-        number = restaurant.order()
+        deployment.start_order_service()
+        anna = deployment.start_worker("anna")
+        deployment.wait_until_ready()
+        number = deployment.place_order()
         anna.wait_for("rabbitmq_connection_failed")
-        assert restaurant.look_up(number)["status"] == "received"
+        assert deployment.get_order(number)["status"] == "received"
 
         restartable_rabbitmq.start()
 
-        restaurant.wait_for(number, "ready")
-        assert all(process.running for process in restaurant.started)
+        deployment.wait_for_status(number, "ready")
+        assert all(process.running for process in deployment.started)
 
 
 def test_the_restaurant_sits_out_an_outage_of_postgresql(
@@ -79,55 +79,55 @@ def test_the_restaurant_sits_out_an_outage_of_postgresql(
 ) -> None:
     """Meanwhile guests are told to come back; afterwards everything goes on where it was."""
     dsn = frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
-    with deployments.running(dsn, optional_amqp_url) as restaurant:
-        restaurant.take_orders()
-        restaurant.track()
-        restaurant.cook("anna", scale=0.2)
-        display = restaurant.listen("display")
-        restaurant.ready()
-        begun = restaurant.order()
-        restaurant.wait_for(begun, "cooking")
+    with deployments.running(dsn, optional_amqp_url) as deployment:
+        deployment.start_order_service()
+        deployment.start_tracking_service()
+        deployment.start_worker("anna", scale=0.2)
+        display = deployment.start_subscriber("display")
+        deployment.wait_until_ready()
+        begun = deployment.place_order()
+        deployment.wait_for_status(begun, "cooking")
 
         frail_postgres.stop()
-        refused = restaurant.post(make_order_body())
-        unknown = restaurant.tracking.get(f"/orders/{begun}/status")
-        unhealthy = health(restaurant)
+        refused = deployment.post_order(make_order_body())
+        unknown = deployment.tracking.get(f"/orders/{begun}/status")
+        unhealthy = health(deployment)
         frail_postgres.start()
 
         assert (refused.status_code, unknown.status_code) == (503, 503)
         assert int(refused.headers["Retry-After"]) > 0
         assert refused.headers["Content-Type"] == "application/problem+json"
         assert unhealthy == (503, "unavailable")
-        wait_until(lambda: health(restaurant) == (200, "ok"), seconds=60, doing="for health")
-        numbers = [begun, restaurant.order()]
+        wait_until(lambda: health(deployment) == (200, "ok"), seconds=60, doing="for health")
+        numbers = [begun, deployment.place_order()]
         for number in numbers:
-            restaurant.wait_for(number, "ready")
-            assert len(restaurant.history(number)) == 3
+            deployment.wait_for_status(number, "ready")
+            assert len(deployment.history(number)) == 3
         wait_until(lambda: told(display) >= steps_of(numbers), seconds=60, doing="for updates")
-        assert all(process.running for process in restaurant.started)
+        assert all(process.running for process in deployment.started)
 
 
 def test_services_start_while_postgresql_is_away(frail_postgres: Postgres) -> None:
     """They wait for the database, with a log line for each pause, and go on by themselves."""
     dsn = frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
-    with deployments.running(dsn) as restaurant:
+    with deployments.running(dsn) as deployment:
         frail_postgres.stop()
-        intake, anna = restaurant.take_orders(), restaurant.cook("anna")
+        intake, anna = deployment.start_order_service(), deployment.start_worker("anna")
         intake.wait_for("db_connection_failed")
         anna.wait_for("db_connection_failed")
 
         frail_postgres.start()
-        restaurant.ready()
+        deployment.wait_until_ready()
 
-        restaurant.wait_for(restaurant.order(), "ready")
+        deployment.wait_for_status(deployment.place_order(), "ready")
 
 
 def test_a_subscriber_to_rabbitmq_needs_no_database(amqp_url: str) -> None:
     """Updates are told while the database is away, from the start."""
     nowhere = "postgresql://postgres@127.0.0.1:1/nowhere"
-    with deployments.running(nowhere, amqp_url) as restaurant:
-        display = restaurant.listen("display")
-        restaurant.ready()
+    with deployments.running(nowhere, amqp_url) as deployment:
+        display = deployment.start_subscriber("display")
+        deployment.wait_until_ready()
 
         asyncio.run(publish(amqp_url, make_status_update("ORD_20241216_001")))
 
@@ -136,7 +136,7 @@ def test_a_subscriber_to_rabbitmq_needs_no_database(amqp_url: str) -> None:
             "Notification for order ORD_20241216_001: "
             "Status changed from 'received' to 'cooking' by anna.\n"
         )
-        assert restaurant.close() == [0]
+        assert deployment.stop_all() == [0]
 
 
 def health(deployment: Deployment) -> tuple[int, str]:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.acceptance.test_graceful_stop import port
 from tests.support import deployments
-from tests.support.deployments import JSON, Deployment, complaint
+from tests.support.deployments import JSON, Deployment, error_message
 from tests.support.looping_client import LoopingClient
 from tests.support.orders import make_order_body
 from tests.support.processes import Process, Processes
@@ -66,8 +66,8 @@ def order_on(line: http.client.HTTPConnection) -> bool:
 
 def test_lines_are_shared_evenly_and_outlive_a_neighbour(deployment: Deployment) -> None:
     """Of 8 lines each process has 4; when one is killed, the others' go on, new ones too."""
-    intake = deployment.take_orders(*TWO)
-    deployment.ready()
+    intake = deployment.start_order_service(*TWO)
+    deployment.wait_until_ready()
     with contextlib.ExitStack() as stack:
         lines = [
             stack.enter_context(contextlib.closing(open_connection(deployment)))
@@ -94,8 +94,8 @@ def open_connection(deployment: Deployment) -> http.client.HTTPConnection:
 
 def test_no_order_is_lost_or_doubled_when_processes_are_killed(deployment: Deployment) -> None:
     """Customers who repeat a request with its key get through, and nobody finds the port closed."""
-    intake = deployment.take_orders(*TWO)
-    deployment.ready()
+    intake = deployment.start_order_service(*TWO)
+    deployment.wait_until_ready()
 
     with ThreadPoolExecutor(8) as crowd:
         ordering = [crowd.submit(order_through, deployment, 25) for _ in range(8)]
@@ -109,7 +109,7 @@ def test_no_order_is_lost_or_doubled_when_processes_are_killed(deployment: Deplo
         told = {key: number for guest in ordering for key, number in guest.result().items()}
 
     assert intake.stop() == 0
-    stored = [row["number"] for row in deployment.rows("SELECT number FROM orders")]
+    stored = [row["number"] for row in deployment.query("SELECT number FROM orders")]
     assert sorted(stored) == sorted(told.values())
     assert len(told) == 200
 
@@ -131,13 +131,13 @@ def order_through(deployment: Deployment, orders: int) -> dict[str, str]:
 @pytest.mark.parametrize("whom", ["the supervisor", "everyone"])
 def test_a_stop_answers_every_request(deployment: Deployment, whom: str) -> None:
     """SIGTERM, to the supervisor or, as systemd has it, to all of them: nobody is cut off."""
-    intake = deployment.take_orders(*TWO)
-    deployment.ready()
+    intake = deployment.start_order_service(*TWO)
+    deployment.wait_until_ready()
     guests = [LoopingClient(port(deployment.orders)) for _ in range(12)]
     with ThreadPoolExecutor(len(guests)) as crowd:
         ordering = [crowd.submit(guest.order_until_closed) for guest in guests]
         wait_until(
-            lambda: len(deployment.rows("SELECT FROM orders")) > 20, seconds=30, doing="for orders"
+            lambda: len(deployment.query("SELECT FROM orders")) > 20, seconds=30, doing="for orders"
         )
 
         if whom == "everyone":
@@ -149,14 +149,16 @@ def test_a_stop_answers_every_request(deployment: Deployment, whom: str) -> None
         for guest in ordering:
             guest.result()
     assert [cut for guest in guests for cut in guest.cut_off] == []
-    assert len(deployment.rows("SELECT FROM orders")) == sum(len(guest.numbers) for guest in guests)
+    assert len(deployment.query("SELECT FROM orders")) == sum(
+        len(guest.numbers) for guest in guests
+    )
     wait_for_the_end_of(children(intake))
 
 
 def test_a_second_signal_stops_at_once(deployment: Deployment) -> None:
     """A request that never ends holds nobody up who insists; Ctrl-C is ours alone to pass on."""
-    intake = deployment.take_orders(*TWO)
-    deployment.ready()
+    intake = deployment.start_order_service(*TWO)
+    deployment.wait_until_ready()
     with contextlib.closing(open_connection(deployment)) as line:
         line.putrequest("POST", "/orders")
         line.putheader("Content-Length", "1000")
@@ -173,8 +175,8 @@ def test_a_second_signal_stops_at_once(deployment: Deployment) -> None:
 
 def test_a_supervisor_that_is_killed_leaves_nobody_behind(deployment: Deployment) -> None:
     """SIGKILL: its processes notice, answer whom they have, and end."""
-    intake = deployment.take_orders(*TWO)
-    deployment.ready()
+    intake = deployment.start_order_service(*TWO)
+    deployment.wait_until_ready()
     with contextlib.closing(open_connection(deployment)) as line:
         assert order_on(line)
 
@@ -188,13 +190,13 @@ def test_a_taken_port_is_said_once(deployment: Deployment) -> None:
     """A port that is taken exits with 1 before any process is started; who has it goes on."""
     command = ("tracking-service", "--port", str(port(deployment.tracking)), *TWO)
     first = deployment.start(*command, until=lambda process: len(children(process)) == 2)
-    deployment.ready()
+    deployment.wait_until_ready()
 
     late = deployment.start(*command)
 
     assert late.wait() == 1
-    assert complaint(late).count("\n") == 1
-    assert "Cannot listen on" in complaint(late)
+    assert error_message(late).count("\n") == 1
+    assert "Cannot listen on" in error_message(late)
     assert children(late) == []
     assert deployment.tracking.get("/orders").raise_for_status().json()["orders"] == []
     assert first.stop() == 0
@@ -209,8 +211,8 @@ def test_what_keeps_all_from_starting_is_said_once(commands: Processes) -> None:
     )
 
     assert process.wait() == 1
-    assert complaint(process).count("\n") == 1
-    assert "Check that PostgreSQL runs" in complaint(process)
+    assert error_message(process).count("\n") == 1
+    assert "Check that PostgreSQL runs" in error_message(process)
 
 
 def test_a_wrong_setting_is_said_once(commands: Processes) -> None:
@@ -218,5 +220,5 @@ def test_a_wrong_setting_is_said_once(commands: Processes) -> None:
     process = commands.start("order-service", *TWO, RESTAURANT_DELIVERY__MAX_ATTEMPTS="0")
 
     assert process.wait() == 2
-    assert complaint(process).count("\n") == 1
-    assert "delivery.max_attempts" in complaint(process)
+    assert error_message(process).count("\n") == 1
+    assert "delivery.max_attempts" in error_message(process)

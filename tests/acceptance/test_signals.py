@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
-from tests.support.deployments import JSON, Deployment, complaint
+from tests.support.deployments import JSON, Deployment, error_message
 from tests.support.orders import make_order_body
 from tests.support.processes import Process
 from tests.support.waiting import wait_until
@@ -16,79 +16,79 @@ from tests.support.waiting import wait_until
 
 def test_a_cook_who_is_stopped_finishes_what_cooks(deployment: Deployment) -> None:
     """SIGTERM: the order on the stove becomes ready, the others are left to other cooks."""
-    deployment.take_orders()
-    anna = deployment.cook("anna", scale=0.2)
-    deployment.ready()
-    first, second = deployment.order(), deployment.order()
-    deployment.wait_for(first, "cooking")
+    deployment.start_order_service()
+    anna = deployment.start_worker("anna", scale=0.2)
+    deployment.wait_until_ready()
+    first, second = deployment.place_order(), deployment.place_order()
+    deployment.wait_for_status(first, "cooking")
 
     anna.signal(signal.SIGTERM)
-    deployment.cook("bob")
-    deployment.ready()
+    deployment.start_worker("bob")
+    deployment.wait_until_ready()
 
     assert anna.wait() == 0
-    deployment.wait_for(second, "ready")
+    deployment.wait_for_status(second, "ready")
     assert deployment.history(first)[1:] == [("cooking", "anna"), ("ready", "anna")]
     assert deployment.history(second)[1:] == [("cooking", "bob"), ("ready", "bob")]
-    assert deployment.presence("anna") == "offline"
+    assert deployment.worker_status("anna") == "offline"
 
 
 def test_a_cook_who_is_pressed_gives_its_order_back(deployment: Deployment) -> None:
     """A second SIGTERM: it leaves at once, and another cook finishes."""
-    deployment.take_orders()
-    anna = deployment.cook("anna", scale=60)
-    deployment.ready()
-    number = deployment.order()
-    deployment.wait_for(number, "cooking")
-    deployment.cook("bob")
-    deployment.ready()
+    deployment.start_order_service()
+    anna = deployment.start_worker("anna", scale=60)
+    deployment.wait_until_ready()
+    number = deployment.place_order()
+    deployment.wait_for_status(number, "cooking")
+    deployment.start_worker("bob")
+    deployment.wait_until_ready()
 
     anna.signal(signal.SIGTERM)
     anna.wait_for("graceful_shutdown")
     anna.signal(signal.SIGTERM)
 
     assert anna.wait() == 0
-    deployment.wait_for(number, "ready")
+    deployment.wait_for_status(number, "ready")
     assert deployment.history(number) == [
         ("received", "order-service"),
         ("cooking", "anna"),
         ("ready", "bob"),
     ]
-    assert deployment.presence("anna") == "offline"
+    assert deployment.worker_status("anna") == "offline"
 
 
 def test_the_order_of_a_cook_who_is_killed_is_finished(deployment: Deployment) -> None:
     """SIGKILL: once its lease has run out, another cook takes over; no step is logged twice."""
-    deployment.take_orders()
-    anna = deployment.cook("anna", "--heartbeat-interval", "0.5", scale=60)
-    deployment.ready()
-    number = deployment.order()
-    deployment.wait_for(number, "cooking")
-    deployment.cook("bob")
-    deployment.ready()
+    deployment.start_order_service()
+    anna = deployment.start_worker("anna", "--heartbeat-interval", "0.5", scale=60)
+    deployment.wait_until_ready()
+    number = deployment.place_order()
+    deployment.wait_for_status(number, "cooking")
+    deployment.start_worker("bob")
+    deployment.wait_until_ready()
 
     anna.kill()
 
-    deployment.wait_for(number, "ready")
+    deployment.wait_for_status(number, "ready")
     assert deployment.history(number) == [
         ("received", "order-service"),
         ("cooking", "anna"),
         ("ready", "bob"),
     ]
-    assert deployment.look_up(number)["processed_by"] == "bob"
+    assert deployment.get_order(number)["processed_by"] == "bob"
 
 
 def test_a_second_cook_of_the_same_name_is_refused(deployment: Deployment) -> None:
     """It exits with 1, one log line and one line for a person."""
-    anna = deployment.cook("anna")
-    deployment.ready()
+    anna = deployment.start_worker("anna")
+    deployment.wait_until_ready()
 
-    impostor = deployment.cook("anna")
+    impostor = deployment.start_worker("anna")
 
     assert impostor.wait() == 1
     assert impostor.logged("worker_registration_failed")
-    assert complaint(impostor).count("\n") == 1
-    assert "A worker named anna is online" in complaint(impostor)
+    assert error_message(impostor).count("\n") == 1
+    assert "A worker named anna is online" in error_message(impostor)
     assert anna.running
 
 
@@ -96,24 +96,24 @@ def test_an_order_service_that_is_killed_loses_no_acknowledged_order(
     deployment: Deployment,
 ) -> None:
     """SIGKILL amid requests: every order that was answered 201 is there, and is cooked."""
-    intake = deployment.take_orders()
-    deployment.ready()
+    intake = deployment.start_order_service()
+    deployment.wait_until_ready()
     with ThreadPoolExecutor(4) as guests:
         ordering = [guests.submit(order_until_cut_off, deployment) for _ in range(4)]
         wait_until(
-            lambda: len(deployment.rows("SELECT id FROM orders")) > 20, seconds=60, doing="orders"
+            lambda: len(deployment.query("SELECT id FROM orders")) > 20, seconds=60, doing="orders"
         )
         intake.kill()
         acknowledged = {number for guest in ordering for number in guest.result()}
 
-    deployment.cook("anna")
-    deployment.ready()
+    deployment.start_worker("anna")
+    deployment.wait_until_ready()
 
-    everything = {row["number"] for row in deployment.rows("SELECT number FROM orders")}
+    everything = {row["number"] for row in deployment.query("SELECT number FROM orders")}
     assert acknowledged
     assert acknowledged <= everything
     for number in everything:
-        deployment.wait_for(number, "ready")
+        deployment.wait_for_status(number, "ready")
     assert sorted(int(number[-3:]) for number in everything) == list(range(1, len(everything) + 1))
 
 
@@ -133,8 +133,8 @@ def order_until_cut_off(deployment: Deployment) -> list[str]:
 
 def test_an_order_service_that_is_stopped_answers_what_is_under_way(deployment: Deployment) -> None:
     """SIGTERM: a request that has begun is answered, a new one finds the door closed."""
-    intake = deployment.take_orders()
-    deployment.ready()
+    intake = deployment.start_order_service()
+    deployment.wait_until_ready()
     where = (deployment.orders.base_url.host, deployment.orders.base_url.port)
     with socket.create_connection(where, timeout=30) as guest:
         begin_an_order(guest, len(make_order_body()))
@@ -146,7 +146,7 @@ def test_an_order_service_that_is_stopped_answers_what_is_under_way(deployment: 
 
         assert guest.recv(65536).startswith(b"HTTP/1.1 201 Created\r\n")
     assert intake.wait() == 0
-    assert len(deployment.rows("SELECT id FROM orders")) == 1
+    assert len(deployment.query("SELECT id FROM orders")) == 1
 
 
 def begin_an_order(guest: socket.socket, length: int) -> None:
@@ -166,17 +166,17 @@ def is_closed(where: tuple[str, int | None]) -> bool:
 
 def test_a_named_subscriber_is_told_what_it_missed(deployment: Deployment) -> None:
     """While it is away its updates are kept; back again, it gets each of them once."""
-    deployment.take_orders()
-    deployment.cook("anna")
-    display = deployment.listen("display")
-    deployment.ready()
-    seen = deployment.order()
+    deployment.start_order_service()
+    deployment.start_worker("anna")
+    display = deployment.start_subscriber("display")
+    deployment.wait_until_ready()
+    seen = deployment.place_order()
     wait_until(lambda: lines_about(display, seen) == 2, seconds=30, doing="for two updates")
 
     assert display.stop() == 0
-    missed = deployment.order()
-    deployment.wait_for(missed, "ready")
-    display = deployment.listen("display")
+    missed = deployment.place_order()
+    deployment.wait_for_status(missed, "ready")
+    display = deployment.start_subscriber("display")
 
     wait_until(lambda: lines_about(display, missed) == 2, seconds=30, doing="for what was missed")
     assert display.stdout.splitlines() == [
@@ -192,14 +192,14 @@ def lines_about(subscriber: Process, number: str) -> int:
 
 def test_ctrl_c_ends_every_service(deployment: Deployment) -> None:
     """SIGINT ends each of the four with exit code 0 and nothing on stderr."""
-    deployment.take_orders()
-    deployment.track()
-    deployment.cook("anna")
-    deployment.listen("display")
-    deployment.ready()
+    deployment.start_order_service()
+    deployment.start_tracking_service()
+    deployment.start_worker("anna")
+    deployment.start_subscriber("display")
+    deployment.wait_until_ready()
 
     for process in deployment.started:
         process.signal(signal.SIGINT)
 
     assert [process.wait() for process in deployment.started] == [0, 0, 0, 0]
-    assert [complaint(process) for process in deployment.started] == ["", "", "", ""]
+    assert [error_message(process) for process in deployment.started] == ["", "", "", ""]

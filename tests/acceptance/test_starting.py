@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from restaurant_system.database import migrations
-from tests.support.deployments import DatabaseClient, complaint
+from tests.support.deployments import DatabaseClient, error_message
 from tests.support.postgres_server import Postgres
 from tests.support.processes import Process, Processes, free_port
 from tests.support.waiting import wait_until
@@ -77,7 +77,7 @@ def test_service_that_waits_for_its_database_answers_503_and_stops_at_once(
         start = time.monotonic()
         assert service.process.stop() == 0
     assert time.monotonic() - start < 3
-    assert complaint(service.process) == ""
+    assert error_message(service.process) == ""
     assert not [line for line in service.process.logs if line["level"] == "ERROR"]
 
 
@@ -119,8 +119,8 @@ def test_database_that_never_comes_ends_an_http_service_with_1(
 
     assert service.status("GET", "/health") == 503
     assert service.process.wait() == 1
-    assert complaint(service.process).count("\n") == 1
-    assert "Check that PostgreSQL runs" in complaint(service.process)
+    assert error_message(service.process).count("\n") == 1
+    assert "Check that PostgreSQL runs" in error_message(service.process)
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_every_request_is_answered_while_the_database_comes(
 def migration_lock(empty_dsn: str) -> Iterator[DatabaseClient]:
     """Hold the lock of a process that migrates, until the book is closed."""
     with contextlib.closing(DatabaseClient(empty_dsn)) as book:
-        book.look_up(f"SELECT pg_advisory_lock({migrations.LOCK})")
+        book.query(f"SELECT pg_advisory_lock({migrations.LOCK})")
         yield book
 
 
@@ -190,9 +190,9 @@ def test_migrate_that_is_stopped_while_it_waits_exits_with_1_at_once(
     migrate = commands.start("migrate", RESTAURANT_DATABASE__URL=empty_dsn)
     migrate.wait_for("db_connected")
     waiting = "SELECT FROM pg_locks WHERE NOT granted"
-    wait_until(lambda: bool(migration_lock.look_up(waiting)), seconds=30, doing="for it to wait")
+    wait_until(lambda: bool(migration_lock.query(waiting)), seconds=30, doing="for it to wait")
 
     assert migrate.stop(seconds=3) == 1
 
-    assert "rolled back. Run migrate again." in complaint(migrate)
+    assert "rolled back. Run migrate again." in error_message(migrate)
     assert migrate.stdout == ""

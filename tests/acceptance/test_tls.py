@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import deployments
 from tests.support.certificates import CertificateAuthority
-from tests.support.deployments import complaint
+from tests.support.deployments import error_message
 from tests.support.processes import Processes
 from tests.support.rabbitmq_server import RabbitMQ
 from tests.support.tls_postgres import TlsPostgres
@@ -48,18 +48,18 @@ def test_order_is_placed_cooked_and_tracked_over_tls(
     replica = {REPLICA + "URL": encrypted_dsn}
     with deployments.running(
         encrypted_dsn, rabbitmq_server.url(vhost), **variables, **replica
-    ) as restaurant:
-        restaurant.take_orders()
-        restaurant.track()
-        cook = restaurant.cook("anna")
-        display = restaurant.listen("display")
-        restaurant.ready()
+    ) as deployment:
+        deployment.start_order_service()
+        deployment.start_tracking_service()
+        cook = deployment.start_worker("anna")
+        display = deployment.start_subscriber("display")
+        deployment.wait_until_ready()
 
-        number = restaurant.order()
+        number = deployment.place_order()
 
-        restaurant.wait_for(number, "ready")
+        deployment.wait_for_status(number, "ready")
         wait_until(lambda: "to 'ready'" in display.stdout, seconds=30, doing="for the display")
-        tracked = restaurant.tracking.get(f"/orders/{number}/status").json()
+        tracked = deployment.tracking.get(f"/orders/{number}/status").json()
         assert tracked["current_status"] == "ready"
         assert cook.logged("rabbitmq_connected")
 
@@ -78,19 +78,19 @@ def test_untrusted_database_certificate_stops_the_service(
     process = commands.start("tracking-service", **servers, RESTAURANT_STARTUP_TIMEOUT="600")
 
     assert process.wait() == 1
-    assert DISTRUST in complaint(process)
-    assert complaint(process).count("\n") == 1
+    assert DISTRUST in error_message(process)
+    assert error_message(process).count("\n") == 1
 
 
 def test_untrusted_broker_certificate_is_logged_while_orders_are_accepted(
     dsn: str, rabbitmq_server: RabbitMQ, other_authority: CertificateAuthority
 ) -> None:
     variables = rabbitmq_variables(rabbitmq_server, rabbitmq_server.create_vhost(), other_authority)
-    with deployments.running(dsn, **variables) as restaurant:
-        service = restaurant.take_orders()
-        restaurant.ready()
+    with deployments.running(dsn, **variables) as deployment:
+        service = deployment.start_order_service()
+        deployment.wait_until_ready()
 
-        restaurant.order()
+        deployment.place_order()
 
         messages = [
             line["message"]
@@ -107,4 +107,4 @@ def test_missing_certificate_file_exits_with_2(commands: Processes) -> None:
     )
 
     assert process.wait() == 2
-    assert "rabbitmq.tls.cafile: " in complaint(process)
+    assert "rabbitmq.tls.cafile: " in error_message(process)

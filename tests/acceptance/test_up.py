@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.acceptance.conftest import embedded_data
-from tests.support.deployments import JSON, QUICK, complaint
+from tests.support.deployments import JSON, QUICK_SETTINGS, error_message
 from tests.support.orders import make_order_body
 from tests.support.processes import Process, Processes, processes
 from tests.support.waiting import wait_until
@@ -82,7 +82,7 @@ class Up:
 @pytest.fixture(scope="module")
 def app() -> Iterator[Up]:
     """Run one `up` for all tests that do not stop it."""
-    with embedded_data() as folder, processes(QUICK) as commands:
+    with embedded_data() as folder, processes(QUICK_SETTINGS) as commands:
         yield Up(commands, folder / "not" / "there" / "yet")
 
 
@@ -133,8 +133,8 @@ def test_second_start_on_the_same_data_directory_is_refused(app: Up, commands: P
     second = commands.start("up", "--port", "0", "--data-dir", str(app.data_dir))
 
     assert second.wait() == 1
-    assert complaint(second).count("\n") == 1
-    assert f"already up on {app.data_dir}" in complaint(second)
+    assert error_message(second).count("\n") == 1
+    assert f"already up on {app.data_dir}" in error_message(second)
     assert app.process.running
 
 
@@ -147,9 +147,9 @@ def test_port_in_use_is_refused_and_postgres_is_stopped(
     second = commands.start("up", "--port", port, "--data-dir", str(data_dir))
 
     assert second.wait() == 1
-    assert complaint(second).count("\n") == 1
-    assert port in complaint(second)
-    assert "--port" in complaint(second)
+    assert error_message(second).count("\n") == 1
+    assert port in error_message(second)
+    assert "--port" in error_message(second)
     assert not servers_on(data_dir)
 
 
@@ -168,7 +168,7 @@ def test_sigint_finishes_cooking_orders_and_stops_postgres(
         f"Notification for order {number}: Status changed from 'cooking' to 'ready' by chef."
     ]
     assert not servers_on(data_dir)
-    assert complaint(app.process) == ""
+    assert error_message(app.process) == ""
 
 
 def test_restart_takes_seconds_and_keeps_the_orders(commands: Processes, data_dir: Path) -> None:

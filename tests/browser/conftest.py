@@ -47,7 +47,7 @@ async def screens(browser: Browser, app: AllInOneApp) -> AsyncIterator[Screens]:
     screens = Screens(browser, app.address)
     yield screens
     await screens.close()
-    assert screens.grave_complaints == []
+    assert screens.unexpected_errors == []
 
 
 @pytest_asyncio.fixture(loop_scope="session")

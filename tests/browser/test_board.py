@@ -9,7 +9,7 @@ from restaurant_system.models.status import OrderStatus
 from tests.support.all_in_one_app import AllInOneApp
 from tests.support.browser import Screens, serious_violations
 from tests.support.rows import insert_order
-from tests.support.services import move, walk
+from tests.support.services import move, move_through
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -21,13 +21,13 @@ async def test_board_shows_highlights_and_announces_an_order_once_it_is_ready(
 ) -> None:
     number = await app.order()
     earlier = await app.order()
-    await walk(app_database, earlier, OrderStatus.COOKING, OrderStatus.READY)
+    await move_through(app_database, earlier, OrderStatus.COOKING, OrderStatus.READY)
     page = await screens.open("/board", width=1920, height=1080, reduced_motion="reduce")
     short = number[-3:]
     await expect(page.locator("#preparing li")).to_have_text([short])
     await expect(page.locator("#ready li.new")).to_have_text([earlier[-3:]])
 
-    await walk(app_database, number, OrderStatus.COOKING)
+    await move_through(app_database, number, OrderStatus.COOKING)
     at = utc_now()
     await move(app_database, number, OrderStatus.COOKING, OrderStatus.READY, at=at, by="mario")
 
@@ -53,7 +53,7 @@ async def test_board_with_a_hundred_orders_fits_the_screen(
         await insert_order(sql, number=f"ORD_20241216_{place}")
     await sql.close()
     for place in range(1100, 1140):
-        await walk(
+        await move_through(
             app_database,
             f"ORD_20241216_{place}",
             OrderStatus.COOKING,

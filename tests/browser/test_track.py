@@ -11,7 +11,7 @@ from restaurant_system.models.clock import utc_now
 from restaurant_system.models.status import OrderStatus
 from tests.support.all_in_one_app import AllInOneApp
 from tests.support.browser import Screens, serious_violations
-from tests.support.services import move, walk
+from tests.support.services import move, move_through
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -35,7 +35,7 @@ async def test_page_follows_an_order_to_its_completion(
     await expect(page).to_have_title(f"{number[-3:]} · Received")
 
     due = utc_now().replace(second=0, microsecond=0) + timedelta(minutes=9)
-    await walk(app_database, number, OrderStatus.COOKING, due=due)
+    await move_through(app_database, number, OrderStatus.COOKING, due=due)
 
     await expect(headline).to_have_text("Your order is cooking", timeout=SOON)
     await expect(page.locator("#detail")).to_have_text(
@@ -107,7 +107,7 @@ async def test_lost_connection_is_shown_and_views_continue_after_it(
     await expect(board.locator("#preparing li")).to_have_text([number[-3:]])
 
     app.kill()
-    await walk(app_database, number, OrderStatus.COOKING, OrderStatus.READY, at=utc_now())
+    await move_through(app_database, number, OrderStatus.COOKING, OrderStatus.READY, at=utc_now())
 
     for each in (page, board):
         banner = each.get_by_role("alert")

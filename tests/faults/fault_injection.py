@@ -72,7 +72,7 @@ class FaultInjector:
                 await service.wait_until_busy()  # killing one that is idle would test nothing
                 service.kill()
             case Kind.FREEZE:
-                await service.freeze(fault.seconds)
+                await service.pause(fault.seconds)
             case Kind.CUT:
                 async with self._locks[fault.component]:
                     await _cut_connections(proxies, fault.seconds)
@@ -101,11 +101,11 @@ class FaultInjector:
                 await asyncio.to_thread(server.wipe)
                 await asyncio.to_thread(server.start)
             case Kind.FREEZE:
-                server.freeze()
+                server.pause()
                 try:
                     await asyncio.sleep(fault.seconds)
                 finally:
-                    server.thaw()
+                    server.resume()
             case Kind.UNBIND:
                 await _retry(self._unbind)
             case _:
@@ -163,12 +163,12 @@ async def _cut_connections(proxies: Sequence[TcpProxy], seconds: float) -> None:
 
 async def _delay_packets(proxies: Sequence[TcpProxy], seconds: float) -> None:
     for proxy in proxies:
-        proxy.dawdle(DELAY)
+        proxy.set_delay(DELAY)
     try:
         await asyncio.sleep(seconds)
     finally:
         for proxy in proxies:
-            proxy.dawdle(0)
+            proxy.set_delay(0)
 
 
 async def _retry(action: Callable[[], Awaitable[None]]) -> None:

@@ -91,7 +91,7 @@ class ServiceProcess:
         self._is_busy.clear()
         self._signal(signal.SIGKILL)
 
-    async def freeze(self, seconds: float) -> None:
+    async def pause(self, seconds: float) -> None:
         """Stop the process with SIGSTOP for a while."""
         self._signal(signal.SIGSTOP)
         try:

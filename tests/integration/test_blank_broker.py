@@ -24,9 +24,9 @@ from restaurant_system.services.order import reconciliation as reconciliation_mo
 from restaurant_system.services.order.reconciliation import RESUBSCRIBE_DELAY, Reconciliation
 from tests.support.fakes import RecordingBroker
 from tests.support.kitchen import Kitchen
-from tests.support.messages import take
-from tests.support.outbox import backlog, emptied
-from tests.support.services import NOON, FakeClock, make_relay, walk
+from tests.support.messages import receive
+from tests.support.outbox import backlog, wait_until_outbox_is_empty
+from tests.support.services import NOON, FakeClock, make_relay, move_through
 
 MOVES = ["cooking", "ready"]
 LONG_AGO = timedelta(hours=2)  # longer than the period whose updates are published again
@@ -58,14 +58,14 @@ async def check(reconciliation: Reconciliation, database: Database) -> list[int]
     """Check once, wait until the outbox is empty, and return the logged counts."""
     with capture_logs() as lines:
         await reconciliation.check()
-    await emptied(database)
+    await wait_until_outbox_is_empty(database)
     return [line["count"] for line in lines if line["event"] == "updates_announced_again"]
 
 
 async def received(broker: Broker, name: str, count: int) -> list[StatusChanged]:
     """Return the updates in the queue of a subscriber, sorted by order."""
     async with broker.subscribe(name) as subscriber:
-        updates = [decode(each.message, StatusChanged) for each in await take(subscriber, count)]
+        updates = [decode(each.message, StatusChanged) for each in await receive(subscriber, count)]
     return sorted(updates, key=lambda each: each.order_number)
 
 
@@ -79,9 +79,9 @@ async def test_recent_updates_are_published_once_to_a_blank_broker_after_the_del
     """The updates of each order are in sequence."""
     old, cooked, cooking = [await kitchen.order() for _ in range(3)]
     due = NOON + timedelta(minutes=5)
-    await walk(database, old, OrderStatus.COOKING, at=NOON - LONG_AGO)
-    await walk(database, cooked, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
-    await walk(database, cooking, OrderStatus.COOKING, at=NOON, due=due)
+    await move_through(database, old, OrderStatus.COOKING, at=NOON - LONG_AGO)
+    await move_through(database, cooked, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
+    await move_through(database, cooking, OrderStatus.COOKING, at=NOON, due=due)
     async with rabbitmq_broker.subscribe("display"):
         pass
 
@@ -109,7 +109,7 @@ async def test_broker_is_marked_at_once_if_there_are_no_updates(
 ) -> None:
     """Later updates are published only once."""
     await reconciliation.check()
-    await walk(database, await kitchen.order(), OrderStatus.COOKING, at=NOON)
+    await move_through(database, await kitchen.order(), OrderStatus.COOKING, at=NOON)
     clock.now += RESUBSCRIBE_DELAY
 
     assert await check(reconciliation, database) == []
@@ -123,7 +123,7 @@ async def test_updates_are_published_again_after_each_loss(
     clock: FakeClock,
 ) -> None:
     """The delay begins anew with each loss."""
-    await walk(database, await kitchen.order(), OrderStatus.COOKING, at=NOON)
+    await move_through(database, await kitchen.order(), OrderStatus.COOKING, at=NOON)
     counts = []
 
     for _ in range(2):
@@ -147,7 +147,9 @@ async def test_updates_are_published_in_batches_that_lock_few_orders(
     monkeypatch.setattr(reconciliation_module, "UPDATE_BATCH_SIZE", 2)
     numbers = [await kitchen.order() for _ in range(5)]
     for number in numbers:
-        await walk(kitchen.database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
+        await move_through(
+            kitchen.database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON
+        )
     async with rabbitmq_broker.subscribe("display"):
         pass
     await reconciliation.check()
@@ -185,7 +187,7 @@ async def test_updates_to_a_broker_that_cannot_be_marked_become_rarer(
 ) -> None:
     broker, relay = UnmarkableBroker(), make_relay(database)
     number = await Kitchen(database, relay, clock).order()
-    await walk(database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
+    await move_through(database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
     reconciliation = Reconciliation(database, broker, relay, ReconciliationSettings(), clock=clock)
     before = await backlog(database)
 
@@ -208,7 +210,7 @@ async def test_move_during_republication_is_stored_after_the_repeated_updates(
 ) -> None:
     kitchen = Kitchen(database, make_relay(database), clock)
     number = await kitchen.order()
-    await walk(database, number, OrderStatus.COOKING, at=NOON)
+    await move_through(database, number, OrderStatus.COOKING, at=NOON)
 
     async with database.transaction() as tx:
         moved = await moves.orders_moved_since(tx, NOON)
@@ -233,7 +235,7 @@ async def test_move_during_republication_is_published_after_the_repeated_updates
 ) -> None:
     """Its outbox row refers to the row that was added while it waited."""
     number = await Kitchen(database, make_relay(database), clock).order()
-    await walk(database, number, OrderStatus.COOKING, at=NOON)
+    await move_through(database, number, OrderStatus.COOKING, at=NOON)
 
     async with database.transaction() as tx:
         moved = await moves.orders_moved_since(tx, NOON)

@@ -11,15 +11,15 @@ from tests.support.messages import (
     DINE_IN,
     GENERAL,
     KITCHEN,
-    PATIENCE,
+    RECEIVE_TIMEOUT,
     TAKEOUT,
-    ids,
     make_messages_for_each_queue,
     make_order_message,
-    orders,
-    take,
-    take_and_ack,
-    take_one,
+    make_order_messages,
+    message_ids,
+    receive,
+    receive_and_ack,
+    receive_one,
 )
 
 
@@ -30,33 +30,33 @@ async def test_the_most_urgent_comes_first_then_the_oldest(broker: Broker) -> No
     await broker.publish([make_order_message(priority=urgency) for urgency in urgencies[3:]])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        taken = await take_and_ack(cook, 6)
+        taken = await receive_and_ack(cook, 6)
 
     assert [message.priority for message in taken] == [10, 10, 5, 5, 1, 1]
 
 
 async def test_equals_come_by_age(broker: Broker) -> None:
     """Of orders of one urgency, the oldest comes first, though others are served in between."""
-    brisk = orders(3, priority=5)
-    rush = orders(3, priority=10)
+    brisk = make_order_messages(3, priority=5)
+    rush = make_order_messages(3, priority=10)
     await broker.publish([message for pair in zip(brisk, rush, strict=True) for message in pair])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        taken = await take_and_ack(cook, 6)
+        taken = await receive_and_ack(cook, 6)
 
-    assert ids(taken) == ids([*rush, *brisk])
+    assert message_ids(taken) == message_ids([*rush, *brisk])
 
 
 async def test_an_urgent_order_overtakes_those_that_wait(broker: Broker) -> None:
     """An order that comes later and is more urgent is next, even for a cook who is busy."""
-    await broker.publish(orders(3))
+    await broker.publish(make_order_messages(3))
     urgent = make_order_message(priority=10)
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        in_hand = await take_one(cook)
+        in_hand = await receive_one(cook)
         await broker.publish([urgent])
         await in_hand.ack()
-        following = await take_one(cook)
+        following = await receive_one(cook)
 
     assert following.message.message_id == urgent.message_id
 
@@ -76,10 +76,10 @@ async def test_most_urgent_of_all_queues_comes_first_then_the_oldest(
     await broker.publish(published[7:])
 
     async with broker.consume(KITCHEN, prefetch=prefetch) as consumer:
-        taken = await take_and_ack(consumer, len(published))
+        taken = await receive_and_ack(consumer, len(published))
 
     by_urgency = sorted(published, key=lambda order: -order.priority)
-    assert ids(taken) == ids(by_urgency)
+    assert message_ids(taken) == message_ids(by_urgency)
 
 
 @pytest.mark.parametrize("prefetch", [1, 12])
@@ -87,20 +87,20 @@ async def test_stream_of_orders_in_one_queue_does_not_hold_up_another_queue(
     broker: Broker, prefetch: int
 ) -> None:
     """However many orders arrive meanwhile, the urgent one is next, then the one that is older."""
-    await broker.publish(orders(2 * prefetch, "dine_in"))
+    await broker.publish(make_order_messages(2 * prefetch, "dine_in"))
     older, urgent = make_order_message("takeout"), make_order_message("delivery", 10)
 
     async with broker.consume(KITCHEN, prefetch=prefetch) as consumer:
-        first, *others = await take(consumer, prefetch)
-        await broker.publish([older, *orders(prefetch, "dine_in"), urgent])
+        first, *others = await receive(consumer, prefetch)
+        await broker.publish([older, *make_order_messages(prefetch, "dine_in"), urgent])
         await first.ack()
-        following = await take_one(consumer)
+        following = await receive_one(consumer)
         for delivery in (*others, following):
             await delivery.ack()
-        taken = await take_and_ack(consumer, prefetch + 1)
+        taken = await receive_and_ack(consumer, prefetch + 1)
 
-    assert ids([following]) == ids([urgent])
-    assert ids(taken[-1:]) == ids([older])
+    assert message_ids([following]) == message_ids([urgent])
+    assert message_ids(taken[-1:]) == message_ids([older])
 
 
 async def test_messages_given_back_while_choosing_are_found_by_another_consumer(
@@ -111,11 +111,11 @@ async def test_messages_given_back_while_choosing_are_found_by_another_consumer(
     await broker.publish(published)
 
     async with broker.consume(KITCHEN, prefetch=1) as full:
-        held = await take(full, 1)
+        held = await receive(full, 1)
         async with other_broker.consume(KITCHEN, prefetch=1) as other:
-            taken = await take_and_ack(other, len(published) - 1)
+            taken = await receive_and_ack(other, len(published) - 1)
 
-    assert ids(held) + ids(taken) == ids(published)
+    assert message_ids(held) + message_ids(taken) == message_ids(published)
 
 
 async def test_moved_message_is_in_the_other_queue_and_is_not_an_attempt(broker: Broker) -> None:
@@ -124,11 +124,11 @@ async def test_moved_message_is_in_the_other_queue_and_is_not_an_attempt(broker:
     await broker.publish([stray])
 
     async with broker.consume([GENERAL], prefetch=1) as consumer:
-        await (await take_one(consumer)).move_to(TAKEOUT)
+        await (await receive_one(consumer)).move_to(TAKEOUT)
     async with broker.consume([TAKEOUT], prefetch=1) as consumer:
-        moved = await take_one(consumer)
+        moved = await receive_one(consumer)
 
-    assert ids([moved]) == ids([stray])
+    assert message_ids([moved]) == message_ids([stray])
     assert (moved.message.body, moved.message.headers) == (stray.body, stray.headers)
     assert (moved.message.priority, moved.attempt) == (5, 1)
     assert (await broker.depths())[GENERAL] == 0
@@ -143,11 +143,11 @@ async def test_nobody_holds_more_than_the_limit_over_all_queues(
     await broker.publish(published)
 
     async with broker.consume(KITCHEN, prefetch=prefetch) as busy:
-        held = await take(busy, prefetch)
+        held = await receive(busy, prefetch)
         async with other_broker.consume(KITCHEN, prefetch=100) as idle:
-            rest = await take(idle, len(published) - prefetch)
+            rest = await receive(idle, len(published) - prefetch)
 
-    assert set(ids(held) + ids(rest)) == set(ids(published))
+    assert set(message_ids(held) + message_ids(rest)) == set(message_ids(published))
 
 
 async def test_a_hand_is_filled_from_whatever_queue_has_something(broker: Broker) -> None:
@@ -156,36 +156,36 @@ async def test_a_hand_is_filled_from_whatever_queue_has_something(broker: Broker
     await broker.publish(published)
 
     async with broker.consume(KITCHEN, prefetch=len(published)) as cook:
-        held = await take(cook, len(published))
+        held = await receive(cook, len(published))
 
-    assert set(ids(held)) == set(ids(published))
+    assert set(message_ids(held)) == set(message_ids(published))
 
 
 async def test_a_hand_that_holds_something_is_given_only_what_still_fits(
     broker: Broker, other_broker: Broker
 ) -> None:
     """What is in hand counts against the limit when more arrives."""
-    await broker.publish(orders(2))
+    await broker.publish(make_order_messages(2))
 
     async with broker.consume([TAKEOUT], prefetch=3) as busy:
-        await take(busy, 2)
-        await broker.publish(orders(5))
-        await take(busy, 1)
+        await receive(busy, 2)
+        await broker.publish(make_order_messages(5))
+        await receive(busy, 1)
         async with other_broker.consume([TAKEOUT], prefetch=10) as idle:
-            assert len(await take(idle, 4)) == 4
+            assert len(await receive(idle, 4)) == 4
 
 
 async def test_a_full_hand_is_not_given_more(broker: Broker, other_broker: Broker) -> None:
     """An order that comes while a cook's hands are full goes to another one."""
-    await broker.publish(orders(1))
+    await broker.publish(make_order_messages(1))
 
     async with broker.consume(KITCHEN, prefetch=1) as busy:
-        await take_one(busy)
-        more = asyncio.create_task(take_one(busy))
+        await receive_one(busy)
+        more = asyncio.create_task(receive_one(busy))
         for order_type in ("dine_in", "takeout", "delivery", "catering"):
-            await broker.publish(orders(1, order_type))
+            await broker.publish(make_order_messages(1, order_type))
         async with other_broker.consume(KITCHEN, prefetch=4) as idle:
-            await take(idle, 4)
+            await receive(idle, 4)
 
             assert not more.done()
         more.cancel()
@@ -196,7 +196,7 @@ async def test_an_empty_hand_is_given_the_next(broker: Broker) -> None:
     await broker.publish(make_messages_for_each_queue(2))
 
     async with broker.consume(KITCHEN, prefetch=1) as cook:
-        taken = await take_and_ack(cook, 8)
+        taken = await receive_and_ack(cook, 8)
 
     assert Counter(message.routing_key for message in taken) == {
         "kitchen.dine_in.1": 2,
@@ -209,7 +209,7 @@ async def test_an_empty_hand_is_given_the_next(broker: Broker) -> None:
 async def test_an_idle_consumer_is_woken(broker: Broker) -> None:
     """A consumer that waits gets what is published meanwhile."""
     async with broker.consume(KITCHEN, prefetch=1) as cook:
-        waiting = asyncio.create_task(take_one(cook))
+        waiting = asyncio.create_task(receive_one(cook))
         await asyncio.sleep(0)
         order = make_order_message("dine_in")
         await broker.publish([order])
@@ -219,10 +219,10 @@ async def test_an_idle_consumer_is_woken(broker: Broker) -> None:
 
 async def test_only_the_named_queues_are_consumed(broker: Broker) -> None:
     """A specialised cook gets nothing from other queues."""
-    await broker.publish([*orders(2, "dine_in"), *orders(1)])
+    await broker.publish([*make_order_messages(2, "dine_in"), *make_order_messages(1)])
 
     async with broker.consume([TAKEOUT], prefetch=10) as cook:
-        delivery = await take_one(cook)
+        delivery = await receive_one(cook)
         depths = await broker.depths()
 
     assert delivery.queue == TAKEOUT
@@ -231,28 +231,28 @@ async def test_only_the_named_queues_are_consumed(broker: Broker) -> None:
 
 async def test_an_acked_message_is_gone_for_good(broker: Broker, other_broker: Broker) -> None:
     """What is acked comes to nobody again."""
-    await broker.publish(orders(2))
+    await broker.publish(make_order_messages(2))
 
     async with broker.consume([TAKEOUT], prefetch=2) as cook:
-        acked, kept = await take(cook, 2)
+        acked, kept = await receive(cook, 2)
         await acked.ack()
 
     async with other_broker.consume([TAKEOUT], prefetch=2) as another:
-        assert ids(await take_and_ack(another, 1)) == ids([kept])
+        assert message_ids(await receive_and_ack(another, 1)) == message_ids([kept])
     assert (await broker.depths())[TAKEOUT] == 0
 
 
 async def test_a_requeued_message_is_back_at_its_old_place(broker: Broker) -> None:
     """What is given back comes again at once, before its equals, and says that it was out."""
-    first, second = orders(2, priority=5)
+    first, second = make_order_messages(2, priority=5)
     await broker.publish([make_order_message(priority=1), first, second])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        given_back = await take_one(cook)
+        given_back = await receive_one(cook)
         await given_back.requeue()
-        again = await take_one(cook)
+        again = await receive_one(cook)
 
-    assert ids([given_back, again]) == ids([first, first])
+    assert message_ids([given_back, again]) == message_ids([first, first])
     assert again.message == first
     assert (given_back.redelivered, again.redelivered) == (False, True)
     assert again.attempt == 1
@@ -262,15 +262,15 @@ async def test_what_an_unsettled_consumer_leaves_goes_to_another(
     broker: Broker, other_broker: Broker
 ) -> None:
     """A consumer that goes away loses nothing: what it held goes to others, in order."""
-    published = orders(3)
+    published = make_order_messages(3)
     await broker.publish(published)
 
     async with broker.consume([TAKEOUT], prefetch=3) as leaving:
-        await take(leaving, 3)
+        await receive(leaving, 3)
 
     async with other_broker.consume([TAKEOUT], prefetch=3) as staying:
-        taken = await take(staying, 3)
-    assert ids(taken) == ids(published)
+        taken = await receive(staying, 3)
+    assert message_ids(taken) == message_ids(published)
     assert all(delivery.redelivered for delivery in taken)
     assert all(delivery.attempt == 1 for delivery in taken)
 
@@ -294,23 +294,23 @@ async def test_each_message_is_in_one_hand_only(broker: Broker, other_broker: Br
         other_broker.consume(KITCHEN, prefetch=8) as greedy,
     ):
         hands = [asyncio.create_task(take_all(each)) for each in (careful, greedy)]
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(RECEIVE_TIMEOUT):
             await everything_seen.wait()
         for hand in hands:
             hand.cancel()
 
-    assert Counter(seen) == Counter(ids(published))
+    assert Counter(seen) == Counter(message_ids(published))
 
 
 async def test_what_is_acked_at_the_same_time_is_gone(broker: Broker, other_broker: Broker) -> None:
     """Of many in hand, those that are acked at once are done with, and the rest comes again."""
-    await broker.publish(orders(30))
+    await broker.publish(make_order_messages(30))
 
     async with broker.consume([TAKEOUT], prefetch=30) as cook:
-        done, kept = (await take(cook, 30))[:20], 10
+        done, kept = (await receive(cook, 30))[:20], 10
         await asyncio.gather(*(delivery.ack() for delivery in done))
 
     async with other_broker.consume([TAKEOUT], prefetch=30) as another:
-        again = await take(another, kept)
-    assert not set(ids(again)) & set(ids(done))
+        again = await receive(another, kept)
+    assert not set(message_ids(again)) & set(message_ids(done))
     assert (await broker.depths())[TAKEOUT] == kept

@@ -18,15 +18,15 @@ from restaurant_system.models.message import Message
 from tests.support.broker_connections import BrokerConnections
 from tests.support.messages import (
     KITCHEN,
-    PATIENCE,
+    RECEIVE_TIMEOUT,
     TAKEOUT,
-    ids,
     make_order_message,
+    make_order_messages,
     make_status_update,
-    orders,
-    take,
-    take_and_ack,
-    take_one,
+    message_ids,
+    receive,
+    receive_and_ack,
+    receive_one,
 )
 from tests.support.processes import free_port
 from tests.support.waiting import eventually
@@ -37,7 +37,7 @@ async def test_whoever_waits_for_a_message_learns_that_the_line_broke(
 ) -> None:
     """Iterating raises `BrokerUnavailable` when the line breaks."""
     async with broker.consume(KITCHEN, prefetch=1) as cook:
-        waiting = asyncio.create_task(take_one(cook))
+        waiting = asyncio.create_task(receive_one(cook))
         await asyncio.sleep(0)
         await broker_connections.cut()
 
@@ -53,20 +53,20 @@ async def test_a_subscriber_learns_that_the_line_broke(
         await broker_connections.cut()
 
         with pytest.raises(BrokerUnavailable):
-            await take_one(subscriber)
+            await receive_one(subscriber)
 
 
 async def test_a_delivery_of_a_broken_line_cannot_be_settled_and_comes_again(
     broker: Broker, broker_connections: BrokerConnections
 ) -> None:
     """Settling over a broken line raises `BrokerUnavailable`; a new line brings the message."""
-    published = orders(5)
+    published = make_order_messages(5)
     await broker.publish(published)
     async with broker.consume([TAKEOUT], prefetch=5) as cook:
-        lost = await take(cook, 5)
+        lost = await receive(cook, 5)
         await broker_connections.cut()
         with pytest.raises(BrokerUnavailable):
-            await take_one(cook)
+            await receive_one(cook)
 
     for settle in (
         lost[0].ack,
@@ -79,8 +79,8 @@ async def test_a_delivery_of_a_broken_line_cannot_be_settled_and_comes_again(
             await settle()
 
     async with broker.consume([TAKEOUT], prefetch=5) as cook:
-        again = await take(cook, 5)
-    assert ids(again) == ids(published)
+        again = await receive(cook, 5)
+    assert message_ids(again) == message_ids(published)
     assert all(each.redelivered and each.attempt == 1 for each in again)
 
 
@@ -88,17 +88,17 @@ async def test_what_a_broken_line_held_goes_to_another_consumer(
     broker: Broker, other_broker: Broker, broker_connections: BrokerConnections
 ) -> None:
     """A consumer whose line is gone holds nothing, though it does not know it yet."""
-    published = orders(3)
+    published = make_order_messages(3)
     await broker.publish(published)
 
     async with broker.consume([TAKEOUT], prefetch=3) as cut_off:
-        await take(cut_off, 3)
+        await receive(cut_off, 3)
         await broker_connections.cut()
         await soon(other_broker.ping)
 
         async with other_broker.consume([TAKEOUT], prefetch=3) as another:
-            taken = await take(another, 3)
-    assert ids(taken) == ids(published)
+            taken = await receive(another, 3)
+    assert message_ids(taken) == message_ids(published)
     assert all(each.redelivered for each in taken)
 
 
@@ -110,24 +110,24 @@ async def test_what_a_broken_line_held_does_not_wait_until_the_others_are_idle(
     await broker.publish([urgent])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cut_off:
-        await take_one(cut_off)
+        await receive_one(cut_off)
         await broker_connections.cut()
         await soon(other_broker.ping)
 
         async with other_broker.consume([TAKEOUT], prefetch=1) as busy:
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + RECEIVE_TIMEOUT
             seen: list[Message] = []
-            while ids(seen[-1:]) != ids([urgent]):
+            while message_ids(seen[-1:]) != message_ids([urgent]):
                 assert time.monotonic() < deadline, f"not among the next {len(seen)} orders"
-                await other_broker.publish(orders(2))
-                seen += await take_and_ack(busy, 1)
+                await other_broker.publish(make_order_messages(2))
+                seen += await receive_and_ack(busy, 1)
 
 
 async def test_the_broker_works_again_after_a_cut(
     broker: Broker, broker_connections: BrokerConnections
 ) -> None:
     """The same broker opens a new line for each kind of call, and nothing was lost meanwhile."""
-    before, after = orders(2)
+    before, after = make_order_messages(2)
     await broker.publish([before])
     await broker_connections.cut()
 
@@ -137,8 +137,8 @@ async def test_the_broker_works_again_after_a_cut(
 
     assert (await broker.depths())[TAKEOUT] == 2
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        taken = await take_and_ack(cook, 2)
-    assert ids(taken) == ids([before, after])
+        taken = await receive_and_ack(cook, 2)
+    assert message_ids(taken) == message_ids([before, after])
 
 
 async def test_each_call_opens_the_line_anew_by_itself(
@@ -148,14 +148,14 @@ async def test_each_call_opens_the_line_anew_by_itself(
 
     async def consume() -> None:
         async with broker.consume([TAKEOUT], prefetch=1) as cook:
-            await (await take_one(cook)).requeue()
+            await (await receive_one(cook)).requeue()
 
     async def subscribe() -> None:
         async with broker.subscribe() as subscriber:
             await broker.publish([make_status_update()])
-            await take_one(subscriber)
+            await receive_one(subscriber)
 
-    await broker.publish(orders(1))
+    await broker.publish(make_order_messages(1))
 
     for call in (consume, subscribe, broker.depths):
         await broker_connections.cut()
@@ -171,7 +171,7 @@ async def test_a_publisher_that_is_cut_off_publishes_again_and_nothing_is_missin
 
     async def publish_on() -> None:
         while not cuts_over.is_set():
-            published.extend(orders(10))
+            published.extend(make_order_messages(10))
             await soon(lambda: broker.publish(published[-10:]))
 
     publishing = asyncio.create_task(publish_on())
@@ -182,8 +182,8 @@ async def test_a_publisher_that_is_cut_off_publishes_again_and_nothing_is_missin
 
     arrived: set[UUID] = set()
     async with broker.consume([TAKEOUT], prefetch=100) as cook:
-        while not arrived >= set(ids(published)):
-            arrived.update(ids(await take_and_ack(cook, 1)))
+        while not arrived >= set(message_ids(published)):
+            arrived.update(message_ids(await receive_and_ack(cook, 1)))
 
 
 async def test_a_durable_subscription_survives_the_cut(
@@ -194,12 +194,12 @@ async def test_a_durable_subscription_survives_the_cut(
     async with broker.subscribe("printer") as printer:
         await broker_connections.cut()
         with pytest.raises(BrokerUnavailable):
-            await take_one(printer)
+            await receive_one(printer)
 
     await soon(lambda: broker.publish([missed]))
 
     async with broker.subscribe("printer") as printer:
-        assert (await take_one(printer)).message == missed
+        assert (await receive_one(printer)).message == missed
 
 
 async def soon(call: Callable[[], Awaitable[object]]) -> None:
@@ -207,7 +207,7 @@ async def soon(call: Callable[[], Awaitable[object]]) -> None:
 
     async def works() -> bool:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(RECEIVE_TIMEOUT):
                 await call()
         except BrokerUnavailable:
             return False
@@ -239,7 +239,7 @@ async def test_a_server_that_is_not_there_is_unavailable(absent_broker: Broker) 
             pass
 
     async def publish() -> None:
-        await absent_broker.publish(orders(1))
+        await absent_broker.publish(make_order_messages(1))
 
     calls = (absent_broker.connect, absent_broker.ping, absent_broker.depths)
     for call in (*calls, publish, consume, subscribe):

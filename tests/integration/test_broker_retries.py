@@ -18,12 +18,12 @@ from tests.support.messages import (
     DEAD_LETTERS,
     DINE_IN,
     TAKEOUT,
-    ids,
     make_order_message,
+    make_order_messages,
     make_status_update,
-    orders,
-    take_and_ack,
-    take_one,
+    message_ids,
+    receive_and_ack,
+    receive_one,
 )
 
 # The delays of the brokers under test, see QUICK_RETRIES.
@@ -33,17 +33,17 @@ FIRST_DELAY, SECOND_DELAY = 0.2, 0.6
 async def the_dead_letter(broker: Broker) -> Message:
     """Take the only dead letter there is."""
     async with broker.consume([DEAD_LETTERS], prefetch=1) as office:
-        (letter,) = await take_and_ack(office, 1)
+        (letter,) = await receive_and_ack(office, 1)
     assert (await broker.depths())[DEAD_LETTERS] == 0
     return letter
 
 
 async def seconds_until_retried(consumer: Consumer) -> float:
     """Fail at the next message, and return how long it then stays away."""
-    delivery = await take_one(consumer)
+    delivery = await receive_one(consumer)
     start = time.monotonic()
     assert await delivery.retry("the oven is cold")
-    again = await take_one(consumer)
+    again = await receive_one(consumer)
     away = time.monotonic() - start
     await again.requeue()
     return away
@@ -53,7 +53,7 @@ async def test_a_failed_attempt_is_repeated_later_each_time_after_a_longer_delay
     broker: Broker,
 ) -> None:
     """What failed for now comes back after a delay, and the delays grow as they are set."""
-    await broker.publish(orders(1))
+    await broker.publish(make_order_messages(1))
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         first = await seconds_until_retried(cook)
@@ -65,14 +65,14 @@ async def test_a_failed_attempt_is_repeated_later_each_time_after_a_longer_delay
 
 async def test_attempts_are_counted(broker: Broker) -> None:
     """A failure counts as an attempt; being given back does not."""
-    await broker.publish(orders(1))
+    await broker.publish(make_order_messages(1))
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        first = await take_one(cook)
+        first = await receive_one(cook)
         await first.retry("the oven is cold")
-        second = await take_one(cook)
+        second = await receive_one(cook)
         await second.requeue()
-        again = await take_one(cook)
+        again = await receive_one(cook)
 
     assert [first.attempt, second.attempt, again.attempt] == [1, 2, 2]
     assert again.queue == TAKEOUT
@@ -85,8 +85,8 @@ async def test_a_retried_message_is_the_same_message(broker: Broker) -> None:
     await broker.publish([order])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        await (await take_one(cook)).retry("the oven is cold")
-        again = (await take_one(cook)).message
+        await (await receive_one(cook)).retry("the oven is cold")
+        again = (await receive_one(cook)).message
 
     assert_same_content(again, order)
     assert again.priority == 5
@@ -95,14 +95,14 @@ async def test_a_retried_message_is_the_same_message(broker: Broker) -> None:
 
 async def test_the_others_do_not_wait_for_a_failed_one(broker: Broker) -> None:
     """While a failed message is away, the next one is handled."""
-    failing, following = orders(2)
+    failing, following = make_order_messages(2)
     await broker.publish([failing, following])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        await (await take_one(cook)).retry("no such dish")
-        taken = await take_and_ack(cook, 2)
+        await (await receive_one(cook)).retry("no such dish")
+        taken = await receive_and_ack(cook, 2)
 
-    assert ids(taken) == ids([following, failing])
+    assert message_ids(taken) == message_ids([following, failing])
 
 
 async def test_a_message_that_fails_too_often_is_put_aside(broker: Broker) -> None:
@@ -112,7 +112,7 @@ async def test_a_message_that_fails_too_often_is_put_aside(broker: Broker) -> No
     start = datetime.now(UTC).replace(microsecond=0)
 
     async with broker.consume([DINE_IN], prefetch=1) as cook:
-        outcomes = [await (await take_one(cook)).retry("the oven is cold") for _ in range(3)]
+        outcomes = [await (await receive_one(cook)).retry("the oven is cold") for _ in range(3)]
 
     assert outcomes == [True, True, False]
     letter = await the_dead_letter(broker)
@@ -133,7 +133,7 @@ async def test_a_message_that_can_never_succeed_is_put_aside_at_once(broker: Bro
     await broker.publish([order])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        await (await take_one(cook)).dead_letter("not JSON: expected value")
+        await (await receive_one(cook)).dead_letter("not JSON: expected value")
 
     letter = await the_dead_letter(broker)
     assert_same_content(letter, order)
@@ -150,7 +150,7 @@ async def test_a_status_update_can_be_put_aside_too(broker: Broker) -> None:
 
     async with broker.subscribe("printer") as printer:
         await broker.publish([update])
-        await (await take_one(printer)).dead_letter("not JSON")
+        await (await receive_one(printer)).dead_letter("not JSON")
 
     letter = await the_dead_letter(broker)
     assert_same_content(letter, update)
@@ -165,10 +165,10 @@ async def test_a_deferred_message_comes_back_any_number_of_times(broker: Broker)
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         for _ in range(2):
-            delivery = await take_one(cook)
+            delivery = await receive_one(cook)
             assert delivery.attempt == 1
             await delivery.defer()
-        last = await take_one(cook)
+        last = await receive_one(cook)
 
     assert last.attempt == 1
     assert_same_content(last.message, order)
@@ -177,13 +177,13 @@ async def test_a_deferred_message_comes_back_any_number_of_times(broker: Broker)
 
 async def test_a_deferral_forgets_no_failed_attempt(broker: Broker) -> None:
     """Attempts that failed before a deferral still count after it."""
-    await broker.publish(orders(1))
+    await broker.publish(make_order_messages(1))
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        await (await take_one(cook)).retry("the oven is cold")
-        await (await take_one(cook)).defer()
+        await (await receive_one(cook)).retry("the oven is cold")
+        await (await receive_one(cook)).defer()
 
-        assert (await take_one(cook)).attempt == 2
+        assert (await receive_one(cook)).attempt == 2
 
 
 async def test_a_retried_message_comes_back_to_its_own_queue_only(broker: Broker) -> None:
@@ -192,13 +192,13 @@ async def test_a_retried_message_comes_back_to_its_own_queue_only(broker: Broker
 
     async with broker.subscribe("clumsy") as clumsy, broker.subscribe("deft") as deft:
         await broker.publish([update])
-        await (await take_one(clumsy)).retry("out of paper")
-        again = await take_one(clumsy)
+        await (await receive_one(clumsy)).retry("out of paper")
+        again = await receive_one(clumsy)
         await broker.publish([following])
-        seen = await take_and_ack(deft, 2)
+        seen = await receive_and_ack(deft, 2)
 
     assert again.message.message_id == update.message_id
-    assert ids(seen) == ids([update, following])
+    assert message_ids(seen) == message_ids([update, following])
 
 
 def assert_same_content(message: Message, original: Message) -> None:
@@ -214,14 +214,14 @@ def assert_same_content(message: Message, original: Message) -> None:
 
 async def test_what_waits_out_a_delay_is_counted(broker: Broker) -> None:
     """A message that was put off is in no queue of the topology, but it is not gone."""
-    await broker.publish(orders(2))
+    await broker.publish(make_order_messages(2))
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         before = await broker.delayed()
-        await (await take_one(cook)).defer()
-        await (await take_one(cook)).ack()
+        await (await receive_one(cook)).defer()
+        await (await receive_one(cook)).ack()
         meanwhile = await broker.delayed()
-        await take_one(cook)
+        await receive_one(cook)
         afterwards = await broker.delayed()
 
     assert (before, meanwhile, afterwards) == (0, 1, 0)

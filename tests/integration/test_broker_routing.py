@@ -13,13 +13,13 @@ from tests.support.messages import (
     GENERAL,
     KITCHEN,
     TAKEOUT,
-    ids,
     make_order_message,
+    make_order_messages,
     make_status_update,
-    orders,
-    take,
-    take_and_ack,
-    take_one,
+    message_ids,
+    receive,
+    receive_and_ack,
+    receive_one,
     unroutable,
 )
 
@@ -45,7 +45,7 @@ async def test_an_order_that_no_type_takes_goes_to_the_general_queue(broker: Bro
     assert refused == []
     assert await broker.depths() == {**EMPTY, GENERAL: len(keys)}
     async with broker.consume([GENERAL], prefetch=1) as cook:
-        assert ids(await take_and_ack(cook, len(keys))) == ids(strays)
+        assert message_ids(await receive_and_ack(cook, len(keys))) == message_ids(strays)
 
 
 async def test_the_broker_is_empty_at_first(broker: Broker) -> None:
@@ -55,20 +55,20 @@ async def test_the_broker_is_empty_at_first(broker: Broker) -> None:
 
 async def test_depths_count_what_waits_and_not_what_is_in_hand(broker: Broker) -> None:
     """A message in hand waits no longer."""
-    await broker.publish(orders(3))
+    await broker.publish(make_order_messages(3))
 
     async with broker.consume([TAKEOUT], prefetch=2) as cook:
-        await take(cook, 2)
+        await receive(cook, 2)
 
         assert await broker.depths() == {**EMPTY, TAKEOUT: 1}
 
 
 async def test_a_queue_whose_messages_are_all_in_hand_is_empty(broker: Broker) -> None:
     """A queue has a depth, 0, also when its last message is in hand."""
-    await broker.publish(orders(1))
+    await broker.publish(make_order_messages(1))
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        await take_one(cook)
+        await receive_one(cook)
 
         assert await broker.depths() == EMPTY
 
@@ -88,7 +88,7 @@ async def test_every_property_arrives(broker: Broker) -> None:
     await broker.publish([sent])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        delivery = await take_one(cook)
+        delivery = await receive_one(cook)
     assert delivery.message == sent
     assert delivery.queue == TAKEOUT
     assert delivery.attempt == 1
@@ -102,18 +102,18 @@ async def test_a_body_of_any_size_arrives(broker: Broker) -> None:
     await broker.publish(sent)
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        assert await take_and_ack(cook, 2) == sent
+        assert await receive_and_ack(cook, 2) == sent
 
 
 async def test_the_order_of_publishing_is_kept(broker: Broker) -> None:
     """Messages of one key arrive in the order in which they were published, call after call."""
-    sent = orders(120)
+    sent = make_order_messages(120)
 
     for start in range(0, 120, 40):
         await broker.publish(sent[start : start + 40])
 
     async with broker.consume([TAKEOUT], prefetch=10) as cook:
-        assert ids(await take_and_ack(cook, 120)) == ids(sent)
+        assert message_ids(await receive_and_ack(cook, 120)) == message_ids(sent)
 
 
 async def test_an_unroutable_message_is_refused_and_its_neighbours_are_taken(
@@ -128,7 +128,7 @@ async def test_an_unroutable_message_is_refused_and_its_neighbours_are_taken(
     assert isinstance(refused[0], Refused)
     assert "delivery_retry" in refused[0].reason
     async with broker.consume([TAKEOUT], prefetch=2) as cook:
-        assert ids(await take_and_ack(cook, 2)) == ids([first, second])
+        assert message_ids(await receive_and_ack(cook, 2)) == message_ids([first, second])
     assert await broker.depths() == EMPTY
 
 
@@ -172,7 +172,7 @@ async def test_the_line_still_publishes_after_a_refusal(broker: Broker) -> None:
     """A refusal spoils nothing for what is published next."""
     await broker.publish([unroutable()])
 
-    refused = await broker.publish(orders(1))
+    refused = await broker.publish(make_order_messages(1))
 
     assert refused == []
     assert (await broker.depths())[TAKEOUT] == 1
@@ -197,7 +197,7 @@ async def test_a_ping_says_how_long_the_broker_took(broker: Broker) -> None:
 
 async def test_connecting_again_changes_nothing(broker: Broker) -> None:
     """The line may be opened, and the topology declared, at any time."""
-    await broker.publish(orders(1))
+    await broker.publish(make_order_messages(1))
 
     await broker.connect()
 

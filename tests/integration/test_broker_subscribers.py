@@ -13,13 +13,13 @@ from restaurant_system.messaging.broker import Broker, Consumer
 from restaurant_system.models.message import Message
 from tests.support.management_api import ManagementApi
 from tests.support.messages import (
-    PATIENCE,
-    ids,
+    RECEIVE_TIMEOUT,
     make_order_message,
     make_status_update,
-    take,
-    take_and_ack,
-    take_one,
+    message_ids,
+    receive,
+    receive_and_ack,
+    receive_one,
 )
 from tests.support.waiting import eventually
 
@@ -43,7 +43,7 @@ async def test_every_subscriber_sees_every_update(broker: Broker, other_broker: 
         await broker.publish(sent)
 
         for subscriber in (first, second, third):
-            assert await take_and_ack(subscriber, 3) == sent
+            assert await receive_and_ack(subscriber, 3) == sent
 
 
 async def test_a_subscriber_sees_what_is_published_from_now_on(broker: Broker) -> None:
@@ -54,7 +54,7 @@ async def test_a_subscriber_sees_what_is_published_from_now_on(broker: Broker) -
     async with broker.subscribe() as subscriber:
         await broker.publish([fresh])
 
-        assert (await take_one(subscriber)).message == fresh
+        assert (await receive_one(subscriber)).message == fresh
 
 
 async def test_a_subscriber_sees_no_orders(broker: Broker) -> None:
@@ -63,9 +63,9 @@ async def test_a_subscriber_sees_no_orders(broker: Broker) -> None:
 
     async with broker.subscribe() as subscriber:
         await broker.publish([order, update, order])
-        assert (await take_one(subscriber)).message == update
+        assert (await receive_one(subscriber)).message == update
         await broker.publish([update])
-        assert (await take_one(subscriber)).message == update
+        assert (await receive_one(subscriber)).message == update
 
     assert sum((await broker.depths()).values()) == 2
 
@@ -76,11 +76,11 @@ async def test_an_update_that_is_not_acked_comes_again(broker: Broker) -> None:
 
     async with broker.subscribe("printer") as printer:
         await broker.publish(sent)
-        done, _ = await take(printer, 2)
+        done, _ = await receive(printer, 2)
         await done.ack()
 
     async with broker.subscribe("printer") as printer:
-        again = await take_one(printer)
+        again = await receive_one(printer)
     assert again.message == sent[1]
     assert again.redelivered
 
@@ -98,7 +98,7 @@ async def test_a_durable_subscriber_gets_what_it_missed_in_order(
 
     async with other_broker.subscribe("printer") as printer:
         await broker.publish([fresh])
-        assert await take_and_ack(printer, 6) == [*missed, fresh]
+        assert await receive_and_ack(printer, 6) == [*missed, fresh]
 
 
 async def test_subscribers_of_one_name_share(broker: Broker, other_broker: Broker) -> None:
@@ -117,12 +117,12 @@ async def test_subscribers_of_one_name_share(broker: Broker, other_broker: Broke
     async with broker.subscribe("printer") as one, other_broker.subscribe("printer") as another:
         readers = [asyncio.create_task(read(subscriber)) for subscriber in (one, another)]
         await broker.publish(sent)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(RECEIVE_TIMEOUT):
             await all_seen.wait()
         for reader in readers:
             reader.cancel()
 
-    assert Counter(ids(seen)) == Counter(ids(sent))
+    assert Counter(message_ids(seen)) == Counter(message_ids(sent))
 
 
 async def test_what_one_has_in_hand_is_not_overtaken_at_the_next(
@@ -134,15 +134,15 @@ async def test_what_one_has_in_hand_is_not_overtaken_at_the_next(
     async with contextlib.AsyncExitStack() as first:
         one = await first.enter_async_context(broker.subscribe("printer"))
         await broker.publish(sent[:2])
-        await take(one, 2)
+        await receive(one, 2)
         async with other_broker.subscribe("printer") as second:
-            reading = asyncio.create_task(take_and_ack(second, 5))
+            reading = asyncio.create_task(receive_and_ack(second, 5))
             await broker.publish(sent[2:])
             done, _ = await asyncio.wait({reading}, timeout=1)
             assert not done
             await first.aclose()
 
-            assert ids(await reading) == ids(sent)
+            assert message_ids(await reading) == message_ids(sent)
 
 
 async def test_a_temporary_queue_goes_with_its_subscriber(

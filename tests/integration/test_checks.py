@@ -9,7 +9,13 @@ import pytest
 
 from restaurant_system.database.connection_factory import UnpooledConnection
 from tests.support.postgres_server import Postgres
-from tests.support.rows import insert, insert_item, insert_order, insert_worker, undone
+from tests.support.rows import (
+    insert,
+    insert_item,
+    insert_order,
+    insert_worker,
+    rolled_back_connection,
+)
 
 ADDRESS = "1 Main Street, Springfield"
 NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
@@ -20,7 +26,7 @@ async def sql(
     postgres_server: Postgres, template_database: str
 ) -> AsyncIterator[UnpooledConnection]:
     """Connect to an empty database; changes are rolled back."""
-    async with undone(postgres_server.dsn(template_database)) as connection:
+    async with rolled_back_connection(postgres_server.dsn(template_database)) as connection:
         yield connection
 
 

@@ -30,8 +30,8 @@ from tests.support.services import (
     make_broker,
     make_order_service,
     make_tracking_service,
-    served,
-    walk,
+    move_through,
+    serve_site,
 )
 
 ZONE = "Asia/Kolkata"  # 5 h 30 min ahead of UTC
@@ -50,7 +50,7 @@ async def watch_dashboard(
     site = api.build("Test", [dashboard.feature()])
     async with (
         asyncio.TaskGroup() as group,
-        served(site, shutdown) as address,
+        serve_site(site, shutdown) as address,
         httpx.AsyncClient(base_url=address, timeout=20, verify=False) as client,  # noqa: S501 - no TLS
     ):
         group.create_task(dashboard.run(shutdown))
@@ -92,8 +92,8 @@ async def test_snapshot_has_all_statistics_in_hours_of_the_business_timezone(
     clock.now = NOON
     ready, cooking = await place(intake), await place(intake)
     await place(intake, order_type="dine_in", table_number=5)
-    await walk(database, ready, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
-    await walk(database, cooking, OrderStatus.COOKING, at=NOON)
+    await move_through(database, ready, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
+    await move_through(database, cooking, OrderStatus.COOKING, at=NOON)
     await make_broker(database).publish([make_order_message()])
     async with database.connection() as connection:
         await workers.register(

@@ -17,7 +17,7 @@ from restaurant_system.messaging.postgres import PostgresBroker
 from tests.conftest import QUICK_RETRIES
 from tests.support.broker_connections import PostgresConnections
 from tests.support.logs import logged
-from tests.support.messages import TAKEOUT, make_order_message, take_and_ack, take_one
+from tests.support.messages import TAKEOUT, make_order_message, receive_and_ack, receive_one
 from tests.support.postgres_server import Postgres
 from tests.support.tcp_proxy import TcpProxy, proxy
 from tests.support.waiting import eventually
@@ -190,7 +190,7 @@ async def test_calls_in_progress_fail_soon_after_the_server_freezes(
     await wait_for_sleeping(dsn, 2)
     waiting = asyncio.create_task(seconds_to_fail(lambda: query(proxied)))
 
-    tcp_proxy.freeze()
+    tcp_proxy.pause()
 
     assert max(await asyncio.gather(*in_progress, waiting)) < DETECTION_TIME
 
@@ -199,7 +199,7 @@ async def test_calls_to_a_frozen_server_fail_at_once_after_its_detection(
     proxied: Database, tcp_proxy: TcpProxy
 ) -> None:
     await query(proxied)
-    tcp_proxy.freeze()
+    tcp_proxy.pause()
     await seconds_to_fail(lambda: query(proxied))
 
     for call in (lambda: query(proxied), proxied.ping, proxied.dedicated):
@@ -209,10 +209,10 @@ async def test_calls_to_a_frozen_server_fail_at_once_after_its_detection(
 async def test_pool_is_opened_again_when_the_server_answers_again(
     proxied: Database, tcp_proxy: TcpProxy
 ) -> None:
-    tcp_proxy.freeze()
+    tcp_proxy.pause()
     await eventually(lambda: is_unavailable(proxied), doing="for the loss to be detected")
 
-    tcp_proxy.thaw()
+    tcp_proxy.resume()
 
     await eventually(
         lambda: is_available(proxied), doing="for the return to be detected", seconds=5
@@ -377,17 +377,17 @@ async def test_consumer_fails_when_the_server_freezes(
     order = make_order_message()
     await broker.publish([order])
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        held = await take_one(cook)
-        tcp_proxy.freeze()
+        held = await receive_one(cook)
+        tcp_proxy.pause()
         with pytest.raises(BrokerUnavailable):
             await asyncio.wait_for(anext(aiter(cook)), DETECTION_TIME)
 
-    tcp_proxy.thaw()
+    tcp_proxy.resume()
     await eventually(
         lambda: is_available(proxied), doing="for the return to be detected", seconds=5
     )
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        assert await take_and_ack(cook, 1) == [order]
+        assert await receive_and_ack(cook, 1) == [order]
         with pytest.raises(BrokerUnavailable):
             await held.ack()

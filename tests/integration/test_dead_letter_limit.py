@@ -14,13 +14,13 @@ from restaurant_system.shutdown import Shutdown
 from tests.support.kitchen import Kitchen, settings
 from tests.support.messages import (
     DEAD_LETTERS,
-    PATIENCE,
+    RECEIVE_TIMEOUT,
     TAKEOUT,
-    ids,
     make_order_message,
+    make_order_messages,
     make_status_update,
-    orders,
-    take,
+    message_ids,
+    receive,
 )
 from tests.support.services import make_relay
 
@@ -40,22 +40,22 @@ async def test_worker_stops_at_the_dead_letter_limit_and_loses_nothing(
     The queue is consumed, not browsed: a claim that is cancelled during its COMMIT leaves rows in
     PostgreSQL marked with the stopped consumer's number until another consumer returns them.
     """
-    published = orders(8)
+    published = make_order_messages(8)
     await other_broker.publish(published)
 
     kitchen = Kitchen(database, make_relay(database))
     async with kitchen.running_worker(broker, kitchen=settings(prefetch=prefetch)) as run:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(RECEIVE_TIMEOUT):
             with pytest.raises(ExceptionGroup) as stop:
                 await run.work
 
     assert stop.group_contains(TooManyDeadLetters)
     async with other_broker.browse(DEAD_LETTERS) as dead_letters:
         assert len(dead_letters) <= 3
-        missing = set(ids(published)) - set(ids(dead_letters))
+        missing = set(message_ids(published)) - set(message_ids(dead_letters))
         async with other_broker.consume([TAKEOUT], prefetch=8) as consumer:
             while missing:  # a dead letter may be delivered too: it was not yet acknowledged
-                missing -= set(ids(await take(consumer)))
+                missing -= set(message_ids(await receive(consumer)))
 
 
 async def test_a_subscriber_stops_where_too_much_is_wrong(
@@ -67,24 +67,26 @@ async def test_a_subscriber_stops_where_too_much_is_wrong(
         await other_broker.publish(updates)
 
     with pytest.raises(ExceptionGroup) as stop:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(RECEIVE_TIMEOUT):
             await NotificationSubscriber(broker, "printer", io.StringIO()).run(Shutdown())
 
     assert stop.group_contains(TooManyDeadLetters)
     assert (await other_broker.depths())[DEAD_LETTERS] == 3
     async with other_broker.subscribe("printer") as printer:
-        assert ids(await take(printer, 3)) == ids(updates[3:])
+        assert message_ids(await receive(printer, 3)) == message_ids(updates[3:])
 
 
 async def test_the_limit_is_one_for_all_lines_of_a_process(broker: Broker) -> None:
     """Cooks and subscribers that share a process share its limit."""
-    await broker.publish([*orders(2), *(make_order_message("dine_in") for _ in range(2))])
+    await broker.publish(
+        [*make_order_messages(2), *(make_order_message("dine_in") for _ in range(2))]
+    )
 
     async with (
         broker.consume([TAKEOUT], prefetch=2) as one,
         broker.consume(["kitchen_dine_in_queue"], prefetch=2) as two,
     ):
-        *within, beyond = [*await take(one, 2), *await take(two, 2)]
+        *within, beyond = [*await receive(one, 2), *await receive(two, 2)]
         for each in within:
             await each.dead_letter("not JSON")
 

@@ -21,12 +21,12 @@ from tests.support.messages import (
     DINE_IN,
     QUEUES,
     TAKEOUT,
-    ids,
     make_order_message,
+    make_order_messages,
     make_status_update,
-    orders,
-    take_and_ack,
-    take_one,
+    message_ids,
+    receive_and_ack,
+    receive_one,
 )
 
 
@@ -35,7 +35,7 @@ async def dead_letter(broker: Broker, *messages: Message, queue: str = TAKEOUT) 
     await broker.publish(messages)
     async with broker.consume([queue], prefetch=1) as cook:
         for _ in messages:
-            await (await take_one(cook)).dead_letter("the oven is cold")
+            await (await receive_one(cook)).dead_letter("the oven is cold")
 
 
 async def requeue(broker: Broker, ids: Sequence[str]) -> Result:
@@ -50,7 +50,7 @@ async def discard(broker: Broker, ids: Sequence[str]) -> Result:
 
 async def remaining(broker: Broker) -> list[UUID]:
     """Return the ids of the dead letters."""
-    return ids(letter.message for letter in await dead_letters.read(broker))
+    return message_ids(letter.message for letter in await dead_letters.read(broker))
 
 
 def ids_of(messages: Sequence[Message]) -> list[str]:
@@ -59,34 +59,34 @@ def ids_of(messages: Sequence[Message]) -> list[str]:
 
 
 async def test_browsing_returns_all_in_order_and_changes_nothing(broker: Broker) -> None:
-    letters = orders(3)
+    letters = make_order_messages(3)
     await dead_letter(broker, *letters)
 
     async with broker.browse(DEAD_LETTERS) as first:
-        seen = ids(first)
+        seen = message_ids(first)
     async with broker.browse(DEAD_LETTERS) as again:
-        seen_again = ids(again)
+        seen_again = message_ids(again)
 
-    assert seen == seen_again == ids(letters)
+    assert seen == seen_again == message_ids(letters)
     assert (await broker.depths())[DEAD_LETTERS] == 3
 
 
 async def test_browsed_message_leaves_the_queue_only_when_acknowledged(
     broker: Broker,
 ) -> None:
-    letters = orders(3)
+    letters = make_order_messages(3)
     await dead_letter(broker, *letters)
 
     async with broker.browse(DEAD_LETTERS) as taken:
         await taken[1].ack()
 
-    assert await remaining(broker) == ids([letters[0], letters[2]])
+    assert await remaining(broker) == message_ids([letters[0], letters[2]])
 
 
 async def test_second_browser_is_refused_until_the_first_has_ended(
     broker: Broker, other_broker: Broker
 ) -> None:
-    (letter,) = orders(1)
+    (letter,) = make_order_messages(1)
     await dead_letter(broker, letter)
 
     for _ in range(5):
@@ -96,19 +96,19 @@ async def test_second_browser_is_refused_until_the_first_has_ended(
             with pytest.raises(DeadLettersInHand):
                 await requeue(other_broker, ids_of([letter]))
 
-        assert await remaining(other_broker) == ids([letter])
+        assert await remaining(other_broker) == message_ids([letter])
 
 
 async def test_message_that_arrives_while_browsing_is_kept(broker: Broker) -> None:
-    early, late = orders(2)
+    early, late = make_order_messages(2)
     await dead_letter(broker, early)
 
     async with broker.browse(DEAD_LETTERS) as in_hand:
         await dead_letter(broker, late)
-        assert ids(in_hand) == ids([early])
+        assert message_ids(in_hand) == message_ids([early])
         await broker.ack_all(in_hand)
 
-    assert await remaining(broker) == ids([late])
+    assert await remaining(broker) == message_ids([late])
 
 
 async def test_new_broker_has_no_dead_letters(amqp_url: str, delivery: DeliverySettings) -> None:
@@ -122,14 +122,14 @@ async def test_new_broker_has_no_dead_letters(amqp_url: str, delivery: DeliveryS
 async def test_interrupted_browser_returns_its_messages(
     broker: Broker, other_broker: Broker
 ) -> None:
-    (letter,) = orders(1)
+    (letter,) = make_order_messages(1)
     await dead_letter(broker, letter)
 
     with pytest.raises(ZeroDivisionError):
         async with broker.browse(DEAD_LETTERS):
             raise ZeroDivisionError
 
-    assert await remaining(other_broker) == ids([letter])
+    assert await remaining(other_broker) == message_ids([letter])
 
 
 async def test_browsing_an_empty_queue_returns_at_once(broker: Broker) -> None:
@@ -156,13 +156,13 @@ async def test_requeued_order_equals_the_original_and_starts_at_the_first_attemp
     await broker.publish([order])
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         for _ in range(3):
-            await (await take_one(cook)).retry("the oven is cold")
+            await (await receive_one(cook)).retry("the oven is cold")
 
     outcome = await requeue(broker, ids_of([order]))
 
     assert (outcome.done, outcome.refused) == (1, [])
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        again = await take_one(cook)
+        again = await receive_one(cook)
     assert again.message == order
     assert again.attempt == 1
     assert await dead_letters.read(broker) == []
@@ -176,7 +176,7 @@ async def test_unsigned_dead_letter_requeued_by_id_is_signed(broker: Broker) -> 
     await dead_letters.requeue(broker, signer, ById(ids_of([unsigned])), Result())
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        signer.verify((await take_one(cook)).message)
+        signer.verify((await receive_one(cook)).message)
 
 
 async def test_requeue_all_leaves_unsigned_dead_letters(broker: Broker) -> None:
@@ -190,7 +190,7 @@ async def test_requeue_all_leaves_unsigned_dead_letters(broker: Broker) -> None:
     assert (outcome.done, outcome.unverified) == (1, 2)
     assert len(await remaining(broker)) == 2
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        assert (await take_one(cook)).message.message_id == genuine.message_id
+        assert (await receive_one(cook)).message.message_id == genuine.message_id
 
 
 async def test_requeued_update_goes_only_to_the_subscriber_that_dead_lettered_it(
@@ -204,27 +204,29 @@ async def test_requeued_update_goes_only_to_the_subscriber_that_dead_lettered_it
     ):
         await broker.publish([update])
         for subscriber in (clumsy, tired):
-            await (await take_one(subscriber)).dead_letter("out of paper")
+            await (await receive_one(subscriber)).dead_letter("out of paper")
 
         outcome = await requeue(broker, ids_of([update]))
         await broker.publish([next_one])
 
         assert outcome.done == 2
         for subscriber in (deft, clumsy, tired):
-            assert ids(await take_and_ack(subscriber, 2)) == ids([update, next_one])
+            assert message_ids(await receive_and_ack(subscriber, 2)) == message_ids(
+                [update, next_one]
+            )
 
 
 async def test_update_of_a_deleted_subscriber_queue_stays_dead_lettered(broker: Broker) -> None:
     update = make_status_update()
     async with broker.subscribe() as passing:
         await broker.publish([update])
-        await (await take_one(passing)).dead_letter("out of paper")
+        await (await receive_one(passing)).dead_letter("out of paper")
 
     outcome = await requeue(broker, ids_of([update]))
 
     assert outcome.done == 0
     assert [refusal.reason.startswith("there is no queue") for refusal in outcome.refused] == [True]
-    assert await remaining(broker) == ids([update])
+    assert await remaining(broker) == message_ids([update])
 
 
 @pytest.mark.parametrize("queue", [DINE_IN, "notifications_queue.printer"])
@@ -239,7 +241,7 @@ async def test_message_published_to_the_default_exchange_is_requeued_to_its_queu
     await requeue(broker, ids_of([stray]))
 
     async with broker.consume([queue], prefetch=1) as cook:
-        assert (await take_one(cook)).message.message_id == stray.message_id
+        assert (await receive_one(cook)).message.message_id == stray.message_id
 
 
 async def test_unroutable_dead_letter_stays_and_others_are_requeued(broker: Broker) -> None:
@@ -250,8 +252,8 @@ async def test_unroutable_dead_letter_stays_and_others_are_requeued(broker: Brok
     outcome = await requeue(broker, ids_of([stray, good]))
 
     assert outcome.done == 1
-    assert ids(each.message for each in outcome.refused) == ids([stray])
-    assert await remaining(broker) == ids([stray])
+    assert message_ids(each.message for each in outcome.refused) == message_ids([stray])
+    assert await remaining(broker) == message_ids([stray])
 
 
 @pytest.mark.parametrize("lost", [0, 1])
@@ -282,7 +284,7 @@ async def test_unique_prefix_of_an_id_selects_a_dead_letter(broker: Broker) -> N
 
     assert (await discard(broker, ["11A"])).done == 1
 
-    assert await remaining(broker) == ids([other])
+    assert await remaining(broker) == message_ids([other])
 
 
 @pytest.mark.parametrize("wrong", ["11", "99", ""], ids=["ambiguous", "unknown", "empty"])
@@ -297,17 +299,17 @@ async def test_one_unknown_or_ambiguous_id_changes_nothing(
     with pytest.raises(DeadLetterNotFound):
         await act(broker, [str(one.message_id), wrong])
 
-    assert await remaining(broker) == ids([one, two])
+    assert await remaining(broker) == message_ids([one, two])
     assert (await broker.depths())[TAKEOUT] == 0
 
 
 async def test_discarded_dead_letter_is_deleted_and_others_stay(broker: Broker) -> None:
-    gone, kept = orders(2)
+    gone, kept = make_order_messages(2)
     await dead_letter(broker, gone, kept)
 
     assert (await discard(broker, ids_of([gone]))).done == 1
 
-    assert await remaining(broker) == ids([kept])
+    assert await remaining(broker) == message_ids([kept])
     assert (await broker.depths())[TAKEOUT] == 0
 
 
@@ -319,7 +321,7 @@ async def test_thousands_of_dead_letters_are_read_requeued_and_discarded_in_time
     await broker.publish(letters)
 
     async with asyncio.timeout(30):
-        assert await remaining(broker) == ids(letters)
+        assert await remaining(broker) == message_ids(letters)
         some = await requeue(broker, ids_of(letters[:1_000]))
         counted = await dead_letters.requeue(
             broker, UNSIGNED, All({letter.message_id for letter in letters[:2_000]}), Result()
@@ -334,7 +336,7 @@ async def test_cancelled_requeue_completes_its_batch_and_counts_it(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dead_letters, "BATCH_SIZE", 2)
-    letters = orders(5)
+    letters = make_order_messages(5)
     await dead_letter(broker, *letters)
     result = Result()
     task = asyncio.create_task(dead_letters.requeue(broker, UNSIGNED, All(), result))
@@ -350,5 +352,5 @@ async def test_cancelled_requeue_completes_its_batch_and_counts_it(
         await task
 
     assert result.done == 2
-    assert await remaining(broker) == ids(letters[2:])
+    assert await remaining(broker) == message_ids(letters[2:])
     assert (await broker.depths())[TAKEOUT] == 2

@@ -21,7 +21,7 @@ from restaurant_system.web import api
 from tests.support.live_view_client import SOON, watching
 from tests.support.orders import make_order
 from tests.support.rows import insert_order
-from tests.support.services import NOON, FakeClock, move, served, walk
+from tests.support.services import NOON, FakeClock, move, move_through, serve_site
 
 PERSONAL_DATA = {
     "customer_name": "Wilhelmina Quux",
@@ -46,7 +46,7 @@ async def client(
     site = api.build("Test", [views.feature()])
     async with (
         background_task(views.run(shutdown)),
-        served(site, shutdown) as address,
+        serve_site(site, shutdown) as address,
         httpx.AsyncClient(base_url=address, timeout=30, verify=False) as client,  # noqa: S501 - no TLS
     ):
         yield client
@@ -64,7 +64,7 @@ async def test_board_shows_an_order_from_received_to_completed(
     async with watching(client, "/live/board") as viewer:
         number = await place(intake)
         received = await viewer.until_it_shows(number, status="received")
-        await walk(database, number, OrderStatus.COOKING)
+        await move_through(database, number, OrderStatus.COOKING)
         await viewer.until_it_shows(number, status="cooking")
         await move(database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON, by="mario")
         ready = await viewer.until_it_shows(number, status="ready")
@@ -86,7 +86,7 @@ async def test_board_hides_cancelled_orders_and_those_ready_for_half_an_hour(
     await intake.cancel(cancelled, Move(), request_id="r")
     for number, minute in ((old, 0), (fresh, 1)):
         at = NOON + timedelta(minutes=minute)
-        await walk(database, number, OrderStatus.COOKING, OrderStatus.READY, at=at)
+        await move_through(database, number, OrderStatus.COOKING, OrderStatus.READY, at=at)
     clock.now = NOON + timedelta(minutes=30)
 
     async with watching(client, "/live/board") as viewer:
@@ -131,7 +131,9 @@ async def test_tracked_order_shows_each_step_with_its_time_and_the_estimate(
     async with watching(client, f"/live/track/{number}") as viewer:
         received = dict(viewer.entries)
         clock.now = at = NOON + timedelta(seconds=50)
-        await walk(database, number, OrderStatus.COOKING, at=at, due=at + timedelta(seconds=8))
+        await move_through(
+            database, number, OrderStatus.COOKING, at=at, due=at + timedelta(seconds=8)
+        )
         await viewer.until_it_shows("order", status="cooking")
         cooking = dict(viewer.entries)
         clock.now = at = NOON + timedelta(seconds=59)
@@ -226,7 +228,7 @@ async def test_views_contain_no_personal_data_and_no_worker(
         watching(client, f"/live/track/{seated}") as seat,
     ):
         for number in (delivered, seated):
-            await walk(database, number, OrderStatus.COOKING, by=WORKER, due=NOON)
+            await move_through(database, number, OrderStatus.COOKING, by=WORKER, due=NOON)
         await board.until_it_shows(delivered, status="cooking")
         await track.until_it_shows("order", status="cooking")
         await seat.until_it_shows("order", status="cooking")

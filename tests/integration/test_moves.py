@@ -14,7 +14,7 @@ from restaurant_system.models.order import Move
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
 from tests.support.orders import make_order
-from tests.support.services import NOON, make_order_service, move, walk
+from tests.support.services import NOON, make_order_service, move, move_through
 
 RECEIVED, COOKING, READY, COMPLETED, CANCELLED = OrderStatus
 
@@ -64,7 +64,7 @@ async def test_received_or_cooking_order_can_be_cancelled(
     intake: OrderService, database: Database
 ) -> None:
     waiting, cooking = await place(intake), await place(intake)
-    await walk(database, cooking, COOKING)
+    await move_through(database, cooking, COOKING)
 
     assert await cancel(intake, waiting) is CANCELLED
     assert await cancel(intake, cooking) is CANCELLED
@@ -77,7 +77,7 @@ async def test_received_or_cooking_order_can_be_cancelled(
 
 async def test_ready_order_can_be_completed(intake: OrderService, database: Database) -> None:
     number = await place(intake)
-    await walk(database, number, COOKING, READY)
+    await move_through(database, number, COOKING, READY)
 
     assert await complete(intake, number) is COMPLETED
 
@@ -105,7 +105,7 @@ async def test_illegal_move_is_refused_with_the_current_status(
     wanted: OrderStatus,
 ) -> None:
     number = await place(intake)
-    await walk(database, number, *([COOKING] if READY in statuses else []), *statuses)
+    await move_through(database, number, *([COOKING] if READY in statuses else []), *statuses)
     before = await history(database, number)
 
     with pytest.raises(IllegalMove) as refusal:
@@ -146,7 +146,7 @@ async def test_completing_keeps_the_worker_and_the_completion_time(
 ) -> None:
     number = await place(intake)
     ready_at = NOON.replace(hour=11)
-    await walk(database, number, COOKING, READY, at=ready_at)
+    await move_through(database, number, COOKING, READY, at=ready_at)
 
     await complete(intake, number)
 
@@ -164,7 +164,7 @@ async def test_order_completed_concurrently_is_completed_once(
     intake: OrderService, database: Database
 ) -> None:
     number = await place(intake)
-    await walk(database, number, COOKING, READY)
+    await move_through(database, number, COOKING, READY)
 
     outcomes = await asyncio.gather(
         *(complete(intake, number) for _ in range(10)), return_exceptions=True
@@ -209,7 +209,7 @@ async def test_only_the_current_worker_can_finish_an_order(
     intake: OrderService, database: Database
 ) -> None:
     number = await place(intake)
-    await walk(database, number, COOKING, by="mario")
+    await move_through(database, number, COOKING, by="mario")
     async with database.transaction() as tx:
         await orders.take_over(
             tx, number, from_worker="mario", to_worker="anna", estimated_completion=NOON, at=NOON

@@ -21,7 +21,7 @@ from restaurant_system.services.tracking.handler import TrackingHandler
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, door, server
 from restaurant_system.web.api import Site
-from tests.support.rows import empty
+from tests.support.rows import truncate_tables
 from tests.support.services import make_order_service, make_tracking_service
 
 SEARCH = settings(
@@ -102,7 +102,7 @@ def test_answers_lead_to_answers(address: str, dsn: str) -> None:
 
     class ApiClient(schema.as_state_machine()):  # type: ignore[misc] # made at run time
         def setup(self) -> None:
-            asyncio.run(empty(dsn))
+            asyncio.run(truncate_tables(dsn))
 
         def validate_response(self, response: Any, case: Any, **_: Any) -> None:  # noqa: ANN401 - theirs
             case.validate_response(response, excluded_checks=NOT_IN_A_SCHEMA)

@@ -13,7 +13,13 @@ from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.handler import OrderHandler
 from tests.support.orders import make_item, make_order_body
 from tests.support.responses import assert_problem, invalid_fields
-from tests.support.services import http_client, make_broker, make_order_service, make_relay, walk
+from tests.support.services import (
+    http_client,
+    make_broker,
+    make_order_service,
+    make_relay,
+    move_through,
+)
 from tests.support.waiting import eventually
 
 JSON = {"Content-Type": "application/json"}
@@ -121,7 +127,7 @@ async def test_order_is_cancelled_with_or_without_a_body(
 
 async def test_ready_order_is_completed(client: httpx.AsyncClient, database: Database) -> None:
     number = await place(client)
-    await walk(database, number, OrderStatus.COOKING, OrderStatus.READY)
+    await move_through(database, number, OrderStatus.COOKING, OrderStatus.READY)
 
     response = await client.post(f"/orders/{number}/complete", json={"changed_by": "anna"})
 

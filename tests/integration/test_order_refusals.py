@@ -14,7 +14,7 @@ from restaurant_system.web.headers import MAX_BODY_SIZE
 from tests.support.invalid_orders import INVALID_ORDERS, UNUSUAL_ORDERS
 from tests.support.orders import make_item, make_order_body
 from tests.support.responses import assert_problem, invalid_fields
-from tests.support.services import http_client, make_order_service, served
+from tests.support.services import http_client, make_order_service, serve_site
 
 JSON = {"Content-Type": "application/json"}
 
@@ -161,7 +161,7 @@ async def test_client_that_disconnects_during_its_body_is_not_logged_as_an_error
     site = api.build("Test", [OrderHandler(make_order_service(database), 10).feature()])
     begun = f"POST {path} HTTP/1.1\r\nHost: restaurant\r\nContent-Type: application/json\r\n"
 
-    async with served(site) as address:
+    async with serve_site(site) as address:
         url = httpx.URL(address)
         with capture_logs() as lines:
             _, writer = await asyncio.open_connection(url.host, url.port)

@@ -34,7 +34,7 @@ from tests.support.kitchen import BELONGINGS, EVERYTHING, REQUEST
 from tests.support.kitchen import settings as kitchen_settings
 from tests.support.order_model import IS_COOKING, NOT_IN_FLIGHT, OrderModel, stored_state
 from tests.support.orders import make_order
-from tests.support.rows import EMPTY
+from tests.support.rows import TRUNCATE
 from tests.support.services import FakeClock, make_order_service, make_relay
 
 COOKS = ("anna", "bob")
@@ -283,7 +283,7 @@ class OrderStateMachine(RuleBasedStateMachine):
 
     async def _empty(self) -> None:
         async with self._database.connection() as connection:
-            await connection.execute(EMPTY)
+            await connection.execute(TRUNCATE)
 
 
 def _match(answers: list[object], predicted_answers: list[object]) -> bool:

@@ -10,17 +10,17 @@ from restaurant_system.database.connection import Connection, Database
 from restaurant_system.models.message import Message
 from tests.support import outbox as outbox_rows
 from tests.support.messages import make_order_message, make_status_update
-from tests.support.outbox import EVERYTHING, NUMBER, OTHER_NUMBER, age, backlog, rows
+from tests.support.outbox import EVERYTHING, NUMBER, OTHER_NUMBER, backdate, backlog, row_ids
 
 
 async def fill_outbox(database: Database, *messages: Message, about: str = NUMBER) -> list[int]:
     """Add messages about one order; return the ids of their rows."""
-    return rows(await outbox_rows.fill_outbox(database, *messages, about=about))
+    return row_ids(await outbox_rows.fill_outbox(database, *messages, about=about))
 
 
 async def fill_outbox_by_order(database: Database, *messages: Message) -> list[int]:
     """Add messages, each about an order of its own; return the ids of their rows."""
-    return rows(await outbox_rows.fill_outbox_by_order(database, *messages))
+    return row_ids(await outbox_rows.fill_outbox_by_order(database, *messages))
 
 
 async def claim(tx: Connection, ids: Sequence[int]) -> list[int]:
@@ -203,7 +203,7 @@ async def test_streams_are_claimed_independently(database: Database) -> None:
 
 async def test_row_committed_after_one_with_a_higher_id_is_claimed(database: Database) -> None:
     async with database.transaction() as slow:
-        (late,) = rows(await outbox.add(slow, [(NUMBER, make_order_message())]))
+        (late,) = row_ids(await outbox.add(slow, [(NUMBER, make_order_message())]))
         (early,) = await fill_outbox(database, make_order_message(), about=OTHER_NUMBER)
         async with database.transaction() as tx:
             assert await sweep(tx) == [early]
@@ -217,7 +217,7 @@ async def test_row_committed_after_one_with_a_higher_id_is_claimed(database: Dat
 async def test_only_old_rows_are_overdue(database: Database) -> None:
     """Younger ones are left to the relay of their own process."""
     old, _ = await fill_outbox_by_order(database, make_order_message(), make_order_message())
-    await age(database, old, timedelta(minutes=1))
+    await backdate(database, old, timedelta(minutes=1))
 
     async with database.transaction() as tx:
         left_behind = await outbox.claim_overdue(tx, timedelta(seconds=50), 100)
@@ -234,7 +234,7 @@ async def test_claim_of_overdue_rows_takes_the_oldest_up_to_its_limit(database: 
 
 async def test_backlog_has_the_number_of_rows_and_the_age_of_the_oldest(database: Database) -> None:
     first, _ = await fill_outbox_by_order(database, make_order_message(), make_order_message())
-    await age(database, first, timedelta(minutes=5))
+    await backdate(database, first, timedelta(minutes=5))
 
     async with database.connection() as connection:
         backlog = await outbox.backlog(connection)

@@ -13,7 +13,7 @@ from restaurant_system.services.order.service import OrderService, PlacedOrder
 from tests.conftest import open_database
 from tests.support.fakes import RecordingBroker
 from tests.support.orders import make_order
-from tests.support.outbox import emptied
+from tests.support.outbox import wait_until_outbox_is_empty
 from tests.support.services import FakeClock, make_order_service, make_relay
 from tests.support.waiting import eventually
 
@@ -109,7 +109,7 @@ async def test_order_of_a_client_that_disconnects_during_the_batch_is_published(
             await wait_for_lock_wait(other)
             gone.cancel()
         stayed = await stays
-        await emptied(database, but_for=1)
+        await wait_until_outbox_is_empty(database, but_for=1)
 
     published = [decode(message, OrderReceived).order_number[-3:] for message in broker.taken]
     assert published == ["002", "003"] == await numbers(database, besides=1)

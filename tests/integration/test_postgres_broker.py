@@ -19,13 +19,13 @@ from tests.support.broker_connections import PostgresConnections
 from tests.support.messages import (
     DELIVERY,
     KITCHEN,
-    PATIENCE,
+    RECEIVE_TIMEOUT,
     TAKEOUT,
     make_order_message,
+    make_order_messages,
     make_status_update,
-    orders,
-    take,
-    take_one,
+    receive,
+    receive_one,
 )
 from tests.support.outbox import fill_outbox
 from tests.support.waiting import eventually
@@ -62,7 +62,7 @@ async def test_a_consumer_that_is_stopped_while_it_claims_hands_out_nothing(
     async def blocked() -> bool:
         return bool(await operator.fetchval(BLOCKED))
 
-    await broker.publish(orders(2))
+    await broker.publish(make_order_messages(2))
     async with broker.consume([TAKEOUT], prefetch=2) as stopping:
         async with operator.transaction():
             await operator.execute("LOCK TABLE broker_messages IN SHARE MODE")
@@ -70,10 +70,10 @@ async def test_a_consumer_that_is_stopped_while_it_claims_hands_out_nothing(
             await eventually(blocked, doing="for the claim to wait for the lock")
             await stopping.stop()
 
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(RECEIVE_TIMEOUT):
             assert await waiting is None
         async with other_broker.consume([TAKEOUT], prefetch=2) as another:
-            assert len(await take(another, 2)) == 2
+            assert len(await receive(another, 2)) == 2
 
 
 async def test_a_message_that_cannot_be_settled_comes_again(
@@ -84,7 +84,7 @@ async def test_a_message_that_cannot_be_settled_comes_again(
     await broker.publish([order])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        delivery = await take_one(cook)
+        delivery = await receive_one(cook)
         async with operator.transaction():
             await operator.execute("SELECT FROM broker_messages FOR UPDATE")
             settling = asyncio.create_task(delivery.ack())
@@ -92,20 +92,20 @@ async def test_a_message_that_cannot_be_settled_comes_again(
             with pytest.raises(BrokerUnavailable):
                 await settling
         with pytest.raises(BrokerUnavailable):
-            await take_one(cook)
+            await receive_one(cook)
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        assert (await take_one(cook)).message == order
+        assert (await receive_one(cook)).message == order
 
 
 async def test_of_messages_settled_together_each_is_told_its_own_fate(
     broker: Broker, operator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     """One that was taken out of our hand meanwhile cannot be acknowledged; the others are."""
-    await broker.publish(orders(20))
+    await broker.publish(make_order_messages(20))
 
     async with broker.consume([TAKEOUT], prefetch=20) as cook:
-        held = await take(cook, 20)
+        held = await receive(cook, 20)
         lost = await operator.fetchval(
             "UPDATE broker_messages SET consumer = NULL WHERE id IN"
             " (SELECT max(id) FROM broker_messages) RETURNING message_id"
@@ -145,11 +145,11 @@ async def test_the_limit_holds_in_a_long_queue_too(
     broker: Broker, operator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     """However the claim is planned, no message is held that was not asked for."""
-    await broker.publish([*orders(1_500), *orders(1_500, "delivery")])
+    await broker.publish([*make_order_messages(1_500), *make_order_messages(1_500, "delivery")])
     await operator.execute("ANALYZE broker_messages")
 
     async with broker.consume(KITCHEN, prefetch=1) as cook:
-        await take_one(cook)
+        await receive_one(cook)
 
         depths = await broker.depths()
     assert depths[TAKEOUT] + depths[DELIVERY] == 2_999
@@ -160,10 +160,10 @@ async def test_a_message_that_waits_for_its_next_attempt_is_in_no_queues_depth(
 ) -> None:
     """A deferred message does not wait for a cook before its time has come."""
     broker = PostgresBroker(database, DeliverySettings(retry_delays=(3600,)))
-    await broker.publish(orders(2))
+    await broker.publish(make_order_messages(2))
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        await (await take_one(cook)).defer()
+        await (await receive_one(cook)).defer()
 
     assert (await broker.depths())[TAKEOUT] == 1
 
@@ -202,7 +202,7 @@ async def test_the_smallest_pool_is_enough_for_the_relay(dsn: str, database: Dat
     async with relay.running():
         relay.hand_over(*rows)
         async with PostgresBroker(database, QUICK_RETRIES).consume([TAKEOUT], prefetch=1) as cook:
-            assert (await take_one(cook)).message == order
+            assert (await receive_one(cook)).message == order
     await small.close()
 
 

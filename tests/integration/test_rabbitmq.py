@@ -21,12 +21,12 @@ from tests.support.messages import (
     DINE_IN,
     GENERAL,
     KITCHEN,
-    PATIENCE,
+    RECEIVE_TIMEOUT,
     TAKEOUT,
     make_order_message,
-    orders,
-    take,
-    take_one,
+    make_order_messages,
+    receive,
+    receive_one,
 )
 from tests.support.rabbitmq_server import RabbitMQ
 from tests.support.waiting import eventually
@@ -59,7 +59,7 @@ async def test_a_resilient_survives_the_deletion_of_its_queue(
         drain=no_drain,
     )
     listening = asyncio.create_task(resilient.run())
-    await rabbitmq_broker.publish(orders(1))
+    await rabbitmq_broker.publish(make_order_messages(1))
     await (await handled.get()).ack()
 
     async def is_bound() -> bool:
@@ -67,11 +67,11 @@ async def test_a_resilient_survives_the_deletion_of_its_queue(
         return TAKEOUT in {each["destination"] for each in bindings if each["source"]}
 
     management_api.delete_queue(TAKEOUT)
-    await eventually(is_bound, doing="for the queue to be declared again", seconds=PATIENCE)
+    await eventually(is_bound, doing="for the queue to be declared again", seconds=RECEIVE_TIMEOUT)
     order = make_order_message()
     await rabbitmq_broker.publish([order])
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(RECEIVE_TIMEOUT):
         assert (await handled.get()).message.message_id == order.message_id
     listening.cancel()
 
@@ -88,7 +88,7 @@ async def test_whoever_consumes_a_deleted_queue_learns_it(
         management_api.delete_queue(TAKEOUT)
 
         with pytest.raises(BrokerUnavailable):
-            await take_one(cook)
+            await receive_one(cook)
 
 
 async def test_a_message_whose_queue_was_deleted_is_refused_and_the_queue_declared_again(
@@ -115,7 +115,7 @@ async def test_an_exchange_that_was_deleted_is_declared_again(
     message = make_order_message(exchange=exchange)
 
     with pytest.raises(BrokerUnavailable):
-        await asyncio.wait_for(rabbitmq_broker.publish([message]), PATIENCE)
+        await asyncio.wait_for(rabbitmq_broker.publish([message]), RECEIVE_TIMEOUT)
     refused = await rabbitmq_broker.publish([message])
 
     assert refused == []
@@ -132,7 +132,9 @@ async def test_a_broker_is_blank_until_it_is_marked(
     wiped = await rabbitmq_broker.is_blank()
 
     assert (new, marked, wiped) == (True, False, True)
-    assert await rabbitmq_broker.publish(orders(1)) == []  # and the line is as good as before
+    assert (
+        await rabbitmq_broker.publish(make_order_messages(1)) == []
+    )  # and the line is as good as before
 
 
 async def test_what_a_full_queue_does_not_take_is_refused(
@@ -142,7 +144,7 @@ async def test_what_a_full_queue_does_not_take_is_refused(
     management_api.limit(TAKEOUT, **{"max-length": 1, "overflow": "reject-publish"})
 
     async def is_full() -> bool:
-        return bool(await rabbitmq_broker.publish(orders(1)))
+        return bool(await rabbitmq_broker.publish(make_order_messages(1)))
 
     await eventually(is_full, doing="for the limit to be in force")
     rejected, neighbour = make_order_message(), make_order_message("dine_in")
@@ -164,8 +166,8 @@ async def test_a_message_that_cannot_be_put_off_comes_again(
 
     async with rabbitmq_broker.consume([TAKEOUT], prefetch=1) as cook:
         with pytest.raises(BrokerUnavailable):
-            await (await take_one(cook)).retry("the oven is cold")
-        again = await take_one(cook)
+            await (await receive_one(cook)).retry("the oven is cold")
+        again = await receive_one(cook)
 
     assert again.message.message_id == order.message_id
     assert again.attempt == 1
@@ -179,7 +181,7 @@ async def test_a_broker_that_is_closed_ends_the_iteration_with_an_error(
         await rabbitmq_broker.close()
 
         with pytest.raises(BrokerUnavailable):
-            await take_one(cook)
+            await receive_one(cook)
 
 
 async def test_a_foreign_message_is_handed_on(
@@ -189,9 +191,9 @@ async def test_a_foreign_message_is_handed_on(
     management_api.publish(TAKEOUT, "hello")
 
     async with rabbitmq_broker.consume([TAKEOUT], prefetch=1) as cook:
-        first = await take_one(cook)
+        first = await receive_one(cook)
         await first.requeue()
-        again = await take_one(cook)
+        again = await receive_one(cook)
 
     assert again.message.body == b"hello"
     assert again.message.message_id == first.message.message_id
@@ -211,11 +213,11 @@ async def test_a_foreign_message_can_be_put_aside(
     )
 
     async with rabbitmq_broker.consume([TAKEOUT], prefetch=1) as cook:
-        delivery = await take_one(cook)
+        delivery = await receive_one(cook)
         await delivery.dead_letter("not JSON")
 
     async with rabbitmq_broker.consume([DEAD_LETTERS], prefetch=1) as clerk:
-        letter = await take_one(clerk)
+        letter = await receive_one(clerk)
     assert delivery.attempt == 1
     assert letter.message.body == b"hello"
 
@@ -276,11 +278,11 @@ async def test_connection_that_is_cut_under_load_leaves_no_error_unretrieved(
 
     async def publish() -> None:
         while True:
-            await rabbitmq_broker.publish(orders(200))
+            await rabbitmq_broker.publish(make_order_messages(200))
 
     async with rabbitmq_broker.consume(KITCHEN, prefetch=100) as worker:
         held = await _published_and_taken(rabbitmq_broker, worker)
-        calls = [asyncio.create_task(call) for call in (publish(), take_one(worker))]
+        calls = [asyncio.create_task(call) for call in (publish(), receive_one(worker))]
         await RabbitMQConnections(rabbitmq_server).cut()
         calls += [asyncio.create_task(delivery.ack()) for delivery in held]
         results = await asyncio.gather(*calls, return_exceptions=True)
@@ -316,5 +318,5 @@ async def test_refusal_leaves_no_error_unretrieved(
 
 
 async def _published_and_taken(broker: RabbitMQBroker, worker: Consumer) -> list[Delivery]:
-    await broker.publish(orders(50))
-    return await take(worker, 50)
+    await broker.publish(make_order_messages(50))
+    return await receive(worker, 50)

@@ -12,12 +12,18 @@ from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.rabbitmq.connection import hung_up_as_unavailable
 from tests.conftest import QUICK_RETRIES
-from tests.support.messages import KITCHEN, TAKEOUT, orders, take_and_ack, take_one
+from tests.support.messages import (
+    KITCHEN,
+    TAKEOUT,
+    make_order_messages,
+    receive_and_ack,
+    receive_one,
+)
 from tests.support.rabbitmq_server import RabbitMQ
 from tests.support.tcp_proxy import TcpProxy, proxy
 from tests.support.waiting import eventually
 
-PATIENCE = 1.0  # s, of ours in these tests
+RECEIVE_TIMEOUT = 1.0  # s, of ours in these tests
 IN_TIME = 6  # s; far less than the half minute after which a heartbeat would fail
 
 
@@ -31,7 +37,7 @@ async def wire(rabbitmq_server: RabbitMQ) -> AsyncIterator[TcpProxy]:
 def impatient(url: str) -> RabbitMQBroker:
     """Build a broker that waits for little."""
     settings = RabbitMQSettings.model_validate(
-        {"url": url, "connect_timeout": PATIENCE, "confirm_timeout": PATIENCE}
+        {"url": url, "connect_timeout": RECEIVE_TIMEOUT, "confirm_timeout": RECEIVE_TIMEOUT}
     )
     return RabbitMQBroker(settings, QUICK_RETRIES)
 
@@ -100,7 +106,7 @@ async def subscribe(broker: RabbitMQBroker) -> None:
 
 async def publish(broker: RabbitMQBroker) -> None:
     """Publish an order."""
-    assert await broker.publish(orders(1)) == []
+    assert await broker.publish(make_order_messages(1)) == []
 
 
 CALLS = [
@@ -138,12 +144,12 @@ async def test_no_call_waits_for_a_frozen_broker(
 ) -> None:
     """Each gives up in its time, the first and the next; and works once it is back."""
     await call(far)
-    wire.freeze()
+    wire.pause()
 
     for _ in range(2):
         assert await seconds_to_give_up(call(far)) < IN_TIME
 
-    wire.thaw()
+    wire.resume()
     await eventually(lambda: works(call, far), doing="for the return to be noticed", seconds=8)
 
 
@@ -153,7 +159,7 @@ async def test_a_silent_line_is_not_used_again(
 ) -> None:
     """A server that has come back in the place of one that is lost is found at the next call."""
     await call(far)
-    wire.freeze()
+    wire.pause()
     await seconds_to_give_up(call(far))
 
     wire.fail_over()
@@ -168,16 +174,16 @@ async def test_a_consumer_can_be_left_while_the_broker_is_frozen(
     await publish(far)
     async with asyncio.timeout(2 * IN_TIME):
         async with far.consume([TAKEOUT], prefetch=1) as cook:
-            held = await take_one(cook)
-            wire.freeze()
+            held = await receive_one(cook)
+            wire.pause()
             with pytest.raises(BrokerUnavailable):
                 await cook.stop()
 
-    wire.thaw()
+    wire.resume()
 
     async def comes_again() -> bool:
         async with far.consume([TAKEOUT], prefetch=1) as cook:
-            return (await take_and_ack(cook, 1)) == [held.message]
+            return (await receive_and_ack(cook, 1)) == [held.message]
 
     await eventually(lambda: works(lambda _: comes_again(), far), doing="for the order")
 
@@ -187,12 +193,12 @@ async def test_a_broker_short_of_memory_is_relieved(
 ) -> None:
     """Whoever publishes gives up in time; what was taken before can be consumed, and frees it."""
     broker = impatient(amqp_url)
-    await broker.publish(waiting := orders(3))
+    await broker.publish(waiting := make_order_messages(3))
     with rabbitmq_server.short_of_memory():
         assert await seconds_to_give_up(publish(broker)) < IN_TIME
 
         async with broker.consume([TAKEOUT], prefetch=1) as cook:
-            assert await take_and_ack(cook, 3) == waiting
+            assert await receive_and_ack(cook, 3) == waiting
 
     await eventually(lambda: works(publish, broker), doing="for publishing to go on")
     await broker.close()

@@ -13,7 +13,7 @@ from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from tests.conftest import QUICK_RETRIES
 from tests.support.certificates import CertificateAuthority, Identity
 from tests.support.management_api import ManagementApi
-from tests.support.messages import TAKEOUT, make_order_message, take_and_ack
+from tests.support.messages import TAKEOUT, make_order_message, receive_and_ack
 from tests.support.rabbitmq_server import RabbitMQ
 from tests.support.waiting import eventually
 
@@ -99,7 +99,7 @@ async def test_messages_are_published_and_consumed_over_tls(
         sent = make_order_message()
         async with connected(settings) as broker, broker.consume([TAKEOUT], prefetch=1) as cook:
             await broker.publish([sent])
-            assert await take_and_ack(cook, 1) == [sent]
+            assert await receive_and_ack(cook, 1) == [sent]
 
 
 async def test_client_certificate_is_sent_to_the_server(

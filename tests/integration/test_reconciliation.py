@@ -23,9 +23,9 @@ from tests.conftest import open_database
 from tests.support.broker_connections import PostgresConnections
 from tests.support.fakes import RecordingBroker
 from tests.support.kitchen import Kitchen
-from tests.support.messages import DELIVERY, DINE_IN, QUEUES, TAKEOUT, take_and_ack, take_one
+from tests.support.messages import DELIVERY, DINE_IN, QUEUES, TAKEOUT, receive_and_ack, receive_one
 from tests.support.orders import make_item
-from tests.support.outbox import NO_SWEEP, backlog, emptied
+from tests.support.outbox import NO_SWEEP, backlog, wait_until_outbox_is_empty
 from tests.support.services import FakeClock, make_relay
 from tests.support.waiting import eventually
 
@@ -72,15 +72,15 @@ class LossyKitchen:
 
     async def lose(self, queue: str = TAKEOUT, count: int = 1) -> list[Message]:
         """Remove `count` messages from the head of a queue; return them."""
-        await emptied(self.database)
+        await wait_until_outbox_is_empty(self.database)
         async with self.broker.consume([queue], prefetch=1) as hole:
-            return await take_and_ack(hole, count)
+            return await receive_and_ack(hole, count)
 
     async def check(self) -> list[dict[str, Any]]:
         """Check once, wait until the outbox is empty, and return the logged resends."""
         with capture_logs() as lines:
             await self.reconciliation().check()
-        await emptied(self.database)
+        await wait_until_outbox_is_empty(self.database)
         return [dict(line) for line in lines if line["event"] == "order_resent"]
 
     async def show_at(self, station: str, *numbers: str) -> None:
@@ -178,10 +178,10 @@ async def test_many_lost_orders_are_published_again_in_batches(
 async def test_orders_in_a_long_queue_are_not_published_again(kitchen: LossyKitchen) -> None:
     """Neither while nobody takes them, nor while a worker does."""
     first = await kitchen.orders.order()
-    await emptied(kitchen.database)
+    await wait_until_outbox_is_empty(kitchen.database)
     for _ in range(30):
         await asyncio.gather(*(kitchen.orders.order() for _ in range(10)))
-    await emptied(kitchen.database)
+    await wait_until_outbox_is_empty(kitchen.database)
     kitchen.wait(timedelta(hours=3))
 
     without_worker = await kitchen.check()
@@ -198,7 +198,7 @@ async def test_orders_in_a_long_queue_are_not_published_again(kitchen: LossyKitc
 async def test_deferred_message_does_not_count_as_lost(kitchen: LossyKitchen) -> None:
     await kitchen.orders.order()
     async with kitchen.broker.consume([TAKEOUT], prefetch=1) as cook:
-        await (await take_one(cook)).defer()
+        await (await receive_one(cook)).defer()
     kitchen.wait()
 
     assert await kitchen.check() == []
@@ -305,7 +305,7 @@ async def test_concurrent_checks_publish_each_order_once(kitchen: LossyKitchen, 
         checks = [kitchen.reconciliation(each) for each in (kitchen.database, another)]
         with capture_logs() as lines:
             await asyncio.gather(*(each.check() for each in checks))
-    await emptied(kitchen.database)
+    await wait_until_outbox_is_empty(kitchen.database)
 
     sent = [line["order_number"] for line in lines if line["event"] == "order_resent"]
     assert sent == orders
@@ -337,7 +337,7 @@ async def test_check_fails_while_the_broker_is_unavailable_and_succeeds_afterwar
     relay = Relay(database, broker, NO_SWEEP)
     await Kitchen(database, relay, clock).order()
     async with relay.running():
-        await emptied(database)
+        await wait_until_outbox_is_empty(database)
     clock.now += LONG
     settings = ReconciliationSettings(interval=0.01)
     reconciliation = Reconciliation(database, broker, relay, settings, clock=clock)

@@ -15,20 +15,20 @@ from restaurant_system.messaging.relay import Relay
 from tests.support.fakes import RecordingBroker
 from tests.support.messages import (
     TAKEOUT,
-    ids,
     make_order_message,
+    make_order_messages,
     make_status_update,
-    orders,
-    take_and_ack,
+    message_ids,
+    receive_and_ack,
 )
 from tests.support.outbox import (
     NO_SWEEP,
     OTHER_NUMBER,
-    age,
-    emptied,
+    backdate,
     fill_outbox,
     fill_outbox_by_order,
-    sweeping,
+    sweep_settings,
+    wait_until_outbox_is_empty,
 )
 
 # One sweep is all that a test waits for.
@@ -39,14 +39,14 @@ async def test_what_is_handed_over_reaches_the_broker_and_leaves_the_outbox(
     database: Database, broker: Broker
 ) -> None:
     """A row is published with all it carries, and struck off."""
-    owed = orders(5, priority=5)
+    owed = make_order_messages(5, priority=5)
     relay = Relay(database, broker, NO_SWEEP)
 
     async with relay.running():
         relay.hand_over(*await fill_outbox(database, *owed))
         async with broker.consume([TAKEOUT], prefetch=1) as cook:
-            assert await take_and_ack(cook, 5) == owed
-        await emptied(database)
+            assert await receive_and_ack(cook, 5) == owed
+        await wait_until_outbox_is_empty(database)
 
 
 async def test_what_a_dead_process_left_behind_reaches_the_broker(
@@ -57,33 +57,33 @@ async def test_what_a_dead_process_left_behind_reaches_the_broker(
 
     async with broker.subscribe() as subscriber:
         await fill_outbox(database, *missed)
-        async with Relay(database, broker, sweeping()).running():
-            assert await take_and_ack(subscriber, 3) == missed
-            await emptied(database)
+        async with Relay(database, broker, sweep_settings()).running():
+            assert await receive_and_ack(subscriber, 3) == missed
+            await wait_until_outbox_is_empty(database)
 
 
 async def test_a_row_of_a_process_in_good_health_is_left_to_it(database: Database) -> None:
     """Only what has waited for longer than `sweep_after` is swept."""
     broker, old, young = RecordingBroker(), make_order_message(), make_order_message()
     row, _ = await fill_outbox_by_order(database, old, young)
-    await age(database, row.id, timedelta(hours=2))
+    await backdate(database, row.id, timedelta(hours=2))
 
     async with Relay(database, broker, NO_SWEEP).running():
-        await emptied(database, but_for=1)
+        await wait_until_outbox_is_empty(database, but_for=1)
 
     assert broker.taken == [old]
 
 
 async def test_a_refused_message_stays_and_its_neighbours_go(database: Database) -> None:
     """Only what the broker has confirmed is struck off."""
-    broker, (first, refused, last) = RecordingBroker(), orders(3)
+    broker, (first, refused, last) = RecordingBroker(), make_order_messages(3)
     broker.refuses = [refused]
     rows = await fill_outbox_by_order(database, first, refused, last)
 
     relay = Relay(database, broker, NO_SWEEP)
     async with relay.running():
         relay.hand_over(*rows)
-        await emptied(database, but_for=1)
+        await wait_until_outbox_is_empty(database, but_for=1)
 
     assert broker.taken == [first, last]
 
@@ -100,10 +100,10 @@ async def test_a_refused_message_is_tried_again(database: Database) -> None:
     broker.refuses = [order]
     await fill_outbox(database, order)
 
-    async with Relay(database, broker, sweeping()).running():
+    async with Relay(database, broker, sweep_settings()).running():
         await broker.tried.wait()
         broker.refuses = []
-        await emptied(database)
+        await wait_until_outbox_is_empty(database)
 
     assert broker.taken == [order]
 
@@ -114,49 +114,49 @@ async def test_a_refused_message_is_not_tried_again_at_once(database: Database) 
     broker.refuses = [refused]
     await fill_outbox(database, refused)
 
-    async with Relay(database, broker, sweeping()).running():
+    async with Relay(database, broker, sweep_settings()).running():
         await broker.tried.wait()
         await fill_outbox(database, later, about=OTHER_NUMBER)
-        await emptied(database, but_for=1)
+        await wait_until_outbox_is_empty(database, but_for=1)
 
     assert broker.calls == [[], [later]]
 
 
 async def test_refused_messages_do_not_hold_up_those_behind_them(database: Database) -> None:
     """However many the broker refuses, what it would take does reach it."""
-    broker, refused, good = RecordingBroker(), orders(5), make_order_message()
+    broker, refused, good = RecordingBroker(), make_order_messages(5), make_order_message()
     broker.refuses = refused
     await fill_outbox_by_order(database, *refused, good)
 
-    async with Relay(database, broker, sweeping(batch=2)).running():
-        await emptied(database, but_for=5)
+    async with Relay(database, broker, sweep_settings(batch=2)).running():
+        await wait_until_outbox_is_empty(database, but_for=5)
 
     assert broker.taken == [good]
 
 
 async def test_a_sweep_goes_on_past_those_that_are_refused(database: Database) -> None:
     """What stands behind many refused messages leaves in the same sweep, not one of many later."""
-    broker, refused, good = RecordingBroker(), orders(9), make_order_message()
+    broker, refused, good = RecordingBroker(), make_order_messages(9), make_order_message()
     broker.refuses = refused
     await fill_outbox_by_order(database, *refused, good)
 
     async with Relay(database, broker, SELDOM_SWEEPING).running():
-        await emptied(database, but_for=9)
+        await wait_until_outbox_is_empty(database, but_for=9)
 
     assert broker.taken == [good]
 
 
 async def test_what_is_fresh_leaves_between_what_was_left_behind(database: Database) -> None:
     """A long sweep lets what is handed over have its turn, and goes on without a pause."""
-    broker, left_behind, fresh = RecordingBroker(), orders(9), make_order_message()
+    broker, left_behind, fresh = RecordingBroker(), make_order_messages(9), make_order_message()
     rows = await fill_outbox_by_order(database, *left_behind, fresh)
     for row in rows[:-1]:
-        await age(database, row.id, timedelta(hours=2))
+        await backdate(database, row.id, timedelta(hours=2))
     relay = Relay(database, broker, SELDOM_SWEEPING.model_copy(update={"sweep_after": 3600}))
 
     relay.hand_over(rows[-1])
     async with relay.running():
-        await emptied(database)
+        await wait_until_outbox_is_empty(database)
 
     assert broker.taken.index(fresh) < 3
     assert len(broker.taken) == 10
@@ -170,47 +170,47 @@ async def test_a_message_does_not_overtake_a_refused_one_of_its_stream(database:
     broker.refuses = [cooking]
     await fill_outbox(database, cooking, ready)
 
-    async with Relay(database, broker, sweeping()).running():
+    async with Relay(database, broker, sweep_settings()).running():
         await broker.tried.wait()
         broker.refuses = []
-        await emptied(database)
+        await wait_until_outbox_is_empty(database)
 
-    assert ids(broker.taken) == ids([cooking, ready])
+    assert message_ids(broker.taken) == message_ids([cooking, ready])
 
 
 async def test_what_is_under_way_is_left_to_it(database: Database) -> None:
     """While one relay waits for the confirmation, others leave the row to it for a while."""
     slow, quick = RecordingBroker(), RecordingBroker()
     slow.answers.clear()
-    published = orders(2)
+    published = make_order_messages(2)
     under_way, left_behind = await fill_outbox_by_order(database, *published)
-    await age(database, left_behind.id, timedelta(seconds=5))
+    await backdate(database, left_behind.id, timedelta(seconds=5))
     slow_relay = Relay(database, slow, NO_SWEEP)
 
     async with slow_relay.running():
         slow_relay.hand_over(under_way)
         await slow.tried.wait()
-        async with Relay(database, quick, sweeping(after=4)).running():
-            await emptied(database, but_for=1)
+        async with Relay(database, quick, sweep_settings(after=4)).running():
+            await wait_until_outbox_is_empty(database, but_for=1)
         slow.answers.set()
-        await emptied(database)
+        await wait_until_outbox_is_empty(database)
 
     assert (slow.taken, quick.taken) == (published[:1], published[1:])
 
 
 async def test_two_relays_publish_each_row_once(database: Database) -> None:
     """However many wait for the same rows and sweep them, each is published by one of them."""
-    broker, owed = RecordingBroker(), orders(300)
-    relays = [Relay(database, broker, sweeping(batch=7)) for _ in range(2)]
+    broker, owed = RecordingBroker(), make_order_messages(300)
+    relays = [Relay(database, broker, sweep_settings(batch=7)) for _ in range(2)]
     rows = await fill_outbox_by_order(database, *owed)
     for relay in relays:
         relay.hand_over(*rows)
     await asyncio.sleep(0.01)  # by now they are fresh no more
 
     async with relays[0].running(), relays[1].running():
-        await emptied(database)
+        await wait_until_outbox_is_empty(database)
 
-    assert Counter(ids(broker.taken)) == Counter(ids(owed))
+    assert Counter(message_ids(broker.taken)) == Counter(message_ids(owed))
 
 
 async def test_a_stream_leaves_in_order_though_its_first_message_was_left_behind(
@@ -220,13 +220,13 @@ async def test_a_stream_leaves_in_order_though_its_first_message_was_left_behind
     broker, left_behind, fresh = RecordingBroker(), make_status_update(), make_status_update()
     await fill_outbox(database, left_behind)
     (row,) = await fill_outbox(database, fresh)
-    relay = Relay(database, broker, sweeping(after=0.5))
+    relay = Relay(database, broker, sweep_settings(after=0.5))
 
     async with relay.running():
         relay.hand_over(row)
-        await emptied(database)
+        await wait_until_outbox_is_empty(database)
 
-    assert ids(broker.taken) == ids([left_behind, fresh])
+    assert message_ids(broker.taken) == message_ids([left_behind, fresh])
 
 
 async def test_a_stream_leaves_in_order_though_it_was_handed_over_out_of_order(
@@ -235,13 +235,13 @@ async def test_a_stream_leaves_in_order_though_it_was_handed_over_out_of_order(
     """Whoever commits second and speaks first does not make its message overtake."""
     broker, first, second = RecordingBroker(), make_status_update(), make_status_update()
     early, late = await fill_outbox(database, first, second)
-    relay = Relay(database, broker, sweeping(batch=1, after=0.5))
+    relay = Relay(database, broker, sweep_settings(batch=1, after=0.5))
 
     async with relay.running():
         relay.hand_over(late, early)
-        await emptied(database)
+        await wait_until_outbox_is_empty(database)
 
-    assert ids(broker.taken) == ids([first, second])
+    assert message_ids(broker.taken) == message_ids([first, second])
 
 
 async def test_what_follows_another_process_leaves_as_soon_as_it_may(database: Database) -> None:
@@ -257,9 +257,9 @@ async def test_what_follows_another_process_leaves_as_soon_as_it_may(database: D
         assert broker.taken == []
         async with database.connection() as connection:
             await outbox.delete(connection, [before.id])
-        await emptied(database)
+        await wait_until_outbox_is_empty(database)
 
-    assert ids(broker.taken) == ids([ours])
+    assert message_ids(broker.taken) == message_ids([ours])
 
 
 async def test_a_repeat_is_not_heard_after_what_follows_it(
@@ -280,18 +280,18 @@ async def test_a_repeat_is_not_heard_after_what_follows_it(
             await asyncio.sleep(0.5)  # the relay would strike it off meanwhile
             await broker.publish([claimed.message])
             await outbox.delete(sweep, [claimed.id])
-        await emptied(database)
+        await wait_until_outbox_is_empty(database)
 
-    assert ids(broker.taken) == ids([cooking, cooking, ready])
+    assert message_ids(broker.taken) == message_ids([cooking, cooking, ready])
 
 
 async def test_batches_have_a_limit(database: Database) -> None:
     """No more than `batch` messages are under way at once."""
-    broker, owed = RecordingBroker(), orders(10)
+    broker, owed = RecordingBroker(), make_order_messages(10)
     relay = Relay(database, broker, NO_SWEEP.model_copy(update={"batch": 4}))
 
     async with relay.running():
         relay.hand_over(*await fill_outbox_by_order(database, *owed))
-        await emptied(database)
+        await wait_until_outbox_is_empty(database)
 
     assert [len(call) for call in broker.calls] == [4, 4, 2]

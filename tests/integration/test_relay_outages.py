@@ -14,20 +14,25 @@ from restaurant_system.messaging.relay import Relay
 from tests.conftest import open_database
 from tests.support.broker_connections import PostgresConnections
 from tests.support.fakes import RecordingBroker
-from tests.support.messages import PATIENCE, ids, make_order_message, orders
+from tests.support.messages import (
+    RECEIVE_TIMEOUT,
+    make_order_message,
+    make_order_messages,
+    message_ids,
+)
 from tests.support.outbox import (
     NO_SWEEP,
     backlog,
-    emptied,
     fill_outbox,
     fill_outbox_by_order,
-    sweeping,
+    sweep_settings,
+    wait_until_outbox_is_empty,
 )
 
 
 async def test_an_outage_of_the_broker_loses_nothing(database: Database) -> None:
     """With the broker away the rows stay; once it is back they go, in order, by themselves."""
-    broker, owed = RecordingBroker(), orders(5)
+    broker, owed = RecordingBroker(), make_order_messages(5)
     broker.away = True
     relay = Relay(database, broker, NO_SWEEP)
 
@@ -37,14 +42,14 @@ async def test_an_outage_of_the_broker_loses_nothing(database: Database) -> None
         relay.hand_over(*await fill_outbox(database, *owed[3:]))
         assert await backlog(database) == 5
         broker.away = False
-        await emptied(database)
+        await wait_until_outbox_is_empty(database)
 
     assert broker.taken == owed
 
 
 async def test_an_outage_of_the_database_loses_nothing(database: Database, dsn: str) -> None:
     """A row whose deletion could not be committed is deleted later, and the relay goes on."""
-    broker, (first, second) = RecordingBroker(), orders(2)
+    broker, (first, second) = RecordingBroker(), make_order_messages(2)
     broker.answers.clear()
     relay = Relay(database, broker, NO_SWEEP)
     rows = await fill_outbox_by_order(database, first, second)
@@ -55,11 +60,11 @@ async def test_an_outage_of_the_database_loses_nothing(database: Database, dsn: 
         await PostgresConnections(dsn).cut()
         broker.answers.set()
         async with open_database(dsn) as another:
-            await emptied(another, but_for=1)
+            await wait_until_outbox_is_empty(another, but_for=1)
             relay.hand_over(rows[1])
-            await emptied(another)
+            await wait_until_outbox_is_empty(another)
 
-    assert ids(broker.taken) == ids([first, second])
+    assert message_ids(broker.taken) == message_ids([first, second])
 
 
 async def test_what_is_handed_over_last_is_published_before_the_relay_stops(
@@ -104,7 +109,7 @@ async def test_an_error_of_our_own_stops_the_relay_loudly(database: Database) ->
             await asyncio.Event().wait()
 
     with pytest.raises(ExceptionGroup) as raised:
-        await asyncio.wait_for(run(), PATIENCE)
+        await asyncio.wait_for(run(), RECEIVE_TIMEOUT)
 
     assert raised.group_contains(ZeroDivisionError)
     assert await backlog(database) == 1
@@ -114,12 +119,12 @@ async def test_what_does_not_fit_into_memory_is_swept(database: Database) -> Non
     """A row whose id was forgotten under load waits a little, and goes."""
     broker, order = RecordingBroker(), make_order_message()
     (owed,) = await fill_outbox(database, order)
-    relay = Relay(database, broker, sweeping(batch=5_000))
+    relay = Relay(database, broker, sweep_settings(batch=5_000))
     forgotten = [replace(owed, id=owed.id + place, previous_id=0) for place in range(1, 15_000)]
 
     async with relay.running():
         relay.hand_over(replace(owed, previous_id=0), *forgotten)
-        await emptied(database)
+        await wait_until_outbox_is_empty(database)
 
     assert broker.taken == [order]
 

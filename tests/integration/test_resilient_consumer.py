@@ -9,7 +9,13 @@ from restaurant_system.messaging.broker import Broker, Delivery
 from restaurant_system.messaging.resilient_consumer import ResilientConsumer
 from restaurant_system.models.message import Message
 from tests.support.broker_connections import BrokerConnections
-from tests.support.messages import PATIENCE, TAKEOUT, make_order_message, orders, take_and_ack
+from tests.support.messages import (
+    RECEIVE_TIMEOUT,
+    TAKEOUT,
+    make_order_message,
+    make_order_messages,
+    receive_and_ack,
+)
 from tests.support.waiting import eventually
 
 
@@ -60,8 +66,8 @@ async def test_messages_keep_arriving_after_each_broken_connection(
         drain=no_drain,
     )
 
-    async with running(resilient), asyncio.timeout(PATIENCE):
-        for order in orders(3):
+    async with running(resilient), asyncio.timeout(RECEIVE_TIMEOUT):
+        for order in make_order_messages(3):
             await publish_soon(broker, order)
             while (await handled.get()).message.message_id != order.message_id:
                 pass  # redelivered, because its acknowledgement was lost
@@ -81,7 +87,7 @@ async def test_message_in_flight_at_a_broken_connection_is_redelivered(
         drain=no_drain,
     )
 
-    async with running(resilient), asyncio.timeout(PATIENCE):
+    async with running(resilient), asyncio.timeout(RECEIVE_TIMEOUT):
         first = await handled.get()
         await broker_connections.cut()
         again = await handled.get()
@@ -93,7 +99,7 @@ async def test_message_in_flight_at_a_broken_connection_is_redelivered(
 async def test_stop_drains_what_is_in_flight_and_leaves_the_rest(
     broker: Broker, other_broker: Broker
 ) -> None:
-    first, second = orders(2)
+    first, second = make_order_messages(2)
     await broker.publish([first, second])
     in_flight: asyncio.Queue[Delivery] = asyncio.Queue()
 
@@ -108,13 +114,13 @@ async def test_stop_drains_what_is_in_flight_and_leaves_the_rest(
         handle=in_flight.put,
         drain=drain,
     )
-    async with running(resilient) as run, asyncio.timeout(PATIENCE):
+    async with running(resilient) as run, asyncio.timeout(RECEIVE_TIMEOUT):
         await in_flight.put(await in_flight.get())
         resilient.stop()
         await run
 
     assert in_flight.empty()
     async with other_broker.consume([TAKEOUT], prefetch=2) as another:
-        (taken,) = await take_and_ack(another, 1)
+        (taken,) = await receive_and_ack(another, 1)
     assert taken.message_id == second.message_id
     assert (await other_broker.depths())[TAKEOUT] == 0

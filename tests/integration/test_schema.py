@@ -10,7 +10,7 @@ import pytest
 from restaurant_system.database.connection_factory import UnpooledConnection
 from restaurant_system.models.status import ORIGINS, OrderStatus
 from tests.support.postgres_server import Postgres
-from tests.support.rows import insert_order, undone
+from tests.support.rows import insert_order, rolled_back_connection
 
 ORDER_COLUMNS = {
     *("id", "created_at", "updated_at", "number", "customer_name", "type", "table_number"),
@@ -35,7 +35,7 @@ async def sql(
     postgres_server: Postgres, template_database: str
 ) -> AsyncIterator[UnpooledConnection]:
     """Connect to an empty database; changes are rolled back."""
-    async with undone(postgres_server.dsn(template_database)) as connection:
+    async with rolled_back_connection(postgres_server.dsn(template_database)) as connection:
         yield connection
 
 

@@ -24,7 +24,7 @@ from restaurant_system.services.tracking.handler import TrackingHandler
 from restaurant_system.services.tracking.service import TrackingService
 from tests.support.orders import make_item, make_order
 from tests.support.rows import insert_order
-from tests.support.services import NOON, FakeClock, http_client, make_tracking_service, walk
+from tests.support.services import NOON, FakeClock, http_client, make_tracking_service, move_through
 
 EXPENSIVE = [make_item(price=Decimal(101))]
 
@@ -74,7 +74,7 @@ async def place(intake: OrderService, **changes: object) -> str:
 
 async def cook(database: Database, number: str) -> None:
     """Start an order at noon, due in ten seconds."""
-    await walk(database, number, OrderStatus.COOKING, due=NOON + timedelta(seconds=10))
+    await move_through(database, number, OrderStatus.COOKING, due=NOON + timedelta(seconds=10))
 
 
 async def test_concurrent_lookups_share_a_query(

@@ -23,8 +23,8 @@ from tests.support.messages import (
     TAKEOUT,
     make_order_message,
     make_status_update,
-    take_and_ack,
-    take_one,
+    receive_and_ack,
+    receive_one,
 )
 from tests.support.outbox import NO_SWEEP
 from tests.support.waiting import eventually
@@ -80,8 +80,8 @@ async def test_what_is_published_is_signed(kitchen: Kitchen, broker: Broker) -> 
     async with broker.subscribe() as subscriber, broker.consume([TAKEOUT], prefetch=1) as cook:
         await kitchen.cancel(await kitchen.order())
 
-        (order,) = await take_and_ack(cook, 1)
-        (update,) = await take_and_ack(subscriber, 1)
+        (order,) = await receive_and_ack(cook, 1)
+        (update,) = await receive_and_ack(subscriber, 1)
 
     SIGNER.verify(order)
     SIGNER.verify(update)
@@ -93,10 +93,10 @@ async def test_a_signature_survives_retries_and_the_dead_letter_queue(broker: Br
     await broker.publish([order])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        await (await take_one(cook)).retry("the oven is cold")
-        retried = await take_one(cook)
+        await (await receive_one(cook)).retry("the oven is cold")
+        retried = await receive_one(cook)
         await retried.defer()
-        deferred = await take_one(cook)
+        deferred = await receive_one(cook)
         await deferred.dead_letter("the oven is broken")
     async with first_delivery(broker, topology.DEAD_LETTERS.name) as letter:
         await letter.ack()

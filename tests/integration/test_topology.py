@@ -15,8 +15,8 @@ from tests.support.messages import (
     GENERAL,
     KITCHEN,
     TAKEOUT,
-    orders,
-    take_one,
+    make_order_messages,
+    receive_one,
 )
 from tests.support.waiting import eventually
 
@@ -94,7 +94,7 @@ async def test_nothing_is_used_that_rabbitmq_4_deprecates(
         rabbitmq_broker.subscribe(),
         rabbitmq_broker.subscribe("printer"),
     ):
-        idle = asyncio.create_task(take_one(worker))
+        idle = asyncio.create_task(receive_one(worker))
         await eventually(channels_are_known, doing="for the statistics of the consumers")
         channels, queues = management_api.channels(), management_api.listed("queues")
         idle.cancel()
@@ -144,14 +144,14 @@ async def test_queue_with_other_arguments_is_named_until_it_is_gone(
     management_api.declare_queue(queue, arguments)
     broker = make_rabbitmq_broker(amqp_url, QUICK_RETRIES)
 
-    for call in (broker.connect(), broker.publish(orders(1)), broker.ping()):
+    for call in (broker.connect(), broker.publish(make_order_messages(1)), broker.ping()):
         with pytest.raises(BrokerRefuses) as refused:
             await call
         assert str(refused.value).startswith(said)
     management_api.delete_queue(queue)
 
     assert await broker.ping() > 0
-    assert await broker.publish(orders(1)) == []
+    assert await broker.publish(make_order_messages(1)) == []
     await broker.close()
 
 

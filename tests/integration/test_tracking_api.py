@@ -11,7 +11,7 @@ from restaurant_system.models.order import Move, OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
 from tests.support.orders import make_item, make_order
-from tests.support.services import NOON, FakeClock, walk
+from tests.support.services import NOON, FakeClock, move_through
 
 RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z")
 
@@ -29,7 +29,7 @@ async def test_status_has_stage_time_worker_and_estimate(
     stages = [(await tracking.get(f"/orders/{number}/status")).json()]
 
     clock.now += timedelta(seconds=1)
-    await walk(
+    await move_through(
         database, number, OrderStatus.COOKING, at=clock.now, due=clock.now + timedelta(seconds=10)
     )
     stages.append((await tracking.get(f"/orders/{number}/status")).json())
@@ -78,7 +78,7 @@ async def test_history_lists_each_status_change_oldest_first(
     tracking: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
 ) -> None:
     number, other = await place(intake), await place(intake)
-    await walk(
+    await move_through(
         database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON + timedelta(seconds=9)
     )
     await intake.cancel(other, Move(), request_id="request-2")

@@ -23,7 +23,7 @@ from tests.support.services import (
     http_client,
     make_broker,
     make_tracking_service,
-    walk,
+    move_through,
 )
 
 STATUSES = {"received": 0, "cooking": 0, "ready": 0, "completed": 0, "cancelled": 0}
@@ -96,8 +96,8 @@ async def test_list_is_filtered_by_status_and_type_over_several_pages(
 ) -> None:
     takeout = await place(intake, 3)
     dine_in = await place(intake, 2, order_type="dine_in", table_number=5)
-    await walk(database, takeout[0], OrderStatus.COOKING)
-    await walk(database, dine_in[0], OrderStatus.COOKING)
+    await move_through(database, takeout[0], OrderStatus.COOKING)
+    await move_through(database, dine_in[0], OrderStatus.COOKING)
 
     assert await page(tracking, order_type="dine_in") == (dine_in[::-1], None)
     assert await page(tracking, status="cooking") == ([dine_in[0], takeout[0]], None)
@@ -184,8 +184,8 @@ async def test_stats_count_only_orders_of_the_business_date(
     clock.now = NOON + timedelta(hours=2)
     await place(intake, 2)
     for number, seconds in zip(takeout, (10, 20, 30), strict=True):
-        await walk(database, number, *COOKED, at=NOON + timedelta(seconds=seconds))
-    await walk(database, dine_in, *COOKED, at=NOON + timedelta(seconds=5))
+        await move_through(database, number, *COOKED, at=NOON + timedelta(seconds=seconds))
+    await move_through(database, dine_in, *COOKED, at=NOON + timedelta(seconds=5))
     await intake.complete(takeout[0], Move(), request_id="r")
 
     figures = await stats(tracking)
@@ -210,9 +210,9 @@ async def test_late_share_counts_late_and_overdue_but_not_cancelled_orders(
         intake, order_type="delivery", delivery_address="1 Main Street, Springfield"
     )
     limit = NOON + timedelta(seconds=900)
-    await walk(database, on_time, *COOKED, at=limit - timedelta(milliseconds=1))
-    await walk(database, late, *COOKED, at=limit)
-    await walk(database, delivered, *COOKED, at=limit)
+    await move_through(database, on_time, *COOKED, at=limit - timedelta(milliseconds=1))
+    await move_through(database, late, *COOKED, at=limit)
+    await move_through(database, delivered, *COOKED, at=limit)
     await intake.cancel(cancelled, Move(), request_id="r")
 
     shares = []

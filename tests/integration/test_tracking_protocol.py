@@ -28,7 +28,7 @@ from tests.support.services import (
     http_client,
     make_broker,
     make_tracking_service,
-    walk,
+    move_through,
 )
 
 RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z")
@@ -87,7 +87,7 @@ async def test_times_are_rfc_3339_in_utc(
     tracking: httpx.AsyncClient, intake: OrderService, database: Database
 ) -> None:
     number = await place(intake)
-    await walk(database, number, OrderStatus.COOKING, due=NOON)
+    await move_through(database, number, OrderStatus.COOKING, due=NOON)
     async with database.connection() as connection:
         await workers.register(connection, "mario", tuple(OrderType), timedelta(5), uuid4())
 

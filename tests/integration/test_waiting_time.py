@@ -21,7 +21,7 @@ from tests.support.services import (
     http_client,
     make_order_service,
     make_tracking_service,
-    walk,
+    move_through,
 )
 
 # Seconds that an order of each type cooks.
@@ -63,7 +63,7 @@ class Kitchen:
     async def start(self, number: str, by: str, *, due_in: float) -> None:
         """Start an order, due in a number of seconds."""
         due = NOON + timedelta(seconds=due_in)
-        await walk(self._database, number, OrderStatus.COOKING, by=by, due=due)
+        await move_through(self._database, number, OrderStatus.COOKING, by=by, due=due)
 
     async def estimate(self, number: str) -> float:
         """Return the estimated seconds until an order is ready."""

@@ -20,7 +20,7 @@ OPTIONS = [
     "--disable-sync",
 ]
 SERIOUS = {"serious", "critical"}
-BROKEN_LINE = (
+CONNECTION_ERRORS = (
     "net::ERR_",
     "Failed to load resource",
 )  # what a browser says of a server that is away
@@ -45,7 +45,7 @@ class Screens:
 
     def __init__(self, browser: Browser, address: str) -> None:
         self.address = address
-        self.complaints: list[str] = []
+        self.errors: list[str] = []
         self._browser = browser
         self._stack = contextlib.AsyncExitStack()
 
@@ -57,9 +57,9 @@ class Screens:
         self._stack.push_async_callback(context.close)
         page = await context.new_page()
         page.set_default_timeout(10_000)
-        page.on("console", self._hear)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("requestfailed", self._hear_of_failure)
+        page.on("console", self._record_message)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("requestfailed", self._record_failed_request)
         await page.goto(path)
         return page
 
@@ -68,16 +68,16 @@ class Screens:
         await self._stack.aclose()
 
     @property
-    def grave_complaints(self) -> list[str]:
+    def unexpected_errors(self) -> list[str]:
         """What pages complain of, but for a line that is away."""
-        return [each for each in self.complaints if not any(sign in each for sign in BROKEN_LINE)]
+        return [each for each in self.errors if not any(sign in each for sign in CONNECTION_ERRORS)]
 
-    def _hear(self, message: ConsoleMessage) -> None:
+    def _record_message(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
-            self.complaints.append(message.text)
+            self.errors.append(message.text)
 
-    def _hear_of_failure(self, request: Request) -> None:
-        self.complaints.append(f"net::ERR_ {request.url}: {request.failure}")
+    def _record_failed_request(self, request: Request) -> None:
+        self.errors.append(f"net::ERR_ {request.url}: {request.failure}")
 
 
 async def serious_violations(page: Page) -> list[str]:

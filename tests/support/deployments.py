@@ -14,7 +14,7 @@ from tests.support.orders import make_order_body
 from tests.support.processes import Process, Processes, free_port, processes
 from tests.support.waiting import wait_until
 
-QUICK = {
+QUICK_SETTINGS = {
     "RESTAURANT_OUTBOX__SWEEP_INTERVAL": "0.5",
     "RESTAURANT_OUTBOX__SWEEP_AFTER": "1",
     "RESTAURANT_DELIVERY__RETRY_DELAYS": "[0.2, 0.5]",
@@ -32,7 +32,7 @@ class DatabaseClient:
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self._line: UnpooledConnection | None = None
 
-    def look_up(self, query: str, *arguments: object) -> list[dict[str, Any]]:
+    def query(self, query: str, *arguments: object) -> list[dict[str, Any]]:
         """Run a query, on a new line if the old one has broken."""
         try:
             return self._runner.run(self._fetch(query, *arguments))
@@ -67,23 +67,23 @@ class Deployment:
         self.orders = _client(self._order_port)
         self.tracking = _client(self._tracking_port)
 
-    def take_orders(self, *options: str, **environment: str) -> Process:
+    def start_order_service(self, *options: str, **environment: str) -> Process:
         """Start an order service."""
         command = ("order-service", "--port", str(self._order_port), *options)
         return self.start(*command, until=lambda _: _answers(self.orders), **environment)
 
-    def track(self) -> Process:
+    def start_tracking_service(self) -> Process:
         """Start a tracking service."""
         command = ("tracking-service", "--port", str(self._tracking_port))
         return self.start(*command, until=lambda _: _answers(self.tracking))
 
-    def up(self, *options: str) -> Process:
+    def start_all_in_one(self, *options: str) -> Process:
         """Start everything in one process, which tracks orders where it takes them."""
         self.tracking.base_url = self.orders.base_url
         command = ("up", "--port", str(self._order_port), "--cooking-time-scale", "0.02", *options)
         return self.start(*command, until=lambda _: _answers(self.orders))
 
-    def cook(self, name: str, *options: str, scale: float = 0) -> Process:
+    def start_worker(self, name: str, *options: str, scale: float = 0) -> Process:
         """Start a kitchen worker; at scale 0.1 a takeout order takes a second."""
         speed = ("--cooking-time-scale", str(scale))
         return self.start(
@@ -91,7 +91,7 @@ class Deployment:
             until=lambda process: process.logged("worker_registered"),
         )
 
-    def listen(self, name: str) -> Process:
+    def start_subscriber(self, name: str) -> Process:
         """Start a notification subscriber that keeps what it misses."""
         return self.start(
             *("notification-subscriber", "--name", name),
@@ -108,7 +108,7 @@ class Deployment:
             self._awaited.append((process, lambda: until(process)))
         return process
 
-    def ready(self) -> None:
+    def wait_until_ready(self) -> None:
         """Wait for everything that was started."""
         while self._awaited:
             process, is_ready = self._awaited.pop()
@@ -119,57 +119,57 @@ class Deployment:
             )
             assert process.running, process.stdout + process.stderr
 
-    def close(self) -> list[int]:
+    def stop_all(self) -> list[int]:
         """Ask everything that was started to stop, and return the exit codes."""
         for process in self.started:
             process.signal(signal.SIGTERM)
         return [process.wait() for process in self.started]
 
-    def post(self, body: bytes, **headers: str) -> httpx.Response:
+    def post_order(self, body: bytes, **headers: str) -> httpx.Response:
         """Post an order."""
         return self.orders.post("/orders", content=body, headers={**JSON, **headers})
 
-    def order(self, **changes: object) -> str:
+    def place_order(self, **changes: object) -> str:
         """Place an order, and return its number."""
-        response = self.post(make_order_body(**changes))
+        response = self.post_order(make_order_body(**changes))
         assert response.status_code == 201, response.text
         number: str = response.json()["order_number"]
         return number
 
-    def rows(self, query: str, *arguments: object) -> list[dict[str, Any]]:
+    def query(self, query: str, *arguments: object) -> list[dict[str, Any]]:
         """Look into the database."""
-        return self._book.look_up(query, *arguments)
+        return self._book.query(query, *arguments)
 
-    def look_up(self, number: str) -> dict[str, Any]:
+    def get_order(self, number: str) -> dict[str, Any]:
         """Return an order as it stands in the database."""
-        return self.rows("SELECT * FROM orders WHERE number = $1", number)[0]
+        return self.query("SELECT * FROM orders WHERE number = $1", number)[0]
 
     def history(self, number: str) -> list[tuple[str, str]]:
         """Return each status that an order had, and who brought it there."""
-        rows = self.rows(
+        rows = self.query(
             "SELECT log.status, log.changed_by FROM order_status_log AS log"
             " JOIN orders ON orders.id = log.order_id WHERE number = $1 ORDER BY log.id",
             number,
         )
         return [(row["status"], row["changed_by"]) for row in rows]
 
-    def wait_for(self, number: str, status: str, *, seconds: float = 60) -> None:
+    def wait_for_status(self, number: str, status: str, *, seconds: float = 60) -> None:
         """Wait until an order stands there."""
         wait_until(
-            lambda: self.look_up(number)["status"] == status,
+            lambda: self.get_order(number)["status"] == status,
             seconds=seconds,
             doing=f"for {number} to be {status}",
         )
 
-    def wait_until_nothing_is_owed(self) -> None:
+    def wait_until_outbox_is_empty(self) -> None:
         """Wait until every message has left the outbox."""
         wait_until(
-            lambda: not self.rows("SELECT id FROM outbox"), seconds=30, doing="for the outbox"
+            lambda: not self.query("SELECT id FROM outbox"), seconds=30, doing="for the outbox"
         )
 
-    def presence(self, name: str) -> str:
+    def worker_status(self, name: str) -> str:
         """Return what the kitchen's book says about a cook: online or offline."""
-        status: str = self.rows("SELECT status FROM workers WHERE name = $1", name)[0]["status"]
+        status: str = self.query("SELECT status FROM workers WHERE name = $1", name)[0]["status"]
         return status
 
 
@@ -180,18 +180,18 @@ def running(dsn: str, amqp_url: str | None = None, **variables: str) -> Iterator
         contextlib.closing(DatabaseClient(dsn)) as book,
         processes({**environment(dsn, amqp_url), **variables}) as started,
     ):
-        restaurant = Deployment(started, book)
-        with restaurant.orders, restaurant.tracking:
-            yield restaurant
+        deployment = Deployment(started, book)
+        with deployment.orders, deployment.tracking:
+            yield deployment
 
 
 def environment(dsn: str | None, amqp_url: str | None) -> Mapping[str, str]:
     """Name our servers as an operator does, in variables; patience is short, for tests."""
     servers = {"RESTAURANT_DATABASE__URL": dsn, "RESTAURANT_RABBITMQ__URL": amqp_url}
-    return {**QUICK, **{name: url for name, url in servers.items() if url is not None}}
+    return {**QUICK_SETTINGS, **{name: url for name, url in servers.items() if url is not None}}
 
 
-def complaint(process: Process) -> str:
+def error_message(process: Process) -> str:
     """Return what a process says on stderr to a person, its log lines apart."""
     return "".join(
         line for line in process.stderr.splitlines(keepends=True) if not line.startswith("{")

@@ -19,7 +19,7 @@ from restaurant_system.messaging.relay import Relay
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
 from tests.support.deployments import JSON
-from tests.support.services import served
+from tests.support.services import serve_site
 from tests.support.waiting import eventually
 
 STATION = "grill"
@@ -156,7 +156,7 @@ async def running_display(
     async with stations(Runtime("test", settings, database, broker, shutdown), relay) as feature:
         site = api.build("Test", [feature])
         async with (
-            served(site, shutdown) as address,
+            serve_site(site, shutdown) as address,
             httpx.AsyncClient(base_url=address, timeout=30, verify=False) as client,  # noqa: S501 - no TLS
         ):
             yield Display(client, shutdown)

@@ -18,7 +18,7 @@ DEAD_LETTERS = "kitchen_dead_letter_queue"
 KITCHEN = (DINE_IN, TAKEOUT, DELIVERY, GENERAL)
 QUEUES = (*KITCHEN, DEAD_LETTERS)
 
-PATIENCE = 8  # s; only a test that fails ever waits so long
+RECEIVE_TIMEOUT = 8  # s; only a test that fails ever waits so long
 
 
 def make_order_message(order_type: str = "takeout", priority: int = 1, **changes: Any) -> Message:  # noqa: ANN401 - any field
@@ -37,7 +37,9 @@ def make_order_message(order_type: str = "takeout", priority: int = 1, **changes
     return dataclasses.replace(order, **changes)
 
 
-def orders(count: int, order_type: str = "takeout", priority: int = 1) -> list[Message]:
+def make_order_messages(
+    count: int, order_type: str = "takeout", priority: int = 1
+) -> list[Message]:
     """Write so many orders' messages."""
     return [make_order_message(order_type, priority) for _ in range(count)]
 
@@ -45,7 +47,7 @@ def orders(count: int, order_type: str = "takeout", priority: int = 1) -> list[M
 def make_messages_for_each_queue(count: int) -> list[Message]:
     """Write so many orders for each kitchen queue; `catering` is for the general one."""
     types = ("dine_in", "takeout", "delivery", "catering")
-    return [order for order_type in types for order in orders(count, order_type)]
+    return [order for order_type in types for order in make_order_messages(count, order_type)]
 
 
 def make_status_update(**changes: Any) -> Message:  # noqa: ANN401 - any field
@@ -61,7 +63,7 @@ def unroutable(message_id: UUID | None = None) -> Message:
     return make_order_message(exchange="delivery_retry", message_id=message_id or uuid4())
 
 
-def ids(messages: Iterable[Message | Delivery]) -> list[UUID]:
+def message_ids(messages: Iterable[Message | Delivery]) -> list[UUID]:
     """Name messages by what stays the same on their way, however often they are delivered."""
     return [
         each.message.message_id if isinstance(each, Delivery) else each.message_id
@@ -69,24 +71,24 @@ def ids(messages: Iterable[Message | Delivery]) -> list[UUID]:
     ]
 
 
-async def take(consumer: Consumer, count: int = 1) -> list[Delivery]:
+async def receive(consumer: Consumer, count: int = 1) -> list[Delivery]:
     """Take so many deliveries, and leave them unsettled; fail if they do not come in time."""
     arriving = aiter(consumer)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(RECEIVE_TIMEOUT):
         return [await anext(arriving) for _ in range(count)]
 
 
-async def take_one(consumer: Consumer) -> Delivery:
+async def receive_one(consumer: Consumer) -> Delivery:
     """Take one delivery."""
-    (delivery,) = await take(consumer)
+    (delivery,) = await receive(consumer)
     return delivery
 
 
-async def take_and_ack(consumer: Consumer, count: int) -> list[Message]:
+async def receive_and_ack(consumer: Consumer, count: int) -> list[Message]:
     """Take so many messages, one after the other, for good."""
     messages = []
     for _ in range(count):
-        delivery = await take_one(consumer)
+        delivery = await receive_one(consumer)
         await delivery.ack()
         messages.append(delivery.message)
     return messages

@@ -8,7 +8,7 @@ from restaurant_system.database import outbox
 from restaurant_system.database.connection import Database
 from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.models.message import Message
-from tests.support.messages import PATIENCE
+from tests.support.messages import RECEIVE_TIMEOUT
 from tests.support.waiting import eventually
 
 NUMBER, OTHER_NUMBER = "ORD_20241216_001", "ORD_20241216_002"
@@ -18,7 +18,7 @@ EVERYTHING = timedelta(days=-1)  # what is older than this: all there is
 NO_SWEEP = OutboxSettings(sweep_interval=0.1, sweep_after=3600)
 
 
-def sweeping(*, batch: int = 200, after: float = 0.001) -> OutboxSettings:
+def sweep_settings(*, batch: int = 200, after: float = 0.001) -> OutboxSettings:
     """Sweep everything that is older than this, in batches of this size."""
     return OutboxSettings(batch=batch, sweep_interval=0.05, sweep_after=after)
 
@@ -40,12 +40,12 @@ async def fill_outbox_by_order(database: Database, *messages: Message) -> list[O
         return await outbox.add(tx, about)
 
 
-def rows(owed: Sequence[OutboxMessage]) -> list[int]:
+def row_ids(owed: Sequence[OutboxMessage]) -> list[int]:
     """Return the ids of rows that are owed."""
     return [each.id for each in owed]
 
 
-async def age(database: Database, row: int, by: timedelta) -> None:
+async def backdate(database: Database, row: int, by: timedelta) -> None:
     """Make a row look as if it had waited."""
     statement = "UPDATE outbox SET created_at = created_at - $2::interval WHERE id = $1"
     async with database.connection() as connection:
@@ -58,10 +58,10 @@ async def backlog(database: Database) -> int:
         return (await outbox.backlog(connection)).size
 
 
-async def emptied(database: Database, *, but_for: int = 0) -> None:
+async def wait_until_outbox_is_empty(database: Database, *, but_for: int = 0) -> None:
     """Wait until nothing is owed, or only so much."""
 
     async def is_empty() -> bool:
         return await backlog(database) == but_for
 
-    await eventually(is_empty, doing="for the outbox to be emptied", seconds=PATIENCE)
+    await eventually(is_empty, doing="for the outbox to be emptied", seconds=RECEIVE_TIMEOUT)

@@ -68,18 +68,18 @@ class Postgres:
         """Stop it at once, connections or not."""
         self._control("stop", "--wait", "--mode=immediate")
 
-    def freeze(self) -> None:
+    def pause(self) -> None:
         """Have it hang, as one does whose disk does: nothing is refused, nothing answered."""
         os.kill(self._processes()[0], signal.SIGSTOP)  # first, so that it starts no others
         self._signal(signal.SIGSTOP)
 
-    def thaw(self) -> None:
+    def resume(self) -> None:
         """Let it go on."""
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End all of it, as a power cut would."""
-        self.freeze()
+        self.pause()
         processes = self._processes()
         self._signal(signal.SIGKILL)
         wait_until(lambda: all(map(_is_dead, processes)), seconds=10, doing="for its end")

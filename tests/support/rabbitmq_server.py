@@ -101,12 +101,12 @@ class RabbitMQ:
             self._process.wait()
             self._process = None
 
-    def freeze(self) -> None:
+    def pause(self) -> None:
         """Have it hang: nothing is refused or answered."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGSTOP)
 
-    def thaw(self) -> None:
+    def resume(self) -> None:
         """Let it go on."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGCONT)

@@ -14,20 +14,20 @@ from restaurant_system.database.connection_factory import UnpooledConnection
 NUMBERS = (f"ORD_20241216_{place:03d}" for place in itertools.count(1))
 
 
-EMPTY = """
+TRUNCATE = """
 TRUNCATE orders, workers, outbox, idempotency_keys, order_counters RESTART IDENTITY CASCADE
 """
 
 
-async def empty(dsn: str) -> None:
+async def truncate_tables(dsn: str) -> None:
     """Forget everything, so that what comes next comes as for the first time."""
     line = await asyncpg.connect(dsn)
-    await line.execute(EMPTY)
+    await line.execute(TRUNCATE)
     await line.close()
 
 
 @contextlib.asynccontextmanager
-async def undone(dsn: str) -> AsyncIterator[UnpooledConnection]:
+async def rolled_back_connection(dsn: str) -> AsyncIterator[UnpooledConnection]:
     """Open a line on which whatever is done is undone at the end."""
     line = await asyncpg.connect(dsn)
     transaction = line.transaction()

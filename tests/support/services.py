@@ -86,14 +86,14 @@ def make_tracking_service(
 async def http_client(*features: Feature) -> AsyncIterator[httpx.AsyncClient]:
     """Talk HTTP to these features, as they are served, for a while."""
     async with (
-        served(api.build("Test", features)) as address,
+        serve_site(api.build("Test", features)) as address,
         httpx.AsyncClient(base_url=address, timeout=30, verify=False) as client,  # noqa: S501 - no TLS
     ):
         yield client
 
 
 @contextlib.asynccontextmanager
-async def served(
+async def serve_site(
     site: Site, shutdown: Shutdown | None = None, settings: HttpSettings | None = None
 ) -> AsyncIterator[str]:
     """Serve a site on a port of its own, for a while; yields its address."""
@@ -110,7 +110,7 @@ async def served(
                 await serving
 
 
-async def walk(
+async def move_through(
     database: Database,
     number: str,
     *statuses: OrderStatus,

@@ -35,15 +35,15 @@ class TcpProxy:
             self._server = None
         await self.reset()
 
-    def freeze(self) -> None:
+    def pause(self) -> None:
         """Carry nothing more, either way; new connections are taken, and never answered."""
         self._flowing.clear()
 
-    def thaw(self) -> None:
+    def resume(self) -> None:
         """Carry on, with what was held back meanwhile."""
         self._flowing.set()
 
-    def dawdle(self, delay: float) -> None:
+    def set_delay(self, delay: float) -> None:
         """Hold up whatever passes by so many seconds; 0 for no longer."""
         self._delay = delay
 

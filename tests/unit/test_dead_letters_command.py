@@ -23,7 +23,7 @@ from restaurant_system.messaging.broker import (
 from restaurant_system.messaging.dead_letters import All, ById, DeadLetter, Result
 from restaurant_system.shutdown import Shutdown
 from tests.support import logs
-from tests.support.messages import PATIENCE, TAKEOUT, make_order_message
+from tests.support.messages import RECEIVE_TIMEOUT, TAKEOUT, make_order_message
 
 ONE, TWO = (UUID(f"{place}aaaaaaa-0000-4000-8000-000000000000") for place in (1, 2))
 
@@ -67,7 +67,7 @@ class FakeMaintenance:
         result.unverified = self.outcome.unverified
         if self.cut_off:
             shutdown.request_stop()
-            await asyncio.sleep(PATIENCE)
+            await asyncio.sleep(RECEIVE_TIMEOUT)
         if self.stopped is not None:
             raise self.stopped
         return result

@@ -25,7 +25,7 @@ from restaurant_system.web.fastpath.routes import (
 from restaurant_system.web.headers import MAX_BODY_SIZE
 from restaurant_system.web.http_protocol import HttpProtocol
 from tests.support.responses import assert_problem
-from tests.support.services import http_client, served
+from tests.support.services import http_client, serve_site
 
 HOST = b"Host: test\r\n"
 OVER_ASGI = "Over-ASGI"  # a header of responses that did not take the fast path
@@ -134,7 +134,7 @@ async def client(app: ExampleApp) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def connection(app: ExampleApp) -> AsyncIterator[RawConnection]:
     """Return a connection to the application."""
-    async with served(api.build("Test", [app.feature()])) as address:
+    async with serve_site(api.build("Test", [app.feature()])) as address:
         connection = await connect(address)
         yield connection
         app.may_respond.set()
@@ -207,7 +207,7 @@ async def test_untested_uvicorn_version_disables_the_fast_path(
     monkeypatch.setattr(uvicorn, "__version__", "0.99.1")
     with capture_logs() as lines:
         site = api.build("Test", [app.feature()])
-    async with served(site) as address, httpx.AsyncClient(base_url=address) as client:
+    async with serve_site(site) as address, httpx.AsyncClient(base_url=address) as client:
         slow = [await client.request(*each, content=b"!") for each in requests]
 
     assert site.protocol is HttpProtocol
@@ -490,7 +490,7 @@ async def test_stop_cancels_requests_after_the_drain_timeout(
     app.may_respond.clear()
     async with (
         httpx.AsyncClient() as client,
-        served(api.build("Test", [app.feature()]), shutdown) as address,
+        serve_site(api.build("Test", [app.feature()]), shutdown) as address,
     ):
         in_progress = asyncio.create_task(client.post(address + path))
         await app.called.wait()
@@ -567,7 +567,7 @@ async def test_idle_connection_is_closed_after_the_keep_alive_timeout(
 ) -> None:
     """The time counts from the last response, and not while a request is in progress."""
     monkeypatch.setattr(server, "KEPT_OPEN", 0.2)
-    async with served(api.build("Test", [app.feature()])) as address:
+    async with serve_site(api.build("Test", [app.feature()])) as address:
         connection = await connect(address)
         for _ in range(3):
             connection.write(price_request("pea"))
@@ -586,7 +586,7 @@ async def test_idle_connection_is_closed_after_the_keep_alive_timeout(
 async def test_response_after_a_stop_was_requested_closes_the_connection(app: ExampleApp) -> None:
     shutdown = Shutdown()
     async with (
-        served(api.build("Test", [app.feature()]), shutdown) as address,
+        serve_site(api.build("Test", [app.feature()]), shutdown) as address,
         httpx.AsyncClient(base_url=address) as client,
     ):
         before = await client.post("/soups")

@@ -31,7 +31,7 @@ from restaurant_system.web.fastpath.routes import (
     FastRoute,
     respond_over_asgi,
 )
-from tests.support.services import served
+from tests.support.services import serve_site
 
 CASES = int(os.environ.get("HTTP_CASES", "250"))
 SEED = int(os.environ.get("HTTP_SEED", "1"))
@@ -353,7 +353,7 @@ async def test_every_request_is_answered_in_order_as_by_plain_uvicorn() -> None:
     """Sound or not, pipelined, cut anywhere, over the fast path or over ASGI."""
     site = make_site()
     differences = []
-    async with plain_uvicorn(site) as plain, served(site) as url:
+    async with plain_uvicorn(site) as plain, serve_site(site) as url:
         address = httpx.URL(url).host, httpx.URL(url).port or 0
         for seed in range(SEED, SEED + CASES):
             case = Case(seed)

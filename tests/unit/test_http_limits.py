@@ -28,13 +28,13 @@ from restaurant_system.web.fastpath.routes import (
 from restaurant_system.web.file_descriptors import RESERVE, ThrottledLog
 from restaurant_system.web.http_protocol import MAX_HEAD_SIZE, MAX_HEADER_FIELDS
 from tests.support.responses import assert_problem
-from tests.support.services import served
+from tests.support.services import serve_site
 
 GET = b"GET /soups/pea HTTP/1.1\r\nHost: test\r\n"
 POST = b"POST /soups HTTP/1.1\r\nHost: test\r\n"
 COLD = b"POST /soups?cold HTTP/1.1\r\nHost: test\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
-QUICK = HttpSettings(head_timeout=0.3, body_timeout=0.3)
+QUICK_SETTINGS = HttpSettings(head_timeout=0.3, body_timeout=0.3)
 
 
 async def serve_soup(asked: FastRequest) -> bytes:
@@ -140,7 +140,7 @@ class Client:
 @contextlib.asynccontextmanager
 async def running_server(settings: HttpSettings | None = None) -> AsyncIterator[str]:
     """Serve the site; yields its address."""
-    async with served(make_site(), settings=settings) as url:
+    async with serve_site(make_site(), settings=settings) as url:
         yield url
 
 
@@ -292,7 +292,7 @@ SILENT = {
 
 async def test_silent_connections_get_408() -> None:
     """At the deadline of a head or a body; what the server works on has none."""
-    async with running_server(QUICK) as url:
+    async with running_server(QUICK_SETTINGS) as url:
         found = await asyncio.gather(*(statuses(url, sent) for _, sent in SILENT.values()))
 
     assert dict(zip(SILENT, found, strict=True)) == {
@@ -305,7 +305,7 @@ async def test_a_request_answered_before_its_body_is_complete_gets_no_second_res
     rest: bytes,
 ) -> None:
     """Whatever becomes of the body, the connection is closed without another response."""
-    async with running_server(QUICK) as url:
+    async with running_server(QUICK_SETTINGS) as url:
         client = await Client.to(url)
         await client.write(b"POST /nowhere HTTP/1.1\r\nHost: test\r\n", CHUNKED)
         assert_problem(await client.response(), 404)
@@ -317,7 +317,7 @@ async def test_a_request_answered_before_its_body_is_complete_gets_no_second_res
 
 async def test_a_byte_now_and_then_does_not_extend_the_deadline() -> None:
     """Neither in a head nor in a body."""
-    async with running_server(QUICK) as url:
+    async with running_server(QUICK_SETTINGS) as url:
         slow_head, slow_body = await Client.to(url), await Client.to(url)
         await slow_head.write(GET, b"X: ")
         await slow_body.write(POST, b"Content-Length: 999\r\n\r\n")
@@ -334,7 +334,7 @@ async def test_a_byte_now_and_then_does_not_extend_the_deadline() -> None:
 
 async def test_a_body_that_the_server_has_not_read_yet_is_not_late() -> None:
     """While a request before it is worked on, nothing is read."""
-    async with running_server(QUICK) as url:
+    async with running_server(QUICK_SETTINGS) as url:
         client = await Client.to(url)
         await client.write(b"GET /soups/slow HTTP/1.1\r\nHost: test\r\n\r\n")
         await client.write(POST, b"Content-Length: 3\r\n\r\n")
@@ -347,7 +347,7 @@ async def test_a_body_that_the_server_has_not_read_yet_is_not_late() -> None:
 
 async def test_a_stream_has_no_deadline() -> None:
     """Its request is complete, and the response goes on."""
-    async with running_server(QUICK) as url:
+    async with running_server(QUICK_SETTINGS) as url:
         client = await Client.to(url)
         await client.write(b"GET /stream HTTP/1.1\r\nHost: test\r\n\r\n")
         response = await client.response()
@@ -478,13 +478,13 @@ async def test_longest_streams_are_closed_when_nothing_is_idle(
                 assert (await each.response()).is_success
             await asyncio.sleep(0.2)
             late = [await Client.to(url) for _ in range(2)]
-            served = [await is_served(each) for each in late]
+            serve_site = [await is_served(each) for each in late]
 
         longest_has_ended = await streams[0].ends()
         for client in (*streams, *late):
             client.close()
 
-    assert served == [True, True]
+    assert serve_site == [True, True]
     assert longest_has_ended
 
 

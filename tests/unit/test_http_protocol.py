@@ -10,7 +10,7 @@ from restaurant_system.web.api import Feature
 from restaurant_system.web.fastpath.write_buffer import MAX_BUFFER_SIZE, WriteBuffer
 from restaurant_system.web.http_protocol import USER_TIMEOUT, set_user_timeout
 from tests.support.responses import assert_problem
-from tests.support.services import served
+from tests.support.services import serve_site
 
 
 class Line(asyncio.Transport):
@@ -102,7 +102,7 @@ async def test_nothing_is_sent_to_who_has_gone(line: Line) -> None:
 
 async def test_what_is_no_http_is_refused_as_a_problem() -> None:
     """Also who cannot be understood is told so in the form of every refusal, with an id."""
-    async with served(api.build("Tavern", [Feature(APIRouter())])) as address:
+    async with serve_site(api.build("Tavern", [Feature(APIRouter())])) as address:
         url = httpx.URL(address)
         reader, writer = await asyncio.open_connection(url.host, url.port)
         writer.write(b"two soups, please\r\n\r\n")

@@ -106,14 +106,14 @@ def test_menu_has_sections_of_items_that_are_available_by_default(tmp_path: Path
 
 @pytest.mark.parametrize("case", BAD)
 def test_invalid_menu_is_refused_with_file_and_field(tmp_path: Path, case: str) -> None:
-    content, complaint = BAD[case]
+    content, error_message = BAD[case]
     path = write_menu(tmp_path, content)
 
     with pytest.raises(ConfigurationError) as error:
         read_menu(path)
 
     assert str(path) in str(error.value)
-    assert complaint in str(error.value)
+    assert error_message in str(error.value)
     assert "\n" not in str(error.value)
     assert "Node(" not in str(error.value)
 

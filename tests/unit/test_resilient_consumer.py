@@ -12,7 +12,7 @@ from restaurant_system.messaging import resilient_consumer
 from restaurant_system.messaging.broker import Consumer, Delivery
 from restaurant_system.messaging.resilient_consumer import ResilientConsumer
 from tests.support.fakes import FakeConsumer, FakeDelivery, RecordingBroker
-from tests.support.messages import PATIENCE, make_order_message
+from tests.support.messages import RECEIVE_TIMEOUT, make_order_message
 
 
 class FakeConnections:
@@ -69,7 +69,7 @@ async def running(resilient: ResilientConsumer) -> AsyncIterator["asyncio.Task[N
     """Run the consumer for as long as the block lasts."""
     run = asyncio.create_task(resilient.run())
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(RECEIVE_TIMEOUT):
             yield run
     finally:
         run.cancel()
