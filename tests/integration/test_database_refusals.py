@@ -1,4 +1,4 @@
-"""A server that answers but refuses: what `Database` reports, and until when."""
+"""A server that answers and refuses: what `Database` reports, and that it recovers by itself."""
 
 import asyncio
 import contextlib
@@ -20,12 +20,13 @@ from tests.support.postgres_server import Postgres
 from tests.support.waiting import eventually
 
 SETTINGS = ServerSettings(pool_max=3, ping_interval=0.1, ping_timeout=20)
+IMPATIENT = SETTINGS.model_copy(update={"ping_timeout": 0.5, "command_timeout": 0.5})
 TABLES = "orders, order_items, order_status_log, outbox"
 
 
 @contextlib.asynccontextmanager
 async def monitored(database: Database) -> AsyncIterator[Database]:
-    """Open a database whose monitor runs."""
+    """Open a database with its monitor."""
     await database.connect()
     async with asyncio.TaskGroup() as group:
         monitoring = group.create_task(database.monitor())
@@ -37,10 +38,10 @@ async def monitored(database: Database) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def limited_user(database: Database, dsn: str) -> AsyncIterator[str]:
-    """Return the DSN of the database of the test for a user whose rights a test may change."""
+async def limited_dsn(database: Database, dsn: str) -> AsyncIterator[str]:
+    """Return the DSN of the test's own database for a role whose rights a test may change."""
     async with database.connection() as admin:
-        name = "limited_user_" + await admin.fetchval("SELECT current_database()")
+        name = "user_of_" + await admin.fetchval("SELECT current_database()")
         await admin.execute(f"CREATE ROLE {name} LOGIN")
         await admin.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
     yield dsn.replace("postgres@", f"{name}@")
@@ -49,7 +50,7 @@ async def limited_user(database: Database, dsn: str) -> AsyncIterator[str]:
 
 
 async def write(database: Database) -> None:
-    """Execute a statement that writes and matches no row."""
+    """Execute a write that changes no row."""
     async with database.connection() as connection:
         await connection.execute("DELETE FROM outbox WHERE id = 0")
 
@@ -64,7 +65,7 @@ async def can_write(database: Database) -> bool:
 
 
 async def is_healthy(database: Database) -> bool:
-    """Return whether the database reports no failure."""
+    """Return whether `ping` succeeds and no connection is refused."""
     try:
         await database.ping()
     except DatabaseUnavailable:
@@ -72,8 +73,7 @@ async def is_healthy(database: Database) -> bool:
     return database.refused_connections is None
 
 
-async def test_connections_that_cannot_write_are_replaced(dsn: str) -> None:
-    """One failed write is enough; dedicated connections are replaced too."""
+async def test_pool_and_dedicated_connections_that_cannot_write_are_replaced(dsn: str) -> None:
     database = Database(dsn, SETTINGS, application_name="stale")
     async with monitored(database), contextlib.AsyncExitStack() as stack:
         dedicated = await database.dedicated()
@@ -90,33 +90,31 @@ async def test_connections_that_cannot_write_are_replaced(dsn: str) -> None:
         assert await is_healthy(database)
 
 
-async def test_read_only_server_is_refused_except_by_a_read_only_pool(
-    limited_user: str, database: Database
+async def test_read_only_server_is_accepted_only_by_a_reading_pool(
+    limited_dsn: str, database: Database
 ) -> None:
-    name = urlsplit(limited_user).username
+    name = urlsplit(limited_dsn).username
     async with database.connection() as admin:
         await admin.execute(f"ALTER ROLE {name} SET default_transaction_read_only = on")
 
-    writer = Database(limited_user, SETTINGS, application_name="writer")
+    writer = Database(limited_dsn, SETTINGS, application_name="writer")
     with pytest.raises(DatabaseReadOnly):
         await writer.connect()
     async with monitored(writer.read_only()) as reader:
         assert await is_healthy(reader)
 
 
-async def test_read_only_pool_connects_with_a_url_for_a_writable_server(dsn: str) -> None:
-    """The documented URL for several hosts works for it too."""
+async def test_reading_pool_connects_with_a_url_for_writable_servers(dsn: str) -> None:
     database = Database(f"{dsn}?target_session_attrs=read-write", SETTINGS, application_name="x")
     async with monitored(database), monitored(database.read_only()) as reader:
         assert await is_healthy(reader)
 
 
-async def test_refused_writes_are_reported_until_they_succeed(
-    limited_user: str, database: Database
+async def test_missing_privilege_is_reported_until_writes_succeed(
+    limited_dsn: str, database: Database
 ) -> None:
-    """Reads still succeed."""
-    name = urlsplit(limited_user).username
-    async with monitored(Database(limited_user, SETTINGS, application_name="refused")) as refused:
+    name = urlsplit(limited_dsn).username
+    async with monitored(Database(limited_dsn, SETTINGS, application_name="refused")) as refused:
         await write(refused)
         async with database.connection() as admin:
             await admin.execute(f"REVOKE INSERT, DELETE ON {TABLES} FROM {name}")
@@ -135,13 +133,13 @@ async def test_refused_writes_are_reported_until_they_succeed(
         await eventually(lambda: is_healthy(refused), doing="for writes to succeed", seconds=5)
 
 
-async def test_test_writes_are_rolled_back(dsn: str, database: Database) -> None:
+async def test_retried_write_stores_nothing(dsn: str, database: Database) -> None:
     statement = "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'disk_full'; END $$"
-    async with monitored(Database(dsn, SETTINGS, application_name="doubtful")) as doubtful:
+    async with monitored(Database(dsn, SETTINGS, application_name="refused")) as refused:
         with pytest.raises(DatabaseRefuses, match="The disk of PostgreSQL is full"):
-            async with doubtful.connection() as connection:
+            async with refused.connection() as connection:
                 await connection.execute(statement)
-        await eventually(lambda: is_healthy(doubtful), doing="for a write to succeed", seconds=5)
+        await eventually(lambda: is_healthy(refused), doing="for a write to succeed", seconds=5)
 
     async with database.connection() as connection:
         for table in TABLES.split(", "):
@@ -149,11 +147,10 @@ async def test_test_writes_are_rolled_back(dsn: str, database: Database) -> None
 
 
 async def test_refused_connections_are_reported_until_one_is_accepted(
-    limited_user: str, database: Database
+    limited_dsn: str, database: Database
 ) -> None:
-    """Open connections keep working: the database is degraded."""
-    name = urlsplit(limited_user).username
-    async with monitored(Database(limited_user, SETTINGS, application_name="full")) as full:
+    name = urlsplit(limited_dsn).username
+    async with monitored(Database(limited_dsn, SETTINGS, application_name="full")) as full:
         async with full.connection() as inside:
             await asyncio.sleep(3 * SETTINGS.ping_interval)  # the connection for pings is open
             async with database.connection() as admin:
@@ -170,11 +167,129 @@ async def test_refused_connections_are_reported_until_one_is_accepted(
         await eventually(lambda: is_healthy(full), doing="for a connection", seconds=5)
 
 
+@pytest.mark.parametrize("reads", [False, True], ids=["writer", "reader"])
+async def test_sessions_whose_settings_let_no_statement_complete_are_replaced(
+    limited_dsn: str, database: Database, *, reads: bool
+) -> None:
+    role = urlsplit(limited_dsn).username
+    stale = Database(limited_dsn, SETTINGS, application_name="stale", read_only=reads)
+    await rule(database, f"ALTER ROLE {role} SET statement_timeout = '50ms'")
+    async with monitored(stale):
+        await rule(database, f"ALTER ROLE {role} RESET statement_timeout")
+
+        assert not await succeeds(stale, "SELECT pg_sleep(0.1)")
+        await eventually(
+            lambda: succeeds(stale, "SELECT pg_sleep(0.1)"), doing="for new sessions", seconds=5
+        )
+        assert await reason(stale) is None
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["writer", "reader"])
+async def test_locked_table_is_reported_until_statements_complete(
+    dsn: str, database: Database, *, reads: bool
+) -> None:
+    statement = "SELECT FROM orders" if reads else "DELETE FROM outbox WHERE id = 0"
+    async with monitored(
+        Database(dsn, IMPATIENT, application_name="x", read_only=reads)
+    ) as waiting:
+        async with database.transaction() as admin:
+            await admin.execute("LOCK TABLE orders, outbox IN ACCESS EXCLUSIVE MODE")
+            assert not await succeeds(waiting, statement)
+            await until_reason(waiting, "PostgreSQL does not complete statements")
+        await until_reason(waiting, None)
+        assert await succeeds(waiting, statement)
+
+
+async def test_commit_that_waits_for_a_missing_standby_is_reported_until_commits_complete(
+    postgres_server: Postgres, dsn: str
+) -> None:
+    commit = "SELECT pg_logical_emit_message(true, 'test', '')"
+    async with monitored(Database(dsn, IMPATIENT, application_name="waiting")) as waiting:
+        await postgres_server.rule("ALTER SYSTEM SET synchronous_standby_names = 'missing'")
+        try:
+            await postgres_server.rule("SELECT pg_reload_conf()")
+            await eventually(lambda: fails(waiting, commit), doing="for the setting", seconds=5)
+            await until_reason(waiting, "PostgreSQL does not complete statements")
+        finally:
+            await postgres_server.rule("ALTER SYSTEM RESET synchronous_standby_names")
+            await postgres_server.rule("SELECT pg_reload_conf()")
+        await until_reason(waiting, None)
+        assert await succeeds(waiting, commit)
+
+
+async def test_missing_table_is_reported_until_it_is_back(dsn: str, database: Database) -> None:
+    statement = "DELETE FROM outbox WHERE id = 0"
+    async with monitored(Database(dsn, SETTINGS, application_name="x")) as incomplete:
+        await rule(database, "ALTER TABLE outbox RENAME TO renamed")
+        assert not await succeeds(incomplete, statement)
+        await until_reason(incomplete, "PostgreSQL lacks a part of the schema")
+
+        await rule(database, "ALTER TABLE renamed RENAME TO outbox")
+        await until_reason(incomplete, None)
+        assert await succeeds(incomplete, statement)
+
+
+async def test_reason_is_reported_while_every_connection_is_refused(
+    limited_dsn: str, database: Database
+) -> None:
+    role = urlsplit(limited_dsn).username
+    async with monitored(Database(limited_dsn, SETTINGS, application_name="x")) as refused:
+        await rule(database, f"ALTER ROLE {role} NOLOGIN")
+        await rule(
+            database,
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'",  # noqa: S608
+        )
+        await until_reason(refused, "PostgreSQL refuses the connection")
+
+        await rule(database, f"ALTER ROLE {role} LOGIN")
+        await until_reason(refused, None)
+
+
+async def rule(database: Database, statement: str) -> None:
+    """Execute a statement as the superuser."""
+    async with database.connection() as admin:
+        await admin.execute(statement)
+
+
+async def succeeds(database: Database, statement: str) -> bool:
+    """Return whether a statement succeeds; otherwise the database must be unavailable."""
+    try:
+        async with database.connection() as connection:
+            await connection.execute(statement)
+    except DatabaseUnavailable:
+        return False
+    return True
+
+
+async def fails(database: Database, statement: str) -> bool:
+    """Return whether the database is unavailable to a statement."""
+    return not await succeeds(database, statement)
+
+
+async def reason(database: Database) -> str | None:
+    """Return the reason that `/health` would publish."""
+    try:
+        await database.ping()
+    except DatabaseRefuses as refusal:
+        return refusal.reason
+    except DatabaseUnavailable:
+        return "unreachable"
+    return None
+
+
+async def until_reason(database: Database, expected: str | None) -> None:
+    """Wait until `/health` would publish this reason."""
+
+    async def is_published() -> bool:
+        return await reason(database) == expected
+
+    await eventually(is_published, doing=f"for the reason {expected!r}", seconds=10)
+
+
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
-async def test_database_that_is_not_utf_8_is_refused(
+async def test_error_for_a_database_that_is_not_utf_8_has_a_command_that_creates_one(
     postgres_server: Postgres, encoding: str
 ) -> None:
-    """The error has a command that creates a suitable database."""
     name = f"Tony's {encoding}"
     await postgres_server.rule(
         f"CREATE DATABASE \"{name}\" ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"

@@ -37,7 +37,7 @@ async def test_health_is_ok_while_all_dependencies_are_up(client: httpx.AsyncCli
     assert body["dependencies"]["broker"]["kind"] == "postgres"
 
 
-async def test_health_has_size_and_age_of_the_outbox(
+async def test_health_is_degraded_by_an_outbox_that_is_not_published(
     client: httpx.AsyncClient, intake: OrderService, database: Database
 ) -> None:
     for _ in range(3):
@@ -45,8 +45,11 @@ async def test_health_has_size_and_age_of_the_outbox(
     async with database.connection() as connection:
         await connection.execute("UPDATE outbox SET created_at = now() - interval '90 s'")
 
-    outbox = (await client.get("/health")).json()["dependencies"]["outbox"]
+    health = (await client.get("/health")).json()
+    outbox = health["dependencies"]["outbox"]
 
+    assert health["status"] == "degraded"
+    assert outbox["reason"].startswith("The oldest message has waited for 9")
     assert outbox["size"] == 3
     assert 90 <= outbox["oldest_seconds"] < 120
 

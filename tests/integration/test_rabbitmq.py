@@ -6,6 +6,7 @@ import gc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +15,7 @@ from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import Consumer, Delivery
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.resilient_consumer import ResilientConsumer
+from tests.conftest import QUICK_RETRIES, make_rabbitmq_broker
 from tests.support.broker_connections import RabbitMQConnections
 from tests.support.management_api import ManagementApi
 from tests.support.messages import (
@@ -151,7 +153,7 @@ async def test_what_a_full_queue_does_not_take_is_refused(
     refused = await rabbitmq_broker.publish([rejected, neighbour])
 
     assert [each.message for each in refused] == [rejected]
-    assert "nack" in refused[0].reason
+    assert "a queue is full" in refused[0].reason
     assert (await rabbitmq_broker.depths())[DINE_IN] == 1
 
 
@@ -258,6 +260,19 @@ async def test_message_that_amqp_cannot_express_is_refused_and_its_neighbours_pu
 
     assert [each.message for each in refused] == inexpressible
     assert (await rabbitmq_broker.depths())[TAKEOUT] == len(good)
+
+
+async def test_publication_without_permission_is_refused_with_the_reason(
+    amqp_url: str, management_api: ManagementApi
+) -> None:
+    user = urlsplit(amqp_url).path.removeprefix("/") + "-reader"
+    management_api.create_user(user, write="^(?!orders_topic$).*")
+    broker = make_rabbitmq_broker(amqp_url.replace("guest:guest", f"{user}:{user}"), QUICK_RETRIES)
+    try:
+        with pytest.raises(BrokerRefuses, match="access to exchange 'orders_topic'"):
+            await broker.publish(orders(3))
+    finally:
+        await broker.close()
 
 
 @pytest.fixture

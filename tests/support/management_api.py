@@ -1,4 +1,4 @@
-"""What an operator of RabbitMQ sees, and does, through its management interface."""
+"""RabbitMQ's management interface."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,29 +7,29 @@ import httpx
 
 
 class ManagementApi:
-    """The management interface, opened on one virtual host."""
+    """The management interface for one virtual host."""
 
     def __init__(self, api: httpx.Client, vhost: str) -> None:
         self._api = api
         self._vhost = vhost
 
     def listed(self, kind: str) -> list[dict[str, Any]]:
-        """List all queues, say."""
+        """List all objects of a kind, such as `queues`."""
         listed: list[dict[str, Any]] = self._api.get(f"/{kind}/{self._vhost}").json()
         return listed
 
     def connections(self, vhost: str) -> list[dict[str, Any]]:
-        """List what is known of the lines to a virtual host, a few seconds late."""
+        """List the connections to a virtual host; the data is a few seconds old."""
         listed: list[dict[str, Any]] = self._api.get(f"/vhosts/{vhost}/connections").json()
         return listed
 
     def channels(self) -> list[dict[str, Any]]:
-        """List what is known of the channels, a few seconds late."""
+        """List the channels; the data is a few seconds old."""
         listed: list[dict[str, Any]] = self._api.get(f"/vhosts/{self._vhost}/channels").json()
         return listed
 
     def consumers(self) -> int:
-        """Count the consumers on those channels."""
+        """Count the consumers on all channels."""
         counts: list[int] = [each.get("consumer_count", 0) for each in self.channels()]
         return sum(counts)
 
@@ -44,7 +44,7 @@ class ManagementApi:
         self._api.put(f"/exchanges/{self._vhost}/{name}", json=exchange).raise_for_status()
 
     def delete_queue(self, name: str) -> None:
-        """Delete a queue with all that is in it."""
+        """Delete a queue with its messages."""
         self._api.delete(f"/queues/{self._vhost}/{name}").raise_for_status()
 
     def delete_exchange(self, name: str) -> None:
@@ -56,8 +56,15 @@ class ManagementApi:
         policy = {"pattern": f"^{queue}$", "definition": limits, "apply-to": "queues"}
         self._api.put(f"/policies/{self._vhost}/limit", json=policy).raise_for_status()
 
+    def create_user(self, name: str, *, write: str) -> None:
+        """Create a user whose password is its name; `write` matches what it may write to."""
+        user = {"password": name, "tags": ""}
+        self._api.put(f"/users/{name}", json=user).raise_for_status()
+        permissions = {"configure": ".*", "write": write, "read": ".*"}
+        self._api.put(f"/permissions/{self._vhost}/{name}", json=permissions).raise_for_status()
+
     def publish(self, queue: str, payload: str, **properties: object) -> None:
-        """Put a message of one's own into a queue."""
+        """Publish a message to a queue."""
         message = {
             "routing_key": queue,
             "payload": payload,

@@ -42,9 +42,6 @@ class FakeServer:
             raise DatabaseUnavailable("The connection broke")
         await self._wait_if_silent()
 
-    async def retry_refused(self) -> None:
-        """Refuse nothing."""
-
     def terminate(self) -> None:
         """Count that the connection was closed."""
         self.terminated += 1

@@ -17,6 +17,8 @@ from restaurant_system.web.health import Dependency
 from restaurant_system.web.pages import Pages, RestaurantInfo
 from restaurant_system.web.server import HttpServer
 
+OUTBOX_DELAYED_AFTER = 10.0  # s; a relay that works publishes a message within 5 s of a crash
+
 
 class Address(Protocol):
     """Where a service listens."""
@@ -96,7 +98,14 @@ def health_feature(runtime: Runtime, database: Database) -> Feature:
     async def check_outbox() -> Mapping[str, Any]:
         async with database.connection() as connection:
             backlog = await outbox.backlog(connection)
-        return {"size": backlog.size, "oldest_seconds": round(backlog.oldest_seconds, 1)}
+        state: dict[str, Any] = {
+            "size": backlog.size,
+            "oldest_seconds": round(backlog.oldest_seconds, 1),
+        }
+        if backlog.oldest_seconds > OUTBOX_DELAYED_AFTER:
+            reason = f"The oldest message has waited for {backlog.oldest_seconds:.0f} s"
+            state |= {"status": "degraded", "reason": reason}
+        return state
 
     return Feature(
         health.routes(

@@ -21,6 +21,7 @@ from restaurant_system.database.connection_factory import (
     UnpooledConnection,
 )
 from restaurant_system.database.error_translation import (
+    NOT_COMPLETED,
     raise_if_cannot_connect,
     raise_if_unavailable,
     translate_connect_errors,
@@ -109,8 +110,10 @@ class Database:
             dsn, settings, application_name=application_name, read_only=read_only
         )
         self._pool: Pool | None = None
-        self._unavailable_because = "The database is not open."
-        self._refused = RefusedOperations()
+        self._unavailable = DatabaseUnavailable("The database is not open.")
+        self._refused = RefusedOperations(
+            must_write=self._must_write, timeout=settings.ping_timeout
+        )
         self._pending_acquires: set[asyncio.Timeout] = set()
         self._dedicated: set[UnpooledConnection] = set()
         self._health = HealthMonitor(
@@ -168,7 +171,8 @@ class Database:
         """Close the pool; statements in progress have `CLOSE_TIMEOUT` to end."""
         if self._pool is None:
             return
-        pool, self._pool, self._unavailable_because = self._pool, None, "The database is closed."
+        pool, self._pool = self._pool, None
+        self._unavailable = DatabaseUnavailable("The database is closed.")
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await pool.close()
@@ -182,9 +186,11 @@ class Database:
         have growing delays and a log line each.
         """
         try:
-            while True:
-                self._make_unavailable(await self._health.wait_until_unavailable())
-                await self._reopen()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._retry_refused())
+                while True:
+                    self._make_unavailable(await self._health.wait_until_unavailable())
+                    await self._reopen()
         finally:
             self._health.close()
 
@@ -230,11 +236,11 @@ class Database:
 
         While `monitor` runs, this is the time of its last ping, because a pool without a free
         connection says nothing about the server. Raises `DatabaseUnavailable` also while the server
-        refuses writes.
+        refuses statements.
         """
         self.require_pool()
-        if self._refused.write is not None:
-            raise self._refused.write
+        if self._refused.statement is not None:
+            raise self._refused.statement.with_traceback(None)
         if self._health.latency is not None:
             return self._health.latency * 1000
         start = time.perf_counter()
@@ -250,7 +256,7 @@ class Database:
     def require_pool(self) -> Pool:
         """Return the pool; raise `DatabaseUnavailable` while there is none."""
         if self._pool is None:
-            raise DatabaseUnavailable(self._unavailable_because)
+            raise self._unavailable.with_traceback(None)
         return self._pool
 
     async def wait_for_connection(self, connecting: Awaitable[T]) -> T:
@@ -267,9 +273,8 @@ class Database:
                     self._pending_acquires.discard(timeout)
         except TimeoutError:
             self._health.check_now()
-            no_connection = "The database has no connection free."
-            reason = no_connection if self._pool else self._unavailable_because
-            raise DatabaseUnavailable(reason) from None
+            self.require_pool()
+            raise DatabaseUnavailable("The database has no connection free.") from None
         except DatabaseUnavailable as error:
             if isinstance(error, DatabaseRefuses):
                 self._refused.record_connection(error)
@@ -277,10 +282,12 @@ class Database:
             raise
 
     def report_error(self, error: BaseException) -> None:
-        """Have `monitor` ping the server after an error that may mean that it is unavailable.
+        """Have `monitor` check the server after an error that may mean that it is unavailable.
 
         Raises `DatabaseUnavailable` in place of an error that `translate_errors` translates.
         """
+        if isinstance(error, NOT_COMPLETED):
+            self._refused.suspect_statements()
         try:
             raise_if_unavailable(error)
         except DatabaseUnavailable as unavailable:
@@ -292,8 +299,8 @@ class Database:
     def _record(self, error: DatabaseUnavailable) -> None:
         if self._must_write and isinstance(error, DatabaseReadOnly):
             self._health.report_unavailable(error)
-        elif self._must_write and isinstance(error, DatabaseRefuses):
-            self._refused.record_write(error)
+        elif isinstance(error, DatabaseRefuses):
+            self._refused.record_statement(error)
         self._health.check_now()
 
     async def _connect(self) -> UnpooledConnection:
@@ -308,19 +315,56 @@ class Database:
             except asyncpg.TooManyConnectionsError:
                 return None
         connection.add_termination_listener(lambda _: self._health.check_now())
-        return PingConnection(
-            connection,
-            must_write=self._must_write,
-            refused=self._refused,
-            connect=self._connect,
-        )
+        return PingConnection(connection, must_write=self._must_write)
+
+    async def _retry_refused(self) -> None:
+        """Retry what the server has refused, until cancelled, on connections of their own.
+
+        Once a statement succeeds there, the pooled connections are replaced: their sessions may be
+        why it was refused, such as one with a timeout that the role does not have any more.
+        """
+        while True:
+            await asyncio.sleep(self._settings.ping_interval)
+            if self._pool is None or not self._refused.needs_retry:
+                continue
+            try:
+                async with self._connection_for_retry() as connection:
+                    succeeded = await self._refused.retry_statement(connection)
+            except DatabaseUnavailable as error:
+                self._record(error)
+            else:
+                if succeeded and self._pool is not None:
+                    await self._pool.expire_connections()
+
+    @contextlib.asynccontextmanager
+    async def _connection_for_retry(self) -> AsyncIterator["UnpooledConnection | Connection"]:
+        """Open a connection; if the server refuses it, acquire a pooled one instead."""
+        try:
+            connection = await self._connect()
+        except DatabaseReadOnly:
+            raise
+        except DatabaseRefuses as refusal:
+            self._refused.record_connection(refusal)
+            pool = self.require_pool()
+            with translate_errors():
+                pooled = await pool.acquire(timeout=self._settings.connect_timeout)
+            try:
+                yield pooled
+            finally:
+                await pool.release(pooled)
+            return
+        self._refused.record_connected()
+        try:
+            yield connection
+        finally:
+            await _close(connection)
 
     def _make_unavailable(self, reason: DatabaseUnavailable) -> None:
         """Fail the calls in progress, and all further calls."""
         log.warning(
             "db_connection_failed", message=f"{reason}; calls fail until it is available again."
         )
-        self._unavailable_because = str(reason)
+        self._unavailable = reason
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.terminate()
@@ -338,7 +382,18 @@ class Database:
             wait_max=MAX_REOPEN_DELAY,
         ):
             with attempt:
-                await self.connect()
+                try:
+                    await self.connect()
+                except DatabaseUnavailable as error:
+                    self._unavailable = error
+                    raise
+
+
+async def _close(connection: UnpooledConnection) -> None:
+    try:
+        await connection.close(timeout=1)
+    except Exception:  # noqa: BLE001 - it has served its purpose
+        connection.terminate()
 
 
 def is_temporary(error: Exception) -> bool:

@@ -14,10 +14,12 @@ from restaurant_system.errors import (
     DatabaseUnavailable,
 )
 
+READ_ONLY = "PostgreSQL is read-only"
+
 # The server answers, but refuses, whatever the statement is. Subclasses come before their class.
 REFUSALS: dict[type[Exception], str] = {
-    asyncpg.ReadOnlySQLTransactionError: "PostgreSQL is read-only",
-    asyncpg.TargetServerAttributeNotMatched: "PostgreSQL is read-only",
+    asyncpg.ReadOnlySQLTransactionError: READ_ONLY,
+    asyncpg.TargetServerAttributeNotMatched: READ_ONLY,
     asyncpg.DiskFullError: "The disk of PostgreSQL is full",
     asyncpg.OutOfMemoryError: "PostgreSQL is out of memory",
     asyncpg.TooManyConnectionsError: "PostgreSQL has no connection free",
@@ -25,6 +27,10 @@ REFUSALS: dict[type[Exception], str] = {
     asyncpg.PostgresSystemError: "PostgreSQL cannot use its files",
     asyncpg.InternalServerError: "PostgreSQL reports an internal error",
     asyncpg.InsufficientPrivilegeError: "PostgreSQL denies permission",
+    asyncpg.UndefinedTableError: "PostgreSQL lacks a part of the schema",
+    asyncpg.UndefinedColumnError: "PostgreSQL lacks a part of the schema",
+    asyncpg.UndefinedFunctionError: "PostgreSQL lacks a part of the schema",
+    asyncpg.InvalidSchemaNameError: "PostgreSQL lacks a part of the schema",
     asyncpg.CannotConnectNowError: "PostgreSQL accepts no connections yet",
     asyncpg.ProtocolViolationError: "PostgreSQL refuses the connection",
 }
@@ -36,6 +42,9 @@ INTERRUPTIONS: dict[type[Exception], str] = {
     asyncpg.IdleInTransactionSessionTimeoutError: "PostgreSQL closed the connection",
     asyncpg.TransactionRollbackError: "PostgreSQL rolled the transaction back",
 }
+# A statement that ended so may have been blocked by a lock or by a commit that cannot complete, or
+# its session may have settings under which no statement completes.
+NOT_COMPLETED = (TimeoutError, asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
 UNREACHABLE = (
     OSError,  # TimeoutError among them
     asyncpg.PostgresConnectionError,
@@ -72,7 +81,7 @@ def raise_if_unavailable(error: BaseException) -> None:
     """Raise what `translate_errors` raises in place of `error`; else return."""
     refusal = _description(error, REFUSALS)
     if refusal is not None:
-        kind = DatabaseReadOnly if refusal == "PostgreSQL is read-only" else DatabaseRefuses
+        kind = DatabaseReadOnly if refusal == READ_ONLY else DatabaseRefuses
         raise kind(refusal, _message(error)) from error
     interruption = _description(error, INTERRUPTIONS)
     if interruption is not None:
@@ -106,6 +115,8 @@ def _message(error: BaseException) -> str:
             return os.strerror(error.errno).lower()
     elif isinstance(error, TimeoutError):
         return "no answer in time"
+    elif isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return "no server accepts writes"
     return str(error).partition("\n")[0] or type(error).__name__
 
 

@@ -19,9 +19,6 @@ class HealthCheckConnection(Protocol):
     async def ping(self) -> None:
         """Return once the server has answered; raise `DatabaseUnavailable` if it cannot."""
 
-    async def retry_refused(self) -> None:
-        """Try again what the server refused; raise `DatabaseUnavailable` as `ping` does."""
-
     def terminate(self) -> None:
         """Close the connection without waiting for the server."""
 
@@ -68,10 +65,12 @@ class HealthMonitor:
                 return reported
             try:
                 await wait_for_answer(self._check(), self._timeout)
-            except (DatabaseUnavailable, TimeoutError) as error:
+            except DatabaseUnavailable as error:
                 self.close()
-                no_answer = f"The database has not answered for {self._timeout:g} s"
-                return DatabaseUnavailable(str(error) or no_answer)
+                return error
+            except TimeoutError:
+                self.close()
+                return DatabaseUnavailable(f"The database has not answered for {self._timeout:g} s")
             await self._sleep()
 
     def close(self) -> None:
@@ -97,7 +96,6 @@ class HealthMonitor:
         start = time.perf_counter()
         await connection.ping()
         self.latency = time.perf_counter() - start
-        await connection.retry_refused()
 
     async def _sleep(self) -> None:
         with contextlib.suppress(TimeoutError):

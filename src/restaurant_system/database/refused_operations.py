@@ -1,13 +1,13 @@
-"""Record what a server that answers has refused, and retry it until it succeeds."""
+"""Record what a server that answers refuses, and retry it until it succeeds."""
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 import asyncpg
 
 from restaurant_system.database.connection_factory import UnpooledConnection
-from restaurant_system.database.error_translation import translate_errors
+from restaurant_system.database.error_translation import NOT_COMPLETED, translate_errors
 from restaurant_system.database.message_columns import COLUMNS
 from restaurant_system.errors import DatabaseReadOnly, DatabaseRefuses, DatabaseUnavailable
 from restaurant_system.logger import get_logger
@@ -34,23 +34,34 @@ SELECT 'write test', '', '', '', $1::bytea, gen_random_uuid(), '', '', now(), 1 
 # Larger than any order and random, so that it cannot be compressed: it does not fit into pages that
 # are free already, and a disk with room for it has room for orders.
 TEST_WRITE_SIZE = 256 * 1024  # bytes
+# Its commit waits for synchronous standbys like any other, and it leaves no row.
+TEST_COMMIT = "SELECT pg_logical_emit_message(true, 'restaurant-system', 'commit test')"
+TEST_READ = "SELECT EXISTS (SELECT FROM orders), EXISTS (SELECT FROM outbox)"
+
+Connection: TypeAlias = "UnpooledConnection | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 
 class RefusedOperations:
-    """The last refused write and the last refused connection; `None` once one has succeeded.
+    """What the server refuses at present: statements, new connections, or neither.
 
-    While nothing is refused, `retry` neither writes nor connects.
+    `statement` and `connection` are the last refusals, `None` once an operation has succeeded. A
+    statement that was not completed in time proves nothing by itself; `retry` finds out.
     """
 
-    def __init__(self) -> None:
-        self.write: DatabaseRefuses | None = None
+    def __init__(self, *, must_write: bool, timeout: float) -> None:
+        self._must_write = must_write
+        self._timeout = timeout  # s for each statement of a retry
+        self._is_suspect = False
+        self.statement: DatabaseRefuses | None = None
         self.connection: DatabaseRefuses | None = None
 
-    def record_write(self, refusal: DatabaseRefuses) -> None:
+    def record_statement(self, refusal: DatabaseRefuses) -> None:
         """Record that the server refused a statement."""
-        if self.write is None:
-            log.warning("db_query_failed", message=f"{refusal}; testing writes until one succeeds.")
-        self.write = refusal
+        if self.statement is None:
+            log.warning(
+                "db_query_failed", message=f"{refusal}; testing until a statement succeeds."
+            )
+        self.statement = refusal
 
     def record_connection(self, refusal: DatabaseRefuses) -> None:
         """Record that the server refused a connection."""
@@ -58,72 +69,82 @@ class RefusedOperations:
             log.warning("db_connection_failed", message=f"{refusal}.")
         self.connection = refusal
 
-    async def retry(
-        self, connection: UnpooledConnection, connect: Callable[[], Awaitable[UnpooledConnection]]
-    ) -> None:
-        """Retry what was refused; `connection` must not be in a transaction.
-
-        Raises `DatabaseUnavailable` if the server does not answer any more, or is read-only.
-        """
-        if self.write is not None:
-            await self._retry_write(connection)
+    def record_connected(self) -> None:
+        """Record that the server accepted a connection."""
         if self.connection is not None:
-            await self._retry_connection(connect)
-
-    async def _retry_write(self, connection: UnpooledConnection) -> None:
-        try:
-            await _test_write(connection)
-        except DatabaseReadOnly:
-            raise
-        except DatabaseRefuses as refusal:
-            self.write = refusal
-        else:
-            self.write = None
-            log.info("db_connected", message="PostgreSQL takes writes again.")
-
-    async def _retry_connection(self, connect: Callable[[], Awaitable[UnpooledConnection]]) -> None:
-        with contextlib.suppress(DatabaseUnavailable):
-            await _close(await connect())
             self.connection = None
             log.info("db_connected", message="PostgreSQL accepts new connections again.")
 
+    def suspect_statements(self) -> None:
+        """Have statements tested, because one was not completed in time."""
+        self._is_suspect = True
 
-async def _test_write(connection: UnpooledConnection) -> None:
-    """Write what an order needs and roll it back; raise `DatabaseUnavailable` if that is refused.
+    @property
+    def needs_retry(self) -> bool:
+        """Whether anything was refused, or is suspected to be."""
+        return self.statement is not None or self.connection is not None or self._is_suspect
 
-    Other errors of the statement are ignored: before the first migration there are no tables.
-    """
-    with contextlib.suppress(asyncpg.PostgresError), translate_errors():
-        transaction = connection.transaction()
-        await transaction.start()
+    async def retry_statement(self, connection: Connection) -> bool:
+        """Test a refused or suspected statement; return whether the test succeeded.
+
+        `connection` must not be in a transaction. Raises `DatabaseUnavailable` if the server does
+        not answer any more, or is read-only.
+        """
+        if self.statement is None and not self._is_suspect:
+            return False
         try:
-            await connection.execute(TEST_WRITE, os.urandom(TEST_WRITE_SIZE))
-        finally:
-            await transaction.rollback()
+            await self._test(connection)
+        except DatabaseReadOnly:
+            raise
+        except DatabaseRefuses as refusal:
+            self.record_statement(refusal)
+            return False
+        self._is_suspect = False
+        if self.statement is not None:
+            self.statement = None
+            log.info("db_connected", message="PostgreSQL executes statements again.")
+        return True
 
+    async def _test(self, connection: Connection) -> None:
+        try:
+            with translate_errors():
+                if self._must_write:
+                    await self._test_write(connection)
+                else:
+                    await connection.execute(TEST_READ, timeout=self._timeout)
+        except DatabaseUnavailable as error:
+            if not isinstance(error.__cause__, NOT_COMPLETED):
+                raise
+            raise DatabaseRefuses(
+                "PostgreSQL does not complete statements",
+                f"a test took longer than {self._timeout:g} s or was cancelled; look for locks"
+                " (pg_locks), synchronous standbys that are missing (synchronous_standby_names) and"
+                " timeouts of the role",
+            ) from error
 
-async def _close(connection: UnpooledConnection) -> None:
-    try:
-        await connection.close(timeout=1)
-    except Exception:  # noqa: BLE001 - connecting has succeeded, which is what was tested
-        connection.terminate()
+    async def _test_write(self, connection: Connection) -> None:
+        """Write what an order needs and roll it back; then commit a transaction without rows.
+
+        Errors that `translate_errors` passes on are ignored, because they are not refusals.
+        """
+        with contextlib.suppress(asyncpg.PostgresError), translate_errors():
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                await connection.execute(
+                    TEST_WRITE, os.urandom(TEST_WRITE_SIZE), timeout=self._timeout
+                )
+            finally:
+                await transaction.rollback()
+            await connection.execute(TEST_COMMIT, timeout=self._timeout)
 
 
 class PingConnection:
-    """A connection for pings and for the retries of refused operations."""
+    """A connection for pings."""
 
-    def __init__(
-        self,
-        connection: UnpooledConnection,
-        *,
-        must_write: bool,
-        refused: RefusedOperations,
-        connect: Callable[[], Awaitable[UnpooledConnection]],
-    ) -> None:
+    def __init__(self, connection: UnpooledConnection, *, must_write: bool) -> None:
         self._connection = connection
         self._must_write = must_write
-        self._refused = refused
-        self._connect = connect
 
     async def ping(self) -> None:
         """Return once the server has answered; raise `DatabaseReadOnly` if it must not be."""
@@ -131,10 +152,6 @@ class PingConnection:
             read_only = await self._connection.fetchval("SHOW transaction_read_only")
         if self._must_write and read_only == "on":
             raise DatabaseReadOnly("PostgreSQL is read-only", "a session cannot write any more")
-
-    async def retry_refused(self) -> None:
-        """Retry what the server refused."""
-        await self._refused.retry(self._connection, self._connect)
 
     def terminate(self) -> None:
         """Close the connection without waiting for the server."""

@@ -75,7 +75,7 @@ class Publisher:
         except aiormq.PublishError:
             return Refused(message, unroutable(message))
         except aiormq.DeliveryError:
-            return Refused(message, "the broker answered with a nack")
+            return Refused(message, "RabbitMQ rejected it, for example because a queue is full")
         except INVALID as error:  # or the exchange is unknown
             return Refused(message, str(error))
         return None
