@@ -270,7 +270,7 @@ async def test_publication_without_permission_is_refused_with_the_reason(
     broker = make_rabbitmq_broker(amqp_url.replace("guest:guest", f"{user}:{user}"), QUICK_RETRIES)
     try:
         with pytest.raises(BrokerRefuses, match="access to exchange 'orders_topic'"):
-            await broker.publish(orders(3))
+            await broker.publish(make_order_messages(3))
     finally:
         await broker.close()
 

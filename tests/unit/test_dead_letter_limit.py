@@ -74,7 +74,7 @@ def test_the_sentence_says_what_to_do(limit: DeadLetterLimit) -> None:
         limit.count("a page is missing")
 
     sentence = str(stop.value)
-    assert sentence.startswith("More than 3 messages in 10 s could not be handled")
+    assert sentence.startswith("More than 3 messages in 10 s failed for good")
     assert "a page is missing" in sentence
     assert "restaurant-system dead-letters list" in sentence
 
