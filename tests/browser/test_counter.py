@@ -295,7 +295,7 @@ async def test_changed_menu_is_shown_and_the_order_keeps_its_prices(
     await expect(
         rows.first.locator(".differs")
     ).to_be_hidden()  # it was typed, not chosen from the menu
-    await expect(page.locator("#said")).to_contain_text("Bianca: Now 7.00")
+    await expect(page.locator("#announcement")).to_contain_text("Bianca: Now 7.00")
     await expect(page.locator("#total")).to_have_text("38.50")
     assert await horizontal_overflow(page) == 0
     assert await serious_violations(page) == []

@@ -15,7 +15,7 @@ export class Sending {
     this._missed = missed;
     this._isStopped = false;
     this._endPause = () => {};
-    addEventListener("online", () => this.hurry());
+    addEventListener("online", () => this.retryNow());
   }
 
   /**
@@ -37,7 +37,7 @@ export class Sending {
   }
 
   /** Sends again at once. */
-  hurry() {
+  retryNow() {
     this._endPause();
   }
 

@@ -36,7 +36,7 @@ function announceItem(id) {
 }
 
 function announce(text) {
-  part("said").textContent = text;
+  part("announcement").textContent = text;
 }
 
 function total() {
@@ -88,7 +88,7 @@ function showBar() {
   write(part("place"), translate(isSent ? "counter.sending" : "counter.place"));
   write(part("count"), translate("counter.count", { count: draft.itemCount }));
   write(part("total"), total());
-  if (!isSent) for (const id of ["waiting", "impatience", "stop"]) part(id).hidden = true;
+  if (!isSent) for (const id of ["waiting", "waiting-actions", "stop"]) part(id).hidden = true;
 }
 
 function showUnconfirmed() {
@@ -146,7 +146,7 @@ function refuse({ detail, errors = [] }) {
 
 function showWaiting(misses) {
   part("waiting").hidden = false;
-  part("impatience").hidden = false;
+  part("waiting-actions").hidden = false;
   part("stop").hidden = misses < MISSES_BEFORE_STOP;
 }
 
@@ -194,10 +194,10 @@ part("next").addEventListener("click", () => {
   (part("menu").querySelector("button") ?? addTyped).focus();
 });
 
-part("hurry").addEventListener("click", () => sending.hurry());
+part("retry-now").addEventListener("click", () => sending.retryNow());
 part("stop").addEventListener("click", () => {
   part("place").focus();
-  part("impatience").hidden = true;
+  part("waiting-actions").hidden = true;
   sending.stop();
 });
 
