@@ -27,8 +27,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from restaurant_system.errors import RestaurantError, Unavailable
-from restaurant_system.escaping import escape_nonprintable
-from restaurant_system.models.text import is_request_id
+from restaurant_system.models.text import escape_nonprintable, is_request_id
 
 TOP_LEVEL = frozenset({"request_id", "duration_ms", "service", "message"})
 HOSTNAME = socket.gethostname()

@@ -4,8 +4,7 @@ import unicodedata
 
 import pytest
 
-from restaurant_system.escaping import escape_nonprintable
-from restaurant_system.models.text import refused_character
+from restaurant_system.models.text import escape_nonprintable, refused_character
 from restaurant_system.models.worker import is_worker_name
 from tests.support.orders import make_item, make_order_fields
 from tests.unit.test_order import invalid_fields

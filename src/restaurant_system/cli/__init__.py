@@ -13,7 +13,7 @@ from typer.exceptions import TyperException
 from restaurant_system.cli import dead_letters
 from restaurant_system.cli.services import cli
 from restaurant_system.errors import ConfigurationError, RestaurantError
-from restaurant_system.escaping import escape_nonprintable
+from restaurant_system.models.text import escape_nonprintable
 from restaurant_system.validation_messages import message_of
 
 cli.add_typer(dead_letters.cli, name="dead-letters", rich_help_panel="Maintenance")

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from restaurant_system.escaping import escape_nonprintable
 from restaurant_system.messaging.dead_letters import DeadLetter
+from restaurant_system.models.text import escape_nonprintable
 
 # On a terminal, ids are abbreviated as in git, and values longer than our services write are cut:
 # one value leaves room for the others.

@@ -11,7 +11,7 @@ import typer
 
 from restaurant_system.cli.running import Config, LogFormat, complete, load
 from restaurant_system.errors import ConfigurationError, ConfirmationImpossible
-from restaurant_system.escaping import escape_nonprintable
+from restaurant_system.models.text import escape_nonprintable
 
 if TYPE_CHECKING:
     from restaurant_system.config import Settings

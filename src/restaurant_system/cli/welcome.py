@@ -7,8 +7,8 @@ from rich.text import Text
 
 from restaurant_system.app.kitchen_worker import Cook
 from restaurant_system.config import Settings
-from restaurant_system.escaping import escape_nonprintable
 from restaurant_system.models.order import OrderType
+from restaurant_system.models.text import escape_nonprintable
 
 EXAMPLE_ORDER = (
     "curl {address}/orders -H 'Content-Type: application/json' -d "

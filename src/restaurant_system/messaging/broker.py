@@ -18,11 +18,11 @@ from typing import Protocol
 
 from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable, TooManyDeadLetters
-from restaurant_system.escaping import escape_nonprintable
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit
 from restaurant_system.models.message import Header, Message
+from restaurant_system.models.text import escape_nonprintable
 
 log = get_logger()
 

@@ -1,4 +1,4 @@
-"""Validate text from outside: the characters of stored text, and request ids.
+"""Validate and escape text from outside: stored text, request ids, and text that is printed.
 
 Control and format characters are refused: they reorder text (bidirectional overrides), hide it, or
 control a terminal. Two kinds of format characters belong to written language and are allowed: the
@@ -47,6 +47,21 @@ def refused_character(text: str, *, allowed: str = "") -> str | None:
 def is_request_id(text: str) -> bool:
     """Return whether a text from outside may be used as a request id in logs and headers."""
     return REQUEST_ID.fullmatch(text) is not None
+
+
+def escape_nonprintable(text: str) -> str:
+    r"""Replace each character that is not `str.isprintable` by an escape such as ``\x1b``.
+
+    A terminal interprets control characters and reorders text around bidirectional controls, so
+    text from customers, third parties and the command line is escaped where it is printed. Escaped
+    are control and format characters, line breaks, spaces other than U+0020, surrogates, private
+    and unassigned code points.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def _is_refused(char: str) -> bool:

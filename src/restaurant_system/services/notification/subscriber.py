@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from typing import TextIO
 
 from restaurant_system.errors import BrokerUnavailable, StartupError
-from restaurant_system.escaping import escape_nonprintable
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.broker import Consumer, Delivery, UpdateSource
 from restaurant_system.messaging.resilient_consumer import ResilientConsumer
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import StatusChanged, Undecodable, decode
+from restaurant_system.models.text import escape_nonprintable
 from restaurant_system.shutdown import Shutdown
 
 NAME = "notification-subscriber"
