@@ -102,7 +102,7 @@ def test_worker_stops_at_the_limit_of_dead_letters(
 
     assert worker.wait() == 1
     assert error_message(worker).count("\n") == 1
-    assert "More than 5 messages in 60 s could not be handled" in error_message(worker)
+    assert "More than 5 messages in 60 s failed for good" in error_message(worker)
     assert worker.logged("dead_letters_limited")
     assert deployment.worker_status("anna") == "offline"
     assert (broker.depth(DEAD_LETTERS), broker.depth(TAKEOUT)) == (5, 56)

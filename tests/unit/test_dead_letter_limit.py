@@ -65,8 +65,7 @@ def test_the_window_slides(limit: DeadLetterLimit, watch: StopWatch) -> None:
         limit.count("not JSON")
 
 
-def test_the_sentence_says_what_to_do(limit: DeadLetterLimit) -> None:
-    """Whoever finds the process stopped learns why, and what next."""
+def test_error_names_limit_last_reason_and_command(limit: DeadLetterLimit) -> None:
     for _ in range(3):
         limit.count("not JSON")
 
