@@ -1,4 +1,4 @@
-"""`dead-letters`, as a person types it: what it asks, says and prints."""
+"""The `dead-letters` commands: confirmation, output and exit codes."""
 
 import asyncio
 import io

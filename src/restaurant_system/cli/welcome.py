@@ -18,7 +18,7 @@ EXAMPLE_ORDER = (
 
 
 def show(address: str, settings: Settings, cooks: Sequence[Cook]) -> None:
-    """Print the screen; the command stays on one line, so that it can be copied."""
+    """Print the first screen of `up`; the command stays on one line, so that it can be copied."""
     entries = {
         "Counter": f"{address}/",
         "Kitchen": f"{address}/kitchen",

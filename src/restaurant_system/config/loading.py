@@ -31,7 +31,7 @@ KEY = re.compile(r"\w{1,60}", re.ASCII)
 
 
 def load(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read the configuration.
+    """Load the settings from a file, environment variables and options.
 
     A given `file` must exist; by default `config.yaml` is read if it exists. `overrides` maps
     dotted paths (``kitchen.prefetch``) to values; `None` overrides nothing. Raises

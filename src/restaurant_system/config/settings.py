@@ -172,7 +172,7 @@ class LogSettings(Section):
 
 
 class Settings(BaseSettings):
-    """The whole configuration.
+    """All settings of all services.
 
     Without `database`, the embedded PostgreSQL in `data_dir` is used; without `rabbitmq`, the
     broker in PostgreSQL.

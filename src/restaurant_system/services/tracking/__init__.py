@@ -1,1 +1,1 @@
-"""The tracking service: answers where orders are; only reads."""
+"""The tracking service: read-only queries about orders, and live views."""

@@ -64,7 +64,7 @@ class Dashboard:
             self._depths.close()
 
     def feature(self) -> Feature:
-        """Return the route; it serves our own page only and is not documented."""
+        """Return the route of the event stream, which is for our own page and not documented."""
         router = APIRouter(include_in_schema=False)
         router.add_api_route(PATH, self.watch, methods=["GET"])
         return Feature(router)
@@ -98,9 +98,9 @@ class Dashboard:
 
 
 class QueueDepthCache:
-    """The queue depths of the last answer of the broker.
+    """Caches the queue depths of the broker's last response.
 
-    A slow broker is asked in the background, so that a poll waits `BROKER_TIMEOUT` at most.
+    A slow broker is queried in the background, so that a poll waits `BROKER_TIMEOUT` at most.
     """
 
     def __init__(self, fetch: Callable[[], Awaitable[Depths | None]]) -> None:
@@ -118,7 +118,7 @@ class QueueDepthCache:
         return self._known
 
     def close(self) -> None:
-        """Cancel the request in progress."""
+        """Cancel the pending request to the broker."""
         if self._fetching is not None:
             self._fetching.cancel()
 

@@ -195,12 +195,12 @@ class TrackingHandler:
         )
         return Feature(router, fast_routes=[self._status])
 
-    def status(self, asked: FastRequest) -> Future[OrderProgress]:
+    def status(self, request: FastRequest) -> Future[OrderProgress]:
         """Look up the current status of an order."""
-        return self._service.status(asked.parameter)
+        return self._service.status(request.parameter)
 
     async def documented_status(self, order_number: str, request: Request) -> Response:
-        """Document the route for FastAPI, check the order number, and call `status`."""
+        """Check the order number and look up its status, on the route that FastAPI documents."""
         valid_order_number(order_number)
         return await respond_over_asgi(self._status, request)
 
@@ -210,7 +210,7 @@ class TrackingHandler:
         return [HistoryEntry(**change) for change in changes]
 
     async def workers(self) -> list[WorkerResponse]:
-        """Return the workers."""
+        """Return the workers with their status."""
         return [
             WorkerResponse(
                 worker_name=worker.name,

@@ -37,7 +37,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class LiveViews:
-    """Polls the database for the views that somebody watches, and serves them over HTTP."""
+    """Polls the database for the views with open streams, and serves them over HTTP."""
 
     def __init__(self, database: Database, *, clock: Clock, kitchen: KitchenSettings) -> None:
         self._database = database
@@ -47,7 +47,7 @@ class LiveViews:
         self._orders = FeedPoller(self._poll_orders, interval=POLL_INTERVAL)
 
     def feature(self) -> Feature:
-        """Return the routes; they serve our own pages only and are not documented."""
+        """Return the routes of the event streams, for our own pages and not documented."""
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/live/board", self._send_board, methods=["GET"])
         router.add_api_route("/live/track/{order_number}", self._send_order, methods=["GET"])
@@ -85,7 +85,7 @@ class LiveViews:
         return dict.fromkeys(keys, board)
 
     async def _poll_orders(self, numbers: Sequence[str]) -> Mapping[str, Entries]:
-        """Return the entries of all orders that are watched; deleted orders are left out."""
+        """Return the entries of all tracked orders; deleted orders are left out."""
         found = await asyncio.gather(*(self._progress_of(number) for number in numbers))
         async with self._database.connection() as connection:
             steps = await live_view_queries.steps(connection, numbers)
