@@ -56,7 +56,7 @@ BY_DESIGN = {
     "workers.DELETE_UNUSED": "a range of workers_1",
 }
 
-BUSY_EVENING = """
+BUSY_PERIOD = """
 INSERT INTO orders (number, business_date, customer_name, type, total_amount, priority)
 SELECT 'ORD_' || to_char(current_date, 'YYYYMMDD') || '_' || place, current_date, 'Ada', 'takeout',
        9.50, 1
@@ -108,13 +108,13 @@ def statements() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def history_dsn(postgres_server: Postgres, template_database: str) -> str:
-    """Return the DSN of a database with a long history, on a busy evening."""
+    """Return the DSN of a database with a long history, during a busy period."""
 
     async def live() -> str:
         dsn = postgres_server.dsn(await postgres_server.create_database(template_database))
         await history.generate(dsn, ORDERS)
         connection = await asyncpg.connect(dsn)
-        await connection.execute(BUSY_EVENING)
+        await connection.execute(BUSY_PERIOD)
         await connection.execute("VACUUM ANALYZE")
         await connection.close()
         return dsn

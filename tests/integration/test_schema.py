@@ -20,8 +20,8 @@ LOG_COLUMNS = {"id", "created_at", "order_id", "status", "changed_by", "changed_
 WORKER_COLUMNS = {"id", "created_at", "name", "type", "status", "last_seen", "orders_processed"}
 NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
 
-# How an order comes to stand where it stands.
-ROADS: dict[OrderStatus, tuple[OrderStatus, ...]] = {
+# The moves that lead to each status.
+PATHS: dict[OrderStatus, tuple[OrderStatus, ...]] = {
     OrderStatus.RECEIVED: (),
     OrderStatus.COOKING: (OrderStatus.COOKING,),
     OrderStatus.READY: (OrderStatus.COOKING, OrderStatus.READY),
@@ -63,7 +63,7 @@ async def test_database_allows_exactly_the_moves_of_the_model(sql: UnpooledConne
     refusals = {}
     for origin, target in itertools.permutations(OrderStatus, 2):
         order_id = await insert_order(sql)
-        for status in ROADS[origin]:
+        for status in PATHS[origin]:
             await set_status(sql, order_id, status)
         refusals[origin, target] = await refusal(sql, order_id, target)
 
@@ -73,7 +73,7 @@ async def test_database_allows_exactly_the_moves_of_the_model(sql: UnpooledConne
     }
 
 
-@pytest.mark.parametrize("status", [each for each in OrderStatus if ROADS[each]])
+@pytest.mark.parametrize("status", [each for each in OrderStatus if PATHS[each]])
 async def test_order_must_be_inserted_as_received(
     sql: UnpooledConnection, status: OrderStatus
 ) -> None:

@@ -1,4 +1,4 @@
-"""Query plans with statistics from before the evening.
+"""Query plans with statistics from before a busy period.
 
 Autovacuum may have gathered them at night, when no order was open.
 """

@@ -40,7 +40,7 @@ def path_for_server(pgdata: Path) -> str:
 
 
 def initialise(pgdata: Path) -> None:
-    """Create an empty database cluster beside `pgdata`, then rename it in one step."""
+    """Create an empty database cluster next to `pgdata`, then rename it in one step."""
     for leftover in pgdata.parent.glob(f"{glob.escape(pgdata.name)}.new*"):  # by killed processes
         _remove(leftover)
     # A random name, because the initdb of a killed process may still write into its own directory.

@@ -44,10 +44,9 @@ STOP_TIMEOUT = 60  # s
 POLL_INTERVAL = 0.02  # s
 CONNECT_TIMEOUT = 5  # s
 MAX_SOCKET_PATH = 100  # bytes; the system's limit is 104 or 108
-# The names of the files must not change: an earlier release may run on the same directory.
 UP_LOCK = "up.lock"
-START_LOCK = "door.lock"  # held while the server is started or stopped
-RUN_LOCK = "inside.lock"  # shared by all processes that use the server
+START_LOCK = "start.lock"  # held while the server is started or stopped
+RUN_LOCK = "run.lock"  # shared by all processes that use the server
 PID_FILE = "postmaster.pid"
 SOCKET = f".s.PGSQL.{PORT}"
 SIGNS_OF_DAMAGE = (

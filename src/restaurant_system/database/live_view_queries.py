@@ -16,7 +16,7 @@ BEING_PREPARED = (OrderStatus.COOKING, OrderStatus.RECEIVED)
 
 # The index on (status, type, id) has these orders sorted by age. The type is compared as a range of
 # one value, so that the planner cannot use the primary key instead: with `=`, statistics from
-# before this evening make that look cheaper, and it would scan the orders of years.
+# before a busy period make that look cheaper, and it would scan the orders of years.
 PREPARING = """
 SELECT oldest.number, oldest.type, oldest.status
 FROM unnest($1::text[]) WITH ORDINALITY AS wanted (status, place)

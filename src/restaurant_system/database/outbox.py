@@ -46,7 +46,7 @@ def stream_name(message: Message, order_number: str) -> str:
 
 # A function instead of a subquery, because a subquery sees the table as of the statement's start:
 # a row that another transaction added while this one waited for the order's lock would be missed.
-PREVIOUS_ID = "owed_before(outbox.stream, outbox.id)"
+PREVIOUS_ID = "previous_outbox_id(outbox.stream, outbox.id)"
 
 INSERT = f"""
 INSERT INTO outbox (stream, {COLUMNS}) SELECT * FROM unnest($1::text[], {parameters(2)})
