@@ -1,19 +1,21 @@
-# make run    opens the restaurant on this machine, with nothing else installed
-# make test   runs every test, and installs what they need first
-# make faults runs evenings of ten thousand orders and a hundred kills, and counts what was lost
-# make bench  measures what is promised about speed, for a quarter of an hour
-# make screenshots  takes the pictures in docs/screenshots anew, on a staged evening
-# make check  runs the linters, the type checker and the dependency rule
-# make lock   pins the versions anew
+# make run          starts the whole system on this machine, with nothing else installed
+# make test         installs what the tests need, and runs all of them
+# make faults       runs orders under injected faults on each broker, and counts broken guarantees
+# make bench        measures throughput, latency and memory, for a quarter of an hour
+# make screenshots  takes the pictures in docs/screenshots
+# make check        runs the linters, the type checker and the dependency rule
+# make lock         pins the versions of all dependencies
 
-# Files of tests start in the order of their names, in which the long ones come first: left to itself,
-# xdist keeps those with few tests, which last a minute each, for the end.
+# Test files start in the order of their names, in which the long ones come first: in its own order
+# xdist starts files with few tests last, although these take a minute each.
 
 PYTHON ?= python3
+# Test processes; most tests wait more than they compute.
+WORKERS ?= 3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-# However it is set: what starts hundreds of processes is not to compile the same in each of them.
+# Tests start hundreds of processes, each of which would compile the same modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test faults bench screenshots check lock clean
@@ -23,7 +25,7 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev
 	@$(BIN)/python tests/support/prerequisites.py
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: $(VENV)/.dev
 	@$(BIN)/python tests/support/prerequisites.py

@@ -199,8 +199,9 @@ async def test_station_dead_letters_invalid_messages(
 
 
 async def test_station_with_a_taken_name_is_refused_and_opens_once_it_is_free(
-    kitchen: Kitchen, display: Display
+    kitchen: Kitchen, display: Display, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stations, "NAME_TAKEN_RETRY_DELAY", 0.5)
     number = await kitchen.order()
     await kitchen.register_worker(STATION)
     async with display.screen() as screen:
