@@ -217,7 +217,7 @@ async def test_order_that_may_have_been_placed_needs_confirmation(
 
     await button(page, "Stop waiting").click()
 
-    await expect(page.get_by_text("may have been taken")).to_be_focused()
+    await expect(page.get_by_text("may have been placed")).to_be_focused()
     await expect(page.get_by_label("Customer name")).to_have_value("Ada Lovelace")
     assert len(set(keys)) == 1
     await button(page, "Place order").click()
@@ -226,7 +226,7 @@ async def test_order_that_may_have_been_placed_needs_confirmation(
     await page.unroute("**/orders")
     await page.evaluate(AN_HOUR_LATER)
     await page.reload()
-    await expect(page.get_by_text("may have been taken")).to_be_visible()
+    await expect(page.get_by_text("may have been placed")).to_be_visible()
     assert await orders(app) == []
     await button(page, "Place order").click()
     await expect(page.locator("#placed-number")).to_have_text("001")

@@ -87,7 +87,9 @@ async def test_warnings_are_shown_in_words_and_announced(
     await connection.execute(BUMP, number)
     await connection.close()
 
-    await expect(page.locator("#look-at")).to_have_text("Look at: Late, Dead letters, Outbox age.")
+    await expect(page.locator("#warnings")).to_have_text(
+        "Warnings: Late, Dead letters, Outbox age."
+    )
     await expect(page.locator("#late .note")).to_have_text(re.compile("^1 of 1 .* one in ten"))
     await expect(page.locator("#dead-letters .note")).to_have_text(
         re.compile("could not be processed")

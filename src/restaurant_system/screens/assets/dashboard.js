@@ -52,8 +52,8 @@ function showCard(id, figure, note, isWarning = false) {
   card.classList.toggle("warning", isWarning);
   write(card.querySelector(".figure"), figure);
   write(card.querySelector(".note"), note);
-  const what = Array.from(document.querySelectorAll(".warning h3"), (title) => title.textContent).join(", ");
-  write(find("#look-at"), what && translate("dashboard.look_at", { what }));
+  const titles = Array.from(document.querySelectorAll(".warning h3"), (title) => title.textContent).join(", ");
+  write(find("#warnings"), titles && translate("dashboard.warnings", { titles }));
 }
 
 function showNow({ waiting, cooking, ready }) {
