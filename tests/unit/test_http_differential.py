@@ -1,9 +1,9 @@
-"""Our HTTP protocol answers raw bytes as plain uvicorn does with the same ASGI application.
+"""The HTTP protocol answers raw bytes as plain uvicorn does with the same ASGI application.
 
 `HTTP_CASES=100000 pytest tests/unit/test_http_differential.py` runs more than the usual number of
 cases; `HTTP_SEED` chooses others. uvicorn is sent one request at a time, because it answers an
-invalid request before earlier ones that are still being worked on; ours gets all of them at once,
-cut at any byte. Deliberate differences are left out here: the bounds, and Upgrade.
+invalid request before earlier ones that are still in progress; the tested one gets all at once,
+split at any byte. Deliberate differences are left out: the limits, and Upgrade.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from http import HTTPStatus
 from typing import NamedTuple, Self
 
 import httpx
+import pytest
 import uvicorn
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -35,32 +36,32 @@ from tests.support.services import serve_site
 
 CASES = int(os.environ.get("HTTP_CASES", "250"))
 SEED = int(os.environ.get("HTTP_SEED", "1"))
-LONG = 3.0  # s in which a response comes that is expected
-QUIET = 0.03  # s without a byte after which no response is expected
+RESPONSE_TIMEOUT = 3.0  # s to wait for an expected response
+SILENCE = 0.03  # s without a byte after which no response is expected
 EMPTY_LINE = b"\r\n\r\n"
 
 
-class Seen(NamedTuple):
-    """What is compared of a response."""
+class Comparable(NamedTuple):
+    """The parts of a response that are compared."""
 
     status: int
     content: object
     headers: tuple[str | None, ...]
 
 
-async def echo_hot(asked: FastRequest) -> bytes:
-    """Return the parameter and the body, some of them later than others."""
+async def echo_fast(request: FastRequest) -> bytes:
+    """Return the parameter and the body, at once or after a moment."""
     await asyncio.sleep(random.choice((0, 0, 0.002)))  # noqa: S311 - no secret
-    return asked.parameter.encode() + b"|" + bytes(asked.body)
+    return request.parameter.encode() + b"|" + bytes(request.body)
 
 
 async def echo(request: Request) -> Response:
-    """Return what the application sees of a request."""
+    """Return the request as the application receives it."""
     body = await request.body()
     await asyncio.sleep(0.001 if len(body) % 2 else 0)
     scope = request.scope
     sent = [[part.decode("latin-1") for part in field] for field in scope["headers"]]
-    fields = [field for field in sent if field[0] != "x-trailer"]  # there, if it came early
+    fields = [field for field in sent if field[0] != "x-trailer"]  # received early or not
     return JSONResponse(
         {
             "method": scope["method"],
@@ -75,9 +76,9 @@ async def echo(request: Request) -> Response:
 
 
 def make_site() -> Site:
-    """Build a site with two hot routes and one that echoes."""
-    price = FastRoute.create("GET", "/soups/{name}/price", echo_hot, FastResponse)
-    order = FastRoute.create("POST", "/soups", echo_hot, FastResponse)
+    """Build an application with two fast routes and one that echoes over ASGI."""
+    price = FastRoute.create("GET", "/soups/{name}/price", echo_fast, FastResponse)
+    order = FastRoute.create("POST", "/soups", echo_fast, FastResponse)
 
     async def documented_price(request: Request) -> Response:
         return await respond_over_asgi(price, request)
@@ -94,23 +95,23 @@ def make_site() -> Site:
 
 
 class Case:
-    """Writes requests for one connection."""
+    """Random requests for one connection."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311 - no secret
-        self.sound = 0  # requests before the first unsound one
+        self.valid = 0  # number of requests before the first invalid one
 
     def requests(self) -> list[bytes]:
-        """Return sound requests; now and then an unsound one, and others after it."""
-        number = self.sound = self._random.randint(1, 6)
+        """Return valid requests, sometimes with an invalid one and others after it."""
+        number = self.valid = self._random.randint(1, 6)
         requests = [self._request() for _ in range(number)]
         if self._random.random() < 0.45:
-            self.sound = self._random.randint(0, number)
-            requests.insert(self.sound, self._unsound())
+            self.valid = self._random.randint(0, number)
+            requests.insert(self.valid, self._invalid())
         return requests
 
     def pieces(self, stream: bytes) -> list[bytes]:
-        """Cut a stream anywhere, or nowhere."""
+        """Split a stream at random bytes."""
         cuts = sorted(
             self._random.choices(range(len(stream) + 1), k=self._random.choice((0, 1, 4, 9)))
         )
@@ -171,7 +172,7 @@ class Case:
         trailers = self._random.choice((b"", b"", b"X-Trailer: t\r\n"))
         return b"".join(chunks) + b"0\r\n" + trailers + b"\r\n"
 
-    def _unsound(self) -> bytes:
+    def _invalid(self) -> bytes:
         post = b"POST /echo HTTP/1.1\r\nHost: test\r\n"
         soup = b"POST /soups HTTP/1.1\r\nHost: test\r\n"
         chunked = b"Transfer-Encoding: chunked\r\n\r\n"
@@ -218,8 +219,8 @@ class Case:
         )
 
 
-class Wire:
-    """A connection on which responses are read as they stand, up to a reset."""
+class RawConnection:
+    """A connection on which bytes are sent unchanged, and responses are read up to a reset."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
@@ -238,21 +239,21 @@ class Wire:
         with contextlib.suppress(ConnectionError):
             await asyncio.get_running_loop().sock_sendall(self._socket, data)
 
-    async def response(self, seconds: float, *, is_head: bool) -> Seen | None:
+    async def response(self, seconds: float, *, is_head: bool) -> Comparable | None:
         """Read the next final response, `None` if there is none."""
         with contextlib.suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(seconds):
                 while True:
-                    seen = await self._next(is_head=is_head)
-                    if seen.status >= HTTPStatus.OK:
-                        return seen
+                    response = await self._next(is_head=is_head)
+                    if response.status >= HTTPStatus.OK:
+                        return response
         return None
 
     def close(self) -> None:
         """Close."""
         self._socket.close()
 
-    async def _next(self, *, is_head: bool) -> Seen:
+    async def _next(self, *, is_head: bool) -> Comparable:
         while EMPTY_LINE not in self._received:
             await self._receive()
         head, _, self._received = self._received.partition(EMPTY_LINE)
@@ -263,7 +264,7 @@ class Wire:
         while len(self._received) < length:
             await self._receive()
         body, self._received = self._received[:length], self._received[length:]
-        return _seen(int(status.split()[1]), headers, body)
+        return _comparable(int(status.split()[1]), headers, body)
 
     async def _receive(self) -> None:
         received = await asyncio.get_running_loop().sock_recv(self._socket, 65536)
@@ -272,10 +273,10 @@ class Wire:
         self._received += received
 
 
-def _seen(status: int, headers: httpx.Headers, body: bytes) -> Seen:
-    """Leave out what may differ: ids, dates, and the form of a refusal by the parser."""
+def _comparable(status: int, headers: httpx.Headers, body: bytes) -> Comparable:
+    """Leave out what may differ: ids, dates, and the response to invalid HTTP."""
     if status == HTTPStatus.BAD_REQUEST and (b"Invalid HTTP request" in body):
-        return Seen(status, "invalid", ("close",))
+        return Comparable(status, "invalid", ("close",))
     content: object = body
     if "problem" in headers.get("Content-Type", "") and body:
         content = json.loads(body)
@@ -283,21 +284,21 @@ def _seen(status: int, headers: httpx.Headers, body: bytes) -> Seen:
             content.pop("request_id", None)
     names = ("Content-Type", "Content-Length", "Connection", "Allow")
     has_id = "request_id" in body.decode("latin-1")
-    return Seen(
+    return Comparable(
         status, content, tuple(headers.get(n) for n in names if not (has_id and n == names[1]))
     )
 
 
 @contextlib.asynccontextmanager
 async def plain_uvicorn(site: Site) -> AsyncIterator[tuple[str, int]]:
-    """Serve a site with uvicorn's own protocol."""
+    """Serve an application with uvicorn's own protocol."""
     config = uvicorn.Config(
         site.asgi, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
         proxy_headers=False, server_header=False,
     )  # fmt: skip
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    # asyncio turns Nagle's algorithm off only where the protocol is named.
+    # asyncio disables Nagle's algorithm only if the protocol is given.
     with socket.socket(type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -308,19 +309,19 @@ async def plain_uvicorn(site: Site) -> AsyncIterator[tuple[str, int]]:
 
 
 async def expected_of(
-    address: tuple[str, int], requests: Sequence[bytes], sound: int
-) -> list[Seen]:
-    """Send one request after the other, each after the response to the one before."""
-    wire = await Wire.to(address)
+    address: tuple[str, int], requests: Sequence[bytes], valid: int
+) -> list[Comparable]:
+    """Send each request after the response to the previous one."""
+    connection = await RawConnection.to(address)
     responses = []
     for number, request in enumerate(requests):
-        await wire.write(request)
-        limit = LONG if number < sound else QUIET
-        seen = await wire.response(limit, is_head=request.lstrip().startswith(b"HEAD"))
-        if seen is None:
+        await connection.write(request)
+        limit = RESPONSE_TIMEOUT if number < valid else SILENCE
+        response = await connection.response(limit, is_head=request.lstrip().startswith(b"HEAD"))
+        if response is None:
             break
-        responses.append(seen)
-    wire.close()
+        responses.append(response)
+    connection.close()
     return responses
 
 
@@ -330,36 +331,45 @@ async def actual_of(
     pieces: Sequence[bytes],
     pauses: Callable[[], bool],
     number: int,
-) -> list[Seen]:
-    """Send everything at once, in pieces; read all responses, and see that no more follow."""
-    wire = await Wire.to(address)
+) -> list[Comparable]:
+    """Send all requests in pieces; read all responses, and check that no more follow."""
+    connection = await RawConnection.to(address)
     for piece in pieces:
-        await wire.write(piece)
+        await connection.write(piece)
         if pauses():
             await asyncio.sleep(0.0005)
-    responses: list[Seen] = []
+    responses: list[Comparable] = []
     heads = [request.lstrip().startswith(b"HEAD") for request in requests]
     for is_head in [*heads, False]:
-        limit = LONG if len(responses) < number else QUIET / 10
-        seen = await wire.response(limit, is_head=is_head)
-        if seen is None:
+        limit = RESPONSE_TIMEOUT if len(responses) < number else SILENCE / 10
+        response = await connection.response(limit, is_head=is_head)
+        if response is None:
             break
-        responses.append(seen)
-    wire.close()
+        responses.append(response)
+    connection.close()
     return responses
 
 
-async def test_every_request_is_answered_in_order_as_by_plain_uvicorn() -> None:
-    """Sound or not, pipelined, cut anywhere, over the fast path or over ASGI."""
-    site = make_site()
+@pytest.mark.parametrize(
+    ("make_tested", "cases"),
+    [
+        pytest.param(make_site, CASES, id="fast path"),
+        pytest.param(lambda: Site(make_site().asgi), CASES // 4, id="without fast path"),
+    ],
+)
+async def test_every_request_is_answered_in_order_as_by_plain_uvicorn(
+    make_tested: Callable[[], Site], cases: int
+) -> None:
+    """Valid or not, pipelined, split anywhere."""
+    site = make_tested()
     differences = []
     async with plain_uvicorn(site) as plain, serve_site(site) as url:
         address = httpx.URL(url).host, httpx.URL(url).port or 0
-        for seed in range(SEED, SEED + CASES):
+        for seed in range(SEED, SEED + cases):
             case = Case(seed)
             requests = case.requests()
             pieces = case.pieces(b"".join(requests))
-            expected = await expected_of(plain, requests, case.sound)
+            expected = await expected_of(plain, requests, case.valid)
             actual = await actual_of(address, requests, pieces, case.pauses, len(expected))
             if actual != expected:
                 differences.append(_described(seed, requests, expected, actual))
@@ -368,7 +378,10 @@ async def test_every_request_is_answered_in_order_as_by_plain_uvicorn() -> None:
 
 
 def _described(
-    seed: int, requests: Sequence[bytes], expected: Sequence[Seen], actual: Sequence[Seen]
+    seed: int,
+    requests: Sequence[bytes],
+    expected: Sequence[Comparable],
+    actual: Sequence[Comparable],
 ) -> str:
     pairs = itertools.zip_longest(requests, expected, actual)
     first = next((pair for pair in pairs if pair[1] != pair[2]), None)

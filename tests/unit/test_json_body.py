@@ -1,4 +1,4 @@
-"""How much a refused body may cost, and how its faults are reported."""
+"""Invalid JSON bodies: which errors are reported, and how little refusing them costs."""
 
 import contextlib
 import functools
@@ -19,25 +19,25 @@ LARGE = 256 * 1024  # bytes
 
 
 def refusal_of(body: bytes) -> Refusal:
-    """Have a body refused."""
+    """Return the refusal of a body."""
     with pytest.raises(Refusal) as refused:
         parse_json(body, NewOrder)
     return refused.value
 
 
 def unknown(number: int) -> dict[str, int]:
-    """Return so many fields that no model has."""
+    """Return some unknown fields."""
     return {f"field_{n}": n for n in range(number)}
 
 
-def test_more_faults_than_are_listed_are_counted() -> None:
-    """The known fields' faults come first, whatever stands before them in the body."""
-    stated = {**unknown(7000), **make_order_fields(customer_name="", order_type="boat")}
+def test_errors_above_the_limit_are_counted() -> None:
+    """Errors of known fields come first, wherever they are in the body."""
+    fields = {**unknown(7000), **make_order_fields(customer_name="", order_type="boat")}
 
-    refusal = refusal_of(write(stated).encode())
+    refusal = refusal_of(write(fields).encode())
 
     assert len(refusal.errors) == MAX_FIELD_ERRORS
-    assert [fault.field for fault in refusal.errors[:3]] == [
+    assert [error.field for error in refusal.errors[:3]] == [
         "customer_name",
         "order_type",
         "field_0",
@@ -45,26 +45,23 @@ def test_more_faults_than_are_listed_are_counted() -> None:
     assert "and 6952 more" in refusal.detail
 
 
-def test_as_many_faults_as_may_be_listed_are_listed() -> None:
-    """And no others are mentioned."""
-    stated = {**make_order_fields(), **unknown(MAX_FIELD_ERRORS)}
+def test_as_many_errors_as_the_limit_are_all_listed() -> None:
+    fields = {**make_order_fields(), **unknown(MAX_FIELD_ERRORS)}
 
-    refusal = refusal_of(write(stated).encode())
+    refusal = refusal_of(write(fields).encode())
 
     assert len(refusal.errors) == MAX_FIELD_ERRORS
     assert refusal.detail == "The body breaks a rule."
 
 
-def test_valid_entries_beyond_the_longest_list_are_one_fault() -> None:
-    """Entries beyond the limit are not counted as faults of their own."""
+def test_too_long_list_is_one_error() -> None:
     refusal = refusal_of(write(make_order_fields(items=[make_item()] * 5000)).encode())
 
-    assert [fault.field for fault in refusal.errors] == ["items"]
+    assert [error.field for error in refusal.errors] == ["items"]
     assert refusal.detail == "The body breaks a rule."
 
 
-def test_long_names_are_cut() -> None:
-    """Whether the field is unknown or comes twice."""
+def test_long_names_of_unknown_and_duplicate_fields_are_truncated() -> None:
     name = "n" * 10_000
 
     for body in (
@@ -72,18 +69,16 @@ def test_long_names_are_cut() -> None:
         write(make_order_fields(items=[{**make_item(), name: 1}])).encode(),
         b'{"%b": 1, "%b": 2}' % (name.encode(), name.encode()),
     ):
-        (fault,) = refusal_of(body).errors
-        assert len(fault.field) == MAX_FIELD_LENGTH
-        assert fault.field.endswith("n…")
+        (error,) = refusal_of(body).errors
+        assert len(error.field) == MAX_FIELD_LENGTH
+        assert error.field.endswith("n…")
 
 
-def test_a_name_of_the_longest_length_is_not_cut() -> None:
-    """Sixty-four characters are kept."""
+def test_name_of_the_maximum_length_is_not_truncated() -> None:
     assert FieldError("n" * MAX_FIELD_LENGTH, "is required").field == "n" * MAX_FIELD_LENGTH
 
 
-def test_a_large_valid_body_is_read_as_it_is() -> None:
-    """Nothing is dropped from an order that keeps the rules."""
+def test_large_valid_body_is_not_trimmed() -> None:
     items = [make_item(name=f"Dish {n}", notes="n" * 200) for n in range(20)]
 
     order = parse_json(write(make_order_fields(items=items)).encode(), NewOrder)
@@ -96,9 +91,9 @@ BODIES = {
     "unknown fields of an item": write(
         make_order_fields(items=[{**make_item(), **unknown(13_000)}])
     ),
-    "entries of no type": write(make_order_fields(items=[5] * 80_000)),
+    "entries of another type": write(make_order_fields(items=[5] * 80_000)),
     "empty entries": write(make_order_fields(items=[{}] * 60_000)),
-    "faulty entries": write(make_order_fields(items=[{"name": 1, "x": 1}] * 11_000)),
+    "invalid entries": write(make_order_fields(items=[{"name": 1, "x": 1}] * 11_000)),
     "lists in lists": write(make_order_fields(items=[[[5] * 300] * 250])),
     "items in items": write(
         make_order_fields(items=[{"items": [{"items": [{}] * 20}] * 20}] * 100)
@@ -111,25 +106,24 @@ BODIES = {
     "a long fraction": '{"items":[{"price":1.' + "1" * (LARGE - 100) + "}]}",
     "exponents": '{"items":[' + ",".join(['{"price":1e999999}'] * 12_000) + "]}",
     "an exponent beyond bounds": '{"items":[{"price":1e999999999999999999999}]}',
-    "no JSON": "[" + "1," * 100_000,
+    "invalid JSON": "[" + "1," * 100_000,
 }
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
-def test_a_refused_body_costs_little_and_gets_a_short_response(body: str) -> None:
-    """About as little as parsing it; measured on the fastest of several times."""
-    stated = body.encode()
+def test_refusing_a_body_costs_little_more_than_parsing_it(body: str) -> None:
+    """The fastest of several times counts. The response is short."""
+    encoded = body.encode()
 
-    seconds = min(_seconds_to_refuse(stated) for _ in range(5))
-    parsing = min(_seconds_to_parse(stated) for _ in range(5))
-    response = response_for(refusal_of(stated), "id")
+    seconds = min(_seconds_to_refuse(encoded) for _ in range(5))
+    parsing = min(_seconds_to_parse(encoded) for _ in range(5))
+    response = response_for(refusal_of(encoded), "id")
 
     assert seconds < 4 * parsing + 0.005
     assert len(response.body) < 10_000
 
 
-def test_other_models_are_bounded_likewise() -> None:
-    """A cancellation, for example."""
+def test_errors_of_any_model_are_limited() -> None:
     with pytest.raises(Refusal) as refused:
         parse_json(write(unknown(1000)).encode(), Move)
 
@@ -138,13 +132,13 @@ def test_other_models_are_bounded_likewise() -> None:
 
 
 def _seconds_to_refuse(body: bytes) -> float:
-    began = time.process_time()
+    start = time.process_time()
     refusal_of(body)
-    return time.process_time() - began
+    return time.process_time() - start
 
 
 def _seconds_to_parse(body: bytes) -> float:
-    began = time.process_time()
+    start = time.process_time()
     with contextlib.suppress(ValueError):
         jiter.from_json(body, catch_duplicate_keys=True, float_mode="decimal")
-    return time.process_time() - began
+    return time.process_time() - start

@@ -9,7 +9,7 @@ from tests.support.orders import make_item, make_order_fields
 
 
 class Dish(BaseModel):
-    """Something to break the rules of."""
+    """A model with some rules."""
 
     model_config = ConfigDict(strict=True)
 
@@ -17,21 +17,21 @@ class Dish(BaseModel):
     spices: list[Annotated[int, Field(ge=1, le=9)]] = Field(default=[1], min_length=1, max_length=3)
 
 
-def faults(model: type[BaseModel], stated: object, *, skip: int = 0) -> list[FieldError]:
-    """State something that breaks the model's rules."""
+def errors_of(model: type[BaseModel], value: object, *, skip: int = 0) -> list[FieldError]:
+    """Return the errors of an invalid value."""
     with pytest.raises(ValidationError) as refusal:
-        model.model_validate(stated)
+        model.model_validate(value)
     return field_errors(refusal.value.errors(), skip=skip)
 
 
 def message(**changes: object) -> str:
-    """Return what is said about an order with one fault."""
-    (fault,) = faults(NewOrder, make_order_fields(**changes))
-    return fault.message
+    """Return the message for an order with one error."""
+    (error,) = errors_of(NewOrder, make_order_fields(**changes))
+    return error.message
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "expected"),
     [
         ({"tip": 5}, "is not a field that is known here"),
         ({"customer_name": 5}, "must be a string"),
@@ -60,49 +60,43 @@ def message(**changes: object) -> str:
         ),
     ],
 )
-def test_sentences(changes: dict[str, object], sentence: str) -> None:
-    """Each broken rule is put into words for whoever wrote the request."""
-    assert message(**changes) == sentence
+def test_message_says_what_the_value_must_be(changes: dict[str, object], expected: str) -> None:
+    assert message(**changes) == expected
 
 
-def test_missing() -> None:
-    """A field that is missing is said to be required."""
-    assert faults(Dish, {}) == [FieldError("name", "is required")]
+def test_missing_field_is_required() -> None:
+    assert errors_of(Dish, {}) == [FieldError("name", "is required")]
 
 
-def test_paths() -> None:
-    """A field is named by its path, places in a list counted from 0."""
-    found = faults(Dish, {"name": "x" * 6, "spices": [1, 10]})
+def test_path_of_a_list_entry_has_its_index() -> None:
+    found = errors_of(Dish, {"name": "x" * 6, "spices": [1, 10]})
 
-    assert [fault.field for fault in found] == ["name", "spices.1"]
-
-
-def test_skip() -> None:
-    """The parts of a path that the requester did not write are left out."""
-    (fault,) = faults(Dish, {"name": "Soup", "spices": [10]}, skip=1)
-
-    assert fault.field == "0"
+    assert [error.field for error in found] == ["name", "spices.1"]
 
 
-def test_the_whole() -> None:
-    """A fault of no field in particular is the body's."""
-    assert faults(Dish, []) == [FieldError("body", "must be an object")]
+def test_first_parts_of_a_path_can_be_skipped() -> None:
+    (error,) = errors_of(Dish, {"name": "Soup", "spices": [10]}, skip=1)
+
+    assert error.field == "0"
 
 
-def test_a_list_of_faulty_entries() -> None:
-    """A list whose entries are faulty is not called too short as well."""
-    assert [fault.field for fault in faults(Dish, {"name": "Soup", "spices": [0]})] == ["spices.0"]
+def test_error_without_a_path_belongs_to_the_body() -> None:
+    assert errors_of(Dish, []) == [FieldError("body", "must be an object")]
 
 
-def test_a_short_list() -> None:
-    """A list that is too short is called so, whatever else is wrong elsewhere."""
-    found = faults(Dish, {"name": "", "spices": []})
+def test_list_with_invalid_entries_is_not_reported_as_too_short() -> None:
+    errors = errors_of(Dish, {"name": "Soup", "spices": [0]})
 
-    assert [fault.field for fault in found] == ["name", "spices"]
+    assert [error.field for error in errors] == ["spices.0"]
 
 
-def test_an_error_without_words_of_ours() -> None:
-    """An error that we have no sentence for keeps pydantic's."""
+def test_short_list_is_reported_next_to_other_errors() -> None:
+    found = errors_of(Dish, {"name": "", "spices": []})
+
+    assert [error.field for error in found] == ["name", "spices"]
+
+
+def test_error_of_another_type_keeps_pydantics_message() -> None:
     error = {"type": "url_parsing", "loc": ("site",), "msg": "Input should be a valid URL"}
 
     assert field_errors([error]) == [FieldError("site", "Input should be a valid URL")]
