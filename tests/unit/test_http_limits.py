@@ -255,6 +255,18 @@ async def test_earlier_requests_are_answered_before_an_invalid_one(
     assert found == [[200, 200, 200, 400]] * len(cut)
 
 
+async def test_invalid_target_after_a_complete_response_gets_400() -> None:
+    async with running_server() as url:
+        client = await Client.to(url)
+        await client.write(GET, b"\r\n")
+        assert (await client.response()).is_success
+        await client.write(b"CONNECT a:1 HTTP/1.1\r\n\r\n")
+
+        assert_problem(await client.response(), 400)
+        assert await client.is_closed()
+        client.close()
+
+
 async def test_an_invalid_request_waits_for_a_slow_one() -> None:
     """The response of the slow one is not replaced."""
     slow = b"GET /soups/slow HTTP/1.1\r\nHost: test\r\n\r\n"

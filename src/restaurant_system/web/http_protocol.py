@@ -123,8 +123,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start the request and the deadline of its body."""
-        self.begin_body()
         super().on_headers_complete()
+        self.begin_body()  # not if uvicorn refuses the target
         if self.parser.should_upgrade():  # what follows is in a protocol that is not served
             self.cycle.keep_alive = False
 
