@@ -148,14 +148,14 @@ def test_pipe_or_directory_is_refused_by_its_name(tmp_path: Path) -> None:
 
 async def test_menu_is_read_again_only_after_its_file_has_changed(tmp_path: Path) -> None:
     menu = MenuFile(write_menu(tmp_path, menu_with_price("9.50")))
-    first = await menu.now()
-    assert await menu.now() is first
+    first = await menu.current_menu()
+    assert await menu.current_menu() is first
 
     path = write_menu(tmp_path, menu_with_price("9.90"))
 
-    assert price_of(await menu.now()) == Decimal("9.90")
+    assert price_of(await menu.current_menu()) == Decimal("9.90")
     rewrite_menu(path, menu_with_price("9.80"))
-    assert price_of(await menu.now()) == Decimal("9.80")
+    assert price_of(await menu.current_menu()) == Decimal("9.80")
 
 
 async def test_changed_menu_is_read_once_for_concurrent_requests(
@@ -173,7 +173,7 @@ async def test_changed_menu_is_read_once_for_concurrent_requests(
 
     monkeypatch.setattr(Path, "open", watched)
 
-    menus = await asyncio.gather(*(menu.now() for _ in range(5)))
+    menus = await asyncio.gather(*(menu.current_menu() for _ in range(5)))
 
     assert {price_of(each) for each in menus} == {Decimal("9.90")}
     assert reads == [False]
@@ -190,14 +190,14 @@ def _in_a_loop() -> bool:
 async def test_last_valid_menu_stays_in_use_after_an_invalid_change(tmp_path: Path) -> None:
     """Each error is logged once; the corrected file is used."""
     menu = MenuFile(write_menu(tmp_path, menu_with_price("9.50")))
-    good = await menu.now()
+    good = await menu.current_menu()
 
     with capture_logs() as lines:
         for content in (menu_with_price("free"), menu_with_price("free "), "[" * 5000):
             path = write_menu(tmp_path, content)
-            assert [await menu.now(), await menu.now()] == [good, good]
+            assert [await menu.current_menu(), await menu.current_menu()] == [good, good]
         path.unlink()
-        assert [await menu.now(), await menu.now()] == [good, good]
+        assert [await menu.current_menu(), await menu.current_menu()] == [good, good]
     rejected = [line["message"] for line in lines if line["event"] == "menu_rejected"]
     assert [line["log_level"] for line in lines] == ["error"] * 3
     assert all(
@@ -206,7 +206,7 @@ async def test_last_valid_menu_stays_in_use_after_an_invalid_change(tmp_path: Pa
     )
 
     write_menu(tmp_path, menu_with_price("7"))
-    assert price_of(await menu.now()) == Decimal(7)
+    assert price_of(await menu.current_menu()) == Decimal(7)
 
 
 async def test_error_that_was_corrected_is_logged_again_when_it_returns(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ async def test_error_that_was_corrected_is_logged_again_when_it_returns(tmp_path
     with capture_logs() as lines:
         for stated in ("free", "9.90", "free"):
             write_menu(tmp_path, menu_with_price(stated))
-            await menu.now()
+            await menu.current_menu()
 
     events = [line["event"] for line in lines]
     assert events == ["menu_rejected", "menu_read", "menu_rejected"]
@@ -234,11 +234,11 @@ async def test_unreadable_file_is_retried_without_a_further_change(
     with monkeypatch.context() as patch, capture_logs() as lines:
         patch.setattr(Path, "open", denied)
         for _ in range(2):
-            assert price_of(await menu.now()) == Decimal("9.50")
+            assert price_of(await menu.current_menu()) == Decimal("9.50")
 
     (rejected,) = lines
     assert "Permission denied" in rejected["message"]
-    assert price_of(await menu.now()) == Decimal("9.90")
+    assert price_of(await menu.current_menu()) == Decimal("9.90")
 
 
 def test_sample_menu_is_valid_and_has_an_unavailable_item() -> None:

@@ -49,7 +49,7 @@ def menu_feature(settings: Settings, otherwise: Menu) -> Feature:
     Raises `ConfigurationError`.
     """
     file = settings.order_service.menu
-    offer = static_menu(otherwise) if file is None else MenuFile(file).now
+    offer = static_menu(otherwise) if file is None else MenuFile(file).current_menu
     return MenuHandler(offer).feature()
 
 

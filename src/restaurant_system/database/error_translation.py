@@ -69,7 +69,7 @@ def translate_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def translate_connect_errors() -> Iterator[None]:
-    """Raise `DatabaseUnavailable` for these errors, and for every error that the server reports."""
+    """Raise `DatabaseUnavailable` for every error with which a server refuses a connection."""
     try:
         yield
     except Exception as error:
@@ -78,7 +78,7 @@ def translate_connect_errors() -> Iterator[None]:
 
 
 def raise_if_unavailable(error: BaseException) -> None:
-    """Raise what `translate_errors` raises in place of `error`; else return."""
+    """Raise `DatabaseUnavailable` if `error` means that the server is unreachable or refuses."""
     refusal = _description(error, REFUSALS)
     if refusal is not None:
         kind = DatabaseReadOnly if refusal == READ_ONLY else DatabaseRefuses
@@ -98,7 +98,7 @@ def raise_if_unavailable(error: BaseException) -> None:
 
 
 def raise_if_cannot_connect(error: BaseException) -> None:
-    """Raise what `translate_connect_errors` raises in place of `error`; else return."""
+    """Raise `DatabaseUnavailable` if `error` means that no connection can be opened."""
     raise_if_unavailable(error)
     if isinstance(error, asyncpg.PostgresError):
         raise DatabaseRefuses("PostgreSQL refuses the connection", _message(error)) from error

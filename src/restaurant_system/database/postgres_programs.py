@@ -28,7 +28,7 @@ EXPANDED_BY_A_SHELL = frozenset('"$`\\\n')
 
 
 def run(folder: Path, program: Path, *arguments: str) -> None:
-    """Run a program in `folder` as the server's user, in a session of its own.
+    """Run a PostgreSQL program in `folder` as the server's user, in a session of its own.
 
     Raises `StartupError` with the program's errors if it fails.
     """

@@ -1,4 +1,4 @@
-"""Delete at intervals what would let tables grow: expired idempotency keys, unused workers."""
+"""Delete expired idempotency keys and unused workers at intervals, so that tables do not grow."""
 
 import asyncio
 import contextlib

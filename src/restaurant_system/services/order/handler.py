@@ -83,7 +83,7 @@ class OrderHandler:
         self._placing = FastRoute.create("POST", "/orders", self.place, serialize)
 
     def feature(self) -> Feature:
-        """Return the routes; new orders take the fast path before FastAPI."""
+        """Return the routes of orders; new orders take the fast path before FastAPI."""
         router = APIRouter(tags=["orders"])
         router.add_api_route(
             "/orders",

@@ -43,7 +43,7 @@ class MenuFile:
         self._fault: str | None = None
         self._lock = asyncio.Lock()
 
-    async def now(self) -> Menu:
+    async def current_menu(self) -> Menu:
         """Return the menu; read the file first if it has changed."""
         async with self._lock:
             version = _version(self._path)
@@ -162,7 +162,7 @@ class _ExactLoader(yaml.BaseLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401 - as in PyYAML
         event = self.peek_event()  # type: ignore[no-untyped-call] # PyYAML has no types
         if event.anchor is not None:
-            raise _fault("anchors and aliases (& and *) are not allowed", event.start_mark)
+            raise _yaml_error("anchors and aliases (& and *) are not allowed", event.start_mark)
         return super().compose_node(parent, index)
 
     def construct_scalar(self, node: yaml.ScalarNode) -> Any:  # noqa: ANN401 - one of four
@@ -174,15 +174,15 @@ class _ExactLoader(yaml.BaseLoader):
         mapping = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise _fault("a key must be a name", key.start_mark)
+                raise _yaml_error("a key must be a name", key.start_mark)
             name = str(key.value)
             if name in mapping:
-                raise _fault(f"{name!r} occurs twice", key.start_mark)
+                raise _yaml_error(f"{name!r} occurs twice", key.start_mark)
             mapping[name] = self.construct_object(value, deep)
         return mapping
 
 
-def _fault(problem: str, place: yaml.Mark) -> yaml.MarkedYAMLError:
+def _yaml_error(problem: str, place: yaml.Mark) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=place)
 
 

@@ -19,11 +19,11 @@ KNOWN = header_parameter("If-None-Match", "The ETag of the menu that the client 
 ETAG = {"ETag": {"description": "Changes with the menu", "schema": {"type": "string"}}}
 
 
-class _Answer(BaseModel):
+class _ResponseModel(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
-class MenuItemAnswer(_Answer):
+class MenuItemResponse(_ResponseModel):
     """An item on the menu, which can be ordered if it is available."""
 
     name: str
@@ -31,17 +31,17 @@ class MenuItemAnswer(_Answer):
     available: bool
 
 
-class MenuSectionAnswer(_Answer):
+class MenuSectionResponse(_ResponseModel):
     """A named group of menu items."""
 
     name: str
-    items: list[MenuItemAnswer]
+    items: list[MenuItemResponse]
 
 
-class MenuAnswer(_Answer):
+class MenuResponse(_ResponseModel):
     """The menu, in the order in which it is to be shown."""
 
-    sections: list[MenuSectionAnswer]
+    sections: list[MenuSectionResponse]
 
 
 class MenuHandler:
@@ -53,13 +53,13 @@ class MenuHandler:
         self._page = _page(NO_MENU)
 
     def feature(self) -> Feature:
-        """Return the route."""
+        """Return the route of the menu."""
         router = APIRouter(tags=["menu"])
         router.add_api_route(
             "/menu",
             self.menu,
             methods=["GET"],
-            response_model=MenuAnswer,
+            response_model=MenuResponse,
             summary="Get the menu",
             operation_id="menu",
             responses={
@@ -80,4 +80,4 @@ class MenuHandler:
 
 
 def _page(menu: Menu) -> StaticContent:
-    return StaticContent(MenuAnswer.model_validate(menu).model_dump_json().encode(), JSON)
+    return StaticContent(MenuResponse.model_validate(menu).model_dump_json().encode(), JSON)

@@ -61,7 +61,10 @@ class Reconciliation:
         self._max_wait = RESUBSCRIBE_DELAY
 
     async def run(self) -> None:
-        """Check at intervals until cancelled; an unavailable broker or database skips a check."""
+        """Check for lost messages at intervals until cancelled.
+
+        A check is skipped while the broker or the database is unavailable.
+        """
         while True:
             with contextlib.suppress(Unavailable):
                 await self.check()
