@@ -2,7 +2,7 @@
 
 import { decimal } from "./counter-cents.js";
 import { itemCents, MAX_QUANTITY } from "./counter-draft.js";
-import { forgetFault } from "./counter-faults.js";
+import { hideError } from "./counter-errors.js";
 import { arrange, make, makeUserText, write } from "./elements.js";
 import { money, translate } from "./words.js";
 
@@ -98,7 +98,7 @@ function difference() {
   return make(
     "div",
     { className: "differs", hidden: true },
-    make("p", { className: "fault" }),
+    make("p", { className: "error" }),
     make("button", { type: "button", className: "take", textContent: translate("counter.take_price") }),
   );
 }
@@ -130,7 +130,7 @@ function notes(item, oninput) {
 function input({ id }, field, label, oninput) {
   const own = `item-${id}-${field}`;
   const change = (event) => {
-    forgetFault(event.target);
+    hideError(event.target);
     oninput(event);
   };
   return make(
@@ -138,7 +138,7 @@ function input({ id }, field, label, oninput) {
     { className: "field" },
     make("label", { htmlFor: own, textContent: label }),
     make("input", { id: own, dir: "auto", dataset: { part: field }, oninput: change }),
-    make("p", { id: `${own}-fault`, className: "fault", hidden: true }),
+    make("p", { id: `${own}-error`, className: "error", hidden: true }),
   );
 }
 

@@ -3,7 +3,7 @@
 import { showConnection } from "./banner.js";
 import { decimal } from "./counter-cents.js";
 import { Draft } from "./counter-draft.js";
-import { forgetFault, forgetFaults, showFaults, summarize } from "./counter-faults.js";
+import { hideError, hideErrors, showErrors, summarize } from "./counter-errors.js";
 import { OrderItems } from "./counter-items.js";
 import { Menu } from "./counter-menu.js";
 import { Sending } from "./counter-sending.js";
@@ -26,7 +26,7 @@ function pick(item) {
     announce(translate("counter.not_available", { name: item.name }));
     return;
   }
-  forgetFault(addTyped);
+  hideError(addTyped);
   announceItem(draft.addFromMenu(item));
 }
 
@@ -138,7 +138,7 @@ function reopenUnconfirmed(text) {
 
 function refuse({ detail, errors = [] }) {
   draft.reopen();
-  const unplaced = showFaults(form, errors);
+  const unplaced = showErrors(form, errors);
   if (errors.length > 0 && unplaced.length === 0) return;
   summarize(summary, errors.length ? translate("counter.refused") : detail, unplaced);
   if (unplaced.length === errors.length) summary.focus();
@@ -155,7 +155,7 @@ function showWaiting(misses) {
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   if (draft.state.phase !== "open") return;
-  forgetFaults(form);
+  hideErrors(form);
   summary.hidden = true;
   part("place").focus(); // everything else is inert until there is an answer
   draft.send();
@@ -164,7 +164,7 @@ form.addEventListener("submit", (event) => {
 form.addEventListener("input", ({ target }) => {
   if (target.name === "type") draft.write("type", target.value);
   else if (target.dataset.draft) {
-    forgetFault(target);
+    hideError(target);
     draft.write(target.dataset.draft, target.value);
   }
 });
@@ -177,12 +177,12 @@ part("order-items").addEventListener("keydown", (event) => {
 });
 
 addTyped.addEventListener("click", () => {
-  forgetFault(addTyped);
+  hideError(addTyped);
   orderItems.focus(draft.addTyped());
 });
 
 clear.addEventListener("click", () => {
-  forgetFaults(form);
+  hideErrors(form);
   summary.hidden = true;
   if (draft.canBringBack) draft.bringBack();
   else draft.clear();

@@ -7,50 +7,50 @@ import { translate } from "./words.js";
  * Shows each of `errors` at its field in `form`, and moves the focus to the first one. Returns the
  * errors without a field.
  */
-export function showFaults(form, errors) {
+export function showErrors(form, errors) {
   const unplaced = errors.filter(({ field, message }) => {
     const input = form.querySelector(`[data-field="${CSS.escape(field)}"]`);
     if (input) show(input, message);
     return !input;
   });
-  form.querySelector("[data-faulty]")?.focus();
+  form.querySelector("[data-invalid]")?.focus();
   return unplaced;
 }
 
 /** Hides the error of a field. */
-export function forgetFault(input) {
-  if (!("faulty" in input.dataset)) return;
-  delete input.dataset.faulty;
+export function hideError(input) {
+  if (!("invalid" in input.dataset)) return;
+  delete input.dataset.invalid;
   input.removeAttribute("aria-invalid");
   input.removeAttribute("aria-describedby");
-  faultOf(input).hidden = true;
+  errorOf(input).hidden = true;
 }
 
 /** Hides the errors of all fields. */
-export function forgetFaults(form) {
-  for (const input of form.querySelectorAll("[data-faulty]")) forgetFault(input);
+export function hideErrors(form) {
+  for (const input of form.querySelectorAll("[data-invalid]")) hideError(input);
 }
 
 /** Shows a heading and the errors without a field in `summary`. */
 export function summarize(summary, heading, errors = []) {
-  const faults = errors.map(({ field, message }) => make("li", { textContent: sentence(field, message) }));
-  summary.replaceChildren(make("p", { textContent: heading }), ...(faults.length ? [make("ul", {}, ...faults)] : []));
+  const entries = errors.map(({ field, message }) => make("li", { textContent: sentence(field, message) }));
+  summary.replaceChildren(make("p", { textContent: heading }), ...(entries.length ? [make("ul", {}, ...entries)] : []));
   summary.hidden = false;
 }
 
 function show(input, message) {
-  const fault = faultOf(input);
-  fault.textContent = sentence(input.dataset.label ?? input.labels[0].textContent, message);
-  fault.hidden = false;
-  input.dataset.faulty = "";
-  input.setAttribute("aria-describedby", fault.id);
+  const error = errorOf(input);
+  error.textContent = sentence(input.dataset.label ?? input.labels[0].textContent, message);
+  error.hidden = false;
+  input.dataset.invalid = "";
+  input.setAttribute("aria-describedby", error.id);
   if (input.tagName !== "BUTTON") input.setAttribute("aria-invalid", "true");
 }
 
 function sentence(field, message) {
-  return translate("counter.fault", { field, message });
+  return translate("counter.error", { field, message });
 }
 
-function faultOf(input) {
-  return document.getElementById(`${input.id}-fault`);
+function errorOf(input) {
+  return document.getElementById(`${input.id}-error`);
 }
