@@ -9,12 +9,13 @@ import sys
 from typing import cast
 
 from restaurant_system import logger
+from restaurant_system.app.runtime import tune_garbage_collector
 from restaurant_system.cli.running import run
 from restaurant_system.models.order import NewOrder
 from restaurant_system.services.order.handler import OrderHandler
 from restaurant_system.services.order.service import OrderService, PlacedOrder
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import api, door, server
+from restaurant_system.web import api, server
 
 MAX_CONCURRENT = 64
 
@@ -30,8 +31,9 @@ class Instant:
 async def serve(port: int, service: object, shutdown: Shutdown) -> None:
     """Serve orders with our own handler on another service."""
     handler = OrderHandler(cast("OrderService", service), MAX_CONCURRENT)
-    with contextlib.closing(door.bind("127.0.0.1", port)) as listening:
+    with contextlib.closing(server.listen("127.0.0.1", port)) as listening:
         shutdown.stop_cancelling()
+        tune_garbage_collector()  # as every service does
         async with server.running(listening, shutdown) as running:
             await running.serve(api.build("Order service", [handler.feature()]))
 

@@ -178,3 +178,14 @@ class IdempotencyKeyReused(RestaurantError):
 
 class MessageRejected(RestaurantError):
     """A message can never be processed: it is invalid, or its order does not exist."""
+
+
+def primary_error(error: BaseException) -> BaseException:
+    """Return the error to report: of a group the first `RestaurantError`, else the group itself."""
+    known = error.subgroup(RestaurantError) if isinstance(error, BaseExceptionGroup) else None
+    if known is None:
+        return error
+    first: BaseException = known
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first

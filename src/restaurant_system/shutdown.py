@@ -25,7 +25,6 @@ class Shutdown:
         self.requested = asyncio.Event()
         self.forced = asyncio.Event()
         self._starting = starting
-        self._was_requested = False
 
     def stop_cancelling(self) -> None:
         """Leave the command to end by itself, or to wait for these events, from now on."""
@@ -33,19 +32,7 @@ class Shutdown:
 
     def request_stop(self) -> None:
         """Request a graceful stop; if one was requested before, an immediate stop."""
-        (self.forced if self._was_requested else self.requested).set()
-        self._was_requested = True
-        self._cancel_start()
-
-    def wind_up(self) -> None:
-        """Stop because there is nothing more to do; whoever then asks does so for the first time.
-
-        A supervisor's end and a signal to all of its processes may come together, in any order.
-        """
-        self.requested.set()
-        self._cancel_start()
-
-    def _cancel_start(self) -> None:
+        (self.forced if self.requested.is_set() else self.requested).set()
         if self._starting is not None:
             self._starting.cancel()
 

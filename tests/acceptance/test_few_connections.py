@@ -1,4 +1,4 @@
-"""A PostgreSQL that allows fewer connections than the services would open."""
+"""A PostgreSQL server that allows fewer connections than a service may open."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ WATCHED = 8  # s; longer than it takes until a station that is cut off counts as
 
 @pytest.fixture
 def crowded_dsn(postgres_server: Postgres, template_database: str) -> str:
-    """Name a database whose user may open a few connections only."""
+    """Create a database whose user may open a few connections only."""
 
     async def create() -> str:
         dsn = postgres_server.dsn(await postgres_server.create_database(template_database))
@@ -40,13 +40,13 @@ def crowded_dsn(postgres_server: Postgres, template_database: str) -> str:
 
 @pytest.fixture
 def deployment(crowded_dsn: str) -> Iterator[Deployment]:
-    """Have a restaurant on it."""
+    """Start services on this database."""
     with deployments.running(crowded_dsn) as deployment:
         yield deployment
 
 
 async def count_online(server: Postgres, dsn: str) -> int:
-    """Count the workers that count as online."""
+    """Count the workers whose status is online."""
     connection = await asyncpg.connect(server.dsn(dsn.rpartition("/")[2]))
     try:
         count: int = await connection.fetchval(
@@ -60,7 +60,7 @@ async def count_online(server: Postgres, dsn: str) -> int:
 def test_stations_without_a_connection_are_offline_and_health_is_degraded(
     deployment: Deployment, postgres_server: Postgres, crowded_dsn: str
 ) -> None:
-    """The number that is needed is logged once; stations try again with growing pauses."""
+    """The needed number is logged once; stations retry with growing delays."""
     port = free_port()
     display = deployment.start(
         "kitchen-display",

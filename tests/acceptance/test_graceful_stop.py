@@ -1,4 +1,4 @@
-"""Everything is stopped while everyone is busy, and opened again: nothing is lost or done twice."""
+"""All services are stopped during their work and started again: nothing is lost or repeated."""
 
 import re
 import signal
@@ -16,14 +16,16 @@ from tests.support.processes import Process
 from tests.support.waiting import wait_until
 
 ORDERING, READING = 24, 8
-ENOUGH = 40  # orders, to be in the middle of it
-PROMISED = 25  # s; what cooks takes 0.2 s here, so that this is the HTTP services' promise
-TOLD = re.compile(r"^Notification for order (\S+): Status changed from '(\w+)' to '(\w+)' by \w+\.")
+ENOUGH = 40  # orders before the stop
+STOP_TIMEOUT = 25  # s; cooking takes 0.2 s here, so that this is the limit of the HTTP services
+NOTIFICATION = re.compile(
+    r"^Notification for order (\S+): Status changed from '(\w+)' to '(\w+)' by \w+\."
+)
 UPDATES = [("received", "cooking"), ("cooking", "ready")]
 
 
-def open_services(deployment: Deployment) -> list[Process]:
-    """Open with every service a process of its own; the last one tells what happens."""
+def start_services(deployment: Deployment) -> list[Process]:
+    """Start each service as a process of its own, the notification subscriber last."""
     return [
         deployment.start_order_service(),
         deployment.start_tracking_service(),
@@ -33,8 +35,8 @@ def open_services(deployment: Deployment) -> list[Process]:
     ]
 
 
-def open_up(deployment: Deployment) -> list[Process]:
-    """Open with everything in one process but for who keeps what it missed."""
+def start_up(deployment: Deployment) -> list[Process]:
+    """Start `up` and a named notification subscriber."""
     return [
         deployment.start_all_in_one("--worker", "anna", "--worker", "bob"),
         deployment.start_subscriber("display"),
@@ -42,34 +44,34 @@ def open_up(deployment: Deployment) -> list[Process]:
 
 
 @pytest.mark.parametrize(
-    ("optional_amqp_url", "open_all"),
-    [("postgres", open_up), ("rabbitmq", open_services)],
+    ("optional_amqp_url", "start_all"),
+    [("postgres", start_up), ("rabbitmq", start_services)],
     indirect=["optional_amqp_url"],
 )
-def test_a_busy_evening_is_interrupted(
-    deployment: Deployment, open_all: Callable[[Deployment], list[Process]]
+def test_restart_of_all_services_loses_and_repeats_nothing(
+    deployment: Deployment, start_all: Callable[[Deployment], list[Process]]
 ) -> None:
-    """SIGTERM for everyone amid requests and messages: what was taken is seen through.
+    """SIGTERM to all processes during requests and messages.
 
-    Every request is answered, or finds the door closed. No order is cooked twice, no update is
-    told twice, and all the rest is done after the interruption.
+    Every request on an open connection is answered. No order is cooked twice, no update is
+    printed twice, and the remaining work is done after the restart.
     """
-    told: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    opened = open_all(deployment)
+    printed: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    started = start_all(deployment)
     deployment.wait_until_ready()
 
-    numbers = interrupt(deployment, opened)
-    note(told, opened[-1])
-    *_, display = open_all(deployment)
+    numbers = interrupt(deployment, started)
+    record(printed, started[-1])
+    *_, display = start_all(deployment)
     deployment.wait_until_ready()
     wait_until(
-        lambda: is_over(deployment, display, 2 * len(numbers) - sum(map(len, told.values()))),
+        lambda: is_done(deployment, display, 2 * len(numbers) - sum(map(len, printed.values()))),
         seconds=60,
         doing="for what was interrupted to be done",
     )
     queues = deployment.tracking.get("/stats").json()["queues"]
     assert set(deployment.stop_all()) == {0}
-    note(told, display)
+    record(printed, display)
 
     keys = deployment.query(
         "SELECT key, number FROM idempotency_keys JOIN orders ON orders.id = order_id"
@@ -84,18 +86,18 @@ def test_a_busy_evening_is_interrupted(
             "cooking",
             "ready",
         ]
-        assert told[number] == UPDATES
+        assert printed[number] == UPDATES
     assert not any(queues.values())
     assert not deployment.query("SELECT FROM outbox")
 
 
-def interrupt(deployment: Deployment, opened: list[Process]) -> dict[str, str]:
-    """Stop everything amid guests without pause; return what they were answered, by key."""
+def interrupt(deployment: Deployment, started: list[Process]) -> dict[str, str]:
+    """Stop all processes during requests; return the order numbers by idempotency key."""
     ordering = [LoopingClient(port(deployment.orders)) for _ in range(ORDERING)]
     reading = [LoopingClient(port(deployment.tracking)) for _ in range(READING)]
-    with ThreadPoolExecutor(ORDERING + READING) as crowd:
-        busy = [crowd.submit(guest.order_until_closed) for guest in ordering]
-        busy += [crowd.submit(guest.read_until_closed, "/orders?limit=5") for guest in reading]
+    with ThreadPoolExecutor(ORDERING + READING) as threads:
+        busy = [threads.submit(client.order_until_closed) for client in ordering]
+        busy += [threads.submit(client.read_until_closed, "/orders?limit=5") for client in reading]
         try:
             wait_until(
                 lambda: len(deployment.query("SELECT FROM orders")) >= ENOUGH,
@@ -103,36 +105,37 @@ def interrupt(deployment: Deployment, opened: list[Process]) -> dict[str, str]:
                 doing="for orders",
             )
         finally:
-            exit_codes = stop(opened)
-        for guest in busy:
-            guest.result()
+            exit_codes = stop(started)
+        for client in busy:
+            client.result()
 
     assert set(exit_codes) == {0}
-    assert [cut for guest in (*ordering, *reading) for cut in guest.cut_off] == []
-    assert all(guest.reads for guest in reading)
-    return {key: number for guest in ordering for key, number in guest.numbers.items()}
+    for each in (*ordering, *reading):
+        assert each.cut_off + each.reset_when_new == []
+    assert all(client.reads for client in reading)
+    return {key: number for client in ordering for key, number in client.numbers.items()}
 
 
 def stop(processes: list[Process]) -> list[int]:
-    """Ask all of them to stop at once; return the exit codes, all there in time."""
-    deadline = time.monotonic() + PROMISED
+    """Send SIGTERM to all processes; return their exit codes, which must come in time."""
+    deadline = time.monotonic() + STOP_TIMEOUT
     for process in processes:
         process.signal(signal.SIGTERM)
     return [process.wait(max(deadline - time.monotonic(), 0)) for process in processes]
 
 
-def note(told: dict[str, list[tuple[str, str]]], display: Process) -> None:
-    """Note what was told about each order."""
+def record(printed: dict[str, list[tuple[str, str]]], display: Process) -> None:
+    """Record the printed updates of each order."""
     for line in display.stdout.splitlines():
-        update = TOLD.match(line)
+        update = NOTIFICATION.match(line)
         assert update, line
-        told[update[1]].append((update[2], update[3]))
+        printed[update[1]].append((update[2], update[3]))
 
 
-def is_over(deployment: Deployment, display: Process, untold: int) -> bool:
-    """Tell whether everything is cooked, told and settled."""
+def is_done(deployment: Deployment, display: Process, unprinted: int) -> bool:
+    """Tell whether every order is cooked, every update printed and every queue empty."""
     return (
-        display.stdout.count("\n") >= untold
+        display.stdout.count("\n") >= unprinted
         and not deployment.query("SELECT FROM orders WHERE status <> 'ready'")
         and not any(deployment.tracking.get("/stats").json()["queues"].values())
         and not deployment.query("SELECT FROM outbox")
@@ -140,6 +143,6 @@ def is_over(deployment: Deployment, display: Process, untold: int) -> bool:
 
 
 def port(client: httpx.Client) -> int:
-    """Return the port that a client talks to."""
+    """Return the port that a client connects to."""
     assert client.base_url.port is not None
     return client.base_url.port

@@ -3,10 +3,12 @@
 import contextlib
 import socket
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from tests.acceptance.test_graceful_stop import port
+from tests.acceptance.test_processes import wait_for_listeners
 from tests.support import deployments
 from tests.support.deployments import Deployment
 
@@ -24,27 +26,28 @@ def status_within(connection: socket.socket, seconds: float) -> int | None:
 
 
 @pytest.fixture
-def deployment(dsn: str) -> contextlib.AbstractContextManager[Deployment]:
-    """Name a restaurant on PostgreSQL alone."""
-    return deployments.running(
+def limited_deployment(dsn: str) -> Iterator[Deployment]:
+    """Run a deployment with low limits on PostgreSQL alone."""
+    with deployments.running(
         dsn,
         RESTAURANT_HTTP__CONNECTIONS_PER_ADDRESS=str(PER_ADDRESS),
         RESTAURANT_HTTP__HEAD_TIMEOUT=str(DEADLINE),
-    )
+    ) as deployment:
+        yield deployment
 
 
-def test_limits_hold_with_several_processes(
-    deployment: contextlib.AbstractContextManager[Deployment],
-) -> None:
-    """Each process keeps so many of an address, more get 429; a silent one gets 408 in time."""
-    with deployment as running, contextlib.ExitStack() as stack:
-        intake = running.start_order_service("--processes", "2")
-        running.wait_until_ready()
-        server, client = ("127.0.0.1", port(running.orders)), ("127.0.0.2", 0)
+def test_limits_hold_with_several_processes(limited_deployment: Deployment) -> None:
+    """Each process has its own limit on an address; a silent connection gets 408 in time."""
+    deployment = limited_deployment
+    with contextlib.ExitStack() as stack:
+        intake = deployment.start_order_service("--processes", "2")
+        deployment.wait_until_ready()
+        wait_for_listeners(deployment)
+        server, client = ("127.0.0.1", port(deployment.orders)), ("127.0.0.2", 0)
         began = time.monotonic()
         connections = [
             stack.enter_context(socket.create_connection(server, source_address=client))
-            for _ in range(3 * PER_ADDRESS)
+            for _ in range(6 * PER_ADDRESS)
         ]
 
         time.sleep(DEADLINE / 2)
@@ -52,8 +55,8 @@ def test_limits_hold_with_several_processes(
         silent = [each for each, status in zip(connections, refused, strict=True) if not status]
         late = [status_within(each, 5) for each in silent]
 
-        assert refused.count(429) == PER_ADDRESS
+        assert refused.count(429) == 4 * PER_ADDRESS
         assert late == [408] * 2 * PER_ADDRESS
         assert time.monotonic() - began < DEADLINE + 2
-        assert running.place_order()  # this machine's own address is trusted
+        assert deployment.place_order()  # from a trusted address
         assert intake.stop() == 0

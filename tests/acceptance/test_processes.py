@@ -1,9 +1,10 @@
-"""Several processes that share one port: orders, crashes and stops as customers meet them."""
+"""Several processes that share one port: orders, crashes and stops as clients see them."""
 
 import contextlib
 import http.client
 import os
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,29 +18,51 @@ from tests.support import deployments
 from tests.support.deployments import JSON, Deployment, error_message
 from tests.support.looping_client import LoopingClient
 from tests.support.orders import make_order_body
-from tests.support.processes import Process, Processes
+from tests.support.postgres_server import Postgres
+from tests.support.processes import Process, Processes, free_port
 from tests.support.waiting import wait_until
 
 TWO = ("--processes", "2")
-LINES = 8
+CONNECTIONS = 32
+LISTEN = "0A"  # a socket's state in /proc/net/tcp
 
 
 @pytest.fixture
 def deployment(dsn: str) -> Iterator[Deployment]:
-    """Open a restaurant on our PostgreSQL alone: the broker has no part in this."""
+    """Open a deployment on PostgreSQL alone: the broker has no part in this."""
     with deployments.running(dsn) as deployment:
         yield deployment
 
 
 def children(supervisor: Process) -> list[int]:
-    """Return the processes that the supervisor has started so far."""
+    """Return the ids of the processes that were started so far."""
     return [
         line["details"]["pid"] for line in supervisor.logs if line["action"] == "process_started"
     ]
 
 
+def wait_for_start(supervisor: Process, number: int = 2) -> None:
+    """Wait until this many processes have started their service."""
+    wait_until(
+        lambda: [line["action"] for line in supervisor.logs].count("service_started") >= number,
+        seconds=30,
+        doing="for the processes to start",
+    )
+
+
+def wait_for_listeners(deployment: Deployment, number: int = 2) -> None:
+    """Wait until this many processes listen at the port of the order service."""
+    address = f":{port(deployment.orders):04X}"
+
+    def count() -> int:
+        rows = [row.split() for row in Path("/proc/net/tcp").read_text("ascii").splitlines()]
+        return sum(row[1].endswith(address) and row[3] == LISTEN for row in rows)
+
+    wait_until(lambda: count() >= number, seconds=30, doing="for the processes to listen")
+
+
 def is_alive(process: int) -> bool:
-    """Tell whether a process runs, and is not just waiting to be forgotten."""
+    """Tell whether a process runs, and is not a zombie."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -52,11 +75,11 @@ def wait_for_the_end_of(pids: list[int]) -> None:
     wait_until(lambda: not any(map(is_alive, pids)), seconds=15, doing="for the processes to end")
 
 
-def order_on(line: http.client.HTTPConnection) -> bool:
-    """Order on a line; return whether it is still there."""
+def order_on(connection: http.client.HTTPConnection) -> bool:
+    """Place an order on a connection; return whether the connection was still open."""
     try:
-        line.request("POST", "/orders", make_order_body(), JSON)
-        answer = line.getresponse()
+        connection.request("POST", "/orders", make_order_body(), JSON)
+        answer = connection.getresponse()
         answer.read()
     except (http.client.RemoteDisconnected, ConnectionError):
         return False
@@ -64,49 +87,49 @@ def order_on(line: http.client.HTTPConnection) -> bool:
     return True
 
 
-def test_lines_are_shared_evenly_and_outlive_a_neighbour(deployment: Deployment) -> None:
-    """Of 8 lines each process has 4; when one is killed, the others' go on, new ones too."""
+def test_killed_process_takes_only_its_own_connections_along_and_is_replaced(
+    deployment: Deployment,
+) -> None:
+    """Both processes have connections; those of the other one stay open, and new ones work."""
     intake = deployment.start_order_service(*TWO)
     deployment.wait_until_ready()
+    wait_for_listeners(deployment)
     with contextlib.ExitStack() as stack:
-        lines = [
-            stack.enter_context(contextlib.closing(open_connection(deployment)))
-            for _ in range(LINES)
+        connections = [
+            stack.enter_context(contextlib.closing(connect(deployment))) for _ in range(CONNECTIONS)
         ]
-        assert all(map(order_on, lines))
+        assert all(map(order_on, connections))
 
-        os.kill(children(intake)[0], signal.SIGKILL)
+        killed = children(intake)[:1]
+        os.kill(killed[0], signal.SIGKILL)
+        wait_for_the_end_of(killed)
+
+        assert 0 < sum(map(order_on, connections)) < CONNECTIONS
+        assert order_on(connect(deployment))
         intake.wait_for("process_restarted", exit_code=-signal.SIGKILL)
-
-        assert sum(map(order_on, lines)) == LINES // 2
-        assert order_on(open_connection(deployment))
-    wait_until(lambda: len(children(intake)) == 3, seconds=10, doing="for a third process")
+    wait_for_start(intake, 3)
     assert intake.stop() == 0
     wait_for_the_end_of(children(intake))
 
 
-def open_connection(deployment: Deployment) -> http.client.HTTPConnection:
-    """Open a line of one's own."""
-    line = http.client.HTTPConnection("127.0.0.1", port(deployment.orders), timeout=30)
-    line.connect()
-    return line
+def connect(deployment: Deployment) -> http.client.HTTPConnection:
+    """Open a connection to the order service."""
+    connection = http.client.HTTPConnection("127.0.0.1", port(deployment.orders), timeout=30)
+    connection.connect()
+    return connection
 
 
 def test_no_order_is_lost_or_doubled_when_processes_are_killed(deployment: Deployment) -> None:
-    """Customers who repeat a request with its key get through, and nobody finds the port closed."""
+    """Clients that repeat a request with its key get through."""
     intake = deployment.start_order_service(*TWO)
     deployment.wait_until_ready()
 
-    with ThreadPoolExecutor(8) as crowd:
-        ordering = [crowd.submit(order_through, deployment, 25) for _ in range(8)]
+    with ThreadPoolExecutor(8) as clients:
+        ordering = [clients.submit(order_through, deployment, 25) for _ in range(8)]
         for started in (2, 3):
-            wait_until(
-                lambda: len(children(intake)) >= started,  # noqa: B023 - called at once
-                seconds=30,
-                doing="for both processes",
-            )
+            wait_for_start(intake, started)
             os.kill(children(intake)[-1], signal.SIGKILL)
-        told = {key: number for guest in ordering for key, number in guest.result().items()}
+        told = {key: number for client in ordering for key, number in client.result().items()}
 
     assert intake.stop() == 0
     stored = [row["number"] for row in deployment.query("SELECT number FROM orders")]
@@ -115,82 +138,133 @@ def test_no_order_is_lost_or_doubled_when_processes_are_killed(deployment: Deplo
 
 
 def order_through(deployment: Deployment, orders: int) -> dict[str, str]:
-    """Order so many times, each on a new line, and repeat what is cut off; return the numbers."""
+    """Place orders, each on a new connection; repeat requests without a response.
+
+    Returns the order numbers by idempotency key.
+    """
     numbers = {}
     with httpx.Client(base_url=deployment.orders.base_url, timeout=30) as client:
         for _ in range(orders):
             key = str(uuid4())
             while key not in numbers:
-                with contextlib.suppress(httpx.RemoteProtocolError, httpx.ReadError):
+                with contextlib.suppress(httpx.TransportError):
                     headers = {**JSON, "Idempotency-Key": key, "Connection": "close"}
                     answer = client.post("/orders", content=make_order_body(), headers=headers)
                     numbers[key] = answer.raise_for_status().json()["order_number"]
     return numbers
 
 
-@pytest.mark.parametrize("whom", ["the supervisor", "everyone"])
-def test_a_stop_answers_every_request(deployment: Deployment, whom: str) -> None:
-    """SIGTERM, to the supervisor or, as systemd has it, to all of them: nobody is cut off."""
+@pytest.mark.parametrize("receiver", ["supervisor", "everyone"])
+def test_stop_answers_every_request(deployment: Deployment, receiver: str) -> None:
+    """SIGTERM to the supervisor, or to all processes at once, as systemd does by default.
+
+    Only a connection that the kernel had queued for a process may be reset: its order is not
+    stored.
+    """
     intake = deployment.start_order_service(*TWO)
     deployment.wait_until_ready()
-    guests = [LoopingClient(port(deployment.orders)) for _ in range(12)]
-    with ThreadPoolExecutor(len(guests)) as crowd:
-        ordering = [crowd.submit(guest.order_until_closed) for guest in guests]
+    wait_for_start(intake)
+    clients = [LoopingClient(port(deployment.orders)) for _ in range(12)]
+    with ThreadPoolExecutor(len(clients)) as threads:
+        ordering = [threads.submit(client.order_until_closed) for client in clients]
         wait_until(
             lambda: len(deployment.query("SELECT FROM orders")) > 20, seconds=30, doing="for orders"
         )
 
-        if whom == "everyone":
+        if receiver == "everyone":
             for process in children(intake):
                 os.kill(process, signal.SIGTERM)
         intake.signal(signal.SIGTERM)
 
         assert intake.wait() == 0
-        for guest in ordering:
-            guest.result()
-    assert [cut for guest in guests for cut in guest.cut_off] == []
-    assert len(deployment.query("SELECT FROM orders")) == sum(
-        len(guest.numbers) for guest in guests
-    )
+        for each in ordering:
+            each.result()
+    assert [cut for client in clients for cut in client.cut_off] == []
+    stored = {row["number"] for row in deployment.query("SELECT number FROM orders")}
+    assert stored == {number for client in clients for number in client.numbers.values()}
+    assert error_message(intake) == ""
     wait_for_the_end_of(children(intake))
 
 
-def test_a_second_signal_stops_at_once(deployment: Deployment) -> None:
-    """A request that never ends holds nobody up who insists; Ctrl-C is ours alone to pass on."""
+@pytest.mark.parametrize("receiver", ["supervisor", "everyone"])
+def test_second_ctrl_c_stops_at_once(deployment: Deployment, receiver: str) -> None:
+    """A request that never ends does not delay it; a terminal signals all processes."""
     intake = deployment.start_order_service(*TWO)
     deployment.wait_until_ready()
-    with contextlib.closing(open_connection(deployment)) as line:
-        line.putrequest("POST", "/orders")
-        line.putheader("Content-Length", "1000")
-        line.endheaders()
+    wait_for_start(intake)
+    pids = children(intake) if receiver == "everyone" else []
+    with contextlib.closing(connect(deployment)) as connection:
+        connection.putrequest("POST", "/orders")
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders()
 
-        assert [os.getsid(child) for child in children(intake)] == children(intake)
-        intake.signal(signal.SIGINT)
+        interrupt(intake, pids)
         intake.wait_for("graceful_shutdown")
-        intake.signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert intake.running
+        interrupt(intake, pids)
 
         assert intake.wait(5) == 0
+    assert error_message(intake) == ""
     wait_for_the_end_of(children(intake))
 
 
-def test_a_supervisor_that_is_killed_leaves_nobody_behind(deployment: Deployment) -> None:
-    """SIGKILL: its processes notice, answer whom they have, and end."""
+def interrupt(supervisor: Process, pids: list[int]) -> None:
+    """Send SIGINT to the supervisor and to these processes."""
+    supervisor.signal(signal.SIGINT)
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # ended since
+            os.kill(pid, signal.SIGINT)
+
+
+def test_processes_of_a_killed_supervisor_answer_their_requests_and_end(
+    deployment: Deployment,
+) -> None:
+    """SIGKILL ends the supervisor without a signal to its processes."""
     intake = deployment.start_order_service(*TWO)
     deployment.wait_until_ready()
-    with contextlib.closing(open_connection(deployment)) as line:
-        assert order_on(line)
+    wait_for_start(intake)
+    with contextlib.closing(connect(deployment)) as connection:
+        assert order_on(connection)
 
         intake.kill()
 
-        assert order_on(line)
+        assert order_on(connection)
         wait_for_the_end_of(children(intake))
 
 
-def test_a_taken_port_is_said_once(deployment: Deployment) -> None:
-    """A port that is taken exits with 1 before any process is started; who has it goes on."""
+def test_process_that_cannot_be_replaced_is_tried_again_while_others_run(
+    commands: Processes,
+) -> None:
+    """With its database stopped, a replacement fails; the service works when it is back."""
+    with contextlib.closing(Postgres()) as server:
+        address = free_port()
+        intake = commands.start(
+            *("order-service", "--port", str(address), *TWO),
+            RESTAURANT_DATABASE__URL=server.dsn("postgres"),
+            RESTAURANT_STARTUP_TIMEOUT="1",
+        )
+        wait_for_start(intake)
+
+        server.stop()
+        os.kill(children(intake)[0], signal.SIGKILL)
+        intake.wait_for("process_restarted", exit_code=-signal.SIGKILL)
+        intake.wait_for("process_restarted", exit_code=1)
+        server.start()
+        wait_for_start(intake, 3)
+
+        health = httpx.get(f"http://127.0.0.1:{address}/health", timeout=30, verify=False)  # noqa: S501 - no TLS
+        assert health.status_code == 200
+        assert intake.stop() == 0
+        assert error_message(intake) == ""
+
+
+def test_taken_port_is_reported_once_before_any_process_starts(deployment: Deployment) -> None:
+    """Exit code 1; the command that listens there is not disturbed."""
     command = ("tracking-service", "--port", str(port(deployment.tracking)), *TWO)
     first = deployment.start(*command, until=lambda process: len(children(process)) == 2)
     deployment.wait_until_ready()
+    wait_for_start(first)
 
     late = deployment.start(*command)
 
@@ -202,8 +276,8 @@ def test_a_taken_port_is_said_once(deployment: Deployment) -> None:
     assert first.stop() == 0
 
 
-def test_what_keeps_all_from_starting_is_said_once(commands: Processes) -> None:
-    """The first process finds out, and its exit code and its sentence are those of all."""
+def test_unreachable_database_is_reported_once(commands: Processes) -> None:
+    """Every process finds out, but the command prints one line and exits with 1."""
     process = commands.start(
         *("order-service", "--port", "0", *TWO),
         RESTAURANT_DATABASE__URL="postgresql://postgres@127.0.0.1:1/nobody",
@@ -215,10 +289,16 @@ def test_what_keeps_all_from_starting_is_said_once(commands: Processes) -> None:
     assert "Check that PostgreSQL runs" in error_message(process)
 
 
-def test_a_wrong_setting_is_said_once(commands: Processes) -> None:
-    """A setting that is wrong exits with 2 before any process is started."""
-    process = commands.start("order-service", *TWO, RESTAURANT_DELIVERY__MAX_ATTEMPTS="0")
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("DELIVERY__MAX_ATTEMPTS", "0"), ("ORDER_SERVICE__MENU", "/nowhere/menu.yaml")],
+)
+def test_wrong_setting_is_reported_once(commands: Processes, setting: str, value: str) -> None:
+    """Exit code 2 before any process is started."""
+    process = commands.start("order-service", *TWO, **{f"RESTAURANT_{setting}": value})
 
     assert process.wait() == 2
-    assert error_message(process).count("\n") == 1
-    assert "delivery.max_attempts" in error_message(process)
+    message = error_message(process)
+    assert message.count("\n") == 1
+    assert setting.lower().replace("__", ".") in message or value in message
+    assert children(process) == []

@@ -1,4 +1,4 @@
-"""Services that are stopped, pressed and killed while there is work. On either broker."""
+"""Services that are stopped and killed during their work, with both brokers."""
 
 import itertools
 import signal
@@ -14,8 +14,8 @@ from tests.support.processes import Process
 from tests.support.waiting import wait_until
 
 
-def test_a_cook_who_is_stopped_finishes_what_cooks(deployment: Deployment) -> None:
-    """SIGTERM: the order on the stove becomes ready, the others are left to other cooks."""
+def test_stopped_worker_finishes_the_order_that_it_cooks(deployment: Deployment) -> None:
+    """SIGTERM: the waiting orders are left to other workers."""
     deployment.start_order_service()
     anna = deployment.start_worker("anna", scale=0.2)
     deployment.wait_until_ready()
@@ -33,8 +33,8 @@ def test_a_cook_who_is_stopped_finishes_what_cooks(deployment: Deployment) -> No
     assert deployment.worker_status("anna") == "offline"
 
 
-def test_a_cook_who_is_pressed_gives_its_order_back(deployment: Deployment) -> None:
-    """A second SIGTERM: it leaves at once, and another cook finishes."""
+def test_second_signal_to_a_worker_returns_its_order_to_the_queue(deployment: Deployment) -> None:
+    """A second SIGTERM ends it at once, and another worker finishes the order."""
     deployment.start_order_service()
     anna = deployment.start_worker("anna", scale=60)
     deployment.wait_until_ready()
@@ -57,8 +57,8 @@ def test_a_cook_who_is_pressed_gives_its_order_back(deployment: Deployment) -> N
     assert deployment.worker_status("anna") == "offline"
 
 
-def test_the_order_of_a_cook_who_is_killed_is_finished(deployment: Deployment) -> None:
-    """SIGKILL: once its lease has run out, another cook takes over; no step is logged twice."""
+def test_order_of_a_killed_worker_is_finished_by_another(deployment: Deployment) -> None:
+    """SIGKILL: another worker takes over after the lease has expired; no move is logged twice."""
     deployment.start_order_service()
     anna = deployment.start_worker("anna", "--heartbeat-interval", "0.5", scale=60)
     deployment.wait_until_ready()
@@ -78,8 +78,8 @@ def test_the_order_of_a_cook_who_is_killed_is_finished(deployment: Deployment) -
     assert deployment.get_order(number)["processed_by"] == "bob"
 
 
-def test_a_second_cook_of_the_same_name_is_refused(deployment: Deployment) -> None:
-    """It exits with 1, one log line and one line for a person."""
+def test_second_worker_of_the_same_name_is_refused(deployment: Deployment) -> None:
+    """It exits with 1, one log line and one line on stderr."""
     anna = deployment.start_worker("anna")
     deployment.wait_until_ready()
 
@@ -92,19 +92,19 @@ def test_a_second_cook_of_the_same_name_is_refused(deployment: Deployment) -> No
     assert anna.running
 
 
-def test_an_order_service_that_is_killed_loses_no_acknowledged_order(
+def test_killed_order_service_loses_no_acknowledged_order(
     deployment: Deployment,
 ) -> None:
-    """SIGKILL amid requests: every order that was answered 201 is there, and is cooked."""
+    """SIGKILL during requests: every order that was answered with 201 is stored and cooked."""
     intake = deployment.start_order_service()
     deployment.wait_until_ready()
-    with ThreadPoolExecutor(4) as guests:
-        ordering = [guests.submit(order_until_cut_off, deployment) for _ in range(4)]
+    with ThreadPoolExecutor(4) as clients:
+        ordering = [clients.submit(order_until_cut_off, deployment) for _ in range(4)]
         wait_until(
             lambda: len(deployment.query("SELECT id FROM orders")) > 20, seconds=60, doing="orders"
         )
         intake.kill()
-        acknowledged = {number for guest in ordering for number in guest.result()}
+        acknowledged = {number for client in ordering for number in client.result()}
 
     deployment.start_worker("anna")
     deployment.wait_until_ready()
@@ -118,7 +118,7 @@ def test_an_order_service_that_is_killed_loses_no_acknowledged_order(
 
 
 def order_until_cut_off(deployment: Deployment) -> list[str]:
-    """Order without end, and return the numbers of what was acknowledged."""
+    """Place orders until the connection breaks; return the numbers of the acknowledged ones."""
     acknowledged: list[str] = []
     with httpx.Client(base_url=deployment.orders.base_url) as client:
         for _ in itertools.count():
@@ -131,41 +131,41 @@ def order_until_cut_off(deployment: Deployment) -> list[str]:
     raise AssertionError("an endless evening ended")
 
 
-def test_an_order_service_that_is_stopped_answers_what_is_under_way(deployment: Deployment) -> None:
-    """SIGTERM: a request that has begun is answered, a new one finds the door closed."""
+def test_stopped_order_service_answers_the_request_in_progress(deployment: Deployment) -> None:
+    """SIGTERM: a request that has begun is answered, a new connection is refused."""
     intake = deployment.start_order_service()
     deployment.wait_until_ready()
     where = (deployment.orders.base_url.host, deployment.orders.base_url.port)
-    with socket.create_connection(where, timeout=30) as guest:
-        begin_an_order(guest, len(make_order_body()))
+    with socket.create_connection(where, timeout=30) as client:
+        send_head_of_an_order(client, len(make_order_body()))
 
         intake.signal(signal.SIGTERM)
-        wait_until(lambda: is_closed(where), seconds=30, doing="for the door to be closed")
-        time.sleep(1)  # a guest who hesitates
-        guest.sendall(make_order_body())
+        wait_until(lambda: is_closed(where), seconds=30, doing="for connections to be refused")
+        time.sleep(1.5)  # longer than an idle connection stays open
+        client.sendall(make_order_body())
 
-        assert guest.recv(65536).startswith(b"HTTP/1.1 201 Created\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 201 Created\r\n")
     assert intake.wait() == 0
     assert len(deployment.query("SELECT id FROM orders")) == 1
 
 
-def begin_an_order(guest: socket.socket, length: int) -> None:
-    """Send the head of a request, and wait until the service asks for the body."""
-    guest.sendall(
+def send_head_of_an_order(client: socket.socket, length: int) -> None:
+    """Send the head of a request, and wait for `100 Continue`."""
+    client.sendall(
         b"POST /orders HTTP/1.1\r\nHost: restaurant\r\nContent-Type: application/json\r\n"
         b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % length
     )
-    assert guest.recv(1024).startswith(b"HTTP/1.1 100 Continue\r\n")
+    assert client.recv(1024).startswith(b"HTTP/1.1 100 Continue\r\n")
 
 
 def is_closed(where: tuple[str, int | None]) -> bool:
-    """Tell whether nobody listens there any more."""
+    """Tell whether connections are refused."""
     with socket.socket() as probe:
         return probe.connect_ex(where) != 0
 
 
-def test_a_named_subscriber_is_told_what_it_missed(deployment: Deployment) -> None:
-    """While it is away its updates are kept; back again, it gets each of them once."""
+def test_named_subscriber_gets_the_updates_that_it_missed(deployment: Deployment) -> None:
+    """Its updates are kept while it is stopped; after its start it gets each of them once."""
     deployment.start_order_service()
     deployment.start_worker("anna")
     display = deployment.start_subscriber("display")
@@ -186,7 +186,7 @@ def test_a_named_subscriber_is_told_what_it_missed(deployment: Deployment) -> No
 
 
 def lines_about(subscriber: Process, number: str) -> int:
-    """Count the notifications of an order."""
+    """Count the notifications about an order."""
     return subscriber.stdout.count(f"Notification for order {number}: ")
 
 

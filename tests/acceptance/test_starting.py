@@ -1,4 +1,4 @@
-"""Services that wait for what they depend on before they can start."""
+"""Services that wait for their dependencies before they can start."""
 
 import contextlib
 import socket
@@ -15,7 +15,7 @@ from tests.support.postgres_server import Postgres
 from tests.support.processes import Process, Processes, free_port
 from tests.support.waiting import wait_until
 
-NOBODY = "postgresql://postgres@127.0.0.1:1/nobody"  # a port where nobody listens
+UNREACHABLE = "postgresql://postgres@127.0.0.1:1/none"  # a port that refuses connections
 HTTP_SERVICES = [
     ["order-service"],
     ["order-service", "--processes", "2"],
@@ -27,7 +27,7 @@ HTTP_SERVICES = [
 
 
 class Service:
-    """An HTTP service, started with a database that it waits for."""
+    """A started HTTP service that waits for its database."""
 
     def __init__(self, commands: Processes, command: list[str], **variables: str) -> None:
         self.port = free_port()
@@ -38,7 +38,7 @@ class Service:
             doing="for the port to answer",
         )
 
-    def ask(self, method: str, path: str, **content: str) -> httpx.Response:
+    def request(self, method: str, path: str, **content: str) -> httpx.Response:
         """Send a request."""
         address = f"http://127.0.0.1:{self.port}{path}"
         return httpx.request(method, address, timeout=5, verify=False, data=content or None)  # noqa: S501 - no TLS
@@ -46,7 +46,7 @@ class Service:
     def status(self, method: str, path: str) -> int | None:
         """Return the status of a response, `None` if nothing listens."""
         try:
-            return self.ask(method, path).status_code
+            return self.request(method, path).status_code
         except httpx.TransportError:
             return None
 
@@ -55,15 +55,18 @@ class Service:
 def test_service_that_waits_for_its_database_answers_503_and_stops_at_once(
     commands: Processes, data_dir: Path, command: list[str]
 ) -> None:
-    """Every request gets a response that says so; SIGTERM ends the wait with exit code 0."""
+    """SIGTERM during the wait ends the service with exit code 0."""
     service = Service(
         commands,
         command,
-        RESTAURANT_DATABASE__URL=NOBODY,
+        RESTAURANT_DATABASE__URL=UNREACHABLE,
         RESTAURANT_DATA_DIR=str(data_dir),
     )
 
-    health, order = service.ask("GET", "/health"), service.ask("POST", "/orders", name="Ada")
+    health, order = (
+        service.request("GET", "/health"),
+        service.request("POST", "/orders", name="Ada"),
+    )
 
     assert (health.status_code, health.json()["status"]) == (503, "unavailable")
     assert order.status_code == 503
@@ -89,12 +92,12 @@ def test_service_that_waits_for_its_database_answers_503_and_stops_at_once(
 def test_service_that_waits_for_its_replica_answers_503_and_stops_at_once(
     commands: Processes, data_dir: Path, empty_dsn: str, command: list[str]
 ) -> None:
-    """With the primary there and the replica away, the same holds."""
+    """The primary is reachable."""
     service = Service(
         commands,
         command,
         RESTAURANT_DATABASE__URL=empty_dsn,
-        RESTAURANT_DATABASE__REPLICA__URL=NOBODY,
+        RESTAURANT_DATABASE__REPLICA__URL=UNREACHABLE,
         RESTAURANT_DATA_DIR=str(data_dir),
     )
     service.process.wait_for("db_connected")
@@ -106,14 +109,14 @@ def test_service_that_waits_for_its_replica_answers_503_and_stops_at_once(
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
-def test_database_that_never_comes_ends_an_http_service_with_1(
+def test_database_that_stays_unreachable_ends_an_http_service_with_1(
     commands: Processes, count: str
 ) -> None:
-    """Requests meanwhile change nothing about the exit code and the one sentence."""
+    """Requests during the wait do not change the exit code and the one line on stderr."""
     service = Service(
         commands,
         ["order-service", "--processes", count],
-        RESTAURANT_DATABASE__URL=NOBODY,
+        RESTAURANT_DATABASE__URL=UNREACHABLE,
         RESTAURANT_STARTUP_TIMEOUT="3",
     )
 
@@ -125,21 +128,21 @@ def test_database_that_never_comes_ends_an_http_service_with_1(
 
 @pytest.fixture
 def late_postgres() -> Iterator[Postgres]:
-    """Lend a PostgreSQL that is stopped, to be started by the test."""
+    """Provide a stopped PostgreSQL server for the test to start."""
     server = Postgres()
     server.stop()
     yield server
     server.close()
 
 
-@pytest.mark.parametrize("count", ["1", "2"])
-def test_every_request_is_answered_while_the_database_comes(
-    commands: Processes, late_postgres: Postgres, count: str
+@pytest.mark.parametrize("count", [1, 2])
+def test_every_request_is_answered_while_the_database_starts(
+    commands: Processes, late_postgres: Postgres, count: int
 ) -> None:
-    """503 until the database is there, 200 from then on, and no connection is cut off."""
+    """With 503 until the service has started, and with 200 from then on."""
     service = Service(
         commands,
-        ["order-service", "--processes", count],
+        ["order-service", "--processes", str(count)],
         RESTAURANT_DATABASE__URL=late_postgres.dsn("postgres"),
     )
     late_postgres.start()
@@ -152,6 +155,11 @@ def test_every_request_is_answered_while_the_database_comes(
     wait_until(is_up, seconds=30, doing="for the service to start")
 
     assert set(statuses) <= {503, 200}
+    wait_until(
+        lambda: [line["action"] for line in service.process.logs].count("service_started") >= count,
+        seconds=30,
+        doing="for all processes to start",
+    )
     assert {service.status("GET", "/health") for _ in range(20)} == {200}
     assert service.process.stop() == 0
 
@@ -164,7 +172,7 @@ def migration_lock(empty_dsn: str) -> Iterator[DatabaseClient]:
         yield book
 
 
-def test_service_that_waits_for_a_migration_says_so_and_answers_503(
+def test_service_that_waits_for_a_migration_logs_it_and_answers_503(
     commands: Processes, empty_dsn: str, migration_lock: DatabaseClient
 ) -> None:
     """It waits beyond `command_timeout` and `startup_timeout`, and starts when the lock is free."""
@@ -183,10 +191,10 @@ def test_service_that_waits_for_a_migration_says_so_and_answers_503(
     wait_until(lambda: service.status("GET", "/health") == 200, seconds=30, doing="for its start")
 
 
-def test_migrate_that_is_stopped_while_it_waits_exits_with_1_at_once(
+def test_migrate_stopped_while_it_waits_exits_with_1_at_once(
     commands: Processes, empty_dsn: str, migration_lock: DatabaseClient
 ) -> None:
-    """One line says that what was under way was rolled back."""
+    """One line on stderr says that everything was rolled back."""
     migrate = commands.start("migrate", RESTAURANT_DATABASE__URL=empty_dsn)
     migrate.wait_for("db_connected")
     waiting = "SELECT FROM pg_locks WHERE NOT granted"

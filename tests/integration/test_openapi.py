@@ -19,7 +19,7 @@ from restaurant_system.services.order.handler import OrderHandler
 from restaurant_system.services.order.menu_handler import MenuHandler
 from restaurant_system.services.tracking.handler import TrackingHandler
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import api, door, server
+from restaurant_system.web import api, server
 from restaurant_system.web.api import Site
 from tests.support.rows import truncate_tables
 from tests.support.services import make_order_service, make_tracking_service
@@ -41,7 +41,7 @@ NOT_IN_A_SCHEMA: list[Any] = [positive_data_acceptance]
 @pytest.fixture
 def address(request: pytest.FixtureRequest, dsn: str) -> Iterator[str]:
     """Serve a document's features on the test's own database, in a thread of their own."""
-    shutdown, listening = Shutdown(), door.bind("127.0.0.1", 0)
+    shutdown, listening = Shutdown(), server.listen("127.0.0.1", 0)
     host, port = listening.getsockname()
     loops: list[asyncio.AbstractEventLoop] = []
     started = threading.Event()

@@ -1,4 +1,4 @@
-"""Guests who never pause, each on a line of its own, and who remember every answer."""
+"""Send requests one after the other on a connection until the server closes it."""
 
 import contextlib
 import http.client
@@ -13,45 +13,51 @@ CUT_OFF = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError
 
 @dataclass
 class LoopingClient:
-    """What one guest has seen: the answers, and requests that were cut off without one."""
+    """A client that records its responses, and the requests that got none.
+
+    `cut_off` are requests on a connection that had carried a response before. `reset_when_new` are
+    first requests: the server may never have accepted their connection.
+    """
 
     port: int
     numbers: dict[str, str] = field(default_factory=dict)  # by Idempotency-Key
     reads: int = 0
     cut_off: list[str] = field(default_factory=list)
+    reset_when_new: list[str] = field(default_factory=list)
 
     def order_until_closed(self) -> None:
-        """Order, one after the other, until nobody takes orders any more."""
-        with self._line() as line:
-            while self._answered(line, "POST", "/orders", str(uuid4())):
+        """Place orders until the server refuses connections or closes this one."""
+        with self._connection() as connection:
+            while self._answered(connection, "POST", "/orders", str(uuid4())):
                 pass
 
     def read_until_closed(self, path: str) -> None:
-        """Ask the same again and again, until nobody answers any more."""
-        with self._line() as line:
-            while self._answered(line, "GET", path, key=None):
+        """Send the same GET until the server refuses connections or closes this one."""
+        with self._connection() as connection:
+            while self._answered(connection, "GET", path, key=None):
                 self.reads += 1
 
-    def _line(self) -> contextlib.closing[http.client.HTTPConnection]:
+    def _connection(self) -> contextlib.closing[http.client.HTTPConnection]:
         return contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30))
 
     def _answered(
-        self, line: http.client.HTTPConnection, method: str, path: str, key: str | None
+        self, connection: http.client.HTTPConnection, method: str, path: str, key: str | None
     ) -> bool:
-        """Ask; return whether there was an answer, whole. One that breaks off is an error."""
+        """Send a request; return whether it got a response. An incomplete one is an error."""
         headers = {"Content-Type": "application/json"}
         if key is not None:
             headers["Idempotency-Key"] = key
+        is_new = connection.sock is None
         try:
-            if line.sock is None:
-                line.connect()
+            if is_new:
+                connection.connect()
         except ConnectionError:
             return False
         try:
-            line.request(method, path, make_order_body() if key else None, headers)
-            answer = line.getresponse()
+            connection.request(method, path, make_order_body() if key else None, headers)
+            answer = connection.getresponse()
         except CUT_OFF as error:
-            self.cut_off.append(f"{method} {path}: {error!r}")
+            (self.reset_when_new if is_new else self.cut_off).append(f"{method} {path}: {error!r}")
             return False
         body = json.load(answer)
         assert answer.status == (201 if key else 200), body

@@ -21,7 +21,7 @@ from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.service import TrackingService
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import api, door, server
+from restaurant_system.web import api, server
 from restaurant_system.web.api import Feature, Site
 
 NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
@@ -97,7 +97,7 @@ async def serve_site(
     site: Site, shutdown: Shutdown | None = None, settings: HttpSettings | None = None
 ) -> AsyncIterator[str]:
     """Serve a site on a port of its own, for a while; yields its address."""
-    shutdown, listening = shutdown or Shutdown(), door.bind("127.0.0.1", 0)
+    shutdown, listening = shutdown or Shutdown(), server.listen("127.0.0.1", 0)
     host, port = listening.getsockname()
     with contextlib.closing(listening):
         async with server.running(listening, shutdown, settings or HttpSettings()) as running:

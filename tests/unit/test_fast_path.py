@@ -485,7 +485,7 @@ async def test_body_after_an_upgrade_is_refused(connection: RawConnection, app: 
 async def test_stop_cancels_requests_after_the_drain_timeout(
     app: ExampleApp, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(server, "LONGEST_GOODBYE", 1)
+    monkeypatch.setattr(server, "DRAIN_TIMEOUT", 1)
     shutdown = Shutdown()
     app.may_respond.clear()
     async with (
@@ -566,7 +566,7 @@ async def test_idle_connection_is_closed_after_the_keep_alive_timeout(
     app: ExampleApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time counts from the last response, and not while a request is in progress."""
-    monkeypatch.setattr(server, "KEPT_OPEN", 0.2)
+    monkeypatch.setattr(server, "KEEP_ALIVE_TIMEOUT", 0.2)
     async with serve_site(api.build("Test", [app.feature()])) as address:
         connection = await connect(address)
         for _ in range(3):

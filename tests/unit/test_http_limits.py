@@ -498,20 +498,3 @@ async def test_longest_streams_are_closed_when_nothing_is_idle(
 
     assert serve_site == [True, True]
     assert longest_has_ended
-
-
-@pytest.mark.usefixtures("_nothing_logged_yet")
-async def test_connections_wait_while_no_descriptor_is_left() -> None:
-    """They are served as soon as there is one; nothing is reset."""
-    with capture_logs() as lines:
-        async with running_server() as url:
-            first = await Client.to(url)
-            assert await is_served(first)
-            with descriptors_left(1 - RESERVE):  # the client's own
-                client = await Client.to(url)
-                await asyncio.sleep(0.05)
-            assert await is_served(client)
-            first.close()
-            client.close()
-
-    assert [each["event"] for each in lines].count("descriptors_exhausted") == 1

@@ -1,4 +1,4 @@
-"""How a command is asked to stop, and what signals mean when it has ended."""
+"""Signal handlers of a command."""
 
 import signal
 
@@ -6,14 +6,14 @@ from restaurant_system.cli.running import run
 from restaurant_system.shutdown import STOP_SIGNALS, Shutdown
 
 
-async def _nothing(_: Shutdown) -> None:
-    """End at once."""
+async def do_nothing(_: Shutdown) -> None:
+    """Return at once."""
 
 
-def test_signals_mean_again_what_they_meant_before() -> None:
-    """Who is asked a question after a command has run can leave it with Ctrl-C."""
-    before = [signal.getsignal(wish) for wish in STOP_SIGNALS]
+def test_signal_handlers_are_restored_after_a_command() -> None:
+    """Ctrl-C can end a prompt that follows a command."""
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
 
-    run(_nothing)
+    run(do_nothing)
 
-    assert [signal.getsignal(wish) for wish in STOP_SIGNALS] == before
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before

@@ -1,15 +1,15 @@
-"""Runs everything in one process."""
+"""Compose all services in one process: the command `up`."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from restaurant_system.app import http_service
-from restaurant_system.app.kitchen_display import PAGES as KITCHEN
+from restaurant_system.app.kitchen_display import PAGES as DISPLAY_PAGES
 from restaurant_system.app.kitchen_display import stations
 from restaurant_system.app.kitchen_worker import Cook, build_worker
 from restaurant_system.app.notification_subscriber import build_subscriber
-from restaurant_system.app.order_service import PAGES as COUNTER
+from restaurant_system.app.order_service import PAGES as ORDER_PAGES
 from restaurant_system.app.order_service import menu_feature, order_intake
 from restaurant_system.app.runtime import (
     Runtime,
@@ -18,7 +18,7 @@ from restaurant_system.app.runtime import (
     reader_pool_count,
     running_relay,
 )
-from restaurant_system.app.tracking_service import PAGES as TRACKING
+from restaurant_system.app.tracking_service import PAGES as TRACKING_PAGES
 from restaurant_system.app.tracking_service import tracking
 from restaurant_system.config import Settings
 from restaurant_system.database import embedded, workers
@@ -32,31 +32,33 @@ from restaurant_system.web import api, server
 async def run_all_in_one(
     settings: Settings, shutdown: Shutdown, cooks: Sequence[Cook], announce: Callable[[str], None]
 ) -> None:
-    """Run everything in this process, on one port, until asked to stop.
+    """Run all services in this process, on one port, until a stop is requested.
 
-    `announce` is called with the address once orders are taken. At the end the cooks finish what
-    they cook, and the last notifications are printed.
+    `announce` is called with the address once orders are accepted. At a stop the cooks finish the
+    orders that they cook, and the last notifications are printed.
     """
     menu = menu_feature(settings, otherwise=sample_menu())
-    pages = http_service.pages(settings, COUNTER | KITCHEN | TRACKING)
+    pages = http_service.pages_feature(settings, ORDER_PAGES | DISPLAY_PAGES | TRACKING_PAGES)
     with (
         embedded.lock_for_up(settings.data_dir),
-        contextlib.closing(http_service.bind(settings.order_service)) as listening,
+        contextlib.closing(
+            server.listen(settings.order_service.host, settings.order_service.port)
+        ) as listener,
     ):
         async with (
-            server.running(listening, shutdown, settings.http) as http_server,
+            server.running(listener, shutdown, settings.http) as http_server,
             open_runtime(
                 settings,
                 "up",
                 shutdown,
                 pools=reader_pool_count(settings),
-                consumers=settings.kitchen_display.stations + len(cooks) + 1,  # and the printer
+                consumers=settings.kitchen_display.stations + len(cooks) + 1,  # the subscriber
             ) as runtime,
-            _printing(runtime) as updates,
+            _printed_notifications(runtime) as updates,
             running_relay(runtime, updates) as relay,
         ):
             if settings.database is None:
-                await _dismiss_everyone(runtime.database)
+                await _release_worker_names(runtime.database)
             async with (
                 order_intake(runtime, relay) as intake,
                 read_only_database(runtime) as database,
@@ -70,15 +72,15 @@ async def run_all_in_one(
                 runtime.report_started()
                 group.create_task(http_server.serve(site))
                 for cook in cooks:
-                    group.create_task(build_worker(runtime, relay, cook).run(runtime.shutdown))
-                announce(http_service.url(listening))
+                    group.create_task(build_worker(runtime, relay, cook).run(shutdown))
+                announce(http_service.url(listener))
 
 
 @contextlib.asynccontextmanager
-async def _printing(runtime: Runtime) -> AsyncIterator[UpdatesInFlight]:
-    """Print notifications for as long as the block lasts, and then those in flight.
+async def _printed_notifications(runtime: Runtime) -> AsyncIterator[UpdatesInFlight]:
+    """Print notifications for the duration of the block, and then those still in flight.
 
-    A second signal ends the wait for these.
+    A second stop request ends the wait for these.
     """
     updates, stop = UpdatesInFlight(runtime.broker), Shutdown()
     async with asyncio.TaskGroup() as group:
@@ -94,7 +96,7 @@ async def _printing(runtime: Runtime) -> AsyncIterator[UpdatesInFlight]:
         stop.request_stop()
 
 
-async def _dismiss_everyone(database: Database) -> None:
-    """Free the names of cooks whose process was killed: this directory is ours alone by now."""
+async def _release_worker_names(database: Database) -> None:
+    """Release the names of workers whose process was killed: no other process uses this data."""
     async with database.connection() as connection:
         await workers.release_worker_names(connection)

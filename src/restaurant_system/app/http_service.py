@@ -1,21 +1,20 @@
-"""What commands share that are asked over HTTP: a door, an account of their health, pages."""
+"""Serve a service over HTTP, and build the routes that HTTP services share: health and pages."""
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from restaurant_system.app.runtime import Runtime
-from restaurant_system.config import HttpSettings, Settings
+from restaurant_system.config import Settings
 from restaurant_system.database import outbox
 from restaurant_system.database.connection import Database
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import door, health, server
+from restaurant_system.web import health, server
 from restaurant_system.web.api import Feature
-from restaurant_system.web.door import HandedLines
 from restaurant_system.web.health import Dependency
 from restaurant_system.web.pages import Pages, RestaurantInfo
-from restaurant_system.web.server import HttpServer
+from restaurant_system.web.server import Service
 
 OUTBOX_DELAYED_AFTER = 10.0  # s; a relay that works publishes a message within 5 s of a crash
 
@@ -25,54 +24,34 @@ class Address(Protocol):
 
     @property
     def host(self) -> str:
-        """Its host, or that of an interface."""
+        """The host name or IP address of an interface."""
 
     @property
     def port(self) -> int:
-        """Its port; 0 takes any that is free."""
+        """The port; 0 means any free one."""
 
 
-def bind(address: Address) -> socket.socket:
-    """Take a port; raises `StartupError` when it is taken."""
-    return door.bind(address.host, address.port)
+async def serve(service: Service, address: Address, settings: Settings, shutdown: Shutdown) -> None:
+    """Serve in this process until a stop is requested; answer 503 until the service has started.
 
-
-@contextlib.asynccontextmanager
-async def listening(
-    address: Address,
-    settings: HttpSettings,
-    shutdown: Shutdown,
-    handed: HandedLines | None = None,
-) -> AsyncIterator[HttpServer]:
-    """Answer at a port, with 503 until there is a site to serve.
-
-    With `handed` a supervisor has the port and hands over our share of its connections.
+    Raises `StartupError` when the port is taken, and what the service raises.
     """
-    with _entrance(address, shutdown, handed) as entrance:
-        async with server.running(entrance, shutdown, settings) as running:
-            yield running
+    with contextlib.closing(server.listen(address.host, address.port)) as listener:
+        async with (
+            server.running(listener, shutdown, settings.http) as http_server,
+            service(shutdown) as site,
+        ):
+            await http_server.serve(site)
 
 
-@contextlib.contextmanager
-def _entrance(
-    address: Address, shutdown: Shutdown, handed: HandedLines | None
-) -> Iterator[socket.socket | HandedLines]:
-    if handed is None:
-        with contextlib.closing(bind(address)) as bound:
-            yield bound
-    else:
-        with handed.watched(shutdown):
-            yield handed
-
-
-def url(listening: socket.socket) -> str:
-    """Return what to type into a browser."""
-    host, port = listening.getsockname()[:2]
+def url(listener: socket.socket) -> str:
+    """Return the address to type into a browser."""
+    host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def pages(settings: Settings, pages: Mapping[str, str]) -> Feature:
-    """Return the routes of some screens, by address."""
+def pages_feature(settings: Settings, pages: Mapping[str, str]) -> Feature:
+    """Return the routes of pages, given as page names by path."""
     kitchen = settings.kitchen
     restaurant = RestaurantInfo(
         language=settings.language,
@@ -84,7 +63,7 @@ def pages(settings: Settings, pages: Mapping[str, str]) -> Feature:
 
 
 def health_feature(runtime: Runtime, database: Database) -> Feature:
-    """Return the route on which each dependency's state is told."""
+    """Return the route that reports the state of each dependency."""
 
     async def check_database() -> Mapping[str, Any]:
         state: dict[str, Any] = {"latency_ms": round(await database.ping(), 2)}

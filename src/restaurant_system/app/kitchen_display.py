@@ -1,4 +1,4 @@
-"""Shows orders to the people who cook them."""
+"""Compose the kitchen display."""
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
@@ -16,35 +16,39 @@ from restaurant_system.services.display.stations import Stations
 from restaurant_system.services.display.taps import Taps
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
-from restaurant_system.web.api import Feature
+from restaurant_system.web.api import Feature, Site
+from restaurant_system.web.server import Service
 from restaurant_system.worker.lifecycle import KitchenWorker
 
 PAGES = {"/kitchen": "kitchen"}
 
 
-async def run_kitchen_display(settings: Settings, shutdown: Shutdown) -> None:
-    """Show the kitchen's stations over HTTP until asked to stop."""
-    pages = http_service.pages(settings, PAGES)
-    async with (
-        http_service.listening(settings.kitchen_display, settings.http, shutdown) as server,
-        open_runtime(
-            settings,
-            "kitchen-display",
-            shutdown,
-            consumers=settings.kitchen_display.stations,
-        ) as runtime,
-        running_relay(runtime, runtime.broker) as relay,
-        stations(runtime, relay) as display,
-    ):
-        features = [display, http_service.health_feature(runtime, runtime.database), pages]
-        site = api.build("Kitchen display", features)
-        runtime.report_started()
-        await server.serve(site)
+def kitchen_display(settings: Settings) -> Service:
+    """Prepare the service that shows the kitchen's stations."""
+    pages = http_service.pages_feature(settings, PAGES)
+
+    @contextlib.asynccontextmanager
+    async def run(shutdown: Shutdown) -> AsyncIterator[Site]:
+        async with (
+            open_runtime(
+                settings,
+                "kitchen-display",
+                shutdown,
+                consumers=settings.kitchen_display.stations,
+            ) as runtime,
+            running_relay(runtime, runtime.broker) as relay,
+            stations(runtime, relay) as display,
+        ):
+            health = http_service.health_feature(runtime, runtime.database)
+            runtime.report_started()
+            yield api.build("Kitchen display", [display, health, pages])
+
+    return run
 
 
 @contextlib.asynccontextmanager
 async def stations(runtime: Runtime, relay: Relay) -> AsyncIterator[Feature]:
-    """Let stations be opened by the screens that show them, for as long as the block lasts."""
+    """Let screens open stations for the duration of the block."""
     settings = runtime.settings.kitchen_display
     kitchen = runtime.settings.kitchen.model_copy(
         update={"prefetch": settings.capacity, "heartbeat_interval": settings.heartbeat_interval}

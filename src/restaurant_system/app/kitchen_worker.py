@@ -1,4 +1,4 @@
-"""Cooks."""
+"""Compose the kitchen worker: one simulated cook."""
 
 from dataclasses import dataclass
 from uuid import uuid4
@@ -15,14 +15,14 @@ from restaurant_system.worker.lifecycle import KitchenWorker
 
 @dataclass(frozen=True, slots=True)
 class Cook:
-    """A worker to be started: its name, and what it cooks."""
+    """A simulated cook: the name, and the order types that it cooks."""
 
     name: str
     order_types: tuple[OrderType, ...] = tuple(OrderType)
 
 
 async def run_kitchen_worker(settings: Settings, shutdown: Shutdown, cook: Cook) -> None:
-    """Cook until asked to stop."""
+    """Cook orders until a stop is requested."""
     async with (
         open_runtime(settings, "kitchen-worker", shutdown, consumers=1) as runtime,
         running_relay(runtime, runtime.broker) as relay,
@@ -32,7 +32,7 @@ async def run_kitchen_worker(settings: Settings, shutdown: Shutdown, cook: Cook)
 
 
 def build_worker(runtime: Runtime, relay: Relay, cook: Cook) -> KitchenWorker:
-    """Return a cook who is about to begin."""
+    """Build a worker that simulates a cook."""
     kitchen = runtime.settings.kitchen
     return KitchenWorker(
         runtime.database,

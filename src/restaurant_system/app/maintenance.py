@@ -1,6 +1,6 @@
-"""Commands that do one thing and end: migrations, and dealing with dead letters.
+"""Run the commands that end by themselves: migrations, and work on dead letters.
 
-A signal interrupts each until its work is done; closing the connections is not interrupted.
+A signal interrupts each until its work is done, but not the closing of its connections.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ from restaurant_system.shutdown import Shutdown
 
 
 async def migrate(settings: Settings, shutdown: Shutdown) -> list[str]:
-    """Bring the schema up to date; return the names of what was applied."""
+    """Bring the schema up to date; return the names of the applied migrations."""
     async with _database(settings, shutdown) as database:
         return await migrations.migrate(database)
 
 
 async def pending_migrations(settings: Settings, shutdown: Shutdown) -> list[str]:
-    """Return what `migrate` would apply."""
+    """Return the names of the migrations that `migrate` would apply."""
     async with _database(settings, shutdown) as database:
         return await migrations.pending(database)
 
@@ -37,7 +37,7 @@ async def read_dead_letters(settings: Settings, shutdown: Shutdown) -> list[Dead
 async def requeue_dead_letters(
     settings: Settings, shutdown: Shutdown, selection: ById | All, result: Result
 ) -> Result:
-    """Send dead letters back to where they first came from."""
+    """Publish dead letters to the queues that they came from."""
     async with _broker(settings, shutdown) as broker:
         return await dead_letters.requeue(broker, signer(settings), selection, result)
 

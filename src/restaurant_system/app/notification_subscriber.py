@@ -1,4 +1,4 @@
-"""Prints every status change."""
+"""Compose the notification subscriber, which prints every status change."""
 
 import sys
 
@@ -12,7 +12,7 @@ from restaurant_system.shutdown import Shutdown
 async def run_notification_subscriber(
     settings: Settings, shutdown: Shutdown, name: str | None
 ) -> None:
-    """Print status changes until asked to stop."""
+    """Print status changes until a stop is requested."""
     async with broker_alone(settings, "notification-subscriber") as broker:
         await connect_broker(broker)
         report_started("notification-subscriber", shutdown)
@@ -22,5 +22,5 @@ async def run_notification_subscriber(
 def build_subscriber(
     settings: Settings, broker: UpdateSource, name: str | None
 ) -> NotificationSubscriber:
-    """Return a subscriber that prints on stdout."""
+    """Build a subscriber that prints on stdout."""
     return NotificationSubscriber(broker, name, sys.stdout, signer(settings))

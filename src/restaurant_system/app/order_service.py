@@ -1,4 +1,4 @@
-"""Takes orders."""
+"""Compose the order service."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -18,35 +18,37 @@ from restaurant_system.services.order.reconciliation import Reconciliation
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
-from restaurant_system.web.api import Feature
-from restaurant_system.web.door import HandedLines
+from restaurant_system.web.api import Feature, Site
+from restaurant_system.web.server import Service
 
 PAGES = {"/": "counter"}
 
 
-async def run_order_service(
-    settings: Settings, shutdown: Shutdown, handed: HandedLines | None = None
-) -> None:
-    """Take orders over HTTP until asked to stop."""
-    menu, pages = menu_feature(settings, otherwise=NO_MENU), http_service.pages(settings, PAGES)
-    async with (
-        http_service.listening(settings.order_service, settings.http, shutdown, handed) as server,
-        open_runtime(
-            settings, "order-service", shutdown, pools=settings.order_service.processes
-        ) as runtime,
-        running_relay(runtime, runtime.broker) as relay,
-        order_intake(runtime, relay) as intake,
-    ):
-        health = http_service.health_feature(runtime, runtime.database)
-        site = api.build("Order service", [intake, menu, health, pages])
-        runtime.report_started()
-        await server.serve(site)
+def order_service(settings: Settings) -> Service:
+    """Prepare the service that takes orders; raises `ConfigurationError` if its menu is invalid."""
+    menu = menu_feature(settings, otherwise=NO_MENU)
+    pages = http_service.pages_feature(settings, PAGES)
+
+    @contextlib.asynccontextmanager
+    async def run(shutdown: Shutdown) -> AsyncIterator[Site]:
+        async with (
+            open_runtime(
+                settings, "order-service", shutdown, pools=settings.order_service.processes
+            ) as runtime,
+            running_relay(runtime, runtime.broker) as relay,
+            order_intake(runtime, relay) as intake,
+        ):
+            health = http_service.health_feature(runtime, runtime.database)
+            runtime.report_started()
+            yield api.build("Order service", [intake, menu, health, pages])
+
+    return run
 
 
 def menu_feature(settings: Settings, otherwise: Menu) -> Feature:
-    """Return the route of the menu that the settings name; without one, of what is offered then.
+    """Return the route of the configured menu, or of `otherwise` if none is configured.
 
-    Raises `ConfigurationError`.
+    Raises `ConfigurationError` when the menu is invalid.
     """
     file = settings.order_service.menu
     offer = static_menu(otherwise) if file is None else MenuFile(file).current_menu
@@ -55,9 +57,9 @@ def menu_feature(settings: Settings, otherwise: Menu) -> Feature:
 
 @contextlib.asynccontextmanager
 async def order_intake(runtime: Runtime, relay: Relay) -> AsyncIterator[Feature]:
-    """Accept orders for as long as the block lasts, with the periodic tasks beside it.
+    """Accept orders for the duration of the block, and run the periodic tasks.
 
-    These delete expired idempotency keys and unused workers, and send lost messages again.
+    These delete expired idempotency keys and unused workers, and publish lost messages again.
     """
     key_lifetime = timedelta(hours=runtime.settings.idempotency_hours)
     service = OrderService(

@@ -1,4 +1,4 @@
-"""The tracking service."""
+"""Compose the tracking service."""
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
@@ -20,39 +20,38 @@ from restaurant_system.services.tracking.live_views import LiveViews
 from restaurant_system.services.tracking.service import TrackingService
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
-from restaurant_system.web.api import Feature
-from restaurant_system.web.door import HandedLines
+from restaurant_system.web.api import Feature, Site
+from restaurant_system.web.server import Service
 
 PAGES = {"/board": "board", "/track/{order_number}": "track", "/dashboard": "dashboard"}
 
 
-async def run_tracking_service(
-    settings: Settings, shutdown: Shutdown, handed: HandedLines | None = None
-) -> None:
-    """Run the tracking service until a stop is requested."""
-    pages = http_service.pages(settings, PAGES)
-    async with (
-        http_service.listening(
-            settings.tracking_service, settings.http, shutdown, handed
-        ) as server,
-        open_runtime(
-            settings,
-            "tracking-service",
-            shutdown,
-            pools=settings.tracking_service.processes * reader_pool_count(settings),
-        ) as runtime,
-        read_only_database(runtime) as database,
-        tracking(runtime, database) as tracking_features,
-    ):
-        features = [*tracking_features, http_service.health_feature(runtime, database), pages]
-        site = api.build("Tracking service", features)
-        runtime.report_started()
-        await server.serve(site)
+def tracking_service(settings: Settings) -> Service:
+    """Prepare the service that answers questions about orders."""
+    pages = http_service.pages_feature(settings, PAGES)
+
+    @contextlib.asynccontextmanager
+    async def run(shutdown: Shutdown) -> AsyncIterator[Site]:
+        async with (
+            open_runtime(
+                settings,
+                "tracking-service",
+                shutdown,
+                pools=settings.tracking_service.processes * reader_pool_count(settings),
+            ) as runtime,
+            read_only_database(runtime) as database,
+            tracking(runtime, database) as features,
+        ):
+            health = http_service.health_feature(runtime, database)
+            runtime.report_started()
+            yield api.build("Tracking service", [*features, health, pages])
+
+    return run
 
 
 @contextlib.asynccontextmanager
 async def tracking(runtime: Runtime, database: Database) -> AsyncIterator[Sequence[Feature]]:
-    """Serve queries and live views for as long as the block lasts."""
+    """Answer questions about orders, and update live views, for the duration of the block."""
     service = TrackingService(
         database,
         runtime.broker,

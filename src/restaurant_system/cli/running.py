@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -10,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
 
 import typer
 
-from restaurant_system.errors import Interrupted, RestaurantError
+from restaurant_system.errors import Interrupted, primary_error
 
 if TYPE_CHECKING:
     from restaurant_system.config import Settings
     from restaurant_system.shutdown import Shutdown
 
 T = TypeVar("T")
-
-GC_THRESHOLD = 20_000  # allocations that start a collection; 700 by default
 
 Config = Annotated[
     Path | None,
@@ -70,30 +67,14 @@ def run(command: "Callable[[Shutdown], Coroutine[Any, Any, T]]") -> T:
     """
     from restaurant_system.shutdown import run_until_stopped
 
-    _tune_garbage_collector()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(run_until_stopped(command))
     except BaseExceptionGroup as group:
-        known = group.subgroup(RestaurantError)
-        if known is None:
+        error = primary_error(group)
+        if error is group:
             raise
-        raise _first(known) from None
-
-
-def _tune_garbage_collector() -> None:
-    """Exclude imported objects from garbage collection, and collect less often.
-
-    With the default threshold, hundreds of orders per second start collections all the time, and
-    each of them delays the orders in progress.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD)
-
-
-def _first(group: BaseException) -> BaseException:
-    return _first(group.exceptions[0]) if isinstance(group, BaseExceptionGroup) else group
+        raise error from None
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

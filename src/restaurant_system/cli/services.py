@@ -1,6 +1,8 @@
 """The commands that run services, and `migrate`."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +14,9 @@ from restaurant_system.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from restaurant_system.app.kitchen_worker import Cook
-    from restaurant_system.config import OrderServiceSettings, TrackingServiceSettings
+    from restaurant_system.config import OrderServiceSettings, Settings, TrackingServiceSettings
     from restaurant_system.models.order import OrderType
-    from restaurant_system.web.door import HandedLines
+    from restaurant_system.web.server import Service
 
 cli = typer.Typer(
     help="Take restaurant orders, cook them and track them. To try it, run [bold]up[/].",
@@ -153,10 +155,9 @@ def order_service(
         "log.format": log_format,
     }
     settings = load("order-service", config, options)
-    handed = _one_of_several(settings.order_service)
-    from restaurant_system.app.order_service import run_order_service
+    from restaurant_system.app.order_service import order_service
 
-    run_service(lambda shutdown: run_order_service(settings, shutdown, handed))
+    _serve(partial(order_service, settings), "order-service", settings.order_service, settings)
 
 
 @cli.command(rich_help_panel="The services")
@@ -224,9 +225,14 @@ def kitchen_display(
         "log.format": log_format,
     }
     settings = load("kitchen-display", config, options)
-    from restaurant_system.app.kitchen_display import run_kitchen_display
+    from restaurant_system.app import http_service
+    from restaurant_system.app.kitchen_display import kitchen_display
 
-    run_service(lambda shutdown: run_kitchen_display(settings, shutdown))
+    run_service(
+        lambda shutdown: http_service.serve(
+            kitchen_display(settings), settings.kitchen_display, settings, shutdown
+        )
+    )
 
 
 @cli.command(rich_help_panel="The services")
@@ -244,10 +250,10 @@ def tracking_service(
         "log.format": log_format,
     }
     settings = load("tracking-service", config, options)
-    handed = _one_of_several(settings.tracking_service)
-    from restaurant_system.app.tracking_service import run_tracking_service
+    from restaurant_system.app.tracking_service import tracking_service
 
-    run_service(lambda shutdown: run_tracking_service(settings, shutdown, handed))
+    create = partial(tracking_service, settings)
+    _serve(create, "tracking-service", settings.tracking_service, settings)
 
 
 @cli.command(rich_help_panel="The services")
@@ -301,22 +307,21 @@ def migrate(
     print("\n".join(["Applied:", *applied]) if applied else "The schema is up to date.")
 
 
-def _one_of_several(
-    where: "OrderServiceSettings | TrackingServiceSettings",
-) -> "HandedLines | None":
-    """Return what this process is handed, if it is one of several; run them if it is to.
+def _serve(
+    create: "Callable[[], Service]",
+    name: str,
+    address: "OrderServiceSettings | TrackingServiceSettings",
+    settings: "Settings",
+) -> None:
+    """Run an HTTP service, in this process or in as many as the settings say."""
+    if address.processes > 1:
+        from restaurant_system.app import processes
 
-    Raises `typer.Exit` when those have ended.
-    """
-    from restaurant_system.web import door
+        processes.serve(create, name, address, settings)
+    else:
+        from restaurant_system.app import http_service
 
-    handed = door.handed()
-    if handed is None and where.processes > 1:
-        from restaurant_system import supervisor
-
-        code = run_service(lambda shutdown: supervisor.supervise(where, shutdown))
-        raise typer.Exit(code or 0)
-    return handed
+        run_service(lambda shutdown: http_service.serve(create(), address, settings, shutdown))
 
 
 def _parse_cook(argument: str) -> "Cook":

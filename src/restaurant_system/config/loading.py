@@ -53,11 +53,12 @@ def load(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -
             return init_settings, env_settings, InitSettingsSource(settings_cls, content)
 
     try:
-        return LoadedSettings(**_nested(overrides or {}))
+        loaded = LoadedSettings(**_nested(overrides or {}))
     except ValidationError as error:
         raise ConfigurationError(_describe(error)) from None
     except SettingsError as error:  # the value of a list or of a section is JSON
         raise ConfigurationError(_describe_json_error(error)) from None
+    return Settings.model_construct(**dict(loaded))  # of a class that can be pickled
 
 
 def _read(file: Path | None) -> dict[str, Any]:

@@ -1,37 +1,43 @@
 """Limit the connections of an address, hold requests to deadlines, and close idle connections."""
 
+import asyncio
 import heapq
 import ipaddress
 import os
+import socket
 from collections import Counter
+from collections.abc import Iterable
 from typing import Protocol
 
 from restaurant_system.config import HttpSettings
+from restaurant_system.web import file_descriptors
 from restaurant_system.web.file_descriptors import ThrottledLog
 
 TRUSTED = "FORWARDED_ALLOW_IPS"  # uvicorn's own variable
-SHARE = 64  # at least one of so many idle connections is closed at once, as each look costs time
+SHARE = 64  # one of so many idle connections, or more, is closed at once, as each search costs time
+SHORTEST_IDLE_TIME = 0.1  # s after which an idle connection is closed rather than a stream
+LONGEST_CHECK_INTERVAL = 1.0  # s between two checks of the deadlines
 
 refused = ThrottledLog(
     "connection_refused",
     "A client has too many connections (http.connections_per_address); more are refused."
-    f" A proxy's address belongs into {TRUSTED}.",
+    f" If it is a proxy, add its address to {TRUSTED}.",
 )
 
 
 class Connection(Protocol):
-    """What is known here of a connection."""
+    """What `Connections` uses of a connection."""
 
     idle_since: float
 
     def is_idle(self) -> bool:
-        """Tell whether the client is waiting for nothing."""
+        """Tell whether the client waits for no response."""
 
     def is_streaming(self) -> bool:
-        """Tell whether a response has been going on for a while."""
+        """Tell whether a response has been in progress for so long that it is a stream."""
 
     def check_deadline(self, now: float) -> None:
-        """Refuse a request that is still incomplete at its deadline."""
+        """Refuse the request that is being read if its deadline has passed."""
 
     def abandon(self) -> None:
         """Close without a response."""
@@ -68,29 +74,56 @@ class Connections:
         if not self._by_address[address]:
             del self._by_address[address]
 
-    def check_deadlines(self, now: float) -> None:
-        """Refuse every request that is still incomplete at its deadline."""
-        for connection in tuple(self._open):
-            connection.check_deadline(now)
+    async def enforce_deadlines(self) -> None:
+        """Refuse, until cancelled, every request that is still incomplete at its deadline.
+
+        One task for all connections: a timer for each request would cost more.
+        """
+        settings = self.settings
+        pause = min(LONGEST_CHECK_INTERVAL, settings.head_timeout / 4, settings.body_timeout / 4)
+        while True:
+            await asyncio.sleep(pause)
+            now = asyncio.get_running_loop().time()
+            for connection in tuple(self._open):
+                connection.check_deadline(now)
+
+    def make_room(self, accepted: socket.socket) -> bool:
+        """Keep the reserve of file descriptors after a connection was accepted.
+
+        Closes others, see `close_longest_idle`. Returns whether the reserve is kept.
+        """
+        missing = file_descriptors.missing(accepted.fileno())
+        if not missing:
+            return True
+        file_descriptors.exhausted.warn()
+        return self.close_longest_idle(missing)
 
     def close_longest_idle(self, number: int) -> bool:
         """Close so many connections, those that have been idle longest; then streams.
 
-        A browser opens a stream again by itself. Connections that are being closed already count
-        among them. Returns whether so many are being closed.
+        A browser opens a stream again by itself. Connections that were accepted a moment ago are
+        closed last: their request may be on its way. Connections that are being closed already
+        count. Returns whether so many are being closed.
         """
-        wanted = number
-        if number > len(self._closing):
-            idle = [connection for connection in self._open if connection.is_idle()]
-            number = max(number - len(self._closing), len(idle) // SHARE)
-            closed = heapq.nsmallest(number, idle, key=_since)
-            if len(closed) < number:
-                streams = [connection for connection in self._open if connection.is_streaming()]
-                closed += heapq.nsmallest(number - len(closed), streams, key=_since)
-            for connection in closed:
+        wanted = number - len(self._closing)
+        if wanted > 0:
+            for connection in self._closable(wanted):
                 self._closing.add(connection)
                 connection.abandon()
-        return len(self._closing) >= wanted
+        return len(self._closing) >= number
+
+    def _closable(self, number: int) -> Iterable[Connection]:
+        """Return this many connections, or more, in the order in which to close them."""
+        idle = [connection for connection in self._open if connection.is_idle()]
+        number = max(number, len(idle) // SHARE)
+        longest_idle = heapq.nsmallest(number, idle, key=_since)
+        latest = asyncio.get_running_loop().time() - SHORTEST_IDLE_TIME
+        found = [connection for connection in longest_idle if connection.idle_since < latest]
+        if len(found) < number:
+            streams = [connection for connection in self._open if connection.is_streaming()]
+            found += heapq.nsmallest(number - len(found), streams, key=_since)
+            found += [connection for connection in longest_idle if connection not in found]
+        return found[:number]
 
 
 def _since(connection: Connection) -> float:
@@ -98,10 +131,10 @@ def _since(connection: Connection) -> float:
 
 
 class TrustedProxies:
-    """Addresses and networks as `FORWARDED_ALLOW_IPS` names them; `*` means every address."""
+    """The addresses and networks in `FORWARDED_ALLOW_IPS`; `*` means every address."""
 
-    def __init__(self, stated: str) -> None:
-        parts = [part.strip() for part in stated.split(",") if part.strip()]
+    def __init__(self, value: str) -> None:
+        parts = [part.strip() for part in value.split(",") if part.strip()]
         self._trusts_all = "*" in parts
         self._networks = [network for part in parts if (network := _network(part)) is not None]
 
@@ -113,9 +146,9 @@ class TrustedProxies:
         return any(host in network for network in self._networks)
 
 
-def _network(stated: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """Return a network, `None` for what is no address (uvicorn takes any other text literally)."""
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """Return the network, or `None` if the text is no address (uvicorn compares it literally)."""
     try:
-        return ipaddress.ip_network(stated, strict=False)
+        return ipaddress.ip_network(text, strict=False)
     except ValueError:
         return None

@@ -1,4 +1,4 @@
-"""File descriptors: how many this process may have open, and what is logged when they run out."""
+"""Limit the open file descriptors of this process, and log when they run out."""
 
 import contextlib
 import sys
@@ -32,7 +32,7 @@ def limit() -> int:
 
 
 def missing(descriptor: int) -> int:
-    """Return how many descriptors must be closed for the reserve, after this one was opened.
+    """Return how many descriptors to close to keep the reserve, after this one was opened.
 
     A new descriptor has the lowest free number.
     """

@@ -1,6 +1,6 @@
-"""`GET /health`: whether the service works, and what it depends on.
+"""Serve `GET /health`: the state of the service and of each dependency.
 
-`ok`, `degraded` (200: it works, but not all of it) or `unavailable` (503).
+`ok` and `degraded` (a part does not work) come with 200, `unavailable` with 503.
 """
 
 import asyncio
@@ -14,15 +14,17 @@ from starlette.responses import JSONResponse
 
 from restaurant_system.errors import BrokerRefuses, DatabaseRefuses, Unavailable
 
-PATIENCE = 1.5  # s that a dependency has to answer; health itself answers within 2
-LATE: set["asyncio.Future[Mapping[str, Any]]"] = set()  # held until they end, as asyncio asks
+CHECK_TIMEOUT = 1.5  # s for the check of a dependency; /health itself responds within 2 s
+
+# Cancelled checks that have not ended yet: asyncio may forget a task that nothing refers to.
+_cancelled: set["asyncio.Future[Mapping[str, Any]]"] = set()
 
 Check = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """Something the service leans on; without an `essential` one it cannot work."""
+    """A dependency and its check; without an `essential` one the service cannot work."""
 
     name: str
     check: Check
@@ -32,12 +34,12 @@ class Dependency:
 def routes(*dependencies: Dependency) -> APIRouter:
     """Return the route of `/health`.
 
-    Each check returns what is worth knowing, a `status` of `degraded` included, or raises
+    Each check returns details to report, among them `status` if that is `degraded`, or raises
     `Unavailable`.
     """
     router = APIRouter(tags=["health"])
 
-    @router.get("/health", summary="Whether the service works, and what it depends on")
+    @router.get("/health", summary="State of the service and of its dependencies")
     async def health() -> JSONResponse:
         states = await asyncio.gather(*(_state(each.check) for each in dependencies))
         down = [
@@ -61,12 +63,12 @@ def routes(*dependencies: Dependency) -> APIRouter:
 
 
 async def _state(check: Check) -> dict[str, Any]:
-    """Return what a check says in time; one that is late is called off, and not waited for."""
+    """Return the result of a check; one that takes too long is cancelled and counts as down."""
     checking = asyncio.ensure_future(check())
-    await asyncio.wait({checking}, timeout=PATIENCE)
+    await asyncio.wait({checking}, timeout=CHECK_TIMEOUT)
     if not checking.done():
         checking.cancel()
-        LATE.add(checking)
+        _cancelled.add(checking)
         checking.add_done_callback(_forget)
         return {"status": "down"}
     try:
@@ -78,6 +80,6 @@ async def _state(check: Check) -> dict[str, Any]:
 
 
 def _forget(checking: "asyncio.Future[Mapping[str, Any]]") -> None:
-    LATE.discard(checking)
+    _cancelled.discard(checking)
     if not checking.cancelled():
-        checking.exception()  # it came too late for anybody to be told
+        checking.exception()  # retrieved, so that asyncio does not log it

@@ -26,6 +26,7 @@ SLICE_SIZE = 4 * 1024  # bytes that are parsed between two checks of the limits
 MIN_HEAD_SIZE = len("GET  HTTP/1.1\r\n\r\n")  # bytes of a head besides target and fields
 CHUNK_FRAME_SIZE = 16  # bytes around a chunk without extensions
 LINGER_TIMEOUT = 1.0  # s for the client to read an error response; RFC 9112, 9.6
+LAST_REQUEST_TIMEOUT = 1.0  # s at a stop in which an idle client may send another request
 STREAM_AGE = 5.0  # s after which an unfinished response counts as a stream
 NEVER = math.inf
 
@@ -75,10 +76,21 @@ class HttpProtocol(HttpToolsProtocol):
         set_user_timeout(transport)
         self._start_deadline()
         self._address = self.client[0] if self.client else ""
+        has_room = self._open_connections.make_room(transport.get_extra_info("socket"))
         if not self._open_connections.add(self, self._address):
             self._ignores_input = True
             self._write_refusal(TOO_MANY_CONNECTIONS)
             self.transport.close()
+        elif not has_room:
+            self.abandon()
+
+    def shutdown(self) -> None:
+        """Begin a stop: end streams, and close the connection with the next response.
+
+        An idle connection stays open for a moment, because a request may be on its way.
+        """
+        self._shutdown.requested.set()  # of several processes, only uvicorn handles signals
+        self.loop.call_later(LAST_REQUEST_TIMEOUT, super().shutdown)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Remove the connection from those that are counted."""

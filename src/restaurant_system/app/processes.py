@@ -1,0 +1,270 @@
+"""Serve one port with several processes.
+
+uvicorn's supervisor starts the processes, replaces one that has died or hangs, and stops them. Each
+has a listening socket of its own at the port (`SO_REUSEPORT`), among which the kernel distributes
+new connections: see decision 4.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+from typing import cast
+
+from starlette.types import Receive, Scope, Send
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from restaurant_system import logger
+from restaurant_system.config import OrderServiceSettings, Settings, TrackingServiceSettings
+from restaurant_system.errors import (
+    ConfigurationError,
+    RestaurantError,
+    StartupError,
+    primary_error,
+)
+from restaurant_system.logger import get_logger
+from restaurant_system.shutdown import STOP_SIGNALS, Shutdown
+from restaurant_system.web import file_descriptors, server
+from restaurant_system.web.server import Application, Service
+
+log = get_logger()
+
+HEALTHCHECK_TIMEOUT = 10  # s for a process to answer the supervisor, its imports included
+QUIET_START = 2.0  # s that a process does not listen while its service starts
+EXIT_CODE_OF_FAILURE = 1
+
+
+def serve(
+    create_service: Callable[[], Service],
+    name: str,
+    address: OrderServiceSettings | TrackingServiceSettings,
+    settings: Settings,
+) -> None:
+    """Serve with `address.processes` processes until a stop is requested.
+
+    `create_service` is pickled. Raises `ConfigurationError` when it does so here, and
+    `StartupError` when the port is taken or no process can start.
+    """
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise ConfigurationError("Several processes share a port on Linux and macOS only.")
+    create_service()  # refuses a wrong configuration once, and not in each process
+    spawn = multiprocessing.get_context("spawn")
+    failure, report = spawn.Pipe(duplex=False)
+    process = ServiceProcess(create_service, name, settings, spawn.Event(), report)
+    config = server.uvicorn_config(
+        process,
+        factory=True,
+        lifespan="on",
+        workers=address.processes,
+        timeout_worker_healthcheck=HEALTHCHECK_TIMEOUT,
+    )
+    with contextlib.closing(SharedPort(address.host, address.port)) as port:
+        _Supervisor(config, [cast("socket.socket", port)]).run()
+    if failure.poll():
+        raise StartupError(failure.recv())
+
+
+class SharedPort:
+    """A port of which every process that unpickles this gets a listening socket of its own.
+
+    Until `close` the port is reserved: other programs cannot bind it.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        with server.listen(host, port) as exclusive:  # refused if the port is taken
+            self._address = exclusive.getsockname()[:2]
+        self._reserved = bind_shared(*self._address)
+
+    def __reduce__(self) -> tuple[Callable[[str, int], socket.socket], tuple[str, int]]:
+        return bind_shared, self._address
+
+    def close(self) -> None:
+        """Release the port."""
+        self._reserved.close()
+
+
+def bind_shared(host: str, port: int) -> socket.socket:
+    """Bind a socket to a port that other sockets of this user are bound to."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if bound.family == socket.AF_INET6:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    bound.bind((host, port))
+    return bound
+
+
+class _Supervisor(Multiprocess):
+    """uvicorn's supervisor, which also logs restarts and stops at once at a second signal."""
+
+    def init_processes(self) -> None:
+        with _ignoring_ctrl_c():
+            super().init_processes()
+        self._close_child_ends()
+
+    def keep_subprocess_alive(self) -> None:
+        before = tuple(self.processes)
+        super().keep_subprocess_alive()
+        for process in before:
+            if process not in self.processes:
+                log.warning(
+                    "process_restarted",
+                    message=f"Process {process.pid} ended; another one starts.",
+                    pid=process.pid,
+                    exit_code=process.exitcode,
+                )
+        self._close_child_ends()
+
+    def terminate_all(self) -> None:
+        log.info("graceful_shutdown", message="Stopping all processes.")
+        super().terminate_all()
+
+    def join_all(self) -> None:
+        self.signal_queue.clear()
+        while any(process.exitcode is None for process in self.processes):
+            if not set(STOP_SIGNALS).isdisjoint(self.signal_queue):
+                self.signal_queue.clear()
+                self._interrupt_all()
+            time.sleep(0.02)
+        super().join_all()
+
+    def _close_child_ends(self) -> None:
+        """Close this process's copies, so that a health check ends at once when a process ends."""
+        for process in self.processes:
+            process.child_conn.close()
+
+    def _interrupt_all(self) -> None:
+        """Send SIGINT, which makes uvicorn stop at once if it is stopping already."""
+        for process in self.processes:
+            if process.exitcode is None and process.pid is not None:
+                os.kill(process.pid, signal.SIGINT)
+
+
+@contextlib.contextmanager
+def _ignoring_ctrl_c() -> Iterator[None]:
+    """Start processes that ignore SIGINT until uvicorn handles it.
+
+    Else Ctrl-C during their start would print a traceback for each; the supervisor stops them.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceProcess:
+    """What uvicorn needs in each process to make the application; it is pickled."""
+
+    create_service: Callable[[], Service]
+    name: str
+    settings: Settings
+    any_started: Event
+    report: Connection
+
+    def __call__(self) -> Application:
+        """Configure this process, and return its application."""
+        logger.configure(
+            service=self.name,
+            level=self.settings.log.level,
+            style=self.settings.log.format,
+            stream=sys.stdout,
+        )
+        file_descriptors.raise_limit()
+        log.info("process_started", message="Process started.", pid=os.getpid())
+        return _LifespanApplication(self)
+
+    def fail(self, error: BaseException) -> None:
+        """End this process because of an error.
+
+        If no process has started yet, the supervisor stops with this error; else it starts another
+        process in place of this one, because the other ones are serving.
+        """
+        reason = str(error)
+        if not isinstance(error, RestaurantError):
+            reason = f"The service failed unexpectedly ({type(error).__name__}); the log has more."
+        if self.any_started.is_set() or not isinstance(error, RestaurantError):
+            log.error("service_failed", message=reason, exc_info=error)
+        if self.any_started.is_set():
+            code = EXIT_CODE_OF_FAILURE
+        else:
+            self.report.send(reason)
+            code = STARTUP_FAILURE
+        # At once: a process that is alive, but already too far gone to answer the supervisor's
+        # health check, would make that wait for its timeout.
+        os._exit(code)
+
+
+class _LifespanApplication(Application):
+    """An application that runs its service for the lifespan of a uvicorn server."""
+
+    def __init__(self, process: ServiceProcess) -> None:
+        super().__init__(Shutdown(), process.settings.http)
+        self._process = process
+        self._service = process.create_service()
+        self._started = asyncio.Event()
+        self._closing = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await super().__call__(scope, receive, send)
+            return
+        with _stopping_without_parent(), contextlib.suppress(asyncio.CancelledError):
+            await self._run_lifespan(receive, send)
+
+    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()  # lifespan.startup
+        running = asyncio.create_task(self._run_service())
+        # A process that listens gets its share of the connections, and would answer 503.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(QUIET_START):
+                await self._started.wait()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()  # lifespan.shutdown
+        self.shutdown.requested.set()
+        self._closing.set()
+        if not self._started.is_set():
+            running.cancel()
+        await asyncio.wait({running})
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _run_service(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                deadlines = group.create_task(self.connections.enforce_deadlines())
+                async with self._service(self.shutdown) as site:
+                    self.site = site
+                    self._started.set()
+                    self._process.any_started.set()
+                    await self._closing.wait()
+                deadlines.cancel()
+        except Exception as error:  # noqa: BLE001 - reported or logged
+            self._process.fail(primary_error(error))
+
+
+@contextlib.contextmanager
+def _stopping_without_parent() -> Iterator[None]:
+    """Stop this process, while the block lasts, when the supervisor has been killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101 - the supervisor started this process
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        loop.remove_reader(parent.sentinel)
+        signal.raise_signal(signal.SIGTERM)
+
+    loop.add_reader(parent.sentinel, stop)
+    try:
+        yield
+    finally:
+        loop.remove_reader(parent.sentinel)
