@@ -110,7 +110,7 @@ async def _run(port: int, dsn: str, amqp: str, shutdown: Shutdown) -> None:
         asyncpg.create_pool(dsn, min_size=POOL, max_size=POOL) as pool,
         channel_to(amqp) as channel,
     ):
-        await declare(channel, DeliverySettings())
+        await declare(channel, DeliverySettings().retry_delays)
         await serve(port, PlainOrderService(pool, channel), shutdown)
 
 

@@ -14,6 +14,7 @@ from restaurant_system.database.connection import Database
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from restaurant_system.messaging.retry_policy import RetryPolicy
 from tests.support.broker_connections import (
     BrokerConnections,
     PostgresConnections,
@@ -88,14 +89,20 @@ def amqp_url(rabbitmq_server: RabbitMQ) -> Iterator[str]:
 
 @pytest.fixture
 def delivery() -> DeliverySettings:
-    """Say what becomes of messages that fail; a test that needs it otherwise says so itself."""
+    """Return the settings of retries and dead letters; a test module may override them."""
     return QUICK_RETRIES
 
 
 @pytest.fixture
-def postgres_broker(database: Database, delivery: DeliverySettings) -> PostgresBroker:
+def policy(delivery: DeliverySettings) -> RetryPolicy:
+    """Return the retry policy of these settings."""
+    return RetryPolicy(delivery)
+
+
+@pytest.fixture
+def postgres_broker(database: Database) -> PostgresBroker:
     """Open the broker in the test's own database."""
-    return PostgresBroker(database, delivery)
+    return PostgresBroker(database)
 
 
 @pytest.fixture
@@ -117,12 +124,10 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 
 
 @pytest.fixture
-async def other_postgres_broker(
-    dsn: str, delivery: DeliverySettings
-) -> AsyncIterator[PostgresBroker]:
+async def other_postgres_broker(dsn: str) -> AsyncIterator[PostgresBroker]:
     """Open a second line to the broker in the test's own database."""
     async with open_database(dsn) as database:
-        yield PostgresBroker(database, delivery)
+        yield PostgresBroker(database)
 
 
 @pytest.fixture
@@ -172,4 +177,4 @@ async def open_database(dsn: str, *, read_only: bool = False) -> AsyncIterator[D
 
 def make_rabbitmq_broker(url: str, delivery: DeliverySettings) -> RabbitMQBroker:
     """Build a broker on a virtual host."""
-    return RabbitMQBroker(RabbitMQSettings.model_validate({"url": url}), delivery)
+    return RabbitMQBroker(RabbitMQSettings.model_validate({"url": url}), delivery.retry_delays)

@@ -6,7 +6,13 @@ from uuid import uuid4
 
 import pytest
 
-from restaurant_system.messaging.broker import EXCHANGE, FIRST_SEEN, QUEUE, REASON, ROUTING_KEY
+from restaurant_system.messaging.retry_policy import (
+    EXCHANGE,
+    FIRST_SEEN,
+    QUEUE,
+    REASON,
+    ROUTING_KEY,
+)
 from restaurant_system.models.message import Message
 from tests.support.broker_client import BrokerClient
 from tests.support.deployments import Deployment, error_message

@@ -189,7 +189,7 @@ def make_status_update(number: str) -> Message:
 
 async def publish(amqp_url: str, message: Message) -> None:
     """Publish a message as a service would."""
-    broker = RabbitMQBroker(RabbitMQSettings(url=amqp_url), QUICK_RETRIES)
+    broker = RabbitMQBroker(RabbitMQSettings(url=amqp_url), QUICK_RETRIES.retry_delays)
     await broker.connect()
     await broker.publish([message])
     await broker.close()

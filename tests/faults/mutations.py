@@ -4,19 +4,16 @@ A service of a fault run applies one of them when it starts. The checker must fi
 the product itself knows nothing of them.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from types import ModuleType
 
-from restaurant_system.config import DeliverySettings
 from restaurant_system.database import order_placement, orders, outbox
 from restaurant_system.database.connection import Connection
 from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Delivery
-from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit
 from restaurant_system.messaging.in_memory_outbox import InMemoryOutbox
 from restaurant_system.models.message import Message
 from restaurant_system.worker.lifecycle import KitchenWorker
@@ -37,10 +34,7 @@ class _AcknowledgedDelivery(Delivery):
     """A delivery that was acknowledged already."""
 
     def __init__(self, message: Message) -> None:
-        limit = DeadLetterLimit(DeliverySettings(), time.monotonic)
-        super().__init__(
-            message, queue="", redelivered=False, settings=DeliverySettings(), limit=limit
-        )
+        super().__init__(message, queue="", redelivered=False)
 
     async def ack(self) -> None:
         """Do nothing."""
@@ -48,7 +42,7 @@ class _AcknowledgedDelivery(Delivery):
     async def requeue(self) -> None:
         """Do nothing."""
 
-    async def _publish_and_ack(self, *_: object) -> None:
+    async def replace(self, *_: object) -> None:
         """Do nothing."""
 
 

@@ -9,6 +9,7 @@ from restaurant_system.config import OutboxSettings
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.relay import Relay
+from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.handler import TrackingHandler
 from tests.support.kitchen import Kitchen
@@ -36,8 +37,10 @@ async def tracking(database: Database, clock: FakeClock) -> AsyncIterator[httpx.
 
 
 @pytest.fixture
-async def kitchen(database: Database, broker: Broker) -> AsyncIterator[Kitchen]:
+async def kitchen(
+    database: Database, broker: Broker, policy: RetryPolicy
+) -> AsyncIterator[Kitchen]:
     """Return a kitchen without a worker, whose relay publishes at once."""
     relay = Relay(database, broker, OutboxSettings())
     async with relay.running():
-        yield Kitchen(database, relay)
+        yield Kitchen(database, relay, policy=policy)

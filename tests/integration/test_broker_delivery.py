@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from restaurant_system.messaging.broker import Broker, Consumer
+from restaurant_system.messaging.retry_policy import attempt_of, move
 from tests.support.messages import (
     DINE_IN,
     GENERAL,
@@ -124,13 +125,13 @@ async def test_moved_message_is_in_the_other_queue_and_is_not_an_attempt(broker:
     await broker.publish([stray])
 
     async with broker.consume([GENERAL], prefetch=1) as consumer:
-        await (await receive_one(consumer)).move_to(TAKEOUT)
+        await move(await receive_one(consumer), TAKEOUT)
     async with broker.consume([TAKEOUT], prefetch=1) as consumer:
         moved = await receive_one(consumer)
 
     assert message_ids([moved]) == message_ids([stray])
     assert (moved.message.body, moved.message.headers) == (stray.body, stray.headers)
-    assert (moved.message.priority, moved.attempt) == (5, 1)
+    assert (moved.message.priority, attempt_of(moved.message)) == (5, 1)
     assert (await broker.depths())[GENERAL] == 0
 
 
@@ -255,7 +256,7 @@ async def test_a_requeued_message_is_back_at_its_old_place(broker: Broker) -> No
     assert message_ids([given_back, again]) == message_ids([first, first])
     assert again.message == first
     assert (given_back.redelivered, again.redelivered) == (False, True)
-    assert again.attempt == 1
+    assert attempt_of(again.message) == 1
 
 
 async def test_what_an_unsettled_consumer_leaves_goes_to_another(
@@ -272,7 +273,7 @@ async def test_what_an_unsettled_consumer_leaves_goes_to_another(
         taken = await receive(staying, 3)
     assert message_ids(taken) == message_ids(published)
     assert all(delivery.redelivered for delivery in taken)
-    assert all(delivery.attempt == 1 for delivery in taken)
+    assert all(attempt_of(delivery.message) == 1 for delivery in taken)
 
 
 async def test_each_message_is_in_one_hand_only(broker: Broker, other_broker: Broker) -> None:

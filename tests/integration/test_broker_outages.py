@@ -8,13 +8,15 @@ from uuid import UUID
 
 import pytest
 
-from restaurant_system.config import DatabaseSettings, DeliverySettings, RabbitMQSettings
+from restaurant_system.config import DatabaseSettings, RabbitMQSettings
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from restaurant_system.messaging.retry_policy import RetryPolicy, attempt_of
 from restaurant_system.models.message import Message
+from tests.conftest import QUICK_RETRIES
 from tests.support.broker_connections import BrokerConnections
 from tests.support.messages import (
     KITCHEN,
@@ -57,7 +59,7 @@ async def test_a_subscriber_learns_that_the_line_broke(
 
 
 async def test_a_delivery_of_a_broken_line_cannot_be_settled_and_comes_again(
-    broker: Broker, broker_connections: BrokerConnections
+    broker: Broker, broker_connections: BrokerConnections, policy: RetryPolicy
 ) -> None:
     """Settling over a broken line raises `BrokerUnavailable`; a new line brings the message."""
     published = make_order_messages(5)
@@ -71,9 +73,9 @@ async def test_a_delivery_of_a_broken_line_cannot_be_settled_and_comes_again(
     for settle in (
         lost[0].ack,
         lost[1].requeue,
-        partial(lost[2].retry, "the oven is cold"),
-        lost[3].defer,
-        partial(lost[4].dead_letter, "no such dish"),
+        partial(policy.retry, lost[2], "the oven is cold"),
+        partial(policy.defer, lost[3]),
+        partial(policy.dead_letter, lost[4], "no such dish"),
     ):
         with pytest.raises(BrokerUnavailable):
             await settle()
@@ -81,7 +83,7 @@ async def test_a_delivery_of_a_broken_line_cannot_be_settled_and_comes_again(
     async with broker.consume([TAKEOUT], prefetch=5) as cook:
         again = await receive(cook, 5)
     assert message_ids(again) == message_ids(published)
-    assert all(each.redelivered and each.attempt == 1 for each in again)
+    assert all(each.redelivered and attempt_of(each.message) == 1 for each in again)
 
 
 async def test_what_a_broken_line_held_goes_to_another_consumer(
@@ -220,11 +222,12 @@ async def soon(call: Callable[[], Awaitable[object]]) -> None:
 def absent_broker(request: pytest.FixtureRequest) -> Broker:
     """Point at a server that is not there."""
     port = free_port()
-    delivery = DeliverySettings()
     if request.param == "rabbitmq":
-        return RabbitMQBroker(RabbitMQSettings(host="127.0.0.1", port=port), delivery)
+        return RabbitMQBroker(
+            RabbitMQSettings(host="127.0.0.1", port=port), QUICK_RETRIES.retry_delays
+        )
     dsn = f"postgresql://postgres@127.0.0.1:{port}/nowhere"
-    return PostgresBroker(Database(dsn, DatabaseSettings(), application_name="test"), delivery)
+    return PostgresBroker(Database(dsn, DatabaseSettings(), application_name="test"))
 
 
 async def test_a_server_that_is_not_there_is_unavailable(absent_broker: Broker) -> None:

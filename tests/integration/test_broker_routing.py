@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from restaurant_system.messaging.broker import Broker, Refused
+from restaurant_system.messaging.retry_policy import attempt_of
 from tests.support.messages import (
     DEAD_LETTERS,
     DELIVERY,
@@ -91,7 +92,7 @@ async def test_every_property_arrives(broker: Broker) -> None:
         delivery = await receive_one(cook)
     assert delivery.message == sent
     assert delivery.queue == TAKEOUT
-    assert delivery.attempt == 1
+    assert attempt_of(delivery.message) == 1
     assert not delivery.redelivered
 
 

@@ -166,7 +166,7 @@ async def test_change_contains_only_entries_that_changed(database: Database) -> 
 
 async def test_queues_are_null_while_the_broker_is_unreachable(database: Database) -> None:
     settings = RabbitMQSettings(host="127.0.0.1", port=free_port())
-    broker = RabbitMQBroker(settings, DeliverySettings())
+    broker = RabbitMQBroker(settings, DeliverySettings().retry_delays)
     async with watch_dashboard(database, FakeClock(), broker) as events:
         _, snapshot = await anext(events)
 

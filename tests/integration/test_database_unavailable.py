@@ -14,7 +14,6 @@ from restaurant_system.config import ServerSettings
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
 from restaurant_system.messaging.postgres import PostgresBroker
-from tests.conftest import QUICK_RETRIES
 from tests.support.broker_connections import PostgresConnections
 from tests.support.logs import logged
 from tests.support.messages import TAKEOUT, make_order_message, receive_and_ack, receive_one
@@ -373,7 +372,7 @@ async def test_consumer_fails_when_the_server_freezes(
     proxied: Database, tcp_proxy: TcpProxy
 ) -> None:
     """Its unacknowledged messages are delivered to another consumer."""
-    broker = PostgresBroker(proxied, QUICK_RETRIES)
+    broker = PostgresBroker(proxied)
     order = make_order_message()
     await broker.publish([order])
     async with broker.consume([TAKEOUT], prefetch=1) as cook:

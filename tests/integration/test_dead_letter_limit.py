@@ -9,6 +9,7 @@ from restaurant_system.config import DeliverySettings
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import TooManyDeadLetters
 from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.services.notification.subscriber import NotificationSubscriber
 from restaurant_system.shutdown import Shutdown
 from tests.support.kitchen import Kitchen, settings
@@ -33,7 +34,7 @@ def delivery() -> DeliverySettings:
 
 @pytest.mark.parametrize("prefetch", [1, 4])
 async def test_worker_stops_at_the_dead_letter_limit_and_loses_nothing(
-    database: Database, broker: Broker, other_broker: Broker, prefetch: int
+    database: Database, broker: Broker, other_broker: Broker, prefetch: int, policy: RetryPolicy
 ) -> None:
     """Every message that is no dead letter is delivered to the next consumer.
 
@@ -43,7 +44,7 @@ async def test_worker_stops_at_the_dead_letter_limit_and_loses_nothing(
     published = make_order_messages(8)
     await other_broker.publish(published)
 
-    kitchen = Kitchen(database, make_relay(database))
+    kitchen = Kitchen(database, make_relay(database), policy=policy)
     async with kitchen.running_worker(broker, kitchen=settings(prefetch=prefetch)) as run:
         async with asyncio.timeout(RECEIVE_TIMEOUT):
             with pytest.raises(ExceptionGroup) as stop:
@@ -59,7 +60,7 @@ async def test_worker_stops_at_the_dead_letter_limit_and_loses_nothing(
 
 
 async def test_a_subscriber_stops_where_too_much_is_wrong(
-    broker: Broker, other_broker: Broker
+    broker: Broker, other_broker: Broker, policy: RetryPolicy
 ) -> None:
     """What a durable subscriber did not come to is there when it is started again."""
     updates = [make_status_update() for _ in range(6)]
@@ -68,7 +69,7 @@ async def test_a_subscriber_stops_where_too_much_is_wrong(
 
     with pytest.raises(ExceptionGroup) as stop:
         async with asyncio.timeout(RECEIVE_TIMEOUT):
-            await NotificationSubscriber(broker, "printer", io.StringIO()).run(Shutdown())
+            await NotificationSubscriber(broker, policy, "printer", io.StringIO()).run(Shutdown())
 
     assert stop.group_contains(TooManyDeadLetters)
     assert (await other_broker.depths())[DEAD_LETTERS] == 3
@@ -76,7 +77,9 @@ async def test_a_subscriber_stops_where_too_much_is_wrong(
         assert message_ids(await receive(printer, 3)) == message_ids(updates[3:])
 
 
-async def test_the_limit_is_one_for_all_lines_of_a_process(broker: Broker) -> None:
+async def test_the_limit_is_one_for_all_lines_of_a_process(
+    broker: Broker, policy: RetryPolicy
+) -> None:
     """Cooks and subscribers that share a process share its limit."""
     await broker.publish(
         [*make_order_messages(2), *(make_order_message("dine_in") for _ in range(2))]
@@ -88,7 +91,7 @@ async def test_the_limit_is_one_for_all_lines_of_a_process(broker: Broker) -> No
     ):
         *within, beyond = [*await receive(one, 2), *await receive(two, 2)]
         for each in within:
-            await each.dead_letter("not JSON")
+            await policy.dead_letter(each, "not JSON")
 
         with pytest.raises(TooManyDeadLetters):
-            await beyond.dead_letter("not JSON")
+            await policy.dead_letter(beyond, "not JSON")

@@ -11,11 +11,18 @@ from pydantic import SecretStr
 from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import DeadLetterNotFound, DeadLettersInHand
 from restaurant_system.messaging import dead_letters
-from restaurant_system.messaging.broker import EXCHANGE, QUEUE, ROUTING_KEY, Broker, Delivery
+from restaurant_system.messaging.broker import Broker, Delivery
 from restaurant_system.messaging.dead_letters import All, ById, Result
+from restaurant_system.messaging.retry_policy import (
+    EXCHANGE,
+    QUEUE,
+    ROUTING_KEY,
+    RetryPolicy,
+    attempt_of,
+)
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import Message
-from tests.conftest import make_rabbitmq_broker
+from tests.conftest import QUICK_RETRIES, make_rabbitmq_broker
 from tests.support.messages import (
     DEAD_LETTERS,
     DINE_IN,
@@ -32,10 +39,11 @@ from tests.support.messages import (
 
 async def dead_letter(broker: Broker, *messages: Message, queue: str = TAKEOUT) -> None:
     """Publish messages to a queue, consume them there and dead-letter them."""
+    policy = RetryPolicy(QUICK_RETRIES)
     await broker.publish(messages)
     async with broker.consume([queue], prefetch=1) as cook:
         for _ in messages:
-            await (await receive_one(cook)).dead_letter("the oven is cold")
+            await policy.dead_letter(await receive_one(cook), "the oven is cold")
 
 
 async def requeue(broker: Broker, ids: Sequence[str]) -> Result:
@@ -150,13 +158,13 @@ async def test_dead_letter_states_origin_attempts_first_failure_and_reason(broke
 
 
 async def test_requeued_order_equals_the_original_and_starts_at_the_first_attempt(
-    broker: Broker,
+    broker: Broker, policy: RetryPolicy
 ) -> None:
     order = make_order_message(priority=5, headers={"table": "twelve"})
     await broker.publish([order])
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         for _ in range(3):
-            await (await receive_one(cook)).retry("the oven is cold")
+            await policy.retry(await receive_one(cook), "the oven is cold")
 
     outcome = await requeue(broker, ids_of([order]))
 
@@ -164,7 +172,7 @@ async def test_requeued_order_equals_the_original_and_starts_at_the_first_attemp
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         again = await receive_one(cook)
     assert again.message == order
-    assert again.attempt == 1
+    assert attempt_of(again.message) == 1
     assert await dead_letters.read(broker) == []
 
 
@@ -194,7 +202,7 @@ async def test_requeue_all_leaves_unsigned_dead_letters(broker: Broker) -> None:
 
 
 async def test_requeued_update_goes_only_to_the_subscriber_that_dead_lettered_it(
-    broker: Broker,
+    broker: Broker, policy: RetryPolicy
 ) -> None:
     update, next_one = make_status_update(), make_status_update()
     async with (
@@ -204,7 +212,7 @@ async def test_requeued_update_goes_only_to_the_subscriber_that_dead_lettered_it
     ):
         await broker.publish([update])
         for subscriber in (clumsy, tired):
-            await (await receive_one(subscriber)).dead_letter("out of paper")
+            await policy.dead_letter(await receive_one(subscriber), "out of paper")
 
         outcome = await requeue(broker, ids_of([update]))
         await broker.publish([next_one])
@@ -216,11 +224,13 @@ async def test_requeued_update_goes_only_to_the_subscriber_that_dead_lettered_it
             )
 
 
-async def test_update_of_a_deleted_subscriber_queue_stays_dead_lettered(broker: Broker) -> None:
+async def test_update_of_a_deleted_subscriber_queue_stays_dead_lettered(
+    broker: Broker, policy: RetryPolicy
+) -> None:
     update = make_status_update()
     async with broker.subscribe() as passing:
         await broker.publish([update])
-        await (await receive_one(passing)).dead_letter("out of paper")
+        await policy.dead_letter(await receive_one(passing), "out of paper")
 
     outcome = await requeue(broker, ids_of([update]))
 

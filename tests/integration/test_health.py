@@ -8,6 +8,7 @@ from restaurant_system.app.runtime import Runtime
 from restaurant_system.config import DeliverySettings, RabbitMQSettings, Settings
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.shutdown import Shutdown
 from tests.support.management_api import ManagementApi
@@ -19,7 +20,14 @@ from tests.support.services import http_client, make_broker
 @pytest.fixture
 async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """Return a client of a service with the broker in PostgreSQL."""
-    runtime = Runtime("test", Settings(), database, make_broker(database), Shutdown())
+    runtime = Runtime(
+        "test",
+        Settings(),
+        database,
+        make_broker(database),
+        RetryPolicy(DeliverySettings()),
+        Shutdown(),
+    )
     async with http_client(health_feature(runtime, database)) as client:
         yield client
 
@@ -56,9 +64,11 @@ async def test_health_is_degraded_by_an_outbox_that_is_not_published(
 
 async def test_health_is_degraded_without_the_broker(database: Database) -> None:
     broker = RabbitMQBroker(
-        RabbitMQSettings(host="127.0.0.1", port=free_port()), DeliverySettings()
+        RabbitMQSettings(host="127.0.0.1", port=free_port()), DeliverySettings().retry_delays
     )
-    runtime = Runtime("test", Settings(), database, broker, Shutdown())
+    runtime = Runtime(
+        "test", Settings(), database, broker, RetryPolicy(DeliverySettings()), Shutdown()
+    )
     async with http_client(health_feature(runtime, database)) as client:
         response = await client.get("/health")
 
@@ -87,9 +97,13 @@ async def test_queue_with_other_arguments_degrades_health_until_it_is_deleted(
     database: Database, amqp_url: str, management_api: ManagementApi
 ) -> None:
     """Orders are accepted meanwhile; the response has the reason."""
-    broker = RabbitMQBroker(RabbitMQSettings.model_validate({"url": amqp_url}), DeliverySettings())
+    broker = RabbitMQBroker(
+        RabbitMQSettings.model_validate({"url": amqp_url}), DeliverySettings().retry_delays
+    )
     await broker.connect()
-    runtime = Runtime("test", Settings(), database, broker, Shutdown())
+    runtime = Runtime(
+        "test", Settings(), database, broker, RetryPolicy(DeliverySettings()), Shutdown()
+    )
     async with http_client(health_feature(runtime, database)) as client:
         management_api.delete_queue("kitchen_takeout_queue")
         management_api.declare_queue("kitchen_takeout_queue", {"x-max-priority": 3})

@@ -13,7 +13,8 @@ import pytest
 from restaurant_system.config import DeliverySettings
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging import dead_letters
-from restaurant_system.messaging.broker import LONGEST_REASON, Broker
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.retry_policy import MAX_REASON_LENGTH, RetryPolicy
 from restaurant_system.models.message import StatusChanged
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.notification.subscriber import NotificationSubscriber
@@ -73,7 +74,7 @@ async def poison(
 async def wrongly_reasoned(broker: Broker, due: Mapping[tuple[str, str], str]) -> object:
     """Return what is not among the dead letters, or is there for another reason than is due."""
     letters = await dead_letters.read(broker)
-    assert all(len(letter.reason) <= LONGEST_REASON for letter in letters)
+    assert all(len(letter.reason) <= MAX_REASON_LENGTH for letter in letters)
     reasons = {(letter.queue, letter.message.type): letter.reason for letter in letters}
     return {
         place: reasons.get(place, "missing")
@@ -83,11 +84,15 @@ async def wrongly_reasoned(broker: Broker, due: Mapping[tuple[str, str], str]) -
 
 
 async def test_no_poison_stops_a_cook(
-    database: Database, broker: Broker, other_broker: Broker, stranger: ThirdPartyPublisher
+    database: Database,
+    broker: Broker,
+    other_broker: Broker,
+    stranger: ThirdPartyPublisher,
+    policy: RetryPolicy,
 ) -> None:
     """In each kitchen queue everything bad is put aside, and the good order behind it is cooked."""
     due, numbers = {}, []
-    kitchen = Kitchen(database, make_relay(database))
+    kitchen = Kitchen(database, make_relay(database), policy=policy)
     for queue in KITCHEN:
         for name, reason in (await poison(stranger, queue, FOR_THE_KITCHEN)).items():
             due[queue, name] = reason
@@ -106,7 +111,7 @@ async def test_no_poison_stops_a_cook(
 
 
 async def test_no_poison_stops_a_subscriber(
-    broker: Broker, other_broker: Broker, stranger: ThirdPartyPublisher
+    broker: Broker, other_broker: Broker, stranger: ThirdPartyPublisher, policy: RetryPolicy
 ) -> None:
     """Everything bad is put aside, and the good update behind it is printed, alone."""
     async with other_broker.subscribe("printer"):
@@ -125,7 +130,7 @@ async def test_no_poison_stops_a_subscriber(
     async def has_printed() -> bool:
         return "\n" in printed.getvalue()
 
-    async with running(NotificationSubscriber(broker, "printer", printed), shutdown):
+    async with running(NotificationSubscriber(broker, policy, "printer", printed), shutdown):
         await eventually(has_printed, doing="for the good update")
 
     assert printed.getvalue().count("\n") == 1

@@ -14,7 +14,7 @@ from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import LOCK_CLASS, PostgresBroker
 from restaurant_system.messaging.relay import Relay
-from tests.conftest import QUICK_RETRIES
+from restaurant_system.messaging.retry_policy import RetryPolicy
 from tests.support.broker_connections import PostgresConnections
 from tests.support.messages import (
     DELIVERY,
@@ -159,11 +159,11 @@ async def test_a_message_that_waits_for_its_next_attempt_is_in_no_queues_depth(
     database: Database,
 ) -> None:
     """A deferred message does not wait for a cook before its time has come."""
-    broker = PostgresBroker(database, DeliverySettings(retry_delays=(3600,)))
+    broker, policy = PostgresBroker(database), RetryPolicy(DeliverySettings(retry_delays=(3600,)))
     await broker.publish(make_order_messages(2))
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        await (await receive_one(cook)).defer()
+        await policy.defer(await receive_one(cook))
 
     assert (await broker.depths())[TAKEOUT] == 1
 
@@ -198,10 +198,10 @@ async def test_the_smallest_pool_is_enough_for_the_relay(dsn: str, database: Dat
     small = Database(dsn, smallest_pool(), application_name="test")
     await small.connect()
 
-    relay = Relay(small, PostgresBroker(small, QUICK_RETRIES), OutboxSettings())
+    relay = Relay(small, PostgresBroker(small), OutboxSettings())
     async with relay.running():
         relay.hand_over(*rows)
-        async with PostgresBroker(database, QUICK_RETRIES).consume([TAKEOUT], prefetch=1) as cook:
+        async with PostgresBroker(database).consume([TAKEOUT], prefetch=1) as cook:
             assert (await receive_one(cook)).message == order
     await small.close()
 

@@ -15,6 +15,7 @@ from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import Consumer, Delivery
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.resilient_consumer import ResilientConsumer
+from restaurant_system.messaging.retry_policy import RetryPolicy, attempt_of
 from tests.conftest import QUICK_RETRIES, make_rabbitmq_broker
 from tests.support.broker_connections import RabbitMQConnections
 from tests.support.management_api import ManagementApi
@@ -50,12 +51,13 @@ async def test_connecting_declares_again_what_somebody_deleted(
 
 
 async def test_a_resilient_survives_the_deletion_of_its_queue(
-    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
+    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi, policy: RetryPolicy
 ) -> None:
     """A cook whose queue somebody deleted finds it again, and gets what is ordered then."""
     handled: asyncio.Queue[Delivery] = asyncio.Queue()
     resilient = ResilientConsumer(
         rabbitmq_broker,
+        policy,
         open_consumer=lambda: rabbitmq_broker.consume([TAKEOUT, DINE_IN], prefetch=2),
         handle=handled.put,
         drain=no_drain,
@@ -158,7 +160,7 @@ async def test_what_a_full_queue_does_not_take_is_refused(
 
 
 async def test_a_message_that_cannot_be_put_off_comes_again(
-    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
+    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi, policy: RetryPolicy
 ) -> None:
     """Where a retry cannot be published, the message goes back instead of staying in hand."""
     order = make_order_message()
@@ -168,11 +170,11 @@ async def test_a_message_that_cannot_be_put_off_comes_again(
 
     async with rabbitmq_broker.consume([TAKEOUT], prefetch=1) as cook:
         with pytest.raises(BrokerUnavailable):
-            await (await receive_one(cook)).retry("the oven is cold")
+            await policy.retry(await receive_one(cook), "the oven is cold")
         again = await receive_one(cook)
 
     assert again.message.message_id == order.message_id
-    assert again.attempt == 1
+    assert attempt_of(again.message) == 1
 
 
 async def test_a_broker_that_is_closed_ends_the_iteration_with_an_error(
@@ -200,11 +202,11 @@ async def test_a_foreign_message_is_handed_on(
     assert again.message.body == b"hello"
     assert again.message.message_id == first.message.message_id
     assert again.message.content_type == ""
-    assert again.attempt == 1
+    assert attempt_of(again.message) == 1
 
 
 async def test_a_foreign_message_can_be_put_aside(
-    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
+    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi, policy: RetryPolicy
 ) -> None:
     """Properties of other shapes than ours do not keep a message from the dead letters."""
     management_api.publish(
@@ -216,11 +218,11 @@ async def test_a_foreign_message_can_be_put_aside(
 
     async with rabbitmq_broker.consume([TAKEOUT], prefetch=1) as cook:
         delivery = await receive_one(cook)
-        await delivery.dead_letter("not JSON")
+        await policy.dead_letter(delivery, "not JSON")
 
     async with rabbitmq_broker.consume([DEAD_LETTERS], prefetch=1) as clerk:
         letter = await receive_one(clerk)
-    assert delivery.attempt == 1
+    assert attempt_of(delivery.message) == 1
     assert letter.message.body == b"hello"
 
 

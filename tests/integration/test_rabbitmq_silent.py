@@ -39,7 +39,7 @@ def impatient(url: str) -> RabbitMQBroker:
     settings = RabbitMQSettings.model_validate(
         {"url": url, "connect_timeout": RECEIVE_TIMEOUT, "confirm_timeout": RECEIVE_TIMEOUT}
     )
-    return RabbitMQBroker(settings, QUICK_RETRIES)
+    return RabbitMQBroker(settings, QUICK_RETRIES.retry_delays)
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def client_certificate(identity: Identity) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def connected(settings: RabbitMQSettings) -> AsyncIterator[RabbitMQBroker]:
     """Connect a broker while the block runs."""
-    broker = RabbitMQBroker(settings, QUICK_RETRIES)
+    broker = RabbitMQBroker(settings, QUICK_RETRIES.retry_delays)
     try:
         await broker.connect()
         yield broker

@@ -16,6 +16,7 @@ from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.relay import Relay
+from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.models.message import Message
 from restaurant_system.services.order import reconciliation as reconciliation_module
 from restaurant_system.services.order.reconciliation import Reconciliation
@@ -195,10 +196,12 @@ async def test_orders_in_a_long_queue_are_not_published_again(kitchen: LossyKitc
     assert depth <= 300
 
 
-async def test_deferred_message_does_not_count_as_lost(kitchen: LossyKitchen) -> None:
+async def test_deferred_message_does_not_count_as_lost(
+    kitchen: LossyKitchen, policy: RetryPolicy
+) -> None:
     await kitchen.orders.order()
     async with kitchen.broker.consume([TAKEOUT], prefetch=1) as cook:
-        await (await receive_one(cook)).defer()
+        await policy.defer(await receive_one(cook))
     kitchen.wait()
 
     assert await kitchen.check() == []

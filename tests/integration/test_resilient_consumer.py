@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Broker, Delivery
 from restaurant_system.messaging.resilient_consumer import ResilientConsumer
+from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.models.message import Message
 from tests.support.broker_connections import BrokerConnections
 from tests.support.messages import (
@@ -56,11 +57,12 @@ async def publish_soon(broker: Broker, message: Message) -> None:
 
 
 async def test_messages_keep_arriving_after_each_broken_connection(
-    broker: Broker, broker_connections: BrokerConnections
+    broker: Broker, broker_connections: BrokerConnections, policy: RetryPolicy
 ) -> None:
     handled: asyncio.Queue[Delivery] = asyncio.Queue()
     resilient = ResilientConsumer(
         broker,
+        policy,
         open_consumer=lambda: broker.consume([TAKEOUT], prefetch=1),
         handle=ack_into(handled),
         drain=no_drain,
@@ -75,13 +77,14 @@ async def test_messages_keep_arriving_after_each_broken_connection(
 
 
 async def test_message_in_flight_at_a_broken_connection_is_redelivered(
-    broker: Broker, broker_connections: BrokerConnections
+    broker: Broker, broker_connections: BrokerConnections, policy: RetryPolicy
 ) -> None:
     handled: asyncio.Queue[Delivery] = asyncio.Queue()
     order = make_order_message()
     await broker.publish([order])
     resilient = ResilientConsumer(
         broker,
+        policy,
         open_consumer=lambda: broker.consume([TAKEOUT], prefetch=1),
         handle=handled.put,
         drain=no_drain,
@@ -97,7 +100,7 @@ async def test_message_in_flight_at_a_broken_connection_is_redelivered(
 
 
 async def test_stop_drains_what_is_in_flight_and_leaves_the_rest(
-    broker: Broker, other_broker: Broker
+    broker: Broker, other_broker: Broker, policy: RetryPolicy
 ) -> None:
     first, second = make_order_messages(2)
     await broker.publish([first, second])
@@ -110,6 +113,7 @@ async def test_stop_drains_what_is_in_flight_and_leaves_the_rest(
 
     resilient = ResilientConsumer(
         broker,
+        policy,
         open_consumer=lambda: broker.consume([TAKEOUT], prefetch=1),
         handle=in_flight.put,
         drain=drain,

@@ -11,8 +11,9 @@ from pydantic import SecretStr
 
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging import topology
-from restaurant_system.messaging.broker import QUEUE, REASON, Broker
+from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.relay import Relay
+from restaurant_system.messaging.retry_policy import QUEUE, REASON, RetryPolicy
 from restaurant_system.messaging.signature import SIGNATURE, Signer
 from restaurant_system.models.message import Header, Message, StatusChanged
 from restaurant_system.models.status import OrderStatus
@@ -41,20 +42,22 @@ FORGED: dict[str, tuple[Mapping[str, Header], str]] = {
 
 
 @pytest.fixture
-async def kitchen(database: Database, broker: Broker) -> AsyncIterator[Kitchen]:
+async def kitchen(
+    database: Database, broker: Broker, policy: RetryPolicy
+) -> AsyncIterator[Kitchen]:
     """Return a kitchen without a worker, whose relay signs messages."""
     relay = Relay(database, broker, NO_SWEEP, SIGNER)
     async with relay.running():
-        yield Kitchen(database, relay)
+        yield Kitchen(database, relay, policy=policy)
 
 
 @contextlib.asynccontextmanager
-async def running_display(broker: Broker) -> AsyncIterator[io.StringIO]:
+async def running_display(broker: Broker, policy: RetryPolicy) -> AsyncIterator[io.StringIO]:
     """Have a subscriber who knows the key print for as long as the block lasts."""
     printed, shutdown = io.StringIO(), Shutdown()
     async with broker.subscribe("display"):
         pass  # from now on its queue is there
-    subscriber = NotificationSubscriber(broker, "display", printed, SIGNER)
+    subscriber = NotificationSubscriber(broker, policy, "display", printed, SIGNER)
     printing = asyncio.create_task(subscriber.run(shutdown))
     try:
         yield printed
@@ -87,17 +90,19 @@ async def test_what_is_published_is_signed(kitchen: Kitchen, broker: Broker) -> 
     SIGNER.verify(update)
 
 
-async def test_a_signature_survives_retries_and_the_dead_letter_queue(broker: Broker) -> None:
+async def test_a_signature_survives_retries_and_the_dead_letter_queue(
+    broker: Broker, policy: RetryPolicy
+) -> None:
     """Whatever becomes of a message, it stays the message that was signed."""
     order = SIGNER.sign(make_order_message(timestamp=WITH_MICROSECONDS))
     await broker.publish([order])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        await (await receive_one(cook)).retry("the oven is cold")
+        await policy.retry(await receive_one(cook), "the oven is cold")
         retried = await receive_one(cook)
-        await retried.defer()
+        await policy.defer(retried)
         deferred = await receive_one(cook)
-        await deferred.dead_letter("the oven is broken")
+        await policy.dead_letter(deferred, "the oven is broken")
     async with first_delivery(broker, topology.DEAD_LETTERS.name) as letter:
         await letter.ack()
 
@@ -132,10 +137,14 @@ async def test_a_forged_order_is_put_aside(
 
 @pytest.mark.parametrize(("headers", "reason"), FORGED.values(), ids=FORGED.keys())
 async def test_a_forged_update_is_put_aside(
-    broker: Broker, other_broker: Broker, headers: Mapping[str, Header], reason: str
+    broker: Broker,
+    other_broker: Broker,
+    headers: Mapping[str, Header],
+    reason: str,
+    policy: RetryPolicy,
 ) -> None:
     """It is a dead letter, the subscriber tells nobody, and goes on."""
-    async with running_display(broker) as printed:
+    async with running_display(broker, policy) as printed:
         await other_broker.publish(
             [
                 make_update_about("ORD_20241216_666", headers=headers),

@@ -12,7 +12,6 @@ from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.message import OrderReceived, StatusChanged
 from restaurant_system.services.kitchen import simulated_cook
 from restaurant_system.worker.order_processor import Outcome
-from tests.conftest import QUICK_RETRIES
 from tests.support.kitchen import REQUEST, Kitchen, settings
 from tests.support.orders import make_order
 from tests.support.waiting import eventually
@@ -23,7 +22,7 @@ NOON = datetime(2024, 12, 16, 12, tzinfo=UTC)
 @pytest.fixture
 async def kitchen(database: Database) -> Kitchen:
     """Open a kitchen at noon, with the worker `chef` online and a relay that does not run."""
-    relay = Relay(database, PostgresBroker(database, QUICK_RETRIES), OutboxSettings())
+    relay = Relay(database, PostgresBroker(database), OutboxSettings())
     kitchen = Kitchen(database, relay, clock=lambda: NOON)
     await kitchen.register_worker("chef")
     return kitchen

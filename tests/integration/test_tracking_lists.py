@@ -247,7 +247,7 @@ async def test_queue_depths_are_null_while_the_broker_is_unreachable(
 ) -> None:
     await place(intake)
     settings = RabbitMQSettings(host="127.0.0.1", port=free_port())
-    broker = RabbitMQBroker(settings, DeliverySettings())
+    broker = RabbitMQBroker(settings, DeliverySettings().retry_delays)
     tracking = make_tracking_service(database, broker, clock=FakeClock())
     async with http_client(TrackingHandler(tracking).feature()) as client:
         figures = await stats(client)

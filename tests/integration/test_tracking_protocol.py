@@ -10,10 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from restaurant_system.app.runtime import Runtime, read_only_database
-from restaurant_system.config import Settings
+from restaurant_system.config import DeliverySettings, Settings
 from restaurant_system.database import workers
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import DatabaseUnavailable
+from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
@@ -122,7 +123,14 @@ async def test_read_only_database_refuses_writes(server: str, dsn: str, database
     """Also after its connection was released and acquired again."""
     replica = {"replica": {"url": dsn}} if server == "a replica" else {}
     settings = Settings.model_validate({"database": {"url": dsn, **replica}})
-    runtime = Runtime("test", settings, database, make_broker(database), Shutdown())
+    runtime = Runtime(
+        "test",
+        settings,
+        database,
+        make_broker(database),
+        RetryPolicy(DeliverySettings()),
+        Shutdown(),
+    )
 
     async with read_only_database(runtime) as reader:
         for _ in range(2):

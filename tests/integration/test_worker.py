@@ -6,6 +6,7 @@ import pytest
 
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.retry_policy import attempt_of, move
 from restaurant_system.models.message import StatusChanged, decode
 from restaurant_system.models.order import OrderType
 from restaurant_system.services.kitchen import simulated_cook
@@ -141,7 +142,7 @@ async def test_order_of_an_online_worker_is_deferred(
 
     async with first_delivery(other_broker, TAKEOUT) as delivery:
         assert number.encode() in delivery.message.body
-        assert delivery.attempt == 1
+        assert attempt_of(delivery.message) == 1
         await delivery.ack()
 
 
@@ -220,7 +221,7 @@ async def test_specialised_workers_cook_orders_of_the_general_queue(
     numbers = [await kitchen.order(order_type) for order_type in OrderType]
     for queue in topology.SPECIALISED.values():
         async with first_delivery(broker, queue.name) as delivery:
-            await delivery.move_to(GENERAL)
+            await move(delivery, GENERAL)
     assert (await broker.depths())[GENERAL] == len(numbers)
 
     others = [OrderType.DINE_IN, OrderType.DELIVERY]

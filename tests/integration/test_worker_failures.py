@@ -3,8 +3,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from restaurant_system.messaging import broker as delivered
-from restaurant_system.messaging import topology
+from restaurant_system.messaging import retry_policy, topology
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker, consumer
 from restaurant_system.models.message import Message
@@ -42,8 +41,8 @@ async def test_message_that_can_never_succeed_is_dead_lettered_at_once(
         await run.stop()
 
     async with first_delivery(other_broker, topology.DEAD_LETTERS.name) as letter:
-        assert reason in str(letter.message.headers[delivered.REASON])
-        assert letter.message.headers[delivered.ATTEMPTS] == 1
+        assert reason in str(letter.message.headers[retry_policy.REASON])
+        assert letter.message.headers[retry_policy.ATTEMPTS] == 1
         assert letter.message.body == message.body
         await letter.ack()
 
@@ -81,10 +80,10 @@ async def test_order_that_keeps_failing_is_dead_lettered_after_the_last_attempt(
     actions = [line["event"] for line in logs if line["log_level"] in {"warning", "error"}]
     assert actions == [*failed, *failed, "message_processing_failed", "message_dead_lettered"]
     headers = letter.message.headers
-    assert headers[delivered.ATTEMPTS] == 3
-    assert "gave up after 3 attempts: CheckViolationError" in str(headers[delivered.REASON])
-    assert headers[delivered.QUEUE] == "kitchen_takeout_queue"
-    assert delivered.FIRST_SEEN in headers
+    assert headers[retry_policy.ATTEMPTS] == 3
+    assert "gave up after 3 attempts: CheckViolationError" in str(headers[retry_policy.REASON])
+    assert headers[retry_policy.QUEUE] == "kitchen_takeout_queue"
+    assert retry_policy.FIRST_SEEN in headers
     assert await kitchen.status(number) == "received"
 
 

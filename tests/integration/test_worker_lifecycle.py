@@ -257,9 +257,9 @@ async def test_order_is_finished_after_an_outage_of_the_database(
 def make_broker(kind: str, database: Database, request: pytest.FixtureRequest) -> Broker:
     """Return the broker in this database, or one in RabbitMQ."""
     if kind == "postgres":
-        return PostgresBroker(database, QUICK_RETRIES)
+        return PostgresBroker(database)
     url = request.getfixturevalue("amqp_url")
-    return RabbitMQBroker(RabbitMQSettings(url=url), QUICK_RETRIES)
+    return RabbitMQBroker(RabbitMQSettings(url=url), QUICK_RETRIES.retry_delays)
 
 
 async def wait_until_ready(kitchen: Kitchen, number: str) -> None:

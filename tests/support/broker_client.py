@@ -42,12 +42,12 @@ class BrokerClient:
     @contextlib.asynccontextmanager
     async def _broker(self) -> AsyncIterator[Broker]:
         database = Database(self._dsn, DatabaseSettings(), application_name="test")
-        broker: Broker = PostgresBroker(database, DeliverySettings())
+        broker: Broker = PostgresBroker(database)
         if self._amqp_url is None:
             await database.connect()
         else:
             settings = RabbitMQSettings(url=SecretStr(self._amqp_url))
-            broker = RabbitMQBroker(settings, DeliverySettings())
+            broker = RabbitMQBroker(settings, DeliverySettings().retry_delays)
         try:
             yield broker
         finally:

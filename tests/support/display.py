@@ -16,6 +16,7 @@ from restaurant_system.config import KitchenDisplaySettings, KitchenSettings, Se
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.relay import Relay
+from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
 from tests.support.deployments import JSON
@@ -153,7 +154,9 @@ async def running_display(
         kitchen_display=KitchenDisplaySettings.model_validate({"heartbeat_interval": 1} | display),
     )
     shutdown = Shutdown()
-    async with stations(Runtime("test", settings, database, broker, shutdown), relay) as feature:
+    policy = RetryPolicy(settings.delivery)
+    runtime = Runtime("test", settings, database, broker, policy, shutdown)
+    async with stations(runtime, relay) as feature:
         site = api.build("Test", [feature])
         async with (
             serve_site(site, shutdown) as address,

@@ -2,16 +2,13 @@
 
 import asyncio
 import contextlib
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
-from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
-from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit
 from restaurant_system.models.message import Message
 
 
@@ -101,10 +98,8 @@ class RecordingBroker(Broker):
 class FakeDelivery(Delivery):
     """A delivery that remembers how it was settled."""
 
-    def __init__(self, message: Message, settings: DeliverySettings | None = None) -> None:
-        settings = settings or DeliverySettings()
-        limit = DeadLetterLimit(settings, time.monotonic)
-        super().__init__(message, queue="fake", redelivered=False, settings=settings, limit=limit)
+    def __init__(self, message: Message) -> None:
+        super().__init__(message, queue="fake", redelivered=False)
         self.settled: list[str] = []
 
     async def ack(self) -> None:
@@ -115,7 +110,8 @@ class FakeDelivery(Delivery):
         """Go back."""
         self.settled.append("requeue")
 
-    async def _publish_and_ack(self, successor: Message, delay: timedelta | None) -> None:
+    async def replace(self, successor: Message, delay: timedelta | None = None) -> None:
+        """Record the successor."""
         self.settled.append(f"publish {successor.message_id} after {delay}")
 
 

@@ -15,6 +15,7 @@ from restaurant_system.database.connection import Database
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Delivery
 from restaurant_system.messaging.relay import Relay
+from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.clock import Clock, utc_now
 from restaurant_system.models.message import Message, OrderReceived
@@ -24,6 +25,7 @@ from restaurant_system.services.kitchen.simulated_cook import SimulatedCook
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.worker.lifecycle import KitchenWorker
+from tests.conftest import QUICK_RETRIES
 from tests.support.orders import make_order
 from tests.support.services import move
 from tests.support.waiting import eventually
@@ -89,6 +91,7 @@ class Kitchen:
     database: Database
     relay: Relay
     clock: Clock = utc_now
+    policy: RetryPolicy = field(default_factory=lambda: RetryPolicy(QUICK_RETRIES))
     _intake: OrderService = field(init=False)
 
     def __post_init__(self) -> None:
@@ -161,6 +164,7 @@ class Kitchen:
         worker = KitchenWorker(
             self.database,
             broker,
+            self.policy,
             self.simulated_cook(name, kitchen),
             name=name,
             order_types=order_types,

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
-from restaurant_system.config import DeliverySettings, HttpSettings, KitchenSettings, OutboxSettings
+from restaurant_system.config import HttpSettings, KitchenSettings, OutboxSettings
 from restaurant_system.database import orders, outbox
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging.broker import Broker
@@ -40,7 +40,7 @@ class FakeClock:
 
 def make_broker(database: Database) -> Broker:
     """Build the broker that needs nothing else."""
-    return PostgresBroker(database, DeliverySettings())
+    return PostgresBroker(database)
 
 
 def make_relay(database: Database, broker: Broker | None = None) -> Relay:

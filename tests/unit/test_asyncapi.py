@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from restaurant_system.messaging import broker, signature, topology
+from restaurant_system.messaging import retry_policy, signature, topology
 from restaurant_system.messaging.rabbitmq import message_format
 from restaurant_system.models.message import (
     MessageBody,
@@ -119,12 +119,12 @@ def test_the_address_of_an_order_is_its_routing_key() -> None:
 def test_delivery_headers_are_the_brokers() -> None:
     """The document names exactly the headers that a message may carry."""
     sent = {
-        broker.ATTEMPTS,
-        broker.FIRST_SEEN,
-        broker.REASON,
-        broker.QUEUE,
-        broker.EXCHANGE,
-        broker.ROUTING_KEY,
+        retry_policy.ATTEMPTS,
+        retry_policy.FIRST_SEEN,
+        retry_policy.REASON,
+        retry_policy.QUEUE,
+        retry_policy.EXCHANGE,
+        retry_policy.ROUTING_KEY,
         signature.SIGNATURE,
         message_format.PUBLISHED_AT,
     }

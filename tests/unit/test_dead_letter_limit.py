@@ -5,8 +5,12 @@ from structlog.testing import capture_logs
 
 from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable, TooManyDeadLetters
-from restaurant_system.messaging.broker import LONGEST_REASON, one_line
-from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit
+from restaurant_system.messaging.retry_policy import (
+    MAX_REASON_LENGTH,
+    DeadLetterLimit,
+    RetryPolicy,
+    one_line,
+)
 from tests.support.fakes import FakeDelivery
 from tests.support.messages import make_order_message
 
@@ -80,12 +84,13 @@ def test_error_names_limit_last_reason_and_command(limit: DeadLetterLimit) -> No
 
 async def test_the_one_too_many_goes_back_to_its_queue() -> None:
     """It is not put aside; it is given back, logged as an error, and whoever handles it stops."""
-    delivery = FakeDelivery(make_order_message(), DeliverySettings(max_dead_letters=1))
-    await delivery.dead_letter("not JSON")
+    delivery = FakeDelivery(make_order_message())
+    policy = RetryPolicy(DeliverySettings(max_dead_letters=1))
+    await policy.dead_letter(delivery, "not JSON")
     delivery.settled.clear()
 
     with capture_logs() as logs, pytest.raises(TooManyDeadLetters):
-        await delivery.dead_letter("not JSON")
+        await policy.dead_letter(delivery, "not JSON")
 
     assert delivery.settled == ["requeue"]
     assert [(line["event"], line["log_level"]) for line in logs] == [
@@ -95,13 +100,12 @@ async def test_the_one_too_many_goes_back_to_its_queue() -> None:
 
 async def test_a_last_attempt_that_fails_counts_too() -> None:
     """No way around the limit leads through the retries."""
-    delivery = FakeDelivery(
-        make_order_message(), DeliverySettings(max_dead_letters=1, max_attempts=1)
-    )
-    await delivery.retry("the oven is cold")
+    delivery = FakeDelivery(make_order_message())
+    policy = RetryPolicy(DeliverySettings(max_dead_letters=1, max_attempts=1))
+    await policy.retry(delivery, "the oven is cold")
 
     with pytest.raises(TooManyDeadLetters):
-        await delivery.retry("the oven is cold")
+        await policy.retry(delivery, "the oven is cold")
 
 
 async def test_an_outage_does_not_hide_the_limit() -> None:
@@ -111,11 +115,12 @@ async def test_an_outage_does_not_hide_the_limit() -> None:
         async def requeue(self) -> None:
             raise BrokerUnavailable("The line broke.")
 
-    delivery = Cut(make_order_message(), DeliverySettings(max_dead_letters=1))
-    await delivery.dead_letter("not JSON")
+    delivery = Cut(make_order_message())
+    policy = RetryPolicy(DeliverySettings(max_dead_letters=1))
+    await policy.dead_letter(delivery, "not JSON")
 
     with pytest.raises(TooManyDeadLetters):
-        await delivery.dead_letter("not JSON")
+        await policy.dead_letter(delivery, "not JSON")
 
 
 @pytest.mark.parametrize(
@@ -134,5 +139,5 @@ def test_a_reason_is_one_line_that_can_be_carried_and_shown(reason: str, line: s
 
 def test_a_reason_is_bounded() -> None:
     """However much an error has to say, its reason fits into a header."""
-    assert one_line("x" * LONGEST_REASON) == "x" * LONGEST_REASON
-    assert len(one_line("x" * 1_000_000)) == LONGEST_REASON
+    assert one_line("x" * MAX_REASON_LENGTH) == "x" * MAX_REASON_LENGTH
+    assert len(one_line("x" * 1_000_000)) == MAX_REASON_LENGTH

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from restaurant_system.messaging import broker as delivered
+from restaurant_system.messaging import retry_policy
 from restaurant_system.messaging.dead_letters import DeadLetter
 from tests.support.messages import DINE_IN, TAKEOUT, make_order_message
 
@@ -53,7 +53,11 @@ def test_a_body_that_cannot_be_understood_names_no_order(body: bytes) -> None:
 
 def test_a_letter_from_a_strange_exchange_goes_straight_to_its_queue() -> None:
     """An exchange that is not ours may be gone; the queue is there."""
-    headers = {delivered.EXCHANGE: "theirs", delivered.ROUTING_KEY: "a.b", delivered.QUEUE: DINE_IN}
+    headers = {
+        retry_policy.EXCHANGE: "theirs",
+        retry_policy.ROUTING_KEY: "a.b",
+        retry_policy.QUEUE: DINE_IN,
+    }
 
     message = DeadLetter(make_order_message(message_id=uuid4(), headers=headers)).original()
 

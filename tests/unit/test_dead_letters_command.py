@@ -12,15 +12,9 @@ import pytest
 from restaurant_system import cli
 from restaurant_system.app import maintenance
 from restaurant_system.errors import BrokerUnavailable
-from restaurant_system.messaging.broker import (
-    ATTEMPTS,
-    EXCHANGE,
-    FIRST_SEEN,
-    QUEUE,
-    REASON,
-    Refused,
-)
+from restaurant_system.messaging.broker import Refused
 from restaurant_system.messaging.dead_letters import All, ById, DeadLetter, Result
+from restaurant_system.messaging.retry_policy import ATTEMPTS, EXCHANGE, FIRST_SEEN, QUEUE, REASON
 from restaurant_system.shutdown import Shutdown
 from tests.support import logs
 from tests.support.messages import RECEIVE_TIMEOUT, TAKEOUT, make_order_message

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
+from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import resilient_consumer
 from restaurant_system.messaging.broker import Consumer, Delivery
 from restaurant_system.messaging.resilient_consumer import ResilientConsumer
+from restaurant_system.messaging.retry_policy import RetryPolicy
 from tests.support.fakes import FakeConsumer, FakeDelivery, RecordingBroker
 from tests.support.messages import RECEIVE_TIMEOUT, make_order_message
 
@@ -84,7 +86,11 @@ def make_consumer(
 ) -> ResilientConsumer:
     """Return a consumer on these connections."""
     return ResilientConsumer(
-        broker, open_consumer=connections.open_consumer, handle=handle, drain=drain
+        broker,
+        RetryPolicy(DeliverySettings()),
+        open_consumer=connections.open_consumer,
+        handle=handle,
+        drain=drain,
     )
 
 
@@ -152,7 +158,11 @@ async def test_backoff_grows_while_connections_break_at_once(broker: RecordingBr
         raise BrokerUnavailable("PostgreSQL has no connection free")
 
     resilient = ResilientConsumer(
-        broker, open_consumer=refuse, handle=FakeHandler(), drain=no_drain
+        broker,
+        RetryPolicy(DeliverySettings()),
+        open_consumer=refuse,
+        handle=FakeHandler(),
+        drain=no_drain,
     )
     try:
         async with running(resilient):

@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 
 from structlog.testing import capture_logs
 
+from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Consumer
+from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.models.message import Message, StatusChanged, decode
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.notification.subscriber import NotificationSubscriber, sentence
@@ -16,6 +18,8 @@ from tests.support import messages
 from tests.support.fakes import FakeConsumer, FakeDelivery, RecordingBroker
 from tests.support.logs import logged
 from tests.support.waiting import eventually
+
+POLICY = RetryPolicy(DeliverySettings())
 
 
 def make_status_update(number: int) -> Message:
@@ -102,7 +106,7 @@ async def test_subscribed_is_logged_after_the_subscription() -> None:
     """Updates published before that may be missed, later ones are not."""
     broker = SlowBroker(FakeConsumer())
     shutdown = Shutdown()
-    subscriber = NotificationSubscriber(broker, "display", io.StringIO())
+    subscriber = NotificationSubscriber(broker, POLICY, "display", io.StringIO())
 
     with capture_logs() as lines:
         running = asyncio.create_task(subscriber.run(shutdown))
@@ -121,7 +125,9 @@ async def test_printed_update_is_acknowledged_before_the_stop() -> None:
     delivery = SlowDelivery()
     out = io.StringIO()
     shutdown = Shutdown()
-    subscriber = NotificationSubscriber(OneConsumerBroker(FakeConsumer(delivery)), "display", out)
+    subscriber = NotificationSubscriber(
+        OneConsumerBroker(FakeConsumer(delivery)), POLICY, "display", out
+    )
     running = asyncio.create_task(subscriber.run(shutdown))
     await delivery.acknowledging.wait()
 
@@ -139,7 +145,7 @@ async def test_updates_are_printed_in_order_without_waiting_for_acknowledgements
     out = io.StringIO()
     shutdown = Shutdown()
     subscriber = NotificationSubscriber(
-        OneConsumerBroker(FakeConsumer(*deliveries)), "display", out
+        OneConsumerBroker(FakeConsumer(*deliveries)), POLICY, "display", out
     )
     running = asyncio.create_task(subscriber.run(shutdown))
 
@@ -163,7 +169,9 @@ async def test_failed_acknowledgement_does_not_stop_the_subscriber() -> None:
     good.may_acknowledge.set()
     out = io.StringIO()
     shutdown = Shutdown()
-    subscriber = NotificationSubscriber(OneConsumerBroker(FakeConsumer(lost, good)), "display", out)
+    subscriber = NotificationSubscriber(
+        OneConsumerBroker(FakeConsumer(lost, good)), POLICY, "display", out
+    )
     running = asyncio.create_task(subscriber.run(shutdown))
 
     await good.acknowledging.wait()

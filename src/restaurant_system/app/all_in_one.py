@@ -84,7 +84,8 @@ async def _printed_notifications(runtime: Runtime) -> AsyncIterator[UpdatesInFli
     """
     updates, stop = UpdatesInFlight(runtime.broker), Shutdown()
     async with asyncio.TaskGroup() as group:
-        group.create_task(build_subscriber(runtime.settings, updates, None).run(stop))
+        subscriber = build_subscriber(runtime.settings, updates, runtime.retry_policy, None)
+        group.create_task(subscriber.run(stop))
         yield updates
         waits = [
             group.create_task(updates.wait_until_none_is_left()),

@@ -61,6 +61,7 @@ async def stations(runtime: Runtime, relay: Relay) -> AsyncIterator[Feature]:
         return KitchenWorker(
             runtime.database,
             runtime.broker,
+            runtime.retry_policy,
             rail,
             name=name,
             order_types=order_types,

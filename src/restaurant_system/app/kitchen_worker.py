@@ -37,6 +37,7 @@ def build_worker(runtime: Runtime, relay: Relay, cook: Cook) -> KitchenWorker:
     return KitchenWorker(
         runtime.database,
         runtime.broker,
+        runtime.retry_policy,
         SimulatedCook(
             runtime.database, relay, worker_name=cook.name, kitchen=kitchen, clock=utc_now
         ),

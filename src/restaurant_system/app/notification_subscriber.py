@@ -5,6 +5,7 @@ import sys
 from restaurant_system.app.runtime import broker_alone, connect_broker, report_started, signer
 from restaurant_system.config import Settings
 from restaurant_system.messaging.broker import UpdateSource
+from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.services.notification.subscriber import NotificationSubscriber
 from restaurant_system.shutdown import Shutdown
 
@@ -16,11 +17,12 @@ async def run_notification_subscriber(
     async with broker_alone(settings, "notification-subscriber") as broker:
         await connect_broker(broker)
         report_started("notification-subscriber", shutdown)
-        await build_subscriber(settings, broker, name).run(shutdown)
+        policy = RetryPolicy(settings.delivery)
+        await build_subscriber(settings, broker, policy, name).run(shutdown)
 
 
 def build_subscriber(
-    settings: Settings, broker: UpdateSource, name: str | None
+    settings: Settings, broker: UpdateSource, policy: RetryPolicy, name: str | None
 ) -> NotificationSubscriber:
     """Build a subscriber that prints on stdout."""
-    return NotificationSubscriber(broker, name, sys.stdout, signer(settings))
+    return NotificationSubscriber(broker, policy, name, sys.stdout, signer(settings))

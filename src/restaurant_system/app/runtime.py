@@ -23,6 +23,7 @@ from restaurant_system.messaging.broker import Broker, Publisher
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.relay import Relay
+from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.messaging.signature import Signer
 from restaurant_system.shutdown import Shutdown
 
@@ -42,6 +43,7 @@ class Runtime:
     settings: Settings
     database: Database
     broker: Broker
+    retry_policy: RetryPolicy
     shutdown: Shutdown
 
     def report_started(self) -> None:
@@ -73,7 +75,8 @@ async def open_runtime(
 
         await _retry_while_unavailable(check_limit, settings)
         await connect_broker(broker)
-        yield Runtime(service, settings, database, broker, shutdown)
+        policy = RetryPolicy(settings.delivery)
+        yield Runtime(service, settings, database, broker, policy, shutdown)
 
 
 def connections_needed(settings: Settings, *, pools: int, consumers: int) -> int:
@@ -96,9 +99,11 @@ async def broker_alone(settings: Settings, service: str) -> AsyncIterator[Broker
     """Open the broker without connecting it, and the database only if the broker is in it."""
     if settings.rabbitmq is None:
         async with _migrated(settings, service) as database:
-            yield PostgresBroker(database, settings.delivery)
+            yield PostgresBroker(database)
     else:
-        async with _closing(RabbitMQBroker(settings.rabbitmq, settings.delivery)) as broker:
+        async with _closing(
+            RabbitMQBroker(settings.rabbitmq, settings.delivery.retry_delays)
+        ) as broker:
             yield broker
 
 
@@ -193,8 +198,8 @@ async def _opened(database: Database, settings: Settings) -> AsyncIterator[Datab
 
 def _broker(settings: Settings, database: Database) -> Broker:
     if settings.rabbitmq is None:
-        return PostgresBroker(database, settings.delivery)
-    return RabbitMQBroker(settings.rabbitmq, settings.delivery)
+        return PostgresBroker(database)
+    return RabbitMQBroker(settings.rabbitmq, settings.delivery.retry_delays)
 
 
 @contextlib.asynccontextmanager

@@ -16,8 +16,7 @@ import jiter
 
 from restaurant_system.errors import DeadLetterNotFound, MessageRejected
 from restaurant_system.logger import get_logger
-from restaurant_system.messaging import broker as delivered
-from restaurant_system.messaging import topology
+from restaurant_system.messaging import retry_policy, topology
 from restaurant_system.messaging.broker import Broker, Delivery, Refused
 from restaurant_system.messaging.signature import Signer
 from restaurant_system.models.message import Message
@@ -26,7 +25,7 @@ from restaurant_system.models.order import ORDER_NUMBER
 # Prefix of the headers that RabbitMQ adds to a message that it dead-letters itself.
 FIRST_DEATH = "x-first-death-"
 # Headers added on the way to the dead-letter queue; they are removed when it is requeued.
-ADDED = delivered.STORY | {"x-death", "x-delivery-count", topology.RETRY_DELAY}
+ADDED = retry_policy.HEADERS | {"x-death", "x-delivery-count", topology.RETRY_DELAY}
 ADDED_PREFIXES = (FIRST_DEATH, "x-last-death-")
 
 BATCH_SIZE = 200  # dead letters that are requeued or discarded together
@@ -48,34 +47,34 @@ class DeadLetter:
     @property
     def first_seen(self) -> str:
         """The time of its first failure, in ISO 8601."""
-        return self._header(delivered.FIRST_SEEN)
+        return self._header(retry_policy.FIRST_SEEN)
 
     @property
     def attempts(self) -> str:
         """The number of attempts to process it."""
-        return self._header(delivered.ATTEMPTS)
+        return self._header(retry_policy.ATTEMPTS)
 
     @property
     def reason(self) -> str:
         """The reason that our consumer, or else RabbitMQ, gave for dead-lettering it."""
-        return self._header(delivered.REASON) or self._header(f"{FIRST_DEATH}reason")
+        return self._header(retry_policy.REASON) or self._header(f"{FIRST_DEATH}reason")
 
     @property
     def queue(self) -> str:
         """The queue whose consumer could not process it."""
-        return self._header(delivered.QUEUE) or self._header(f"{FIRST_DEATH}queue")
+        return self._header(retry_policy.QUEUE) or self._header(f"{FIRST_DEATH}queue")
 
     @property
     def exchange(self) -> str:
         """The exchange to which it was first published; empty for the default exchange."""
-        if delivered.EXCHANGE in self.message.headers:
-            return self._header(delivered.EXCHANGE)
+        if retry_policy.EXCHANGE in self.message.headers:
+            return self._header(retry_policy.EXCHANGE)
         return self._header(f"{FIRST_DEATH}exchange")
 
     @property
     def routing_key(self) -> str:
         """The routing key with which it was first published."""
-        return self._header(delivered.ROUTING_KEY) or self.message.routing_key
+        return self._header(retry_policy.ROUTING_KEY) or self.message.routing_key
 
     @property
     def order_number(self) -> str:

@@ -11,6 +11,7 @@ import stamina
 from restaurant_system.errors import BrokerUnavailable, MessageRejected
 from restaurant_system.logger import get_logger, reason, request_id
 from restaurant_system.messaging.broker import Consumer, Delivery, UpdateSource
+from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 
 log = get_logger()
@@ -35,12 +36,15 @@ class ResilientConsumer:
     def __init__(
         self,
         broker: UpdateSource,
+        policy: RetryPolicy,
+        *,
         open_consumer: Callable[[], AbstractAsyncContextManager[Consumer]],
         handle: Callable[[Delivery], Awaitable[None]],
         drain: Callable[[], Awaitable[None]],
         signer: Signer = UNSIGNED,
     ) -> None:
         self._broker = broker
+        self._policy = policy
         self._open_consumer = open_consumer
         self._handle = handle
         self._drain = drain
@@ -121,6 +125,6 @@ class ResilientConsumer:
             self._signer.verify(delivery.message)
         except MessageRejected as error:
             with request_id(delivery.message.correlation_id):
-                await delivery.dead_letter(str(error))
+                await self._policy.dead_letter(delivery, str(error))
         else:
             await self._handle(delivery)

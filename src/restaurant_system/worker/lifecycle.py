@@ -9,9 +9,10 @@ from restaurant_system.config import KitchenSettings
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable, MessageRejected
 from restaurant_system.logger import error_text, get_logger, request_id
-from restaurant_system.messaging import topology
+from restaurant_system.messaging import retry_policy, topology
 from restaurant_system.messaging.broker import Broker, Delivery
 from restaurant_system.messaging.resilient_consumer import ResilientConsumer
+from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import OrderReceived, Undecodable, decode
 from restaurant_system.models.order import OrderType
@@ -29,6 +30,7 @@ class KitchenWorker:
         self,
         database: Database,
         broker: Broker,
+        policy: RetryPolicy,
         processor: OrderProcessor,
         *,
         name: str,
@@ -37,6 +39,7 @@ class KitchenWorker:
         session: UUID,
         signer: Signer = UNSIGNED,
     ) -> None:
+        self._policy = policy
         self._processor = processor
         self._name = name
         self._order_types = order_types
@@ -53,6 +56,7 @@ class KitchenWorker:
         queues = topology.kitchen_queues(order_types)
         self._consumer = ResilientConsumer(
             broker,
+            policy,
             open_consumer=lambda: broker.consume(queues, prefetch=kitchen.prefetch),
             handle=self._start_handling,
             drain=self._drain,
@@ -136,29 +140,28 @@ class KitchenWorker:
                 await delivery.requeue()
             raise
         except (Undecodable, MessageRejected) as error:
-            await delivery.dead_letter(str(error))
+            await self._policy.dead_letter(delivery, str(error))
         except Exception as error:
             log.exception("message_processing_failed", message="Order processing failed.")
-            await delivery.retry(error_text(error))
+            await self._policy.retry(delivery, error_text(error))
         else:
-            await _settle(delivery, order, outcome)
+            await self._settle(delivery, order, outcome)
 
     async def _process(self, order: OrderReceived, request_id: str) -> Outcome:
         if order.order_type not in self._order_types:
             return Outcome.OTHER_TYPE
         return await self._processor.process(order, request_id)
 
-
-async def _settle(delivery: Delivery, order: OrderReceived, outcome: Outcome) -> None:
-    match outcome:
-        case Outcome.OTHER_WORKER:
-            await delivery.defer()
-        case Outcome.RELEASED:
-            await delivery.requeue()
-        case Outcome.OTHER_TYPE:
-            await _move_to_own_queue(delivery, order)
-        case _:
-            await delivery.ack()
+    async def _settle(self, delivery: Delivery, order: OrderReceived, outcome: Outcome) -> None:
+        match outcome:
+            case Outcome.OTHER_WORKER:
+                await self._policy.defer(delivery)
+            case Outcome.RELEASED:
+                await delivery.requeue()
+            case Outcome.OTHER_TYPE:
+                await _move_to_own_queue(delivery, order)
+            case _:
+                await delivery.ack()
 
 
 async def _move_to_own_queue(delivery: Delivery, order: OrderReceived) -> None:
@@ -167,7 +170,7 @@ async def _move_to_own_queue(delivery: Delivery, order: OrderReceived) -> None:
     The general queue holds orders of every type, and no worker may be registered for all of them.
     """
     queue = topology.SPECIALISED[order.order_type].name
-    await delivery.move_to(queue)
+    await retry_policy.move(delivery, queue)
     log.info(
         "order_moved",
         message=f"Order {order.order_number} moved from {delivery.queue} to {queue}.",

@@ -1,16 +1,13 @@
 """Publishing into the queue table, and opening lines out of it."""
 
 import contextlib
-import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
-from restaurant_system.config import DeliverySettings
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
-from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit
 from restaurant_system.messaging.postgres.browsing import PostgresBrowser, ack_all
 from restaurant_system.messaging.postgres.consumer import PostgresConsumer, PostgresSubscription
 from restaurant_system.messaging.postgres.line import translate_errors
@@ -43,10 +40,8 @@ class PostgresBroker(Broker):
 
     name = "postgres"
 
-    def __init__(self, database: Database, delivery: DeliverySettings) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._delivery = delivery
-        self._limit = DeadLetterLimit(delivery, time.monotonic)
 
     async def connect(self) -> None:
         await self.ping()
@@ -106,7 +101,7 @@ class PostgresBroker(Broker):
         """Do nothing, for the same reason."""
 
     def _consumer(self, queues: Sequence[str], prefetch: int, kind: type[C]) -> C:
-        return kind(self._database, queues, prefetch, settings=self._delivery, limit=self._limit)
+        return kind(self._database, queues, prefetch)
 
     async def _bind(self, queue: str, owner: int | None) -> None:
         with translate_errors():

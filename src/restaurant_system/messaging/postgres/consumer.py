@@ -8,13 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
 
-from restaurant_system.config import DeliverySettings
 from restaurant_system.database import error_translation
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.connection_factory import UnpooledConnection
 from restaurant_system.errors import DatabaseUnavailable, QueueTableUnavailable
 from restaurant_system.messaging.broker import Consumer, Delivery
-from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit
 from restaurant_system.messaging.postgres.delivery import Hand, PostgresDelivery
 from restaurant_system.messaging.postgres.line import translate_errors
 from restaurant_system.messaging.postgres.queues import CHANNEL, COLUMNS, wake
@@ -80,20 +78,10 @@ DROP_ORPHANED_QUEUES = DROP_QUEUES.format(
 class PostgresConsumer(Consumer):
     """Claims messages when there is room in hand; sleeps until it is woken or a poll is due."""
 
-    def __init__(
-        self,
-        database: Database,
-        queues: Sequence[str],
-        prefetch: int,
-        *,
-        settings: DeliverySettings,
-        limit: DeadLetterLimit,
-    ) -> None:
+    def __init__(self, database: Database, queues: Sequence[str], prefetch: int) -> None:
         self._database = database
         self._queues = list(queues)
         self._prefetch = prefetch
-        self._settings = settings
-        self._limit = limit
         self._hand = Hand(database, settled=self._settled, break_line=self._break_line)
         self._claimed: deque[PostgresDelivery] = deque()
         self._in_hand = 0
@@ -188,10 +176,7 @@ class PostgresConsumer(Consumer):
                 rows = await self._take(tx, self._prefetch - self._in_hand)
         self._in_hand += len(rows)
         rows.sort(key=lambda row: (-row["priority"], row["id"]))
-        self._claimed.extend(
-            PostgresDelivery(self._hand, row, settings=self._settings, limit=self._limit)
-            for row in rows
-        )
+        self._claimed.extend(PostgresDelivery(self._hand, row) for row in rows)
 
     async def _take(self, tx: Connection, room: int) -> list[asyncpg.Record]:
         return await tx.fetch(CLAIM, self.number, self._queues, room)

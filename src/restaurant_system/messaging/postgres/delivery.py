@@ -7,11 +7,9 @@ from datetime import timedelta
 import asyncpg
 
 from restaurant_system.batching import Batcher
-from restaurant_system.config import DeliverySettings
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.errors import BrokerUnavailable, QueueTableUnavailable
 from restaurant_system.messaging.broker import Delivery
-from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit
 from restaurant_system.messaging.postgres.line import translate_errors
 from restaurant_system.messaging.postgres.queues import enqueue, message_of, publish, wake
 from restaurant_system.models.message import Message
@@ -101,21 +99,8 @@ def _still_in_hand(found: object) -> None:
 class PostgresDelivery(Delivery):
     """A row in hand."""
 
-    def __init__(
-        self,
-        hand: Hand,
-        row: asyncpg.Record,
-        *,
-        settings: DeliverySettings,
-        limit: DeadLetterLimit,
-    ) -> None:
-        super().__init__(
-            message_of(row),
-            queue=row["queue"],
-            redelivered=row["redelivered"],
-            settings=settings,
-            limit=limit,
-        )
+    def __init__(self, hand: Hand, row: asyncpg.Record) -> None:
+        super().__init__(message_of(row), queue=row["queue"], redelivered=row["redelivered"])
         self.id: int = row["id"]
         self._hand = hand
 
@@ -130,7 +115,7 @@ class PostgresDelivery(Delivery):
     async def requeue(self) -> None:
         await self._hand.requeue(self.id)
 
-    async def _publish_and_ack(self, successor: Message, delay: timedelta | None) -> None:
+    async def replace(self, successor: Message, delay: timedelta | None = None) -> None:
         async with self._hand.replacing(self.id) as tx:
             if delay is None:
                 await publish(tx, [successor])

@@ -9,11 +9,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 import aiormq
 from aiormq.abc import DeliveredMessage
 
-from restaurant_system.config import DeliverySettings, RabbitMQSettings
+from restaurant_system.config import RabbitMQSettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
-from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit
 from restaurant_system.messaging.rabbitmq.browsing import take_all
 from restaurant_system.messaging.rabbitmq.connection import RabbitMQConnection
 from restaurant_system.messaging.rabbitmq.consumer import ChannelConsumer, consumer
@@ -34,10 +33,9 @@ class RabbitMQBroker(Broker):
 
     name = "rabbitmq"
 
-    def __init__(self, settings: RabbitMQSettings, delivery: DeliverySettings) -> None:
+    def __init__(self, settings: RabbitMQSettings, retry_delays: Sequence[float]) -> None:
         self._settings = settings
-        self._delivery = delivery
-        self._limit = DeadLetterLimit(delivery, time.monotonic)
+        self._retry_delays = retry_delays
         self._outward = RabbitMQConnection(settings)
         self._inward = RabbitMQConnection(settings)
         self._publisher: Publisher | None = None  # one, for all that is published
@@ -116,7 +114,7 @@ class RabbitMQBroker(Broker):
         return await self._count([queue.name for queue in topology.QUEUES])
 
     async def delayed(self) -> int:
-        return sum((await self._count(retry_queues(self._delivery))).values())
+        return sum((await self._count(retry_queues(self._retry_delays))).values())
 
     async def is_blank(self) -> bool:
         async with self._consuming_channel() as channel, self._inward.answering(channel):
@@ -155,13 +153,7 @@ class RabbitMQBroker(Broker):
             delivered: DeliveredMessage, queue: str, settled: Callable[[], None]
         ) -> RabbitMQDelivery:
             return RabbitMQDelivery(
-                self.publish_one,
-                settlements,
-                delivered,
-                queue=queue,
-                settled=settled,
-                settings=self._delivery,
-                limit=self._limit,
+                self.publish_one, settlements, delivered, queue=queue, settled=settled
             )
 
         return make
@@ -181,7 +173,7 @@ class RabbitMQBroker(Broker):
 
     async def _declare(self, channel: aiormq.Channel) -> None:
         async with self._outward.answering(channel):
-            await declare(channel, self._delivery)
+            await declare(channel, self._retry_delays)
 
     @contextlib.asynccontextmanager
     async def _consuming_channel(self) -> AsyncIterator[aiormq.Channel]:

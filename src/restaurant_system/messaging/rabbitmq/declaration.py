@@ -1,10 +1,10 @@
 """Declare exchanges, queues and bindings; those that exist with the same arguments stay."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from aiormq.abc import AbstractChannel, ArgumentsType
 
-from restaurant_system.config import DeliverySettings
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.rabbitmq.message_format import milliseconds
 
@@ -12,8 +12,8 @@ from restaurant_system.messaging.rabbitmq.message_format import milliseconds
 CLASSIC: ArgumentsType = {"x-queue-type": "classic"}
 
 
-async def declare(channel: AbstractChannel, settings: DeliverySettings) -> None:
-    """Declare the topology.
+async def declare(channel: AbstractChannel, retry_delays: Sequence[float]) -> None:
+    """Declare the topology, with a retry queue for each delay in seconds.
 
     RabbitMQ closes the channel where a queue or an exchange exists with other arguments.
     """
@@ -33,17 +33,17 @@ async def declare(channel: AbstractChannel, settings: DeliverySettings) -> None:
         await channel.queue_declare(queue.name, durable=True, arguments=arguments)
     for binding in topology.BINDINGS:
         await channel.queue_bind(binding.queue, binding.exchange, binding.pattern)
-    for delay_ms in _delays(settings):
+    for delay_ms in _milliseconds(retry_delays):
         await _declare_retry_queue(channel, delay_ms)
 
 
-def retry_queues(settings: DeliverySettings) -> list[str]:
+def retry_queues(retry_delays: Sequence[float]) -> list[str]:
     """Name the queues in which messages wait out a delay."""
-    return [topology.retry_queue(delay_ms) for delay_ms in _delays(settings)]
+    return [topology.retry_queue(delay_ms) for delay_ms in _milliseconds(retry_delays)]
 
 
-def _delays(settings: DeliverySettings) -> list[int]:
-    return [milliseconds(timedelta(seconds=delay)) for delay in settings.retry_delays]
+def _milliseconds(delays: Sequence[float]) -> list[int]:
+    return [milliseconds(timedelta(seconds=delay)) for delay in delays]
 
 
 async def _declare_retry_queue(channel: AbstractChannel, delay_ms: int) -> None:

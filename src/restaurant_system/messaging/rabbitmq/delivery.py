@@ -7,10 +7,8 @@ import aiormq
 from aiormq.abc import DeliveredMessage
 
 from restaurant_system.batching import Batcher
-from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Delivery
-from restaurant_system.messaging.dead_letter_limit import DeadLetterLimit
 from restaurant_system.messaging.rabbitmq.connection import RabbitMQConnection
 from restaurant_system.messaging.rabbitmq.message_format import delayed, message_of, tag_of
 from restaurant_system.models.message import Message
@@ -63,15 +61,9 @@ class RabbitMQDelivery(Delivery):
         *,
         queue: str,
         settled: Callable[[], None],
-        settings: DeliverySettings,
-        limit: DeadLetterLimit,
     ) -> None:
         super().__init__(
-            message_of(delivered),
-            queue=queue,
-            redelivered=bool(delivered.redelivered),
-            settings=settings,
-            limit=limit,
+            message_of(delivered), queue=queue, redelivered=bool(delivered.redelivered)
         )
         self._publish = publish
         self._settlements = settlements
@@ -90,7 +82,7 @@ class RabbitMQDelivery(Delivery):
         finally:
             self._settled()
 
-    async def _publish_and_ack(self, successor: Message, delay: timedelta | None) -> None:
+    async def replace(self, successor: Message, delay: timedelta | None = None) -> None:
         if delay is not None:
             successor = delayed(successor, delay, back_to=self.queue)
         try:

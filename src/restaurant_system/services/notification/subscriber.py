@@ -9,6 +9,7 @@ from restaurant_system.errors import BrokerUnavailable, StartupError
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.broker import Consumer, Delivery, UpdateSource
 from restaurant_system.messaging.resilient_consumer import ResilientConsumer
+from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import StatusChanged, Undecodable, decode
 from restaurant_system.models.text import escape_nonprintable
@@ -28,13 +29,20 @@ class NotificationSubscriber:
     """
 
     def __init__(
-        self, broker: UpdateSource, name: str | None, out: TextIO, signer: Signer = UNSIGNED
+        self,
+        broker: UpdateSource,
+        policy: RetryPolicy,
+        name: str | None,
+        out: TextIO,
+        signer: Signer = UNSIGNED,
     ) -> None:
         self._broker = broker
+        self._policy = policy
         self._name = name
         self._out = out
         self._consumer = ResilientConsumer(
             broker,
+            policy,
             open_consumer=self._subscribe,
             handle=self._handle,
             drain=self._drain,
@@ -70,7 +78,7 @@ class NotificationSubscriber:
             try:
                 update = decode(delivery.message, StatusChanged)
             except Undecodable as error:
-                await delivery.dead_letter(str(error))
+                await self._policy.dead_letter(delivery, str(error))
                 return
             self._print(sentence(update))
         log.info(

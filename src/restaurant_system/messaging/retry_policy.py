@@ -1,0 +1,172 @@
+"""Retry, defer, move or dead-letter messages that were not processed."""
+
+import contextlib
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+
+from restaurant_system.config import DeliverySettings
+from restaurant_system.errors import BrokerUnavailable, TooManyDeadLetters
+from restaurant_system.logger import get_logger
+from restaurant_system.messaging import topology
+from restaurant_system.messaging.broker import Delivery
+from restaurant_system.models.message import Header, Message
+from restaurant_system.models.text import escape_nonprintable
+
+log = get_logger()
+
+# Headers of a message that was retried, deferred or dead-lettered.
+ATTEMPTS = "x-attempts"
+FIRST_SEEN = "x-first-seen"
+REASON = "x-reason"
+QUEUE = "x-queue"
+EXCHANGE = "x-exchange"
+ROUTING_KEY = "x-routing-key"
+HEADERS = frozenset({ATTEMPTS, FIRST_SEEN, REASON, QUEUE, EXCHANGE, ROUTING_KEY})
+
+MAX_ATTEMPTS_HEADER = 2**31  # a larger value was not written by this program
+MAX_REASON_LENGTH = 500  # characters; all headers of an AMQP message must fit into one frame
+
+DEFERRED_AS_ATTEMPT = 2  # a deferred message waits as long as after this attempt
+
+
+class DeadLetterLimit:
+    """Limits the dead letters of one process within a time window.
+
+    Without it, a faulty deployment would move every waiting message to the dead-letter queue.
+    (Sentry's arroyo has such a limit too: `DlqLimit`.) `clock` returns monotonic seconds.
+    """
+
+    def __init__(self, settings: DeliverySettings, clock: Callable[[], float]) -> None:
+        self._max = settings.max_dead_letters
+        self._window = settings.dead_letter_window
+        self._clock = clock
+        self._times: deque[float] = deque()
+
+    def count(self, reason: str) -> None:
+        """Count a dead letter; raises `TooManyDeadLetters` if it would exceed the limit."""
+        now = self._clock()
+        while self._times and self._times[0] <= now - self._window:
+            self._times.popleft()
+        if len(self._times) >= self._max:
+            raise TooManyDeadLetters(
+                f"More than {self._max} messages in {self._window:g} s failed for good (the"
+                f" last: {reason}); see `restaurant-system dead-letters list`, correct the cause"
+                " and restart the service."
+            )
+        self._times.append(now)
+
+
+class RetryPolicy:
+    """Settles deliveries whose messages were not processed.
+
+    All consumers of a process share one policy, because they share its limit of dead letters. Each
+    method settles the delivery and raises `BrokerUnavailable` as the methods of `Delivery` do.
+    """
+
+    def __init__(
+        self, settings: DeliverySettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._max_attempts = settings.max_attempts
+        self._retry_delays = settings.retry_delays
+        self._limit = DeadLetterLimit(settings, clock)
+
+    async def retry(self, delivery: Delivery, reason: str) -> bool:
+        """Deliver the message again after a delay that grows with each attempt.
+
+        After the last attempt the message is dead-lettered. Returns whether it will be retried.
+        """
+        attempt = attempt_of(delivery.message)
+        if attempt >= self._max_attempts:
+            await self.dead_letter(delivery, f"gave up after {attempt} attempts: {reason}")
+            return False
+        reason, delay = one_line(reason), self._delay_after(attempt)
+        headers = {**_origin(delivery), ATTEMPTS: attempt, REASON: reason}
+        await delivery.replace(_with_headers(delivery.message, headers), delay)
+        log.warning(
+            "retry_attempted",
+            message=f"Attempt {attempt} failed; next in {delay.total_seconds():g} s: {reason}",
+            message_id=str(delivery.message.message_id),
+            queue=delivery.queue,
+        )
+        return True
+
+    async def defer(self, delivery: Delivery) -> None:
+        """Deliver the message again after a delay; this does not count as an attempt."""
+        successor = _with_headers(delivery.message, _origin(delivery))
+        await delivery.replace(successor, self._delay_after(DEFERRED_AS_ATTEMPT))
+
+    async def dead_letter(self, delivery: Delivery, reason: str) -> None:
+        """Move the message to the dead-letter queue, because no retry can succeed.
+
+        If the process has dead-lettered too many messages recently, requeues the message instead
+        and raises `TooManyDeadLetters`: the process must stop consuming.
+        """
+        reason = one_line(reason)
+        try:
+            self._limit.count(reason)
+        except TooManyDeadLetters as error:
+            log.error("dead_letters_limited", message=str(error), queue=delivery.queue)  # noqa: TRY400 - the message says it all
+            with contextlib.suppress(BrokerUnavailable):  # the broker has requeued it
+                await delivery.requeue()
+            raise
+        attempt = attempt_of(delivery.message)
+        headers = {**_origin(delivery), ATTEMPTS: attempt, REASON: reason}
+        successor = dataclasses.replace(
+            _with_headers(delivery.message, headers),
+            exchange=topology.ORDERS_DLX.name,
+            routing_key=delivery.queue,
+        )
+        await delivery.replace(successor)
+        log.error(
+            "message_dead_lettered",
+            message=f"Message dead-lettered: {reason}",
+            message_id=str(delivery.message.message_id),
+            queue=delivery.queue,
+            attempts=attempt,
+        )
+
+    def _delay_after(self, attempt: int) -> timedelta:
+        delays = self._retry_delays
+        return timedelta(seconds=delays[min(attempt, len(delays)) - 1])
+
+
+async def move(delivery: Delivery, queue: str) -> None:
+    """Move the message unchanged to the end of another queue of the topology."""
+    successor = dataclasses.replace(
+        delivery.message, exchange=topology.DEFAULT.name, routing_key=queue
+    )
+    await delivery.replace(successor)
+
+
+def attempt_of(message: Message) -> int:
+    """Return the number of this attempt, from 1; deferrals and crashes are not counted."""
+    failed = message.headers.get(ATTEMPTS)
+    if isinstance(failed, int) and 0 < failed < MAX_ATTEMPTS_HEADER:
+        return failed + 1
+    return 1
+
+
+def one_line(reason: str) -> str:
+    """Return a reason as one printable line that fits into a header."""
+    line = escape_nonprintable(" ".join(reason.split()))
+    return line if len(line) <= MAX_REASON_LENGTH else f"{line[: MAX_REASON_LENGTH - 1]}…"
+
+
+def _with_headers(message: Message, headers: Mapping[str, Header]) -> Message:
+    return dataclasses.replace(message, headers={**message.headers, **headers})
+
+
+def _origin(delivery: Delivery) -> dict[str, Header]:
+    """Return the headers that say where a message came from and when it first failed."""
+    message = delivery.message
+    return {
+        QUEUE: message.headers.get(QUEUE, delivery.queue),
+        EXCHANGE: message.headers.get(EXCHANGE, message.exchange),
+        ROUTING_KEY: message.headers.get(ROUTING_KEY, message.routing_key),
+        FIRST_SEEN: message.headers.get(
+            FIRST_SEEN, datetime.now(UTC).isoformat(timespec="milliseconds")
+        ),
+    }
