@@ -1,6 +1,6 @@
 """H: orders a second that are read, validated and answered over HTTP, and nothing else.
 
-Our own handler, by the hot road, on a service that answers at once. `answering.py PORT` serves
+Our own handler, on the fast path, with a service that answers at once. `answering.py PORT` serves
 until it is stopped; the load generator measures it.
 """
 

@@ -1,4 +1,4 @@
-"""Each service's OpenAPI document against the service: whatever is asked, the answer is in it."""
+"""Each service against its OpenAPI document: every response must be documented."""
 
 import asyncio
 import threading
@@ -34,13 +34,13 @@ SEARCH = settings(
     suppress_health_check=list(HealthCheck),
 )
 
-# A name in letters of any script, lengths after trimming, prices in cents, cursors of ours alone.
-NOT_IN_A_SCHEMA: list[Any] = [positive_data_acceptance]
+# No schema can state letters of any script, trimmed lengths, prices in cents and valid cursors.
+EXCLUDED_CHECKS: list[Any] = [positive_data_acceptance]
 
 
 @pytest.fixture
 def address(request: pytest.FixtureRequest, dsn: str) -> Iterator[str]:
-    """Serve a document's features on the test's own database, in a thread of their own."""
+    """Serve some features on the test's own database, in a thread of their own."""
     shutdown, listening = Shutdown(), server.listen("127.0.0.1", 0)
     host, port = listening.getsockname()
     loops: list[asyncio.AbstractEventLoop] = []
@@ -64,7 +64,7 @@ def address(request: pytest.FixtureRequest, dsn: str) -> Iterator[str]:
 
 
 def make_site(name: str, database: Database) -> Site:
-    """Build what a command serves, but for its health."""
+    """Build the application of a command, without its health check."""
     intake = OrderHandler(make_order_service(database), max_concurrent=50).feature()
     offer = MenuHandler(menu_file.static_menu(menu_file.sample_menu())).feature()
     tracking = TrackingHandler(make_tracking_service(database)).feature()
@@ -77,34 +77,35 @@ def make_site(name: str, database: Database) -> Site:
 
 
 def validate(case: schemathesis.Case[Any]) -> None:
-    """Ask, and hold the answer to the document."""
-    case.call_and_validate(excluded_checks=NOT_IN_A_SCHEMA)
+    """Send a request, and validate the response against the document."""
+    case.call_and_validate(excluded_checks=EXCLUDED_CHECKS)
 
 
 @pytest.mark.parametrize("address", ["order-service", "tracking-service"], indirect=True)
-def test_every_answer_is_documented(address: str) -> None:
-    """No 5xx; every status, content type, header and body is as the document has it."""
+def test_every_response_is_documented(address: str) -> None:
+    """Its status, content type, headers and body; none is a 5xx."""
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
 
     for each in schema.get_all_operations():
         assert isinstance(each, Ok)
         operation = each.ok()
         SEARCH(given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))(validate))()
-        if operation.query or operation.body:  # else there is nothing to do wrong
-            wrong = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
-            SEARCH(given(wrong)(validate))()
+        if operation.query or operation.body:  # else there are no invalid requests
+            invalid = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+            SEARCH(given(invalid)(validate))()
 
 
 @pytest.mark.parametrize("address", ["up"], indirect=True)
-def test_answers_lead_to_answers(address: str, dsn: str) -> None:
-    """Whatever is asked next about what was answered before, that is documented too."""
+def test_every_response_in_a_sequence_of_linked_requests_is_documented(
+    address: str, dsn: str
+) -> None:
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
 
     class ApiClient(schema.as_state_machine()):  # type: ignore[misc] # made at run time
         def setup(self) -> None:
             asyncio.run(truncate_tables(dsn))
 
-        def validate_response(self, response: Any, case: Any, **_: Any) -> None:  # noqa: ANN401 - theirs
-            case.validate_response(response, excluded_checks=NOT_IN_A_SCHEMA)
+        def validate_response(self, response: Any, case: Any, **_: Any) -> None:  # noqa: ANN401 - schemathesis' types
+            case.validate_response(response, excluded_checks=EXCLUDED_CHECKS)
 
     ApiClient.run(settings=settings(SEARCH, max_examples=60))

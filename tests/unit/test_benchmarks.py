@@ -135,7 +135,7 @@ async def test_watchers_tell_when_the_last_of_them_has_seen_a_change(
     """However a stream is cut into pieces, nothing is told before all have seen the same."""
     audience = LiveViewClientPool(2)
     first, last = LiveViewClient(audience), LiveViewClient(audience)
-    sent = b"HTTP/1.1 200 OK\r\n\r\n5\r\nid: x.1\nevent: snapshot\ndata: {}\n\nevent: beat\n"
+    sent = b"HTTP/1.1 200 OK\r\n\r\n5\r\nid: x.1\nevent: snapshot\ndata: {}\n\nevent: heartbeat\n"
     change = b"data: {}\n\n\r\n5\r\nid: x.2\nevent: change\ndata: {}\n\n"
     told = []
 

@@ -123,11 +123,11 @@ class OrderHandler:
             )
         return Feature(router, fast_routes=[self._placing])
 
-    async def place(self, asked: FastRequest) -> PlacedOrder:
+    async def place(self, request: FastRequest) -> PlacedOrder:
         """Store an order, which is then published to the kitchen."""
-        order, key = _read_order(asked)
+        order, key = _read_order(request)
         async with self._limit:
-            return await self._service.place(order, request_id=asked.request_id, key=key)
+            return await self._service.place(order, request_id=request.request_id, key=key)
 
     async def documented_place(self, request: Request) -> Response:
         """Place an order by FastAPI's route, which exists for the documentation."""
@@ -150,10 +150,10 @@ class OrderHandler:
         return Response(answer.model_dump_json(), media_type=JSON)
 
 
-def _read_order(asked: FastRequest) -> tuple[NewOrder, str | None]:
+def _read_order(request: FastRequest) -> tuple[NewOrder, str | None]:
     try:
-        order = read_json(asked.headers, bytes(asked.body), NewOrder)
-        return order, _idempotency_key(asked.headers)
+        order = read_json(request.headers, bytes(request.body), NewOrder)
+        return order, _idempotency_key(request.headers)
     except Refusal as refusal:
         log.info(
             "validation_failed",
