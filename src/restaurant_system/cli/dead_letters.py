@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from restaurant_system.cli.running import Config, LogFormat, complete, load
+from restaurant_system.cli.options import Config, LogFormat
+from restaurant_system.cli.running import complete, load
 from restaurant_system.errors import ConfigurationError, ConfirmationImpossible
 from restaurant_system.models.text import escape_nonprintable
 

@@ -5,9 +5,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
-
-import typer
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from restaurant_system.errors import Interrupted, primary_error
 
@@ -16,20 +14,6 @@ if TYPE_CHECKING:
     from restaurant_system.shutdown import Shutdown
 
 T = TypeVar("T")
-
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", metavar="FILE", help="Settings file. [dim](config.yaml, if it exists)[/]"
-    ),
-]
-LogFormat = Annotated[
-    str | None,
-    typer.Option(
-        metavar="json|console",
-        help="Format of log lines. [dim](console on a terminal, else json)[/]",
-    ),
-]
 
 
 def load(

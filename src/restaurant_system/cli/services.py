@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from restaurant_system import __version__
-from restaurant_system.cli.running import Config, LogFormat, complete, load, run_service
+from restaurant_system.cli.options import (
+    Config,
+    DisplayPort,
+    LogFormat,
+    OrderPort,
+    Processes,
+    Scale,
+    TrackingPort,
+)
+from restaurant_system.cli.running import complete, load, run_service
 from restaurant_system.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -26,40 +35,6 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Port = Annotated[
-    int | None,
-    typer.Option(
-        min=0, max=65535, metavar="PORT", help="Port to listen on; 0: any free port. [dim](3000)[/]"
-    ),
-]
-TrackingPort = Annotated[
-    int | None,
-    typer.Option(
-        min=0, max=65535, metavar="PORT", help="Port to listen on; 0: any free port. [dim](3002)[/]"
-    ),
-]
-DisplayPort = Annotated[
-    int | None,
-    typer.Option(
-        min=0, max=65535, metavar="PORT", help="Port to listen on; 0: any free port. [dim](3001)[/]"
-    ),
-]
-Processes = Annotated[
-    int | None,
-    typer.Option(
-        min=1, metavar="N", help="Processes that share the port; about one per core. [dim](1)[/]"
-    ),
-]
-Scale = Annotated[
-    float | None,
-    typer.Option(
-        "--cooking-time-scale",
-        metavar="FACTOR",
-        min=0,
-        help="Factor on cooking times; 0: no cooking time. [dim](1.0)[/]",
-    ),
-]
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
@@ -84,7 +59,7 @@ def program(
 @cli.command(rich_help_panel="On one machine")
 def up(
     *,
-    port: Port = None,
+    port: OrderPort = None,
     host: Annotated[
         str, typer.Option(metavar="HOST", help="Address to listen on; 0.0.0.0: all addresses.")
     ] = "127.0.0.1",
@@ -138,7 +113,7 @@ def up(
 @cli.command(rich_help_panel="The services")
 def order_service(
     *,
-    port: Port = None,
+    port: OrderPort = None,
     max_concurrent: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Requests processed at the same time. [dim](50)[/]"),
