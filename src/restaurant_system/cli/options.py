@@ -1,9 +1,15 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the parsing of their values."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from restaurant_system.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from restaurant_system.app.kitchen_worker import Cook
+    from restaurant_system.models.order import OrderType
 
 
 def _port(default: int) -> Any:  # noqa: ANN401 - typer's own annotation
@@ -43,3 +49,44 @@ Scale = Annotated[
         help="Factor on cooking times; 0: no cooking time. [dim](1.0)[/]",
     ),
 ]
+
+
+def parse_cook(argument: str) -> "Cook":
+    """Parse a cook, ``NAME`` or ``NAME:TYPE,TYPE``."""
+    name, colon, types = argument.partition(":")
+    return make_cook(name, types if colon else None)
+
+
+def make_cook(name: str, types: str | None) -> "Cook":
+    """Return a cook of these comma-separated order types, by default of all."""
+    from restaurant_system.app.kitchen_worker import Cook
+    from restaurant_system.models.worker import is_worker_name
+
+    if not is_worker_name(name):
+        raise ConfigurationError(
+            f"{name!r} is not a valid worker name; use 1 to 100 characters, without control"
+            " and format characters."
+        )
+    if types is None:
+        return Cook(name)
+    return Cook(name, tuple(dict.fromkeys(_parse_order_type(part) for part in types.split(","))))
+
+
+def check_subscriber_name(name: str | None) -> None:
+    """Raise `ConfigurationError` for a name with control or format characters."""
+    from restaurant_system.models.text import refused_character
+
+    if name is not None and refused_character(name) is not None:
+        raise ConfigurationError(
+            f"{name!r} is not a valid subscriber name; use no control and format characters."
+        )
+
+
+def _parse_order_type(name: str) -> "OrderType":
+    from restaurant_system.models.order import OrderType
+
+    try:
+        return OrderType(name.strip())
+    except ValueError:
+        known = ", ".join(OrderType)
+        raise ConfigurationError(f"{name!r} is not an order type; use {known}.") from None

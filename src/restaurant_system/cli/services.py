@@ -17,14 +17,15 @@ from restaurant_system.cli.options import (
     Processes,
     Scale,
     TrackingPort,
+    check_subscriber_name,
+    make_cook,
+    parse_cook,
 )
 from restaurant_system.cli.running import complete, load, run_service
 from restaurant_system.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from restaurant_system.app.kitchen_worker import Cook
     from restaurant_system.config import OrderServiceSettings, Settings, TrackingServiceSettings
-    from restaurant_system.models.order import OrderType
     from restaurant_system.web.server import Service
 
 cli = typer.Typer(
@@ -99,7 +100,7 @@ def up(
         "log.format": log_format,
     }
     settings = load("up", config, options, logs_to=sys.stderr)
-    cooks = [] if no_worker else [_parse_cook(argument) for argument in worker or ["chef"]]
+    cooks = [] if no_worker else [parse_cook(argument) for argument in worker or ["chef"]]
     from restaurant_system.app.all_in_one import run_all_in_one
     from restaurant_system.cli import welcome
 
@@ -174,7 +175,7 @@ def kitchen_worker(
         "log.format": log_format,
     }
     settings = load("kitchen-worker", config, options)
-    cook = _make_cook(worker_name, order_types)
+    cook = make_cook(worker_name, order_types)
     from restaurant_system.app.kitchen_worker import run_kitchen_worker
 
     run_service(lambda shutdown: run_kitchen_worker(settings, shutdown, cook))
@@ -248,7 +249,7 @@ def notification_subscriber(
     """Print each status change on stdout; log lines go to stderr."""
     options = {"log.format": log_format}
     settings = load("notification-subscriber", config, options, logs_to=sys.stderr)
-    _check_subscriber_name(name)
+    check_subscriber_name(name)
     from restaurant_system.app.notification_subscriber import run_notification_subscriber
 
     run_service(lambda shutdown: run_notification_subscriber(settings, shutdown, name))
@@ -297,42 +298,3 @@ def _serve(
         from restaurant_system.app import http_service
 
         run_service(lambda shutdown: http_service.serve(create(), address, settings, shutdown))
-
-
-def _parse_cook(argument: str) -> "Cook":
-    """Parse ``NAME`` or ``NAME:TYPE,TYPE``."""
-    name, colon, types = argument.partition(":")
-    return _make_cook(name, types if colon else None)
-
-
-def _make_cook(name: str, types: str | None) -> "Cook":
-    from restaurant_system.app.kitchen_worker import Cook
-    from restaurant_system.models.worker import is_worker_name
-
-    if not is_worker_name(name):
-        raise ConfigurationError(
-            f"{name!r} is not a valid worker name; use 1 to 100 characters, without control"
-            " and format characters."
-        )
-    if types is None:
-        return Cook(name)
-    return Cook(name, tuple(dict.fromkeys(_parse_order_type(part) for part in types.split(","))))
-
-
-def _check_subscriber_name(name: str | None) -> None:
-    from restaurant_system.models.text import refused_character
-
-    if name is not None and refused_character(name) is not None:
-        raise ConfigurationError(
-            f"{name!r} is not a valid subscriber name; use no control and format characters."
-        )
-
-
-def _parse_order_type(name: str) -> "OrderType":
-    from restaurant_system.models.order import OrderType
-
-    try:
-        return OrderType(name.strip())
-    except ValueError:
-        known = ", ".join(OrderType)
-        raise ConfigurationError(f"{name!r} is not an order type; use {known}.") from None
