@@ -1,4 +1,4 @@
-"""What every test may ask for. Servers live as long as the run; databases as long as one test."""
+"""Fixtures for all tests: servers for the whole run, and a database and broker for each test."""
 
 import asyncio
 import contextlib
@@ -25,34 +25,34 @@ from tests.support.postgres_server import Postgres, running_postgres
 from tests.support.rabbitmq_server import RabbitMQ, running_rabbitmq
 from tests.support.tls_postgres import TlsPostgres
 
-# Short enough for a test, long enough to tell apart.
+# Short delays that a test can still distinguish.
 QUICK_RETRIES = DeliverySettings(max_attempts=3, retry_delays=(0.2, 0.6))
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
-    """Run a PostgreSQL."""
+    """Run a PostgreSQL server."""
     with running_postgres() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def rabbitmq_server() -> Iterator[RabbitMQ]:
-    """Run a RabbitMQ."""
+    """Run a RabbitMQ node."""
     with running_rabbitmq() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def tls_postgres() -> Iterator[TlsPostgres]:
-    """Run a PostgreSQL that takes encrypted lines only."""
+    """Run a PostgreSQL server that accepts TLS connections only."""
     with contextlib.closing(TlsPostgres()) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def template_database(postgres_server: Postgres) -> str:
-    """Name a database with the whole schema and nothing in it, to be copied."""
+    """Return the name of a migrated, empty database to copy."""
 
     async def build() -> str:
         name = await postgres_server.create_database()
@@ -60,13 +60,13 @@ def template_database(postgres_server: Postgres) -> str:
             await migrations.migrate(database)
         return name
 
-    with ThreadPoolExecutor(1) as thread:  # a test's own loop may be running in this one
+    with ThreadPoolExecutor(1) as thread:  # this thread may run an event loop
         return thread.submit(asyncio.run, build()).result()
 
 
 @pytest.fixture
 async def dsn(postgres_server: Postgres, template_database: str) -> AsyncIterator[str]:
-    """Name an empty, migrated database of the test's own, which is gone afterwards."""
+    """Return the URL of an empty, migrated database, and drop it after the test."""
     name = await postgres_server.create_database(template_database)
     yield postgres_server.dsn(name)
     await postgres_server.drop_database(name)
@@ -74,14 +74,14 @@ async def dsn(postgres_server: Postgres, template_database: str) -> AsyncIterato
 
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
-    """Open the test's own database."""
+    """Connect to the test's database."""
     async with open_database(dsn) as database:
         yield database
 
 
 @pytest.fixture
 def amqp_url(rabbitmq_server: RabbitMQ) -> Iterator[str]:
-    """Name an empty virtual host of the test's own, which is gone afterwards."""
+    """Return the URL of an empty virtual host, and delete it after the test."""
     name = rabbitmq_server.create_vhost()
     yield rabbitmq_server.url(name)
     rabbitmq_server.delete_vhost(name)
@@ -101,7 +101,7 @@ def policy(delivery: DeliverySettings) -> RetryPolicy:
 
 @pytest.fixture
 def postgres_broker(database: Database) -> PostgresBroker:
-    """Open the broker in the test's own database."""
+    """Return the broker in the test's database."""
     return PostgresBroker(database)
 
 
@@ -109,7 +109,7 @@ def postgres_broker(database: Database) -> PostgresBroker:
 async def rabbitmq_broker(
     amqp_url: str, delivery: DeliverySettings
 ) -> AsyncIterator[RabbitMQBroker]:
-    """Open RabbitMQ, on the test's own virtual host."""
+    """Connect to the test's virtual host of RabbitMQ."""
     broker = make_rabbitmq_broker(amqp_url, delivery)
     await broker.connect()
     yield broker
@@ -118,14 +118,14 @@ async def rabbitmq_broker(
 
 @pytest.fixture(params=["postgres", "rabbitmq"])
 def broker(request: pytest.FixtureRequest) -> Broker:
-    """Open a broker: each test that asks for one runs with both."""
+    """Return the broker; a test that uses this fixture runs with both brokers."""
     broker: Broker = request.getfixturevalue(f"{request.param}_broker")
     return broker
 
 
 @pytest.fixture
 async def other_postgres_broker(dsn: str) -> AsyncIterator[PostgresBroker]:
-    """Open a second line to the broker in the test's own database."""
+    """Return a second connection to the broker in the test's database."""
     async with open_database(dsn) as database:
         yield PostgresBroker(database)
 
@@ -134,7 +134,7 @@ async def other_postgres_broker(dsn: str) -> AsyncIterator[PostgresBroker]:
 async def other_rabbitmq_broker(
     amqp_url: str, delivery: DeliverySettings
 ) -> AsyncIterator[RabbitMQBroker]:
-    """Open a second line to RabbitMQ."""
+    """Return a second connection to RabbitMQ."""
     broker = make_rabbitmq_broker(amqp_url, delivery)
     await broker.connect()
     yield broker
@@ -143,14 +143,14 @@ async def other_rabbitmq_broker(
 
 @pytest.fixture
 def other_broker(request: pytest.FixtureRequest, broker: Broker) -> Broker:
-    """Open a second line to the same broker, as another process would."""
+    """Return a second connection to the same broker, like that of another process."""
     other: Broker = request.getfixturevalue(f"other_{broker.name}_broker")
     return other
 
 
 @pytest.fixture
 def broker_connections(request: pytest.FixtureRequest, broker: Broker) -> BrokerConnections:
-    """Name the lines to the broker, which a test may cut."""
+    """Return the connections to the broker, which a test may close."""
     if broker.name == "postgres":
         return PostgresConnections(request.getfixturevalue("dsn"))
     return RabbitMQConnections(request.getfixturevalue("rabbitmq_server"))
@@ -158,14 +158,14 @@ def broker_connections(request: pytest.FixtureRequest, broker: Broker) -> Broker
 
 @pytest.fixture
 def management_api(rabbitmq_server: RabbitMQ, amqp_url: str) -> Iterator[ManagementApi]:
-    """Open RabbitMQ's management interface on the test's own virtual host."""
+    """Return the management API for the test's virtual host."""
     with rabbitmq_server.api as api:
         yield ManagementApi(api, urlsplit(amqp_url).path.removeprefix("/"))
 
 
 @contextlib.asynccontextmanager
 async def open_database(dsn: str, *, read_only: bool = False) -> AsyncIterator[Database]:
-    """Open a database for a while."""
+    """Connect to a database for the block."""
     settings = DatabaseSettings(pool_max=20)
     database = Database(dsn, settings, application_name="test", read_only=read_only)
     await database.connect()
@@ -176,5 +176,5 @@ async def open_database(dsn: str, *, read_only: bool = False) -> AsyncIterator[D
 
 
 def make_rabbitmq_broker(url: str, delivery: DeliverySettings) -> RabbitMQBroker:
-    """Build a broker on a virtual host."""
+    """Make a broker on a virtual host."""
     return RabbitMQBroker(RabbitMQSettings.model_validate({"url": url}), delivery.retry_delays)

@@ -1,4 +1,4 @@
-"""The three shapes: nothing of our own, our PostgreSQL, our PostgreSQL and RabbitMQ."""
+"""Fixtures of the acceptance tests: deployments of real processes on either broker."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ SHAPES = ["postgres", "rabbitmq"]
 
 @pytest.fixture(params=SHAPES)
 def optional_amqp_url(request: pytest.FixtureRequest) -> str | None:
-    """Choose the broker: the one in PostgreSQL, then an empty virtual host of RabbitMQ."""
+    """Return `None` for the broker in PostgreSQL, then the URL of an empty virtual host."""
     if request.param == "postgres":
         return None
     url: str = request.getfixturevalue("amqp_url")
@@ -32,7 +32,7 @@ def optional_amqp_url(request: pytest.FixtureRequest) -> str | None:
 
 @pytest.fixture
 def restartable_rabbitmq(rabbitmq_server: RabbitMQ) -> Iterator[RabbitMQ]:
-    """Lend the RabbitMQ to a test that kills it; it runs again before anybody else needs it."""
+    """Return RabbitMQ to a test that kills it, and restart it afterwards."""
     yield rabbitmq_server
     if not rabbitmq_server.running:
         rabbitmq_server.start()
@@ -40,13 +40,13 @@ def restartable_rabbitmq(rabbitmq_server: RabbitMQ) -> Iterator[RabbitMQ]:
 
 @pytest.fixture
 def empty_dsn(postgres_server: Postgres) -> str:
-    """Name a database in which nothing is yet."""
+    """Return the URL of a database without a schema."""
     return postgres_server.dsn(asyncio.run(postgres_server.create_database()))
 
 
 @pytest.fixture
 def latin_1_dsn(postgres_server: Postgres) -> str:
-    """Name an empty database that is not in UTF-8."""
+    """Return the URL of an empty database whose encoding is not UTF-8."""
     return postgres_server.dsn(
         asyncio.run(postgres_server.create_database("template0 ENCODING 'LATIN1' LOCALE 'C'"))
     )
@@ -54,28 +54,28 @@ def latin_1_dsn(postgres_server: Postgres) -> str:
 
 @pytest.fixture
 def deployment(dsn: str, optional_amqp_url: str | None) -> Iterator[Deployment]:
-    """Open a restaurant on servers of ours: each test that asks for one runs with both brokers."""
+    """Return a deployment; a test that uses this fixture runs with both brokers."""
     with deployments.running(dsn, optional_amqp_url) as deployment:
         yield deployment
 
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """Name an empty folder for the embedded PostgreSQL, which is gone afterwards."""
+    """Return an empty folder for the embedded PostgreSQL, and delete it after the test."""
     with embedded_data() as folder:
         yield folder
 
 
 @pytest.fixture
 def commands() -> Iterator[Processes]:
-    """Start commands with nothing of ours configured."""
+    """Start commands without a configured server."""
     with processes(QUICK_SETTINGS) as started:
         yield started
 
 
 @contextlib.contextmanager
 def embedded_data() -> Iterator[Path]:
-    """Have a folder for an embedded PostgreSQL for a while; what still runs there is stopped."""
+    """Make a folder for an embedded PostgreSQL; stop what still runs there at the end."""
     folder = Path(tempfile.mkdtemp(prefix="restaurant-data-"))
     try:
         yield folder
@@ -86,7 +86,7 @@ def embedded_data() -> Iterator[Path]:
 
 
 def _stop_postgres(pid_file: Path) -> None:
-    """Stop a server that outlived the process that started it, as after a power cut."""
+    """Stop a server whose parent process was killed."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         os.kill(int(pid_file.read_text(encoding="utf-8").splitlines()[0]), signal.SIGQUIT)
         wait_until(lambda: not pid_file.exists(), seconds=30, doing="for PostgreSQL to stop")

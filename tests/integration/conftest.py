@@ -1,4 +1,4 @@
-"""What the tests of the services may ask for: a clock, two services that go by it, a kitchen."""
+"""Fixtures of the integration tests: a clock, services that use it, and a kitchen."""
 
 from collections.abc import AsyncIterator
 
@@ -18,19 +18,19 @@ from tests.support.services import FakeClock, http_client, make_order_service, m
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """Wear a watch that shows noon."""
+    """Return a clock that is set to noon."""
     return FakeClock()
 
 
 @pytest.fixture
 def intake(database: Database, clock: FakeClock) -> OrderService:
-    """Open the order intake; what it owes stays in the outbox."""
+    """Return the order service; its messages stay in the outbox."""
     return make_order_service(database, clock=clock)
 
 
 @pytest.fixture
 async def tracking(database: Database, clock: FakeClock) -> AsyncIterator[httpx.AsyncClient]:
-    """Talk to the tracking service."""
+    """Return an HTTP client of the tracking service."""
     service = make_tracking_service(database, clock=clock)
     async with http_client(TrackingHandler(service).feature()) as client:
         yield client

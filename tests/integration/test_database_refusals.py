@@ -205,14 +205,14 @@ async def test_commit_that_waits_for_a_missing_standby_is_reported_until_commits
 ) -> None:
     commit = "SELECT pg_logical_emit_message(true, 'test', '')"
     async with monitored(Database(dsn, IMPATIENT, application_name="waiting")) as waiting:
-        await postgres_server.rule("ALTER SYSTEM SET synchronous_standby_names = 'missing'")
+        await postgres_server.execute("ALTER SYSTEM SET synchronous_standby_names = 'missing'")
         try:
-            await postgres_server.rule("SELECT pg_reload_conf()")
+            await postgres_server.execute("SELECT pg_reload_conf()")
             await eventually(lambda: fails(waiting, commit), doing="for the setting", seconds=5)
             await until_reason(waiting, "PostgreSQL does not complete statements")
         finally:
-            await postgres_server.rule("ALTER SYSTEM RESET synchronous_standby_names")
-            await postgres_server.rule("SELECT pg_reload_conf()")
+            await postgres_server.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            await postgres_server.execute("SELECT pg_reload_conf()")
         await until_reason(waiting, None)
         assert await succeeds(waiting, commit)
 
@@ -291,7 +291,7 @@ async def test_error_for_a_database_that_is_not_utf_8_has_a_command_that_creates
     postgres_server: Postgres, encoding: str
 ) -> None:
     name = f"Tony's {encoding}"
-    await postgres_server.rule(
+    await postgres_server.execute(
         f"CREATE DATABASE \"{name}\" ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
     )
     dsn = postgres_server.dsn(quote(name))
@@ -299,7 +299,7 @@ async def test_error_for_a_database_that_is_not_utf_8_has_a_command_that_creates
         await Database(dsn, SETTINGS, application_name="refused").connect_within(600)
 
     (command,) = re.findall("CREATE DATABASE .* template0", str(error.value))
-    await postgres_server.rule(command)
+    await postgres_server.execute(command)
     successor = postgres_server.dsn(quote(f"{name}_utf8"))
     async with monitored(Database(successor, SETTINGS, application_name="accepted")) as accepted:
         assert await is_healthy(accepted)

@@ -1,4 +1,4 @@
-"""A restaurant in one process, as `up` opens it, that can be killed and opened again."""
+"""Run the all-in-one app (`up`) in a process that a test can kill and start again."""
 
 import tempfile
 from typing import Any
@@ -12,7 +12,7 @@ from tests.support.waiting import wait_until
 
 
 class AllInOneApp:
-    """Everything on one port, on our PostgreSQL, with nobody who cooks by himself.
+    """The app on one port, on the test's PostgreSQL, without simulated cooks.
 
     `settings` are environment variables of the configuration.
     """
@@ -33,19 +33,19 @@ class AllInOneApp:
         self.process: Process | None = None
 
     def open(self, *options: str) -> None:
-        """Open it, and wait until it answers."""
+        """Start the app, and wait until it answers."""
         self.process = self._processes.start(
             "up", "--no-worker", "--port", str(self._port), *options
         )
-        wait_until(self._answers, seconds=60, doing="for the restaurant to open")
+        wait_until(self._answers, seconds=60, doing="for the app to start")
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill the app with SIGKILL."""
         assert self.process is not None
         self.process.kill()
 
     def close(self) -> None:
-        """End it, and remove what it has printed and kept."""
+        """Kill the app, and delete its output and data."""
         self._processes.clear()
         self._folder.cleanup()
 
@@ -57,17 +57,17 @@ class AllInOneApp:
         return number
 
     async def cancel(self, number: str) -> None:
-        """Call an order off."""
+        """Cancel an order."""
         answer = await self._post(f"/orders/{number}/cancel")
         assert answer.status_code == 200, answer.text
 
     async def complete(self, number: str) -> None:
-        """Hand an order over."""
+        """Complete an order."""
         answer = await self._post(f"/orders/{number}/complete")
         assert answer.status_code == 200, answer.text
 
-    async def get(self, path: str) -> Any:  # noqa: ANN401 - whatever the JSON says
-        """Ask, and return what the JSON of the answer says."""
+    async def get(self, path: str) -> Any:  # noqa: ANN401 - any JSON
+        """Send a GET request, and return the JSON of its response."""
         async with self._client() as client:
             answer = await client.get(path)
         assert answer.status_code == 200, answer.text

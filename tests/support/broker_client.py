@@ -1,4 +1,4 @@
-"""A line to a restaurant's broker for a test that is not asynchronous itself."""
+"""Access the broker from a synchronous test."""
 
 import asyncio
 import contextlib
@@ -15,14 +15,14 @@ from restaurant_system.models.message import Message
 
 
 class BrokerClient:
-    """Puts messages into queues, and counts what is there."""
+    """Publishes messages, and counts those in a queue."""
 
     def __init__(self, dsn: str, amqp_url: str | None = None) -> None:
         self._dsn = dsn
         self._amqp_url = amqp_url
 
     def put(self, *messages: Message) -> None:
-        """Publish messages, all of which must be taken."""
+        """Publish messages; fail if any is refused."""
 
         async def put() -> None:
             async with self._broker() as broker:
@@ -31,7 +31,7 @@ class BrokerClient:
         asyncio.run(put())
 
     def depth(self, queue: str) -> int:
-        """Count what waits in a queue."""
+        """Count the messages in a queue."""
 
         async def count() -> int:
             async with self._broker() as broker:

@@ -1,4 +1,4 @@
-"""Cuts the lines between a broker and those who use it, as a failing network would."""
+"""Close the connections to a broker, as a failing network does."""
 
 from abc import ABC, abstractmethod
 
@@ -12,29 +12,29 @@ CONNECTIONS = "/connections/username/guest"
 
 
 class BrokerConnections(ABC):
-    """The lines of everyone who uses the test's own broker."""
+    """All connections to the test's broker."""
 
     @abstractmethod
     async def cut(self) -> None:
-        """Cut them all. The broker itself stays, and takes new ones at once."""
+        """Close all connections; the broker accepts new ones at once."""
 
 
 class PostgresConnections(BrokerConnections):
-    """The sessions in the test's own database."""
+    """The sessions in the test's database."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
 
     async def cut(self) -> None:
-        """End every session but the one that asks."""
+        """Terminate all other sessions."""
         await self._terminate("true")
 
     async def cut_consumers(self) -> None:
-        """End the sessions by which consumers show that they live."""
+        """Terminate the sessions whose advisory locks mark live consumers."""
         await self._terminate("pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')")
 
     async def cut_blocked(self) -> None:
-        """End the sessions that wait for a lock, as soon as there is one."""
+        """Wait for a session that waits for a lock, and terminate all such sessions."""
         await eventually(self._terminate_blocked, doing="for a session to wait for a lock")
 
     async def _terminate_blocked(self) -> bool:
@@ -53,14 +53,14 @@ class PostgresConnections(BrokerConnections):
 
 
 class RabbitMQConnections(BrokerConnections):
-    """The connections of the test's own user: those of this test, for tests run one by one."""
+    """The connections of RabbitMQ's default user: those of this test, as tests run one by one."""
 
     def __init__(self, server: RabbitMQ) -> None:
         self._server = server
 
     async def cut(self) -> None:
-        """Close every connection, as an operator can."""
-        await eventually(self._known, doing="for RabbitMQ to know of a connection")
+        """Close all connections through the management API."""
+        await eventually(self._known, doing="for RabbitMQ to list a connection")
         async with self._api() as api:
             (await api.delete(CONNECTIONS)).raise_for_status()
 

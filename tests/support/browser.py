@@ -1,4 +1,4 @@
-"""A real browser, and screens in it whose every complaint is heard."""
+"""Run Chromium, and open pages whose errors are recorded."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_p
 
 from tests.support.prerequisites import chromium
 
-# As root there is no sandbox to be had; the rest keeps it from calling its maker.
+# Chromium has no sandbox as root; the other options prevent connections to the internet.
 OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -23,12 +23,12 @@ SERIOUS = {"serious", "critical"}
 CONNECTION_ERRORS = (
     "net::ERR_",
     "Failed to load resource",
-)  # what a browser says of a server that is away
+)  # logged while the server is down
 
 
 @contextlib.asynccontextmanager
 async def running_browser() -> AsyncIterator[Browser]:
-    """Run a Chromium, without a window, for a while."""
+    """Run a headless Chromium."""
     async with async_playwright() as playwright:
         chrome = await playwright.chromium.launch(executable_path=chromium(), args=OPTIONS)
         try:
@@ -38,7 +38,7 @@ async def running_browser() -> AsyncIterator[Browser]:
 
 
 class Screens:
-    """Opens pages of one restaurant, each on a device of its own, and hears what they complain of.
+    """Opens pages of one app, each on a device of its own, and records their errors.
 
     A test in which a server goes away expects complaints about the line; nobody expects others.
     """
@@ -49,7 +49,7 @@ class Screens:
         self._browser = browser
         self._stack = contextlib.AsyncExitStack()
 
-    async def open(self, path: str, *, width: int = 1280, height: int = 800, **device: Any) -> Page:  # noqa: ANN401 - whatever playwright calls a device
+    async def open(self, path: str, *, width: int = 1280, height: int = 800, **device: Any) -> Page:  # noqa: ANN401 - options of playwright
         """Open a page on a new device."""
         context = await self._browser.new_context(
             base_url=self.address, viewport={"width": width, "height": height}, **device
@@ -64,12 +64,12 @@ class Screens:
         return page
 
     async def close(self) -> None:
-        """Put the devices away."""
+        """Close all devices."""
         await self._stack.aclose()
 
     @property
     def unexpected_errors(self) -> list[str]:
-        """What pages complain of, but for a line that is away."""
+        """The recorded errors other than failed connections."""
         return [each for each in self.errors if not any(sign in each for sign in CONNECTION_ERRORS)]
 
     def _record_message(self, message: ConsoleMessage) -> None:
@@ -81,7 +81,7 @@ class Screens:
 
 
 async def serious_violations(page: Page) -> list[str]:
-    """Name what axe-core finds on a page that keeps people out."""
+    """Return the serious accessibility violations that axe-core finds on a page."""
     results = await Axe().run(page)
     return [
         f"{violation['id']}: {[node['html'] for node in violation['nodes']]}"

@@ -1,4 +1,4 @@
-"""Certificates that a test makes itself, and that nobody else in the world trusts."""
+"""Issue certificates for tests from a private certificate authority."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +8,14 @@ import trustme
 
 @dataclass(frozen=True)
 class Identity:
-    """Who somebody is, and the key that proves it: two files."""
+    """The files of a certificate and its private key."""
 
     certificate: Path
     key: Path
 
 
 class CertificateAuthority:
-    """Issues certificates; whoever trusts `certificate` trusts them all."""
+    """Issues certificates that are signed by `certificate`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -24,11 +24,11 @@ class CertificateAuthority:
         self._ca.cert_pem.write_to_path(str(self.certificate))
 
     def server(self, host: str) -> Identity:
-        """Certify a server under the name by which it is reached."""
+        """Issue a certificate for a server's host name."""
         return self._written(host, self._ca.issue_cert(host))
 
     def client(self, name: str) -> Identity:
-        """Certify a client under its user's name."""
+        """Issue a certificate whose common name is a user's name."""
         return self._written(name, self._ca.issue_cert(f"{name}@example.org", common_name=name))
 
     def _written(self, name: str, issued: trustme.LeafCert) -> Identity:

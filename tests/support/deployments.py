@@ -1,4 +1,4 @@
-"""A restaurant whose services are processes of their own, on servers that are ours."""
+"""Run the services as separate processes on the test's PostgreSQL and RabbitMQ."""
 
 import asyncio
 import contextlib
@@ -25,43 +25,43 @@ JSON = {"Content-Type": "application/json"}
 
 
 class DatabaseClient:
-    """A line to the restaurant's database for a test that is not asynchronous itself."""
+    """Queries the database from a synchronous test."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self._line: UnpooledConnection | None = None
+        self._connection: UnpooledConnection | None = None
 
     def query(self, query: str, *arguments: object) -> list[dict[str, Any]]:
-        """Run a query, on a new line if the old one has broken."""
+        """Run a query; reconnect once if the connection is lost."""
         try:
             return self._runner.run(self._fetch(query, *arguments))
         except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError):
-            self._line = None
+            self._connection = None
             return self._runner.run(self._fetch(query, *arguments))
 
     def close(self) -> None:
-        """Hang up."""
-        if self._line is not None:
-            self._line.terminate()
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.terminate()
         self._runner.close()
 
     async def _fetch(self, query: str, *arguments: object) -> list[dict[str, Any]]:
-        if self._line is None:
-            self._line = await asyncpg.connect(self._dsn)
-        return [dict(row) for row in await self._line.fetch(query, *arguments)]
+        if self._connection is None:
+            self._connection = await asyncpg.connect(self._dsn)
+        return [dict(row) for row in await self._connection.fetch(query, *arguments)]
 
 
 class Deployment:
-    """Starts services; orders, asks and looks into the database as people outside would.
+    """Starts services, sends requests to them and queries their database.
 
     What is started is awaited by `ready`, so that several may start at once.
     """
 
-    def __init__(self, processes: Processes, book: DatabaseClient) -> None:
+    def __init__(self, processes: Processes, database: DatabaseClient) -> None:
         self.started: list[Process] = []
         self._processes = processes
-        self._book = book
+        self._database = database
         self._awaited: list[tuple[Process, Callable[[], bool]]] = []
         self._order_port, self._tracking_port = free_port(), free_port()
         self.orders = _client(self._order_port)
@@ -78,7 +78,7 @@ class Deployment:
         return self.start(*command, until=lambda _: _answers(self.tracking))
 
     def start_all_in_one(self, *options: str) -> Process:
-        """Start everything in one process, which tracks orders where it takes them."""
+        """Start the all-in-one app, which serves tracking on the port of the order service."""
         self.tracking.base_url = self.orders.base_url
         command = ("up", "--port", str(self._order_port), "--cooking-time-scale", "0.02", *options)
         return self.start(*command, until=lambda _: _answers(self.orders))
@@ -92,7 +92,7 @@ class Deployment:
         )
 
     def start_subscriber(self, name: str) -> Process:
-        """Start a notification subscriber that keeps what it misses."""
+        """Start a durable notification subscriber."""
         return self.start(
             *("notification-subscriber", "--name", name),
             until=lambda process: process.logged("subscribed"),
@@ -101,7 +101,7 @@ class Deployment:
     def start(
         self, *command: str, until: Callable[[Process], bool] | None = None, **environment: str
     ) -> Process:
-        """Start a command, to be awaited until it is what it should be."""
+        """Start a command; `wait_until_ready` waits until the condition holds for its process."""
         process = self._processes.start(*command, **environment)
         self.started.append(process)
         if until is not None:
@@ -109,7 +109,7 @@ class Deployment:
         return process
 
     def wait_until_ready(self) -> None:
-        """Wait for everything that was started."""
+        """Wait until all started processes are ready."""
         while self._awaited:
             process, is_ready = self._awaited.pop()
             wait_until(
@@ -120,7 +120,7 @@ class Deployment:
             assert process.running, process.stdout + process.stderr
 
     def stop_all(self) -> list[int]:
-        """Ask everything that was started to stop, and return the exit codes."""
+        """Stop all started processes with SIGTERM, and return their exit codes."""
         for process in self.started:
             process.signal(signal.SIGTERM)
         return [process.wait() for process in self.started]
@@ -137,15 +137,15 @@ class Deployment:
         return number
 
     def query(self, query: str, *arguments: object) -> list[dict[str, Any]]:
-        """Look into the database."""
-        return self._book.query(query, *arguments)
+        """Query the database."""
+        return self._database.query(query, *arguments)
 
     def get_order(self, number: str) -> dict[str, Any]:
-        """Return an order as it stands in the database."""
+        """Return the row of an order."""
         return self.query("SELECT * FROM orders WHERE number = $1", number)[0]
 
     def history(self, number: str) -> list[tuple[str, str]]:
-        """Return each status that an order had, and who brought it there."""
+        """Return each status of an order with `changed_by`, oldest first."""
         rows = self.query(
             "SELECT log.status, log.changed_by FROM order_status_log AS log"
             " JOIN orders ON orders.id = log.order_id WHERE number = $1 ORDER BY log.id",
@@ -154,7 +154,7 @@ class Deployment:
         return [(row["status"], row["changed_by"]) for row in rows]
 
     def wait_for_status(self, number: str, status: str, *, seconds: float = 60) -> None:
-        """Wait until an order stands there."""
+        """Wait until an order has a status."""
         wait_until(
             lambda: self.get_order(number)["status"] == status,
             seconds=seconds,
@@ -164,35 +164,35 @@ class Deployment:
     def wait_until_outbox_is_empty(self) -> None:
         """Wait until every message has left the outbox."""
         wait_until(
-            lambda: not self.query("SELECT id FROM outbox"), seconds=30, doing="for the outbox"
+            lambda: not self.query("SELECT id FROM outbox"), seconds=30, doing="for an empty outbox"
         )
 
     def worker_status(self, name: str) -> str:
-        """Return what the kitchen's book says about a cook: online or offline."""
+        """Return the status of a worker: online or offline."""
         status: str = self.query("SELECT status FROM workers WHERE name = $1", name)[0]["status"]
         return status
 
 
 @contextlib.contextmanager
 def running(dsn: str, amqp_url: str | None = None, **variables: str) -> Iterator[Deployment]:
-    """Have a restaurant on our PostgreSQL and, if there is one, our RabbitMQ, for a while."""
+    """Run a deployment on PostgreSQL and, if it has a URL, RabbitMQ."""
     with (
-        contextlib.closing(DatabaseClient(dsn)) as book,
+        contextlib.closing(DatabaseClient(dsn)) as database,
         processes({**environment(dsn, amqp_url), **variables}) as started,
     ):
-        deployment = Deployment(started, book)
+        deployment = Deployment(started, database)
         with deployment.orders, deployment.tracking:
             yield deployment
 
 
 def environment(dsn: str | None, amqp_url: str | None) -> Mapping[str, str]:
-    """Name our servers as an operator does, in variables; patience is short, for tests."""
+    """Return the environment variables for these servers, with short intervals."""
     servers = {"RESTAURANT_DATABASE__URL": dsn, "RESTAURANT_RABBITMQ__URL": amqp_url}
     return {**QUICK_SETTINGS, **{name: url for name, url in servers.items() if url is not None}}
 
 
 def error_message(process: Process) -> str:
-    """Return what a process says on stderr to a person, its log lines apart."""
+    """Return what a process printed on stderr, without its log lines."""
     return "".join(
         line for line in process.stderr.splitlines(keepends=True) if not line.startswith("{")
     )

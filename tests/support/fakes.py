@@ -1,4 +1,4 @@
-"""Brokers and lines that fail exactly when a test wants them to."""
+"""Fake the broker, consumers and deliveries, with failures on demand."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from restaurant_system.models.message import Message
 
 
 class RecordingBroker(Broker):
-    """Remembers what it has taken, call by call; away, choosy or slow when it is told to be."""
+    """Records what is published, call by call; unavailable, refusing or slow on demand."""
 
     name = "recording"
 
@@ -22,92 +22,92 @@ class RecordingBroker(Broker):
         self.away = False
         self.refuses: list[Message] = []
         self.error: Exception | None = None
-        self.tried = asyncio.Event()  # somebody has tried to reach it
+        self.tried = asyncio.Event()  # a call was made
         self.answers = asyncio.Event()
         self.answers.set()
 
     @property
     def taken(self) -> list[Message]:
-        """What it has taken, in this order."""
+        """The published messages, in order."""
         return [message for call in self.calls for message in call]
 
     async def connect(self) -> None:
-        """Fail if it is away."""
-        await self._reach()
+        """Fail while the broker is unavailable."""
+        await self._check_available()
 
     async def close(self) -> None:
         """Do nothing."""
 
     async def ping(self) -> float:
-        """Fail if it is away."""
-        await self._reach()
+        """Fail while the broker is unavailable."""
+        await self._check_available()
         return 1.0
 
     async def publish(self, messages: Sequence[Message]) -> list[Refused]:
-        """Take what it does not refuse."""
-        await self._reach()
+        """Record the messages except those in `refuses`."""
+        await self._check_available()
         refused = {message.message_id for message in self.refuses}
         self.calls.append([each for each in messages if each.message_id not in refused])
         return [Refused(each, "not today") for each in messages if each.message_id in refused]
 
     @contextlib.asynccontextmanager
     async def consume(self, queues: Sequence[str], *, prefetch: int) -> AsyncIterator[Consumer]:
-        """Fail: what it has taken is for the test to look at, and for nobody to consume."""
-        raise NotImplementedError(f"Nobody consumes here: {prefetch} from {queues}.")
+        """Fail: published messages are only recorded."""
+        raise NotImplementedError(f"This broker has no consumers: {prefetch} from {queues}.")
         yield
 
     @contextlib.asynccontextmanager
     async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
-        """Fail likewise."""
-        raise NotImplementedError(f"Nobody subscribes here: {name}.")
+        """Fail: published messages are only recorded."""
+        raise NotImplementedError(f"This broker has no subscribers: {name}.")
         yield
 
     @contextlib.asynccontextmanager
     async def browse(self, queue: str) -> AsyncIterator[Sequence[Delivery]]:
-        """Fail likewise: it has no queues."""
-        raise NotImplementedError(f"Nobody browses here: {queue}.")
+        """Fail: there are no queues."""
+        raise NotImplementedError(f"This broker has no queues: {queue}.")
         yield
 
     async def depths(self) -> dict[str, int]:
-        """Have nothing in any queue: what it has taken is for the test."""
-        await self._reach()
+        """Return 0 for each queue."""
+        await self._check_available()
         return {queue.name: 0 for queue in topology.QUEUES}
 
     async def delayed(self) -> int:
-        """Put nothing off."""
-        await self._reach()
+        """Return 0."""
+        await self._check_available()
         return 0
 
     async def is_blank(self) -> bool:
-        """Have been there before."""
-        await self._reach()
+        """Return that the broker was used before."""
+        await self._check_available()
         return False
 
     async def mark(self) -> None:
-        """Need no mark."""
+        """Do nothing."""
 
-    async def _reach(self) -> None:
+    async def _check_available(self) -> None:
         self.tried.set()
         await self.answers.wait()
         if self.away:
-            raise BrokerUnavailable("The broker is away.")
+            raise BrokerUnavailable("The broker is unavailable.")
         if self.error is not None:
             raise self.error
 
 
 class FakeDelivery(Delivery):
-    """A delivery that remembers how it was settled."""
+    """A delivery that records how it was settled."""
 
     def __init__(self, message: Message) -> None:
         super().__init__(message, queue="fake", redelivered=False)
         self.settled: list[str] = []
 
     async def ack(self) -> None:
-        """Be done."""
+        """Record an acknowledgement."""
         self.settled.append("ack")
 
     async def requeue(self) -> None:
-        """Go back."""
+        """Record a requeue."""
         self.settled.append("requeue")
 
     async def replace(self, successor: Message, delay: timedelta | None = None) -> None:
@@ -116,7 +116,7 @@ class FakeDelivery(Delivery):
 
 
 class FakeConsumer(Consumer):
-    """A line that hands out what a test puts on it, and breaks when the test wants it to."""
+    """Yields given deliveries, and loses its connection on demand."""
 
     def __init__(self, *deliveries: Delivery) -> None:
         self.stopped = False
@@ -125,7 +125,7 @@ class FakeConsumer(Consumer):
         self._deliveries = deque(deliveries)
 
     def cut(self) -> None:
-        """Break, after what was put on the line before."""
+        """Lose the connection after the remaining deliveries."""
         self.broken = True
         self._changed.set()
 
@@ -134,14 +134,14 @@ class FakeConsumer(Consumer):
             if self._deliveries:
                 yield self._deliveries.popleft()
             elif self.broken:
-                raise BrokerUnavailable("The line broke.")
+                raise BrokerUnavailable("The connection was lost.")
             else:
                 self._changed.clear()
                 await self._changed.wait()
 
     async def stop(self) -> None:
-        """Hand out nothing more."""
+        """Yield no more deliveries."""
         if self.broken:
-            raise BrokerUnavailable("The line broke.")
+            raise BrokerUnavailable("The connection was lost.")
         self.stopped = True
         self._changed.set()

@@ -1,7 +1,6 @@
-"""Bodies that are no orders, each with the field that the answer must name.
+"""List invalid bodies of `POST /orders`, each with the field that the response must name.
 
-They are written as text, not as Python values: much of what is wrong with them no JSON library
-would write.
+The bodies are text, because no JSON library would write many of them.
 """
 
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from typing import NamedTuple
 
 
 class InvalidOrder(NamedTuple):
-    """A body, what is wrong with it, and the field to be named."""
+    """A body, its error, and the field that the response must name."""
 
     name: str
     body: bytes
@@ -17,12 +16,12 @@ class InvalidOrder(NamedTuple):
 
 
 def item(**texts: str) -> str:
-    """Write a line of an order; what is given replaces the text of a field."""
+    """Serialize an order item; the arguments replace the text of fields."""
     return _object({"name": '"Soup"', "quantity": "1", "price": "9.50"} | texts)
 
 
 def order(**texts: str) -> bytes:
-    """Write an order; what is given replaces the text of a field."""
+    """Serialize an order; the arguments replace the text of fields."""
     sound = {"customer_name": '"Ada"', "order_type": '"takeout"', "items": f"[{item()}]"}
     return _object(sound | texts).encode()
 
@@ -38,7 +37,7 @@ def _string(length: int) -> str:
 NO_STRINGS = ["5", "1.5", "true", "[]", '["a"]', "{}"]
 CONTROLS = [r'"a\u0000b"', r'"a\u001bb"', r'"a\u007fb"', r'"a\u0085b"']
 
-# Texts that a field cannot have, in an order that is otherwise sound.
+# Invalid texts of each field, in an order that is otherwise valid.
 OF_AN_ORDER = {
     "customer_name": [
         *NO_STRINGS,
@@ -94,7 +93,7 @@ OF_DELIVERY = [
     r'"a street\u0000here"',
 ]
 
-# What no JSON reader takes, or takes for something else than an object.
+# Bodies that are not JSON, or not a JSON object.
 NO_JSON = {
     "nothing": b"",
     "blanks": b" \n ",
@@ -186,7 +185,7 @@ INVALID_ORDERS = [
     *(InvalidOrder(name, body, "body") for name, body in NO_JSON.items()),
 ]
 
-# Bodies of which it is only sure that they must not bring anything down.
+# Bodies that may be accepted or refused, but must not cause an internal error.
 UNUSUAL_ORDERS = [
     order(items=f"[{item(price='1.' + '0' * 50)}]"),
     order(items=f"[{item(price='1.' + '0' * 20_000)}]"),

@@ -1,4 +1,4 @@
-"""Live views as a browser sees them: events, read from what is sent."""
+"""Read the event stream of a live view as the browser does."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-SOON = 10.0  # s within which something is seen, however busy the machine is
+SOON = 10.0  # s
 
 
 class Event(NamedTuple):
@@ -20,7 +20,7 @@ class Event(NamedTuple):
 
 
 def events_in(text: str) -> list[Event]:
-    """Read whole events, in their order."""
+    """Parse complete events."""
     return [_event(block) for block in text.split("\n\n") if block]
 
 
@@ -30,7 +30,7 @@ def _event(block: str) -> Event:
 
 
 class LiveViewClient:
-    """Watches a live view, as `live.js` does, and keeps everything that was sent."""
+    """Reads a live view, as `live.js` does, and keeps all text that was received."""
 
     def __init__(self, parts: AsyncIterator[str]) -> None:
         self.text = ""
@@ -39,21 +39,21 @@ class LiveViewClient:
         self._parts = parts
         self._unread = ""
 
-    async def until_it_shows(self, key: str, **expected: object) -> Any:  # noqa: ANN401 - as JSON has it
-        """Read on until an entry has these values; return it."""
+    async def until_it_shows(self, key: str, **expected: object) -> Any:  # noqa: ANN401 - any JSON
+        """Read until an entry has these values; return the entry."""
         async with asyncio.timeout(SOON):
             while not _has(self.entries.get(key), expected):
                 await self.read()
         return self.entries[key]
 
     async def until_it_hides(self, key: str) -> None:
-        """Read on until there is no such entry."""
+        """Read until there is no such entry."""
         async with asyncio.timeout(SOON):
             while key in self.entries:
                 await self.read()
 
     async def read(self) -> list[Event]:
-        """Read what comes next."""
+        """Read the next part of the stream, and return its events."""
         part = await anext(self._parts)
         self.text += part
         whole, _, self._unread = (self._unread + part).rpartition("\n\n")
@@ -72,13 +72,13 @@ class LiveViewClient:
         self.last = event.id or self.last
 
 
-def _has(entry: Any, expected: dict[str, object]) -> bool:  # noqa: ANN401 - as JSON has it
+def _has(entry: Any, expected: dict[str, object]) -> bool:  # noqa: ANN401 - any JSON
     return entry is not None and all(entry[name] == value for name, value in expected.items())
 
 
 @contextlib.asynccontextmanager
 async def watching(client: httpx.AsyncClient, path: str) -> AsyncIterator[LiveViewClient]:
-    """Watch the live view at an address for a while; its first events have come."""
+    """Open a live view, and wait for its first events."""
     async with client.stream("GET", path) as answer:
         assert answer.status_code == 200, await answer.aread()
         assert answer.headers["content-type"].startswith("text/event-stream")

@@ -1,4 +1,4 @@
-"""Logging is the process's own; a test that sets it up puts it back."""
+"""Restore the logging configuration after a test, and search captured log lines."""
 
 import contextlib
 import logging
@@ -10,7 +10,7 @@ import structlog
 
 @contextlib.contextmanager
 def restored() -> Iterator[None]:
-    """Put back whatever `logger.configure` changes inside."""
+    """Restore what `logger.configure` changes within the block."""
     configuration = structlog.get_config()
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
@@ -23,5 +23,5 @@ def restored() -> Iterator[None]:
 
 
 async def logged(lines: Iterable[Mapping[str, Any]], action: str) -> bool:
-    """Tell whether an action is among captured log lines."""
+    """Return whether an action is among captured log lines."""
     return any(line["event"] == action for line in lines)

@@ -1,4 +1,4 @@
-"""Messages as the services send them, and how a test takes them from a broker."""
+"""Make messages like those of the services, and receive messages from a broker."""
 
 import asyncio
 import dataclasses
@@ -18,11 +18,11 @@ DEAD_LETTERS = "kitchen_dead_letter_queue"
 KITCHEN = (DINE_IN, TAKEOUT, DELIVERY, GENERAL)
 QUEUES = (*KITCHEN, DEAD_LETTERS)
 
-RECEIVE_TIMEOUT = 8  # s; only a test that fails ever waits so long
+RECEIVE_TIMEOUT = 8  # s
 
 
 def make_order_message(order_type: str = "takeout", priority: int = 1, **changes: Any) -> Message:  # noqa: ANN401 - any field
-    """Write an order's message, with these changes."""
+    """Make the message of an order, with these changes."""
     order = Message(
         exchange="orders_topic",
         routing_key=f"kitchen.{order_type}.{priority}",
@@ -40,18 +40,18 @@ def make_order_message(order_type: str = "takeout", priority: int = 1, **changes
 def make_order_messages(
     count: int, order_type: str = "takeout", priority: int = 1
 ) -> list[Message]:
-    """Write so many orders' messages."""
+    """Make the messages of `count` orders."""
     return [make_order_message(order_type, priority) for _ in range(count)]
 
 
 def make_messages_for_each_queue(count: int) -> list[Message]:
-    """Write so many orders for each kitchen queue; `catering` is for the general one."""
+    """Make `count` messages for each kitchen queue; `catering` goes to the general one."""
     types = ("dine_in", "takeout", "delivery", "catering")
     return [order for order_type in types for order in make_order_messages(count, order_type)]
 
 
 def make_status_update(**changes: Any) -> Message:  # noqa: ANN401 - any field
-    """Write a status update's message, with these changes."""
+    """Make the message of a status update, with these changes."""
     update = make_order_message(
         exchange="notifications_fanout", routing_key="", type="order.status_changed", priority=0
     )
@@ -59,12 +59,12 @@ def make_status_update(**changes: Any) -> Message:  # noqa: ANN401 - any field
 
 
 def unroutable(message_id: UUID | None = None) -> Message:
-    """Write a message that no queue takes: it does not say how long it is to wait."""
+    """Make a message that no queue accepts: a retry without a delay."""
     return make_order_message(exchange="delivery_retry", message_id=message_id or uuid4())
 
 
 def message_ids(messages: Iterable[Message | Delivery]) -> list[UUID]:
-    """Name messages by what stays the same on their way, however often they are delivered."""
+    """Return the message ids, which redeliveries keep."""
     return [
         each.message.message_id if isinstance(each, Delivery) else each.message_id
         for each in messages
@@ -72,20 +72,20 @@ def message_ids(messages: Iterable[Message | Delivery]) -> list[UUID]:
 
 
 async def receive(consumer: Consumer, count: int = 1) -> list[Delivery]:
-    """Take so many deliveries, and leave them unsettled; fail if they do not come in time."""
+    """Receive `count` deliveries without settling them; fail after `RECEIVE_TIMEOUT`."""
     arriving = aiter(consumer)
     async with asyncio.timeout(RECEIVE_TIMEOUT):
         return [await anext(arriving) for _ in range(count)]
 
 
 async def receive_one(consumer: Consumer) -> Delivery:
-    """Take one delivery."""
+    """Receive one delivery."""
     (delivery,) = await receive(consumer)
     return delivery
 
 
 async def receive_and_ack(consumer: Consumer, count: int) -> list[Message]:
-    """Take so many messages, one after the other, for good."""
+    """Receive and acknowledge `count` messages."""
     messages = []
     for _ in range(count):
         delivery = await receive_one(consumer)

@@ -1,4 +1,4 @@
-"""Messages that strangers put into our queues by hand, and why none of them can be handled."""
+"""Publish invalid messages as a third party does, each with the reason why it is dead-lettered."""
 
 import json
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ UNKNOWN_ORDER = {
 
 @dataclass(frozen=True)
 class PoisonMessage:
-    """A body with whatever is wrong about it, and what the reason must say."""
+    """An invalid message, and a part of the reason with which it is dead-lettered."""
 
     body: bytes
     reason: str
@@ -34,21 +34,21 @@ class PoisonMessage:
     headers: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Odd(str):
-    """Text that is no UTF-8 on the wire."""
+class InvalidUtf8(str):
+    """Text that is encoded as invalid UTF-8."""
 
     __slots__ = ()
 
     def encode(self, *_: object) -> bytes:
-        """Return what no decoder takes."""
+        """Return bytes that are invalid UTF-8."""
         return b"\xff" * len(self)
 
 
-class FarAway(datetime):
-    """A time that no calendar has."""
+class OutOfRangeTime(datetime):
+    """A time beyond the range of `datetime`."""
 
     def timestamp(self) -> float:
-        """Return the seconds until then."""
+        """Return the seconds since 1970."""
         return 2**62
 
 
@@ -91,23 +91,23 @@ FOR_THE_KITCHEN = {
 
 
 class ThirdPartyPublisher(Protocol):
-    """Somebody who can write into our queues, and names each message by its type."""
+    """Publishes to the product's queues; the type of a message is its name in the test."""
 
     async def put(self, queue: str, name: str, poison: PoisonMessage) -> None:
-        """Put it there."""
+        """Publish a message to a queue."""
 
     async def put_oddities(self, queue: str) -> dict[str, str]:
-        """Put there what only this broker can carry; return the reasons by name."""
+        """Publish messages that only this broker can carry; return their reasons by name."""
 
 
 class AmqpPublisher:
-    """A program that is not ours, on RabbitMQ."""
+    """Publishes through RabbitMQ."""
 
     def __init__(self, channel: aiormq.abc.AbstractChannel) -> None:
         self._channel = channel
 
     async def put(self, queue: str, name: str, poison: PoisonMessage) -> None:
-        """Put it there."""
+        """Publish a message to a queue."""
         await self._publish(
             queue,
             poison.body,
@@ -117,22 +117,26 @@ class AmqpPublisher:
         )
 
     async def put_oddities(self, queue: str) -> dict[str, str]:
-        """Leave out every property; write what no decoder takes."""
+        """Publish without properties, and with properties that cannot be decoded."""
         await self._publish(queue, b"{}")
         await self._publish(
-            queue, b"{}", message_type="no text", correlation_id=Odd("x" * 255), message_id=Odd("x")
+            queue,
+            b"{}",
+            message_type="no text",
+            correlation_id=InvalidUtf8("x" * 255),
+            message_id=InvalidUtf8("x"),
         )
         await self._publish(
-            queue, b"{}", message_type="no time", timestamp=FarAway.fromtimestamp(0, UTC)
+            queue, b"{}", message_type="no time", timestamp=OutOfRangeTime.fromtimestamp(0, UTC)
         )
         await self._publish(
             queue,
             b"{}",
             message_type="no headers",
             headers={
-                "far": FarAway.fromtimestamp(0, UTC),
+                "far": OutOfRangeTime.fromtimestamp(0, UTC),
                 "bytes": bytearray(b"\xff"),
-                "odd": Odd("x"),
+                "odd": InvalidUtf8("x"),
             },
         )
         return dict.fromkeys(("", "no text", "no time", "no headers"), OTHER_TYPE)
@@ -151,18 +155,18 @@ VALUES ($1, 0, '', $1, $2, $3, $4, '', '', {timestamp}, $5, $6)
 
 
 class SqlPublisher:
-    """Somebody with a line to the database."""
+    """Inserts messages into the broker's table in PostgreSQL."""
 
     def __init__(self, sql: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._sql = sql
 
     async def put(self, queue: str, name: str, poison: PoisonMessage) -> None:
-        """Put it there."""
-        content_type = poison.content_type.replace("\0", "")  # which PostgreSQL does not take
+        """Publish a message to a queue."""
+        content_type = poison.content_type.replace("\0", "")  # refused by PostgreSQL
         await self._insert(queue, name, poison.body, content_type, json.dumps(dict(poison.headers)))
 
     async def put_oddities(self, queue: str) -> dict[str, str]:
-        """Write headers that are none, and times outside Python's calendar."""
+        """Insert invalid headers, and times beyond the range of `datetime`."""
         headers = ["[]", "null", '"x"', f'{{"x-attempts": {"9" * 5000}}}', '{"x-attempts": 1e40}']
         for place, stated in enumerate(headers):
             await self._insert(queue, f"headers {place}", b"", JSON, stated)

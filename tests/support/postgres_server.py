@@ -18,11 +18,11 @@ from tests.support.waiting import wait_until
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - what is made there has a name of its own
 ROOM = 3 * 1024**3  # bytes, for the servers of three workers
-STATE, PARENT = 0, 1  # places in a process's line in /proc, counted from behind its name
+STATE, PARENT = 0, 1  # fields of /proc/PID/stat after the name
 
 
 def _roomy_memory() -> Path | None:
-    """Return a folder in memory, where a database is copied in a fifth of the time.
+    """Return a folder in memory, where copying a database takes a fifth of the time.
 
     `None` where there is none with room enough, as in many a container.
     """
@@ -33,18 +33,18 @@ def _roomy_memory() -> Path | None:
 
 
 class Postgres:
-    """A PostgreSQL of its own, in memory or at least without `fsync`, unless that is asked for.
+    """A private PostgreSQL server, in memory and without `fsync` unless a test requires it.
 
     No test here pulls the plug.
     """
 
-    copied = "STRATEGY file_copy"  # not page by page through the log, which takes six times as long
+    copied = "STRATEGY file_copy"  # six times as fast as the default, which logs each page
 
     def __init__(self, *, fsync: bool = False) -> None:
         self._fsync = "on" if fsync else "off"
         place = None if fsync else _roomy_memory()
         self._folder = Path(tempfile.mkdtemp(prefix="restaurant-pg-", dir=place))
-        self._folder.chmod(0o711)  # the server of root passes through as another user
+        self._folder.chmod(0o711)  # as root the server runs as another user
         self._pgdata = self._folder / "data"
         self._initialise()
         self._names = (f"test_{number}" for number in itertools.count(1))
@@ -52,7 +52,7 @@ class Postgres:
         self.start()
 
     def start(self) -> None:
-        """Start it, on the same port as before."""
+        """Start the server on the same port as before."""
         options = (
             f"-h 127.0.0.1 -p {self.port} -k {self._pgdata} -c fsync={self._fsync}"
             " -c max_connections=200"
@@ -65,54 +65,53 @@ class Postgres:
             raise
 
     def stop(self) -> None:
-        """Stop it at once, connections or not."""
+        """Stop the server at once, without waiting for connections to close."""
         self._control("stop", "--wait", "--mode=immediate")
 
     def pause(self) -> None:
-        """Have it hang, as one does whose disk does: nothing is refused, nothing answered."""
+        """Pause all processes with SIGSTOP: connections hang."""
         os.kill(self._processes()[0], signal.SIGSTOP)  # first, so that it starts no others
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Resume all processes."""
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End all of it, as a power cut would."""
+        """Kill all processes with SIGKILL."""
         self.pause()
         processes = self._processes()
         self._signal(signal.SIGKILL)
         wait_until(lambda: all(map(_is_dead, processes)), seconds=10, doing="for its end")
-        # Where nobody buries the dead, as in many a container, its locks look like those of one
-        # that lives.
+        # In a container that does not reap zombies, the locks look like those of a live server.
         for lock in ("postmaster.pid", f".s.PGSQL.{self.port}.lock"):
             (self._pgdata / lock).unlink()
 
     def close(self) -> None:
-        """Stop it and remove its folder."""
+        """Stop the server and delete its folder."""
         with contextlib.suppress(StartupError):
             self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def dsn(self, database: str) -> str:
-        """Return how to reach one of its databases."""
+        """Return the URL of a database."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     async def create_database(self, template_database: str = "template1") -> str:
         """Create a database as a copy of `template`, and return its name."""
         name = next(self._names)
-        await self.rule(f"CREATE DATABASE {name} TEMPLATE {template_database} {self.copied}")
+        await self.execute(f"CREATE DATABASE {name} TEMPLATE {template_database} {self.copied}")
         return name
 
     async def drop_database(self, name: str) -> None:
-        """Remove a database, whoever is still in it.
+        """Drop a database with its connections.
 
         Hundreds that nobody needs are a burden: the server looks after each again and again.
         """
-        await self.rule(f"DROP DATABASE {name} WITH (FORCE)")
+        await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
-    async def rule(self, statement: str) -> None:
-        """Run a statement as its superuser."""
+    async def execute(self, statement: str) -> None:
+        """Run a statement as superuser."""
         connection = await asyncpg.connect(self.dsn("postgres"))
         try:
             await connection.execute(statement)
@@ -125,7 +124,7 @@ class Postgres:
                 os.kill(process, number)
 
     def _processes(self) -> list[int]:
-        """Return its processes: that which starts the others, then these, as Linux knows them."""
+        """Return the ids of the postmaster and its children."""
         first = (self._pgdata / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0]
         others = [
             int(stat.parent.name)
@@ -146,12 +145,12 @@ class Postgres:
 
 
 def _is_dead(process: int) -> bool:
-    """Tell whether a process holds nothing any more; it may still wait to be buried."""
+    """Return whether a process has ended; it may still be a zombie."""
     return _field(Path(f"/proc/{process}/stat"), STATE) in {None, "Z", "X"}
 
 
 def _field(stat: Path, field: int) -> str | None:
-    """Return a field of what Linux says about a process; `None` when there is no such process."""
+    """Return a field of /proc/PID/stat, `None` if there is no such process."""
     try:
         return stat.read_text(encoding="utf-8").rpartition(")")[2].split()[field]
     except (FileNotFoundError, ProcessLookupError):
@@ -160,6 +159,6 @@ def _field(stat: Path, field: int) -> str | None:
 
 @contextlib.contextmanager
 def running_postgres() -> Iterator[Postgres]:
-    """Run a PostgreSQL for a while."""
+    """Run a PostgreSQL server for the block."""
     with contextlib.closing(Postgres()) as server:
         yield server

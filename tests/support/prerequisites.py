@@ -1,4 +1,4 @@
-"""Sees to it that what the tests need and pip does not bring is there.
+"""Install what the tests need besides Python packages.
 
 RabbitMQ, PostgreSQL (the one in our wheel is built without TLS) and Chromium, with letters to show.
 Installs them from Debian's packages where the user may; otherwise says in one sentence what to do.
@@ -15,12 +15,12 @@ PATH = "/usr/lib/rabbitmq/bin:" + os.environ["PATH"]
 
 
 def rabbitmq_server() -> str | None:
-    """Return where RabbitMQ's server lies, if it is there."""
+    """Return the path of rabbitmq-server, `None` if it is not installed."""
     return shutil.which("rabbitmq-server", path=PATH)
 
 
 def postgres_programs() -> Path | None:
-    """Return where the programs of an installed PostgreSQL lie, the newest one's, if there is one.
+    """Return the folder of the newest installed PostgreSQL, `None` if there is none.
 
     Debian does not put them on the path.
     """
@@ -33,12 +33,12 @@ def postgres_programs() -> Path | None:
 
 
 def chromium() -> str | None:
-    """Return where a Chromium lies, if it is there."""
+    """Return the path of Chromium, `None` if it is not installed."""
     return shutil.which("chromium")
 
 
 def main() -> None:
-    """Install what is missing, or say what to install."""
+    """Install what is missing, or exit with the command that does."""
     found = {
         "rabbitmq-server": rabbitmq_server(),
         "postgresql": postgres_programs(),
@@ -54,7 +54,7 @@ def main() -> None:
         )
     sys.stdout.write(f"Installing {' and '.join(missing)} for the tests ...\n")
     sys.stdout.flush()
-    # The packages would start servers of their own; the tests start theirs, on ports of their own.
+    # RUNLEVEL=1 prevents the packages from starting their servers.
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     for command in (("apt-get", "update", "--quiet"), (*INSTALL, *missing)):
         finished = subprocess.run(  # noqa: S603 - fixed commands

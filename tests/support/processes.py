@@ -22,10 +22,10 @@ PORTS = range(20_000, 32_000)
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on.
+    """Return a free TCP port of the loopback interface.
 
-    It is none of those that the system gives to whoever connects: one of these could be taken while
-    its server is down, even by somebody who tries to reach just that server.
+    It is outside the ephemeral range, from which the system could give it to a client while the
+    server is down.
     """
     while True:
         port = random.choice(PORTS)  # noqa: S311 - to be free, not to be secret
@@ -108,7 +108,12 @@ def _run(arguments: tuple[str, ...], environment: Mapping[str, str], folder: Pat
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
         become(environment, folder, stdout=stdout.fileno(), stderr=stderr.fileno())
     sys.argv = ["restaurant-system", *arguments]
-    sys.orig_argv = [sys.executable, "-m", "restaurant_system", *arguments]  # run by a supervisor
+    sys.orig_argv = [
+        sys.executable,
+        "-m",
+        "restaurant_system",
+        *arguments,
+    ]  # executed again by a supervisor
     cli.main()
 
 
@@ -126,44 +131,44 @@ class Process:
 
     @property
     def stdout(self) -> str:
-        """What it has printed."""
+        """The output on stdout so far."""
         return (self._folder / "stdout").read_text(encoding="utf-8")
 
     @property
     def stderr(self) -> str:
-        """What it has printed on stderr."""
+        """The output on stderr so far."""
         return (self._folder / "stderr").read_text(encoding="utf-8")
 
     @property
     def logs(self) -> list[dict[str, Any]]:
-        """Its log lines, wherever they went."""
+        """The log lines on stdout and stderr."""
         lines = (self.stdout + self.stderr).splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     @property
     def running(self) -> bool:
-        """Whether it still runs."""
+        """Whether the process still runs."""
         return self._process.poll() is None
 
     @property
     def memory(self) -> float:
-        """How many MB of memory it has, as Linux counts them."""
+        """The resident memory in MB."""
         return self._megabytes("VmRSS")
 
     @property
     def peak_memory(self) -> float:
-        """How many MB of memory it had at its worst."""
+        """The peak resident memory in MB."""
         return self._megabytes("VmHWM")
 
     def logged(self, action: str, **details: object) -> bool:
-        """Tell whether it has logged an action with these details."""
+        """Return whether an action was logged with these details."""
         return any(
             line["action"] == action and details.items() <= line["details"].items()
             for line in self.logs
         )
 
     def wait_for(self, action: str, seconds: float = 30, **details: object) -> None:
-        """Wait until it logs an action."""
+        """Wait until an action is logged."""
 
         def seen() -> bool:
             if not self.running and not self.logged(action, **details):
@@ -173,20 +178,20 @@ class Process:
         wait_until(seen, seconds=seconds, doing=f"for {self._arguments} to log {action} {details}")
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
         self._process.send_signal(number)
 
     def wait(self, seconds: float = 30) -> int:
-        """Wait for its end, and return its exit code."""
+        """Wait until the process ends, and return its exit code."""
         return self._process.wait(seconds)
 
     def stop(self, seconds: float = 30) -> int:
-        """Ask it to stop, and return its exit code."""
+        """Stop the process with SIGTERM, and return its exit code."""
         self.signal(signal.SIGTERM)
         return self.wait(seconds)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill the process with SIGKILL."""
         self._process.kill()
         self._process.wait()
 
@@ -196,13 +201,13 @@ class Process:
         return int(kilobytes) / 1024
 
     def clear(self) -> None:
-        """End it if it still runs, and remove what it has printed."""
+        """Kill the process if it still runs, and delete its output."""
         self.kill()
         shutil.rmtree(self._folder)
 
 
 class Processes:
-    """Starts commands that share an environment; whatever still runs at the end is killed."""
+    """Starts commands with a common environment, and kills them at the end."""
 
     def __init__(self, environment: Mapping[str, str], launch: Launch = fork) -> None:
         self.environment = dict(environment)
@@ -216,14 +221,14 @@ class Processes:
         return process
 
     def clear(self) -> None:
-        """End whatever still runs, and remove what it has printed."""
+        """Kill all processes that still run, and delete their output."""
         for process in self._started:
             process.clear()
 
 
 @contextlib.contextmanager
 def processes(environment: Mapping[str, str], launch: Launch = fork) -> Iterator[Processes]:
-    """Start commands for a while."""
+    """Start commands within the block; kill them at its end."""
     started = Processes(environment, launch)
     try:
         yield started

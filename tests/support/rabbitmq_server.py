@@ -21,12 +21,12 @@ RABBITMQ_SERVER = rabbitmq_server()
 
 
 class RabbitMQ:
-    """A RabbitMQ node of its own, with a virtual host for each test.
+    """A private RabbitMQ node with a virtual host for each test.
 
     On `tls_port` it proves to be localhost, and has clients prove who they are if they say so.
     """
 
-    plugins = "[rabbitmq_management]."  # in RabbitMQ's own words
+    plugins = "[rabbitmq_management]."
 
     def __init__(self) -> None:
         if RABBITMQ_SERVER is None:
@@ -46,12 +46,12 @@ class RabbitMQ:
 
     @property
     def running(self) -> bool:
-        """Whether it was started, and not killed since."""
+        """Whether the node was started and not killed since."""
         return self._process is not None
 
     @property
     def api(self) -> httpx.Client:
-        """The management interface, without TLS, whose certificates take longer than a request."""
+        """A client of the management API, without TLS: loading certificates takes long."""
         return httpx.Client(
             base_url=f"{self.management}/api",
             auth=("guest", "guest"),
@@ -61,11 +61,11 @@ class RabbitMQ:
 
     @property
     def management(self) -> str:
-        """The address of the management interface."""
+        """The address of the management API."""
         return f"http://127.0.0.1:{self._management}"
 
     def start(self) -> None:
-        """Start it, on the same ports and with the same data as before."""
+        """Start the node on the same ports and with the same data as before."""
         assert RABBITMQ_SERVER is not None
         self._process = subprocess.Popen(  # noqa: S603 - the path was looked up above
             [RABBITMQ_SERVER],
@@ -85,7 +85,7 @@ class RabbitMQ:
             "RABBITMQ_DIST_PORT": str(self._distribution),
             "ERL_EPMD_PORT": str(self._epmd),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "ERL_EPMD_RELAXED_COMMAND_CHECK": "1",  # lets `close` end it, whoever it still knows
+            "ERL_EPMD_RELAXED_COMMAND_CHECK": "1",  # lets `close` kill epmd early
             "RABBITMQ_MNESIA_BASE": str(self._folder / "data"),
             "RABBITMQ_LOG_BASE": str(self._folder / "log"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "plugins"),
@@ -95,29 +95,29 @@ class RabbitMQ:
         }
 
     def kill(self) -> None:
-        """End it as a power cut would; what was confirmed is on its disk."""
+        """Kill the node with SIGKILL; confirmed messages are on its disk."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
 
     def pause(self) -> None:
-        """Have it hang: nothing is refused or answered."""
+        """Pause the node with SIGSTOP: connections hang."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Resume the node."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGCONT)
 
     def wipe(self) -> None:
-        """Lose its disk; it must not be running."""
+        """Delete the data of the node, which must not be running."""
         shutil.rmtree(self._folder / "data")
 
     @contextlib.contextmanager
     def short_of_memory(self) -> Iterator[None]:
-        """Have it hold off whoever publishes, for want of memory."""
+        """Trigger the memory alarm, which blocks publishers."""
         self._set_memory("0.000001")
         try:
             yield
@@ -134,7 +134,7 @@ class RabbitMQ:
         )
 
     def close(self) -> None:
-        """Kill it, its name server too, and remove its folder."""
+        """Kill the node and epmd, and delete their folder."""
         self.kill()
         subprocess.run(  # noqa: S603 - a name server of our own, on our own port
             ["epmd", "-port", str(self._epmd), "-kill"],  # noqa: S607
@@ -151,12 +151,12 @@ class RabbitMQ:
         return name
 
     def delete_vhost(self, name: str) -> None:
-        """Delete a virtual host: the node looks after each for as long as it is there."""
+        """Delete a virtual host: each costs the node time for as long as it exists."""
         with self.api as api:
             api.delete(f"/vhosts/{name}").raise_for_status()
 
     def url(self, vhost: str) -> str:
-        """Return how to reach one of its virtual hosts."""
+        """Return the URL of a virtual host."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/{vhost}"
 
     def _settings(self) -> str:
@@ -184,6 +184,6 @@ class RabbitMQ:
 
 @contextlib.contextmanager
 def running_rabbitmq() -> Iterator[RabbitMQ]:
-    """Run a RabbitMQ for a while."""
+    """Run a RabbitMQ node for the block."""
     with contextlib.closing(RabbitMQ()) as server:
         yield server

@@ -1,10 +1,10 @@
-"""What every answer over HTTP promises."""
+"""Check HTTP error responses."""
 
 import httpx
 
 
 def assert_problem(response: httpx.Response, status: int) -> None:
-    """Hold an answer to what every error promises: a problem document with the request's id."""
+    """Assert that a response is a problem document with the request id."""
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == "application/problem+json"
     problem = response.json()
@@ -15,7 +15,7 @@ def assert_problem(response: httpx.Response, status: int) -> None:
 
 
 def invalid_fields(response: httpx.Response) -> list[str]:
-    """Return the fields that a refusal names; each has a sentence."""
+    """Return the fields in the errors of a response; each must have a message."""
     faults = response.json().get("errors", [])
     assert all(fault["message"] for fault in faults)
     return [fault["field"] for fault in faults]

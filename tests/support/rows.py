@@ -1,4 +1,4 @@
-"""Rows written by plain SQL, past all of our code: sound, but for what a test changes."""
+"""Insert valid rows by plain SQL, with changes where a test needs them."""
 
 import contextlib
 import itertools
@@ -20,7 +20,7 @@ TRUNCATE orders, workers, outbox, idempotency_keys, order_counters RESTART IDENT
 
 
 async def truncate_tables(dsn: str) -> None:
-    """Forget everything, so that what comes next comes as for the first time."""
+    """Delete all rows, and restart the ids."""
     line = await asyncpg.connect(dsn)
     await line.execute(TRUNCATE)
     await line.close()
@@ -28,7 +28,7 @@ async def truncate_tables(dsn: str) -> None:
 
 @contextlib.asynccontextmanager
 async def rolled_back_connection(dsn: str) -> AsyncIterator[UnpooledConnection]:
-    """Open a line on which whatever is done is undone at the end."""
+    """Open a connection in a transaction that is rolled back at the end."""
     line = await asyncpg.connect(dsn)
     transaction = line.transaction()
     await transaction.start()
@@ -62,7 +62,7 @@ async def insert_order(sql: UnpooledConnection, **changes: object) -> int:
 
 
 async def insert_item(sql: UnpooledConnection, **changes: object) -> int:
-    """Insert a line of a new order."""
+    """Insert an item of a new order."""
     item: dict[str, object] = {
         "order_id": await insert_order(sql),
         "name": "Soup",

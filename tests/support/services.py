@@ -1,4 +1,4 @@
-"""The order and tracking services inside the test's own process, on the test's own database."""
+"""Run the order and tracking services within the test's process, on the test's database."""
 
 import asyncio
 import contextlib
@@ -28,23 +28,23 @@ NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
 
 
 class FakeClock:
-    """A clock that shows what it is set to."""
+    """A clock that returns `now`, which a test can set."""
 
     def __init__(self, now: datetime = NOON) -> None:
         self.now = now
 
     def __call__(self) -> datetime:
-        """Tell the time."""
+        """Return the time."""
         return self.now
 
 
 def make_broker(database: Database) -> Broker:
-    """Build the broker that needs nothing else."""
+    """Make the broker in PostgreSQL."""
     return PostgresBroker(database)
 
 
 def make_relay(database: Database, broker: Broker | None = None) -> Relay:
-    """Build a relay; until it runs, what is owed stays in the outbox."""
+    """Make a relay that does not run: messages stay in the outbox."""
     return Relay(database, broker or make_broker(database), OutboxSettings())
 
 
@@ -55,7 +55,7 @@ def make_order_service(
     clock: Clock = utc_now,
     timezone: str = "UTC",
 ) -> OrderService:
-    """Build the use cases of orders."""
+    """Make an order service."""
     return OrderService(
         database,
         relay or make_relay(database),
@@ -72,7 +72,7 @@ def make_tracking_service(
     clock: Clock = utc_now,
     timezone: str = "UTC",
 ) -> TrackingService:
-    """Build the questions that may be asked."""
+    """Make a tracking service."""
     return TrackingService(
         database,
         broker or make_broker(database),
@@ -84,7 +84,7 @@ def make_tracking_service(
 
 @contextlib.asynccontextmanager
 async def http_client(*features: Feature) -> AsyncIterator[httpx.AsyncClient]:
-    """Talk HTTP to these features, as they are served, for a while."""
+    """Serve these features over HTTP, and yield a client."""
     async with (
         serve_site(api.build("Test", features)) as address,
         httpx.AsyncClient(base_url=address, timeout=30, verify=False) as client,  # noqa: S501 - no TLS
@@ -96,13 +96,13 @@ async def http_client(*features: Feature) -> AsyncIterator[httpx.AsyncClient]:
 async def serve_site(
     site: Site, shutdown: Shutdown | None = None, settings: HttpSettings | None = None
 ) -> AsyncIterator[str]:
-    """Serve a site on a port of its own, for a while; yields its address."""
+    """Serve a site on a free port for the block, and yield its address."""
     shutdown, listening = shutdown or Shutdown(), server.listen("127.0.0.1", 0)
     host, port = listening.getsockname()
     with contextlib.closing(listening):
         async with server.running(listening, shutdown, settings or HttpSettings()) as running:
             serving = asyncio.create_task(running.serve(site))
-            await asyncio.sleep(0)  # the site is there before the first request
+            await asyncio.sleep(0)  # start serving before the first request
             try:
                 yield f"http://{host}:{port}"
             finally:
@@ -118,7 +118,7 @@ async def move_through(
     at: datetime | None = None,
     due: datetime | None = None,
 ) -> None:
-    """Take an order that is received through these statuses, as a cook does."""
+    """Move a received order through these statuses."""
     for origin, target in itertools.pairwise((OrderStatus.RECEIVED, *statuses)):
         moved = await move(
             database,

@@ -1,4 +1,4 @@
-"""A wire between a server and those who use it, which can fail in every way that a wire can."""
+"""Forward TCP between clients and a server, with faults on demand."""
 
 import asyncio
 import contextlib
@@ -6,12 +6,12 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 
-ABORT = struct.pack("ii", 1, 0)  # linger for no time: the other side gets an RST, not a FIN
+ABORT = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: the peer receives RST instead of FIN
 CHUNK = 65_536
 
 
 class TcpProxy:
-    """Forwards TCP to a server, until a test has it refuse, freeze, reset or dawdle."""
+    """Forwards TCP; a test can refuse, pause, reset and delay connections."""
 
     def __init__(self, target_port: int) -> None:
         self.port = 0
@@ -24,36 +24,36 @@ class TcpProxy:
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def listen(self) -> None:
-        """Take connections, on the same port as before."""
+        """Accept connections on the same port as before."""
         self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
-        """Break everything, and take no connection, as a server does that is not there."""
+        """Reset all connections, and refuse new ones, as if the server were down."""
         if self._server is not None:
             self._server.close()
             self._server = None
         await self.reset()
 
     def pause(self) -> None:
-        """Carry nothing more, either way; new connections are taken, and never answered."""
+        """Stop forwarding; new connections are accepted but not forwarded."""
         self._flowing.clear()
 
     def resume(self) -> None:
-        """Carry on, with what was held back meanwhile."""
+        """Forward again, beginning with the data that was held back."""
         self._flowing.set()
 
     def set_delay(self, delay: float) -> None:
-        """Hold up whatever passes by so many seconds; 0 for no longer."""
+        """Delay all data by `delay` seconds."""
         self._delay = delay
 
     def fail_over(self) -> None:
-        """Carry what connects from now on; what was connected before stays frozen for ever."""
+        """Forward new connections only; the existing ones stay paused."""
         self._flowing = asyncio.Event()
         self._flowing.set()
 
     async def reset(self) -> None:
-        """Break every connection in the middle of whatever it carries; take new ones."""
+        """Reset all connections, and accept new ones."""
         for writer in self._writers:
             sock = writer.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
@@ -69,14 +69,14 @@ class TcpProxy:
         self._writers.add(writer)
         try:
             with contextlib.suppress(OSError, asyncio.CancelledError):
-                await self._carry(reader, writer)
+                await self._forward(reader, writer)
         finally:
             self._pairs.discard(pair)
             self._writers.discard(writer)
             writer.close()
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry both ways until either side hangs up."""
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward both ways until either side closes the connection."""
         flowing = self._flowing
         await flowing.wait()
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
@@ -104,10 +104,10 @@ class TcpProxy:
 
 @contextlib.asynccontextmanager
 async def proxy(target_port: int) -> AsyncIterator[TcpProxy]:
-    """Have a wire to a server for a while."""
-    wire = TcpProxy(target_port)
-    await wire.listen()
+    """Run a proxy to a server for the block."""
+    running = TcpProxy(target_port)
+    await running.listen()
     try:
-        yield wire
+        yield running
     finally:
-        await wire.refuse()
+        await running.refuse()

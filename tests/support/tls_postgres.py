@@ -1,4 +1,4 @@
-"""Debian's PostgreSQL, for lines that are encrypted: the one in our wheel is built without TLS."""
+"""Run Debian's PostgreSQL with TLS; the one in our wheel is built without."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from tests.support.certificates import CertificateAuthority
 from tests.support.postgres_server import Postgres
 from tests.support.prerequisites import postgres_programs as installed_programs
 
-CERTIFIED = "certified"  # the user who has to show a certificate
+CERTIFIED = "certified"  # the user that needs a client certificate
 
 SETTINGS = """
 ssl = on
@@ -17,19 +17,19 @@ ssl_key_file = '{identity.key}'
 ssl_ca_file = '{authority.certificate}'
 """
 
-ENCRYPTED_LINES_ONLY = f"""
+TLS_ONLY = f"""
 hostssl all {CERTIFIED} all cert
 hostssl all all all trust
 """
 
 
 class TlsPostgres(Postgres):
-    """Proves to be localhost, and takes encrypted lines only."""
+    """Has a certificate for localhost, and accepts TLS connections only."""
 
-    copied = ""  # as it likes: before PostgreSQL 15 there is no other way than by file
+    copied = ""  # the default; before PostgreSQL 15 there is no choice
 
     def dsn(self, database: str) -> str:
-        """Return how to reach one of its databases, and be sure that it is the one."""
+        """Return the URL of a database, with verification of the certificate."""
         certificate = self.authority.certificate
         return (
             f"postgresql://postgres@localhost:{self.port}/{database}"
@@ -45,7 +45,7 @@ class TlsPostgres(Postgres):
         os.chown(identity.key, owner.st_uid, owner.st_gid)
         with (self._pgdata / "postgresql.conf").open("a") as file:
             file.write(SETTINGS.format(identity=identity, authority=self.authority))
-        (self._pgdata / "pg_hba.conf").write_text(ENCRYPTED_LINES_ONLY)
+        (self._pgdata / "pg_hba.conf").write_text(TLS_ONLY)
 
     def _control(self, action: str, *options: str) -> None:
         self._run("pg_ctl", action, f"--pgdata={self._pgdata}", *options)

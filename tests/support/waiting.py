@@ -1,25 +1,25 @@
-"""Waiting for what another task brings about, no longer than it takes."""
+"""Wait until a condition holds."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
 
-def wait_until(what: Callable[[], bool], *, seconds: float, doing: str) -> None:
-    """Return as soon as `what` is true; fail if it never is in time."""
+def wait_until(condition: Callable[[], bool], *, seconds: float, doing: str) -> None:
+    """Poll until the condition holds; fail after `seconds`."""
     deadline = time.monotonic() + seconds
-    while not what():
+    while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:g} s in vain: {doing}")
+            raise AssertionError(f"timed out after {seconds:g} s of waiting {doing}")
         time.sleep(0.05)
 
 
 async def eventually(
-    what: Callable[[], Awaitable[bool]], *, doing: str, seconds: float = 20
+    condition: Callable[[], Awaitable[bool]], *, doing: str, seconds: float = 20
 ) -> None:
-    """Return as soon as `what` comes true; fail if it never does in time."""
+    """Poll until the asynchronous condition holds; fail after `seconds`."""
     deadline = time.monotonic() + seconds
-    while not await what():
+    while not await condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:g} s in vain: {doing}")
+            raise AssertionError(f"timed out after {seconds:g} s of waiting {doing}")
         await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""How tests that search are run: with patience, for the machine may be busy with other tests."""
+"""Run hypothesis without deadlines, because other tests use the same cores."""
 
 from hypothesis import HealthCheck, settings
 
