@@ -1,3 +1,3 @@
-"""A restaurant's evening: orders in over HTTP, cooked, told and tracked."""
+"""Order management for restaurants: orders over HTTP, cooked, notified and tracked."""
 
 __version__ = "0.1.0"
