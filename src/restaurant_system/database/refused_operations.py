@@ -36,7 +36,7 @@ SELECT 'write test', '', '', '', $1::bytea, gen_random_uuid(), '', '', now(), 1 
 TEST_WRITE_SIZE = 256 * 1024  # bytes
 # Its commit waits for synchronous standbys like any other, and it leaves no row.
 TEST_COMMIT = "SELECT pg_logical_emit_message(true, 'restaurant-system', 'commit test')"
-TEST_READ = "SELECT EXISTS (SELECT FROM orders), EXISTS (SELECT FROM outbox)"
+TEST_READ = "SELECT (SELECT id FROM orders LIMIT 1), (SELECT id FROM outbox LIMIT 1)"
 
 Connection: TypeAlias = "UnpooledConnection | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
