@@ -1,4 +1,4 @@
-"""How much one client may send, how long it may take, and how many connections it may have."""
+"""Limits on the size and time of a request, and on the connections of a client."""
 
 import asyncio
 import contextlib
@@ -32,15 +32,15 @@ from tests.support.services import serve_site
 
 GET = b"GET /soups/pea HTTP/1.1\r\nHost: test\r\n"
 POST = b"POST /soups HTTP/1.1\r\nHost: test\r\n"
-COLD = b"POST /soups?cold HTTP/1.1\r\nHost: test\r\n"
+OVER_ASGI = b"POST /soups?asgi HTTP/1.1\r\nHost: test\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 QUICK_SETTINGS = HttpSettings(head_timeout=0.3, body_timeout=0.3)
 
 
-async def serve_soup(asked: FastRequest) -> bytes:
-    """Return the soup, a slow one later than any deadline here."""
-    await asyncio.sleep(1 if asked.parameter == "slow" else 0)
-    return asked.parameter.encode() + asked.body
+async def serve_soup(request: FastRequest) -> bytes:
+    """Return the path parameter and the body; after all deadlines if the parameter is "slow"."""
+    await asyncio.sleep(1 if request.parameter == "slow" else 0)
+    return request.parameter.encode() + request.body
 
 
 async def stream(_request: Request) -> Response:
@@ -48,14 +48,14 @@ async def stream(_request: Request) -> Response:
 
     async def parts() -> AsyncIterator[bytes]:
         while True:
-            yield b"beat"
+            yield b"part"
             await asyncio.sleep(0.1)
 
     return StreamingResponse(parts())
 
 
 def make_site() -> Site:
-    """Build a site with hot routes, their ASGI twins and a stream."""
+    """Build an application with two fast routes, which are also served over ASGI, and a stream."""
     one = FastRoute.create("GET", "/soups/{name}", serve_soup, FastResponse)
     order = FastRoute.create("POST", "/soups", serve_soup, FastResponse)
 
@@ -73,7 +73,7 @@ def make_site() -> Site:
 
 
 class Client:
-    """A connection on which bytes are written as they stand."""
+    """A connection on which bytes are sent unchanged."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
@@ -139,13 +139,13 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def running_server(settings: HttpSettings | None = None) -> AsyncIterator[str]:
-    """Serve the site; yields its address."""
+    """Serve the application; yields its address."""
     async with serve_site(make_site(), settings=settings) as url:
         yield url
 
 
 async def statuses(url: str, *parts: bytes) -> list[int]:
-    """Send something and return the statuses of all responses up to the end."""
+    """Send bytes; return the statuses of all responses until the connection is closed."""
     client = await Client.to(url)
     await client.write(*parts)
     found: list[int] = []
@@ -165,13 +165,13 @@ async def statuses(url: str, *parts: bytes) -> list[int]:
 
 
 def make_head(size: int) -> bytes:
-    """Write a request whose head has so many bytes."""
+    """Return a request whose head has this size in bytes."""
     rest = GET + b"Connection: close\r\nX-Long: "
     return rest + b"x" * (size - len(rest) - 4) + b"\r\n\r\n"
 
 
 def make_fields(number: int) -> bytes:
-    """Write a request with so many fields in its head."""
+    """Return a request with this number of header fields."""
     return GET + b"Connection: close\r\n" + b"X: y\r\n" * (number - 2) + b"\r\n"
 
 
@@ -179,23 +179,23 @@ LONG = b"x" * MAX_HEAD_SIZE
 
 
 def case(expected: list[int], *parts: bytes) -> tuple[list[int], bytes]:
-    """Return what is sent, and the statuses of the responses."""
+    """Return the expected statuses and the bytes to send."""
     return expected, b"".join(parts)
 
 
 HEADS = {
     "the largest": case([200], make_head(MAX_HEAD_SIZE)),
     "one byte more": case([431], make_head(MAX_HEAD_SIZE + 1)),
-    "a line without an end": case([431], GET, b"X-Long: ", LONG * 2),
-    "a name without an end": case([431], GET, LONG * 2),
-    "spaces without an end": case([431], GET, b"X-Long:", b" " * MAX_HEAD_SIZE * 2),
+    "an endless line": case([431], GET, b"X-Long: ", LONG * 2),
+    "an endless name": case([431], GET, LONG * 2),
+    "endless spaces": case([431], GET, b"X-Long:", b" " * MAX_HEAD_SIZE * 2),
     "many fields": case([200], make_fields(MAX_HEADER_FIELDS)),
     "one field more": case([431], make_fields(MAX_HEADER_FIELDS + 1)),
-    "short fields without an end": case([431], GET, b"X:\r\n" * 20_000),
+    "endless short fields": case([431], GET, b"X:\r\n" * 20_000),
     "a long target": case([414], b"GET /", LONG),
     "a long query": case([414], b"GET /soups/pea?", LONG, b" HTTP/1.1\r\n\r\n"),
     "line breaks before a head": case([431], b"\r\n" * MAX_HEAD_SIZE),
-    "a trailer": case([431], COLD, CHUNKED, b"3\r\npea\r\n0\r\nX: ", LONG, b"\r\n\r\n"),
+    "a trailer": case([431], OVER_ASGI, CHUNKED, b"3\r\npea\r\n0\r\nX: ", LONG, b"\r\n\r\n"),
     "many trailers": case([431], POST, CHUNKED, b"0\r\n", b"X: y\r\n" * 100, b"\r\n"),
     "a chunk extension": case([431], POST, CHUNKED, b"3;", LONG * 2, b"\r\npea\r\n0\r\n\r\n"),
     "chunk extensions": case([431], POST, CHUNKED, (b"1;" + b"x" * 999 + b"\r\na\r\n") * 60),
@@ -206,14 +206,16 @@ HEADS = {
         [200, 200, 431], GET, b"\r\n", POST, b"Content-Length: 1\r\n\r\na",
         make_head(MAX_HEAD_SIZE + 1),
     ),
-    "after one over ASGI": case([200, 414], COLD + b"Content-Length: 1\r\n\r\na", b"GET /", LONG),
+    "after one over ASGI": case(
+        [200, 414], OVER_ASGI + b"Content-Length: 1\r\n\r\na", b"GET /", LONG
+    ),
     "each in itself": case([200] * 9,
                            (GET + b"X: " + b"x" * 9000 + b"\r\n\r\n") * 8, make_head(9000)),
 }  # fmt: skip
 
 
-async def test_heads_are_bounded() -> None:
-    """By bytes and by fields, in a body's frame too; requests before are answered first."""
+async def test_head_above_a_limit_is_refused_after_earlier_responses() -> None:
+    """The limits are on bytes and fields; trailers and chunk extensions count, too."""
     async with running_server() as url:
         found = await asyncio.gather(*(statuses(url, sent) for _, sent in HEADS.values()))
 
@@ -221,8 +223,7 @@ async def test_heads_are_bounded() -> None:
     assert dict(zip(HEADS, found, strict=True)) == expected
 
 
-async def test_a_long_head_is_refused_before_it_is_received() -> None:
-    """The response comes while the client still sends, and costs the server no memory."""
+async def test_long_head_is_refused_before_it_ends() -> None:
     async with running_server() as url:
         client = await Client.to(url)
         await client.write(GET, b"X-Long: ", LONG)
@@ -232,22 +233,24 @@ async def test_a_long_head_is_refused_before_it_is_received() -> None:
         client.close()
 
 
-BROKEN = [
+INVALID = [
     pytest.param(POST + CHUNKED + b"zz\r\n", id="chunk"),
-    pytest.param(COLD + CHUNKED + b"3\r\npeaX", id="chunk over ASGI"),
+    pytest.param(OVER_ASGI + CHUNKED + b"3\r\npeaX", id="chunk over ASGI"),
     pytest.param(b"two soups, please\r\n\r\n", id="method"),
     pytest.param(GET + b"Bad Name: 1\r\n\r\n", id="field"),
     pytest.param(POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\n", id="lengths"),
 ]
 
 
-@pytest.mark.parametrize("broken", BROKEN)
-@pytest.mark.parametrize("before", [GET, COLD + b"Content-Length: 0\r\n"], ids=["hot", "ASGI"])
+@pytest.mark.parametrize("invalid", INVALID)
+@pytest.mark.parametrize(
+    "before", [GET, OVER_ASGI + b"Content-Length: 0\r\n"], ids=["fast path", "ASGI"]
+)
 async def test_earlier_requests_are_answered_before_an_invalid_one(
-    before: bytes, broken: bytes
+    before: bytes, invalid: bytes
 ) -> None:
-    """However many there are, and however the bytes are cut; the invalid one gets one 400."""
-    stream = (before + b"\r\n") * 3 + broken
+    """Wherever the bytes are split; the invalid request gets one 400."""
+    stream = (before + b"\r\n") * 3 + invalid
     async with running_server() as url:
         cut = [(stream[:at], stream[at:]) for at in range(0, len(stream), 17)]
         found = await asyncio.gather(*(statuses(url, *parts) for parts in cut))
@@ -267,8 +270,7 @@ async def test_invalid_target_after_a_complete_response_gets_400() -> None:
         client.close()
 
 
-async def test_an_invalid_request_waits_for_a_slow_one() -> None:
-    """The response of the slow one is not replaced."""
+async def test_invalid_request_is_answered_after_a_slow_one() -> None:
     slow = b"GET /soups/slow HTTP/1.1\r\nHost: test\r\n\r\n"
     async with running_server() as url:
         client = await Client.to(url)
@@ -283,14 +285,14 @@ async def test_an_invalid_request_waits_for_a_slow_one() -> None:
         client.close()
 
 
-SILENT = {
+INCOMPLETE = {
     "no byte": case([408]),
     "a line break": case([408], b"\r\n"),
     "half a method": case([408], b"GE"),
     "half a head": case([408], GET),
     "half a body": case([408], POST, b"Content-Length: 9\r\n\r\npea"),
-    "half a body over ASGI": case([408], COLD, b"Content-Length: 9\r\n\r\npea"),
-    "half a chunk": case([408], COLD, CHUNKED, b"9\r\npea"),
+    "half a body over ASGI": case([408], OVER_ASGI, b"Content-Length: 9\r\n\r\npea"),
+    "half a chunk": case([408], OVER_ASGI, CHUNKED, b"9\r\npea"),
     "half a head after a response": case([200, 408], GET, b"\r\n", GET),
     "half a head after a slow response": case(
         [200, 408], b"GET /soups/slow HTTP/1.1\r\nHost: test\r\n\r\n", b"GET",
@@ -302,21 +304,21 @@ SILENT = {
 }  # fmt: skip
 
 
-async def test_silent_connections_get_408() -> None:
-    """At the deadline of a head or a body; what the server works on has none."""
+async def test_incomplete_request_gets_408_at_its_deadline() -> None:
+    """A request in progress has no deadline."""
     async with running_server(QUICK_SETTINGS) as url:
-        found = await asyncio.gather(*(statuses(url, sent) for _, sent in SILENT.values()))
+        found = await asyncio.gather(*(statuses(url, sent) for _, sent in INCOMPLETE.values()))
 
-    assert dict(zip(SILENT, found, strict=True)) == {
-        name: each for name, (each, _) in SILENT.items()
+    assert dict(zip(INCOMPLETE, found, strict=True)) == {
+        name: each for name, (each, _) in INCOMPLETE.items()
     }
 
 
 @pytest.mark.parametrize("rest", [b"", b"zz\r\n", b"1;" + LONG * 2], ids=["408", "400", "431"])
-async def test_a_request_answered_before_its_body_is_complete_gets_no_second_response(
+async def test_request_answered_before_its_body_is_complete_gets_no_second_response(
     rest: bytes,
 ) -> None:
-    """Whatever becomes of the body, the connection is closed without another response."""
+    """The connection is closed when the body is late, invalid or too large."""
     async with running_server(QUICK_SETTINGS) as url:
         client = await Client.to(url)
         await client.write(b"POST /nowhere HTTP/1.1\r\nHost: test\r\n", CHUNKED)
@@ -327,8 +329,7 @@ async def test_a_request_answered_before_its_body_is_complete_gets_no_second_res
         client.close()
 
 
-async def test_a_byte_now_and_then_does_not_extend_the_deadline() -> None:
-    """Neither in a head nor in a body."""
+async def test_single_bytes_do_not_extend_the_deadline_of_a_head_or_body() -> None:
     async with running_server(QUICK_SETTINGS) as url:
         slow_head, slow_body = await Client.to(url), await Client.to(url)
         await slow_head.write(GET, b"X: ")
@@ -344,8 +345,8 @@ async def test_a_byte_now_and_then_does_not_extend_the_deadline() -> None:
             client.close()
 
 
-async def test_a_body_that_the_server_has_not_read_yet_is_not_late() -> None:
-    """While a request before it is worked on, nothing is read."""
+async def test_body_has_no_deadline_while_the_server_pauses_reading() -> None:
+    """The server reads nothing while an earlier request is in progress."""
     async with running_server(QUICK_SETTINGS) as url:
         client = await Client.to(url)
         await client.write(b"GET /soups/slow HTTP/1.1\r\nHost: test\r\n\r\n")
@@ -357,8 +358,7 @@ async def test_a_body_that_the_server_has_not_read_yet_is_not_late() -> None:
         client.close()
 
 
-async def test_a_stream_has_no_deadline() -> None:
-    """Its request is complete, and the response goes on."""
+async def test_stream_has_no_deadline() -> None:
     async with running_server(QUICK_SETTINGS) as url:
         client = await Client.to(url)
         await client.write(b"GET /stream HTTP/1.1\r\nHost: test\r\n\r\n")
@@ -371,13 +371,15 @@ async def test_a_stream_has_no_deadline() -> None:
 
 
 async def is_served(client: Client) -> bool:
-    """Ask for something, and tell whether it was served."""
+    """Send a request, and tell whether it succeeds."""
     await client.write(GET, b"\r\n")
     return (await client.response()).is_success
 
 
-async def test_an_address_has_so_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more gets 429, until another one closes; other addresses have their own number."""
+async def test_connection_above_the_limit_of_its_address_gets_429(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Trusted proxies have no limit."""
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.3, nonsense")
     with capture_logs() as lines:
         async with running_server(HttpSettings(connections_per_address=3)) as url:
@@ -402,10 +404,9 @@ async def test_an_address_has_so_many_connections(monkeypatch: pytest.MonkeyPatc
     assert [each["event"] for each in lines].count("connection_refused") == 1
 
 
-async def test_without_a_limit_any_number_of_connections_is_served(
+async def test_limit_of_zero_connections_per_address_means_no_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """0 switches the limit off."""
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.1")
     async with running_server(HttpSettings(connections_per_address=0)) as url:
         clients = [await Client.to(url) for _ in range(30)]
@@ -415,7 +416,7 @@ async def test_without_a_limit_any_number_of_connections_is_served(
 
 
 @pytest.mark.parametrize(
-    ("stated", "trusted", "others"),
+    ("setting", "trusted", "others"),
     [
         ("127.0.0.1,::1", ["127.0.0.1", "::1", ""], ["127.0.0.2", "10.0.0.1"]),
         ("10.0.0.0/8, fd00::/8", ["10.9.8.7", "fd00::1"], ["11.0.0.1", "fe80::1%eth0"]),
@@ -423,9 +424,11 @@ async def test_without_a_limit_any_number_of_connections_is_served(
         ("", [""], ["127.0.0.1"]),
     ],
 )
-def test_trusted_proxies(stated: str, trusted: Sequence[str], others: Sequence[str]) -> None:
-    """Addresses and networks, as uvicorn's setting has them."""
-    proxies = TrustedProxies(stated)
+def test_trusted_proxies_are_addresses_and_networks(
+    setting: str, trusted: Sequence[str], others: Sequence[str]
+) -> None:
+    """As in uvicorn's own setting."""
+    proxies = TrustedProxies(setting)
 
     assert all(address in proxies for address in trusted)
     assert not any(address in proxies for address in others)
@@ -433,7 +436,7 @@ def test_trusted_proxies(stated: str, trusted: Sequence[str], others: Sequence[s
 
 @contextlib.contextmanager
 def descriptors_left(number: int) -> Iterator[None]:
-    """Leave so many descriptors above the reserve while the block lasts."""
+    """Leave this number of descriptors above the reserve while the block lasts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest_free = os.dup(0)
     os.close(lowest_free)
@@ -445,15 +448,15 @@ def descriptors_left(number: int) -> Iterator[None]:
 
 
 @pytest.fixture
-def _nothing_logged_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget that another test ran out of descriptors."""
+def _new_throttle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reset the throttle of the warning, which another test may have caused."""
     again = ThrottledLog("descriptors_exhausted", "Too few file descriptors.")
     monkeypatch.setattr(file_descriptors, "exhausted", again)
 
 
-@pytest.mark.usefixtures("_nothing_logged_yet")
+@pytest.mark.usefixtures("_new_throttle")
 async def test_longest_idle_connections_are_closed_when_descriptors_run_out() -> None:
-    """Silent or idle after a response, but never one that is being answered; logged once."""
+    """Before or after a request, but not during one. It is logged once."""
     with capture_logs() as lines:
         async with running_server() as url:
             streaming, silent, idle = [await Client.to(url) for _ in range(3)]
@@ -476,11 +479,11 @@ async def test_longest_idle_connections_are_closed_when_descriptors_run_out() ->
     assert [each["event"] for each in lines].count("descriptors_exhausted") == 1
 
 
-@pytest.mark.usefixtures("_nothing_logged_yet")
+@pytest.mark.usefixtures("_new_throttle")
 async def test_longest_streams_are_closed_when_nothing_is_idle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Streams without end shut nobody out: browsers open them again by themselves."""
+    """Browsers reconnect by themselves, so streams do not keep new clients out."""
     monkeypatch.setattr(http_protocol, "STREAM_AGE", 0.1)
     async with running_server() as url:
         with descriptors_left(20):
@@ -490,11 +493,11 @@ async def test_longest_streams_are_closed_when_nothing_is_idle(
                 assert (await each.response()).is_success
             await asyncio.sleep(0.2)
             late = [await Client.to(url) for _ in range(2)]
-            serve_site = [await is_served(each) for each in late]
+            are_served = [await is_served(each) for each in late]
 
         longest_has_ended = await streams[0].ends()
         for client in (*streams, *late):
             client.close()
 
-    assert serve_site == [True, True]
+    assert are_served == [True, True]
     assert longest_has_ended
