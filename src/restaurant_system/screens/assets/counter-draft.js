@@ -12,7 +12,7 @@ import { newKey } from "./requests.js";
 import { load, onStoredElsewhere, store } from "./stored.js";
 
 const STORAGE_KEY = "counter.draft";
-const VERSION = 2; // of the stored format; others are ignored
+const VERSION = 2; // of the stored format
 
 /** The largest quantity of an order item. */
 export const MAX_QUANTITY = 10;
@@ -179,7 +179,13 @@ function blank() {
 
 function storedDraft() {
   const state = load(STORAGE_KEY);
+  if (state?.version === 1) return upgraded(state);
   return state?.version === VERSION ? state : blank();
+}
+
+/** Converts a draft of version 1, which may have been sent already: a blank one would be a second order. */
+function upgraded({ lines, doubt, ...state }) {
+  return { ...state, version: VERSION, items: lines, unconfirmed: doubt };
 }
 
 /** Returns the draft as the body of a request. Undefined values are left out of the JSON. */
