@@ -8,7 +8,7 @@ RestaurantError
  │    ├── WorkerNameTaken           a worker of this name is online
  │    ├── TooManyDeadLetters        this process has dead-lettered too many messages
  │    ├── DeadLetterNotFound        no dead letter, or more than one, has this id
- │    ├── DeadLettersInHand         another process has the dead letters locked
+ │    ├── DeadLettersLocked         another process has the dead letters locked
  │    └── ConfirmationImpossible    a question without a terminal to ask it on
  ├── Unavailable                    a server is unavailable; try again later
  │    ├── DatabaseUnavailable
@@ -62,7 +62,7 @@ class DeadLetterNotFound(StartupError):
     """No dead letter has this id, or several have an id that begins with it."""
 
 
-class DeadLettersInHand(StartupError):
+class DeadLettersLocked(StartupError):
     """Somebody else looks through the dead letters, or sends them back, just now."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from restaurant_system.config import DeliverySettings
-from restaurant_system.errors import DeadLetterNotFound, DeadLettersInHand
+from restaurant_system.errors import DeadLetterNotFound, DeadLettersLocked
 from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import Broker, Delivery
 from restaurant_system.messaging.dead_letters import All, ById, Result
@@ -99,9 +99,9 @@ async def test_second_browser_is_refused_until_the_first_has_ended(
 
     for _ in range(5):
         async with broker.browse(DEAD_LETTERS):
-            with pytest.raises(DeadLettersInHand):
+            with pytest.raises(DeadLettersLocked):
                 await dead_letters.read(other_broker)
-            with pytest.raises(DeadLettersInHand):
+            with pytest.raises(DeadLettersLocked):
                 await requeue(other_broker, ids_of([letter]))
 
         assert await remaining(other_broker) == message_ids([letter])

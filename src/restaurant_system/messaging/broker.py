@@ -1,10 +1,8 @@
-"""What any broker promises.
+"""Define the interface of a message broker, which `rabbitmq` and `postgres` implement.
 
-`rabbitmq` and `postgres` keep it; one test suite holds both to it.
-
-Delivery is at least once: a message may come twice, and whoever handles one must be able to take it
-twice. A broker never loses a message that it has confirmed, and never hands one to two consumers of
-a queue at the same time.
+One test suite runs against both. Delivery is at least once: a message may be delivered repeatedly,
+and its processing must be idempotent. A broker never loses a message that it has confirmed, and
+never delivers one to two consumers of a queue at the same time.
 """
 
 from abc import ABC, abstractmethod
@@ -20,7 +18,7 @@ from restaurant_system.models.message import Message
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A message that the broker did not take, and why; it is still the publisher's."""
+    """A message that the broker refused, with the reason; the publisher keeps it."""
 
     message: Message
     reason: str
@@ -63,85 +61,84 @@ class Delivery(ABC):
 
 
 class Consumer(Protocol):
-    """A line on which messages arrive.
+    """A stream of deliveries from one or more queues.
 
-    Iterating raises `BrokerUnavailable` when the line breaks, and ends after `stop`.
+    Iterating raises `BrokerUnavailable` when the connection breaks, and ends after `stop`.
     """
 
     def __aiter__(self) -> AsyncIterator[Delivery]:
-        """Hand out messages, never more than `prefetch` unsettled ones at once."""
+        """Yield deliveries, at most `prefetch` of them unacknowledged at once."""
 
     async def stop(self) -> None:
-        """Take no more; what was not yet handed out goes back. What is in hand can be settled."""
+        """Stop consuming and requeue prefetched messages; those yielded can still be settled."""
 
 
 class Publisher(Protocol):
     """The part of a broker that publishes."""
 
     async def publish(self, messages: Sequence[Message]) -> list[Refused]:
-        """Publish in this order; return, once the broker has confirmed, those that it refused.
+        """Publish messages in this order, wait for all confirms, and return the refused ones.
 
-        A mandatory message that reaches no queue is refused. After `BrokerUnavailable` it is
-        unknown which of the messages were taken: publish them again.
+        A mandatory message that is routed to no queue is refused. After `BrokerUnavailable` it is
+        unknown which messages were accepted: publish them again.
         """
 
 
 class UpdateSource(Protocol):
-    """The part of a broker that hands out status updates."""
+    """The part of a broker that delivers status updates."""
 
     async def connect(self) -> None:
-        """Open the line and declare the topology; may be called again at any time."""
+        """Connect and declare the topology; may be called repeatedly."""
 
     def subscribe(self, name: str | None = None) -> AbstractAsyncContextManager[Consumer]:
-        """Take every status update from now on.
+        """Consume every status update that is published from now on.
 
-        Without a `name` the queue goes with the subscriber. With one it stays and keeps what the
-        subscriber missed. Of all who use the same name one at a time is handed updates, so that
-        they stay in their order; the next one is when that one is gone.
+        Without a `name` the queue is deleted with the subscription. With a name the queue is
+        durable and keeps the updates published meanwhile. If several subscribers use one name, one
+        of them receives updates, so that these stay in order; when it disconnects, the next does.
         """
 
 
 class Broker(Publisher, UpdateSource, Protocol):
-    """A broker. A call that finds the line broken opens it anew, or raises `BrokerUnavailable`."""
+    """A message broker; a call reconnects if necessary, or raises `BrokerUnavailable`."""
 
     name: str
 
     async def close(self) -> None:
-        """Close the line; what is in hand goes back to its queue."""
+        """Close all connections; unacknowledged messages are requeued."""
 
     async def ping(self) -> float:
-        """Return how long the broker took to answer, in milliseconds."""
+        """Return the latency of the broker in milliseconds."""
 
     def consume(
         self, queues: Sequence[str], *, prefetch: int
     ) -> AbstractAsyncContextManager[Consumer]:
-        """Take the most urgent message first, of equals the oldest, whichever queue it is in.
+        """Consume several queues as one: highest priority first, of equal priority the oldest.
 
-        At most `prefetch` are unsettled at once, over all the queues together; the others stay in
-        their queues, where another consumer finds them.
+        At most `prefetch` messages of all the queues together are unacknowledged at once. The
+        others stay in their queues, where other consumers find them.
         """
 
     def browse(self, queue: str) -> AbstractAsyncContextManager[Sequence[Delivery]]:
-        """Take everything in hand that is in a queue now, in its order.
+        """Lock all messages that are in a queue now, in their order.
 
-        One at a time may do so: `DeadLettersInHand` tells the second. What is not settled when the
-        block ends goes back unchanged to its old place, and so does everything when the process
-        dies.
+        Raises `DeadLettersLocked` if another process browses the queue. Messages that are not
+        settled when the block ends, or the process dies, return unchanged to their places.
         """
 
     async def ack_all(self, deliveries: Sequence[Delivery]) -> None:
-        """Acknowledge many deliveries together; each of them is settled."""
+        """Acknowledge several deliveries."""
         for delivery in deliveries:
             await delivery.ack()
 
     async def depths(self) -> dict[str, int]:
-        """Return how many messages wait in each queue of the topology."""
+        """Return the number of ready messages in each queue of the topology."""
 
     async def delayed(self) -> int:
-        """Return how many messages that failed, or were deferred, wait out their delay."""
+        """Return the number of messages that wait for a retry delay to elapse."""
 
     async def is_blank(self) -> bool:
-        """Tell whether the broker was never marked: it is new, or has lost its disk."""
+        """Return whether the broker has no marker: it is new or has lost its disk."""
 
     async def mark(self) -> None:
-        """Mark the broker, so that it is not blank for as long as it keeps its disk."""
+        """Create the marker, which exists until the broker loses its disk."""

@@ -1,9 +1,10 @@
-"""The broker that needs nothing else: a queue table in PostgreSQL.
+"""Implement the broker without a further server, as a queue table in PostgreSQL.
 
-A message in hand carries its consumer's number, and a consumer holds an advisory lock on that
-number for as long as its connection lives. A number that nobody holds a lock on belongs to a dead
-consumer, whose messages go back to their queues: as soon as its connection is gone, as in RabbitMQ,
-and however long it cooks. ``SKIP LOCKED`` lets many take at once; ``LISTEN``/``NOTIFY`` wakes them.
+The row of an unacknowledged message has the number of its consumer, and the consumer holds an
+advisory lock on that number as long as its connection lives. When no session holds the lock, the
+consumer is gone, and other consumers requeue its messages: as soon as the connection is closed, as
+RabbitMQ does, and however long an order cooks. ``SKIP LOCKED`` lets many consumers claim messages
+at once; ``LISTEN``/``NOTIFY`` wakes them.
 """
 
 from restaurant_system.messaging.postgres.broker import PostgresBroker

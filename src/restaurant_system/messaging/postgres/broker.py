@@ -1,23 +1,23 @@
-"""Publishing into the queue table, and opening lines out of it."""
+"""Publish to the queue table and open its consumers."""
 
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from typing import TypeVar
 
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
-from restaurant_system.messaging.postgres.browsing import PostgresBrowser, ack_all
-from restaurant_system.messaging.postgres.consumer import PostgresConsumer, PostgresSubscription
-from restaurant_system.messaging.postgres.line import translate_errors
-from restaurant_system.messaging.postgres.queues import publish
+from restaurant_system.messaging.postgres.consumer import (
+    PostgresBrowser,
+    PostgresConsumer,
+    PostgresSubscription,
+)
+from restaurant_system.messaging.postgres.delivery import ack_all
+from restaurant_system.messaging.postgres.queues import publish, translate_errors
 from restaurant_system.models.message import Message
 
-C = TypeVar("C", bound=PostgresConsumer)
-
 SUBSCRIBER_PREFETCH = 100
-EVERYTHING = 2**31 - 1  # more messages than one queue ever holds
+UNLIMITED = 2**31 - 1  # more messages than one queue ever holds
 
 BIND = """
 INSERT INTO broker_subscriptions (queue, exchange, owner) VALUES ($1, $2, $3)
@@ -36,7 +36,7 @@ DELAYED = "SELECT count(*) FROM broker_messages WHERE available_at > now()"
 
 
 class PostgresBroker(Broker):
-    """See `Broker` for what is promised."""
+    """The broker whose queues are tables in PostgreSQL; `Broker` documents its methods."""
 
     name = "postgres"
 
@@ -47,7 +47,7 @@ class PostgresBroker(Broker):
         await self.ping()
 
     async def close(self) -> None:
-        """Do nothing: whoever opened the database closes it."""
+        """Do nothing, because the database is closed where it was opened."""
 
     async def ping(self) -> float:
         with translate_errors():
@@ -60,23 +60,23 @@ class PostgresBroker(Broker):
 
     @contextlib.asynccontextmanager
     async def consume(self, queues: Sequence[str], *, prefetch: int) -> AsyncIterator[Consumer]:
-        consumer = self._consumer(queues, prefetch, PostgresConsumer)
+        consumer = PostgresConsumer(self._database, queues, prefetch)
         async with consumer.running():
             yield consumer
 
     @contextlib.asynccontextmanager
     async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
         queue = topology.subscriber_queue(name or uuid.uuid4().hex)
-        consumer = self._consumer([queue], SUBSCRIBER_PREFETCH, PostgresSubscription)
+        consumer = PostgresSubscription(self._database, [queue], SUBSCRIBER_PREFETCH)
         async with consumer.running():
             await self._bind(queue, owner=None if name else consumer.number)
             yield consumer
 
     @contextlib.asynccontextmanager
     async def browse(self, queue: str) -> AsyncIterator[Sequence[Delivery]]:
-        browser = self._consumer([queue], EVERYTHING, PostgresBrowser)
+        browser = PostgresBrowser(self._database, [queue], UNLIMITED)
         async with browser.running():
-            yield await browser.take_all()
+            yield await browser.claim_all()
 
     async def ack_all(self, deliveries: Sequence[Delivery]) -> None:
         await ack_all(self._database, deliveries)
@@ -94,14 +94,11 @@ class PostgresBroker(Broker):
         return count
 
     async def is_blank(self) -> bool:
-        """Return `False`: its disk is the database's, and what was lost with it is not owed."""
+        """Return `False`: messages and outbox are on one disk and can only be lost together."""
         return False
 
     async def mark(self) -> None:
-        """Do nothing, for the same reason."""
-
-    def _consumer(self, queues: Sequence[str], prefetch: int, kind: type[C]) -> C:
-        return kind(self._database, queues, prefetch)
+        """Do nothing: a marker would never be looked for."""
 
     async def _bind(self, queue: str, owner: int | None) -> None:
         with translate_errors():

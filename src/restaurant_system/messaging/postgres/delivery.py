@@ -1,4 +1,4 @@
-"""A message out of the queue table, and what becomes of it."""
+"""Settle messages of the queue table: acknowledge, requeue or replace them."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -10,13 +10,18 @@ from restaurant_system.batching import Batcher
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.errors import BrokerUnavailable, QueueTableUnavailable
 from restaurant_system.messaging.broker import Delivery
-from restaurant_system.messaging.postgres.line import translate_errors
-from restaurant_system.messaging.postgres.queues import enqueue, message_of, publish, wake
+from restaurant_system.messaging.postgres.queues import (
+    enqueue,
+    message_of,
+    publish,
+    translate_errors,
+    wake,
+)
 from restaurant_system.models.message import Message
 
-TOGETHER = 512  # messages that are settled by one statement at the most
+MAX_BATCH_SIZE = 512  # messages that are settled by one statement
 
-SETTLE = """
+DELETE = """
 DELETE FROM broker_messages WHERE id = ANY($1::bigint[]) AND consumer = $2 RETURNING id
 """
 REQUEUE = """
@@ -24,100 +29,116 @@ UPDATE broker_messages SET consumer = NULL, redelivered = true
 WHERE id = ANY($1::bigint[]) AND consumer = $2
 RETURNING id, queue
 """
+DELETE_ALL = """
+DELETE FROM broker_messages USING unnest($1::bigint[], $2::integer[]) AS unacked (id, consumer)
+WHERE broker_messages.id = unacked.id AND broker_messages.consumer = unacked.consumer
+RETURNING unacked.id
+"""
 
 
-class Hand:
-    """The rows that carry a consumer's number, each in hand for as long as it does.
+class UnackedMessages:
+    """Settles the unacknowledged messages of one consumer, whose rows have its `number`.
 
-    What is acknowledged, or requeued, at the same time shares a transaction. After each call
-    `settled` is told, and before it `break_line` where the message may not be settled.
+    Concurrent acknowledgements share a transaction, and so do concurrent requeues. Each call ends
+    with a call of `settled`; if it fails, `break_consumer` is called before.
     """
 
     def __init__(
-        self, database: Database, *, settled: Callable[[], None], break_line: Callable[[], None]
+        self, database: Database, *, settled: Callable[[], None], break_consumer: Callable[[], None]
     ) -> None:
         self.number = 0
         self._database = database
         self._settled = settled
-        self._break_line = break_line
-        self._acks = Batcher(self._ack_together, max_batch_size=TOGETHER)
-        self._requeues = Batcher(self._requeue_together, max_batch_size=TOGETHER)
+        self._break_consumer = break_consumer
+        self._acks = Batcher(self._ack_batch, max_batch_size=MAX_BATCH_SIZE)
+        self._requeues = Batcher(self._requeue_batch, max_batch_size=MAX_BATCH_SIZE)
 
     async def ack(self, message: int) -> None:
-        """Delete a row; raises `BrokerUnavailable` when it is not in hand any more."""
-        with self._letting_go():
-            _still_in_hand(await self._acks.submit(message))
+        """Delete a row; raises `BrokerUnavailable` if the message was requeued."""
+        with self._settling():
+            _check_still_unacked(await self._acks.submit(message))
 
     async def requeue(self, message: int) -> None:
-        """Put a row back to its place; raises likewise."""
-        with self._letting_go():
-            _still_in_hand(await self._requeues.submit(message))
+        """Return a message to its place in its queue; raises as `ack` does."""
+        with self._settling():
+            _check_still_unacked(await self._requeues.submit(message))
 
     @contextlib.asynccontextmanager
     async def replacing(self, message: int) -> AsyncIterator[Connection]:
-        """Delete a row in one transaction with what is written inside; raises likewise."""
-        with self._letting_go(), translate_errors():
+        """Delete a row in the transaction of the block; raises as `ack` does."""
+        with self._settling(), translate_errors():
             async with self._database.transaction() as tx:
-                _still_in_hand(await tx.fetch(SETTLE, [message], self.number))
+                _check_still_unacked(await tx.fetch(DELETE, [message], self.number))
                 yield tx
 
-    async def _ack_together(self, messages: Sequence[int]) -> list[bool]:
+    async def _ack_batch(self, messages: Sequence[int]) -> list[bool]:
         with translate_errors():
             async with self._database.connection() as connection:
-                rows = await connection.fetch(SETTLE, messages, self.number)
-        return _those_of(messages, rows)
+                rows = await connection.fetch(DELETE, messages, self.number)
+        return _are_among(messages, rows)
 
-    async def _requeue_together(self, messages: Sequence[int]) -> list[bool]:
+    async def _requeue_batch(self, messages: Sequence[int]) -> list[bool]:
         with translate_errors():
             async with self._database.transaction() as tx:
                 rows = await tx.fetch(REQUEUE, messages, self.number)
                 await wake(tx, {row["queue"] for row in rows})
-        return _those_of(messages, rows)
+        return _are_among(messages, rows)
 
     @contextlib.contextmanager
-    def _letting_go(self) -> Iterator[None]:
+    def _settling(self) -> Iterator[None]:
         try:
             yield
         except BrokerUnavailable:
-            self._break_line()
+            self._break_consumer()
             raise
         finally:
             self._settled()
 
 
-def _those_of(messages: Sequence[int], rows: Sequence[asyncpg.Record]) -> list[bool]:
-    """Tell of each message whether it is among the rows."""
+def _are_among(messages: Sequence[int], rows: Sequence[asyncpg.Record]) -> list[bool]:
     found = {row["id"] for row in rows}
     return [message in found for message in messages]
 
 
-def _still_in_hand(found: object) -> None:
+def _check_still_unacked(found: object) -> None:
     if not found:
         raise QueueTableUnavailable("The message was requeued: the connection broke")
 
 
 class PostgresDelivery(Delivery):
-    """A row in hand."""
+    """An unacknowledged message, whose row has the number of its consumer."""
 
-    def __init__(self, hand: Hand, row: asyncpg.Record) -> None:
+    def __init__(self, unacked: UnackedMessages, row: asyncpg.Record) -> None:
         super().__init__(message_of(row), queue=row["queue"], redelivered=row["redelivered"])
         self.id: int = row["id"]
-        self._hand = hand
+        self._unacked = unacked
 
     @property
-    def holder(self) -> int:
-        """The number of the consumer in whose hand it is."""
-        return self._hand.number
+    def consumer(self) -> int:
+        """The number of its consumer."""
+        return self._unacked.number
 
     async def ack(self) -> None:
-        await self._hand.ack(self.id)
+        await self._unacked.ack(self.id)
 
     async def requeue(self) -> None:
-        await self._hand.requeue(self.id)
+        await self._unacked.requeue(self.id)
 
     async def replace(self, successor: Message, delay: timedelta | None = None) -> None:
-        async with self._hand.replacing(self.id) as tx:
+        async with self._unacked.replacing(self.id) as tx:
             if delay is None:
                 await publish(tx, [successor])
             else:
                 await enqueue(tx, [(self.queue, successor)], delay)
+
+
+async def ack_all(database: Database, deliveries: Sequence[Delivery]) -> None:
+    """Acknowledge all messages in one transaction; none if one of them was requeued."""
+    rows = [each for each in deliveries if isinstance(each, PostgresDelivery)]
+    with translate_errors():
+        async with database.transaction() as tx:
+            deleted = await tx.fetch(
+                DELETE_ALL, [each.id for each in rows], [each.consumer for each in rows]
+            )
+            if len(deleted) < len(deliveries):
+                raise QueueTableUnavailable("A message was requeued: the connection broke")

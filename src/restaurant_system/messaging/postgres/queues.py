@@ -1,7 +1,8 @@
-"""The queue table: how messages get into it, and how they are read."""
+"""Write messages to the queue table and read them."""
 
+import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
 import asyncpg
@@ -9,6 +10,7 @@ import jiter
 
 from restaurant_system.database import message_columns
 from restaurant_system.database.connection import Connection
+from restaurant_system.errors import DatabaseUnavailable, QueueTableUnavailable
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Refused, unroutable
 from restaurant_system.models.message import Header, Message, supported_headers
@@ -36,8 +38,17 @@ id, queue, redelivered, content_type, headers,
 """
 
 
+@contextlib.contextmanager
+def translate_errors() -> Iterator[None]:
+    """Raise `QueueTableUnavailable` instead of `DatabaseUnavailable`."""
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        raise QueueTableUnavailable(str(error)) from error
+
+
 async def publish(tx: Connection, messages: Sequence[Message]) -> list[Refused]:
-    """Put each message into the queues that it is routed to; return the unroutable ones."""
+    """Insert each message into the queues it is routed to; return the refused messages."""
     exchanges = {message.exchange for message in messages}
     keys = {each.routing_key for each in messages if each.exchange == topology.DEFAULT.name}
     subscriptions = await tx.fetch(SUBSCRIPTIONS, list(exchanges), list(keys))
@@ -48,7 +59,7 @@ async def publish(tx: Connection, messages: Sequence[Message]) -> list[Refused]:
         except ValueError as error:
             refused.append(Refused(message, str(error)))
             continue
-        queues += [row["queue"] for row in subscriptions if _takes(row, message)]
+        queues += [row["queue"] for row in subscriptions if _matches(row, message)]
         placed += [(queue, message) for queue in queues]
         if not queues and topology.exchange(message.exchange).mandatory:
             refused.append(Refused(message, unroutable(message)))
@@ -56,7 +67,7 @@ async def publish(tx: Connection, messages: Sequence[Message]) -> list[Refused]:
     return refused
 
 
-def _takes(subscription: asyncpg.Record, message: Message) -> bool:
+def _matches(subscription: asyncpg.Record, message: Message) -> bool:
     if message.exchange == topology.DEFAULT.name:
         return bool(subscription["queue"] == message.routing_key)
     return bool(subscription["exchange"] == message.exchange)
@@ -65,7 +76,7 @@ def _takes(subscription: asyncpg.Record, message: Message) -> bool:
 async def enqueue(
     tx: Connection, placed: Sequence[tuple[str, Message]], delay: timedelta = timedelta()
 ) -> None:
-    """Put each message into the queue beside it, in this order, to be had after `delay`."""
+    """Insert each message into its queue, in this order; it becomes available after `delay`."""
     messages = [message for _, message in placed]
     await tx.execute(
         INSERT,
@@ -79,21 +90,21 @@ async def enqueue(
 
 
 async def wake(tx: Connection, queues: Iterable[str]) -> None:
-    """Tell those who wait at these queues, once the transaction is committed."""
+    """Notify the consumers of these queues when the transaction commits."""
     await tx.execute(WAKE, CHANNEL, list(queues))
 
 
 def message_of(row: asyncpg.Record) -> Message:
-    """Read a message from its row."""
+    """Return the message of a row."""
     return message_columns.message_from_row(
         row, content_type=row["content_type"], headers=_headers(row["headers"])
     )
 
 
-def _headers(stated: str) -> dict[str, Header]:
-    """Read headers; those that are none, or are nested too deeply, are a stranger's: left out."""
+def _headers(text: str) -> dict[str, Header]:
+    """Decode headers; malformed ones, which a third-party publisher wrote, are dropped."""
     try:
-        headers = jiter.from_json(stated.encode())
+        headers = jiter.from_json(text.encode())
     except ValueError:
         return {}
     return supported_headers(headers) if isinstance(headers, dict) else {}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from restaurant_system.errors import DeadLettersInHand
+from restaurant_system.errors import DeadLettersLocked
 from restaurant_system.messaging.rabbitmq.connection import RabbitMQConnection
 from restaurant_system.messaging.rabbitmq.delivery import RabbitMQDelivery
 
@@ -20,7 +20,7 @@ async def take_all(
 ) -> list[RabbitMQDelivery]:
     """Take what is in a queue now; it goes back when the channel closes.
 
-    Until then the channel is the queue's only consumer: a second one gets `DeadLettersInHand`. What
+    Until then the channel is the queue's only consumer: a second one gets `DeadLettersLocked`. What
     arrives later is delivered too, is left alone, and goes back with the rest.
     """
     arrived: list[DeliveredMessage] = []
@@ -41,10 +41,10 @@ async def take_all(
 
 @contextlib.contextmanager
 def _exclusive_use_as_in_hand() -> Iterator[None]:
-    """Raise `DeadLettersInHand` where a queue has an exclusive consumer already."""
+    """Raise `DeadLettersLocked` where a queue has an exclusive consumer already."""
     try:
         yield
     except aiormq.ChannelAccessRefused as error:
         if "exclusive use" not in str(error):  # we are not allowed to read it
             raise
-        raise DeadLettersInHand from error
+        raise DeadLettersLocked from error
