@@ -10,7 +10,7 @@ from aiormq.connection import FrameReceiver
 from restaurant_system.config import RabbitMQSettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
-from restaurant_system.messaging.rabbitmq.connection import hung_up_as_unavailable
+from restaurant_system.messaging.rabbitmq.error_translation import translate_handshake_errors
 from tests.conftest import QUICK_RETRIES
 from tests.support.messages import (
     KITCHEN,
@@ -80,8 +80,8 @@ async def test_a_virtual_host_that_is_not_there(rabbitmq_server: RabbitMQ) -> No
 async def test_a_line_that_ends_before_the_first_word_is_no_end_of_an_iteration() -> None:
     """That is what aiormq takes it for; taken for that, it would end a service."""
     with (
-        pytest.raises(BrokerUnavailable, match="hangs up"),
-        hung_up_as_unavailable(encrypted=False),
+        pytest.raises(BrokerUnavailable, match="during the handshake"),
+        translate_handshake_errors(encrypted=False),
     ):
         await FrameReceiver(_ended()).get_frame()
 

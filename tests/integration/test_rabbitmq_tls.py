@@ -130,7 +130,7 @@ async def test_untrusted_server_certificate_is_refused(
     for each in (settings, by_url(settings)):
         message = await refusal(each)
         assert message.startswith(
-            "The line to RabbitMQ is not safe: the server's certificate is not"
+            "The connection to RabbitMQ is not safe: the server's certificate is not"
         )
         assert message.endswith("; correct its TLS settings.")
 
@@ -159,5 +159,7 @@ async def test_tls_connection_to_a_port_without_tls_is_explained(rabbitmq_server
 async def test_unencrypted_connection_to_a_tls_port_is_explained(rabbitmq_server: RabbitMQ) -> None:
     settings = RabbitMQSettings(port=rabbitmq_server.tls_port, connect_timeout=30)
 
-    message = "RabbitMQ hangs up at once; if its port is for TLS, enable rabbitmq.tls."
+    message = (
+        "RabbitMQ closed the connection at once; if its port expects TLS, enable rabbitmq.tls."
+    )
     assert await refusal(settings) == message

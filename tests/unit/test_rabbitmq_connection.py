@@ -9,7 +9,8 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 
 from restaurant_system.config import RabbitMQSettings
 from restaurant_system.errors import BrokerRefuses, BrokerUnavailable
-from restaurant_system.messaging.rabbitmq.connection import RabbitMQConnection, translate_errors
+from restaurant_system.messaging.rabbitmq.connection import RabbitMQConnection
+from restaurant_system.messaging.rabbitmq.error_translation import translate_errors
 
 
 class FakeChannel(aiormq.Channel):
@@ -37,7 +38,7 @@ class FakeConnection:
 
 
 @pytest.fixture
-def dialled(monkeypatch: pytest.MonkeyPatch) -> list[FakeConnection]:
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[FakeConnection]:
     """Collect the connections that are opened."""
     opened: list[FakeConnection] = []
 
@@ -50,37 +51,37 @@ def dialled(monkeypatch: pytest.MonkeyPatch) -> list[FakeConnection]:
 
 
 @pytest.fixture
-async def line(dialled: list[FakeConnection]) -> RabbitMQConnection:
+async def connection(opened: list[FakeConnection]) -> RabbitMQConnection:
     """Make a connection that is opened when it is needed."""
-    assert dialled == []
+    assert opened == []
     return RabbitMQConnection(RabbitMQSettings())
 
 
 @pytest.fixture
-async def channel(line: RabbitMQConnection) -> AbstractChannel:
+async def channel(connection: RabbitMQConnection) -> AbstractChannel:
     """Open a channel."""
-    return await line.plain_channel()
+    return await connection.plain_channel()
 
 
 async def test_call_that_the_library_cancels_finds_the_broker_unavailable(
-    line: RabbitMQConnection, channel: AbstractChannel
+    connection: RabbitMQConnection, channel: AbstractChannel
 ) -> None:
     """Aiormq cancels what it waits for when it closes a connection."""
     given_up = asyncio.get_running_loop().create_future()
     given_up.cancel()
 
     with pytest.raises(BrokerUnavailable, match="closed"):
-        async with line.answering(channel):
+        async with connection.timeout(channel):
             await given_up
 
 
 async def test_call_that_its_caller_cancels_stays_cancelled(
-    line: RabbitMQConnection, channel: AbstractChannel
+    connection: RabbitMQConnection, channel: AbstractChannel
 ) -> None:
     """A cancelled task is not told that the broker is unavailable."""
 
     async def wait() -> None:
-        async with line.answering(channel):
+        async with connection.timeout(channel):
             await asyncio.Event().wait()
 
     waiting = asyncio.create_task(wait())
@@ -92,36 +93,36 @@ async def test_call_that_its_caller_cancels_stays_cancelled(
 
 
 async def test_silent_connection_is_dropped(
-    line: RabbitMQConnection, channel: AbstractChannel, dialled: list[FakeConnection]
+    connection: RabbitMQConnection, channel: AbstractChannel, opened: list[FakeConnection]
 ) -> None:
     """A call that waits for too long finds the broker unavailable; the next one dials anew."""
     with pytest.raises(BrokerUnavailable, match="no answer in time"):
-        async with line.answering(channel, 0.01):
+        async with connection.timeout(channel, 0.01):
             await asyncio.Event().wait()
-    await line.plain_channel()
+    await connection.plain_channel()
     await asyncio.sleep(0)  # it is closed in the background
 
-    assert [connection.is_closed for connection in dialled] == [True, False]
+    assert [connection.is_closed for connection in opened] == [True, False]
 
 
 async def test_call_on_a_dropped_connection_does_not_drop_its_successor(
-    line: RabbitMQConnection, channel: AbstractChannel, dialled: list[FakeConnection]
+    connection: RabbitMQConnection, channel: AbstractChannel, opened: list[FakeConnection]
 ) -> None:
     """Two calls time out on one connection; between them another call has opened a healthy one."""
 
     async def call(seconds: float) -> None:
-        async with line.answering(channel, seconds):
+        async with connection.timeout(channel, seconds):
             await asyncio.Event().wait()
 
     slow = asyncio.create_task(call(0.05))
     with pytest.raises(BrokerUnavailable):
         await call(0.01)
-    healthy = await line.plain_channel()
+    healthy = await connection.plain_channel()
     with pytest.raises(BrokerUnavailable):
         await slow
 
-    assert line.carries(healthy)
-    assert [connection.is_closed for connection in dialled] == [True, False]
+    assert connection.has_open(healthy)
+    assert [connection.is_closed for connection in opened] == [True, False]
 
 
 REFUSALS = {

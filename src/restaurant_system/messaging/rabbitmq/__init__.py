@@ -1,7 +1,7 @@
-"""The broker of production: RabbitMQ, 3.10 and later, by nothing that 4.x deprecates.
+"""Implement the broker with RabbitMQ 3.10 or later, without features that 4.x deprecates.
 
-Nothing reconnects behind the scenes. A broken line is an error that the caller sees, and the next
-call opens a new one; so nobody holds a delivery of a line that is gone and believes in it.
+Connections are not reopened in the background. A broken connection raises an error, and the next
+call opens a new one, so that no delivery of a closed connection is mistaken for a valid one.
 """
 
 from restaurant_system.messaging.rabbitmq.broker import RabbitMQBroker

@@ -1,69 +1,32 @@
-"""A connection to RabbitMQ, and what it means that RabbitMQ does not answer on it."""
+"""Connect to RabbitMQ with time limits on every request."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import aiormq
 from aiormq.abc import AbstractChannel, AbstractConnection
 from yarl import URL
 
 from restaurant_system.config import RabbitMQSettings
-from restaurant_system.errors import BrokerRefuses, BrokerUnavailable
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.rabbitmq import lenient_decoding
-from restaurant_system.messaging.rabbitmq.refusals import UNAVAILABLE, as_unavailable
+from restaurant_system.messaging.rabbitmq.error_translation import (
+    UNAVAILABLE,
+    translate_errors,
+    translate_handshake_errors,
+)
 
 log = get_logger()
 
 CLOSE_TIMEOUT = 3  # s
 
 
-@contextlib.contextmanager
-def translate_errors() -> Iterator[None]:
-    """Raise `BrokerUnavailable` for every way in which a connection can break."""
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        # Nobody has cancelled us: aiormq cancels what it waits for when a connection is closed.
-        raise BrokerUnavailable("RabbitMQ unreachable: the connection was closed.") from error
-    except UNAVAILABLE as error:
-        raise as_unavailable(error) from error
-
-
-@contextlib.contextmanager
-def hung_up_as_unavailable(*, encrypted: bool) -> Iterator[None]:
-    """Say what it may mean that RabbitMQ hangs up on a line that is being opened."""
-    try:
-        yield
-    except StopAsyncIteration as error:  # how aiormq puts it when the line ends at its first word
-        raise BrokerUnavailable("RabbitMQ hangs up before it says anything.") from error
-    except aiormq.exceptions.InvalidFrameError as error:
-        if "Connection.OpenOk" not in str(error):
-            raise
-        raise BrokerRefuses(
-            "RabbitMQ does not open the virtual host",
-            "create it and give the user the permission, raise its limit of connections, or correct"
-            " rabbitmq.vhost",
-        ) from error
-    except aiormq.AMQPConnectionError as error:
-        if not isinstance(error.__cause__, ConnectionResetError):
-            raise
-        raise BrokerUnavailable(
-            "RabbitMQ hangs up at once; it may not trust our certificate."
-            if encrypted
-            else "RabbitMQ hangs up at once; if its port is for TLS, enable rabbitmq.tls."
-        ) from error
-
-
 class RabbitMQConnection:
-    """A connection that is opened when it is needed, and dropped when RabbitMQ is silent on it.
+    """A connection that is opened on demand, and dropped when RabbitMQ does not respond in time.
 
-    A silent one is of no use: what was written to it may be lost, or come after all, and until its
-    heartbeat fails it would keep everyone from a server that has come back under the same name.
+    A request on an unresponsive connection may be lost or arrive late. Until its heartbeat fails,
+    such a connection would also keep callers from a server that is back under the same name.
     """
 
     def __init__(self, settings: RabbitMQSettings) -> None:
@@ -73,31 +36,31 @@ class RabbitMQConnection:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def publishing_channel(self) -> aiormq.Channel:
-        """Open a channel on which each publication is confirmed or raises."""
+        """Open a channel with publisher confirms; refused publications raise."""
         return await self._channel(publisher_confirms=True)
 
     async def plain_channel(self) -> aiormq.Channel:
-        """Open a channel for anything else."""
+        """Open a channel without publisher confirms."""
         return await self._channel(publisher_confirms=False)
 
-    def carries(self, channel: AbstractChannel) -> bool:
-        """Tell whether a channel can be used still."""
+    def has_open(self, channel: AbstractChannel) -> bool:
+        """Return whether a channel of the current connection is open."""
         return channel.connection is self._connection and not channel.is_closed
 
     @contextlib.asynccontextmanager
-    async def answering(
+    async def timeout(
         self, channel: AbstractChannel, seconds: float | None = None
     ) -> AsyncIterator[None]:
-        """Raise `BrokerUnavailable` when the channel breaks inside, or is silent for so long.
+        """Limit the time of requests on a channel, by default to `connect_timeout`.
 
-        `connect_timeout` is how long, if nothing else is said. The connection of a silent channel
-        is dropped, and no other: meanwhile there may be a new one that answers.
+        Raises `BrokerUnavailable` if the channel breaks or the time is over. Then the channel's own
+        connection is dropped; meanwhile there may be a newer one, which stays.
         """
-        async with self._answering(channel.connection, seconds):
+        async with self._timeout(channel.connection, seconds):
             yield
 
     async def close(self) -> None:
-        """Close the connection; unsettled messages go back to their queues."""
+        """Close the connection; RabbitMQ requeues unacknowledged messages."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(*UNAVAILABLE):
@@ -106,15 +69,15 @@ class RabbitMQConnection:
 
     async def _channel(self, *, publisher_confirms: bool) -> aiormq.Channel:
         connection = await self._open()
-        async with self._answering(connection):
+        async with self._timeout(connection):
             channel = await connection.channel(
                 publisher_confirms=publisher_confirms, on_return_raises=publisher_confirms
             )
-        assert isinstance(channel, aiormq.Channel)  # noqa: S101 - aiormq has no other kind
+        assert isinstance(channel, aiormq.Channel)  # noqa: S101 - the only implementation
         return channel
 
     @contextlib.asynccontextmanager
-    async def _answering(
+    async def _timeout(
         self, connection: AbstractConnection | None, seconds: float | None = None
     ) -> AsyncIterator[None]:
         with translate_errors():
@@ -129,22 +92,22 @@ class RabbitMQConnection:
     async def _open(self) -> AbstractConnection:
         async with self._opening:
             if self._connection is None or self._connection.is_closed:
-                async with self._answering(None):
-                    self._connection = await self._dial()
+                async with self._timeout(None):
+                    self._connection = await self._connect()
             return self._connection
 
-    async def _dial(self) -> AbstractConnection:
+    async def _connect(self) -> AbstractConnection:
         lenient_decoding.install()
         url = URL(self._settings.dsn()).update_query(heartbeat=self._settings.heartbeat)
         encrypted = self._settings.encrypted
         context = self._settings.tls.context() if encrypted else None
-        with hung_up_as_unavailable(encrypted=encrypted):
+        with translate_handshake_errors(encrypted=encrypted):
             connection = await aiormq.connect(url, context=context)
         log.info("rabbitmq_connected", message="Connected to RabbitMQ.")
         return connection
 
     def _drop(self, connection: AbstractConnection) -> None:
-        """Close a connection in the background: RabbitMQ may not answer that either."""
+        """Close a connection in the background, because RabbitMQ may not respond to that either."""
         if self._connection is connection:
             self._connection = None
         closing = asyncio.create_task(connection.close())
@@ -154,4 +117,4 @@ class RabbitMQConnection:
     def _closed(self, closing: "asyncio.Task[None]") -> None:
         self._closing.discard(closing)
         if not closing.cancelled():
-            closing.exception()  # whatever it is: the connection is gone
+            closing.exception()  # retrieved, so that asyncio does not log it

@@ -1,38 +1,40 @@
-"""Consumers of RabbitMQ's queues: of one queue, or of several in one order of precedence."""
+"""Consume one queue of RabbitMQ, or several as one in order of priority and age."""
 
 import asyncio
 import contextlib
 from abc import abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 
+import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.errors import BrokerUnavailable, DeadLettersLocked
 from restaurant_system.messaging.broker import Consumer, Delivery
 from restaurant_system.messaging.rabbitmq.connection import RabbitMQConnection
 from restaurant_system.messaging.rabbitmq.delivery import RabbitMQDelivery
 from restaurant_system.messaging.rabbitmq.message_format import precedence, tag_of
 
-CHOSEN_TOGETHER = 64  # messages that are fetched before the first of them is handed on, at most
+MAX_FETCH = 64  # messages that are fetched at once
+BROWSE_TIMEOUT = 120.0  # s for all messages of a queue to arrive
 
 MakeDelivery = Callable[[DeliveredMessage, str, Callable[[], None]], RabbitMQDelivery]
 
 
 class ChannelConsumer(Consumer):
-    """Consumes on one channel; the iteration ends with an error when that closes."""
+    """Consumes on one channel; the iteration raises `BrokerUnavailable` when the channel closes."""
 
     def __init__(
         self,
-        line: RabbitMQConnection,
+        connection: RabbitMQConnection,
         channel: AbstractChannel,
         queues: Sequence[str],
         make_delivery: MakeDelivery,
         *,
         prefetch: int,
     ) -> None:
-        self._line = line
+        self._connection = connection
         self._channel = channel
         self._queues = queues
         self._prefetch = prefetch
@@ -74,46 +76,46 @@ class ChannelConsumer(Consumer):
         self._changed.set()
         await self._close()
         while self._ready:
-            await self._give_back(self._ready.popleft()[1])
+            await self._requeue(self._ready.popleft()[1])
 
     @abstractmethod
     async def _open(self) -> None:
         """Prepare the channel."""
 
     async def _fetch(self) -> None:
-        """Make messages ready, if any wait; if none does, `_changed` is set when one arrives.
+        """Move available messages to `_ready`; if there are none, set `_changed` when one arrives.
 
         Raises `BrokerUnavailable`.
         """
 
     async def _close(self) -> None:
-        """Take no more messages; those that are not ready yet go back to their queues."""
+        """Stop consuming, and requeue messages that are not in `_ready`."""
         await self._cancel_consumers()
 
     def _settled(self) -> None:
-        """Note that a message was settled."""
+        """Count a message as settled."""
 
-    async def _limit_each_consumer(self, prefetch: int) -> None:
-        """Set how many unsettled messages each consumer that is opened from now on may have."""
-        async with self._line.answering(self._channel):
+    async def _set_prefetch(self, prefetch: int) -> None:
+        """Limit the unacknowledged messages of each consumer that is opened from now on."""
+        async with self._connection.timeout(self._channel):
             await self._channel.basic_qos(prefetch_count=prefetch)
 
-    async def _give_back(self, delivered: DeliveredMessage) -> None:
-        async with self._line.answering(self._channel):
+    async def _requeue(self, delivered: DeliveredMessage) -> None:
+        async with self._connection.timeout(self._channel):
             await self._channel.basic_nack(tag_of(delivered), requeue=True)
 
     async def _consume(self, queue: str) -> None:
-        async with self._line.answering(self._channel):
+        async with self._connection.timeout(self._channel):
             started = await self._channel.basic_consume(queue, partial(self._on_message, queue))
         self._tags.append(str(started.consumer_tag))
 
     @abstractmethod
     async def _on_message(self, queue: str, delivered: DeliveredMessage) -> None:
-        """Accept a message that RabbitMQ has pushed."""
+        """Receive a message from a consumer of the channel."""
 
     async def _cancel_consumers(self) -> None:
         while self._tags:
-            async with self._line.answering(self._channel):
+            async with self._connection.timeout(self._channel):
                 await self._channel.basic_cancel(self._tags.pop())
 
     def _break(self, _cause: object) -> None:
@@ -122,10 +124,10 @@ class ChannelConsumer(Consumer):
 
 
 class PushConsumer(ChannelConsumer):
-    """Takes the messages of one queue as RabbitMQ pushes them."""
+    """Consumes one queue in the order in which RabbitMQ delivers."""
 
     async def _open(self) -> None:
-        await self._limit_each_consumer(self._prefetch)
+        await self._set_prefetch(self._prefetch)
         (queue,) = self._queues
         await self._consume(queue)
 
@@ -135,93 +137,93 @@ class PushConsumer(ChannelConsumer):
 
 
 class MergingConsumer(ChannelConsumer):
-    """Takes, from several queues, the most urgent message first, of equals the oldest.
+    """Consumes several queues as one: highest priority first, of equal priority the oldest.
 
-    RabbitMQ orders each queue by itself. So while messages wait, the first one of every queue is
-    fetched, those that take precedence are kept, as many as there is room for, and the others go
-    back to their places, where any other consumer finds them.
+    RabbitMQ orders each queue separately. While messages are available, the first message of every
+    queue is fetched with ``basic.get``, the best ones are kept up to the prefetch limit, and the
+    others are requeued to their places, where other consumers find them.
 
-    Once all queues are empty, consumers are opened, and what they are pushed is taken as it comes;
-    they are cancelled as soon as there is no more room.
+    When all queues are empty, consumers are opened, and their messages are delivered as they
+    arrive. The consumers are cancelled when the prefetch limit is reached.
     """
 
     def __init__(
         self,
-        line: RabbitMQConnection,
+        connection: RabbitMQConnection,
         channel: AbstractChannel,
         queues: Sequence[str],
         make_delivery: MakeDelivery,
         *,
         prefetch: int,
     ) -> None:
-        super().__init__(line, channel, queues, make_delivery, prefetch=prefetch)
-        self._unsettled = 0
-        self._first: dict[str, DeliveredMessage] = {}  # of each queue, while choosing
-        self._pushed: list[tuple[str, DeliveredMessage]] = []  # by RabbitMQ, and not taken yet
+        super().__init__(connection, channel, queues, make_delivery, prefetch=prefetch)
+        self._unacked_count = 0
+        self._first: dict[str, DeliveredMessage] = {}  # by queue, during `_get_best`
+        self._pushed: list[tuple[str, DeliveredMessage]] = []  # received, and not ready yet
         self._fetching = asyncio.Lock()
 
     @property
-    def _room(self) -> int:
-        return self._prefetch - self._unsettled
+    def _capacity(self) -> int:
+        return self._prefetch - self._unacked_count
 
     async def _open(self) -> None:
-        """Leave the queues alone until the first message is asked for."""
+        """Do nothing: the first iteration fetches messages."""
 
     async def _fetch(self) -> None:
         async with self._fetching:
             if self._stopped:
                 return
-            if self._room <= 0:
+            if self._capacity <= 0:
                 await self._cancel_consumers()
             elif self._pushed:
-                self._take_pushed()
+                self._select_pushed()
             elif not self._tags:
-                await self._choose()
+                await self._get_best()
                 if not self._ready:
                     await self._open_consumers()
 
     async def _open_consumers(self) -> None:
-        await self._limit_each_consumer(self._room)
+        await self._set_prefetch(self._capacity)
         for queue in self._queues:
             await self._consume(queue)
 
     async def _cancel_consumers(self) -> None:
         await super()._cancel_consumers()
         while self._pushed:
-            await self._give_back(self._pushed.pop()[1])
+            await self._requeue(self._pushed.pop()[1])
 
     async def _on_message(self, queue: str, delivered: DeliveredMessage) -> None:
         self._pushed.append((queue, delivered))
         self._changed.set()
 
-    def _take_pushed(self) -> None:
-        """Make ready what takes precedence of what was pushed, as far as there is room."""
+    def _select_pushed(self) -> None:
+        """Move received messages to `_ready` in order of precedence, up to the prefetch limit."""
         self._pushed.sort(key=lambda pushed: precedence(pushed[1]), reverse=True)
-        while self._pushed and self._room > 0:
-            self._take(*self._pushed.pop())
+        while self._pushed and self._capacity > 0:
+            self._make_ready(*self._pushed.pop())
 
-    def _take(self, queue: str, delivered: DeliveredMessage) -> None:
-        self._unsettled += 1
+    def _make_ready(self, queue: str, delivered: DeliveredMessage) -> None:
+        self._unacked_count += 1
         self._ready.append((queue, delivered))
 
-    async def _choose(self) -> None:
-        """Make ready what takes precedence; give back the rest."""
+    async def _get_best(self) -> None:
+        """Get the messages of highest precedence with ``basic.get``."""
         not_empty = set(self._queues)
-        room = min(self._room, CHOSEN_TOGETHER)
-        while len(self._ready) < room:
+        limit = min(self._capacity, MAX_FETCH)
+        while len(self._ready) < limit:
             for queue in sorted(not_empty - self._first.keys()):
                 if not await self._get_first(queue):
                     not_empty.discard(queue)
             if not self._first:
                 return
             best = min(self._first, key=lambda queue: precedence(self._first[queue]))
-            self._take(best, self._first.pop(best))
+            self._make_ready(best, self._first.pop(best))
         while self._first:
-            await self._give_back(self._first.popitem()[1])
+            await self._requeue(self._first.popitem()[1])
 
     async def _get_first(self, queue: str) -> bool:
         """Get the first message of a queue; return whether there was one."""
-        async with self._line.answering(self._channel):
+        async with self._connection.timeout(self._channel):
             got = await self._channel.basic_get(queue)
         if got.delivery_tag is None:
             return False
@@ -233,21 +235,55 @@ class MergingConsumer(ChannelConsumer):
             await super()._close()
 
     def _settled(self) -> None:
-        self._unsettled -= 1
+        self._unacked_count -= 1
         self._changed.set()
 
 
-def consumer(
-    line: RabbitMQConnection,
+def make_consumer(
+    connection: RabbitMQConnection,
     channel: AbstractChannel,
     queues: Sequence[str],
     make_delivery: MakeDelivery,
     *,
     prefetch: int,
 ) -> ChannelConsumer:
-    """Return a consumer that holds at most `prefetch` unsettled messages over all its queues.
+    """Return a consumer with at most `prefetch` unacknowledged messages of all its queues.
 
-    RabbitMQ limits each queue's consumer by itself; a limit for the channel is deprecated in 4.x.
+    RabbitMQ limits each queue's consumer separately; a limit per channel is deprecated in 4.x.
     """
     kind = PushConsumer if len(queues) == 1 else MergingConsumer
-    return kind(line, channel, queues, make_delivery, prefetch=prefetch)
+    return kind(connection, channel, queues, make_delivery, prefetch=prefetch)
+
+
+async def receive_all(
+    connection: RabbitMQConnection, channel: AbstractChannel, queue: str
+) -> list[DeliveredMessage]:
+    """Receive all messages that are in a queue now; they are requeued when the channel closes.
+
+    Until then the channel is the queue's exclusive consumer: a second one gets `DeadLettersLocked`.
+    Messages that are published meanwhile may be received too; they are requeued with the others.
+    """
+    received: list[DeliveredMessage] = []
+
+    async def on_message(delivered: DeliveredMessage) -> None:
+        received.append(delivered)
+
+    async with connection.timeout(channel, BROWSE_TIMEOUT):
+        with _translate_exclusive_use():
+            await channel.basic_consume(queue, on_message, exclusive=True)
+        while (await channel.queue_declare(queue, passive=True)).message_count:
+            pass
+        # RabbitMQ may report an empty queue before its last deliveries have arrived; the response
+        # to a later request comes after them.
+        await channel.queue_declare(queue, passive=True)
+    return list(received)
+
+
+@contextlib.contextmanager
+def _translate_exclusive_use() -> Iterator[None]:
+    try:
+        yield
+    except aiormq.ChannelAccessRefused as error:
+        if "exclusive use" not in str(error):  # the user has no permission to read the queue
+            raise
+        raise DeadLettersLocked from error

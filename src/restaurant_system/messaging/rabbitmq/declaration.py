@@ -8,14 +8,14 @@ from aiormq.abc import AbstractChannel, ArgumentsType
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.rabbitmq.message_format import milliseconds
 
-# Stated for every queue, because the virtual host may have another default type.
+# Set on every queue, because the virtual host may have another default type.
 CLASSIC: ArgumentsType = {"x-queue-type": "classic"}
 
 
 async def declare(channel: AbstractChannel, retry_delays: Sequence[float]) -> None:
     """Declare the topology, with a retry queue for each delay in seconds.
 
-    RabbitMQ closes the channel where a queue or an exchange exists with other arguments.
+    RabbitMQ closes the channel if a queue or an exchange exists with other arguments.
     """
     for exchange in topology.EXCHANGES:
         arguments: ArgumentsType = {}
@@ -38,7 +38,7 @@ async def declare(channel: AbstractChannel, retry_delays: Sequence[float]) -> No
 
 
 def retry_queues(retry_delays: Sequence[float]) -> list[str]:
-    """Name the queues in which messages wait out a delay."""
+    """Return the names of the retry queues."""
     return [topology.retry_queue(delay_ms) for delay_ms in _milliseconds(retry_delays)]
 
 
@@ -47,9 +47,9 @@ def _milliseconds(delays: Sequence[float]) -> list[int]:
 
 
 async def _declare_retry_queue(channel: AbstractChannel, delay_ms: int) -> None:
-    """Declare a queue that nobody consumes, in which messages wait out one delay.
+    """Declare a queue without consumers, in which messages wait until their time to live elapses.
 
-    Then each goes, through the default exchange, to the queue that its routing key names.
+    Each is then dead-lettered through the default exchange to the queue named by its routing key.
     """
     name = topology.retry_queue(delay_ms)
     arguments = {**CLASSIC, "x-message-ttl": delay_ms, "x-dead-letter-exchange": ""}

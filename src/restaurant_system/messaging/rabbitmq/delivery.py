@@ -35,12 +35,12 @@ class Settlements:
 
     async def requeue(self, tag: int) -> None:
         """Return a message to its place in its queue."""
-        async with self._connection.answering(self._channel):
+        async with self._connection.timeout(self._channel):
             await self._channel.basic_nack(tag, requeue=True)
 
     async def _ack_batch(self, tags: Sequence[int]) -> Sequence[None]:
         *others, last = tags
-        async with self._connection.answering(self._channel):
+        async with self._connection.timeout(self._channel):
             for tag in others:
                 await self._channel.basic_ack(tag, wait=False)
             await self._channel.basic_ack(last)  # returns once it and those before it are sent

@@ -109,5 +109,5 @@ def _uuid(message_id: str | None, body: bytes) -> uuid.UUID:
 def tag_of(delivered: DeliveredMessage) -> int:
     """Return the delivery tag."""
     tag = delivered.delivery_tag
-    assert tag is not None  # noqa: S101 - what a consumer is handed always has one
+    assert tag is not None  # noqa: S101 - every delivery has one
     return tag
