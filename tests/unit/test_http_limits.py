@@ -26,7 +26,7 @@ from restaurant_system.web.fastpath.routes import (
     respond_over_asgi,
 )
 from restaurant_system.web.file_descriptors import RESERVE, ThrottledLog
-from restaurant_system.web.http_protocol import MAX_HEAD_SIZE, MAX_HEADER_FIELDS
+from restaurant_system.web.request_limits import MAX_HEAD_SIZE, MAX_HEADER_FIELDS
 from tests.support.responses import assert_problem
 from tests.support.services import serve_site
 

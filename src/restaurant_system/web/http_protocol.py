@@ -5,7 +5,6 @@ requests before it. Then the connection is closed.
 """
 
 import asyncio
-import math
 import socket
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -18,25 +17,13 @@ from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.connections import Connections
 from restaurant_system.web.headers import CONNECTION_CLOSE, REQUEST_ID, new_request_id
 from restaurant_system.web.problem import Refusal, response_for
+from restaurant_system.web.request_limits import NEVER, RequestLimits
 
 USER_TIMEOUT = 15_000  # ms in which the client's machine must acknowledge what is sent
-MAX_HEAD_SIZE = 32 * 1024  # bytes of a head; also of a body's trailers and chunk extensions
-MAX_HEADER_FIELDS = 100
-SLICE_SIZE = 4 * 1024  # bytes that are parsed between two checks of the limits
-MIN_HEAD_SIZE = len("GET  HTTP/1.1\r\n\r\n")  # bytes of a head besides target and fields
-CHUNK_FRAME_SIZE = 16  # bytes around a chunk without extensions
 LINGER_TIMEOUT = 1.0  # s for the client to read an error response; RFC 9112, 9.6
 LAST_REQUEST_TIMEOUT = 1.0  # s at a stop in which an idle client may send another request
 STREAM_AGE = 5.0  # s after which an unfinished response counts as a stream
-NEVER = math.inf
 
-HEAD_TOO_LARGE = Refusal(
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    f"A request may have {MAX_HEADER_FIELDS} header fields, with {MAX_HEAD_SIZE} bytes in all.",
-)
-TARGET_TOO_LONG = Refusal(
-    HTTPStatus.REQUEST_URI_TOO_LONG, f"A request's head may have at most {MAX_HEAD_SIZE} bytes."
-)
 INVALID = Refusal(HTTPStatus.BAD_REQUEST, "Invalid HTTP request received.")
 TOO_SLOW = Refusal(
     HTTPStatus.REQUEST_TIMEOUT, "The request was not complete in time; send it again."
@@ -59,14 +46,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.idle_since = self.loop.time()
         self._open_connections = connections
         self._shutdown = shutdown
-        self._settings = connections.settings
+        self._limits = RequestLimits(connections.settings, self.loop.time)
         self._address = ""
-        self._deadline = NEVER  # of the request that is being read
-        self._is_between_requests = True
-        self._is_in_body = False
-        self._overhead = 0  # bytes read that are no body: of the head, then of chunk framing
-        self._head_size = 0
-        self._exceeded_limit: Refusal | None = None
         self._refusal: Refusal | None = None  # the last response
         self._ignores_input = False
 
@@ -74,7 +55,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Count the connection and set the deadline of its first request."""
         super().connection_made(transport)
         set_user_timeout(transport)
-        self._start_deadline()
+        self._limits.start_deadline()
         self._address = self.client[0] if self.client else ""
         has_room = self._open_connections.make_room(transport.get_extra_info("socket"))
         if not self._open_connections.add(self, self._address):
@@ -101,65 +82,52 @@ class HttpProtocol(HttpToolsProtocol):
         """Parse what was received, slice by slice, until a limit is exceeded."""
         if not self._ignores_input:
             self._stop_keep_alive_timer()
-            if self._deadline == NEVER:
-                self._start_deadline()
+            self._limits.start_deadline()
         rest = memoryview(data)
         while rest and not self._ignores_input:
-            size = min(len(rest), self._slice_size())
-            self._overhead += size
+            size = min(len(rest), self._limits.slice_size())
+            self._limits.receive(size)
             self._parse(rest[:size])
             rest = rest[size:]
-            if self._overhead >= MAX_HEAD_SIZE and not self._ignores_input:
-                self._refuse(self._too_large())
+            if self._limits.is_overhead_exceeded() and not self._ignores_input:
+                self._refuse(self._limits.refusal())
         if self._ignores_input and self._has_unanswered():
             self.flow.pause_reading()
 
     def on_message_begin(self) -> None:
         """Begin to read a request."""
-        self._is_between_requests = False
-        self._head_size = MIN_HEAD_SIZE
-        if self._deadline == NEVER:
-            self._start_deadline()
+        self._limits.begin_head()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the request target."""
         super().on_url(url)
-        self._check_head()
+        self._limits.add_target(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field of the head or of the trailers."""
         super().on_header(name, value)
-        self._head_size += len(name) + len(value) + 4
-        self._check_head()
+        self._limits.add_field(name, value)
 
     def on_headers_complete(self) -> None:
         """Start the request and the deadline of its body."""
         super().on_headers_complete()
-        self.begin_body()  # not if uvicorn refuses the target
+        self._limits.begin_body()  # not if uvicorn refuses the target
         if self.parser.should_upgrade():  # what follows is in a protocol that is not served
             self.cycle.keep_alive = False
 
-    def begin_body(self) -> None:
-        """Start the limits of the body after the head is complete."""
-        self._overhead = 0
-        self._is_in_body = True
-        self._deadline = self.loop.time() + self._settings.body_timeout
-
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
-        self._overhead = max(0, self._overhead - len(body))
+        self._limits.add_body(len(body))
         super().on_body(body)
 
     def on_chunk_complete(self) -> None:
         """Leave the framing that every chunk needs out of the overhead."""
-        self._overhead = max(0, self._overhead - CHUNK_FRAME_SIZE)
+        self._limits.end_chunk()
 
     def on_message_complete(self) -> None:
         """End the limits of a request that was read completely."""
-        self._is_between_requests, self._is_in_body = True, False
-        self._overhead = 0
-        self._deadline = NEVER
+        self._limits.end_request()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -172,17 +140,17 @@ class HttpProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection; an incomplete request has a deadline of its own."""
-        if self._deadline == NEVER:
+        if self._limits.deadline == NEVER:
             super().timeout_keep_alive_handler()
         else:
             self.timeout_keep_alive_task = None
 
     def check_deadline(self, now: float) -> None:
         """Refuse a request that is incomplete at its deadline, unless the server paused reading."""
-        if now < self._deadline:
+        if now < self._limits.deadline:
             return
         if self.flow.read_paused:
-            self._deadline = now + self._settings.body_timeout
+            self._limits.extend_deadline()
         else:
             self._refuse(TOO_SLOW)
 
@@ -217,33 +185,17 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:  # no other protocol is served
             self._ignores_input = True
         except httptools.HttpParserError:
-            self._refuse(self._exceeded_limit or INVALID)
+            self._refuse(self._limits.exceeded or INVALID)
 
     def _stop_keep_alive_timer(self) -> None:
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
 
-    def _start_deadline(self) -> None:
-        self._deadline = self.loop.time() + self._settings.head_timeout
-
-    def _check_head(self) -> None:
-        size = self._head_size + len(self.url)
-        if size > MAX_HEAD_SIZE or len(self.headers) > MAX_HEADER_FIELDS:
-            self._exceeded_limit = self._too_large()
-            raise self._exceeded_limit  # stops the parser
-
-    def _slice_size(self) -> int:
-        return SLICE_SIZE if self._is_in_body else min(SLICE_SIZE, MAX_HEAD_SIZE - self._overhead)
-
-    def _too_large(self) -> Refusal:
-        is_target = not self._is_between_requests and 2 * len(self.url) > MAX_HEAD_SIZE
-        return TARGET_TOO_LONG if is_target else HEAD_TOO_LARGE
-
     def _refuse(self, refusal: Refusal) -> None:
         """Ignore further input, and send `refusal` after the responses to earlier requests."""
         self._ignores_input = True
-        self._deadline = NEVER
+        self._limits.deadline = NEVER
         if self._is_answered_early():
             self._close_after_linger()  # the client would read a second response as its next one
             return
@@ -255,9 +207,8 @@ class HttpProtocol(HttpToolsProtocol):
     def _is_answered_early(self) -> bool:
         """Tell whether the request whose body is incomplete has been answered already."""
         cycle: Any = self.cycle
-        return (
-            self._is_in_body and not self.pipeline and cycle is not None and cycle.response_complete
-        )
+        is_answered = cycle is not None and cycle.response_complete
+        return self._limits.is_in_body and is_answered and not self.pipeline
 
     def _drop_incomplete_request(self) -> None:
         """End a request whose body stays incomplete; the refusal is its response."""

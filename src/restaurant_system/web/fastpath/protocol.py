@@ -25,8 +25,9 @@ from restaurant_system.web.headers import (
     first_value,
     request_id_in,
 )
-from restaurant_system.web.http_protocol import SLICE_SIZE, serialize_headers, status_line
+from restaurant_system.web.http_protocol import serialize_headers, status_line
 from restaurant_system.web.middleware import log_request
+from restaurant_system.web.request_limits import SLICE_SIZE
 
 STATUS_LINES = {status.value: status_line(status) for status in HTTPStatus}
 ENDPOINT_FAILURES = (Exception, asyncio.CancelledError)
@@ -80,7 +81,7 @@ class FastPathProtocol(UvicornAdapter):
         if cycle is None:
             super().on_headers_complete()
         else:
-            self.begin_body()
+            self._limits.begin_body()
             self.begin(cycle)
 
     def on_message_complete(self) -> None:
@@ -106,9 +107,11 @@ class FastPathProtocol(UvicornAdapter):
         )
 
     def _parse_and_cache(self, data: bytes) -> None:
-        begins = self._is_between_requests and self.is_free()
+        begins = self._limits.is_between_requests and self.is_free()
         super().data_received(data)
-        self._cached = self._cacheable(data) if begins and self._is_between_requests else None
+        self._cached = (
+            self._cacheable(data) if begins and self._limits.is_between_requests else None
+        )
 
     def _cacheable(self, data: bytes) -> CachedHeaders | None:
         """Return the header fields of `data` if it was one request on the fast path, bodiless."""
