@@ -1,1 +1,1 @@
-"""What this is measured against, and how: every figure beside its floor, from the same run."""
+"""Measure the product next to a floor: what the same servers do without it, in the same run."""

@@ -1,4 +1,4 @@
-"""`make bench`: measures everything that is promised about speed, beside its floor."""
+"""Run `make bench`: measure throughput, latency and memory, each next to its floor."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ from benchmarks.measurements import (
     tracking,
 )
 from benchmarks.processes import Failed
-from benchmarks.results import Line
+from benchmarks.results import ResultRow
 from benchmarks.system import SystemUnderTest
 from tests.support.progress import Progress
 
@@ -37,7 +37,7 @@ WIDTH = 110  # characters
 
 
 class Group(StrEnum):
-    """Lines that are measured together."""
+    """Results that are measured together."""
 
     INTAKE = "intake"
     PLAIN = "plain"
@@ -51,7 +51,7 @@ class Group(StrEnum):
     EMBEDDED = "embedded"
 
 
-MEASURES: dict[Group, Callable[[Bench], Awaitable[list[Line]]]] = {
+MEASURES: dict[Group, Callable[[Bench], Awaitable[list[ResultRow]]]] = {
     Group.INTAKE: intake.lines,
     Group.PLAIN: intake.plain_lines,
     Group.LATENCY: latency.lines,
@@ -78,11 +78,11 @@ def main(
     history: Annotated[int, typer.Option(min=1, help="Orders of history, for growth.")] = 1_000_000,
     backlog: Annotated[int, typer.Option(min=1, help="Orders for the kitchen.")] = 20_000,
 ) -> None:
-    """Measure the restaurant; write a JSON file and a picture of it."""
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # a line that ends is no news here
-    signal.signal(signal.SIGTERM, _as_ctrl_c)  # leaves no servers behind either
+    """Measure the product; write the results as JSON and as a picture."""
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # closed connections are expected
+    signal.signal(signal.SIGTERM, _as_ctrl_c)  # stops the servers too
     console = Console()
-    console.width = max(console.width, WIDTH)  # a line of the table stays a line
+    console.width = max(console.width, WIDTH)  # so that no row is wrapped
     chosen = only or list(Group)
     try:
         lines = _measured(chosen, console, seconds=seconds, history=history, backlog=backlog)
@@ -101,24 +101,24 @@ def _as_ctrl_c(*_: object) -> None:
 
 def _measured(
     chosen: list[Group], console: Console, *, seconds: float, history: int, backlog: int
-) -> list[Line]:
-    """Measure on servers of its own, which are gone afterwards, whatever happens."""
+) -> list[ResultRow]:
+    """Measure on private servers, which are stopped afterwards in any case."""
     folder = Path(tempfile.mkdtemp(prefix="restaurant-bench-"))
     try:
-        house = SystemUnderTest(folder)
+        system = SystemUnderTest(folder)
         try:
-            bench = Bench(house, folder, seconds=seconds, history=history, backlog=backlog)
+            bench = Bench(system, folder, seconds=seconds, history=history, backlog=backlog)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(_all(chosen, bench, console))
         finally:
-            house.close()
+            system.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _all(chosen: list[Group], bench: Bench, console: Console) -> list[Line]:
+async def _all(chosen: list[Group], bench: Bench, console: Console) -> list[ResultRow]:
     progress = Progress(console, stages=len(chosen))
-    lines: list[Line] = []
+    lines: list[ResultRow] = []
     for group in chosen:
         progress.start(f"measure {group}")
         lines += await MEASURES[group](bench)

@@ -1,4 +1,4 @@
-"""What the lines of a run share: the house, the floors, and what was measured already."""
+"""Share servers, floors and earlier results between the measurements of a run."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,23 +11,23 @@ T = TypeVar("T")
 
 
 class Bench:
-    """A run: how long each thing is measured, and on how much."""
+    """The parameters of a run: durations and sizes."""
 
     def __init__(
-        self, house: SystemUnderTest, folder: Path, *, seconds: float, history: int, backlog: int
+        self, system: SystemUnderTest, folder: Path, *, seconds: float, history: int, backlog: int
     ) -> None:
-        self.house = house
+        self.system = system
         self.folder = folder
         self.seconds = seconds
         self.history = history
         self.backlog = backlog
-        self.floors = Floors(house, folder)
+        self.floors = Floors(system, folder)
         self._measured: dict[str, object] = {}
 
     def brief(self, turns: int) -> "Bench":
-        """Return a run whose seconds and backlog are those of one of so many turns."""
+        """Return a run whose seconds and backlog are divided by the number of turns."""
         return Bench(
-            self.house,
+            self.system,
             self.folder,
             seconds=self.seconds / turns,
             history=self.history,
@@ -35,7 +35,7 @@ class Bench:
         )
 
     async def once(self, name: str, measure: Callable[[], Awaitable[T]]) -> T:
-        """Measure something, unless it was measured before in this run under this name."""
+        """Measure something unless this run has a result of this name."""
         if name not in self._measured:
             self._measured[name] = await measure()
         return self._measured[name]  # type: ignore[return-value] # what `measure` returned

@@ -1,4 +1,4 @@
-"""What a long evening leaves in the tables that rows only pass through.
+"""Measure the bloat of tables whose rows are inserted and deleted at a high rate.
 
 Messages are owed and struck off, keys taken and forgotten, at a steady rate on a migrated database.
 Every few seconds one line says how large the tables and their indexes are, how much in them is

@@ -1,7 +1,6 @@
-"""Guests of the load generator: what they ask for, and how an answer is read.
+"""Clients of the load generator: prebuilt requests, keep-alive, and a minimal response parser.
 
-Prebuilt requests, keep-alive, no HTTP library: next to nothing, for they share the machine with
-what they drive.
+There is no HTTP library, because the clients share the machine with the service that they measure.
 """
 
 import asyncio
@@ -21,26 +20,26 @@ POST = (
 )
 GET = b"GET /orders/%s/status HTTP/1.1\r\nHost: localhost\r\n\r\n"
 NUMBER = b'"order_number":"'
-GRACE = 30.0  # s for the last answers
+RESPONSE_TIMEOUT = 30.0  # s
 
 
 class WrongResponse(Exception):
-    """A server answered something else than what was asked for."""
+    """A response has another status than expected, or is malformed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer, and how many bytes it took."""
+class Response:
+    """An HTTP response, and its size in bytes."""
 
     status: bytes
     body: bytes
     size: int
 
 
-def read_answer(data: bytes) -> Answer | None:
-    """Read the answer at the start of `data`; `None` while it is not whole.
+def read_response(data: bytes) -> Response | None:
+    """Parse the response at the start of `data`; return `None` while it is incomplete.
 
-    Raises `WrongAnswer` for one that does not state its length.
+    Raises `WrongResponse` for a response without Content-Length.
     """
     end = data.find(b"\r\n\r\n")
     if end < 0:
@@ -51,26 +50,26 @@ def read_answer(data: bytes) -> Answer | None:
         raise WrongResponse(f"an answer without its length: {data[:end]!r}")
     length = int(head[at + 17 :].split(b"\r\n", 1)[0])
     size = end + 4 + length
-    return Answer(data[9:12], data[end + 4 : size], size) if len(data) >= size else None
+    return Response(data[9:12], data[end + 4 : size], size) if len(data) >= size else None
 
 
 def number_in(body: bytes) -> str:
-    """Return the order number that an answer names."""
+    """Return the order number in a body."""
     at = body.index(NUMBER) + len(NUMBER)
     return body[at : body.index(b'"', at)].decode()
 
 
 class Client(asyncio.Protocol):
-    """One connection: has one request under way at a time."""
+    """One connection with at most one request in flight."""
 
-    def __init__(self, crowd: "ClientPool") -> None:
-        self._crowd = crowd
+    def __init__(self, pool: "ClientPool") -> None:
+        self._pool = pool
         self._transport: asyncio.WriteTransport | None = None
         self._unread = b""
         self._due = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Be ready."""
+        """Keep the transport."""
         self._transport = cast("asyncio.WriteTransport", transport)  # TCP is; uvloop has its own
 
     def ask(self, request: bytes, due: float) -> None:
@@ -80,20 +79,20 @@ class Client(asyncio.Protocol):
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Read an answer, or a part of one."""
+        """Parse the received part of a response."""
         self._unread += data
         try:
-            answer = read_answer(self._unread)
+            answer = read_response(self._unread)
             if answer is None:
                 return
             self._unread = self._unread[answer.size :]
-            self._crowd.answered(self, answer, self._due)
+            self._pool.answered(self, answer, self._due)
         except Exception as error:  # noqa: BLE001 - whatever it is, the figures are worth nothing
-            self._crowd.fail(error)
+            self._pool.fail(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Say so, if it was not our own wish."""
-        self._crowd.fail(WrongResponse(f"a connection was closed on us: {exc}"))
+        """Fail the run, unless it has ended."""
+        self._pool.fail(WrongResponse(f"a connection was closed on us: {exc}"))
 
     def leave(self) -> None:
         """Close the connection."""
@@ -102,7 +101,7 @@ class Client(asyncio.Protocol):
 
 
 class ClientPool:
-    """All guests, what they ask, and how long their answers took."""
+    """All clients, their requests, and the latencies of the responses."""
 
     def __init__(self, requests: Iterator[bytes], expected: bytes) -> None:
         self.latencies: list[float] = []
@@ -116,13 +115,13 @@ class ClientPool:
         self._under_way = 0
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def send(self, guest: Client, due: float) -> None:
-        """Have a guest send the next request."""
+    def send(self, client: Client, due: float) -> None:
+        """Send the next request on a client."""
         self._under_way += 1
-        guest.ask(next(self._requests), due)
+        client.ask(next(self._requests), due)
 
-    def answered(self, guest: Client, answer: Answer, due: float) -> None:
-        """Take an answer down; raises `WrongAnswer`."""
+    def answered(self, client: Client, answer: Response, due: float) -> None:
+        """Record a response; raise `WrongResponse` if it is not the expected one."""
         if answer.status != self._expected:
             raise WrongResponse(f"{answer.status!r} {answer.body[:500]!r}")
         self._under_way -= 1
@@ -131,28 +130,28 @@ class ClientPool:
             self.latencies.append(time.monotonic() - due)
             if self.keeps_numbers:
                 self.placed[number_in(answer.body)] = due
-        self.after(guest)
+        self.after(client)
 
     def fail(self, error: Exception) -> None:
-        """End everything with an error; the first one counts."""
+        """Fail the run with its first error."""
         if not self._failed.done():
             self._failed.set_exception(error)
 
     async def sleep(self, seconds: float) -> None:
-        """Let the guests go on for a while; raises what went wrong."""
+        """Let the clients run for a while; raise the first error."""
         await asyncio.wait({self._failed}, timeout=seconds)
         if self._failed.done():
             self._failed.result()
 
     async def until_quiet(self) -> None:
-        """Wait for the last answers; raises what went wrong, `WrongAnswer` when they never come."""
-        deadline = time.monotonic() + GRACE
+        """Wait for the last responses; raise the first error, `WrongResponse` after a timeout."""
+        deadline = time.monotonic() + RESPONSE_TIMEOUT
         while self._under_way:
             if time.monotonic() > deadline:
                 raise WrongResponse(f"{self._under_way} requests are still unanswered")
             await self.sleep(0.002)
 
     def dismiss(self) -> None:
-        """Take no notice of what happens from now on."""
+        """Ignore all events from now on."""
         if not self._failed.done():
             self._failed.cancel()

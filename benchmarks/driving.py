@@ -1,4 +1,4 @@
-"""Drives a service with the load generator, and says what came of it."""
+"""Run the load generator against a service."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -11,9 +11,9 @@ Look = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the load generator measured: `answered` within `seconds`, times in ms.
+    """The result of the load generator: `answered` within `seconds`, times in ms.
 
-    `total` has those too that were answered before and after that span.
+    `total` includes the responses before and after that time.
     """
 
     seconds: float
@@ -25,18 +25,18 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Responses per second."""
         return self.answered / self.seconds
 
 
 async def _look_away() -> None:
-    """Look at nothing."""
+    """Do nothing."""
 
 
 async def drive(*arguments: object, look: Look = _look_away, core: int | None = None) -> Load:
-    """Run the load generator; have a `look` when the span that counts begins and when it ends.
+    """Run the load generator; call `look` when the measured time begins and when it ends.
 
-    Raises `Failed` at any wrong answer.
+    Raises `Failed` at any wrong response.
     """
     command = ["benchmarks.load", *map(str, arguments)]
     last = ""

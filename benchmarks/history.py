@@ -1,4 +1,4 @@
-"""A restaurant's past: years of orders that are over, in a database that was empty.
+"""Generate years of finished orders in an empty database.
 
 Written by a handful of statements on the server's side, which is fast, past the triggers and
 foreign keys, which is why it takes a superuser. The same day and number of orders give the same
@@ -118,7 +118,7 @@ FROM orders WHERE business_date >= current_date - 1 AND created_at > now() - int
 
 
 async def generate(dsn: str, orders: int) -> None:
-    """Fill an empty, migrated database with so many orders that are over, as a superuser.
+    """Fill an empty, migrated database with finished orders, as a superuser.
 
     Afterwards it is as autovacuum would have left it, and nothing of it waits to be written.
     """

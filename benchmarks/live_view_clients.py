@@ -1,4 +1,4 @@
-"""Watchers of the load generator: open the board, and note when the last of them has seen a change.
+"""Open many live views of the board, and print when the last one has received a change.
 
 A process of its own. It prints a line `watching` once all have the board before them, and from then
 on, for each change that all have seen, the time (monotonic, in seconds) when the last of them had.
@@ -24,7 +24,7 @@ SPARE = 500  # files that a process has open besides its lines
 
 
 def room_for(lines: int) -> None:
-    """Allow this process, and those that it starts from now on, so many lines."""
+    """Raise the limit of file descriptors of this process and its children."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = lines + SPARE
     if soft != resource.RLIM_INFINITY and soft < needed:
@@ -33,7 +33,7 @@ def room_for(lines: int) -> None:
 
 
 class LiveViewClientPool:
-    """Everyone who watches."""
+    """All clients of the board."""
 
     def __init__(self, size: int) -> None:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -42,59 +42,58 @@ class LiveViewClientPool:
         self._seen = 0
 
     def took_seat(self) -> None:
-        """Note that one more has the board before it."""
+        """Count a client that has received the board."""
         self._seated += 1
         if self._seated == self._size:
             say("watching")
 
     def saw(self) -> None:
-        """Note that one more has seen a change; the next one comes when all have seen this one."""
+        """Count a client that has received a change."""
         self._seen += 1
         if self._seen % self._size == 0:
             say(repr(time.monotonic()))
 
     def fail(self, reason: object) -> None:
-        """End everything: one who does not watch measures nothing."""
+        """Fail the run: a client lost its connection."""
         if not self.failed.done():
             self.failed.set_exception(WrongResponse(f"a watcher was sent away: {reason}"))
 
 
 class LiveViewClient(asyncio.Protocol):
-    """One line, on which the board is watched."""
+    """One connection that receives the board's events."""
 
-    def __init__(self, audience: LiveViewClientPool) -> None:
-        self._audience = audience
+    def __init__(self, pool: LiveViewClientPool) -> None:
+        self._pool = pool
         self._unread = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the board."""
+        """Request the board."""
         cast("asyncio.WriteTransport", transport).write(WATCH)  # TCP is; uvloop has its own
 
     def data_received(self, data: bytes) -> None:
-        """Read events, or a part of one."""
+        """Parse received events."""
         *events, self._unread = (self._unread + data).split(END)
         for event in events:
             if CHANGE in event:
-                self._audience.saw()
+                self._pool.saw()
             elif SNAPSHOT in event:
-                self._audience.took_seat()
+                self._pool.took_seat()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Say so."""
-        self._audience.fail(exc or self._unread[:500])
+        """Fail the run."""
+        self._pool.fail(exc or self._unread[:500])
 
 
 async def _main(port: int, size: int) -> None:
     room_for(size)
-    loop, audience = asyncio.get_running_loop(), LiveViewClientPool(size)
+    loop, pool = asyncio.get_running_loop(), LiveViewClientPool(size)
     for first in range(0, size, AT_ONCE):
         lines = range(min(AT_ONCE, size - first))
         connecting = (
-            loop.create_connection(lambda: LiveViewClient(audience), "127.0.0.1", port)
-            for _ in lines
+            loop.create_connection(lambda: LiveViewClient(pool), "127.0.0.1", port) for _ in lines
         )
         await asyncio.gather(*connecting)
-    await audience.failed
+    await pool.failed
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The load generator: guests that order, or ask where their orders are, as fast as they are served.
+"""Generate load: clients that place orders or look up their status.
 
 A process of its own. Any answer that is not the right one ends it with exit code 1. It prints a
 line `began` and a line `ended` around the span that counts, then the result as JSON.
@@ -40,8 +40,8 @@ def _requests(arguments: argparse.Namespace) -> Iterator[bytes]:
 
 
 async def _main(arguments: argparse.Namespace) -> None:
-    crowd = ClientPool(_requests(arguments), b"201" if arguments.what == "place" else b"200")
-    crowd.keeps_numbers = arguments.placed is not None
+    pool = ClientPool(_requests(arguments), b"201" if arguments.what == "place" else b"200")
+    pool.keeps_numbers = arguments.placed is not None
     plan = Plan(
         arguments.port,
         arguments.connections,
@@ -50,11 +50,11 @@ async def _main(arguments: argparse.Namespace) -> None:
         arguments.count,
         arguments.rate,
     )
-    result = await run(crowd, plan)
+    result = await run(pool, plan)
     if arguments.placed is not None:
-        arguments.placed.write_text(json.dumps(crowd.placed))
+        arguments.placed.write_text(json.dumps(pool.placed))
     if arguments.latencies is not None:
-        arguments.latencies.write_text(json.dumps(crowd.latencies))
+        arguments.latencies.write_text(json.dumps(pool.latencies))
     say(json.dumps(result))
 
 

@@ -21,7 +21,7 @@ from benchmarks.statistics import percentile
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is asked of the guests."""
+    """The parameters of a load."""
 
     port: int
     connections: int
@@ -31,21 +31,21 @@ class Plan:
     rate: float | None
 
 
-async def run(crowd: ClientPool, plan: Plan) -> dict[str, float]:
-    """Carry out a plan; return what was measured: seconds, requests, and ms at percentiles."""
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: crowd.fail(_error(context)))
-    guests = [await _enter(crowd, plan.port) for _ in range(plan.connections)]
+async def run(pool: ClientPool, plan: Plan) -> dict[str, float]:
+    """Run a load; return seconds, numbers of requests, and percentiles in ms."""
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: pool.fail(_error(context)))
+    clients = [await _enter(pool, plan.port) for _ in range(plan.connections)]
     loop = _closed_loop if plan.rate is None else _open_loop
-    seconds = await loop(crowd, guests, plan)
-    await crowd.until_quiet()
-    crowd.dismiss()
-    for guest in guests:
-        guest.leave()
-    latencies = sorted(crowd.latencies)
+    seconds = await loop(pool, clients, plan)
+    await pool.until_quiet()
+    pool.dismiss()
+    for client in clients:
+        client.leave()
+    latencies = sorted(pool.latencies)
     return {
         "seconds": seconds,
         "answered": len(latencies),
-        "total": crowd.total,
+        "total": pool.total,
         "p50": percentile(latencies, 0.5) * 1000,
         "p99": percentile(latencies, 0.99) * 1000,
         "p999": percentile(latencies, 0.999) * 1000,
@@ -53,23 +53,23 @@ async def run(crowd: ClientPool, plan: Plan) -> dict[str, float]:
 
 
 def _error(context: dict[str, Any]) -> Exception:
-    """Return what went wrong in a callback, where it would only be printed."""
+    """Return the error of a callback, which asyncio would only print."""
     error = context.get("exception")
     return error if isinstance(error, Exception) else WrongResponse(str(context["message"]))
 
 
-async def _enter(crowd: ClientPool, port: int) -> Client:
+async def _enter(pool: ClientPool, port: int) -> Client:
     loop = asyncio.get_running_loop()
-    _, guest = await loop.create_connection(lambda: Client(crowd), "127.0.0.1", port)
-    return guest
+    _, client = await loop.create_connection(lambda: Client(pool), "127.0.0.1", port)
+    return client
 
 
-async def _closed_loop(crowd: ClientPool, guests: list[Client], plan: Plan) -> float:
-    """Keep every connection busy; return how many seconds were counted."""
+async def _closed_loop(pool: ClientPool, clients: list[Client], plan: Plan) -> float:
+    """Keep every connection busy; return the measured seconds."""
     left = plan.count
     enough = asyncio.Event()
 
-    def go_on(guest: Client) -> None:
+    def go_on(client: Client) -> None:
         nonlocal left
         if left is not None:
             left -= 1
@@ -77,56 +77,56 @@ async def _closed_loop(crowd: ClientPool, guests: list[Client], plan: Plan) -> f
                 enough.set()
                 return
         if not enough.is_set():
-            crowd.send(guest, time.monotonic())
+            pool.send(client, time.monotonic())
 
-    crowd.after = go_on
-    for guest in guests:
-        go_on(guest)
-    await crowd.sleep(plan.warm_up)
-    start = _begin(crowd)
+    pool.after = go_on
+    for client in clients:
+        go_on(client)
+    await pool.sleep(plan.warm_up)
+    start = _begin(pool)
     if plan.count is None:
-        await crowd.sleep(plan.seconds)
+        await pool.sleep(plan.seconds)
     else:
         while not enough.is_set():
-            await crowd.sleep(0.002)
-        await crowd.until_quiet()
-    seconds = _end(crowd, start)
+            await pool.sleep(0.002)
+        await pool.until_quiet()
+    seconds = _end(pool, start)
     enough.set()
     return seconds
 
 
-async def _open_loop(crowd: ClientPool, guests: list[Client], plan: Plan) -> float:
-    """Send at a steady rate, whatever becomes of it; return how many seconds were counted."""
+async def _open_loop(pool: ClientPool, clients: list[Client], plan: Plan) -> float:
+    """Send at a constant rate whatever the responses; return the measured seconds."""
     assert plan.rate is not None  # noqa: S101 - that is what makes the loop open
-    idle, late = deque(guests), deque[float]()
+    idle, late = deque(clients), deque[float]()
 
-    def free(guest: Client) -> None:
+    def free(client: Client) -> None:
         if late:
-            crowd.send(guest, late.popleft())
+            pool.send(client, late.popleft())
         else:
-            idle.append(guest)
+            idle.append(client)
 
     def due(at: float) -> None:
         if idle:
-            crowd.send(idle.popleft(), at)
+            pool.send(idle.popleft(), at)
         else:
             late.append(at)
 
-    crowd.after = free
+    pool.after = free
     async with metronome(plan.rate, due):
-        await crowd.sleep(plan.warm_up)
-        start = _begin(crowd)
-        await crowd.sleep(plan.seconds)
-    await crowd.sleep(0)
+        await pool.sleep(plan.warm_up)
+        start = _begin(pool)
+        await pool.sleep(plan.seconds)
+    await pool.sleep(0)
     while late:
-        await crowd.sleep(0.01)
-    await crowd.until_quiet()  # the slow ones too: they are what the percentiles are about
-    return _end(crowd, start)
+        await pool.sleep(0.01)
+    await pool.until_quiet()  # the slow responses count too
+    return _end(pool, start)
 
 
 @contextlib.asynccontextmanager
 async def metronome(rate: float, due: Callable[[float], object]) -> AsyncIterator[None]:
-    """Call `due` in this loop at a steady rate, with the time (`time.monotonic`) of each beat.
+    """Call `due` in this loop at a constant rate, with the scheduled time (`time.monotonic`).
 
     A thread's sleep is exact to some 0.1 ms, a timer of the loop to 1 ms.
     """
@@ -151,20 +151,20 @@ def _beat(rate: float, over: threading.Event, beat: Callable[[float], object]) -
         beats += 1
 
 
-def _begin(crowd: ClientPool) -> float:
-    crowd.counting = True
+def _begin(pool: ClientPool) -> float:
+    pool.counting = True
     say("began")
     return time.monotonic()
 
 
-def _end(crowd: ClientPool, start: float) -> float:
-    crowd.counting = False
+def _end(pool: ClientPool, start: float) -> float:
+    pool.counting = False
     seconds = time.monotonic() - start
     say("ended")
     return seconds
 
 
 def say(word: str) -> None:
-    """Print a line at once."""
+    """Print a line and flush it."""
     sys.stdout.write(f"{word}\n")
     sys.stdout.flush()

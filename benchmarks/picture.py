@@ -1,4 +1,4 @@
-"""A picture of a run, made from its JSON: how far goals are met, and every rate with its floor."""
+"""Draw the results of a run: how far goals are met, and every rate with its floor."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.results import JSON, LESS_IS_BETTER, PICTURE, Line, goal_in_words, read
+from benchmarks.results import JSON, LESS_IS_BETTER, PICTURE, ResultRow, format_goal, read
 
 GOOD, BAD, PLAIN = "#2a7f62", "#c8553d", "#5b7db1"
 ROW = 0.3  # inches
@@ -16,7 +16,7 @@ FURTHEST = 3.0  # times over that a goal is reached; beyond, a bar would dwarf t
 
 
 def draw(source: Path = JSON, target: Path = PICTURE) -> None:
-    """Draw what `source` says into `target`, a PNG."""
+    """Draw the results in `source` into the PNG `target`."""
     mpl.use("agg")
     lines = read(source)
     held = [each for each in lines if each.goal]
@@ -31,8 +31,8 @@ def draw(source: Path = JSON, target: Path = PICTURE) -> None:
     figure.savefig(target, dpi=120)
 
 
-def _against_goals(axis: Axes, lines: Sequence[Line]) -> None:
-    """Show, for each line that has a goal, how many times over it is reached."""
+def _against_goals(axis: Axes, lines: Sequence[ResultRow]) -> None:
+    """Draw the ratio to the goal for each result that has one."""
     reached = [_reached(each) for each in lines]
     bars = axis.barh(
         [each.name for each in lines], reached, color=[GOOD if each.met else BAD for each in lines]
@@ -43,8 +43,8 @@ def _against_goals(axis: Axes, lines: Sequence[Line]) -> None:
     _tidy(axis, reached)
 
 
-def _rates(axis: Axes, lines: Sequence[Line]) -> None:
-    """Show every rate, with its floor as a mark."""
+def _rates(axis: Axes, lines: Sequence[ResultRow]) -> None:
+    """Draw every rate with a mark at its floor."""
     names, rates = [each.name for each in lines], [each.measured for each in lines]
     bars = axis.barh(names, rates, color=PLAIN)
     axis.bar_label(
@@ -64,7 +64,7 @@ def _tidy(axis: Axes, values: Sequence[float]) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _reached(each: Line) -> float:
+def _reached(each: ResultRow) -> float:
     assert each.goal  # noqa: S101 - only such lines come here
     judged = each.measured if each.ratio is None else each.ratio
     if each.unit not in LESS_IS_BETTER:
@@ -72,9 +72,9 @@ def _reached(each: Line) -> float:
     return each.goal / judged if judged * FURTHEST > each.goal else FURTHEST
 
 
-def _judged(each: Line) -> str:
+def _judged(each: ResultRow) -> str:
     judged = each.measured if each.ratio is None else each.ratio
-    return f"{judged:.3g}  (goal {goal_in_words(each)})"
+    return f"{judged:.3g}  (goal {format_goal(each)})"
 
 
 if __name__ == "__main__":

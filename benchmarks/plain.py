@@ -1,4 +1,4 @@
-"""The same road as peers build it: one transaction an order, one message awaited an order.
+"""The order service without batches: one transaction and one awaited message per order.
 
 Our own HTTP in front of it; behind it, what the guide's other implementations do: the day's
 counter, the order, each item and the first log row in one transaction, then the message, published
@@ -48,14 +48,14 @@ INSERT INTO order_status_log (order_id, status, changed_by) VALUES ($1, 'receive
 
 
 class PlainOrderService:
-    """Places one order at a time, each in a transaction and with a confirmation of its own."""
+    """Places each order in its own transaction, with its own confirmation."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", channel: AbstractChannel) -> None:
         self._pool = pool
         self._channel = channel
 
     async def place(self, order: NewOrder, *, request_id: str, key: str | None) -> PlacedOrder:  # noqa: ARG002
-        """Store an order, tell the kitchen, and only then answer."""
+        """Store an order, publish it, and return the response after the confirmation."""
         now = datetime.now(UTC)
         async with self._pool.acquire() as connection, connection.transaction():
             number = await _store(connection, order, now.date())

@@ -1,4 +1,4 @@
-"""Real processes, started as an operator would start them, and stopped with all their children."""
+"""Run commands as processes, and stop them with all their children."""
 
 import asyncio
 import contextlib
@@ -13,10 +13,10 @@ from typing import IO
 from benchmarks.servers import pin, session_of
 
 ROOT = Path(__file__).parents[1]
-LONGEST_START = 60.0  # s
-LONGEST_STOP = 40.0  # s
+START_TIMEOUT = 60.0  # s
+STOP_TIMEOUT = 40.0  # s
 ASK = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-LAST_WORDS = 3000  # characters of what a process that failed has printed
+OUTPUT_TAIL = 3000  # characters of what a process that failed has printed
 
 ENVIRONMENT = {
     **os.environ,
@@ -27,11 +27,11 @@ ENVIRONMENT = {
 
 
 class Failed(Exception):
-    """A process ended, or did not do what it should have done."""
+    """A process ended or failed a condition."""
 
 
 class Command:
-    """A running ``python -m MODULE ARGUMENTS``, its output in a file; a session of its own."""
+    """A running ``python -m MODULE ARGUMENTS`` in its own session; its output goes to a file."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
         self.name = name
@@ -41,7 +41,7 @@ class Command:
 
     @classmethod
     async def start(cls, *command: str, folder: Path, environment: Mapping[str, str]) -> "Command":
-        """Start it in a folder, where no config.yaml lies."""
+        """Start the command in a folder without a config.yaml."""
         handle, log = tempfile.mkstemp(dir=folder, suffix=".log")
         with os.fdopen(handle, "wb") as output:
             process = await asyncio.create_subprocess_exec(
@@ -56,11 +56,11 @@ class Command:
         return cls(" ".join(command[1:2] or command), process, Path(log))
 
     async def serves(self, port: int) -> None:
-        """Wait until it answers over HTTP, whatever that is; raises `Failed` when it never does."""
+        """Wait for an HTTP response other than 503; raise `Failed` after a timeout."""
         await self._until(lambda: _answers(port))
 
     async def logs(self, action: str) -> None:
-        """Wait until it has logged an action; raises `Failed` when it never does."""
+        """Wait until an action is logged; raise `Failed` after a timeout."""
         wanted = f'"action":"{action}"'
 
         async def logged() -> bool:
@@ -69,43 +69,43 @@ class Command:
         await self._until(logged)
 
     def memory(self) -> float:
-        """Return how much memory it and its children have, resident, in MB."""
+        """Return the resident memory of the process and its children in MB."""
         return self._megabytes("VmRSS")
 
     def peak_memory(self) -> float:
-        """Return how much memory it and its children had at their most, in MB."""
+        """Return the peak resident memory of the process and its children in MB."""
         return self._megabytes("VmHWM")
 
     def check(self) -> None:
-        """Raise `Failed` if it does not run any more."""
+        """Raise `Failed` if the process has ended."""
         if self._process.returncode is not None:
-            raise Failed(f"{self.name} ended: {self._printed()[-LAST_WORDS:]}")
+            raise Failed(f"{self.name} ended: {self._printed()[-OUTPUT_TAIL:]}")
 
     async def stop(self) -> None:
-        """Ask it to stop, and wait until it has; raises `Failed` unless it does so cleanly."""
+        """Stop the process with SIGTERM; raise `Failed` if it does not exit cleanly."""
         self.check()
         self._process.terminate()
         await self.ends()
 
     async def ends(self) -> None:
-        """Wait for its end; raises `Failed` unless that is a good one."""
+        """Wait until the process ends; raise `Failed` if its exit code is not 0."""
         try:
-            async with asyncio.timeout(LONGEST_STOP):
+            async with asyncio.timeout(STOP_TIMEOUT):
                 code = await self._process.wait()
         except TimeoutError:
             raise Failed(f"{self.name} does not end") from None
         if code != 0:
-            raise Failed(f"{self.name} ended with {code}: {self._printed()[-LAST_WORDS:]}")
+            raise Failed(f"{self.name} ended with {code}: {self._printed()[-OUTPUT_TAIL:]}")
 
     async def kill(self) -> None:
-        """End it with its children, if it still runs."""
+        """Kill the process and its children if it still runs."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         await self._process.wait()
 
     async def _until(self, what: Callable[[], Awaitable[bool]]) -> None:
         try:
-            async with asyncio.timeout(LONGEST_START):
+            async with asyncio.timeout(START_TIMEOUT):
                 while not await what():
                     self.check()
                     await asyncio.sleep(0.02)
@@ -120,7 +120,7 @@ class Command:
 
 
 async def _answers(port: int) -> bool:
-    """Tell whether a service answers by anything but 503, which it does while it starts."""
+    """Return whether a service answers other than with 503, its response while it starts."""
     with contextlib.suppress(OSError):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.closing(writer):
@@ -140,7 +140,7 @@ def _kilobytes(process: int, name: str) -> int:
 async def running(
     *command: str, folder: Path, environment: Mapping[str, str]
 ) -> AsyncIterator[Command]:
-    """Run a command for as long as the block lasts; it is killed at the end if it still runs."""
+    """Run a command for the block; kill it at the end if it still runs."""
     started = await Command.start(*command, folder=folder, environment=environment)
     try:
         yield started
@@ -149,7 +149,7 @@ async def running(
 
 
 async def printed_by(*command: str, core: int | None = None) -> str:
-    """Run ``python -m COMMAND`` of ours to its end; return what it printed, or raise `Failed`."""
+    """Run ``python -m COMMAND`` to its end; return its output, or raise `Failed`."""
     async with lines_of(*command, core=core) as lines:
         return "".join([line async for line in lines])
 
@@ -188,4 +188,4 @@ async def _lines(
         yield line.decode()
     if await process.wait() != 0:
         complaints.seek(0)
-        raise Failed(f"{name} failed: {complaints.read().decode()[-LAST_WORDS:]}")
+        raise Failed(f"{name} failed: {complaints.read().decode()[-OUTPUT_TAIL:]}")

@@ -1,4 +1,4 @@
-"""What a run came to: one line for each figure, as a table and as JSON."""
+"""Print the results of a run as a table, and write them as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ JSON = FOLDER / "latest.json"
 PICTURE = FOLDER / "latest.png"
 
 LESS_IS_BETTER = frozenset({"ms", "s", "MB", "%"})
-PROCESSES = {1: "one process", 2: "two processes"}  # as lines are named
-DIGITS = 4  # that are told of a figure; there is no truth in more
+PROCESSES = {1: "one process", 2: "two processes"}  # in the names of results
+DIGITS = 4  # significant digits of a result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A figure, what it is held against in the same run, and whether it is good enough.
+class ResultRow:
+    """A measured value, its floor from the same run, and whether it meets its goal.
 
-    `goal` is about the ratio, or about the figure itself where there is no floor: a least value for
-    rates, a largest one for times, sizes and shares.
+    `goal` applies to the ratio, or to the value where there is no floor: a minimum for rates, a
+    maximum for times, sizes and shares.
     """
 
     name: str
@@ -43,12 +43,12 @@ def line(
     floor: float | None = None,
     goal: float | None = None,
     valid: bool = True,
-) -> Line:
-    """Put a line together; one that is not `valid` meets no goal."""
+) -> ResultRow:
+    """Make a result row; one that is not `valid` meets no goal."""
     ratio = measured / floor if floor else None
     judged = measured if ratio is None else ratio
     good = judged <= goal if goal and unit in LESS_IS_BETTER else judged >= (goal or 0)
-    return Line(
+    return ResultRow(
         name=name,
         measured=_rounded(measured),
         unit=unit,
@@ -63,20 +63,20 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
-def write(lines: Sequence[Line], path: Path = JSON) -> None:
-    """Write lines as a JSON list, in their order."""
+def write(lines: Sequence[ResultRow], path: Path = JSON) -> None:
+    """Write results as a JSON list."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([asdict(each) for each in lines], indent=2) + "\n")
 
 
-def read(path: Path = JSON) -> list[Line]:
-    """Read what `write` wrote."""
+def read(path: Path = JSON) -> list[ResultRow]:
+    """Read results that `write` wrote."""
     stated: list[dict[str, Any]] = json.loads(path.read_text())
-    return [Line(**each) for each in stated]
+    return [ResultRow(**each) for each in stated]
 
 
-def table(lines: Sequence[Line]) -> Table:
-    """Lay the lines out for a terminal."""
+def table(lines: Sequence[ResultRow]) -> Table:
+    """Return a table of results."""
     laid_out = Table(title="restaurant-system, measured", title_justify="left")
     laid_out.add_column("what", no_wrap=True)
     for heading in ("measured", "unit", "floor", "ratio", "goal"):
@@ -89,20 +89,20 @@ def table(lines: Sequence[Line]) -> Table:
             each.unit,
             _figure(each.floor),
             _figure(each.ratio),
-            goal_in_words(each),
+            format_goal(each),
             {True: "[green]yes[/]", False: "[red]no[/]", None: ""}[each.met],
         )
     return laid_out
 
 
-def goal_in_words(each: Line) -> str:
-    """Say what a line's goal is, and which way; nothing where there is none."""
+def format_goal(each: ResultRow) -> str:
+    """Format a goal with its direction; return an empty string if there is none."""
     if each.goal is None:
         return ""
     return f"{'≤' if each.unit in LESS_IS_BETTER else '≥'} {each.goal:g}"
 
 
-def show(lines: Sequence[Line], console: Console) -> None:
+def show(lines: Sequence[ResultRow], console: Console) -> None:
     """Print the table."""
     console.print(table(lines))
 

@@ -1,4 +1,4 @@
-"""The servers that a benchmark runs against: private, durable, with nothing beside them."""
+"""Run private, durable servers for benchmarks, and pin processes to cores."""
 
 import contextlib
 import os
@@ -10,13 +10,13 @@ from tests.support.postgres_server import Postgres
 from tests.support.rabbitmq_server import RabbitMQ
 
 AMQP_HELLO = b"AMQP\x00\x00\x09\x01"
-SESSION = 3  # places in a process's line in /proc, counted from behind its name
+SESSION = 3  # fields of /proc/PID/stat after the name
 PARENT = 1
 
 
 @contextlib.contextmanager
-def _gone_if_broken_off(server: Postgres | RabbitMQ) -> Iterator[None]:
-    """Leave nothing behind of a server whose start fails or is broken off, as by Ctrl-C."""
+def _closed_on_error(server: Postgres | RabbitMQ) -> Iterator[None]:
+    """Close a server whose start fails or is interrupted."""
     try:
         yield
     except BaseException:
@@ -25,23 +25,23 @@ def _gone_if_broken_off(server: Postgres | RabbitMQ) -> Iterator[None]:
 
 
 class DurablePostgres(Postgres):
-    """PostgreSQL as it comes: `fsync` and `synchronous_commit` are on."""
+    """PostgreSQL with its defaults: `fsync` and `synchronous_commit` are on."""
 
     def __init__(self) -> None:
         super().__init__(fsync=True)
 
     def start(self) -> None:
-        """Start it."""
-        with _gone_if_broken_off(self):
+        """Start the server."""
+        with _closed_on_error(self):
             super().start()
 
     def _initialise(self) -> None:
-        with _gone_if_broken_off(self):
+        with _closed_on_error(self):
             super()._initialise()
 
     @property
     def process(self) -> int:
-        """The process that starts all its others."""
+        """The id of its first process."""
         lines = (self._pgdata / "postmaster.pid").read_text(encoding="utf-8").splitlines()
         return int(lines[0])
 
@@ -52,13 +52,13 @@ class BareRabbitMQ(RabbitMQ):
     plugins = "[]."
 
     def start(self) -> None:
-        """Start it."""
-        with _gone_if_broken_off(self):
+        """Start the server."""
+        with _closed_on_error(self):
             super().start()
 
     @property
     def process(self) -> int:
-        """The process that starts all its others."""
+        """The id of its first process."""
         assert self._process is not None  # noqa: S101 - it runs from the start on
         return self._process.pid
 
@@ -66,7 +66,7 @@ class BareRabbitMQ(RabbitMQ):
         return ""
 
     def _answers(self) -> bool:
-        """Tell whether it speaks AMQP: its listener comes last."""
+        """Return whether the AMQP listener, which starts last, answers."""
         with (
             contextlib.suppress(OSError),
             socket.create_connection(("127.0.0.1", self.port), timeout=5) as line,
@@ -77,14 +77,14 @@ class BareRabbitMQ(RabbitMQ):
 
 
 def cores() -> tuple[int, int]:
-    """Return a core for what is measured and another for what it works with."""
+    """Return a core for the measured process and another one for its servers."""
     ours = sorted(os.sched_getaffinity(0))
     return ours[0], ours[-1]
 
 
 @contextlib.contextmanager
 def pinned(process: int, core: int) -> Iterator[None]:
-    """Keep a process, its threads and its descendants on one core for a while."""
+    """Pin a process, its threads and its descendants to one core for the block."""
     everywhere = os.sched_getaffinity(0)
     pin(process, [core])
     try:
@@ -102,8 +102,8 @@ def pin(process: int, allowed: "Sequence[int] | set[int]") -> None:
 
 
 def descendants(process: int) -> Iterator[int]:
-    """Find the children of a process, and theirs."""
-    parents = {each: _field(each, PARENT) for each in _everybody()}
+    """Yield all descendants of a process."""
+    parents = {each: _field(each, PARENT) for each in _all_processes()}
     generation = {process}
     while generation:
         generation = {each for each, parent in parents.items() if parent in generation}
@@ -111,16 +111,16 @@ def descendants(process: int) -> Iterator[int]:
 
 
 def session_of(leader: int) -> list[int]:
-    """Return the processes of a session, by the process that began it."""
-    return [each for each in _everybody() if _field(each, SESSION) == leader]
+    """Return the processes of a session by its leader."""
+    return [each for each in _all_processes() if _field(each, SESSION) == leader]
 
 
-def _everybody() -> list[int]:
+def _all_processes() -> list[int]:
     return [int(found.name) for found in Path("/proc").glob("[0-9]*")]
 
 
 def _field(process: int, place: int) -> int | None:
-    """Return what Linux says about a process; `None` when it is gone."""
+    """Return a field of /proc/PID/stat, `None` if there is no such process."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""The house in which everything is measured: two servers for the run, services for an evening."""
+"""Run the system under test: servers for the whole run, services for each measurement."""
 
 import asyncio
 import contextlib
@@ -17,8 +17,8 @@ from restaurant_system.messaging import topology
 from tests.support.processes import free_port
 
 PREFETCH = 1000
-PATIENCE = 600.0  # s for what is on its way to arrive
-LOOK = 0.1  # s between two looks whether it has
+ARRIVAL_TIMEOUT = 600.0  # s
+POLL_INTERVAL = 0.1  # s
 
 COOK_ALL = "UPDATE orders SET status = 'cooking', processed_by = 'anna' WHERE status = 'received'"
 FINISH_ALL = """
@@ -28,7 +28,7 @@ WHERE status = 'cooking'
 
 
 class Environment:
-    """A database, empty queues, and the services that were started so far."""
+    """A database, empty queues, and the services of one measurement."""
 
     def __init__(self, stack: contextlib.AsyncExitStack, dsn: str, amqp: str, folder: Path) -> None:
         self.dsn = dsn
@@ -46,7 +46,7 @@ class Environment:
         return await self._serving("tracking-service", processes)
 
     async def kitchen_worker(self, name: str) -> Command:
-        """Start a cook who cooks at once and takes as much as it can; wait until it is on duty."""
+        """Start a worker without cooking time; wait until it has registered."""
         options = ("--worker-name", name, "--cooking-time-scale", "0", "--prefetch", str(PREFETCH))
         worker = await self.start("kitchen-worker", *options)
         await worker.logs("worker_registered")
@@ -68,13 +68,13 @@ class Environment:
         return service, port
 
     async def sql(self) -> UnpooledConnection:
-        """Open a line to the database for questions about the evening."""
+        """Connect to the database of the measurement."""
         line = await asyncpg.connect(self.dsn)
         self._stack.push_async_callback(line.close)
         return line
 
     async def backlog(self, orders: int) -> int:
-        """Have so many orders placed and wait in RabbitMQ; return the id of the first."""
+        """Place orders that wait in RabbitMQ; return the id of the first."""
         sql = await self.sql()
         first: int = await sql.fetchval("SELECT coalesce(max(id), 0) + 1 FROM orders")
         service, port = await self.order_service()
@@ -84,14 +84,14 @@ class Environment:
         return first
 
     async def outbox_empty(self, sql: UnpooledConnection) -> None:
-        """Wait until everything that was owed to the broker is confirmed."""
+        """Wait until all outbox messages are confirmed."""
         await until_false(sql, "SELECT EXISTS (SELECT FROM outbox)")
 
     async def waiting_orders(self) -> int:
         """Count the orders that wait in RabbitMQ."""
         names = [queue.name for queue in topology.QUEUES if queue.max_priority]
-        async with channel(self.amqp) as line:
-            declared = [await line.queue_declare(name, passive=True) for name in names]
+        async with channel(self.amqp) as amqp_channel:
+            declared = [await amqp_channel.queue_declare(name, passive=True) for name in names]
         return sum(queue.message_count or 0 for queue in declared)
 
 
@@ -110,18 +110,18 @@ class SystemUnderTest:
             raise
 
     def close(self) -> None:
-        """Stop the servers and remove what they stored."""
+        """Stop the servers and delete their data."""
         self.rabbitmq.close()
         self.postgres.close()
 
     @property
     def amqp(self) -> str:
-        """How RabbitMQ is reached."""
+        """The URL of RabbitMQ."""
         return self.rabbitmq.url("%2F")
 
     @contextlib.asynccontextmanager
     async def database(self) -> AsyncIterator[str]:
-        """Lend an empty, migrated database; yields its DSN."""
+        """Create an empty, migrated database for the block, and yield its DSN."""
         if not self._template:
             self._template = await self._migrated()
         name = await self.postgres.create_database(self._template)
@@ -133,11 +133,11 @@ class SystemUnderTest:
             await sql.close()
 
     @contextlib.asynccontextmanager
-    async def evening(self, dsn: str | None = None) -> AsyncIterator[Environment]:
-        """Open an evening on empty queues and an empty database, or a given one.
+    async def environment(self, dsn: str | None = None) -> AsyncIterator[Environment]:
+        """Run a measurement on empty queues and an empty database, or a given one.
 
-        What was started in it is ended with it. In a database that is used again no order waits
-        any more: its message is gone with the evening, and would be missed in the next one.
+        Its services are stopped at the end. In a given database all orders are finished then,
+        because the next measurement empties the queues.
         """
         async with contextlib.AsyncExitStack() as stack:
             lent = await stack.enter_async_context(self.database()) if dsn is None else dsn
@@ -157,12 +157,12 @@ class SystemUnderTest:
         return name
 
     async def _clear_queues(self) -> None:
-        async with channel(self.amqp) as line:
+        async with channel(self.amqp) as amqp_channel:
             for queue in topology.QUEUES:
-                await line.queue_delete(queue.name)
+                await amqp_channel.queue_delete(queue.name)
 
     async def _settle_disk(self, dsn: str) -> None:
-        """Have what was written before reach the disk now, not while something is measured."""
+        """Write pending pages to disk now, not during the measurement."""
         await self._do(dsn, "CHECKPOINT")
 
     async def _do(self, dsn: str, *statements: str) -> None:
@@ -178,18 +178,18 @@ class SystemUnderTest:
 
 
 async def until_false(sql: UnpooledConnection, question: str, *arguments: object) -> None:
-    """Ask until the answer is no; raises `Failed` when it never is."""
+    """Poll until the query returns false; raise `Failed` after `ARRIVAL_TIMEOUT`."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(ARRIVAL_TIMEOUT):
             while await sql.fetchval(question, *arguments):  # noqa: ASYNC110 - tables have no events
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(POLL_INTERVAL)
     except TimeoutError:
-        raise Failed(f"still so after {PATIENCE:g} s: {question}") from None
+        raise Failed(f"still so after {ARRIVAL_TIMEOUT:g} s: {question}") from None
 
 
 @contextlib.asynccontextmanager
 async def channel(amqp: str) -> AsyncIterator[aiormq.abc.AbstractChannel]:
-    """Open a channel to RabbitMQ for a while."""
+    """Open a channel to RabbitMQ for the block."""
     connection = await aiormq.connect(amqp)
     try:
         yield await connection.channel()
@@ -198,5 +198,5 @@ async def channel(amqp: str) -> AsyncIterator[aiormq.abc.AbstractChannel]:
 
 
 async def stop(commands: Sequence[Command]) -> None:
-    """Stop services, all at once."""
+    """Stop services concurrently."""
     await asyncio.gather(*(each.stop() for each in commands))

@@ -1,4 +1,4 @@
-"""H: orders a second that are read, validated and answered over HTTP, and nothing else.
+"""H: orders per second that are parsed, validated and answered over HTTP, without storage.
 
 Our own handler, on the fast path, with a service that answers at once. `answering.py PORT` serves
 until it is stopped; the load generator measures it.
@@ -21,15 +21,15 @@ MAX_CONCURRENT = 64
 
 
 class Instant:
-    """A service that does nothing for an order."""
+    """A service that stores nothing."""
 
     async def place(self, order: NewOrder, *, request_id: str, key: str | None) -> PlacedOrder:  # noqa: ARG002
-        """Say that it is placed."""
+        """Return a placed order."""
         return PlacedOrder("ORD_20241216_1234", order.total_amount)
 
 
 async def serve(port: int, service: object, shutdown: Shutdown) -> None:
-    """Serve orders with our own handler on another service."""
+    """Serve the product's handler with this service."""
     handler = OrderHandler(cast("OrderService", service), MAX_CONCURRENT)
     with contextlib.closing(server.listen("127.0.0.1", port)) as listening:
         shutdown.stop_cancelling()

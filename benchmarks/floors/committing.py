@@ -22,7 +22,7 @@ INSERT = "INSERT INTO bare_commits (at) VALUES (now())"
 
 
 async def committing(dsn: str, seconds: float) -> float:
-    """Commit for a while; return the p50 of a commit in ms."""
+    """Commit for some seconds; return the p50 in ms."""
     connection = await asyncpg.connect(dsn)
     await connection.execute(CREATE)
     insert = await connection.prepare(INSERT)

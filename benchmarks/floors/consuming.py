@@ -1,4 +1,4 @@
-"""R: messages a second that are taken from RabbitMQ and acknowledged, 1,000 of them in hand.
+"""R: messages per second that are consumed from RabbitMQ and acknowledged, with prefetch 1,000.
 
 aiormq alone, each message acknowledged for itself, from a durable queue with priorities. What the
 messages are is not looked at. `consuming.py AMQP SECONDS` prints it.
@@ -20,7 +20,7 @@ QUEUE = "floor_consuming"
 
 
 async def consuming(amqp: str, seconds: float) -> float:
-    """Fill a queue for a while, then empty it; return how many messages a second came out."""
+    """Fill a queue, then consume it; return messages per second."""
     connection = await aiormq.connect(amqp)
     channel = await connection.channel()
     await declare(channel, QUEUE)

@@ -1,4 +1,4 @@
-"""Runs the floors, each whenever it is asked for, and puts them together."""
+"""Run the floors on demand, and combine them."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -15,12 +15,12 @@ CONNECTIONS = 64
 
 
 def in_a_row(*rates: float) -> float:
-    """Return the rate of stages that are gone through one after the other."""
+    """Return the combined rate of sequential stages."""
     return 1 / sum(1 / rate for rate in rates)
 
 
 class IntakeFloor(NamedTuple):
-    """What one core does: H and D, orders a second, and P, messages a second."""
+    """The rates of one core: H and D in orders per second, P in messages per second."""
 
     answered: float
     placed: float
@@ -28,12 +28,12 @@ class IntakeFloor(NamedTuple):
 
     @property
     def orders(self) -> float:
-        """Orders a second: each is answered, placed and published."""
+        """Orders per second that are answered, placed and published."""
         return in_a_row(*self)
 
 
 class KitchenFloor(NamedTuple):
-    """What one core does: R and P, messages a second, and M, moves a second."""
+    """The rates of one core: R and P in messages per second, M in moves per second."""
 
     taken: float
     moved: float
@@ -41,15 +41,15 @@ class KitchenFloor(NamedTuple):
 
     @property
     def orders(self) -> float:
-        """Orders a second: each is taken, moved twice and told of twice."""
+        """Orders per second that are consumed, moved twice and published twice."""
         return in_a_row(self.taken, self.moved, self.moved, self.published, self.published)
 
 
 class Floors:
-    """What is measured beside the product, in the same run, each for so many seconds."""
+    """Measures the floors of a run, each for some seconds."""
 
-    def __init__(self, house: SystemUnderTest, folder: Path) -> None:
-        self._house = house
+    def __init__(self, system: SystemUnderTest, folder: Path) -> None:
+        self._system = system
         self._folder = folder
 
     async def intake(self, seconds: float) -> IntakeFloor:
@@ -69,23 +69,23 @@ class Floors:
         )
 
     async def committing(self, dsn: str, seconds: float) -> float:
-        """Return the ms of a bare commit now, see `committing.py`; free to run on any core."""
+        """Measure a bare commit in ms on any core, see `committing.py`."""
         return await self._printed("committing", dsn, seconds)
 
     async def reading(self, dsn: str, numbers: Path, seconds: float) -> float:
-        """T now, on orders that are there, see `reading.py`; free to run on any core."""
+        """Measure T on existing orders on any core, see `reading.py`."""
         return await self._printed("reading", dsn, seconds, numbers)
 
     async def _beside_postgres(self, module: str, seconds: float) -> float:
         ours, theirs = cores()
-        async with self._house.database() as dsn:
-            with pinned(self._house.postgres.process, theirs):
+        async with self._system.database() as dsn:
+            with pinned(self._system.postgres.process, theirs):
                 return await self._printed(module, dsn, seconds, core=ours)
 
     async def _beside_rabbitmq(self, module: str, seconds: float) -> float:
         ours, theirs = cores()
-        with pinned(self._house.rabbitmq.process, theirs):
-            return await self._printed(module, self._house.amqp, seconds, core=ours)
+        with pinned(self._system.rabbitmq.process, theirs):
+            return await self._printed(module, self._system.amqp, seconds, core=ours)
 
     async def _printed(self, module: str, *arguments: object, core: int | None = None) -> float:
         command = [f"benchmarks.floors.{module}", *map(str, arguments)]

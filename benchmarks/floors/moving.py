@@ -1,4 +1,4 @@
-"""M: moves a second along the life of orders, 64 in a statement, one statement after the other.
+"""M: status moves per second, 64 per statement, one statement at a time.
 
 The product's own statement, on one connection: orders, log, outbox and the cook's credit in one
 transaction, on disk before the next begins. Batches of orders are placed in between, and their time
@@ -31,7 +31,7 @@ STEPS = ((OrderStatus.RECEIVED, OrderStatus.COOKING), (OrderStatus.COOKING, Orde
 
 
 async def moving(dsn: str, seconds: float) -> float:
-    """Move for a while; return moves a second."""
+    """Move orders for some seconds; return moves per second."""
     line = await asyncpg.connect(dsn)
     connection = cast("Connection", line)
     await line.execute(HIRE, COOK, uuid4())

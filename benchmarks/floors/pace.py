@@ -1,4 +1,4 @@
-"""How fast something goes when it is done over and over."""
+"""Measure the rate of a repeated step."""
 
 import sys
 import time
@@ -8,7 +8,7 @@ WARM_UP = 0.2  # of the time that is measured
 
 
 async def pace(step: Callable[[], Awaitable[int]], seconds: float) -> float:
-    """Do a step again and again, one after the other; return how many things it did a second."""
+    """Repeat a step sequentially; return its items per second."""
     await _done(step, seconds * WARM_UP)
     start = time.perf_counter()
     done = await _done(step, seconds)
@@ -23,5 +23,5 @@ async def _done(step: Callable[[], Awaitable[int]], seconds: float) -> int:
 
 
 def tell(figure: float) -> None:
-    """Print the figure."""
+    """Print the result."""
     sys.stdout.write(f"{figure}\n")

@@ -1,4 +1,4 @@
-"""D: orders a second that are placed, 64 in a statement, one statement after the other.
+"""D: orders per second that are placed, 64 per statement, one statement at a time.
 
 The product's own statement, on one connection that does nothing else: counter, orders, items, log
 and outbox in one transaction, on disk before the next begins. `placing.py DSN SECONDS` prints it.
@@ -26,7 +26,7 @@ KEY_LIFETIME = timedelta(hours=24)
 
 
 def new_command() -> PlaceOrder:
-    """Return the command that stores an order of the load generator."""
+    """Return the parameters that store an order of the load generator."""
     order = NewOrder.model_validate(jiter.from_json(ORDER, float_mode="decimal"))
     return PlaceOrder(
         order=order,
@@ -37,7 +37,7 @@ def new_command() -> PlaceOrder:
 
 
 async def place_batch(connection: Connection, batch: list[PlaceOrder]) -> list[StoredOrder]:
-    """Place a batch; it is on disk when this returns."""
+    """Place a batch, and wait for its commit."""
     now = datetime.now(UTC)
     placed = await place(
         connection,
@@ -52,7 +52,7 @@ async def place_batch(connection: Connection, batch: list[PlaceOrder]) -> list[S
 
 
 async def placing(dsn: str, seconds: float) -> float:
-    """Place for a while; return orders a second."""
+    """Place orders for some seconds; return orders per second."""
     line = await asyncpg.connect(dsn)
     connection = cast("Connection", line)
     batch = [new_command() for _ in range(BATCH)]

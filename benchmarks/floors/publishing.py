@@ -1,4 +1,4 @@
-"""P: messages a second that RabbitMQ confirms, with 512 of them outstanding on one channel.
+"""P: messages per second that RabbitMQ confirms, with 512 unconfirmed on one channel.
 
 aiormq's own `basic_publish`, persistent, of an order message's real size, to a durable queue with
 priorities, as orders have it. `publishing.py AMQP SECONDS` prints it.
@@ -32,7 +32,7 @@ def order_message() -> Message:
 
 
 def properties_of(message: Message) -> aiormq.spec.Basic.Properties:
-    """Return the properties that a message is published with, as aiormq takes them."""
+    """Return the AMQP properties of a message."""
     return aiormq.spec.Basic.Properties(
         content_type=message.content_type,
         delivery_mode=PERSISTENT,
@@ -46,14 +46,14 @@ def properties_of(message: Message) -> aiormq.spec.Basic.Properties:
 
 
 async def declare(channel: AbstractChannel, queue: str) -> None:
-    """Declare a queue like those in which orders wait, and empty."""
+    """Declare an empty queue like the kitchen queues."""
     await channel.queue_delete(queue)
     arguments: ArgumentsType = {"x-max-priority": topology.MAX_PRIORITY}
     await channel.queue_declare(queue, durable=True, arguments=arguments)
 
 
 async def publish(channel: AbstractChannel, queue: str, until: float) -> int:
-    """Publish with many outstanding until a time; return how many were confirmed."""
+    """Publish until a deadline; return the number of confirmed messages."""
     message = order_message()
     properties = properties_of(message)
 
@@ -70,7 +70,7 @@ async def publish(channel: AbstractChannel, queue: str, until: float) -> int:
 
 
 async def publishing(amqp: str, seconds: float) -> float:
-    """Publish for a while; return how many were confirmed a second."""
+    """Publish for some seconds; return confirmed messages per second."""
     connection = await aiormq.connect(amqp)
     channel = await connection.channel()
     await declare(channel, QUEUE)

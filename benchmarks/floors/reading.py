@@ -1,4 +1,4 @@
-"""T: look-ups of an order's status a second by asyncpg alone, one look-up a query.
+"""T: status look-ups per second by asyncpg alone, one per query.
 
 Tracking's own query, asked for one number, on sixty-four connections, each of which goes from one
 look-up to the next without a pause: as many are under way as guests of the service ask at a time.
@@ -27,7 +27,7 @@ Query: TypeAlias = "asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]"
 
 
 async def reading(dsn: str, seconds: float, numbers: list[str]) -> float:
-    """Look up for a while; return the rate."""
+    """Look up for some seconds; return look-ups per second."""
     lines = [await asyncpg.connect(dsn) for _ in range(CONNECTIONS)]
     queries, asked = [await line.prepare(STATUS) for line in lines], cycle(numbers)
     await _found(queries, asked, WARM_UP)

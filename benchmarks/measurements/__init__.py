@@ -1,1 +1,1 @@
-"""What is measured, a module for each group of lines; each tells the whole story of its figures."""
+"""Measure each group of results in a module of its own."""

@@ -1,4 +1,4 @@
-"""The embedded default: everything in one process on one port, its PostgreSQL and broker within.
+"""Measure `up`: one process on one port, with the embedded PostgreSQL and broker.
 
 The cook cooks at once and has a thousand orders in hand, in the process that takes the orders: so
 intake and kitchen share one core's time, and there is no floor that is honest for either. Look-ups
@@ -12,7 +12,7 @@ from benchmarks.driving import Load, drive
 from benchmarks.measurements import intake, kitchen, latency, tracking
 from benchmarks.measurements.startup import up
 from benchmarks.processes import Command, Failed
-from benchmarks.results import Line, line
+from benchmarks.results import ResultRow, line
 from benchmarks.system import PREFETCH
 from restaurant_system.database import data_directory
 from restaurant_system.database.connection_factory import UnpooledConnection as Sql
@@ -23,8 +23,8 @@ ENVIRONMENT = {"RESTAURANT_KITCHEN__PREFETCH": str(PREFETCH)}
 NUMBERS = "SELECT number FROM orders ORDER BY id LIMIT $1"
 
 
-async def lines(bench: Bench) -> list[Line]:
-    """Measure latency, then intake with its kitchen, then tracking, on one evening of `up`."""
+async def lines(bench: Bench) -> list[ResultRow]:
+    """Measure latency, intake with the kitchen, and tracking, on one run of `up`."""
     data, port = bench.folder / "embedded", free_port()
     async with up(data, port, *OPTIONS, environment=ENVIRONMENT) as everything:
         await everything.serves(port)
@@ -48,8 +48,8 @@ async def lines(bench: Bench) -> list[Line]:
     return told
 
 
-async def _taken_and_cooked(bench: Bench, sql: Sql, port: int) -> list[Line]:
-    """Drive it, and wait until all that was ordered is ready; raises `Failed` at any loss."""
+async def _taken_and_cooked(bench: Bench, sql: Sql, port: int) -> list[ResultRow]:
+    """Load the app, and wait until all orders are ready; raise `Failed` if one is lost."""
     before: int = await sql.fetchval("SELECT count(*) FROM orders")
     first: int = await sql.fetchval("SELECT max(id) + 1 FROM orders")
     load = await drive("place", port, *intake.spell(bench))
@@ -74,19 +74,19 @@ async def _read(bench: Bench, sql: Sql, port: int) -> Load:
     return await drive("status", port, *tracking.spell(bench.seconds), "--numbers", file)
 
 
-def _latency(load: Load) -> list[Line]:
+def _latency(load: Load) -> list[ResultRow]:
     return [
         line("embedded, POST p50 at 200 orders/s", load.p50, "ms"),
         line("embedded, POST p99 at 200 orders/s", load.p99, "ms"),
     ]
 
 
-async def _tracking(bench: Bench, load: Load) -> list[Line]:
+async def _tracking(bench: Bench, load: Load) -> list[ResultRow]:
     floor = (await tracking.of(bench)).bare
     return [line("embedded, tracking", load.rate, "reads/s", floor=floor)]
 
 
-def _memory(everything: Command, at_rest: float) -> list[Line]:
+def _memory(everything: Command, at_rest: float) -> list[ResultRow]:
     return [
         line("embedded, memory at rest", at_rest, "MB"),
         line("embedded, memory under load", everything.peak_memory(), "MB"),

@@ -1,4 +1,4 @@
-"""Growth: rates, and the p50 of `POST`, with a million orders of history, over the same without.
+"""Measure growth: rates and the p50 of `POST` with a million orders of history and without.
 
 In turns, with and without, now the one first and then the other, for a machine that others share is
 faster now and slower then. What is told is the turn whose ratio is neither the best nor the worst.
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from benchmarks import history
 from benchmarks.bench import Bench
 from benchmarks.measurements import intake, kitchen, latency, tracking
-from benchmarks.results import PROCESSES, Line, line
+from benchmarks.results import PROCESSES, ResultRow, line
 from benchmarks.statistics import median_by
 
 GOAL = 0.9
@@ -18,10 +18,10 @@ TURNS = 3
 Measure = Callable[[Bench, str | None], Awaitable[dict[str, float]]]
 
 
-async def lines(bench: Bench) -> list[Line]:
-    """Write a history, and measure tracking, kitchen, latency and intake beside it."""
-    told = list[Line]()
-    async with bench.house.database() as old:
+async def lines(bench: Bench) -> list[ResultRow]:
+    """Generate a history, and measure tracking, kitchen, latency and intake with it."""
+    told = list[ResultRow]()
+    async with bench.system.database() as old:
         await history.generate(old, bench.history)
         for measure, unit, goal in MEASURES:
             for name, (late, early) in (await _in_turns(bench.brief(TURNS), old, measure)).items():
@@ -31,7 +31,7 @@ async def lines(bench: Bench) -> list[Line]:
 
 
 async def _in_turns(bench: Bench, old: str, measure: Measure) -> dict[str, tuple[float, float]]:
-    """Measure with the history and without; return both figures of the middle turn, by name."""
+    """Measure with the history and without; return both results of the median turn, by name."""
     turns = []
     for turn in range(TURNS):
         order = (old, None) if turn % 2 == 0 else (None, old)

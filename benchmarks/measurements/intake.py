@@ -1,4 +1,4 @@
-"""Intake: orders a second that are stored, answered, and confirmed by RabbitMQ, sustained.
+"""Measure intake: orders per second that are stored, answered and confirmed by RabbitMQ.
 
 In spells, and between them spells of its floors, for a machine that others share is faster now and
 slower then.
@@ -14,7 +14,7 @@ from benchmarks.bench import Bench
 from benchmarks.driving import Load, drive
 from benchmarks.floors.measure import IntakeFloor
 from benchmarks.processes import Failed, running
-from benchmarks.results import PROCESSES, Line, line
+from benchmarks.results import PROCESSES, ResultRow, line
 from benchmarks.statistics import median_by
 from benchmarks.system import Environment
 from restaurant_system.database.connection_factory import UnpooledConnection as Sql
@@ -31,7 +31,7 @@ QUEUE_TABLES = ("outbox", "idempotency_keys", "broker_messages")
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What came of driving the order service; sizes in MB, by table."""
+    """The result of a load on the order service; sizes in MB by table."""
 
     load: Load
     growth: int
@@ -40,39 +40,39 @@ class Intake:
 
     @property
     def rate(self) -> float:
-        """Orders a second that were accepted and confirmed."""
+        """Accepted and confirmed orders per second."""
         return (self.load.answered - max(self.growth, 0)) / self.load.seconds
 
     @property
     def growth_share(self) -> float:
-        """By how much the outbox has grown, in % of what was accepted."""
+        """The growth of the outbox in % of the accepted orders."""
         return 100 * self.growth / self.load.answered
 
 
 @dataclass(frozen=True, slots=True)
 class Spells:
-    """The floors, and what was taken by how many processes, spell by spell."""
+    """The floors, and the results by number of processes, for each turn."""
 
     floors: list[IntakeFloor]
     taken: dict[int, list[Intake]]
 
     @property
     def floor(self) -> IntakeFloor:
-        """What one core did when it was neither at its best nor at its worst."""
+        """The median of the floors."""
         return median_by(self.floors, lambda each: each.orders)
 
     def median_by(self, processes: int) -> Intake:
-        """Return what was taken in the spell that was neither the best nor the worst."""
+        """Return the result of the median turn."""
         return median_by(self.taken[processes], lambda each: each.rate)
 
     def most_growth(self, processes: int) -> float:
-        """By how much the outbox has grown in the worst spell, in % of what was accepted."""
+        """Return the largest growth of the outbox in % of the accepted orders."""
         return max(each.growth_share for each in self.taken[processes])
 
 
-async def lines(bench: Bench) -> list[Line]:
-    """Measure intake by one process and by two, and hold it against its floor."""
-    spells, told = await in_spells(bench), list[Line]()
+async def lines(bench: Bench) -> list[ResultRow]:
+    """Measure intake by one process and two, next to the floor."""
+    spells, told = await in_spells(bench), list[ResultRow]()
     floor = spells.floor
     for processes, goal in GOALS.items():
         taken, name = spells.median_by(processes), f"intake, {PROCESSES[processes]}"
@@ -93,8 +93,8 @@ async def lines(bench: Bench) -> list[Line]:
     ]
 
 
-async def plain_lines(bench: Bench) -> list[Line]:
-    """Hold intake by one process against the same road without its batches."""
+async def plain_lines(bench: Bench) -> list[ResultRow]:
+    """Measure intake by one process next to the same service without batches."""
     ours, plain = (await in_spells(bench)).median_by(1), await _plain(bench)
     return [
         line("intake, plain", plain.rate, "orders/s"),
@@ -103,7 +103,7 @@ async def plain_lines(bench: Bench) -> list[Line]:
 
 
 async def in_spells(bench: Bench) -> Spells:
-    """Measure intake and its floors in turns, once in a run."""
+    """Measure intake and its floors in turns, once per run."""
     return await bench.once("intake", lambda: _in_turns(bench))
 
 
@@ -117,12 +117,12 @@ async def _in_turns(bench: Bench) -> Spells:
 
 
 async def measure(bench: Bench, processes: int, dsn: str | None = None) -> Intake:
-    """Drive the order service, on an empty database or a given one; raises `Failed` at any loss."""
-    async with bench.house.evening(dsn) as evening:
-        sql = await evening.sql()
+    """Load the order service on a new database or a given one; raise `Failed` at a loss."""
+    async with bench.system.environment(dsn) as environment:
+        sql = await environment.sql()
         placed_before: int = await sql.fetchval("SELECT count(*) FROM orders")
         sizes_before = await sizes(sql)
-        _, port = await evening.order_service(processes)
+        _, port = await environment.order_service(processes)
         backlog: list[int] = []
 
         async def look() -> None:
@@ -130,44 +130,44 @@ async def measure(bench: Bench, processes: int, dsn: str | None = None) -> Intak
 
         load = await drive("place", port, *spell(bench), look=look)
         sizes_after = await sizes(sql)
-        await evening.outbox_empty(sql)
-        await _nothing_lost(evening, sql, placed_before, load.total)
+        await environment.outbox_empty(sql)
+        await _nothing_lost(environment, sql, placed_before, load.total)
     start, end = backlog
     return Intake(load, end - start, sizes_before, sizes_after)
 
 
 def spell(bench: Bench) -> tuple[object, ...]:
-    """Say to the load generator how, and for how long."""
+    """Return the arguments of the load generator."""
     return ("--connections", CONNECTIONS, "--seconds", bench.seconds, "--warm-up", WARM_UP)
 
 
 async def sizes(sql: Sql) -> dict[str, float]:
-    """Return how much of the disk the tables take that are used as queues, in MB."""
+    """Return the size on disk of the tables that serve as queues, in MB."""
     question = "SELECT pg_total_relation_size($1::text::regclass)"
     return {name: await sql.fetchval(question, name) / 2**20 for name in QUEUE_TABLES}
 
 
-async def _nothing_lost(evening: Environment, sql: Sql, before: int, accepted: int) -> None:
-    """Hold what was accepted against the database and the broker."""
+async def _nothing_lost(environment: Environment, sql: Sql, before: int, accepted: int) -> None:
+    """Compare the accepted orders with the database and the broker."""
     stored = await sql.fetchval("SELECT count(*) FROM orders") - before
-    waiting = await evening.waiting_orders()
+    waiting = await environment.waiting_orders()
     if not stored == waiting == accepted:
         raise Failed(f"{accepted} orders accepted, {stored} stored, {waiting} in RabbitMQ")
 
 
 async def _plain(bench: Bench) -> Load:
-    async with bench.house.evening() as evening:
+    async with bench.system.environment() as environment:
         port = free_port()
-        command = ("benchmarks.plain", str(port), evening.dsn, evening.amqp)
-        async with running(*command, folder=evening.folder, environment={}) as plain:
+        command = ("benchmarks.plain", str(port), environment.dsn, environment.amqp)
+        async with running(*command, folder=environment.folder, environment={}) as plain:
             await plain.serves(port)
             load = await drive("place", port, *spell(bench))
-            await _nothing_lost(evening, await evening.sql(), 0, load.total)
+            await _nothing_lost(environment, await environment.sql(), 0, load.total)
         return load
 
 
-def _bloat(taken: Intake) -> list[Line]:
-    """Tell what intake left behind in the tables that are used as queues."""
+def _bloat(taken: Intake) -> list[ResultRow]:
+    """Return the growth of the tables that serve as queues."""
     return [
         line(f"size of {name} after intake", taken.sizes_after[name], "MB") for name in QUEUE_TABLES
     ]

@@ -1,4 +1,4 @@
-"""The kitchen drained: orders a second taken from `received` to `ready` by cooks who cook at once.
+"""Measure the kitchen: orders per second from `received` to `ready`, without cooking time.
 
 A backlog waits in RabbitMQ before the first cook comes. Time runs from the first order that is
 ready until all are and everyone has been told of it, confirmed. A cook's start is no part of it.
@@ -6,7 +6,7 @@ ready until all are and everyone has been told of it, confirmed. A cook's start 
 
 from benchmarks.bench import Bench
 from benchmarks.processes import Failed
-from benchmarks.results import PROCESSES, Line, line
+from benchmarks.results import PROCESSES, ResultRow, line
 from benchmarks.system import Environment, stop, until_false
 from restaurant_system.database.connection_factory import UnpooledConnection as Sql
 
@@ -24,8 +24,8 @@ FROM order_status_log WHERE order_id >= $1 AND status = 'ready'
 """
 
 
-async def lines(bench: Bench) -> list[Line]:
-    """Measure one cook and two, and hold them against what one core could do."""
+async def lines(bench: Bench) -> list[ResultRow]:
+    """Measure one worker and two, next to the floor of one core."""
     floor = await bench.floors.kitchen(bench.seconds / 2)
     one, two = await measure(bench, 1), await measure(bench, 2)
     return [
@@ -38,19 +38,19 @@ async def lines(bench: Bench) -> list[Line]:
 
 
 async def measure(bench: Bench, cooks: int, dsn: str | None = None) -> float:
-    """Have a backlog cooked, on an empty database or a given one; raises `Failed` at any loss."""
-    async with bench.house.evening(dsn) as evening:
-        first = await evening.backlog(bench.backlog)
-        sql = await evening.sql()
-        workers = [await evening.kitchen_worker(name) for name in COOKS[cooks]]
+    """Cook a backlog on an empty database or a given one; raise `Failed` if an order is lost."""
+    async with bench.system.environment(dsn) as environment:
+        first = await environment.backlog(bench.backlog)
+        sql = await environment.sql()
+        workers = [await environment.kitchen_worker(name) for name in COOKS[cooks]]
         rate = await drained(sql, first, bench.backlog)
         await stop(workers)
-        await _nothing_left(evening)
+        await _nothing_left(environment)
     return rate
 
 
 async def drained(sql: Sql, first: int, orders: int) -> float:
-    """Wait until everything from the order `first` on is ready and told; return orders a second."""
+    """Wait until all orders from `first` on are ready and published; return orders per second."""
     await until_false(sql, STILL_TO_DO, first)
     taken = await sql.fetchrow(TAKEN, first)
     assert taken is not None  # noqa: S101 - a count is always answered
@@ -59,7 +59,7 @@ async def drained(sql: Sql, first: int, orders: int) -> float:
     return orders / float(taken["seconds"])
 
 
-async def _nothing_left(evening: Environment) -> None:
-    waiting = await evening.waiting_orders()
+async def _nothing_left(environment: Environment) -> None:
+    waiting = await environment.waiting_orders()
     if waiting:
         raise Failed(f"{waiting} orders wait in RabbitMQ though all are ready")

@@ -1,4 +1,4 @@
-"""Latency at a steady 200 orders a second: more than a thousand restaurants at their peak.
+"""Measure latency at a constant 200 orders per second, the peak of a thousand restaurants.
 
 An open loop: an order's time counts from when it was due. First the order service by itself, in
 spells between spells of bare commits, for a machine that others share is faster now and slower
@@ -19,9 +19,9 @@ from aiormq.abc import DeliveredMessage
 from benchmarks.bench import Bench
 from benchmarks.driving import Load, drive
 from benchmarks.processes import Failed
-from benchmarks.results import Line, line
+from benchmarks.results import ResultRow, line
 from benchmarks.statistics import percentile
-from benchmarks.system import PATIENCE, channel
+from benchmarks.system import ARRIVAL_TIMEOUT, channel
 from restaurant_system.messaging import topology
 
 RATE = 200  # orders/s
@@ -35,19 +35,19 @@ P99_GOAL = 10.0  # of p50
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """The ms of a bare commit, and of orders by themselves, in order."""
+    """The latencies in ms of bare commits and of orders without a kitchen, sorted."""
 
     commit: float
     orders: list[float]
 
     @property
     def p50(self) -> float:
-        """Half of all orders were answered within so many ms."""
+        """The median latency in ms."""
         return percentile(self.orders, 0.5)
 
 
-async def lines(bench: Bench) -> list[Line]:
-    """Measure how long a guest waits, and until everyone knows that an order is cooking."""
+async def lines(bench: Bench) -> list[ResultRow]:
+    """Measure the latency of responses, and the time until subscribers receive `cooking`."""
     taken = await alone(bench)
     p99 = percentile(taken.orders, 0.99)
     beside_cook, until_cooking = await _with_cook(bench)
@@ -63,27 +63,27 @@ async def lines(bench: Bench) -> list[Line]:
 
 
 async def alone(bench: Bench, dsn: str | None = None, *, spells: int = SPELLS) -> Latency:
-    """Commit for a spell, place orders for a spell, and so on, on a given database or a new one."""
+    """Measure bare commits and orders in turns, on a given database or a new one."""
     file = bench.folder / "latencies.json"
     commits, orders = [], list[float]()
     schedule = ("--rate", RATE, "--seconds", SPELL, "--warm-up", WARM_UP, "--latencies", file)
-    async with bench.house.evening(dsn) as evening:
-        _, port = await evening.order_service()
+    async with bench.system.environment(dsn) as environment:
+        _, port = await environment.order_service()
         for _ in range(spells):
-            commits.append(await bench.floors.committing(evening.dsn, SPELL))
+            commits.append(await bench.floors.committing(environment.dsn, SPELL))
             await drive("place", port, *schedule)
             orders += json.loads(file.read_text())
-        await evening.outbox_empty(await evening.sql())
+        await environment.outbox_empty(await environment.sql())
     return Latency(statistics.median(commits), sorted(seconds * 1000 for seconds in orders))
 
 
 async def _with_cook(bench: Bench) -> tuple[Load, list[float]]:
-    """Place orders beside a cook; return also the ms until each was heard to be cooking."""
+    """Place orders while a worker runs; also return the ms until each `cooking` update."""
     placed = bench.folder / "placed.json"
-    async with bench.house.evening() as evening:
-        _, port = await evening.order_service()
-        await evening.kitchen_worker("anna")
-        async with _hearing_of_cooking(evening.amqp) as heard:
+    async with bench.system.environment() as environment:
+        _, port = await environment.order_service()
+        await environment.kitchen_worker("anna")
+        async with _hearing_of_cooking(environment.amqp) as heard:
             load = await drive("place", port, *spell(bench), "--placed", placed)
             due: dict[str, float] = json.loads(placed.read_text())
             await _until_all_are_in(due, heard)
@@ -91,14 +91,14 @@ async def _with_cook(bench: Bench) -> tuple[Load, list[float]]:
 
 
 def spell(bench: Bench) -> tuple[object, ...]:
-    """Say to the load generator how, and for how long."""
+    """Return the arguments of the load generator."""
     seconds = max(bench.seconds, LEAST_SECONDS)
     return ("--rate", RATE, "--seconds", seconds, "--warm-up", WARM_UP)
 
 
 @contextlib.asynccontextmanager
 async def _hearing_of_cooking(amqp: str) -> AsyncIterator[dict[str, float]]:
-    """Subscribe for a while; yields when each order was first heard to be cooking."""
+    """Subscribe for the block; yield the time of the first `cooking` update of each order."""
     heard: dict[str, float] = {}
 
     async def listen(message: DeliveredMessage) -> None:
@@ -116,7 +116,7 @@ async def _hearing_of_cooking(amqp: str) -> AsyncIterator[dict[str, float]]:
 
 async def _until_all_are_in(placed: dict[str, float], heard: dict[str, float]) -> None:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(ARRIVAL_TIMEOUT):
             while not placed.keys() <= heard.keys():  # noqa: ASYNC110 - a look costs nothing
                 await asyncio.sleep(0.05)
     except TimeoutError:

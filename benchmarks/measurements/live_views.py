@@ -1,4 +1,4 @@
-"""Watchers: 2,000 who look at the board of one tracking service, and see each update.
+"""Measure live views: 2,000 clients of the board of one tracking service receive each update.
 
 From the update's commit until the last of them has it. Updates come at any moment between two looks
 of the service, and one after the other, so that each is told by itself. A busy evening's orders are
@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from benchmarks.bench import Bench
 from benchmarks.live_view_clients import room_for
 from benchmarks.processes import Failed, lines_of
-from benchmarks.results import Line, line
+from benchmarks.results import ResultRow, line
 from benchmarks.statistics import percentile
 from benchmarks.system import Environment
 from restaurant_system.services.tracking.live_views import POLL_INTERVAL
@@ -22,7 +22,7 @@ WATCHERS = 2_000
 UPDATES = 30
 OPEN = 150  # orders on the board
 GOAL = 1_000.0  # ms
-PATIENCE = 60.0  # s until all are in, or all have seen an update
+ARRIVAL_TIMEOUT = 60.0  # s until all are in, or all have seen an update
 
 UPDATE = """
 UPDATE orders SET status = 'cooking', processed_by = 'anna'
@@ -30,8 +30,8 @@ WHERE id = (SELECT min(id) FROM orders WHERE status = 'received')
 """
 
 
-async def lines(bench: Bench) -> list[Line]:
-    """Measure how soon everybody sees an update."""
+async def lines(bench: Bench) -> list[ResultRow]:
+    """Measure the time until all clients receive an update."""
     took = sorted(await measure(bench))
     return [
         line("watchers, 2,000: until the last sees it, p50", percentile(took, 0.5), "ms"),
@@ -40,19 +40,19 @@ async def lines(bench: Bench) -> list[Line]:
 
 
 async def measure(bench: Bench) -> list[float]:
-    """Return the ms that each of some updates took until all had seen it."""
+    """Return the ms of each update until the last client received it."""
     room_for(WATCHERS)  # the service has as many lines, and inherits the limit
-    async with bench.house.evening() as evening:
-        await evening.backlog(OPEN)
-        _, port = await evening.tracking_service()
+    async with bench.system.environment() as environment:
+        await environment.backlog(OPEN)
+        _, port = await environment.tracking_service()
         async with lines_of("benchmarks.live_view_clients", str(port), str(WATCHERS)) as told:
             if await _next(told) != "watching":
                 raise Failed("the watchers do not watch")
-            return await _updates(evening, told)
+            return await _updates(environment, told)
 
 
-async def _updates(evening: Environment, told: AsyncIterator[str]) -> list[float]:
-    sql, took = await evening.sql(), []
+async def _updates(environment: Environment, told: AsyncIterator[str]) -> list[float]:
+    sql, took = await environment.sql(), []
     moments = random.Random(1)  # noqa: S311 - the same for every run, no secret
     for _ in range(UPDATES):
         await asyncio.sleep(moments.uniform(0, POLL_INTERVAL))
@@ -63,9 +63,9 @@ async def _updates(evening: Environment, told: AsyncIterator[str]) -> list[float
 
 
 async def _next(told: AsyncIterator[str]) -> str:
-    """Return what the watchers say next; raises `Failed` when they never do."""
+    """Return the next line of the clients' output; raise `Failed` after a timeout."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(ARRIVAL_TIMEOUT):
             return (await anext(told)).strip()
     except (TimeoutError, StopAsyncIteration):
-        raise Failed(f"not all watchers have seen it after {PATIENCE:g} s") from None
+        raise Failed(f"not all watchers have seen it after {ARRIVAL_TIMEOUT:g} s") from None

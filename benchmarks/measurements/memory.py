@@ -1,4 +1,4 @@
-"""Memory of each process, resident, its children's included: at rest, and at its most under load.
+"""Measure the resident memory of each service with its children: idle, and its peak under load.
 
 The load is everything at once: 64 guests order as fast as they can while a cook cooks at once and
 takes a thousand at a time, a subscriber prints every move, and 64 others look up what was placed.
@@ -10,30 +10,30 @@ from benchmarks.bench import Bench
 from benchmarks.driving import drive
 from benchmarks.measurements import intake, tracking
 from benchmarks.processes import Command
-from benchmarks.results import Line, line
+from benchmarks.results import ResultRow, line
 from benchmarks.system import Environment
 
 REST = 2.0  # s in which a process comes to rest
 
 
-async def lines(bench: Bench) -> list[Line]:
-    """Measure all four services at work together."""
-    async with bench.house.evening() as evening:
-        orders, order_port = await evening.order_service()
-        track, track_port = await evening.tracking_service()
-        subscriber = await evening.start("notification-subscriber")
+async def lines(bench: Bench) -> list[ResultRow]:
+    """Measure all four services under load."""
+    async with bench.system.environment() as environment:
+        orders, order_port = await environment.order_service()
+        track, track_port = await environment.tracking_service()
+        subscriber = await environment.start("notification-subscriber")
         await subscriber.logs("service_started")
-        services = [orders, await evening.kitchen_worker("anna"), track, subscriber]
+        services = [orders, await environment.kitchen_worker("anna"), track, subscriber]
         await asyncio.sleep(REST)
         at_rest = {each.name: each.memory() for each in services}
-        await _everything_at_once(bench, evening, order_port, track_port)
+        await _everything_at_once(bench, environment, order_port, track_port)
         return _told(at_rest, services)
 
 
 async def _everything_at_once(
-    bench: Bench, evening: Environment, order_port: int, track_port: int
+    bench: Bench, environment: Environment, order_port: int, track_port: int
 ) -> None:
-    sql = await evening.sql()
+    sql = await environment.sql()
     await drive("place", order_port, "--connections", 64, "--count", 500)
     file = bench.folder / "placed_numbers"
     numbers = await sql.fetch("SELECT number FROM orders")
@@ -44,7 +44,7 @@ async def _everything_at_once(
     )
 
 
-def _told(at_rest: dict[str, float], services: list[Command]) -> list[Line]:
+def _told(at_rest: dict[str, float], services: list[Command]) -> list[ResultRow]:
     told = []
     for each in services:
         told.append(line(f"memory, {each.name}, at rest", at_rest[each.name], "MB"))

@@ -1,4 +1,4 @@
-"""How long a person waits: for the first accepted order after `up`, and for `--help`."""
+"""Measure the time until `up` accepts its first order, and the time of `--help`."""
 
 import asyncio
 import contextlib
@@ -8,19 +8,19 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from benchmarks.bench import Bench
-from benchmarks.clients import POST, read_answer
+from benchmarks.clients import POST, read_response
 from benchmarks.processes import Command, printed_by, running
-from benchmarks.results import Line, line
+from benchmarks.results import ResultRow, line
 from restaurant_system.database import embedded
 from tests.support.processes import free_port
 
 HELP_RUNS = 5
 PAUSE = 0.01  # s between two tries to order
-PATIENCE = 60.0  # s
+ARRIVAL_TIMEOUT = 60.0  # s
 
 
-async def lines(bench: Bench) -> list[Line]:
-    """Measure a first start, a second one on what the first left, and help."""
+async def lines(bench: Bench) -> list[ResultRow]:
+    """Measure a start on a new data directory, one on the same directory, and `--help`."""
     data = bench.folder / "startup"
     first, second = await _first_order(data), await _first_order(data)
     return [
@@ -34,7 +34,7 @@ async def lines(bench: Bench) -> list[Line]:
 async def up(
     data: Path, port: int, *options: str, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[Command]:
-    """Have everything run on a data directory for a while; it ends with its PostgreSQL."""
+    """Run `up` on a data directory for the block."""
     command = ("up", "--port", str(port), "--data-dir", str(data), *options)
     try:
         async with running(
@@ -48,9 +48,9 @@ async def up(
 
 
 async def _first_order(data: Path) -> float:
-    """Return the seconds from the command to the first order that is accepted."""
+    """Return the seconds from the start of the command to the first accepted order."""
     port, start = free_port(), time.perf_counter()
-    async with up(data, port), asyncio.timeout(PATIENCE):
+    async with up(data, port), asyncio.timeout(ARRIVAL_TIMEOUT):
         while not await _accepted(port):  # noqa: ASYNC110 - it cannot tell us
             await asyncio.sleep(PAUSE)
         return time.perf_counter() - start
@@ -65,14 +65,14 @@ async def _accepted(port: int) -> bool:
             received = b""
             while part := await reader.read(65536):
                 received += part
-                answer = read_answer(received)
+                answer = read_response(received)
                 if answer is not None:
                     return answer.status == b"201"
     return False
 
 
 async def _help() -> float:
-    """Return the median seconds that help takes."""
+    """Return the median seconds of `--help`."""
     took = []
     for _ in range(HELP_RUNS):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Tracking: status look-ups a second over HTTP, 64 connections, by one process and by two.
+"""Measure tracking: status look-ups per second over 64 HTTP connections, by one process and two.
 
 In spells, and between them spells of bare look-ups on the same orders, for a machine that others
 share is faster now and slower then.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.driving import drive
-from benchmarks.results import PROCESSES, Line, line
+from benchmarks.results import PROCESSES, ResultRow, line
 from benchmarks.system import FINISH_ALL, Environment
 
 CONNECTIONS = 64
@@ -36,14 +36,14 @@ RECENT = "SELECT number, status FROM orders WHERE id >= $1"
 
 @dataclass(frozen=True, slots=True)
 class Tracking:
-    """Look-ups a second: bare ones, and over HTTP by how many processes."""
+    """Look-ups per second: by asyncpg alone, and over HTTP by number of processes."""
 
     bare: float
     rates: dict[int, float]
 
 
-async def lines(bench: Bench) -> list[Line]:
-    """Measure one process and two, and hold them against bare look-ups."""
+async def lines(bench: Bench) -> list[ResultRow]:
+    """Measure one process and two, next to look-ups by asyncpg alone."""
     told = await of(bench)
     return [
         line(f"tracking, {PROCESSES[n]}", rate, "reads/s", floor=told.bare, goal=GOAL)
@@ -52,20 +52,20 @@ async def lines(bench: Bench) -> list[Line]:
 
 
 async def of(bench: Bench) -> Tracking:
-    """Measure tracking on a database with nothing else in it, once in a run."""
+    """Measure tracking on a database without a history, once per run."""
     return await bench.once("tracking", lambda: measure(bench))
 
 
 async def measure(bench: Bench, dsn: str | None = None, *, spells: int = SPELLS) -> Tracking:
-    """Ask for orders, of an empty database or a given one."""
+    """Look up orders on an empty database or a given one."""
     bare, rates = list[float](), {processes: list[float]() for processes in PROCESSES}
-    async with bench.house.evening(dsn) as evening:
-        numbers, seconds = await asked_for(bench, evening), bench.seconds / spells
+    async with bench.system.environment(dsn) as environment:
+        numbers, seconds = await asked_for(bench, environment), bench.seconds / spells
         ports = {
-            processes: (await evening.tracking_service(processes))[1] for processes in PROCESSES
+            processes: (await environment.tracking_service(processes))[1] for processes in PROCESSES
         }
         for _ in range(spells):
-            bare.append(await bench.floors.reading(evening.dsn, numbers, seconds))
+            bare.append(await bench.floors.reading(environment.dsn, numbers, seconds))
             for processes, port in ports.items():
                 load = await drive("status", port, *spell(seconds), "--numbers", numbers)
                 rates[processes].append(load.rate)
@@ -74,15 +74,15 @@ async def measure(bench: Bench, dsn: str | None = None, *, spells: int = SPELLS)
 
 
 def spell(seconds: float) -> tuple[object, ...]:
-    """Say to the load generator how, and for how long."""
+    """Return the arguments of the load generator."""
     return ("--connections", CONNECTIONS, "--seconds", seconds, "--warm-up", WARM_UP)
 
 
-async def asked_for(bench: Bench, evening: Environment) -> Path:
-    """Place orders and bring them to where they stand; return the file with all to ask for."""
-    sql = await evening.sql()
+async def asked_for(bench: Bench, environment: Environment) -> Path:
+    """Place orders and move them to several statuses; return the file of their numbers."""
+    sql = await environment.sql()
     with_history = await sql.fetchval("SELECT EXISTS (SELECT FROM orders)")
-    first = await evening.backlog(ASKED)
+    first = await environment.backlog(ASKED)
     await sql.execute(COOK)
     await sql.execute(FINISH)
     await sql.execute("VACUUM ANALYZE orders")

@@ -1,1 +1,1 @@
-"""Pictures of the screens on a staged evening, as the README shows them: `make screenshots`."""
+"""Take the pictures of the screens for the README: `make screenshots`."""

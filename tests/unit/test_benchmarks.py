@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import picture, results
-from benchmarks.clients import POST, ClientPool, WrongResponse, number_in, read_answer
+from benchmarks.clients import POST, ClientPool, WrongResponse, number_in, read_response
 from benchmarks.floors.measure import in_a_row
 from benchmarks.live_view_clients import LiveViewClient, LiveViewClientPool
 from benchmarks.loops import Plan, run
@@ -23,7 +23,7 @@ ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\nx-request-id: 1\r\n\r\n
 
 
 class Server:
-    """Gives the same answer to everything, the first one after a stall."""
+    """Sends the same response to each request, the first one after a stall."""
 
     def __init__(self, answer: bytes, stall: float = 0) -> None:
         self.answered = 0
@@ -32,7 +32,7 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[int]:
-        """Serve on a port for a while."""
+        """Serve on a port for the block."""
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         async with server:
             yield server.sockets[0].getsockname()[1]
@@ -47,45 +47,43 @@ class Server:
                 writer.write(self._answer)
 
 
-def test_a_percentile_is_a_value_that_was_measured() -> None:
-    """The p-th percentile is the smallest value that p percent of all are not above."""
+def test_percentile_is_a_measured_value() -> None:
+    """Nearest rank: the smallest value that a share of all values does not exceed."""
     hundred = [float(n) for n in range(1, 101)]
 
     assert [percentile(hundred, share) for share in (0.5, 0.99, 0.999)] == [50, 99, 100]
     assert percentile([7.0], 0.01) == 7
-    with pytest.raises(ValueError, match="nothing"):
+    with pytest.raises(ValueError, match="no values"):
         percentile([], 0.5)
 
 
-def test_the_middle_measurement_is_told_whole() -> None:
-    """Neither the best nor the worst by its rank, in whatever order they were made."""
+def test_median_by_returns_the_whole_measurement() -> None:
     assert median_by([(1, "worst"), (9, "best"), (2, "usual")], lambda each: each[0]) == (
         2,
         "usual",
     )
 
 
-def test_an_answer_is_read_once_it_is_whole() -> None:
-    """However an answer is cut into pieces, it is read when its last byte has come."""
+def test_response_is_parsed_when_it_is_complete() -> None:
+    """The response may arrive in any parts."""
     for cut in range(len(ANSWER)):
-        assert read_answer(ANSWER[:cut]) is None
+        assert read_response(ANSWER[:cut]) is None
 
-    answer = read_answer(ANSWER + b"HTTP/1.1 200")
+    answer = read_response(ANSWER + b"HTTP/1.1 200")
 
     assert answer is not None
     assert (answer.status, answer.body, answer.size) == (b"201", BODY, len(ANSWER))
     assert number_in(answer.body) == "ORD_20241216_001"
 
 
-def test_an_answer_without_its_length_is_refused() -> None:
-    """The load generator does not guess where an answer ends."""
+def test_response_without_content_length_is_refused() -> None:
     with pytest.raises(WrongResponse, match="length"):
-        read_answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        read_response(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
 
 
 @pytest.mark.parametrize("rate", [None, 500.0])
-async def test_every_request_of_the_load_generator_is_counted(rate: float | None) -> None:
-    """In both loops as many answers are told of as the server has given."""
+async def test_load_generator_counts_every_request(rate: float | None) -> None:
+    """Both loops report as many responses as the server has sent."""
     server = Server(ANSWER)
     async with server.listening() as port:
         plan = Plan(port, connections=4, seconds=0.1, warm_up=0.05, count=None, rate=rate)
@@ -97,8 +95,7 @@ async def test_every_request_of_the_load_generator_is_counted(rate: float | None
     assert 0 < told["p50"] <= told["p99"] <= told["p999"]
 
 
-async def test_a_count_of_requests_is_kept_to() -> None:
-    """Asked for a number of requests, the load generator sends exactly that many."""
+async def test_load_generator_sends_the_given_number_of_requests() -> None:
     server = Server(ANSWER)
     async with server.listening() as port:
         plan = Plan(port, connections=4, seconds=0, warm_up=0, count=37, rate=None)
@@ -108,8 +105,8 @@ async def test_a_count_of_requests_is_kept_to() -> None:
     assert told["total"] == server.answered == 37
 
 
-async def test_a_slow_answer_counts_from_when_it_was_due() -> None:
-    """In the open loop a stall is told by every request that fell due in it."""
+async def test_latency_counts_from_the_scheduled_time() -> None:
+    """In the open loop a stall delays every request that is scheduled during it."""
     server = Server(ANSWER, stall=0.2)
     async with server.listening() as port:
         plan = Plan(port, connections=1, seconds=0.2, warm_up=0, count=None, rate=100)
@@ -120,8 +117,8 @@ async def test_a_slow_answer_counts_from_when_it_was_due() -> None:
     assert told["p999"] > 150
 
 
-async def test_a_wrong_answer_ends_the_load_generator() -> None:
-    """Figures of a server that refuses are worth nothing, so there are none."""
+async def test_wrong_response_ends_the_load_generator() -> None:
+    """There are no results of a server that refuses."""
     async with Server(ANSWER.replace(b"201", b"503")).listening() as port:
         plan = Plan(port, connections=2, seconds=0.1, warm_up=0, count=None, rate=None)
 
@@ -129,18 +126,18 @@ async def test_a_wrong_answer_ends_the_load_generator() -> None:
             await run(ClientPool(repeat(POST), b"201"), plan)
 
 
-async def test_watchers_tell_when_the_last_of_them_has_seen_a_change(
+async def test_live_view_clients_report_when_the_last_has_received_a_change(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """However a stream is cut into pieces, nothing is told before all have seen the same."""
-    audience = LiveViewClientPool(2)
-    first, last = LiveViewClient(audience), LiveViewClient(audience)
+    """The stream may arrive in any parts."""
+    pool = LiveViewClientPool(2)
+    first, last = LiveViewClient(pool), LiveViewClient(pool)
     sent = b"HTTP/1.1 200 OK\r\n\r\n5\r\nid: x.1\nevent: snapshot\ndata: {}\n\nevent: heartbeat\n"
     change = b"data: {}\n\n\r\n5\r\nid: x.2\nevent: change\ndata: {}\n\n"
     told = []
 
-    for watcher, piece in ((first, sent), (first, change), (last, sent), (last, change[:30])):
-        watcher.data_received(piece)
+    for client, piece in ((first, sent), (first, change), (last, sent), (last, change[:30])):
+        client.data_received(piece)
         told.append(capsys.readouterr().out)
     last.data_received(change[30:])
 
@@ -148,14 +145,13 @@ async def test_watchers_tell_when_the_last_of_them_has_seen_a_change(
     assert float(capsys.readouterr().out) > 0
 
 
-def test_stages_in_a_row_take_each_others_time() -> None:
-    """Two stages at the same rate make half of it."""
+def test_sequential_stages_share_their_time() -> None:
+    """Two stages of the same rate have half of it together."""
     assert in_a_row(100, 100) == pytest.approx(50)
     assert in_a_row(300, 100, 100) == pytest.approx(300 / 7)
 
 
-def test_a_goal_is_a_least_ratio_of_rates_and_a_largest_one_of_times() -> None:
-    """Whether a goal is met depends on what is better: more of a rate, less of a time."""
+def test_goal_is_a_minimum_for_rates_and_a_maximum_for_times() -> None:
     assert results.line("a", 90, "orders/s", floor=100, goal=0.9).met is True
     assert results.line("a", 89, "orders/s", floor=100, goal=0.9).met is False
     assert results.line("a", 25, "ms", floor=10, goal=2.5).met is True
@@ -165,8 +161,7 @@ def test_a_goal_is_a_least_ratio_of_rates_and_a_largest_one_of_times() -> None:
     assert results.line("a", 90, "orders/s").met is None
 
 
-def test_a_run_that_is_not_valid_meets_no_goal() -> None:
-    """A rate that was not sustained is shown, and not praised."""
+def test_invalid_result_meets_no_goal() -> None:
     assert results.line("a", 99, "orders/s", floor=100, goal=0.9, valid=False).met is False
 
 
@@ -177,8 +172,8 @@ LINES = [
 ]
 
 
-def test_results_are_a_list_of_lines_in_json(tmp_path: Path) -> None:
-    """Each line has the same seven fields, null where there is nothing to say."""
+def test_results_are_written_as_a_json_list(tmp_path: Path) -> None:
+    """Each result has the same seven fields, null where one does not apply."""
     results.write(LINES, tmp_path / "new" / "latest.json")
 
     stated = json.loads((tmp_path / "new" / "latest.json").read_text())
@@ -198,8 +193,8 @@ def test_results_are_a_list_of_lines_in_json(tmp_path: Path) -> None:
     assert results.read(tmp_path / "new" / "latest.json") == LINES
 
 
-def test_the_table_shows_what_the_json_says() -> None:
-    """On a terminal each line has its figures, which way its goal is, and whether it is met."""
+def test_table_shows_the_results_of_the_json() -> None:
+    """Each row has its values, the direction of its goal, and whether it is met."""
     console = Console(width=120, record=True)
 
     results.show(LINES, console)
@@ -212,8 +207,7 @@ def test_the_table_shows_what_the_json_says() -> None:
     assert "yes" in shown
 
 
-def test_the_picture_is_made_from_the_json(tmp_path: Path) -> None:
-    """Whatever lines a run has, a PNG comes of their JSON."""
+def test_picture_is_drawn_from_the_json(tmp_path: Path) -> None:
     results.write(LINES, tmp_path / "latest.json")
 
     picture.draw(tmp_path / "latest.json", tmp_path / "latest.png")

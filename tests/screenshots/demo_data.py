@@ -1,4 +1,4 @@
-"""An evening, staged: what has been ordered and cooked by some time after seven."""
+"""Create the orders of a day until shortly after seven in the evening, for screenshots."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -19,19 +19,19 @@ DISHES = [
     ("Minestrone", 6.5, None),
     ("Tiramisù", 6.0, None),
 ]
-GUESTS = ["Ada", "Grace", "Alan", "Katherine", "Edsger", "Barbara"]
-PLACES: list[dict[str, Any]] = [
+CUSTOMERS = ["Ada", "Grace", "Alan", "Katherine", "Edsger", "Barbara"]
+TYPE_FIELDS: list[dict[str, Any]] = [
     {"order_type": "dine_in", "table_number": 4},
     {"order_type": "takeout"},
     {"order_type": "dine_in", "table_number": 12},
     {"order_type": "delivery", "delivery_address": "12 Analytical Row"},
 ]
-SERVED = [8, 7, 7, 6, 3, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1]  # hours ago
-ON_THE_PASS = [9, 6, 4]  # minutes ago
-COOKING = [17, 10, 7]  # likewise
-WAITING = [6, 4, 3, 2, 1]
+COMPLETED_HOURS_AGO = [8, 7, 7, 6, 3, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1]  # hours ago
+READY_MINUTES_AGO = [9, 6, 4]  # minutes ago
+COOKING_MINUTES_AGO = [17, 10, 7]  # likewise
+WAITING_MINUTES_AGO = [6, 4, 3, 2, 1]
 
-SET_BACK = """
+MOVE_INTO_THE_PAST = """
 WITH set_back AS (
     UPDATE orders
     SET created_at = created_at - $2::interval, updated_at = updated_at - $3::interval,
@@ -48,38 +48,40 @@ FROM set_back WHERE order_id = set_back.id
 """
 
 
-def zone_of_the_evening() -> str:
-    """Name a time zone in which it is some time after seven, whenever this runs."""
+def evening_time_zone() -> str:
+    """Return a time zone in which it is between seven and eight in the evening now."""
     behind = (datetime.now(UTC).hour - 19 + 14) % 24 - 14  # Etc/GMT+3 is three hours behind
     return f"Etc/GMT{behind:+d}"
 
 
-class Evening:
-    """Orders and cooks at a house, and sets it back in time."""
+class DemoData:
+    """Places and cooks orders, and moves their times into the past."""
 
     def __init__(self, app: AllInOneApp, dsn: str) -> None:
-        self._house = app
+        self._app = app
         self._dsn = dsn
-        self._chance = random.Random(7)  # noqa: S311 - a stage, the same each time
+        self._rng = random.Random(7)  # noqa: S311 - the same data each time
 
-    async def stage(self) -> str:
-        """Have an evening behind us and around us; return an order that is being cooked."""
-        for hours in SERVED:
+    async def create(self) -> str:
+        """Create all orders; return the number of one that is being cooked."""
+        for hours in COMPLETED_HOURS_AGO:
             number = await self._cooked()
-            await self._house.complete(number)
-            took = timedelta(minutes=self._chance.uniform(5, 17))
-            await self._set_back(number, timedelta(hours=hours), timedelta(hours=hours) - took)
-        for minutes in ON_THE_PASS:
-            await self._set_back(
+            await self._app.complete(number)
+            took = timedelta(minutes=self._rng.uniform(5, 17))
+            await self._move_into_the_past(
+                number, timedelta(hours=hours), timedelta(hours=hours) - took
+            )
+        for minutes in READY_MINUTES_AGO:
+            await self._move_into_the_past(
                 await self._cooked(), timedelta(minutes=minutes + 8), _min(minutes)
             )
-        for minutes in COOKING:
+        for minutes in COOKING_MINUTES_AGO:
             begun = await self._ordered()
             await self._tap(begun, "start", "received")
-            await self._set_back(begun, _min(minutes), _min(minutes - 2))
-        for minutes in WAITING:
+            await self._move_into_the_past(begun, _min(minutes), _min(minutes - 2))
+        for minutes in WAITING_MINUTES_AGO:
             waiting = await self._ordered()
-            await self._set_back(waiting, _min(minutes), _min(minutes))
+            await self._move_into_the_past(waiting, _min(minutes), _min(minutes))
         await self._tap(waiting, "rush", "received")
         return begun
 
@@ -90,27 +92,27 @@ class Evening:
         return number
 
     async def _ordered(self) -> str:
-        dishes = self._chance.sample(DISHES, self._chance.choice([1, 2, 2, 3]))
-        return await self._house.order(
-            customer_name=self._chance.choice(GUESTS),
+        dishes = self._rng.sample(DISHES, self._rng.choice([1, 2, 2, 3]))
+        return await self._app.order(
+            customer_name=self._rng.choice(CUSTOMERS),
             items=[
                 {"name": name, "price": price, "notes": notes, "quantity": 1 + place % 2}
                 for place, (name, price, notes) in enumerate(dishes)
             ],
-            **self._chance.choice(PLACES),
+            **self._rng.choice(TYPE_FIELDS),
         )
 
     async def _tap(self, number: str, action: str, expected: str) -> None:
-        async with httpx.AsyncClient(base_url=self._house.address, verify=False) as client:  # noqa: S501 - no TLS
+        async with httpx.AsyncClient(base_url=self._app.address, verify=False) as client:  # noqa: S501 - no TLS
             answer = await client.post(
                 f"/kitchen/stations/kitchen/tickets/{number}/{action}", json={"expected": expected}
             )
         assert answer.status_code == 200, answer.text
 
-    async def _set_back(self, number: str, placed: timedelta, moved: timedelta) -> None:
+    async def _move_into_the_past(self, number: str, placed: timedelta, moved: timedelta) -> None:
         line = await asyncpg.connect(self._dsn)
         try:
-            await line.execute(SET_BACK, number, placed, moved)
+            await line.execute(MOVE_INTO_THE_PAST, number, placed, moved)
         finally:
             await line.close()
 
