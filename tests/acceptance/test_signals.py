@@ -128,7 +128,7 @@ def order_until_cut_off(deployment: Deployment) -> list[str]:
                 return acknowledged
             assert response.status_code == 201, response.text
             acknowledged.append(response.json()["order_number"])
-    raise AssertionError("an endless evening ended")
+    raise AssertionError("itertools.count ended")
 
 
 def test_stopped_order_service_answers_the_request_in_progress(deployment: Deployment) -> None:
