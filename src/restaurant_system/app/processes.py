@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
-from typing import cast
+from typing import NoReturn, cast
 
 from starlette.types import Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE
@@ -182,9 +182,13 @@ class ServiceProcess:
         )
         file_descriptors.raise_limit()
         log.info("process_started", message="Process started.", pid=os.getpid())
-        return _LifespanApplication(self)
+        try:
+            service = self.create_service()
+        except RestaurantError as error:  # an option's file that has changed since the start
+            self.fail(error)
+        return _LifespanApplication(self, service)
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> NoReturn:
         """End this process because of an error.
 
         If no process has started yet, the supervisor stops with this error; else it starts another
@@ -200,18 +204,17 @@ class ServiceProcess:
         else:
             self.report.send(reason)
             code = STARTUP_FAILURE
-        # At once: a process that is alive, but already too far gone to answer the supervisor's
-        # health check, would make that wait for its timeout.
+        # SystemExit, raised in a task, would be logged as an exception that was never retrieved.
         os._exit(code)
 
 
 class _LifespanApplication(Application):
     """An application that runs its service for the lifespan of a uvicorn server."""
 
-    def __init__(self, process: ServiceProcess) -> None:
+    def __init__(self, process: ServiceProcess, service: Service) -> None:
         super().__init__(Shutdown(), process.settings.http)
         self._process = process
-        self._service = process.create_service()
+        self._service = service
         self._started = asyncio.Event()
         self._closing = asyncio.Event()
 
