@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from importlib.resources import files
@@ -165,6 +166,24 @@ async def test_unchanged_file_is_answered_with_304(
     assert first.headers["cache-control"] == "no-cache"
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
     assert (other.status_code, other.content) == (200, first.content)
+
+
+def test_etag_depends_on_the_content_alone(tmp_path: Path) -> None:
+    """Some installers give all files the same time, and a release may not change a file's size."""
+
+    def etag_of(name: str, content: str, modified: int) -> str:
+        (tmp_path / name).write_text(content)
+        os.utime(tmp_path / name, (modified, modified))
+        scope = {"type": "http", "headers": []}
+        response = PackageFiles("assets").file_response(
+            tmp_path / name, (tmp_path / name).stat(), scope
+        )
+        return response.headers["etag"]
+
+    before = etag_of("1.css", "a { top: 1px }", 0)
+
+    assert etag_of("2.css", "a { top: 2px }", 0) != before
+    assert etag_of("3.css", "a { top: 1px }", 7) == before
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""What every HTTP service shares: errors, request ids, bodies, health, the server."""
+"""What all HTTP services share: server, limits on requests, errors, request ids, live views."""

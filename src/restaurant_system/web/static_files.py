@@ -1,16 +1,19 @@
 """Serve static files and the API documentation, with headers for caching and security."""
 
+import functools
 import hashlib
 import mimetypes
 import re
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from os import PathLike, stat_result
+from pathlib import Path
 
 from fastapi import APIRouter
+from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
-from starlette.staticfiles import StaticFiles
+from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Scope
 
 CHUNK_SIZE = 64 * 1024  # bytes written at once; those that a client does not read stay in memory
@@ -46,8 +49,10 @@ class PackageFiles(StaticFiles):
         status_code: int = HTTPStatus.OK,
     ) -> Response:
         """Return the response for a file, or 304 if the client has it."""
-        response = super().file_response(full_path, stat_result, scope, status_code)
-        response.headers.update(HEADERS)
+        headers = {**HEADERS, "ETag": _etag_of_file(Path(full_path), stat_result.st_mtime_ns)}
+        response = FileResponse(full_path, status_code, headers, stat_result=stat_result)
+        if self.is_not_modified(response.headers, Headers(scope=scope)):
+            return NotModifiedResponse(response.headers)
         return response
 
 
@@ -56,8 +61,7 @@ class StaticContent:
 
     def __init__(self, content: bytes, media_type: str) -> None:
         self._content = content
-        etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-        self._headers = {**HEADERS, "ETag": etag}
+        self._headers = {**HEADERS, "ETag": _etag(content)}
         self._content_headers = {"Content-Type": media_type, "Content-Length": str(len(content))}
 
     async def respond(self, request: Request) -> Response:
@@ -75,6 +79,16 @@ class StaticContent:
         """Compare weakly (RFC 9110, 13.1.2): a proxy that compresses weakens an ETag."""
         known = request.headers.get("if-none-match", "")
         return known.strip() == "*" or self._headers["ETag"] in ENTITY_TAG.findall(known)
+
+
+@functools.cache
+def _etag_of_file(path: Path, _modified: int) -> str:
+    """Return the ETag of a file's content; Starlette's does not change if time and size do not."""
+    return _etag(path.read_bytes())
+
+
+def _etag(content: bytes) -> str:
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
 def docs_routes() -> APIRouter:
