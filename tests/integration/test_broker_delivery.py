@@ -1,4 +1,4 @@
-"""What either broker promises about deliveries: in which order, to whom, and until when."""
+"""Deliveries with both brokers: their order, their consumer, and how they are settled."""
 
 import asyncio
 from collections import Counter
@@ -24,11 +24,10 @@ from tests.support.messages import (
 )
 
 
-async def test_the_most_urgent_comes_first_then_the_oldest(broker: Broker) -> None:
-    """Within a queue urgency decides, and among equals age."""
-    urgencies = (1, 10, 5, 1, 10, 5)
-    await broker.publish([make_order_message(priority=urgency) for urgency in urgencies[:3]])
-    await broker.publish([make_order_message(priority=urgency) for urgency in urgencies[3:]])
+async def test_messages_of_a_queue_are_delivered_by_priority(broker: Broker) -> None:
+    priorities = (1, 10, 5, 1, 10, 5)
+    await broker.publish([make_order_message(priority=each) for each in priorities[:3]])
+    await broker.publish([make_order_message(priority=each) for each in priorities[3:]])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         taken = await receive_and_ack(cook, 6)
@@ -36,27 +35,25 @@ async def test_the_most_urgent_comes_first_then_the_oldest(broker: Broker) -> No
     assert [message.priority for message in taken] == [10, 10, 5, 5, 1, 1]
 
 
-async def test_equals_come_by_age(broker: Broker) -> None:
-    """Of orders of one urgency, the oldest comes first, though others are served in between."""
-    brisk = make_order_messages(3, priority=5)
-    rush = make_order_messages(3, priority=10)
-    await broker.publish([message for pair in zip(brisk, rush, strict=True) for message in pair])
+async def test_messages_of_equal_priority_are_delivered_oldest_first(broker: Broker) -> None:
+    normal = make_order_messages(3, priority=5)
+    urgent = make_order_messages(3, priority=10)
+    await broker.publish([message for pair in zip(normal, urgent, strict=True) for message in pair])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         taken = await receive_and_ack(cook, 6)
 
-    assert message_ids(taken) == message_ids([*rush, *brisk])
+    assert message_ids(taken) == message_ids([*urgent, *normal])
 
 
-async def test_an_urgent_order_overtakes_those_that_wait(broker: Broker) -> None:
-    """An order that comes later and is more urgent is next, even for a cook who is busy."""
+async def test_urgent_order_is_delivered_before_waiting_orders(broker: Broker) -> None:
     await broker.publish(make_order_messages(3))
     urgent = make_order_message(priority=10)
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        in_hand = await receive_one(cook)
+        first = await receive_one(cook)
         await broker.publish([urgent])
-        await in_hand.ack()
+        await first.ack()
         following = await receive_one(cook)
 
     assert following.message.message_id == urgent.message_id
@@ -66,10 +63,10 @@ PRECEDENCE = [(1, "dine_in"), (1, "takeout"), (10, "catering"), (1, "dine_in"), 
 
 
 @pytest.mark.parametrize("prefetch", [1, 3, 64])
-async def test_most_urgent_of_all_queues_comes_first_then_the_oldest(
+async def test_messages_of_several_queues_are_delivered_by_priority_then_age(
     broker: Broker, prefetch: int
 ) -> None:
-    """Orders of one urgency that lie in different queues come in the order of publication."""
+    """Orders of equal priority in different queues are delivered in the order of publication."""
     published = [
         make_order_message(order_type, priority) for priority, order_type in PRECEDENCE * 3
     ]
@@ -79,15 +76,15 @@ async def test_most_urgent_of_all_queues_comes_first_then_the_oldest(
     async with broker.consume(KITCHEN, prefetch=prefetch) as consumer:
         taken = await receive_and_ack(consumer, len(published))
 
-    by_urgency = sorted(published, key=lambda order: -order.priority)
-    assert message_ids(taken) == message_ids(by_urgency)
+    by_priority = sorted(published, key=lambda order: -order.priority)
+    assert message_ids(taken) == message_ids(by_priority)
 
 
 @pytest.mark.parametrize("prefetch", [1, 12])
-async def test_stream_of_orders_in_one_queue_does_not_hold_up_another_queue(
+async def test_many_orders_in_one_queue_do_not_delay_another_queue(
     broker: Broker, prefetch: int
 ) -> None:
-    """However many orders arrive meanwhile, the urgent one is next, then the one that is older."""
+    """The urgent order is delivered next, then the older one."""
     await broker.publish(make_order_messages(2 * prefetch, "dine_in"))
     older, urgent = make_order_message("takeout"), make_order_message("delivery", 10)
 
@@ -104,10 +101,10 @@ async def test_stream_of_orders_in_one_queue_does_not_hold_up_another_queue(
     assert message_ids(taken[-1:]) == message_ids([older])
 
 
-async def test_messages_given_back_while_choosing_are_found_by_another_consumer(
+async def test_messages_that_a_full_consumer_cannot_take_are_delivered_to_another(
     broker: Broker, other_broker: Broker
 ) -> None:
-    """A full consumer withholds nothing, and what it gave back is where it was in its queue."""
+    """They are delivered in their original order."""
     published = make_messages_for_each_queue(2)
     await broker.publish(published)
 
@@ -119,8 +116,7 @@ async def test_messages_given_back_while_choosing_are_found_by_another_consumer(
     assert message_ids(held) + message_ids(taken) == message_ids(published)
 
 
-async def test_moved_message_is_in_the_other_queue_and_is_not_an_attempt(broker: Broker) -> None:
-    """A message that is moved leaves its queue, and arrives in the other as it was."""
+async def test_moved_message_is_unchanged_and_not_an_attempt(broker: Broker) -> None:
     stray = make_order_message("catering", 5, headers={"table": "twelve"})
     await broker.publish([stray])
 
@@ -136,10 +132,10 @@ async def test_moved_message_is_in_the_other_queue_and_is_not_an_attempt(broker:
 
 
 @pytest.mark.parametrize("prefetch", [1, 2, 8])
-async def test_nobody_holds_more_than_the_limit_over_all_queues(
+async def test_prefetch_limits_unacknowledged_messages_over_all_queues(
     broker: Broker, other_broker: Broker, prefetch: int
 ) -> None:
-    """The limit holds for all queues together; what is above it goes to whoever has a free hand."""
+    """Messages above the limit are delivered to another consumer."""
     published = make_messages_for_each_queue(3)
     await broker.publish(published)
 
@@ -151,8 +147,7 @@ async def test_nobody_holds_more_than_the_limit_over_all_queues(
     assert set(message_ids(held) + message_ids(rest)) == set(message_ids(published))
 
 
-async def test_a_hand_is_filled_from_whatever_queue_has_something(broker: Broker) -> None:
-    """Where only one kind of order comes, whoever takes all kinds has both hands full of it."""
+async def test_consumer_of_several_queues_fills_its_prefetch_from_one_queue(broker: Broker) -> None:
     published = [make_order_message() for _ in range(12)]
     await broker.publish(published)
 
@@ -162,10 +157,9 @@ async def test_a_hand_is_filled_from_whatever_queue_has_something(broker: Broker
     assert set(message_ids(held)) == set(message_ids(published))
 
 
-async def test_a_hand_that_holds_something_is_given_only_what_still_fits(
+async def test_unacknowledged_messages_count_against_the_prefetch_limit(
     broker: Broker, other_broker: Broker
 ) -> None:
-    """What is in hand counts against the limit when more arrives."""
     await broker.publish(make_order_messages(2))
 
     async with broker.consume([TAKEOUT], prefetch=3) as busy:
@@ -176,8 +170,10 @@ async def test_a_hand_that_holds_something_is_given_only_what_still_fits(
             assert len(await receive(idle, 4)) == 4
 
 
-async def test_a_full_hand_is_not_given_more(broker: Broker, other_broker: Broker) -> None:
-    """An order that comes while a cook's hands are full goes to another one."""
+async def test_full_consumer_receives_no_further_messages(
+    broker: Broker, other_broker: Broker
+) -> None:
+    """They are delivered to another consumer."""
     await broker.publish(make_order_messages(1))
 
     async with broker.consume(KITCHEN, prefetch=1) as busy:
@@ -192,8 +188,8 @@ async def test_a_full_hand_is_not_given_more(broker: Broker, other_broker: Broke
         more.cancel()
 
 
-async def test_an_empty_hand_is_given_the_next(broker: Broker) -> None:
-    """Each order that is settled makes room for the next one, whichever queue that is in."""
+async def test_next_message_is_delivered_after_each_settlement(broker: Broker) -> None:
+    """It may be in any of the queues."""
     await broker.publish(make_messages_for_each_queue(2))
 
     async with broker.consume(KITCHEN, prefetch=1) as cook:
@@ -207,8 +203,7 @@ async def test_an_empty_hand_is_given_the_next(broker: Broker) -> None:
     }
 
 
-async def test_an_idle_consumer_is_woken(broker: Broker) -> None:
-    """A consumer that waits gets what is published meanwhile."""
+async def test_waiting_consumer_receives_a_new_message(broker: Broker) -> None:
     async with broker.consume(KITCHEN, prefetch=1) as cook:
         waiting = asyncio.create_task(receive_one(cook))
         await asyncio.sleep(0)
@@ -219,7 +214,6 @@ async def test_an_idle_consumer_is_woken(broker: Broker) -> None:
 
 
 async def test_only_the_named_queues_are_consumed(broker: Broker) -> None:
-    """A specialised cook gets nothing from other queues."""
     await broker.publish([*make_order_messages(2, "dine_in"), *make_order_messages(1)])
 
     async with broker.consume([TAKEOUT], prefetch=10) as cook:
@@ -230,8 +224,9 @@ async def test_only_the_named_queues_are_consumed(broker: Broker) -> None:
     assert depths[DINE_IN] == 2
 
 
-async def test_an_acked_message_is_gone_for_good(broker: Broker, other_broker: Broker) -> None:
-    """What is acked comes to nobody again."""
+async def test_acknowledged_message_is_not_redelivered(
+    broker: Broker, other_broker: Broker
+) -> None:
     await broker.publish(make_order_messages(2))
 
     async with broker.consume([TAKEOUT], prefetch=2) as cook:
@@ -243,26 +238,24 @@ async def test_an_acked_message_is_gone_for_good(broker: Broker, other_broker: B
     assert (await broker.depths())[TAKEOUT] == 0
 
 
-async def test_a_requeued_message_is_back_at_its_old_place(broker: Broker) -> None:
-    """What is given back comes again at once, before its equals, and says that it was out."""
+async def test_requeued_message_is_redelivered_at_once_and_first(broker: Broker) -> None:
     first, second = make_order_messages(2, priority=5)
     await broker.publish([make_order_message(priority=1), first, second])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        given_back = await receive_one(cook)
-        await given_back.requeue()
+        requeued = await receive_one(cook)
+        await requeued.requeue()
         again = await receive_one(cook)
 
-    assert message_ids([given_back, again]) == message_ids([first, first])
+    assert message_ids([requeued, again]) == message_ids([first, first])
     assert again.message == first
-    assert (given_back.redelivered, again.redelivered) == (False, True)
+    assert (requeued.redelivered, again.redelivered) == (False, True)
     assert attempt_of(again.message) == 1
 
 
-async def test_what_an_unsettled_consumer_leaves_goes_to_another(
+async def test_unacknowledged_messages_of_a_closed_consumer_are_redelivered_in_order(
     broker: Broker, other_broker: Broker
 ) -> None:
-    """A consumer that goes away loses nothing: what it held goes to others, in order."""
     published = make_order_messages(3)
     await broker.publish(published)
 
@@ -276,35 +269,37 @@ async def test_what_an_unsettled_consumer_leaves_goes_to_another(
     assert all(attempt_of(delivery.message) == 1 for delivery in taken)
 
 
-async def test_each_message_is_in_one_hand_only(broker: Broker, other_broker: Broker) -> None:
-    """Two who take from the same queues as fast as they can never get the same message."""
+async def test_concurrent_consumers_never_receive_the_same_message(
+    broker: Broker, other_broker: Broker
+) -> None:
     published = make_messages_for_each_queue(30)
     await broker.publish(published)
     seen: list[UUID] = []
 
-    async def take_all(consumer: Consumer) -> None:
+    async def consume_all(consumer: Consumer) -> None:
         async for delivery in consumer:
             seen.append(delivery.message.message_id)
             await delivery.ack()
             if len(seen) >= len(published):
-                everything_seen.set()
+                all_seen.set()
 
-    everything_seen = asyncio.Event()
+    all_seen = asyncio.Event()
     async with (
-        broker.consume(KITCHEN, prefetch=1) as careful,
-        other_broker.consume(KITCHEN, prefetch=8) as greedy,
+        broker.consume(KITCHEN, prefetch=1) as one,
+        other_broker.consume(KITCHEN, prefetch=8) as another,
     ):
-        hands = [asyncio.create_task(take_all(each)) for each in (careful, greedy)]
+        tasks = [asyncio.create_task(consume_all(each)) for each in (one, another)]
         async with asyncio.timeout(RECEIVE_TIMEOUT):
-            await everything_seen.wait()
-        for hand in hands:
-            hand.cancel()
+            await all_seen.wait()
+        for task in tasks:
+            task.cancel()
 
     assert Counter(seen) == Counter(message_ids(published))
 
 
-async def test_what_is_acked_at_the_same_time_is_gone(broker: Broker, other_broker: Broker) -> None:
-    """Of many in hand, those that are acked at once are done with, and the rest comes again."""
+async def test_concurrently_acknowledged_messages_are_not_redelivered(
+    broker: Broker, other_broker: Broker
+) -> None:
     await broker.publish(make_order_messages(30))
 
     async with broker.consume([TAKEOUT], prefetch=30) as cook:

@@ -1,4 +1,4 @@
-"""What either broker promises when a line breaks, or the server is not there at all."""
+"""Broken connections and unreachable servers with both brokers."""
 
 import asyncio
 import time
@@ -34,10 +34,9 @@ from tests.support.processes import free_port
 from tests.support.waiting import eventually
 
 
-async def test_whoever_waits_for_a_message_learns_that_the_line_broke(
+async def test_broken_connection_ends_a_waiting_iteration_with_an_error(
     broker: Broker, broker_connections: BrokerConnections
 ) -> None:
-    """Iterating raises `BrokerUnavailable` when the line breaks."""
     async with broker.consume(KITCHEN, prefetch=1) as cook:
         waiting = asyncio.create_task(receive_one(cook))
         await asyncio.sleep(0)
@@ -47,10 +46,9 @@ async def test_whoever_waits_for_a_message_learns_that_the_line_broke(
             await waiting
 
 
-async def test_a_subscriber_learns_that_the_line_broke(
+async def test_broken_connection_ends_a_subscription_with_an_error(
     broker: Broker, broker_connections: BrokerConnections
 ) -> None:
-    """Iterating over updates raises `BrokerUnavailable` when the line breaks."""
     async with broker.subscribe() as subscriber:
         await broker_connections.cut()
 
@@ -58,10 +56,9 @@ async def test_a_subscriber_learns_that_the_line_broke(
             await receive_one(subscriber)
 
 
-async def test_a_delivery_of_a_broken_line_cannot_be_settled_and_comes_again(
+async def test_delivery_of_a_broken_connection_cannot_be_settled_and_is_redelivered(
     broker: Broker, broker_connections: BrokerConnections, policy: RetryPolicy
 ) -> None:
-    """Settling over a broken line raises `BrokerUnavailable`; a new line brings the message."""
     published = make_order_messages(5)
     await broker.publish(published)
     async with broker.consume([TAKEOUT], prefetch=5) as cook:
@@ -86,17 +83,17 @@ async def test_a_delivery_of_a_broken_line_cannot_be_settled_and_comes_again(
     assert all(each.redelivered and attempt_of(each.message) == 1 for each in again)
 
 
-async def test_what_a_broken_line_held_goes_to_another_consumer(
+async def test_unacknowledged_messages_of_a_broken_connection_go_to_another_consumer(
     broker: Broker, other_broker: Broker, broker_connections: BrokerConnections
 ) -> None:
-    """A consumer whose line is gone holds nothing, though it does not know it yet."""
+    """Even if the first consumer has not noticed yet."""
     published = make_order_messages(3)
     await broker.publish(published)
 
-    async with broker.consume([TAKEOUT], prefetch=3) as cut_off:
-        await receive(cut_off, 3)
+    async with broker.consume([TAKEOUT], prefetch=3) as disconnected:
+        await receive(disconnected, 3)
         await broker_connections.cut()
-        await soon(other_broker.ping)
+        await retry(other_broker.ping)
 
         async with other_broker.consume([TAKEOUT], prefetch=3) as another:
             taken = await receive(another, 3)
@@ -104,17 +101,16 @@ async def test_what_a_broken_line_held_goes_to_another_consumer(
     assert all(each.redelivered for each in taken)
 
 
-async def test_what_a_broken_line_held_does_not_wait_until_the_others_are_idle(
+async def test_orphaned_urgent_message_is_redelivered_while_other_consumers_are_busy(
     broker: Broker, other_broker: Broker, broker_connections: BrokerConnections
 ) -> None:
-    """An urgent order from a dead cook's hands comes next, however busy the living ones are."""
     urgent = make_order_message(priority=10)
     await broker.publish([urgent])
 
-    async with broker.consume([TAKEOUT], prefetch=1) as cut_off:
-        await receive_one(cut_off)
+    async with broker.consume([TAKEOUT], prefetch=1) as disconnected:
+        await receive_one(disconnected)
         await broker_connections.cut()
-        await soon(other_broker.ping)
+        await retry(other_broker.ping)
 
         async with other_broker.consume([TAKEOUT], prefetch=1) as busy:
             deadline = time.monotonic() + RECEIVE_TIMEOUT
@@ -125,17 +121,16 @@ async def test_what_a_broken_line_held_does_not_wait_until_the_others_are_idle(
                 seen += await receive_and_ack(busy, 1)
 
 
-async def test_the_broker_works_again_after_a_cut(
+async def test_broker_reconnects_after_a_broken_connection_without_loss(
     broker: Broker, broker_connections: BrokerConnections
 ) -> None:
-    """The same broker opens a new line for each kind of call, and nothing was lost meanwhile."""
     before, after = make_order_messages(2)
     await broker.publish([before])
     await broker_connections.cut()
 
-    await soon(broker.ping)
-    await soon(broker.connect)
-    await soon(lambda: broker.publish([after]))
+    await retry(broker.ping)
+    await retry(broker.connect)
+    await retry(lambda: broker.publish([after]))
 
     assert (await broker.depths())[TAKEOUT] == 2
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
@@ -143,10 +138,10 @@ async def test_the_broker_works_again_after_a_cut(
     assert message_ids(taken) == message_ids([before, after])
 
 
-async def test_each_call_opens_the_line_anew_by_itself(
+async def test_each_call_reconnects_by_itself(
     broker: Broker, broker_connections: BrokerConnections
 ) -> None:
-    """Whatever is called first after a cut works, if not at once then at the next try."""
+    """At the second attempt at the latest."""
 
     async def consume() -> None:
         async with broker.consume([TAKEOUT], prefetch=1) as cook:
@@ -161,25 +156,24 @@ async def test_each_call_opens_the_line_anew_by_itself(
 
     for call in (consume, subscribe, broker.depths):
         await broker_connections.cut()
-        await soon(call)
+        await retry(call)
 
 
-async def test_a_publisher_that_is_cut_off_publishes_again_and_nothing_is_missing(
+async def test_messages_published_again_after_broken_connections_all_arrive(
     broker: Broker, broker_connections: BrokerConnections
 ) -> None:
-    """A cut in the middle of publishing is told; what is then published again is all there."""
     published: list[Message] = []
-    cuts_over = asyncio.Event()
+    is_done = asyncio.Event()
 
-    async def publish_on() -> None:
-        while not cuts_over.is_set():
+    async def publish_repeatedly() -> None:
+        while not is_done.is_set():
             published.extend(make_order_messages(10))
-            await soon(lambda: broker.publish(published[-10:]))
+            await retry(lambda: broker.publish(published[-10:]))
 
-    publishing = asyncio.create_task(publish_on())
+    publishing = asyncio.create_task(publish_repeatedly())
     for _ in range(3):
         await broker_connections.cut()
-    cuts_over.set()
+    is_done.set()
     await publishing
 
     arrived: set[UUID] = set()
@@ -188,24 +182,23 @@ async def test_a_publisher_that_is_cut_off_publishes_again_and_nothing_is_missin
             arrived.update(message_ids(await receive_and_ack(cook, 1)))
 
 
-async def test_a_durable_subscription_survives_the_cut(
+async def test_durable_subscriber_receives_updates_published_while_it_was_disconnected(
     broker: Broker, broker_connections: BrokerConnections
 ) -> None:
-    """A named subscriber that is cut off misses nothing."""
     missed = make_status_update()
     async with broker.subscribe("printer") as printer:
         await broker_connections.cut()
         with pytest.raises(BrokerUnavailable):
             await receive_one(printer)
 
-    await soon(lambda: broker.publish([missed]))
+    await retry(lambda: broker.publish([missed]))
 
     async with broker.subscribe("printer") as printer:
         assert (await receive_one(printer)).message == missed
 
 
-async def soon(call: Callable[[], Awaitable[object]]) -> None:
-    """Call it until it does not find the broker away; any other error is one."""
+async def retry(call: Callable[[], Awaitable[object]]) -> None:
+    """Call until `BrokerUnavailable` is not raised; fail on any other error."""
 
     async def works() -> bool:
         try:
@@ -220,19 +213,17 @@ async def soon(call: Callable[[], Awaitable[object]]) -> None:
 
 @pytest.fixture(params=["postgres", "rabbitmq"])
 def absent_broker(request: pytest.FixtureRequest) -> Broker:
-    """Point at a server that is not there."""
+    """Return a broker on whose port no server listens."""
     port = free_port()
     if request.param == "rabbitmq":
         return RabbitMQBroker(
             RabbitMQSettings(host="127.0.0.1", port=port), QUICK_RETRIES.retry_delays
         )
-    dsn = f"postgresql://postgres@127.0.0.1:{port}/nowhere"
+    dsn = f"postgresql://postgres@127.0.0.1:{port}/database"
     return PostgresBroker(Database(dsn, DatabaseSettings(), application_name="test"))
 
 
-async def test_a_server_that_is_not_there_is_unavailable(absent_broker: Broker) -> None:
-    """Every call says `BrokerUnavailable` when there is no server."""
-
+async def test_every_call_raises_broker_unavailable_without_a_server(absent_broker: Broker) -> None:
     async def consume() -> None:
         async with absent_broker.consume([TAKEOUT], prefetch=1):
             pass

@@ -1,4 +1,4 @@
-"""What either broker promises about messages whose handling fails: later, or never again."""
+"""Retried, deferred and dead-lettered messages with both brokers."""
 
 import time
 from datetime import UTC, datetime
@@ -31,29 +31,26 @@ from tests.support.messages import (
 FIRST_DELAY, SECOND_DELAY = 0.2, 0.6
 
 
-async def the_dead_letter(broker: Broker) -> Message:
-    """Take the only dead letter there is."""
-    async with broker.consume([DEAD_LETTERS], prefetch=1) as office:
-        (letter,) = await receive_and_ack(office, 1)
+async def consume_dead_letter(broker: Broker) -> Message:
+    """Consume the only dead letter and return it."""
+    async with broker.consume([DEAD_LETTERS], prefetch=1) as consumer:
+        (letter,) = await receive_and_ack(consumer, 1)
     assert (await broker.depths())[DEAD_LETTERS] == 0
     return letter
 
 
 async def seconds_until_retried(consumer: Consumer, policy: RetryPolicy) -> float:
-    """Fail at the next message, and return how long it then stays away."""
+    """Retry the next message, and return the seconds until its redelivery."""
     delivery = await receive_one(consumer)
     start = time.monotonic()
     assert await policy.retry(delivery, "the oven is cold")
     again = await receive_one(consumer)
-    away = time.monotonic() - start
+    seconds = time.monotonic() - start
     await again.requeue()
-    return away
+    return seconds
 
 
-async def test_a_failed_attempt_is_repeated_later_each_time_after_a_longer_delay(
-    broker: Broker, policy: RetryPolicy
-) -> None:
-    """What failed for now comes back after a delay, and the delays grow as they are set."""
+async def test_retry_delay_grows_with_each_attempt(broker: Broker, policy: RetryPolicy) -> None:
     await broker.publish(make_order_messages(1))
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
@@ -64,8 +61,9 @@ async def test_a_failed_attempt_is_repeated_later_each_time_after_a_longer_delay
     assert second >= SECOND_DELAY
 
 
-async def test_attempts_are_counted(broker: Broker, policy: RetryPolicy) -> None:
-    """A failure counts as an attempt; being given back does not."""
+async def test_retry_counts_as_an_attempt_and_requeue_does_not(
+    broker: Broker, policy: RetryPolicy
+) -> None:
     await broker.publish(make_order_messages(1))
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
@@ -75,17 +73,14 @@ async def test_attempts_are_counted(broker: Broker, policy: RetryPolicy) -> None
         await second.requeue()
         again = await receive_one(cook)
 
-    assert [attempt_of(first.message), attempt_of(second.message), attempt_of(again.message)] == [
-        1,
-        2,
-        2,
-    ]
+    assert [attempt_of(each.message) for each in (first, second, again)] == [1, 2, 2]
     assert again.queue == TAKEOUT
     assert again.message.headers[REASON] == "the oven is cold"
 
 
-async def test_a_retried_message_is_the_same_message(broker: Broker, policy: RetryPolicy) -> None:
-    """Body, identity and urgency of a message survive its retries."""
+async def test_retried_message_has_the_same_content_and_priority(
+    broker: Broker, policy: RetryPolicy
+) -> None:
     order = make_order_message(priority=5, headers={"table": "twelve"})
     await broker.publish([order])
 
@@ -98,8 +93,9 @@ async def test_a_retried_message_is_the_same_message(broker: Broker, policy: Ret
     assert again.headers["table"] == "twelve"
 
 
-async def test_the_others_do_not_wait_for_a_failed_one(broker: Broker, policy: RetryPolicy) -> None:
-    """While a failed message is away, the next one is handled."""
+async def test_next_message_is_delivered_during_a_retry_delay(
+    broker: Broker, policy: RetryPolicy
+) -> None:
     failing, following = make_order_messages(2)
     await broker.publish([failing, following])
 
@@ -110,10 +106,10 @@ async def test_the_others_do_not_wait_for_a_failed_one(broker: Broker, policy: R
     assert message_ids(taken) == message_ids([following, failing])
 
 
-async def test_a_message_that_fails_too_often_is_put_aside(
+async def test_message_is_dead_lettered_after_the_last_attempt(
     broker: Broker, policy: RetryPolicy
 ) -> None:
-    """After the last attempt a message is a dead letter that tells its whole story."""
+    """Its headers have the attempts, the reason, its origin and the time of the first failure."""
     order = make_order_message("dine_in", 5)
     await broker.publish([order])
     start = datetime.now(UTC).replace(microsecond=0)
@@ -124,7 +120,7 @@ async def test_a_message_that_fails_too_often_is_put_aside(
         ]
 
     assert outcomes == [True, True, False]
-    letter = await the_dead_letter(broker)
+    letter = await consume_dead_letter(broker)
     assert_same_content(letter, order)
     assert letter.headers[ATTEMPTS] == 3
     assert "the oven is cold" in str(letter.headers[REASON])
@@ -136,17 +132,16 @@ async def test_a_message_that_fails_too_often_is_put_aside(
     assert (datetime.now(UTC) - first_seen).total_seconds() >= FIRST_DELAY + SECOND_DELAY
 
 
-async def test_a_message_that_can_never_succeed_is_put_aside_at_once(
+async def test_invalid_message_is_dead_lettered_at_its_first_attempt(
     broker: Broker, policy: RetryPolicy
 ) -> None:
-    """A dead letter carries its reason and where it came from, at its first attempt too."""
     order = make_order_message(body=b"not JSON")
     await broker.publish([order])
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         await policy.dead_letter(await receive_one(cook), "not JSON: expected value")
 
-    letter = await the_dead_letter(broker)
+    letter = await consume_dead_letter(broker)
     assert_same_content(letter, order)
     assert letter.headers[ATTEMPTS] == 1
     assert letter.headers[REASON] == "not JSON: expected value"
@@ -155,24 +150,22 @@ async def test_a_message_that_can_never_succeed_is_put_aside_at_once(
     assert letter.headers[ROUTING_KEY] == "kitchen.takeout.1"
 
 
-async def test_a_status_update_can_be_put_aside_too(broker: Broker, policy: RetryPolicy) -> None:
-    """An update that a subscriber cannot read ends among the dead letters, not in a loop."""
+async def test_invalid_status_update_is_dead_lettered(broker: Broker, policy: RetryPolicy) -> None:
     update = make_status_update(body=b"not JSON")
 
     async with broker.subscribe("printer") as printer:
         await broker.publish([update])
         await policy.dead_letter(await receive_one(printer), "not JSON")
 
-    letter = await the_dead_letter(broker)
+    letter = await consume_dead_letter(broker)
     assert_same_content(letter, update)
     assert letter.headers[QUEUE] == "notifications_queue.printer"
     assert letter.headers[EXCHANGE] == "notifications_fanout"
 
 
-async def test_a_deferred_message_comes_back_any_number_of_times(
+async def test_deferral_is_unlimited_and_not_an_attempt(
     broker: Broker, policy: RetryPolicy
 ) -> None:
-    """To be deferred is no failure: the message comes back each time, at its first attempt."""
     order = make_order_message(priority=5)
     await broker.publish([order])
 
@@ -188,8 +181,7 @@ async def test_a_deferred_message_comes_back_any_number_of_times(
     assert (await broker.depths())[DEAD_LETTERS] == 0
 
 
-async def test_a_deferral_forgets_no_failed_attempt(broker: Broker, policy: RetryPolicy) -> None:
-    """Attempts that failed before a deferral still count after it."""
+async def test_deferral_keeps_the_number_of_attempts(broker: Broker, policy: RetryPolicy) -> None:
     await broker.publish(make_order_messages(1))
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
@@ -199,25 +191,24 @@ async def test_a_deferral_forgets_no_failed_attempt(broker: Broker, policy: Retr
         assert attempt_of((await receive_one(cook)).message) == 2
 
 
-async def test_a_retried_message_comes_back_to_its_own_queue_only(
+async def test_retried_update_returns_only_to_the_subscriber_that_failed(
     broker: Broker, policy: RetryPolicy
 ) -> None:
-    """A durable subscriber's failed update comes back to it, and to no other subscriber."""
     update, following = make_status_update(), make_status_update()
 
-    async with broker.subscribe("clumsy") as clumsy, broker.subscribe("deft") as deft:
+    async with broker.subscribe("failing") as failing, broker.subscribe("other") as other:
         await broker.publish([update])
-        await policy.retry(await receive_one(clumsy), "out of paper")
-        again = await receive_one(clumsy)
+        await policy.retry(await receive_one(failing), "out of paper")
+        again = await receive_one(failing)
         await broker.publish([following])
-        seen = await receive_and_ack(deft, 2)
+        seen = await receive_and_ack(other, 2)
 
     assert again.message.message_id == update.message_id
     assert message_ids(seen) == message_ids([update, following])
 
 
 def assert_same_content(message: Message, original: Message) -> None:
-    """Check what never changes on a message's way."""
+    """Check the body and the properties that no delivery changes."""
     assert message.body == original.body
     assert message.message_id == original.message_id
     assert message.correlation_id == original.correlation_id
@@ -227,8 +218,7 @@ def assert_same_content(message: Message, original: Message) -> None:
     assert message.content_type == original.content_type
 
 
-async def test_what_waits_out_a_delay_is_counted(broker: Broker, policy: RetryPolicy) -> None:
-    """A message that was put off is in no queue of the topology, but it is not gone."""
+async def test_delayed_messages_are_counted(broker: Broker, policy: RetryPolicy) -> None:
     await broker.publish(make_order_messages(2))
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:

@@ -1,4 +1,4 @@
-"""What either broker promises about publishing: where messages go, and what arrives there."""
+"""Publication and routing with both brokers."""
 
 import asyncio
 from uuid import uuid4
@@ -27,8 +27,8 @@ from tests.support.messages import (
 EMPTY = dict.fromkeys((*KITCHEN, DEAD_LETTERS), 0)
 
 
-async def test_an_order_goes_to_its_types_queue_and_no_other(broker: Broker) -> None:
-    """Each order is in exactly one queue, its type's, whatever its priority."""
+async def test_order_is_routed_only_to_the_queue_of_its_type(broker: Broker) -> None:
+    """Whatever its priority."""
     await broker.publish([make_order_message("dine_in", priority) for priority in (1, 2, 5, 7, 10)])
     await broker.publish([make_order_message("takeout", priority) for priority in (1, 5, 10)])
     await broker.publish([make_order_message("delivery", priority) for priority in (1, 10)])
@@ -36,8 +36,7 @@ async def test_an_order_goes_to_its_types_queue_and_no_other(broker: Broker) -> 
     assert await broker.depths() == {**EMPTY, DINE_IN: 5, TAKEOUT: 3, DELIVERY: 2}
 
 
-async def test_an_order_that_no_type_takes_goes_to_the_general_queue(broker: Broker) -> None:
-    """An order that no other queue takes is never lost: the general queue takes it."""
+async def test_order_that_matches_no_binding_goes_to_the_general_queue(broker: Broker) -> None:
     keys = ["kitchen.catering.5", "kitchen.takeout", "kitchen.takeout.1.now", "takeout"]
     strays = [make_order_message(routing_key=key) for key in keys]
 
@@ -49,13 +48,11 @@ async def test_an_order_that_no_type_takes_goes_to_the_general_queue(broker: Bro
         assert message_ids(await receive_and_ack(cook, len(keys))) == message_ids(strays)
 
 
-async def test_the_broker_is_empty_at_first(broker: Broker) -> None:
-    """Every queue of the topology has a depth, if only 0."""
+async def test_new_broker_has_depth_zero_for_every_queue(broker: Broker) -> None:
     assert await broker.depths() == EMPTY
 
 
-async def test_depths_count_what_waits_and_not_what_is_in_hand(broker: Broker) -> None:
-    """A message in hand waits no longer."""
+async def test_depths_do_not_count_unacknowledged_messages(broker: Broker) -> None:
     await broker.publish(make_order_messages(3))
 
     async with broker.consume([TAKEOUT], prefetch=2) as cook:
@@ -64,8 +61,7 @@ async def test_depths_count_what_waits_and_not_what_is_in_hand(broker: Broker) -
         assert await broker.depths() == {**EMPTY, TAKEOUT: 1}
 
 
-async def test_a_queue_whose_messages_are_all_in_hand_is_empty(broker: Broker) -> None:
-    """A queue has a depth, 0, also when its last message is in hand."""
+async def test_depth_is_zero_while_the_last_message_is_unacknowledged(broker: Broker) -> None:
     await broker.publish(make_order_messages(1))
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
@@ -74,8 +70,7 @@ async def test_a_queue_whose_messages_are_all_in_hand_is_empty(broker: Broker) -
         assert await broker.depths() == EMPTY
 
 
-async def test_every_property_arrives(broker: Broker) -> None:
-    """A message arrives as it was sent, its timestamp to the second."""
+async def test_message_arrives_with_all_properties(broker: Broker) -> None:
     sent = make_order_message(
         priority=5,
         body='{"customer_name": "Zoë 🍕"}'.encode() + b"\x00\xff",
@@ -83,7 +78,7 @@ async def test_every_property_arrives(broker: Broker) -> None:
         type="order.something",
         app_id="till-3",
         content_type="application/x-note",
-        headers={"table": "twelve", "guests": 4, "balance": -7, "far": 2**40},
+        headers={"table": "twelve", "covers": 4, "balance": -7, "far": 2**40},
     )
 
     await broker.publish([sent])
@@ -96,8 +91,7 @@ async def test_every_property_arrives(broker: Broker) -> None:
     assert not delivery.redelivered
 
 
-async def test_a_body_of_any_size_arrives(broker: Broker) -> None:
-    """An empty body and one larger than a frame arrive as they were sent."""
+async def test_body_that_is_empty_or_larger_than_a_frame_arrives(broker: Broker) -> None:
     sent = [make_order_message(body=b""), make_order_message(body=bytes(range(256)) * 2_000)]
 
     await broker.publish(sent)
@@ -106,8 +100,7 @@ async def test_a_body_of_any_size_arrives(broker: Broker) -> None:
         assert await receive_and_ack(cook, 2) == sent
 
 
-async def test_the_order_of_publishing_is_kept(broker: Broker) -> None:
-    """Messages of one key arrive in the order in which they were published, call after call."""
+async def test_messages_arrive_in_the_order_of_publication(broker: Broker) -> None:
     sent = make_order_messages(120)
 
     for start in range(0, 120, 40):
@@ -117,10 +110,9 @@ async def test_the_order_of_publishing_is_kept(broker: Broker) -> None:
         assert message_ids(await receive_and_ack(cook, 120)) == message_ids(sent)
 
 
-async def test_an_unroutable_message_is_refused_and_its_neighbours_are_taken(
+async def test_unroutable_message_is_refused_with_the_reason_and_the_others_published(
     broker: Broker,
 ) -> None:
-    """The broker says which messages it refused, and why; the others of the call are taken."""
     first, lost, second = make_order_message(), unroutable(), make_order_message()
 
     refused = await broker.publish([first, lost, second])
@@ -137,31 +129,30 @@ async def test_an_unroutable_message_is_refused_and_its_neighbours_are_taken(
 async def test_of_messages_with_one_id_the_unroutable_ones_are_refused(
     broker: Broker, lost: tuple[int, ...]
 ) -> None:
-    """Copies of a message share its id; each of them is confirmed or refused by itself."""
+    """Copies of a message share its id."""
     message_id = uuid4()
     copies = [
-        unroutable(message_id) if place in lost else make_order_message(message_id=message_id)
-        for place in range(2)
+        unroutable(message_id) if index in lost else make_order_message(message_id=message_id)
+        for index in range(2)
     ]
 
     refused = await broker.publish([make_order_message(), *copies, make_order_message()])
 
-    assert [id(each.message) for each in refused] == [id(copies[place]) for place in lost]
+    assert [id(each.message) for each in refused] == [id(copies[index]) for index in lost]
     assert (await broker.depths())[TAKEOUT] == 4 - len(lost)
 
 
-async def test_of_messages_with_one_id_published_at_once_the_unroutable_one_is_refused(
+async def test_of_copies_published_concurrently_the_unroutable_ones_are_refused(
     broker: Broker,
 ) -> None:
-    """Two callers publish copies at the same time; only the one with the lost copy hears of it."""
     message_id = uuid4()
 
     results = await asyncio.gather(
         *(
             broker.publish(
-                [unroutable(message_id) if turn % 2 else make_order_message(message_id=message_id)]
+                [unroutable(message_id) if index % 2 else make_order_message(message_id=message_id)]
             )
-            for turn in range(10)
+            for index in range(10)
         )
     )
 
@@ -169,8 +160,7 @@ async def test_of_messages_with_one_id_published_at_once_the_unroutable_one_is_r
     assert (await broker.depths())[TAKEOUT] == 5
 
 
-async def test_the_line_still_publishes_after_a_refusal(broker: Broker) -> None:
-    """A refusal spoils nothing for what is published next."""
+async def test_publication_succeeds_after_a_refusal(broker: Broker) -> None:
     await broker.publish([unroutable()])
 
     refused = await broker.publish(make_order_messages(1))
@@ -179,25 +169,21 @@ async def test_the_line_still_publishes_after_a_refusal(broker: Broker) -> None:
     assert (await broker.depths())[TAKEOUT] == 1
 
 
-async def test_news_without_an_audience_is_no_error(broker: Broker) -> None:
-    """A status update that nobody subscribes to is taken, and gone."""
+async def test_update_without_a_subscriber_is_not_refused(broker: Broker) -> None:
     assert await broker.publish([make_status_update()]) == []
 
     assert await broker.depths() == EMPTY
 
 
-async def test_publishing_nothing_is_no_error(broker: Broker) -> None:
-    """An empty batch is taken."""
+async def test_empty_batch_is_published(broker: Broker) -> None:
     assert await broker.publish([]) == []
 
 
-async def test_a_ping_says_how_long_the_broker_took(broker: Broker) -> None:
-    """The answer to a ping is a time in milliseconds."""
+async def test_ping_returns_the_latency_in_milliseconds(broker: Broker) -> None:
     assert 0 < await broker.ping() < 5_000
 
 
-async def test_connecting_again_changes_nothing(broker: Broker) -> None:
-    """The line may be opened, and the topology declared, at any time."""
+async def test_connecting_again_keeps_messages(broker: Broker) -> None:
     await broker.publish(make_order_messages(1))
 
     await broker.connect()
@@ -205,11 +191,12 @@ async def test_connecting_again_changes_nothing(broker: Broker) -> None:
     assert (await broker.depths())[TAKEOUT] == 1
 
 
-async def test_a_message_to_nowhere_is_refused_and_its_neighbours_are_taken(broker: Broker) -> None:
-    """An exchange that nobody knows is a refusal like any other, not the end of the publisher."""
-    lost = make_order_message(exchange="orders_of_yesterday")
+async def test_message_to_an_unknown_exchange_is_refused_and_the_others_published(
+    broker: Broker,
+) -> None:
+    lost = make_order_message(exchange="unknown_exchange")
 
     refused = await broker.publish([make_order_message(), lost, make_order_message()])
 
-    assert refused == [Refused(lost, "there is no exchange 'orders_of_yesterday'")]
+    assert refused == [Refused(lost, "there is no exchange 'unknown_exchange'")]
     assert await broker.depths() == {**EMPTY, TAKEOUT: 2}

@@ -1,4 +1,4 @@
-"""What either broker promises to a consumer that stops: nothing more, and nothing lost."""
+"""Stopping consumers with both brokers."""
 
 import asyncio
 
@@ -16,27 +16,26 @@ from tests.support.messages import (
 )
 
 
-async def test_a_stopped_consumer_gives_back_what_it_has_not_handed_out(
+async def test_prefetched_messages_are_requeued_at_the_stop(
     broker: Broker, other_broker: Broker
 ) -> None:
-    """After `stop` others get what was not handed out, while the line is still open."""
+    """Before the consumer is closed."""
     published = make_order_messages(3)
     await broker.publish(published)
 
     async with broker.consume([TAKEOUT], prefetch=3) as stopping:
-        in_hand = await receive_one(stopping)
+        first = await receive_one(stopping)
         await stopping.stop()
 
         async with other_broker.consume([TAKEOUT], prefetch=3) as another:
             taken = await receive(another, 2)
 
-    assert set(message_ids([in_hand, *taken])) == set(message_ids(published))
+    assert set(message_ids([first, *taken])) == set(message_ids(published))
 
 
-async def test_what_is_in_hand_can_be_settled_after_the_stop(
+async def test_unacknowledged_messages_can_be_settled_after_the_stop(
     broker: Broker, other_broker: Broker
 ) -> None:
-    """`stop` leaves what is in hand to be acked, or given back."""
     await broker.publish(make_order_messages(2))
 
     async with broker.consume([TAKEOUT], prefetch=2) as stopping:
@@ -50,8 +49,8 @@ async def test_what_is_in_hand_can_be_settled_after_the_stop(
     assert (await other_broker.depths())[TAKEOUT] == 0
 
 
-async def test_iterating_ends_after_the_stop(broker: Broker) -> None:
-    """Whoever waits for the next message learns that there will be none; stopping twice is fine."""
+async def test_waiting_iteration_ends_at_the_stop(broker: Broker) -> None:
+    """Stopping twice is allowed."""
     async with broker.consume(KITCHEN, prefetch=1) as stopping:
         waiting = asyncio.create_task(anext(aiter(stopping), None))
         await asyncio.sleep(0)
@@ -62,8 +61,9 @@ async def test_iterating_ends_after_the_stop(broker: Broker) -> None:
             assert await waiting is None
 
 
-async def test_a_stopped_consumer_takes_nothing_more(broker: Broker, other_broker: Broker) -> None:
-    """What is published after `stop` goes to others, though the line is still open."""
+async def test_stopped_consumer_receives_no_new_messages(
+    broker: Broker, other_broker: Broker
+) -> None:
     async with broker.consume(KITCHEN, prefetch=1) as stopped:
         await stopped.stop()
         await broker.publish(make_messages_for_each_queue(1))
@@ -72,17 +72,17 @@ async def test_a_stopped_consumer_takes_nothing_more(broker: Broker, other_broke
             assert len(await receive(another, 4)) == 4
 
 
-async def test_a_consumer_that_stops_soon_after_settling_takes_nothing_more(
+async def test_consumer_stopped_soon_after_a_settlement_receives_no_new_messages(
     broker: Broker, other_broker: Broker
 ) -> None:
-    """`stop` holds, however far the consumer has come with asking for the next message."""
-    for moments in range(8):
+    """At whatever step of fetching the next message it is."""
+    for pings in range(8):
         await broker.publish(make_order_messages(1))
         async with broker.consume(KITCHEN, prefetch=1) as stopping:
             delivery = await receive_one(stopping)
-            await let_pass(broker, 8)
+            await wait_for_pings(broker, 8)
             await delivery.ack()
-            await let_pass(broker, moments)
+            await wait_for_pings(broker, pings)
             await stopping.stop()
             await broker.publish(make_messages_for_each_queue(1))
 
@@ -91,8 +91,8 @@ async def test_a_consumer_that_stops_soon_after_settling_takes_nothing_more(
                     await taken.ack()
 
 
-async def let_pass(broker: Broker, moments: int) -> None:
-    """Let the broker answer so many times before the test goes on."""
+async def wait_for_pings(broker: Broker, pings: int) -> None:
+    """Let pass as much time as this number of pings takes."""
     await asyncio.sleep(0)
-    for _ in range(moments):
+    for _ in range(pings):
         await broker.ping()

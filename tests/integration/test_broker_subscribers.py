@@ -1,4 +1,4 @@
-"""What either broker promises to those who subscribe to status updates."""
+"""Subscriptions to status updates with both brokers."""
 
 import asyncio
 import contextlib
@@ -27,12 +27,13 @@ PREFIX = "notifications_queue."
 
 
 def updates(count: int) -> list[Message]:
-    """Write so many status updates."""
+    """Return this number of status updates."""
     return [make_status_update() for _ in range(count)]
 
 
-async def test_every_subscriber_sees_every_update(broker: Broker, other_broker: Broker) -> None:
-    """Each subscriber gets each update, in order, whatever the others do."""
+async def test_every_subscriber_receives_every_update_in_order(
+    broker: Broker, other_broker: Broker
+) -> None:
     sent = updates(3)
 
     async with (
@@ -46,19 +47,17 @@ async def test_every_subscriber_sees_every_update(broker: Broker, other_broker: 
             assert await receive_and_ack(subscriber, 3) == sent
 
 
-async def test_a_subscriber_sees_what_is_published_from_now_on(broker: Broker) -> None:
-    """A new subscriber is not told old news, and misses nothing new."""
+async def test_new_subscriber_receives_only_new_updates(broker: Broker) -> None:
     await broker.publish(updates(1))
-    fresh = make_status_update()
+    new = make_status_update()
 
     async with broker.subscribe() as subscriber:
-        await broker.publish([fresh])
+        await broker.publish([new])
 
-        assert (await receive_one(subscriber)).message == fresh
+        assert (await receive_one(subscriber)).message == new
 
 
-async def test_a_subscriber_sees_no_orders(broker: Broker) -> None:
-    """Orders and updates that are published together go their own ways."""
+async def test_subscriber_receives_no_orders(broker: Broker) -> None:
     order, update = make_order_message(), make_status_update()
 
     async with broker.subscribe() as subscriber:
@@ -70,8 +69,7 @@ async def test_a_subscriber_sees_no_orders(broker: Broker) -> None:
     assert sum((await broker.depths()).values()) == 2
 
 
-async def test_an_update_that_is_not_acked_comes_again(broker: Broker) -> None:
-    """What a durable subscriber had in hand when it went is there when it comes back."""
+async def test_unacknowledged_update_of_a_durable_subscriber_is_redelivered(broker: Broker) -> None:
     sent = updates(2)
 
     async with broker.subscribe("printer") as printer:
@@ -85,11 +83,10 @@ async def test_an_update_that_is_not_acked_comes_again(broker: Broker) -> None:
     assert again.redelivered
 
 
-async def test_a_durable_subscriber_gets_what_it_missed_in_order(
+async def test_durable_subscriber_receives_missed_updates_in_order(
     broker: Broker, other_broker: Broker
 ) -> None:
-    """A named queue stays when its subscriber goes, and keeps what comes meanwhile."""
-    missed, fresh = updates(5), make_status_update()
+    missed, new = updates(5), make_status_update()
     async with broker.subscribe("printer"):
         pass
 
@@ -97,12 +94,13 @@ async def test_a_durable_subscriber_gets_what_it_missed_in_order(
     await broker.publish(missed[2:])
 
     async with other_broker.subscribe("printer") as printer:
-        await broker.publish([fresh])
-        assert await receive_and_ack(printer, 6) == [*missed, fresh]
+        await broker.publish([new])
+        assert await receive_and_ack(printer, 6) == [*missed, new]
 
 
-async def test_subscribers_of_one_name_share(broker: Broker, other_broker: Broker) -> None:
-    """Each update goes to one of those who use the same name."""
+async def test_each_update_goes_to_one_subscriber_of_a_name(
+    broker: Broker, other_broker: Broker
+) -> None:
     sent = updates(40)
     seen: list[Message] = []
     all_seen = asyncio.Event()
@@ -125,10 +123,10 @@ async def test_subscribers_of_one_name_share(broker: Broker, other_broker: Broke
     assert Counter(message_ids(seen)) == Counter(message_ids(sent))
 
 
-async def test_what_one_has_in_hand_is_not_overtaken_at_the_next(
+async def test_second_subscriber_of_a_name_waits_for_the_first_to_disconnect(
     broker: Broker, other_broker: Broker
 ) -> None:
-    """Of one name, who comes second is handed nothing until the first has gone; then all of it."""
+    """It then receives all updates in order, the unacknowledged ones included."""
     sent = updates(5)
 
     async with contextlib.AsyncExitStack() as first:
@@ -145,36 +143,37 @@ async def test_what_one_has_in_hand_is_not_overtaken_at_the_next(
             assert message_ids(await reading) == message_ids(sent)
 
 
-async def test_a_temporary_queue_goes_with_its_subscriber(
+async def test_queue_without_a_name_is_deleted_with_its_subscription(
     broker: Broker, subscriber_queues: Callable[[], Awaitable[set[str]]]
 ) -> None:
-    """A subscriber without a name leaves nothing behind, and nothing piles up for it."""
     async with broker.subscribe(), broker.subscribe("printer"):
         assert len(await subscriber_queues()) == 2
 
-    async def only_the_durable_one() -> bool:
+    async def only_the_durable_queue_is_left() -> bool:
         return await subscriber_queues() == {f"{PREFIX}printer"}
 
-    await eventually(only_the_durable_one, doing="for the temporary queue to go", seconds=5)
+    await eventually(
+        only_the_durable_queue_is_left, doing="for the temporary queue to be deleted", seconds=5
+    )
 
 
 @pytest.fixture
 def subscriber_queues(
     request: pytest.FixtureRequest, broker: Broker
 ) -> Callable[[], Awaitable[set[str]]]:
-    """Name the queues of subscribers that the broker keeps filling."""
+    """Return a function that returns the subscriber queues bound in the broker."""
     if broker.name == "rabbitmq":
-        office: ManagementApi = request.getfixturevalue("management_api")
-        return partial(_kept_by_rabbitmq, office)
+        management_api: ManagementApi = request.getfixturevalue("management_api")
+        return partial(_bound_in_rabbitmq, management_api)
     database: Database = request.getfixturevalue("database")
-    return partial(_kept_by_postgres, database)
+    return partial(_bound_in_postgres, database)
 
 
-async def _kept_by_rabbitmq(management_api: ManagementApi) -> set[str]:
+async def _bound_in_rabbitmq(management_api: ManagementApi) -> set[str]:
     bindings = management_api.listed("bindings")
     return {each["destination"] for each in bindings if each["source"] == "notifications_fanout"}
 
 
-async def _kept_by_postgres(database: Database) -> set[str]:
+async def _bound_in_postgres(database: Database) -> set[str]:
     async with database.connection() as connection:
         return {row["queue"] for row in await connection.fetch("TABLE broker_subscriptions")}

@@ -1,4 +1,4 @@
-"""A deployment that can handle nothing stops, and leaves what it cannot handle where it is."""
+"""Processes stop at their limit of dead letters and lose no message."""
 
 import asyncio
 import io
@@ -28,7 +28,7 @@ from tests.support.services import make_relay
 
 @pytest.fixture
 def delivery() -> DeliverySettings:
-    """Let no more than three messages be put aside."""
+    """Return settings with a limit of three dead letters."""
     return DeliverySettings(max_dead_letters=3)
 
 
@@ -39,7 +39,7 @@ async def test_worker_stops_at_the_dead_letter_limit_and_loses_nothing(
     """Every message that is no dead letter is delivered to the next consumer.
 
     The queue is consumed, not browsed: a claim that is cancelled during its COMMIT leaves rows in
-    PostgreSQL marked with the stopped consumer's number until another consumer returns them.
+    PostgreSQL with the stopped consumer's number until another consumer requeues them.
     """
     published = make_order_messages(8)
     await other_broker.publish(published)
@@ -59,10 +59,10 @@ async def test_worker_stops_at_the_dead_letter_limit_and_loses_nothing(
                 missing -= set(message_ids(await receive(consumer)))
 
 
-async def test_a_subscriber_stops_where_too_much_is_wrong(
+async def test_subscriber_stops_at_the_dead_letter_limit_and_loses_nothing(
     broker: Broker, other_broker: Broker, policy: RetryPolicy
 ) -> None:
-    """What a durable subscriber did not come to is there when it is started again."""
+    """Its queue has the remaining updates."""
     updates = [make_status_update() for _ in range(6)]
     async with other_broker.subscribe("printer"):
         await other_broker.publish(updates)
@@ -77,10 +77,9 @@ async def test_a_subscriber_stops_where_too_much_is_wrong(
         assert message_ids(await receive(printer, 3)) == message_ids(updates[3:])
 
 
-async def test_the_limit_is_one_for_all_lines_of_a_process(
+async def test_all_consumers_of_a_policy_share_its_limit(
     broker: Broker, policy: RetryPolicy
 ) -> None:
-    """Cooks and subscribers that share a process share its limit."""
     await broker.publish(
         [*make_order_messages(2), *(make_order_message("dine_in") for _ in range(2))]
     )

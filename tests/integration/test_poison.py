@@ -1,4 +1,4 @@
-"""Whatever strangers put into our queues: it is put aside, and those who work there go on."""
+"""Invalid messages of third-party publishers are dead-lettered and stop no consumer."""
 
 import asyncio
 import contextlib
@@ -42,15 +42,15 @@ SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM order_status_log),
 
 @pytest.fixture
 def delivery() -> DeliverySettings:
-    """Let any number of messages be put aside."""
+    """Return settings that allow any number of dead letters."""
     return DeliverySettings(max_dead_letters=10_000)
 
 
 @pytest.fixture
-async def stranger(
+async def third_party(
     request: pytest.FixtureRequest, broker: Broker
 ) -> AsyncIterator[ThirdPartyPublisher]:
-    """Let somebody in who is not ours."""
+    """Connect a third-party publisher."""
     if broker.name == "postgres":
         sql = await asyncpg.connect(request.getfixturevalue("dsn"))
         yield SqlPublisher(sql)
@@ -61,41 +61,41 @@ async def stranger(
         await connection.close()
 
 
-async def poison(
-    stranger: ThirdPartyPublisher, queue: str, table: Mapping[str, PoisonMessage]
+async def publish_invalid(
+    third_party: ThirdPartyPublisher, queue: str, table: Mapping[str, PoisonMessage]
 ) -> dict[str, str]:
-    """Put everything into a queue, and return the reasons that are due, by name."""
+    """Publish all messages to a queue; return the expected reasons by name."""
     for name, each in table.items():
-        await stranger.put(queue, name, each)
-    oddities = await stranger.put_oddities(queue)
+        await third_party.put(queue, name, each)
+    oddities = await third_party.put_oddities(queue)
     return {name: each.reason for name, each in table.items()} | oddities
 
 
-async def wrongly_reasoned(broker: Broker, due: Mapping[tuple[str, str], str]) -> object:
-    """Return what is not among the dead letters, or is there for another reason than is due."""
+async def wrong_reasons(broker: Broker, expected: Mapping[tuple[str, str], str]) -> object:
+    """Return the messages that are not dead-lettered for the expected reason."""
     letters = await dead_letters.read(broker)
     assert all(len(letter.reason) <= MAX_REASON_LENGTH for letter in letters)
     reasons = {(letter.queue, letter.message.type): letter.reason for letter in letters}
     return {
-        place: reasons.get(place, "missing")
-        for place, reason in due.items()
-        if not reasons.get(place, "").startswith(reason)
+        key: reasons.get(key, "missing")
+        for key, reason in expected.items()
+        if not reasons.get(key, "").startswith(reason)
     }
 
 
-async def test_no_poison_stops_a_cook(
+async def test_worker_dead_letters_invalid_messages_and_cooks_valid_orders(
     database: Database,
     broker: Broker,
     other_broker: Broker,
-    stranger: ThirdPartyPublisher,
+    third_party: ThirdPartyPublisher,
     policy: RetryPolicy,
 ) -> None:
-    """In each kitchen queue everything bad is put aside, and the good order behind it is cooked."""
-    due, numbers = {}, []
+    """In each kitchen queue."""
+    expected, numbers = {}, []
     kitchen = Kitchen(database, make_relay(database), policy=policy)
     for queue in KITCHEN:
-        for name, reason in (await poison(stranger, queue, FOR_THE_KITCHEN)).items():
-            due[queue, name] = reason
+        for name, reason in (await publish_invalid(third_party, queue, FOR_THE_KITCHEN)).items():
+            expected[queue, name] = reason
         number = await kitchen.order()
         numbers.append(number)
         ticket = make_order_received(number, exchange="", routing_key=queue, priority=0)
@@ -105,38 +105,37 @@ async def test_no_poison_stops_a_cook(
         for number in numbers:
             await kitchen.wait_for(number, "ready")
 
-    assert await wrongly_reasoned(other_broker, due) == {}
+    assert await wrong_reasons(other_broker, expected) == {}
     async with database.connection() as connection:
         assert tuple(await connection.fetchrow(STORED) or ()) == (4, 12, 12)
 
 
-async def test_no_poison_stops_a_subscriber(
-    broker: Broker, other_broker: Broker, stranger: ThirdPartyPublisher, policy: RetryPolicy
+async def test_subscriber_dead_letters_invalid_messages_and_prints_valid_updates(
+    broker: Broker, other_broker: Broker, third_party: ThirdPartyPublisher, policy: RetryPolicy
 ) -> None:
-    """Everything bad is put aside, and the good update behind it is printed, alone."""
     async with other_broker.subscribe("printer"):
         pass
-    due = await poison(stranger, PRINTER, BODIES)
-    news = StatusChanged(
+    expected = await publish_invalid(third_party, PRINTER, BODIES)
+    update = StatusChanged(
         order_number="ORD_20241216_001",
         old_status=OrderStatus.RECEIVED,
         new_status=OrderStatus.COOKING,
         changed_by="mario",
         timestamp=NOON,
     )
-    await other_broker.publish([make_status_update(message_id=uuid4(), body=news.encode())])
+    await other_broker.publish([make_status_update(message_id=uuid4(), body=update.encode())])
     printed, shutdown = io.StringIO(), Shutdown()
 
     async def has_printed() -> bool:
         return "\n" in printed.getvalue()
 
     async with running(NotificationSubscriber(broker, policy, "printer", printed), shutdown):
-        await eventually(has_printed, doing="for the good update")
+        await eventually(has_printed, doing="for the valid update")
 
     assert printed.getvalue().count("\n") == 1
     assert (
-        await wrongly_reasoned(
-            other_broker, {(PRINTER, name): reason for name, reason in due.items()}
+        await wrong_reasons(
+            other_broker, {(PRINTER, name): reason for name, reason in expected.items()}
         )
         == {}
     )
@@ -144,7 +143,7 @@ async def test_no_poison_stops_a_subscriber(
 
 @contextlib.asynccontextmanager
 async def running(subscriber: NotificationSubscriber, shutdown: Shutdown) -> AsyncIterator[None]:
-    """Have somebody print for as long as the block lasts."""
+    """Run the subscriber for as long as the block lasts."""
     work = asyncio.create_task(subscriber.run(shutdown))
     try:
         yield

@@ -1,4 +1,4 @@
-"""What only the broker in PostgreSQL can get wrong: locks, polls and plans."""
+"""PostgreSQL broker only: locks, polls and query plans."""
 
 import asyncio
 import contextlib
@@ -35,29 +35,31 @@ SELECT count(*) > 0 FROM pg_stat_activity
 WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
 
-LEFT = "SELECT (SELECT count(*) FROM broker_subscriptions) + (SELECT count(*) FROM broker_messages)"
+REMAINING = (
+    "SELECT (SELECT count(*) FROM broker_subscriptions) + (SELECT count(*) FROM broker_messages)"
+)
 
 
 @pytest.fixture
 def broker(postgres_broker: PostgresBroker) -> Broker:
-    """Open the one broker that is meant here."""
+    """Return the PostgreSQL broker: the tests of this module do not run with RabbitMQ."""
     return postgres_broker
 
 
 @pytest.fixture
 async def operator(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """Open a session of somebody who gets in the way."""
+    """Open a session that interferes with the broker."""
     connection = await asyncpg.connect(dsn)
     yield connection
     await connection.close()
 
 
-async def test_a_consumer_that_is_stopped_while_it_claims_hands_out_nothing(
+async def test_messages_claimed_during_the_stop_are_requeued(
     broker: Broker,
     other_broker: Broker,
     operator: "asyncpg.Connection[asyncpg.Record]",
 ) -> None:
-    """What a claim brings after `stop` goes back, while the line is still open."""
+    """Before the consumer is closed."""
 
     async def blocked() -> bool:
         return bool(await operator.fetchval(BLOCKED))
@@ -76,10 +78,10 @@ async def test_a_consumer_that_is_stopped_while_it_claims_hands_out_nothing(
             assert len(await receive(another, 2)) == 2
 
 
-async def test_a_message_that_cannot_be_settled_comes_again(
+async def test_message_whose_acknowledgement_failed_is_redelivered(
     broker: Broker, dsn: str, operator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    """When only the session that settles breaks, the message does not stay in hand for ever."""
+    """When only the pooled connection breaks."""
     order = make_order_message()
     await broker.publish([order])
 
@@ -98,10 +100,9 @@ async def test_a_message_that_cannot_be_settled_comes_again(
         assert (await receive_one(cook)).message == order
 
 
-async def test_of_messages_settled_together_each_is_told_its_own_fate(
+async def test_of_concurrent_acknowledgements_only_that_of_a_requeued_message_fails(
     broker: Broker, operator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    """One that was taken out of our hand meanwhile cannot be acknowledged; the others are."""
     await broker.publish(make_order_messages(20))
 
     async with broker.consume([TAKEOUT], prefetch=20) as cook:
@@ -123,28 +124,27 @@ async def test_of_messages_settled_together_each_is_told_its_own_fate(
     assert (await broker.depths())[TAKEOUT] == 1
 
 
-async def test_a_line_that_breaks_while_it_is_opened_is_unavailable(
+async def test_connection_broken_while_opening_raises_broker_unavailable(
     broker: Broker, dsn: str, operator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    """A server that goes away just then is away, not an error of another kind."""
     number = await operator.fetchval("SELECT nextval('broker_consumers')::integer")
     await operator.execute("SELECT pg_advisory_lock($1, $2)", LOCK_CLASS, number + 1)
 
-    async def open_line() -> None:
+    async def open_consumer() -> None:
         async with broker.consume(KITCHEN, prefetch=1):
             pass
 
-    opening = asyncio.create_task(open_line())
+    opening = asyncio.create_task(open_consumer())
     await PostgresConnections(dsn).cut_blocked()
 
     with pytest.raises(BrokerUnavailable):
         await opening
 
 
-async def test_the_limit_holds_in_a_long_queue_too(
+async def test_prefetch_limits_claims_from_a_long_queue(
     broker: Broker, operator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    """However the claim is planned, no message is held that was not asked for."""
+    """Whatever the query plan."""
     await broker.publish([*make_order_messages(1_500), *make_order_messages(1_500, "delivery")])
     await operator.execute("ANALYZE broker_messages")
 
@@ -155,10 +155,9 @@ async def test_the_limit_holds_in_a_long_queue_too(
     assert depths[TAKEOUT] + depths[DELIVERY] == 2_999
 
 
-async def test_a_message_that_waits_for_its_next_attempt_is_in_no_queues_depth(
+async def test_depth_does_not_count_delayed_messages(
     database: Database,
 ) -> None:
-    """A deferred message does not wait for a cook before its time has come."""
     broker, policy = PostgresBroker(database), RetryPolicy(DeliverySettings(retry_delays=(3600,)))
     await broker.publish(make_order_messages(2))
 
@@ -168,31 +167,28 @@ async def test_a_message_that_waits_for_its_next_attempt_is_in_no_queues_depth(
     assert (await broker.depths())[TAKEOUT] == 1
 
 
-async def test_the_queue_of_a_subscriber_that_was_cut_off_goes(
+async def test_queue_of_a_dead_temporary_subscriber_is_dropped_by_another_consumer(
     broker: Broker,
     other_broker: Broker,
     dsn: str,
     operator: "asyncpg.Connection[asyncpg.Record]",
 ) -> None:
-    """The queue of a temporary subscriber that died is dropped by whoever is still there."""
-
     async def nothing_is_left() -> bool:
-        return bool(await operator.fetchval(LEFT) == 0)
+        return bool(await operator.fetchval(REMAINING) == 0)
 
     async with broker.subscribe():
         await broker.publish([make_status_update()])
-        assert await operator.fetchval(LEFT) == 2
+        assert await operator.fetchval(REMAINING) == 2
         await PostgresConnections(dsn).cut_consumers()
 
         async with other_broker.consume(KITCHEN, prefetch=1) as idle:
             waiting = asyncio.create_task(anext(aiter(idle), None))
-            await eventually(nothing_is_left, doing="for the queue to go")
+            await eventually(nothing_is_left, doing="for the queue to be dropped")
             await idle.stop()
             await waiting
 
 
-async def test_the_smallest_pool_is_enough_for_the_relay(dsn: str, database: Database) -> None:
-    """A pool as small as the configuration allows lets orders out of the outbox."""
+async def test_relay_works_with_the_smallest_pool(dsn: str, database: Database) -> None:
     order = make_order_message()
     rows = await fill_outbox(database, order)
     small = Database(dsn, smallest_pool(), application_name="test")
@@ -207,7 +203,7 @@ async def test_the_smallest_pool_is_enough_for_the_relay(dsn: str, database: Dat
 
 
 def smallest_pool() -> DatabaseSettings:
-    """Return the settings of the smallest pool that is not refused."""
+    """Return the settings of the smallest allowed pool."""
     with contextlib.suppress(ValidationError):
         return DatabaseSettings(pool_min=0, pool_max=1, connect_timeout=1)
     return DatabaseSettings(pool_min=0, pool_max=2, connect_timeout=1)

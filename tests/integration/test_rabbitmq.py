@@ -1,4 +1,4 @@
-"""What only RabbitMQ does: queues that operators delete, limits, and strangers' messages."""
+"""RabbitMQ only: deleted queues, limits, and messages of third-party publishers."""
 
 import asyncio
 import contextlib
@@ -37,10 +37,10 @@ from tests.support.waiting import eventually
 RETRY_QUEUES = ("delivery_retry_queue.200ms", "delivery_retry_queue.600ms")
 
 
-async def test_connecting_declares_again_what_somebody_deleted(
+async def test_connect_declares_deleted_queues_again(
     rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
-    """`connect` puts the topology right, also on a line that is open already."""
+    """On an open connection too."""
     queues = {*KITCHEN, DEAD_LETTERS, *RETRY_QUEUES}
     for queue in queues:
         management_api.delete_queue(queue)
@@ -50,10 +50,9 @@ async def test_connecting_declares_again_what_somebody_deleted(
     assert {each["name"] for each in management_api.listed("queues")} == queues
 
 
-async def test_a_resilient_survives_the_deletion_of_its_queue(
+async def test_resilient_consumer_continues_after_the_deletion_of_its_queue(
     rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi, policy: RetryPolicy
 ) -> None:
-    """A cook whose queue somebody deleted finds it again, and gets what is ordered then."""
     handled: asyncio.Queue[Delivery] = asyncio.Queue()
     resilient = ResilientConsumer(
         rabbitmq_broker,
@@ -62,7 +61,7 @@ async def test_a_resilient_survives_the_deletion_of_its_queue(
         handle=handled.put,
         drain=no_drain,
     )
-    listening = asyncio.create_task(resilient.run())
+    consuming = asyncio.create_task(resilient.run())
     await rabbitmq_broker.publish(make_order_messages(1))
     await (await handled.get()).ack()
 
@@ -77,17 +76,16 @@ async def test_a_resilient_survives_the_deletion_of_its_queue(
 
     async with asyncio.timeout(RECEIVE_TIMEOUT):
         assert (await handled.get()).message.message_id == order.message_id
-    listening.cancel()
+    consuming.cancel()
 
 
 async def no_drain() -> None:
     """Return at once: nothing is in flight."""
 
 
-async def test_whoever_consumes_a_deleted_queue_learns_it(
+async def test_deletion_of_a_consumed_queue_ends_the_iteration_with_an_error(
     rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
-    """A cook does not wait for ever at a queue that is gone."""
     async with rabbitmq_broker.consume(KITCHEN, prefetch=4) as cook:
         management_api.delete_queue(TAKEOUT)
 
@@ -95,10 +93,9 @@ async def test_whoever_consumes_a_deleted_queue_learns_it(
             await receive_one(cook)
 
 
-async def test_a_message_whose_queue_was_deleted_is_refused_and_the_queue_declared_again(
+async def test_message_to_a_deleted_queue_is_refused_and_the_queue_declared_again(
     rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
-    """What reaches no queue is refused; the next try finds the topology as it should be."""
     management_api.delete_queue(GENERAL)
     order = make_order_message("catering")
 
@@ -111,10 +108,10 @@ async def test_a_message_whose_queue_was_deleted_is_refused_and_the_queue_declar
 
 
 @pytest.mark.parametrize("exchange", ["orders_topic", "notifications_fanout"])
-async def test_an_exchange_that_was_deleted_is_declared_again(
+async def test_deleted_exchange_is_declared_again(
     rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi, exchange: str
 ) -> None:
-    """Publishing to an exchange that is gone finds the broker away once, and then works."""
+    """The first publication raises `BrokerUnavailable`, the second succeeds."""
     management_api.delete_exchange(exchange)
     message = make_order_message(exchange=exchange)
 
@@ -125,44 +122,39 @@ async def test_an_exchange_that_was_deleted_is_declared_again(
     assert refused == []
 
 
-async def test_a_broker_is_blank_until_it_is_marked(
+async def test_broker_is_blank_without_its_marker(
     rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
-    """The mark is on the broker's disk: it is there for everyone, and gone with the queues."""
     new = await rabbitmq_broker.is_blank()
     await rabbitmq_broker.mark()
     marked = await rabbitmq_broker.is_blank()
     management_api.delete_queue("reconciliation_marker")
-    wiped = await rabbitmq_broker.is_blank()
+    deleted = await rabbitmq_broker.is_blank()
 
-    assert (new, marked, wiped) == (True, False, True)
-    assert (
-        await rabbitmq_broker.publish(make_order_messages(1)) == []
-    )  # and the line is as good as before
+    assert (new, marked, deleted) == (True, False, True)
+    assert await rabbitmq_broker.publish(make_order_messages(1)) == []
 
 
-async def test_what_a_full_queue_does_not_take_is_refused(
+async def test_message_to_a_full_queue_is_refused_and_the_others_published(
     rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
-    """An order that RabbitMQ answers with a nack is refused, and its neighbours are taken."""
     management_api.limit(TAKEOUT, **{"max-length": 1, "overflow": "reject-publish"})
 
     async def is_full() -> bool:
         return bool(await rabbitmq_broker.publish(make_order_messages(1)))
 
     await eventually(is_full, doing="for the limit to be in force")
-    rejected, neighbour = make_order_message(), make_order_message("dine_in")
-    refused = await rabbitmq_broker.publish([rejected, neighbour])
+    refused_order, other = make_order_message(), make_order_message("dine_in")
+    refused = await rabbitmq_broker.publish([refused_order, other])
 
-    assert [each.message for each in refused] == [rejected]
+    assert [each.message for each in refused] == [refused_order]
     assert "a queue is full" in refused[0].reason
     assert (await rabbitmq_broker.depths())[DINE_IN] == 1
 
 
-async def test_a_message_that_cannot_be_put_off_comes_again(
+async def test_message_is_requeued_if_its_retry_cannot_be_published(
     rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi, policy: RetryPolicy
 ) -> None:
-    """Where a retry cannot be published, the message goes back instead of staying in hand."""
     order = make_order_message()
     await rabbitmq_broker.publish([order])
     for queue in RETRY_QUEUES:
@@ -177,10 +169,9 @@ async def test_a_message_that_cannot_be_put_off_comes_again(
     assert attempt_of(again.message) == 1
 
 
-async def test_a_broker_that_is_closed_ends_the_iteration_with_an_error(
+async def test_closing_the_broker_ends_an_iteration_with_an_error(
     rabbitmq_broker: RabbitMQBroker,
 ) -> None:
-    """Whoever still iterates when the line is closed does not wait for ever."""
     async with rabbitmq_broker.consume(KITCHEN, prefetch=1) as cook:
         await rabbitmq_broker.close()
 
@@ -188,10 +179,10 @@ async def test_a_broker_that_is_closed_ends_the_iteration_with_an_error(
             await receive_one(cook)
 
 
-async def test_a_foreign_message_is_handed_on(
+async def test_message_without_properties_is_delivered(
     rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
-    """What others publish may lack every property; its id stays the same at each redelivery."""
+    """Its id stays the same at each redelivery."""
     management_api.publish(TAKEOUT, "hello")
 
     async with rabbitmq_broker.consume([TAKEOUT], prefetch=1) as cook:
@@ -205,10 +196,10 @@ async def test_a_foreign_message_is_handed_on(
     assert attempt_of(again.message) == 1
 
 
-async def test_a_foreign_message_can_be_put_aside(
+async def test_message_of_a_third_party_publisher_can_be_dead_lettered(
     rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi, policy: RetryPolicy
 ) -> None:
-    """Properties of other shapes than ours do not keep a message from the dead letters."""
+    """Also with unknown types of headers and an id that is no UUID."""
     management_api.publish(
         TAKEOUT,
         "hello",
@@ -220,16 +211,15 @@ async def test_a_foreign_message_can_be_put_aside(
         delivery = await receive_one(cook)
         await policy.dead_letter(delivery, "not JSON")
 
-    async with rabbitmq_broker.consume([DEAD_LETTERS], prefetch=1) as clerk:
-        letter = await receive_one(clerk)
+    async with rabbitmq_broker.consume([DEAD_LETTERS], prefetch=1) as consumer:
+        letter = await receive_one(consumer)
     assert attempt_of(delivery.message) == 1
     assert letter.message.body == b"hello"
 
 
-async def test_what_rabbitmq_puts_aside_by_itself_can_be_sent_back(
+async def test_message_dead_lettered_by_rabbitmq_has_a_reason_and_its_origin(
     rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
-    """An order that expired says so in RabbitMQ's words, and goes back by the way it came."""
     order = make_order_message(priority=5)
     management_api.limit(TAKEOUT, **{"message-ttl": 1})
 
@@ -244,7 +234,7 @@ async def test_what_rabbitmq_puts_aside_by_itself_can_be_sent_back(
     assert letter.original() == order
 
 
-async def test_message_that_amqp_cannot_express_is_refused_and_its_neighbours_published(
+async def test_message_that_amqp_cannot_express_is_refused_and_the_others_published(
     rabbitmq_broker: RabbitMQBroker,
 ) -> None:
     inexpressible = [
@@ -279,26 +269,26 @@ async def test_publication_without_permission_is_refused_with_the_reason(
 
 @pytest.fixture
 async def unretrieved() -> AsyncIterator[list[dict[str, Any]]]:
-    """Collect what asyncio would log about errors that nobody has retrieved."""
+    """Collect what asyncio reports about exceptions that were never retrieved."""
     loop, reported = asyncio.get_running_loop(), list[dict[str, Any]]()
     loop.set_exception_handler(lambda _loop, context: reported.append(context))
     yield reported
     loop.set_exception_handler(None)
 
 
-async def test_connection_that_is_cut_under_load_leaves_no_error_unretrieved(
+async def test_connection_broken_under_load_leaves_no_exception_unretrieved(
     rabbitmq_server: RabbitMQ,
     rabbitmq_broker: RabbitMQBroker,
     unretrieved: list[dict[str, Any]],
 ) -> None:
-    """Calls in flight find the broker unavailable, in words without a Python object."""
+    """Calls in flight raise `BrokerUnavailable` with a message without a Python object."""
 
     async def publish() -> None:
         while True:
             await rabbitmq_broker.publish(make_order_messages(200))
 
     async with rabbitmq_broker.consume(KITCHEN, prefetch=100) as worker:
-        held = await _published_and_taken(rabbitmq_broker, worker)
+        held = await _publish_and_receive(rabbitmq_broker, worker)
         calls = [asyncio.create_task(call) for call in (publish(), receive_one(worker))]
         await RabbitMQConnections(rabbitmq_server).cut()
         calls += [asyncio.create_task(delivery.ack()) for delivery in held]
@@ -315,12 +305,11 @@ async def test_connection_that_is_cut_under_load_leaves_no_error_unretrieved(
     assert unretrieved == []
 
 
-async def test_refusal_leaves_no_error_unretrieved(
+async def test_refused_declaration_leaves_no_exception_unretrieved(
     rabbitmq_broker: RabbitMQBroker,
     management_api: ManagementApi,
     unretrieved: list[dict[str, Any]],
 ) -> None:
-    """RabbitMQ closes the channel of a refused declaration."""
     management_api.delete_queue(TAKEOUT)
     management_api.declare_queue(TAKEOUT, {"x-max-priority": 3})
 
@@ -334,6 +323,6 @@ async def test_refusal_leaves_no_error_unretrieved(
     assert unretrieved == []
 
 
-async def _published_and_taken(broker: RabbitMQBroker, worker: Consumer) -> list[Delivery]:
+async def _publish_and_receive(broker: RabbitMQBroker, worker: Consumer) -> list[Delivery]:
     await broker.publish(make_order_messages(50))
     return await receive(worker, 50)

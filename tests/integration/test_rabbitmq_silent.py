@@ -1,4 +1,4 @@
-"""RabbitMQ when it hangs, or is short of memory: nobody waits for it longer than is stated."""
+"""RabbitMQ that does not respond, or is short of memory: every call has a time limit."""
 
 import asyncio
 import time
@@ -23,62 +23,63 @@ from tests.support.rabbitmq_server import RabbitMQ
 from tests.support.tcp_proxy import TcpProxy, proxy
 from tests.support.waiting import eventually
 
-RECEIVE_TIMEOUT = 1.0  # s, of ours in these tests
-IN_TIME = 6  # s; far less than the half minute after which a heartbeat would fail
+TIMEOUT = 1.0  # s, of the broker under test
+MAX_DURATION = 6  # s; far less than the 30 s after which a heartbeat would fail
 
 
 @pytest.fixture
-async def wire(rabbitmq_server: RabbitMQ) -> AsyncIterator[TcpProxy]:
-    """Have a wire to RabbitMQ."""
-    async with proxy(rabbitmq_server.port) as wire:
-        yield wire
+async def tcp_proxy(rabbitmq_server: RabbitMQ) -> AsyncIterator[TcpProxy]:
+    """Run a TCP proxy in front of RabbitMQ."""
+    async with proxy(rabbitmq_server.port) as tcp_proxy:
+        yield tcp_proxy
 
 
-def impatient(url: str) -> RabbitMQBroker:
-    """Build a broker that waits for little."""
+def make_broker(url: str) -> RabbitMQBroker:
+    """Return a broker with short timeouts."""
     settings = RabbitMQSettings.model_validate(
-        {"url": url, "connect_timeout": RECEIVE_TIMEOUT, "confirm_timeout": RECEIVE_TIMEOUT}
+        {"url": url, "connect_timeout": TIMEOUT, "confirm_timeout": TIMEOUT}
     )
     return RabbitMQBroker(settings, QUICK_RETRIES.retry_delays)
 
 
 @pytest.fixture
-async def far(
-    amqp_url: str, rabbitmq_server: RabbitMQ, wire: TcpProxy
+async def broker(
+    amqp_url: str, rabbitmq_server: RabbitMQ, tcp_proxy: TcpProxy
 ) -> AsyncIterator[RabbitMQBroker]:
-    """Open RabbitMQ over the wire."""
-    broker = impatient(amqp_url.replace(str(rabbitmq_server.port), str(wire.port)))
+    """Connect to RabbitMQ through the proxy."""
+    broker = make_broker(amqp_url.replace(str(rabbitmq_server.port), str(tcp_proxy.port)))
     await broker.connect()
     yield broker
     await broker.close()
 
 
-@pytest.mark.parametrize("says", [b"", b"no AMQP at all", b"AMQP\x00\x00\x09\x01"])
-@pytest.mark.parametrize("listens", [False, True])
-async def test_who_hangs_up_while_a_line_is_opened_is_away(says: bytes, *, listens: bool) -> None:
-    """Whatever stands at the address, and however it ends the talk, it is waited for."""
+@pytest.mark.parametrize("sent", [b"", b"no AMQP at all", b"AMQP\x00\x00\x09\x01"])
+@pytest.mark.parametrize("reads", [False, True])
+async def test_connection_closed_during_the_handshake_raises_broker_unavailable(
+    sent: bytes, *, reads: bool
+) -> None:
+    """Whatever the server has sent before."""
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if listens:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if reads:
             await reader.read(8)
-        writer.write(says)
+        writer.write(sent)
         writer.close()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    server = await asyncio.start_server(respond, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
     async with server:
         with pytest.raises(BrokerUnavailable):
-            await impatient(f"amqp://guest:guest@{host}:{port}/").connect()
+            await make_broker(f"amqp://guest:guest@{host}:{port}/").connect()
 
 
-async def test_a_virtual_host_that_is_not_there(rabbitmq_server: RabbitMQ) -> None:
-    """It is said in words what to do about it."""
+async def test_missing_virtual_host_is_explained(rabbitmq_server: RabbitMQ) -> None:
     with pytest.raises(BrokerUnavailable, match="create it"):
-        await impatient(rabbitmq_server.url("nowhere")).connect()
+        await make_broker(rabbitmq_server.url("missing")).connect()
 
 
-async def test_a_line_that_ends_before_the_first_word_is_no_end_of_an_iteration() -> None:
-    """That is what aiormq takes it for; taken for that, it would end a service."""
+async def test_stop_iteration_of_aiormq_is_translated() -> None:
+    """Aiormq raises it when the connection closes at once; untranslated it would end a service."""
     with (
         pytest.raises(BrokerUnavailable, match="during the handshake"),
         translate_handshake_errors(encrypted=False),
@@ -93,13 +94,13 @@ def _ended() -> asyncio.StreamReader:
 
 
 async def consume(broker: RabbitMQBroker) -> None:
-    """Begin to consume, and leave it at that."""
+    """Open a consumer and close it."""
     async with broker.consume(KITCHEN, prefetch=1):
         pass
 
 
 async def subscribe(broker: RabbitMQBroker) -> None:
-    """Begin to listen for updates, and leave it at that."""
+    """Open a subscription and close it."""
     async with broker.subscribe():
         pass
 
@@ -119,8 +120,8 @@ CALLS = [
 ]
 
 
-async def seconds_to_give_up(call: Awaitable[object]) -> float:
-    """Return how long a call took to find the broker away."""
+async def seconds_until_unavailable(call: Awaitable[object]) -> float:
+    """Return the seconds until a call raises `BrokerUnavailable`."""
     started = time.monotonic()
     with pytest.raises(BrokerUnavailable):
         await call
@@ -130,7 +131,7 @@ async def seconds_to_give_up(call: Awaitable[object]) -> float:
 async def works(
     call: Callable[[RabbitMQBroker], Awaitable[object]], broker: RabbitMQBroker
 ) -> bool:
-    """Tell whether a call finds the broker there."""
+    """Return whether a call succeeds."""
     try:
         await call(broker)
     except BrokerUnavailable:
@@ -139,63 +140,62 @@ async def works(
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
-async def test_no_call_waits_for_a_frozen_broker(
-    far: RabbitMQBroker, wire: TcpProxy, call: Callable[[RabbitMQBroker], Awaitable[object]]
+async def test_calls_time_out_while_the_broker_is_frozen_and_work_afterwards(
+    broker: RabbitMQBroker, tcp_proxy: TcpProxy, call: Callable[[RabbitMQBroker], Awaitable[object]]
 ) -> None:
-    """Each gives up in its time, the first and the next; and works once it is back."""
-    await call(far)
-    wire.pause()
+    await call(broker)
+    tcp_proxy.pause()
 
     for _ in range(2):
-        assert await seconds_to_give_up(call(far)) < IN_TIME
+        assert await seconds_until_unavailable(call(broker)) < MAX_DURATION
 
-    wire.resume()
-    await eventually(lambda: works(call, far), doing="for the return to be noticed", seconds=8)
+    tcp_proxy.resume()
+    await eventually(lambda: works(call, broker), doing="for the call to succeed", seconds=8)
 
 
 @pytest.mark.parametrize("call", [publish, consume])
-async def test_a_silent_line_is_not_used_again(
-    far: RabbitMQBroker, wire: TcpProxy, call: Callable[[RabbitMQBroker], Awaitable[object]]
+async def test_connection_without_responses_is_not_used_again(
+    broker: RabbitMQBroker, tcp_proxy: TcpProxy, call: Callable[[RabbitMQBroker], Awaitable[object]]
 ) -> None:
-    """A server that has come back in the place of one that is lost is found at the next call."""
-    await call(far)
-    wire.pause()
-    await seconds_to_give_up(call(far))
+    """The next call connects to the server that has replaced the lost one."""
+    await call(broker)
+    tcp_proxy.pause()
+    await seconds_until_unavailable(call(broker))
 
-    wire.fail_over()
+    tcp_proxy.fail_over()
 
-    await call(far)
+    await call(broker)
 
 
-async def test_a_consumer_can_be_left_while_the_broker_is_frozen(
-    far: RabbitMQBroker, wire: TcpProxy
+async def test_consumer_closes_in_time_while_the_broker_is_frozen(
+    broker: RabbitMQBroker, tcp_proxy: TcpProxy
 ) -> None:
-    """Nobody who stops waits for a farewell; what was in hand comes again."""
-    await publish(far)
-    async with asyncio.timeout(2 * IN_TIME):
-        async with far.consume([TAKEOUT], prefetch=1) as cook:
+    """Its unacknowledged message is redelivered."""
+    await publish(broker)
+    async with asyncio.timeout(2 * MAX_DURATION):
+        async with broker.consume([TAKEOUT], prefetch=1) as cook:
             held = await receive_one(cook)
-            wire.pause()
+            tcp_proxy.pause()
             with pytest.raises(BrokerUnavailable):
                 await cook.stop()
 
-    wire.resume()
+    tcp_proxy.resume()
 
-    async def comes_again() -> bool:
-        async with far.consume([TAKEOUT], prefetch=1) as cook:
+    async def is_redelivered() -> bool:
+        async with broker.consume([TAKEOUT], prefetch=1) as cook:
             return (await receive_and_ack(cook, 1)) == [held.message]
 
-    await eventually(lambda: works(lambda _: comes_again(), far), doing="for the order")
+    await eventually(lambda: works(lambda _: is_redelivered(), broker), doing="for the order")
 
 
-async def test_a_broker_short_of_memory_is_relieved(
+async def test_messages_can_be_consumed_while_the_broker_is_short_of_memory(
     rabbitmq_server: RabbitMQ, amqp_url: str
 ) -> None:
-    """Whoever publishes gives up in time; what was taken before can be consumed, and frees it."""
-    broker = impatient(amqp_url)
+    """Publications time out; consuming frees the memory."""
+    broker = make_broker(amqp_url)
     await broker.publish(waiting := make_order_messages(3))
     with rabbitmq_server.short_of_memory():
-        assert await seconds_to_give_up(publish(broker)) < IN_TIME
+        assert await seconds_until_unavailable(publish(broker)) < MAX_DURATION
 
         async with broker.consume([TAKEOUT], prefetch=1) as cook:
             assert await receive_and_ack(cook, 3) == waiting

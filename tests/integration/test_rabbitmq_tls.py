@@ -119,7 +119,7 @@ async def test_client_certificate_that_the_server_does_not_trust_is_explained(
 ) -> None:
     settings = make_settings(rabbitmq_server, **client_certificate(other_authority.client("anna")))
 
-    assert "not trust our certificate" in await refusal(settings)
+    assert "not trust" in await refusal(settings)
 
 
 async def test_untrusted_server_certificate_is_refused(

@@ -1,4 +1,4 @@
-"""The relay: what is owed reaches the broker, once if all goes well, and in order."""
+"""The relay publishes outbox messages in order, usually once."""
 
 import asyncio
 from collections import Counter
@@ -31,28 +31,26 @@ from tests.support.outbox import (
     wait_until_outbox_is_empty,
 )
 
-# One sweep is all that a test waits for.
-SELDOM_SWEEPING = OutboxSettings(batch=2, sweep_interval=60, sweep_after=0.001)
+# Only the first sweep happens during a test.
+ONE_SWEEP = OutboxSettings(batch=2, sweep_interval=60, sweep_after=0.001)
 
 
-async def test_what_is_handed_over_reaches_the_broker_and_leaves_the_outbox(
+async def test_messages_passed_to_the_relay_are_published_and_deleted(
     database: Database, broker: Broker
 ) -> None:
-    """A row is published with all it carries, and struck off."""
-    owed = make_order_messages(5, priority=5)
+    messages = make_order_messages(5, priority=5)
     relay = Relay(database, broker, NO_SWEEP)
 
     async with relay.running():
-        relay.hand_over(*await fill_outbox(database, *owed))
+        relay.hand_over(*await fill_outbox(database, *messages))
         async with broker.consume([TAKEOUT], prefetch=1) as cook:
-            assert await receive_and_ack(cook, 5) == owed
+            assert await receive_and_ack(cook, 5) == messages
         await wait_until_outbox_is_empty(database)
 
 
-async def test_what_a_dead_process_left_behind_reaches_the_broker(
+async def test_messages_of_a_dead_process_are_swept_in_order(
     database: Database, broker: Broker
 ) -> None:
-    """Rows that nobody handed over are published by whoever is there, in order."""
     missed = [make_status_update() for _ in range(3)]
 
     async with broker.subscribe() as subscriber:
@@ -62,10 +60,9 @@ async def test_what_a_dead_process_left_behind_reaches_the_broker(
             await wait_until_outbox_is_empty(database)
 
 
-async def test_a_row_of_a_process_in_good_health_is_left_to_it(database: Database) -> None:
-    """Only what has waited for longer than `sweep_after` is swept."""
-    broker, old, young = RecordingBroker(), make_order_message(), make_order_message()
-    row, _ = await fill_outbox_by_order(database, old, young)
+async def test_only_rows_older_than_sweep_after_are_swept(database: Database) -> None:
+    broker, old, new = RecordingBroker(), make_order_message(), make_order_message()
+    row, _ = await fill_outbox_by_order(database, old, new)
     await backdate(database, row.id, timedelta(hours=2))
 
     async with Relay(database, broker, NO_SWEEP).running():
@@ -74,8 +71,7 @@ async def test_a_row_of_a_process_in_good_health_is_left_to_it(database: Databas
     assert broker.taken == [old]
 
 
-async def test_a_refused_message_stays_and_its_neighbours_go(database: Database) -> None:
-    """Only what the broker has confirmed is struck off."""
+async def test_refused_message_stays_and_the_others_are_deleted(database: Database) -> None:
     broker, (first, refused, last) = RecordingBroker(), make_order_messages(3)
     broker.refuses = [refused]
     rows = await fill_outbox_by_order(database, first, refused, last)
@@ -89,13 +85,12 @@ async def test_a_refused_message_stays_and_its_neighbours_go(database: Database)
 
 
 @pytest.fixture
-def _soon_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_retry_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_module, "REFUSED_RETRY_DELAY", timedelta(seconds=0.1))
 
 
-@pytest.mark.usefixtures("_soon_tried_again")
-async def test_a_refused_message_is_tried_again(database: Database) -> None:
-    """What was refused goes as soon as the broker takes it."""
+@pytest.mark.usefixtures("_short_retry_delay")
+async def test_refused_message_is_published_again_later(database: Database) -> None:
     broker, order = RecordingBroker(), make_order_message()
     broker.refuses = [order]
     await fill_outbox(database, order)
@@ -108,8 +103,7 @@ async def test_a_refused_message_is_tried_again(database: Database) -> None:
     assert broker.taken == [order]
 
 
-async def test_a_refused_message_is_not_tried_again_at_once(database: Database) -> None:
-    """The broker is not pestered with what it has just refused."""
+async def test_refused_message_is_not_published_again_at_once(database: Database) -> None:
     broker, refused, later = RecordingBroker(), make_order_message(), make_order_message()
     broker.refuses = [refused]
     await fill_outbox(database, refused)
@@ -122,8 +116,9 @@ async def test_a_refused_message_is_not_tried_again_at_once(database: Database) 
     assert broker.calls == [[], [later]]
 
 
-async def test_refused_messages_do_not_hold_up_those_behind_them(database: Database) -> None:
-    """However many the broker refuses, what it would take does reach it."""
+async def test_more_refused_messages_than_a_batch_do_not_block_later_ones(
+    database: Database,
+) -> None:
     broker, refused, good = RecordingBroker(), make_order_messages(5), make_order_message()
     broker.refuses = refused
     await fill_outbox_by_order(database, *refused, good)
@@ -134,37 +129,36 @@ async def test_refused_messages_do_not_hold_up_those_behind_them(database: Datab
     assert broker.taken == [good]
 
 
-async def test_a_sweep_goes_on_past_those_that_are_refused(database: Database) -> None:
-    """What stands behind many refused messages leaves in the same sweep, not one of many later."""
+async def test_sweep_continues_after_refused_messages(database: Database) -> None:
+    """A message behind many refused ones is published in the same sweep."""
     broker, refused, good = RecordingBroker(), make_order_messages(9), make_order_message()
     broker.refuses = refused
     await fill_outbox_by_order(database, *refused, good)
 
-    async with Relay(database, broker, SELDOM_SWEEPING).running():
+    async with Relay(database, broker, ONE_SWEEP).running():
         await wait_until_outbox_is_empty(database, but_for=9)
 
     assert broker.taken == [good]
 
 
-async def test_what_is_fresh_leaves_between_what_was_left_behind(database: Database) -> None:
-    """A long sweep lets what is handed over have its turn, and goes on without a pause."""
-    broker, left_behind, fresh = RecordingBroker(), make_order_messages(9), make_order_message()
-    rows = await fill_outbox_by_order(database, *left_behind, fresh)
+async def test_new_message_is_published_during_a_long_sweep(database: Database) -> None:
+    """The sweep continues without a pause."""
+    broker, left_behind, new = RecordingBroker(), make_order_messages(9), make_order_message()
+    rows = await fill_outbox_by_order(database, *left_behind, new)
     for row in rows[:-1]:
         await backdate(database, row.id, timedelta(hours=2))
-    relay = Relay(database, broker, SELDOM_SWEEPING.model_copy(update={"sweep_after": 3600}))
+    relay = Relay(database, broker, ONE_SWEEP.model_copy(update={"sweep_after": 3600}))
 
     relay.hand_over(rows[-1])
     async with relay.running():
         await wait_until_outbox_is_empty(database)
 
-    assert broker.taken.index(fresh) < 3
+    assert broker.taken.index(new) < 3
     assert len(broker.taken) == 10
 
 
-@pytest.mark.usefixtures("_soon_tried_again")
-async def test_a_message_does_not_overtake_a_refused_one_of_its_stream(database: Database) -> None:
-    """Updates of one order leave in order, also when the broker refuses one for now."""
+@pytest.mark.usefixtures("_short_retry_delay")
+async def test_message_waits_for_a_refused_one_of_its_stream(database: Database) -> None:
     broker = RecordingBroker()
     cooking, ready = make_status_update(), make_status_update()
     broker.refuses = [cooking]
@@ -178,17 +172,16 @@ async def test_a_message_does_not_overtake_a_refused_one_of_its_stream(database:
     assert message_ids(broker.taken) == message_ids([cooking, ready])
 
 
-async def test_what_is_under_way_is_left_to_it(database: Database) -> None:
-    """While one relay waits for the confirmation, others leave the row to it for a while."""
+async def test_message_in_flight_is_not_swept_by_another_relay(database: Database) -> None:
     slow, quick = RecordingBroker(), RecordingBroker()
     slow.answers.clear()
     published = make_order_messages(2)
-    under_way, left_behind = await fill_outbox_by_order(database, *published)
+    in_flight, left_behind = await fill_outbox_by_order(database, *published)
     await backdate(database, left_behind.id, timedelta(seconds=5))
     slow_relay = Relay(database, slow, NO_SWEEP)
 
     async with slow_relay.running():
-        slow_relay.hand_over(under_way)
+        slow_relay.hand_over(in_flight)
         await slow.tried.wait()
         async with Relay(database, quick, sweep_settings(after=4)).running():
             await wait_until_outbox_is_empty(database, but_for=1)
@@ -199,40 +192,37 @@ async def test_what_is_under_way_is_left_to_it(database: Database) -> None:
 
 
 async def test_two_relays_publish_each_row_once(database: Database) -> None:
-    """However many wait for the same rows and sweep them, each is published by one of them."""
-    broker, owed = RecordingBroker(), make_order_messages(300)
+    broker, messages = RecordingBroker(), make_order_messages(300)
     relays = [Relay(database, broker, sweep_settings(batch=7)) for _ in range(2)]
-    rows = await fill_outbox_by_order(database, *owed)
+    rows = await fill_outbox_by_order(database, *messages)
     for relay in relays:
         relay.hand_over(*rows)
-    await asyncio.sleep(0.01)  # by now they are fresh no more
+    await asyncio.sleep(0.01)  # so that they are too old to be published from memory
 
     async with relays[0].running(), relays[1].running():
         await wait_until_outbox_is_empty(database)
 
-    assert Counter(message_ids(broker.taken)) == Counter(message_ids(owed))
+    assert Counter(message_ids(broker.taken)) == Counter(message_ids(messages))
 
 
-async def test_a_stream_leaves_in_order_though_its_first_message_was_left_behind(
+async def test_new_message_waits_for_an_older_one_that_a_crash_left_behind(
     database: Database,
 ) -> None:
-    """What is handed over waits for an earlier message that a crash left to the sweep."""
-    broker, left_behind, fresh = RecordingBroker(), make_status_update(), make_status_update()
+    broker, left_behind, new = RecordingBroker(), make_status_update(), make_status_update()
     await fill_outbox(database, left_behind)
-    (row,) = await fill_outbox(database, fresh)
+    (row,) = await fill_outbox(database, new)
     relay = Relay(database, broker, sweep_settings(after=0.5))
 
     async with relay.running():
         relay.hand_over(row)
         await wait_until_outbox_is_empty(database)
 
-    assert message_ids(broker.taken) == message_ids([left_behind, fresh])
+    assert message_ids(broker.taken) == message_ids([left_behind, new])
 
 
-async def test_a_stream_leaves_in_order_though_it_was_handed_over_out_of_order(
+async def test_stream_is_published_in_order_if_passed_out_of_order(
     database: Database,
 ) -> None:
-    """Whoever commits second and speaks first does not make its message overtake."""
     broker, first, second = RecordingBroker(), make_status_update(), make_status_update()
     early, late = await fill_outbox(database, first, second)
     relay = Relay(database, broker, sweep_settings(batch=1, after=0.5))
@@ -244,11 +234,12 @@ async def test_a_stream_leaves_in_order_though_it_was_handed_over_out_of_order(
     assert message_ids(broker.taken) == message_ids([first, second])
 
 
-async def test_what_follows_another_process_leaves_as_soon_as_it_may(database: Database) -> None:
-    """Behind a row of another process a message waits for its turn, not for a sweep."""
-    broker, theirs, ours = RecordingBroker(), make_status_update(), make_status_update()
-    (before,) = await fill_outbox(database, theirs)
-    (behind,) = await fill_outbox(database, ours)
+async def test_message_behind_another_process_is_published_without_a_sweep(
+    database: Database,
+) -> None:
+    broker, other, own = RecordingBroker(), make_status_update(), make_status_update()
+    (before,) = await fill_outbox(database, other)
+    (behind,) = await fill_outbox(database, own)
     relay = Relay(database, broker, NO_SWEEP)
 
     async with relay.running():
@@ -259,13 +250,12 @@ async def test_what_follows_another_process_leaves_as_soon_as_it_may(database: D
             await outbox.delete(connection, [before.id])
         await wait_until_outbox_is_empty(database)
 
-    assert message_ids(broker.taken) == message_ids([ours])
+    assert message_ids(broker.taken) == message_ids([own])
 
 
-async def test_a_repeat_is_not_heard_after_what_follows_it(
+async def test_message_waits_while_another_process_repeats_the_one_before(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While another process has a row in hand that left from here, what is behind it waits."""
     monkeypatch.setattr(relay_module, "DELETE_INTERVAL", 0.2)
     broker, cooking, ready = RecordingBroker(), make_status_update(), make_status_update()
     (first,) = await fill_outbox(database, cooking)
@@ -277,7 +267,7 @@ async def test_a_repeat_is_not_heard_after_what_follows_it(
         await broker.tried.wait()
         async with database.transaction() as sweep:
             (claimed,) = await outbox.claim(sweep, [first.id])
-            await asyncio.sleep(0.5)  # the relay would strike it off meanwhile
+            await asyncio.sleep(0.5)  # the relay would delete it meanwhile
             await broker.publish([claimed.message])
             await outbox.delete(sweep, [claimed.id])
         await wait_until_outbox_is_empty(database)
@@ -285,13 +275,12 @@ async def test_a_repeat_is_not_heard_after_what_follows_it(
     assert message_ids(broker.taken) == message_ids([cooking, cooking, ready])
 
 
-async def test_batches_have_a_limit(database: Database) -> None:
-    """No more than `batch` messages are under way at once."""
-    broker, owed = RecordingBroker(), make_order_messages(10)
+async def test_batch_size_is_limited(database: Database) -> None:
+    broker, messages = RecordingBroker(), make_order_messages(10)
     relay = Relay(database, broker, NO_SWEEP.model_copy(update={"batch": 4}))
 
     async with relay.running():
-        relay.hand_over(*await fill_outbox_by_order(database, *owed))
+        relay.hand_over(*await fill_outbox_by_order(database, *messages))
         await wait_until_outbox_is_empty(database)
 
     assert [len(call) for call in broker.calls] == [4, 4, 2]

@@ -1,4 +1,4 @@
-"""The relay when a part is away, when it stops, and when there is too much: nothing is lost."""
+"""The relay during outages, while it stops, and under overload loses nothing."""
 
 import asyncio
 import tracemalloc
@@ -30,25 +30,23 @@ from tests.support.outbox import (
 )
 
 
-async def test_an_outage_of_the_broker_loses_nothing(database: Database) -> None:
-    """With the broker away the rows stay; once it is back they go, in order, by themselves."""
-    broker, owed = RecordingBroker(), make_order_messages(5)
+async def test_messages_are_published_in_order_after_a_broker_outage(database: Database) -> None:
+    broker, messages = RecordingBroker(), make_order_messages(5)
     broker.away = True
     relay = Relay(database, broker, NO_SWEEP)
 
     async with relay.running():
-        relay.hand_over(*await fill_outbox(database, *owed[:3]))
+        relay.hand_over(*await fill_outbox(database, *messages[:3]))
         await broker.tried.wait()
-        relay.hand_over(*await fill_outbox(database, *owed[3:]))
+        relay.hand_over(*await fill_outbox(database, *messages[3:]))
         assert await backlog(database) == 5
         broker.away = False
         await wait_until_outbox_is_empty(database)
 
-    assert broker.taken == owed
+    assert broker.taken == messages
 
 
-async def test_an_outage_of_the_database_loses_nothing(database: Database, dsn: str) -> None:
-    """A row whose deletion could not be committed is deleted later, and the relay goes on."""
+async def test_row_is_deleted_after_a_database_outage(database: Database, dsn: str) -> None:
     broker, (first, second) = RecordingBroker(), make_order_messages(2)
     broker.answers.clear()
     relay = Relay(database, broker, NO_SWEEP)
@@ -67,10 +65,9 @@ async def test_an_outage_of_the_database_loses_nothing(database: Database, dsn: 
     assert message_ids(broker.taken) == message_ids([first, second])
 
 
-async def test_what_is_handed_over_last_is_published_before_the_relay_stops(
+async def test_relay_publishes_its_last_messages_before_it_stops(
     database: Database,
 ) -> None:
-    """Leaving the block flushes: a service that stops leaves no work to the sweep of others."""
     broker, order = RecordingBroker(), make_order_message()
     relay = Relay(database, broker, NO_SWEEP)
 
@@ -81,10 +78,10 @@ async def test_what_is_handed_over_last_is_published_before_the_relay_stops(
     assert await backlog(database) == 0
 
 
-async def test_a_broker_that_is_away_does_not_hold_up_the_stop(
+async def test_unavailable_broker_does_not_delay_the_stop(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The flush gives up after a while; what it did not publish is still owed."""
+    """Unpublished messages stay in the outbox."""
     monkeypatch.setattr(relay_module, "FLUSH_TIMEOUT", 0.1)
     broker = RecordingBroker()
     broker.answers.clear()
@@ -97,8 +94,7 @@ async def test_a_broker_that_is_away_does_not_hold_up_the_stop(
     assert await backlog(database) == 1
 
 
-async def test_an_error_of_our_own_stops_the_relay_loudly(database: Database) -> None:
-    """What is no outage is not retried for ever in silence."""
+async def test_unexpected_error_stops_the_relay(database: Database) -> None:
     broker = RecordingBroker()
     broker.error = ZeroDivisionError("a bug")
     relay = Relay(database, broker, NO_SWEEP)
@@ -115,30 +111,28 @@ async def test_an_error_of_our_own_stops_the_relay_loudly(database: Database) ->
     assert await backlog(database) == 1
 
 
-async def test_what_does_not_fit_into_memory_is_swept(database: Database) -> None:
-    """A row whose id was forgotten under load waits a little, and goes."""
+async def test_message_that_does_not_fit_into_memory_is_swept(database: Database) -> None:
     broker, order = RecordingBroker(), make_order_message()
-    (owed,) = await fill_outbox(database, order)
+    (row,) = await fill_outbox(database, order)
     relay = Relay(database, broker, sweep_settings(batch=5_000))
-    forgotten = [replace(owed, id=owed.id + place, previous_id=0) for place in range(1, 15_000)]
+    others = [replace(row, id=row.id + number, previous_id=0) for number in range(1, 15_000)]
 
     async with relay.running():
-        relay.hand_over(replace(owed, previous_id=0), *forgotten)
+        relay.hand_over(replace(row, previous_id=0), *others)
         await wait_until_outbox_is_empty(database)
 
     assert broker.taken == [order]
 
 
-def test_a_long_outage_takes_no_more_and_more_memory() -> None:
-    """However much is handed over, the relay remembers only so much of it."""
-    nowhere = Database("postgresql://nowhere", DatabaseSettings(), application_name="test")
+def test_memory_of_the_relay_is_bounded() -> None:
+    database = Database("postgresql://unused", DatabaseSettings(), application_name="test")
     order = make_order_message()
-    relay = Relay(nowhere, RecordingBroker(), NO_SWEEP)
+    relay = Relay(database, RecordingBroker(), NO_SWEEP)
 
     tracemalloc.start()
     for row in range(150_000):
         relay.hand_over(OutboxMessage(row, f"stream-{row}", order, previous_id=row % 2 or None))
-    remembered, _ = tracemalloc.get_traced_memory()
+    size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert remembered < 10_000_000  # bytes; all of them would be 30 million
+    assert size < 10_000_000  # bytes; all of them would be 30 million

@@ -1,4 +1,4 @@
-"""Signatures on real brokers: what is ours arrives as ours, and what is not is put aside unread."""
+"""Signed and unsigned messages with both brokers."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ from tests.support.outbox import NO_SWEEP
 from tests.support.waiting import eventually
 
 SIGNER = Signer([SecretStr("the restaurant's own key")])
-STRANGER = Signer([SecretStr("not the restaurant's key")])
+OTHER_SIGNER = Signer([SecretStr("not the restaurant's key")])
 WITH_MICROSECONDS = datetime(2024, 12, 16, 10, 30, 0, 987_654, tzinfo=UTC)
 
 FORGED: dict[str, tuple[Mapping[str, Header], str]] = {
@@ -53,10 +53,10 @@ async def kitchen(
 
 @contextlib.asynccontextmanager
 async def running_display(broker: Broker, policy: RetryPolicy) -> AsyncIterator[io.StringIO]:
-    """Have a subscriber who knows the key print for as long as the block lasts."""
+    """Run a subscriber that verifies signatures; yield its output."""
     printed, shutdown = io.StringIO(), Shutdown()
     async with broker.subscribe("display"):
-        pass  # from now on its queue is there
+        pass  # its queue exists from now on
     subscriber = NotificationSubscriber(broker, policy, "display", printed, SIGNER)
     printing = asyncio.create_task(subscriber.run(shutdown))
     try:
@@ -67,7 +67,7 @@ async def running_display(broker: Broker, policy: RetryPolicy) -> AsyncIterator[
 
 
 def make_update_about(number: str, **changes: object) -> Message:
-    """Write that somebody cooks an order."""
+    """Return the update that an order is cooking."""
     update = StatusChanged(
         order_number=number,
         old_status=OrderStatus.RECEIVED,
@@ -78,8 +78,7 @@ def make_update_about(number: str, **changes: object) -> Message:
     return make_status_update(body=update.encode(), **changes)
 
 
-async def test_what_is_published_is_signed(kitchen: Kitchen, broker: Broker) -> None:
-    """An order and an update leave the outbox with a signature that holds at the other end."""
+async def test_published_messages_have_a_valid_signature(kitchen: Kitchen, broker: Broker) -> None:
     async with broker.subscribe() as subscriber, broker.consume([TAKEOUT], prefetch=1) as cook:
         await kitchen.cancel(await kitchen.order())
 
@@ -90,10 +89,9 @@ async def test_what_is_published_is_signed(kitchen: Kitchen, broker: Broker) -> 
     SIGNER.verify(update)
 
 
-async def test_a_signature_survives_retries_and_the_dead_letter_queue(
+async def test_signature_stays_valid_after_retry_deferral_and_dead_lettering(
     broker: Broker, policy: RetryPolicy
 ) -> None:
-    """Whatever becomes of a message, it stays the message that was signed."""
     order = SIGNER.sign(make_order_message(timestamp=WITH_MICROSECONDS))
     await broker.publish([order])
 
@@ -112,14 +110,14 @@ async def test_a_signature_survives_retries_and_the_dead_letter_queue(
 
 
 @pytest.mark.parametrize(("headers", "reason"), FORGED.values(), ids=FORGED.keys())
-async def test_a_forged_order_is_put_aside(
+async def test_order_without_a_valid_signature_is_dead_lettered(
     kitchen: Kitchen,
     broker: Broker,
     other_broker: Broker,
     headers: Mapping[str, Header],
     reason: str,
 ) -> None:
-    """It is a dead letter, nothing in the database moves, and the cook goes on."""
+    """The database does not change, and the worker continues."""
     number = await Kitchen(kitchen.database, Relay(kitchen.database, broker, NO_SWEEP)).order()
     forged = make_order_received(number, headers=headers)
     await other_broker.publish([forged])
@@ -136,14 +134,14 @@ async def test_a_forged_order_is_put_aside(
 
 
 @pytest.mark.parametrize(("headers", "reason"), FORGED.values(), ids=FORGED.keys())
-async def test_a_forged_update_is_put_aside(
+async def test_update_without_a_valid_signature_is_dead_lettered(
     broker: Broker,
     other_broker: Broker,
     headers: Mapping[str, Header],
     reason: str,
     policy: RetryPolicy,
 ) -> None:
-    """It is a dead letter, the subscriber tells nobody, and goes on."""
+    """It is not printed, and the subscriber continues."""
     async with running_display(broker, policy) as printed:
         await other_broker.publish(
             [
@@ -152,10 +150,10 @@ async def test_a_forged_update_is_put_aside(
             ]
         )
 
-        async def has_told() -> bool:
+        async def has_printed() -> bool:
             return "ORD_20241216_001" in printed.getvalue()
 
-        await eventually(has_told, doing="for the genuine update")
+        await eventually(has_printed, doing="for the signed update")
 
     assert "ORD_20241216_666" not in printed.getvalue()
     async with first_delivery(other_broker, topology.DEAD_LETTERS.name) as letter:
@@ -164,13 +162,12 @@ async def test_a_forged_update_is_put_aside(
     assert letter.message.headers[QUEUE] == "notifications_queue.display"
 
 
-async def test_without_keys_strangers_are_welcome(
+async def test_without_keys_signatures_are_not_verified(
     database: Database, broker: Broker, other_broker: Broker
 ) -> None:
-    """Where there are no keys, a signature is neither wanted nor looked at."""
-    waiting = Kitchen(database, Relay(database, broker, NO_SWEEP))
-    number = await waiting.order()
-    await other_broker.publish([STRANGER.sign(make_order_received(number))])
+    unsigned = Kitchen(database, Relay(database, broker, NO_SWEEP))
+    number = await unsigned.order()
+    await other_broker.publish([OTHER_SIGNER.sign(make_order_received(number))])
 
-    async with waiting.running_worker(broker):
-        await waiting.wait_for(number, "ready")
+    async with unsigned.running_worker(broker):
+        await unsigned.wait_for(number, "ready")

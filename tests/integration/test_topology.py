@@ -1,4 +1,4 @@
-"""What RabbitMQ says was declared, held against the contract's table."""
+"""The topology that is declared in RabbitMQ equals the contract."""
 
 import asyncio
 
@@ -27,8 +27,7 @@ RETRY_QUEUES = ("delivery_retry_queue.200ms", "delivery_retry_queue.600ms")
 
 
 @pytest.mark.usefixtures("rabbitmq_broker")
-def test_the_exchanges_are_those_of_the_contract(management_api: ManagementApi) -> None:
-    """Every exchange is durable, and unrouted orders have an alternative."""
+def test_declared_exchanges_are_those_of_the_contract(management_api: ManagementApi) -> None:
     exchanges = management_api.listed("exchanges")
     own = [each for each in exchanges if each["name"] and not each["name"].startswith("amq.")]
 
@@ -43,8 +42,7 @@ def test_the_exchanges_are_those_of_the_contract(management_api: ManagementApi) 
 
 
 @pytest.mark.usefixtures("rabbitmq_broker")
-def test_the_queues_are_those_of_the_contract(management_api: ManagementApi) -> None:
-    """Every queue is durable; the kitchen's have ten priorities; a retry queue has a delay."""
+def test_declared_queues_are_those_of_the_contract(management_api: ManagementApi) -> None:
     queues = management_api.listed("queues")
 
     assert {each["name"]: each["arguments"] for each in queues} == {
@@ -60,14 +58,13 @@ def test_the_queues_are_those_of_the_contract(management_api: ManagementApi) -> 
 
 
 @pytest.mark.usefixtures("rabbitmq_broker")
-def test_the_bindings_are_those_of_the_contract(management_api: ManagementApi) -> None:
-    """Each queue hangs where the contract says, and nowhere else."""
+def test_declared_bindings_are_those_of_the_contract(management_api: ManagementApi) -> None:
     bindings = {
         (each["source"], each["routing_key"], each["arguments"].get("retry-delay-ms")): each[
             "destination"
         ]
         for each in management_api.listed("bindings")
-        if each["source"]  # the default exchange knows every queue by its name
+        if each["source"]  # not the default exchange, to which every queue is bound
     }
 
     assert bindings == {
@@ -81,12 +78,12 @@ def test_the_bindings_are_those_of_the_contract(management_api: ManagementApi) -
     }
 
 
-async def test_nothing_is_used_that_rabbitmq_4_deprecates(
+async def test_no_feature_is_used_that_rabbitmq_4_deprecates(
     rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
-    """No transient queue that is not exclusive, no mirrors or modes, no limit for a channel."""
+    """Such as transient non-exclusive queues, mirroring, and a prefetch limit per channel."""
 
-    async def channels_are_known() -> bool:
+    async def consumers_are_listed() -> bool:
         return management_api.consumers() == 6
 
     async with (
@@ -95,7 +92,7 @@ async def test_nothing_is_used_that_rabbitmq_4_deprecates(
         rabbitmq_broker.subscribe("printer"),
     ):
         idle = asyncio.create_task(receive_one(worker))
-        await eventually(channels_are_known, doing="for the statistics of the consumers")
+        await eventually(consumers_are_listed, doing="for the statistics of the consumers")
         channels, queues = management_api.channels(), management_api.listed("queues")
         idle.cancel()
 
@@ -113,7 +110,7 @@ async def test_nothing_is_used_that_rabbitmq_4_deprecates(
     }
 
 
-WRONG = {
+OTHER_ARGUMENTS = {
     "another type": (
         "kitchen_takeout_queue",
         {"x-queue-type": "quorum", "x-dead-letter-exchange": "orders_dlx"},
@@ -132,22 +129,24 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("queue", "arguments", "said"), WRONG.values(), ids=WRONG.keys())
-async def test_queue_with_other_arguments_is_named_until_it_is_gone(
+@pytest.mark.parametrize(
+    ("queue", "arguments", "message"), OTHER_ARGUMENTS.values(), ids=OTHER_ARGUMENTS.keys()
+)
+async def test_queue_with_other_arguments_is_refused_until_it_is_deleted(
     amqp_url: str,
     management_api: ManagementApi,
     queue: str,
     arguments: dict[str, object],
-    said: str,
+    message: str,
 ) -> None:
-    """Nothing is published into it, a ping fails with the reason, and both work once it is gone."""
+    """Meanwhile nothing is published and a ping fails, with the reason."""
     management_api.declare_queue(queue, arguments)
     broker = make_rabbitmq_broker(amqp_url, QUICK_RETRIES)
 
     for call in (broker.connect(), broker.publish(make_order_messages(1)), broker.ping()):
         with pytest.raises(BrokerRefuses) as refused:
             await call
-        assert str(refused.value).startswith(said)
+        assert str(refused.value).startswith(message)
     management_api.delete_queue(queue)
 
     assert await broker.ping() > 0
@@ -155,10 +154,9 @@ async def test_queue_with_other_arguments_is_named_until_it_is_gone(
     await broker.close()
 
 
-async def test_exchange_of_another_type_is_named(
+async def test_exchange_of_another_type_is_refused(
     amqp_url: str, management_api: ManagementApi
 ) -> None:
-    """An exchange that routes otherwise is refused, like a queue with other arguments."""
     management_api.declare_exchange("orders_topic", "fanout")
     broker = make_rabbitmq_broker(amqp_url, QUICK_RETRIES)
 
@@ -170,7 +168,7 @@ async def test_exchange_of_another_type_is_named(
 async def test_queues_of_an_earlier_release_without_a_type_are_accepted(
     amqp_url: str, management_api: ManagementApi
 ) -> None:
-    """A queue whose type was not stated is a classic one."""
+    """A queue that was declared without a type is a classic queue."""
     management_api.declare_queue("kitchen_queue", EARLIER_KITCHEN_QUEUE)
     broker = make_rabbitmq_broker(amqp_url, QUICK_RETRIES)
 

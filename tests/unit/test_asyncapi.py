@@ -1,4 +1,4 @@
-"""`docs/asyncapi.yaml` is what other programs are told; here it is held against the code."""
+"""docs/asyncapi.yaml agrees with the code."""
 
 import json
 from datetime import UTC, datetime
@@ -45,43 +45,38 @@ UPDATE = StatusChanged(
 
 
 def validate(body: Any, schema: str) -> None:  # noqa: ANN401 - a body is any JSON
-    """Hold a body against one of the document's schemas."""
+    """Validate a body against a schema of the document."""
     document = {"$ref": f"#/components/schemas/{schema}", **DOCUMENT}
     jsonschema.Draft202012Validator(document).validate(body)
 
 
 @pytest.mark.parametrize(("message", "schema"), [(ORDER, "order"), (UPDATE, "statusUpdate")])
-def test_what_we_send_fits_the_document(message: MessageBody, schema: str) -> None:
-    """A body that the code encodes is valid by the document."""
+def test_encoded_bodies_are_valid(message: MessageBody, schema: str) -> None:
     validate(json.loads(message.encode()), schema)
 
 
 @pytest.mark.parametrize(
     ("kind", "schema"), [(OrderReceived, "order"), (StatusChanged, "statusUpdate")]
 )
-def test_no_field_is_missing_or_invented(kind: type[MessageBody], schema: str) -> None:
-    """The document names exactly the fields that the code sends."""
+def test_documented_fields_are_those_of_the_code(kind: type[MessageBody], schema: str) -> None:
     assert set(SCHEMAS[schema]["properties"]) == set(kind.model_fields)
     assert set(SCHEMAS[schema]["required"]) == set(kind.model_fields)
 
 
-def test_an_item_has_the_documents_fields() -> None:
-    """The document names exactly the fields of an order's line."""
+def test_documented_fields_of_an_item_are_those_of_the_code() -> None:
     item = SCHEMAS["order"]["properties"]["items"]["items"]
 
     assert set(item["properties"]) == set(OrderMessageItem.model_fields)
 
 
-def test_the_document_refuses_what_we_would_not_send() -> None:
-    """The document is strict enough to be worth something."""
+def test_body_that_the_code_never_sends_is_invalid() -> None:
     body = json.loads(ORDER.encode())
 
     with pytest.raises(jsonschema.ValidationError):
         validate({**body, "priority": 2}, "order")
 
 
-def test_enumerations_are_the_codes() -> None:
-    """Statuses, order types and priorities are those of the code."""
+def test_documented_enumerations_are_those_of_the_code() -> None:
     parameters = DOCUMENT["channels"]["orders"]["parameters"]
     priorities = {priority(Decimal(total)) for total in (1, 50, 101)}
 
@@ -90,8 +85,7 @@ def test_enumerations_are_the_codes() -> None:
     assert {int(value) for value in parameters["priority"]["enum"]} == priorities
 
 
-def test_message_types_are_the_codes() -> None:
-    """Messages are named by the types that the code sends."""
+def test_documented_message_types_are_those_of_the_code() -> None:
     assert MESSAGES["orderReceived"]["name"] == OrderReceived.TYPE
     assert MESSAGES["statusChanged"]["name"] == StatusChanged.TYPE
 
@@ -100,25 +94,22 @@ def test_message_types_are_the_codes() -> None:
     ("channel", "exchange"),
     [("orders", topology.ORDERS_TOPIC), ("notifications", topology.NOTIFICATIONS_FANOUT)],
 )
-def test_channels_are_the_topologys_exchanges(channel: str, exchange: topology.Exchange) -> None:
-    """Each channel is an exchange of the topology, of the same kind."""
-    stated = DOCUMENT["channels"][channel]["bindings"]["amqp"]["exchange"]
+def test_channels_are_exchanges_of_the_topology(channel: str, exchange: topology.Exchange) -> None:
+    declared = DOCUMENT["channels"][channel]["bindings"]["amqp"]["exchange"]
 
-    assert (stated["name"], stated["type"]) == (exchange.name, exchange.kind)
+    assert (declared["name"], declared["type"]) == (exchange.name, exchange.kind)
 
 
-def test_the_address_of_an_order_is_its_routing_key() -> None:
-    """An order's address, filled in, is the key that it is published with."""
+def test_address_of_an_order_is_its_routing_key() -> None:
     address = DOCUMENT["channels"]["orders"]["address"]
 
-    filled = address.format(order_type=OrderType.DELIVERY, priority=10)
+    routing_key = address.format(order_type=OrderType.DELIVERY, priority=10)
 
-    assert filled == topology.routing_key(OrderType.DELIVERY, 10)
+    assert routing_key == topology.routing_key(OrderType.DELIVERY, 10)
 
 
-def test_delivery_headers_are_the_brokers() -> None:
-    """The document names exactly the headers that a message may carry."""
-    sent = {
+def test_documented_headers_are_those_of_the_code() -> None:
+    headers = {
         retry_policy.ATTEMPTS,
         retry_policy.FIRST_SEEN,
         retry_policy.REASON,
@@ -129,4 +120,4 @@ def test_delivery_headers_are_the_brokers() -> None:
         message_format.PUBLISHED_AT,
     }
 
-    assert set(SCHEMAS["deliveryHeaders"]["properties"]) == sent
+    assert set(SCHEMAS["deliveryHeaders"]["properties"]) == headers

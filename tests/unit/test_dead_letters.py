@@ -1,4 +1,4 @@
-"""A dead letter by itself: what it says, and where it would go back to."""
+"""The properties and the origin of a dead letter."""
 
 from uuid import uuid4
 
@@ -9,8 +9,7 @@ from restaurant_system.messaging.dead_letters import DeadLetter
 from tests.support.messages import DINE_IN, TAKEOUT, make_order_message
 
 
-def test_a_letter_of_rabbitmq_itself_shows_what_there_is() -> None:
-    """What RabbitMQ put aside by itself has its own words for where from and why."""
+def test_dead_letter_of_rabbitmq_has_the_properties_that_rabbitmq_states() -> None:
     letter = DeadLetter(
         make_order_message(
             exchange="orders_dlx",
@@ -46,15 +45,13 @@ def test_a_letter_of_rabbitmq_itself_shows_what_there_is() -> None:
     ],
     ids=["empty", "a list", "no text", "deep", "an object", "a huge number", "a long text"],
 )
-def test_a_body_that_cannot_be_understood_names_no_order(body: bytes) -> None:
-    """Whatever the body, it is shown; only its order is unknown."""
+def test_undecodable_body_has_no_order_number(body: bytes) -> None:
     assert DeadLetter(make_order_message(body=body)).order_number == ""
 
 
-def test_a_letter_from_a_strange_exchange_goes_straight_to_its_queue() -> None:
-    """An exchange that is not ours may be gone; the queue is there."""
+def test_dead_letter_of_an_unknown_exchange_returns_to_its_queue() -> None:
     headers = {
-        retry_policy.EXCHANGE: "theirs",
+        retry_policy.EXCHANGE: "unknown",
         retry_policy.ROUTING_KEY: "a.b",
         retry_policy.QUEUE: DINE_IN,
     }

@@ -1,4 +1,4 @@
-"""Whatever comes over the wire is a message or is refused; nothing else may come of it."""
+"""Random message bodies are decoded or refused, without any other error."""
 
 import json
 import time
@@ -19,11 +19,11 @@ from tests.support import messages
 from tests.support.orders import make_order
 
 NUMBER = "ORD_20241216_001"
-BOUND = 1.0  # s of the processor's time, for any message
-PLACE = "the place of the token"
+MAX_CPU_TIME = 1.0  # s for any message
+PLACEHOLDER = "placeholder of the token"
 
-A_TICKET = json.loads(OrderReceived.from_order(make_order(), NUMBER).encode())
-AN_UPDATE = {
+ORDER = json.loads(OrderReceived.from_order(make_order(), NUMBER).encode())
+UPDATE = {
     "order_number": NUMBER,
     "old_status": "received",
     "new_status": "cooking",
@@ -31,7 +31,7 @@ AN_UPDATE = {
     "timestamp": "2024-12-16T12:00:00Z",
     "estimated_completion": "2024-12-16T12:00:10Z",
 }
-SOUND: dict[type[MessageBody], dict[str, Any]] = {OrderReceived: A_TICKET, StatusChanged: AN_UPDATE}
+VALID: dict[type[MessageBody], dict[str, Any]] = {OrderReceived: ORDER, StatusChanged: UPDATE}
 
 kinds: st.SearchStrategy[type[MessageBody]] = st.sampled_from([OrderReceived, StatusChanged])
 json_values = st.recursive(
@@ -39,8 +39,8 @@ json_values = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=10,
 )
-sound_values = st.sampled_from(
-    [value for body in (*SOUND.values(), A_TICKET["items"][0]) for value in body.values()]
+valid_values = st.sampled_from(
+    [value for body in (*VALID.values(), ORDER["items"][0]) for value in body.values()]
 )
 numbers = st.from_regex(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,7})?", fullmatch=True)
 oddities = st.sampled_from(
@@ -53,69 +53,64 @@ oddities = st.sampled_from(
         '1, "order_number": 1',
     ]
 )
-tokens = numbers | oddities | (json_values | sound_values).map(json.dumps)
+tokens = numbers | oddities | (json_values | valid_values).map(json.dumps)
 
 
 @st.composite
-def with_a_token(draw: st.DrawFn, kind: type[MessageBody]) -> bytes:
-    """Write a sound message with another value, or another text, in one place."""
-    body = json.loads(json.dumps(SOUND[kind]))
+def with_token(draw: st.DrawFn, kind: type[MessageBody]) -> bytes:
+    """Return a valid body with another value or token in one place."""
+    body = json.loads(json.dumps(VALID[kind]))
     part = draw(st.sampled_from([body, *body.get("items", [])]))
-    part[draw(st.sampled_from([*part, "unheard_of"]))] = PLACE
-    return json.dumps(body).replace(json.dumps(PLACE), draw(tokens)).encode()
+    part[draw(st.sampled_from([*part, "unknown_field"]))] = PLACEHOLDER
+    return json.dumps(body).replace(json.dumps(PLACEHOLDER), draw(tokens)).encode()
 
 
 @st.composite
-def with_a_gap(draw: st.DrawFn, kind: type[MessageBody]) -> bytes:
-    """Write a sound message in which some bytes are missing, and others stand there."""
-    body = json.dumps(SOUND[kind]).encode()
+def with_gap(draw: st.DrawFn, kind: type[MessageBody]) -> bytes:
+    """Return a valid body in which some bytes are replaced or missing."""
+    body = json.dumps(VALID[kind]).encode()
     start = draw(st.integers(0, len(body)))
     return body[:start] + draw(st.binary(max_size=3)) + body[start + draw(st.integers(0, 3)) :]
 
 
-damaged = kinds.flatmap(
-    lambda kind: st.tuples(st.just(kind), with_a_token(kind) | with_a_gap(kind))
-)
+damaged = kinds.flatmap(lambda kind: st.tuples(st.just(kind), with_token(kind) | with_gap(kind)))
 
 
-def assert_read_or_refused(body: bytes, kind: type[MessageBody]) -> None:
-    """Hold the decoder to its promise: what it reads, it writes and reads again as the same."""
+def assert_decoded_or_refused(body: bytes, kind: type[MessageBody]) -> None:
+    """Check that a decoded body is the same after encoding and decoding."""
     start = time.process_time()
     try:
-        read = decode(messages.make_order_message(body=body), kind)
+        decoded = decode(messages.make_order_message(body=body), kind)
     except Undecodable as refusal:
-        str(refusal).encode()  # the reason travels on with the message
+        str(refusal).encode()  # the reason becomes a header
     else:
-        assert decode(messages.make_order_message(body=read.encode()), kind) == read
-    assert time.process_time() - start < BOUND
+        assert decode(messages.make_order_message(body=decoded.encode()), kind) == decoded
+    assert time.process_time() - start < MAX_CPU_TIME
 
 
-def in_place_of(field: str, token: str) -> bytes:
-    """Write an order's message with another text in this place."""
-    return json.dumps(A_TICKET | {field: PLACE}).replace(json.dumps(PLACE), token).encode()
+def order_with(field: str, token: str) -> bytes:
+    """Return the body of an order with another token as this field."""
+    return json.dumps(ORDER | {field: PLACEHOLDER}).replace(json.dumps(PLACEHOLDER), token).encode()
 
 
 @given(st.binary(), kinds)
-def test_any_bytes(body: bytes, kind: type[MessageBody]) -> None:
-    """Bytes are refused, or are a message that can be passed on."""
-    assert_read_or_refused(body, kind)
+def test_any_bytes_are_decoded_or_refused(body: bytes, kind: type[MessageBody]) -> None:
+    assert_decoded_or_refused(body, kind)
 
 
 @given(json_values, kinds)
-def test_any_json(stated: object, kind: type[MessageBody]) -> None:
-    """So is any JSON."""
-    assert_read_or_refused(json.dumps(stated).encode(), kind)
+def test_any_json_is_decoded_or_refused(value: object, kind: type[MessageBody]) -> None:
+    assert_decoded_or_refused(json.dumps(value).encode(), kind)
 
 
 @given(damaged)
-@example((OrderReceived, in_place_of("table_number", "1E+1000000")))
-@example((OrderReceived, in_place_of("total_amount", "1e400")))
-@example((OrderReceived, in_place_of("total_amount", "123456789012345678.12")))
-def test_any_damage(letter: tuple[type[MessageBody], bytes]) -> None:
-    """So is a message that was sound, until something in it was changed."""
-    kind, body = letter
+@example((OrderReceived, order_with("table_number", "1E+1000000")))
+@example((OrderReceived, order_with("total_amount", "1e400")))
+@example((OrderReceived, order_with("total_amount", "123456789012345678.12")))
+def test_any_damaged_body_is_decoded_or_refused(message: tuple[type[MessageBody], bytes]) -> None:
+    kind, body = message
 
-    assert_read_or_refused(body, kind)
+    assert_decoded_or_refused(body, kind)
 
 
 @pytest.mark.parametrize(
@@ -130,9 +125,8 @@ def test_any_damage(letter: tuple[type[MessageBody], bytes]) -> None:
         ("total_amount", "9.505"),
     ],
 )
-def test_what_no_order_has(field: str, token: str) -> None:
-    """A table that is none and an amount that no order can have are refused, by name."""
-    message = messages.make_order_message(body=in_place_of(field, token))
+def test_value_out_of_range_is_refused_with_its_field(field: str, token: str) -> None:
+    message = messages.make_order_message(body=order_with(field, token))
 
     with pytest.raises(Undecodable, match=f"^{field}: "):
         decode(message, OrderReceived)

@@ -14,21 +14,21 @@ from tests.support.messages import make_order_message, make_status_update
 
 
 class SubscribedBroker(RecordingBroker):
-    """A broker that hands out what a test puts on its line."""
+    """A broker with one subscription, on `consumer`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.line = FakeConsumer()
+        self.consumer = FakeConsumer()
 
     @contextlib.asynccontextmanager
     async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
-        """Hand out the line."""
+        """Yield the consumer."""
         assert name is None
-        yield self.line
+        yield self.consumer
 
 
 async def none_is_left(updates: UpdatesInFlight) -> bool:
-    """Tell whether nothing is waited for."""
+    """Return whether no update is in flight."""
     waiting = asyncio.create_task(updates.wait_until_none_is_left())
     await asyncio.sleep(0.01)
     is_done = waiting.done()
@@ -37,10 +37,10 @@ async def none_is_left(updates: UpdatesInFlight) -> bool:
 
 
 async def test_update_is_in_flight_until_it_is_received() -> None:
-    """Neither an order nor an update that has come back is waited for."""
+    """Orders are not in flight."""
     update = make_status_update()
     broker = SubscribedBroker()
-    broker.line = FakeConsumer(FakeDelivery(update))
+    broker.consumer = FakeConsumer(FakeDelivery(update))
     updates = UpdatesInFlight(broker)
 
     async with updates.subscribe() as consumer:
@@ -55,7 +55,7 @@ async def test_update_is_in_flight_until_it_is_received() -> None:
 
 
 async def test_update_published_without_a_subscription_is_not_in_flight() -> None:
-    """It never comes back, neither before a subscription nor after one that broke."""
+    """Neither before a subscription nor after it broke."""
     updates = UpdatesInFlight(SubscribedBroker())
 
     await updates.publish([make_status_update()])
@@ -66,8 +66,7 @@ async def test_update_published_without_a_subscription_is_not_in_flight() -> Non
     assert await none_is_left(updates)
 
 
-async def test_update_that_was_not_taken_is_not_in_flight() -> None:
-    """The broker refused it or is away: it is still in the outbox."""
+async def test_update_that_was_refused_or_not_published_is_not_in_flight() -> None:
     broker, update = SubscribedBroker(), make_status_update()
     updates = UpdatesInFlight(broker)
 

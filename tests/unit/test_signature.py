@@ -1,4 +1,4 @@
-"""Signatures: the form that docs/asyncapi.yaml gives to other programs, and what it notices."""
+"""Signing and verification, as docs/asyncapi.yaml specifies them."""
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
@@ -19,34 +19,33 @@ from tests.support.messages import make_order_message
 DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs/asyncapi.yaml").read_text("utf-8"))
 EXAMPLE = DOCUMENT["components"]["schemas"]["signature"]["x-example"]
 
-OLD, NEW = SecretStr("an old key, soon to be dropped"), SecretStr("a new key, fresh from the mint")
+OLD, NEW = SecretStr("an old key, soon to be dropped"), SecretStr("a new key, just generated")
 
-# To the second, in the years that AMQP's timestamps are good for.
-MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2105, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001 - strategies add the zone
-    lambda moment: moment.replace(microsecond=0)
+# In whole seconds, within the range of AMQP timestamps.
+TIMES = st.datetimes(datetime(1970, 1, 2), datetime(2105, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001 - strategies add the zone
+    lambda time: time.replace(microsecond=0)
 )
 MESSAGES = st.builds(
     make_order_message,
     message_id=st.uuids(),
-    timestamp=MOMENTS,
+    timestamp=TIMES,
     body=st.binary(max_size=40),
 )
 
 
 def signed(message: Message, key: SecretStr = NEW) -> Message:
-    """Sign a message."""
+    """Return a signed message."""
     return Signer([key]).sign(message)
 
 
 def fault(message: Message, *keys: SecretStr) -> str:
-    """Return what is said about a message that is refused."""
-    with pytest.raises(MessageRejected) as refusal:
+    """Return the reason why a message is rejected."""
+    with pytest.raises(MessageRejected) as rejection:
         Signer(keys or [NEW]).verify(message)
-    return str(refusal.value)
+    return str(rejection.value)
 
 
-def test_the_documents_example() -> None:
-    """The example by which other programs check themselves is signed as the document says."""
+def test_example_of_the_document_has_this_signature() -> None:
     message = make_order_message(
         message_id=UUID(EXAMPLE["message_id"]),
         timestamp=datetime.fromtimestamp(EXAMPLE["timestamp"], UTC),
@@ -57,19 +56,19 @@ def test_the_documents_example() -> None:
 
 
 @given(message=MESSAGES)
-def test_what_is_signed_is_accepted(message: Message) -> None:
-    """Whoever knows the key accepts what was signed with it, and finds it unchanged."""
-    genuine = signed(message)
+def test_signed_message_is_accepted_and_otherwise_unchanged(message: Message) -> None:
+    correct = signed(message)
 
-    Signer([NEW]).verify(genuine)
+    Signer([NEW]).verify(correct)
 
-    assert dataclasses.replace(genuine, headers={}) == message
+    assert dataclasses.replace(correct, headers={}) == message
 
 
 @given(message=MESSAGES, changes=MESSAGES)
 @pytest.mark.parametrize("field", ["message_id", "timestamp", "body"])
-def test_a_change_is_noticed(field: str, message: Message, changes: Message) -> None:
-    """A message whose id, time or body is another's is refused."""
+def test_changed_field_makes_the_signature_wrong(
+    field: str, message: Message, changes: Message
+) -> None:
     changed = dataclasses.replace(signed(message), **{field: getattr(changes, field)})
 
     if changed == signed(message):
@@ -79,8 +78,7 @@ def test_a_change_is_noticed(field: str, message: Message, changes: Message) -> 
 
 
 @given(message=MESSAGES, moved=st.integers(1, 20))
-def test_nothing_slips_from_one_field_into_the_next(message: Message, moved: int) -> None:
-    """Digits that leave the time for the body, with the line feed or without, are noticed."""
+def test_bytes_moved_between_fields_make_the_signature_wrong(message: Message, moved: int) -> None:
     seconds = int(message.timestamp.timestamp())
     fewer = datetime.fromtimestamp(seconds // 10, UTC)
     digit = str(seconds % 10).encode()
@@ -91,8 +89,8 @@ def test_nothing_slips_from_one_field_into_the_next(message: Message, moved: int
 
 
 @given(message=MESSAGES, microseconds=st.integers(0, 999_999))
-def test_parts_of_a_second_do_not_count(message: Message, microseconds: int) -> None:
-    """What AMQP cuts off a timestamp is not signed: both brokers carry the signature."""
+def test_microseconds_are_not_signed(message: Message, microseconds: int) -> None:
+    """AMQP timestamps have whole seconds."""
     exact = dataclasses.replace(
         message, timestamp=message.timestamp + timedelta(microseconds=microseconds)
     )
@@ -101,24 +99,21 @@ def test_parts_of_a_second_do_not_count(message: Message, microseconds: int) -> 
 
 
 @given(message=MESSAGES, key=st.text(min_size=16, max_size=40))
-def test_another_key_is_noticed(message: Message, key: str) -> None:
-    """Who does not know the key cannot sign."""
+def test_signature_with_another_key_is_wrong(message: Message, key: str) -> None:
     assert fault(signed(message, SecretStr(key + "?"))) == "the signature is wrong"
 
 
-@pytest.mark.parametrize("stated", ["", "no hex", "ü", "0" * 64, 7, "\ud800"])
-def test_what_is_no_signature_is_wrong(stated: str | int) -> None:
-    """Whatever stands in the header, it is compared, and nothing breaks."""
-    assert fault(make_order_message(headers={SIGNATURE: stated})) == "the signature is wrong"
+@pytest.mark.parametrize("header", ["", "no hex", "ü", "0" * 64, 7, "\ud800"])
+def test_malformed_signature_is_wrong(header: str | int) -> None:
+    assert fault(make_order_message(headers={SIGNATURE: header})) == "the signature is wrong"
 
 
-def test_a_message_without_a_signature_is_refused() -> None:
-    """Where there are keys, a signature is not optional."""
+def test_message_without_a_signature_is_refused() -> None:
     assert fault(make_order_message()) == "the signature is missing"
 
 
-def test_keys_are_rotated() -> None:
-    """The first key signs, each is accepted; one that was dropped is not."""
+def test_first_key_signs_and_every_key_verifies() -> None:
+    """A key that was removed no longer does."""
     before, after = Signer([OLD, NEW]), Signer([NEW, OLD])
     order = make_order_message()
 
@@ -129,8 +124,7 @@ def test_keys_are_rotated() -> None:
     assert fault(before.sign(order), NEW) == "the signature is wrong"
 
 
-def test_to_sign_is_to_vouch() -> None:
-    """A signature that is there, wrong or of an older key, gives way; other headers stay."""
+def test_signing_replaces_a_signature_and_keeps_other_headers() -> None:
     order = make_order_message(headers={SIGNATURE: "forged", "x-attempts": 2})
 
     Signer([NEW]).verify(Signer([NEW]).sign(order))
@@ -138,8 +132,7 @@ def test_to_sign_is_to_vouch() -> None:
     assert Signer([NEW]).sign(order).headers["x-attempts"] == 2
 
 
-def test_without_keys_nothing_is_signed_and_nothing_checked() -> None:
-    """Signatures are for those who want them."""
+def test_without_keys_messages_are_neither_signed_nor_verified() -> None:
     forged = make_order_message(headers={SIGNATURE: "forged"})
 
     Signer().verify(forged)
@@ -148,6 +141,5 @@ def test_without_keys_nothing_is_signed_and_nothing_checked() -> None:
     assert Signer().sign(forged) == forged
 
 
-def test_keys_are_not_shown() -> None:
-    """No repr of what holds a key tells it."""
+def test_keys_are_not_in_the_repr() -> None:
     assert OLD.get_secret_value() not in repr(vars(Signer([OLD])))

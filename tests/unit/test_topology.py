@@ -1,4 +1,4 @@
-"""Which way a message goes, as both brokers read it from one table."""
+"""Routing by the topology's bindings."""
 
 import itertools
 
@@ -38,9 +38,8 @@ DEAD_LETTERS = "kitchen_dead_letter_queue"
         ("*.#.*", "kitchen.5"),
     ],
 )
-def test_a_binding_takes_the_keys_that_match_its_pattern(pattern: str, key: str) -> None:
-    """An empty pattern takes all, ``*`` is one word, ``#`` is any number of them."""
-    assert Binding("orders_topic", TAKEOUT, pattern).takes(key)
+def test_binding_matches_keys_of_its_pattern(pattern: str, key: str) -> None:
+    assert Binding("orders_topic", TAKEOUT, pattern).matches(key)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +60,8 @@ def test_a_binding_takes_the_keys_that_match_its_pattern(pattern: str, key: str)
         ("Kitchen.#", "kitchen.takeout.5"),
     ],
 )
-def test_a_binding_takes_no_other_key(pattern: str, key: str) -> None:
-    """A pattern matches whole words, all of them, in their order."""
-    assert not Binding("orders_topic", TAKEOUT, pattern).takes(key)
+def test_binding_does_not_match_other_keys(pattern: str, key: str) -> None:
+    assert not Binding("orders_topic", TAKEOUT, pattern).matches(key)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +69,9 @@ def test_a_binding_takes_no_other_key(pattern: str, key: str) -> None:
     [(OrderType.DINE_IN, DINE_IN), (OrderType.TAKEOUT, TAKEOUT), (OrderType.DELIVERY, DELIVERY)],
 )
 @pytest.mark.parametrize("priority", range(1, 11))
-def test_an_order_is_in_exactly_one_queue(order_type: OrderType, priority: int, queue: str) -> None:
-    """The key of an order leads to its type's queue and no other, whatever its priority."""
+def test_order_is_routed_to_the_queue_of_its_type_only(
+    order_type: OrderType, priority: int, queue: str
+) -> None:
     key = topology.routing_key(order_type, priority)
 
     assert key == f"kitchen.{order_type}.{priority}"
@@ -80,32 +79,27 @@ def test_an_order_is_in_exactly_one_queue(order_type: OrderType, priority: int, 
 
 
 @pytest.mark.parametrize("key", ["", "kitchen", "kitchen.catering.5", "kitchen.takeout.5.now"])
-def test_what_no_other_queue_takes_goes_to_the_general_one(key: str) -> None:
-    """An order of a type that nobody knows is not lost."""
+def test_order_of_an_unknown_type_is_routed_to_the_general_queue(key: str) -> None:
     assert list(topology.route("orders_topic", key)) == [GENERAL]
 
 
-def test_every_dead_letter_goes_to_one_queue() -> None:
-    """What is put aside lies in one place, wherever it came from."""
+def test_dead_letters_of_all_queues_are_routed_to_one_queue() -> None:
     assert list(topology.route("orders_dlx", TAKEOUT)) == [DEAD_LETTERS]
     assert list(topology.route("orders_dlx", "notifications_queue.printer")) == [DEAD_LETTERS]
 
 
 @pytest.mark.parametrize("exchange", ["notifications_fanout", "delivery_retry"])
-def test_exchanges_whose_queues_come_and_go_have_no_fixed_ones(exchange: str) -> None:
-    """Subscribers' and retry queues are not in the table."""
+def test_exchanges_of_subscribers_and_retries_have_no_fixed_queues(exchange: str) -> None:
     assert list(topology.route(exchange, TAKEOUT)) == []
 
 
-def test_only_news_may_have_no_audience() -> None:
-    """A message that reaches no queue is an error everywhere else."""
-    indifferent = [exchange.name for exchange in topology.EXCHANGES if not exchange.mandatory]
+def test_only_updates_may_be_unroutable() -> None:
+    not_mandatory = [exchange.name for exchange in topology.EXCHANGES if not exchange.mandatory]
 
-    assert indifferent == ["notifications_fanout"]
+    assert not_mandatory == ["notifications_fanout"]
 
 
-def test_the_kitchen_queues_are_served_by_urgency() -> None:
-    """Each kitchen queue has ten priorities; the dead letters have none."""
+def test_kitchen_queues_have_ten_priorities() -> None:
     assert {queue.name: queue.max_priority for queue in topology.QUEUES} == {
         DINE_IN: 10,
         TAKEOUT: 10,
@@ -115,8 +109,7 @@ def test_the_kitchen_queues_are_served_by_urgency() -> None:
     }
 
 
-def test_a_general_cook_takes_from_every_kitchen_queue() -> None:
-    """Whoever cooks everything also takes what no type's queue takes."""
+def test_worker_for_all_types_consumes_every_kitchen_queue() -> None:
     for order_types in itertools.permutations(OrderType):
         queues = topology.kitchen_queues(order_types)
 
@@ -130,14 +123,12 @@ def test_a_general_cook_takes_from_every_kitchen_queue() -> None:
         ([OrderType.DELIVERY, OrderType.DINE_IN], (DELIVERY, DINE_IN, GENERAL)),
     ],
 )
-def test_specialised_worker_takes_from_its_types_queues_and_the_general_one(
+def test_specialised_worker_consumes_the_queues_of_its_types_and_the_general_one(
     order_types: list[OrderType], queues: tuple[str, ...]
 ) -> None:
-    """An order of any type may lie in the general queue, with specialised workers only."""
     assert topology.kitchen_queues(order_types) == queues
 
 
-def test_queues_that_come_and_go_are_named_for_what_they_are() -> None:
-    """A subscriber's queue carries its name, a retry queue its delay."""
+def test_subscriber_queue_is_named_by_subscriber_and_retry_queue_by_delay() -> None:
     assert topology.subscriber_queue("printer") == "notifications_queue.printer"
     assert topology.retry_queue(1500) == "delivery_retry_queue.1500ms"

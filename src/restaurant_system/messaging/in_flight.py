@@ -1,4 +1,4 @@
-"""Status updates that this process has published and not received yet."""
+"""Track status updates that this process has published and not received yet."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from restaurant_system.models.message import Message
 class UpdatesInFlight:
     """A broker through which one process publishes status updates and subscribes to them.
 
-    An update is in flight from its publication until the subscription hands it out. One that is
+    An update is in flight from its publication until the subscription yields it. One that is
     published without a subscription, refused, or lost with the subscription's connection is not.
     """
 
@@ -68,7 +68,7 @@ class UpdatesInFlight:
 
 
 class _Receiver(Consumer):
-    """A consumer that notes each update as it hands it out."""
+    """A consumer that counts each update as received when it yields it."""
 
     def __init__(self, consumer: Consumer, in_flight: UpdatesInFlight) -> None:
         self._consumer = consumer

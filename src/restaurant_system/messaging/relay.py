@@ -1,8 +1,8 @@
 """Publish committed outbox messages to the broker.
 
-A process hands the messages it has committed to its own relay, which publishes them from memory and
-deletes their rows once the broker has confirmed them. Older rows are claimed under a lock by the
-sweeps of all processes. A crash in between publishes a message twice, but never loses one.
+A process passes the messages it has committed to its own relay, which publishes them from memory
+and deletes their rows once the broker has confirmed them. Older rows are claimed under a lock by
+the sweeps of all processes. A crash in between publishes a message twice, but never loses one.
 
 Messages of one stream are published in order, repetitions included. A message is published from
 memory only if the rows before it were published and deleted by this process; otherwise it is

@@ -1,9 +1,9 @@
-"""Signatures: who knows the key has sent this message, and nobody has changed it since.
+"""Sign messages with HMAC-SHA256 and verify their origin and integrity.
 
-What is signed is the same on either broker and at every redelivery: ``message_id`` (a UUID in lower
-case, with hyphens), a line feed, ``timestamp`` (whole seconds since 1970, in decimal digits, for
-AMQP carries no more), a line feed, the body as it is. Neither of the first two can hold a line
-feed, so no two messages read the same.
+The signed bytes are the same with both brokers and at every redelivery: ``message_id`` (a UUID in
+lower case, with hyphens), a line feed, ``timestamp`` (whole seconds since 1970 in decimal digits,
+the precision of AMQP), a line feed, and the body. Neither of the first two contains a line feed, so
+the signed bytes of different messages differ.
 """
 
 import dataclasses
@@ -19,44 +19,43 @@ SIGNATURE = "x-signature"
 
 
 class Signer:
-    """Signs with the first of its keys, and accepts any of them.
+    """Signs with the first key, and accepts signatures of every key.
 
-    Without keys it signs nothing and accepts everything.
+    Without keys it does not sign, and accepts every message.
     """
 
     def __init__(self, keys: Sequence[SecretStr] = ()) -> None:
         self._keys = tuple(keys)
 
     def sign(self, message: Message) -> Message:
-        """Vouch for a message: return it with our signature, in place of any that it had."""
+        """Return the message with a signature, which replaces any that it had."""
         if not self._keys:
             return message
         signature = _signature(message, self._keys[0])
         return dataclasses.replace(message, headers={**message.headers, SIGNATURE: signature})
 
     def verify(self, message: Message) -> None:
-        """Raise `MessageRejected` unless the message is signed with one of our keys."""
+        """Raise `MessageRejected` unless the message is signed with one of the keys."""
         if not self._keys:
             return
-        stated = message.headers.get(SIGNATURE)
-        if stated is None:
+        header = message.headers.get(SIGNATURE)
+        if header is None:
             raise MessageRejected("the signature is missing")
-        given = str(stated).encode(errors="replace")
-        genuine = [
-            hmac.compare_digest(given, _signature(message, key).encode()) for key in self._keys
+        signature = str(header).encode(errors="replace")
+        matches = [
+            hmac.compare_digest(signature, _signature(message, key).encode()) for key in self._keys
         ]
-        if not any(genuine):
+        if not any(matches):
             raise MessageRejected("the signature is wrong")
 
 
-UNSIGNED = Signer()  # for a restaurant that has no keys
+UNSIGNED = Signer()  # without keys
 
 
 def _signature(message: Message, key: SecretStr) -> str:
-    return hmac.digest(key.get_secret_value().encode(), _signed(message), "sha256").hex()
+    return hmac.digest(key.get_secret_value().encode(), _signed_bytes(message), "sha256").hex()
 
 
-def _signed(message: Message) -> bytes:
-    """Return what is signed of a message, in the one form that there is for it."""
+def _signed_bytes(message: Message) -> bytes:
     seconds = int(message.timestamp.timestamp())
     return f"{message.message_id}\n{seconds}\n".encode() + message.body

@@ -1,4 +1,4 @@
-"""Exchanges, queues and bindings: one table, which both brokers read.
+"""Define the exchanges, queues and bindings, which both brokers use.
 
 orders_topic ──kitchen.dine_in.*──▶ kitchen_dine_in_queue ──┐
     │        ──kitchen.takeout.*──▶ kitchen_takeout_queue ──┤
@@ -20,10 +20,10 @@ MAX_PRIORITY = 10
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Where messages are published to.
+    """An exchange, to which messages are published.
 
-    What no binding of a `topic` exchange takes goes to its `alternate`. `mandatory` says that a
-    message which reaches no queue at all is an error of ours; a fanout may have no subscriber.
+    Messages that match no binding go to the `alternate` exchange, if there is one. Messages that
+    are routed to no queue are refused if `mandatory`; a fanout exchange may have no subscriber.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """Where messages wait. Every queue here is durable."""
+    """A durable queue."""
 
     name: str
     max_priority: int | None = None
@@ -43,14 +43,14 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Which messages of an exchange go to a queue; an empty pattern means all."""
+    """A binding of a queue to an exchange; an empty pattern matches every routing key."""
 
     exchange: str
     queue: str
     pattern: str = ""
 
-    def takes(self, routing_key: str) -> bool:
-        """Tell whether a message goes this way; ``*`` stands for one word, ``#`` for any number."""
+    def matches(self, routing_key: str) -> bool:
+        """Return whether a routing key matches; ``*`` is one word, ``#`` any number of words."""
         return not self.pattern or _matches(self.pattern.split("."), routing_key.split("."))
 
 
@@ -67,7 +67,7 @@ ORDERS_TOPIC = Exchange("orders_topic", "topic", alternate=ORDERS_UNROUTED.name)
 NOTIFICATIONS_FANOUT = Exchange("notifications_fanout", "fanout", mandatory=False)
 ORDERS_DLX = Exchange("orders_dlx", "fanout")
 DELIVERY_RETRY = Exchange("delivery_retry", "headers")
-# AMQP's own, which needs no declaration: the routing key is the name of the queue.
+# AMQP's default exchange is predeclared; the routing key is the name of the queue.
 DEFAULT = Exchange("", "direct")
 
 DEAD_LETTERS = Queue("kitchen_dead_letter_queue")
@@ -88,37 +88,37 @@ BINDINGS = (
     Binding(ORDERS_DLX.name, DEAD_LETTERS.name),
 )
 
-# Takes no messages: that it is there tells a broker that has lost its disk from one that has not.
-# So it is declared apart from the rest.
+# A queue without messages. Its absence shows that the broker is new or has lost its disk, so it is
+# not declared with the other queues.
 MARKER = Queue("reconciliation_marker")
 
-# The header by which a message finds the retry queue of its delay. (Names that start with "x-" are
-# left out of the match.)
+# The header that routes a message to the retry queue of its delay. (A headers exchange ignores
+# names that start with "x-".)
 RETRY_DELAY = "retry-delay-ms"
 
 
 def retry_queue(delay_ms: int) -> str:
-    """Name the queue in which a message waits that long; its time to live is part of its name."""
+    """Return the name of the queue in which messages wait this long."""
     return f"delivery_retry_queue.{delay_ms}ms"
 
 
 def subscriber_queue(name: str) -> str:
-    """Name the queue of a subscriber to status updates."""
+    """Return the name of the queue of a subscriber to status updates."""
     return f"notifications_queue.{name}"
 
 
 def routing_key(order_type: OrderType, priority: int) -> str:
-    """Return the key of an order on `orders_topic`."""
+    """Return the routing key of an order on `orders_topic`."""
     return f"kitchen.{order_type}.{priority}"
 
 
 def kitchen_queues(order_types: Sequence[OrderType]) -> tuple[str, ...]:
-    """Name the queues of a worker: its types', and the general one, which may hold any type."""
+    """Return the queues of a worker: one for each type, and the general one for all types."""
     return (*(SPECIALISED[order_type].name for order_type in order_types), GENERAL.name)
 
 
 def exchange(name: str) -> Exchange:
-    """Return an exchange by name; raises `ValueError` when there is none."""
+    """Return an exchange by name; raises `ValueError` if there is none."""
     for known in (*EXCHANGES, DEFAULT):
         if known.name == name:
             return known
@@ -126,11 +126,11 @@ def exchange(name: str) -> Exchange:
 
 
 def route(message_exchange: str, key: str) -> Iterator[str]:
-    """Name the fixed queues that a message goes to, by way of an alternate exchange if need be."""
+    """Yield the fixed queues that a message is routed to, also through an alternate exchange."""
     if message_exchange == DEFAULT.name:
         yield from (queue.name for queue in QUEUES if queue.name == key)
         return
-    queues = [b.queue for b in BINDINGS if b.exchange == message_exchange and b.takes(key)]
+    queues = [b.queue for b in BINDINGS if b.exchange == message_exchange and b.matches(key)]
     alternate = exchange(message_exchange).alternate
     if not queues and alternate is not None:
         yield from route(alternate, key)

@@ -1,4 +1,4 @@
-"""How many messages a process may put aside before it has to stop."""
+"""The limit of dead letters within a time window, and the reasons of dead letters."""
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,31 +15,30 @@ from tests.support.fakes import FakeDelivery
 from tests.support.messages import make_order_message
 
 
-class StopWatch:
-    """A clock that shows the seconds it is set to."""
+class FakeMonotonicClock:
+    """A clock that returns the seconds it is set to."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
 
     def __call__(self) -> float:
-        """Tell the time."""
+        """Return the seconds."""
         return self.seconds
 
 
 @pytest.fixture
-def watch() -> StopWatch:
-    """Hold a watch."""
-    return StopWatch()
+def clock() -> FakeMonotonicClock:
+    """Return a clock."""
+    return FakeMonotonicClock()
 
 
 @pytest.fixture
-def limit(watch: StopWatch) -> DeadLetterLimit:
-    """Allow three in ten seconds."""
-    return DeadLetterLimit(DeliverySettings(max_dead_letters=3, dead_letter_window=10), watch)
+def limit(clock: FakeMonotonicClock) -> DeadLetterLimit:
+    """Return a limit of three dead letters in ten seconds."""
+    return DeadLetterLimit(DeliverySettings(max_dead_letters=3, dead_letter_window=10), clock)
 
 
-def test_as_many_as_are_allowed_pass(limit: DeadLetterLimit) -> None:
-    """The limit itself is within the limit; the next one is not."""
+def test_dead_letter_above_the_limit_raises(limit: DeadLetterLimit) -> None:
     for _ in range(3):
         limit.count("not JSON")
 
@@ -47,22 +46,20 @@ def test_as_many_as_are_allowed_pass(limit: DeadLetterLimit) -> None:
         limit.count("not JSON")
 
 
-def test_what_lies_further_back_than_the_window_does_not_count(
-    limit: DeadLetterLimit, watch: StopWatch
+def test_dead_letters_before_the_window_do_not_count(
+    limit: DeadLetterLimit, clock: FakeMonotonicClock
 ) -> None:
-    """Bad messages now and then never stop a process."""
     for _ in range(10):
         limit.count("not JSON")
-        watch.seconds += 3.4
+        clock.seconds += 3.4
 
 
-def test_the_window_slides(limit: DeadLetterLimit, watch: StopWatch) -> None:
-    """A burst counts wherever it falls: no window starts anew in the middle of it."""
+def test_window_slides(limit: DeadLetterLimit, clock: FakeMonotonicClock) -> None:
     limit.count("not JSON")
-    watch.seconds += 9
+    clock.seconds += 9
     limit.count("not JSON")
     limit.count("not JSON")
-    watch.seconds += 2  # the first is forgotten now, the burst is not
+    clock.seconds += 2  # the first is outside the window, the others are not
     limit.count("not JSON")
 
     with pytest.raises(TooManyDeadLetters):
@@ -76,14 +73,13 @@ def test_error_names_limit_last_reason_and_command(limit: DeadLetterLimit) -> No
     with pytest.raises(TooManyDeadLetters) as stop:
         limit.count("a page is missing")
 
-    sentence = str(stop.value)
-    assert sentence.startswith("More than 3 messages in 10 s failed for good")
-    assert "a page is missing" in sentence
-    assert "restaurant-system dead-letters list" in sentence
+    message = str(stop.value)
+    assert message.startswith("More than 3 messages in 10 s failed for good")
+    assert "a page is missing" in message
+    assert "restaurant-system dead-letters list" in message
 
 
-async def test_the_one_too_many_goes_back_to_its_queue() -> None:
-    """It is not put aside; it is given back, logged as an error, and whoever handles it stops."""
+async def test_message_above_the_limit_is_requeued_and_logged_as_an_error() -> None:
     delivery = FakeDelivery(make_order_message())
     policy = RetryPolicy(DeliverySettings(max_dead_letters=1))
     await policy.dead_letter(delivery, "not JSON")
@@ -98,8 +94,7 @@ async def test_the_one_too_many_goes_back_to_its_queue() -> None:
     ]
 
 
-async def test_a_last_attempt_that_fails_counts_too() -> None:
-    """No way around the limit leads through the retries."""
+async def test_last_failed_attempt_counts_as_a_dead_letter() -> None:
     delivery = FakeDelivery(make_order_message())
     policy = RetryPolicy(DeliverySettings(max_dead_letters=1, max_attempts=1))
     await policy.retry(delivery, "the oven is cold")
@@ -108,14 +103,12 @@ async def test_a_last_attempt_that_fails_counts_too() -> None:
         await policy.retry(delivery, "the oven is cold")
 
 
-async def test_an_outage_does_not_hide_the_limit() -> None:
-    """Where the one too many cannot even be given back, the process stops nevertheless."""
-
-    class Cut(FakeDelivery):
+async def test_limit_raises_if_the_requeue_fails_too() -> None:
+    class DisconnectedDelivery(FakeDelivery):
         async def requeue(self) -> None:
-            raise BrokerUnavailable("The line broke.")
+            raise BrokerUnavailable("The connection broke.")
 
-    delivery = Cut(make_order_message())
+    delivery = DisconnectedDelivery(make_order_message())
     policy = RetryPolicy(DeliverySettings(max_dead_letters=1))
     await policy.dead_letter(delivery, "not JSON")
 
@@ -132,12 +125,10 @@ async def test_an_outage_does_not_hide_the_limit() -> None:
         ("crème brûlée", "crème brûlée"),
     ],
 )
-def test_a_reason_is_one_line_that_can_be_carried_and_shown(reason: str, line: str) -> None:
-    """No terminal obeys it, no database refuses it, and it is readable as it was meant."""
+def test_reason_is_one_printable_line(reason: str, line: str) -> None:
     assert one_line(reason) == line
 
 
-def test_a_reason_is_bounded() -> None:
-    """However much an error has to say, its reason fits into a header."""
+def test_length_of_a_reason_is_limited() -> None:
     assert one_line("x" * MAX_REASON_LENGTH) == "x" * MAX_REASON_LENGTH
     assert len(one_line("x" * 1_000_000)) == MAX_REASON_LENGTH
