@@ -82,7 +82,7 @@ def outbox_by_cursor() -> None:
     # A transaction that commits late commits ids below the last seen one.
     last = "queued.* FROM numbered"
     _rewrite(order_placement, "PLACE", last, f"{last.replace(' FROM', ', pg_sleep(0.03) FROM')}")
-    # Messages handed over in memory only trigger a read.
+    # Enqueued messages only trigger a read.
     _patch(InMemoryOutbox, "add", lambda _, messages: [each.id for each in messages])
 
 

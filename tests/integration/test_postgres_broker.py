@@ -196,7 +196,7 @@ async def test_relay_works_with_the_smallest_pool(dsn: str, database: Database) 
 
     relay = Relay(small, PostgresBroker(small), OutboxSettings())
     async with relay.running():
-        relay.hand_over(*rows)
+        relay.enqueue(*rows)
         async with PostgresBroker(database).consume([TAKEOUT], prefetch=1) as cook:
             assert (await receive_one(cook)).message == order
     await small.close()

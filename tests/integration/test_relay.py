@@ -42,7 +42,7 @@ async def test_messages_passed_to_the_relay_are_published_and_deleted(
     relay = Relay(database, broker, NO_SWEEP)
 
     async with relay.running():
-        relay.hand_over(*await fill_outbox(database, *messages))
+        relay.enqueue(*await fill_outbox(database, *messages))
         async with broker.consume([TAKEOUT], prefetch=1) as cook:
             assert await receive_and_ack(cook, 5) == messages
         await wait_until_outbox_is_empty(database)
@@ -78,7 +78,7 @@ async def test_refused_message_stays_and_the_others_are_deleted(database: Databa
 
     relay = Relay(database, broker, NO_SWEEP)
     async with relay.running():
-        relay.hand_over(*rows)
+        relay.enqueue(*rows)
         await wait_until_outbox_is_empty(database, but_for=1)
 
     assert broker.taken == [first, last]
@@ -149,7 +149,7 @@ async def test_new_message_is_published_during_a_long_sweep(database: Database) 
         await backdate(database, row.id, timedelta(hours=2))
     relay = Relay(database, broker, ONE_SWEEP.model_copy(update={"sweep_after": 3600}))
 
-    relay.hand_over(rows[-1])
+    relay.enqueue(rows[-1])
     async with relay.running():
         await wait_until_outbox_is_empty(database)
 
@@ -181,7 +181,7 @@ async def test_message_in_flight_is_not_swept_by_another_relay(database: Databas
     slow_relay = Relay(database, slow, NO_SWEEP)
 
     async with slow_relay.running():
-        slow_relay.hand_over(in_flight)
+        slow_relay.enqueue(in_flight)
         await slow.tried.wait()
         async with Relay(database, quick, sweep_settings(after=4)).running():
             await wait_until_outbox_is_empty(database, but_for=1)
@@ -196,7 +196,7 @@ async def test_two_relays_publish_each_row_once(database: Database) -> None:
     relays = [Relay(database, broker, sweep_settings(batch=7)) for _ in range(2)]
     rows = await fill_outbox_by_order(database, *messages)
     for relay in relays:
-        relay.hand_over(*rows)
+        relay.enqueue(*rows)
     await asyncio.sleep(0.01)  # so that they are too old to be published from memory
 
     async with relays[0].running(), relays[1].running():
@@ -214,7 +214,7 @@ async def test_new_message_waits_for_an_older_one_that_a_crash_left_behind(
     relay = Relay(database, broker, sweep_settings(after=0.5))
 
     async with relay.running():
-        relay.hand_over(row)
+        relay.enqueue(row)
         await wait_until_outbox_is_empty(database)
 
     assert message_ids(broker.taken) == message_ids([left_behind, new])
@@ -228,7 +228,7 @@ async def test_stream_is_published_in_order_if_passed_out_of_order(
     relay = Relay(database, broker, sweep_settings(batch=1, after=0.5))
 
     async with relay.running():
-        relay.hand_over(late, early)
+        relay.enqueue(late, early)
         await wait_until_outbox_is_empty(database)
 
     assert message_ids(broker.taken) == message_ids([first, second])
@@ -243,7 +243,7 @@ async def test_message_behind_another_process_is_published_without_a_sweep(
     relay = Relay(database, broker, NO_SWEEP)
 
     async with relay.running():
-        relay.hand_over(behind)
+        relay.enqueue(behind)
         await asyncio.sleep(0.2)
         assert broker.taken == []
         async with database.connection() as connection:
@@ -263,7 +263,7 @@ async def test_message_waits_while_another_process_repeats_the_one_before(
     relay = Relay(database, broker, NO_SWEEP)
 
     async with relay.running():
-        relay.hand_over(first, second)
+        relay.enqueue(first, second)
         await broker.tried.wait()
         async with database.transaction() as sweep:
             (claimed,) = await outbox.claim(sweep, [first.id])
@@ -280,7 +280,7 @@ async def test_batch_size_is_limited(database: Database) -> None:
     relay = Relay(database, broker, NO_SWEEP.model_copy(update={"batch": 4}))
 
     async with relay.running():
-        relay.hand_over(*await fill_outbox_by_order(database, *messages))
+        relay.enqueue(*await fill_outbox_by_order(database, *messages))
         await wait_until_outbox_is_empty(database)
 
     assert [len(call) for call in broker.calls] == [4, 4, 2]

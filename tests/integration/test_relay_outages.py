@@ -36,9 +36,9 @@ async def test_messages_are_published_in_order_after_a_broker_outage(database: D
     relay = Relay(database, broker, NO_SWEEP)
 
     async with relay.running():
-        relay.hand_over(*await fill_outbox(database, *messages[:3]))
+        relay.enqueue(*await fill_outbox(database, *messages[:3]))
         await broker.tried.wait()
-        relay.hand_over(*await fill_outbox(database, *messages[3:]))
+        relay.enqueue(*await fill_outbox(database, *messages[3:]))
         assert await backlog(database) == 5
         broker.away = False
         await wait_until_outbox_is_empty(database)
@@ -53,13 +53,13 @@ async def test_row_is_deleted_after_a_database_outage(database: Database, dsn: s
     rows = await fill_outbox_by_order(database, first, second)
 
     async with relay.running():
-        relay.hand_over(rows[0])
+        relay.enqueue(rows[0])
         await broker.tried.wait()
         await PostgresConnections(dsn).cut()
         broker.answers.set()
         async with open_database(dsn) as another:
             await wait_until_outbox_is_empty(another, but_for=1)
-            relay.hand_over(rows[1])
+            relay.enqueue(rows[1])
             await wait_until_outbox_is_empty(another)
 
     assert message_ids(broker.taken) == message_ids([first, second])
@@ -72,7 +72,7 @@ async def test_relay_publishes_its_last_messages_before_it_stops(
     relay = Relay(database, broker, NO_SWEEP)
 
     async with relay.running():
-        relay.hand_over(*await fill_outbox(database, order))
+        relay.enqueue(*await fill_outbox(database, order))
 
     assert broker.taken == [order]
     assert await backlog(database) == 0
@@ -88,7 +88,7 @@ async def test_unavailable_broker_does_not_delay_the_stop(
     relay = Relay(database, broker, NO_SWEEP)
 
     async with asyncio.timeout(5), relay.running():
-        relay.hand_over(*await fill_outbox(database, make_order_message()))
+        relay.enqueue(*await fill_outbox(database, make_order_message()))
 
     assert broker.taken == []
     assert await backlog(database) == 1
@@ -101,7 +101,7 @@ async def test_unexpected_error_stops_the_relay(database: Database) -> None:
 
     async def run() -> None:
         async with relay.running():
-            relay.hand_over(*await fill_outbox(database, make_order_message()))
+            relay.enqueue(*await fill_outbox(database, make_order_message()))
             await asyncio.Event().wait()
 
     with pytest.raises(ExceptionGroup) as raised:
@@ -118,7 +118,7 @@ async def test_message_that_does_not_fit_into_memory_is_swept(database: Database
     others = [replace(row, id=row.id + number, previous_id=0) for number in range(1, 15_000)]
 
     async with relay.running():
-        relay.hand_over(replace(row, previous_id=0), *others)
+        relay.enqueue(replace(row, previous_id=0), *others)
         await wait_until_outbox_is_empty(database)
 
     assert broker.taken == [order]
@@ -131,7 +131,7 @@ def test_memory_of_the_relay_is_bounded() -> None:
 
     tracemalloc.start()
     for row in range(150_000):
-        relay.hand_over(OutboxMessage(row, f"stream-{row}", order, previous_id=row % 2 or None))
+        relay.enqueue(OutboxMessage(row, f"stream-{row}", order, previous_id=row % 2 or None))
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 

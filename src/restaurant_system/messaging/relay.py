@@ -68,7 +68,7 @@ class Relay:
         self._idle = asyncio.Event()
         self._sweep_due_at = 0.0
 
-    def hand_over(self, *messages: OutboxMessage) -> None:
+    def enqueue(self, *messages: OutboxMessage) -> None:
         """Publish these messages soon; call it right after their commit, in the rows' order.
 
         Without this call they are published later, by a sweep.
@@ -98,7 +98,7 @@ class Relay:
             await self._sleep()
 
     async def _sleep(self) -> None:
-        """Sleep until a message is handed over, or a claim, a deletion or a sweep is due."""
+        """Sleep until a message is enqueued, or a claim, a deletion or a sweep is due."""
         if self._in_memory:
             return
         due = [self._sweep_due_at]

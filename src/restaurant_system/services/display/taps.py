@@ -122,7 +122,7 @@ class Taps:
                 raise tap.ticket_changed(order)
             message = await self._perform(tx, tap, order, request_id)
         if message is not None:
-            self._relay.hand_over(message)
+            self._relay.enqueue(message)
         log.info(
             "ticket_tapped",
             message=f"Order {tap.number}: {tap.action} at station {tap.station}.",

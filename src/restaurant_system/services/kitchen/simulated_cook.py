@@ -184,7 +184,7 @@ class SimulatedCook(OrderProcessor):
         """
         async with self._database.connection() as connection:
             messages = await orders.move(connection, moves)
-        self._relay.hand_over(*(message for message in messages if message is not None))
+        self._relay.enqueue(*(message for message in messages if message is not None))
         return [message is not None for message in messages]
 
     def release_orders(self) -> None:

@@ -175,7 +175,7 @@ class Reconciliation:
                 ],
             )
             await reconciliation_queries.record_resends(tx, due_ids, now)
-        self._relay.hand_over(*messages)
+        self._relay.enqueue(*messages)
         for each in due:
             _log_resent(each, now)
         return True
@@ -237,7 +237,7 @@ class Reconciliation:
             messages = await outbox.add(
                 tx, [(each.order_number, status_changed(each, sender=sender)) for each in updates]
             )
-        self._relay.hand_over(*messages)
+        self._relay.enqueue(*messages)
         return len(messages)
 
 

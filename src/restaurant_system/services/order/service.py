@@ -113,7 +113,7 @@ class OrderService:
                     business_date=now.astimezone(self._timezone).date(),
                     key_lifetime=self._key_lifetime,
                 )
-        self._relay.hand_over(*(stored.message for stored in results if stored is not None))
+        self._relay.enqueue(*(stored.message for stored in results if stored is not None))
         stored_by = {id(each): stored for each, stored in zip(chosen, results, strict=True)}
         return [stored_by.get(id(each)) for each in commands]
 
@@ -148,7 +148,7 @@ class OrderService:
             with _failure_logged(f"Order {number} could not be moved."):
                 message = await self._try_move(number, origin, target, move, request_id)
             if message is not None:
-                self._relay.hand_over(message)
+                self._relay.enqueue(message)
                 log.info("order_moved", message=f"Order {number} is {target}.", order_number=number)
                 return target
         current = await self._current_status(number)
