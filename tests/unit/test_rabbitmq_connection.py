@@ -1,4 +1,4 @@
-"""What it means that a connection to RabbitMQ is closed, or silent, during a call."""
+"""Timeouts of a connection to RabbitMQ and the translation of its errors."""
 
 import asyncio
 from typing import cast
@@ -14,7 +14,7 @@ from restaurant_system.messaging.rabbitmq.error_translation import translate_err
 
 
 class FakeChannel(aiormq.Channel):
-    """Is open on a connection; can do nothing else."""
+    """An open channel."""
 
     is_closed = False
 
@@ -23,7 +23,7 @@ class FakeChannel(aiormq.Channel):
 
 
 class FakeConnection:
-    """Opens channels, and closes when it is told to."""
+    """A connection that records whether it was closed."""
 
     def __init__(self) -> None:
         self.is_closed = False
@@ -39,7 +39,7 @@ class FakeConnection:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[FakeConnection]:
-    """Collect the connections that are opened."""
+    """Return the list of opened connections."""
     opened: list[FakeConnection] = []
 
     async def connect(*_arguments: object, **_options: object) -> FakeConnection:
@@ -52,7 +52,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[FakeConnection]:
 
 @pytest.fixture
 async def connection(opened: list[FakeConnection]) -> RabbitMQConnection:
-    """Make a connection that is opened when it is needed."""
+    """Return a connection that is not open yet."""
     assert opened == []
     return RabbitMQConnection(RabbitMQSettings())
 
@@ -63,23 +63,21 @@ async def channel(connection: RabbitMQConnection) -> AbstractChannel:
     return await connection.plain_channel()
 
 
-async def test_call_that_the_library_cancels_finds_the_broker_unavailable(
+async def test_future_cancelled_by_aiormq_raises_broker_unavailable(
     connection: RabbitMQConnection, channel: AbstractChannel
 ) -> None:
-    """Aiormq cancels what it waits for when it closes a connection."""
-    given_up = asyncio.get_running_loop().create_future()
-    given_up.cancel()
+    """Aiormq cancels its futures when it closes a connection."""
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
 
     with pytest.raises(BrokerUnavailable, match="closed"):
         async with connection.timeout(channel):
-            await given_up
+            await future
 
 
-async def test_call_that_its_caller_cancels_stays_cancelled(
+async def test_cancelled_call_stays_cancelled(
     connection: RabbitMQConnection, channel: AbstractChannel
 ) -> None:
-    """A cancelled task is not told that the broker is unavailable."""
-
     async def wait() -> None:
         async with connection.timeout(channel):
             await asyncio.Event().wait()
@@ -92,10 +90,10 @@ async def test_call_that_its_caller_cancels_stays_cancelled(
         await waiting
 
 
-async def test_silent_connection_is_dropped(
+async def test_connection_is_dropped_after_a_timeout(
     connection: RabbitMQConnection, channel: AbstractChannel, opened: list[FakeConnection]
 ) -> None:
-    """A call that waits for too long finds the broker unavailable; the next one dials anew."""
+    """The next call opens a new one."""
     with pytest.raises(BrokerUnavailable, match="no answer in time"):
         async with connection.timeout(channel, 0.01):
             await asyncio.Event().wait()
@@ -105,10 +103,10 @@ async def test_silent_connection_is_dropped(
     assert [connection.is_closed for connection in opened] == [True, False]
 
 
-async def test_call_on_a_dropped_connection_does_not_drop_its_successor(
+async def test_timeout_on_a_dropped_connection_does_not_drop_its_successor(
     connection: RabbitMQConnection, channel: AbstractChannel, opened: list[FakeConnection]
 ) -> None:
-    """Two calls time out on one connection; between them another call has opened a healthy one."""
+    """Two calls time out on one connection; between them another call has opened a new one."""
 
     async def call(seconds: float) -> None:
         async with connection.timeout(channel, seconds):
@@ -161,13 +159,12 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize(("error", "said"), REFUSALS.values(), ids=REFUSALS.keys())
-def test_server_that_answers_is_not_said_to_be_unreachable(error: Exception, said: str) -> None:
-    """A refusal is named, with what to do about it."""
+@pytest.mark.parametrize(("error", "message"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_refusal_is_explained_and_not_called_unreachable(error: Exception, message: str) -> None:
     with pytest.raises(BrokerRefuses) as refused, translate_errors():
         raise error
 
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "unreachable" not in str(refused.value)
 
 
@@ -187,10 +184,11 @@ UNREACHABLE = {
 }
 
 
-@pytest.mark.parametrize(("error", "said"), UNREACHABLE.values(), ids=UNREACHABLE.keys())
-def test_reason_of_a_lost_connection_is_in_plain_words(error: Exception, said: str) -> None:
-    """It holds no Python object."""
+@pytest.mark.parametrize(("error", "message"), UNREACHABLE.values(), ids=UNREACHABLE.keys())
+def test_unreachable_broker_is_explained_without_a_python_object(
+    error: Exception, message: str
+) -> None:
     with pytest.raises(BrokerUnavailable) as unavailable, translate_errors():
         raise error
 
-    assert str(unavailable.value) == said
+    assert str(unavailable.value) == message
