@@ -27,10 +27,10 @@ async def main() -> None:
                 await screens.close()
 
 
-async def take_all(screens: Screens, evening: DemoData) -> None:
+async def take_all(screens: Screens, demo_data: DemoData) -> None:
     """Take the pictures, one after the other."""
     kitchen = await screens.open("/kitchen", width=1280, height=800)
-    number = await evening.create()
+    number = await demo_data.create()
     counter = await screens.open("/", width=1280, height=800)
     await fill_in(counter)
     for name, page in {

@@ -19,7 +19,7 @@ class AllInOneApp:
 
     def __init__(self, dsn: str, **settings: str) -> None:
         self.dsn = dsn
-        self._folder = tempfile.TemporaryDirectory(prefix="restaurant-house-")
+        self._folder = tempfile.TemporaryDirectory(prefix="restaurant-app-")
         self._processes = Processes(
             {
                 "RESTAURANT_DATA_DIR": self._folder.name,  # one `up` each

@@ -30,7 +30,7 @@ from tests.support.orders import make_order
 from tests.support.services import move
 from tests.support.waiting import eventually
 
-REQUEST = "req-from-a-guest"
+REQUEST = "req-from-a-client"
 EVERYTHING = tuple(OrderType)
 BELONGINGS: dict[str, dict[str, object]] = {
     "dine_in": {"table_number": 4},
