@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.fault_run import run_faults
+from tests.faults.guarantees import GUARANTEES
 from tests.faults.plan import Component, RunPlan
 
 NO_FAULTS = RunPlan(broker="postgres", orders=120, duration=2.5, settle_timeout=2)
@@ -22,7 +23,7 @@ QUEUES_UNBOUND = replace(FAULTS, broker="rabbitmq", unbinds=3)
         ("unroutable-unnoticed", QUEUES_UNBOUND, {"orders not ready"}),
         ("outbox-by-cursor", NO_FAULTS, {"left in the outbox or a queue"}),
         # What the database itself refuses is answered with 500.
-        ("no-compare-and-set", NO_FAULTS, {"illegal moves", "answers that no fault explains"}),
+        ("no-compare-and-set", NO_FAULTS, {"illegal moves", "responses that no fault explains"}),
         ("number-from-sequence", DATABASE_KILLED, {"gaps or repeats in the day's numbers"}),
         ("no-idempotency-key", NO_FAULTS, {"duplicates for a key"}),
     ],
@@ -32,4 +33,5 @@ async def test_checker_finds_a_mutation_by_the_guarantee_it_breaks(
 ) -> None:
     report = await run_faults(replace(plan, mutation=mutation), tmp_path)
 
+    assert guarantees <= GUARANTEES.keys()
     assert report.broken.keys() & guarantees, report.broken

@@ -11,7 +11,7 @@ from pathlib import Path
 
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(
-    ["pytest", "tests.support.processes", "restaurant_system.app.all_in_one"]
+    ["pytest", "uvloop", "tests.support.processes", "restaurant_system.app.all_in_one"]
 )
 
 
