@@ -3,7 +3,7 @@
 # make faults       runs orders under injected faults on each broker, and counts broken guarantees
 # make bench        measures throughput, latency and memory, for a quarter of an hour
 # make screenshots  takes the pictures in docs/screenshots
-# make check        runs the linters, the type checker and the dependency rule
+# make check        runs linters, the type checker, and the checks of layers and language
 # make lock         pins the versions of all dependencies
 
 # Test files start in the order of their names, in which the long ones come first: in its own order
@@ -44,6 +44,7 @@ check: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/check_language.py
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -92,7 +92,7 @@ def main(
     if only is None:
         results.write(lines)
         picture.draw()
-        console.print(f"Written to {results.JSON} and {results.PICTURE.name} beside it.")
+        console.print(f"Written to {results.JSON} and {results.PICTURE.name} next to it.")
 
 
 def _as_ctrl_c(*_: object) -> None:

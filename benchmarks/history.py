@@ -23,7 +23,7 @@ PREPARE = "SET session_replication_role = replica; SET timezone = 'UTC'"
 CHAPTER = f"""
 WITH dice AS MATERIALIZED (
     SELECT n, $3::date + (n / {PER_DAY})::integer AS business_date, n % {PER_DAY} AS place,
-           random() AS kind, random() AS luck, random() AS haste, random() AS guest,
+           random() AS kind, random() AS luck, random() AS haste, random() AS customer,
            random() AS patience, ceil(random() * 4)::integer AS lines
     FROM generate_series($1::bigint, $2::bigint) AS n
 ), items AS MATERIALIZED (
@@ -62,11 +62,11 @@ WITH dice AS MATERIALIZED (
            'ORD_' || to_char(business_date, 'YYYYMMDD') || '_'
                || lpad((place + 1)::text, greatest(3, length((place + 1)::text)), '0'),
            business_date,
-           (ARRAY['Ada', 'Grace', 'Linus', 'Barbara', 'Edsger'])[ceil(guest * 5)] || ' '
+           (ARRAY['Ada', 'Grace', 'Linus', 'Barbara', 'Edsger'])[ceil(customer * 5)] || ' '
                || (ARRAY['Rossi', 'Bianchi', 'Verdi', 'Neri'])[ceil(haste * 4)],
            type,
-           CASE WHEN type = 'dine_in' THEN ceil(guest * 40)::integer END,
-           CASE WHEN type = 'delivery' THEN ceil(guest * 900) || ' Garibaldi Street' END,
+           CASE WHEN type = 'dine_in' THEN ceil(customer * 40)::integer END,
+           CASE WHEN type = 'delivery' THEN ceil(customer * 900) || ' Garibaldi Street' END,
            total,
            CASE WHEN total > 100 THEN 10 WHEN total >= 50 THEN 5 ELSE 1 END,
            CASE WHEN served THEN 'completed' ELSE 'cancelled' END,

@@ -19,8 +19,8 @@ from benchmarks.loops import say
 WATCH = b"GET /live/board HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SNAPSHOT, CHANGE = b"event: snapshot", b"event: change"
 END = b"\n\n"  # of an event
-AT_ONCE = 100  # who come through the door together
-SPARE = 500  # files that a process has open besides its lines
+AT_ONCE = 100  # connections that are opened at the same time
+SPARE = 500  # files that a process has open in addition to its connections
 
 
 def room_for(lines: int) -> None:

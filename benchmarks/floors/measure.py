@@ -56,16 +56,16 @@ class Floors:
         """See `answering.py`, `placing.py` and `publishing.py`."""
         return IntakeFloor(
             await self._answering(seconds),
-            await self._beside_postgres("placing", seconds),
-            await self._beside_rabbitmq("publishing", seconds),
+            await self._next_to_postgres("placing", seconds),
+            await self._next_to_rabbitmq("publishing", seconds),
         )
 
     async def kitchen(self, seconds: float) -> KitchenFloor:
         """See `consuming.py`, `moving.py` and `publishing.py`."""
         return KitchenFloor(
-            await self._beside_rabbitmq("consuming", seconds),
-            await self._beside_postgres("moving", seconds),
-            await self._beside_rabbitmq("publishing", seconds),
+            await self._next_to_rabbitmq("consuming", seconds),
+            await self._next_to_postgres("moving", seconds),
+            await self._next_to_rabbitmq("publishing", seconds),
         )
 
     async def committing(self, dsn: str, seconds: float) -> float:
@@ -76,13 +76,13 @@ class Floors:
         """Measure T on existing orders on any core, see `reading.py`."""
         return await self._printed("reading", dsn, seconds, numbers)
 
-    async def _beside_postgres(self, module: str, seconds: float) -> float:
+    async def _next_to_postgres(self, module: str, seconds: float) -> float:
         ours, theirs = cores()
         async with self._system.database() as dsn:
             with pinned(self._system.postgres.process, theirs):
                 return await self._printed(module, dsn, seconds, core=ours)
 
-    async def _beside_rabbitmq(self, module: str, seconds: float) -> float:
+    async def _next_to_rabbitmq(self, module: str, seconds: float) -> float:
         ours, theirs = cores()
         with pinned(self._system.rabbitmq.process, theirs):
             return await self._printed(module, self._system.amqp, seconds, core=ours)

@@ -1,8 +1,8 @@
 """T: status look-ups per second by asyncpg alone, one per query.
 
 Tracking's own query, asked for one number, on sixty-four connections, each of which goes from one
-look-up to the next without a pause: as many are under way as guests of the service ask at a time.
-`reading.py DSN SECONDS NUMBERS` prints it.
+look-up to the next without a pause: as many are under way as customers of the service ask at a
+time. `reading.py DSN SECONDS NUMBERS` prints it.
 """
 
 import asyncio

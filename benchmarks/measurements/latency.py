@@ -1,9 +1,8 @@
 """Measure latency at a constant 200 orders per second, the peak of a thousand restaurants.
 
-An open loop: an order's time counts from when it was due. First the order service by itself, in
-spells between spells of bare commits, for a machine that others share is faster now and slower
-then; then beside one cook, who cooks at once, and a subscriber of our own, who notes when it hears
-that an order is cooking.
+Open loop: the latency of an order counts from the time at which it was due. First the order service
+alone, alternating with bare commits, because the speed of a shared machine varies; then with one
+worker that cooks at once, and a subscriber that notes when it receives `cooking`.
 """
 
 import asyncio
@@ -50,13 +49,13 @@ async def lines(bench: Bench) -> list[ResultRow]:
     """Measure the latency of responses, and the time until subscribers receive `cooking`."""
     taken = await alone(bench)
     p99 = percentile(taken.orders, 0.99)
-    beside_cook, until_cooking = await _with_cook(bench)
+    with_cook, until_cooking = await _with_cook(bench)
     return [
         line("latency, POST p50", taken.p50, "ms", floor=taken.commit, goal=P50_GOAL),
         line("latency, POST p99 over its p50", p99, "ms", floor=taken.p50, goal=P99_GOAL),
         line("latency, POST p99.9", percentile(taken.orders, 0.999), "ms"),
-        line("latency, POST p50 beside a cook", beside_cook.p50, "ms"),
-        line("latency, POST p99 beside a cook", beside_cook.p99, "ms"),
+        line("latency, POST p50 with a cook", with_cook.p50, "ms"),
+        line("latency, POST p99 with a cook", with_cook.p99, "ms"),
         line("latency, POST to cooking p50", percentile(until_cooking, 0.5), "ms"),
         line("latency, POST to cooking p99", percentile(until_cooking, 0.99), "ms"),
     ]

@@ -1,8 +1,7 @@
 """Measure live views: 2,000 clients of the board of one tracking service receive each update.
 
-From the update's commit until the last of them has it. Updates come at any moment between two looks
-of the service, and one after the other, so that each is told by itself. A busy evening's orders are
-on the board.
+From the commit of the update until the last client has received it. Updates are committed at random
+moments between two polls of the service, one after the other. The board is full.
 """
 
 import asyncio

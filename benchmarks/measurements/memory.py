@@ -1,7 +1,8 @@
 """Measure the resident memory of each service with its children: idle, and its peak under load.
 
-The load is everything at once: 64 guests order as fast as they can while a cook cooks at once and
-takes a thousand at a time, a subscriber prints every move, and 64 others look up what was placed.
+The load is everything at once: 64 customers order as fast as they can while a cook cooks at once
+and takes a thousand at a time, a subscriber prints every move, and 64 others look up what was
+placed.
 """
 
 import asyncio

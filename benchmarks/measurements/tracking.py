@@ -3,8 +3,8 @@
 In spells, and between them spells of bare look-ups on the same orders, for a machine that others
 share is faster now and slower then.
 
-Guests ask for 10,000 orders in turn: 98 in a hundred are over, one waits and one cooks. With a long
-history nearly all that are asked for are strewn over it.
+Customers ask for 10,000 orders in turn: 98 in a hundred are over, one waits and one cooks. With a
+long history nearly all that are asked for are strewn over it.
 """
 
 import random

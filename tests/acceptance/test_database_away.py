@@ -1,4 +1,4 @@
-"""A database that is stopped, hangs or is killed: guests are told so at once."""
+"""A database that is stopped, hangs or is killed: requests fail at once."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ NOTICED = 6  # s: a second between two pings, two of patience, and time for a bu
 AT_ONCE = 1  # s
 BACK = 5  # s: a second between two tries, time to connect, and again a busy machine
 AT_A_TIME = 4  # requests that the order service works on at once
-GUESTS = 40
+CLIENTS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def deployment(frail_postgres: Postgres) -> Iterator[Deployment]:
 
 
 def timed(request: Callable[[], httpx.Response]) -> tuple[httpx.Response, float]:
-    """Make a request, and measure how long the answer took."""
+    """Send a request; return the response and the seconds it took."""
     started = time.monotonic()
     return request(), time.monotonic() - started
 
@@ -67,16 +67,15 @@ def timed(request: Callable[[], httpx.Response]) -> tuple[httpx.Response, float]
 def all_at_once(
     requests: list[Callable[[], httpx.Response]],
 ) -> list[tuple[httpx.Response, float]]:
-    """Make requests at the same time."""
-    with ThreadPoolExecutor(len(requests)) as guests:
-        return list(guests.map(timed, requests))
+    """Send requests at the same time."""
+    with ThreadPoolExecutor(len(requests)) as threads:
+        return list(threads.map(timed, requests))
 
 
 @pytest.mark.parametrize("absence", ABSENCES, ids=lambda absence: absence.name)
-def test_guests_are_told_at_once_that_the_database_is_away(
+def test_requests_fail_at_once_while_the_database_is_unavailable_and_succeed_after_it_is_back(
     deployment: Deployment, frail_postgres: Postgres, absence: Absence
 ) -> None:
-    """However it went, and however many ask; and once it is back they are served again."""
     number = deployment.place_order()
     questions: list[Callable[[], httpx.Response]] = [
         lambda: deployment.post_order(make_order_body()),
@@ -87,20 +86,20 @@ def test_guests_are_told_at_once_that_the_database_is_away(
 
     absence.leave(frail_postgres)
     try:
-        first = all_at_once(questions * (GUESTS // len(questions)))
+        first = all_at_once(questions * (CLIENTS // len(questions)))
         then = all_at_once(questions)
         health = all_at_once(health_of_both(deployment))
     finally:
         absence.come_back(frail_postgres)
 
-    for answer, seconds in first:
-        assert_told_to_come_back(answer)
+    for response, seconds in first:
+        assert_unavailable(response)
         assert seconds < NOTICED
-    for answer, seconds in then:
-        assert_told_to_come_back(answer)
+    for response, seconds in then:
+        assert_unavailable(response)
         assert seconds < AT_ONCE
-    for answer, seconds in health:
-        assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+    for response, seconds in health:
+        assert (response.status_code, response.json()["status"]) == (503, "unavailable")
         assert seconds < AT_ONCE
     wait_until(
         lambda: deployment.post_order(make_order_body()).status_code == 201,
@@ -117,13 +116,12 @@ def test_guests_are_told_at_once_that_the_database_is_away(
         assert service.running
 
 
-def test_health_answers_in_time_while_nobody_knows_yet(
+def test_health_responds_in_time_before_a_hanging_database_is_detected(
     deployment: Deployment, frail_postgres: Postgres
 ) -> None:
-    """A database that has just begun to hang does not make health hang, and is soon known to."""
     frail_postgres.pause()
     try:
-        answers = all_at_once(health_of_both(deployment))
+        responses = all_at_once(health_of_both(deployment))
         wait_until(
             lambda: {ask().status_code for ask in health_of_both(deployment)} == {503},
             seconds=20,
@@ -132,7 +130,7 @@ def test_health_answers_in_time_while_nobody_knows_yet(
     finally:
         frail_postgres.resume()
 
-    assert all(seconds < 2 for _, seconds in answers)
+    assert all(seconds < 2 for _, seconds in responses)
 
 
 def health_of_both(deployment: Deployment) -> list[Callable[[], httpx.Response]]:
@@ -140,7 +138,7 @@ def health_of_both(deployment: Deployment) -> list[Callable[[], httpx.Response]]
     return [partial(service.get, "/health") for service in (deployment.orders, deployment.tracking)]
 
 
-def assert_told_to_come_back(answer: httpx.Response) -> None:
+def assert_unavailable(answer: httpx.Response) -> None:
     """Hold an answer to what is promised while the database is away."""
     assert_problem(answer, 503)
     assert int(answer.headers["Retry-After"]) > 0

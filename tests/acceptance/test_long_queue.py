@@ -149,7 +149,11 @@ def test_a_long_outbox_takes_no_memory(
         deployment.query(OWE_THEM)
         deployment.query(BRING_ITEMS)
         deployment.query(ANALYZE)
-        wait_until(lambda: owed(deployment) >= WAITING, seconds=30, doing="for health to tell")
+        wait_until(
+            lambda: outbox_size(deployment) >= WAITING,
+            seconds=30,
+            doing="for the size of the outbox",
+        )
         answer_in_time(deployment)
         assert_modest(idle)
 
@@ -194,8 +198,8 @@ def test_a_long_queue_takes_no_memory(roomy_dsn: str) -> None:
         assert_modest(idle)
 
 
-def owed(deployment: Deployment) -> int:
-    """Return how much is owed to the broker, as the degraded order service says."""
+def outbox_size(deployment: Deployment) -> int:
+    """Return the size of the outbox according to health; 0 unless that is degraded."""
     health = deployment.orders.get("/health").json()
     size: int = health["dependencies"]["outbox"].get("size", 0)
     return size if health["status"] == "degraded" else 0

@@ -1,4 +1,4 @@
-"""RabbitMQ loses its disk in the middle of the evening; nobody is restarted, nothing is lost."""
+"""RabbitMQ loses its disk while orders are in progress: no restart, no loss."""
 
 from tests.support import deployments
 from tests.support.deployments import Deployment
@@ -14,10 +14,10 @@ DEFAULT_VHOST = "%2F"  # a blank node has no other
 MOVES = [("received", "cooking"), ("cooking", "ready")]
 
 
-def test_an_evening_survives_the_loss_of_the_brokers_disk(
+def test_orders_and_updates_survive_the_loss_of_the_brokers_disk(
     dsn: str, restartable_rabbitmq: RabbitMQ
 ) -> None:
-    """Every order becomes ready, and a named subscriber is told every move at least once."""
+    """Every order becomes ready, and a named subscriber receives every update at least once."""
     url = restartable_rabbitmq.url(DEFAULT_VHOST)
     with deployments.running(dsn, url, **IMPATIENT) as deployment:
         intake = deployment.start_order_service()

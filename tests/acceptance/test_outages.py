@@ -50,7 +50,7 @@ def test_the_restaurant_stays_open_while_rabbitmq_is_away(
         for number in numbers:
             deployment.wait_for_status(number, "ready")
             assert len(deployment.history(number)) == 3
-        wait_until(lambda: told(display) >= steps_of(numbers), seconds=60, doing="for updates")
+        wait_until(lambda: printed(display) >= steps_of(numbers), seconds=60, doing="for updates")
         wait_until(lambda: health(deployment) == (200, "ok"), seconds=30, doing="for health")
         assert all(process.running for process in deployment.started)
 
@@ -74,10 +74,9 @@ def test_services_start_while_rabbitmq_is_away(
         assert all(process.running for process in deployment.started)
 
 
-def test_the_restaurant_sits_out_an_outage_of_postgresql(
+def test_services_survive_an_outage_of_postgresql(
     frail_postgres: Postgres, optional_amqp_url: str | None
 ) -> None:
-    """Meanwhile guests are told to come back; afterwards everything goes on where it was."""
     dsn = frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
     with deployments.running(dsn, optional_amqp_url) as deployment:
         deployment.start_order_service()
@@ -103,12 +102,13 @@ def test_the_restaurant_sits_out_an_outage_of_postgresql(
         for number in numbers:
             deployment.wait_for_status(number, "ready")
             assert len(deployment.history(number)) == 3
-        wait_until(lambda: told(display) >= steps_of(numbers), seconds=60, doing="for updates")
+        wait_until(lambda: printed(display) >= steps_of(numbers), seconds=60, doing="for updates")
         assert all(process.running for process in deployment.started)
 
 
-def test_services_start_while_postgresql_is_away(frail_postgres: Postgres) -> None:
-    """They wait for the database, with a log line for each pause, and go on by themselves."""
+def test_services_that_start_without_postgresql_wait_for_it(
+    frail_postgres: Postgres,
+) -> None:
     dsn = frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
     with deployments.running(dsn) as deployment:
         frail_postgres.stop()
@@ -122,8 +122,7 @@ def test_services_start_while_postgresql_is_away(frail_postgres: Postgres) -> No
         deployment.wait_for_status(deployment.place_order(), "ready")
 
 
-def test_a_subscriber_to_rabbitmq_needs_no_database(amqp_url: str) -> None:
-    """Updates are told while the database is away, from the start."""
+def test_subscriber_on_rabbitmq_needs_no_database(amqp_url: str) -> None:
     nowhere = "postgresql://postgres@127.0.0.1:1/nowhere"
     with deployments.running(nowhere, amqp_url) as deployment:
         display = deployment.start_subscriber("display")
@@ -131,7 +130,7 @@ def test_a_subscriber_to_rabbitmq_needs_no_database(amqp_url: str) -> None:
 
         asyncio.run(publish(amqp_url, make_status_update("ORD_20241216_001")))
 
-        wait_until(lambda: "\n" in display.stdout, seconds=30, doing="for an update to be told")
+        wait_until(lambda: "\n" in display.stdout, seconds=30, doing="for an update")
         assert display.stdout == (
             "Notification for order ORD_20241216_001: "
             "Status changed from 'received' to 'cooking' by anna.\n"
@@ -140,20 +139,20 @@ def test_a_subscriber_to_rabbitmq_needs_no_database(amqp_url: str) -> None:
 
 
 def health(deployment: Deployment) -> tuple[int, str]:
-    """Return what the order service says of itself."""
-    answer = deployment.orders.get("/health")
-    return answer.status_code, answer.json()["status"]
+    """Return the status code and the status of the order service's health."""
+    response = deployment.orders.get("/health")
+    return response.status_code, response.json()["status"]
 
 
 def is_degraded(deployment: Deployment) -> bool:
-    """Tell whether the order service has noticed that its broker is away; it must still work."""
+    """Return whether health is degraded; its status code must be 200."""
     status_code, status = health(deployment)
     assert status_code == 200
     return status == "degraded"
 
 
-def told(subscriber: Process) -> set[str]:
-    """Return what a subscriber has told so far; at least once is what it promises in an outage."""
+def printed(subscriber: Process) -> set[str]:
+    """Return the lines that a subscriber has printed; in an outage it may repeat them."""
     return set(subscriber.stdout.splitlines())
 
 

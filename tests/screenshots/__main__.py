@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.async_api import Page
 
-from tests.screenshots.demo_data import DemoData, evening_time_zone
+from tests.screenshots.demo_data import DemoData, time_zone_at_seven_pm
 from tests.support.all_in_one_app import AllInOneApp
 from tests.support.browser import Screens, running_browser
 from tests.support.postgres_server import running_postgres
@@ -18,7 +18,7 @@ async def main() -> None:
     """Create demo data, and take a picture of each screen."""
     with running_postgres() as server:
         dsn = server.dsn(await server.create_database())
-        zone = evening_time_zone()
+        zone = time_zone_at_seven_pm()
         with contextlib.closing(AllInOneApp(dsn, RESTAURANT_BUSINESS_TIMEZONE=zone)) as app:
             app.open()
             async with running_browser() as chrome:

@@ -1,4 +1,4 @@
-"""Create the orders of a day until shortly after seven in the evening, for screenshots."""
+"""Create the orders of a day until shortly after 7 p.m., for screenshots."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -48,8 +48,8 @@ FROM set_back WHERE order_id = set_back.id
 """
 
 
-def evening_time_zone() -> str:
-    """Return a time zone in which it is between seven and eight in the evening now."""
+def time_zone_at_seven_pm() -> str:
+    """Return a time zone in which it is between 7 and 8 p.m. now."""
     behind = (datetime.now(UTC).hour - 19 + 14) % 24 - 14  # Etc/GMT+3 is three hours behind
     return f"Etc/GMT{behind:+d}"
 

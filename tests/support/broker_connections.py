@@ -8,7 +8,8 @@ import httpx
 from tests.support.rabbitmq_server import RabbitMQ
 from tests.support.waiting import eventually
 
-CONNECTIONS = "/connections/username/guest"
+USER = "guest"  # RabbitMQ's default user
+CONNECTIONS = f"/connections/username/{USER}"
 
 
 class BrokerConnections(ABC):

@@ -40,9 +40,9 @@ async def fill_outbox_by_order(database: Database, *messages: Message) -> list[O
         return await outbox.add(tx, about)
 
 
-def row_ids(owed: Sequence[OutboxMessage]) -> list[int]:
+def row_ids(messages: Sequence[OutboxMessage]) -> list[int]:
     """Return the row ids of outbox messages."""
-    return [each.id for each in owed]
+    return [each.id for each in messages]
 
 
 async def backdate(database: Database, row: int, by: timedelta) -> None:

@@ -142,7 +142,7 @@ async def move(
     by: str,
     due: datetime | None = None,
 ) -> bool:
-    """Move an order, if it stands there; return whether it did. Nothing is owed afterwards."""
+    """Move an order if it has that status; return whether it had. No outbox message is left."""
     asked = move_with_update(
         number,
         origin=origin,
@@ -153,8 +153,8 @@ async def move(
         estimated_completion=due,
     )
     async with database.transaction() as tx:
-        (owed,) = await orders.move(tx, [asked])
-        if owed is None:
+        (message,) = await orders.move(tx, [asked])
+        if message is None:
             return False
-        await outbox.delete(tx, [owed.id])
+        await outbox.delete(tx, [message.id])
     return True

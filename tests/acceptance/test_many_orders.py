@@ -1,4 +1,4 @@
-"""A whole evening with every service a process of its own, from the first guest to the last."""
+"""Many orders through all services, each a process of its own: what they leave behind."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.support.postgres_server import Postgres
 from tests.support.processes import Process
 from tests.support.waiting import wait_until
 
-GUESTS = 20
+CLIENTS = 20
 NAME, ADDRESS = "Zebulon Quartermaine", "17 Thistlewick Lane"
 NOTIFICATION = re.compile(
     r"Notification for order (ORD_\d{8}_\d{3,}): "
@@ -31,8 +31,8 @@ OPTIONAL_FIELDS = {"duration_ms", "error"}
 
 
 @dataclass(frozen=True)
-class Evening:
-    """What is left of an evening: answers, rows, output and exit codes."""
+class CompletedRun:
+    """What a run has left: responses, rows, output and exit codes."""
 
     deployment: Deployment
     subscribers: list[Process]
@@ -43,11 +43,11 @@ class Evening:
 
     @property
     def processes(self) -> list[Process]:
-        """Everyone who worked."""
+        """All processes of the run."""
         return self.deployment.started
 
     def lines_of(self, request_id: str) -> set[tuple[str, str]]:
-        """Return who logged what for a request."""
+        """Return service and action of each log line with this request id."""
         return {
             (line["service"], line["action"])
             for process in self.processes
@@ -57,10 +57,10 @@ class Evening:
 
 
 @pytest.fixture(scope="module", params=[("postgres", 60), ("rabbitmq", 300)], ids=lambda p: p[0])
-def evening(
+def run(
     request: pytest.FixtureRequest, postgres_server: Postgres, template_database: str
-) -> Iterator[Evening]:
-    """Open, serve so many orders, close, and leave the traces for the tests to read."""
+) -> Iterator[CompletedRun]:
+    """Run all services for a number of orders, and stop them."""
     kind, count = request.param
     amqp_url = None
     if kind == "rabbitmq":
@@ -76,12 +76,12 @@ def evening(
 
 
 def far_from_midnight() -> str:
-    """Name a time zone in which it is noon or so: all orders are of one business date."""
+    """Return a time zone in which it is about noon, so that all orders have one business date."""
     return f"Etc/GMT{datetime.now(UTC).hour - 12:+d}"
 
 
-def place_many_orders(deployment: Deployment, count: int) -> Evening:
-    """Serve so many orders of mixed types and totals, one with a request id of its own."""
+def place_many_orders(deployment: Deployment, count: int) -> CompletedRun:
+    """Place orders of mixed types and totals, one with a request id of its own; stop at the end."""
     deployment.start_order_service()
     deployment.start_tracking_service()
     deployment.start_worker("anna")
@@ -93,33 +93,35 @@ def place_many_orders(deployment: Deployment, count: int) -> Evening:
     deployment.post_order(
         make_order_body(customer_name=f"{NAME} <z@example.org>", table_number=ADDRESS)
     )
-    with ThreadPoolExecutor(GUESTS) as guests:
-        numbers = list(guests.map(lambda place: order(deployment, place), range(1, count)))
-    numbers.append(order(deployment, count, **{"X-Request-ID": "from-the-guest"}))
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        numbers = list(clients.map(lambda index: order(deployment, index), range(1, count)))
+    numbers.append(order(deployment, count, **{"X-Request-ID": "order-request"}))
     traced = numbers[-1]
 
-    wait_until_all_is_told(deployment, subscribers, count)
-    deployment.tracking.get(f"/orders/{traced}/status", headers={"X-Request-ID": "by-the-guest"})
+    wait_until_all_are_notified(deployment, subscribers, count)
+    deployment.tracking.get(f"/orders/{traced}/status", headers={"X-Request-ID": "status-request"})
     queues = deployment.tracking.get("/stats").json()["queues"]
-    return Evening(deployment, subscribers, numbers, traced, queues, deployment.stop_all())
+    return CompletedRun(deployment, subscribers, numbers, traced, queues, deployment.stop_all())
 
 
-def order(deployment: Deployment, place: int, **headers: str) -> str:
-    """Order as the guest in this place of the line does."""
+def order(deployment: Deployment, index: int, **headers: str) -> str:
+    """Place an order whose type and price depend on `index`; return its number."""
     kinds: list[dict[str, object]] = [
-        {"order_type": "dine_in", "table_number": place % 100 + 1},
+        {"order_type": "dine_in", "table_number": index % 100 + 1},
         {"order_type": "takeout"},
         {"order_type": "delivery", "delivery_address": ADDRESS},
     ]
-    price = Decimal(["9.50", "50.00", "100.01", "100.00"][place % 4])
-    body = make_order_body(customer_name=NAME, items=[make_item(price=price)], **kinds[place % 3])
-    answer = deployment.post_order(body, **headers)
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["order_number"])
+    price = Decimal(["9.50", "50.00", "100.01", "100.00"][index % 4])
+    body = make_order_body(customer_name=NAME, items=[make_item(price=price)], **kinds[index % 3])
+    response = deployment.post_order(body, **headers)
+    assert response.status_code == 201, response.text
+    return str(response.json()["order_number"])
 
 
-def wait_until_all_is_told(deployment: Deployment, subscribers: list[Process], count: int) -> None:
-    """Wait until every order is ready, and every subscriber has been told."""
+def wait_until_all_are_notified(
+    deployment: Deployment, subscribers: list[Process], count: int
+) -> None:
+    """Wait until every order is ready and every subscriber has printed every update."""
     wait_until(
         lambda: len(deployment.query("SELECT FROM orders WHERE status = 'ready'")) == count,
         seconds=120,
@@ -128,64 +130,61 @@ def wait_until_all_is_told(deployment: Deployment, subscribers: list[Process], c
     wait_until(
         lambda: all(each.stdout.count("\n") >= 2 * count for each in subscribers),
         seconds=60,
-        doing="for every update to be told",
+        doing="for every notification",
     )
     deployment.wait_until_outbox_is_empty()
 
 
-def test_order_numbers_have_no_gap(evening: Evening) -> None:
-    """However many order at once, numbers run from 001 without gap or repeat."""
-    date = evening.numbers[0].rpartition("_")[0]
+def test_concurrent_orders_are_numbered_from_001_without_gap_or_repeat(run: CompletedRun) -> None:
+    date = run.numbers[0].rpartition("_")[0]
 
-    assert sorted(evening.numbers) == [
-        f"{date}_{place:03d}" for place in range(1, len(evening.numbers) + 1)
+    assert sorted(run.numbers) == [
+        f"{date}_{place:03d}" for place in range(1, len(run.numbers) + 1)
     ]
 
 
-def test_every_order_takes_three_steps(evening: Evening) -> None:
-    """Each order has exactly its three log rows, in order."""
+def test_every_order_has_exactly_three_status_log_rows_in_order(run: CompletedRun) -> None:
     steps = defaultdict(list)
-    for row in evening.deployment.query(
+    for row in run.deployment.query(
         "SELECT number, log.status FROM order_status_log AS log"
         " JOIN orders ON orders.id = log.order_id ORDER BY log.id"
     ):
         steps[row["number"]].append(row["status"])
 
-    assert steps == {number: ["received", "cooking", "ready"] for number in evening.numbers}
+    assert steps == {number: ["received", "cooking", "ready"] for number in run.numbers}
 
 
-def test_every_subscriber_is_told_everything_once_and_in_order(evening: Evening) -> None:
-    """Each subscriber prints each update of each order once, the earlier one first."""
-    for subscriber in evening.subscribers:
-        told = defaultdict(list)
+def test_every_subscriber_prints_every_update_once_and_in_order(run: CompletedRun) -> None:
+    for subscriber in run.subscribers:
+        notified = defaultdict(list)
         for line in subscriber.stdout.splitlines():
             notification = NOTIFICATION.fullmatch(line)
             assert notification, line
-            told[notification[1]].append((notification[2], notification[3]))
+            notified[notification[1]].append((notification[2], notification[3]))
 
-        assert set(told) == set(evening.numbers)
+        assert set(notified) == set(run.numbers)
         assert all(
-            steps == [("received", "cooking"), ("cooking", "ready")] for steps in told.values()
+            steps == [("received", "cooking"), ("cooking", "ready")] for steps in notified.values()
         )
 
 
-def test_nothing_is_left_behind(evening: Evening) -> None:
-    """No dead letter, nothing in a queue, nothing owed."""
-    assert set(evening.queues) == {
+def test_no_message_is_left_in_queues_dead_letters_or_outbox(run: CompletedRun) -> None:
+    assert set(run.queues) == {
         "kitchen_queue",
         "kitchen_dine_in_queue",
         "kitchen_takeout_queue",
         "kitchen_delivery_queue",
         "kitchen_dead_letter_queue",
     }
-    assert not any(evening.queues.values())
-    assert not evening.deployment.query("SELECT FROM outbox")
+    assert not any(run.queues.values())
+    assert not run.deployment.query("SELECT FROM outbox")
 
 
-def test_cooks_are_credited_with_what_they_cooked(evening: Evening) -> None:
-    """Every cook cooked, what it is there for only, and the book adds up."""
-    cooked = evening.deployment.query("SELECT processed_by, type FROM orders")
-    book = evening.deployment.query("SELECT name, status, orders_processed FROM workers")
+def test_workers_are_credited_with_the_orders_of_their_types_that_they_cooked(
+    run: CompletedRun,
+) -> None:
+    cooked = run.deployment.query("SELECT processed_by, type FROM orders")
+    book = run.deployment.query("SELECT name, status, orders_processed FROM workers")
 
     assert {row["type"] for row in cooked if row["processed_by"] == "carla"} == {"delivery"}
     assert {row["name"]: row["orders_processed"] for row in book} == Counter(
@@ -194,14 +193,12 @@ def test_cooks_are_credited_with_what_they_cooked(evening: Evening) -> None:
     assert {row["status"] for row in book} == {"offline"}
 
 
-def test_everyone_goes_home_in_order(evening: Evening) -> None:
-    """SIGTERM ends every service with exit code 0."""
-    assert evening.exit_codes == [0] * 7
+def test_every_service_exits_with_0_on_sigterm(run: CompletedRun) -> None:
+    assert run.exit_codes == [0] * 7
 
 
-def test_a_request_id_follows_its_order(evening: Evening) -> None:
-    """From the HTTP request through the outbox and the kitchen to those who are told."""
-    lines = evening.lines_of("from-the-guest")
+def test_request_id_follows_its_order_through_all_services(run: CompletedRun) -> None:
+    lines = run.lines_of("order-request")
 
     assert lines >= {
         ("order-service", "request_received"),
@@ -212,25 +209,23 @@ def test_a_request_id_follows_its_order(evening: Evening) -> None:
         ("kitchen-worker", "order_completed"),
         ("notification-subscriber", "notification_received"),
     }
-    assert evening.lines_of("by-the-guest") == {("tracking-service", "request_received")}
+    assert run.lines_of("status-request") == {("tracking-service", "request_received")}
 
 
-def test_a_request_id_is_of_no_other_order(evening: Evening) -> None:
-    """Lines with a guest's request id are about that guest's order."""
+def test_log_lines_with_a_request_id_are_about_its_order_only(run: CompletedRun) -> None:
     about = {
         line["details"]["order_number"]
-        for process in evening.processes
+        for process in run.processes
         for line in process.logs
-        if line["request_id"] == "from-the-guest" and "order_number" in line["details"]
+        if line["request_id"] == "order-request" and "order_number" in line["details"]
     }
 
-    assert about == {evening.traced}
+    assert about == {run.traced}
 
 
-def test_every_log_line_is_complete(evening: Evening) -> None:
-    """One JSON object a line, with the fields of the contract and no others."""
-    for process in evening.processes:
-        for line in log_lines(process, evening):
+def test_every_log_line_has_exactly_the_fields_of_the_contract(run: CompletedRun) -> None:
+    for process in run.processes:
+        for line in log_lines(process, run):
             logged = json.loads(line)
             assert FIELDS <= set(logged) <= FIELDS | OPTIONAL_FIELDS, line
             assert TIMESTAMP.fullmatch(logged["timestamp"]), line
@@ -239,14 +234,13 @@ def test_every_log_line_is_complete(evening: Evening) -> None:
             assert (logged["level"] == "ERROR") == ("error" in logged), line
 
 
-def test_no_log_line_names_a_guest(evening: Evening) -> None:
-    """Names and addresses are in no output of anybody, also not those of a refused order."""
-    for process in evening.processes:
+def test_no_output_contains_names_or_addresses(run: CompletedRun) -> None:
+    for process in run.processes:
         for private in (*NAME.split(), *ADDRESS.split()[1:]):
             assert private.casefold() not in (process.stdout + process.stderr).casefold()
 
 
-def log_lines(process: Process, evening: Evening) -> list[str]:
-    """Return every line of the stream that a process logs to."""
-    lines = process.stderr if process in evening.subscribers else process.stdout
+def log_lines(process: Process, run: CompletedRun) -> list[str]:
+    """Return the log lines of a process."""
+    lines = process.stderr if process in run.subscribers else process.stdout
     return lines.splitlines()
