@@ -111,10 +111,10 @@ async def test_message_that_arrives_while_browsing_is_kept(broker: Broker) -> No
     early, late = make_order_messages(2)
     await dead_letter(broker, early)
 
-    async with broker.browse(DEAD_LETTERS) as in_hand:
+    async with broker.browse(DEAD_LETTERS) as locked:
         await dead_letter(broker, late)
-        assert message_ids(in_hand) == message_ids([early])
-        await broker.ack_all(in_hand)
+        assert message_ids(locked) == message_ids([early])
+        await broker.ack_all(locked)
 
     assert await remaining(broker) == message_ids([late])
 
