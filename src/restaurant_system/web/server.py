@@ -65,16 +65,13 @@ def _problem(request_id: str) -> Response:
     return response_for(Refusal(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY), request_id)
 
 
-STARTING = Site(RequestContext(_refuse))
-
-
 class Application:
     """The ASGI application of one process: it answers from `site`, with 503 until that is set."""
 
     def __init__(self, shutdown: Shutdown, settings: HttpSettings) -> None:
         self.shutdown = shutdown
         self.connections = Connections(settings)
-        self.site = STARTING
+        self.site = Site(RequestContext(_refuse))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; a response after a request to stop closes its connection."""
