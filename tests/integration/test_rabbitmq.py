@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -252,6 +253,26 @@ async def test_message_that_amqp_cannot_express_is_refused_and_the_others_publis
 
     assert [each.message for each in refused] == inexpressible
     assert (await rabbitmq_broker.depths())[TAKEOUT] == len(good)
+
+
+async def test_batch_is_published_within_few_iterations_of_a_busy_event_loop(
+    rabbitmq_broker: RabbitMQBroker,
+) -> None:
+    """Otherwise the relay falls behind in a process that is busy with HTTP requests."""
+    iterations = 0
+
+    async def keep_busy() -> None:
+        nonlocal iterations
+        while True:
+            time.sleep(0.005)  # noqa: ASYNC251 - as requests do
+            iterations += 1
+            await asyncio.sleep(0)
+
+    requests = asyncio.create_task(keep_busy())
+    await rabbitmq_broker.publish(make_order_messages(500))
+    requests.cancel()
+
+    assert iterations < 100
 
 
 async def test_publication_without_permission_is_refused_with_the_reason(

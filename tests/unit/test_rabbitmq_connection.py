@@ -9,6 +9,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 
 from restaurant_system.config import RabbitMQSettings
 from restaurant_system.errors import BrokerRefuses, BrokerUnavailable
+from restaurant_system.messaging.rabbitmq import connection as connection_module
 from restaurant_system.messaging.rabbitmq.connection import RabbitMQConnection
 from restaurant_system.messaging.rabbitmq.error_translation import translate_errors
 
@@ -28,6 +29,9 @@ class FakeConnection:
     def __init__(self) -> None:
         self.is_closed = False
 
+    async def connect(self) -> None:
+        """Connect."""
+
     async def channel(self, **_options: bool) -> aiormq.Channel:
         """Open a channel."""
         return FakeChannel(cast("AbstractConnection", self))
@@ -42,11 +46,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[FakeConnection]:
     """Return the list of opened connections."""
     opened: list[FakeConnection] = []
 
-    async def connect(*_arguments: object, **_options: object) -> FakeConnection:
+    def new_connection(*_arguments: object, **_options: object) -> FakeConnection:
         opened.append(FakeConnection())
         return opened[-1]
 
-    monkeypatch.setattr(aiormq, "connect", connect)
+    monkeypatch.setattr(connection_module, "BufferedConnection", new_connection)
     return opened
 
 
