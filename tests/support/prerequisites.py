@@ -1,7 +1,7 @@
 """Install what the tests need besides Python packages.
 
-RabbitMQ, PostgreSQL (the one in our wheel is built without TLS) and Chromium, with letters to show.
-Installs them from Debian's packages where the user may; otherwise says in one sentence what to do.
+RabbitMQ, PostgreSQL (the one in our wheel is built without TLS), and Chromium with a font. They are
+installed from Debian's packages if the user may do so; otherwise one sentence says what to do.
 """
 
 import os
@@ -32,22 +32,30 @@ def postgres_programs() -> Path | None:
     return Path(postgres).resolve().parent if postgres else None
 
 
+def headless_chromium() -> str | None:
+    """Return the path of Chromium without a user interface, which needs less processor time."""
+    return shutil.which("chromium-headless-shell")
+
+
 def chromium() -> str | None:
-    """Return the path of Chromium, `None` if it is not installed."""
-    return shutil.which("chromium")
+    """Return the path of the Chromium to use, `None` if none is installed."""
+    return headless_chromium() or shutil.which("chromium")
 
 
 def main() -> None:
     """Install what is missing, or exit with the command that does."""
+    can_install = shutil.which("apt-get") is not None and os.geteuid() == 0
     found = {
         "rabbitmq-server": rabbitmq_server(),
         "postgresql": postgres_programs(),
-        "chromium fonts-liberation": chromium(),
+        "chromium-headless-shell fonts-liberation": headless_chromium()
+        if can_install
+        else chromium(),
     }
     missing = [each for names, place in found.items() if place is None for each in names.split()]
     if not missing:
         return
-    if not shutil.which("apt-get") or os.geteuid() != 0:
+    if not can_install:
         sys.exit(
             "The tests need RabbitMQ 3.10, PostgreSQL 14 with TLS, or newer, and Chromium; install"
             f" them (on Debian, as root: apt-get install {' '.join(missing)}) and try again."
