@@ -53,8 +53,9 @@ def test_restart_of_all_services_loses_and_repeats_nothing(
 ) -> None:
     """SIGTERM to all processes during requests and messages.
 
-    Every request on an open connection is answered. No order is cooked twice, no update is
-    printed twice, and the remaining work is done after the restart.
+    Every request on an open connection is answered; a connection that the kernel had queued may be
+    reset, and its order is not stored. No order is cooked twice, no update is printed twice, and
+    the remaining work is done after the restart.
     """
     printed: dict[str, list[tuple[str, str]]] = defaultdict(list)
     started = start_all(deployment)
@@ -111,7 +112,7 @@ def interrupt(deployment: Deployment, started: list[Process]) -> dict[str, str]:
 
     assert set(exit_codes) == {0}
     for each in (*ordering, *reading):
-        assert each.cut_off + each.reset_when_new == []
+        assert each.cut_off == []
     assert all(client.reads for client in reading)
     return {key: number for client in ordering for key, number in client.numbers.items()}
 
