@@ -34,19 +34,31 @@ SELECT least(
     nullif(datconnlimit, -1))
 FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()
 """
+# The type of another role's session may be hidden.
+OPEN_ELSEWHERE = """
+SELECT count(*) FROM pg_stat_activity
+WHERE coalesce(backend_type, 'client backend') = 'client backend'
+  AND application_name IS DISTINCT FROM $1
+"""
 
 
 async def check_connection_limit(
     connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]", service: str, needed: int
 ) -> None:
-    """Log a warning if the server allows fewer connections than `service` alone may open."""
+    """Log a warning if `service` may open more connections than others leave to it now.
+
+    Others may open more later, so the absence of a warning proves nothing.
+    """
     allowed = await connection.fetchval(MAX_CONNECTIONS)
-    if allowed < needed:
+    others = await connection.fetchval(OPEN_ELSEWHERE, service)
+    missing = needed + others - allowed
+    if missing > 0:
         log.warning(
             "db_connections_insufficient",
             message=f"{service} needs up to {needed} connections to PostgreSQL, which allows"
-            f" {allowed} to all services together; raise max_connections (or the limit of the role"
-            f" or the database) by at least {needed - allowed}, or lower database.pool_max.",
+            f" {allowed} to all services together, of which others use {others} now; raise"
+            f" max_connections (or the limit of the role or the database) by at least {missing}, or"
+            " lower database.pool_max.",
             needed=needed,
             allowed=allowed,
         )
