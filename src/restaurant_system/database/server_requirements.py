@@ -25,20 +25,22 @@ async def check_encoding(connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.R
         )
 
 
-MAX_CONNECTIONS = """
-SELECT least(
-    current_setting('max_connections')::integer
-        - current_setting('superuser_reserved_connections')::integer
-        - coalesce(current_setting('reserved_connections', true)::integer, 0),
-    nullif(rolconnlimit, -1),
-    nullif(datconnlimit, -1))
-FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()
-"""
 # The type of another role's session may be hidden.
-OPEN_ELSEWHERE = """
-SELECT count(*) FROM pg_stat_activity
-WHERE coalesce(backend_type, 'client backend') = 'client backend'
-  AND application_name IS DISTINCT FROM $1
+CONNECTIONS = """
+SELECT
+    least(
+        current_setting('max_connections')::integer
+            - current_setting('superuser_reserved_connections')::integer
+            - coalesce(current_setting('reserved_connections', true)::integer, 0),
+        nullif(rolconnlimit, -1),
+        nullif(datconnlimit, -1)
+    ) AS allowed,
+    (
+        SELECT count(*) FROM pg_stat_activity
+        WHERE coalesce(backend_type, 'client backend') = 'client backend'
+          AND application_name IS DISTINCT FROM $1
+    ) AS open_elsewhere
+FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()
 """
 
 
@@ -49,8 +51,7 @@ async def check_connection_limit(
 
     Others may open more later, so the absence of a warning proves nothing.
     """
-    allowed = await connection.fetchval(MAX_CONNECTIONS)
-    others = await connection.fetchval(OPEN_ELSEWHERE, service)
+    ((allowed, others),) = await connection.fetch(CONNECTIONS, service)
     missing = needed + others - allowed
     if missing > 0:
         log.warning(
