@@ -17,6 +17,7 @@ from restaurant_system.config import ServerSettings
 from restaurant_system.database.connection_factory import (
     KEEPALIVE_SETTINGS,
     ConnectionFactory,
+    PingConnection,
     Pool,
     UnpooledConnection,
 )
@@ -28,7 +29,7 @@ from restaurant_system.database.error_translation import (
     translate_errors,
 )
 from restaurant_system.database.health_monitor import HealthMonitor
-from restaurant_system.database.refused_operations import PingConnection, RefusedOperations
+from restaurant_system.database.refused_operations import RefusedOperations
 from restaurant_system.database.server_requirements import check_encoding
 from restaurant_system.errors import (
     ConfigurationError,

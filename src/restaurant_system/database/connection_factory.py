@@ -7,6 +7,8 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from restaurant_system.config import ServerSettings
+from restaurant_system.database.error_translation import READ_ONLY, translate_errors
+from restaurant_system.errors import DatabaseReadOnly
 
 # Quoted, because asyncpg's classes are generic to a type checker only.
 UnpooledConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -38,6 +40,25 @@ class PooledConnection(asyncpg.Connection):
     def get_reset_query(self) -> str:
         """Return the statements that reset a session: none."""
         return ""
+
+
+class PingConnection:
+    """A connection for pings."""
+
+    def __init__(self, connection: UnpooledConnection, *, must_write: bool) -> None:
+        self._connection = connection
+        self._must_write = must_write
+
+    async def ping(self) -> None:
+        """Return once the server has answered; raise `DatabaseReadOnly` if it must not be."""
+        with translate_errors():
+            read_only = await self._connection.fetchval("SHOW transaction_read_only")
+        if self._must_write and read_only == "on":
+            raise DatabaseReadOnly(READ_ONLY, "a session cannot write any more")
+
+    def terminate(self) -> None:
+        """Close the connection without waiting for the server."""
+        self._connection.terminate()
 
 
 class ConnectionFactory:

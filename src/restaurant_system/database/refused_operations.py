@@ -137,22 +137,3 @@ class RefusedOperations:
             finally:
                 await transaction.rollback()
             await connection.execute(TEST_COMMIT, timeout=self._timeout)
-
-
-class PingConnection:
-    """A connection for pings."""
-
-    def __init__(self, connection: UnpooledConnection, *, must_write: bool) -> None:
-        self._connection = connection
-        self._must_write = must_write
-
-    async def ping(self) -> None:
-        """Return once the server has answered; raise `DatabaseReadOnly` if it must not be."""
-        with translate_errors():
-            read_only = await self._connection.fetchval("SHOW transaction_read_only")
-        if self._must_write and read_only == "on":
-            raise DatabaseReadOnly("PostgreSQL is read-only", "a session cannot write any more")
-
-    def terminate(self) -> None:
-        """Close the connection without waiting for the server."""
-        self._connection.terminate()
