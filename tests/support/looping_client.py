@@ -13,17 +13,16 @@ CUT_OFF = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError
 
 @dataclass
 class LoopingClient:
-    """A client that records its responses, and the requests that got none.
+    """A client that records its responses.
 
-    `cut_off` are requests on a connection that had carried a response before. `reset_when_new` are
-    first requests: the server may never have accepted their connection.
+    `cut_off` are requests without a response on a connection that had carried one before. The first
+    request on a connection is not recorded: the server may never have accepted the connection.
     """
 
     port: int
     numbers: dict[str, str] = field(default_factory=dict)  # by Idempotency-Key
     reads: int = 0
     cut_off: list[str] = field(default_factory=list)
-    reset_when_new: list[str] = field(default_factory=list)
 
     def order_until_closed(self) -> None:
         """Place orders until the server refuses connections or closes this one."""
@@ -57,7 +56,8 @@ class LoopingClient:
             connection.request(method, path, make_order_body() if key else None, headers)
             answer = connection.getresponse()
         except CUT_OFF as error:
-            (self.reset_when_new if is_new else self.cut_off).append(f"{method} {path}: {error!r}")
+            if not is_new:
+                self.cut_off.append(f"{method} {path}: {error!r}")
             return False
         body = json.load(answer)
         assert answer.status == (201 if key else 200), body
