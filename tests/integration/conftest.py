@@ -12,6 +12,7 @@ from restaurant_system.messaging.relay import Relay
 from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.handler import TrackingHandler
+from tests.support.database import execute
 from tests.support.kitchen import Kitchen
 from tests.support.services import FakeClock, http_client, make_order_service, make_tracking_service
 
@@ -44,3 +45,14 @@ async def kitchen(
     relay = Relay(database, broker, OutboxSettings())
     async with relay.running():
         yield Kitchen(database, relay, policy=policy)
+
+
+@pytest.fixture
+async def limited_dsn(database: Database, dsn: str) -> AsyncIterator[str]:
+    """Return the DSN of the test's own database for a role whose rights a test may change."""
+    async with database.connection() as admin:
+        name = "user_of_" + await admin.fetchval("SELECT current_database()")
+        await admin.execute(f"CREATE ROLE {name} LOGIN")
+        await admin.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
+    yield dsn.replace("postgres@", f"{name}@")
+    await execute(database, f"DROP OWNED BY {name}; DROP ROLE {name}")

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -16,52 +15,14 @@ from restaurant_system.errors import (
     DatabaseUnavailable,
     StartupError,
 )
+from tests.support.database import execute, fails, monitored, succeeds
 from tests.support.postgres_server import Postgres
 from tests.support.waiting import eventually
 
 SETTINGS = ServerSettings(pool_max=3, ping_interval=0.1, ping_timeout=20)
 IMPATIENT = SETTINGS.model_copy(update={"ping_timeout": 0.5, "command_timeout": 0.5})
+WRITE = "DELETE FROM outbox WHERE id = 0"  # changes no row
 TABLES = "orders, order_items, order_status_log, outbox"
-
-
-@contextlib.asynccontextmanager
-async def monitored(database: Database) -> AsyncIterator[Database]:
-    """Open a database with its monitor."""
-    await database.connect()
-    async with asyncio.TaskGroup() as group:
-        monitoring = group.create_task(database.monitor())
-        try:
-            yield database
-        finally:
-            monitoring.cancel()
-    await database.close()
-
-
-@pytest.fixture
-async def limited_dsn(database: Database, dsn: str) -> AsyncIterator[str]:
-    """Return the DSN of the test's own database for a role whose rights a test may change."""
-    async with database.connection() as admin:
-        name = "user_of_" + await admin.fetchval("SELECT current_database()")
-        await admin.execute(f"CREATE ROLE {name} LOGIN")
-        await admin.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
-    yield dsn.replace("postgres@", f"{name}@")
-    async with database.connection() as admin:
-        await admin.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
-
-
-async def write(database: Database) -> None:
-    """Execute a write that changes no row."""
-    async with database.connection() as connection:
-        await connection.execute("DELETE FROM outbox WHERE id = 0")
-
-
-async def can_write(database: Database) -> bool:
-    """Return whether a write succeeds."""
-    try:
-        await write(database)
-    except DatabaseUnavailable:
-        return False
-    return True
 
 
 async def is_healthy(database: Database) -> bool:
@@ -83,9 +44,11 @@ async def test_pool_and_dedicated_connections_that_cannot_write_are_replaced(dsn
         await stack.aclose()
 
         with pytest.raises(DatabaseReadOnly, match="PostgreSQL is read-only: "):
-            await write(database)
+            await execute(database, WRITE)
 
-        await eventually(lambda: can_write(database), doing="for writable connections", seconds=5)
+        await eventually(
+            lambda: succeeds(database, WRITE), doing="for writable connections", seconds=5
+        )
         assert dedicated.is_closed()
         assert await is_healthy(database)
 
@@ -94,8 +57,7 @@ async def test_read_only_server_is_accepted_only_by_a_reading_pool(
     limited_dsn: str, database: Database
 ) -> None:
     name = urlsplit(limited_dsn).username
-    async with database.connection() as admin:
-        await admin.execute(f"ALTER ROLE {name} SET default_transaction_read_only = on")
+    await execute(database, f"ALTER ROLE {name} SET default_transaction_read_only = on")
 
     writer = Database(limited_dsn, SETTINGS, application_name="writer")
     with pytest.raises(DatabaseReadOnly):
@@ -115,12 +77,11 @@ async def test_missing_privilege_is_reported_until_writes_succeed(
 ) -> None:
     name = urlsplit(limited_dsn).username
     async with monitored(Database(limited_dsn, SETTINGS, application_name="refused")) as refused:
-        await write(refused)
-        async with database.connection() as admin:
-            await admin.execute(f"REVOKE INSERT, DELETE ON {TABLES} FROM {name}")
+        await execute(refused, WRITE)
+        await execute(database, f"REVOKE INSERT, DELETE ON {TABLES} FROM {name}")
 
         with pytest.raises(DatabaseRefuses, match="PostgreSQL denies permission: ") as refusal:
-            await write(refused)
+            await execute(refused, WRITE)
 
         assert refusal.value.reason == "PostgreSQL denies permission"
         await asyncio.sleep(5 * SETTINGS.ping_interval)
@@ -128,8 +89,7 @@ async def test_missing_privilege_is_reported_until_writes_succeed(
         async with refused.connection() as connection:
             assert await connection.fetchval("SELECT count(*) FROM orders") == 0
 
-        async with database.connection() as admin:
-            await admin.execute(f"GRANT INSERT, DELETE ON {TABLES} TO {name}")
+        await execute(database, f"GRANT INSERT, DELETE ON {TABLES} TO {name}")
         await eventually(lambda: is_healthy(refused), doing="for writes to succeed", seconds=5)
 
 
@@ -137,8 +97,7 @@ async def test_retried_write_stores_nothing(dsn: str, database: Database) -> Non
     statement = "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'disk_full'; END $$"
     async with monitored(Database(dsn, SETTINGS, application_name="refused")) as refused:
         with pytest.raises(DatabaseRefuses, match="The disk of PostgreSQL is full"):
-            async with refused.connection() as connection:
-                await connection.execute(statement)
+            await execute(refused, statement)
         await eventually(lambda: is_healthy(refused), doing="for a write to succeed", seconds=5)
 
     async with database.connection() as connection:
@@ -153,8 +112,7 @@ async def test_refused_connections_are_reported_until_one_is_accepted(
     async with monitored(Database(limited_dsn, SETTINGS, application_name="full")) as full:
         async with full.connection() as inside:
             await asyncio.sleep(3 * SETTINGS.ping_interval)  # the connection for pings is open
-            async with database.connection() as admin:
-                await admin.execute(f"ALTER ROLE {name} CONNECTION LIMIT 1")
+            await execute(database, f"ALTER ROLE {name} CONNECTION LIMIT 1")
             with pytest.raises(DatabaseRefuses, match="PostgreSQL has no connection free"):
                 await full.dedicated()
             await asyncio.sleep(5 * SETTINGS.ping_interval)
@@ -162,8 +120,7 @@ async def test_refused_connections_are_reported_until_one_is_accepted(
             assert full.refused_connections is not None
             assert await inside.fetchval("SELECT 1") == 1
 
-        async with database.connection() as admin:
-            await admin.execute(f"ALTER ROLE {name} CONNECTION LIMIT -1")
+        await execute(database, f"ALTER ROLE {name} CONNECTION LIMIT -1")
         await eventually(lambda: is_healthy(full), doing="for a connection", seconds=5)
 
 
@@ -173,9 +130,9 @@ async def test_sessions_whose_settings_let_no_statement_complete_are_replaced(
 ) -> None:
     role = urlsplit(limited_dsn).username
     stale = Database(limited_dsn, SETTINGS, application_name="stale", read_only=reads)
-    await rule(database, f"ALTER ROLE {role} SET statement_timeout = '50ms'")
+    await execute(database, f"ALTER ROLE {role} SET statement_timeout = '50ms'")
     async with monitored(stale):
-        await rule(database, f"ALTER ROLE {role} RESET statement_timeout")
+        await execute(database, f"ALTER ROLE {role} RESET statement_timeout")
 
         assert not await succeeds(stale, "SELECT pg_sleep(0.1)")
         await eventually(
@@ -188,7 +145,7 @@ async def test_sessions_whose_settings_let_no_statement_complete_are_replaced(
 async def test_locked_table_is_reported_until_statements_complete(
     dsn: str, database: Database, *, reads: bool
 ) -> None:
-    statement = "SELECT FROM orders" if reads else "DELETE FROM outbox WHERE id = 0"
+    statement = "SELECT FROM orders" if reads else WRITE
     async with monitored(
         Database(dsn, IMPATIENT, application_name="x", read_only=reads)
     ) as waiting:
@@ -218,15 +175,14 @@ async def test_commit_that_waits_for_a_missing_standby_is_reported_until_commits
 
 
 async def test_missing_table_is_reported_until_it_is_back(dsn: str, database: Database) -> None:
-    statement = "DELETE FROM outbox WHERE id = 0"
     async with monitored(Database(dsn, SETTINGS, application_name="x")) as incomplete:
-        await rule(database, "ALTER TABLE outbox RENAME TO renamed")
-        assert not await succeeds(incomplete, statement)
+        await execute(database, "ALTER TABLE outbox RENAME TO renamed")
+        assert not await succeeds(incomplete, WRITE)
         await until_reason(incomplete, "PostgreSQL lacks a part of the schema")
 
-        await rule(database, "ALTER TABLE renamed RENAME TO outbox")
+        await execute(database, "ALTER TABLE renamed RENAME TO outbox")
         await until_reason(incomplete, None)
-        assert await succeeds(incomplete, statement)
+        assert await succeeds(incomplete, WRITE)
 
 
 async def test_reason_is_reported_while_every_connection_is_refused(
@@ -234,36 +190,15 @@ async def test_reason_is_reported_while_every_connection_is_refused(
 ) -> None:
     role = urlsplit(limited_dsn).username
     async with monitored(Database(limited_dsn, SETTINGS, application_name="x")) as refused:
-        await rule(database, f"ALTER ROLE {role} NOLOGIN")
-        await rule(
+        await execute(database, f"ALTER ROLE {role} NOLOGIN")
+        await execute(
             database,
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'",  # noqa: S608
         )
         await until_reason(refused, "PostgreSQL refuses the connection")
 
-        await rule(database, f"ALTER ROLE {role} LOGIN")
+        await execute(database, f"ALTER ROLE {role} LOGIN")
         await until_reason(refused, None)
-
-
-async def rule(database: Database, statement: str) -> None:
-    """Execute a statement as the superuser."""
-    async with database.connection() as admin:
-        await admin.execute(statement)
-
-
-async def succeeds(database: Database, statement: str) -> bool:
-    """Return whether a statement succeeds; otherwise the database must be unavailable."""
-    try:
-        async with database.connection() as connection:
-            await connection.execute(statement)
-    except DatabaseUnavailable:
-        return False
-    return True
-
-
-async def fails(database: Database, statement: str) -> bool:
-    """Return whether the database is unavailable to a statement."""
-    return not await succeeds(database, statement)
 
 
 async def reason(database: Database) -> str | None:

@@ -15,6 +15,7 @@ from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
 from restaurant_system.messaging.postgres import PostgresBroker
 from tests.support.broker_connections import PostgresConnections
+from tests.support.database import execute, fails, monitored, succeeds
 from tests.support.logs import logged
 from tests.support.messages import TAKEOUT, make_order_message, receive_and_ack, receive_one
 from tests.support.postgres_server import Postgres
@@ -37,18 +38,9 @@ async def tcp_proxy(postgres_server: Postgres) -> AsyncIterator[TcpProxy]:
         yield tcp_proxy
 
 
-@contextlib.asynccontextmanager
-async def monitored(dsn: str, settings: ServerSettings = SETTINGS) -> AsyncIterator[Database]:
-    """Open a database whose monitor runs."""
-    database = Database(dsn, settings, application_name="monitored")
-    await database.connect()
-    async with asyncio.TaskGroup() as group:
-        monitoring = group.create_task(database.monitor())
-        try:
-            yield database
-        finally:
-            monitoring.cancel()
-    await database.close()
+def make_database(dsn: str, settings: ServerSettings = SETTINGS) -> Database:
+    """Return a database that is not open yet."""
+    return Database(dsn, settings, application_name="monitored")
 
 
 @pytest.fixture
@@ -56,7 +48,8 @@ async def proxied(
     dsn: str, postgres_server: Postgres, tcp_proxy: TcpProxy
 ) -> AsyncIterator[Database]:
     """Open the database of the test through the proxy, with short timeouts."""
-    async with monitored(dsn.replace(str(postgres_server.port), str(tcp_proxy.port))) as database:
+    proxied_dsn = dsn.replace(str(postgres_server.port), str(tcp_proxy.port))
+    async with monitored(make_database(proxied_dsn)) as database:
         yield database
 
 
@@ -66,28 +59,23 @@ async def proxied_patient(
 ) -> AsyncIterator[Database]:
     """Open it through the proxy, with a ping timeout that does not run out."""
     proxied_dsn = dsn.replace(str(postgres_server.port), str(tcp_proxy.port))
-    async with monitored(proxied_dsn, LONG_PING_TIMEOUT) as database:
+    async with monitored(make_database(proxied_dsn, LONG_PING_TIMEOUT)) as database:
         yield database
 
 
 async def query(database: Database) -> None:
     """Execute a statement."""
-    async with database.connection() as connection:
-        await connection.execute("SELECT 1")
+    await execute(database, "SELECT 1")
 
 
 async def is_unavailable(database: Database) -> bool:
     """Return whether a call fails."""
-    try:
-        await query(database)
-    except DatabaseUnavailable:
-        return True
-    return False
+    return await fails(database, "SELECT 1")
 
 
 async def is_available(database: Database) -> bool:
     """Return whether a call succeeds."""
-    return not await is_unavailable(database)
+    return await succeeds(database, "SELECT 1")
 
 
 async def seconds_to_fail(call: Callable[[], Awaitable[object]]) -> float:
@@ -258,7 +246,7 @@ async def test_full_pool_does_not_make_the_server_unavailable(dsn: str) -> None:
     """A call that finds no connection fails; those with a connection continue."""
     impatient = LONG_PING_TIMEOUT.model_copy(update={"connect_timeout": 0.3})
     async with (
-        monitored(dsn, impatient) as full,
+        monitored(make_database(dsn, impatient)) as full,
         full.connection() as one,
         full.connection() as two,
     ):
@@ -298,48 +286,39 @@ async def test_failed_statement_does_not_make_the_server_unavailable(
     await query(proxied_patient)
 
 
-@pytest.fixture
-async def limited_user(database: Database, dsn: str) -> str:
-    """Return the DSN of the database of the test for a user whose rights a test may change."""
-    async with database.connection() as connection:
-        name = "limited_user_" + await connection.fetchval("SELECT current_database()")
-        await connection.execute(f"CREATE ROLE {name} LOGIN")
-    return dsn.replace("postgres@", f"{name}@")
-
-
 def user_of(dsn: str) -> str:
     """Return the user in a DSN."""
     return urlsplit(dsn).username or ""
 
 
 async def test_server_that_refuses_the_user_is_retried(
-    limited_user: str, database: Database, dsn: str
+    limited_dsn: str, database: Database, dsn: str
 ) -> None:
     """An administrator may restore the login."""
-    async with monitored(limited_user) as refused:
+    async with monitored(make_database(limited_dsn)) as refused:
         async with database.connection() as admin:
-            await admin.execute(f"ALTER ROLE {user_of(limited_user)} NOLOGIN")
+            await admin.execute(f"ALTER ROLE {user_of(limited_dsn)} NOLOGIN")
         await PostgresConnections(dsn).cut()
         await eventually(lambda: is_unavailable(refused), doing="for the refusal to be detected")
         await asyncio.sleep(1)
         assert await seconds_to_fail(lambda: query(refused)) < AT_ONCE
 
         async with database.connection() as admin:
-            await admin.execute(f"ALTER ROLE {user_of(limited_user)} LOGIN")
+            await admin.execute(f"ALTER ROLE {user_of(limited_dsn)} LOGIN")
         await eventually(lambda: is_available(refused), doing="for the return", seconds=5)
 
 
 async def test_server_without_free_connections_stays_available(
-    limited_user: str, database: Database
+    limited_dsn: str, database: Database
 ) -> None:
     """Open connections keep working."""
     async with (
-        monitored(limited_user, LONG_PING_TIMEOUT) as full,
+        monitored(make_database(limited_dsn, LONG_PING_TIMEOUT)) as full,
         full.connection() as inside,
     ):
         await asyncio.sleep(3 * SETTINGS.ping_interval)  # the monitor has connected
         async with database.connection() as admin:
-            await admin.execute(f"ALTER ROLE {user_of(limited_user)} CONNECTION LIMIT 1")
+            await admin.execute(f"ALTER ROLE {user_of(limited_dsn)} CONNECTION LIMIT 1")
 
         assert await seconds_to_fail(lambda: query(full)) < DETECTION_TIME
         await asyncio.sleep(3 * SETTINGS.ping_interval)
