@@ -1,5 +1,8 @@
 """The limit of dead letters within a time window, and the reasons of dead letters."""
 
+import asyncio
+from datetime import timedelta
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -11,6 +14,7 @@ from restaurant_system.messaging.retry_policy import (
     RetryPolicy,
     one_line,
 )
+from restaurant_system.models.message import Message
 from tests.support.fakes import FakeDelivery
 from tests.support.messages import make_order_message
 
@@ -92,6 +96,39 @@ async def test_message_above_the_limit_is_requeued_and_logged_as_an_error() -> N
     assert [(line["event"], line["log_level"]) for line in logs] == [
         ("dead_letters_limited", "error")
     ]
+
+
+async def test_dead_letter_that_the_broker_does_not_accept_does_not_count() -> None:
+    class UndeliverableMessage(FakeDelivery):
+        async def replace(self, *_: object) -> None:
+            raise BrokerUnavailable("The connection broke.")
+
+    policy = RetryPolicy(DeliverySettings(max_dead_letters=1))
+    for _ in range(3):
+        with pytest.raises(BrokerUnavailable):
+            await policy.dead_letter(UndeliverableMessage(make_order_message()), "not JSON")
+
+    delivery = FakeDelivery(make_order_message())
+    await policy.dead_letter(delivery, "not JSON")
+    assert len(delivery.settled) == 1
+
+
+async def test_dead_letters_that_are_being_published_count() -> None:
+    accepted = asyncio.Event()
+
+    class SlowDelivery(FakeDelivery):
+        async def replace(self, successor: Message, delay: timedelta | None = None) -> None:
+            await accepted.wait()
+            await super().replace(successor, delay)
+
+    policy = RetryPolicy(DeliverySettings(max_dead_letters=1))
+    first = asyncio.create_task(policy.dead_letter(SlowDelivery(make_order_message()), "not JSON"))
+    await asyncio.sleep(0)
+
+    with pytest.raises(TooManyDeadLetters):
+        await policy.dead_letter(FakeDelivery(make_order_message()), "not JSON")
+    accepted.set()
+    await first
 
 
 async def test_last_failed_attempt_counts_as_a_dead_letter() -> None:

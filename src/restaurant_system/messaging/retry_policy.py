@@ -45,8 +45,11 @@ class DeadLetterLimit:
         self._clock = clock
         self._times: deque[float] = deque()
 
-    def count(self, reason: str) -> None:
-        """Count a dead letter; raises `TooManyDeadLetters` if it would exceed the limit."""
+    def count(self, reason: str) -> float:
+        """Count a dead letter and return its time.
+
+        Raises `TooManyDeadLetters` if the dead letter would exceed the limit.
+        """
         now = self._clock()
         while self._times and self._times[0] <= now - self._window:
             self._times.popleft()
@@ -57,6 +60,12 @@ class DeadLetterLimit:
                 " and restart the service."
             )
         self._times.append(now)
+        return now
+
+    def uncount(self, time: float) -> None:
+        """Remove the dead letter of this time from the count."""
+        with contextlib.suppress(ValueError):  # it is not within the window any more
+            self._times.remove(time)
 
 
 class RetryPolicy:
@@ -102,11 +111,12 @@ class RetryPolicy:
         """Move the message to the dead-letter queue, because no retry can succeed.
 
         If the process has dead-lettered too many messages recently, requeues the message instead
-        and raises `TooManyDeadLetters`: the process must stop consuming.
+        and raises `TooManyDeadLetters`: the process must stop consuming. A message that the broker
+        did not accept is redelivered, and does not count.
         """
         reason = one_line(reason)
         try:
-            self._limit.count(reason)
+            counted = self._limit.count(reason)
         except TooManyDeadLetters as error:
             log.error("dead_letters_limited", message=str(error), queue=delivery.queue)  # noqa: TRY400 - the message says it all
             with contextlib.suppress(BrokerUnavailable):  # the broker has requeued it
@@ -119,7 +129,11 @@ class RetryPolicy:
             exchange=topology.ORDERS_DLX.name,
             routing_key=delivery.queue,
         )
-        await delivery.replace(successor)
+        try:
+            await delivery.replace(successor)
+        except BaseException:
+            self._limit.uncount(counted)
+            raise
         log.error(
             "message_dead_lettered",
             message=f"Message dead-lettered: {reason}",
