@@ -101,9 +101,12 @@ def interrupt(deployment: Deployment, started: list[Process]) -> dict[str, str]:
         busy += [threads.submit(client.read_until_closed, "/orders?limit=5") for client in reading]
         try:
             wait_until(
-                lambda: len(deployment.query("SELECT FROM orders")) >= ENOUGH,
+                lambda: (
+                    len(deployment.query("SELECT FROM orders")) >= ENOUGH
+                    and all(client.reads for client in reading)
+                ),
                 seconds=60,
-                doing="for orders",
+                doing="for orders and reads",
             )
         finally:
             exit_codes = stop(started)
@@ -113,7 +116,6 @@ def interrupt(deployment: Deployment, started: list[Process]) -> dict[str, str]:
     assert set(exit_codes) == {0}
     for each in (*ordering, *reading):
         assert each.cut_off == []
-    assert all(client.reads for client in reading)
     return {key: number for client in ordering for key, number in client.numbers.items()}
 
 
