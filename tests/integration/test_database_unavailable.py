@@ -308,6 +308,23 @@ async def test_server_that_refuses_the_user_is_retried(
         await eventually(lambda: is_available(refused), doing="for the return", seconds=5)
 
 
+async def test_statement_fails_on_a_connection_that_the_server_is_closing(dsn: str) -> None:
+    """The server's last message is read before the end of the connection."""
+    fields = b"SFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+    message = b"E" + (len(fields) + 4).to_bytes(4, "big") + fields
+    settings = LONG_PING_TIMEOUT.model_copy(update={"pool_min": 1, "pool_max": 1})
+    async with monitored(make_database(dsn, settings)) as database:
+        async with database.connection() as connection:
+            protocol = connection._protocol  # type: ignore[attr-defined] # noqa: SLF001
+        protocol.data_received(message)
+
+        with pytest.raises(
+            DatabaseUnavailable, match=r"^PostgreSQL unreachable: the connection was closed$"
+        ):
+            await query(database)
+        await query(database)
+
+
 async def test_server_without_free_connections_stays_available(
     limited_dsn: str, database: Database
 ) -> None:

@@ -153,7 +153,7 @@ async def test_order_is_finished_once_when_the_connection_is_lost_while_it_cooks
         await kitchen.wait_for(number, "cooking")
 
         await cut_connections(kitchen, broker)
-        await kitchen.wait_for(number, "ready")
+        await wait_during_outage(kitchen, number, "ready")
         await kitchen.cook_another("dine_in")
         await wait_for_depth(other_broker, 0)
 
@@ -194,8 +194,8 @@ async def test_prefetch_holds_across_a_reconnect(kitchen: Kitchen, broker: Broke
         await kitchen.wait_for(first, "cooking")
 
         await cut_connections(kitchen, broker)
-        await kitchen.wait_for(first, "ready")
-        await kitchen.wait_for(second, "cooking")
+        await wait_during_outage(kitchen, first, "ready")
+        await wait_during_outage(kitchen, second, "cooking")
 
     ready, started = (
         await time_of_status(kitchen, first, "ready"),
@@ -244,7 +244,7 @@ async def test_order_is_finished_after_an_outage_of_the_database(
                 server.stop()
                 await asyncio.sleep(1)  # the cooking time ends while the database is unavailable
                 server.start()
-                await wait_until_ready(kitchen, number)
+                await wait_during_outage(kitchen, number, "ready")
                 await kitchen.cook_another()
 
                 assert not run.work.done()
@@ -262,16 +262,16 @@ def make_broker(kind: str, database: Database, request: pytest.FixtureRequest) -
     return RabbitMQBroker(RabbitMQSettings(url=url), QUICK_RETRIES.retry_delays)
 
 
-async def wait_until_ready(kitchen: Kitchen, number: str) -> None:
-    """Wait for an order to be ready in a database that may be unavailable."""
+async def wait_during_outage(kitchen: Kitchen, number: str, status: str) -> None:
+    """Wait until an order has this status, in a database that may be unavailable."""
 
-    async def is_ready() -> bool:
+    async def is_there() -> bool:
         try:
-            return await kitchen.status(number) == "ready"
+            return await kitchen.status(number) == status
         except DatabaseUnavailable:
             return False
 
-    await eventually(is_ready, doing=f"for {number} to be ready after the outage", seconds=60)
+    await eventually(is_there, doing=f"for {number} to be {status} after the outage", seconds=60)
 
 
 async def time_of_status(kitchen: Kitchen, number: str, status: str) -> datetime:

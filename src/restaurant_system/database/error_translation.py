@@ -45,6 +45,9 @@ INTERRUPTIONS: dict[type[Exception], str] = {
 # A statement that ended so may have been blocked by a lock or by a commit that cannot complete, or
 # its session may have settings under which no statement completes.
 NOT_COMPLETED = (TimeoutError, asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
+# asyncpg's error for a statement on an idle connection from which it has read the server's last
+# message, such as "terminating connection due to administrator command", and not yet the end.
+CLOSING = "another operation (2) is in progress"
 UNREACHABLE = (
     OSError,  # TimeoutError among them
     asyncpg.PostgresConnectionError,
@@ -117,6 +120,8 @@ def _message(error: BaseException) -> str:
         return "no answer in time"
     elif isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return "no server accepts writes"
+    elif isinstance(error, asyncpg.InternalClientError) and CLOSING in str(error):
+        return "the connection was closed"
     return str(error).partition("\n")[0] or type(error).__name__
 
 
