@@ -292,6 +292,29 @@ async def test_error_of_the_handler_ends_the_run(broker: RecordingBroker) -> Non
     assert connections.open == 0
 
 
+async def test_error_of_the_handler_after_the_stop_ends_the_run_with_that_error(
+    broker: RecordingBroker,
+) -> None:
+    stopped = asyncio.Event()
+
+    async def handle(_: Delivery) -> None:
+        await stopped.wait()
+        raise ZeroDivisionError
+
+    connections = FakeConnections(FakeConsumer(*deliveries(1)))
+    resilient = make_consumer(broker, connections, handle, drain=turns)
+
+    async with running(resilient) as run:
+        await turns()
+        resilient.stop()
+        await turns(10)
+        stopped.set()
+        with pytest.raises(ZeroDivisionError):
+            await run
+
+    assert connections.open == 0
+
+
 async def test_cancelled_run_closes_the_consumer(broker: RecordingBroker) -> None:
     connections = FakeConnections(FakeConsumer())
 

@@ -53,19 +53,23 @@ class ResilientConsumer:
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Consume until `stop`, then drain; survive any outage of the broker."""
+        """Consume until `stop`, then drain; survive any outage of the broker.
+
+        Raises an error of `handle`, also one that it raises after `stop`, and `TooManyDeadLetters`.
+        """
         consuming = asyncio.create_task(self._consume_until_stopped())
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait({consuming, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if consuming.done():
-                return consuming.result()
-            await self._stop_consuming(consuming)
-            await self._drain()
+            if not consuming.done():
+                await self._stop_consuming(consuming)
+                await self._drain()
         finally:
             for task in (consuming, stopping):
                 task.cancel()
             await asyncio.gather(consuming, stopping, return_exceptions=True)
+        if not consuming.cancelled():
+            consuming.result()
 
     @property
     def is_connected(self) -> bool:
