@@ -5,6 +5,7 @@ import contextlib
 import re
 from urllib.parse import quote, urlsplit
 
+import asyncpg
 import pytest
 
 from restaurant_system.config import ServerSettings
@@ -122,6 +123,49 @@ async def test_refused_connections_are_reported_until_one_is_accepted(
 
         await execute(database, f"ALTER ROLE {name} CONNECTION LIMIT -1")
         await eventually(lambda: is_healthy(full), doing="for a connection", seconds=5)
+
+
+async def test_monitor_survives_an_error_of_the_connection_that_it_tests_statements_on(
+    limited_dsn: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While new connections are refused, it tests statements on a pooled connection."""
+    name = urlsplit(limited_dsn).username
+    released = asyncio.Event()
+
+    async def lose_connection(*_: object, **__: object) -> None:
+        released.set()
+        raise asyncpg.ConnectionDoesNotExistError("connection was closed")
+
+    async with monitored(Database(limited_dsn, SETTINGS, application_name="full")) as full:
+        await execute(database, f"ALTER ROLE {name} CONNECTION LIMIT 1")
+        with pytest.raises(DatabaseRefuses):
+            await full.dedicated()
+        with monkeypatch.context() as outage:
+            outage.setattr(asyncpg.Pool, "release", lose_connection)
+            await asyncio.wait_for(released.wait(), 5)
+
+        await execute(database, f"ALTER ROLE {name} CONNECTION LIMIT -1")
+        await eventually(lambda: is_healthy(full), doing="for a connection", seconds=5)
+
+
+async def test_monitor_survives_an_error_of_a_tested_read_that_is_no_refusal(
+    dsn: str, database: Database
+) -> None:
+    reader = Database(dsn, SETTINGS, application_name="reader", read_only=True)
+    async with monitored(reader):
+        await execute(
+            database,
+            """
+            ALTER TABLE outbox RENAME TO renamed;
+            CREATE FUNCTION fail() RETURNS bigint LANGUAGE plpgsql AS $$
+            BEGIN RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state'; END $$;
+            CREATE VIEW outbox AS SELECT fail() AS id;
+            """,
+        )
+        assert not await succeeds(
+            reader, "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'disk_full'; END $$"
+        )
+        await eventually(lambda: is_healthy(reader), doing="for the test of a read", seconds=5)
 
 
 @pytest.mark.parametrize("reads", [False, True], ids=["writer", "reader"])

@@ -346,13 +346,8 @@ class Database:
             raise
         except DatabaseRefuses as refusal:
             self._refused.record_connection(refusal)
-            pool = self.require_pool()
-            with translate_errors():
-                pooled = await pool.acquire(timeout=self._settings.connect_timeout)
-            try:
+            async with self.connection() as pooled:
                 yield pooled
-            finally:
-                await pool.release(pooled)
             return
         self._refused.record_connected()
         try:

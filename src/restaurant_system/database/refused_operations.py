@@ -106,8 +106,12 @@ class RefusedOperations:
         return True
 
     async def _test(self, connection: Connection) -> None:
+        """Execute what an order or a look-up needs; raises `DatabaseUnavailable`.
+
+        Errors that `translate_errors` passes on are ignored, because they are not refusals.
+        """
         try:
-            with translate_errors():
+            with contextlib.suppress(asyncpg.PostgresError), translate_errors():
                 if self._must_write:
                     await self._test_write(connection)
                 else:
@@ -123,17 +127,11 @@ class RefusedOperations:
             ) from error
 
     async def _test_write(self, connection: Connection) -> None:
-        """Write what an order needs and roll it back; then commit a transaction without rows.
-
-        Errors that `translate_errors` passes on are ignored, because they are not refusals.
-        """
-        with contextlib.suppress(asyncpg.PostgresError), translate_errors():
-            transaction = connection.transaction()
-            await transaction.start()
-            try:
-                await connection.execute(
-                    TEST_WRITE, os.urandom(TEST_WRITE_SIZE), timeout=self._timeout
-                )
-            finally:
-                await transaction.rollback()
-            await connection.execute(TEST_COMMIT, timeout=self._timeout)
+        """Write what an order needs and roll it back; then commit a transaction without rows."""
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            await connection.execute(TEST_WRITE, os.urandom(TEST_WRITE_SIZE), timeout=self._timeout)
+        finally:
+            await transaction.rollback()
+        await connection.execute(TEST_COMMIT, timeout=self._timeout)
