@@ -87,20 +87,22 @@ class RefusedOperations:
     async def retry_statement(self, connection: Connection) -> bool:
         """Test a refused or suspected statement; return whether the test succeeded.
 
-        `connection` must not be in a transaction. Raises `DatabaseUnavailable` if the server does
-        not answer any more, or is read-only.
+        A statement that fails during the test is tested next time, because the test may have
+        passed before. `connection` must not be in a transaction. Raises `DatabaseUnavailable` if
+        the server does not answer any more, or is read-only.
         """
         if self.statement is None and not self._is_suspect:
             return False
+        tested, self._is_suspect = self.statement, False
         try:
             await self._test(connection)
-        except DatabaseReadOnly:
-            raise
-        except DatabaseRefuses as refusal:
-            self.record_statement(refusal)
+        except DatabaseUnavailable as error:
+            self._is_suspect = True
+            if isinstance(error, DatabaseReadOnly) or not isinstance(error, DatabaseRefuses):
+                raise
+            self.record_statement(error)
             return False
-        self._is_suspect = False
-        if self.statement is not None:
+        if tested is not None and self.statement is tested:
             self.statement = None
             log.info("db_connected", message="PostgreSQL executes statements again.")
         return True
