@@ -155,6 +155,24 @@ async def test_reported_error_makes_a_server_unavailable_that_answers_pings() ->
     assert await reason(monitoring) == "PostgreSQL is read-only"
 
 
+async def test_report_from_before_the_server_was_unavailable_is_dropped() -> None:
+    """The reported connection was closed together with all others."""
+    server = FakeServer()
+    server.refuses = True
+    monitor = make_monitor(server, interval=NEVER)
+    monitoring = asyncio.create_task(monitor.wait_until_unavailable())
+    await until(lambda: server.connections == 1)
+    monitor.report_unavailable(DatabaseUnavailable("PostgreSQL is read-only"))
+    assert await reason(monitoring) == "Connection refused"
+
+    server.refuses = False
+    monitoring = asyncio.create_task(monitor.wait_until_unavailable())
+    await until(lambda: server.connections == 2)
+
+    assert not monitoring.done()
+    monitoring.cancel()
+
+
 async def test_unexpected_error_is_raised() -> None:
     """A programming error does not count as an unavailable server."""
 

@@ -57,7 +57,11 @@ class HealthMonitor:
         self._wake_up.set()
 
     async def wait_until_unavailable(self) -> DatabaseUnavailable:
-        """Return the reason once the server is unavailable."""
+        """Return the reason once the server is unavailable.
+
+        Earlier reports are dropped, because they are about connections that were closed since.
+        """
+        self._reported = None
         while True:
             if self._reported is not None:
                 reported, self._reported = self._reported, None
