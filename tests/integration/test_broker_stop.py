@@ -3,6 +3,7 @@
 import asyncio
 
 from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.retry_policy import attempt_of
 from tests.support.messages import (
     KITCHEN,
     RECEIVE_TIMEOUT,
@@ -89,6 +90,25 @@ async def test_consumer_stopped_soon_after_a_settlement_receives_no_new_messages
             async with other_broker.consume(KITCHEN, prefetch=4) as another:
                 for taken in await receive(another, 4):
                     await taken.ack()
+
+
+async def test_messages_of_a_cancelled_consumer_return_to_their_places_as_not_attempted(
+    broker: Broker, other_broker: Broker
+) -> None:
+    """At whatever step of fetching it is."""
+    published = [order for _ in range(3) for order in make_messages_for_each_queue(1)]
+    await broker.publish(published)
+    for pings in range(8):
+        async with broker.consume(KITCHEN, prefetch=3) as cancelled:
+            consuming = asyncio.create_task(receive(cancelled, 4))
+            await wait_for_pings(other_broker, pings)
+            consuming.cancel()
+            await asyncio.wait({consuming})
+
+        async with other_broker.consume(KITCHEN, prefetch=len(published)) as another:
+            taken = await receive(another, len(published))
+        assert message_ids(taken) == message_ids(published)
+        assert {attempt_of(each.message) for each in taken} == {1}
 
 
 async def wait_for_pings(broker: Broker, pings: int) -> None:
