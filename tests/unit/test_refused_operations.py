@@ -1,6 +1,7 @@
-"""What stays recorded as refused while statements are tested; the connection is a fake."""
+"""What stays recorded as refused while statements are tested; the server is a fake."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,42 +16,52 @@ def record_refusal(refused: RefusedOperations) -> None:
     refused.record_statement(DatabaseRefuses("The disk of PostgreSQL is full", "no space left"))
 
 
-class FakeConnection:
-    """A connection whose statements end once a test says so."""
+class FakeServer:
+    """Accepts a connection and executes statements once a test says so."""
 
     def __init__(self) -> None:
-        self.started = asyncio.Event()
-        self.ends = asyncio.Event()
+        self.executing = asyncio.Event()
+        self.accepts = asyncio.Event()
+        self.executes = asyncio.Event()
+        self.refused = RefusedOperations(self._connect, self._acquire, must_write=False, timeout=1)
 
     async def execute(self, *_: object, **__: object) -> None:
-        """Wait for the end."""
-        self.started.set()
-        await self.ends.wait()
+        """Execute a statement."""
+        self.executing.set()
+        await self.executes.wait()
+
+    async def close(self, **_: object) -> None:
+        """Close the connection."""
+
+    async def _connect(self) -> Any:  # noqa: ANN401 - a fake
+        await self.accepts.wait()
+        return self
+
+    def _acquire(self) -> Any:  # noqa: ANN401 - a fake
+        return contextlib.nullcontext(self)
 
 
 @pytest.fixture
-def refused() -> RefusedOperations:
-    """Return what a server refuses to a reader: nothing."""
-    return RefusedOperations(must_write=False, timeout=1)
+def server() -> FakeServer:
+    """Return a server."""
+    return FakeServer()
 
 
 @pytest.mark.parametrize(
-    "record",
-    [RefusedOperations.suspect_statements, record_refusal],
-    ids=["suspected", "refused"],
+    "record", [RefusedOperations.suspect_statements, record_refusal], ids=["suspected", "refused"]
 )
-async def test_statement_that_fails_during_a_test_of_statements_is_tested_again(
-    refused: RefusedOperations, record: Callable[[RefusedOperations], None]
+async def test_statement_that_fails_during_a_retry_is_retried(
+    server: FakeServer, record: Callable[[RefusedOperations], None]
 ) -> None:
-    connection: Any = FakeConnection()
-    record(refused)
-    testing = asyncio.create_task(refused.retry_statement(connection))
-    await connection.started.wait()
+    record(server.refused)
+    server.accepts.set()
+    retrying = asyncio.create_task(server.refused.retry())
+    await server.executing.wait()
 
-    record(refused)
-    connection.ends.set()
-    assert await testing
+    record(server.refused)
+    server.executes.set()
 
-    assert refused.needs_retry
-    assert await refused.retry_statement(connection)
-    assert not refused.needs_retry
+    assert await retrying
+    assert await server.refused.retry()
+    assert server.refused.statement is None
+    assert not await server.refused.retry()

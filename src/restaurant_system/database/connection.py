@@ -113,7 +113,10 @@ class Database:
         self._pool: Pool | None = None
         self._unavailable = DatabaseUnavailable("The database is not open.")
         self._refused = RefusedOperations(
-            must_write=self._must_write, timeout=settings.ping_timeout
+            self._connect,
+            self.connection,
+            must_write=self._must_write,
+            timeout=settings.ping_timeout,
         )
         self._pending_acquires: set[asyncio.Timeout] = set()
         self._dedicated: set[UnpooledConnection] = set()
@@ -319,41 +322,22 @@ class Database:
         return PingConnection(connection, must_write=self._must_write)
 
     async def _retry_refused(self) -> None:
-        """Retry what the server has refused, until cancelled, on connections of their own.
+        """Retry what the server has refused, until cancelled.
 
-        Once a statement succeeds there, the pooled connections are replaced: their sessions may be
-        why it was refused, such as one with a timeout that the role does not have any more.
+        Once a statement succeeds, the pooled connections are replaced: their sessions may be why it
+        was refused, such as one with a timeout that the role does not have any more.
         """
         while True:
             await asyncio.sleep(self._settings.ping_interval)
-            if self._pool is None or not self._refused.needs_retry:
+            if self._pool is None:
                 continue
             try:
-                async with self._connection_for_retry() as connection:
-                    succeeded = await self._refused.retry_statement(connection)
+                succeeded = await self._refused.retry()
             except DatabaseUnavailable as error:
                 self._record(error)
             else:
                 if succeeded and self._pool is not None:
                     await self._pool.expire_connections()
-
-    @contextlib.asynccontextmanager
-    async def _connection_for_retry(self) -> AsyncIterator["UnpooledConnection | Connection"]:
-        """Open a connection; if the server refuses it, acquire a pooled one instead."""
-        try:
-            connection = await self._connect()
-        except DatabaseReadOnly:
-            raise
-        except DatabaseRefuses as refusal:
-            self._refused.record_connection(refusal)
-            async with self.connection() as pooled:
-                yield pooled
-            return
-        self._refused.record_connected()
-        try:
-            yield connection
-        finally:
-            await _close(connection)
 
     def _make_unavailable(self, reason: DatabaseUnavailable) -> None:
         """Fail the calls in progress, and all further calls."""
@@ -383,13 +367,6 @@ class Database:
                 except DatabaseUnavailable as error:
                     self._unavailable = error
                     raise
-
-
-async def _close(connection: UnpooledConnection) -> None:
-    try:
-        await connection.close(timeout=1)
-    except Exception:  # noqa: BLE001 - it has served its purpose
-        connection.terminate()
 
 
 def is_temporary(error: Exception) -> bool:

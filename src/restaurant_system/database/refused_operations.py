@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
 import asyncpg
@@ -38,7 +40,9 @@ TEST_WRITE_SIZE = 256 * 1024  # bytes
 TEST_COMMIT = "SELECT pg_logical_emit_message(true, 'restaurant-system', 'commit test')"
 TEST_READ = "SELECT (SELECT id FROM orders LIMIT 1), (SELECT id FROM outbox LIMIT 1)"
 
-Connection: TypeAlias = "UnpooledConnection | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+# Quoted, because asyncpg's classes are generic to a type checker only.
+PooledConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+Connection: TypeAlias = "UnpooledConnection | PooledConnection"
 
 
 class RefusedOperations:
@@ -46,11 +50,23 @@ class RefusedOperations:
 
     `statement` and `connection` are the last refusals, `None` once an operation has succeeded. A
     statement that was not completed in time proves nothing by itself; `retry` finds out.
+
+    `connect` opens a connection, and `acquire` acquires a pooled one; both raise
+    `DatabaseUnavailable`. `timeout` is the time in seconds for each statement of a retry.
     """
 
-    def __init__(self, *, must_write: bool, timeout: float) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[UnpooledConnection]],
+        acquire: Callable[[], AbstractAsyncContextManager[PooledConnection]],
+        *,
+        must_write: bool,
+        timeout: float,
+    ) -> None:
+        self._connect = connect
+        self._acquire = acquire
         self._must_write = must_write
-        self._timeout = timeout  # s for each statement of a retry
+        self._timeout = timeout
         self._is_suspect = False
         self.statement: DatabaseRefuses | None = None
         self.connection: DatabaseRefuses | None = None
@@ -69,31 +85,46 @@ class RefusedOperations:
             log.warning("db_connection_failed", message=f"{refusal}.")
         self.connection = refusal
 
-    def record_connected(self) -> None:
-        """Record that the server accepted a connection."""
-        if self.connection is not None:
-            self.connection = None
-            log.info("db_connected", message="PostgreSQL accepts new connections again.")
-
     def suspect_statements(self) -> None:
         """Have statements tested, because one was not completed in time."""
         self._is_suspect = True
 
-    @property
-    def needs_retry(self) -> bool:
-        """Whether anything was refused, or is suspected to be."""
-        return self.statement is not None or self.connection is not None or self._is_suspect
+    async def retry(self) -> bool:
+        """Retry what was refused or is suspected; return whether a statement succeeded.
 
-    async def retry_statement(self, connection: Connection) -> bool:
-        """Test a refused or suspected statement; return whether the test succeeded.
-
-        A statement that fails during the test is tested next time, because the test may have
-        passed before. `connection` must not be in a transaction. Raises `DatabaseUnavailable` if
-        the server does not answer any more, or is read-only.
+        Statements are tested on a new connection; while the server refuses those, on a pooled one.
+        A statement that fails during a test is tested next time, because the test may have passed
+        before. Raises `DatabaseUnavailable` if the server does not answer any more, or is
+        read-only.
         """
+        if self.statement is None and self.connection is None and not self._is_suspect:
+            return False
+        async with self._open_connection() as connection:
+            return await self._retry_statement(connection)
+
+    @contextlib.asynccontextmanager
+    async def _open_connection(self) -> AsyncIterator[Connection]:
+        try:
+            connection = await self._connect()
+        except DatabaseReadOnly:
+            raise
+        except DatabaseRefuses as refusal:
+            self.record_connection(refusal)
+            async with self._acquire() as pooled:
+                yield pooled
+            return
+        if self.connection is not None:
+            self.connection = None
+            log.info("db_connected", message="PostgreSQL accepts new connections again.")
+        try:
+            yield connection
+        finally:
+            await _close(connection)
+
+    async def _retry_statement(self, connection: Connection) -> bool:
         if self.statement is None and not self._is_suspect:
             return False
-        tested, self._is_suspect = self.statement, False
+        retried, self._is_suspect = self.statement, False
         try:
             await self._test(connection)
         except DatabaseUnavailable as error:
@@ -102,7 +133,7 @@ class RefusedOperations:
                 raise
             self.record_statement(error)
             return False
-        if tested is not None and self.statement is tested:
+        if retried is not None and self.statement is retried:
             self.statement = None
             log.info("db_connected", message="PostgreSQL executes statements again.")
         return True
@@ -137,3 +168,10 @@ class RefusedOperations:
         finally:
             await transaction.rollback()
         await connection.execute(TEST_COMMIT, timeout=self._timeout)
+
+
+async def _close(connection: UnpooledConnection) -> None:
+    try:
+        await connection.close(timeout=1)
+    except Exception:  # noqa: BLE001 - it has served its purpose
+        connection.terminate()
