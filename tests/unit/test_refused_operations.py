@@ -20,6 +20,7 @@ class FakeServer:
     """Accepts a connection and executes statements once a test says so."""
 
     def __init__(self) -> None:
+        self.connecting = asyncio.Event()
         self.executing = asyncio.Event()
         self.accepts = asyncio.Event()
         self.executes = asyncio.Event()
@@ -34,6 +35,7 @@ class FakeServer:
         """Close the connection."""
 
     async def _connect(self) -> Any:  # noqa: ANN401 - a fake
+        self.connecting.set()
         await self.accepts.wait()
         return self
 
@@ -65,3 +67,19 @@ async def test_statement_that_fails_during_a_retry_is_retried(
     assert await server.refused.retry()
     assert server.refused.statement is None
     assert not await server.refused.retry()
+
+
+async def test_connection_that_is_refused_during_a_retry_is_retried(server: FakeServer) -> None:
+    refusal = DatabaseRefuses("PostgreSQL has no connection free", "too many clients")
+    server.refused.record_connection(refusal)
+    retrying = asyncio.create_task(server.refused.retry())
+    await server.connecting.wait()
+
+    again = DatabaseRefuses("PostgreSQL has no connection free", "too many clients")
+    server.refused.record_connection(again)
+    server.accepts.set()
+
+    await retrying
+    assert server.refused.connection is again
+    await server.refused.retry()
+    assert server.refused.connection is None

@@ -93,7 +93,7 @@ class RefusedOperations:
         """Retry what was refused or is suspected; return whether a statement succeeded.
 
         Statements are tested on a new connection; while the server refuses those, on a pooled one.
-        A statement that fails during a test is tested next time, because the test may have passed
+        What is refused during a retry is retried next time, because the retry may have succeeded
         before. Raises `DatabaseUnavailable` if the server does not answer any more, or is
         read-only.
         """
@@ -104,6 +104,7 @@ class RefusedOperations:
 
     @contextlib.asynccontextmanager
     async def _open_connection(self) -> AsyncIterator[Connection]:
+        retried = self.connection
         try:
             connection = await self._connect()
         except DatabaseReadOnly:
@@ -113,7 +114,7 @@ class RefusedOperations:
             async with self._acquire() as pooled:
                 yield pooled
             return
-        if self.connection is not None:
+        if retried is not None and self.connection is retried:
             self.connection = None
             log.info("db_connected", message="PostgreSQL accepts new connections again.")
         try:
