@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from restaurant_system.web.fastpath.write_buffer import MAX_BUFFER_SIZE, WriteBuffer
+from restaurant_system.write_buffer import MAX_BUFFER_SIZE, WriteBuffer
 
 
 class FakeTransport(asyncio.Transport):

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import aiormq
 from aiormq.abc import AbstractChannel, AbstractConnection
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from yarl import URL
 
 from restaurant_system.config import RabbitMQSettings
@@ -16,6 +18,7 @@ from restaurant_system.messaging.rabbitmq.error_translation import (
     translate_errors,
     translate_handshake_errors,
 )
+from restaurant_system.write_buffer import WriteBuffer
 
 log = get_logger()
 
@@ -31,6 +34,21 @@ class BufferedConnection(aiormq.Connection):
     """
 
     FRAME_BUFFER_SIZE = 0  # unlimited
+
+
+class BufferedTransport(TransportFactory):
+    """Connects as aiormq does, and joins the messages of a batch into one write."""
+
+    async def create(
+        self,
+        url: URL,
+        **arguments: Any,  # noqa: ANN401 - passed through
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a connection, with TLS if the URL says so."""
+        factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        reader, writer = await factory.create(url, **arguments)
+        buffer = WriteBuffer(writer, asyncio.get_running_loop())
+        return reader, cast("asyncio.StreamWriter", buffer)
 
 
 class RabbitMQConnection:
@@ -113,7 +131,9 @@ class RabbitMQConnection:
         encrypted = self._settings.encrypted
         context = self._settings.tls.context() if encrypted else None
         with translate_handshake_errors(encrypted=encrypted):
-            connection = BufferedConnection(url, context=context)
+            connection = BufferedConnection(
+                url, context=context, transport_factory=BufferedTransport()
+            )
             await connection.connect()
         log.info("rabbitmq_connected", message="Connected to RabbitMQ.")
         return connection

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import uvicorn
 
-from restaurant_system.web.fastpath.write_buffer import WriteBuffer
 from restaurant_system.web.headers import Headers
 from restaurant_system.web.http_protocol import HttpProtocol, serialize_headers
+from restaurant_system.write_buffer import WriteBuffer
 
 FIRST_TESTED = (0, 38)
 LAST_TESTED = (0, 54)

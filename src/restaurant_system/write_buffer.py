@@ -1,7 +1,7 @@
 """Join what is written to a connection in one iteration of the event loop.
 
-uvicorn writes a response's head, then its body, and uvloop would send each by itself: one system
-call more, and a client that wakes up twice.
+uvloop makes a system call for each `write`. uvicorn writes a response's head and then its body, and
+aiormq each message of a batch, so that the peer would wake up for each of them.
 """
 
 import asyncio
@@ -11,15 +11,17 @@ MAX_BUFFER_SIZE = 64 * 1024  # bytes; waiting for more gains nothing
 
 
 class WriteBuffer:
-    """A transport that holds written bytes until the next iteration of the event loop."""
+    """A transport or stream that holds written bytes until the next iteration of the event loop."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport | asyncio.StreamWriter, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._transport = transport
         self._loop = loop
         self._held = bytearray()
         self.is_closing = transport.is_closing
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a transport has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever it has
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
