@@ -38,7 +38,7 @@ def test_orders_and_updates_survive_the_loss_of_the_brokers_disk(
             deployment.wait_for_status(number, "ready")
             assert [status for status, _ in deployment.history(number)][1:] == ["cooking", "ready"]
         assert intake.logged("order_resent", status="received")
-        intake.wait_for("updates_announced_again", seconds=60)
+        intake.wait_for("updates_republished", seconds=60)
         deployment.wait_until_outbox_is_empty()
         wait_until(
             lambda: all(tells(display, deployment, number) for number in numbers),

@@ -59,7 +59,7 @@ async def check(reconciliation: Reconciliation, database: Database) -> list[int]
     with capture_logs() as lines:
         await reconciliation.check()
     await wait_until_outbox_is_empty(database)
-    return [line["count"] for line in lines if line["event"] == "updates_announced_again"]
+    return [line["count"] for line in lines if line["event"] == "updates_republished"]
 
 
 async def received(broker: Broker, name: str, count: int) -> list[StatusChanged]:

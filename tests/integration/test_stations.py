@@ -22,7 +22,7 @@ EXPENSIVE = [make_item(price=99, quantity=2)]
 async def display(kitchen: Kitchen, broker: Broker) -> AsyncIterator[Display]:
     """Run a display whose stations hold two tickets and close a second after the last screen."""
     async with running_display(
-        kitchen.database, broker, kitchen.relay, capacity=2, absence=1
+        kitchen.database, broker, kitchen.relay, capacity=2, station_timeout=1
     ) as display:
         yield display
 

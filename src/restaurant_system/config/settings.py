@@ -101,8 +101,8 @@ class KitchenSettings(Section):
 class KitchenDisplaySettings(Section):
     """The kitchen display: up to `stations` open stations with up to `capacity` tickets each.
 
-    A station sends a heartbeat every `heartbeat_interval` seconds, and closes after `absence`
-    seconds without a screen that shows it.
+    A station sends a heartbeat every `heartbeat_interval` seconds, and closes after
+    `station_timeout` seconds without a screen that shows it.
     """
 
     host: str = "0.0.0.0"  # noqa: S104 - other machines connect to a service
@@ -110,7 +110,7 @@ class KitchenDisplaySettings(Section):
     stations: int = Field(default=20, ge=1)
     capacity: int = Field(default=12, ge=1, le=1000)
     heartbeat_interval: Seconds = 5
-    absence: Seconds = 60
+    station_timeout: Seconds = 60
 
 
 class DeliverySettings(Section):
@@ -141,7 +141,7 @@ class ReconciliationSettings(Section):
     enabled: bool = True
     interval: Seconds = 30
     after: Seconds = 60
-    announce_again: Seconds = 3600
+    republish_updates_within: Seconds = 3600
 
 
 def _check_key_length(key: SecretStr) -> SecretStr:

@@ -55,7 +55,7 @@ class Station:
         return self.rail.feed.unwatched_seconds > REPLACEABLE_AFTER and not self.rail.is_busy
 
     def close(self) -> None:
-        """Close the station, as if no screen had shown it for `absence` seconds."""
+        """Close the station, as if no screen had shown it for `station_timeout` seconds."""
         self._must_close = True
 
     async def run(self, shutdown: Shutdown) -> None:
@@ -129,7 +129,7 @@ class Station:
         }
 
     def _is_closing(self) -> bool:
-        return self._must_close or self.rail.feed.unwatched_seconds > self._settings.absence
+        return self._must_close or self.rail.feed.unwatched_seconds > self._settings.station_timeout
 
 
 async def _sleep(shutdown: Shutdown, seconds: float) -> None:

@@ -55,7 +55,7 @@ class Reconciliation:
         self._relay = relay
         self._interval = settings.interval
         self._after = timedelta(seconds=settings.after)
-        self._announce_again = timedelta(seconds=settings.announce_again)
+        self._republish_within = timedelta(seconds=settings.republish_updates_within)
         self._clock = clock
         self._blank_since: datetime | None = None
         self._max_wait = RESUBSCRIBE_DELAY
@@ -191,7 +191,7 @@ class Reconciliation:
             return
         now = self._clock()
         self._blank_since = self._blank_since or now
-        since = self._blank_since - self._announce_again
+        since = self._blank_since - self._republish_within
         if now - self._blank_since < self._max_wait and await self._any_moved_since(since):
             return
         count = await self._republish_updates(since, sender)
@@ -201,7 +201,7 @@ class Reconciliation:
         await self._broker.mark()
         if count:
             log.warning(
-                "updates_announced_again",
+                "updates_republished",
                 message=f"The broker came back empty; published {count} status updates again.",
                 count=count,
             )
