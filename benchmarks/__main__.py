@@ -37,14 +37,14 @@ WIDTH = 110  # characters
 
 
 class Group(StrEnum):
-    """Results that are measured together."""
+    """A group of measurements, the value of `--only`."""
 
     INTAKE = "intake"
     PLAIN = "plain"
     LATENCY = "latency"
     KITCHEN = "kitchen"
     TRACKING = "tracking"
-    WATCHERS = "watchers"
+    LIVE_VIEWS = "live-views"
     GROWTH = "growth"
     MEMORY = "memory"
     TIME = "time"
@@ -52,16 +52,16 @@ class Group(StrEnum):
 
 
 MEASURES: dict[Group, Callable[[Bench], Awaitable[list[ResultRow]]]] = {
-    Group.INTAKE: intake.lines,
-    Group.PLAIN: intake.plain_lines,
-    Group.LATENCY: latency.lines,
-    Group.KITCHEN: kitchen.lines,
-    Group.TRACKING: tracking.lines,
-    Group.WATCHERS: live_views.lines,
-    Group.GROWTH: growth.lines,
-    Group.MEMORY: memory.lines,
-    Group.TIME: startup.lines,
-    Group.EMBEDDED: embedded.lines,
+    Group.INTAKE: intake.rows,
+    Group.PLAIN: intake.plain_rows,
+    Group.LATENCY: latency.rows,
+    Group.KITCHEN: kitchen.rows,
+    Group.TRACKING: tracking.rows,
+    Group.LIVE_VIEWS: live_views.rows,
+    Group.GROWTH: growth.rows,
+    Group.MEMORY: memory.rows,
+    Group.TIME: startup.rows,
+    Group.EMBEDDED: embedded.rows,
 }
 
 
@@ -71,12 +71,18 @@ def main(
         list[Group] | None,
         typer.Option(
             metavar="NAME",
-            help=f"Measure these alone, and write nothing; repeatable: {', '.join(Group)}.",
+            help=f"Measure only this group, and write no results; repeatable: {', '.join(Group)}.",
         ),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=1, help="How long each rate is measured.")] = 10,
-    history: Annotated[int, typer.Option(min=1, help="Orders of history, for growth.")] = 1_000_000,
-    backlog: Annotated[int, typer.Option(min=1, help="Orders for the kitchen.")] = 20_000,
+    seconds: Annotated[
+        float, typer.Option(min=1, help="Seconds for which each rate is measured.")
+    ] = 10,
+    history: Annotated[
+        int, typer.Option(min=1, help="Finished orders in the database for the group growth.")
+    ] = 1_000_000,
+    backlog: Annotated[
+        int, typer.Option(min=1, help="Waiting orders for the group kitchen.")
+    ] = 20_000,
 ) -> None:
     """Measure the product; write the results as JSON and as a picture."""
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # closed connections are expected
@@ -85,12 +91,12 @@ def main(
     console.width = max(console.width, WIDTH)  # so that no row is wrapped
     chosen = only or list(Group)
     try:
-        lines = _measured(chosen, console, seconds=seconds, history=history, backlog=backlog)
+        rows = _measured(chosen, console, seconds=seconds, history=history, backlog=backlog)
     except Failed as error:
         sys.exit(f"make bench: {error}")
-    results.show(lines, console)
+    results.show(rows, console)
     if only is None:
-        results.write(lines)
+        results.write(rows)
         picture.draw()
         console.print(f"Written to {results.JSON} and {results.PICTURE.name} next to it.")
 
@@ -118,11 +124,11 @@ def _measured(
 
 async def _all(chosen: list[Group], bench: Bench, console: Console) -> list[ResultRow]:
     progress = Progress(console, stages=len(chosen))
-    lines: list[ResultRow] = []
+    rows: list[ResultRow] = []
     for group in chosen:
         progress.start(f"measure {group}")
-        lines += await MEASURES[group](bench)
-    return lines
+        rows += await MEASURES[group](bench)
+    return rows
 
 
 if __name__ == "__main__":

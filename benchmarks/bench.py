@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Bench:
-    """The parameters of a run: durations and sizes."""
+    """The parameters of a benchmark run (durations and sizes), its servers and its results."""
 
     def __init__(
         self, system: SystemUnderTest, folder: Path, *, seconds: float, history: int, backlog: int
@@ -24,8 +24,8 @@ class Bench:
         self.floors = Floors(system, folder)
         self._measured: dict[str, object] = {}
 
-    def brief(self, turns: int) -> "Bench":
-        """Return a run whose seconds and backlog are divided by the number of turns."""
+    def divided_by(self, turns: int) -> "Bench":
+        """Return a benchmark run whose seconds and backlog are divided by a number of turns."""
         return Bench(
             self.system,
             self.folder,
@@ -35,7 +35,7 @@ class Bench:
         )
 
     async def once(self, name: str, measure: Callable[[], Awaitable[T]]) -> T:
-        """Measure something unless this run has a result of this name."""
+        """Call `measure` once per benchmark run and name; then return its first result."""
         if name not in self._measured:
             self._measured[name] = await measure()
         return self._measured[name]  # type: ignore[return-value] # what `measure` returned

@@ -102,7 +102,7 @@ async def measure(connection: Connection) -> AsyncIterator[tuple[float, ...]]:
 
 
 async def run(dsn: str, seconds: float, rate: int) -> None:
-    """Print measurements for `seconds`."""
+    """Insert and delete rows for some seconds, and print measurements at intervals."""
     async with (
         asyncpg.create_pool(dsn, min_size=3, max_size=3, server_settings=PLANNER_SETTINGS) as pool,
         pool.acquire() as writer,
@@ -126,7 +126,7 @@ async def run(dsn: str, seconds: float, rate: int) -> None:
 def main() -> None:
     """Run the measurement with the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bloat", description=__doc__)
-    parser.add_argument("dsn", help="a migrated database")
+    parser.add_argument("dsn", help="URL of a migrated database")
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--rate", type=int, default=2_000, help="orders a second")
     arguments = parser.parse_args()

@@ -47,14 +47,14 @@ def read_response(data: bytes) -> Response | None:
     head = data[:end].lower()
     at = head.find(b"\r\ncontent-length:")
     if at < 0:
-        raise WrongResponse(f"an answer without its length: {data[:end]!r}")
+        raise WrongResponse(f"a response without Content-Length: {data[:end]!r}")
     length = int(head[at + 17 :].split(b"\r\n", 1)[0])
     size = end + 4 + length
     return Response(data[9:12], data[end + 4 : size], size) if len(data) >= size else None
 
 
-def number_in(body: bytes) -> str:
-    """Return the order number in a body."""
+def order_number_in(body: bytes) -> str:
+    """Return the order number in the JSON body of a response."""
     at = body.index(NUMBER) + len(NUMBER)
     return body[at : body.index(b'"', at)].decode()
 
@@ -69,89 +69,89 @@ class Client(asyncio.Protocol):
         self._due = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Store the transport of the new connection."""
         self._transport = cast("asyncio.WriteTransport", transport)  # TCP is; uvloop has its own
 
-    def ask(self, request: bytes, due: float) -> None:
-        """Send a request that was `due` at a time."""
-        assert self._transport is not None  # noqa: S101 - connected before it asks
+    def send(self, request: bytes, due: float) -> None:
+        """Send a request; its latency counts from the time `due` (`time.monotonic`)."""
+        assert self._transport is not None  # noqa: S101 - connected before it sends
         self._due = due
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Parse the received part of a response."""
+        """Parse a response once it is complete."""
         self._unread += data
         try:
-            answer = read_response(self._unread)
-            if answer is None:
+            response = read_response(self._unread)
+            if response is None:
                 return
-            self._unread = self._unread[answer.size :]
-            self._pool.answered(self, answer, self._due)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the figures are worth nothing
+            self._unread = self._unread[response.size :]
+            self._pool.answered(self, response, self._due)
+        except Exception as error:  # noqa: BLE001 - after any error the results are invalid
             self._pool.fail(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail the run, unless it has ended."""
-        self._pool.fail(WrongResponse(f"a connection was closed on us: {exc}"))
+        """Fail the benchmark run, unless it has ended."""
+        self._pool.fail(WrongResponse(f"the service closed a connection: {exc}"))
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Close the connection."""
-        assert self._transport is not None  # noqa: S101 - connected before it leaves
+        assert self._transport is not None  # noqa: S101 - connected before it is closed
         self._transport.close()
 
 
 class ClientPool:
-    """All clients, their requests, and the latencies of the responses."""
+    """The HTTP clients of the load generator, their requests, and the latencies of responses."""
 
     def __init__(self, requests: Iterator[bytes], expected: bytes) -> None:
         self.latencies: list[float] = []
         self.placed: dict[str, float] = {}
         self.total = 0
         self.counting = False
-        self.keeps_numbers = False
-        self.after: Callable[[Client], None] = lambda _: None
+        self.record_numbers = False
+        self.on_response: Callable[[Client], None] = lambda _: None
         self._requests = requests
         self._expected = expected
-        self._under_way = 0
+        self._in_flight = 0
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def send(self, client: Client, due: float) -> None:
         """Send the next request on a client."""
-        self._under_way += 1
-        client.ask(next(self._requests), due)
+        self._in_flight += 1
+        client.send(next(self._requests), due)
 
-    def answered(self, client: Client, answer: Response, due: float) -> None:
+    def answered(self, client: Client, response: Response, due: float) -> None:
         """Record a response; raise `WrongResponse` if it is not the expected one."""
-        if answer.status != self._expected:
-            raise WrongResponse(f"{answer.status!r} {answer.body[:500]!r}")
-        self._under_way -= 1
+        if response.status != self._expected:
+            raise WrongResponse(f"{response.status!r} {response.body[:500]!r}")
+        self._in_flight -= 1
         self.total += 1
         if self.counting:
             self.latencies.append(time.monotonic() - due)
-            if self.keeps_numbers:
-                self.placed[number_in(answer.body)] = due
-        self.after(client)
+            if self.record_numbers:
+                self.placed[order_number_in(response.body)] = due
+        self.on_response(client)
 
     def fail(self, error: Exception) -> None:
-        """Fail the run with its first error."""
+        """Fail the benchmark run with its first error."""
         if not self._failed.done():
             self._failed.set_exception(error)
 
     async def sleep(self, seconds: float) -> None:
-        """Let the clients run for a while; raise the first error."""
+        """Let the clients run for some seconds; raise their first error."""
         await asyncio.wait({self._failed}, timeout=seconds)
         if self._failed.done():
             self._failed.result()
 
-    async def until_quiet(self) -> None:
-        """Wait for the last responses; raise the first error, `WrongResponse` after a timeout."""
+    async def until_all_answered(self) -> None:
+        """Wait for the responses to all requests; raise `WrongResponse` after a timeout."""
         deadline = time.monotonic() + RESPONSE_TIMEOUT
-        while self._under_way:
+        while self._in_flight:
             if time.monotonic() > deadline:
-                raise WrongResponse(f"{self._under_way} requests are still unanswered")
+                raise WrongResponse(f"{self._in_flight} requests have no response")
             await self.sleep(0.002)
 
-    def dismiss(self) -> None:
-        """Ignore all events from now on."""
+    def ignore_errors(self) -> None:
+        """Ignore closed connections and other errors from now on: the run has ended."""
         if not self._failed.done():
             self._failed.cancel()

@@ -4,9 +4,9 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from benchmarks.processes import lines_of
+from benchmarks.processes import output_lines
 
-Look = Callable[[], Awaitable[None]]
+Callback = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +29,23 @@ class Load:
         return self.answered / self.seconds
 
 
-async def _look_away() -> None:
-    """Do nothing."""
+async def _do_nothing() -> None:
+    """Return at once: the default of `drive`."""
 
 
-async def drive(*arguments: object, look: Look = _look_away, core: int | None = None) -> Load:
-    """Run the load generator; call `look` when the measured time begins and when it ends.
+async def drive(
+    *arguments: object, at_begin_and_end: Callback = _do_nothing, core: int | None = None
+) -> Load:
+    """Run the load generator; return its result.
 
-    Raises `Failed` at any wrong response.
+    `at_begin_and_end` is called when the measured time begins and when it ends. Raises `Failed` at
+    any unexpected response.
     """
     command = ["benchmarks.load", *map(str, arguments)]
     last = ""
-    async with lines_of(*command, core=core) as lines:
+    async with output_lines(*command, core=core) as lines:
         async for line in lines:
             last = line.strip()
             if last in {"began", "ended"}:
-                await look()
+                await at_begin_and_end()
     return Load(**json.loads(last))

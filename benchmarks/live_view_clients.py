@@ -1,7 +1,7 @@
 """Open many live views of the board, and print when the last one has received a change.
 
-A process of its own. It prints a line `watching` once all have the board before them, and from then
-on, for each change that all have seen, the time (monotonic, in seconds) when the last of them had.
+Runs as a separate process. It prints the line `connected` once all clients have received the board,
+and then, for each change, the time (monotonic, in s) at which the last client has received it.
 """
 
 import argparse
@@ -14,49 +14,49 @@ from typing import cast
 import uvloop
 
 from benchmarks.clients import WrongResponse
-from benchmarks.loops import say
+from benchmarks.loops import print_line
 
-WATCH = b"GET /live/board HTTP/1.1\r\nHost: localhost\r\n\r\n"
+REQUEST = b"GET /live/board HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SNAPSHOT, CHANGE = b"event: snapshot", b"event: change"
 END = b"\n\n"  # of an event
-AT_ONCE = 100  # connections that are opened at the same time
+CONCURRENT_CONNECTS = 100  # connections that are opened at the same time
 SPARE = 500  # files that a process has open in addition to its connections
 
 
-def room_for(lines: int) -> None:
+def raise_descriptor_limit(connections: int) -> None:
     """Raise the limit of file descriptors of this process and its children."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = lines + SPARE
+    needed = connections + SPARE
     if soft != resource.RLIM_INFINITY and soft < needed:
         limit = needed if hard == resource.RLIM_INFINITY else max(hard, needed)
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, limit))
 
 
 class LiveViewClientPool:
-    """All clients of the board."""
+    """All clients of the pickup board, and how many of them have received its events."""
 
     def __init__(self, size: int) -> None:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._size = size
-        self._seated = 0
-        self._seen = 0
+        self._connected = 0
+        self._changes = 0
 
-    def took_seat(self) -> None:
+    def snapshot_received(self) -> None:
         """Count a client that has received the board."""
-        self._seated += 1
-        if self._seated == self._size:
-            say("watching")
+        self._connected += 1
+        if self._connected == self._size:
+            print_line("connected")
 
-    def saw(self) -> None:
+    def change_received(self) -> None:
         """Count a client that has received a change."""
-        self._seen += 1
-        if self._seen % self._size == 0:
-            say(repr(time.monotonic()))
+        self._changes += 1
+        if self._changes % self._size == 0:
+            print_line(repr(time.monotonic()))
 
     def fail(self, reason: object) -> None:
-        """Fail the run: a client lost its connection."""
+        """Fail the benchmark run: a client lost its connection."""
         if not self.failed.done():
-            self.failed.set_exception(WrongResponse(f"a watcher was sent away: {reason}"))
+            self.failed.set_exception(WrongResponse(f"the service closed a live view: {reason}"))
 
 
 class LiveViewClient(asyncio.Protocol):
@@ -67,30 +67,30 @@ class LiveViewClient(asyncio.Protocol):
         self._unread = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Request the board."""
-        cast("asyncio.WriteTransport", transport).write(WATCH)  # TCP is; uvloop has its own
+        """Request the live view of the pickup board."""
+        cast("asyncio.WriteTransport", transport).write(REQUEST)  # TCP is; uvloop has its own
 
     def data_received(self, data: bytes) -> None:
-        """Parse received events."""
+        """Parse the received server-sent events."""
         *events, self._unread = (self._unread + data).split(END)
         for event in events:
             if CHANGE in event:
-                self._pool.saw()
+                self._pool.change_received()
             elif SNAPSHOT in event:
-                self._pool.took_seat()
+                self._pool.snapshot_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail the run."""
+        """Fail the benchmark run: no client may lose its connection."""
         self._pool.fail(exc or self._unread[:500])
 
 
 async def _main(port: int, size: int) -> None:
-    room_for(size)
+    raise_descriptor_limit(size)
     loop, pool = asyncio.get_running_loop(), LiveViewClientPool(size)
-    for first in range(0, size, AT_ONCE):
-        lines = range(min(AT_ONCE, size - first))
+    for first in range(0, size, CONCURRENT_CONNECTS):
+        batch = range(min(CONCURRENT_CONNECTS, size - first))
         connecting = (
-            loop.create_connection(lambda: LiveViewClient(pool), "127.0.0.1", port) for _ in lines
+            loop.create_connection(lambda: LiveViewClient(pool), "127.0.0.1", port) for _ in batch
         )
         await asyncio.gather(*connecting)
     await pool.failed
@@ -98,10 +98,10 @@ async def _main(port: int, size: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="benchmarks.live_view_clients", description=__doc__)
-    parser.add_argument("port", type=int, help="of 127.0.0.1")
-    parser.add_argument("watchers", type=int)
+    parser.add_argument("port", type=int, help="port of the service on 127.0.0.1")
+    parser.add_argument("clients", type=int)
     arguments = parser.parse_args()
     try:
-        uvloop.run(_main(arguments.port, arguments.watchers))
+        uvloop.run(_main(arguments.port, arguments.clients))
     except (OSError, WrongResponse) as error:
         sys.exit(f"benchmarks.live_view_clients: {error}")

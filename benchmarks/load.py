@@ -1,7 +1,7 @@
 """Generate load: clients that place orders or look up their status.
 
-A process of its own. Any answer that is not the right one ends it with exit code 1. It prints a
-line `began` and a line `ended` around the span that counts, then the result as JSON.
+Runs as a separate process. An unexpected response ends it with exit code 1. It prints the lines
+`began` and `ended` when the measured time begins and ends, then the result as JSON.
 """
 
 import argparse
@@ -14,21 +14,27 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.clients import GET, POST, ClientPool, WrongResponse
-from benchmarks.loops import Plan, run, say
+from benchmarks.loops import Plan, print_line, run
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.load", description=__doc__)
     parser.add_argument("what", choices=["place", "status"])
-    parser.add_argument("port", type=int, help="of 127.0.0.1")
+    parser.add_argument("port", type=int, help="port of the service on 127.0.0.1")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--warm-up", type=float, default=0.0, metavar="SECONDS")
-    parser.add_argument("--count", type=int, help="of requests, instead of seconds")
-    parser.add_argument("--rate", type=float, help="requests/s, on schedule: the open loop")
-    parser.add_argument("--numbers", type=Path, help="order numbers to ask for, one a line")
-    parser.add_argument("--placed", type=Path, help="where to write when each order was due, JSON")
-    parser.add_argument("--latencies", type=Path, help="where to write each one's seconds, JSON")
+    parser.add_argument("--count", type=int, help="number of requests, instead of --seconds")
+    parser.add_argument("--rate", type=float, help="requests/s at a constant rate (open loop)")
+    parser.add_argument(
+        "--numbers", type=Path, help="file of the order numbers to look up, one per line"
+    )
+    parser.add_argument(
+        "--placed", type=Path, help="JSON file to write: the scheduled time of each order"
+    )
+    parser.add_argument(
+        "--latencies", type=Path, help="JSON file to write: the latency of each request in s"
+    )
     return parser.parse_args()
 
 
@@ -41,7 +47,7 @@ def _requests(arguments: argparse.Namespace) -> Iterator[bytes]:
 
 async def _main(arguments: argparse.Namespace) -> None:
     pool = ClientPool(_requests(arguments), b"201" if arguments.what == "place" else b"200")
-    pool.keeps_numbers = arguments.placed is not None
+    pool.record_numbers = arguments.placed is not None
     plan = Plan(
         arguments.port,
         arguments.connections,
@@ -55,7 +61,7 @@ async def _main(arguments: argparse.Namespace) -> None:
         arguments.placed.write_text(json.dumps(pool.placed))
     if arguments.latencies is not None:
         arguments.latencies.write_text(json.dumps(pool.latencies))
-    say(json.dumps(result))
+    print_line(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """The order service without batches: one transaction and one awaited message per order.
 
-Our own HTTP in front of it; behind it, what the guide's other implementations do: the day's
-counter, the order, each item and the first log row in one transaction, then the message, published
-and confirmed before the order is answered. No outbox: a crash between the two loses the order for
-the kitchen, which makes it the cheaper promise. `plain.py PORT DSN AMQP` serves until stopped.
+The HTTP handler is the product's. Each request inserts the counter, the order, its items and the
+first log row in one transaction, then publishes the message, and waits for the confirmation before
+it responds. There is no outbox: a crash between commit and publishing loses the order for the
+kitchen, so it guarantees less than the product. `plain.py PORT DSN AMQP` serves until stopped.
 """
 
 import sys

@@ -15,8 +15,8 @@ from benchmarks.servers import pin, session_of
 ROOT = Path(__file__).parents[1]
 START_TIMEOUT = 60.0  # s
 STOP_TIMEOUT = 40.0  # s
-ASK = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-OUTPUT_TAIL = 3000  # characters of what a process that failed has printed
+REQUEST = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+OUTPUT_TAIL = 3000  # characters of the output of a failed process
 
 ENVIRONMENT = {
     **os.environ,
@@ -27,7 +27,7 @@ ENVIRONMENT = {
 
 
 class Failed(Exception):
-    """A process ended or failed a condition."""
+    """A measured process has ended, or its result is wrong: the benchmark run has no results."""
 
 
 class Command:
@@ -41,7 +41,7 @@ class Command:
 
     @classmethod
     async def start(cls, *command: str, folder: Path, environment: Mapping[str, str]) -> "Command":
-        """Start the command in a folder without a config.yaml."""
+        """Start ``python -m COMMAND`` in a folder without a config.yaml."""
         handle, log = tempfile.mkstemp(dir=folder, suffix=".log")
         with os.fdopen(handle, "wb") as output:
             process = await asyncio.create_subprocess_exec(
@@ -55,18 +55,18 @@ class Command:
             )
         return cls(" ".join(command[1:2] or command), process, Path(log))
 
-    async def serves(self, port: int) -> None:
+    async def wait_until_serving(self, port: int) -> None:
         """Wait for an HTTP response other than 503; raise `Failed` after a timeout."""
-        await self._until(lambda: _answers(port))
+        await self._wait_until(lambda: _responds(port))
 
-    async def logs(self, action: str) -> None:
+    async def wait_for_log(self, action: str) -> None:
         """Wait until an action is logged; raise `Failed` after a timeout."""
         wanted = f'"action":"{action}"'
 
         async def logged() -> bool:
-            return wanted in self._printed()
+            return wanted in self._output()
 
-        await self._until(logged)
+        await self._wait_until(logged)
 
     def memory(self) -> float:
         """Return the resident memory of the process and its children in MB."""
@@ -79,54 +79,54 @@ class Command:
     def check(self) -> None:
         """Raise `Failed` if the process has ended."""
         if self._process.returncode is not None:
-            raise Failed(f"{self.name} ended: {self._printed()[-OUTPUT_TAIL:]}")
+            raise Failed(f"{self.name} ended: {self._output()[-OUTPUT_TAIL:]}")
 
     async def stop(self) -> None:
         """Stop the process with SIGTERM; raise `Failed` if it does not exit cleanly."""
         self.check()
         self._process.terminate()
-        await self.ends()
+        await self.wait_until_ended()
 
-    async def ends(self) -> None:
+    async def wait_until_ended(self) -> None:
         """Wait until the process ends; raise `Failed` if its exit code is not 0."""
         try:
             async with asyncio.timeout(STOP_TIMEOUT):
                 code = await self._process.wait()
         except TimeoutError:
-            raise Failed(f"{self.name} does not end") from None
+            raise Failed(f"{self.name} has not ended in time") from None
         if code != 0:
-            raise Failed(f"{self.name} ended with {code}: {self._printed()[-OUTPUT_TAIL:]}")
+            raise Failed(f"{self.name} ended with {code}: {self._output()[-OUTPUT_TAIL:]}")
 
     async def kill(self) -> None:
-        """Kill the process and its children if it still runs."""
+        """Kill the process and its children, unless they have ended."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         await self._process.wait()
 
-    async def _until(self, what: Callable[[], Awaitable[bool]]) -> None:
+    async def _wait_until(self, condition: Callable[[], Awaitable[bool]]) -> None:
         try:
             async with asyncio.timeout(START_TIMEOUT):
-                while not await what():
+                while not await condition():
                     self.check()
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            raise Failed(f"{self.name} does not come up: {self._printed()}") from None
+            raise Failed(f"{self.name} is not ready in time: {self._output()}") from None
 
-    def _printed(self) -> str:
+    def _output(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def _megabytes(self, name: str) -> float:
         return sum(_kilobytes(each, name) for each in session_of(self.pid)) / 1024
 
 
-async def _answers(port: int) -> bool:
-    """Return whether a service answers other than with 503, its response while it starts."""
+async def _responds(port: int) -> bool:
+    """Return whether a service responds, and not with 503, which it does while it starts."""
     with contextlib.suppress(OSError):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.closing(writer):
-            writer.write(ASK)
-            answer = await reader.readline()
-            return answer.startswith(b"HTTP/1.1 ") and b" 503 " not in answer
+            writer.write(REQUEST)
+            response = await reader.readline()
+            return response.startswith(b"HTTP/1.1 ") and b" 503 " not in response
     return False
 
 
@@ -141,39 +141,39 @@ async def running(
     *command: str, folder: Path, environment: Mapping[str, str]
 ) -> AsyncIterator[Command]:
     """Run a command for the block; kill it at the end if it still runs."""
-    started = await Command.start(*command, folder=folder, environment=environment)
+    process = await Command.start(*command, folder=folder, environment=environment)
     try:
-        yield started
+        yield process
     finally:
-        await started.kill()
+        await process.kill()
 
 
-async def printed_by(*command: str, core: int | None = None) -> str:
+async def output_of(*command: str, core: int | None = None) -> str:
     """Run ``python -m COMMAND`` to its end; return its output, or raise `Failed`."""
-    async with lines_of(*command, core=core) as lines:
+    async with output_lines(*command, core=core) as lines:
         return "".join([line async for line in lines])
 
 
 @contextlib.asynccontextmanager
-async def lines_of(*command: str, core: int | None = None) -> AsyncIterator[AsyncIterator[str]]:
-    """Run ``python -m COMMAND`` of ours, on one core if need be.
+async def output_lines(*command: str, core: int | None = None) -> AsyncIterator[AsyncIterator[str]]:
+    """Run ``python -m COMMAND`` for the block, on one core if given; yield its lines of output.
 
-    Yields its lines as they come; they end with `Failed` unless it does well.
+    The iterator raises `Failed` at the end if the exit code is not 0.
     """
-    with tempfile.TemporaryFile() as complaints:  # a pipe would hold up who has much to say
+    with tempfile.TemporaryFile() as errors:  # a full pipe would block the process
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", *command),
             env=ENVIRONMENT,
             cwd=ROOT,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=complaints,
+            stderr=errors,
             start_new_session=True,
         )
         if core is not None:
             pin(process.pid, [core])
         try:
-            yield _lines(process, command[0], complaints)
+            yield _lines(process, command[0], errors)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
@@ -181,11 +181,11 @@ async def lines_of(*command: str, core: int | None = None) -> AsyncIterator[Asyn
 
 
 async def _lines(
-    process: asyncio.subprocess.Process, name: str, complaints: IO[bytes]
+    process: asyncio.subprocess.Process, name: str, errors: IO[bytes]
 ) -> AsyncIterator[str]:
     assert process.stdout is not None  # noqa: S101 - it is a pipe
     async for line in process.stdout:
         yield line.decode()
     if await process.wait() != 0:
-        complaints.seek(0)
-        raise Failed(f"{name} failed: {complaints.read().decode()[-OUTPUT_TAIL:]}")
+        errors.seek(0)
+        raise Failed(f"{name} failed: {errors.read().decode()[-OUTPUT_TAIL:]}")

@@ -35,7 +35,7 @@ class ResultRow:
     met: bool | None = None
 
 
-def line(
+def result_row(
     name: str,
     measured: float,
     unit: str,
@@ -44,10 +44,10 @@ def line(
     goal: float | None = None,
     valid: bool = True,
 ) -> ResultRow:
-    """Make a result row; one that is not `valid` meets no goal."""
+    """Return a row of the results; one that is not `valid` meets no goal."""
     ratio = measured / floor if floor else None
-    judged = measured if ratio is None else ratio
-    good = judged <= goal if goal and unit in LESS_IS_BETTER else judged >= (goal or 0)
+    compared = measured if ratio is None else ratio
+    good = compared <= goal if goal and unit in LESS_IS_BETTER else compared >= (goal or 0)
     return ResultRow(
         name=name,
         measured=_rounded(measured),
@@ -63,27 +63,27 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
-def write(lines: Sequence[ResultRow], path: Path = JSON) -> None:
+def write(rows: Sequence[ResultRow], path: Path = JSON) -> None:
     """Write results as a JSON list."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(each) for each in lines], indent=2) + "\n")
+    path.write_text(json.dumps([asdict(each) for each in rows], indent=2) + "\n")
 
 
 def read(path: Path = JSON) -> list[ResultRow]:
     """Read results that `write` wrote."""
-    stated: list[dict[str, Any]] = json.loads(path.read_text())
-    return [ResultRow(**each) for each in stated]
+    loaded: list[dict[str, Any]] = json.loads(path.read_text())
+    return [ResultRow(**each) for each in loaded]
 
 
-def table(lines: Sequence[ResultRow]) -> Table:
+def table(rows: Sequence[ResultRow]) -> Table:
     """Return a table of results."""
-    laid_out = Table(title="restaurant-system, measured", title_justify="left")
-    laid_out.add_column("what", no_wrap=True)
+    result = Table(title="restaurant-system, measured", title_justify="left")
+    result.add_column("name", no_wrap=True)
     for heading in ("measured", "unit", "floor", "ratio", "goal"):
-        laid_out.add_column(heading, justify="left" if heading == "unit" else "right")
-    laid_out.add_column("met", justify="center")
-    for each in lines:
-        laid_out.add_row(
+        result.add_column(heading, justify="left" if heading == "unit" else "right")
+    result.add_column("met", justify="center")
+    for each in rows:
+        result.add_row(
             each.name,
             _figure(each.measured),
             each.unit,
@@ -92,7 +92,7 @@ def table(lines: Sequence[ResultRow]) -> Table:
             format_goal(each),
             {True: "[green]yes[/]", False: "[red]no[/]", None: ""}[each.met],
         )
-    return laid_out
+    return result
 
 
 def format_goal(each: ResultRow) -> str:
@@ -102,9 +102,9 @@ def format_goal(each: ResultRow) -> str:
     return f"{'≤' if each.unit in LESS_IS_BETTER else '≥'} {each.goal:g}"
 
 
-def show(lines: Sequence[ResultRow], console: Console) -> None:
-    """Print the table."""
-    console.print(table(lines))
+def show(rows: Sequence[ResultRow], console: Console) -> None:
+    """Print results as a table."""
+    console.print(table(rows))
 
 
 def _figure(value: float | None) -> str:

@@ -31,7 +31,7 @@ class DurablePostgres(Postgres):
         super().__init__(fsync=True)
 
     def start(self) -> None:
-        """Start the server."""
+        """Start the server; stop it if that fails or is interrupted."""
         with _closed_on_error(self):
             super().start()
 
@@ -41,7 +41,7 @@ class DurablePostgres(Postgres):
 
     @property
     def process(self) -> int:
-        """The id of its first process."""
+        """The process id of the server."""
         lines = (self._pgdata / "postmaster.pid").read_text(encoding="utf-8").splitlines()
         return int(lines[0])
 
@@ -52,14 +52,14 @@ class BareRabbitMQ(RabbitMQ):
     plugins = "[]."
 
     def start(self) -> None:
-        """Start the server."""
+        """Start the server; stop it if that fails or is interrupted."""
         with _closed_on_error(self):
             super().start()
 
     @property
     def process(self) -> int:
-        """The id of its first process."""
-        assert self._process is not None  # noqa: S101 - it runs from the start on
+        """The process id of the server."""
+        assert self._process is not None  # noqa: S101 - it is started by the constructor
         return self._process.pid
 
     def _settings(self) -> str:
@@ -69,32 +69,32 @@ class BareRabbitMQ(RabbitMQ):
         """Return whether the AMQP listener, which starts last, answers."""
         with (
             contextlib.suppress(OSError),
-            socket.create_connection(("127.0.0.1", self.port), timeout=5) as line,
+            socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection,
         ):
-            line.sendall(AMQP_HELLO)
-            return line.recv(1) == b"\x01"  # a method frame: Connection.Start
+            connection.sendall(AMQP_HELLO)
+            return connection.recv(1) == b"\x01"  # a method frame: Connection.Start
         return False
 
 
 def cores() -> tuple[int, int]:
     """Return a core for the measured process and another one for its servers."""
-    ours = sorted(os.sched_getaffinity(0))
-    return ours[0], ours[-1]
+    allowed = sorted(os.sched_getaffinity(0))
+    return allowed[0], allowed[-1]
 
 
 @contextlib.contextmanager
 def pinned(process: int, core: int) -> Iterator[None]:
     """Pin a process, its threads and its descendants to one core for the block."""
-    everywhere = os.sched_getaffinity(0)
+    all_cores = os.sched_getaffinity(0)
     pin(process, [core])
     try:
         yield
     finally:
-        pin(process, everywhere)
+        pin(process, all_cores)
 
 
 def pin(process: int, allowed: "Sequence[int] | set[int]") -> None:
-    """Allow a process, its threads and its descendants these cores alone."""
+    """Pin a process, its threads and its descendants to these cores."""
     for each in [process, *descendants(process)]:
         for thread in Path(f"/proc/{each}/task").glob("[0-9]*"):
             with contextlib.suppress(ProcessLookupError):
@@ -102,7 +102,7 @@ def pin(process: int, allowed: "Sequence[int] | set[int]") -> None:
 
 
 def descendants(process: int) -> Iterator[int]:
-    """Yield all descendants of a process."""
+    """Yield the ids of all descendants of a process."""
     parents = {each: _field(each, PARENT) for each in _all_processes()}
     generation = {process}
     while generation:
@@ -111,7 +111,7 @@ def descendants(process: int) -> Iterator[int]:
 
 
 def session_of(leader: int) -> list[int]:
-    """Return the processes of a session by its leader."""
+    """Return the ids of all processes in the session of this leader."""
     return [each for each in _all_processes() if _field(each, SESSION) == leader]
 
 

@@ -13,11 +13,11 @@ def percentile(sorted_values: Sequence[float], share: float) -> float:
     """
     if not sorted_values:
         raise ValueError("no values")
-    place = -int(-share * len(sorted_values) // 1)  # rounded up
-    return sorted_values[max(place, 1) - 1]
+    rank = -int(-share * len(sorted_values) // 1)  # rounded up
+    return sorted_values[max(rank, 1) - 1]
 
 
-def median_by(measured: Iterable[T], rank: Callable[[T], float]) -> T:
-    """Return the measurement with the median rank, the higher one of two."""
-    ranked = sorted(measured, key=rank)
+def median_by(measured: Iterable[T], key: Callable[[T], float]) -> T:
+    """Return the measurement with the median key; of two, the higher one."""
+    ranked = sorted(measured, key=key)
     return ranked[len(ranked) // 2]

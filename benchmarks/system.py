@@ -28,7 +28,7 @@ WHERE status = 'cooking'
 
 
 class Environment:
-    """A database, empty queues, and the services of one measurement."""
+    """The database, the queues and the services of one measurement."""
 
     def __init__(self, stack: contextlib.AsyncExitStack, dsn: str, amqp: str, folder: Path) -> None:
         self.dsn = dsn
@@ -49,7 +49,7 @@ class Environment:
         """Start a worker without cooking time; wait until it has registered."""
         options = ("--worker-name", name, "--cooking-time-scale", "0", "--prefetch", str(PREFETCH))
         worker = await self.start("kitchen-worker", *options)
-        await worker.logs("worker_registered")
+        await worker.wait_for_log("worker_registered")
         return worker
 
     async def start(self, *command: str) -> Command:
@@ -64,14 +64,14 @@ class Environment:
         port = free_port()
         options = ("--port", str(port), "--processes", str(processes))
         service = await self.start(name, *options)
-        await service.serves(port)
+        await service.wait_until_serving(port)
         return service, port
 
     async def sql(self) -> UnpooledConnection:
-        """Connect to the database of the measurement."""
-        line = await asyncpg.connect(self.dsn)
-        self._stack.push_async_callback(line.close)
-        return line
+        """Return a new connection to the database of the measurement."""
+        connection = await asyncpg.connect(self.dsn)
+        self._stack.push_async_callback(connection.close)
+        return connection
 
     async def backlog(self, orders: int) -> int:
         """Place orders that wait in RabbitMQ; return the id of the first."""
@@ -79,11 +79,11 @@ class Environment:
         first: int = await sql.fetchval("SELECT coalesce(max(id), 0) + 1 FROM orders")
         service, port = await self.order_service()
         await drive("place", port, "--count", orders)
-        await self.outbox_empty(sql)
+        await self.wait_until_outbox_empty(sql)
         await service.stop()
         return first
 
-    async def outbox_empty(self, sql: UnpooledConnection) -> None:
+    async def wait_until_outbox_empty(self, sql: UnpooledConnection) -> None:
         """Wait until all outbox messages are confirmed."""
         await until_false(sql, "SELECT EXISTS (SELECT FROM outbox)")
 
@@ -140,10 +140,10 @@ class SystemUnderTest:
         because the next measurement empties the queues.
         """
         async with contextlib.AsyncExitStack() as stack:
-            lent = await stack.enter_async_context(self.database()) if dsn is None else dsn
+            used_dsn = await stack.enter_async_context(self.database()) if dsn is None else dsn
             await self._clear_queues()
-            await self._settle_disk(lent)
-            yield Environment(stack, lent, self.amqp, self._subfolder())
+            await self._checkpoint(used_dsn)
+            yield Environment(stack, used_dsn, self.amqp, self._subfolder())
         if dsn is not None:
             await self._do(dsn, COOK_ALL, FINISH_ALL, "VACUUM ANALYZE")
 
@@ -153,7 +153,7 @@ class SystemUnderTest:
         async with running(
             *("restaurant_system", "migrate"), folder=self._subfolder(), environment=environment
         ) as migrate:
-            await migrate.ends()
+            await migrate.wait_until_ended()
         return name
 
     async def _clear_queues(self) -> None:
@@ -161,8 +161,8 @@ class SystemUnderTest:
             for queue in topology.QUEUES:
                 await amqp_channel.queue_delete(queue.name)
 
-    async def _settle_disk(self, dsn: str) -> None:
-        """Write pending pages to disk now, not during the measurement."""
+    async def _checkpoint(self, dsn: str) -> None:
+        """Write dirty pages to disk now rather than during the measurement."""
         await self._do(dsn, "CHECKPOINT")
 
     async def _do(self, dsn: str, *statements: str) -> None:
@@ -177,14 +177,14 @@ class SystemUnderTest:
         return folder
 
 
-async def until_false(sql: UnpooledConnection, question: str, *arguments: object) -> None:
+async def until_false(sql: UnpooledConnection, query: str, *arguments: object) -> None:
     """Poll until the query returns false; raise `Failed` after `ARRIVAL_TIMEOUT`."""
     try:
         async with asyncio.timeout(ARRIVAL_TIMEOUT):
-            while await sql.fetchval(question, *arguments):  # noqa: ASYNC110 - tables have no events
+            while await sql.fetchval(query, *arguments):  # noqa: ASYNC110 - tables have no events
                 await asyncio.sleep(POLL_INTERVAL)
     except TimeoutError:
-        raise Failed(f"still so after {ARRIVAL_TIMEOUT:g} s: {question}") from None
+        raise Failed(f"still true after {ARRIVAL_TIMEOUT:g} s: {query}") from None
 
 
 @contextlib.asynccontextmanager

@@ -1,5 +1,5 @@
 """Measure floors: each stage of the work alone, with the same libraries and nothing else.
 
-Each module is a process of its own that prints one figure; `measure.py` runs them, each stage on
-one core and what it works with on another.
+Each module runs as a separate process that prints one figure; `measure.py` runs them, each stage on
+one core and its server on another.
 """

@@ -1,7 +1,7 @@
 """H: orders per second that are parsed, validated and answered over HTTP, without storage.
 
-Our own handler, on the fast path, with a service that answers at once. `answering.py PORT` serves
-until it is stopped; the load generator measures it.
+The product's handler, on the fast path, with a service that responds at once. `answering.py PORT`
+serves until it is stopped; the load generator measures it.
 """
 
 import contextlib
@@ -20,16 +20,16 @@ from restaurant_system.web import api, server
 MAX_CONCURRENT = 64
 
 
-class Instant:
-    """A service that stores nothing."""
+class NoStorage:
+    """An order service that stores nothing."""
 
     async def place(self, order: NewOrder, *, request_id: str, key: str | None) -> PlacedOrder:  # noqa: ARG002
-        """Return a placed order."""
+        """Return the same order number for each order."""
         return PlacedOrder("ORD_20241216_1234", order.total_amount)
 
 
 async def serve(port: int, service: object, shutdown: Shutdown) -> None:
-    """Serve the product's handler with this service."""
+    """Serve the HTTP handler of orders with the given order service until the stop."""
     handler = OrderHandler(cast("OrderService", service), MAX_CONCURRENT)
     with contextlib.closing(server.listen("127.0.0.1", port)) as listening:
         shutdown.stop_cancelling()
@@ -40,4 +40,4 @@ async def serve(port: int, service: object, shutdown: Shutdown) -> None:
 
 if __name__ == "__main__":
     logger.configure(service="benchmark", level="INFO", style="json", stream=sys.stdout)
-    run(lambda shutdown: serve(int(sys.argv[1]), Instant(), shutdown))
+    run(lambda shutdown: serve(int(sys.argv[1]), NoStorage(), shutdown))

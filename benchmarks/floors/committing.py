@@ -1,7 +1,7 @@
-"""A bare commit: one row inserted by one connection, two hundred times a second.
+"""A bare commit: one row inserted by one connection, 200 times per second.
 
-The milliseconds at its p50: what no order can be answered faster than. Like an order's they count
-from when it was due, by the same metronome. `committing.py DSN SECONDS` prints it.
+The result is its p50 in ms: no order can be answered faster. As with orders, the time counts from
+the scheduled time of the commit. `committing.py DSN SECONDS` prints it.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ import time
 import asyncpg
 import uvloop
 
-from benchmarks.floors.pace import tell
-from benchmarks.loops import metronome
+from benchmarks.floors.pace import print_result
+from benchmarks.loops import constant_rate
 from benchmarks.statistics import percentile
 
 RATE = 200  # commits a second
@@ -22,15 +22,15 @@ INSERT = "INSERT INTO bare_commits (at) VALUES (now())"
 
 
 async def committing(dsn: str, seconds: float) -> float:
-    """Commit for some seconds; return the p50 in ms."""
+    """Commit a row at a constant rate for some seconds; return the p50 in ms."""
     connection = await asyncpg.connect(dsn)
     await connection.execute(CREATE)
     insert = await connection.prepare(INSERT)
-    beats: asyncio.Queue[float] = asyncio.Queue()
+    schedule: asyncio.Queue[float] = asyncio.Queue()
     took = []
-    async with metronome(RATE, beats.put_nowait):
+    async with constant_rate(RATE, schedule.put_nowait):
         for _ in range(int(seconds * RATE)):
-            due = await beats.get()
+            due = await schedule.get()
             await insert.fetch()
             took.append(time.monotonic() - due)
     await connection.execute("DROP TABLE bare_commits")
@@ -39,4 +39,4 @@ async def committing(dsn: str, seconds: float) -> float:
 
 
 if __name__ == "__main__":
-    tell(uvloop.run(committing(sys.argv[1], float(sys.argv[2]))))
+    print_result(uvloop.run(committing(sys.argv[1], float(sys.argv[2]))))

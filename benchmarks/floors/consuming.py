@@ -1,7 +1,7 @@
 """R: messages per second that are consumed from RabbitMQ and acknowledged, with prefetch 1,000.
 
-aiormq alone, each message acknowledged for itself, from a durable queue with priorities. What the
-messages are is not looked at. `consuming.py AMQP SECONDS` prints it.
+aiormq alone, one acknowledgement per message, from a durable queue with priorities. The bodies are
+not decoded. `consuming.py AMQP SECONDS` prints it.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import aiormq
 import uvloop
 from aiormq.abc import DeliveredMessage
 
-from benchmarks.floors.pace import tell
+from benchmarks.floors.pace import print_result
 from benchmarks.floors.publishing import declare, publish
 
 PREFETCH = 1000
@@ -25,26 +25,26 @@ async def consuming(amqp: str, seconds: float) -> float:
     channel = await connection.channel()
     await declare(channel, QUEUE)
     waiting = await publish(channel, QUEUE, time.perf_counter() + seconds)
-    taking = await connection.channel(publisher_confirms=False)
-    await taking.basic_qos(prefetch_count=PREFETCH)
-    taken, all_taken = 0, asyncio.Event()
+    consumer = await connection.channel(publisher_confirms=False)
+    await consumer.basic_qos(prefetch_count=PREFETCH)
+    consumed, all_consumed = 0, asyncio.Event()
 
-    async def take(message: DeliveredMessage) -> None:
-        nonlocal taken
-        assert message.delivery_tag is not None  # noqa: S101 - what is delivered has one
-        await taking.basic_ack(message.delivery_tag, wait=False)
-        taken += 1
-        if taken == waiting:
-            all_taken.set()
+    async def on_message(message: DeliveredMessage) -> None:
+        nonlocal consumed
+        assert message.delivery_tag is not None  # noqa: S101 - a delivered message has one
+        await consumer.basic_ack(message.delivery_tag, wait=False)
+        consumed += 1
+        if consumed == waiting:
+            all_consumed.set()
 
     start = time.perf_counter()
-    await taking.basic_consume(QUEUE, take)
-    await all_taken.wait()
-    rate = taken / (time.perf_counter() - start)
+    await consumer.basic_consume(QUEUE, on_message)
+    await all_consumed.wait()
+    rate = consumed / (time.perf_counter() - start)
     await channel.queue_delete(QUEUE)
     await connection.close()
     return rate
 
 
 if __name__ == "__main__":
-    tell(uvloop.run(consuming(sys.argv[1], float(sys.argv[2]))))
+    print_result(uvloop.run(consuming(sys.argv[1], float(sys.argv[2]))))

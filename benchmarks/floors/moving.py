@@ -1,8 +1,8 @@
 """M: status moves per second, 64 per statement, one statement at a time.
 
-The product's own statement, on one connection: orders, log, outbox and the cook's credit in one
-transaction, on disk before the next begins. Batches of orders are placed in between, and their time
-is left out. `moving.py DSN SECONDS` prints it.
+The product's own statement, on one connection: orders, log, outbox and the worker's number of
+orders in one transaction, on disk before the next begins. Orders are placed between the batches;
+their time does not count. `moving.py DSN SECONDS` prints it.
 """
 
 import sys
@@ -15,7 +15,7 @@ from uuid import uuid4
 import asyncpg
 import uvloop
 
-from benchmarks.floors.pace import tell
+from benchmarks.floors.pace import print_result
 from benchmarks.floors.placing import BATCH, new_command, place_batch
 from restaurant_system.database import orders
 from restaurant_system.database.connection import Connection
@@ -23,7 +23,7 @@ from restaurant_system.messaging.order_messages import Sender, move_with_update
 from restaurant_system.models.status import OrderStatus
 
 COOK = "floor"
-HIRE = """
+INSERT_WORKER = """
 INSERT INTO workers (name, type, heartbeat_interval, session)
 VALUES ($1, 'dine_in,takeout,delivery', interval '30 seconds', $2)
 """
@@ -32,9 +32,9 @@ STEPS = ((OrderStatus.RECEIVED, OrderStatus.COOKING), (OrderStatus.COOKING, Orde
 
 async def moving(dsn: str, seconds: float) -> float:
     """Move orders for some seconds; return moves per second."""
-    line = await asyncpg.connect(dsn)
-    connection = cast("Connection", line)
-    await line.execute(HIRE, COOK, uuid4())
+    raw_connection = await asyncpg.connect(dsn)
+    connection = cast("Connection", raw_connection)
+    await raw_connection.execute(INSERT_WORKER, COOK, uuid4())
     batch = [new_command() for _ in range(BATCH)]
     moved, took = 0, 0.0
     while took < seconds:
@@ -43,7 +43,7 @@ async def moving(dsn: str, seconds: float) -> float:
         for origin, target in STEPS:
             moved += await _move(connection, numbers, origin, target)
         took += time.perf_counter() - start
-    await line.close()
+    await raw_connection.close()
     return moved / took
 
 
@@ -59,4 +59,4 @@ async def _move(
 
 
 if __name__ == "__main__":
-    tell(uvloop.run(moving(sys.argv[1], float(sys.argv[2]))))
+    print_result(uvloop.run(moving(sys.argv[1], float(sys.argv[2]))))

@@ -14,7 +14,7 @@ import jiter
 import uvloop
 
 from benchmarks.clients import ORDER
-from benchmarks.floors.pace import pace, tell
+from benchmarks.floors.pace import print_result, rate_of
 from restaurant_system.database.connection import Connection
 from restaurant_system.database.order_placement import PlaceOrder, StoredOrder, place
 from restaurant_system.messaging import topology
@@ -37,7 +37,7 @@ def new_command() -> PlaceOrder:
 
 
 async def place_batch(connection: Connection, batch: list[PlaceOrder]) -> list[StoredOrder]:
-    """Place a batch, and wait for its commit."""
+    """Place a batch of orders, and wait for its commit."""
     now = datetime.now(UTC)
     placed = await place(
         connection,
@@ -53,17 +53,17 @@ async def place_batch(connection: Connection, batch: list[PlaceOrder]) -> list[S
 
 async def placing(dsn: str, seconds: float) -> float:
     """Place orders for some seconds; return orders per second."""
-    line = await asyncpg.connect(dsn)
-    connection = cast("Connection", line)
+    raw_connection = await asyncpg.connect(dsn)
+    connection = cast("Connection", raw_connection)
     batch = [new_command() for _ in range(BATCH)]
 
     async def step() -> int:
         return len(await place_batch(connection, batch))
 
-    rate = await pace(step, seconds)
-    await line.close()
+    rate = await rate_of(step, seconds)
+    await raw_connection.close()
     return rate
 
 
 if __name__ == "__main__":
-    tell(uvloop.run(placing(sys.argv[1], float(sys.argv[2]))))
+    print_result(uvloop.run(placing(sys.argv[1], float(sys.argv[2]))))

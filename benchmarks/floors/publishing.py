@@ -14,7 +14,7 @@ import aiormq
 import uvloop
 from aiormq.abc import AbstractChannel, ArgumentsType
 
-from benchmarks.floors.pace import WARM_UP, tell
+from benchmarks.floors.pace import WARM_UP, print_result
 from benchmarks.floors.placing import new_command
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.order_messages import Sender, order_received
@@ -46,18 +46,18 @@ def properties_of(message: Message) -> aiormq.spec.Basic.Properties:
 
 
 async def declare(channel: AbstractChannel, queue: str) -> None:
-    """Declare an empty queue like the kitchen queues."""
+    """Declare an empty queue with the arguments of the kitchen queues."""
     await channel.queue_delete(queue)
     arguments: ArgumentsType = {"x-max-priority": topology.MAX_PRIORITY}
     await channel.queue_declare(queue, durable=True, arguments=arguments)
 
 
 async def publish(channel: AbstractChannel, queue: str, until: float) -> int:
-    """Publish until a deadline; return the number of confirmed messages."""
+    """Publish order messages until a deadline; return the number of confirmed ones."""
     message = order_message()
     properties = properties_of(message)
 
-    async def one_after_the_other() -> int:
+    async def publish_sequentially() -> int:
         confirmed = 0
         while time.perf_counter() < until:
             await channel.basic_publish(  # type: ignore[call-arg] # aiormq has it
@@ -66,11 +66,11 @@ async def publish(channel: AbstractChannel, queue: str, until: float) -> int:
             confirmed += 1
         return confirmed
 
-    return sum(await asyncio.gather(*(one_after_the_other() for _ in range(OUTSTANDING))))
+    return sum(await asyncio.gather(*(publish_sequentially() for _ in range(OUTSTANDING))))
 
 
 async def publishing(amqp: str, seconds: float) -> float:
-    """Publish for some seconds; return confirmed messages per second."""
+    """Publish orders for some seconds; return confirmed messages per second."""
     connection = await aiormq.connect(amqp)
     channel = await connection.channel()
     await declare(channel, QUEUE)
@@ -84,4 +84,4 @@ async def publishing(amqp: str, seconds: float) -> float:
 
 
 if __name__ == "__main__":
-    tell(uvloop.run(publishing(sys.argv[1], float(sys.argv[2]))))
+    print_result(uvloop.run(publishing(sys.argv[1], float(sys.argv[2]))))

@@ -1,7 +1,7 @@
 """Measure growth: rates and the p50 of `POST` with a million orders of history and without.
 
-In turns, with and without, now the one first and then the other, for a machine that others share is
-faster now and slower then. What is told is the turn whose ratio is neither the best nor the worst.
+Measured in turns with and without a history, in alternating order, because the speed of a shared
+machine varies. The result is the turn with the median ratio.
 """
 
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from benchmarks import history
 from benchmarks.bench import Bench
 from benchmarks.measurements import intake, kitchen, latency, tracking
-from benchmarks.results import PROCESSES, ResultRow, line
+from benchmarks.results import PROCESSES, ResultRow, result_row
 from benchmarks.statistics import median_by
 
 GOAL = 0.9
@@ -18,27 +18,31 @@ TURNS = 3
 Measure = Callable[[Bench, str | None], Awaitable[dict[str, float]]]
 
 
-async def lines(bench: Bench) -> list[ResultRow]:
+async def rows(bench: Bench) -> list[ResultRow]:
     """Generate a history, and measure tracking, kitchen, latency and intake with it."""
-    told = list[ResultRow]()
+    result = list[ResultRow]()
     async with bench.system.database() as old:
         await history.generate(old, bench.history)
         for measure, unit, goal in MEASURES:
-            for name, (late, early) in (await _in_turns(bench.brief(TURNS), old, measure)).items():
+            for name, (late, early) in (
+                await _measure_in_turns(bench.divided_by(TURNS), old, measure)
+            ).items():
                 after = f"{name}, at {bench.history:,} orders"
-                told.append(line(after, late, unit, floor=early, goal=goal))
-    return told
+                result.append(result_row(after, late, unit, floor=early, goal=goal))
+    return result
 
 
-async def _in_turns(bench: Bench, old: str, measure: Measure) -> dict[str, tuple[float, float]]:
-    """Measure with the history and without; return both results of the median turn, by name."""
+async def _measure_in_turns(
+    bench: Bench, old: str, measure: Measure
+) -> dict[str, tuple[float, float]]:
+    """Measure with and without a history in turns; return both results of the median turn."""
     turns = []
     for turn in range(TURNS):
         order = (old, None) if turn % 2 == 0 else (None, old)
         turns.append({dsn: await measure(bench, dsn) for dsn in order})
     return {
         name: median_by(
-            [(told[old][name], told[None][name]) for told in turns],
+            [(turn_rates[old][name], turn_rates[None][name]) for turn_rates in turns],
             lambda figures: figures[0] / figures[1],
         )
         for name in turns[0][old]
@@ -46,8 +50,8 @@ async def _in_turns(bench: Bench, old: str, measure: Measure) -> dict[str, tuple
 
 
 async def _tracking(bench: Bench, dsn: str | None) -> dict[str, float]:
-    told = await tracking.measure(bench, dsn, spells=1)
-    return {f"tracking, {PROCESSES[processes]}": rate for processes, rate in told.rates.items()}
+    measured = await tracking.measure(bench, dsn, turns=1)
+    return {f"tracking, {PROCESSES[processes]}": rate for processes, rate in measured.rates.items()}
 
 
 async def _kitchen(bench: Bench, dsn: str | None) -> dict[str, float]:
@@ -58,7 +62,7 @@ async def _kitchen(bench: Bench, dsn: str | None) -> dict[str, float]:
 
 
 async def _latency(bench: Bench, dsn: str | None) -> dict[str, float]:
-    return {"latency, POST p50": (await latency.alone(bench, dsn, spells=1)).p50}
+    return {"latency, POST p50": (await latency.measure_without_worker(bench, dsn, turns=1)).p50}
 
 
 async def _intake(bench: Bench, dsn: str | None) -> dict[str, float]:

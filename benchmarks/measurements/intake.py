@@ -1,11 +1,10 @@
 """Measure intake: orders per second that are stored, answered and confirmed by RabbitMQ.
 
-In spells, and between them spells of its floors, for a machine that others share is faster now and
-slower then.
+Measured in turns that alternate with its floors, because the speed of a shared machine varies.
 
-Sixty-four connections, two items an order, nobody cooks: they all wait in RabbitMQ at the end, and
-are counted there. What the outbox has grown by meanwhile is not confirmed yet and does not count;
-where it grows by more than `ALLOWANCE` in any spell, intake is not sustained and meets no goal.
+64 connections, two items per order, no worker: at the end all orders wait in RabbitMQ, where they
+are counted. Orders by which the outbox has grown are not confirmed yet and do not count; if it
+grows by more than `ALLOWANCE` in any turn, intake is not sustained and meets no goal.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from benchmarks.bench import Bench
 from benchmarks.driving import Load, drive
 from benchmarks.floors.measure import IntakeFloor
 from benchmarks.processes import Failed, running
-from benchmarks.results import PROCESSES, ResultRow, line
+from benchmarks.results import PROCESSES, ResultRow, result_row
 from benchmarks.statistics import median_by
 from benchmarks.system import Environment
 from restaurant_system.database.connection_factory import UnpooledConnection as Sql
@@ -22,16 +21,16 @@ from tests.support.processes import free_port
 
 CONNECTIONS = 64
 WARM_UP = 3.0  # s
-SPELLS = 3
-ALLOWANCE = 1.0  # % of what was accepted that may still be on its way at the end, one batch or so
+TURNS = 3
+ALLOWANCE = 1.0  # % of the accepted orders that may be unconfirmed at the end: about a batch
 GOALS = {1: 0.85, 2: 1.15}  # of the floor, by processes
-OVER_PLAIN = 6.0
+OVER_PLAIN = 6.0  # times the rate of the service without batches
 QUEUE_TABLES = ("outbox", "idempotency_keys", "broker_messages")
 
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """The result of a load on the order service; sizes in MB by table."""
+    """The result of a load on the order service: outbox growth in rows, sizes in MB by table."""
 
     load: Load
     growth: int
@@ -50,8 +49,8 @@ class Intake:
 
 
 @dataclass(frozen=True, slots=True)
-class Spells:
-    """The floors, and the results by number of processes, for each turn."""
+class Turns:
+    """The floors of intake, and its results by number of processes, for each turn."""
 
     floors: list[IntakeFloor]
     taken: dict[int, list[Intake]]
@@ -70,54 +69,58 @@ class Spells:
         return max(each.growth_share for each in self.taken[processes])
 
 
-async def lines(bench: Bench) -> list[ResultRow]:
+async def rows(bench: Bench) -> list[ResultRow]:
     """Measure intake by one process and two, next to the floor."""
-    spells, told = await in_spells(bench), list[ResultRow]()
-    floor = spells.floor
+    turns, result = await measure_in_turns(bench), list[ResultRow]()
+    floor = turns.floor
     for processes, goal in GOALS.items():
-        taken, name = spells.median_by(processes), f"intake, {PROCESSES[processes]}"
-        growth = spells.most_growth(processes)
+        taken, name = turns.median_by(processes), f"intake, {PROCESSES[processes]}"
+        growth = turns.most_growth(processes)
         sustained = growth <= ALLOWANCE
-        told += [
-            line(name, taken.rate, "orders/s", floor=floor.orders, goal=goal, valid=sustained),
-            line(f"{name}: outbox growth", growth, "%", goal=ALLOWANCE),
-            line(f"{name}: p50", taken.load.p50, "ms"),
-            line(f"{name}: p99", taken.load.p99, "ms"),
+        result += [
+            result_row(
+                name, taken.rate, "orders/s", floor=floor.orders, goal=goal, valid=sustained
+            ),
+            result_row(f"{name}: outbox growth", growth, "%", goal=ALLOWANCE),
+            result_row(f"{name}: p50", taken.load.p50, "ms"),
+            result_row(f"{name}: p99", taken.load.p99, "ms"),
         ]
     return [
-        *told,
-        line("floor of intake: H, answered", floor.answered, "orders/s"),
-        line("floor of intake: D, placed", floor.placed, "orders/s"),
-        line("floor of intake: P, published", floor.published, "messages/s"),
-        *_bloat(spells.median_by(1)),
+        *result,
+        result_row("floor of intake: H, answered", floor.answered, "orders/s"),
+        result_row("floor of intake: D, placed", floor.placed, "orders/s"),
+        result_row("floor of intake: P, published", floor.published, "messages/s"),
+        *_bloat(turns.median_by(1)),
     ]
 
 
-async def plain_lines(bench: Bench) -> list[ResultRow]:
+async def plain_rows(bench: Bench) -> list[ResultRow]:
     """Measure intake by one process next to the same service without batches."""
-    ours, plain = (await in_spells(bench)).median_by(1), await _plain(bench)
+    ours, plain = (await measure_in_turns(bench)).median_by(1), await _plain(bench)
     return [
-        line("intake, plain", plain.rate, "orders/s"),
-        line("intake, ours over plain", ours.rate, "orders/s", floor=plain.rate, goal=OVER_PLAIN),
+        result_row("intake, plain", plain.rate, "orders/s"),
+        result_row(
+            "intake, product over plain", ours.rate, "orders/s", floor=plain.rate, goal=OVER_PLAIN
+        ),
     ]
 
 
-async def in_spells(bench: Bench) -> Spells:
-    """Measure intake and its floors in turns, once per run."""
+async def measure_in_turns(bench: Bench) -> Turns:
+    """Measure intake and its floors in turns; do so once per benchmark run."""
     return await bench.once("intake", lambda: _in_turns(bench))
 
 
-async def _in_turns(bench: Bench) -> Spells:
-    spells = Spells([], {processes: [] for processes in GOALS})
-    for _ in range(SPELLS):
-        spells.floors.append(await bench.floors.intake(bench.seconds / 2 / SPELLS))
-        for processes, taken in spells.taken.items():
+async def _in_turns(bench: Bench) -> Turns:
+    turns = Turns([], {processes: [] for processes in GOALS})
+    for _ in range(TURNS):
+        turns.floors.append(await bench.floors.intake(bench.seconds / 2 / TURNS))
+        for processes, taken in turns.taken.items():
             taken.append(await measure(bench, processes))
-    return spells
+    return turns
 
 
 async def measure(bench: Bench, processes: int, dsn: str | None = None) -> Intake:
-    """Load the order service on a new database or a given one; raise `Failed` at a loss."""
+    """Load the order service on a new or a given database; raise `Failed` if an order is lost."""
     async with bench.system.environment(dsn) as environment:
         sql = await environment.sql()
         placed_before: int = await sql.fetchval("SELECT count(*) FROM orders")
@@ -125,30 +128,32 @@ async def measure(bench: Bench, processes: int, dsn: str | None = None) -> Intak
         _, port = await environment.order_service(processes)
         backlog: list[int] = []
 
-        async def look() -> None:
+        async def record_backlog() -> None:
             backlog.append(await sql.fetchval("SELECT count(*) FROM outbox"))
 
-        load = await drive("place", port, *spell(bench), look=look)
+        load = await drive("place", port, *load_options(bench), at_begin_and_end=record_backlog)
         sizes_after = await sizes(sql)
-        await environment.outbox_empty(sql)
-        await _nothing_lost(environment, sql, placed_before, load.total)
+        await environment.wait_until_outbox_empty(sql)
+        await _check_no_order_lost(environment, sql, placed_before, load.total)
     start, end = backlog
     return Intake(load, end - start, sizes_before, sizes_after)
 
 
-def spell(bench: Bench) -> tuple[object, ...]:
-    """Return the arguments of the load generator."""
+def load_options(bench: Bench) -> tuple[object, ...]:
+    """Return the options of the load generator for as many orders as possible."""
     return ("--connections", CONNECTIONS, "--seconds", bench.seconds, "--warm-up", WARM_UP)
 
 
 async def sizes(sql: Sql) -> dict[str, float]:
     """Return the size on disk of the tables that serve as queues, in MB."""
-    question = "SELECT pg_total_relation_size($1::text::regclass)"
-    return {name: await sql.fetchval(question, name) / 2**20 for name in QUEUE_TABLES}
+    query = "SELECT pg_total_relation_size($1::text::regclass)"
+    return {name: await sql.fetchval(query, name) / 2**20 for name in QUEUE_TABLES}
 
 
-async def _nothing_lost(environment: Environment, sql: Sql, before: int, accepted: int) -> None:
-    """Compare the accepted orders with the database and the broker."""
+async def _check_no_order_lost(
+    environment: Environment, sql: Sql, before: int, accepted: int
+) -> None:
+    """Raise `Failed` unless every accepted order is in the database and in RabbitMQ."""
     stored = await sql.fetchval("SELECT count(*) FROM orders") - before
     waiting = await environment.waiting_orders()
     if not stored == waiting == accepted:
@@ -160,14 +165,15 @@ async def _plain(bench: Bench) -> Load:
         port = free_port()
         command = ("benchmarks.plain", str(port), environment.dsn, environment.amqp)
         async with running(*command, folder=environment.folder, environment={}) as plain:
-            await plain.serves(port)
-            load = await drive("place", port, *spell(bench))
-            await _nothing_lost(environment, await environment.sql(), 0, load.total)
+            await plain.wait_until_serving(port)
+            load = await drive("place", port, *load_options(bench))
+            await _check_no_order_lost(environment, await environment.sql(), 0, load.total)
         return load
 
 
 def _bloat(taken: Intake) -> list[ResultRow]:
     """Return the growth of the tables that serve as queues."""
     return [
-        line(f"size of {name} after intake", taken.sizes_after[name], "MB") for name in QUEUE_TABLES
+        result_row(f"size of {name} after intake", taken.sizes_after[name], "MB")
+        for name in QUEUE_TABLES
     ]

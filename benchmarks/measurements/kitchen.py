@@ -1,39 +1,41 @@
 """Measure the kitchen: orders per second from `received` to `ready`, without cooking time.
 
-A backlog waits in RabbitMQ before the first cook comes. Time runs from the first order that is
-ready until all are and everyone has been told of it, confirmed. A cook's start is no part of it.
+A backlog waits in RabbitMQ before the first worker starts. Time counts from the first order that is
+ready until all are, and RabbitMQ has confirmed every update. The start of a worker does not count.
 """
 
 from benchmarks.bench import Bench
 from benchmarks.processes import Failed
-from benchmarks.results import PROCESSES, ResultRow, line
+from benchmarks.results import PROCESSES, ResultRow, result_row
 from benchmarks.system import Environment, stop, until_false
 from restaurant_system.database.connection_factory import UnpooledConnection as Sql
 
 GOAL = 0.5  # of the floor, by one process
 COOKS = {1: ("anna",), 2: ("anna", "bert")}
 
-STILL_TO_DO = """
+UNFINISHED = """
 SELECT EXISTS (SELECT FROM orders WHERE status = 'received' AND id >= $1)
     OR EXISTS (SELECT FROM orders WHERE status = 'cooking' AND id >= $1)
     OR EXISTS (SELECT FROM outbox)
 """
-TAKEN = """
+READY = """
 SELECT count(*) AS orders, extract(epoch FROM clock_timestamp() - min(changed_at))::float AS seconds
 FROM order_status_log WHERE order_id >= $1 AND status = 'ready'
 """
 
 
-async def lines(bench: Bench) -> list[ResultRow]:
+async def rows(bench: Bench) -> list[ResultRow]:
     """Measure one worker and two, next to the floor of one core."""
     floor = await bench.floors.kitchen(bench.seconds / 2)
     one, two = await measure(bench, 1), await measure(bench, 2)
     return [
-        line(f"kitchen drain, {PROCESSES[1]}", one, "orders/s", floor=floor.orders, goal=GOAL),
-        line(f"kitchen drain, {PROCESSES[2]}", two, "orders/s", floor=floor.orders),
-        line("floor of kitchen: R, taken", floor.taken, "messages/s"),
-        line("floor of kitchen: M, moved", floor.moved, "moves/s"),
-        line("floor of kitchen: P, published", floor.published, "messages/s"),
+        result_row(
+            f"kitchen drain, {PROCESSES[1]}", one, "orders/s", floor=floor.orders, goal=GOAL
+        ),
+        result_row(f"kitchen drain, {PROCESSES[2]}", two, "orders/s", floor=floor.orders),
+        result_row("floor of kitchen: R, consumed", floor.consumed, "messages/s"),
+        result_row("floor of kitchen: M, moved", floor.moved, "moves/s"),
+        result_row("floor of kitchen: P, published", floor.published, "messages/s"),
     ]
 
 
@@ -45,21 +47,21 @@ async def measure(bench: Bench, cooks: int, dsn: str | None = None) -> float:
         workers = [await environment.kitchen_worker(name) for name in COOKS[cooks]]
         rate = await drained(sql, first, bench.backlog)
         await stop(workers)
-        await _nothing_left(environment)
+        await _check_queues_empty(environment)
     return rate
 
 
 async def drained(sql: Sql, first: int, orders: int) -> float:
     """Wait until all orders from `first` on are ready and published; return orders per second."""
-    await until_false(sql, STILL_TO_DO, first)
-    taken = await sql.fetchrow(TAKEN, first)
-    assert taken is not None  # noqa: S101 - a count is always answered
-    if taken["orders"] != orders:
-        raise Failed(f"{taken['orders']} of {orders} orders are ready")
-    return orders / float(taken["seconds"])
+    await until_false(sql, UNFINISHED, first)
+    ready = await sql.fetchrow(READY, first)
+    assert ready is not None  # noqa: S101 - a count always has a row
+    if ready["orders"] != orders:
+        raise Failed(f"{ready['orders']} of {orders} orders are ready")
+    return orders / float(ready["seconds"])
 
 
-async def _nothing_left(environment: Environment) -> None:
+async def _check_queues_empty(environment: Environment) -> None:
     waiting = await environment.waiting_orders()
     if waiting:
         raise Failed(f"{waiting} orders wait in RabbitMQ though all are ready")

@@ -2,7 +2,7 @@
 
 Open loop: the latency of an order counts from the time at which it was due. First the order service
 alone, alternating with bare commits, because the speed of a shared machine varies; then with one
-worker that cooks at once, and a subscriber that notes when it receives `cooking`.
+worker that cooks at once, and a subscriber that records when it receives `cooking`.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ from aiormq.abc import DeliveredMessage
 from benchmarks.bench import Bench
 from benchmarks.driving import Load, drive
 from benchmarks.processes import Failed
-from benchmarks.results import ResultRow, line
+from benchmarks.results import ResultRow, result_row
 from benchmarks.statistics import percentile
 from benchmarks.system import ARRIVAL_TIMEOUT, channel
 from restaurant_system.messaging import topology
 
 RATE = 200  # orders/s
-LEAST_SECONDS = 20.0
-SPELLS = 8
-SPELL = 3.0  # s
+MIN_SECONDS = 20.0
+TURNS = 8
+TURN_SECONDS = 3.0
 WARM_UP = 1.0  # s
 P50_GOAL = 2.5  # bare commits
 P99_GOAL = 10.0  # of p50
@@ -45,78 +45,91 @@ class Latency:
         return percentile(self.orders, 0.5)
 
 
-async def lines(bench: Bench) -> list[ResultRow]:
+async def rows(bench: Bench) -> list[ResultRow]:
     """Measure the latency of responses, and the time until subscribers receive `cooking`."""
-    taken = await alone(bench)
+    taken = await measure_without_worker(bench)
     p99 = percentile(taken.orders, 0.99)
-    with_cook, until_cooking = await _with_cook(bench)
+    with_cook, until_cooking = await _measure_with_worker(bench)
     return [
-        line("latency, POST p50", taken.p50, "ms", floor=taken.commit, goal=P50_GOAL),
-        line("latency, POST p99 over its p50", p99, "ms", floor=taken.p50, goal=P99_GOAL),
-        line("latency, POST p99.9", percentile(taken.orders, 0.999), "ms"),
-        line("latency, POST p50 with a cook", with_cook.p50, "ms"),
-        line("latency, POST p99 with a cook", with_cook.p99, "ms"),
-        line("latency, POST to cooking p50", percentile(until_cooking, 0.5), "ms"),
-        line("latency, POST to cooking p99", percentile(until_cooking, 0.99), "ms"),
+        result_row("latency, POST p50", taken.p50, "ms", floor=taken.commit, goal=P50_GOAL),
+        result_row("latency, POST p99 over its p50", p99, "ms", floor=taken.p50, goal=P99_GOAL),
+        result_row("latency, POST p99.9", percentile(taken.orders, 0.999), "ms"),
+        result_row("latency, POST p50 with a cook", with_cook.p50, "ms"),
+        result_row("latency, POST p99 with a cook", with_cook.p99, "ms"),
+        result_row("latency, POST to cooking p50", percentile(until_cooking, 0.5), "ms"),
+        result_row("latency, POST to cooking p99", percentile(until_cooking, 0.99), "ms"),
     ]
 
 
-async def alone(bench: Bench, dsn: str | None = None, *, spells: int = SPELLS) -> Latency:
+async def measure_without_worker(
+    bench: Bench, dsn: str | None = None, *, turns: int = TURNS
+) -> Latency:
     """Measure bare commits and orders in turns, on a given database or a new one."""
     file = bench.folder / "latencies.json"
     commits, orders = [], list[float]()
-    schedule = ("--rate", RATE, "--seconds", SPELL, "--warm-up", WARM_UP, "--latencies", file)
+    schedule = (
+        "--rate",
+        RATE,
+        "--seconds",
+        TURN_SECONDS,
+        "--warm-up",
+        WARM_UP,
+        "--latencies",
+        file,
+    )
     async with bench.system.environment(dsn) as environment:
         _, port = await environment.order_service()
-        for _ in range(spells):
-            commits.append(await bench.floors.committing(environment.dsn, SPELL))
+        for _ in range(turns):
+            commits.append(await bench.floors.committing(environment.dsn, TURN_SECONDS))
             await drive("place", port, *schedule)
             orders += json.loads(file.read_text())
-        await environment.outbox_empty(await environment.sql())
+        await environment.wait_until_outbox_empty(await environment.sql())
     return Latency(statistics.median(commits), sorted(seconds * 1000 for seconds in orders))
 
 
-async def _with_cook(bench: Bench) -> tuple[Load, list[float]]:
+async def _measure_with_worker(bench: Bench) -> tuple[Load, list[float]]:
     """Place orders while a worker runs; also return the ms until each `cooking` update."""
     placed = bench.folder / "placed.json"
     async with bench.system.environment() as environment:
         _, port = await environment.order_service()
         await environment.kitchen_worker("anna")
-        async with _hearing_of_cooking(environment.amqp) as heard:
-            load = await drive("place", port, *spell(bench), "--placed", placed)
+        async with _cooking_times(environment.amqp) as received_at:
+            load = await drive("place", port, *load_options(bench), "--placed", placed)
             due: dict[str, float] = json.loads(placed.read_text())
-            await _until_all_are_in(due, heard)
-    return load, sorted((heard[number] - due[number]) * 1000 for number in due)
+            await _wait_for_all(due, received_at)
+    return load, sorted((received_at[number] - due[number]) * 1000 for number in due)
 
 
-def spell(bench: Bench) -> tuple[object, ...]:
-    """Return the arguments of the load generator."""
-    seconds = max(bench.seconds, LEAST_SECONDS)
+def load_options(bench: Bench) -> tuple[object, ...]:
+    """Return the options of the load generator for orders at a constant rate."""
+    seconds = max(bench.seconds, MIN_SECONDS)
     return ("--rate", RATE, "--seconds", seconds, "--warm-up", WARM_UP)
 
 
 @contextlib.asynccontextmanager
-async def _hearing_of_cooking(amqp: str) -> AsyncIterator[dict[str, float]]:
+async def _cooking_times(amqp: str) -> AsyncIterator[dict[str, float]]:
     """Subscribe for the block; yield the time of the first `cooking` update of each order."""
-    heard: dict[str, float] = {}
+    received_at: dict[str, float] = {}
 
-    async def listen(message: DeliveredMessage) -> None:
+    async def on_message(message: DeliveredMessage) -> None:
         update = json.loads(message.body)
         if update["new_status"] == "cooking":
-            heard.setdefault(update["order_number"], time.monotonic())
+            received_at.setdefault(update["order_number"], time.monotonic())
 
-    async with channel(amqp) as line_in:
-        queue = (await line_in.queue_declare(exclusive=True)).queue
-        assert queue is not None  # noqa: S101 - RabbitMQ has named it
-        await line_in.queue_bind(queue, topology.NOTIFICATIONS_FANOUT.name)
-        await line_in.basic_consume(queue, listen, no_ack=True)
-        yield heard
+    async with channel(amqp) as notifications:
+        queue = (await notifications.queue_declare(exclusive=True)).queue
+        assert queue is not None  # noqa: S101 - RabbitMQ names it
+        await notifications.queue_bind(queue, topology.NOTIFICATIONS_FANOUT.name)
+        await notifications.basic_consume(queue, on_message, no_ack=True)
+        yield received_at
 
 
-async def _until_all_are_in(placed: dict[str, float], heard: dict[str, float]) -> None:
+async def _wait_for_all(placed: dict[str, float], received_at: dict[str, float]) -> None:
     try:
         async with asyncio.timeout(ARRIVAL_TIMEOUT):
-            while not placed.keys() <= heard.keys():  # noqa: ASYNC110 - a look costs nothing
+            while not placed.keys() <= received_at.keys():  # noqa: ASYNC110 - a set has no event
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        raise Failed(f"{len(placed.keys() - heard.keys())} orders never cooked") from None
+        raise Failed(
+            f"{len(placed.keys() - received_at.keys())} orders have no `cooking` update"
+        ) from None

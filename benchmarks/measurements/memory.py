@@ -1,8 +1,8 @@
 """Measure the resident memory of each service with its children: idle, and its peak under load.
 
-The load is everything at once: 64 customers order as fast as they can while a cook cooks at once
-and takes a thousand at a time, a subscriber prints every move, and 64 others look up what was
-placed.
+All services are loaded at the same time: 64 connections place orders, a worker without cooking time
+and with a prefetch of 1,000 cooks them, a subscriber prints every update, and 64 other connections
+look up orders.
 """
 
 import asyncio
@@ -11,27 +11,27 @@ from benchmarks.bench import Bench
 from benchmarks.driving import drive
 from benchmarks.measurements import intake, tracking
 from benchmarks.processes import Command
-from benchmarks.results import ResultRow, line
+from benchmarks.results import ResultRow, result_row
 from benchmarks.system import Environment
 
-REST = 2.0  # s in which a process comes to rest
+IDLE_DELAY = 2.0  # s until a started process is idle
 
 
-async def lines(bench: Bench) -> list[ResultRow]:
+async def rows(bench: Bench) -> list[ResultRow]:
     """Measure all four services under load."""
     async with bench.system.environment() as environment:
         orders, order_port = await environment.order_service()
         track, track_port = await environment.tracking_service()
         subscriber = await environment.start("notification-subscriber")
-        await subscriber.logs("service_started")
+        await subscriber.wait_for_log("service_started")
         services = [orders, await environment.kitchen_worker("anna"), track, subscriber]
-        await asyncio.sleep(REST)
-        at_rest = {each.name: each.memory() for each in services}
-        await _everything_at_once(bench, environment, order_port, track_port)
-        return _told(at_rest, services)
+        await asyncio.sleep(IDLE_DELAY)
+        idle = {each.name: each.memory() for each in services}
+        await _load_all_services(bench, environment, order_port, track_port)
+        return _rows(idle, services)
 
 
-async def _everything_at_once(
+async def _load_all_services(
     bench: Bench, environment: Environment, order_port: int, track_port: int
 ) -> None:
     sql = await environment.sql()
@@ -40,14 +40,14 @@ async def _everything_at_once(
     numbers = await sql.fetch("SELECT number FROM orders")
     file.write_text("\n".join(row["number"] for row in numbers))
     await asyncio.gather(
-        drive("place", order_port, *intake.spell(bench)),
-        drive("status", track_port, *tracking.spell(bench.seconds), "--numbers", file),
+        drive("place", order_port, *intake.load_options(bench)),
+        drive("status", track_port, *tracking.load_options(bench.seconds), "--numbers", file),
     )
 
 
-def _told(at_rest: dict[str, float], services: list[Command]) -> list[ResultRow]:
-    told = []
+def _rows(idle: dict[str, float], services: list[Command]) -> list[ResultRow]:
+    result = []
     for each in services:
-        told.append(line(f"memory, {each.name}, at rest", at_rest[each.name], "MB"))
-        told.append(line(f"memory, {each.name}, under load", each.peak_memory(), "MB"))
-    return told
+        result.append(result_row(f"memory, {each.name}, idle", idle[each.name], "MB"))
+        result.append(result_row(f"memory, {each.name}, under load", each.peak_memory(), "MB"))
+    return result

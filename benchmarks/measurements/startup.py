@@ -9,24 +9,24 @@ from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.clients import POST, read_response
-from benchmarks.processes import Command, printed_by, running
-from benchmarks.results import ResultRow, line
+from benchmarks.processes import Command, output_of, running
+from benchmarks.results import ResultRow, result_row
 from restaurant_system.database import embedded
 from tests.support.processes import free_port
 
 HELP_RUNS = 5
-PAUSE = 0.01  # s between two tries to order
+RETRY_INTERVAL = 0.01  # s between two attempts to place an order
 ARRIVAL_TIMEOUT = 60.0  # s
 
 
-async def lines(bench: Bench) -> list[ResultRow]:
+async def rows(bench: Bench) -> list[ResultRow]:
     """Measure a start on a new data directory, one on the same directory, and `--help`."""
     data = bench.folder / "startup"
     first, second = await _first_order(data), await _first_order(data)
     return [
-        line("time, up to first order, new data", first, "s"),
-        line("time, up to first order, old data", second, "s"),
-        line("time, --help", await _help(), "s"),
+        result_row("time, up to first order, new data", first, "s"),
+        result_row("time, up to first order, old data", second, "s"),
+        result_row("time, --help", await _help(), "s"),
     ]
 
 
@@ -43,7 +43,7 @@ async def up(
             yield started
             await started.stop()
     finally:
-        with contextlib.suppress(Exception):  # it has stopped already, unless `up` was killed
+        with contextlib.suppress(Exception):  # PostgreSQL has stopped, unless `up` was killed
             embedded.stop(data / "postgres")
 
 
@@ -51,8 +51,8 @@ async def _first_order(data: Path) -> float:
     """Return the seconds from the start of the command to the first accepted order."""
     port, start = free_port(), time.perf_counter()
     async with up(data, port), asyncio.timeout(ARRIVAL_TIMEOUT):
-        while not await _accepted(port):  # noqa: ASYNC110 - it cannot tell us
-            await asyncio.sleep(PAUSE)
+        while not await _accepted(port):  # noqa: ASYNC110 - the other process has no event for it
+            await asyncio.sleep(RETRY_INTERVAL)
         return time.perf_counter() - start
 
 
@@ -65,9 +65,9 @@ async def _accepted(port: int) -> bool:
             received = b""
             while part := await reader.read(65536):
                 received += part
-                answer = read_response(received)
-                if answer is not None:
-                    return answer.status == b"201"
+                response = read_response(received)
+                if response is not None:
+                    return response.status == b"201"
     return False
 
 
@@ -76,6 +76,6 @@ async def _help() -> float:
     took = []
     for _ in range(HELP_RUNS):
         start = time.perf_counter()
-        await printed_by("restaurant_system", "--help")
+        await output_of("restaurant_system", "--help")
         took.append(time.perf_counter() - start)
     return statistics.median(took)

@@ -1,10 +1,10 @@
 """Measure tracking: status look-ups per second over 64 HTTP connections, by one process and two.
 
-In spells, and between them spells of bare look-ups on the same orders, for a machine that others
-share is faster now and slower then.
+Measured in turns that alternate with look-ups by asyncpg alone on the same orders, because the
+speed of a shared machine varies.
 
-Customers ask for 10,000 orders in turn: 98 in a hundred are over, one waits and one cooks. With a
-long history nearly all that are asked for are strewn over it.
+10,000 orders are looked up in random order: 98 % are finished, 1 % wait and 1 % cook. With a long
+history nearly all of them are random orders of the history.
 """
 
 import random
@@ -14,23 +14,22 @@ from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.driving import drive
-from benchmarks.results import PROCESSES, ResultRow, line
+from benchmarks.results import PROCESSES, ResultRow, result_row
 from benchmarks.system import FINISH_ALL, Environment
 
 CONNECTIONS = 64
 WARM_UP = 1.0  # s
-SPELLS = 5
-ASKED = 10_000  # orders
-GOAL = 1.0  # of one look-up a query
+TURNS = 5
+LOOKED_UP = 10_000  # orders
+GOAL = 1.0  # times the rate of asyncpg alone
 
-# Ones that are over where there is a history, else those that were placed for it.
 COOK = """
 UPDATE orders SET status = 'cooking', processed_by = 'anna',
                   estimated_completion = now() + interval '1 hour'
 WHERE status = 'received' AND id % 100 <> 0
 """
 FINISH = f"{FINISH_ALL} AND id % 100 <> 1"
-STRAY = "SELECT number FROM orders WHERE id < $1 ORDER BY random() LIMIT $2"
+RANDOM_FINISHED = "SELECT number FROM orders WHERE id < $1 ORDER BY random() LIMIT $2"
 RECENT = "SELECT number, status FROM orders WHERE id >= $1"
 
 
@@ -42,56 +41,56 @@ class Tracking:
     rates: dict[int, float]
 
 
-async def lines(bench: Bench) -> list[ResultRow]:
+async def rows(bench: Bench) -> list[ResultRow]:
     """Measure one process and two, next to look-ups by asyncpg alone."""
-    told = await of(bench)
+    measured = await measure_once(bench)
     return [
-        line(f"tracking, {PROCESSES[n]}", rate, "reads/s", floor=told.bare, goal=GOAL)
-        for n, rate in told.rates.items()
+        result_row(f"tracking, {PROCESSES[n]}", rate, "reads/s", floor=measured.bare, goal=GOAL)
+        for n, rate in measured.rates.items()
     ]
 
 
-async def of(bench: Bench) -> Tracking:
-    """Measure tracking on a database without a history, once per run."""
+async def measure_once(bench: Bench) -> Tracking:
+    """Measure tracking on a database without a history; do so once per benchmark run."""
     return await bench.once("tracking", lambda: measure(bench))
 
 
-async def measure(bench: Bench, dsn: str | None = None, *, spells: int = SPELLS) -> Tracking:
+async def measure(bench: Bench, dsn: str | None = None, *, turns: int = TURNS) -> Tracking:
     """Look up orders on an empty database or a given one."""
     bare, rates = list[float](), {processes: list[float]() for processes in PROCESSES}
     async with bench.system.environment(dsn) as environment:
-        numbers, seconds = await asked_for(bench, environment), bench.seconds / spells
+        numbers, seconds = await place_orders(bench, environment), bench.seconds / turns
         ports = {
             processes: (await environment.tracking_service(processes))[1] for processes in PROCESSES
         }
-        for _ in range(spells):
+        for _ in range(turns):
             bare.append(await bench.floors.reading(environment.dsn, numbers, seconds))
             for processes, port in ports.items():
-                load = await drive("status", port, *spell(seconds), "--numbers", numbers)
+                load = await drive("status", port, *load_options(seconds), "--numbers", numbers)
                 rates[processes].append(load.rate)
     medians = {processes: statistics.median(each) for processes, each in rates.items()}
     return Tracking(statistics.median(bare), medians)
 
 
-def spell(seconds: float) -> tuple[object, ...]:
-    """Return the arguments of the load generator."""
+def load_options(seconds: float) -> tuple[object, ...]:
+    """Return the options of the load generator for as many look-ups as possible."""
     return ("--connections", CONNECTIONS, "--seconds", seconds, "--warm-up", WARM_UP)
 
 
-async def asked_for(bench: Bench, environment: Environment) -> Path:
-    """Place orders and move them to several statuses; return the file of their numbers."""
+async def place_orders(bench: Bench, environment: Environment) -> Path:
+    """Place orders and move them to several statuses; return a file of order numbers to look up."""
     sql = await environment.sql()
     with_history = await sql.fetchval("SELECT EXISTS (SELECT FROM orders)")
-    first = await environment.backlog(ASKED)
+    first = await environment.backlog(LOOKED_UP)
     await sql.execute(COOK)
     await sql.execute(FINISH)
     await sql.execute("VACUUM ANALYZE orders")
     numbers = [row["number"] for row in await sql.fetch(RECENT, first)]
     if with_history:
         unfinished = [r["number"] for r in await sql.fetch(RECENT, first) if r["status"] != "ready"]
-        strays = await sql.fetch(STRAY, first, ASKED - len(unfinished))
-        numbers = [*unfinished, *(row["number"] for row in strays)]
-    random.Random(1).shuffle(numbers)  # noqa: S311 - the same for every run, no secret
+        finished = await sql.fetch(RANDOM_FINISHED, first, LOOKED_UP - len(unfinished))
+        numbers = [*unfinished, *(row["number"] for row in finished)]
+    random.Random(1).shuffle(numbers)  # noqa: S311 - the same for every run, not a secret
     file = bench.folder / "numbers"
     file.write_text("\n".join(numbers))
     return file

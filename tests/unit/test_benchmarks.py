@@ -9,14 +9,14 @@ import pytest
 from rich.console import Console
 
 from benchmarks import picture, results
-from benchmarks.clients import POST, ClientPool, WrongResponse, number_in, read_response
-from benchmarks.floors.measure import in_a_row
+from benchmarks.clients import POST, ClientPool, WrongResponse, order_number_in, read_response
+from benchmarks.floors.measure import sequential_rate
 from benchmarks.live_view_clients import LiveViewClient, LiveViewClientPool
 from benchmarks.loops import Plan, run
 from benchmarks.statistics import median_by, percentile
 
 BODY = b'{"order_number":"ORD_20241216_001","status":"received"}'
-ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\nx-request-id: 1\r\n\r\n%s" % (
+RESPONSE = b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\nx-request-id: 1\r\n\r\n%s" % (
     len(BODY),
     BODY,
 )
@@ -25,9 +25,9 @@ ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\nx-request-id: 1\r\n\r\n
 class Server:
     """Sends the same response to each request, the first one after a stall."""
 
-    def __init__(self, answer: bytes, stall: float = 0) -> None:
+    def __init__(self, response: bytes, stall: float = 0) -> None:
         self.answered = 0
-        self._answer = answer
+        self._answer = response
         self._stall = stall
 
     @contextlib.asynccontextmanager
@@ -65,61 +65,61 @@ def test_median_by_returns_the_whole_measurement() -> None:
 
 
 def test_response_is_parsed_when_it_is_complete() -> None:
-    """The response may arrive in any parts."""
-    for cut in range(len(ANSWER)):
-        assert read_response(ANSWER[:cut]) is None
+    """The response of a server may arrive in parts of any size."""
+    for cut in range(len(RESPONSE)):
+        assert read_response(RESPONSE[:cut]) is None
 
-    answer = read_response(ANSWER + b"HTTP/1.1 200")
+    response = read_response(RESPONSE + b"HTTP/1.1 200")
 
-    assert answer is not None
-    assert (answer.status, answer.body, answer.size) == (b"201", BODY, len(ANSWER))
-    assert number_in(answer.body) == "ORD_20241216_001"
+    assert response is not None
+    assert (response.status, response.body, response.size) == (b"201", BODY, len(RESPONSE))
+    assert order_number_in(response.body) == "ORD_20241216_001"
 
 
 def test_response_without_content_length_is_refused() -> None:
-    with pytest.raises(WrongResponse, match="length"):
+    with pytest.raises(WrongResponse, match="Content-Length"):
         read_response(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
 
 
 @pytest.mark.parametrize("rate", [None, 500.0])
 async def test_load_generator_counts_every_request(rate: float | None) -> None:
     """Both loops report as many responses as the server has sent."""
-    server = Server(ANSWER)
+    server = Server(RESPONSE)
     async with server.listening() as port:
         plan = Plan(port, connections=4, seconds=0.1, warm_up=0.05, count=None, rate=rate)
 
-        told = await run(ClientPool(repeat(POST), b"201"), plan)
+        result = await run(ClientPool(repeat(POST), b"201"), plan)
 
-    assert told["total"] == server.answered
-    assert 0 < told["answered"] <= told["total"]
-    assert 0 < told["p50"] <= told["p99"] <= told["p999"]
+    assert result["total"] == server.answered
+    assert 0 < result["answered"] <= result["total"]
+    assert 0 < result["p50"] <= result["p99"] <= result["p999"]
 
 
 async def test_load_generator_sends_the_given_number_of_requests() -> None:
-    server = Server(ANSWER)
+    server = Server(RESPONSE)
     async with server.listening() as port:
         plan = Plan(port, connections=4, seconds=0, warm_up=0, count=37, rate=None)
 
-        told = await run(ClientPool(repeat(POST), b"201"), plan)
+        result = await run(ClientPool(repeat(POST), b"201"), plan)
 
-    assert told["total"] == server.answered == 37
+    assert result["total"] == server.answered == 37
 
 
 async def test_latency_counts_from_the_scheduled_time() -> None:
     """In the open loop a stall delays every request that is scheduled during it."""
-    server = Server(ANSWER, stall=0.2)
+    server = Server(RESPONSE, stall=0.2)
     async with server.listening() as port:
         plan = Plan(port, connections=1, seconds=0.2, warm_up=0, count=None, rate=100)
 
-        told = await run(ClientPool(repeat(POST), b"201"), plan)
+        result = await run(ClientPool(repeat(POST), b"201"), plan)
 
-    assert told["p50"] > 50
-    assert told["p999"] > 150
+    assert result["p50"] > 50
+    assert result["p999"] > 150
 
 
 async def test_wrong_response_ends_the_load_generator() -> None:
-    """There are no results of a server that refuses."""
-    async with Server(ANSWER.replace(b"201", b"503")).listening() as port:
+    """The load generator has no result if a response is a 503."""
+    async with Server(RESPONSE.replace(b"201", b"503")).listening() as port:
         plan = Plan(port, connections=2, seconds=0.1, warm_up=0, count=None, rate=None)
 
         with pytest.raises(WrongResponse, match="503"):
@@ -129,58 +129,58 @@ async def test_wrong_response_ends_the_load_generator() -> None:
 async def test_live_view_clients_report_when_the_last_has_received_a_change(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The stream may arrive in any parts."""
+    """The event stream may arrive in parts of any size."""
     pool = LiveViewClientPool(2)
     first, last = LiveViewClient(pool), LiveViewClient(pool)
     sent = b"HTTP/1.1 200 OK\r\n\r\n5\r\nid: x.1\nevent: snapshot\ndata: {}\n\nevent: heartbeat\n"
     change = b"data: {}\n\n\r\n5\r\nid: x.2\nevent: change\ndata: {}\n\n"
-    told = []
+    output = []
 
     for client, piece in ((first, sent), (first, change), (last, sent), (last, change[:30])):
         client.data_received(piece)
-        told.append(capsys.readouterr().out)
+        output.append(capsys.readouterr().out)
     last.data_received(change[30:])
 
-    assert told == ["", "", "watching\n", ""]
+    assert output == ["", "", "connected\n", ""]
     assert float(capsys.readouterr().out) > 0
 
 
 def test_sequential_stages_share_their_time() -> None:
-    """Two stages of the same rate have half of it together."""
-    assert in_a_row(100, 100) == pytest.approx(50)
-    assert in_a_row(300, 100, 100) == pytest.approx(300 / 7)
+    """Two stages of 100 items/s have a combined rate of 50 items/s."""
+    assert sequential_rate(100, 100) == pytest.approx(50)
+    assert sequential_rate(300, 100, 100) == pytest.approx(300 / 7)
 
 
 def test_goal_is_a_minimum_for_rates_and_a_maximum_for_times() -> None:
-    assert results.line("a", 90, "orders/s", floor=100, goal=0.9).met is True
-    assert results.line("a", 89, "orders/s", floor=100, goal=0.9).met is False
-    assert results.line("a", 25, "ms", floor=10, goal=2.5).met is True
-    assert results.line("a", 26, "ms", floor=10, goal=2.5).met is False
-    assert results.line("a", 0, "%", goal=1).met is True
-    assert results.line("a", 2, "%", goal=1).met is False
-    assert results.line("a", 90, "orders/s").met is None
+    assert results.result_row("a", 90, "orders/s", floor=100, goal=0.9).met is True
+    assert results.result_row("a", 89, "orders/s", floor=100, goal=0.9).met is False
+    assert results.result_row("a", 25, "ms", floor=10, goal=2.5).met is True
+    assert results.result_row("a", 26, "ms", floor=10, goal=2.5).met is False
+    assert results.result_row("a", 0, "%", goal=1).met is True
+    assert results.result_row("a", 2, "%", goal=1).met is False
+    assert results.result_row("a", 90, "orders/s").met is None
 
 
 def test_invalid_result_meets_no_goal() -> None:
-    assert results.line("a", 99, "orders/s", floor=100, goal=0.9, valid=False).met is False
+    assert results.result_row("a", 99, "orders/s", floor=100, goal=0.9, valid=False).met is False
 
 
-LINES = [
-    results.line("intake, one process", 4200, "orders/s", floor=5000, goal=0.85),
-    results.line("latency, POST p50", 3.21987, "ms", floor=1.5, goal=2.5),
-    results.line("memory, up", 123.4, "MB"),
+ROWS = [
+    results.result_row("intake, one process", 4200, "orders/s", floor=5000, goal=0.85),
+    results.result_row("latency, POST p50", 3.21987, "ms", floor=1.5, goal=2.5),
+    results.result_row("memory, up", 123.4, "MB"),
 ]
 
 
 def test_results_are_written_as_a_json_list(tmp_path: Path) -> None:
     """Each result has the same seven fields, null where one does not apply."""
-    results.write(LINES, tmp_path / "new" / "latest.json")
+    results.write(ROWS, tmp_path / "new" / "latest.json")
 
-    stated = json.loads((tmp_path / "new" / "latest.json").read_text())
-    assert [list(each) for each in stated] == [
+    written = json.loads((tmp_path / "new" / "latest.json").read_text())
+    assert [list(each) for each in written] == [
         ["name", "measured", "unit", "floor", "ratio", "goal", "met"]
-    ] * len(LINES)
-    assert stated[0] == {
+    ] * len(ROWS)
+    assert written[0] == {
         "name": "intake, one process",
         "measured": 4200,
         "unit": "orders/s",
@@ -189,15 +189,15 @@ def test_results_are_written_as_a_json_list(tmp_path: Path) -> None:
         "goal": 0.85,
         "met": False,
     }
-    assert stated[2]["floor"] is stated[2]["met"] is None
-    assert results.read(tmp_path / "new" / "latest.json") == LINES
+    assert written[2]["floor"] is written[2]["met"] is None
+    assert results.read(tmp_path / "new" / "latest.json") == ROWS
 
 
 def test_table_shows_the_results_of_the_json() -> None:
     """Each row has its values, the direction of its goal, and whether it is met."""
     console = Console(width=120, record=True)
 
-    results.show(LINES, console)
+    results.show(ROWS, console)
 
     shown = console.export_text()
     assert "≥ 0.85" in shown
@@ -208,7 +208,7 @@ def test_table_shows_the_results_of_the_json() -> None:
 
 
 def test_picture_is_drawn_from_the_json(tmp_path: Path) -> None:
-    results.write(LINES, tmp_path / "latest.json")
+    results.write(ROWS, tmp_path / "latest.json")
 
     picture.draw(tmp_path / "latest.json", tmp_path / "latest.png")
 
