@@ -1,4 +1,4 @@
-"""A database that is stopped, hangs or is killed: requests fail at once."""
+"""Requests fail at once while PostgreSQL is stopped, hangs or has been killed."""
 
 import asyncio
 import time
@@ -17,26 +17,26 @@ from tests.support.postgres_server import Postgres, running_postgres
 from tests.support.responses import assert_problem
 from tests.support.waiting import wait_until
 
-NOTICED = 6  # s: a second between two pings, two of patience, and time for a busy machine
-AT_ONCE = 1  # s
-BACK = 5  # s: a second between two tries, time to connect, and again a busy machine
-AT_A_TIME = 4  # requests that the order service works on at once
+DETECTION_TIMEOUT = 6  # s: ping_interval and ping_timeout, and time for a busy machine
+MAX_RESPONSE_SECONDS = 1
+RECOVERY_TIMEOUT = 5  # s: the retry interval, time to connect, and time for a busy machine
+MAX_CONCURRENT = 4
 CLIENTS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Absence:
-    """A way in which a server goes away, and comes back."""
+class Outage:
+    """A way in which PostgreSQL becomes unavailable, and available again."""
 
     name: str
-    leave: Callable[[Postgres], None]
-    come_back: Callable[[Postgres], None]
+    begin: Callable[[Postgres], None]
+    end: Callable[[Postgres], None]
 
 
-ABSENCES = [
-    Absence("stopped", Postgres.stop, Postgres.start),
-    Absence("frozen", Postgres.pause, Postgres.resume),
-    Absence("killed", Postgres.kill, Postgres.start),
+OUTAGES = [
+    Outage("stopped", Postgres.stop, Postgres.start),
+    Outage("frozen", Postgres.pause, Postgres.resume),
+    Outage("killed", Postgres.kill, Postgres.start),
 ]
 
 
@@ -49,10 +49,10 @@ def frail_postgres() -> Iterator[Postgres]:
 
 @pytest.fixture
 def deployment(frail_postgres: Postgres) -> Iterator[Deployment]:
-    """Take orders and answer questions on it."""
+    """Start an order service and a tracking service on the module's PostgreSQL."""
     dsn = frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
     with deployments.running(dsn) as deployment:
-        deployment.start_order_service("--max-concurrent", str(AT_A_TIME))
+        deployment.start_order_service("--max-concurrent", str(MAX_CONCURRENT))
         deployment.start_tracking_service()
         deployment.wait_until_ready()
         yield deployment
@@ -72,44 +72,44 @@ def all_at_once(
         return list(threads.map(timed, requests))
 
 
-@pytest.mark.parametrize("absence", ABSENCES, ids=lambda absence: absence.name)
-def test_requests_fail_at_once_while_the_database_is_unavailable_and_succeed_after_it_is_back(
-    deployment: Deployment, frail_postgres: Postgres, absence: Absence
+@pytest.mark.parametrize("outage", OUTAGES, ids=lambda outage: outage.name)
+def test_requests_fail_at_once_while_the_database_is_unavailable_and_succeed_afterwards(
+    deployment: Deployment, frail_postgres: Postgres, outage: Outage
 ) -> None:
     number = deployment.place_order()
-    questions: list[Callable[[], httpx.Response]] = [
+    requests: list[Callable[[], httpx.Response]] = [
         lambda: deployment.post_order(make_order_body()),
         lambda: deployment.orders.post(f"/orders/{number}/cancel"),
         lambda: deployment.tracking.get(f"/orders/{number}/status"),
         lambda: deployment.tracking.get("/stats"),
     ]
 
-    absence.leave(frail_postgres)
+    outage.begin(frail_postgres)
     try:
-        first = all_at_once(questions * (CLIENTS // len(questions)))
-        then = all_at_once(questions)
+        first = all_at_once(requests * (CLIENTS // len(requests)))
+        then = all_at_once(requests)
         health = all_at_once(health_of_both(deployment))
     finally:
-        absence.come_back(frail_postgres)
+        outage.end(frail_postgres)
 
     for response, seconds in first:
         assert_unavailable(response)
-        assert seconds < NOTICED
+        assert seconds < DETECTION_TIMEOUT
     for response, seconds in then:
         assert_unavailable(response)
-        assert seconds < AT_ONCE
+        assert seconds < MAX_RESPONSE_SECONDS
     for response, seconds in health:
         assert (response.status_code, response.json()["status"]) == (503, "unavailable")
-        assert seconds < AT_ONCE
+        assert seconds < MAX_RESPONSE_SECONDS
     wait_until(
         lambda: deployment.post_order(make_order_body()).status_code == 201,
-        seconds=BACK,
-        doing="for its return",
+        seconds=RECOVERY_TIMEOUT,
+        doing="for PostgreSQL to be used again",
     )
     wait_until(
         lambda: deployment.tracking.get(f"/orders/{number}/status").status_code == 200,
-        seconds=BACK,
-        doing="for its return",
+        seconds=RECOVERY_TIMEOUT,
+        doing="for PostgreSQL to be used again",
     )
     for service in deployment.started:
         service.wait_for("db_connection_failed")
@@ -125,7 +125,7 @@ def test_health_responds_in_time_before_a_hanging_database_is_detected(
         wait_until(
             lambda: {ask().status_code for ask in health_of_both(deployment)} == {503},
             seconds=20,
-            doing="for health to know",
+            doing="for /health to report the outage",
         )
     finally:
         frail_postgres.resume()
@@ -134,11 +134,11 @@ def test_health_responds_in_time_before_a_hanging_database_is_detected(
 
 
 def health_of_both(deployment: Deployment) -> list[Callable[[], httpx.Response]]:
-    """Ask both services how they are."""
+    """Return requests for `/health` to the order service and to the tracking service."""
     return [partial(service.get, "/health") for service in (deployment.orders, deployment.tracking)]
 
 
-def assert_unavailable(answer: httpx.Response) -> None:
-    """Hold an answer to what is promised while the database is away."""
-    assert_problem(answer, 503)
-    assert int(answer.headers["Retry-After"]) > 0
+def assert_unavailable(response: httpx.Response) -> None:
+    """Assert that a response is a 503 problem with a Retry-After header."""
+    assert_problem(response, 503)
+    assert int(response.headers["Retry-After"]) > 0
