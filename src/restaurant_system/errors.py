@@ -21,7 +21,7 @@ RestaurantError
  │    └── Overloaded                more concurrent requests than allowed
  ├── OrderNotFound
  ├── IllegalMove                    the order's status does not allow the move
- │    └── TicketChanged             the ticket is not as the person saw it
+ │    └── TicketChanged             the ticket has changed since it was shown
  ├── TooManyStations                as many stations are open as allowed
  ├── IdempotencyKeyReused           a key was used before with another body
  └── MessageRejected                a message that can never be processed
@@ -63,10 +63,10 @@ class DeadLetterNotFound(StartupError):
 
 
 class DeadLettersLocked(StartupError):
-    """Somebody else looks through the dead letters, or sends them back, just now."""
+    """Another process reads, requeues or discards dead letters at the moment."""
 
     def __init__(self) -> None:
-        super().__init__("Somebody else is at the dead letters just now; try again in a moment.")
+        super().__init__("Another command uses the dead letters; try again after it.")
 
 
 class ConfirmationImpossible(StartupError):
@@ -151,7 +151,7 @@ class IllegalMove(RestaurantError):
 
 
 class TicketChanged(IllegalMove):
-    """A ticket has changed since the person who acted on it saw it."""
+    """A ticket has changed since it was shown to the person who tapped on it."""
 
     def __init__(self, order_number: str, current: str, wanted: str, cook: str | None) -> None:
         super().__init__(order_number, current, wanted)

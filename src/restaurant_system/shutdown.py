@@ -27,7 +27,7 @@ class Shutdown:
         self._starting = starting
 
     def stop_cancelling(self) -> None:
-        """Leave the command to end by itself, or to wait for these events, from now on."""
+        """Stop cancelling the command at a request: it now waits for these events itself."""
         self._starting = None
 
     def request_stop(self) -> None:

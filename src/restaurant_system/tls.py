@@ -27,7 +27,7 @@ def check_pem_file(path: Path) -> Path:
 
 
 def check_files(cafile: Path | None, certfile: Path | None, keyfile: Path | None) -> None:
-    """Raise `ValueError` if these files, where given, cannot be used together."""
+    """Raise `ValueError` if these certificate files, where given, cannot be used together."""
     if cafile is not None or certfile is not None:
         client_context(cafile, certfile, keyfile)
 

@@ -33,7 +33,7 @@ WRONG = {
 
 @pytest.fixture
 def commands() -> Iterator[Processes]:
-    """Start commands as a shell does, with none of our servers configured."""
+    """Start commands as a shell does, with no server configured."""
     with processes(QUICK_SETTINGS, execute) as started:
         yield started
 
@@ -42,7 +42,7 @@ def commands() -> Iterator[Processes]:
 def test_wrong_usage_exits_with_2(
     commands: Processes, command: list[str], variables: dict[str, str], named: str
 ) -> None:
-    """The error names what is wrong, without a traceback."""
+    """The error names the wrong option or value, without a traceback."""
     process = commands.start(*command, **variables)
 
     assert process.wait() == 2
@@ -58,7 +58,7 @@ def test_wrong_usage_exits_with_2(
 def test_unreachable_database_exits_with_1_after_the_startup_timeout(
     commands: Processes, command: list[str]
 ) -> None:
-    """One line says what to do."""
+    """One line on stderr says what to do about the unreachable database."""
     process = commands.start(
         *command, RESTAURANT_DATABASE__URL=UNREACHABLE, RESTAURANT_STARTUP_TIMEOUT="1"
     )
@@ -89,7 +89,7 @@ def test_sigterm_while_waiting_for_the_database_exits_with_0(commands: Processes
 def test_interrupted_command_exits_with_1(
     commands: Processes, command: list[str], interrupt: signal.Signals
 ) -> None:
-    """One line on stderr says what was not done; stdout is empty."""
+    """One line on stderr says that the command was interrupted; stdout is empty."""
     process = commands.start(*command, RESTAURANT_DATABASE__URL=UNREACHABLE)
     wait_until(lambda: process.stderr != "", seconds=30, doing="for the first attempt to connect")
 
@@ -107,7 +107,7 @@ def test_interrupted_command_exits_with_1(
 def test_database_that_is_not_utf_8_exits_with_1(
     commands: Processes, latin_1_dsn: str, command: list[str]
 ) -> None:
-    """One line has the command that creates a suitable database."""
+    """One line on stderr has the command that creates a UTF-8 database."""
     process = commands.start(*command, RESTAURANT_DATABASE__URL=latin_1_dsn)
 
     assert process.wait() == 1
@@ -121,7 +121,7 @@ def test_database_that_is_not_utf_8_exits_with_1(
 def test_database_that_refuses_the_connection_exits_with_1(
     commands: Processes, empty_dsn: str, wrong: tuple[str, str]
 ) -> None:
-    """One line has the reason, without a traceback."""
+    """One line on stderr has PostgreSQL's reason, without a traceback."""
     refused = empty_dsn.replace(*wrong)
 
     process = commands.start(

@@ -1,4 +1,4 @@
-"""A database that answers and refuses: `/health` says so, and orders are taken again afterwards."""
+"""`/health` reports that PostgreSQL refuses writes; orders are accepted again afterwards."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ def own_postgres() -> Iterator[Postgres]:
 
 @contextlib.contextmanager
 def taking_orders(server: Postgres, database: str) -> Iterator[Deployment]:
-    """Run order service and tracking service on a database."""
+    """Run an order service and a tracking service on a database."""
     with deployments.running(server.dsn(database)) as deployment:
         deployment.start_order_service()
         deployment.start_tracking_service()
@@ -69,7 +69,7 @@ def post_together(deployment: Deployment, count: int) -> list[httpx.Response]:
 
 
 def wait_for_orders(deployment: Deployment) -> None:
-    """Wait until an order is accepted and `/health` says so."""
+    """Wait until an order is accepted and `/health` reports `ok`."""
     wait_until(
         lambda: deployment.post_order(make_order_body()).status_code == 201,
         seconds=RECOVERED,
@@ -83,7 +83,7 @@ def wait_for_orders(deployment: Deployment) -> None:
 
 
 def wait_for_unavailable(deployment: Deployment) -> httpx.Response:
-    """Wait until the order service says that it cannot work, and return what it says."""
+    """Wait until the order service's `/health` is unavailable; return its reason."""
     wait_until(
         lambda: deployment.orders.get("/health").status_code == 503,
         seconds=NOTICED,
@@ -93,7 +93,7 @@ def wait_for_unavailable(deployment: Deployment) -> httpx.Response:
 
 
 def test_connections_that_became_read_only_are_replaced(own_postgres: Postgres) -> None:
-    """Old sessions are read-only after a failover, new ones can write: orders are taken again."""
+    """After a failover old connections are read-only; new ones accept orders again."""
     database = asyncio.run(own_postgres.create_database())
     with taking_orders(own_postgres, database) as deployment:
         assert {answer.status_code for answer in post_together(deployment, 20)} == {201}
@@ -114,7 +114,7 @@ def test_connections_that_became_read_only_are_replaced(own_postgres: Postgres) 
 def test_read_only_server_makes_health_unavailable_until_it_takes_writes(
     own_postgres: Postgres,
 ) -> None:
-    """Nobody needs to order for that; look-ups, which only read, go on all the while."""
+    """No order needs to be sent for that; look-ups, which only read, succeed throughout."""
     database = asyncio.run(own_postgres.create_database())
     with taking_orders(own_postgres, database) as deployment:
         number = deployment.place_order()
@@ -136,7 +136,7 @@ def test_read_only_server_makes_health_unavailable_until_it_takes_writes(
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """Mount a small file system that the server may use."""
+    """Mount a small file system for the data of PostgreSQL."""
     folder = Path(tempfile.mkdtemp(prefix="restaurant-disk-"))
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:  # noqa: S603 - fixed words
@@ -151,10 +151,10 @@ def small_disk() -> Iterator[Path]:
         folder.rmdir()
 
 
-def test_full_disk_makes_health_unavailable_until_there_is_room(
+def test_full_disk_makes_health_unavailable_until_space_is_freed(
     own_postgres: Postgres, small_disk: Path
 ) -> None:
-    """The reason is in the answer, and nobody needs to order for it to be withdrawn."""
+    """`/health` has the reason, and recovers without an order being sent."""
     execute(
         own_postgres,
         f"CREATE TABLESPACE small LOCATION '{small_disk / 'data'}'",

@@ -40,7 +40,7 @@ def crowded_dsn(postgres_server: Postgres, template_database: str) -> str:
 
 @pytest.fixture
 def deployment(crowded_dsn: str) -> Iterator[Deployment]:
-    """Start services on this database."""
+    """Start services on a database that allows few connections."""
     with deployments.running(crowded_dsn) as deployment:
         yield deployment
 
@@ -60,7 +60,7 @@ async def count_online(server: Postgres, dsn: str) -> int:
 def test_stations_without_a_connection_are_offline_and_health_is_degraded(
     deployment: Deployment, postgres_server: Postgres, crowded_dsn: str
 ) -> None:
-    """The needed number is logged once; stations retry with growing delays."""
+    """The needed number of connections is logged once; stations retry with growing delays."""
     port = free_port()
     display = deployment.start(
         "kitchen-display",

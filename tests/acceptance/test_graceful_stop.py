@@ -1,4 +1,4 @@
-"""All services are stopped during their work and started again: nothing is lost or repeated."""
+"""A restart of all services during requests and messages loses and repeats nothing."""
 
 import re
 import signal
@@ -25,7 +25,7 @@ UPDATES = [("received", "cooking"), ("cooking", "ready")]
 
 
 def start_services(deployment: Deployment) -> list[Process]:
-    """Start each service as a process of its own, the notification subscriber last."""
+    """Start each service as a separate process, the notification subscriber last."""
     return [
         deployment.start_order_service(),
         deployment.start_tracking_service(),
@@ -120,7 +120,7 @@ def interrupt(deployment: Deployment, started: list[Process]) -> dict[str, str]:
 
 
 def stop(processes: list[Process]) -> list[int]:
-    """Send SIGTERM to all processes; return their exit codes, which must come in time."""
+    """Send SIGTERM to all processes; return their exit codes, or fail after a timeout."""
     deadline = time.monotonic() + STOP_TIMEOUT
     for process in processes:
         process.signal(signal.SIGTERM)

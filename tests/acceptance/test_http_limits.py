@@ -36,7 +36,9 @@ def limited_deployment(dsn: str) -> Iterator[Deployment]:
         yield deployment
 
 
-def test_limits_hold_with_several_processes(limited_deployment: Deployment) -> None:
+def test_connection_limit_and_timeout_hold_with_several_processes(
+    limited_deployment: Deployment,
+) -> None:
     """Each process has its own limit on an address; a silent connection gets 408 in time."""
     deployment = limited_deployment
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Two hundred thousand orders wait: that takes disk, not memory, and everyone does their work."""
+"""200,000 waiting orders take disk, not memory, and every service keeps working."""
 
 import asyncio
 import json
@@ -20,11 +20,11 @@ from tests.support.waiting import wait_until
 WAITING = 80_000
 SOME = 3_000
 GROWTH = 20  # MB that a service may have at its worst, beyond what it has when it is idle
-WATCHFUL = {
+SHORT_INTERVALS = {
     "RESTAURANT_RECONCILIATION__INTERVAL": "2",
     "RESTAURANT_RECONCILIATION__AFTER": "1",
 }
-NORMAL = 3  # s for an answer, on a busy machine
+MAX_RESPONSE_SECONDS = 3  # on a busy machine
 
 PLACE_ORDERS = """
 INSERT INTO orders (number, business_date, customer_name, type, total_amount, priority)
@@ -81,20 +81,20 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read 
 
 
 @pytest.fixture(scope="module")
-def frail_postgres() -> Iterator[Postgres]:
-    """Run a PostgreSQL whose disk nobody else needs."""
+def own_postgres() -> Iterator[Postgres]:
+    """Run a PostgreSQL that no other module uses."""
     with running_postgres() as server:
         yield server
 
 
 @pytest.fixture
-def roomy_dsn(frail_postgres: Postgres) -> str:
-    """Name a database on it."""
-    return frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
+def own_dsn(own_postgres: Postgres) -> str:
+    """Return the URL of a new database on the module's PostgreSQL."""
+    return own_postgres.dsn(asyncio.run(own_postgres.create_database()))
 
 
 def open_all(deployment: Deployment) -> dict[Process, float]:
-    """Start every service and have each do its work once; return how many MB each has then."""
+    """Start every service, use each once, and return the memory of each in MB."""
     services = [
         deployment.start_order_service(),
         deployment.start_worker("anna", "--prefetch", "10"),
@@ -110,7 +110,7 @@ def open_all(deployment: Deployment) -> dict[Process, float]:
 
 
 def answer_in_time(deployment: Deployment) -> None:
-    """Hold each HTTP service to its work."""
+    """Assert that each HTTP service responds in time."""
     questions: list[Callable[[], httpx.Response]] = [
         lambda: deployment.post_order(make_order_body()),
         lambda: deployment.orders.get("/health"),
@@ -122,27 +122,27 @@ def answer_in_time(deployment: Deployment) -> None:
     for question in questions:
         started = time.monotonic()
         answer = question()
-        assert time.monotonic() - started < NORMAL, answer.url
+        assert time.monotonic() - started < MAX_RESPONSE_SECONDS, answer.url
         assert answer.status_code in {200, 201, 404}, answer.text
 
 
 def gone_from(deployment: Deployment, table: str) -> int:
-    """Return how many of the oldest messages have left."""
+    """Return how many of the oldest messages have been deleted from a table."""
     oldest: int = deployment.query(OLDEST.format(table=table))[0]["id"]
     return oldest
 
 
 def assert_modest(idle: dict[Process, float]) -> None:
-    """Hold each service to the memory that it may have had at its worst."""
+    """Assert that the peak memory of each service is within its limit."""
     growth = {service.logs[0]["service"]: service.peak_memory - idle[service] for service in idle}
     assert all(megabytes < GROWTH for megabytes in growth.values()), growth
 
 
-def test_a_long_outbox_takes_no_memory(
-    roomy_dsn: str, amqp_url: str, restartable_rabbitmq: RabbitMQ
+def test_long_outbox_takes_no_memory(
+    own_dsn: str, amqp_url: str, restartable_rabbitmq: RabbitMQ
 ) -> None:
-    """Neither while RabbitMQ is away nor while all of it is published, and orders are taken."""
-    with deployments.running(roomy_dsn, amqp_url, **WATCHFUL) as deployment:
+    """Memory stays low while RabbitMQ is unavailable and while the whole outbox is published."""
+    with deployments.running(own_dsn, amqp_url, **SHORT_INTERVALS) as deployment:
         idle = open_all(deployment)
         restartable_rabbitmq.kill()
         deployment.query(PLACE_ORDERS, WAITING)
@@ -168,9 +168,9 @@ def test_a_long_outbox_takes_no_memory(
         assert_modest(idle)
 
 
-def test_a_long_queue_takes_no_memory(roomy_dsn: str) -> None:
-    """In the broker in PostgreSQL orders wait on disk too; nor do they when all of it is lost."""
-    with deployments.running(roomy_dsn, **WATCHFUL) as deployment:
+def test_long_queue_takes_no_memory(own_dsn: str) -> None:
+    """Memory stays low with all orders in the queue table, and when that table has been emptied."""
+    with deployments.running(own_dsn, **SHORT_INTERVALS) as deployment:
         idle = open_all(deployment)
         deployment.query(PLACE_ORDERS, WAITING)
 

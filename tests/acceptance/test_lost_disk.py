@@ -1,4 +1,4 @@
-"""RabbitMQ loses its disk while orders are in progress: no restart, no loss."""
+"""RabbitMQ loses its disk while orders are in progress: no order or update is lost."""
 
 from tests.support import deployments
 from tests.support.deployments import Deployment
@@ -43,13 +43,13 @@ def test_orders_and_updates_survive_the_loss_of_the_brokers_disk(
         wait_until(
             lambda: all(tells(display, deployment, number) for number in numbers),
             seconds=30,
-            doing="for the subscriber to be told everything",
+            doing="for the subscriber to receive every update",
         )
         assert all(process.running for process in deployment.started)
 
 
 def tells(subscriber: Process, deployment: Deployment, number: str) -> bool:
-    """Tell whether a subscriber was told of each move of an order, one after the other."""
+    """Return whether a subscriber printed every status change of an order in sequence."""
     by = dict(deployment.history(number))
     lines = iter(subscriber.stdout.splitlines())
     return all(

@@ -1,4 +1,4 @@
-"""Many orders through all services, each a process of its own: what they leave behind."""
+"""Many orders pass all services, each in a separate process: rows, logs and output afterwards."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ OPTIONAL_FIELDS = {"duration_ms", "error"}
 
 @dataclass(frozen=True)
 class CompletedRun:
-    """What a run has left: responses, rows, output and exit codes."""
+    """The results of a run: responses, rows, output and exit codes."""
 
     deployment: Deployment
     subscribers: list[Process]

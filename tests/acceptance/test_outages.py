@@ -1,4 +1,4 @@
-"""Servers that go away and come back while the restaurant is open; nobody is restarted."""
+"""PostgreSQL and RabbitMQ become unavailable and available again; no service is restarted."""
 
 import asyncio
 import uuid
@@ -23,16 +23,16 @@ from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
-def frail_postgres() -> Iterator[Postgres]:
+def own_postgres() -> Iterator[Postgres]:
     """Run a PostgreSQL that no other module uses."""
     with running_postgres() as server:
         yield server
 
 
-def test_the_restaurant_stays_open_while_rabbitmq_is_away(
+def test_orders_are_accepted_during_a_rabbitmq_outage_and_cooked_afterwards(
     dsn: str, amqp_url: str, restartable_rabbitmq: RabbitMQ
 ) -> None:
-    """Orders are taken all the while; once it is back, they are cooked and everyone is told."""
+    """Orders are accepted during the outage; afterwards they are cooked and notified."""
     with deployments.running(dsn, amqp_url) as deployment:
         deployment.start_order_service()
         deployment.start_worker("anna", scale=0.2)
@@ -55,10 +55,10 @@ def test_the_restaurant_stays_open_while_rabbitmq_is_away(
         assert all(process.running for process in deployment.started)
 
 
-def test_services_start_while_rabbitmq_is_away(
+def test_services_started_during_a_rabbitmq_outage_work_afterwards(
     dsn: str, amqp_url: str, restartable_rabbitmq: RabbitMQ
 ) -> None:
-    """Services may be started in any order: they wait for the broker, and go on by themselves."""
+    """Services that start before RabbitMQ connect to it by themselves."""
     with deployments.running(dsn, amqp_url) as deployment:
         restartable_rabbitmq.kill()
         deployment.start_order_service()
@@ -75,9 +75,9 @@ def test_services_start_while_rabbitmq_is_away(
 
 
 def test_services_survive_an_outage_of_postgresql(
-    frail_postgres: Postgres, optional_amqp_url: str | None
+    own_postgres: Postgres, optional_amqp_url: str | None
 ) -> None:
-    dsn = frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
+    dsn = own_postgres.dsn(asyncio.run(own_postgres.create_database()))
     with deployments.running(dsn, optional_amqp_url) as deployment:
         deployment.start_order_service()
         deployment.start_tracking_service()
@@ -87,11 +87,11 @@ def test_services_survive_an_outage_of_postgresql(
         begun = deployment.place_order()
         deployment.wait_for_status(begun, "cooking")
 
-        frail_postgres.stop()
+        own_postgres.stop()
         refused = deployment.post_order(make_order_body())
         unknown = deployment.tracking.get(f"/orders/{begun}/status")
         unhealthy = health(deployment)
-        frail_postgres.start()
+        own_postgres.start()
 
         assert (refused.status_code, unknown.status_code) == (503, 503)
         assert int(refused.headers["Retry-After"]) > 0
@@ -107,16 +107,16 @@ def test_services_survive_an_outage_of_postgresql(
 
 
 def test_services_that_start_without_postgresql_wait_for_it(
-    frail_postgres: Postgres,
+    own_postgres: Postgres,
 ) -> None:
-    dsn = frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
+    dsn = own_postgres.dsn(asyncio.run(own_postgres.create_database()))
     with deployments.running(dsn) as deployment:
-        frail_postgres.stop()
+        own_postgres.stop()
         intake, anna = deployment.start_order_service(), deployment.start_worker("anna")
         intake.wait_for("db_connection_failed")
         anna.wait_for("db_connection_failed")
 
-        frail_postgres.start()
+        own_postgres.start()
         deployment.wait_until_ready()
 
         deployment.wait_for_status(deployment.place_order(), "ready")
@@ -152,12 +152,12 @@ def is_degraded(deployment: Deployment) -> bool:
 
 
 def printed(subscriber: Process) -> set[str]:
-    """Return the lines that a subscriber has printed; in an outage it may repeat them."""
+    """Return the lines that a subscriber has printed, without repetitions."""
     return set(subscriber.stdout.splitlines())
 
 
 def steps_of(numbers: list[str]) -> set[str]:
-    """Return what there is to tell about orders that anna cooks."""
+    """Return the expected notifications about orders that the worker anna cooks."""
     return {
         f"Notification for order {number}: Status changed from '{old}' to '{new}' by anna."
         for number in numbers
@@ -166,7 +166,7 @@ def steps_of(numbers: list[str]) -> set[str]:
 
 
 def make_status_update(number: str) -> Message:
-    """Say that anna has begun an order."""
+    """Make the status update that the worker anna has started an order."""
     update = StatusChanged(
         order_number=number,
         old_status=OrderStatus.RECEIVED,

@@ -29,7 +29,7 @@ LISTEN = "0A"  # a socket's state in /proc/net/tcp
 
 @pytest.fixture
 def deployment(dsn: str) -> Iterator[Deployment]:
-    """Open a deployment on PostgreSQL alone: the broker has no part in this."""
+    """Open a deployment on PostgreSQL alone, because the broker has no effect on these tests."""
     with deployments.running(dsn) as deployment:
         yield deployment
 
@@ -120,7 +120,7 @@ def connect(deployment: Deployment) -> http.client.HTTPConnection:
 
 
 def test_no_order_is_lost_or_doubled_when_processes_are_killed(deployment: Deployment) -> None:
-    """Clients that repeat a request with its key get through."""
+    """Clients repeat requests without a response with the same idempotency key."""
     intake = deployment.start_order_service(*TWO)
     deployment.wait_until_ready()
 
@@ -188,7 +188,7 @@ def test_stop_answers_every_request(deployment: Deployment, receiver: str) -> No
 
 @pytest.mark.parametrize("receiver", ["supervisor", "everyone"])
 def test_second_ctrl_c_stops_at_once(deployment: Deployment, receiver: str) -> None:
-    """A request that never ends does not delay it; a terminal signals all processes."""
+    """A request that never ends does not delay the stop; a terminal signals all processes."""
     intake = deployment.start_order_service(*TWO)
     deployment.wait_until_ready()
     wait_for_start(intake)
@@ -260,7 +260,7 @@ def test_process_that_cannot_be_replaced_is_tried_again_while_others_run(
 
 
 def test_taken_port_is_reported_once_before_any_process_starts(deployment: Deployment) -> None:
-    """Exit code 1; the command that listens there is not disturbed."""
+    """The exit code is 1; the command that listens on the port is not disturbed."""
     command = ("tracking-service", "--port", str(port(deployment.tracking)), *TWO)
     first = deployment.start(*command, until=lambda process: len(children(process)) == 2)
     deployment.wait_until_ready()
@@ -277,7 +277,7 @@ def test_taken_port_is_reported_once_before_any_process_starts(deployment: Deplo
 
 
 def test_unreachable_database_is_reported_once(commands: Processes) -> None:
-    """Every process finds out, but the command prints one line and exits with 1."""
+    """Every process fails to connect, but the command prints one line and exits with 1."""
     process = commands.start(
         *("order-service", "--port", "0", *TWO),
         RESTAURANT_DATABASE__URL="postgresql://postgres@127.0.0.1:1/nobody",
@@ -294,7 +294,7 @@ def test_unreachable_database_is_reported_once(commands: Processes) -> None:
     [("DELIVERY__MAX_ATTEMPTS", "0"), ("ORDER_SERVICE__MENU", "/nowhere/menu.yaml")],
 )
 def test_wrong_setting_is_reported_once(commands: Processes, setting: str, value: str) -> None:
-    """Exit code 2 before any process is started."""
+    """The command exits with 2 before it starts a process."""
     process = commands.start("order-service", *TWO, **{f"RESTAURANT_{setting}": value})
 
     assert process.wait() == 2

@@ -15,7 +15,7 @@ from tests.support.waiting import wait_until
 
 
 def test_stopped_worker_finishes_the_order_that_it_cooks(deployment: Deployment) -> None:
-    """SIGTERM: the waiting orders are left to other workers."""
+    """After SIGTERM the waiting orders stay in the queue for other workers."""
     deployment.start_order_service()
     anna = deployment.start_worker("anna", scale=0.2)
     deployment.wait_until_ready()
@@ -58,7 +58,7 @@ def test_second_signal_to_a_worker_returns_its_order_to_the_queue(deployment: De
 
 
 def test_order_of_a_killed_worker_is_finished_by_another(deployment: Deployment) -> None:
-    """SIGKILL: another worker takes over after the lease has expired; no move is logged twice."""
+    """After SIGKILL another worker takes over once the lease has expired; no move is repeated."""
     deployment.start_order_service()
     anna = deployment.start_worker("anna", "--heartbeat-interval", "0.5", scale=60)
     deployment.wait_until_ready()
@@ -79,7 +79,7 @@ def test_order_of_a_killed_worker_is_finished_by_another(deployment: Deployment)
 
 
 def test_second_worker_of_the_same_name_is_refused(deployment: Deployment) -> None:
-    """It exits with 1, one log line and one line on stderr."""
+    """The second worker exits with 1, one log line and one line on stderr."""
     anna = deployment.start_worker("anna")
     deployment.wait_until_ready()
 
@@ -132,7 +132,7 @@ def order_until_cut_off(deployment: Deployment) -> list[str]:
 
 
 def test_stopped_order_service_answers_the_request_in_progress(deployment: Deployment) -> None:
-    """SIGTERM: a request that has begun is answered, a new connection is refused."""
+    """After SIGTERM a request in progress is answered, and a new connection is refused."""
     intake = deployment.start_order_service()
     deployment.wait_until_ready()
     where = (deployment.orders.base_url.host, deployment.orders.base_url.port)
@@ -165,7 +165,7 @@ def is_closed(where: tuple[str, int | None]) -> bool:
 
 
 def test_named_subscriber_gets_the_updates_that_it_missed(deployment: Deployment) -> None:
-    """Its updates are kept while it is stopped; after its start it gets each of them once."""
+    """The updates of a stopped subscriber are kept; after its start it gets each of them once."""
     deployment.start_order_service()
     deployment.start_worker("anna")
     display = deployment.start_subscriber("display")

@@ -92,7 +92,7 @@ def test_service_that_waits_for_its_database_answers_503_and_stops_at_once(
 def test_service_that_waits_for_its_replica_answers_503_and_stops_at_once(
     commands: Processes, data_dir: Path, empty_dsn: str, command: list[str]
 ) -> None:
-    """The primary is reachable."""
+    """The primary is reachable, and only the replica is not."""
     service = Service(
         commands,
         command,
@@ -139,7 +139,7 @@ def late_postgres() -> Iterator[Postgres]:
 def test_every_request_is_answered_while_the_database_starts(
     commands: Processes, late_postgres: Postgres, count: int
 ) -> None:
-    """With 503 until the service has started, and with 200 from then on."""
+    """Requests are answered with 503 until the service has started, and with 200 from then on."""
     service = Service(
         commands,
         ["order-service", "--processes", str(count)],
@@ -166,16 +166,16 @@ def test_every_request_is_answered_while_the_database_starts(
 
 @pytest.fixture
 def migration_lock(empty_dsn: str) -> Iterator[DatabaseClient]:
-    """Hold the lock of a process that migrates, until the book is closed."""
-    with contextlib.closing(DatabaseClient(empty_dsn)) as book:
-        book.query(f"SELECT pg_advisory_lock({migrations.LOCK})")
-        yield book
+    """Hold the advisory lock of migrations until the client is closed."""
+    with contextlib.closing(DatabaseClient(empty_dsn)) as client:
+        client.query(f"SELECT pg_advisory_lock({migrations.LOCK})")
+        yield client
 
 
 def test_service_that_waits_for_a_migration_logs_it_and_answers_503(
     commands: Processes, empty_dsn: str, migration_lock: DatabaseClient
 ) -> None:
-    """It waits beyond `command_timeout` and `startup_timeout`, and starts when the lock is free."""
+    """The service waits longer than its timeouts, and starts when the lock is free."""
     service = Service(
         commands,
         ["order-service"],

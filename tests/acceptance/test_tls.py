@@ -68,7 +68,7 @@ def test_order_is_placed_cooked_and_tracked_over_tls(
 def test_untrusted_database_certificate_stops_the_service(
     encrypted_dsn: str, other_authority: CertificateAuthority, commands: Processes, section: str
 ) -> None:
-    """One sentence says what to correct."""
+    """The error says in one sentence what to correct."""
     servers = {
         "RESTAURANT_DATABASE__URL": encrypted_dsn,
         section + "URL": encrypted_dsn.partition("?")[0],

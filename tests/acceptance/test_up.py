@@ -129,7 +129,7 @@ def test_each_status_change_is_printed_on_stdout(app: Up) -> None:
 
 
 def test_second_start_on_the_same_data_directory_is_refused(app: Up, commands: Processes) -> None:
-    """It exits with 1, and one sentence names the directory."""
+    """The second `up` exits with 1, and one sentence names the data directory."""
     second = commands.start("up", "--port", "0", "--data-dir", str(app.data_dir))
 
     assert second.wait() == 1
@@ -141,7 +141,7 @@ def test_second_start_on_the_same_data_directory_is_refused(app: Up, commands: P
 def test_port_in_use_is_refused_and_postgres_is_stopped(
     app: Up, commands: Processes, data_dir: Path
 ) -> None:
-    """It exits with 1, and one sentence names the port."""
+    """`up` exits with 1, and one sentence names the port."""
     port = app.address.rpartition(":")[2]
 
     second = commands.start("up", "--port", port, "--data-dir", str(data_dir))
@@ -190,7 +190,7 @@ def test_restart_takes_seconds_and_keeps_the_orders(commands: Processes, data_di
 def test_order_cooking_at_a_sigkill_is_finished_after_the_restart(
     commands: Processes, data_dir: Path
 ) -> None:
-    """No step is logged twice."""
+    """No status change of the order is logged twice."""
     app = Up(commands, data_dir, scale=60)
     number = app.order()
     app.wait_for(number, "cooking")

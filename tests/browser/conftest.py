@@ -21,7 +21,7 @@ from tests.support.postgres_server import Postgres
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """Run a browser."""
+    """Run a headless browser."""
     async with running_browser() as running:
         yield running
 

@@ -1,4 +1,4 @@
-"""The board for customers."""
+"""The pickup board for customers."""
 
 import pytest
 from playwright.async_api import Page, expect
@@ -45,7 +45,7 @@ async def test_board_shows_highlights_and_announces_an_order_once_it_is_ready(
 async def test_board_with_a_hundred_orders_fits_the_screen(
     screens: Screens, app_database: Database, width: int, height: int
 ) -> None:
-    """The numbers are smaller, or are shown in pages."""
+    """With many orders, the board shows smaller numbers or pages of them."""
     sql = await app_database.dedicated()
     for _ in range(60):
         await insert_order(sql)

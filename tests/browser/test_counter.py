@@ -95,7 +95,7 @@ async def test_order_is_composed_changed_and_placed_on_a_phone(
 async def test_orders_are_placed_with_the_keyboard_alone(
     screens: Screens, app: AllInOneApp
 ) -> None:
-    """The focus moves to the next step."""
+    """After each step the focus moves to the next one."""
     page = await screens.open("/")
     press, write = page.keyboard.press, page.keyboard.type
     await expect(button(page, "Margherita")).to_be_visible()
@@ -174,7 +174,7 @@ async def test_each_error_is_shown_at_its_field_and_the_first_is_focused(
 async def test_order_whose_response_is_lost_is_placed_once(
     screens: Screens, app: AllInOneApp
 ) -> None:
-    """Also after a double tap and a reload: all requests have the same idempotency key."""
+    """A double tap and a reload repeat the request with the same idempotency key."""
     page = await screens.open("/")
     keys: list[str] = []
 
@@ -206,7 +206,7 @@ async def test_order_whose_response_is_lost_is_placed_once(
 async def test_order_that_may_have_been_placed_needs_confirmation(
     screens: Screens, app: AllInOneApp
 ) -> None:
-    """After a person stopped waiting, or returned an hour later."""
+    """The page asks before it sends an order again that may have been placed."""
     page = await screens.open("/")
     keys: list[str] = []
 

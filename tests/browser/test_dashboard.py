@@ -1,4 +1,4 @@
-"""The dashboard."""
+"""The dashboard page in a browser."""
 
 import re
 from datetime import timedelta
@@ -33,7 +33,7 @@ WHERE number = $1
 
 
 async def expect_figure(page: Page, card: str, figure: str) -> None:
-    """Wait until a card shows a figure."""
+    """Wait until a card of the dashboard shows a figure."""
     await expect(page.locator(f"#{card} .figure")).to_have_text(figure)
 
 

@@ -79,7 +79,7 @@ async def test_cancelled_and_unknown_orders_are_explained(
 async def test_page_opened_before_the_order_exists_shows_it_later(
     screens: Screens, app: AllInOneApp
 ) -> None:
-    """A malformed number stays unknown."""
+    """The page of a malformed order number never shows an order."""
     first = await app.order()
     day, place = first[:-3], int(first[-3:])
     early = await screens.open(f"/track/{day}{place + 1:03d}")

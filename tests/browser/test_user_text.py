@@ -27,7 +27,7 @@ async def user_texts(page: Page) -> dict[str, str]:
 async def test_text_on_a_ticket_keeps_its_direction(
     app: AllInOneApp, screens: Screens, app_database: Database
 ) -> None:
-    """Also where a direction override was stored before these were refused."""
+    """A direction override that was stored by an earlier release does not affect other text."""
     await app.order(items=[make_item(name=HEBREW, notes="nuts")], notes="1 spoon")
     async with app_database.connection() as connection:
         await connection.execute("UPDATE order_items SET notes = $1", REVERSED)
@@ -60,7 +60,7 @@ async def test_stacked_combining_marks_do_not_cover_other_items(
 async def test_names_on_the_dashboard_keep_their_direction(
     screens: Screens, app_database: Database
 ) -> None:
-    """Also where a direction override was stored before these were refused."""
+    """A direction override that was stored by an earlier release does not affect other text."""
     async with app_database.connection() as connection:
         await connection.execute(
             "INSERT INTO workers (name, type, heartbeat_interval, session)"

@@ -1,7 +1,7 @@
 """Count the violations of each guarantee after a fault run.
 
 The checker shares no code with the product or the harness. It reads the journal of what clients and
-subscribers saw, the database by plain SQL, and what is left in the queues. Of the product it knows
+subscribers got, the database by plain SQL, and what is left in the queues. Of the product it knows
 the contract alone: tables, queues and legal moves.
 
 The journal and the queues are loaded next to the product's tables; then each guarantee is one query
@@ -65,7 +65,7 @@ class Report:
 
 
 async def check(journal: Path, dsn: str, management: str | None) -> Report:
-    """Check a run whose services have stopped and whose servers still run.
+    """Check a fault run after its services have stopped, while its servers still run.
 
     `management` is the address of RabbitMQ's management interface, `None` where PostgreSQL was the
     broker.

@@ -192,7 +192,7 @@ class CustomerSession:
             self._expected(response, HTTPStatus.OK)
 
     async def _move(self, number: str, move: str) -> bool:
-        """Request a move; return whether it was made."""
+        """Request the cancellation or completion of an order; return whether it succeeded."""
         self._journal.write("move_requested", number=number, status=OUTCOMES[move])
         url = f"{self._next_order_service()}/orders/{number}/{move}"
         response = await self._send("POST", url, RESPONSE_TIMEOUT)

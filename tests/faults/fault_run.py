@@ -17,7 +17,7 @@ STAGES = 5  # that are reported
 
 
 def _report_nothing(_stage: str) -> None:
-    """Report nothing."""
+    """Ignore a progress report: the default of `run_faults`."""
 
 
 async def run_faults(

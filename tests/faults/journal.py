@@ -17,10 +17,10 @@ class Journal:
         self._file: TextIO = path.open("w", encoding="utf-8")
 
     def write(self, event: str, **details: object) -> None:
-        """Add an entry."""
+        """Write an entry to the journal."""
         entry = {"event": event, "at": time.time(), **details}
         self._file.write(json.dumps(entry) + "\n")
 
     def close(self) -> None:
-        """Write what is buffered, and close the file."""
+        """Flush the buffered entries, and close the journal's file."""
         self._file.close()

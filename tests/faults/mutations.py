@@ -37,17 +37,17 @@ class _AcknowledgedDelivery(Delivery):
         super().__init__(message, queue="", redelivered=False)
 
     async def ack(self) -> None:
-        """Do nothing."""
+        """Do nothing: the delivery was acknowledged already."""
 
     async def requeue(self) -> None:
-        """Do nothing."""
+        """Do nothing: the delivery was acknowledged already."""
 
     async def replace(self, *_: object) -> None:
-        """Do nothing."""
+        """Do nothing: the delivery was acknowledged already."""
 
 
 def unroutable_unnoticed() -> None:
-    """Publish without `mandatory`: nobody notices an unroutable message."""
+    """Publish without `mandatory`: unroutable messages are lost without an error."""
     find = topology.exchange
     _patch(topology, "exchange", lambda name: replace(find(name), mandatory=False))
 
@@ -116,7 +116,7 @@ def _rewrite(module: ModuleType, statement: str, part: str, by: str) -> None:
 
 
 async def _create(tx: Connection, statement: str) -> None:
-    """Create what a mutation needs, once for all processes."""
+    """Create the database objects that a mutation needs, once for all processes."""
     await tx.execute("SELECT pg_advisory_xact_lock(666)")
     await tx.execute(statement)
 

@@ -74,7 +74,7 @@ class SystemUnderTest:
 
     @property
     def dsn(self) -> str:
-        """The URL of the database, past the proxies."""
+        """The URL of the database, without a proxy."""
         return self.postgres.dsn("postgres")
 
     @property

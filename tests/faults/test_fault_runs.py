@@ -27,7 +27,7 @@ async def test_faults_break_no_guarantee(broker: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broker", RUNS)
 def test_short_run_kills_each_component_once(broker: str) -> None:
-    """As many kills as there are parts targets each of them."""
+    """A plan with as many kills as components kills each component once."""
     faults = RUNS[broker].faults()
 
     killed = [fault.component for fault in faults if fault.kind is Kind.KILL]

@@ -1,4 +1,4 @@
-"""Each guarantee's query finds one violation that was made by hand."""
+"""The query of each guarantee finds one violation that the test has inserted."""
 
 import json
 from collections.abc import Iterable
@@ -222,7 +222,7 @@ async def test_wrong_order_before_the_disk_was_lost_is_found(dsn: str, tmp_path:
 
 
 async def test_poison_lost_with_the_disk_breaks_no_guarantee(dsn: str, tmp_path: Path) -> None:
-    """Dead letters are on the same disk."""
+    """Dead letters are lost with the disk of RabbitMQ, which is no violation."""
     report = await _check(dsn, tmp_path, [*VALID, WIPE_ENDED], "DELETE FROM broker_messages")
 
     assert report.broken == {}

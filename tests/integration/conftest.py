@@ -25,7 +25,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def intake(database: Database, clock: FakeClock) -> OrderService:
-    """Return the order service; its messages stay in the outbox."""
+    """Return an order service without a running relay: its messages stay in the outbox."""
     return make_order_service(database, clock=clock)
 
 

@@ -34,7 +34,7 @@ LONG_AGO = timedelta(hours=2)  # longer than the period whose updates are publis
 
 @pytest.fixture
 async def relay(database: Database, rabbitmq_broker: RabbitMQBroker) -> AsyncIterator[Relay]:
-    """Run a relay."""
+    """Run a relay on RabbitMQ."""
     relay = Relay(database, rabbitmq_broker, OutboxSettings())
     async with relay.running():
         yield relay
@@ -55,7 +55,7 @@ def reconciliation(
 
 
 async def check(reconciliation: Reconciliation, database: Database) -> list[int]:
-    """Check once, wait until the outbox is empty, and return the logged counts."""
+    """Run one reconciliation check; return the logged numbers of republished updates."""
     with capture_logs() as lines:
         await reconciliation.check()
     await wait_until_outbox_is_empty(database)
@@ -76,7 +76,7 @@ async def test_recent_updates_are_published_once_to_a_blank_broker_after_the_del
     rabbitmq_broker: RabbitMQBroker,
     clock: FakeClock,
 ) -> None:
-    """The updates of each order are in sequence."""
+    """The republished updates of each order are in sequence."""
     old, cooked, cooking = [await kitchen.order() for _ in range(3)]
     due = NOON + timedelta(minutes=5)
     await move_through(database, old, OrderStatus.COOKING, at=NOON - LONG_AGO)
@@ -107,7 +107,7 @@ async def test_broker_is_marked_at_once_if_there_are_no_updates(
     database: Database,
     clock: FakeClock,
 ) -> None:
-    """Later updates are published only once."""
+    """Updates after the mark are published only once."""
     await reconciliation.check()
     await move_through(database, await kitchen.order(), OrderStatus.COOKING, at=NOON)
     clock.now += RESUBSCRIBE_DELAY
@@ -122,7 +122,7 @@ async def test_updates_are_published_again_after_each_loss(
     rabbitmq_broker: RabbitMQBroker,
     clock: FakeClock,
 ) -> None:
-    """The delay begins anew with each loss."""
+    """The delay before republishing begins anew with each loss."""
     await move_through(database, await kitchen.order(), OrderStatus.COOKING, at=NOON)
     counts = []
 
@@ -143,7 +143,7 @@ async def test_updates_are_published_in_batches_that_lock_few_orders(
     clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After a cancelled check, all are published again."""
+    """After a cancelled check, the next check publishes all updates again."""
     monkeypatch.setattr(reconciliation_module, "UPDATE_BATCH_SIZE", 2)
     numbers = [await kitchen.order() for _ in range(5)]
     for number in numbers:
@@ -233,7 +233,7 @@ async def test_move_during_republication_is_stored_after_the_repeated_updates(
 async def test_move_during_republication_is_published_after_the_repeated_updates(
     database: Database, clock: FakeClock
 ) -> None:
-    """Its outbox row refers to the row that was added while it waited."""
+    """The outbox row of the move refers to the row that was added while the move waited."""
     number = await Kitchen(database, make_relay(database), clock).order()
     await move_through(database, number, OrderStatus.COOKING, at=NOON)
 

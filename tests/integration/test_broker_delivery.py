@@ -84,7 +84,7 @@ async def test_messages_of_several_queues_are_delivered_by_priority_then_age(
 async def test_many_orders_in_one_queue_do_not_delay_another_queue(
     broker: Broker, prefetch: int
 ) -> None:
-    """The urgent order is delivered next, then the older one."""
+    """The urgent order in the other queue is delivered next, then the older one."""
     await broker.publish(make_order_messages(2 * prefetch, "dine_in"))
     older, urgent = make_order_message("takeout"), make_order_message("delivery", 10)
 
@@ -104,7 +104,7 @@ async def test_many_orders_in_one_queue_do_not_delay_another_queue(
 async def test_messages_that_a_full_consumer_cannot_take_are_delivered_to_another(
     broker: Broker, other_broker: Broker
 ) -> None:
-    """They are delivered in their original order."""
+    """The other consumer receives the messages in their original order."""
     published = make_messages_for_each_queue(2)
     await broker.publish(published)
 
@@ -173,7 +173,7 @@ async def test_unacknowledged_messages_count_against_the_prefetch_limit(
 async def test_full_consumer_receives_no_further_messages(
     broker: Broker, other_broker: Broker
 ) -> None:
-    """They are delivered to another consumer."""
+    """Further messages are delivered to another consumer."""
     await broker.publish(make_order_messages(1))
 
     async with broker.consume(KITCHEN, prefetch=1) as busy:
@@ -189,7 +189,7 @@ async def test_full_consumer_receives_no_further_messages(
 
 
 async def test_next_message_is_delivered_after_each_settlement(broker: Broker) -> None:
-    """It may be in any of the queues."""
+    """The next message may be in any of the consumed queues."""
     await broker.publish(make_messages_for_each_queue(2))
 
     async with broker.consume(KITCHEN, prefetch=1) as cook:

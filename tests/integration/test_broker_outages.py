@@ -86,7 +86,7 @@ async def test_delivery_of_a_broken_connection_cannot_be_settled_and_is_redelive
 async def test_unacknowledged_messages_of_a_broken_connection_go_to_another_consumer(
     broker: Broker, other_broker: Broker, broker_connections: BrokerConnections
 ) -> None:
-    """Even if the first consumer has not noticed yet."""
+    """The messages are redelivered even if the first consumer has not detected the loss."""
     published = make_order_messages(3)
     await broker.publish(published)
 
@@ -141,7 +141,7 @@ async def test_broker_reconnects_after_a_broken_connection_without_loss(
 async def test_each_call_reconnects_by_itself(
     broker: Broker, broker_connections: BrokerConnections
 ) -> None:
-    """At the second attempt at the latest."""
+    """A call succeeds at the second attempt at the latest."""
 
     async def consume() -> None:
         async with broker.consume([TAKEOUT], prefetch=1) as cook:

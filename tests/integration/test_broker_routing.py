@@ -28,7 +28,7 @@ EMPTY = dict.fromkeys((*KITCHEN, DEAD_LETTERS), 0)
 
 
 async def test_order_is_routed_only_to_the_queue_of_its_type(broker: Broker) -> None:
-    """Whatever its priority."""
+    """The priority of an order does not change its queue."""
     await broker.publish([make_order_message("dine_in", priority) for priority in (1, 2, 5, 7, 10)])
     await broker.publish([make_order_message("takeout", priority) for priority in (1, 5, 10)])
     await broker.publish([make_order_message("delivery", priority) for priority in (1, 10)])
@@ -129,7 +129,7 @@ async def test_unroutable_message_is_refused_with_the_reason_and_the_others_publ
 async def test_of_messages_with_one_id_the_unroutable_ones_are_refused(
     broker: Broker, lost: tuple[int, ...]
 ) -> None:
-    """Copies of a message share its id."""
+    """Copies of one message share its id, but may be routed differently."""
     message_id = uuid4()
     copies = [
         unroutable(message_id) if index in lost else make_order_message(message_id=message_id)

@@ -20,7 +20,7 @@ from tests.support.messages import (
 async def test_prefetched_messages_are_requeued_at_the_stop(
     broker: Broker, other_broker: Broker
 ) -> None:
-    """Before the consumer is closed."""
+    """Prefetched messages are requeued before the consumer is closed."""
     published = make_order_messages(3)
     await broker.publish(published)
 
@@ -51,7 +51,7 @@ async def test_unacknowledged_messages_can_be_settled_after_the_stop(
 
 
 async def test_waiting_iteration_ends_at_the_stop(broker: Broker) -> None:
-    """Stopping twice is allowed."""
+    """A second call of `stop` has no effect."""
     async with broker.consume(KITCHEN, prefetch=1) as stopping:
         waiting = asyncio.create_task(anext(aiter(stopping), None))
         await asyncio.sleep(0)
@@ -76,7 +76,7 @@ async def test_stopped_consumer_receives_no_new_messages(
 async def test_consumer_stopped_soon_after_a_settlement_receives_no_new_messages(
     broker: Broker, other_broker: Broker
 ) -> None:
-    """At whatever step of fetching the next message it is."""
+    """The stop may come at any step of fetching the next message."""
     for pings in range(8):
         await broker.publish(make_order_messages(1))
         async with broker.consume(KITCHEN, prefetch=1) as stopping:
@@ -112,7 +112,7 @@ async def test_messages_of_a_cancelled_consumer_return_to_their_places_as_not_at
 
 
 async def wait_for_pings(broker: Broker, pings: int) -> None:
-    """Let pass as much time as this number of pings takes."""
+    """Wait as long as this number of pings takes."""
     await asyncio.sleep(0)
     for _ in range(pings):
         await broker.ping()

@@ -37,7 +37,7 @@ class Moves:
     async def __call__(
         self, connection: Connection, moves: Sequence[MoveOrder]
     ) -> list[OutboxMessage | None]:
-        """Move orders, once not paused."""
+        """Execute `orders.move`, once it is not paused."""
         self.statements.append([each.number for each in moves])
         await self._running.wait()
         try:
@@ -58,7 +58,7 @@ class Moves:
         self._running.set()
 
     async def wait_for_move(self) -> None:
-        """Wait until a statement has been submitted."""
+        """Wait until a statement that moves orders has been submitted."""
 
         async def is_there() -> bool:
             return bool(self.statements)

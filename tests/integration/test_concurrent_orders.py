@@ -74,7 +74,7 @@ async def test_orders_of_a_batch_are_numbered_in_the_sequence_of_their_arrival(
 async def test_processes_with_the_same_keys_in_opposite_order_do_not_deadlock(
     database: Database,
 ) -> None:
-    """No order is placed twice."""
+    """Each key stores one order, although the batches lock keys in opposite order."""
     keys = [f"key-{turn}" for turn in range(100)]
     services = [make_order_service(database) for _ in range(2)]
 
@@ -119,7 +119,7 @@ async def test_order_of_a_client_that_disconnects_during_the_batch_is_published(
 async def test_batch_whose_connection_breaks_stores_nothing_and_can_be_retried(
     intake: OrderService, database: Database, dsn: str
 ) -> None:
-    """The failure is logged once for the batch."""
+    """The failure of a batch is logged once, not for each order."""
     await place(intake)
     keys = [f"key-{turn}" for turn in range(10)]
 

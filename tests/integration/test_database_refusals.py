@@ -1,4 +1,4 @@
-"""A server that answers and refuses: what `Database` reports, and that it recovers by itself."""
+"""PostgreSQL refuses operations: `Database` reports it, and recovers by itself."""
 
 import asyncio
 import contextlib

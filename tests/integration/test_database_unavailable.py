@@ -1,4 +1,4 @@
-"""A server that becomes unavailable: calls fail at once, until it is available again."""
+"""PostgreSQL becomes unavailable: calls fail at once, until it is available again."""
 
 import asyncio
 import contextlib
@@ -57,7 +57,7 @@ async def proxied(
 async def proxied_patient(
     dsn: str, postgres_server: Postgres, tcp_proxy: TcpProxy
 ) -> AsyncIterator[Database]:
-    """Open it through the proxy, with a ping timeout that does not run out."""
+    """Open the database through the proxy, with a ping timeout that never elapses."""
     proxied_dsn = dsn.replace(str(postgres_server.port), str(tcp_proxy.port))
     async with monitored(make_database(proxied_dsn, LONG_PING_TIMEOUT)) as database:
         yield database
@@ -105,7 +105,7 @@ async def wait_for_ping(dsn: str) -> None:
 
 
 async def wait_for_sessions(dsn: str, count: int, which: str, *, doing: str) -> None:
-    """Wait until this number of wait_for_sessions in the database of the test match a condition."""
+    """Wait until this number of sessions in the test's database match a condition."""
     question = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
     connection = await asyncpg.connect(dsn)
 
@@ -209,7 +209,7 @@ async def test_pool_is_opened_again_when_the_server_answers_again(
 async def test_server_that_refuses_connections_is_unavailable_at_once(
     proxied: Database, tcp_proxy: TcpProxy
 ) -> None:
-    """The loss and the return are logged."""
+    """The loss and the return of PostgreSQL are logged."""
     with capture_logs() as lines:
         await tcp_proxy.refuse()
         await eventually(lambda: is_unavailable(proxied), doing="for the loss to be detected")
@@ -227,7 +227,7 @@ async def test_server_that_refuses_connections_is_unavailable_at_once(
 async def test_connection_reset_fails_only_calls_in_progress(
     proxied_patient: Database, tcp_proxy: TcpProxy, dsn: str
 ) -> None:
-    """The server stays available."""
+    """After a connection reset, PostgreSQL still counts as available."""
     in_progress = [
         asyncio.create_task(seconds_to_fail(lambda: sleep_in(proxied_patient))) for _ in range(2)
     ]
@@ -294,7 +294,7 @@ def user_of(dsn: str) -> str:
 async def test_server_that_refuses_the_user_is_retried(
     limited_dsn: str, database: Database, dsn: str
 ) -> None:
-    """An administrator may restore the login."""
+    """The connection is retried, because an administrator may restore the login."""
     async with monitored(make_database(limited_dsn)) as refused:
         async with database.connection() as admin:
             await admin.execute(f"ALTER ROLE {user_of(limited_dsn)} NOLOGIN")
@@ -328,7 +328,7 @@ async def test_statement_fails_on_a_connection_that_the_server_is_closing(dsn: s
 async def test_server_without_free_connections_stays_available(
     limited_dsn: str, database: Database
 ) -> None:
-    """Open connections keep working."""
+    """Open connections keep working while PostgreSQL has no free one."""
     async with (
         monitored(make_database(limited_dsn, LONG_PING_TIMEOUT)) as full,
         full.connection() as inside,

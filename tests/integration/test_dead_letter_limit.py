@@ -36,7 +36,7 @@ def delivery() -> DeliverySettings:
 async def test_worker_stops_at_the_dead_letter_limit_and_loses_nothing(
     database: Database, broker: Broker, other_broker: Broker, prefetch: int, policy: RetryPolicy
 ) -> None:
-    """Every message that is no dead letter is delivered to the next consumer.
+    """Every message that was not dead-lettered is delivered to the next consumer.
 
     The queue is consumed, not browsed: a claim that is cancelled during its COMMIT leaves rows in
     PostgreSQL with the stopped consumer's number until another consumer requeues them.
@@ -62,7 +62,7 @@ async def test_worker_stops_at_the_dead_letter_limit_and_loses_nothing(
 async def test_subscriber_stops_at_the_dead_letter_limit_and_loses_nothing(
     broker: Broker, other_broker: Broker, policy: RetryPolicy
 ) -> None:
-    """Its queue has the remaining updates."""
+    """The remaining updates stay in the subscriber's queue."""
     updates = [make_status_update() for _ in range(6)]
     async with other_broker.subscribe("printer"):
         await other_broker.publish(updates)

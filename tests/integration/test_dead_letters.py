@@ -1,4 +1,4 @@
-"""What a person can do with dead letters, on either broker."""
+"""Reading, requeueing and discarding dead letters, with both brokers."""
 
 import asyncio
 import contextlib

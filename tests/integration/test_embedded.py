@@ -69,7 +69,7 @@ def pgdata(data_dir: Path, empty_cluster: Path) -> Path:
 
 
 def select_one(dsn: str) -> int:
-    """Query the number 1."""
+    """Execute `SELECT 1` on a DSN."""
     (row,) = rows(dsn, "SELECT 1 AS number")
     number: int = row["number"]
     return number
@@ -104,7 +104,7 @@ def test_server_runs_on_any_path(name: str, data_dir: Path) -> None:
 
 
 def test_server_runs_on_a_relative_path(pgdata: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is relative to the working directory of the command."""
+    """A relative data directory is relative to the working directory of the command."""
     monkeypatch.chdir(pgdata.parent.parent)
 
     with embedded.postgres(Path(pgdata.parent.name)) as dsn:
@@ -131,7 +131,7 @@ def test_connections_are_authenticated_by_user_after_an_upgrade(pgdata: Path) ->
 
 @as_root
 def test_other_user_cannot_connect(pgdata: Path) -> None:
-    """Not even if the permissions of directories and socket allow it."""
+    """The server refuses other users even if directories and socket permit access."""
     with embedded.postgres(pgdata.parent):
         pgdata.parent.chmod(0o755)
         pgdata.chmod(0o755)
@@ -244,7 +244,7 @@ def modes_of_a_copy(pgdata: Path) -> None:
 def test_unusable_data_directory_is_refused_with_what_to_do(
     damage: Callable[[Path], None], words: str, pgdata: Path
 ) -> None:
-    """The error is one line."""
+    """The error has one line, which says what to do."""
     damage(pgdata)
 
     with pytest.raises(StartupError, match=words) as refused, embedded.postgres(pgdata.parent):
@@ -258,7 +258,7 @@ def test_unusable_data_directory_is_refused_with_what_to_do(
 @as_root
 @pytest.mark.parametrize("name", [".", "postgres"])
 def test_directory_of_another_user_is_refused(name: str, pgdata: Path) -> None:
-    """Its owner could replace files that root uses."""
+    """The directory's owner could replace files that root uses."""
     os.chown(pgdata.parent / name, 65534, -1)
 
     with pytest.raises(StartupError, match="belongs to nobody"), embedded.postgres(pgdata.parent):
@@ -268,7 +268,7 @@ def test_directory_of_another_user_is_refused(name: str, pgdata: Path) -> None:
 def test_damage_found_by_a_connection_names_the_log_and_not_the_configuration(
     pgdata: Path,
 ) -> None:
-    """No section of the configuration is about the embedded server."""
+    """The error names PostgreSQL's log; the embedded server has no configuration section."""
     shutil.rmtree(pgdata / "base" / "5")
 
     async def connect() -> None:
@@ -284,7 +284,7 @@ def test_damage_found_by_a_connection_names_the_log_and_not_the_configuration(
 
 @as_root
 def test_link_of_another_user_is_not_followed(data_dir: Path) -> None:
-    """Nothing is created or changed in its target."""
+    """The target of the symbolic link stays unchanged."""
     link = data_dir / "link"
     (data_dir / "target").mkdir()
     link.symlink_to(data_dir / "target")
@@ -317,7 +317,7 @@ def test_leftovers_of_a_start_killed_during_creation_are_removed(
 
 
 def test_start_succeeds_while_an_orphaned_initdb_still_writes(data_dir: Path) -> None:
-    """It writes into a directory of its own."""
+    """An orphaned initdb writes into a separate directory."""
     left = data_dir / "postgres.new-0a1b2c3d"
     writer = (
         "import pathlib, sys\n"
@@ -336,7 +336,7 @@ def test_start_succeeds_while_an_orphaned_initdb_still_writes(data_dir: Path) ->
 
 
 def test_stale_pid_file_with_the_id_of_another_program_is_ignored(pgdata: Path) -> None:
-    """After a power failure another program may have the id."""
+    """After a power failure another program may have the process id in the pid file."""
     other = subprocess.Popen(["/bin/sleep", "60"], **process_user())
     try:
         for lock in ("postmaster.pid", ".s.PGSQL.5432.lock"):
@@ -352,7 +352,7 @@ def test_stale_pid_file_with_the_id_of_another_program_is_ignored(pgdata: Path) 
 
 
 def test_server_outlives_a_killed_process_and_is_reused(pgdata: Path) -> None:
-    """The next process stops it at its end."""
+    """The next process reuses the server and stops it at its end."""
     first = subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", STAY, pgdata.parent, "60"], stdout=subprocess.PIPE
     )
@@ -371,7 +371,7 @@ def test_server_outlives_a_killed_process_and_is_reused(pgdata: Path) -> None:
 
 
 def test_killed_server_is_started_again(pgdata: Path) -> None:
-    """Its lock files do not count as those of a running server."""
+    """The lock files of a killed server do not prevent a start."""
     with embedded.postgres(pgdata.parent):
         server = int((pgdata / "postmaster.pid").read_text().splitlines()[0])
         os.kill(server, signal.SIGKILL)
@@ -384,7 +384,7 @@ def test_killed_server_is_started_again(pgdata: Path) -> None:
 
 @as_root
 def test_processes_that_start_concurrently_on_a_new_machine_all_work(data_dir: Path) -> None:
-    """The user of the server does not exist yet, and each of them would create it."""
+    """The system user of PostgreSQL does not exist yet; only one process creates it."""
     private = ["unshare", "--mount", "sh", "-e", "-c"]
     start = '"$3" -c "$4" "$1/one" 0 & "$3" -c "$4" "$1/two" 0 & "$3" -c "$4" "$1/three" 0 & wait'
     if subprocess.run([*private[:2], "true"], check=False, capture_output=True).returncode:  # noqa: S603
@@ -402,7 +402,7 @@ def test_processes_that_start_concurrently_on_a_new_machine_all_work(data_dir: P
 
 @as_root
 def test_root_runs_a_copy_of_programs_that_the_account_cannot_access(data_dir: Path) -> None:
-    """As with an installation below a home directory of mode 0700."""
+    """Programs below a home directory of mode 0700 are copied for the server's user."""
     program = f"""
 import restaurant_system.database.postgres_programs as programs
 from pathlib import Path

@@ -96,7 +96,7 @@ async def test_health_is_unavailable_without_the_database(
 async def test_queue_with_other_arguments_degrades_health_until_it_is_deleted(
     database: Database, amqp_url: str, management_api: ManagementApi
 ) -> None:
-    """Orders are accepted meanwhile; the response has the reason."""
+    """Orders are accepted while health is degraded; its response has the reason."""
     broker = RabbitMQBroker(
         RabbitMQSettings.model_validate({"url": amqp_url}), DeliverySettings().retry_delays
     )

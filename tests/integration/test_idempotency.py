@@ -38,7 +38,7 @@ async def count(database: Database) -> int:
 
 
 async def age(database: Database, by: timedelta) -> None:
-    """Make every key older."""
+    """Make every idempotency key older by a duration."""
     async with database.connection() as connection:
         await connection.execute(
             "UPDATE idempotency_keys SET created_at = created_at - $1::interval", by
@@ -118,7 +118,7 @@ async def test_equal_orders_with_different_keys_or_none_are_separate_orders(
 async def test_concurrent_requests_with_one_key_store_one_order(
     intake: OrderService, database: Database
 ) -> None:
-    """All get its result."""
+    """All concurrent requests get the result of the one stored order."""
     answers = await asyncio.gather(*(place(intake) for _ in range(20)))
 
     assert len({answer.order_number for answer in answers}) == 1

@@ -60,7 +60,7 @@ async def place(intake: OrderService, **changes: object) -> str:
 async def test_board_shows_an_order_from_received_to_completed(
     client: httpx.AsyncClient, intake: OrderService, database: Database
 ) -> None:
-    """Also after a recall from ready to cooking."""
+    """The board shows each status of the order, also after a recall from ready to cooking."""
     async with watching(client, "/live/board") as viewer:
         number = await place(intake)
         received = await viewer.until_it_shows(number, status="received")
@@ -126,7 +126,7 @@ async def test_full_board_shows_latest_ready_all_cooking_and_oldest_waiting_orde
 async def test_tracked_order_shows_each_step_with_its_time_and_the_estimate(
     client: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
 ) -> None:
-    """Also a step that was taken back."""
+    """The tracking page shows each status change, also one that was recalled."""
     number = await place(intake, order_type="dine_in", table_number=7)
     async with watching(client, f"/live/track/{number}") as viewer:
         received = dict(viewer.entries)
@@ -241,7 +241,7 @@ async def test_views_contain_no_personal_data_and_no_worker(
 async def test_reconnect_with_the_last_event_id_continues_without_a_snapshot(
     client: httpx.AsyncClient, intake: OrderService
 ) -> None:
-    """The id is in the query or, as browsers send it, in a header."""
+    """The last event id is in the query or, as browsers send it, in a header."""
     async with watching(client, "/live/board") as viewer:
         number = await place(intake)
         before = viewer.last

@@ -34,8 +34,8 @@ def settings(menu: Path | None) -> Settings:
     return Settings(order_service=OrderServiceSettings(menu=menu))
 
 
-async def get_if_changed(client: httpx.AsyncClient, tag: str) -> httpx.Response:
-    """Request the menu as a client that has it."""
+async def get_with_etag(client: httpx.AsyncClient, tag: str) -> httpx.Response:
+    """Send GET /menu with If-None-Match and the ETag that the client has."""
     return await client.get("/menu", headers={"If-None-Match": tag})
 
 
@@ -49,12 +49,12 @@ async def test_menu_is_answered_304_until_it_changes(tmp_path: Path) -> None:
         assert (first.status_code, first.json()) == (200, OFFERED)
         assert first.headers["Content-Type"] == "application/json"
         for known in (tag, f"W/{tag}", f'"another", {tag}', "*"):
-            answer = await get_if_changed(client, known)
+            answer = await get_with_etag(client, known)
             assert (answer.status_code, answer.content, answer.headers["ETag"]) == (304, b"", tag)
 
         path.write_text(LUNCH.replace("6.90", "7.20"))
 
-        changed = await get_if_changed(client, tag)
+        changed = await get_with_etag(client, tag)
         assert changed.status_code == 200
         assert changed.headers["ETag"] != tag
         assert changed.json()["sections"][0]["items"][0]["price"] == 7.2
@@ -68,7 +68,7 @@ async def test_last_valid_menu_is_served_after_an_invalid_change(tmp_path: Path)
         tag = (await client.get("/menu")).headers["ETag"]
         path.write_text(LUNCH.replace("6.90", "free"))
 
-        assert (await get_if_changed(client, tag)).status_code == 304
+        assert (await get_with_etag(client, tag)).status_code == 304
         assert (await client.get("/menu")).json() == OFFERED
 
 

@@ -104,7 +104,7 @@ async def test_key_replayed_after_midnight_returns_the_number_of_the_day_before(
 async def test_statistics_have_as_many_hours_as_the_day(
     database: Database, day: date, hours: int
 ) -> None:
-    """The hour that is repeated in autumn counts as two."""
+    """A day of 25 hours has the repeated hour twice in its statistics."""
     clock = FakeClock()
     service = make_order_service(database, clock=clock, timezone=ZONE)
     every_hour = [midnight(day) + timedelta(hours=hour) for hour in range(hours)]

@@ -145,7 +145,7 @@ async def holder(
 async def test_migration_waits_for_a_lock_beyond_all_timeouts_and_logs_its_holder(
     hasty: Database, holder: UnpooledConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The log lines have the process and the application; their intervals grow."""
+    """The log lines name the process and application that hold the lock, at growing intervals."""
     monkeypatch.setattr(migrations, "MIN_LOG_INTERVAL", 0.1)
     pid, is_in_transaction = holder.get_server_pid(), holder.is_in_transaction()
     monkeypatch.setattr(asyncpg.Connection, "get_server_pid", lambda _: 1)  # as through PgBouncer
@@ -183,7 +183,7 @@ async def test_check_of_pending_migrations_waits_for_a_lock_beyond_all_timeouts(
 async def test_migration_cancelled_while_waiting_ends_at_once(
     empty: Database, holder: UnpooledConnection
 ) -> None:
-    """Its statement is cancelled in the server too."""
+    """The statement of the cancelled migration ends in PostgreSQL too."""
     migrating = asyncio.create_task(migrations.migrate(empty))
     await eventually(lambda: waits_for(holder), doing="for the migration to wait")
 

@@ -239,7 +239,7 @@ class InterruptedDatabase(Database):
 
 
 async def nothing() -> None:
-    """Do nothing."""
+    """Do nothing between two uses of a connection."""
 
 
 async def test_order_that_becomes_ready_during_completion_is_completed(

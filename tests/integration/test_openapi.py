@@ -83,7 +83,7 @@ def validate(case: schemathesis.Case[Any]) -> None:
 
 @pytest.mark.parametrize("address", ["order-service", "tracking-service"], indirect=True)
 def test_every_response_is_documented(address: str) -> None:
-    """Its status, content type, headers and body; none is a 5xx."""
+    """Status, content type, headers and body are documented; no response is a 5xx."""
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
 
     for each in schema.get_all_operations():

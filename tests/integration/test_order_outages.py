@@ -87,10 +87,10 @@ async def test_request_beyond_the_concurrency_limit_waits_and_is_then_answered_5
             await eventually(lambda: is_lock_awaited(database), doing="for the first to be at work")
 
             async with asyncio.timeout(10):  # sooner than the database gives up the first
-                turned_away = await client.post("/orders", content=make_order_body(), headers=JSON)
+                rejected = await client.post("/orders", content=make_order_body(), headers=JSON)
 
-        assert_problem(turned_away, 503)
-        assert int(turned_away.headers["Retry-After"]) > 0
+        assert_problem(rejected, 503)
+        assert int(rejected.headers["Retry-After"]) > 0
         assert (await first).endswith("_001")
         assert (await place(client)).endswith("_002")
 

@@ -90,7 +90,7 @@ async def test_body_of_64_kib_is_read(client: httpx.AsyncClient) -> None:
 
 
 async def test_body_above_64_kib_is_refused(client: httpx.AsyncClient, database: Database) -> None:
-    """Also if it arrives in chunks without a length."""
+    """A chunked body above 64 KiB is refused too."""
     body = make_order_body().ljust(64 * 1024 + 1)
 
     async def pieces() -> AsyncIterator[bytes]:

@@ -230,7 +230,7 @@ class OrderStateMachine(RuleBasedStateMachine):
         self._perform(one, other)
 
     def teardown(self) -> None:
-        """Close the connections."""
+        """Close the restaurant's connections."""
         self._runner.run(self._restaurant.close())
         self._runner.run(self._database.close())
         self._runner.close()
@@ -287,7 +287,7 @@ class OrderStateMachine(RuleBasedStateMachine):
 
 
 def _match(answers: list[object], predicted_answers: list[object]) -> bool:
-    """Tell whether the answers are as predicted.
+    """Return whether the system's results are those that the model predicted.
 
     In a pair of steps a cook may also defer a message of an order that needs no cooking.
     """

@@ -73,7 +73,7 @@ async def test_claimed_message_equals_the_added_one(database: Database) -> None:
 
 
 async def test_claimed_row_is_skipped_by_other_claims(database: Database) -> None:
-    """They do not wait for it either."""
+    """Other claims do not wait for a claimed row."""
     first, second = await fill_outbox_by_order(database, make_order_message(), make_order_message())
 
     async with database.transaction() as one, database.transaction() as another:
@@ -126,7 +126,7 @@ async def test_messages_of_a_stream_are_claimed_in_sequence(database: Database) 
 
 
 async def test_claim_has_at_most_one_message_of_a_stream(database: Database) -> None:
-    """The broker may refuse it, and later ones must not overtake it."""
+    """The broker may refuse the first message of a stream, and later ones must not overtake it."""
     first, *_ = await fill_outbox(database, *(make_status_update() for _ in range(3)))
     (other,) = await fill_outbox(database, make_status_update(), about=OTHER_NUMBER)
 
@@ -190,7 +190,7 @@ async def test_message_can_be_claimed_once_the_earlier_one_is_deleted(database: 
 
 
 async def test_streams_are_claimed_independently(database: Database) -> None:
-    """Streams of other orders, and of the same order to another exchange."""
+    """Messages of other orders, or of the same order to another exchange, are other streams."""
     (held,) = await fill_outbox(database, make_status_update())
     (elsewhere,) = await fill_outbox(database, make_order_message())
     (another_order,) = await fill_outbox(database, make_status_update(), about=OTHER_NUMBER)
@@ -215,7 +215,7 @@ async def test_row_committed_after_one_with_a_higher_id_is_claimed(database: Dat
 
 
 async def test_only_old_rows_are_overdue(database: Database) -> None:
-    """Younger ones are left to the relay of their own process."""
+    """Younger rows are left to the relay of the process that wrote them."""
     old, _ = await fill_outbox_by_order(database, make_order_message(), make_order_message())
     await backdate(database, old, timedelta(minutes=1))
 

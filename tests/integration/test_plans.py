@@ -186,7 +186,7 @@ def is_narrow(lookup: Plan) -> bool:
 
 @pytest.mark.parametrize("name", sorted(statements()))
 async def test_every_statement_uses_an_index(database: Database, name: str) -> None:
-    """Also with a plan that was made while the table was empty."""
+    """A generic plan that was made on an empty table must use an index too."""
     async with database.connection() as sql:
         plan = await plan_of(sql, statements()[name])
 
@@ -206,7 +206,7 @@ async def test_every_statement_uses_an_index(database: Database, name: str) -> N
 async def test_statement_that_scans_the_history_is_detected(
     database: Database, statement: str
 ) -> None:
-    """An index scan over half of a table counts too."""
+    """An index scan over half of a table counts as a scan of the history."""
     async with database.connection() as sql:
         plan = await plan_of(sql, statement)
 

@@ -90,7 +90,7 @@ async def test_worker_dead_letters_invalid_messages_and_cooks_valid_orders(
     third_party: ThirdPartyPublisher,
     policy: RetryPolicy,
 ) -> None:
-    """In each kitchen queue."""
+    """Invalid messages in each kitchen queue do not stop the worker."""
     expected, numbers = {}, []
     kitchen = Kitchen(database, make_relay(database), policy=policy)
     for queue in KITCHEN:

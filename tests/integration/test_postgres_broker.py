@@ -1,4 +1,4 @@
-"""PostgreSQL broker only: locks, polls and query plans."""
+"""Locks, polls and query plans of the broker in PostgreSQL."""
 
 import asyncio
 import contextlib
@@ -59,7 +59,7 @@ async def test_messages_claimed_during_the_stop_are_requeued(
     other_broker: Broker,
     operator: "asyncpg.Connection[asyncpg.Record]",
 ) -> None:
-    """Before the consumer is closed."""
+    """Messages that are claimed during the stop are requeued before the consumer is closed."""
 
     async def blocked() -> bool:
         return bool(await operator.fetchval(BLOCKED))
@@ -81,7 +81,7 @@ async def test_messages_claimed_during_the_stop_are_requeued(
 async def test_message_whose_acknowledgement_failed_is_redelivered(
     broker: Broker, dsn: str, operator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    """When only the pooled connection breaks."""
+    """The connection that acknowledges breaks; the consumer's own connection does not."""
     order = make_order_message()
     await broker.publish([order])
 
@@ -144,7 +144,7 @@ async def test_connection_broken_while_opening_raises_broker_unavailable(
 async def test_prefetch_limits_claims_from_a_long_queue(
     broker: Broker, operator: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    """Whatever the query plan."""
+    """The prefetch limit holds with every query plan."""
     await broker.publish([*make_order_messages(1_500), *make_order_messages(1_500, "delivery")])
     await operator.execute("ANALYZE broker_messages")
 

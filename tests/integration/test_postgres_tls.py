@@ -100,7 +100,7 @@ async def test_tls_settings_apply_to_a_url(tls_postgres: TlsPostgres) -> None:
 async def test_disable_and_prefer_allow_unencrypted_connections(
     tls_postgres: TlsPostgres, postgres_server: Postgres
 ) -> None:
-    """A server may refuse them."""
+    """`disable` and `prefer` may connect without TLS."""
     assert "no encryption" in await refusal(make_settings(tls_postgres, sslmode="disable"))
     assert not await is_encrypted(make_settings(postgres_server, sslmode="prefer"))
 
@@ -109,7 +109,7 @@ async def test_disable_and_prefer_allow_unencrypted_connections(
 async def test_untrusted_server_certificate_is_refused_at_once(
     tls_postgres: TlsPostgres, other_authority: CertificateAuthority, sslmode: str
 ) -> None:
-    """Waiting would not help."""
+    """The start fails at once, because waiting does not change a certificate."""
     settings = make_settings(tls_postgres, sslmode=sslmode, sslrootcert=other_authority.certificate)
 
     message = await refusal(settings)
@@ -185,7 +185,7 @@ async def test_verify_full_without_trusted_authorities_is_a_configuration_error(
 async def test_untrusted_certificate_at_run_time_counts_as_unavailable(
     tls_postgres: TlsPostgres, other_authority: CertificateAuthority
 ) -> None:
-    """A running service waits for the server."""
+    """A running service treats an untrusted certificate as an outage, and retries."""
     settings = make_settings(
         tls_postgres, sslmode="verify-full", sslrootcert=other_authority.certificate
     )

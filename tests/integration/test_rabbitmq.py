@@ -1,4 +1,4 @@
-"""RabbitMQ only: deleted queues, limits, and messages of third-party publishers."""
+"""Deleted queues, limits, and messages of third-party publishers in RabbitMQ."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ RETRY_QUEUES = ("delivery_retry_queue.200ms", "delivery_retry_queue.600ms")
 async def test_connect_declares_deleted_queues_again(
     rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
-    """On an open connection too."""
+    """Deleted queues are declared again on an open connection too."""
     queues = {*KITCHEN, DEAD_LETTERS, *RETRY_QUEUES}
     for queue in queues:
         management_api.delete_queue(queue)
@@ -183,7 +183,7 @@ async def test_closing_the_broker_ends_an_iteration_with_an_error(
 async def test_message_without_properties_is_delivered(
     rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
 ) -> None:
-    """Its id stays the same at each redelivery."""
+    """A message without an id keeps its generated id at each redelivery."""
     management_api.publish(TAKEOUT, "hello")
 
     async with rabbitmq_broker.consume([TAKEOUT], prefetch=1) as cook:
@@ -200,7 +200,7 @@ async def test_message_without_properties_is_delivered(
 async def test_message_of_a_third_party_publisher_can_be_dead_lettered(
     rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi, policy: RetryPolicy
 ) -> None:
-    """Also with unknown types of headers and an id that is no UUID."""
+    """Unknown header types and an id that is no UUID do not prevent dead-lettering."""
     management_api.publish(
         TAKEOUT,
         "hello",
@@ -258,7 +258,7 @@ async def test_message_that_amqp_cannot_express_is_refused_and_the_others_publis
 async def test_batch_is_published_within_few_iterations_of_a_busy_event_loop(
     rabbitmq_broker: RabbitMQBroker,
 ) -> None:
-    """Otherwise the relay falls behind in a process that is busy with HTTP requests."""
+    """More iterations would slow the relay in a process that is busy with HTTP requests."""
     iterations = 0
 
     async def keep_busy() -> None:

@@ -1,4 +1,4 @@
-"""RabbitMQ that does not respond, or is short of memory: every call has a time limit."""
+"""Every call has a time limit if RabbitMQ does not respond or is short of memory."""
 
 import asyncio
 import time
@@ -58,7 +58,7 @@ async def broker(
 async def test_connection_closed_during_the_handshake_raises_broker_unavailable(
     sent: bytes, *, reads: bool
 ) -> None:
-    """Whatever the server has sent before."""
+    """The connection may be closed at any step of the AMQP handshake."""
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if reads:
@@ -170,7 +170,7 @@ async def test_connection_without_responses_is_not_used_again(
 async def test_consumer_closes_in_time_while_the_broker_is_frozen(
     broker: RabbitMQBroker, tcp_proxy: TcpProxy
 ) -> None:
-    """Its unacknowledged message is redelivered."""
+    """The unacknowledged message of the closed consumer is redelivered."""
     await publish(broker)
     async with asyncio.timeout(2 * MAX_DURATION):
         async with broker.consume([TAKEOUT], prefetch=1) as cook:

@@ -78,7 +78,7 @@ class LossyKitchen:
             return await receive_and_ack(hole, count)
 
     async def check(self) -> list[dict[str, Any]]:
-        """Check once, wait until the outbox is empty, and return the logged resends."""
+        """Run one reconciliation check; return the log entries of republished orders."""
         with capture_logs() as lines:
             await self.reconciliation().check()
         await wait_until_outbox_is_empty(self.database)
@@ -107,7 +107,7 @@ def numbers(lines: list[dict[str, Any]]) -> list[str]:
 
 
 async def test_orders_whose_messages_were_lost_are_published_again(kitchen: LossyKitchen) -> None:
-    """Each is logged; other orders are left alone."""
+    """Each republished order is logged; no other order is published."""
     items = [
         make_item(notes="no onions"),
         make_item(name="Soup", quantity=9, price=Decimal("99.99")),
@@ -141,7 +141,7 @@ def invariant_of(order: Message) -> tuple[object, ...]:
 async def test_order_on_a_station_is_published_again_only_after_the_station_is_offline(
     kitchen: LossyKitchen,
 ) -> None:
-    """People take the time they need."""
+    """An order on the screen of an online station counts as in progress, however long it takes."""
     waiting, begun = await kitchen.orders.order(), await kitchen.orders.order()
     await kitchen.lose(count=2)
     await kitchen.orders.register_worker("grill")
@@ -177,7 +177,7 @@ async def test_many_lost_orders_are_published_again_in_batches(
 
 
 async def test_orders_in_a_long_queue_are_not_published_again(kitchen: LossyKitchen) -> None:
-    """Neither while nobody takes them, nor while a worker does."""
+    """Orders in a long queue are not stuck, with or without a worker that consumes them."""
     first = await kitchen.orders.order()
     await wait_until_outbox_is_empty(kitchen.database)
     for _ in range(30):
@@ -222,7 +222,7 @@ async def test_order_is_published_again_only_after_the_configured_time(
 async def test_order_that_stays_stuck_is_published_at_growing_intervals(
     kitchen: LossyKitchen,
 ) -> None:
-    """No other order is published in its place."""
+    """While an order is stuck, no other order is published in its place."""
     number = await kitchen.orders.order()
     await kitchen.lose()
 
@@ -344,7 +344,7 @@ async def test_check_fails_while_the_broker_is_unavailable_and_succeeds_afterwar
     clock.now += LONG
     settings = ReconciliationSettings(interval=0.01)
     reconciliation = Reconciliation(database, broker, relay, settings, clock=clock)
-    broker.away = True
+    broker.unavailable = True
     with pytest.raises(BrokerUnavailable):
         await reconciliation.check()
 
@@ -352,7 +352,7 @@ async def test_check_fails_while_the_broker_is_unavailable_and_succeeds_afterwar
     running = asyncio.create_task(reconciliation.run())
     await broker.tried.wait()
     assert await backlog(database) == 0
-    broker.away = False
+    broker.unavailable = False
 
     async def is_sent() -> bool:
         return await backlog(database) == 1

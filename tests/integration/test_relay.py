@@ -142,7 +142,7 @@ async def test_sweep_continues_after_refused_messages(database: Database) -> Non
 
 
 async def test_new_message_is_published_during_a_long_sweep(database: Database) -> None:
-    """The sweep continues without a pause."""
+    """A long sweep continues without a pause while new messages are published."""
     broker, left_behind, new = RecordingBroker(), make_order_messages(9), make_order_message()
     rows = await fill_outbox_by_order(database, *left_behind, new)
     for row in rows[:-1]:
@@ -275,7 +275,7 @@ async def test_message_waits_while_another_process_repeats_the_one_before(
     assert message_ids(broker.taken) == message_ids([cooking, cooking, ready])
 
 
-async def test_batch_size_is_limited(database: Database) -> None:
+async def test_relay_publishes_at_most_the_configured_batch_size(database: Database) -> None:
     broker, messages = RecordingBroker(), make_order_messages(10)
     relay = Relay(database, broker, NO_SWEEP.model_copy(update={"batch": 4}))
 

@@ -32,7 +32,7 @@ from tests.support.outbox import (
 
 async def test_messages_are_published_in_order_after_a_broker_outage(database: Database) -> None:
     broker, messages = RecordingBroker(), make_order_messages(5)
-    broker.away = True
+    broker.unavailable = True
     relay = Relay(database, broker, NO_SWEEP)
 
     async with relay.running():
@@ -40,7 +40,7 @@ async def test_messages_are_published_in_order_after_a_broker_outage(database: D
         await broker.tried.wait()
         relay.enqueue(*await fill_outbox(database, *messages[3:]))
         assert await backlog(database) == 5
-        broker.away = False
+        broker.unavailable = False
         await wait_until_outbox_is_empty(database)
 
     assert broker.taken == messages

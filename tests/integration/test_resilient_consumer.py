@@ -99,7 +99,7 @@ async def test_message_in_flight_at_a_broken_connection_is_redelivered(
     assert again.redelivered
 
 
-async def test_stop_drains_what_is_in_flight_and_leaves_the_rest(
+async def test_stop_drains_messages_in_flight_and_leaves_the_others_queued(
     broker: Broker, other_broker: Broker, policy: RetryPolicy
 ) -> None:
     first, second = make_order_messages(2)

@@ -50,7 +50,7 @@ async def set_status(sql: UnpooledConnection, order_id: int, status: OrderStatus
 
 
 async def refusal(sql: UnpooledConnection, order_id: int, status: OrderStatus) -> str | None:
-    """Try a move; return the constraint that it violates, or `None`."""
+    """Try a status change by SQL; return the constraint that it violates, or `None`."""
     try:
         async with sql.transaction():
             await set_status(sql, order_id, status)

@@ -117,7 +117,7 @@ async def test_order_without_a_valid_signature_is_dead_lettered(
     headers: Mapping[str, Header],
     reason: str,
 ) -> None:
-    """The database does not change, and the worker continues."""
+    """An order without a valid signature does not change the database; the worker continues."""
     number = await Kitchen(kitchen.database, Relay(kitchen.database, broker, NO_SWEEP)).order()
     forged = make_order_received(number, headers=headers)
     await other_broker.publish([forged])
@@ -141,7 +141,7 @@ async def test_update_without_a_valid_signature_is_dead_lettered(
     reason: str,
     policy: RetryPolicy,
 ) -> None:
-    """It is not printed, and the subscriber continues."""
+    """The subscriber does not print an update without a valid signature, and continues."""
     async with running_display(broker, policy) as printed:
         await other_broker.publish(
             [

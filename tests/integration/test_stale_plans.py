@@ -83,7 +83,7 @@ def stale_statistics_dsn(
 
 @pytest.fixture
 def dsn(stale_statistics_dsn: str) -> str:
-    """Use it as the database of the test."""
+    """Return the DSN of the database with stale statistics, as the database of the test."""
     return stale_statistics_dsn
 
 

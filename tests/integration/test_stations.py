@@ -89,7 +89,7 @@ async def test_cancelled_ticket_stays_until_it_is_acknowledged(
 async def test_station_without_a_screen_releases_its_orders_to_other_workers(
     kitchen: Kitchen, display: Display, other_broker: Broker
 ) -> None:
-    """Received and started orders are both finished by a simulated cook."""
+    """A simulated cook finishes the received and the started orders of a closed station."""
     started, waiting = await kitchen.order(), await kitchen.order()
     async with display.screen() as screen:
         await screen.shows(started, waiting)

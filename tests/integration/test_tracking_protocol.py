@@ -120,7 +120,7 @@ async def test_all_routes_work_on_a_read_only_database(dsn: str, intake: OrderSe
 
 @pytest.mark.parametrize("server", ["the same server", "a replica"])
 async def test_read_only_database_refuses_writes(server: str, dsn: str, database: Database) -> None:
-    """Also after its connection was released and acquired again."""
+    """A connection stays read-only after it was released and acquired again."""
     replica = {"replica": {"url": dsn}} if server == "a replica" else {}
     settings = Settings.model_validate({"database": {"url": dsn, **replica}})
     runtime = Runtime(

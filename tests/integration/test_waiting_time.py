@@ -81,7 +81,7 @@ async def kitchen(database: Database) -> AsyncIterator[Kitchen]:
 
 
 async def test_order_without_others_ahead_takes_its_own_cooking_time(kitchen: Kitchen) -> None:
-    """Without workers, it is estimated as for one worker."""
+    """Without online workers, the estimate is that for one worker."""
     assert await kitchen.estimate(await kitchen.order("dine_in")) == DINE_IN
     await kitchen.register("mario")
     assert await kitchen.estimate(await kitchen.order("takeout")) == DINE_IN + TAKEOUT

@@ -59,7 +59,7 @@ async def count_waiting(broker: Broker) -> int:
     return sum((await broker.depths()).values())
 
 
-async def test_order_is_cooked_announced_and_acknowledged(
+async def test_order_is_cooked_published_and_acknowledged(
     kitchen: Kitchen, broker: Broker, updates: list[StatusChanged]
 ) -> None:
     number = await kitchen.order()
@@ -116,7 +116,7 @@ async def test_updates_carry_the_request_id_of_the_order(
 async def test_worker_finishes_its_own_order_after_a_crash(
     kitchen: Kitchen, broker: Broker, updates: list[StatusChanged]
 ) -> None:
-    """The move to `cooking` is not published again."""
+    """The restarted worker finishes its order without publishing `cooking` again."""
     number = await kitchen.order()
     await kitchen.start_order(number, "chef")
 

@@ -17,7 +17,7 @@ class BrokerConnections(ABC):
 
     @abstractmethod
     async def cut(self) -> None:
-        """Close all connections; the broker accepts new ones at once."""
+        """Close all connections to the broker, which accepts new ones at once."""
 
 
 class PostgresConnections(BrokerConnections):
@@ -27,7 +27,7 @@ class PostgresConnections(BrokerConnections):
         self._dsn = dsn
 
     async def cut(self) -> None:
-        """Terminate all other sessions."""
+        """Terminate all other sessions in the test's database."""
         await self._terminate("true")
 
     async def cut_consumers(self) -> None:

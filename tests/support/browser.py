@@ -40,7 +40,7 @@ async def running_browser() -> AsyncIterator[Browser]:
 class Screens:
     """Opens pages of one app, each on a device of its own, and records their errors.
 
-    A test in which a server goes away expects complaints about the line; nobody expects others.
+    Failed connections are expected in tests that stop a server; other errors are not.
     """
 
     def __init__(self, browser: Browser, address: str) -> None:

@@ -41,7 +41,7 @@ class DatabaseClient:
             return self._runner.run(self._fetch(query, *arguments))
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the database."""
         if self._connection is not None:
             self._connection.terminate()
         self._runner.close()

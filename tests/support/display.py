@@ -58,7 +58,7 @@ class Screen:
             raise
 
     def apply(self, event: str, data: dict[str, Any]) -> None:
-        """Apply an event."""
+        """Apply a server-sent event to the entries of the screen."""
         match event:
             case "snapshot":
                 self.entries = dict(data["entries"])

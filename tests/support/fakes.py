@@ -19,7 +19,7 @@ class RecordingBroker(Broker):
 
     def __init__(self) -> None:
         self.calls: list[list[Message]] = []
-        self.away = False
+        self.unavailable = False
         self.refuses: list[Message] = []
         self.error: Exception | None = None
         self.tried = asyncio.Event()  # a call was made
@@ -36,7 +36,7 @@ class RecordingBroker(Broker):
         await self._check_available()
 
     async def close(self) -> None:
-        """Do nothing."""
+        """Do nothing: this broker keeps no state to close or mark."""
 
     async def ping(self) -> float:
         """Fail while the broker is unavailable."""
@@ -74,22 +74,22 @@ class RecordingBroker(Broker):
         return {queue.name: 0 for queue in topology.QUEUES}
 
     async def delayed(self) -> int:
-        """Return 0."""
+        """Return 0 as the number of delayed messages."""
         await self._check_available()
         return 0
 
     async def is_blank(self) -> bool:
-        """Return that the broker was used before."""
+        """Return `False`: the fake broker counts as used before."""
         await self._check_available()
         return False
 
     async def mark(self) -> None:
-        """Do nothing."""
+        """Do nothing: this broker keeps no state to close or mark."""
 
     async def _check_available(self) -> None:
         self.tried.set()
         await self.answers.wait()
-        if self.away:
+        if self.unavailable:
             raise BrokerUnavailable("The broker is unavailable.")
         if self.error is not None:
             raise self.error
@@ -111,7 +111,7 @@ class FakeDelivery(Delivery):
         self.settled.append("requeue")
 
     async def replace(self, successor: Message, delay: timedelta | None = None) -> None:
-        """Record the successor."""
+        """Record the message that replaces this delivery."""
         self.settled.append(f"publish {successor.message_id} after {delay}")
 
 
@@ -125,7 +125,7 @@ class FakeConsumer(Consumer):
         self._deliveries = deque(deliveries)
 
     def cut(self) -> None:
-        """Lose the connection after the remaining deliveries."""
+        """Break the connection after the remaining deliveries."""
         self.broken = True
         self._changed.set()
 

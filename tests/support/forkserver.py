@@ -16,7 +16,7 @@ FORKSERVER.set_forkserver_preload(
 
 
 def become(environment: Mapping[str, str], folder: Path, *, stdout: int, stderr: int) -> None:
-    """Give a forked process the surroundings of one that was executed: like `subprocess.Popen`."""
+    """Set up a forked process as `subprocess.Popen` would: session, files, environment."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

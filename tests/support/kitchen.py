@@ -40,7 +40,7 @@ BELONGINGS: dict[str, dict[str, object]] = {
 
 
 def make_order_received(number: str, **changes: object) -> Message:
-    """Write the message that brings an order to the kitchen."""
+    """Make the message that sends an order to the kitchen."""
     ticket: dict[str, Any] = {
         "exchange": topology.ORDERS_TOPIC.name,
         "routing_key": "kitchen.takeout.1",
@@ -56,7 +56,7 @@ def make_order_received(number: str, **changes: object) -> Message:
 
 
 def settings(*, prefetch: int = 1, heartbeat: float = 30, **cooking: float) -> KitchenSettings:
-    """Describe a kitchen in which everything cooks at once, except for the types that are named."""
+    """Return kitchen settings without cooking time, except for the given order types."""
     return KitchenSettings(
         cooking_seconds=CookingSeconds(**(dict.fromkeys(map(str, EVERYTHING), 0.0) | cooking)),
         prefetch=prefetch,

@@ -117,7 +117,7 @@ class AmqpPublisher:
         )
 
     async def put_oddities(self, queue: str) -> dict[str, str]:
-        """Publish without properties, and with properties that cannot be decoded."""
+        """Publish messages without properties, and with properties that cannot be decoded."""
         await self._publish(queue, b"{}")
         await self._publish(
             queue,

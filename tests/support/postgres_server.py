@@ -69,7 +69,7 @@ class Postgres:
         self._control("stop", "--wait", "--mode=immediate")
 
     def pause(self) -> None:
-        """Pause all processes with SIGSTOP: connections hang."""
+        """Pause all PostgreSQL processes with SIGSTOP: connections hang."""
         os.kill(self._processes()[0], signal.SIGSTOP)  # first, so that it starts no others
         self._signal(signal.SIGSTOP)
 

@@ -69,7 +69,7 @@ def execute(arguments: tuple[str, ...], environment: Mapping[str, str], folder: 
 
 
 def fork(arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path) -> Handle:
-    """Run the same in a process that starts with the product's modules imported."""
+    """Run `restaurant-system ARGUMENTS` in a process forked with the product's modules imported."""
     return ForkedProcess(arguments, environment, folder)
 
 
@@ -104,7 +104,7 @@ class ForkedProcess:
 
 
 def _run(arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path) -> None:
-    """Become the process that `execute` would have started."""
+    """Run the command in the forked process, as `execute` would in a new one."""
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
         become(environment, folder, stdout=stdout.fileno(), stderr=stderr.fileno())
     sys.argv = ["restaurant-system", *arguments]

@@ -142,7 +142,7 @@ async def move(
     by: str,
     due: datetime | None = None,
 ) -> bool:
-    """Move an order if it has that status; return whether it had. No outbox message is left."""
+    """Move an order if it has the origin status; return whether it had. Leave no outbox message."""
     asked = move_with_update(
         number,
         origin=origin,

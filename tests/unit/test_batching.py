@@ -48,7 +48,7 @@ async def test_single_item_is_processed_at_once(work: FakeWork) -> None:
 
 
 async def test_items_that_arrive_during_a_batch_share_the_next_one(work: FakeWork) -> None:
-    """Each caller gets its own result."""
+    """Each caller of a shared batch gets the result of its own item."""
     batcher = Batcher(work.upper, max_batch_size=FEW)
     work.may_continue.clear()
     first = asyncio.ensure_future(batcher.submit("soup"))
@@ -99,7 +99,7 @@ async def test_items_beyond_the_first_batch_fill_the_others_at_once(work: FakeWo
 async def test_cancelled_task_cancels_the_callers_of_its_batch_and_of_waiting_items(
     work: FakeWork, concurrency: int
 ) -> None:
-    """The next item is processed."""
+    """After a cancelled batch, the next item is processed."""
     batcher = Batcher(work.upper, max_batch_size=1, concurrency=concurrency)
     work.may_continue.clear()
     cancelled = [batcher.submit(word) for word in ("soup", "fish")]
@@ -136,7 +136,7 @@ async def test_task_cancelled_while_trying_items_one_by_one_cancels_all_callers(
 async def test_work_that_cancels_itself_raises_unavailable_to_its_callers(
     work: FakeWork,
 ) -> None:
-    """Items that wait behind it are processed."""
+    """Items that wait for the next batch are processed."""
     batcher = Batcher(work.upper, max_batch_size=2)
     work.errors["fish"] = asyncio.CancelledError()
 
@@ -150,7 +150,7 @@ async def test_work_that_cancels_itself_raises_unavailable_to_its_callers(
 async def test_wrong_number_of_results_raises_an_error_to_every_caller(
     results: Sequence[str],
 ) -> None:
-    """The work took effect, so it is not repeated."""
+    """Work that returned a wrong number of results took effect, so it is not repeated."""
     batches = list[list[str]]()
 
     async def work(words: Sequence[str]) -> Sequence[str]:
@@ -177,7 +177,7 @@ def _cancel_other_tasks() -> None:
 
 
 async def test_batcher_starts_again_after_idle_times(work: FakeWork) -> None:
-    """It runs as many concurrent batches as before."""
+    """An idle batcher runs as many concurrent batches as before."""
     batcher = Batcher(work.upper, max_batch_size=1, concurrency=2)
 
     for _ in range(3):
@@ -193,7 +193,7 @@ async def test_batcher_starts_again_after_idle_times(work: FakeWork) -> None:
 
 
 async def test_batch_has_at_most_max_batch_size_items(work: FakeWork) -> None:
-    """No item is lost."""
+    """Items above the maximum batch size are processed in later batches."""
     batcher = Batcher(work.upper, max_batch_size=2)
 
     results = await asyncio.gather(*(batcher.submit(word) for word in "abcde"))
@@ -203,7 +203,7 @@ async def test_batch_has_at_most_max_batch_size_items(work: FakeWork) -> None:
 
 
 async def test_invalid_item_fails_alone(work: FakeWork) -> None:
-    """The other items are tried one by one."""
+    """After an invalid item, the items of its batch are processed one by one."""
     batcher = Batcher(work.upper, max_batch_size=FEW)
     work.errors["fish"] = ValueError("no fish today")
 
@@ -215,7 +215,7 @@ async def test_invalid_item_fails_alone(work: FakeWork) -> None:
 
 
 async def test_unavailable_is_raised_to_every_caller_without_a_retry(work: FakeWork) -> None:
-    """It is unknown whether the work took effect."""
+    """A batch that failed with `Unavailable` is not retried, because it may have taken effect."""
     batcher = Batcher(work.upper, max_batch_size=FEW)
     work.errors["fish"] = away = DatabaseUnavailable("away")
 
@@ -268,7 +268,7 @@ async def test_caller_cancelled_during_a_batch_does_not_affect_the_others(work: 
 
 
 async def test_future_result_is_awaited_by_its_own_caller_only() -> None:
-    """The others have their results, and the next batch begins."""
+    """Other callers have their results, and the next batch begins."""
     loop = asyncio.get_running_loop()
     late = {word: loop.create_future() for word in ("roast", "stew", "pie")}
 
@@ -292,7 +292,7 @@ async def test_future_result_is_awaited_by_its_own_caller_only() -> None:
 
 
 async def test_future_result_is_cancelled_with_its_caller() -> None:
-    """Nor is an error reported that nobody awaits."""
+    """A cancelled future leaves no exception that asyncio reports as never retrieved."""
     loop, complaints = asyncio.get_running_loop(), list[object]()
     loop.set_exception_handler(lambda _, context: complaints.append(context))
     begun, go_on = asyncio.Event(), asyncio.Event()

@@ -145,7 +145,7 @@ async def test_live_view_clients_report_when_the_last_has_received_a_change(
     assert float(capsys.readouterr().out) > 0
 
 
-def test_sequential_stages_share_their_time() -> None:
+def test_sequential_rate_combines_the_rates_of_stages() -> None:
     """Two stages of 100 items/s have a combined rate of 50 items/s."""
     assert sequential_rate(100, 100) == pytest.approx(50)
     assert sequential_rate(300, 100, 100) == pytest.approx(300 / 7)
@@ -161,7 +161,7 @@ def test_goal_is_a_minimum_for_rates_and_a_maximum_for_times() -> None:
     assert results.result_row("a", 90, "orders/s").met is None
 
 
-def test_invalid_result_meets_no_goal() -> None:
+def test_invalid_benchmark_result_meets_no_goal() -> None:
     assert results.result_row("a", 99, "orders/s", floor=100, goal=0.9, valid=False).met is False
 
 
@@ -207,7 +207,7 @@ def test_table_shows_the_results_of_the_json() -> None:
     assert "yes" in shown
 
 
-def test_picture_is_drawn_from_the_json(tmp_path: Path) -> None:
+def test_benchmark_picture_is_drawn_from_the_json(tmp_path: Path) -> None:
     results.write(ROWS, tmp_path / "latest.json")
 
     picture.draw(tmp_path / "latest.json", tmp_path / "latest.png")

@@ -329,7 +329,7 @@ def test_control_characters_of_an_argument_are_escaped(
 def test_failure_while_loading_settings_prints_no_local_variable(
     run: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The text of the file is one of them."""
+    """The text of the configuration file, a local variable, may contain passwords."""
     Path("settings.yaml").write_text("database: {password: s3cret}", encoding="utf-8")
     monkeypatch.setattr(yaml, "safe_load", _fail)
     structlog.reset_defaults()

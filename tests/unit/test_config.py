@@ -124,7 +124,7 @@ def test_unknown_key_is_refused_with_its_path(path: str, content: str) -> None:
 def test_unknown_variable_is_refused(
     monkeypatch: pytest.MonkeyPatch, variable: str, path: str
 ) -> None:
-    """The error has the variable's name, or the path of the setting."""
+    """The error names the environment variable, or the path of the setting."""
     monkeypatch.setenv(variable, "3")
 
     assert configuration_error().startswith(f"{path}: there is no ")
@@ -250,7 +250,7 @@ def test_yaml_error_has_line_column_and_cause() -> None:
 
 @pytest.mark.parametrize("content", ["{password:s3cret, host: x}", "{'s3cret pass': x}"])
 def test_key_that_may_contain_a_password_is_not_quoted(content: str) -> None:
-    """A space is missing, or the password is in the place of the key."""
+    """A YAML key that may be a password, for example because a space is missing, is not quoted."""
     message = configuration_error(f"database: {content}")
 
     assert "database.…: there is no such setting; put a space after each colon" in message

@@ -32,7 +32,7 @@ class Broker:
         return {"kitchen_queue": self.asked}
 
 
-async def test_hanging_broker_delays_no_poll_and_is_asked_once() -> None:
+async def test_hanging_broker_delays_no_poll_and_gets_one_request() -> None:
     broker = Broker()
     cache = QueueDepthCache(broker.depths)
 

@@ -219,7 +219,7 @@ def test_ids_together_with_all_or_neither_exit_with_2(
 
 
 @pytest.mark.parametrize("verb", ["requeue", "discard"])
-def test_all_asks_for_confirmation_and_affects_what_was_counted(
+def test_all_needs_confirmation_and_affects_the_counted_dead_letters(
     run: Run, fake: FakeMaintenance, capsys: Screen, verb: str
 ) -> None:
     assert run(verb, "--all", typed="y\n") == 0
@@ -327,7 +327,7 @@ def test_yes_skips_the_confirmation(run: Run, fake: FakeMaintenance, capsys: Scr
     assert fake.asked == [("requeue", All())]
 
 
-def test_all_without_dead_letters_asks_nothing(
+def test_all_without_dead_letters_needs_no_confirmation(
     run: Run, fake: FakeMaintenance, capsys: Screen
 ) -> None:
     fake.letters.clear()

@@ -43,7 +43,7 @@ class Client:
         return not done
 
     async def close(self) -> None:
-        """Close the stream."""
+        """Close the client's event stream."""
         await self._stream.aclose()
 
     def _next(self) -> "asyncio.Future[bytes]":
@@ -149,7 +149,7 @@ async def test_changes_made_while_a_client_does_not_read_are_sent_next(feed: Fee
 async def test_unchanged_view_sends_heartbeats_at_intervals(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without an update nothing is sent."""
+    """Heartbeats are sent only at updates: without one nothing is sent."""
     client = await watch(feed, {"a": 1})
 
     feed.update({"a": 1})
@@ -162,7 +162,7 @@ async def test_unchanged_view_sends_heartbeats_at_intervals(
 
 
 async def test_event_has_the_time_of_the_last_update() -> None:
-    """Neither the time of an earlier one nor that of sending."""
+    """An event has the time of the last update, not of an earlier one or of sending."""
     clock = FakeClock()
     feed = Feed(clock=clock)
     early = await watch(feed, {"a": 1})
@@ -176,7 +176,7 @@ async def test_event_has_the_time_of_the_last_update() -> None:
     assert snapshot.data["at"] == heartbeat.data["at"] == "2024-12-16T12:01:00.000Z"
 
 
-async def test_first_client_waits_for_an_update(feed: Feed) -> None:
+async def test_first_client_of_a_view_waits_for_an_update(feed: Feed) -> None:
     """The entries may have changed while the view was unwatched."""
     await (await watch(feed, {"a": 1})).close()
 
@@ -227,7 +227,7 @@ class FakeState:
         return {key: self.views[key] for key in keys}
 
     async def wait_for_polls(self, number: int = 3) -> None:
-        """Return after some more polls."""
+        """Wait until the state has been polled some more times."""
         before = len(self.polls)
 
         async def is_polled() -> bool:
@@ -331,7 +331,7 @@ async def test_unexpected_error_of_a_poll_is_logged_and_polling_continues(
 
 
 async def test_stop_ends_all_streams(state: FakeState) -> None:
-    """Those of clients that connect afterwards end at once."""
+    """The stream of a client that connects after the stop ends at once."""
     shutdown = Shutdown()
     poller = FeedPoller(state.poll, interval=INTERVAL)
     task = asyncio.create_task(poller.run(shutdown))

@@ -54,7 +54,7 @@ class ExampleApp:
         return f"soup {request.parameter}".encode() + request.body
 
     def get_price(self, request: FastRequest) -> asyncio.Future[bytes]:
-        """Return a future of the same."""
+        """Return a future of the price."""
         return asyncio.ensure_future(self.serve(request))
 
     async def price_over_asgi(self, request: Request) -> Response:
@@ -97,11 +97,11 @@ class RawConnection:
         self._writer = writer
 
     def write(self, *parts: bytes) -> None:
-        """Send."""
+        """Send bytes on the connection."""
         self._writer.writelines(parts)
 
     async def response(self) -> httpx.Response:
-        """Read the next response."""
+        """Read the next HTTP response from the connection."""
         head = await self._reader.readuntil(b"\r\n\r\n")
         status, *lines = head.decode().removesuffix("\r\n\r\n").split("\r\n")
         parts = [line.partition(": ") for line in lines]
@@ -110,11 +110,11 @@ class RawConnection:
         return httpx.Response(int(status.split()[1]), headers=headers, content=body)
 
     async def is_closed(self) -> bool:
-        """Wait for the end of the connection; tell whether nothing is received before it."""
+        """Wait until the connection is closed; return whether nothing was received before."""
         return await self._reader.read() == b""
 
     def close(self) -> None:
-        """Close."""
+        """Close the connection."""
         self._writer.close()
 
 
@@ -333,7 +333,7 @@ async def test_pipelined_request_with_known_headers_is_answered_in_order(
 async def test_empty_line_before_a_request_does_not_count_as_header_fields(
     connection: RawConnection,
 ) -> None:
-    """There it is ignored; between a request line and another one it is an error."""
+    """An empty line before a request is ignored; one after its request line ends its header."""
     connection.write(b"\r\n" + price_request("pea"))
     await connection.response()
 
@@ -468,7 +468,7 @@ async def test_request_before_an_invalid_one_is_answered_first(
 
 
 async def test_body_after_an_upgrade_is_refused(connection: RawConnection, app: ExampleApp) -> None:
-    """Its bytes are neither taken as a request, nor is the order taken without its body."""
+    """The body of an upgrade request is neither parsed as a request nor ignored."""
     connection.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Connection: Upgrade\r\nUpgrade: h2c\r\n")
     connection.write(b"Content-Length: 57\r\n\r\n")
     connection.write(b"GET /soups/broken/price HTTP/1.1\r\nHost: body-not-read\r\n\r\n")
@@ -515,7 +515,7 @@ async def test_response_has_the_clients_request_id_if_valid_else_a_new_one(
 
 
 async def test_endpoint_error_becomes_a_problem(client: httpx.AsyncClient) -> None:
-    """The details of an unexpected one are logged, and not sent."""
+    """The details of an unexpected error are logged, not sent."""
     with capture_logs() as lines:
         expected = await client.get("/soups/missing/price")
         unexpected = await client.get("/soups/broken/price")

@@ -28,7 +28,7 @@ class FakeServer:
         self.silent = False
 
     async def connect(self) -> "FakeServer | None":
-        """Accept a connection, or not."""
+        """Return a connection, or fail as the fake server is set."""
         self.connections += 1
         if self.refuses:
             raise DatabaseUnavailable("Connection refused")
@@ -36,7 +36,7 @@ class FakeServer:
         return None if self.full else self
 
     async def ping(self) -> None:
-        """Answer, or not."""
+        """Answer a ping, or fail as the fake server is set."""
         self.pings += 1
         if self.breaks:
             raise DatabaseUnavailable("The connection broke")
@@ -61,7 +61,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def reason(unavailable: Awaitable[DatabaseUnavailable]) -> str:
-    """Return why the monitor declares the server unavailable."""
+    """Return the reason for which the monitor declares the server unavailable."""
     return str(await asyncio.wait_for(unavailable, TEST_TIMEOUT))
 
 
@@ -73,7 +73,7 @@ def make_monitor(
 
 
 async def test_server_that_answers_stays_available() -> None:
-    """All pings use one connection."""
+    """All pings of an available server use one connection."""
     server = FakeServer()
     monitoring = asyncio.create_task(make_monitor(server).wait_until_unavailable())
 
@@ -85,7 +85,7 @@ async def test_server_that_answers_stays_available() -> None:
 
 
 async def test_server_that_does_not_answer_in_time_is_unavailable() -> None:
-    """Its connection is terminated."""
+    """The connection of a server that does not answer in time is terminated."""
     server = FakeServer()
     monitoring = asyncio.create_task(make_monitor(server, timeout=SHORT).wait_until_unavailable())
     await until(lambda: server.pings > 0)
@@ -97,7 +97,7 @@ async def test_server_that_does_not_answer_in_time_is_unavailable() -> None:
 
 
 async def test_server_that_refuses_the_connection_is_unavailable() -> None:
-    """The reason is the server's error."""
+    """The monitor reports the server's error as the reason."""
     server = FakeServer()
     server.refuses = True
 
@@ -119,7 +119,7 @@ async def test_server_stays_available_when_a_connection_breaks() -> None:
 
 
 async def test_server_without_a_free_connection_stays_available() -> None:
-    """The connections that are open already still work."""
+    """Open connections still work if the server has no free one."""
     server = FakeServer()
     server.full = True
     monitoring = asyncio.create_task(make_monitor(server).wait_until_unavailable())
@@ -156,7 +156,7 @@ async def test_reported_error_makes_a_server_unavailable_that_answers_pings() ->
 
 
 async def test_report_from_before_the_server_was_unavailable_is_dropped() -> None:
-    """The reported connection was closed together with all others."""
+    """A report from before the outage is dropped: its connection was closed with all others."""
     server = FakeServer()
     server.refuses = True
     monitor = make_monitor(server, interval=NEVER)
@@ -173,7 +173,7 @@ async def test_report_from_before_the_server_was_unavailable_is_dropped() -> Non
     monitoring.cancel()
 
 
-async def test_unexpected_error_is_raised() -> None:
+async def test_unexpected_error_of_a_health_check_is_raised() -> None:
     """A programming error does not count as an unavailable server."""
 
     async def connect() -> FakeServer:
@@ -199,7 +199,7 @@ async def test_time_in_which_the_event_loop_was_blocked_does_not_count() -> None
 
 
 async def test_wait_for_answer_times_out() -> None:
-    """An answer that does not come raises `TimeoutError` after the timeout."""
+    """A missing answer raises `TimeoutError` after the timeout."""
     started = time.monotonic()
 
     with pytest.raises(TimeoutError):

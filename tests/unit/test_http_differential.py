@@ -228,7 +228,7 @@ class RawConnection:
 
     @classmethod
     async def to(cls, address: tuple[str, int]) -> Self:
-        """Connect."""
+        """Open a connection to an address."""
         connection = socket.socket()
         connection.setblocking(False)  # noqa: FBT003 - the standard library's own
         await asyncio.get_running_loop().sock_connect(connection, address)
@@ -250,7 +250,7 @@ class RawConnection:
         return None
 
     def close(self) -> None:
-        """Close."""
+        """Close the connection."""
         self._socket.close()
 
     async def _next(self, *, is_head: bool) -> Comparable:
@@ -274,7 +274,7 @@ class RawConnection:
 
 
 def _comparable(status: int, headers: httpx.Headers, body: bytes) -> Comparable:
-    """Leave out what may differ: ids, dates, and the response to invalid HTTP."""
+    """Return the parts of a response that must equal plain uvicorn's: no ids, no dates."""
     if status == HTTPStatus.BAD_REQUEST and (b"Invalid HTTP request" in body):
         return Comparable(status, "invalid", ("close",))
     content: object = body
@@ -360,7 +360,7 @@ async def actual_of(
 async def test_every_request_is_answered_in_order_as_by_plain_uvicorn(
     make_tested: Callable[[], Site], cases: int
 ) -> None:
-    """Valid or not, pipelined, split anywhere."""
+    """Random requests, valid or not, are pipelined and split anywhere."""
     site = make_tested()
     differences = []
     async with plain_uvicorn(site) as plain, serve_site(site) as url:

@@ -110,14 +110,14 @@ class Client:
         return httpx.Response(int(status.split()[1]), headers=headers, content=body)
 
     async def is_closed(self, seconds: float = 3) -> bool:
-        """Tell whether nothing more comes before the connection is closed, within this time."""
+        """Return whether the connection is closed within this time, without further bytes."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 return not self._received and not await self._receive()
         return False
 
     async def ends(self, seconds: float = 3) -> bool:
-        """Tell whether the connection is closed within this time, whatever comes before."""
+        """Return whether the connection is closed within this time, after any number of bytes."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while await self._receive():
@@ -126,7 +126,7 @@ class Client:
         return False
 
     def close(self) -> None:
-        """Close."""
+        """Close the connection."""
         self._socket.close()
 
     async def _receive(self) -> bytes:
@@ -249,7 +249,7 @@ INVALID = [
 async def test_earlier_requests_are_answered_before_an_invalid_one(
     before: bytes, invalid: bytes
 ) -> None:
-    """Wherever the bytes are split; the invalid request gets one 400."""
+    """Earlier requests are answered wherever the bytes are split; the invalid one gets one 400."""
     stream = (before + b"\r\n") * 3 + invalid
     async with running_server() as url:
         cut = [(stream[:at], stream[at:]) for at in range(0, len(stream), 17)]
@@ -427,7 +427,7 @@ async def test_limit_of_zero_connections_per_address_means_no_limit(
 def test_trusted_proxies_are_addresses_and_networks(
     setting: str, trusted: Sequence[str], others: Sequence[str]
 ) -> None:
-    """As in uvicorn's own setting."""
+    """`FORWARDED_ALLOW_IPS` has the same syntax as in uvicorn."""
     proxies = TrustedProxies(setting)
 
     assert all(address in proxies for address in trusted)
@@ -456,7 +456,7 @@ def _new_throttle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_new_throttle")
 async def test_longest_idle_connections_are_closed_when_descriptors_run_out() -> None:
-    """Before or after a request, but not during one. It is logged once."""
+    """A connection is closed before or after a request, but not during one."""
     with capture_logs() as lines:
         async with running_server() as url:
             streaming, silent, idle = [await Client.to(url) for _ in range(3)]

@@ -22,7 +22,7 @@ class SubscribedBroker(RecordingBroker):
 
     @contextlib.asynccontextmanager
     async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
-        """Yield the consumer."""
+        """Yield the fake consumer."""
         assert name is None
         yield self.consumer
 
@@ -37,7 +37,7 @@ async def none_is_left(updates: UpdatesInFlight) -> bool:
 
 
 async def test_update_is_in_flight_until_it_is_received() -> None:
-    """Orders are not in flight."""
+    """Published orders do not count as status updates in flight."""
     update = make_status_update()
     broker = SubscribedBroker()
     broker.consumer = FakeConsumer(FakeDelivery(update))
@@ -55,7 +55,7 @@ async def test_update_is_in_flight_until_it_is_received() -> None:
 
 
 async def test_update_published_without_a_subscription_is_not_in_flight() -> None:
-    """Neither before a subscription nor after it broke."""
+    """Updates count as in flight only while a subscription is open."""
     updates = UpdatesInFlight(SubscribedBroker())
 
     await updates.publish([make_status_update()])
@@ -74,7 +74,7 @@ async def test_update_that_was_refused_or_not_published_is_not_in_flight() -> No
         broker.refuses.append(update)
         await updates.publish([update])
         assert await none_is_left(updates)
-        broker.away = True
+        broker.unavailable = True
         with pytest.raises(BrokerUnavailable):
             await updates.publish([make_status_update()])
 

@@ -107,7 +107,7 @@ def test_messages_after_a_refused_one_must_be_claimed(in_memory: InMemoryOutbox)
     assert rows(in_memory.take_batch(10)) == [7]
 
 
-def test_everything_is_cleared_when_the_oldest_ready_message_is_stale(
+def test_in_memory_outbox_is_cleared_when_the_oldest_ready_message_is_stale(
     in_memory: InMemoryOutbox, clock: Clock
 ) -> None:
     in_memory.add([message(1)])
@@ -121,7 +121,7 @@ def test_everything_is_cleared_when_the_oldest_ready_message_is_stale(
     assert not in_memory
 
 
-def test_everything_is_cleared_when_a_held_back_message_is_stale(
+def test_in_memory_outbox_is_cleared_when_a_held_back_message_is_stale(
     in_memory: InMemoryOutbox, clock: Clock
 ) -> None:
     in_memory.add([message(1), message(2, after=1)])
@@ -163,7 +163,7 @@ def test_messages_beyond_the_capacity_are_left_to_the_sweep(in_memory: InMemoryO
     assert in_memory.add([message(9, "order 5", after=5)]) == [9]
 
 
-def test_only_the_latest_rows_are_remembered(in_memory: InMemoryOutbox) -> None:
+def test_only_the_latest_published_rows_are_recorded(in_memory: InMemoryOutbox) -> None:
     for row in range(1, 20):
         in_memory.add([message(row, f"order {row}")])
         in_memory.take_batch(10)

@@ -112,7 +112,7 @@ BODIES = {
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
 def test_refusing_a_body_costs_little_more_than_parsing_it(body: str) -> None:
-    """The fastest of several times counts. The response is short."""
+    """A huge invalid body is refused about as fast as it is parsed; the response is short."""
     encoded = body.encode()
 
     seconds = min(_seconds_to_refuse(encoded) for _ in range(5))

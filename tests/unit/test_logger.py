@@ -30,7 +30,7 @@ class Terminal(io.StringIO):
     """A stream that is a terminal."""
 
     def isatty(self) -> bool:
-        """Return true."""
+        """Return that the stream is a terminal."""
         return True
 
 
@@ -61,8 +61,8 @@ def fail_with_connection_reset() -> None:
     raise OSError(errno.ECONNRESET, "Connection reset by peer")
 
 
-def test_line_has_the_fields_of_the_contract() -> None:
-    """Other keys are in the details."""
+def test_log_line_has_the_fields_of_the_contract() -> None:
+    """Keys that the contract does not name are in the details."""
     stream = log_to()
 
     get_logger().info("order_received", message="Order received.", order_number="N", priority=1)
@@ -80,7 +80,7 @@ def test_line_has_the_fields_of_the_contract() -> None:
     }
 
 
-def test_duration_is_a_field() -> None:
+def test_duration_is_a_field_of_the_log_line() -> None:
     stream = log_to()
 
     get_logger().debug("request_received", message="GET / answered 200.", duration_ms=1.5)
@@ -122,7 +122,7 @@ def test_logger_may_have_its_own_service() -> None:
     assert line["details"] == {}
 
 
-def test_error_has_message_and_stack_in_the_same_line() -> None:
+def test_logged_error_has_message_and_stack_in_the_same_line() -> None:
     stream = log_to()
 
     try:
@@ -190,7 +190,7 @@ def test_text_of_third_party_errors_is_left_out_of_the_whole_stack() -> None:
 
 
 def test_postgres_error_is_described_by_sqlstate_and_constraint() -> None:
-    """Its message, its detail and its arguments may quote a row."""
+    """PostgreSQL's message and detail may quote a row, so they are not logged."""
     stream = log_to()
     error = asyncpg.CheckViolationError(f'row "{NAME}" violates a constraint')
     error.detail = f"Failing row contains ({NAME})."
@@ -215,7 +215,7 @@ def test_circular_chain_of_errors_is_logged_once() -> None:
     assert (stack.count("KeyError\n"), stack.count("ExceptionGroup\n")) == (1, 2)
 
 
-def test_line_at_error_without_exception_has_an_error() -> None:
+def test_log_line_at_error_without_exception_has_an_error() -> None:
     stream = log_to()
 
     get_logger().error("worker_registration_failed", message="The name is taken.")
@@ -224,7 +224,7 @@ def test_line_at_error_without_exception_has_an_error() -> None:
     assert line["error"] == {"msg": "The name is taken.", "stack": ""}
 
 
-def test_line_below_error_has_no_error() -> None:
+def test_log_line_below_error_has_no_error() -> None:
     stream = log_to()
 
     get_logger().warning("db_connection_failed", message="Away.")
@@ -267,7 +267,7 @@ def test_invalid_request_id_is_not_logged(value: str) -> None:
 def test_control_and_format_characters_are_escaped(
     char: str, style: Literal["json", "console"]
 ) -> None:
-    """In the message, in a value and in a stack, in both styles."""
+    """Control characters are escaped in the message, in values and in stacks, in both styles."""
     stream = log_to(style=style)
     error = DatabaseUnavailable(f"a{char}b")
 
@@ -281,7 +281,7 @@ def test_control_and_format_characters_are_escaped(
 
 
 def test_event_with_line_breaks_stays_on_one_line() -> None:
-    """Letters of any script stay readable."""
+    """Line breaks are escaped; letters of any script stay readable."""
     stream = log_to()
 
     get_logger().info("order_received", message='Crème\n"brûlée" 李', note="a\r\nb")
@@ -307,7 +307,7 @@ def test_library_message_is_logged_with_its_stack() -> None:
     assert line["error"]["msg"] == "ConnectionResetError: Connection reset by peer"
 
 
-async def test_objects_printed_by_asyncio_are_left_out() -> None:
+async def test_objects_printed_by_asyncio_are_not_logged() -> None:
     """The arguments of a callback are bytes of a request; a task's error may quote them."""
     stream = log_to()
 
@@ -339,7 +339,7 @@ def test_messages_of_the_amqp_client_are_not_logged() -> None:
 
 
 def test_auto_style_on_a_terminal_is_console() -> None:
-    """The line has time, service and message, in colour."""
+    """A console line has time, service and message, in colour."""
     stream = log_to(Terminal(), "auto")
 
     get_logger("order-service").info("order_received", message="Order received.", priority=1)

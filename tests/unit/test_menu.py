@@ -137,7 +137,7 @@ def test_missing_file_is_refused_by_its_name(tmp_path: Path) -> None:
 
 
 def test_pipe_or_directory_is_refused_by_its_name(tmp_path: Path) -> None:
-    """Reading a pipe would never end."""
+    """A menu that is a pipe is refused, because reading it would not end."""
     pipe = tmp_path / "menu.yaml"
     os.mkfifo(pipe)
 
@@ -161,7 +161,7 @@ async def test_menu_is_read_again_only_after_its_file_has_changed(tmp_path: Path
 async def test_changed_menu_is_read_once_for_concurrent_requests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is read in a thread, so that the event loop is not blocked."""
+    """The menu is read in a thread, so that the event loop is not blocked."""
     menu = MenuFile(write_menu(tmp_path, menu_with_price("9.50")))
     write_menu(tmp_path, menu_with_price("9.90"))
     reads: list[bool] = []
@@ -224,7 +224,7 @@ async def test_error_that_was_corrected_is_logged_again_when_it_returns(tmp_path
 async def test_unreadable_file_is_retried_without_a_further_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its error is logged once."""
+    """The error of an unreadable menu file is logged once."""
     menu = MenuFile(write_menu(tmp_path, menu_with_price("9.50")))
     write_menu(tmp_path, menu_with_price("9.90"))
 

@@ -110,7 +110,7 @@ def test_amounts_are_exact_json_numbers_with_at_most_two_decimals(order: NewOrde
 
 
 def test_order_has_the_documented_fields() -> None:
-    """Fields without a value are null."""
+    """Fields of an order message without a value are null."""
     order = make_order(items=[make_item(name="Crème 🍮", price=Decimal("15.99"), quantity=2)])
 
     assert json.loads(OrderReceived.from_order(order, NUMBER).encode()) == {
@@ -127,7 +127,7 @@ def test_order_has_the_documented_fields() -> None:
 
 
 def test_update_has_the_documented_fields() -> None:
-    """Its times end in Z."""
+    """The times of a status update end in Z."""
     update = StatusChanged(
         order_number=NUMBER,
         old_status=OrderStatus.RECEIVED,
@@ -237,7 +237,7 @@ def test_json_that_is_not_an_object_is_refused(body: bytes) -> None:
 
 
 def test_refusal_quotes_nothing_of_the_body() -> None:
-    """It is logged, and logs must not contain data of customers."""
+    """The refusal of a message is logged, and logs must not contain personal data."""
     sound = json.loads(OrderReceived.from_order(make_order(), NUMBER).encode())
     body = json.dumps(sound | {"customer_name": ["Ada"], "delivery_address": {"to": "Ada"}})
 
@@ -245,7 +245,7 @@ def test_refusal_quotes_nothing_of_the_body() -> None:
 
 
 def test_order_accepted_before_control_characters_were_refused_is_decoded() -> None:
-    """It may still be in a queue."""
+    """An order that an earlier release accepted may still be in a queue."""
     sound = json.loads(OrderReceived.from_order(make_order(), NUMBER).encode())
     odd = "\u202eno nuts\u009b\u2028"
     texts = {"notes": odd, "customer_name": odd, "items": [{**sound["items"][0], "name": odd}]}

@@ -79,7 +79,7 @@ def test_every_text_that_a_page_or_module_uses_exists() -> None:
     assert missing == set()
 
 
-def test_every_text_is_used() -> None:
+def test_every_text_of_the_language_file_is_used() -> None:
     by_name = {name for _, name in used_texts()}
     quoted = {name for module in MODULES.values() for name in QUOTED.findall(module)}
 
@@ -105,7 +105,7 @@ def test_every_asset_that_a_page_or_module_loads_exists() -> None:
 
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_page_has_no_inline_scripts_or_styles(page: str) -> None:
-    """The Content-Security-Policy forbids them."""
+    """The Content-Security-Policy forbids inline scripts and styles."""
     assert INLINE.search(PAGES[page]) is None
 
 
@@ -156,7 +156,7 @@ async def test_markup_in_a_text_is_escaped(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_unchanged_file_is_answered_with_304(
     client: httpx.AsyncClient, address: str, known_as: str
 ) -> None:
-    """Also if a compressing proxy has made the ETag a weak one."""
+    """A weak ETag, as a compressing proxy makes it, is answered with 304 too."""
     first = await client.get(address)
     tag = first.headers["etag"]
 
@@ -204,7 +204,7 @@ async def test_path_that_is_no_asset_gets_404(client: httpx.AsyncClient, name: s
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_generated_module_exports_the_restaurants_settings_and_texts(
+async def test_restaurant_js_exports_the_settings_and_texts(
     client: httpx.AsyncClient,
 ) -> None:
     module = (await client.get("/assets/restaurant.js")).text
@@ -221,7 +221,7 @@ async def test_generated_module_exports_the_restaurants_settings_and_texts(
 
 @pytest.mark.parametrize("language", ["tlh", "", "../assets/en"])
 def test_language_without_texts_is_a_configuration_error(language: str) -> None:
-    """The error lists the languages that exist."""
+    """The error for an unknown language lists those that exist."""
     with pytest.raises(ConfigurationError, match=r"language: .* choose from en\."):
         Pages(RestaurantInfo(language, "UTC", {}, {}))
 

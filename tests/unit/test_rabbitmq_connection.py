@@ -30,14 +30,14 @@ class FakeConnection:
         self.is_closed = False
 
     async def connect(self) -> None:
-        """Connect."""
+        """Record that the connection was opened."""
 
     async def channel(self, **_options: bool) -> aiormq.Channel:
         """Open a channel."""
         return FakeChannel(cast("AbstractConnection", self))
 
     async def close(self) -> None:
-        """Close."""
+        """Record that the connection was closed."""
         self.is_closed = True
 
 
@@ -97,7 +97,7 @@ async def test_cancelled_call_stays_cancelled(
 async def test_connection_is_dropped_after_a_timeout(
     connection: RabbitMQConnection, channel: AbstractChannel, opened: list[FakeConnection]
 ) -> None:
-    """The next call opens a new one."""
+    """After a dropped connection, the next call opens a new one."""
     with pytest.raises(BrokerUnavailable, match="no answer in time"):
         async with connection.timeout(channel, 0.01):
             await asyncio.Event().wait()

@@ -61,7 +61,7 @@ async def no_drain() -> None:
 
 
 async def turns(count: int = 100) -> None:
-    """Give all ready tasks this many turns."""
+    """Let the event loop run this many iterations."""
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -118,11 +118,11 @@ async def test_consumer_waits_for_a_broker_that_is_unreachable_at_first(
 ) -> None:
     (delivery,) = deliveries(1)
     handled: asyncio.Queue[Delivery] = asyncio.Queue()
-    broker.away = True
+    broker.unavailable = True
 
     async with running(make_consumer(broker, FakeConnections(FakeConsumer(delivery)), handled.put)):
         await broker.tried.wait()
-        broker.away = False
+        broker.unavailable = False
 
         assert await handled.get() is delivery
 
@@ -210,7 +210,7 @@ async def test_stop_stops_consuming_at_once_and_closes_after_the_drain(
 
 
 async def test_stop_ends_the_run_while_the_broker_is_unreachable(broker: RecordingBroker) -> None:
-    broker.away = True
+    broker.unavailable = True
     resilient = make_consumer(broker, FakeConnections(), FakeHandler())
 
     async with running(resilient) as run:

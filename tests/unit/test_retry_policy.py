@@ -58,7 +58,9 @@ def test_dead_letters_before_the_window_do_not_count(
         clock.seconds += 3.4
 
 
-def test_window_slides(limit: DeadLetterLimit, clock: FakeMonotonicClock) -> None:
+def test_dead_letters_are_counted_within_a_sliding_window(
+    limit: DeadLetterLimit, clock: FakeMonotonicClock
+) -> None:
     limit.count("not JSON")
     clock.seconds += 9
     limit.count("not JSON")

@@ -56,7 +56,7 @@ def test_special_characters_are_escaped_in_the_postgres_dsn() -> None:
 
 
 def test_special_characters_are_escaped_in_the_rabbitmq_dsn() -> None:
-    """Among them the virtual host /; with TLS the scheme is amqps."""
+    """The virtual host / is escaped too; with TLS the scheme is amqps."""
     plain = RabbitMQSettings.model_validate({"user": "a@b", "password": "p/w:"})
     encrypted = RabbitMQSettings.model_validate({"vhost": "kitchen", "tls": {"enabled": True}})
 

@@ -39,7 +39,7 @@ def signed(message: Message, key: SecretStr = NEW) -> Message:
 
 
 def fault(message: Message, *keys: SecretStr) -> str:
-    """Return the reason why a message is rejected."""
+    """Return the reason for which a message's signature is rejected."""
     with pytest.raises(MessageRejected) as rejection:
         Signer(keys or [NEW]).verify(message)
     return str(rejection.value)
@@ -113,7 +113,7 @@ def test_message_without_a_signature_is_refused() -> None:
 
 
 def test_first_key_signs_and_every_key_verifies() -> None:
-    """A key that was removed no longer does."""
+    """A removed key no longer verifies messages."""
     before, after = Signer([OLD, NEW]), Signer([NEW, OLD])
     order = make_order_message()
 

@@ -39,7 +39,7 @@ def test_delay_before_a_resend_doubles_each_time(resends: int, delay: timedelta)
 
 
 def test_delay_counts_from_when_the_order_last_became_stuck() -> None:
-    """An earlier resend does not shorten it."""
+    """An earlier resend does not shorten the delay after a later status change."""
     order = make_stuck_order(resends=1, resent_at=NOON - timedelta(hours=1))
 
     assert not order.is_due(NOON + MINUTE, MINUTE)

@@ -121,7 +121,7 @@ async def test_subscribed_is_logged_after_the_subscription() -> None:
 
 
 async def test_printed_update_is_acknowledged_before_the_stop() -> None:
-    """Otherwise it would be printed again after the next start."""
+    """An unacknowledged update would be printed again after the next start."""
     delivery = SlowDelivery()
     out = io.StringIO()
     shutdown = Shutdown()

@@ -28,7 +28,7 @@ REFUSED = [
 def test_control_or_format_character_is_refused_in_every_text_of_an_order(
     field: str, char: str
 ) -> None:
-    """It could reorder or hide text in the kitchen, or control a terminal."""
+    """Such characters could reorder or hide text in the kitchen, or control a terminal."""
     text = f"no nuts {char}please"
     changes: dict[str, dict[str, object]] = {
         "items.0.name": {"items": [make_item(name=text)]},
@@ -41,7 +41,7 @@ def test_control_or_format_character_is_refused_in_every_text_of_an_order(
 
 @pytest.mark.parametrize("char", REFUSED, ids=ascii)
 def test_control_or_format_character_is_refused_in_the_name_of_a_worker(char: str) -> None:
-    """Line breaks are refused too."""
+    """Line breaks in the name of a worker are refused too."""
     assert not is_worker_name(f"a {char}b")
     assert not is_worker_name("a\nb")
 

@@ -63,25 +63,25 @@ def test_cooking_order_adds_the_rest_of_its_time() -> None:
 
 
 def test_overdue_order_adds_no_time() -> None:
-    """Nor does it shorten the estimate."""
+    """An overdue cooking order counts as 0 s; it does not shorten the estimate."""
     assert seconds_left(due_in=(-60, 4)) == 4 + 10
 
 
 @pytest.mark.parametrize(("cooks", "seconds"), [(1, 30), (2, 20), (4, 15)])
 def test_cooks_share_the_work_before_an_order(cooks: int, seconds: float) -> None:
-    """They do not share the order itself."""
+    """Cooks share the orders before it, but not the estimated order itself."""
     ahead = {OrderType.DINE_IN: 1, OrderType.DELIVERY: 1}
 
     assert seconds_left(ahead=ahead, cooks=cooks) == seconds
 
 
 def test_estimate_without_an_online_cook_assumes_one() -> None:
-    """It is as if a cook for all types came now."""
+    """Without an online cook, the estimate is that of one cook for all types."""
     assert seconds_left(ahead={OrderType.TAKEOUT: 1}, cooks=0) == 20
 
 
 def test_orders_that_the_crew_does_not_cook_are_not_ahead() -> None:
-    """Other workers cook them."""
+    """Orders that only other workers cook do not delay the estimate."""
     crew = make_crew(
         [make_worker("mario", OrderType.TAKEOUT), make_worker("luigi", OrderType.DELIVERY)]
     )
@@ -118,5 +118,5 @@ def test_late_shares_are_weighted_by_orders() -> None:
 
 
 def test_late_share_of_no_orders_is_none() -> None:
-    """It is neither 0 nor 1."""
+    """The late share of no orders is `None`, neither 0 nor 1."""
     assert Lateness().share is None

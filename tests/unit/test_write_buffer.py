@@ -14,11 +14,11 @@ class FakeTransport(asyncio.Transport):
         self.closed = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Record data."""
+        """Record the written data."""
         self.written.append(bytes(data))
 
     def close(self) -> None:
-        """Close."""
+        """Record that the transport was closed."""
         self.closed = True
 
     def is_closing(self) -> bool:
@@ -44,7 +44,7 @@ async def test_writes_of_one_loop_iteration_are_joined(transport: FakeTransport)
     assert transport.written == [b"head body", b"next"]
 
 
-async def test_send_writes_at_once_after_what_is_held(transport: FakeTransport) -> None:
+async def test_send_writes_at_once_after_buffered_data(transport: FakeTransport) -> None:
     buffer = WriteBuffer(transport, asyncio.get_running_loop())
     buffer.write(b"the first response")
 
@@ -53,7 +53,7 @@ async def test_send_writes_at_once_after_what_is_held(transport: FakeTransport) 
     assert transport.written == [b"the first response", b"the second"]
 
 
-async def test_close_writes_what_is_held_first(transport: FakeTransport) -> None:
+async def test_close_writes_buffered_data_first(transport: FakeTransport) -> None:
     buffer = WriteBuffer(transport, asyncio.get_running_loop())
     buffer.write(b"the last response")
 
@@ -65,7 +65,7 @@ async def test_close_writes_what_is_held_first(transport: FakeTransport) -> None
 
 
 async def test_full_buffer_is_written_at_once(transport: FakeTransport) -> None:
-    """So the writer of a long response is paused while the client does not read."""
+    """A full buffer is written at once, so that a slow client pauses the writer."""
     buffer = WriteBuffer(transport, asyncio.get_running_loop())
 
     buffer.write(b"-" * MAX_BUFFER_SIZE)

@@ -98,6 +98,6 @@ async def _printed_notifications(runtime: Runtime) -> AsyncIterator[UpdatesInFli
 
 
 async def _release_worker_names(database: Database) -> None:
-    """Release the names of workers whose process was killed: no other process uses this data."""
+    """Release the names of killed workers; no other process may use the data directory."""
     async with database.connection() as connection:
         await workers.release_worker_names(connection)

@@ -20,7 +20,7 @@ OUTBOX_DELAYED_AFTER = 10.0  # s; a relay that works publishes a message within 
 
 
 class Address(Protocol):
-    """Where a service listens."""
+    """The host and port at which a service listens, and its number of processes."""
 
     @property
     def host(self) -> str:

@@ -48,7 +48,7 @@ def kitchen_display(settings: Settings) -> Service:
 
 @contextlib.asynccontextmanager
 async def stations(runtime: Runtime, relay: Relay) -> AsyncIterator[Feature]:
-    """Let screens open stations for the duration of the block."""
+    """Run the stations that screens open, for the duration of the block."""
     settings = runtime.settings.kitchen_display
     kitchen = runtime.settings.kitchen.model_copy(
         update={"prefetch": settings.capacity, "heartbeat_interval": settings.heartbeat_interval}

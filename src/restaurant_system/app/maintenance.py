@@ -45,7 +45,7 @@ async def requeue_dead_letters(
 async def discard_dead_letters(
     settings: Settings, shutdown: Shutdown, selection: ById | All, result: Result
 ) -> Result:
-    """Discard dead letters."""
+    """Discard the selected dead letters."""
     async with _broker(settings, shutdown) as broker:
         return await dead_letters.discard(broker, selection, result)
 

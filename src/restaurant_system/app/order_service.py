@@ -57,7 +57,7 @@ def menu_feature(settings: Settings, otherwise: Menu) -> Feature:
 
 @contextlib.asynccontextmanager
 async def order_intake(runtime: Runtime, relay: Relay) -> AsyncIterator[Feature]:
-    """Accept orders for the duration of the block, and run the periodic tasks.
+    """Accept orders and run the order service's periodic tasks for the duration of the block.
 
     These delete expired idempotency keys and unused workers, and publish lost messages again.
     """

@@ -156,7 +156,7 @@ async def _migrated(settings: Settings, service: str) -> AsyncIterator[Database]
 async def _retry_while_unavailable(
     step: Callable[[], Awaitable[object]], settings: Settings
 ) -> None:
-    """Repeat a step of the start whose connection is lost, for up to `startup_timeout`.
+    """Repeat a step of the service's start while PostgreSQL is lost, up to `startup_timeout`.
 
     Raises `DatabaseUnavailable` afterwards, and at once if the server is read-only.
     """
@@ -211,7 +211,7 @@ async def running_relay(runtime: Runtime, publisher: Publisher) -> AsyncIterator
 
 
 def signer(settings: Settings) -> Signer:
-    """Return what signs and verifies messages with the configured keys."""
+    """Return the signer of messages with the configured keys."""
     return Signer(settings.signing.keys)
 
 

@@ -27,7 +27,7 @@ PAGES = {"/board": "board", "/track/{order_number}": "track", "/dashboard": "das
 
 
 def tracking_service(settings: Settings) -> Service:
-    """Prepare the service that answers questions about orders."""
+    """Prepare the tracking service, which answers read-only queries about orders."""
     pages = http_service.pages_feature(settings, PAGES)
 
     @contextlib.asynccontextmanager
@@ -51,7 +51,7 @@ def tracking_service(settings: Settings) -> Service:
 
 @contextlib.asynccontextmanager
 async def tracking(runtime: Runtime, database: Database) -> AsyncIterator[Sequence[Feature]]:
-    """Answer questions about orders, and update live views, for the duration of the block."""
+    """Answer queries about orders, and update live views, for the duration of the block."""
     service = TrackingService(
         database,
         runtime.broker,

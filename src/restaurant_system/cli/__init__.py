@@ -1,4 +1,4 @@
-"""The command line.
+"""The command line program `restaurant-system`.
 
 Commands import what they need when they run, so that `--help` answers without delay.
 """

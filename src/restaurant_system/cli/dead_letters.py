@@ -1,4 +1,4 @@
-"""The `dead-letters` commands."""
+"""The commands `dead-letters list`, `show`, `requeue` and `discard`."""
 
 import functools
 import sys
@@ -127,7 +127,7 @@ def _read(settings: "Settings") -> "Sequence[DeadLetter]":
 
 
 def _apply(settings: "Settings", action: Action, ids: Sequence[str] | None, *, ask: bool) -> None:
-    """Run the operation and print its result; exit with 1 if any selected dead letter stays."""
+    """Run an operation on dead letters; exit with 1 if any selected one is left."""
     from restaurant_system.messaging.dead_letters import All, ById, Result
 
     selection = ById(ids) if ids else _confirm(settings, action) if ask else All()
@@ -173,7 +173,7 @@ def _print_partial_result(action: Action, result: "Result") -> None:
 
 
 def _print_result(action: Action, result: "Result") -> None:
-    """Print what was done, and which dead letters stay and why."""
+    """Print how many dead letters were processed, and which are left and why."""
     print(f"{action.past} {_count(result.done)}.")
     for refusal in result.refused:
         reason = escape_nonprintable(refusal.reason)

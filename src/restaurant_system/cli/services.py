@@ -219,7 +219,7 @@ def tracking_service(
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
-    """Answer questions about orders over HTTP; read-only."""
+    """Answer read-only queries about orders over HTTP."""
     options = {
         "tracking_service.port": port,
         "tracking_service.processes": processes,

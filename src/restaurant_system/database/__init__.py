@@ -1,1 +1,1 @@
-"""The only place that knows SQL."""
+"""All SQL, and the PostgreSQL server that executes it."""

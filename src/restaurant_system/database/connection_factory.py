@@ -38,12 +38,12 @@ class PooledConnection(asyncpg.Connection):
     """
 
     def get_reset_query(self) -> str:
-        """Return the statements that reset a session: none."""
+        """Return no statements to reset a session when a connection is released."""
         return ""
 
 
 class PingConnection:
-    """A connection for pings."""
+    """A connection that pings whether a server is available, and may be written to."""
 
     def __init__(self, connection: UnpooledConnection, *, must_write: bool) -> None:
         self._connection = connection

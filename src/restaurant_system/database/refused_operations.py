@@ -72,7 +72,7 @@ class RefusedOperations:
         self.connection: DatabaseRefuses | None = None
 
     def record_statement(self, refusal: DatabaseRefuses) -> None:
-        """Record that the server refused a statement."""
+        """Record that PostgreSQL refused a statement."""
         if self.statement is None:
             log.warning(
                 "db_query_failed", message=f"{refusal}; testing until a statement succeeds."
@@ -80,17 +80,17 @@ class RefusedOperations:
         self.statement = refusal
 
     def record_connection(self, refusal: DatabaseRefuses) -> None:
-        """Record that the server refused a connection."""
+        """Record that PostgreSQL refused a connection."""
         if self.connection is None:
             log.warning("db_connection_failed", message=f"{refusal}.")
         self.connection = refusal
 
     def suspect_statements(self) -> None:
-        """Have statements tested, because one was not completed in time."""
+        """Schedule a test of statements, because one was not completed in time."""
         self._is_suspect = True
 
     async def retry(self) -> bool:
-        """Retry what was refused or is suspected; return whether a statement succeeded.
+        """Retry the refused or suspected operations; return whether a statement succeeded.
 
         Statements are tested on a new connection; while the server refuses those, on a pooled one.
         What is refused during a retry is retried next time, because the retry may have succeeded
@@ -161,7 +161,7 @@ class RefusedOperations:
             ) from error
 
     async def _test_write(self, connection: Connection) -> None:
-        """Write what an order needs and roll it back; then commit a transaction without rows."""
+        """Write the rows of an order and roll them back; then commit a transaction without rows."""
         transaction = connection.transaction()
         await transaction.start()
         try:

@@ -45,7 +45,7 @@ GROUP BY type, priority, gap
 async def waiting_ahead(
     connection: Connection, positions: Sequence[QueuePosition]
 ) -> list[dict[OrderType, int]]:
-    """Count, for each position, the waiting orders that come before it, by type."""
+    """Count the waiting orders before each queue position, by type."""
     ids = sorted({position.order_id for position in positions})
     last = max(positions, key=lambda position: (-position.priority, position.order_id))
     rows = await connection.fetch(AHEAD, ids, last.priority, last.order_id)
@@ -60,7 +60,7 @@ async def waiting_ahead(
 def _ahead(
     priority: int, gap: int, up_to: Mapping[tuple[OrderType, int], Sequence[int]]
 ) -> dict[OrderType, int]:
-    """Sum the orders of higher priority, and those of the same priority up to this gap."""
+    """Sum the waiting orders of higher priority, and those of equal priority before a position."""
     ahead = dict.fromkeys(OrderType, 0)
     for (order_type, other_priority), counts in up_to.items():
         if other_priority > priority:

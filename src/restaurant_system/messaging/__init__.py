@@ -1,1 +1,1 @@
-"""The only place that knows a broker."""
+"""Messages and the brokers that carry them: RabbitMQ, or a queue table in PostgreSQL."""

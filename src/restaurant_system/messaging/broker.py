@@ -70,11 +70,11 @@ class Consumer(Protocol):
         """Yield deliveries, at most `prefetch` of them unacknowledged at once."""
 
     async def stop(self) -> None:
-        """Stop consuming and requeue prefetched messages; those yielded can still be settled."""
+        """Stop consuming and requeue prefetched messages; yielded ones can still be settled."""
 
 
 class Publisher(Protocol):
-    """The part of a broker that publishes."""
+    """The part of a broker that publishes messages."""
 
     async def publish(self, messages: Sequence[Message]) -> list[Refused]:
         """Publish messages in this order, wait for all confirms, and return the refused ones.
@@ -88,7 +88,7 @@ class UpdateSource(Protocol):
     """The part of a broker that delivers status updates."""
 
     async def connect(self) -> None:
-        """Connect and declare the topology; may be called repeatedly."""
+        """Connect to the broker and declare the topology; may be called repeatedly."""
 
     def subscribe(self, name: str | None = None) -> AbstractAsyncContextManager[Consumer]:
         """Consume every status update that is published from now on.
@@ -120,7 +120,7 @@ class Broker(Publisher, UpdateSource, Protocol):
         """
 
     def browse(self, queue: str) -> AbstractAsyncContextManager[Sequence[Delivery]]:
-        """Lock all messages that are in a queue now, in their order.
+        """Lock all messages that are in a queue now, in the order of the queue.
 
         Raises `DeadLettersLocked` if another process browses the queue. Messages that are not
         settled when the block ends, or the process dies, return unchanged to their places.
@@ -141,4 +141,4 @@ class Broker(Publisher, UpdateSource, Protocol):
         """Return whether the broker has no marker: it is new or has lost its disk."""
 
     async def mark(self) -> None:
-        """Create the marker, which exists until the broker loses its disk."""
+        """Create the marker of a used broker, which exists until the broker loses its disk."""

@@ -145,7 +145,7 @@ class All:
 
 @dataclass(slots=True)
 class Result:
-    """The result so far; it is correct also after an error or an interruption.
+    """The number of dead letters processed so far, correct also after an error or interruption.
 
     `refused` messages were routable to no queue, `unverified` ones have no valid signature. Both
     stay in the dead-letter queue.
@@ -190,7 +190,7 @@ async def discard(broker: Broker, selection: ById | All, result: Result) -> Resu
 
 
 def _complete_id(prefix: str, ids: Collection[str]) -> str:
-    """Return the only id that starts with `prefix`."""
+    """Return the id of the only dead letter whose id starts with `prefix`."""
     lower = prefix.lower()
     if lower in ids:
         return lower

@@ -25,11 +25,11 @@ class UpdatesInFlight:
         self._none_left.set()
 
     async def connect(self) -> None:
-        """Connect as `Broker.connect` does."""
+        """Connect to the broker, as `Broker.connect` does."""
         await self._broker.connect()
 
     async def publish(self, messages: Sequence[Message]) -> list[Refused]:
-        """Publish as `Broker.publish` does."""
+        """Publish messages, as `Broker.publish` does."""
         updates = [each.message_id for each in messages if _is_update(each)]
         if self._is_subscribed and updates:
             self._ids.update(updates)
@@ -44,7 +44,7 @@ class UpdatesInFlight:
 
     @contextlib.asynccontextmanager
     async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
-        """Subscribe as `Broker.subscribe` does, once at a time."""
+        """Subscribe to status updates as `Broker.subscribe` does, one subscription at a time."""
         async with self._broker.subscribe(name) as consumer:
             self._is_subscribed = True
             try:
@@ -54,11 +54,11 @@ class UpdatesInFlight:
                 self._remove(tuple(self._ids))
 
     async def wait_until_none_is_left(self) -> None:
-        """Return once no update is in flight."""
+        """Wait until no status update is in flight."""
         await self._none_left.wait()
 
     def note_received(self, message: Message) -> None:
-        """Count an update as received."""
+        """Count a status update as received: it is no longer in flight."""
         self._remove([message.message_id])
 
     def _remove(self, ids: Iterable[UUID]) -> None:

@@ -30,7 +30,7 @@ class InMemoryOutbox:
         self._rows = OrderedDict[int, bool]()
 
     def __bool__(self) -> bool:
-        """Whether a message may be published."""
+        """Whether the in-memory outbox has a message that may be published."""
         return bool(self._ready)
 
     def add(self, messages: Iterable[OutboxMessage]) -> list[int]:
@@ -53,7 +53,7 @@ class InMemoryOutbox:
         return [self._ready.popleft()[1] for _ in range(min(size, len(self._ready)))]
 
     def note_deleted(self, rows: Sequence[int]) -> None:
-        """Make the messages ready that were held back by these rows, ahead of all others."""
+        """Release the messages that these deleted rows held back; they are published first."""
         for row in reversed(rows):
             if row in self._rows:
                 self._rows[row] = True
@@ -62,7 +62,7 @@ class InMemoryOutbox:
                 self._ready.appendleft(follower)
 
     def clear_if_stale(self) -> list[int]:
-        """Clear everything if the oldest message exceeds the maximum age; return the ids.
+        """Remove all messages if the oldest one exceeds the maximum age; return their ids.
 
         Another process may be about to sweep it.
         """
@@ -72,14 +72,14 @@ class InMemoryOutbox:
         return []
 
     def remove_followers(self, refused: Sequence[OutboxMessage]) -> list[int]:
-        """Remove all messages that follow the refused ones; return their ids."""
+        """Remove all messages that follow refused ones in a stream; return their ids."""
         followers = [row for each in refused for row in self._pop_followers(each.id)]
         for row in (*followers, *(each.id for each in refused)):
             self._rows.pop(row, None)
         return followers
 
     def clear(self) -> list[int]:
-        """Remove all messages, and forget all rows; return the ids of the messages."""
+        """Remove all messages and all recorded rows; return the ids of the messages."""
         removed = [each.id for _, each in (*self._ready, *self._held_back.values())]
         self._ready.clear()
         self._held_back.clear()

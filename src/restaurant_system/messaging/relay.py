@@ -69,7 +69,7 @@ class Relay:
         self._sweep_due_at = 0.0
 
     def enqueue(self, *messages: OutboxMessage) -> None:
-        """Publish these messages soon; call it right after their commit, in the rows' order.
+        """Queue committed outbox messages for publishing; call it after the commit, in row order.
 
         Without this call they are published later, by a sweep.
         """
@@ -79,7 +79,7 @@ class Relay:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Relay while the block lasts, then flush, for `FLUSH_TIMEOUT` at most."""
+        """Publish outbox messages while the block runs; then flush within `FLUSH_TIMEOUT`."""
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self._run())
             try:
@@ -132,7 +132,7 @@ class Relay:
             await self._sweep_batch()
 
     async def _sweep_batch(self) -> None:
-        """Sweep one batch; the next one stays due while there may be more."""
+        """Publish one batch of overdue messages; the next is due while there may be more."""
         if not await self._sweep():
             self._sweep_due_at = time.monotonic() + self._settings.sweep_interval
 
@@ -164,12 +164,12 @@ class Relay:
         self._confirmed = []
 
     def _claim_later(self, rows: Sequence[int]) -> None:
-        """Remember rows to be claimed when those before them are gone; a sweep finds the rest."""
+        """Store rows to be claimed once the rows before them are deleted."""
         until = time.monotonic() + self._settings.sweep_after
         self._waiting.extend((row, until) for row in rows)
 
     async def _publish_claimable(self) -> None:
-        """Claim and publish those of the remembered rows that have no row before them."""
+        """Claim and publish the stored rows that have no row before them."""
         count = min(len(self._waiting), self._settings.batch)
         waiting = [self._waiting.popleft() for _ in range(count)]
         rows = [row for row, _ in waiting]

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class OrderType(StrEnum):
-    """How the customer gets the meal."""
+    """The order type: how the customer receives the meal."""
 
     DINE_IN = "dine_in"
     TAKEOUT = "takeout"
@@ -48,19 +48,19 @@ class OrderType(StrEnum):
 
 
 def _number(value: object) -> Decimal:
-    """Convert a JSON number; refuse a string and a boolean."""
+    """Convert a JSON number to a decimal; refuse a string and a boolean."""
     if type(value) is not int and not isinstance(value, Decimal):
         raise ValueError("must be a number")
     return Decimal(value)
 
 
 def _price(value: object) -> Decimal:
-    """Validate an exact amount between the lowest and the highest price."""
+    """Validate the price of an item: exact, and within the allowed range."""
     return _exact(value, MIN_PRICE, MAX_PRICE)
 
 
 def _amount(value: object) -> Decimal:
-    """Validate an exact amount that fits into the column."""
+    """Validate a total amount: exact, and within the range of its column."""
     return _exact(value, Decimal(0), MAX_AMOUNT)
 
 
@@ -219,12 +219,12 @@ def _require_only_for(order_type: OrderType, value: T | None, info: ValidationIn
 
 
 def total(items: Sequence[OrderItem]) -> Decimal:
-    """Return the sum of price times quantity."""
+    """Return the total of order items: the sum of price times quantity."""
     return sum((item.price * item.quantity for item in items), Decimal(0)).quantize(CENT)
 
 
 def priority(total_amount: Decimal) -> int:
-    """Return 10 for a total above 100, 5 from 50 to 100 (both included), else 1."""
+    """Return the priority of an order: 10 for a total above 100, 5 from 50 to 100, else 1."""
     if total_amount > PRIORITY_10_ABOVE:
         return 10
     return 5 if total_amount >= PRIORITY_5_FROM else 1

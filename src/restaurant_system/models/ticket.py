@@ -13,7 +13,7 @@ UNDO_WINDOW = timedelta(seconds=10)  # a bumped ticket stays on the screen for t
 
 
 class Action(StrEnum):
-    """An action on a ticket."""
+    """An action that a person can take on a ticket, such as start, bump or recall."""
 
     START = "start"  # received → cooking
     BUMP = "bump"  # cooking → ready

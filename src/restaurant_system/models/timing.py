@@ -79,5 +79,5 @@ class Lateness:
 
     @property
     def share(self) -> float | None:
-        """The late share of the orders, from 0 to 1; `None` without orders."""
+        """The share of late orders, from 0 to 1; `None` without orders."""
         return self.late / self.orders if self.orders else None

@@ -1,1 +1,1 @@
-"""One folder, one purpose each; services never import one another."""
+"""The services, one folder each; they do not import one another."""

@@ -1,1 +1,1 @@
-"""What all HTTP services share: server, limits on requests, errors, request ids, live views."""
+"""HTTP for all services: server, limits on requests, errors, request ids, live views."""

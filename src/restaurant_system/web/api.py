@@ -50,7 +50,7 @@ class Site:
 
 
 def build(title: str, features: Sequence[Feature]) -> Site:
-    """Return the application with these features."""
+    """Return the ASGI application that serves these features."""
     api = FastAPI(
         title=title,
         version=__version__,

@@ -26,7 +26,7 @@ refused = ThrottledLog(
 
 
 class Connection(Protocol):
-    """What `Connections` uses of a connection."""
+    """The interface of a connection that `Connections` counts, limits and closes."""
 
     idle_since: float
 
@@ -40,7 +40,7 @@ class Connection(Protocol):
         """Refuse the request that is being read if its deadline has passed."""
 
     def abandon(self) -> None:
-        """Close without a response."""
+        """Close the connection without a response."""
 
 
 class Connections:
@@ -54,7 +54,7 @@ class Connections:
         self._by_address: Counter[str] = Counter()
 
     def add(self, connection: Connection, address: str) -> bool:
-        """Count a connection; return whether its address may have one more.
+        """Count a new connection; return whether its address is within its limit.
 
         Trusted proxies may have any number: they connect for many clients.
         """
@@ -67,7 +67,7 @@ class Connections:
         return False
 
     def remove(self, connection: Connection, address: str) -> None:
-        """Forget a connection that is closed."""
+        """Remove a closed connection from the counts."""
         self._open.discard(connection)
         self._closing.discard(connection)
         self._by_address[address] -= 1
@@ -88,7 +88,7 @@ class Connections:
                 connection.check_deadline(now)
 
     def make_room(self, accepted: socket.socket) -> bool:
-        """Keep the reserve of file descriptors after a connection was accepted.
+        """Close idle connections if a new one has used the reserve of file descriptors.
 
         Closes others, see `close_longest_idle`. Returns whether the reserve is kept.
         """
@@ -99,7 +99,7 @@ class Connections:
         return self.close_longest_idle(missing)
 
     def close_longest_idle(self, number: int) -> bool:
-        """Close so many connections, those that have been idle longest; then streams.
+        """Close the longest idle connections, then the longest streams.
 
         A browser opens a stream again by itself. Connections that were accepted a moment ago are
         closed last: their request may be on its way. Connections that are being closed already
@@ -113,7 +113,7 @@ class Connections:
         return len(self._closing) >= number
 
     def _closable(self, number: int) -> Iterable[Connection]:
-        """Return this many connections, or more, in the order in which to close them."""
+        """Return connections to close: the longest idle first, then streams."""
         idle = [connection for connection in self._open if connection.is_idle()]
         number = max(number, len(idle) // SHARE)
         longest_idle = heapq.nsmallest(number, idle, key=_since)

@@ -52,7 +52,7 @@ MEDIA_TYPE = "text/event-stream"
 
 
 class Feed:
-    """One view and the clients that watch it."""
+    """The state of one live view, and the event streams of its clients."""
 
     def __init__(self, *, clock: Clock = utc_now) -> None:
         self._clock = clock
@@ -72,7 +72,7 @@ class Feed:
 
     @property
     def is_watched(self) -> bool:
-        """Whether any client watches."""
+        """Whether any client has an event stream of this view open."""
         return self._watchers > 0
 
     @property
@@ -81,7 +81,7 @@ class Feed:
         return 0.0 if self.is_watched else time.monotonic() - self._unwatched_since
 
     def update(self, entries: Entries) -> None:
-        """Set the entries; send what has changed or, at intervals, a heartbeat."""
+        """Set the entries of the view; send the changes or, at intervals, a heartbeat."""
         changed = {key: entry for key, entry in entries.items() if self._entries.get(key) != entry}
         removed = [key for key in self._entries if key not in entries]
         self._updated_at = rfc_3339(self._clock())
@@ -97,11 +97,11 @@ class Feed:
             self._notify()
 
     def invalidate(self) -> None:
-        """Send nothing, to new clients either, until the next update."""
+        """Mark the view as outdated: no client receives events until the next update."""
         self._is_current = False
 
     def close(self) -> None:
-        """End the streams of all clients."""
+        """End the event streams of all clients of the view."""
         self._is_closed = True
         self._notify()
 
@@ -170,7 +170,7 @@ class FeedPoller:
         self._is_closed = False
 
     async def run(self, shutdown: Shutdown) -> None:
-        """Poll until a stop is requested; then end all streams."""
+        """Poll the state of live views until a stop is requested; then end all streams."""
         async with asyncio.TaskGroup() as group:
             polling = group.create_task(self._poll_while_watched())
             await shutdown.requested.wait()
@@ -202,7 +202,7 @@ class FeedPoller:
                 self._wanted.clear()
 
     async def _update(self, watched: Sequence[str]) -> None:
-        """Poll once. An unexpected error is logged, and does not stop the service."""
+        """Poll the state of live views once; log an unexpected error."""
         try:
             views = await self._poll(watched)
         except Exception as error:

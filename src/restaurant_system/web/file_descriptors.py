@@ -24,7 +24,7 @@ def raise_limit() -> None:
 
 
 def limit() -> int:
-    """Return how many descriptors may be open."""
+    """Return how many file descriptors this process may have open."""
     if sys.platform == "win32":
         return sys.maxsize
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -32,7 +32,7 @@ def limit() -> int:
 
 
 def missing(descriptor: int) -> int:
-    """Return how many descriptors to close to keep the reserve, after this one was opened.
+    """Return how many descriptors to close, after opening this one, to keep the reserve.
 
     A new descriptor has the lowest free number.
     """
@@ -49,7 +49,7 @@ class ThrottledLog:
         self._quiet_until = 0.0
 
     def warn(self) -> None:
-        """Log the event, unless it was logged within the pause."""
+        """Log the event as a warning, unless it was logged within the pause."""
         now = time.monotonic()
         if now < self._quiet_until:
             return

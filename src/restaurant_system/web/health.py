@@ -63,7 +63,7 @@ def routes(*dependencies: Dependency) -> APIRouter:
 
 
 async def _state(check: Check) -> dict[str, Any]:
-    """Return the result of a check; one that takes too long is cancelled and counts as down."""
+    """Return a dependency's state; a check that takes too long is cancelled: it is down."""
     checking = asyncio.ensure_future(check())
     await asyncio.wait({checking}, timeout=CHECK_TIMEOUT)
     if not checking.done():

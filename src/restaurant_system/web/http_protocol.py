@@ -95,17 +95,17 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def on_message_begin(self) -> None:
-        """Begin to read a request."""
+        """Start the limits and the deadline of a new request."""
         self._limits.begin_head()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of the request target."""
+        """Receive a part of the request target from the parser."""
         super().on_url(url)
         self._limits.add_target(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head or of the trailers."""
+        """Receive a header or trailer field from the parser."""
         super().on_header(name, value)
         self._limits.add_field(name, value)
 
@@ -117,12 +117,12 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Receive a part of the request body from the parser."""
         self._limits.add_body(len(body))
         super().on_body(body)
 
     def on_chunk_complete(self) -> None:
-        """Leave the framing that every chunk needs out of the overhead."""
+        """Exclude the framing of a chunk from the counted overhead."""
         self._limits.end_chunk()
 
     def on_message_complete(self) -> None:

@@ -30,7 +30,7 @@ class Trimmed(NamedTuple):
 
 
 def trim(parsed: Json, model: type[BaseModel]) -> Trimmed:
-    """Return a body without its excess.
+    """Return a parsed body without unknown fields and list entries that are certain to be refused.
 
     All fields that the model has anywhere stay, as does one unknown field more than are reported,
     and of each list one entry more than the model's longest list may have. So a valid body is

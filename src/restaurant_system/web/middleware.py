@@ -35,7 +35,7 @@ class RequestContext:
         self._log = log.bind()  # the proxy in `log` would look it up at every call
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; anything but HTTP is passed on."""
+        """Handle an HTTP request with an id and a log line; pass on other ASGI events."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -45,7 +45,7 @@ class RequestContext:
 
 
 class _RequestCycle:
-    """One request and its response."""
+    """The state of one HTTP request and its response."""
 
     __slots__ = ("_is_complete", "_log", "_receive", "_received", "_scope", "_send", "_status")
 
@@ -71,7 +71,7 @@ class _RequestCycle:
                 response = response_for(error, self._scope["request_id"], sent)
                 await response(self._scope, self._receive, self._send_with_id)
             elif not self._is_complete:  # uvicorn then closes the connection
-                self._log.exception("request_failed", message="A response was not completed.")
+                self._log.exception("request_failed", message="An HTTP response was aborted.")
                 raise
         if self._log.is_enabled_for(logging.DEBUG):
             route = f"{self._scope['method']} {_path_template(self._scope)}"

@@ -94,7 +94,7 @@ def header_parameter(name: str, description: str) -> dict[str, Any]:
 
 
 def _inline(schema: JsonValue, definitions: Mapping[str, JsonValue]) -> JsonValue:
-    """Replace references by their definitions, none of which is recursive."""
+    """Replace the references in a JSON Schema by their definitions, none of which is recursive."""
     if isinstance(schema, list):
         return [_inline(part, definitions) for part in schema]
     if not isinstance(schema, dict):

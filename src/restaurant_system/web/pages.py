@@ -31,7 +31,7 @@ Texts = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RestaurantInfo:
-    """What the screens need to know about the restaurant.
+    """The restaurant's settings that the screens need: time zone, language, late times.
 
     `timezone` is an IANA name; `aging_seconds` and `late_seconds` are the ages, by order type, from
     which a ticket is coloured.

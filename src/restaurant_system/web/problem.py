@@ -56,7 +56,7 @@ class Refusal(Exception):
 
 
 def response_for(error: Exception, request_id: str, request_headers: Headers = ()) -> Response:
-    """Return the response for an error; log an unexpected one and hide its details.
+    """Return the problem response for an error; log an unexpected error and hide its details.
 
     If `request_headers` have an Idempotency-Key, the client is told to repeat it.
     """
@@ -89,19 +89,21 @@ def response_for(error: Exception, request_id: str, request_headers: Headers = (
                 else TRY_AGAIN_WITH_KEY
             )
             headers = {"Retry-After": RETRY_AFTER_SECONDS}
-            action = "request_turned_away" if isinstance(error, Overloaded) else "db_query_failed"
+            action = "request_rejected" if isinstance(error, Overloaded) else "db_query_failed"
             log.warning(action, message=str(error))
         case HTTPException():
             status, headers = HTTPStatus(error.status_code), error.headers
             detail = _explain(status)
         case _:
             status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR
-            log.error("request_failed", message="A request failed.", exc_info=error)
+            log.error(
+                "request_failed", message="An HTTP request failed: answered 500.", exc_info=error
+            )
     return _problem(request_id, status, detail, errors=errors, headers=headers, extra=extra)
 
 
 async def handle(request: Request, error: Exception) -> Response:
-    """Return the response for an error; an exception handler for FastAPI."""
+    """Return the problem response for an error, as an exception handler of FastAPI."""
     return response_for(error, request.scope["request_id"], request.scope["headers"])
 
 

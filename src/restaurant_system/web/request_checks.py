@@ -1,4 +1,4 @@
-"""Check a request before it is handled: the order number, the origin, the number in progress."""
+"""Check a request before it is handled: order number, origin, number of requests in progress."""
 
 import asyncio
 from collections.abc import Mapping

@@ -25,7 +25,7 @@ TARGET_TOO_LONG = Refusal(
 
 
 class RequestLimits:
-    """The limits of one connection, which is told what the parser finds.
+    """The limits of the request that a connection reads; the parser reports each part.
 
     `deadline` is the time by which the request must be complete, `NEVER` between requests.
     """
@@ -43,7 +43,7 @@ class RequestLimits:
         self._fields = 0
 
     def start_deadline(self) -> None:
-        """Start the deadline of a head if none is running."""
+        """Start the deadline of a request's head, unless one is running."""
         if self.deadline == NEVER:
             self.deadline = self._clock() + self._settings.head_timeout
 
@@ -56,7 +56,7 @@ class RequestLimits:
         return SLICE_SIZE if self.is_in_body else min(SLICE_SIZE, MAX_HEAD_SIZE - self._overhead)
 
     def receive(self, size: int) -> None:
-        """Count the bytes of a slice, before they are parsed."""
+        """Count the received bytes of a request before they are parsed."""
         self._overhead += size
 
     def is_overhead_exceeded(self) -> bool:
@@ -86,11 +86,11 @@ class RequestLimits:
         self.extend_deadline()
 
     def add_body(self, size: int) -> None:
-        """Take a part of the body out of the overhead."""
+        """Exclude a part of the body from the counted overhead."""
         self._overhead = max(0, self._overhead - size)
 
     def end_chunk(self) -> None:
-        """Take the framing that every chunk needs out of the overhead."""
+        """Exclude the framing of a chunk from the counted overhead."""
         self._overhead = max(0, self._overhead - CHUNK_FRAME_SIZE)
 
     def end_request(self) -> None:

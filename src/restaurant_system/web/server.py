@@ -40,7 +40,7 @@ Service = Callable[[Shutdown], AbstractAsyncContextManager[Site]]
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer that the service is starting, and close the connection.
+    """Answer a request with 503, because the service is starting, and close the connection.
 
     No client stays connected to a process that is not ready while others of its port are.
     """
@@ -74,7 +74,7 @@ class Application:
         self.site = Site(RequestContext(_refuse))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; a response after a request to stop closes its connection."""
+        """Answer an HTTP request; once a stop was requested, the response closes the connection."""
         scope[SHUTDOWN] = self.shutdown
         await self.site.asgi(scope, receive, send)
 
@@ -83,7 +83,7 @@ def uvicorn_config(
     application: Application | Callable[[], Application],
     **options: Any,  # noqa: ANN401 - uvicorn's own
 ) -> uvicorn.Config:
-    """Return uvicorn's configuration for an application, with these options besides."""
+    """Return uvicorn's configuration for an application, with additional options."""
     return uvicorn.Config(
         application,
         interface="asgi3",
@@ -154,7 +154,7 @@ class HttpServer:
 
     async def _stop_on_request(self) -> None:
         await self._shutdown.requested.wait()
-        log.info("graceful_shutdown", message="Accepting no more connections.")
+        log.info("graceful_shutdown", message="HTTP server stopping: no more connections.")
         self._server.should_exit = True
         # Now, and not up to 0.1 s later as uvicorn does: responses close their connections from now
         # on, and clients would connect again to a listener that is about to close.
@@ -169,7 +169,7 @@ class HttpServer:
 async def running(
     listener: socket.socket, shutdown: Shutdown, settings: HttpSettings = DEFAULTS
 ) -> AsyncIterator[HttpServer]:
-    """Run a server for as long as the block lasts."""
+    """Run an HTTP server for the duration of the block."""
     file_descriptors.raise_limit()
     server = HttpServer(listener, shutdown, settings)
     try:

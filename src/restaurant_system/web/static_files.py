@@ -38,7 +38,7 @@ class PackageFiles(StaticFiles):
         super().__init__(packages=[("restaurant_system.screens", directory)])
 
     async def respond(self, request: Request) -> Response:
-        """Send the file that the path parameter `name` names."""
+        """Send the static file that the path parameter `name` names."""
         return await self.get_response(request.path_params["name"], request.scope)
 
     def file_response(
@@ -65,7 +65,7 @@ class StaticContent:
         self._content_headers = {"Content-Type": media_type, "Content-Length": str(len(content))}
 
     async def respond(self, request: Request) -> Response:
-        """Send the content, or 304 if the client has it."""
+        """Send generated content, or 304 if the client has it."""
         if self._is_known_to(request):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=self._headers)
         return StreamingResponse(self._chunks(), headers=self._headers | self._content_headers)

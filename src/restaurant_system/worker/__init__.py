@@ -1,1 +1,1 @@
-"""What a simulated cook and a station share: registration, heartbeats, consuming orders."""
+"""Registration, heartbeats and consuming of orders, for simulated cooks and stations."""

@@ -142,7 +142,9 @@ class KitchenWorker:
         except (Undecodable, MessageRejected) as error:
             await self._policy.dead_letter(delivery, str(error))
         except Exception as error:
-            log.exception("message_processing_failed", message="Order processing failed.")
+            log.exception(
+                "message_processing_failed", message="An order failed unexpectedly; it is retried."
+            )
             await self._policy.retry(delivery, error_text(error))
         else:
             await self._settle(delivery, order, outcome)

@@ -39,7 +39,7 @@ class OrderProcessor(Protocol):
         """Poll the database for changes that others make to the orders, until cancelled."""
 
     def release_orders(self) -> None:
-        """Release the orders that wait for people; orders that cook by themselves are finished.
+        """Release the orders that wait for people; those of simulated cooks are finished.
 
         Called when the connection to the broker is lost and when the worker stops.
         """

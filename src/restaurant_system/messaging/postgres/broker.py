@@ -1,4 +1,4 @@
-"""Publish to the queue table and open its consumers."""
+"""Implement `Broker` on a queue table in PostgreSQL."""
 
 import contextlib
 import uuid
@@ -47,7 +47,7 @@ class PostgresBroker(Broker):
         await self.ping()
 
     async def close(self) -> None:
-        """Do nothing, because the database is closed where it was opened."""
+        """Do nothing: the caller that opened the database closes it."""
 
     async def ping(self) -> float:
         with translate_errors():
@@ -98,7 +98,7 @@ class PostgresBroker(Broker):
         return False
 
     async def mark(self) -> None:
-        """Do nothing: a marker would never be looked for."""
+        """Do nothing: `is_blank` needs no marker with this broker."""
 
     async def _bind(self, queue: str, owner: int | None) -> None:
         with translate_errors():

@@ -132,7 +132,7 @@ class PostgresConsumer(Consumer):
 
     @property
     def number(self) -> int:
-        """The number in the rows of this consumer's unacknowledged messages."""
+        """The consumer number, which is stored in the rows of its unacknowledged messages."""
         return self._unacked.number
 
     def _settled(self) -> None:
@@ -150,7 +150,7 @@ class PostgresConsumer(Consumer):
         await asyncio.gather(*(each.requeue() for each in claimed))
 
     async def _open(self, connection: UnpooledConnection) -> None:
-        """Get a number and lock it for as long as the connection lives."""
+        """Draw a consumer number and lock it for the lifetime of the connection."""
         connection.add_termination_listener(self._on_terminated)
         with translate_errors(), error_translation.translate_errors():
             self._unacked.number = await connection.fetchval(NEXT_NUMBER)
@@ -189,7 +189,7 @@ class PostgresConsumer(Consumer):
                 await self._woken.wait()
 
     async def _requeue_orphans(self) -> None:
-        """Requeue the messages of dead consumers, and drop the queues that they owned."""
+        """Requeue the messages of consumers that have disconnected, and drop their queues."""
         self._next_orphan_check = time.monotonic() + POLL_INTERVAL
         with translate_errors():
             async with self._database.transaction() as tx:

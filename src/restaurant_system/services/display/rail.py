@@ -57,12 +57,12 @@ class Rail(OrderProcessor):
         self._must_refresh = asyncio.Event()
 
     def show_station(self, entry: Mapping[str, JsonValue]) -> None:
-        """Show the state of the station itself next to its tickets."""
+        """Show the station's own state next to its tickets."""
         self._station_entry = dict(entry)
         self.refresh()
 
     def refresh(self) -> None:
-        """Poll the database at once."""
+        """Update the tickets of the station from the database now."""
         self._must_refresh.set()
 
     @property
@@ -105,7 +105,7 @@ class Rail(OrderProcessor):
                     await self._must_refresh.wait()
 
     async def _poll(self) -> Entries:
-        """Compare messages with orders; return the entries of the live view."""
+        """Compare messages in flight with their orders; return the tickets of the live view."""
         in_flight = list(self._in_flight)
         async with self._database.connection() as connection:
             rows = await tickets.list_for_station(
@@ -125,7 +125,7 @@ class Rail(OrderProcessor):
         }
 
     async def _is_shown(self, connection: Connection, row: TicketRow) -> bool:
-        """Tell whether an order is on this rail; settle its message if it needs no cooking."""
+        """Tell whether an order belongs on this rail; settle its message if it needs no cooking."""
         is_assigned_here = row.station == self._station
         match row.status:
             case OrderStatus.RECEIVED:
@@ -149,7 +149,7 @@ class Rail(OrderProcessor):
         return row.bumped_at is not None and row.bumped_at >= self._clock() - UNDO_WINDOW
 
     def _is_waiting_here(self, row: TicketRow) -> bool:
-        """Tell whether a received order waits here: its message is in flight, or was a while ago.
+        """Tell whether a received order waits here: its message is or was in flight.
 
         After a lost connection the message comes again, here or at another worker.
         """
@@ -215,7 +215,7 @@ class Rail(OrderProcessor):
         ]
 
     async def _load_items(self, connection: Connection, shown: Sequence[TicketRow]) -> None:
-        """Cache the items of the shown orders: items never change."""
+        """Cache the items of the orders on the rail, because items never change."""
         known = self._items
         missing = [row.order_id for row in shown if row.order_id not in known]
         if missing:

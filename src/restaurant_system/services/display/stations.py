@@ -51,7 +51,7 @@ class Station:
 
     @property
     def is_replaceable(self) -> bool:
-        """Whether the station has had no screen for a while, and has no started ticket."""
+        """Whether the station can be closed: no screen for a while, no started ticket."""
         return self.rail.feed.unwatched_seconds > REPLACEABLE_AFTER and not self.rail.is_busy
 
     def close(self) -> None:
@@ -110,13 +110,13 @@ class Station:
         stop.request_stop()
 
     def _show_refused(self) -> None:
-        """Show that the name is taken, unless it may still be leased to this station itself."""
+        """Show that the station's name is taken, unless it may still be leased to this station."""
         self._refused_since = self._refused_since or time.monotonic()
         if not self._may_be_own_lease():
             self.rail.feed.update({"station": self._entry("refused")})
 
     def _may_be_own_lease(self) -> bool:
-        """Tell whether the name can still be leased to this process from before a crash."""
+        """Tell whether the lease of the name may be this station's, from before a crash."""
         lease = MISSED_HEARTBEATS * self._settings.heartbeat_interval
         return self._refused_since is None or time.monotonic() - self._refused_since <= lease
 

@@ -45,7 +45,7 @@ class TapTicket:
 
     @property
     def fingerprint(self) -> bytes:
-        """Equal for two requests exactly when they are for the same tap."""
+        """A hash that is equal for two requests if they are for the same tap, else different."""
         stated = f"{self.action} {self.number} {self.expected} {self.as_of} {self.station}"
         return hashlib.sha256(stated.encode()).digest()
 
@@ -55,7 +55,7 @@ class TapTicket:
         return TARGET_STATUS.get(self.action, self.expected)
 
     def matches(self, order: LockedOrder) -> bool:
-        """Tell whether the order is unchanged since it was shown.
+        """Tell whether an order is unchanged since it was shown on the ticket.
 
         Times are compared in milliseconds, because screens get them so.
         """
@@ -154,7 +154,7 @@ class Taps:
     async def _perform(
         self, tx: Connection, tap: TapTicket, order: LockedOrder, request_id: str
     ) -> OutboxMessage | None:
-        """Perform the action; return the outbox message of a change of status."""
+        """Perform the action of a tap; return the outbox message of a status change, if any."""
         match tap.action:
             case Action.RUSH:
                 if not await tickets.rush(tx, tap.station, tap.number, at=self._clock()):
@@ -194,7 +194,7 @@ class Taps:
 
 
 async def _take_key(tx: Connection, key: str, tap: TapTicket) -> bool:
-    """Use an idempotency key for a tap; return `False` if this tap has used it before.
+    """Store the idempotency key of a tap; return `False` if the same tap has used it before.
 
     The prefix keeps the keys of taps apart from those of new orders.
     """

@@ -76,7 +76,7 @@ class SimulatedCook(OrderProcessor):
         return bool(self._in_flight)
 
     async def process(self, order: OrderReceived, request_id: str) -> Outcome:
-        """Start an order, cook it and mark it ready."""
+        """Start an order, wait for its cooking time, and mark it ready."""
         number = order.order_number
         if number in self._in_flight:  # redelivered after a lost connection while it cooks
             return Outcome.OTHER_WORKER
@@ -173,11 +173,11 @@ class SimulatedCook(OrderProcessor):
         )
 
     async def _move_with_retries(self, moves: Sequence[Callable[[], MoveOrder]]) -> list[bool]:
-        """Make moves of different orders in one statement, each dated at the attempt."""
+        """Move orders in one statement; retry, with new times, while the database fails."""
         return await _with_retries(lambda: self._move([make() for make in moves]))
 
     async def _move(self, moves: Sequence[MoveOrder]) -> list[bool]:
-        """Make moves, pass their messages to the relay, and return which moves were made.
+        """Move orders, pass their messages to the relay, and return which orders were moved.
 
         The relay gets them here rather than from the callers: before an order's next move can be
         submitted, and also when a caller has been cancelled meanwhile.
@@ -188,7 +188,7 @@ class SimulatedCook(OrderProcessor):
         return [message is not None for message in messages]
 
     def release_orders(self) -> None:
-        """Release nothing: what is being cooked is finished."""
+        """Release no order: orders that are cooking are finished before a stop."""
 
     async def poll_orders(self) -> None:
         """Stop cooking orders that were cancelled in the database.
@@ -212,7 +212,7 @@ class SimulatedCook(OrderProcessor):
 
 
 async def _with_retries(step: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a step until the database answers.
+    """Repeat a step while the database is unavailable.
 
     Each step is idempotent: when the answer to a commit was lost, the next attempt finds its effect
     and changes nothing.

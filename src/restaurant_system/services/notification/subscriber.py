@@ -53,7 +53,7 @@ class NotificationSubscriber:
         self._acknowledging: set[asyncio.Task[None]] = set()  # acknowledgements in flight
 
     async def run(self, shutdown: Shutdown) -> None:
-        """Print until a stop is requested; raises `StartupError` if `out` is closed."""
+        """Print status updates until a stop; raises `StartupError` if `out` is closed."""
         async with self._tasks:
             stopping = self._tasks.create_task(self._wait_for_stop(shutdown))
             try:
@@ -63,12 +63,12 @@ class NotificationSubscriber:
 
     async def _wait_for_stop(self, shutdown: Shutdown) -> None:
         await shutdown.requested.wait()
-        log.info("graceful_shutdown", message="Stopping.")
+        log.info("graceful_shutdown", message="Subscriber stopping: no more updates.")
         self._consumer.stop()
 
     @contextlib.asynccontextmanager
     async def _subscribe(self) -> AsyncIterator[Consumer]:
-        """Subscribe and log it: every update published from then on is received."""
+        """Subscribe to status updates, and log it: every later update is received."""
         async with self._broker.subscribe(self._name) as consumer:
             log.info("subscribed", message="Subscribed to status updates.")
             yield consumer
@@ -96,7 +96,7 @@ class NotificationSubscriber:
         task.add_done_callback(self._acknowledging.discard)
 
     async def _drain(self) -> None:
-        """Wait for all acknowledgements; unacknowledged updates would be printed again."""
+        """Wait for the acknowledgements of printed updates; others would be printed again."""
         async with self._printing:
             pass
         while self._acknowledging:

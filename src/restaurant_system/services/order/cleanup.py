@@ -50,7 +50,7 @@ async def remove_unused_workers(database: Database, kitchen: KitchenSettings) ->
 
 
 async def _delete_all(delete_batch: Callable[[], Awaitable[int]]) -> int:
-    """Delete batch by batch until nothing is left; return the number of rows.
+    """Delete rows in batches until none is left; return their number.
 
     Several processes may do so at once. While the database is unavailable, nothing is deleted; the
     next interval makes up for it.

@@ -44,7 +44,7 @@ class MenuFile:
         self._lock = asyncio.Lock()
 
     async def current_menu(self) -> Menu:
-        """Return the menu; read the file first if it has changed."""
+        """Return the menu; read its file first if it has changed."""
         async with self._lock:
             version = _version(self._path)
             if version != self._version:
@@ -71,7 +71,7 @@ class MenuFile:
 
 
 class _UnreadableError(ConfigurationError):
-    """A file could not be read; that may change without a change of the file."""
+    """The menu file could not be read now; it is read again even if it does not change."""
 
 
 def static_menu(menu: Menu) -> MenuSource:
@@ -120,7 +120,7 @@ def _menu(name: str, content: bytes) -> Menu:
 
 
 def _parse(content: bytes) -> Any:  # noqa: ANN401 - any YAML
-    """Parse YAML; raise `YAMLError` if it is invalid."""
+    """Parse the YAML of a menu; raise `YAMLError` if it is invalid."""
     try:
         return yaml.load(content.decode(), _ExactLoader)  # noqa: S506 - builds plain values only
     except (ValueError, OverflowError, RecursionError) as error:  # no text, or nested too deeply
@@ -139,7 +139,7 @@ def _sentence(fault: FieldError) -> str:
 
 
 def _version(path: Path) -> Version:
-    """Return what differs between two states of a file, without reading it.
+    """Return a version of a file, from its time, size and inode, without reading it.
 
     The change time is used because the modification time can be set back, as when a file is
     restored.

@@ -158,7 +158,7 @@ class Reconciliation:
             done = positions[-1]
 
     async def _resend_batch(self, ids: Sequence[int], bounds: ScanBounds, sender: Sender) -> bool:
-        """Publish those orders that are due; return `False` if another process has the lock."""
+        """Publish a batch of stuck orders again; return `False` if another process has the lock."""
         now = self._clock()
         async with self._database.transaction() as tx:
             if not await reconciliation_queries.try_lock(tx):
@@ -202,7 +202,7 @@ class Reconciliation:
         if count:
             log.warning(
                 "updates_republished",
-                message=f"The broker came back empty; published {count} status updates again.",
+                message=f"RabbitMQ has lost its messages; published {count} status updates again.",
                 count=count,
             )
 
@@ -211,7 +211,7 @@ class Reconciliation:
             return await reconciliation_queries.any_moved_since(connection, since)
 
     async def _republish_updates(self, since: datetime, sender: Sender) -> int | None:
-        """Publish the updates since then; return their number, `None` if another process does so.
+        """Publish status updates again; return their number, `None` if another process does so.
 
         Only the updates of one order must be in sequence, so they are published in batches of
         orders, each of which is locked only briefly.

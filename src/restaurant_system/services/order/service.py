@@ -200,5 +200,5 @@ def _log_received(order: NewOrder, number: str) -> None:
 
 
 def _fingerprint(order: NewOrder) -> bytes:
-    """Return a hash that is equal for equal orders only."""
+    """Return a hash of an order that is equal for equal orders only."""
     return hashlib.sha256(order.model_dump_json().encode()).digest()

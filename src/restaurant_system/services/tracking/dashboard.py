@@ -64,13 +64,13 @@ class Dashboard:
             self._depths.close()
 
     def feature(self) -> Feature:
-        """Return the route of the event stream, which is for our own page and not documented."""
+        """Return the route of the dashboard's event stream, which OpenAPI does not document."""
         router = APIRouter(include_in_schema=False)
         router.add_api_route(PATH, self.watch, methods=["GET"])
         return Feature(router)
 
     async def watch(self, request: Request) -> Response:
-        """Send the events of the dashboard."""
+        """Stream the dashboard as server-sent events."""
         return event_stream_response(self._source.watch(VIEW, last_event_id(request)))
 
     async def _poll(self, keys: Sequence[str]) -> Mapping[str, Entries]:
@@ -109,7 +109,7 @@ class QueueDepthCache:
         self._fetching: asyncio.Task[None] | None = None
 
     async def latest(self) -> Depths | None:
-        """Return the depths; `None` if the broker is unreachable or has not answered yet."""
+        """Return the queue depths; `None` until the broker answers."""
         if self._fetching is None or self._fetching.done():
             self._fetching = asyncio.create_task(self._update())
         done, _ = await asyncio.wait([self._fetching], timeout=BROKER_TIMEOUT)
@@ -118,7 +118,7 @@ class QueueDepthCache:
         return self._known
 
     def close(self) -> None:
-        """Cancel the pending request to the broker."""
+        """Cancel the pending request for queue depths to the broker."""
         if self._fetching is not None:
             self._fetching.cancel()
 

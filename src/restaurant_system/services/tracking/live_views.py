@@ -47,7 +47,7 @@ class LiveViews:
         self._orders = FeedPoller(self._poll_orders, interval=POLL_INTERVAL)
 
     def feature(self) -> Feature:
-        """Return the routes of the event streams, for our own pages and not documented."""
+        """Return the routes of the customers' event streams, which OpenAPI does not document."""
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/live/board", self._send_board, methods=["GET"])
         router.add_api_route("/live/track/{order_number}", self._send_order, methods=["GET"])

@@ -106,7 +106,7 @@ class TrackingService:
         return Page(orders, _encode_cursor(page[-1]["id"]) if len(rows) > limit else None)
 
     async def stats(self) -> dict[str, Any]:
-        """Return the day's statistics; `queues` is `None` while the broker is unreachable."""
+        """Return the statistics of today; `queues` is `None` while the broker is unreachable."""
         day = await self.day_statistics()
         return {
             "business_date": day.business_date,
@@ -145,7 +145,7 @@ class TrackingService:
             return await tracking_queries.open_orders(connection)
 
     async def backlog(self) -> Backlog:
-        """Return the number and the age of the messages in the outbox."""
+        """Return the number of outbox messages and the age of the oldest."""
         async with self._database.connection() as connection:
             return await outbox.backlog(connection)
 

@@ -1,4 +1,4 @@
-"""Statistics of a business date."""
+"""Statistics of a business date: orders by status, late orders, preparation times."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
