@@ -25,7 +25,7 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Responses per second."""
+        """The responses per second in the measured time."""
         return self.answered / self.seconds
 
 

@@ -64,19 +64,19 @@ def _rounded(value: float) -> float:
 
 
 def write(rows: Sequence[ResultRow], path: Path = JSON) -> None:
-    """Write results as a JSON list."""
+    """Write the results of a benchmark run as a JSON list."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([asdict(each) for each in rows], indent=2) + "\n")
 
 
 def read(path: Path = JSON) -> list[ResultRow]:
-    """Read results that `write` wrote."""
+    """Read the results of a benchmark run from a JSON file."""
     loaded: list[dict[str, Any]] = json.loads(path.read_text())
     return [ResultRow(**each) for each in loaded]
 
 
 def table(rows: Sequence[ResultRow]) -> Table:
-    """Return a table of results."""
+    """Return a table of benchmark results."""
     result = Table(title="restaurant-system, measured", title_justify="left")
     result.add_column("name", no_wrap=True)
     for heading in ("measured", "unit", "floor", "ratio", "goal"):
@@ -103,7 +103,7 @@ def format_goal(each: ResultRow) -> str:
 
 
 def show(rows: Sequence[ResultRow], console: Console) -> None:
-    """Print results as a table."""
+    """Print benchmark results as a table."""
     console.print(table(rows))
 
 

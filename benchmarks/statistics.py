@@ -1,4 +1,4 @@
-"""Percentiles and medians of measurements."""
+"""Calculate percentiles and medians of measurements."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar

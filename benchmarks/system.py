@@ -198,5 +198,5 @@ async def channel(amqp: str) -> AsyncIterator[aiormq.abc.AbstractChannel]:
 
 
 async def stop(commands: Sequence[Command]) -> None:
-    """Stop services concurrently."""
+    """Stop several services concurrently, with SIGTERM."""
     await asyncio.gather(*(each.stop() for each in commands))

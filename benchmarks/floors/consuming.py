@@ -20,7 +20,7 @@ QUEUE = "floor_consuming"
 
 
 async def consuming(amqp: str, seconds: float) -> float:
-    """Fill a queue, then consume it; return messages per second."""
+    """Fill a queue of RabbitMQ, then consume it; return the messages consumed per second."""
     connection = await aiormq.connect(amqp)
     channel = await connection.channel()
     await declare(channel, QUEUE)

@@ -57,7 +57,7 @@ class Turns:
 
     @property
     def floor(self) -> IntakeFloor:
-        """The median of the floors."""
+        """The floor of intake: the median of all turns."""
         return median_by(self.floors, lambda each: each.orders)
 
     def median_by(self, processes: int) -> Intake:

@@ -41,7 +41,7 @@ class Latency:
 
     @property
     def p50(self) -> float:
-        """The median latency in ms."""
+        """The median latency of orders in ms."""
         return percentile(self.orders, 0.5)
 
 

@@ -163,7 +163,7 @@ class TicketChanged(IllegalMove):
 
 
 class TooManyStations(RestaurantError):
-    """As many stations are open as allowed, and none of them is unused."""
+    """The maximum number of stations is open, and each of them has a screen or a started ticket."""
 
     def __init__(self, most: int) -> None:
         super().__init__(

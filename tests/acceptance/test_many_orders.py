@@ -43,7 +43,7 @@ class CompletedRun:
 
     @property
     def processes(self) -> list[Process]:
-        """All processes of the run."""
+        """The processes of all services of the run."""
         return self.deployment.started
 
     def lines_of(self, request_id: str) -> set[tuple[str, str]]:

@@ -159,7 +159,7 @@ def send_head_of_an_order(client: socket.socket, length: int) -> None:
 
 
 def is_closed(where: tuple[str, int | None]) -> bool:
-    """Tell whether connections are refused."""
+    """Return whether the service refuses new connections."""
     with socket.socket() as probe:
         return probe.connect_ex(where) != 0
 

@@ -39,7 +39,7 @@ class Service:
         )
 
     def request(self, method: str, path: str, **content: str) -> httpx.Response:
-        """Send a request."""
+        """Send an HTTP request to the service."""
         address = f"http://127.0.0.1:{self.port}{path}"
         return httpx.request(method, address, timeout=5, verify=False, data=content or None)  # noqa: S501 - no TLS
 
@@ -92,7 +92,7 @@ def test_service_that_waits_for_its_database_answers_503_and_stops_at_once(
 def test_service_that_waits_for_its_replica_answers_503_and_stops_at_once(
     commands: Processes, data_dir: Path, empty_dsn: str, command: list[str]
 ) -> None:
-    """The primary is reachable, and only the replica is not."""
+    """Only the replica is unreachable; the primary accepts connections."""
     service = Service(
         commands,
         command,

@@ -35,13 +35,13 @@ class Up:
 
     @property
     def address(self) -> str:
-        """The printed address."""
+        """The address that `up` has printed."""
         (address,) = ADDRESS.findall(self.process.stdout)
         return str(address)
 
     @property
     def notifications(self) -> list[str]:
-        """The notifications printed so far."""
+        """The notifications that `up` has printed so far."""
         lines = self.process.stdout.splitlines()
         return [line for line in lines if line.startswith("Notification")]
 

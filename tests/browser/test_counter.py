@@ -38,7 +38,7 @@ async def fill_in(page: Page) -> None:
 
 
 async def orders(app: AllInOneApp) -> list[dict[str, Any]]:
-    """Return the placed orders."""
+    """Return the rows of all placed orders."""
     listed: list[dict[str, Any]] = (await app.get("/orders"))["orders"]
     return listed
 

@@ -181,6 +181,6 @@ async def place_orders(app: AllInOneApp, count: int) -> None:
 
 
 async def kept_taps(page: Page) -> list[str]:
-    """Return the names under which a browser keeps taps."""
+    """Return the keys of the unsent taps in a browser's local storage."""
     names: list[str] = await page.evaluate("Object.keys(localStorage)")
     return [name for name in names if "tickets" in name]

@@ -86,7 +86,7 @@ class ServiceProcess:
                 await self._is_busy.wait()
 
     def kill(self) -> None:
-        """Send SIGKILL."""
+        """Kill the process with SIGKILL."""
         self._started.clear()
         self._is_busy.clear()
         self._signal(signal.SIGKILL)

@@ -197,7 +197,9 @@ WIPE_STARTED = {"event": "fault", "at": 1.2, "kind": "wipe rabbitmq"}
 WIPE_ENDED = {**WIPE_STARTED, "event": "fault_ended", "at": 1.25}
 
 
-async def test_after_a_lost_disk_only_the_last_receptions_count(dsn: str, tmp_path: Path) -> None:
+async def test_after_a_lost_disk_only_the_last_reception_of_each_update_counts(
+    dsn: str, tmp_path: Path
+) -> None:
     """The lost updates are published again, late and in order."""
     report = await _check(dsn, tmp_path, [*_without(COOKING), WIPE_STARTED, COOKING, READY])
 

@@ -178,7 +178,7 @@ class UnmarkableBroker(RecordingBroker):
         return True
 
     async def mark(self) -> None:
-        """Raise `BrokerUnavailable`."""
+        """Fail to create the marker, with `BrokerUnavailable`."""
         raise BrokerUnavailable("The broker does not let itself be marked.")
 
 

@@ -112,7 +112,7 @@ async def test_messages_of_a_cancelled_consumer_return_to_their_places_as_not_at
 
 
 async def wait_for_pings(broker: Broker, pings: int) -> None:
-    """Wait as long as this number of pings takes."""
+    """Wait for the duration of `count` pings of the broker."""
     await asyncio.sleep(0)
     for _ in range(pings):
         await broker.ping()

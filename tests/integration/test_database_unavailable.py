@@ -64,17 +64,17 @@ async def proxied_patient(
 
 
 async def query(database: Database) -> None:
-    """Execute a statement."""
+    """Execute a statement on a pooled connection."""
     await execute(database, "SELECT 1")
 
 
 async def is_unavailable(database: Database) -> bool:
-    """Return whether a call fails."""
+    """Return whether a statement fails with `DatabaseUnavailable`."""
     return await fails(database, "SELECT 1")
 
 
 async def is_available(database: Database) -> bool:
-    """Return whether a call succeeds."""
+    """Return whether a statement succeeds."""
     return await succeeds(database, "SELECT 1")
 
 
@@ -258,7 +258,7 @@ async def test_full_pool_does_not_make_the_server_unavailable(dsn: str) -> None:
 
 
 async def is_pinged(database: Database) -> bool:
-    """Return whether a ping succeeds."""
+    """Return whether a ping of PostgreSQL succeeds."""
     with contextlib.suppress(DatabaseUnavailable):
         return await database.ping() >= 0
     return False

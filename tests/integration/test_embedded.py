@@ -155,7 +155,7 @@ def test_other_user_cannot_connect(pgdata: Path) -> None:
 
 
 def empty_version(pgdata: Path) -> None:
-    """Empty PG_VERSION."""
+    """Empty the file PG_VERSION of a database cluster."""
     (pgdata / "PG_VERSION").write_text("")
 
 
@@ -165,32 +165,32 @@ def earlier_version(pgdata: Path) -> None:
 
 
 def no_version(pgdata: Path) -> None:
-    """Remove PG_VERSION."""
+    """Remove the file PG_VERSION of a database cluster."""
     (pgdata / "PG_VERSION").unlink()
 
 
 def no_control_file(pgdata: Path) -> None:
-    """Remove pg_control."""
+    """Remove the file pg_control of a database cluster."""
     (pgdata / "global" / "pg_control").unlink()
 
 
 def garbled_control_file(pgdata: Path) -> None:
-    """Overwrite pg_control."""
+    """Overwrite the file pg_control of a database cluster."""
     (pgdata / "global" / "pg_control").write_bytes(b"\0" * 8192)
 
 
 def no_settings(pgdata: Path) -> None:
-    """Remove postgresql.conf."""
+    """Remove the file postgresql.conf of a database cluster."""
     (pgdata / "postgresql.conf").unlink()
 
 
 def broken_settings(pgdata: Path) -> None:
-    """Write an invalid setting."""
+    """Write an invalid setting into postgresql.conf."""
     (pgdata / "postgresql.conf").write_text("no such setting\n")
 
 
 def file_instead(pgdata: Path) -> None:
-    """Replace the directory by a file."""
+    """Replace the data directory by a file."""
     shutil.rmtree(pgdata)
     pgdata.write_text("")
 
@@ -213,7 +213,7 @@ def planted_link(pgdata: Path) -> None:
 
 
 def link_instead(pgdata: Path) -> None:
-    """Replace the directory by a link."""
+    """Replace the data directory by a symbolic link."""
     pgdata.rename(pgdata.with_name("elsewhere"))
     pgdata.symlink_to("elsewhere")
 

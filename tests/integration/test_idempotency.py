@@ -31,7 +31,7 @@ async def place(intake: OrderService, order: NewOrder | None = None, key: str = 
 
 
 async def count(database: Database) -> int:
-    """Count the orders."""
+    """Count the stored orders."""
     async with database.connection() as connection:
         orders: int = await connection.fetchval("SELECT count(*) FROM orders")
     return orders

@@ -35,7 +35,7 @@ async def empty_dsn(postgres_server: Postgres) -> str:
 
 @pytest.fixture
 async def empty(empty_dsn: str) -> AsyncIterator[Database]:
-    """Open an empty database."""
+    """Open a database without a schema."""
     async with open_database(empty_dsn) as database:
         yield database
 

@@ -179,7 +179,7 @@ def index_scans_of(scan: Plan) -> Iterator[Plan]:
 
 
 def is_narrow(lookup: Plan) -> bool:
-    """Return whether an index scan uses keys, or its index is small."""
+    """Return whether an index scan reads few rows: it uses keys, or its index is small."""
     condition = lookup.get("Index Cond", "")
     return lookup["Index Name"] in SMALL_INDEXES or " = " in condition or SMALL_RANGE in condition
 

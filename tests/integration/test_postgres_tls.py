@@ -48,7 +48,7 @@ def with_client_certificate(
 
 
 async def create(user: str, server: Postgres) -> None:
-    """Create a user."""
+    """Create a PostgreSQL user with a password."""
     connection = await asyncpg.connect(server.dsn("postgres"))
     await connection.execute(f"CREATE ROLE {user} LOGIN")
     await connection.close()

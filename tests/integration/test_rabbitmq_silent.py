@@ -131,7 +131,7 @@ async def seconds_until_unavailable(call: Awaitable[object]) -> float:
 async def works(
     call: Callable[[RabbitMQBroker], Awaitable[object]], broker: RabbitMQBroker
 ) -> bool:
-    """Return whether a call succeeds."""
+    """Return whether a call to the broker succeeds."""
     try:
         await call(broker)
     except BrokerUnavailable:

@@ -41,7 +41,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def relay(database: Database, broker: Broker) -> AsyncIterator[Relay]:
-    """Run a relay."""
+    """Run a relay on the test's broker."""
     relay = Relay(database, broker, OutboxSettings())
     async with relay.running():
         yield relay

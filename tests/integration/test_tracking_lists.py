@@ -46,7 +46,7 @@ async def page(tracking: httpx.AsyncClient, **query: str | int) -> tuple[list[st
 
 
 async def stats(tracking: httpx.AsyncClient) -> dict[str, Any]:
-    """Request the statistics."""
+    """Send GET /stats; return the statistics."""
     answer: dict[str, Any] = (await tracking.get("/stats")).json()
     return answer
 

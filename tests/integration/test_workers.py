@@ -100,7 +100,7 @@ class Workers:
             return [worker.name for worker in await workers.list_recent(connection)]
 
     async def execute(self, statement: str) -> None:
-        """Execute a statement."""
+        """Execute an SQL statement."""
         async with self.database.connection() as connection:
             await connection.execute(statement)
 

@@ -64,7 +64,7 @@ class Screens:
         return page
 
     async def close(self) -> None:
-        """Close all devices."""
+        """Close all browser contexts."""
         await self._stack.aclose()
 
     @property

@@ -28,7 +28,7 @@ class RecordingBroker(Broker):
 
     @property
     def taken(self) -> list[Message]:
-        """The published messages, in order."""
+        """All published messages, in the order of publishing."""
         return [message for call in self.calls for message in call]
 
     async def connect(self) -> None:
@@ -103,11 +103,11 @@ class FakeDelivery(Delivery):
         self.settled: list[str] = []
 
     async def ack(self) -> None:
-        """Record an acknowledgement."""
+        """Record that the message was acknowledged."""
         self.settled.append("ack")
 
     async def requeue(self) -> None:
-        """Record a requeue."""
+        """Record that the message was requeued."""
         self.settled.append("requeue")
 
     async def replace(self, successor: Message, delay: timedelta | None = None) -> None:
@@ -140,7 +140,7 @@ class FakeConsumer(Consumer):
                 await self._changed.wait()
 
     async def stop(self) -> None:
-        """Yield no more deliveries."""
+        """Stop the consumer: it yields no more deliveries."""
         if self.broken:
             raise BrokerUnavailable("The connection was lost.")
         self.stopped = True

@@ -12,7 +12,7 @@ SOON = 10.0  # s
 
 
 class Event(NamedTuple):
-    """One event of a stream."""
+    """A server-sent event of a live view."""
 
     kind: str
     data: dict[str, Any]
@@ -20,7 +20,7 @@ class Event(NamedTuple):
 
 
 def events_in(text: str) -> list[Event]:
-    """Parse complete events."""
+    """Parse the complete server-sent events in a text."""
     return [_event(block) for block in text.split("\n\n") if block]
 
 

@@ -48,7 +48,7 @@ class OutOfRangeTime(datetime):
     """A time beyond the range of `datetime`."""
 
     def timestamp(self) -> float:
-        """Return the seconds since 1970."""
+        """Return a timestamp out of range, in seconds since 1970."""
         return 2**62
 
 

@@ -74,7 +74,7 @@ class Postgres:
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Resume all processes."""
+        """Resume all PostgreSQL processes after `pause`."""
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:

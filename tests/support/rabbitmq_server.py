@@ -107,7 +107,7 @@ class RabbitMQ:
         os.killpg(self._process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Resume the node."""
+        """Resume the RabbitMQ node after `pause`."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGCONT)
 
@@ -134,7 +134,7 @@ class RabbitMQ:
         )
 
     def close(self) -> None:
-        """Kill the node and epmd, and delete their folder."""
+        """Kill the RabbitMQ node and epmd, and delete their folder."""
         self.kill()
         subprocess.run(  # noqa: S603 - a name server of our own, on our own port
             ["epmd", "-port", str(self._epmd), "-kill"],  # noqa: S607

@@ -34,7 +34,7 @@ class FakeClock:
         self.now = now
 
     def __call__(self) -> datetime:
-        """Return the time."""
+        """Return the time that the test has set."""
         return self.now
 
 
@@ -84,7 +84,7 @@ def make_tracking_service(
 
 @contextlib.asynccontextmanager
 async def http_client(*features: Feature) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve these features over HTTP, and yield a client."""
+    """Serve features of a service over HTTP, and yield an HTTP client."""
     async with (
         serve_site(api.build("Test", features)) as address,
         httpx.AsyncClient(base_url=address, timeout=30, verify=False) as client,  # noqa: S501 - no TLS

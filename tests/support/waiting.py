@@ -1,4 +1,4 @@
-"""Wait until a condition holds."""
+"""Poll a condition until it holds, or fail after a timeout."""
 
 import asyncio
 import time

@@ -99,7 +99,7 @@ async def test_items_beyond_the_first_batch_fill_the_others_at_once(work: FakeWo
 async def test_cancelled_task_cancels_the_callers_of_its_batch_and_of_waiting_items(
     work: FakeWork, concurrency: int
 ) -> None:
-    """After a cancelled batch, the next item is processed."""
+    """An item that is submitted after the cancellation is processed."""
     batcher = Batcher(work.upper, max_batch_size=1, concurrency=concurrency)
     work.may_continue.clear()
     cancelled = [batcher.submit(word) for word in ("soup", "fish")]

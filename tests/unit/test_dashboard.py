@@ -14,7 +14,7 @@ HOUR = timedelta(hours=1)
 
 
 class Broker:
-    """Returns queue depths once `answers` is set."""
+    """A fake broker, which returns queue depths once `answers` is set."""
 
     def __init__(self) -> None:
         self.asked = 0

@@ -238,7 +238,7 @@ class FakeState:
 
 @pytest.fixture
 def state() -> FakeState:
-    """Return state to poll."""
+    """Return a fake state for a poller."""
     return FakeState()
 
 

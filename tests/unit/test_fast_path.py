@@ -75,7 +75,7 @@ class ExampleApp:
         return "ordinary"
 
     def feature(self) -> Feature:
-        """Return the routes."""
+        """Return the feature with the routes of the example application."""
         router = APIRouter()
         router.add_api_route("/soups/{name}/price", self.price_over_asgi, methods=["GET"])
         router.add_api_route("/soups", self.order_over_asgi, methods=["POST"])
@@ -85,7 +85,7 @@ class ExampleApp:
 
 
 def to_response(soup: bytes) -> FastResponse:
-    """Return the response for an endpoint's result."""
+    """Return the fast path's response for a price."""
     return FastResponse(soup, media_type="text/plain")
 
 
@@ -120,7 +120,7 @@ class RawConnection:
 
 @pytest.fixture
 def app() -> ExampleApp:
-    """Return an application."""
+    """Return an example application with fast and other routes."""
     return ExampleApp()
 
 
@@ -142,7 +142,7 @@ async def connection(app: ExampleApp) -> AsyncIterator[RawConnection]:
 
 
 async def connect(address: str) -> RawConnection:
-    """Connect to a server."""
+    """Open a TCP connection to a server."""
     url = httpx.URL(address)
     return RawConnection(*await asyncio.open_connection(url.host, url.port))
 

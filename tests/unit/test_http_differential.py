@@ -95,7 +95,7 @@ def make_site() -> Site:
 
 
 class Case:
-    """Random requests for one connection."""
+    """Random requests for one connection, and how they are split."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311 - no secret

@@ -95,7 +95,7 @@ class Client:
             await asyncio.get_running_loop().sock_sendall(self._socket, b"".join(parts))
 
     async def response(self) -> httpx.Response:
-        """Read the next response."""
+        """Read the next HTTP response from the connection."""
         async with asyncio.timeout(5):
             while b"\r\n\r\n" not in self._received:
                 assert await self._receive(), "The connection was closed without a response."
@@ -179,7 +179,7 @@ LONG = b"x" * MAX_HEAD_SIZE
 
 
 def case(expected: list[int], *parts: bytes) -> tuple[list[int], bytes]:
-    """Return the expected statuses and the bytes to send."""
+    """Return a test case: the expected statuses, and the bytes to send."""
     return expected, b"".join(parts)
 
 
@@ -379,7 +379,7 @@ async def is_served(client: Client) -> bool:
 async def test_connection_above_the_limit_of_its_address_gets_429(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Trusted proxies have no limit."""
+    """The connections of trusted proxies are not limited."""
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.3, nonsense")
     with capture_logs() as lines:
         async with running_server(HttpSettings(connections_per_address=3)) as url:

@@ -26,7 +26,7 @@ def refusal_of(body: bytes) -> Refusal:
 
 
 def unknown(number: int) -> dict[str, int]:
-    """Return some unknown fields."""
+    """Return `count` fields that an order does not have."""
     return {f"field_{n}": n for n in range(number)}
 
 

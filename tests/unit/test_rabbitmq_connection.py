@@ -15,7 +15,7 @@ from restaurant_system.messaging.rabbitmq.error_translation import translate_err
 
 
 class FakeChannel(aiormq.Channel):
-    """An open channel."""
+    """A fake AMQP channel that is open."""
 
     is_closed = False
 
@@ -33,7 +33,7 @@ class FakeConnection:
         """Record that the connection was opened."""
 
     async def channel(self, **_options: bool) -> aiormq.Channel:
-        """Open a channel."""
+        """Open a channel on the connection."""
         return FakeChannel(cast("AbstractConnection", self))
 
     async def close(self) -> None:
@@ -63,7 +63,7 @@ async def connection(opened: list[FakeConnection]) -> RabbitMQConnection:
 
 @pytest.fixture
 async def channel(connection: RabbitMQConnection) -> AbstractChannel:
-    """Open a channel."""
+    """Open a channel on the connection."""
     return await connection.plain_channel()
 
 

@@ -52,7 +52,7 @@ def broker() -> RecordingBroker:
 
 
 def deliveries(count: int) -> list[FakeDelivery]:
-    """Return this many deliveries."""
+    """Return `count` fake deliveries."""
     return [FakeDelivery(make_order_message()) for _ in range(count)]
 
 

@@ -26,13 +26,13 @@ class FakeMonotonicClock:
         self.seconds = 1000.0
 
     def __call__(self) -> float:
-        """Return the seconds."""
+        """Return the seconds that the test has set."""
         return self.seconds
 
 
 @pytest.fixture
 def clock() -> FakeMonotonicClock:
-    """Return a clock."""
+    """Return a fake monotonic clock."""
     return FakeMonotonicClock()
 
 

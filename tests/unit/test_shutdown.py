@@ -7,7 +7,7 @@ from restaurant_system.shutdown import STOP_SIGNALS, Shutdown
 
 
 async def do_nothing(_: Shutdown) -> None:
-    """Return at once."""
+    """Return at once, as a command that has nothing to do."""
 
 
 def test_signal_handlers_are_restored_after_a_command() -> None:

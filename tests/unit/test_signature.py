@@ -141,5 +141,5 @@ def test_without_keys_messages_are_neither_signed_nor_verified() -> None:
     assert Signer().sign(forged) == forged
 
 
-def test_keys_are_not_in_the_repr() -> None:
+def test_signing_keys_are_not_in_the_repr() -> None:
     assert OLD.get_secret_value() not in repr(vars(Signer([OLD])))

@@ -67,7 +67,7 @@ class LostDelivery(FakeDelivery):
         super().__init__(make_status_update(number))
 
     async def ack(self) -> None:
-        """Raise `BrokerUnavailable`."""
+        """Fail to acknowledge, with `BrokerUnavailable`."""
         raise BrokerUnavailable("Connection lost.")
 
 
@@ -80,7 +80,7 @@ class OneConsumerBroker(RecordingBroker):
 
     @contextlib.asynccontextmanager
     async def subscribe(self, name: str | None = None) -> AsyncIterator[Consumer]:
-        """Yield the consumer."""
+        """Yield the broker's only consumer."""
         assert name == "display"
         yield self._consumer
 

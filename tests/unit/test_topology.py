@@ -1,4 +1,4 @@
-"""Routing by the topology's bindings."""
+"""Routing of messages by the bindings of the topology."""
 
 import itertools
 

@@ -9,7 +9,7 @@ from tests.support.orders import make_item, make_order_fields
 
 
 class Dish(BaseModel):
-    """A model with some rules."""
+    """A pydantic model with one rule of each kind."""
 
     model_config = ConfigDict(strict=True)
 

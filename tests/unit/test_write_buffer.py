@@ -22,13 +22,13 @@ class FakeTransport(asyncio.Transport):
         self.closed = True
 
     def is_closing(self) -> bool:
-        """Tell whether `close` was called."""
+        """Return whether the transport was closed."""
         return self.closed
 
 
 @pytest.fixture
 def transport() -> FakeTransport:
-    """Return a transport."""
+    """Return a fake transport."""
     return FakeTransport()
 
 

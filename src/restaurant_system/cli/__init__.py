@@ -61,7 +61,9 @@ def _log_failure(kind: str) -> None:
 
     if not structlog.is_configured():
         logger.configure(service="restaurant-system", level="INFO", style="auto", stream=sys.stderr)
-    logger.get_logger().exception("service_failed", message=f"Failed: {kind}.")
+    logger.get_logger().exception(
+        "service_failed", message=f"The command failed unexpectedly: {kind}."
+    )
 
 
 def _escape_unencodable_output() -> None:

@@ -39,7 +39,7 @@ FROM idempotency_keys LEFT JOIN orders ON orders.id = order_id WHERE key = $1
 
 
 async def look_up(connection: Connection, key: str) -> KeyUse | None:
-    """Return the first use of a key; `None` if it is unknown."""
+    """Return the first use of an idempotency key; `None` if it is unknown."""
     row = await connection.fetchrow(LOOK_UP, key)
     return None if row is None else KeyUse(**row)
 

@@ -137,7 +137,7 @@ class All:
     counted: Collection[UUID] | None = None
 
     def select(self, letters: Sequence[L]) -> list[L]:
-        """Return the selected dead letters."""
+        """Return those of `letters` that are selected."""
         if self.counted is None:
             return list(letters)
         return [letter for letter in letters if letter.message.message_id in self.counted]

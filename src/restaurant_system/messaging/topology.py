@@ -34,7 +34,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A durable queue."""
+    """A durable queue of the topology."""
 
     name: str
     max_priority: int | None = None

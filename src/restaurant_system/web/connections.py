@@ -90,7 +90,7 @@ class Connections:
     def make_room(self, accepted: socket.socket) -> bool:
         """Close idle connections if a new one has used the reserve of file descriptors.
 
-        Closes others, see `close_longest_idle`. Returns whether the reserve is kept.
+        `close_longest_idle` chooses them. Returns whether the reserve is kept.
         """
         missing = file_descriptors.missing(accepted.fileno())
         if not missing:

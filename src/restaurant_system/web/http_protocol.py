@@ -268,10 +268,10 @@ def set_user_timeout(transport: asyncio.Transport) -> None:
 
 
 def status_line(status: int) -> bytes:
-    """Serialize a response's status line."""
+    """Serialize the status line of an HTTP response."""
     return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
 
 
 def serialize_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Serialize header fields."""
+    """Serialize HTTP header fields."""
     return b"".join([b"%b: %b\r\n" % each for each in headers])
