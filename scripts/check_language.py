@@ -1,6 +1,7 @@
 """Refuse coined words and metaphors where the field has a standard term.
 
-Checks identifiers, module names, docstrings, other strings and comments of all Python files.
+Checks names, docstrings, other strings and comments of Python files; the text of documents,
+settings, pages, styles and scripts; and the comments of migrations, whose names are in databases.
 """
 
 import re
@@ -9,52 +10,66 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-# Word: the term to use instead.
+# Regular expression of words, in lower case: the term to use instead.
 BANNED = {
-    "apologise": "send an error",
+    "absence|absences": "outage, timeout",
+    "announced? again": "republish",
+    "apologi[sz]e": "send an error",
     "aside": "dead-letter",
     "beside": "next to, background task",
     "breath": "timeout, delay",
     "bury": "requeue orphaned messages",
     "deed": "action",
     "doubtful": "unverified",
-    "door": "listener",
+    "doors?": "listener",
     "evening": "run, business date",
     "forgiving": "lenient",
+    "frail": "the property of the server",
     "goodbye": "last response",
-    "guest": "customer",
-    "guests": "customer",
-    "hands": "order processor",
+    "guests?": "customer, client",
+    "hands|(?<!by )hand": "in flight, order processor",
     "havoc": "fault injection",
     "insist": "terminate",
-    "lend": "acquire",
+    "lend|lent": "acquire",
     "loan": "acquired connection",
+    "nobody": "name the subject",
     "nudge": "check now",
     "obey": "wait for stop",
     "owed": "outbox message",
-    "patiently": "wait, retry",
+    "patient|patiently|patience": "wait, retry, timeout",
     "reception": "accept, dispatcher",
-    "road": "route, fast path",
-    "roads": "route, fast path",
-    "saboteur": "mutation test",
-    "saboteurs": "mutation test",
+    "riddles?": "name the subject",
+    "roads?": "route, fast path",
+    "roomy": "the size",
+    "saboteurs?": "mutation test",
+    "spells?": "turn, period",
     "standings": "order status",
     "standstill": "stuck order",
-    "stranger": "third-party publisher",
-    "strangers": "third-party publisher",
+    "strangers?": "third-party publisher",
     "struck": "deleted",
     "tally": "result",
     "tavern": "example app",
+    "told": "notified, reported",
     "twins": "duplicates",
+    "watchers?": "client of a live view",
     "watchman": "health monitor",
     "whereabouts": "location",
     "whoever": "name the subject",
     "wishes": "stop signals",
 }
-FOLDERS = ("src", "tests", "benchmarks", "scripts")
-WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-# RabbitMQ's default user is called guest.
-CREDENTIALS = re.compile(r'"guest"|guest:guest')
+FOLDERS = ("src", "tests", "benchmarks", "scripts", "docs")
+PLAIN_TEXT = {".css", ".html", ".js", ".json", ".md", ".toml", ".yaml"}
+# Swagger UI is the work of others.
+EXCLUDED = re.compile(r"scripts/check_language\.py|screens/docs/swagger-ui|screens/docs/LICENSE")
+# `guest` is RabbitMQ's default user and a field of the contract, `nobody` a Unix user, `aside` an
+# HTML element, `owed_before` and `broker_messages_in_hand` are in released migrations.
+STANDARD = re.compile(
+    r"""^guest$|[`"'./:]guest\b|\b(user|password): guest\b|\bguest[`"':=]|["'/@~]nobody|to nobody"""
+    r"|</?aside|owed_before|messages_in_hand"
+)
+WORD = re.compile(rf"\b({'|'.join(BANNED)})\b")
+WORDS_OF_A_NAME = re.compile(r"_|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+SQL_COMMENT = re.compile(r"--.*")
 TEXT = {tokenize.NAME, tokenize.STRING, tokenize.COMMENT}
 if sys.version_info >= (3, 12):
     TEXT.add(tokenize.FSTRING_MIDDLE)
@@ -62,30 +77,46 @@ if sys.version_info >= (3, 12):
 
 def main() -> int:
     """Print each use of a banned word; return 1 if there is any."""
-    this = Path(__file__).resolve()
-    files = [p for folder in FOLDERS for p in sorted(Path(folder).rglob("*.py"))]
-    uses = [use for path in files if path.resolve() != this for use in uses_in(path)]
+    files = [path for folder in FOLDERS for path in sorted(Path(folder).rglob("*"))]
+    uses = [use for path in [*Path().glob("*.*"), *files] for use in uses_in(path)]
     for place, word in uses:
-        print(f"{place}: write {BANNED[word]!r} instead of {word!r}")  # noqa: T201
+        print(f"{place}: write {instead_of(word)!r} instead of {word!r}")  # noqa: T201
     return 1 if uses else 0
 
 
 def uses_in(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield place and word of each use in a file."""
-    for word in banned_in(path.stem):
-        yield str(path), word
-    with path.open("rb") as file:
-        for token in tokenize.tokenize(file.readline):
-            if token.type in TEXT:
-                for word in banned_in(CREDENTIALS.sub("", token.string)):
-                    yield f"{path}:{token.start[0]}", word
+    """Yield place and word of each use in the name and the text of a file."""
+    if path.is_dir() or EXCLUDED.search(path.as_posix()):
+        return
+    if path.suffix != ".sql":
+        yield from ((str(path), word) for word in banned_in(path.stem))
+    for line, text in texts_of(path):
+        yield from ((f"{path}:{line}", word) for word in banned_in(text))
+
+
+def texts_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the texts of a file that are checked, each with its line."""
+    if path.suffix == ".py":
+        with path.open("rb") as file:
+            for token in tokenize.tokenize(file.readline):
+                if token.type in TEXT:
+                    yield token.start[0], token.string
+    elif path.suffix == ".sql":
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            yield from ((number, comment) for comment in SQL_COMMENT.findall(line))
+    elif path.suffix in PLAIN_TEXT:
+        yield from enumerate(path.read_text().splitlines(), start=1)
 
 
 def banned_in(text: str) -> Iterator[str]:
-    """Yield the banned words of an identifier or a sentence."""
-    for word in WORD.findall(text):
-        if word.lower() in BANNED:
-            yield word.lower()
+    """Yield the banned words of a name or a sentence."""
+    words = WORDS_OF_A_NAME.sub(" ", STANDARD.sub("", text)).lower()
+    return (use.group() for use in WORD.finditer(words))
+
+
+def instead_of(word: str) -> str:
+    """Return the term to use instead of a banned word."""
+    return next(term for pattern, term in BANNED.items() if re.fullmatch(pattern, word))
 
 
 if __name__ == "__main__":

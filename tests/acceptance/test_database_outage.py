@@ -41,16 +41,16 @@ OUTAGES = [
 
 
 @pytest.fixture(scope="module")
-def frail_postgres() -> Iterator[Postgres]:
+def own_postgres() -> Iterator[Postgres]:
     """Run a PostgreSQL that no other module uses."""
     with running_postgres() as server:
         yield server
 
 
 @pytest.fixture
-def deployment(frail_postgres: Postgres) -> Iterator[Deployment]:
+def deployment(own_postgres: Postgres) -> Iterator[Deployment]:
     """Start an order service and a tracking service on the module's PostgreSQL."""
-    dsn = frail_postgres.dsn(asyncio.run(frail_postgres.create_database()))
+    dsn = own_postgres.dsn(asyncio.run(own_postgres.create_database()))
     with deployments.running(dsn) as deployment:
         deployment.start_order_service("--max-concurrent", str(MAX_CONCURRENT))
         deployment.start_tracking_service()
@@ -74,7 +74,7 @@ def all_at_once(
 
 @pytest.mark.parametrize("outage", OUTAGES, ids=lambda outage: outage.name)
 def test_requests_fail_at_once_while_the_database_is_unavailable_and_succeed_afterwards(
-    deployment: Deployment, frail_postgres: Postgres, outage: Outage
+    deployment: Deployment, own_postgres: Postgres, outage: Outage
 ) -> None:
     number = deployment.place_order()
     requests: list[Callable[[], httpx.Response]] = [
@@ -84,13 +84,13 @@ def test_requests_fail_at_once_while_the_database_is_unavailable_and_succeed_aft
         lambda: deployment.tracking.get("/stats"),
     ]
 
-    outage.begin(frail_postgres)
+    outage.begin(own_postgres)
     try:
         first = all_at_once(requests * (CLIENTS // len(requests)))
         then = all_at_once(requests)
         health = all_at_once(health_of_both(deployment))
     finally:
-        outage.end(frail_postgres)
+        outage.end(own_postgres)
 
     for response, seconds in first:
         assert_unavailable(response)
@@ -117,9 +117,9 @@ def test_requests_fail_at_once_while_the_database_is_unavailable_and_succeed_aft
 
 
 def test_health_responds_in_time_before_a_hanging_database_is_detected(
-    deployment: Deployment, frail_postgres: Postgres
+    deployment: Deployment, own_postgres: Postgres
 ) -> None:
-    frail_postgres.pause()
+    own_postgres.pause()
     try:
         responses = all_at_once(health_of_both(deployment))
         wait_until(
@@ -128,7 +128,7 @@ def test_health_responds_in_time_before_a_hanging_database_is_detected(
             doing="for /health to report the outage",
         )
     finally:
-        frail_postgres.resume()
+        own_postgres.resume()
 
     assert all(seconds < 2 for _, seconds in responses)
 

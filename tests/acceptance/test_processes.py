@@ -129,12 +129,12 @@ def test_no_order_is_lost_or_doubled_when_processes_are_killed(deployment: Deplo
         for started in (2, 3):
             wait_for_start(intake, started)
             os.kill(children(intake)[-1], signal.SIGKILL)
-        told = {key: number for client in ordering for key, number in client.result().items()}
+        placed = {key: number for client in ordering for key, number in client.result().items()}
 
     assert intake.stop() == 0
     stored = [row["number"] for row in deployment.query("SELECT number FROM orders")]
-    assert sorted(stored) == sorted(told.values())
-    assert len(told) == 200
+    assert sorted(stored) == sorted(placed.values())
+    assert len(placed) == 200
 
 
 def order_through(deployment: Deployment, orders: int) -> dict[str, str]:

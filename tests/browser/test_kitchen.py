@@ -180,7 +180,7 @@ async def test_new_ticket_rings_until_the_next_input_and_across_a_reload(
     [
         {
             "RESTAURANT_KITCHEN_DISPLAY__STATIONS": "1",
-            "RESTAURANT_KITCHEN_DISPLAY__ABSENCE": "1",
+            "RESTAURANT_KITCHEN_DISPLAY__STATION_TIMEOUT": "1",
         }
     ],
     indirect=True,

@@ -94,8 +94,8 @@ async def test_concurrent_repeated_and_double_taps_take_effect_once(
 
     await slow.route("**/tickets/**", let_other_screen_be_first)
     await button(slow, "Start", number).click()
-    told = slow.get_by_role("alert").filter(has_text=number[-3:])
-    await expect(told).to_contain_text("cooking")
+    refusal = slow.get_by_role("alert").filter(has_text=number[-3:])
+    await expect(refusal).to_contain_text("cooking")
     await quick.route("**/tickets/**", lose_first_response)
     async with quick.expect_response("**/tickets/**") as answered:
         await button(quick, "Bump", number).dblclick()
@@ -125,8 +125,8 @@ async def test_failed_tap_delays_no_other_ticket_and_is_refused_once_outdated(
     await button(other, "Bump", first).wait_for()
     await page.unroute(bumps)
 
-    told = page.get_by_role("alert").filter(has_text=first[-3:])
-    await expect(told).to_contain_text("cooking")
+    refusal = page.get_by_role("alert").filter(has_text=first[-3:])
+    await expect(refusal).to_contain_text("cooking")
     await expect(button(page, "Bump", first)).to_be_visible()
     assert await history(app, first) == ["received", "cooking", "ready", "cooking"]
     assert await kept_taps(page) == []

@@ -197,7 +197,7 @@ WIPE_STARTED = {"event": "fault", "at": 1.2, "kind": "wipe rabbitmq"}
 WIPE_ENDED = {**WIPE_STARTED, "event": "fault_ended", "at": 1.25}
 
 
-async def test_after_a_lost_disk_only_the_last_reception_of_each_update_counts(
+async def test_after_a_lost_disk_each_update_counts_as_last_received(
     dsn: str, tmp_path: Path
 ) -> None:
     """The lost updates are published again, late and in order."""

@@ -54,7 +54,7 @@ async def proxied(
 
 
 @pytest.fixture
-async def proxied_patient(
+async def proxied_without_ping_timeout(
     dsn: str, postgres_server: Postgres, tcp_proxy: TcpProxy
 ) -> AsyncIterator[Database]:
     """Open the database through the proxy, with a ping timeout that never elapses."""
@@ -225,11 +225,12 @@ async def test_server_that_refuses_connections_is_unavailable_at_once(
 
 
 async def test_connection_reset_fails_only_calls_in_progress(
-    proxied_patient: Database, tcp_proxy: TcpProxy, dsn: str
+    proxied_without_ping_timeout: Database, tcp_proxy: TcpProxy, dsn: str
 ) -> None:
     """After a connection reset, PostgreSQL still counts as available."""
     in_progress = [
-        asyncio.create_task(seconds_to_fail(lambda: sleep_in(proxied_patient))) for _ in range(2)
+        asyncio.create_task(seconds_to_fail(lambda: sleep_in(proxied_without_ping_timeout)))
+        for _ in range(2)
     ]
     await wait_for_sleeping(dsn, 2)
     await wait_for_ping(dsn)  # a reset while the monitor connects would count as unavailable
@@ -237,16 +238,18 @@ async def test_connection_reset_fails_only_calls_in_progress(
     with capture_logs() as lines:
         await tcp_proxy.reset()
         assert max(await asyncio.gather(*in_progress)) < DETECTION_TIME
-        await eventually(lambda: is_available(proxied_patient), doing="for a new connection")
+        await eventually(
+            lambda: is_available(proxied_without_ping_timeout), doing="for a new connection"
+        )
 
     assert not await logged(lines, "db_connection_failed")
 
 
 async def test_full_pool_does_not_make_the_server_unavailable(dsn: str) -> None:
     """A call that finds no connection fails; those with a connection continue."""
-    impatient = LONG_PING_TIMEOUT.model_copy(update={"connect_timeout": 0.3})
+    quick_to_connect = LONG_PING_TIMEOUT.model_copy(update={"connect_timeout": 0.3})
     async with (
-        monitored(make_database(dsn, impatient)) as full,
+        monitored(make_database(dsn, quick_to_connect)) as full,
         full.connection() as one,
         full.connection() as two,
     ):
@@ -273,17 +276,17 @@ async def is_pinged(database: Database) -> bool:
     ],
 )
 async def test_failed_statement_does_not_make_the_server_unavailable(
-    proxied_patient: Database, statement: str
+    proxied_without_ping_timeout: Database, statement: str
 ) -> None:
-    async with proxied_patient.connection() as other:
+    async with proxied_without_ping_timeout.connection() as other:
         async with asyncio.timeout(DETECTION_TIME):
             with pytest.raises(DatabaseUnavailable):
-                async with proxied_patient.connection() as connection:
+                async with proxied_without_ping_timeout.connection() as connection:
                     await connection.execute(statement)
         await asyncio.sleep(3 * SETTINGS.ping_interval)
 
         assert await other.fetchval("SELECT 1") == 1
-    await query(proxied_patient)
+    await query(proxied_without_ping_timeout)
 
 
 def user_of(dsn: str) -> str:

@@ -17,12 +17,12 @@ from tests.support.orders import make_item, make_order
 from tests.support.services import NOON, FakeClock, make_order_service
 
 # A customer whose order the database refuses, in the middle of the transaction.
-NOBODY = "Nobody"
-REFUSE_NOBODY = """
-CREATE FUNCTION refuse_nobody() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN RAISE EXCEPTION 'there is no Nobody'; END $$;
-CREATE TRIGGER refuse_nobody AFTER INSERT ON orders FOR EACH ROW
-    WHEN (NEW.customer_name = 'Nobody') EXECUTE FUNCTION refuse_nobody();
+UNSTORABLE = "Unstorable"
+REFUSE_UNSTORABLE = """
+CREATE FUNCTION refuse_unstorable() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'the test refuses this customer'; END $$;
+CREATE TRIGGER refuse_unstorable AFTER INSERT ON orders FOR EACH ROW
+    WHEN (NEW.customer_name = 'Unstorable') EXECUTE FUNCTION refuse_unstorable();
 """
 
 
@@ -30,8 +30,8 @@ CREATE TRIGGER refuse_nobody AFTER INSERT ON orders FOR EACH ROW
 async def unstorable_order(database: Database) -> NewOrder:
     """Return an order that the database refuses."""
     async with database.connection() as connection:
-        await connection.execute(REFUSE_NOBODY)
-    return make_order(customer_name=NOBODY)
+        await connection.execute(REFUSE_UNSTORABLE)
+    return make_order(customer_name=UNSTORABLE)
 
 
 async def place(intake: OrderService, order: NewOrder | None = None) -> str:

@@ -16,7 +16,7 @@ MEGABYTE = 1_000_000
 DEEP = json.loads("[" * 300 + "]" * 300)
 UNKNOWN_ORDER = {
     "order_number": "ORD_20241216_404",
-    "customer_name": "Nobody",
+    "customer_name": "Grace Hopper",
     "order_type": "takeout",
     "items": [{"name": "Soup", "quantity": 1, "price": 9.5}],
     "total_amount": 9.5,

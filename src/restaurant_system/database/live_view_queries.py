@@ -35,8 +35,9 @@ async def preparing(connection: Connection, *, limit: int) -> list[Row]:
     return await connection.fetch(PREPARING, BEING_PREPARED, list(OrderType), limit)
 
 
-# Where nobody completes orders, all past orders are ready, so only the newest of each type are
-# scanned. An order is missed once this many later ones of its type are ready, which takes hours.
+# In a restaurant that does not complete orders, all past orders are ready, so only the newest of
+# each type are scanned. An order is missed once this many later ones of its type are ready, which
+# takes hours.
 # The type is compared as a range for the same reason as above.
 READY_SCAN_LIMIT = 300
 READY = f"""

@@ -49,7 +49,7 @@ async def check_connection_limit(
 ) -> None:
     """Log a warning if `service` may open more connections than others leave to it now.
 
-    Others may open more later, so the absence of a warning proves nothing.
+    Others may open more later, so connections may run out without a warning.
     """
     ((allowed, others),) = await connection.fetch(CONNECTIONS, service)
     missing = needed + others - allowed

@@ -88,8 +88,8 @@ BINDINGS = (
     Binding(ORDERS_DLX.name, DEAD_LETTERS.name),
 )
 
-# A queue without messages. Its absence shows that the broker is new or has lost its disk, so it is
-# not declared with the other queues.
+# A queue without messages. If it is missing, the broker is new or has lost its disk, so it is not
+# declared with the other queues.
 MARKER = Queue("reconciliation_marker")
 
 # The header that routes a message to the retry queue of its delay. (A headers exchange ignores

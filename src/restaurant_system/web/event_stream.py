@@ -67,13 +67,13 @@ class Feed:
         self._is_current = False
         self._is_closed = False
         self._news = asyncio.Event()
-        self._watchers = 0
+        self._clients_watching = 0
         self._unwatched_since = time.monotonic()
 
     @property
     def is_watched(self) -> bool:
         """Whether any client has an event stream of this view open."""
-        return self._watchers > 0
+        return self._clients_watching > 0
 
     @property
     def unwatched_seconds(self) -> float:
@@ -143,13 +143,13 @@ class Feed:
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
-        if not self._watchers:
+        if not self._clients_watching:
             self.invalidate()  # an unwatched view is not updated
-        self._watchers += 1
+        self._clients_watching += 1
         try:
             yield
         finally:
-            self._watchers -= 1
+            self._clients_watching -= 1
             self._unwatched_since = time.monotonic()
 
 

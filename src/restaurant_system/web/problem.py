@@ -58,7 +58,7 @@ class Refusal(Exception):
 def response_for(error: Exception, request_id: str, request_headers: Headers = ()) -> Response:
     """Return the problem response for an error; log an unexpected error and hide its details.
 
-    If `request_headers` have an Idempotency-Key, the client is told to repeat it.
+    If `request_headers` have an Idempotency-Key, the text asks the client to repeat it.
     """
     detail, extra = str(error), dict[str, Any]()
     errors: Sequence[FieldError] = ()

@@ -1,8 +1,9 @@
 """Taps on tickets: the actions of people at a station. Each takes effect once, or not at all.
 
 A tap states which status of the order was on the screen, so that of two people who tap on one
-ticket the second is told that the order has changed. It also has an idempotency key: a tap that is
-repeated because its response was lost does not take effect again, even if it was undone meanwhile.
+ticket the second gets the error that the order has changed. It also has an idempotency key: a tap
+that is repeated because its response was lost does not take effect again, even if it was undone
+meanwhile.
 """
 
 import hashlib
