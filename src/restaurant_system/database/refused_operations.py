@@ -1,4 +1,4 @@
-"""Record what a server that answers refuses, and retry it until it succeeds."""
+"""Record which operations PostgreSQL refuses, and retry them until they succeed."""
 
 import contextlib
 import os
