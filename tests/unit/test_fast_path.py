@@ -1,8 +1,10 @@
 """Which requests take the fast path, and that their responses do not differ from ASGI's."""
 
 import asyncio
+import tomllib
 from collections.abc import AsyncIterator
 from http import HTTPStatus
+from pathlib import Path
 
 import httpx
 import pytest
@@ -22,6 +24,7 @@ from restaurant_system.web.fastpath.routes import (
     FastRoute,
     respond_over_asgi,
 )
+from restaurant_system.web.fastpath.uvicorn_adapter import TESTED_VERSIONS
 from restaurant_system.web.headers import MAX_BODY_SIZE
 from restaurant_system.web.http_protocol import HttpProtocol
 from tests.support.responses import assert_problem
@@ -224,6 +227,14 @@ def comparable(response: httpx.Response) -> tuple[int, dict[str, str], str]:
     headers = {name: value for name, value in response.headers.items() if name not in ignored}
     body = response.text.replace(response.headers["X-Request-ID"], "")
     return response.status_code, headers, body
+
+
+def test_oldest_uvicorn_that_may_be_installed_is_the_oldest_tested_one() -> None:
+    pyproject = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
+    first, _ = TESTED_VERSIONS
+    minimum = f"uvicorn>={'.'.join(map(str, first))},"
+
+    assert any(each.startswith(minimum) for each in pyproject["project"]["dependencies"])
 
 
 async def test_service_without_fast_routes_runs_without_the_fast_path() -> None:
