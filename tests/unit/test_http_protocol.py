@@ -1,11 +1,14 @@
 import asyncio
+import contextlib
+import pickle
 import socket
 
 import httpx
 import pytest
 from fastapi import APIRouter
 
-from restaurant_system.web import api
+from restaurant_system.app.processes import SharedPort
+from restaurant_system.web import api, server
 from restaurant_system.web.api import Feature
 from restaurant_system.web.http_protocol import USER_TIMEOUT, set_user_timeout
 from tests.support.responses import assert_problem
@@ -45,3 +48,17 @@ def test_user_timeout_is_not_set_on_other_sockets() -> None:
     with one, other:
         set_user_timeout(asyncio.Transport({"socket": one}))
     set_user_timeout(asyncio.Transport())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_listening_sockets_disable_nagles_algorithm(host: str) -> None:
+    """That of one process, and those of several; accepted connections inherit it."""
+    with server.listen(host, 0) as alone, contextlib.closing(SharedPort(host, 0)) as port:
+        (shared := pickle.loads(pickle.dumps(port))).listen()  # noqa: S301 - its own
+        for listener in (alone, shared):
+            with (
+                socket.create_connection(listener.getsockname()[:2]),
+                listener.accept()[0] as accepted,
+            ):
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        shared.close()

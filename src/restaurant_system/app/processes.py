@@ -7,6 +7,7 @@ new connections: see decision 4.
 
 import asyncio
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
@@ -81,26 +82,16 @@ class SharedPort:
 
     def __init__(self, host: str, port: int) -> None:
         with server.listen(host, port) as exclusive:  # refused if the port is taken
-            self._address = exclusive.getsockname()[:2]
-        self._reserved = bind_shared(*self._address)
+            host, port, *_ = exclusive.getsockname()
+        self._bind = functools.partial(server.bind, host, port, is_shared=True)
+        self._reserved = self._bind()
 
-    def __reduce__(self) -> tuple[Callable[[str, int], socket.socket], tuple[str, int]]:
-        return bind_shared, self._address
+    def __reduce__(self) -> tuple[Callable[[], socket.socket], tuple[()]]:
+        return self._bind, ()
 
     def close(self) -> None:
         """Release the port."""
         self._reserved.close()
-
-
-def bind_shared(host: str, port: int) -> socket.socket:
-    """Bind a socket to a port that other sockets of this user are bound to."""
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    if bound.family == socket.AF_INET6:
-        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    bound.bind((host, port))
-    return bound
 
 
 class _Supervisor(Multiprocess):

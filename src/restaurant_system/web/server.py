@@ -5,6 +5,7 @@ Until there is a site, every request is answered with 503, `/health` included.
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -183,16 +184,35 @@ async def running(
 
 def listen(host: str, port: int) -> socket.socket:
     """Open a listening socket; raises `StartupError` when the port is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = bind(host, port)
+        listener.listen(BACKLOG)
     except OSError as error:
-        reason, *_ = str(error.strerror).split(" (while ")  # what follows repeats the address
         raise StartupError(
-            f"Cannot listen on {host}:{port} ({reason}); stop what uses it, or choose"
+            f"Cannot listen on {host}:{port} ({error.strerror}); stop what uses it, or choose"
             " another with --port."
         ) from error
-    # Accepted connections inherit it: a response that the kernel delays would be lost when the
-    # connection is closed before all that the client has sent is read.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+def bind(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
+    """Bind a socket that is to listen; raises `OSError`.
+
+    Other sockets of this user can be bound to the port if all of them are shared.
+    """
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        if os.name != "nt":  # where it would allow two programs to listen at one port
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if bound.family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # Accepted connections inherit it: a response that the kernel delays would be lost when the
+        # connection is closed before all that the client has sent is read.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
