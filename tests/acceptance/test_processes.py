@@ -193,11 +193,7 @@ def test_second_ctrl_c_stops_at_once(deployment: Deployment, receiver: str) -> N
     deployment.wait_until_ready()
     wait_for_start(intake)
     pids = children(intake) if receiver == "everyone" else []
-    with contextlib.closing(connect(deployment)) as connection:
-        connection.putrequest("POST", "/orders")
-        connection.putheader("Content-Length", "1000")
-        connection.endheaders()
-
+    with incomplete_requests(deployment, 1):
         interrupt(intake, pids)
         intake.wait_for("graceful_shutdown")
         time.sleep(0.5)
@@ -207,6 +203,87 @@ def test_second_ctrl_c_stops_at_once(deployment: Deployment, receiver: str) -> N
         assert intake.wait(5) == 0
     assert error_message(intake) == ""
     wait_for_the_end_of(children(intake))
+
+
+@pytest.mark.parametrize("is_restarting", [False, True], ids=["serving", "restarting"])
+def test_second_stop_signal_stops_at_once_however_soon_it_follows(
+    deployment: Deployment, *, is_restarting: bool
+) -> None:
+    """Also while the supervisor replaces the processes, and waits for the requests of the first."""
+    intake = deployment.start_order_service(*TWO)
+    deployment.wait_until_ready()
+    wait_for_start(intake)
+    wait_for_listeners(deployment)
+    with incomplete_requests(deployment, 16):
+        if is_restarting:
+            intake.signal(signal.SIGHUP)
+            wait_for_start(intake, 3)
+            time.sleep(0.5)
+
+        intake.signal(signal.SIGTERM)
+        time.sleep(0.05)
+        assert intake.running
+        intake.signal(signal.SIGTERM)
+
+        assert intake.wait(2) == 0
+    assert error_message(intake) == ""
+    wait_for_the_end_of(children(intake))
+
+
+@contextlib.contextmanager
+def incomplete_requests(deployment: Deployment, number: int) -> Iterator[None]:
+    """Send this number of requests without their bodies, which delays a stop by seconds."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(number):
+            connection = stack.enter_context(contextlib.closing(connect(deployment)))
+            connection.putrequest("POST", "/orders")
+            connection.putheader("Content-Length", "1000")
+            connection.endheaders()
+        yield
+
+
+@pytest.mark.parametrize("cause", ["first start", "replacement", "SIGHUP", "SIGTTIN"])
+def test_ctrl_c_during_the_start_of_a_process_does_not_disturb_it(
+    deployment: Deployment, cause: str
+) -> None:
+    """A terminal sends SIGINT to all processes; the supervisor stops those that start."""
+    intake = deployment.start_order_service(*TWO)
+    before: set[int] = set()
+    if cause != "first start":
+        deployment.wait_until_ready()
+        wait_for_start(intake)
+        before = service_processes(intake)
+    match cause:
+        case "replacement":
+            os.kill(min(before), signal.SIGKILL)
+        case "SIGHUP":
+            intake.signal(signal.SIGHUP)
+        case "SIGTTIN":
+            intake.signal(signal.SIGTTIN)
+    wait_until(
+        lambda: bool(service_processes(intake) - before), seconds=30, doing="for a process to start"
+    )
+
+    (starting, *_) = service_processes(intake) - before
+    while starting not in children(intake):
+        os.kill(starting, signal.SIGINT)
+        time.sleep(0.02)
+
+    wait_for_start(intake, 2 if cause == "first start" else 3)
+    assert intake.stop() == 0
+    assert error_message(intake) == ""
+
+
+def service_processes(supervisor: Process) -> set[int]:
+    """Return the ids of the processes that serve, or will serve, for a supervisor."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(status.read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+            command = (status.parent / "cmdline").read_bytes()
+            if parent == supervisor.pid and b"multiprocessing.spawn" in command:
+                found.add(int(status.parent.name))
+    return found
 
 
 def interrupt(supervisor: Process, pids: list[int]) -> None:

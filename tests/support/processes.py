@@ -151,6 +151,11 @@ class Process:
         return self._process.poll() is None
 
     @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
     def memory(self) -> float:
         """The resident memory in MB."""
         return self._megabytes("VmRSS")

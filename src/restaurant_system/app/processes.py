@@ -13,13 +13,14 @@ import os
 import signal
 import socket
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from typing import NoReturn, cast
 
+import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
@@ -95,11 +96,23 @@ class SharedPort:
 
 
 class _Supervisor(Multiprocess):
-    """uvicorn's supervisor, which also logs restarts and stops at once at a second signal."""
+    """uvicorn's supervisor, which also logs restarts and kills all processes at a second signal.
+
+    A thread waits for stop signals, because the main thread may be waiting for a process. They are
+    blocked in the main thread and so, from their start on, in all processes. These keep SIGINT
+    blocked: Ctrl-C in a terminal reaches them, too, but the supervisor stops them.
+    """
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        # The resource tracker of multiprocessing runs already, for the `Event`: its start would
+        # unblock them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        super().__init__(config, sockets)
+        self._forced = threading.Event()
+        threading.Thread(target=self._wait_for_stop_signals, daemon=True).start()
 
     def init_processes(self) -> None:
-        with _ignoring_ctrl_c():
-            super().init_processes()
+        super().init_processes()
         self._close_child_ends()
 
     def keep_subprocess_alive(self) -> None:
@@ -120,37 +133,28 @@ class _Supervisor(Multiprocess):
         super().terminate_all()
 
     def join_all(self) -> None:
-        self.signal_queue.clear()
-        while any(process.exitcode is None for process in self.processes):
-            if not set(STOP_SIGNALS).isdisjoint(self.signal_queue):
-                self.signal_queue.clear()
-                self._interrupt_all()
-            time.sleep(0.02)
+        if self._forced.is_set():  # perhaps before the start of the last process
+            _kill_all()
         super().join_all()
+
+    def _wait_for_stop_signals(self) -> None:
+        signal.sigwait(STOP_SIGNALS)
+        self.should_exit.set()
+        signal.sigwait(STOP_SIGNALS)
+        log.warning("forced_shutdown", message="Killing all processes.")
+        self._forced.set()
+        _kill_all()
 
     def _close_child_ends(self) -> None:
         """Close this process's copies, so that a health check ends at once when a process ends."""
         for process in self.processes:
             process.child_conn.close()
 
-    def _interrupt_all(self) -> None:
-        """Send SIGINT, which makes uvicorn stop at once if it is stopping already."""
-        for process in self.processes:
-            if process.exitcode is None and process.pid is not None:
-                os.kill(process.pid, signal.SIGINT)
 
-
-@contextlib.contextmanager
-def _ignoring_ctrl_c() -> Iterator[None]:
-    """Start processes that ignore SIGINT until uvicorn handles it.
-
-    Else Ctrl-C during their start would print a traceback for each; the supervisor stops them.
-    """
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _kill_all() -> None:
+    """Kill the processes, among them those that uvicorn has not listed yet or lists no longer."""
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,11 @@ class ServiceProcess:
     report: Connection
 
     def __call__(self) -> Application:
-        """Configure this process, and return its application."""
+        """Configure this process, and return its application.
+
+        uvicorn handles signals by now.
+        """
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         logger.configure(
             service=self.name,
             level=self.settings.log.level,
