@@ -18,10 +18,10 @@ from restaurant_system.errors import OrderNotFound
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
 from restaurant_system.web.api import Feature
-from restaurant_system.web.fastpath.routes import (
-    FastRequest,
-    FastResponse,
-    FastRoute,
+from restaurant_system.web.endpoint import (
+    Endpoint,
+    EndpointRequest,
+    EndpointResponse,
     respond_over_asgi,
 )
 from restaurant_system.web.fastpath.uvicorn_adapter import TESTED_VERSIONS
@@ -35,16 +35,16 @@ OVER_ASGI = "Over-ASGI"  # a header of responses that did not take the fast path
 
 
 class ExampleApp:
-    """An application with two fast routes and two others."""
+    """An application with two endpoints and two other routes."""
 
     def __init__(self) -> None:
-        self.price = FastRoute.create("GET", "/soups/{name}/price", self.get_price, to_response)
-        self.order = FastRoute.create("POST", "/soups", self.serve, to_response)
+        self.price = Endpoint("GET", "/soups/{name}/price", self.get_price, to_response)
+        self.order = Endpoint("POST", "/soups", self.serve, to_response)
         self.called = asyncio.Event()
         self.may_respond = asyncio.Event()
         self.may_respond.set()
 
-    async def serve(self, request: FastRequest) -> bytes:
+    async def serve(self, request: EndpointRequest) -> bytes:
         """Return the path parameter and the body, once `may_respond` is set."""
         self.called.set()
         if request.parameter != "water":
@@ -56,7 +56,7 @@ class ExampleApp:
                 raise RuntimeError("internal details")
         return f"soup {request.parameter}".encode() + request.body
 
-    def get_price(self, request: FastRequest) -> asyncio.Future[bytes]:
+    def get_price(self, request: EndpointRequest) -> asyncio.Future[bytes]:
         """Return a future of the price."""
         return asyncio.ensure_future(self.serve(request))
 
@@ -68,7 +68,7 @@ class ExampleApp:
         """Answer over ASGI, with a header that says so."""
         return await self._over_asgi(self.order, request)
 
-    async def _over_asgi(self, route: FastRoute[bytes], request: Request) -> Response:
+    async def _over_asgi(self, route: Endpoint[bytes], request: Request) -> Response:
         response = await respond_over_asgi(route, request)
         response.headers[OVER_ASGI] = "yes"
         return response
@@ -84,12 +84,12 @@ class ExampleApp:
         router.add_api_route("/soups", self.order_over_asgi, methods=["POST"])
         router.add_api_route("/soups", self.ordinary, methods=["GET"])
         router.add_api_route("/soups/{name}/{part}/price", self.ordinary, methods=["GET"])
-        return Feature(router, fast_routes=[self.price, self.order])
+        return Feature(router, endpoints=[self.price, self.order])
 
 
-def to_response(soup: bytes) -> FastResponse:
-    """Return the fast path's response for a price."""
-    return FastResponse(soup, media_type="text/plain")
+def to_response(soup: bytes) -> EndpointResponse:
+    """Return the response with a price."""
+    return EndpointResponse(soup, media_type="text/plain")
 
 
 class RawConnection:
@@ -237,7 +237,7 @@ def test_oldest_uvicorn_that_may_be_installed_is_the_oldest_tested_one() -> None
     assert any(each.startswith(minimum) for each in pyproject["project"]["dependencies"])
 
 
-async def test_service_without_fast_routes_runs_without_the_fast_path() -> None:
+async def test_service_without_endpoints_runs_without_the_fast_path() -> None:
     assert api.build("Test", [Feature(APIRouter())]).protocol is HttpProtocol
 
 

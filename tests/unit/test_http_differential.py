@@ -26,10 +26,10 @@ from starlette.responses import JSONResponse, Response
 
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature, Site
-from restaurant_system.web.fastpath.routes import (
-    FastRequest,
-    FastResponse,
-    FastRoute,
+from restaurant_system.web.endpoint import (
+    Endpoint,
+    EndpointRequest,
+    EndpointResponse,
     respond_over_asgi,
 )
 from tests.support.services import serve_site
@@ -49,7 +49,7 @@ class Comparable(NamedTuple):
     headers: tuple[str | None, ...]
 
 
-async def echo_fast(request: FastRequest) -> bytes:
+async def echo_fast(request: EndpointRequest) -> bytes:
     """Return the parameter and the body, at once or after a moment."""
     await asyncio.sleep(random.choice((0, 0, 0.002)))  # noqa: S311 - no secret
     return request.parameter.encode() + b"|" + bytes(request.body)
@@ -76,9 +76,9 @@ async def echo(request: Request) -> Response:
 
 
 def make_site() -> Site:
-    """Build an application with two fast routes and one that echoes over ASGI."""
-    price = FastRoute.create("GET", "/soups/{name}/price", echo_fast, FastResponse)
-    order = FastRoute.create("POST", "/soups", echo_fast, FastResponse)
+    """Build an application with two endpoints and a route that echoes over ASGI."""
+    price = Endpoint("GET", "/soups/{name}/price", echo_fast, EndpointResponse)
+    order = Endpoint("POST", "/soups", echo_fast, EndpointResponse)
 
     async def documented_price(request: Request) -> Response:
         return await respond_over_asgi(price, request)
@@ -91,7 +91,7 @@ def make_site() -> Site:
     router.add_api_route("/soups", documented_order, methods=["POST"])
     methods = ["GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH"]
     router.add_api_route("/echo{rest:path}", echo, methods=methods)
-    return api.build("Site", [Feature(router, fast_routes=[price, order])])
+    return api.build("Site", [Feature(router, endpoints=[price, order])])
 
 
 class Case:

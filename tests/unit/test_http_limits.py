@@ -19,10 +19,10 @@ from restaurant_system.config import HttpSettings
 from restaurant_system.web import api, file_descriptors, http_protocol
 from restaurant_system.web.api import Feature, Site
 from restaurant_system.web.connections import TrustedProxies
-from restaurant_system.web.fastpath.routes import (
-    FastRequest,
-    FastResponse,
-    FastRoute,
+from restaurant_system.web.endpoint import (
+    Endpoint,
+    EndpointRequest,
+    EndpointResponse,
     respond_over_asgi,
 )
 from restaurant_system.web.file_descriptors import RESERVE, ThrottledLog
@@ -37,7 +37,7 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 QUICK_SETTINGS = HttpSettings(head_timeout=0.3, body_timeout=0.3)
 
 
-async def serve_soup(request: FastRequest) -> bytes:
+async def serve_soup(request: EndpointRequest) -> bytes:
     """Return the path parameter and the body; after all deadlines if the parameter is "slow"."""
     await asyncio.sleep(1 if request.parameter == "slow" else 0)
     return request.parameter.encode() + request.body
@@ -55,9 +55,9 @@ async def stream(_request: Request) -> Response:
 
 
 def make_site() -> Site:
-    """Build an application with two fast routes, which are also served over ASGI, and a stream."""
-    one = FastRoute.create("GET", "/soups/{name}", serve_soup, FastResponse)
-    order = FastRoute.create("POST", "/soups", serve_soup, FastResponse)
+    """Build an application with two endpoints, which are also served over ASGI, and a stream."""
+    one = Endpoint("GET", "/soups/{name}", serve_soup, EndpointResponse)
+    order = Endpoint("POST", "/soups", serve_soup, EndpointResponse)
 
     async def documented_order(request: Request) -> Response:
         return await respond_over_asgi(order, request)
@@ -69,7 +69,7 @@ def make_site() -> Site:
     router.add_api_route("/soups/{name}", documented_one, methods=["GET"])
     router.add_api_route("/soups", documented_order, methods=["POST"])
     router.add_api_route("/stream", stream, methods=["GET"])
-    return api.build("Site", [Feature(router, fast_routes=[one, order])])
+    return api.build("Site", [Feature(router, endpoints=[one, order])])
 
 
 class Client:

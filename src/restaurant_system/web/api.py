@@ -1,6 +1,6 @@
 """Build a service's HTTP application from its features.
 
-FastAPI serves and documents every route. Some are fast routes as well, see `fastpath`.
+FastAPI serves and documents every route. The fast path answers some of them without it.
 """
 
 import os
@@ -19,7 +19,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from restaurant_system import __version__
 from restaurant_system.errors import RestaurantError
 from restaurant_system.web import fastpath, problem
-from restaurant_system.web.fastpath.routes import FastRoute
+from restaurant_system.web.endpoint import Endpoint
 from restaurant_system.web.http_protocol import HttpProtocol
 from restaurant_system.web.middleware import RequestContext
 from restaurant_system.web.static_files import docs_routes
@@ -35,10 +35,10 @@ HANDLED = (
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Routes that a service offers over HTTP; the fast ones are in its `router`, too."""
+    """Routes that a service offers over HTTP, and the endpoints among them that need no ASGI."""
 
     router: APIRouter
-    fast_routes: Sequence[FastRoute[Any]] = ()
+    endpoints: Sequence[Endpoint[Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,12 @@ def build(title: str, features: Sequence[Feature]) -> Site:
     api.include_router(docs_routes())
     for feature in features:
         api.include_router(feature.router)
-    # Only redirects need the scheme that a proxy was called with, and no fast route redirects.
+    # Only redirects need the scheme that a proxy was called with, and no endpoint redirects.
     trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")  # uvicorn's variable and default
     router = cast("Any", Router([Mount("/", api)], default=_not_found))
     asgi = RequestContext(cast("ASGIApp", ProxyHeadersMiddleware(router, trusted)))
-    return Site(
-        asgi, fastpath.protocol_for([r for feature in features for r in feature.fast_routes])
-    )
+    endpoints = [each for feature in features for each in feature.endpoints]
+    return Site(asgi, fastpath.protocol_for(endpoints))
 
 
 async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:

@@ -14,10 +14,10 @@ from restaurant_system.models.order import Money, Move, NewOrder
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import NAME, OrderService, PlacedOrder
 from restaurant_system.web.api import Feature
-from restaurant_system.web.fastpath.routes import (
-    FastRequest,
-    FastResponse,
-    FastRoute,
+from restaurant_system.web.endpoint import (
+    Endpoint,
+    EndpointRequest,
+    EndpointResponse,
     respond_over_asgi,
 )
 from restaurant_system.web.headers import Headers, all_values
@@ -55,7 +55,7 @@ class OrderPlaced(BaseModel):
     total_amount: Money
 
 
-def serialize(placed: PlacedOrder) -> FastResponse:
+def serialize(placed: PlacedOrder) -> EndpointResponse:
     """Serialize an `OrderPlaced` as pydantic does, but several times faster."""
     body = (
         f'{{"order_number":"{placed.order_number}","status":"{OrderStatus.RECEIVED}",'
@@ -64,7 +64,7 @@ def serialize(placed: PlacedOrder) -> FastResponse:
     headers = [(b"location", f"/orders/{placed.order_number}/status".encode())]
     if placed.replayed:
         headers.append((b"idempotency-replayed", b"true"))
-    return FastResponse(body.encode(), HTTPStatus.CREATED, headers)
+    return EndpointResponse(body.encode(), HTTPStatus.CREATED, headers)
 
 
 class OrderMoved(BaseModel):
@@ -80,10 +80,10 @@ class OrderHandler:
     def __init__(self, service: OrderService, max_concurrent: int) -> None:
         self._service = service
         self._limit = ConcurrencyLimit(max_concurrent)
-        self._placing = FastRoute.create("POST", "/orders", self.place, serialize)
+        self._placing = Endpoint("POST", "/orders", self.place, serialize)
 
     def feature(self) -> Feature:
-        """Return the routes of orders; new orders take the fast path before FastAPI."""
+        """Return the routes of orders, and the endpoint for new ones."""
         router = APIRouter(tags=["orders"])
         router.add_api_route(
             "/orders",
@@ -121,9 +121,9 @@ class OrderHandler:
                 responses=MOVE_PROBLEMS,
                 openapi_extra=request_body(Move, required=False),
             )
-        return Feature(router, fast_routes=[self._placing])
+        return Feature(router, endpoints=[self._placing])
 
-    async def place(self, request: FastRequest) -> PlacedOrder:
+    async def place(self, request: EndpointRequest) -> PlacedOrder:
         """Store an order, which is then published to the kitchen."""
         order, key = _read_order(request)
         async with self._limit:
@@ -150,7 +150,7 @@ class OrderHandler:
         return Response(answer.model_dump_json(), media_type=JSON)
 
 
-def _read_order(request: FastRequest) -> tuple[NewOrder, str | None]:
+def _read_order(request: EndpointRequest) -> tuple[NewOrder, str | None]:
     try:
         order = read_json(request.headers, bytes(request.body), NewOrder)
         return order, _idempotency_key(request.headers)

@@ -18,10 +18,10 @@ from restaurant_system.models.worker import WorkerStatus
 from restaurant_system.services.tracking.service import BadCursor, TrackingService
 from restaurant_system.services.tracking.status_lookup import OrderProgress
 from restaurant_system.web.api import Feature
-from restaurant_system.web.fastpath.routes import (
-    FastRequest,
-    FastResponse,
-    FastRoute,
+from restaurant_system.web.endpoint import (
+    Endpoint,
+    EndpointRequest,
+    EndpointResponse,
     respond_over_asgi,
 )
 from restaurant_system.web.openapi import PROBLEMS, link_to
@@ -46,7 +46,7 @@ class StatusResponse(BaseModel):
     processed_by: str | None
 
 
-def serialize(progress: OrderProgress) -> FastResponse:
+def serialize(progress: OrderProgress) -> EndpointResponse:
     """Serialize like `StatusResponse`, byte for byte, but several times as fast."""
     due, worker = progress.estimated_completion, progress.processed_by
     due_at = "null" if due is None else f'"{rfc_3339(due)}"'
@@ -56,7 +56,7 @@ def serialize(progress: OrderProgress) -> FastResponse:
         f'"updated_at":"{rfc_3339(progress.updated_at)}","estimated_completion":{due_at},'
         f'"processed_by":{processed_by}}}'
     )
-    return FastResponse(body.encode())
+    return EndpointResponse(body.encode())
 
 
 class HistoryEntry(BaseModel):
@@ -148,12 +148,12 @@ class TrackingHandler:
 
     def __init__(self, service: TrackingService) -> None:
         self._service = service
-        self._status = FastRoute.create(
+        self._status = Endpoint(
             "GET", STATUS, self.status, serialize, parameter=ORDER_NUMBER.pattern
         )
 
     def feature(self) -> Feature:
-        """Return the routes; the status look-up has a fast path."""
+        """Return the routes, and the endpoint for the status of an order."""
         router = APIRouter(tags=["tracking"], responses=PROBLEMS)
         for path, endpoint, name, summary in (
             (
@@ -193,9 +193,9 @@ class TrackingHandler:
         router.add_api_route(
             STATUS, self.documented_status, methods=["HEAD"], include_in_schema=False
         )
-        return Feature(router, fast_routes=[self._status])
+        return Feature(router, endpoints=[self._status])
 
-    def status(self, request: FastRequest) -> Future[OrderProgress]:
+    def status(self, request: EndpointRequest) -> Future[OrderProgress]:
         """Look up the current status of an order."""
         return self._service.status(request.parameter)
 

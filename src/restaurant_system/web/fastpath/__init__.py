@@ -1,7 +1,6 @@
 """Answer the two most frequent requests without ASGI, middleware and routing.
 
-See docs/decisions/006-fast-path.md. To delete the fast path, delete this package and call
-`HttpProtocol` in `web/api.py`; the handlers answer the same routes over ASGI.
+See docs/decisions/006-fast-path.md, also for how to delete it.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from restaurant_system.logger import get_logger
+from restaurant_system.web.endpoint import Endpoint
 from restaurant_system.web.fastpath.protocol import FastPathProtocol
 from restaurant_system.web.fastpath.routes import FastRoute
 from restaurant_system.web.fastpath.uvicorn_adapter import is_tested, tested_versions
@@ -17,13 +17,13 @@ from restaurant_system.web.http_protocol import HttpProtocol
 log = get_logger()
 
 
-def protocol_for(routes: Sequence[FastRoute[Any]]) -> Callable[..., HttpProtocol]:
-    """Return the class that speaks HTTP on a connection, with the fast path for these routes.
+def protocol_for(endpoints: Sequence[Endpoint[Any]]) -> Callable[..., HttpProtocol]:
+    """Return the class that speaks HTTP on a connection, with the fast path for these endpoints.
 
     With a version of uvicorn that the fast path is not tested with, it is `HttpProtocol`: every
     request is answered over ASGI.
     """
-    if not routes:
+    if not endpoints:
         return HttpProtocol
     if not is_tested():
         log.warning(
@@ -32,4 +32,4 @@ def protocol_for(routes: Sequence[FastRoute[Any]]) -> Callable[..., HttpProtocol
             " answered over ASGI.",
         )
         return HttpProtocol
-    return partial(FastPathProtocol, routes)
+    return partial(FastPathProtocol, [FastRoute.to(each) for each in endpoints])

@@ -10,12 +10,8 @@ from typing import Any, NamedTuple
 
 from restaurant_system.errors import Overloaded
 from restaurant_system.logger import get_logger, request_id
-from restaurant_system.web.fastpath.routes import (
-    FastRequest,
-    FastResponse,
-    FastRoute,
-    error_response,
-)
+from restaurant_system.web.endpoint import EndpointRequest, EndpointResponse
+from restaurant_system.web.fastpath.routes import FastRoute, error_response
 from restaurant_system.web.fastpath.uvicorn_adapter import Cycle, UvicornAdapter
 from restaurant_system.web.headers import (
     CONNECTION_CLOSE,
@@ -148,7 +144,7 @@ class FastPathProtocol(UvicornAdapter):
 
     def _future_of_endpoint(self, cycle: "FastCycle") -> "asyncio.Future[Any]":
         try:
-            result = cycle.route.endpoint(cycle)
+            result = cycle.route.call(cycle)
         except Exception as error:  # noqa: BLE001 - becomes an error response
             failed = self.loop.create_future()
             failed.set_exception(error)
@@ -170,13 +166,13 @@ class FastPathProtocol(UvicornAdapter):
             with request_id(cycle.request_id):
                 log_request(self._log, cycle.route.template, response.status, cycle.start)
 
-    def _error_response(self, cycle: "FastCycle", error: BaseException) -> FastResponse:
+    def _error_response(self, cycle: "FastCycle", error: BaseException) -> EndpointResponse:
         """Return the response for an endpoint that failed, or that a stop cancelled."""
         answered = error if isinstance(error, Exception) else Overloaded("The service stops.")
         with request_id(cycle.request_id):
             return error_response(answered, cycle.request_id, cycle.headers)
 
-    def _serialize(self, response: FastResponse, cycle: "FastCycle", *, is_last: bool) -> bytes:
+    def _serialize(self, response: EndpointResponse, cycle: "FastCycle", *, is_last: bool) -> bytes:
         headers = self.default_headers()
         if response.headers:
             headers += serialize_headers(response.headers)
@@ -192,7 +188,7 @@ class FastPathProtocol(UvicornAdapter):
         )
 
 
-class FastCycle(FastRequest, Cycle):
+class FastCycle(EndpointRequest, Cycle):
     """A request on the fast path, from its head to its response."""
 
     def __init__(
