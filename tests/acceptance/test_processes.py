@@ -330,8 +330,12 @@ def test_process_that_cannot_be_replaced_is_tried_again_while_others_run(
         server.start()
         wait_for_start(intake, 3)
 
-        health = httpx.get(f"http://127.0.0.1:{address}/health", timeout=30, verify=False)  # noqa: S501 - no TLS
-        assert health.status_code == 200
+        health = f"http://127.0.0.1:{address}/health"
+        wait_until(
+            lambda: httpx.get(health, timeout=30, verify=False).is_success,  # noqa: S501 - no TLS
+            seconds=10,
+            doing="for the other process to connect again",
+        )
         assert intake.stop() == 0
         assert error_message(intake) == ""
 
