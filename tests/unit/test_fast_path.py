@@ -27,6 +27,7 @@ from restaurant_system.web.endpoint import (
 from restaurant_system.web.fastpath.uvicorn_adapter import TESTED_VERSIONS
 from restaurant_system.web.headers import MAX_BODY_SIZE
 from restaurant_system.web.http_protocol import HttpProtocol
+from tests.support.raw_connection import RawConnection
 from tests.support.responses import assert_problem
 from tests.support.services import http_client, serve_site
 
@@ -92,35 +93,6 @@ def to_response(soup: bytes) -> EndpointResponse:
     return EndpointResponse(soup, media_type="text/plain")
 
 
-class RawConnection:
-    """A connection on which bytes are sent unchanged."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    def write(self, *parts: bytes) -> None:
-        """Send bytes on the connection."""
-        self._writer.writelines(parts)
-
-    async def response(self) -> httpx.Response:
-        """Read the next HTTP response from the connection."""
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        status, *lines = head.decode().removesuffix("\r\n\r\n").split("\r\n")
-        parts = [line.partition(": ") for line in lines]
-        headers = httpx.Headers([(name, value) for name, _, value in parts])
-        body = await self._reader.readexactly(int(headers.get("Content-Length", 0)))
-        return httpx.Response(int(status.split()[1]), headers=headers, content=body)
-
-    async def is_closed(self) -> bool:
-        """Wait until the connection is closed; return whether nothing was received before."""
-        return await self._reader.read() == b""
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._writer.close()
-
-
 @pytest.fixture
 def app() -> ExampleApp:
     """Return an example application with fast and other routes."""
@@ -138,16 +110,10 @@ async def client(app: ExampleApp) -> AsyncIterator[httpx.AsyncClient]:
 async def connection(app: ExampleApp) -> AsyncIterator[RawConnection]:
     """Return a connection to the application."""
     async with serve_site(api.build("Test", [app.feature()])) as address:
-        connection = await connect(address)
+        connection = await RawConnection.to(address)
         yield connection
         app.may_respond.set()
         connection.close()
-
-
-async def connect(address: str) -> RawConnection:
-    """Open a TCP connection to a server."""
-    url = httpx.URL(address)
-    return RawConnection(*await asyncio.open_connection(url.host, url.port))
 
 
 def price_request(soup: str, *headers: bytes) -> bytes:
@@ -262,7 +228,7 @@ async def test_unusual_request_is_answered_over_asgi(
     connection: RawConnection, request_: bytes
 ) -> None:
     line, _, rest = request_.partition(b"\r\n")
-    connection.write(line, b"\r\n", HOST, rest)
+    await connection.write(line, b"\r\n", HOST, rest)
 
     response = await connection.response()
 
@@ -272,11 +238,11 @@ async def test_unusual_request_is_answered_over_asgi(
 
 
 async def test_expected_100_continue_is_sent_before_the_body(connection: RawConnection) -> None:
-    connection.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Content-Length: 3\r\n")
-    connection.write(b"Expect: 100-continue\r\n\r\n")
+    await connection.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Content-Length: 3\r\n")
+    await connection.write(b"Expect: 100-continue\r\n\r\n")
     interim = await connection.response()
 
-    connection.write(b"pea")
+    await connection.write(b"pea")
     final = await connection.response()
 
     assert interim.status_code == HTTPStatus.CONTINUE
@@ -296,7 +262,7 @@ async def test_repeated_header_fields_are_parsed_once(
     monkeypatch.setattr(HttpProtocol, "data_received", record)
     responses = []
     for soup in ("pea", "borscht", "missing", "pea"):
-        connection.write(price_request(soup))
+        await connection.write(price_request(soup))
         responses.append(await connection.response())
 
     assert parsed == [price_request("pea")]
@@ -310,9 +276,9 @@ async def test_changed_header_fields_are_parsed_again(connection: RawConnection)
     request_ids = [b"X-Request-ID: %b\r\n" % name for name in (b"seven", b"seven", b"eight")]
     responses = []
     for headers in ([], *([each] for each in request_ids), []):
-        connection.write(price_request("pea", *headers))
+        await connection.write(price_request("pea", *headers))
         responses.append(await connection.response())
-    connection.write(price_request("pea", b"Connection: close\r\n"))
+    await connection.write(price_request("pea", b"Connection: close\r\n"))
     last = await connection.response()
 
     ids = [each.headers["X-Request-ID"] for each in responses]
@@ -326,14 +292,14 @@ async def test_pipelined_request_with_known_headers_is_answered_in_order(
     connection: RawConnection, app: ExampleApp
 ) -> None:
     """The later request waits, although its endpoint would respond at once."""
-    connection.write(price_request("pea"))
+    await connection.write(price_request("pea"))
     await connection.response()
     app.called.clear()
     app.may_respond.clear()
-    connection.write(price_request("borscht"))
+    await connection.write(price_request("borscht"))
     await app.called.wait()
 
-    connection.write(price_request("water"))
+    await connection.write(price_request("water"))
     await asyncio.sleep(0.02)
     app.may_respond.set()
     responses = [await connection.response() for _ in range(2)]
@@ -345,10 +311,10 @@ async def test_empty_line_before_a_request_does_not_count_as_header_fields(
     connection: RawConnection,
 ) -> None:
     """An empty line before a request is ignored; one after its request line ends its header."""
-    connection.write(b"\r\n" + price_request("pea"))
+    await connection.write(b"\r\n" + price_request("pea"))
     await connection.response()
 
-    connection.write(b"GET /soups/borscht/price HTTP/1.1" + b"\r\n" + price_request("pea"))
+    await connection.write(b"GET /soups/borscht/price HTTP/1.1" + b"\r\n" + price_request("pea"))
 
     assert_problem(await connection.response(), 400)
 
@@ -356,19 +322,21 @@ async def test_empty_line_before_a_request_does_not_count_as_header_fields(
 async def test_request_inside_a_body_or_a_header_field_is_not_answered(
     connection: RawConnection,
 ) -> None:
-    connection.write(price_request("pea"))
+    await connection.write(price_request("pea"))
     await connection.response()
 
     body = price_request("broken")
-    connection.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Content-Length: %d\r\n\r\n" % len(body))
+    await connection.write(
+        b"POST /soups HTTP/1.1\r\n", HOST, b"Content-Length: %d\r\n\r\n" % len(body)
+    )
     await asyncio.sleep(0.01)
-    connection.write(body)
+    await connection.write(body)
     in_body = await connection.response()
-    connection.write(price_request("pea"))
+    await connection.write(price_request("pea"))
     await connection.response()
-    connection.write(b"GET /soups/borscht/price HTTP/1.1\r\nX-Note: ")
+    await connection.write(b"GET /soups/borscht/price HTTP/1.1\r\nX-Note: ")
     await asyncio.sleep(0.01)
-    connection.write(price_request("broken"))
+    await connection.write(price_request("broken"))
     in_header = await connection.response()
 
     assert in_body.content == b"soup " + body
@@ -379,10 +347,10 @@ async def test_half_a_head_after_a_request_is_not_cached_with_its_headers(
     connection: RawConnection,
 ) -> None:
     half = b"GET /soups/borscht/price HTTP/1.1\r\nX-Note: "
-    connection.write(price_request("pea") + half)
+    await connection.write(price_request("pea") + half)
     first = await connection.response()
 
-    connection.write(price_request("broken") + half)
+    await connection.write(price_request("broken") + half)
     second = await connection.response()
 
     assert [first.content, second.content] == [b"soup pea", b"soup borscht"]
@@ -391,12 +359,12 @@ async def test_half_a_head_after_a_request_is_not_cached_with_its_headers(
 async def test_headers_of_a_head_received_in_parts_are_not_cached(
     connection: RawConnection,
 ) -> None:
-    connection.write(b"GET /soups/pea/price HTTP/1.1\r\nX-Request-ID: seven\r\nX-Note: ")
+    await connection.write(b"GET /soups/pea/price HTTP/1.1\r\nX-Request-ID: seven\r\nX-Note: ")
     await asyncio.sleep(0.01)
-    connection.write(price_request("pea"))
+    await connection.write(price_request("pea"))
     first = await connection.response()
 
-    connection.write(price_request("pea"))
+    await connection.write(price_request("pea"))
     second = await connection.response()
 
     assert first.headers["X-Request-ID"] == "seven"
@@ -406,11 +374,11 @@ async def test_headers_of_a_head_received_in_parts_are_not_cached(
 async def test_request_split_at_any_byte_is_answered(connection: RawConnection) -> None:
     request = price_request("borscht")
     for at in range(len(request) + 1):
-        connection.write(price_request("pea"))
+        await connection.write(price_request("pea"))
         before = await connection.response()
-        connection.write(request[:at])
+        await connection.write(request[:at])
         await asyncio.sleep(0.001)
-        connection.write(request[at:])
+        await connection.write(request[at:])
         after = await connection.response()
 
         assert [before.content, after.content] == [b"soup pea", b"soup borscht"]
@@ -420,20 +388,20 @@ async def test_repeated_request_with_a_body_is_answered_with_its_body(
     connection: RawConnection,
 ) -> None:
     for _ in range(2):
-        connection.write(b"POST /soups HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\npea")
+        await connection.write(b"POST /soups HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\npea")
         assert (await connection.response()).content == b"soup pea"
 
 
 async def test_endpoint_is_called_when_the_body_is_complete(
     connection: RawConnection, app: ExampleApp
 ) -> None:
-    connection.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Content-Length: 6\r\n\r\n", b"pea")
+    await connection.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Content-Length: 6\r\n\r\n", b"pea")
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(app.called.wait(), 0.05)
 
-    connection.write(b"nut")
+    await connection.write(b"nut")
     first = await connection.response()
-    connection.write(b"GET /soups/borscht/price HTTP/1.1\r\n", HOST, b"\r\n")
+    await connection.write(b"GET /soups/borscht/price HTTP/1.1\r\n", HOST, b"\r\n")
     second = await connection.response()
 
     assert [first.content, second.content] == [b"soup peanut", b"soup borscht"]
@@ -443,13 +411,13 @@ async def test_pipelined_requests_on_both_paths_are_answered_in_order(
     connection: RawConnection, app: ExampleApp
 ) -> None:
     app.may_respond.clear()
-    connection.write(*(price_request(soup) for soup in ("pea", "borscht", "missing")))
-    connection.write(b"GET /soups HTTP/1.1\r\n", HOST, b"\r\n")
+    await connection.write(*(price_request(soup) for soup in ("pea", "borscht", "missing")))
+    await connection.write(b"GET /soups HTTP/1.1\r\n", HOST, b"\r\n")
     await app.called.wait()
 
     app.may_respond.set()
     responses = [await connection.response() for _ in range(4)]
-    connection.write(price_request("pea"))
+    await connection.write(price_request("pea"))
     last = await connection.response()
 
     assert [each.status_code for each in responses] == [200, 200, 404, 200]
@@ -465,8 +433,8 @@ async def test_request_before_an_invalid_one_is_answered_first(
     connection: RawConnection, app: ExampleApp, path: bytes
 ) -> None:
     app.may_respond.clear()
-    connection.write(b"POST %b HTTP/1.1\r\n" % path, HOST, b"Content-Length: 3\r\n\r\npea")
-    connection.write(b"two soups, please\r\n\r\n")
+    await connection.write(b"POST %b HTTP/1.1\r\n" % path, HOST, b"Content-Length: 3\r\n\r\npea")
+    await connection.write(b"two soups, please\r\n\r\n")
     await app.called.wait()
 
     app.may_respond.set()
@@ -480,9 +448,11 @@ async def test_request_before_an_invalid_one_is_answered_first(
 
 async def test_body_after_an_upgrade_is_refused(connection: RawConnection, app: ExampleApp) -> None:
     """The body of an upgrade request is neither parsed as a request nor ignored."""
-    connection.write(b"POST /soups HTTP/1.1\r\n", HOST, b"Connection: Upgrade\r\nUpgrade: h2c\r\n")
-    connection.write(b"Content-Length: 57\r\n\r\n")
-    connection.write(b"GET /soups/broken/price HTTP/1.1\r\nHost: body-not-read\r\n\r\n")
+    await connection.write(
+        b"POST /soups HTTP/1.1\r\n", HOST, b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
+    )
+    await connection.write(b"Content-Length: 57\r\n\r\n")
+    await connection.write(b"GET /soups/broken/price HTTP/1.1\r\nHost: body-not-read\r\n\r\n")
 
     response = await connection.response()
 
@@ -549,8 +519,8 @@ async def test_oversized_body_is_refused(client: httpx.AsyncClient) -> None:
 async def test_content_length_with_too_many_digits_is_refused(
     connection: RawConnection, path: bytes
 ) -> None:
-    connection.write(b"POST %b HTTP/1.1\r\n" % path, HOST)
-    connection.write(b"Content-Length: %b3\r\n\r\npea" % (b"0" * 5000))
+    await connection.write(b"POST %b HTTP/1.1\r\n" % path, HOST)
+    await connection.write(b"Content-Length: %b3\r\n\r\npea" % (b"0" * 5000))
 
     assert_problem(await connection.response(), 413)
 
@@ -560,7 +530,7 @@ async def test_client_that_disconnects_early_causes_no_error(
 ) -> None:
     """The endpoint runs to its end; the response is dropped."""
     app.may_respond.clear()
-    connection.write(price_request("pea"))
+    await connection.write(price_request("pea"))
     await app.called.wait()
 
     with capture_logs() as lines:
@@ -579,19 +549,18 @@ async def test_idle_connection_is_closed_after_the_keep_alive_timeout(
     """The time counts from the last response, and not while a request is in progress."""
     monkeypatch.setattr(server, "KEEP_ALIVE_TIMEOUT", 0.2)
     async with serve_site(api.build("Test", [app.feature()])) as address:
-        connection = await connect(address)
+        connection = await RawConnection.to(address)
         for _ in range(3):
-            connection.write(price_request("pea"))
+            await connection.write(price_request("pea"))
             await connection.response()
             await asyncio.sleep(0.12)
         app.may_respond.clear()
-        connection.write(price_request("pea"))
+        await connection.write(price_request("pea"))
         await asyncio.sleep(0.3)
         app.may_respond.set()
         assert (await connection.response()).content == b"soup pea"
 
-        async with asyncio.timeout(1):
-            assert await connection.is_closed()
+        assert await connection.is_closed(1)
 
 
 async def test_response_after_a_stop_was_requested_closes_the_connection(app: ExampleApp) -> None:

@@ -15,7 +15,7 @@ import random
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from http import HTTPStatus
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import httpx
 import pytest
@@ -32,13 +32,13 @@ from restaurant_system.web.endpoint import (
     EndpointResponse,
     respond_over_asgi,
 )
+from tests.support.raw_connection import EMPTY_LINE, RawConnection
 from tests.support.services import serve_site
 
 CASES = int(os.environ.get("HTTP_CASES", "250"))
 SEED = int(os.environ.get("HTTP_SEED", "1"))
 RESPONSE_TIMEOUT = 3.0  # s to wait for an expected response
 SILENCE = 0.03  # s without a byte after which no response is expected
-EMPTY_LINE = b"\r\n\r\n"
 
 
 class Comparable(NamedTuple):
@@ -219,62 +219,21 @@ class Case:
         )
 
 
-class RawConnection:
-    """A connection on which bytes are sent unchanged, and responses are read up to a reset."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
-        self._received = b""
-
-    @classmethod
-    async def to(cls, address: tuple[str, int]) -> Self:
-        """Open a connection to an address."""
-        connection = socket.socket()
-        connection.setblocking(False)  # noqa: FBT003 - the standard library's own
-        await asyncio.get_running_loop().sock_connect(connection, address)
-        return cls(connection)
-
-    async def write(self, data: bytes) -> None:
-        """Send; a server that has closed is no error."""
-        with contextlib.suppress(ConnectionError):
-            await asyncio.get_running_loop().sock_sendall(self._socket, data)
-
-    async def response(self, seconds: float, *, is_head: bool) -> Comparable | None:
-        """Read the next final response, `None` if there is none."""
-        with contextlib.suppress(TimeoutError, ConnectionError):
-            async with asyncio.timeout(seconds):
-                while True:
-                    response = await self._next(is_head=is_head)
-                    if response.status >= HTTPStatus.OK:
-                        return response
-        return None
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._socket.close()
-
-    async def _next(self, *, is_head: bool) -> Comparable:
-        while EMPTY_LINE not in self._received:
-            await self._receive()
-        head, _, self._received = self._received.partition(EMPTY_LINE)
-        status, *lines = head.decode("latin-1").split("\r\n")
-        parts = [line.partition(": ") for line in lines]
-        headers = httpx.Headers([(name, value) for name, _, value in parts])
-        length = 0 if is_head else int(headers.get("Content-Length", 0))
-        while len(self._received) < length:
-            await self._receive()
-        body, self._received = self._received[:length], self._received[length:]
-        return _comparable(int(status.split()[1]), headers, body)
-
-    async def _receive(self) -> None:
-        received = await asyncio.get_running_loop().sock_recv(self._socket, 65536)
-        if not received:
-            raise ConnectionResetError
-        self._received += received
+async def next_response(
+    connection: RawConnection, seconds: float, *, is_head: bool
+) -> Comparable | None:
+    """Read the next final response, `None` if there is none."""
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        while True:
+            response = await connection.response(seconds, is_head=is_head)
+            if not response.is_informational:
+                return _comparable(response)
+    return None
 
 
-def _comparable(status: int, headers: httpx.Headers, body: bytes) -> Comparable:
+def _comparable(response: httpx.Response) -> Comparable:
     """Return the parts of a response that must equal plain uvicorn's: no ids, no dates."""
+    status, headers, body = response.status_code, response.headers, response.content
     if status == HTTPStatus.BAD_REQUEST and (b"Invalid HTTP request" in body):
         return Comparable(status, "invalid", ("close",))
     content: object = body
@@ -290,7 +249,7 @@ def _comparable(status: int, headers: httpx.Headers, body: bytes) -> Comparable:
 
 
 @contextlib.asynccontextmanager
-async def plain_uvicorn(site: Site) -> AsyncIterator[tuple[str, int]]:
+async def plain_uvicorn(site: Site) -> AsyncIterator[str]:
     """Serve an application with uvicorn's own protocol."""
     config = uvicorn.Config(
         site.asgi, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
@@ -303,21 +262,21 @@ async def plain_uvicorn(site: Site) -> AsyncIterator[tuple[str, int]]:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         serving = asyncio.create_task(server.serve(sockets=[listening]))
-        yield listening.getsockname()[:2]
+        yield "http://{}:{}".format(*listening.getsockname())
         server.should_exit = server.force_exit = True
         await serving
 
 
-async def expected_of(
-    address: tuple[str, int], requests: Sequence[bytes], valid: int
-) -> list[Comparable]:
+async def expected_of(url: str, requests: Sequence[bytes], valid: int) -> list[Comparable]:
     """Send each request after the response to the previous one."""
-    connection = await RawConnection.to(address)
+    connection = await RawConnection.to(url)
     responses = []
     for number, request in enumerate(requests):
         await connection.write(request)
         limit = RESPONSE_TIMEOUT if number < valid else SILENCE
-        response = await connection.response(limit, is_head=request.lstrip().startswith(b"HEAD"))
+        response = await next_response(
+            connection, limit, is_head=request.lstrip().startswith(b"HEAD")
+        )
         if response is None:
             break
         responses.append(response)
@@ -326,14 +285,14 @@ async def expected_of(
 
 
 async def actual_of(
-    address: tuple[str, int],
+    url: str,
     requests: Sequence[bytes],
     pieces: Sequence[bytes],
     pauses: Callable[[], bool],
     number: int,
 ) -> list[Comparable]:
     """Send all requests in pieces; read all responses, and check that no more follow."""
-    connection = await RawConnection.to(address)
+    connection = await RawConnection.to(url)
     for piece in pieces:
         await connection.write(piece)
         if pauses():
@@ -342,7 +301,7 @@ async def actual_of(
     heads = [request.lstrip().startswith(b"HEAD") for request in requests]
     for is_head in [*heads, False]:
         limit = RESPONSE_TIMEOUT if len(responses) < number else SILENCE / 10
-        response = await connection.response(limit, is_head=is_head)
+        response = await next_response(connection, limit, is_head=is_head)
         if response is None:
             break
         responses.append(response)
@@ -364,13 +323,12 @@ async def test_every_request_is_answered_in_order_as_by_plain_uvicorn(
     site = make_tested()
     differences = []
     async with plain_uvicorn(site) as plain, serve_site(site) as url:
-        address = httpx.URL(url).host, httpx.URL(url).port or 0
         for seed in range(SEED, SEED + cases):
             case = Case(seed)
             requests = case.requests()
             pieces = case.pieces(b"".join(requests))
             expected = await expected_of(plain, requests, case.valid)
-            actual = await actual_of(address, requests, pieces, case.pauses, len(expected))
+            actual = await actual_of(url, requests, pieces, case.pauses, len(expected))
             if actual != expected:
                 differences.append(_described(seed, requests, expected, actual))
 

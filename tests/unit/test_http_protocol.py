@@ -3,7 +3,6 @@ import contextlib
 import pickle
 import socket
 
-import httpx
 import pytest
 from fastapi import APIRouter
 
@@ -11,26 +10,21 @@ from restaurant_system.app.processes import SharedPort
 from restaurant_system.web import api, server
 from restaurant_system.web.api import Feature
 from restaurant_system.web.http_protocol import USER_TIMEOUT, set_user_timeout
+from tests.support.raw_connection import RawConnection
 from tests.support.responses import assert_problem
 from tests.support.services import serve_site
 
 
 async def test_invalid_http_gets_a_problem_with_a_request_id() -> None:
     async with serve_site(api.build("Test", [Feature(APIRouter())])) as address:
-        url = httpx.URL(address)
-        reader, writer = await asyncio.open_connection(url.host, url.port)
-        writer.write(b"two soups, please\r\n\r\n")
-        received = await reader.read()
-        writer.close()
+        connection = await RawConnection.to(address)
+        await connection.write(b"two soups, please\r\n\r\n")
+        response = await connection.response()
+        assert await connection.is_closed()
+        connection.close()
 
-    head, _, body = received.partition(b"\r\n\r\n")
-    status, *headers = head.decode().split("\r\n")
-    parts = [line.partition(": ") for line in headers]
-    fields = httpx.Headers([(name, value) for name, _, value in parts])
-    assert status == "HTTP/1.1 400 Bad Request"
-    assert_problem(httpx.Response(400, headers=fields, content=body), 400)
-    assert fields["Connection"] == "close"
-    assert int(fields["Content-Length"]) == len(body)
+    assert_problem(response, 400)
+    assert response.headers["Connection"] == "close"
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has this option")
