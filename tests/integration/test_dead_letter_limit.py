@@ -4,12 +4,14 @@ import asyncio
 import io
 
 import pytest
+from pydantic import SecretStr
 
 from restaurant_system.config import DeliverySettings
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import TooManyDeadLetters
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.retry_policy import RetryPolicy
+from restaurant_system.messaging.signature import Signer
 from restaurant_system.services.notification.subscriber import NotificationSubscriber
 from restaurant_system.shutdown import Shutdown
 from tests.support.kitchen import Kitchen, settings
@@ -20,10 +22,12 @@ from tests.support.messages import (
     make_order_message,
     make_order_messages,
     make_status_update,
+    make_update_about,
     message_ids,
     receive,
 )
 from tests.support.services import make_relay
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -75,6 +79,29 @@ async def test_subscriber_stops_at_the_dead_letter_limit_and_loses_nothing(
     assert (await other_broker.depths())[DEAD_LETTERS] == 3
     async with other_broker.subscribe("printer") as printer:
         assert message_ids(await receive(printer, 3)) == message_ids(updates[3:])
+
+
+async def test_forged_messages_do_not_stop_a_subscriber(
+    broker: Broker, other_broker: Broker, policy: RetryPolicy
+) -> None:
+    signer = Signer([SecretStr("the restaurant's own key")])
+    printed, shutdown = io.StringIO(), Shutdown()
+    forged = [make_status_update() for _ in range(6)]
+    genuine = signer.sign(make_update_about("ORD_20241216_001"))
+    async with other_broker.subscribe("printer"):
+        await other_broker.publish([*forged, genuine])
+    printing = asyncio.create_task(
+        NotificationSubscriber(broker, policy, "printer", printed, signer).run(shutdown)
+    )
+
+    async def has_printed() -> bool:
+        return "Notification" in printed.getvalue()
+
+    await eventually(has_printed, doing="for the signed update")
+    shutdown.request_stop()
+    await printing
+
+    assert (await other_broker.depths())[DEAD_LETTERS] == len(forged)
 
 
 async def test_all_consumers_of_a_policy_share_its_limit(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -31,6 +32,7 @@ from tests.support.messages import (
     make_order_message,
     make_order_messages,
     make_status_update,
+    make_update_about,
     message_ids,
     receive_and_ack,
     receive_one,
@@ -201,6 +203,27 @@ async def test_requeue_all_leaves_unsigned_dead_letters(broker: Broker) -> None:
         assert (await receive_one(cook)).message.message_id == genuine.message_id
 
 
+async def test_requeue_all_sends_no_order_to_a_queue_outside_the_kitchen(broker: Broker) -> None:
+    """The header that names the queue is not signed; a forger could have changed it."""
+    signer = Signer([SecretStr("the restaurant's own key")])
+    order = signer.sign(make_order_message())
+    update = signer.sign(make_update_about("ORD_20241216_001"))
+    to_spy = {QUEUE: "notifications_queue.spy", EXCHANGE: "notifications_fanout"}
+    await broker.publish(
+        [
+            replace(each, exchange="orders_dlx", headers={**each.headers, **to_spy})
+            for each in (order, update)
+        ]
+    )
+
+    async with broker.subscribe("spy") as spy:
+        outcome = await dead_letters.requeue(broker, signer, All(), Result())
+
+        assert message_ids(await receive_and_ack(spy, 1)) == message_ids([update])
+    assert (outcome.done, outcome.unverified) == (1, 1)
+    assert await remaining(broker) == message_ids([order])
+
+
 async def test_requeued_update_goes_only_to_the_subscriber_that_dead_lettered_it(
     broker: Broker, policy: RetryPolicy
 ) -> None:
@@ -280,7 +303,7 @@ async def test_of_copies_with_one_id_only_the_routable_one_is_requeued(
         ]
     )
 
-    result = await dead_letters.requeue(broker, UNSIGNED, All(), Result())
+    result = await requeue(broker, [str(message_id)])
 
     assert (result.done, len(result.refused)) == (1, 1)
     assert [letter.queue for letter in await dead_letters.read(broker)] == [queues[lost]]

@@ -15,15 +15,14 @@ from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.messaging.retry_policy import QUEUE, REASON, RetryPolicy
 from restaurant_system.messaging.signature import SIGNATURE, Signer
-from restaurant_system.models.message import Header, Message, StatusChanged
-from restaurant_system.models.status import OrderStatus
+from restaurant_system.models.message import Header
 from restaurant_system.services.notification.subscriber import NotificationSubscriber
 from restaurant_system.shutdown import Shutdown
 from tests.support.kitchen import Kitchen, first_delivery, make_order_received
 from tests.support.messages import (
     TAKEOUT,
     make_order_message,
-    make_status_update,
+    make_update_about,
     receive_and_ack,
     receive_one,
 )
@@ -64,18 +63,6 @@ async def running_display(broker: Broker, policy: RetryPolicy) -> AsyncIterator[
     finally:
         shutdown.request_stop()
         await printing
-
-
-def make_update_about(number: str, **changes: object) -> Message:
-    """Return the update that an order is cooking."""
-    update = StatusChanged(
-        order_number=number,
-        old_status=OrderStatus.RECEIVED,
-        new_status=OrderStatus.COOKING,
-        changed_by="chef",
-        timestamp=WITH_MICROSECONDS,
-    )
-    return make_status_update(body=update.encode(), **changes)
 
 
 async def test_published_messages_have_a_valid_signature(kitchen: Kitchen, broker: Broker) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from restaurant_system.messaging.broker import Consumer, Delivery
-from restaurant_system.models.message import Message
+from restaurant_system.models.message import Message, StatusChanged
+from restaurant_system.models.status import OrderStatus
 
 DINE_IN = "kitchen_dine_in_queue"
 TAKEOUT = "kitchen_takeout_queue"
@@ -56,6 +57,18 @@ def make_status_update(**changes: Any) -> Message:  # noqa: ANN401 - any field
         exchange="notifications_fanout", routing_key="", type="order.status_changed", priority=0
     )
     return dataclasses.replace(update, **changes)
+
+
+def make_update_about(number: str, **changes: object) -> Message:
+    """Return the update that an order is cooking."""
+    update = StatusChanged(
+        order_number=number,
+        old_status=OrderStatus.RECEIVED,
+        new_status=OrderStatus.COOKING,
+        changed_by="chef",
+        timestamp=datetime.now(UTC),
+    )
+    return make_status_update(body=update.encode(), **changes)
 
 
 def unroutable(message_id: UUID | None = None) -> Message:

@@ -19,14 +19,15 @@ from restaurant_system.logger import get_logger
 from restaurant_system.messaging import retry_policy, topology
 from restaurant_system.messaging.broker import Broker, Delivery, Refused
 from restaurant_system.messaging.signature import Signer
-from restaurant_system.models.message import Message
-from restaurant_system.models.order import ORDER_NUMBER
+from restaurant_system.models.message import Message, StatusChanged, Undecodable, decode
+from restaurant_system.models.order import ORDER_NUMBER, OrderType
 
 # Prefix of the headers that RabbitMQ adds to a message that it dead-letters itself.
 FIRST_DEATH = "x-first-death-"
 # Headers added on the way to the dead-letter queue; they are removed when it is requeued.
 ADDED = retry_policy.HEADERS | {"x-death", "x-delivery-count", topology.RETRY_DELAY}
 ADDED_PREFIXES = (FIRST_DEATH, "x-last-death-")
+KITCHEN_QUEUES = frozenset(topology.kitchen_queues(tuple(OrderType)))
 
 BATCH_SIZE = 200  # dead letters that are requeued or discarded together
 
@@ -109,6 +110,25 @@ class DeadLetter:
         return str(self.message.headers.get(name, ""))
 
 
+def is_safe_to_requeue(message: Message) -> bool:
+    """Return whether a dead letter's headers return it to where its body belongs.
+
+    No signature covers the headers. Every message may go to the kitchen, and a status update to a
+    subscriber; anything else could send an order, with its address, to a third party's queue.
+    """
+    if message.exchange == topology.ORDERS_TOPIC.name or message.routing_key in KITCHEN_QUEUES:
+        return True
+    return message.routing_key.startswith(topology.SUBSCRIBER_QUEUE_PREFIX) and _is_update(message)
+
+
+def _is_update(message: Message) -> bool:
+    try:
+        decode(message, StatusChanged)
+    except Undecodable:
+        return False
+    return True
+
+
 L = TypeVar("L", DeadLetter, Delivery)
 
 
@@ -147,8 +167,8 @@ class All:
 class Result:
     """The number of dead letters processed so far, correct also after an error or interruption.
 
-    `refused` messages were routable to no queue, `unverified` ones have no valid signature. Both
-    stay in the dead-letter queue.
+    `refused` messages were routable to no queue. `unverified` ones have no valid signature, or
+    headers that address them to a queue where they do not belong. Both stay dead letters.
     """
 
     done: int = 0
@@ -166,8 +186,9 @@ async def requeue(broker: Broker, signer: Signer, selection: ById | All, result:
     """Publish dead letters again to where they were first published, as if they were new.
 
     They are signed again: selecting one by its id vouches for it. With `All`, messages without a
-    valid signature stay. A dead letter is removed only after the broker has confirmed its
-    publication. Raises `DeadLetterNotFound` before anything is changed.
+    valid signature and those that are not `is_safe_to_requeue` stay. A dead letter is removed only
+    after the broker has confirmed its publication. Raises `DeadLetterNotFound` before anything is
+    changed.
     """
     async with _locked(broker) as deliveries:
         selected = selection.select(deliveries)
@@ -212,8 +233,13 @@ async def _locked(broker: Broker) -> AsyncIterator[Sequence[Delivery]]:
 
 
 def _verified(signer: Signer, deliveries: Iterable[Delivery]) -> list[Delivery]:
-    """Return the messages with a valid signature; their reason headers prove nothing."""
-    return [each for each in deliveries if _is_verified(signer, each.message)]
+    """Return the messages that may be requeued unseen."""
+    return [
+        each
+        for each in deliveries
+        if _is_verified(signer, each.message)
+        and is_safe_to_requeue(DeadLetter(each.message).original())
+    ]
 
 
 def _is_verified(signer: Signer, message: Message) -> bool:

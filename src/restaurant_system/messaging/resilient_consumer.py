@@ -30,7 +30,7 @@ class ResilientConsumer:
     connection, the next one is opened only then, because its redeliveries would exceed the prefetch
     limit otherwise.
 
-    A message without a valid signature is dead-lettered before it is parsed.
+    A message without a valid signature is rejected before it is parsed.
     """
 
     def __init__(
@@ -129,6 +129,6 @@ class ResilientConsumer:
             self._signer.verify(delivery.message)
         except MessageRejected as error:
             with request_id(delivery.message.correlation_id):
-                await self._policy.dead_letter(delivery, str(error))
+                await self._policy.reject(delivery, str(error))
         else:
             await self._handle(delivery)

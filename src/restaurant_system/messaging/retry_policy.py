@@ -122,29 +122,41 @@ class RetryPolicy:
             with contextlib.suppress(BrokerUnavailable):  # the broker has requeued it
                 await delivery.requeue()
             raise
-        attempt = attempt_of(delivery.message)
-        headers = {**_origin(delivery), ATTEMPTS: attempt, REASON: reason}
-        successor = dataclasses.replace(
-            _with_headers(delivery.message, headers),
-            exchange=topology.ORDERS_DLX.name,
-            routing_key=delivery.queue,
-        )
         try:
-            await delivery.replace(successor)
+            await _dead_letter(delivery, reason)
         except BaseException:
             self._limit.uncount(counted)
             raise
-        log.error(
-            "message_dead_lettered",
-            message=f"Message dead-lettered: {reason}",
-            message_id=str(delivery.message.message_id),
-            queue=delivery.queue,
-            attempts=attempt,
-        )
+
+    async def reject(self, delivery: Delivery, reason: str) -> None:
+        """Move a message of an unverified sender to the dead-letter queue.
+
+        It does not count toward the limit: otherwise anyone who can publish could stop all
+        consumers with a few messages.
+        """
+        await _dead_letter(delivery, one_line(reason))
 
     def _delay_after(self, attempt: int) -> timedelta:
         delays = self._retry_delays
         return timedelta(seconds=delays[min(attempt, len(delays)) - 1])
+
+
+async def _dead_letter(delivery: Delivery, reason: str) -> None:
+    attempt = attempt_of(delivery.message)
+    headers = {**_origin(delivery), ATTEMPTS: attempt, REASON: reason}
+    successor = dataclasses.replace(
+        _with_headers(delivery.message, headers),
+        exchange=topology.ORDERS_DLX.name,
+        routing_key=delivery.queue,
+    )
+    await delivery.replace(successor)
+    log.error(
+        "message_dead_lettered",
+        message=f"Message dead-lettered: {reason}",
+        message_id=str(delivery.message.message_id),
+        queue=delivery.queue,
+        attempts=attempt,
+    )
 
 
 async def move(delivery: Delivery, queue: str) -> None:

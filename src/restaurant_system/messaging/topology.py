@@ -88,6 +88,8 @@ BINDINGS = (
     Binding(ORDERS_DLX.name, DEAD_LETTERS.name),
 )
 
+SUBSCRIBER_QUEUE_PREFIX = "notifications_queue."
+
 # A queue without messages. If it is missing, the broker is new or has lost its disk, so it is not
 # declared with the other queues.
 MARKER = Queue("reconciliation_marker")
@@ -104,7 +106,7 @@ def retry_queue(delay_ms: int) -> str:
 
 def subscriber_queue(name: str) -> str:
     """Return the name of the queue of a subscriber to status updates."""
-    return f"notifications_queue.{name}"
+    return f"{SUBSCRIBER_QUEUE_PREFIX}{name}"
 
 
 def routing_key(order_type: OrderType, priority: int) -> str:
