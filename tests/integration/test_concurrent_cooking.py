@@ -16,7 +16,7 @@ from restaurant_system.models.message import OrderReceived, StatusChanged, decod
 from restaurant_system.services.kitchen.simulated_cook import SimulatedCook
 from restaurant_system.worker.order_processor import Outcome
 from tests.support.fakes import RecordingBroker
-from tests.support.kitchen import BELONGINGS, REQUEST, Kitchen, settings
+from tests.support.kitchen import REQUEST, REQUIRED_FIELDS, Kitchen, settings
 from tests.support.orders import make_order
 from tests.support.waiting import eventually
 
@@ -97,7 +97,7 @@ def cook(
     chef: SimulatedCook, number: str, request_id: str = REQUEST, order_type: str = "takeout"
 ) -> "asyncio.Task[Outcome]":
     """Start processing an order with a simulated cook."""
-    order = make_order(order_type=order_type, **BELONGINGS[order_type])
+    order = make_order(order_type=order_type, **REQUIRED_FIELDS[order_type])
     return asyncio.create_task(chef.process(OrderReceived.from_order(order, number), request_id))
 
 

@@ -30,7 +30,7 @@ from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.order import Move
 from restaurant_system.services.kitchen.simulated_cook import Cooking, SimulatedCook
 from restaurant_system.worker.order_processor import Outcome
-from tests.support.kitchen import BELONGINGS, EVERYTHING, REQUEST
+from tests.support.kitchen import EVERYTHING, REQUEST, REQUIRED_FIELDS
 from tests.support.kitchen import settings as kitchen_settings
 from tests.support.order_model import IS_COOKING, NOT_IN_FLIGHT, OrderModel, stored_state
 from tests.support.orders import make_order
@@ -116,7 +116,7 @@ class Restaurant:
 
     async def place(self, order_type: str, key: str | None) -> str:
         """Place an order."""
-        order = make_order(order_type=order_type, **BELONGINGS[order_type])
+        order = make_order(order_type=order_type, **REQUIRED_FIELDS[order_type])
         return (await self._intake.place(order, request_id=REQUEST, key=key)).order_number
 
     async def cancel(self, number: str) -> str:

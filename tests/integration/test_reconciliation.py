@@ -1,6 +1,7 @@
 """Orders whose messages were lost are published again, and no others, on both brokers."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +19,7 @@ from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.models.message import Message
+from restaurant_system.models.order import NewOrder
 from restaurant_system.services.order import reconciliation as reconciliation_module
 from restaurant_system.services.order.reconciliation import Reconciliation
 from tests.conftest import open_database
@@ -25,7 +27,7 @@ from tests.support.broker_connections import PostgresConnections
 from tests.support.fakes import RecordingBroker
 from tests.support.kitchen import Kitchen
 from tests.support.messages import DELIVERY, DINE_IN, QUEUES, TAKEOUT, receive_and_ack, receive_one
-from tests.support.orders import make_item
+from tests.support.orders import make_complete_orders, make_item
 from tests.support.outbox import NO_SWEEP, backlog, wait_until_outbox_is_empty
 from tests.support.services import FakeClock, make_relay
 from tests.support.waiting import eventually
@@ -136,6 +138,23 @@ async def test_orders_whose_messages_were_lost_are_published_again(kitchen: Loss
 def invariant_of(order: Message) -> tuple[object, ...]:
     """Return the parts of a message that are the same each time it is published."""
     return order.body, order.routing_key, order.priority, order.type, order.content_type
+
+
+@pytest.mark.parametrize("order", make_complete_orders(), ids=lambda order: order.order_type)
+async def test_republished_order_has_every_field_of_the_first_message(
+    kitchen: LossyKitchen, order: NewOrder
+) -> None:
+    """The first body is built from the request, the second one from the rows of the order."""
+    queue = f"kitchen_{order.order_type}_queue"
+    await kitchen.orders.place(order)
+    (first,) = await kitchen.lose(queue)
+    kitchen.wait()
+
+    await kitchen.check()
+
+    (second,) = await kitchen.lose(queue)
+    assert json.loads(second.body) == json.loads(first.body)
+    assert second.body == first.body
 
 
 async def test_order_on_a_station_is_published_again_only_after_the_station_is_offline(

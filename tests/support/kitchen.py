@@ -19,7 +19,7 @@ from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.clock import Clock, utc_now
 from restaurant_system.models.message import Message, OrderReceived
-from restaurant_system.models.order import Move, OrderType
+from restaurant_system.models.order import Move, NewOrder, OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.kitchen.simulated_cook import SimulatedCook
 from restaurant_system.services.order.service import OrderService
@@ -32,7 +32,7 @@ from tests.support.waiting import eventually
 
 REQUEST = "req-from-a-client"
 EVERYTHING = tuple(OrderType)
-BELONGINGS: dict[str, dict[str, object]] = {
+REQUIRED_FIELDS: dict[str, dict[str, object]] = {
     "dine_in": {"table_number": 4},
     "takeout": {},
     "delivery": {"delivery_address": "12 Analytical Row"},
@@ -106,7 +106,12 @@ class Kitchen:
 
     async def order(self, order_type: str = "takeout", **changes: object) -> str:
         """Place an order of this type, and return its number."""
-        order = make_order(order_type=order_type, **BELONGINGS[order_type], **changes)
+        return await self.place(
+            make_order(order_type=order_type, **REQUIRED_FIELDS[order_type], **changes)
+        )
+
+    async def place(self, order: NewOrder) -> str:
+        """Place this order, and return its number."""
         return (await self._intake.place(order, request_id=REQUEST, key=None)).order_number
 
     async def cancel(self, number: str) -> None:

@@ -23,7 +23,7 @@ from restaurant_system.models.message import (
 from restaurant_system.models.order import NewOrder
 from restaurant_system.models.status import OrderStatus
 from tests.support import messages
-from tests.support.orders import make_item, make_order
+from tests.support.orders import make_complete_orders, make_item, make_order, unset_fields
 
 NUMBER = "ORD_20241216_001"
 NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
@@ -277,3 +277,23 @@ def test_body_encoded_without_number_matches_the_model(changes: dict[str, Any]) 
     body = b'{"order_number":"ORD_20241216_1000",' + OrderReceived.encode_without_number(order)
 
     assert body == OrderReceived.from_order(order, "ORD_20241216_1000").encode()
+
+
+def test_complete_orders_set_every_field_of_an_order() -> None:
+    """A new field belongs into `make_complete_orders`, so that its way to the kitchen is tested."""
+    assert unset_fields(make_complete_orders()) == set()
+
+
+def test_every_field_of_an_order_message_is_filled_from_the_order() -> None:
+    bodies = [OrderReceived.from_order(order, NUMBER) for order in make_complete_orders()]
+
+    assert unset_fields(bodies) == set()
+
+
+@pytest.mark.parametrize("order", make_complete_orders(), ids=lambda order: order.order_type)
+def test_body_of_a_complete_order_encoded_without_number_matches_the_model(
+    order: NewOrder,
+) -> None:
+    body = b'{"order_number":"ORD_20241216_001",' + OrderReceived.encode_without_number(order)
+
+    assert body == OrderReceived.from_order(order, NUMBER).encode()
