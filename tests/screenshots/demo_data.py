@@ -110,11 +110,11 @@ class DemoData:
         assert answer.status_code == 200, answer.text
 
     async def _move_into_the_past(self, number: str, placed: timedelta, moved: timedelta) -> None:
-        line = await asyncpg.connect(self._dsn)
+        connection = await asyncpg.connect(self._dsn)
         try:
-            await line.execute(MOVE_INTO_THE_PAST, number, placed, moved)
+            await connection.execute(MOVE_INTO_THE_PAST, number, placed, moved)
         finally:
-            await line.close()
+            await connection.close()
 
 
 def _min(minutes: float) -> timedelta:

@@ -21,22 +21,22 @@ TRUNCATE orders, workers, outbox, idempotency_keys, order_counters RESTART IDENT
 
 async def truncate_tables(dsn: str) -> None:
     """Delete all rows, and restart the ids."""
-    line = await asyncpg.connect(dsn)
-    await line.execute(TRUNCATE)
-    await line.close()
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(TRUNCATE)
+    await connection.close()
 
 
 @contextlib.asynccontextmanager
 async def rolled_back_connection(dsn: str) -> AsyncIterator[UnpooledConnection]:
     """Open a connection in a transaction that is rolled back at the end."""
-    line = await asyncpg.connect(dsn)
-    transaction = line.transaction()
+    connection = await asyncpg.connect(dsn)
+    transaction = connection.transaction()
     await transaction.start()
     try:
-        yield line
+        yield connection
     finally:
         await transaction.rollback()
-        await line.close()
+        await connection.close()
 
 
 async def insert(sql: UnpooledConnection, table: str, row: dict[str, object]) -> int:

@@ -26,13 +26,13 @@ def invalid_fields(**changes: object) -> list[str]:
 
 
 @given(st.lists(st.tuples(CENTS, st.integers(1, 10)), min_size=1, max_size=20))
-def test_total_is_the_exact_sum_of_price_times_quantity(lines: list[tuple[int, int]]) -> None:
+def test_total_is_the_exact_sum_of_price_times_quantity(quantities: list[tuple[int, int]]) -> None:
     items = [
         OrderItem(name="Soup", quantity=quantity, price=Decimal(cents) / 100)
-        for cents, quantity in lines
+        for cents, quantity in quantities
     ]
 
-    assert total(items) == Decimal(sum(cents * quantity for cents, quantity in lines)) / 100
+    assert total(items) == Decimal(sum(cents * quantity for cents, quantity in quantities)) / 100
 
 
 def test_total_has_two_decimals_if_prices_have_none() -> None:
