@@ -108,12 +108,6 @@ def _run(arguments: tuple[str, ...], environment: Mapping[str, str], folder: Pat
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
         become(environment, folder, stdout=stdout.fileno(), stderr=stderr.fileno())
     sys.argv = ["restaurant-system", *arguments]
-    sys.orig_argv = [
-        sys.executable,
-        "-m",
-        "restaurant_system",
-        *arguments,
-    ]  # executed again by a supervisor
     cli.main()
 
 
