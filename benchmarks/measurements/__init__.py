@@ -1,1 +1,1 @@
-"""Measure each group of results in a module of its own."""
+"""The measurements of `make bench`, one module for each group of results."""

@@ -153,7 +153,7 @@ def test_text_from_customers_and_third_parties_appears_in_no_log_line(
 def test_refused_password_appears_in_no_output(
     commands: Processes, dsn: str, amqp_url: str
 ) -> None:
-    """No part of a password, split at special characters of YAML and URLs, is printed either."""
+    """No part of a password between special characters of YAML and URLs is printed."""
     password = f"{MARK}@{MARK}:{MARK}/{MARK}?{MARK}#{MARK}[{MARK}]%{MARK}'{MARK}"
     commands.environment["RESTAURANT_LOG__LEVEL"] = "DEBUG"
     commands.environment["RESTAURANT_STARTUP_TIMEOUT"] = "0.5"

@@ -114,7 +114,7 @@ def test_connections_that_became_read_only_are_replaced(own_postgres: Postgres) 
 def test_read_only_server_makes_health_unavailable_until_it_takes_writes(
     own_postgres: Postgres,
 ) -> None:
-    """No order needs to be sent for that; look-ups, which only read, succeed throughout."""
+    """`/health` detects a read-only server without an order; look-ups succeed throughout."""
     database = asyncio.run(own_postgres.create_database())
     with taking_orders(own_postgres, database) as deployment:
         number = deployment.place_order()

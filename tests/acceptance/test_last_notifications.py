@@ -39,7 +39,7 @@ def stop_with_notifications_in_flight(deployment: Deployment) -> tuple[Process, 
 def test_notification_in_flight_at_a_stop_is_printed(
     deployment: Deployment,
 ) -> None:
-    """All other parts have stopped before."""
+    """The notification is printed after all other components have stopped."""
     up, number = stop_with_notifications_in_flight(deployment)
 
     time.sleep(2)
@@ -52,7 +52,7 @@ def test_notification_in_flight_at_a_stop_is_printed(
 
 
 def test_second_signal_ends_the_wait_for_notifications_in_flight(deployment: Deployment) -> None:
-    """They are not printed, and the exit code is 0."""
+    """After a second signal, notifications in flight are not printed; the exit code is 0."""
     up, number = stop_with_notifications_in_flight(deployment)
     time.sleep(1.5)
 

@@ -313,7 +313,7 @@ def test_processes_of_a_killed_supervisor_answer_their_requests_and_end(
 def test_process_that_cannot_be_replaced_is_tried_again_while_others_run(
     commands: Processes,
 ) -> None:
-    """With its database stopped, a replacement fails; the service works when it is back."""
+    """A process cannot be replaced while the database is stopped, and is replaced afterwards."""
     with contextlib.closing(Postgres()) as server:
         address = free_port()
         intake = commands.start(

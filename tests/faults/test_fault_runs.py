@@ -18,7 +18,7 @@ RUNS = {
 
 
 @pytest.mark.parametrize("broker", RUNS)
-async def test_faults_break_no_guarantee(broker: str, tmp_path: Path) -> None:
+async def test_fault_run_breaks_no_guarantee(broker: str, tmp_path: Path) -> None:
     report = await run_faults(RUNS[broker], tmp_path)
 
     assert report.broken == {}

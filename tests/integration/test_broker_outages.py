@@ -198,7 +198,7 @@ async def test_durable_subscriber_receives_updates_published_while_it_was_discon
 
 
 async def retry(call: Callable[[], Awaitable[object]]) -> None:
-    """Call until `BrokerUnavailable` is not raised; fail on any other error."""
+    """Repeat a call while it raises `BrokerUnavailable`; fail at any other error."""
 
     async def works() -> bool:
         try:

@@ -109,7 +109,7 @@ async def test_next_message_is_delivered_during_a_retry_delay(
 async def test_message_is_dead_lettered_after_the_last_attempt(
     broker: Broker, policy: RetryPolicy
 ) -> None:
-    """Its headers have the attempts, the reason, its origin and the time of the first failure."""
+    """A dead letter's headers have attempts, reason, origin and the time of the first failure."""
     order = make_order_message("dine_in", 5)
     await broker.publish([order])
     start = datetime.now(UTC).replace(microsecond=0)

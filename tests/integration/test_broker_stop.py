@@ -95,7 +95,7 @@ async def test_consumer_stopped_soon_after_a_settlement_receives_no_new_messages
 async def test_messages_of_a_cancelled_consumer_return_to_their_places_as_not_attempted(
     broker: Broker, other_broker: Broker
 ) -> None:
-    """At whatever step of fetching it is."""
+    """The consumer may be cancelled at any step of fetching a message."""
     published = [order for _ in range(3) for order in make_messages_for_each_queue(1)]
     await broker.publish(published)
     for pings in range(8):

@@ -126,7 +126,7 @@ async def test_each_update_goes_to_one_subscriber_of_a_name(
 async def test_second_subscriber_of_a_name_waits_for_the_first_to_disconnect(
     broker: Broker, other_broker: Broker
 ) -> None:
-    """It then receives all updates in order, the unacknowledged ones included."""
+    """The second subscriber then receives all updates in order, also unacknowledged ones."""
     sent = updates(5)
 
     async with contextlib.AsyncExitStack() as first:

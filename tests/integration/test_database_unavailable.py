@@ -370,7 +370,7 @@ async def test_other_program_on_the_port_is_treated_as_an_unavailable_server(
 async def test_consumer_fails_when_the_server_freezes(
     proxied: Database, tcp_proxy: TcpProxy
 ) -> None:
-    """Its unacknowledged messages are delivered to another consumer."""
+    """The unacknowledged messages of the consumer are delivered to another one."""
     broker = PostgresBroker(proxied)
     order = make_order_message()
     await broker.publish([order])

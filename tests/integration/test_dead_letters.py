@@ -322,7 +322,7 @@ async def test_unique_prefix_of_an_id_selects_a_dead_letter(broker: Broker) -> N
 
 @pytest.mark.parametrize("wrong", ["11", "99", ""], ids=["ambiguous", "unknown", "empty"])
 @pytest.mark.parametrize("act", [requeue, discard])
-async def test_one_unknown_or_ambiguous_id_changes_nothing(
+async def test_unknown_or_ambiguous_dead_letter_id_changes_nothing(
     broker: Broker, act: Callable[[Broker, list[str]], Awaitable[object]], wrong: str
 ) -> None:
     one = make_order_message(message_id=UUID("11aa0000-0000-4000-8000-000000000000"))

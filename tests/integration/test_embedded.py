@@ -92,7 +92,7 @@ def rows(dsn: str, query: str) -> list[asyncpg.Record]:
     "name",
     ['Tony\'s "Pizza"', "$(touch hit) `touch hit`", "-D\n李小龙 100%s,a:1", f"{'x' * 200}/y"],
 )
-def test_server_runs_on_any_path(name: str, data_dir: Path) -> None:
+def test_embedded_postgres_runs_on_any_path(name: str, data_dir: Path) -> None:
     """Special characters do not reach a shell, and no path is too long for the socket."""
     path = data_dir / name
 
@@ -103,7 +103,9 @@ def test_server_runs_on_any_path(name: str, data_dir: Path) -> None:
     assert not (path / "postgres" / "postmaster.pid").exists()
 
 
-def test_server_runs_on_a_relative_path(pgdata: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embedded_postgres_runs_on_a_relative_path(
+    pgdata: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A relative data directory is relative to the working directory of the command."""
     monkeypatch.chdir(pgdata.parent.parent)
 
@@ -111,7 +113,7 @@ def test_server_runs_on_a_relative_path(pgdata: Path, monkeypatch: pytest.Monkey
         assert select_one(dsn) == 1
 
 
-def test_start_changes_no_permissions_of_other_directories(pgdata: Path) -> None:
+def test_embedded_postgres_changes_no_permissions_of_other_directories(pgdata: Path) -> None:
     """The server needs no permission for the directories above its data."""
     with embedded.postgres(pgdata.parent):
         pass
@@ -316,7 +318,7 @@ def test_leftovers_of_a_start_killed_during_creation_are_removed(
     assert not list(data_dir.glob("postgres.new*"))
 
 
-def test_start_succeeds_while_an_orphaned_initdb_still_writes(data_dir: Path) -> None:
+def test_embedded_postgres_starts_while_an_orphaned_initdb_still_writes(data_dir: Path) -> None:
     """An orphaned initdb writes into a separate directory."""
     left = data_dir / "postgres.new-0a1b2c3d"
     writer = (

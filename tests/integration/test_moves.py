@@ -52,7 +52,7 @@ async def history(database: Database, number: str) -> tuple[str, ...]:
 
 
 async def pending_updates(database: Database) -> list[StatusChanged]:
-    """Return the status updates in the outbox."""
+    """Return the decoded status updates in the outbox."""
     async with database.connection() as connection:
         rows = await connection.fetch(
             "SELECT body FROM outbox WHERE exchange = 'notifications_fanout' ORDER BY id"

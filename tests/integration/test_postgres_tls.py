@@ -78,7 +78,7 @@ async def refusal(settings: ServerSettings) -> str:
 async def test_connection_to_a_trusted_server_is_encrypted(
     tls_postgres: TlsPostgres, sslmode: str
 ) -> None:
-    """The settings are given by parts or by URL."""
+    """The TLS settings are given by parts or by URL."""
     certificate = tls_postgres.authority.certificate
     settings = make_settings(tls_postgres, sslmode=sslmode, sslrootcert=certificate)
 

@@ -191,7 +191,7 @@ async def test_consumer_closes_in_time_while_the_broker_is_frozen(
 async def test_messages_can_be_consumed_while_the_broker_is_short_of_memory(
     rabbitmq_server: RabbitMQ, amqp_url: str
 ) -> None:
-    """Publications time out; consuming frees the memory."""
+    """While RabbitMQ is short of memory, publications time out, but messages can be consumed."""
     broker = make_broker(amqp_url)
     await broker.publish(waiting := make_order_messages(3))
     with rabbitmq_server.short_of_memory():

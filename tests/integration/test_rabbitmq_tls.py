@@ -91,7 +91,7 @@ async def connections(management_api: ManagementApi, vhost: str) -> list[dict[st
 async def test_messages_are_published_and_consumed_over_tls(
     rabbitmq_server: RabbitMQ, vhost: str
 ) -> None:
-    """The settings are given by parts or by URL."""
+    """The TLS settings are given by parts or by URL."""
     for settings in (
         make_settings(rabbitmq_server, vhost),
         by_url(make_settings(rabbitmq_server, vhost)),

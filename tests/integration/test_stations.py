@@ -70,7 +70,7 @@ async def test_two_screens_of_a_station_show_the_same(kitchen: Kitchen, display:
 async def test_cancelled_ticket_stays_until_it_is_acknowledged(
     kitchen: Kitchen, display: Display
 ) -> None:
-    """A cancelled order that was never shown is not shown."""
+    """An order that was cancelled before it was shown gets no ticket."""
     started, waiting = await kitchen.order(), await kitchen.order()
     unseen = await kitchen.order()
     async with display.screen() as screen:

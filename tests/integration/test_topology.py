@@ -139,7 +139,7 @@ async def test_queue_with_other_arguments_is_refused_until_it_is_deleted(
     arguments: dict[str, object],
     message: str,
 ) -> None:
-    """Meanwhile nothing is published and a ping fails, with the reason."""
+    """While a queue has other arguments, publications and pings fail, with the reason."""
     management_api.declare_queue(queue, arguments)
     broker = make_rabbitmq_broker(amqp_url, QUICK_RETRIES)
 

@@ -286,7 +286,7 @@ async def time_of_status(kitchen: Kitchen, number: str, status: str) -> datetime
 
 
 async def is_offline(kitchen: Kitchen) -> bool:
-    """Tell whether the worker is marked offline."""
+    """Return whether a worker is marked offline."""
     async with kitchen.database.connection() as connection:
         status = await connection.fetchval("SELECT status FROM workers WHERE name = 'chef'")
     return bool(status == "offline")

@@ -51,7 +51,7 @@ def validate(body: Any, schema: str) -> None:  # noqa: ANN401 - a body is any JS
 
 
 @pytest.mark.parametrize(("message", "schema"), [(ORDER, "order"), (UPDATE, "statusUpdate")])
-def test_encoded_bodies_are_valid(message: MessageBody, schema: str) -> None:
+def test_encoded_messages_are_valid_by_asyncapi(message: MessageBody, schema: str) -> None:
     validate(json.loads(message.encode()), schema)
 
 

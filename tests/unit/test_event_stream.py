@@ -349,7 +349,7 @@ async def test_stop_ends_all_streams(state: FakeState) -> None:
 async def test_unwatched_view_is_deleted_after_its_lifetime(
     state: FakeState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until then a client that reconnects goes on where it was."""
+    """A client that reconnects within the view's lifetime gets only the changes that it missed."""
     poller = FeedPoller(state.poll, interval=INTERVAL)
     with running(poller):
         other, first = Client(poller.watch("b", None)), Client(poller.watch("a", None))

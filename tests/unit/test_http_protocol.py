@@ -29,7 +29,7 @@ async def test_invalid_http_gets_a_problem_with_a_request_id() -> None:
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has this option")
 def test_user_timeout_is_set_on_tcp_sockets() -> None:
-    """Without it, a tablet whose battery is empty would keep its station for 15 minutes."""
+    """Without the timeout, an unreachable tablet would keep its station for 15 minutes."""
     with socket.socket() as tcp:
         set_user_timeout(asyncio.Transport({"socket": tcp}))
 

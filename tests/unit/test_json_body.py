@@ -31,7 +31,7 @@ def unknown(number: int) -> dict[str, int]:
 
 
 def test_errors_above_the_limit_are_counted() -> None:
-    """Errors of known fields come first, wherever they are in the body."""
+    """Errors of known fields are listed first, wherever the fields are in the body."""
     fields = {**unknown(7000), **make_order_fields(customer_name="", order_type="boat")}
 
     refusal = refusal_of(write(fields).encode())

@@ -147,7 +147,7 @@ def test_logged_error_has_message_and_stack_in_the_same_line() -> None:
     ],
 )
 def test_retry_is_logged_with_its_reason_and_delay(error: Unavailable, action: str) -> None:
-    """If the broker in PostgreSQL is unavailable, that is an outage of the database."""
+    """An unavailable broker in PostgreSQL is logged as an outage of the database."""
     stream = log_to()
 
     for attempt in stamina.retry_context(on=Unavailable, attempts=2, wait_initial=0, wait_max=0):
@@ -172,7 +172,7 @@ def test_error_passed_as_exc_info_is_described() -> None:
 
 
 def test_text_of_third_party_errors_is_left_out_of_the_whole_stack() -> None:
-    """It may quote personal data; types, frames and our own messages are logged."""
+    """Texts of third-party errors may quote personal data; their types and frames are logged."""
     stream = log_to()
     error = DatabaseUnavailable("The database does not answer.")
     error.__cause__ = ValueError(NAME)

@@ -188,7 +188,7 @@ def _in_a_loop() -> bool:
 
 
 async def test_last_valid_menu_stays_in_use_after_an_invalid_change(tmp_path: Path) -> None:
-    """Each error is logged once; the corrected file is used."""
+    """Each error of the menu file is logged once; the corrected file is used."""
     menu = MenuFile(write_menu(tmp_path, menu_with_price("9.50")))
     good = await menu.current_menu()
 

@@ -124,7 +124,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 async def test_page_has_its_texts_and_security_headers(
     client: httpx.AsyncClient,
 ) -> None:
-    """No Referer with the order's number in it is sent to other sites."""
+    """The headers keep browsers from sending order numbers to other sites as Referer."""
     page = await client.get("/track/ORD_20241216_001")
 
     assert page.status_code == 200
@@ -254,7 +254,7 @@ def test_translation_that_lacks_a_text_is_a_configuration_error(
 
 @pytest.mark.parametrize("name", ["generated", "swagger-ui.css"])
 async def test_large_content_is_sent_in_chunks(name: str) -> None:
-    """A client that reads slowly makes the server hold one chunk in memory, not all."""
+    """For a client that reads slowly, the server has one chunk in memory, not all content."""
     request = Request(
         {"type": "http", "method": "GET", "headers": [], "path_params": {"name": name}}
     )

@@ -164,7 +164,9 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(("error", "message"), REFUSALS.values(), ids=REFUSALS.keys())
-def test_refusal_is_explained_and_not_called_unreachable(error: Exception, message: str) -> None:
+def test_connection_refused_by_rabbitmq_is_not_reported_as_unreachable(
+    error: Exception, message: str
+) -> None:
     with pytest.raises(BrokerRefuses) as refused, translate_errors():
         raise error
 

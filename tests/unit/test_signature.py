@@ -45,7 +45,7 @@ def fault(message: Message, *keys: SecretStr) -> str:
     return str(rejection.value)
 
 
-def test_example_of_the_document_has_this_signature() -> None:
+def test_signature_of_the_documented_example_is_correct() -> None:
     message = make_order_message(
         message_id=UUID(EXAMPLE["message_id"]),
         timestamp=datetime.fromtimestamp(EXAMPLE["timestamp"], UTC),

@@ -31,7 +31,7 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["sslrootcert", "sslcert", "sslkey"])
 def test_unreadable_pem_file_for_postgres_is_refused_with_its_path(name: str) -> None:
-    """It is missing or not a PEM file; the URL may name it."""
+    """A file that is missing or not PEM is refused, also if the URL names it."""
     url = f"postgresql://u:s3cret@h/d?{name}=absent.pem"
     Path("empty.pem").touch()
 

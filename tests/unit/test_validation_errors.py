@@ -25,7 +25,7 @@ def errors_of(model: type[BaseModel], value: object, *, skip: int = 0) -> list[F
 
 
 def message(**changes: object) -> str:
-    """Return the message for an order with one error."""
+    """Return the only validation message for an invalid order."""
     (error,) = errors_of(NewOrder, make_order_fields(**changes))
     return error.message
 
