@@ -4,6 +4,7 @@ import io
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
+import pytest
 from structlog.testing import capture_logs
 
 from restaurant_system.config import DeliverySettings
@@ -12,6 +13,7 @@ from restaurant_system.messaging.broker import Consumer
 from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.models.message import Message, StatusChanged, decode
 from restaurant_system.models.status import OrderStatus
+from restaurant_system.services.notification import subscriber as module
 from restaurant_system.services.notification.subscriber import NotificationSubscriber, sentence
 from restaurant_system.shutdown import Shutdown
 from tests.support import messages
@@ -180,3 +182,47 @@ async def test_failed_acknowledgement_does_not_stop_the_subscriber() -> None:
 
     assert out.getvalue().count("\n") == 2
     assert good.settled == ["ack"]
+
+
+async def test_update_that_is_delivered_again_is_printed_once_and_acknowledged() -> None:
+    """It may be a redelivery, or a copy that a third party has published."""
+    first, copy, other = SlowDelivery(1), SlowDelivery(1), SlowDelivery(2)
+    copy.message = first.message
+    for delivery in (first, copy, other):
+        delivery.may_acknowledge.set()
+    out, shutdown = io.StringIO(), Shutdown()
+    subscriber = NotificationSubscriber(
+        OneConsumerBroker(FakeConsumer(first, copy, other)), POLICY, "display", out
+    )
+
+    running = asyncio.create_task(subscriber.run(shutdown))
+    await other.acknowledging.wait()
+    shutdown.request_stop()
+    await running
+
+    assert [line.split()[3] for line in out.getvalue().splitlines()] == [
+        "ORD_20241216_001:",
+        "ORD_20241216_002:",
+    ]
+    assert [delivery.settled for delivery in (first, copy, other)] == [["ack"]] * 3
+
+
+async def test_only_the_latest_printed_updates_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_PRINTED_IDS", 1)
+    first, other, copy = SlowDelivery(1), SlowDelivery(2), SlowDelivery(1)
+    copy.message = first.message
+    for delivery in (first, other, copy):
+        delivery.may_acknowledge.set()
+    out, shutdown = io.StringIO(), Shutdown()
+    subscriber = NotificationSubscriber(
+        OneConsumerBroker(FakeConsumer(first, other, copy)), POLICY, "display", out
+    )
+
+    running = asyncio.create_task(subscriber.run(shutdown))
+    await copy.acknowledging.wait()
+    shutdown.request_stop()
+    await running
+
+    assert out.getvalue().count("\n") == 3

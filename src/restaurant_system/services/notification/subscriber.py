@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from typing import TextIO
+from uuid import UUID
 
 from restaurant_system.errors import BrokerUnavailable, StartupError
 from restaurant_system.logger import get_logger
@@ -16,6 +18,7 @@ from restaurant_system.models.text import escape_nonprintable
 from restaurant_system.shutdown import Shutdown
 
 NAME = "notification-subscriber"
+MAX_PRINTED_IDS = 20_000  # message ids of printed updates that are remembered; about 3 MB
 
 log = get_logger(NAME)
 
@@ -26,6 +29,9 @@ class NotificationSubscriber:
     A subscriber with a name has a durable queue and also receives the updates published while it
     was not running. An update is acknowledged after it was printed: after a crash, the last ones
     may be printed again, and none is lost.
+
+    While it runs, an update is printed once, even if it is delivered again or a third party
+    publishes a copy, whose signature is valid: the signature covers the message id.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class NotificationSubscriber:
             signer=signer,
         )
         self._printing = asyncio.Lock()
+        self._printed_ids = OrderedDict[UUID, None]()  # oldest first
         self._tasks = asyncio.TaskGroup()
         self._acknowledging: set[asyncio.Task[None]] = set()  # acknowledgements in flight
 
@@ -80,7 +87,17 @@ class NotificationSubscriber:
             except Undecodable as error:
                 await self._policy.dead_letter(delivery, str(error))
                 return
+            if delivery.message.message_id in self._printed_ids:
+                log.info(
+                    "notification_repeated",
+                    message=f"An update of order {update.order_number} was delivered again.",
+                    request_id=delivery.message.correlation_id,
+                    message_id=str(delivery.message.message_id),
+                )
+                self._start_acknowledging(delivery)
+                return
             self._print(sentence(update))
+            self._remember(delivery.message.message_id)
         log.info(
             "notification_received",
             message=f"Order {update.order_number} is {update.new_status}.",
@@ -89,6 +106,11 @@ class NotificationSubscriber:
             new_status=update.new_status,
         )
         self._start_acknowledging(delivery)
+
+    def _remember(self, message_id: UUID) -> None:
+        self._printed_ids[message_id] = None
+        if len(self._printed_ids) > MAX_PRINTED_IDS:
+            self._printed_ids.popitem(last=False)
 
     def _start_acknowledging(self, delivery: Delivery) -> None:
         task = self._tasks.create_task(_acknowledge(delivery))
