@@ -83,16 +83,20 @@ class OrderMessageItem(MessageBody):
 
 
 class OrderReceived(MessageBody):
-    """An order to be cooked; message type ``order.received``."""
+    """An order to be cooked; message type ``order.received``.
+
+    It has the fields of `NewOrder`, in the same sequence, between the number and what follows from
+    them.
+    """
 
     TYPE: ClassVar = "order.received"
 
     order_number: str = Field(pattern=r"^ORD_[0-9]{8}_[0-9]{3,9}$")
     customer_name: str
     order_type: OrderType
+    items: tuple[OrderMessageItem, ...] = Field(min_length=1)
     table_number: int | None = Field(default=None, ge=1, le=100, strict=True)
     delivery_address: str | None = None
-    items: tuple[OrderMessageItem, ...] = Field(min_length=1)
     notes: str | None = None
     total_amount: Amount
     priority: int = Field(ge=1, le=10, strict=True)
@@ -102,15 +106,7 @@ class OrderReceived(MessageBody):
         """Return the body for an order that was stored under `order_number`."""
         return cls(
             order_number=order_number,
-            customer_name=order.customer_name,
-            order_type=order.order_type,
-            table_number=order.table_number,
-            delivery_address=order.delivery_address,
-            items=tuple(
-                OrderMessageItem(name=i.name, quantity=i.quantity, price=i.price, notes=i.notes)
-                for i in order.items
-            ),
-            notes=order.notes,
+            **order.model_dump(),
             total_amount=order.total_amount,
             priority=order.priority,
         )
@@ -123,27 +119,8 @@ class OrderReceived(MessageBody):
         database/order_placement.py adds it. A validated order is not validated again, which
         makes this several times faster than `from_order(...).encode()`.
         """
-        fields = to_json(
-            {
-                "customer_name": order.customer_name,
-                "order_type": order.order_type,
-                "table_number": order.table_number,
-                "delivery_address": order.delivery_address,
-                "items": [
-                    {
-                        "name": item.name,
-                        "quantity": item.quantity,
-                        "price": float(item.price),
-                        "notes": item.notes,
-                    }
-                    for item in order.items
-                ],
-                "notes": order.notes,
-                "total_amount": float(order.total_amount),
-                "priority": order.priority,
-            }
-        )
-        return fields[1:]
+        computed = {"total_amount": float(order.total_amount), "priority": order.priority}
+        return order.model_dump_json().encode()[1:-1] + b"," + to_json(computed)[1:]
 
 
 class StatusChanged(MessageBody):
