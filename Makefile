@@ -4,7 +4,7 @@
 # make bench        measures throughput, latency and memory, for a quarter of an hour
 # make screenshots  takes the pictures in docs/screenshots
 # make check        runs linters, the type checker, and the checks of layers and language
-# make lock         pins the versions of all dependencies
+# make lock         pins the versions and hashes of all dependencies
 
 # Test files start in the order of their names, in which the long ones come first: in its own order
 # xdist starts files with few tests last, although these take a minute each.
@@ -14,6 +14,14 @@ PYTHON ?= python3
 WORKERS ?= 3
 VENV   := .venv
 BIN    := $(VENV)/bin
+
+# Only pinned releases are installed. Source releases would be built with unpinned build tools.
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PINNED := $(PIP) --require-hashes --only-binary :all:
+# One version of each package for all platforms and for Python 3.11 and newer.
+PIN    := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
+	--fork-strategy fewest --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	$(ARGS)
 
 # Tests start hundreds of processes, each of which would compile the same modules again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -52,23 +60,24 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) \
 		|| { rm -rf $(VENV); echo "Python cannot make a virtual environment; install its venv module (python3-venv on Debian)."; exit 1; }
 
-$(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python
+$(VENV)/.run: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing restaurant-system into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(PINNED) -r requirements.lock -r requirements-build.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 	@echo "Installing what the tests and checks need ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@$(PINNED) -r requirements-dev.lock
 	@touch $@
 
+# Each file takes the versions of the one before it, because they are installed together.
 lock: $(VENV)/.dev
-	@$(BIN)/python -m pip install --quiet pip-tools
-	@$(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-header \
-		--output-file requirements.lock pyproject.toml
-	@$(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-header \
-		--extra dev --output-file requirements-dev.lock pyproject.toml
+	@$(PIN) --output-file requirements.lock pyproject.toml
+	@$(PIN) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	@$(BIN)/python -c 'import tomllib; \
+		print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+		| $(PIN) --constraint requirements-dev.lock --output-file requirements-build.lock -
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
