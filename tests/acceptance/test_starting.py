@@ -69,6 +69,7 @@ def test_service_that_waits_for_its_database_answers_503_and_stops_at_once(
     )
 
     assert (health.status_code, health.json()["status"]) == (503, "unavailable")
+    assert service.status("GET", "/health/live") == 200
     assert order.status_code == 503
     assert order.headers["Content-Type"] == "application/problem+json"
     assert order.headers["X-Request-ID"] == order.json()["request_id"]

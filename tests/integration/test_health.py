@@ -93,6 +93,18 @@ async def test_health_is_unavailable_without_the_database(
     assert body["dependencies"]["database"]["status"] == "down"
 
 
+async def test_process_without_the_database_is_live(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    """An orchestrator that restarts what is not live would restart everything in an outage."""
+    await database.close()
+
+    response = await client.get("/health/live")
+
+    assert response.status_code == 200
+    assert response.json() == {"status": "ok"}
+
+
 async def test_queue_with_other_arguments_degrades_health_until_it_is_deleted(
     database: Database, amqp_url: str, management_api: ManagementApi
 ) -> None:

@@ -1,6 +1,8 @@
-"""Serve `GET /health`: the state of the service and of each dependency.
+"""Serve `GET /health` for load balancers, and `GET /health/live` for what restarts processes.
 
-`ok` and `degraded` (a part does not work) come with 200, `unavailable` with 503.
+`/health` reports the service and each dependency: `ok` and `degraded` (a part does not work) come
+with 200, `unavailable` with 503. `/health/live` depends on nothing but this process, because a
+restart cures no outage of a database.
 """
 
 import asyncio
@@ -19,6 +21,8 @@ CHECK_TIMEOUT = 1.5  # s for the check of a dependency; /health itself responds 
 # Cancelled checks that have not ended yet: asyncio may forget a task that nothing refers to.
 _cancelled: set["asyncio.Future[Mapping[str, Any]]"] = set()
 
+LIVE_PATH = "/health/live"
+
 Check = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
@@ -32,7 +36,7 @@ class Dependency:
 
 
 def routes(*dependencies: Dependency) -> APIRouter:
-    """Return the route of `/health`.
+    """Return the routes of `/health` and `/health/live`.
 
     Each check returns details to report, among them `status` if that is `degraded`, or raises
     `Unavailable`.
@@ -59,7 +63,16 @@ def routes(*dependencies: Dependency) -> APIRouter:
         headers = {"Retry-After": "1"} if unavailable else None
         return JSONResponse(content, status, headers)
 
+    @router.get(LIVE_PATH, summary="Whether this process responds, whatever its dependencies do")
+    async def live() -> JSONResponse:
+        return live_response()
+
     return router
+
+
+def live_response() -> JSONResponse:
+    """Return the response of a process whose event loop runs."""
+    return JSONResponse({"status": "ok"})
 
 
 async def _state(check: Check) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Serve a site with uvicorn, in this process, until a stop is requested.
 
-Until there is a site, every request is answered with 503, `/health` included.
+Until there is a site, every request but `/health/live` is answered with 503, `/health` included.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import file_descriptors
 from restaurant_system.web.api import Site
 from restaurant_system.web.connections import Connections
+from restaurant_system.web.health import LIVE_PATH, live_response
 from restaurant_system.web.http_protocol import HttpProtocol
 from restaurant_system.web.middleware import SHUTDOWN, RequestContext
 from restaurant_system.web.problem import RETRY_AFTER_SECONDS, Refusal, response_for
@@ -43,6 +44,8 @@ Service = Callable[[Shutdown], AbstractAsyncContextManager[Site]]
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request with 503, because the service is starting, and close the connection.
 
+    `/health/live` gets 200: a process that waits for its database need not be restarted.
+
     No client stays connected to a process that is not ready while others of its port are.
     """
     # A client that is still sending its body may lose a response that closes the connection. When
@@ -51,19 +54,23 @@ async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
         async with asyncio.timeout(BODY_TIMEOUT):
             while (await receive()).get("more_body"):
                 pass
-    response = _health() if scope["path"] == "/health" else _problem(scope["request_id"])
-    response.headers["Retry-After"] = RETRY_AFTER_SECONDS
+    response = _response_of_start(scope)
     response.headers["Connection"] = "close"
     await response(scope, receive, send)
 
 
-def _health() -> Response:
-    content = {"status": "unavailable", "reason": NOT_READY, "dependencies": {}}
-    return JSONResponse(content, HTTPStatus.SERVICE_UNAVAILABLE)
-
-
-def _problem(request_id: str) -> Response:
-    return response_for(Refusal(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY), request_id)
+def _response_of_start(scope: Scope) -> Response:
+    if scope["path"] == LIVE_PATH:
+        return live_response()
+    unavailable = HTTPStatus.SERVICE_UNAVAILABLE
+    response: Response
+    if scope["path"] == "/health":
+        content = {"status": "unavailable", "reason": NOT_READY, "dependencies": {}}
+        response = JSONResponse(content, unavailable)
+    else:
+        response = response_for(Refusal(unavailable, NOT_READY), scope["request_id"])
+    response.headers["Retry-After"] = RETRY_AFTER_SECONDS
+    return response
 
 
 class Application:
