@@ -163,11 +163,14 @@ class TicketChanged(IllegalMove):
 
 
 class TooManyStations(RestaurantError):
-    """The maximum number of stations is open, and each of them has a screen or a started ticket."""
+    """The maximum number of stations is open, and each of them has a screen or a started ticket.
 
-    def __init__(self, most: int) -> None:
+    `setting` is the one that limits them, in all or for each client.
+    """
+
+    def __init__(self, setting: str, most: int) -> None:
         super().__init__(
-            f"As many stations are open as kitchen_display.stations allows ({most}); close the"
+            f"As many stations are open as kitchen_display.{setting} allows ({most}); close the"
             " screens of one, or raise that number."
         )
 

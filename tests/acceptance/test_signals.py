@@ -152,7 +152,7 @@ def test_stopped_order_service_answers_the_request_in_progress(deployment: Deplo
 def send_head_of_an_order(client: socket.socket, length: int) -> None:
     """Send the head of a request, and wait for `100 Continue`."""
     client.sendall(
-        b"POST /orders HTTP/1.1\r\nHost: restaurant\r\nContent-Type: application/json\r\n"
+        b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % length
     )
     assert client.recv(1024).startswith(b"HTTP/1.1 100 Continue\r\n")

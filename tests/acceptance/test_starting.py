@@ -76,7 +76,7 @@ def test_service_that_waits_for_its_database_answers_503_and_stops_at_once(
     assert "starting" in order.json()["detail"]
     assert health.headers["Retry-After"] == order.headers["Retry-After"] == "1"
     with socket.create_connection(("127.0.0.1", service.port)) as half_sent:
-        half_sent.sendall(b"POST /orders HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n{")
+        half_sent.sendall(b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
         time.sleep(0.1)  # for its head to be read
         start = time.monotonic()
         assert service.process.stop() == 0

@@ -159,7 +159,7 @@ async def test_client_that_disconnects_during_its_body_is_not_logged_as_an_error
     database: Database, path: str
 ) -> None:
     site = api.build("Test", [OrderHandler(make_order_service(database), 10).feature()])
-    begun = f"POST {path} HTTP/1.1\r\nHost: restaurant\r\nContent-Type: application/json\r\n"
+    begun = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
     async with serve_site(site) as address:
         url = httpx.URL(address)

@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+import httpx
 import pytest
 
 from restaurant_system.errors import BrokerUnavailable
@@ -280,6 +281,42 @@ async def test_page_of_the_same_origin_opens_a_station(display: Display) -> None
 
     assert answer.status_code == 200
     assert answer.json() == {"station": "grill", "live": "/kitchen/stations/grill/live"}
+
+
+async def test_client_may_open_a_limited_number_of_stations(
+    kitchen: Kitchen, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own unwatched station is closed for another one; stations of other clients are not."""
+    monkeypatch.setattr(stations, "REPLACEABLE_AFTER", 0.2)
+    async with (
+        running_display(kitchen.database, broker, kitchen.relay, stations_per_address=2) as display,
+        httpx.AsyncClient(
+            base_url=display.client.base_url,
+            transport=httpx.AsyncHTTPTransport(local_address="127.0.0.2"),
+        ) as client,
+    ):
+
+        async def open_station(name: str) -> httpx.Response:
+            return await client.post(f"/kitchen/stations/{name}", json={})
+
+        async def is_open(name: str) -> bool:
+            async with client.stream("GET", f"/kitchen/stations/{name}/live") as response:
+                return response.status_code == 200
+
+        await display.open("bar")
+        for name in ("bar", "grill", "fryer"):
+            assert (await open_station(name)).status_code == 200
+        refused = await open_station("oven")
+        await display.open("salads")
+
+        await asyncio.sleep(0.3)
+        assert (await open_station("oven")).status_code == 200
+        names = ("bar", "salads", "grill", "fryer", "oven")
+        open_stations = {name for name in names if await is_open(name)}
+
+    assert refused.status_code == 409
+    assert "kitchen_display.stations_per_address allows (2)" in refused.json()["detail"]
+    assert open_stations == {"bar", "salads", "fryer", "oven"}
 
 
 async def test_station_without_a_screen_is_closed_when_the_limit_is_reached(

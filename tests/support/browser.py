@@ -9,7 +9,9 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_p
 
 from tests.support.prerequisites import chromium
 
-# Chromium has no sandbox as root; the other options prevent connections to the internet.
+FOREIGN_HOST = "evil.example"  # a host name that points at this machine
+
+# Chromium has no sandbox as root; the next options prevent connections to the internet.
 OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -18,6 +20,7 @@ OPTIONS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    f"--host-resolver-rules=MAP {FOREIGN_HOST} 127.0.0.1",
 ]
 SERIOUS = {"serious", "critical"}
 CONNECTION_ERRORS = (

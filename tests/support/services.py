@@ -9,7 +9,12 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
-from restaurant_system.config import HttpSettings, KitchenSettings, OutboxSettings
+from restaurant_system.config import (
+    HttpSettings,
+    KitchenSettings,
+    OutboxSettings,
+    SecuritySettings,
+)
 from restaurant_system.database import orders, outbox
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging.broker import Broker
@@ -94,13 +99,18 @@ async def http_client(*features: Feature) -> AsyncIterator[httpx.AsyncClient]:
 
 @contextlib.asynccontextmanager
 async def serve_site(
-    site: Site, shutdown: Shutdown | None = None, settings: HttpSettings | None = None
+    site: Site,
+    shutdown: Shutdown | None = None,
+    settings: HttpSettings | None = None,
+    security: SecuritySettings | None = None,
 ) -> AsyncIterator[str]:
     """Serve a site on a free port for the block, and yield its address."""
     shutdown, listening = shutdown or Shutdown(), server.listen("127.0.0.1", 0)
     host, port = listening.getsockname()
     with contextlib.closing(listening):
-        async with server.running(listening, shutdown, settings or HttpSettings()) as running:
+        async with server.running(
+            listening, shutdown, settings or HttpSettings(), security or SecuritySettings()
+        ) as running:
             serving = asyncio.create_task(running.serve(site))
             await asyncio.sleep(0)  # start serving before the first request
             try:

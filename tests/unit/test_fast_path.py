@@ -31,7 +31,7 @@ from tests.support.raw_connection import RawConnection
 from tests.support.responses import assert_problem
 from tests.support.services import http_client, serve_site
 
-HOST = b"Host: test\r\n"
+HOST = b"Host: localhost\r\n"
 OVER_ASGI = "Over-ASGI"  # a header of responses that did not take the fast path
 
 
@@ -452,7 +452,7 @@ async def test_body_after_an_upgrade_is_refused(connection: RawConnection, app: 
         b"POST /soups HTTP/1.1\r\n", HOST, b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
     )
     await connection.write(b"Content-Length: 57\r\n\r\n")
-    await connection.write(b"GET /soups/broken/price HTTP/1.1\r\nHost: body-not-read\r\n\r\n")
+    await connection.write(b"GET /soups/broken/price HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
     response = await connection.response()
 

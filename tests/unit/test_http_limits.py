@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import resource
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
@@ -13,10 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from structlog.testing import capture_logs
 
-from restaurant_system.config import HttpSettings
+from restaurant_system.config import HttpSettings, SecuritySettings
 from restaurant_system.web import api, file_descriptors, http_protocol
 from restaurant_system.web.api import Feature, Site
-from restaurant_system.web.connections import TrustedProxies
 from restaurant_system.web.endpoint import (
     Endpoint,
     EndpointRequest,
@@ -29,9 +28,9 @@ from tests.support.raw_connection import RawConnection
 from tests.support.responses import assert_problem
 from tests.support.services import serve_site
 
-GET = b"GET /soups/pea HTTP/1.1\r\nHost: test\r\n"
-POST = b"POST /soups HTTP/1.1\r\nHost: test\r\n"
-OVER_ASGI = b"POST /soups?asgi HTTP/1.1\r\nHost: test\r\n"
+GET = b"GET /soups/pea HTTP/1.1\r\nHost: localhost\r\n"
+POST = b"POST /soups HTTP/1.1\r\nHost: localhost\r\n"
+OVER_ASGI = b"POST /soups?asgi HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 QUICK_SETTINGS = HttpSettings(head_timeout=0.3, body_timeout=0.3)
 
@@ -72,9 +71,11 @@ def make_site() -> Site:
 
 
 @contextlib.asynccontextmanager
-async def running_server(settings: HttpSettings | None = None) -> AsyncIterator[str]:
+async def running_server(
+    settings: HttpSettings | None = None, security: SecuritySettings | None = None
+) -> AsyncIterator[str]:
     """Serve the application; yields its address."""
-    async with serve_site(make_site(), settings=settings) as url:
+    async with serve_site(make_site(), settings=settings, security=security) as url:
         yield url
 
 
@@ -205,7 +206,7 @@ async def test_invalid_target_after_a_complete_response_gets_400() -> None:
 
 
 async def test_invalid_request_is_answered_after_a_slow_one() -> None:
-    slow = b"GET /soups/slow HTTP/1.1\r\nHost: test\r\n\r\n"
+    slow = b"GET /soups/slow HTTP/1.1\r\nHost: localhost\r\n\r\n"
     async with running_server() as url:
         client = await RawConnection.to(url)
         await client.write(slow)
@@ -229,12 +230,14 @@ INCOMPLETE = {
     "half a chunk": case([408], OVER_ASGI, CHUNKED, b"9\r\npea"),
     "half a head after a response": case([200, 408], GET, b"\r\n", GET),
     "half a head after a slow response": case(
-        [200, 408], b"GET /soups/slow HTTP/1.1\r\nHost: test\r\n\r\n", b"GET",
+        [200, 408], b"GET /soups/slow HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET",
     ),
     "half a body after a response": case(
         [200, 408], GET, b"\r\n", POST, b"Content-Length: 9\r\n\r\n"
     ),
-    "a slow response": case([200], b"GET /soups/slow HTTP/1.1\r\nConnection: close\r\n\r\n"),
+    "a slow response": case(
+        [200], b"GET /soups/slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    ),
 }  # fmt: skip
 
 
@@ -255,7 +258,7 @@ async def test_request_answered_before_its_body_is_complete_gets_no_second_respo
     """The connection is closed when the body is late, invalid or too large."""
     async with running_server(QUICK_SETTINGS) as url:
         client = await RawConnection.to(url)
-        await client.write(b"POST /nowhere HTTP/1.1\r\nHost: test\r\n", CHUNKED)
+        await client.write(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\n", CHUNKED)
         assert_problem(await client.response(), 404)
         await client.write(rest)
 
@@ -283,7 +286,7 @@ async def test_body_has_no_deadline_while_the_server_pauses_reading() -> None:
     """The server reads nothing while an earlier request is in progress."""
     async with running_server(QUICK_SETTINGS) as url:
         client = await RawConnection.to(url)
-        await client.write(b"GET /soups/slow HTTP/1.1\r\nHost: test\r\n\r\n")
+        await client.write(b"GET /soups/slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await client.write(POST, b"Content-Length: 3\r\n\r\n")
         await asyncio.sleep(0.05)
         await client.write(b"pea")
@@ -295,7 +298,7 @@ async def test_body_has_no_deadline_while_the_server_pauses_reading() -> None:
 async def test_stream_has_no_deadline() -> None:
     async with running_server(QUICK_SETTINGS) as url:
         client = await RawConnection.to(url)
-        await client.write(b"GET /stream HTTP/1.1\r\nHost: test\r\n\r\n")
+        await client.write(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
         response = await client.response()
 
         assert response.status_code == httpx.codes.OK
@@ -310,27 +313,29 @@ async def is_served(client: RawConnection) -> bool:
     return (await client.response()).is_success
 
 
-async def test_connection_above_the_limit_of_its_address_gets_429(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The connections of trusted proxies are not limited."""
-    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.3, nonsense")
+async def test_connection_above_the_limit_of_its_address_gets_429() -> None:
+    """The connections of programs on this machine and of trusted proxies are not limited."""
+    limited = HttpSettings(connections_per_address=3)
+    security = SecuritySettings.model_validate({"trusted_proxies": ["127.0.0.4/30"]})
     with capture_logs() as lines:
-        async with running_server(HttpSettings(connections_per_address=3)) as url:
-            clients = [await RawConnection.to(url) for _ in range(3)]
+        async with running_server(limited, security) as url:
+            clients = [await RawConnection.to(url, "127.0.0.2") for _ in range(3)]
             assert all([await is_served(each) for each in clients])
             for _ in range(2):
-                more = await RawConnection.to(url)
-                assert_problem(await more.response(), 429)
+                more = await RawConnection.to(url, "127.0.0.2")
+                response = await more.response()
+                assert_problem(response, 429)
+                assert response.headers["Retry-After"] == "1"
                 assert await more.is_closed()
                 more.close()
-            others = [await RawConnection.to(url, "127.0.0.2")]
-            others += [await RawConnection.to(url, "127.0.0.3") for _ in range(5)]
+            others = [await RawConnection.to(url, "127.0.0.3")]
+            others += [await RawConnection.to(url, "127.0.0.5") for _ in range(5)]
+            others += [await RawConnection.to(url) for _ in range(5)]
             assert all([await is_served(each) for each in others])
 
             clients.pop().close()
             await asyncio.sleep(0.05)
-            clients.append(await RawConnection.to(url))
+            clients.append(await RawConnection.to(url, "127.0.0.2"))
             assert await is_served(clients[-1])
             for client in (*clients, *others):
                 client.close()
@@ -338,34 +343,12 @@ async def test_connection_above_the_limit_of_its_address_gets_429(
     assert [each["event"] for each in lines].count("connection_refused") == 1
 
 
-async def test_limit_of_zero_connections_per_address_means_no_limit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.1")
+async def test_limit_of_zero_connections_per_address_means_no_limit() -> None:
     async with running_server(HttpSettings(connections_per_address=0)) as url:
-        clients = [await RawConnection.to(url) for _ in range(30)]
+        clients = [await RawConnection.to(url, "127.0.0.2") for _ in range(30)]
         assert all([await is_served(each) for each in clients])
         for client in clients:
             client.close()
-
-
-@pytest.mark.parametrize(
-    ("setting", "trusted", "others"),
-    [
-        ("127.0.0.1,::1", ["127.0.0.1", "::1", ""], ["127.0.0.2", "10.0.0.1"]),
-        ("10.0.0.0/8, fd00::/8", ["10.9.8.7", "fd00::1"], ["11.0.0.1", "fe80::1%eth0"]),
-        ("*", ["10.0.0.1", "fe80::1%eth0"], []),
-        ("", [""], ["127.0.0.1"]),
-    ],
-)
-def test_trusted_proxies_are_addresses_and_networks(
-    setting: str, trusted: Sequence[str], others: Sequence[str]
-) -> None:
-    """`FORWARDED_ALLOW_IPS` has the same syntax as in uvicorn."""
-    proxies = TrustedProxies(setting)
-
-    assert all(address in proxies for address in trusted)
-    assert not any(address in proxies for address in others)
 
 
 @contextlib.contextmanager
@@ -394,7 +377,7 @@ async def test_longest_idle_connections_are_closed_when_descriptors_run_out() ->
     with capture_logs() as lines:
         async with running_server() as url:
             streaming, silent, idle = [await RawConnection.to(url) for _ in range(3)]
-            await streaming.write(b"GET /stream HTTP/1.1\r\nHost: test\r\n\r\n")
+            await streaming.write(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert await is_served(idle)
             with descriptors_left(20):
                 crowd = [await RawConnection.to(url) for _ in range(13)]
@@ -423,7 +406,7 @@ async def test_longest_streams_are_closed_when_nothing_is_idle(
         with descriptors_left(24):
             streams = [await RawConnection.to(url) for _ in range(10)]
             for each in streams:
-                await each.write(b"GET /stream HTTP/1.1\r\nHost: test\r\n\r\n")
+                await each.write(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert (await each.response()).is_success
             await asyncio.sleep(0.2)
             late = [await RawConnection.to(url) for _ in range(4)]

@@ -117,7 +117,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     """Return a client of two pages."""
     pages = Pages(RESTAURANT).feature({"/board": "board", "/track/{order_number}": "track"})
     transport = httpx.ASGITransport(api.build("Screens", [pages]).asgi)
-    async with httpx.AsyncClient(transport=transport, base_url="http://screens") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 
@@ -131,8 +131,11 @@ async def test_page_has_its_texts_and_security_headers(
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     policy = page.headers["content-security-policy"].split("; ")
     assert {"default-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"} <= set(policy)
-    assert page.headers["x-content-type-options"] == "nosniff"
-    assert page.headers["referrer-policy"] == "same-origin"
+    assert {"form-action 'self'", "object-src 'none'"} <= set(policy)
+    assert "unsafe" not in page.headers["content-security-policy"]
+    assert page.headers.get_list("x-content-type-options") == ["nosniff"]
+    assert page.headers.get_list("referrer-policy") == ["same-origin"]
+    assert page.headers.get_list("cache-control") == ["no-cache"]
     assert '<html lang="en">' in page.text
     assert "{{" not in page.text
 
@@ -143,7 +146,7 @@ async def test_markup_in_a_text_is_escaped(monkeypatch: pytest.MonkeyPatch) -> N
 
     site = api.build("Screens", [Pages(RESTAURANT).feature({"/board": "board"})])
     transport = httpx.ASGITransport(site.asgi)
-    async with httpx.AsyncClient(transport=transport, base_url="http://screens") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         page = await client.get("/board")
 
     assert "<title>Tom &amp; &quot;Ada&quot; &lt;b&gt;</title>" in page.text
@@ -164,6 +167,8 @@ async def test_unchanged_file_is_answered_with_304(
     other = await client.get(address, headers={"If-None-Match": '"another"'})
 
     assert first.headers["cache-control"] == "no-cache"
+    policy = first.headers["content-security-policy"]  # of the page that the browser has stored
+    assert again.headers.get("content-security-policy", policy) == policy
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
     assert (other.status_code, other.content) == (200, first.content)
 

@@ -127,3 +127,62 @@ def test_settings_class_reads_no_file() -> None:
     Path("config.yaml").write_text("kitchen: {prefetch: 7}", encoding="utf-8")
 
     assert Settings().kitchen.prefetch == 1
+
+
+def test_hosts_and_origins_are_normalized_as_browsers_send_them() -> None:
+    security = load(
+        write_config(
+            "security:\n"
+            "  allowed_hosts: [Restaurant.Local, '*.Example.com', 192.0.2.1, '[2001:DB8::1]']\n"
+            "  cors_origins: ['https://Shop.example.com:443', 'http://localhost:80', 'http://a:81']\n"
+            "  trusted_proxies: [127.0.0.1, 10.0.0.0/8, '::1', 'fd00::/8']\n"
+        )
+    ).security
+
+    assert security.allowed_hosts == (
+        *("restaurant.local", "*.example.com", "192.0.2.1", "[2001:db8::1]"),
+    )
+    assert security.cors_origins == (
+        *("https://shop.example.com", "http://localhost", "http://a:81"),
+    )
+    assert [str(each) for each in security.trusted_proxies] == (
+        ["127.0.0.1/32", "10.0.0.0/8", "::1/128", "fd00::/8"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        *[
+            ("allowed_hosts", each)
+            for each in ("http://a", "a:80", "*", "a.*", "*a", "a/b", "", "2001:db8::1", "a b", "é")
+        ],
+        *[
+            ("cors_origins", each)
+            for each in (
+                "*",
+                "null",
+                "a",
+                "https://a/",
+                "https://a/b",
+                "ftp://a",
+                "https://*.a",
+                "",
+            )
+        ],
+        *[("trusted_proxies", each) for each in ("*", "proxy.local", "10.0.0.1/8", "10.0.0", "")],
+    ],
+)
+def test_invalid_host_origin_or_proxy_is_refused_with_an_example(setting: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"security\.{setting}\.0: must be .* such as"):
+        load(write_config(f"security: {{{setting}: ['{value}']}}"))
+
+
+def test_security_settings_can_be_set_by_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESTAURANT_SECURITY__ALLOWED_HOSTS", '["restaurant.local"]')
+    monkeypatch.setenv("RESTAURANT_SECURITY__TRUSTED_PROXIES", '["10.0.0.0/8"]')
+
+    security = load().security
+
+    assert security.allowed_hosts == ("restaurant.local",)
+    assert [str(each) for each in security.trusted_proxies] == ["10.0.0.0/8"]

@@ -46,7 +46,7 @@ async def run_all_in_one(
         ) as listener,
     ):
         async with (
-            server.running(listener, shutdown, settings.http) as http_server,
+            server.running(listener, shutdown, settings.http, settings.security) as http_server,
             open_runtime(
                 settings,
                 "up",
@@ -68,7 +68,8 @@ async def run_all_in_one(
             ):
                 health = http_service.health_feature(runtime, runtime.database)
                 features = [intake, menu, display, *questions, health, pages]
-                site = api.build("Restaurant system", features)
+                checks = http_service.access_checks(settings, settings.order_service)
+                site = api.build("Restaurant system", features, checks)
                 runtime.report_started()
                 group.create_task(http_server.serve(site))
                 for cook in cooks:

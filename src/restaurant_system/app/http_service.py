@@ -11,6 +11,7 @@ from restaurant_system.database import outbox
 from restaurant_system.database.connection import Database
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import health, server
+from restaurant_system.web.access_checks import AccessChecks
 from restaurant_system.web.api import Feature
 from restaurant_system.web.health import Dependency
 from restaurant_system.web.pages import Pages, RestaurantInfo
@@ -38,10 +39,15 @@ async def serve(service: Service, address: Address, settings: Settings, shutdown
     """
     with contextlib.closing(server.listen(address.host, address.port)) as listener:
         async with (
-            server.running(listener, shutdown, settings.http) as http_server,
+            server.running(listener, shutdown, settings.http, settings.security) as http_server,
             service(shutdown) as site,
         ):
             await http_server.serve(site)
+
+
+def access_checks(settings: Settings, address: Address) -> AccessChecks:
+    """Return the checks of the requests to a service."""
+    return AccessChecks(settings.http, settings.security, bound_to=address.host)
 
 
 def url(listener: socket.socket) -> str:

@@ -41,7 +41,8 @@ def kitchen_display(settings: Settings) -> Service:
         ):
             health = http_service.health_feature(runtime, runtime.database)
             runtime.report_started()
-            yield api.build("Kitchen display", [display, health, pages])
+            checks = http_service.access_checks(settings, settings.kitchen_display)
+            yield api.build("Kitchen display", [display, health, pages], checks)
 
     return run
 

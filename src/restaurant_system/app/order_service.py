@@ -40,7 +40,8 @@ def order_service(settings: Settings) -> Service:
         ):
             health = http_service.health_feature(runtime, runtime.database)
             runtime.report_started()
-            yield api.build("Order service", [intake, menu, health, pages])
+            checks = http_service.access_checks(settings, settings.order_service)
+            yield api.build("Order service", [intake, menu, health, pages], checks)
 
     return run
 

@@ -211,7 +211,7 @@ class _LifespanApplication(Application):
     """An application that runs its service for the lifespan of a uvicorn server."""
 
     def __init__(self, process: ServiceProcess, service: Service) -> None:
-        super().__init__(Shutdown(), process.settings.http)
+        super().__init__(Shutdown(), process.settings.http, process.settings.security)
         self._process = process
         self._service = service
         self._started = asyncio.Event()

@@ -44,7 +44,8 @@ def tracking_service(settings: Settings) -> Service:
         ):
             health = http_service.health_feature(runtime, database)
             runtime.report_started()
-            yield api.build("Tracking service", [*features, health, pages])
+            checks = http_service.access_checks(settings, settings.tracking_service)
+            yield api.build("Tracking service", [*features, health, pages], checks)
 
     return run
 

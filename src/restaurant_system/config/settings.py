@@ -8,7 +8,15 @@ import platformdirs
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from restaurant_system.config.field_types import Location, Port, Seconds, Section
+from restaurant_system.config.field_types import (
+    HostPattern,
+    Location,
+    Network,
+    Origin,
+    Port,
+    Seconds,
+    Section,
+)
 from restaurant_system.config.servers import DatabaseSettings, RabbitMQSettings
 
 ENV_PREFIX = "RESTAURANT_"
@@ -19,12 +27,30 @@ SHORTEST_KEY = 16  # characters; shorter ones can be guessed
 class HttpSettings(Section):
     """Limits for clients of all HTTP services.
 
-    Timeouts are in seconds. `connections_per_address` applies to each process; 0 means no limit.
+    Timeouts are in seconds. The other limits apply to each client address and process; 0 means no
+    limit. `changes_per_second` limits requests that change something (POST, PUT, PATCH, DELETE),
+    and `lookups_per_second` all others.
     """
 
     head_timeout: Seconds = 10
     body_timeout: Seconds = 30
     connections_per_address: int = Field(default=200, ge=0)
+    streams_per_address: int = Field(default=100, ge=0)
+    changes_per_second: float = Field(default=100, ge=0)
+    lookups_per_second: float = Field(default=1000, ge=0)
+
+
+class SecuritySettings(Section):
+    """The host names, the origins and the proxies that all HTTP services trust.
+
+    A service answers for `allowed_hosts` besides its own address and this machine's loopback names.
+    Pages of `cors_origins` may send requests to it. The client address, and the scheme of the
+    request, are believed when a proxy in `trusted_proxies` states them.
+    """
+
+    allowed_hosts: tuple[HostPattern, ...] = ()
+    cors_origins: tuple[Origin, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
 
 
 class OrderServiceSettings(Section):
@@ -101,6 +127,7 @@ class KitchenSettings(Section):
 class KitchenDisplaySettings(Section):
     """The kitchen display: up to `stations` open stations with up to `capacity` tickets each.
 
+    Each client address may open `stations_per_address` of them; 0 means no limit of its own.
     A station sends a heartbeat every `heartbeat_interval` seconds, and closes after
     `station_timeout` seconds without a screen that shows it.
     """
@@ -108,6 +135,7 @@ class KitchenDisplaySettings(Section):
     host: str = "0.0.0.0"  # noqa: S104 - other machines connect to a service
     port: Port = 3001
     stations: int = Field(default=20, ge=1)
+    stations_per_address: int = Field(default=10, ge=0)
     capacity: int = Field(default=12, ge=1, le=1000)
     heartbeat_interval: Seconds = 5
     station_timeout: Seconds = 60
@@ -196,6 +224,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings | None = None
     rabbitmq: RabbitMQSettings | None = None
     http: HttpSettings = HttpSettings()
+    security: SecuritySettings = SecuritySettings()
     order_service: OrderServiceSettings = OrderServiceSettings()
     tracking_service: TrackingServiceSettings = TrackingServiceSettings()
     kitchen: KitchenSettings = KitchenSettings()

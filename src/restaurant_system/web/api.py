@@ -3,7 +3,6 @@
 FastAPI serves and documents every route. The fast path answers some of them without it.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,6 +18,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from restaurant_system import __version__
 from restaurant_system.errors import RestaurantError
 from restaurant_system.web import fastpath, problem
+from restaurant_system.web.access_checks import AccessChecks, CheckedApplication
 from restaurant_system.web.endpoint import Endpoint
 from restaurant_system.web.http_protocol import HttpProtocol
 from restaurant_system.web.middleware import RequestContext
@@ -49,8 +49,12 @@ class Site:
     protocol: Callable[..., HttpProtocol] = HttpProtocol
 
 
-def build(title: str, features: Sequence[Feature]) -> Site:
-    """Return the ASGI application that serves these features."""
+def build(title: str, features: Sequence[Feature], checks: AccessChecks | None = None) -> Site:
+    """Return the ASGI application that serves these features to requests that pass the checks.
+
+    Without `checks` it answers for the loopback names of this machine only.
+    """
+    checks = checks or AccessChecks()
     api = FastAPI(
         title=title,
         version=__version__,
@@ -61,12 +65,13 @@ def build(title: str, features: Sequence[Feature]) -> Site:
     api.include_router(docs_routes())
     for feature in features:
         api.include_router(feature.router)
-    # Only redirects need the scheme that a proxy was called with, and no endpoint redirects.
-    trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")  # uvicorn's variable and default
     router = cast("Any", Router([Mount("/", api)], default=_not_found))
-    asgi = RequestContext(cast("ASGIApp", ProxyHeadersMiddleware(router, trusted)))
+    # Only redirects need the scheme that a proxy was called with, and no endpoint redirects.
+    proxied = ProxyHeadersMiddleware(router, [str(each) for each in checks.trusted_proxies])
+    checked = CheckedApplication(cast("ASGIApp", proxied), checks)
+    asgi = RequestContext(checks.origins.with_cors(checked))
     endpoints = [each for feature in features for each in feature.endpoints]
-    return Site(asgi, fastpath.protocol_for(endpoints))
+    return Site(asgi, fastpath.protocol_for(endpoints, checks))
 
 
 async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:

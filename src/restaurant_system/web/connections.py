@@ -2,18 +2,16 @@
 
 import asyncio
 import heapq
-import ipaddress
-import os
 import socket
 from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol
 
-from restaurant_system.config import HttpSettings
+from restaurant_system.config import HttpSettings, SecuritySettings
 from restaurant_system.web import file_descriptors
+from restaurant_system.web.client_address import ClientAddresses
 from restaurant_system.web.file_descriptors import ThrottledLog
 
-TRUSTED = "FORWARDED_ALLOW_IPS"  # uvicorn's own variable
 SHARE = 64  # one of so many idle connections, or more, is closed at once, as each search costs time
 SHORTEST_IDLE_TIME = 0.1  # s after which an idle connection is closed rather than a stream
 LONGEST_CHECK_INTERVAL = 1.0  # s between two checks of the deadlines
@@ -21,7 +19,7 @@ LONGEST_CHECK_INTERVAL = 1.0  # s between two checks of the deadlines
 refused = ThrottledLog(
     "connection_refused",
     "A client has too many connections (http.connections_per_address); more are refused."
-    f" If it is a proxy, add its address to {TRUSTED}.",
+    " If it is a proxy, add its address to security.trusted_proxies.",
 )
 
 
@@ -46,22 +44,25 @@ class Connection(Protocol):
 class Connections:
     """The open connections of one server."""
 
-    def __init__(self, settings: HttpSettings) -> None:
+    def __init__(self, settings: HttpSettings, security: SecuritySettings) -> None:
         self.settings = settings
-        self._trusted = TrustedProxies(os.environ.get(TRUSTED, "127.0.0.1,::1"))
+        self._addresses = ClientAddresses(security.trusted_proxies)
         self._open: set[Connection] = set()
         self._closing: set[Connection] = set()
-        self._by_address: Counter[str] = Counter()
+        self._by_client: Counter[str] = Counter()
 
     def add(self, connection: Connection, address: str) -> bool:
-        """Count a new connection; return whether its address is within its limit.
+        """Count a new connection; return whether its client is within its limit.
 
         Trusted proxies may have any number: they connect for many clients.
         """
         self._open.add(connection)
-        self._by_address[address] += 1
+        client = self._addresses.limited_peer(address)
+        if client is None:
+            return True
+        self._by_client[client] += 1
         most = self.settings.connections_per_address
-        if not most or self._by_address[address] <= most or address in self._trusted:
+        if not most or self._by_client[client] <= most:
             return True
         refused.warn()
         return False
@@ -70,9 +71,11 @@ class Connections:
         """Remove a closed connection from the counts."""
         self._open.discard(connection)
         self._closing.discard(connection)
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]
+        client = self._addresses.limited_peer(address)
+        if client is not None:
+            self._by_client[client] -= 1
+            if not self._by_client[client]:
+                del self._by_client[client]
 
     async def enforce_deadlines(self) -> None:
         """Refuse, until cancelled, every request that is still incomplete at its deadline.
@@ -128,27 +131,3 @@ class Connections:
 
 def _since(connection: Connection) -> float:
     return connection.idle_since
-
-
-class TrustedProxies:
-    """The addresses and networks in `FORWARDED_ALLOW_IPS`; `*` means every address."""
-
-    def __init__(self, value: str) -> None:
-        parts = [part.strip() for part in value.split(",") if part.strip()]
-        self._trusts_all = "*" in parts
-        self._networks = [network for part in parts if (network := _network(part)) is not None]
-
-    def __contains__(self, address: str) -> bool:
-        """Tell whether an address is trusted; a peer without one is local (a Unix socket)."""
-        if self._trusts_all or not address:
-            return True
-        host = ipaddress.ip_address(address.partition("%")[0])
-        return any(host in network for network in self._networks)
-
-
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """Return the network, or `None` if the text is no address (uvicorn compares it literally)."""
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return None

@@ -33,11 +33,13 @@ from typing import TypeAlias
 from pydantic import JsonValue
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from restaurant_system.errors import Unavailable
 from restaurant_system.logger import get_logger
 from restaurant_system.models.clock import Clock, rfc_3339, utc_now
 from restaurant_system.shutdown import Shutdown
+from restaurant_system.web.access_checks import CLIENT, STREAMS
 
 log = get_logger()
 
@@ -227,10 +229,22 @@ def last_event_id(request: Request) -> str | None:
     return request.headers.get("last-event-id") or request.query_params.get("after")
 
 
-def event_stream_response(events: AsyncIterator[bytes]) -> StreamingResponse:
-    """Stream events, with headers against caches and against proxies that buffer."""
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(events, headers=headers, media_type=MEDIA_TYPE)
+class EventStreamResponse(StreamingResponse):
+    """A stream of events that counts towards the limit of its client.
+
+    It has headers against caches and against proxies that buffer. Sending it raises `Refusal` (429)
+    if the client has too many open.
+    """
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, events: AsyncIterator[bytes]) -> None:
+        super().__init__(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream until it ends or the client disconnects."""
+        with scope[STREAMS].counted(scope[CLIENT]):
+            await super().__call__(scope, receive, send)
 
 
 def _event(kind: str, data: Mapping[str, JsonValue], event_id: str | None = None) -> bytes:

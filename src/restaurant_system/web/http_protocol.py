@@ -14,10 +14,12 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from restaurant_system.shutdown import Shutdown
+from restaurant_system.web.allowed_hosts import check_host_fields
 from restaurant_system.web.connections import Connections
 from restaurant_system.web.headers import CONNECTION_CLOSE, REQUEST_ID, new_request_id
 from restaurant_system.web.problem import Refusal, response_for
 from restaurant_system.web.request_limits import NEVER, RequestLimits
+from restaurant_system.web.security_headers import with_data_headers
 
 USER_TIMEOUT = 15_000  # ms in which the client's machine must acknowledge what is sent
 LINGER_TIMEOUT = 1.0  # s for the client to read an error response; RFC 9112, 9.6
@@ -29,7 +31,9 @@ TOO_SLOW = Refusal(
     HTTPStatus.REQUEST_TIMEOUT, "The request was not complete in time; send it again."
 )
 TOO_MANY_CONNECTIONS = Refusal(
-    HTTPStatus.TOO_MANY_REQUESTS, "This address has too many connections; close some."
+    HTTPStatus.TOO_MANY_REQUESTS,
+    "This address has too many connections; close some.",
+    retry_after=1,
 )
 
 
@@ -106,10 +110,20 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Receive a header or trailer field from the parser."""
-        super().on_header(name, value)
+        if not self._limits.is_in_body:  # trailers are not merged into the head; RFC 9110, 6.5.1
+            super().on_header(name, value)
         self._limits.add_field(name, value)
 
     def on_headers_complete(self) -> None:
+        """Start the request, unless its Host is missing, ambiguous or invalid."""
+        try:
+            check_host_fields(self.headers, self.parser.get_http_version())
+        except Refusal as refusal:
+            self._limits.exceeded = refusal
+            raise
+        self.start_request()
+
+    def start_request(self) -> None:
         """Start the request and the deadline of its body."""
         super().on_headers_complete()
         self._limits.begin_body()  # not if uvicorn refuses the target
@@ -249,7 +263,7 @@ class HttpProtocol(HttpToolsProtocol):
         headers = [
             *self.server_state.default_headers,
             CONNECTION_CLOSE,
-            *response.raw_headers,
+            *with_data_headers(response.status_code, response.raw_headers),
             (REQUEST_ID, request_id.encode()),
         ]
         head = status_line(response.status_code) + serialize_headers(headers)

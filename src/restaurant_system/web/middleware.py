@@ -1,4 +1,7 @@
-"""Give every request an id, a size limit, an error response if all else fails, and a log line."""
+"""Give every request an id, a size limit, an error response if all else fails, and a log line.
+
+Every response gets headers for browsers, see `security_headers`.
+"""
 
 import inspect
 import logging
@@ -20,6 +23,7 @@ from restaurant_system.web.headers import (
     request_id_in,
 )
 from restaurant_system.web.problem import Refusal, response_for
+from restaurant_system.web.security_headers import with_data_headers
 
 log = get_logger()
 
@@ -88,7 +92,7 @@ class _RequestCycle:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             headers = [
-                *message.get("headers", ()),
+                *with_data_headers(message["status"], message.get("headers", ())),
                 (REQUEST_ID, self._scope["request_id"].encode()),
             ]
             shutdown = self._scope.get(SHUTDOWN)

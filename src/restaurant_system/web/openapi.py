@@ -48,6 +48,10 @@ PROBLEMS: Responses = {
     404: _problem_response("There is no such order, or no such path"),
     405: _problem_response("The path does not support the method"),
     413: _problem_response("The body is too large"),
+    421: _problem_response("The host name is not served here"),
+    429: _problem_response(
+        "This address sends too many requests; `Retry-After` says when to retry"
+    ),
     503: _problem_response(
         "The database is unavailable, or too many requests are in progress; try again"
     ),
@@ -55,6 +59,7 @@ PROBLEMS: Responses = {
     "5XX": _problem_response("An internal error"),
 }
 BODY_PROBLEMS: Responses = {
+    403: _problem_response("The request was sent by a page of another origin"),
     415: _problem_response("The body has an unsupported content type"),
     **PROBLEMS,
 }
@@ -63,7 +68,6 @@ MOVE_PROBLEMS: Responses = {
     **BODY_PROBLEMS,
 }
 OPEN_PROBLEMS: Responses = {
-    403: _problem_response("The request was sent by a page of another site"),
     409: _problem_response("The maximum number of stations is open"),
     **BODY_PROBLEMS,
 }

@@ -35,7 +35,7 @@ class Refusal(Exception):
     """A request that is refused, with a status, a sentence, and the errors of its fields.
 
     At most `MAX_FIELD_ERRORS` of the errors are listed; the detail says how many more there are,
-    with the `unlisted` ones that the caller has counted and left out.
+    with the `unlisted` ones that the caller has counted and left out. `retry_after` is in seconds.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Refusal(Exception):
         errors: Sequence[FieldError] = (),
         *,
         unlisted: int = 0,
+        retry_after: int | None = None,
     ) -> None:
         more = max(0, len(errors) - MAX_FIELD_ERRORS) + unlisted
         self.status = status
@@ -52,6 +53,7 @@ class Refusal(Exception):
             f"{detail} The first errors are listed, and {more} more exist." if more else detail
         )
         self.errors = errors[:MAX_FIELD_ERRORS]
+        self.headers = None if retry_after is None else {"Retry-After": str(retry_after)}
         super().__init__(self.detail)
 
 
@@ -65,7 +67,7 @@ def response_for(error: Exception, request_id: str, request_headers: Headers = (
     headers: Mapping[str, str] | None = None
     match error:
         case Refusal():
-            status, errors = error.status, error.errors
+            status, errors, headers = error.status, error.errors, error.headers
         case RequestValidationError():
             found = field_errors(error.errors(), skip=1)
             refusal = Refusal(HTTPStatus.BAD_REQUEST, "The request breaks a rule.", found)

@@ -1,15 +1,11 @@
-"""Check a request before it is handled: order number, origin, number of requests in progress."""
+"""Check a request in its endpoint: order number, number of requests in progress."""
 
 import asyncio
-from collections.abc import Mapping
-from http import HTTPStatus
 from types import TracebackType
 
 from restaurant_system.errors import OrderNotFound, Overloaded
 from restaurant_system.models.order import is_order_number
-from restaurant_system.web.problem import Refusal
 
-OWN_SITE = frozenset({"same-origin", "none"})  # Sec-Fetch-Site; "none": the user typed the URL
 QUEUE_TIMEOUT = 5.0  # s that a request waits for others to finish
 
 
@@ -21,22 +17,6 @@ def valid_order_number(text: str) -> str:
     if not is_order_number(text):
         raise OrderNotFound(text)
     return text
-
-
-def refuse_other_origins(headers: Mapping[str, str]) -> None:
-    """Raise `Refusal` for a request that was sent by a page of another origin.
-
-    Browsers send `Sec-Fetch-Site` (W3C Fetch Metadata), or `Origin` only if there is no TLS. Other
-    programs send neither, and are accepted.
-    """
-    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    host = headers.get("host", "")
-    if site is not None:
-        is_own = site in OWN_SITE
-    else:
-        is_own = origin in {None, f"http://{host}", f"https://{host}"}
-    if not is_own:
-        raise Refusal(HTTPStatus.FORBIDDEN, "Send this request from a page of this site.")
 
 
 class ConcurrencyLimit:

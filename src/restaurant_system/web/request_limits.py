@@ -15,13 +15,10 @@ FIELD_FRAME_SIZE = len(": \r\n")
 CHUNK_FRAME_SIZE = 16  # bytes around a chunk without extensions
 NEVER = math.inf
 
-HEAD_TOO_LARGE = Refusal(
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    f"A request may have {MAX_HEADER_FIELDS} header fields, with {MAX_HEAD_SIZE} bytes in all.",
+HEAD_TOO_LARGE = (
+    f"A request may have {MAX_HEADER_FIELDS} header fields, with {MAX_HEAD_SIZE} bytes in all."
 )
-TARGET_TOO_LONG = Refusal(
-    HTTPStatus.REQUEST_URI_TOO_LONG, f"A request's head may have at most {MAX_HEAD_SIZE} bytes."
-)
+TARGET_TOO_LONG = f"A request's head may have at most {MAX_HEAD_SIZE} bytes."
 
 
 class RequestLimits:
@@ -100,9 +97,13 @@ class RequestLimits:
         self.deadline = NEVER
 
     def refusal(self) -> Refusal:
-        """Return the refusal of a request that is too large."""
-        is_target = not self.is_between_requests and 2 * self._target_size > MAX_HEAD_SIZE
-        return TARGET_TOO_LONG if is_target else HEAD_TOO_LARGE
+        """Return the refusal of a request that is too large.
+
+        A new one each time: an exception that is raised again keeps its earlier tracebacks.
+        """
+        if not self.is_between_requests and 2 * self._target_size > MAX_HEAD_SIZE:
+            return Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, TARGET_TOO_LONG)
+        return Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, HEAD_TOO_LARGE)
 
     def _add(self, size: int) -> None:
         self._head_size += size

@@ -16,7 +16,7 @@ import uvicorn
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from restaurant_system.config import HttpSettings
+from restaurant_system.config import HttpSettings, SecuritySettings
 from restaurant_system.errors import StartupError
 from restaurant_system.logger import get_logger
 from restaurant_system.shutdown import Shutdown
@@ -35,7 +35,7 @@ KEEP_ALIVE_TIMEOUT = 5  # s that a connection may be idle after a response
 DRAIN_TIMEOUT = 20  # s that a stop waits for requests in progress
 BODY_TIMEOUT = 0.5  # s to read the body of a request that is refused; a stop waits for it
 NOT_READY = "The service is starting: it waits for its database. Try again in a moment."
-DEFAULTS = HttpSettings()
+DEFAULT_HTTP, DEFAULT_SECURITY = HttpSettings(), SecuritySettings()
 
 # Opens what an HTTP service needs and yields its site; closes it at the end of the block.
 Service = Callable[[Shutdown], AbstractAsyncContextManager[Site]]
@@ -76,9 +76,11 @@ def _response_of_start(scope: Scope) -> Response:
 class Application:
     """The ASGI application of one process: it answers from `site`, with 503 until that is set."""
 
-    def __init__(self, shutdown: Shutdown, settings: HttpSettings) -> None:
+    def __init__(
+        self, shutdown: Shutdown, settings: HttpSettings, security: SecuritySettings
+    ) -> None:
         self.shutdown = shutdown
-        self.connections = Connections(settings)
+        self.connections = Connections(settings, security)
         self.site = Site(RequestContext(_refuse))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,11 +129,15 @@ class HttpServer:
     """A running HTTP server: it answers 503 to every request until `serve` is called."""
 
     def __init__(
-        self, listener: socket.socket, shutdown: Shutdown, settings: HttpSettings = DEFAULTS
+        self,
+        listener: socket.socket,
+        shutdown: Shutdown,
+        settings: HttpSettings,
+        security: SecuritySettings,
     ) -> None:
         self._listener = listener
         self._shutdown = shutdown
-        self._application = Application(shutdown, settings)
+        self._application = Application(shutdown, settings, security)
         self._server = _Server(uvicorn_config(self._application, lifespan="off"))
         self._running = asyncio.create_task(self._run())
 
@@ -175,11 +181,14 @@ class HttpServer:
 
 @contextlib.asynccontextmanager
 async def running(
-    listener: socket.socket, shutdown: Shutdown, settings: HttpSettings = DEFAULTS
+    listener: socket.socket,
+    shutdown: Shutdown,
+    settings: HttpSettings = DEFAULT_HTTP,
+    security: SecuritySettings = DEFAULT_SECURITY,
 ) -> AsyncIterator[HttpServer]:
     """Run an HTTP server for the duration of the block."""
     file_descriptors.raise_limit()
-    server = HttpServer(listener, shutdown, settings)
+    server = HttpServer(listener, shutdown, settings, security)
     try:
         yield server
     except BaseException:

@@ -16,17 +16,10 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Scope
 
+from restaurant_system.web.security_headers import STATIC_HEADERS
+
 CHUNK_SIZE = 64 * 1024  # bytes written at once; those that a client does not read stay in memory
 ENTITY_TAG = re.compile(r'"[^"]*"')
-HEADERS = {
-    "Cache-Control": "no-cache",  # the browser keeps the file and revalidates it by its ETag
-    # Load nothing from elsewhere, run no inline scripts, and allow no other site to frame a page.
-    "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-}
 
 mimetypes.add_type("text/javascript", ".js")  # RFC 9239; Python 3.11 has an obsolete type
 
@@ -49,7 +42,8 @@ class PackageFiles(StaticFiles):
         status_code: int = HTTPStatus.OK,
     ) -> Response:
         """Return the response for a file, or 304 if the client has it."""
-        headers = {**HEADERS, "ETag": _etag_of_file(Path(full_path), stat_result.st_mtime_ns)}
+        etag = _etag_of_file(Path(full_path), stat_result.st_mtime_ns)
+        headers = {**STATIC_HEADERS, "ETag": etag}
         response = FileResponse(full_path, status_code, headers, stat_result=stat_result)
         if self.is_not_modified(response.headers, Headers(scope=scope)):
             return NotModifiedResponse(response.headers)
@@ -61,7 +55,7 @@ class StaticContent:
 
     def __init__(self, content: bytes, media_type: str) -> None:
         self._content = content
-        self._headers = {**HEADERS, "ETag": _etag(content)}
+        self._headers = {**STATIC_HEADERS, "ETag": _etag(content)}
         self._content_headers = {"Content-Type": media_type, "Content-Length": str(len(content))}
 
     async def respond(self, request: Request) -> Response:

@@ -16,12 +16,13 @@ from restaurant_system.models.ticket import EXPECTED_STATUSES, Action, Tap
 from restaurant_system.models.worker import is_worker_name
 from restaurant_system.services.display.stations import Stations
 from restaurant_system.services.display.taps import BumpedTicket, Taps, TapTicket
-from restaurant_system.web import event_stream
+from restaurant_system.web.access_checks import CLIENT
 from restaurant_system.web.api import Feature
+from restaurant_system.web.event_stream import EventStreamResponse, last_event_id
 from restaurant_system.web.json_body import JSON, read_json
 from restaurant_system.web.openapi import MOVE_PROBLEMS, OPEN_PROBLEMS, PROBLEMS, request_body
 from restaurant_system.web.problem import Refusal
-from restaurant_system.web.request_checks import refuse_other_origins, valid_order_number
+from restaurant_system.web.request_checks import valid_order_number
 from restaurant_system.web.validation_errors import FieldError
 
 KEY = re.compile(r"[\x21-\x7e]{1,200}")
@@ -92,15 +93,12 @@ class DisplayHandler:
         return Feature(router)
 
     async def open(self, station: str, request: Request) -> Response:
-        """Open a station: from now on it takes orders like any worker.
-
-        Only the pages of this service may do so: a request from another origin is refused.
-        """
-        refuse_other_origins(request.headers)
+        """Open a station: from now on it takes orders like any worker."""
         body = read_json(request.headers.raw, await request.body(), OpenStation)
         name = _parse_station(station)
         try:
-            self._stations.open(name, tuple(dict.fromkeys(body.order_types)))
+            order_types = tuple(dict.fromkeys(body.order_types))
+            self._stations.open(name, order_types, request.scope[CLIENT])
         except TooManyStations as error:
             raise Refusal(HTTPStatus.CONFLICT, str(error)) from None
         opened = OpenedStation(station=name, live=f"{request.url.path}/live")
@@ -113,9 +111,7 @@ class DisplayHandler:
             raise Refusal(
                 HTTPStatus.CONFLICT, "This station is not open; open it by a POST to its address."
             )
-        return event_stream.event_stream_response(
-            rail.feed.watch(event_stream.last_event_id(request))
-        )
+        return EventStreamResponse(rail.feed.watch(last_event_id(request)))
 
     async def bumped(self, station: str) -> list[BumpedTicket]:
         """Return the tickets that a station can recall."""

@@ -42,6 +42,7 @@ class Station:
         make_worker: MakeWorker,
     ) -> None:
         self.rail = make_rail(name)
+        self.client: str | None = None  # that opened the station, if a limit applies to it
         self._name = name
         self._order_types = order_types
         self._settings = settings
@@ -163,18 +164,21 @@ class Stations:
         async with self._tasks:
             yield
 
-    def open(self, name: str, order_types: Sequence[OrderType]) -> None:
+    def open(self, name: str, order_types: Sequence[OrderType], client: str | None) -> None:
         """Open a station, unless it is open.
 
-        An open station keeps its order types. When the allowed number is open, the replaceable
-        station that was without a screen for longest is closed. Raises `TooManyStations` when there
-        is none.
+        An open station keeps its order types. When the allowed number is open, in all or by this
+        client, the replaceable one of these that was without a screen for longest is closed. Raises
+        `TooManyStations` when there is none. `client` is `None` if it has no limit of its own.
         """
         if name in self._open:
             return
-        if len(self._open) >= self._settings.stations:
-            self._close_one()
+        if client is not None and self._settings.stations_per_address:
+            of_client = [name for name, each in self._open.items() if each.client == client]
+            self._make_room(of_client, "stations_per_address", self._settings.stations_per_address)
+        self._make_room(list(self._open), "stations", self._settings.stations)
         station = Station(name, order_types, self._settings, self._make_rail, self._make_worker)
+        station.client = client
         self._open[name] = station
         running = self._tasks.create_task(station.run(self._shutdown))
         running.add_done_callback(lambda _: self._remove(name, station))
@@ -189,10 +193,13 @@ class Stations:
         if name in self._open:
             self._open[name].rail.refresh()
 
-    def _close_one(self) -> None:
-        replaceable = [name for name, station in self._open.items() if station.is_replaceable]
+    def _make_room(self, names: Sequence[str], setting: str, most: int) -> None:
+        """Close one of these open stations if as many are open as a setting allows."""
+        if len(names) < most:
+            return
+        replaceable = [name for name in names if self._open[name].is_replaceable]
         if not replaceable:
-            raise TooManyStations(self._settings.stations)
+            raise TooManyStations(setting, most)
         longest = max(replaceable, key=lambda name: self._open[name].rail.feed.unwatched_seconds)
         self._open.pop(longest).close()
 

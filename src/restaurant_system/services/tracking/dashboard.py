@@ -34,8 +34,8 @@ from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.api import Feature
 from restaurant_system.web.event_stream import (
     Entries,
+    EventStreamResponse,
     FeedPoller,
-    event_stream_response,
     last_event_id,
 )
 
@@ -71,7 +71,7 @@ class Dashboard:
 
     async def watch(self, request: Request) -> Response:
         """Stream the dashboard as server-sent events."""
-        return event_stream_response(self._source.watch(VIEW, last_event_id(request)))
+        return EventStreamResponse(self._source.watch(VIEW, last_event_id(request)))
 
     async def _poll(self, keys: Sequence[str]) -> Mapping[str, Entries]:
         entries = await self._entries()

@@ -22,8 +22,8 @@ from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.api import Feature
 from restaurant_system.web.event_stream import (
     Entries,
+    EventStreamResponse,
     FeedPoller,
-    event_stream_response,
     last_event_id,
 )
 from restaurant_system.web.request_checks import valid_order_number
@@ -69,11 +69,11 @@ class LiveViews:
         return self._orders.watch(number, last_event_id)
 
     async def _send_board(self, request: Request) -> Response:
-        return event_stream_response(self.board(last_event_id(request)))
+        return EventStreamResponse(self.board(last_event_id(request)))
 
     async def _send_order(self, order_number: str, request: Request) -> Response:
         number = valid_order_number(order_number)
-        return event_stream_response(await self.order(number, last_event_id(request)))
+        return EventStreamResponse(await self.order(number, last_event_id(request)))
 
     async def _poll_board(self, keys: Sequence[str]) -> Mapping[str, Entries]:
         since = self._clock() - READY_SHOWN_FOR

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from restaurant_system.logger import get_logger
+from restaurant_system.web.access_checks import AccessChecks
 from restaurant_system.web.endpoint import Endpoint
 from restaurant_system.web.fastpath.protocol import FastPathProtocol
 from restaurant_system.web.fastpath.routes import FastRoute
@@ -17,7 +18,9 @@ from restaurant_system.web.http_protocol import HttpProtocol
 log = get_logger()
 
 
-def protocol_for(endpoints: Sequence[Endpoint[Any]]) -> Callable[..., HttpProtocol]:
+def protocol_for(
+    endpoints: Sequence[Endpoint[Any]], checks: AccessChecks
+) -> Callable[..., HttpProtocol]:
     """Return the class that speaks HTTP on a connection, with the fast path for these endpoints.
 
     With a version of uvicorn that the fast path is not tested with, it is `HttpProtocol`: every
@@ -32,4 +35,4 @@ def protocol_for(endpoints: Sequence[Endpoint[Any]]) -> Callable[..., HttpProtoc
             " answered over ASGI.",
         )
         return HttpProtocol
-    return partial(FastPathProtocol, [FastRoute.to(each) for each in endpoints])
+    return partial(FastPathProtocol, [FastRoute.to(each) for each in endpoints], checks)

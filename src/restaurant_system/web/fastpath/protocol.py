@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from restaurant_system.errors import Overloaded
 from restaurant_system.logger import get_logger, request_id
+from restaurant_system.web.access_checks import AccessChecks
 from restaurant_system.web.endpoint import EndpointRequest, EndpointResponse
 from restaurant_system.web.fastpath.routes import FastRoute, error_response
 from restaurant_system.web.fastpath.uvicorn_adapter import Cycle, UvicornAdapter
@@ -23,6 +24,7 @@ from restaurant_system.web.headers import (
 )
 from restaurant_system.web.http_protocol import serialize_headers, status_line
 from restaurant_system.web.middleware import log_request
+from restaurant_system.web.problem import Refusal
 from restaurant_system.web.request_limits import SLICE_SIZE
 
 STATUS_LINES = {status.value: status_line(status) for status in HTTPStatus}
@@ -32,18 +34,23 @@ log = get_logger()
 
 
 class CachedHeaders(NamedTuple):
-    """The header fields of a connection's last request, as received and parsed."""
+    """The header fields of a connection's last request, as received and parsed.
+
+    They have passed the access checks, and name the client to which limits apply.
+    """
 
     route: FastRoute[Any]
     received: bytes
     parsed: Headers
+    client: str | None
 
 
 class FastPathProtocol(UvicornAdapter):
     """Calls the endpoints of fast routes without ASGI, and leaves all other requests to uvicorn.
 
     Left to uvicorn is also a request for a fast route that is unusual: it is pipelined, uses
-    HTTP/1.0, expects `100 Continue`, sends its body in chunks, and so on.
+    HTTP/1.0, expects `100 Continue`, sends its body in chunks, does not pass the access checks, and
+    so on.
 
     A client sends the same header fields with each request. They are parsed once: a request that
     differs from the last one in its request line only does not go through the parser.
@@ -52,11 +59,13 @@ class FastPathProtocol(UvicornAdapter):
     def __init__(
         self,
         routes: Sequence[FastRoute[Any]],
+        checks: AccessChecks,
         *arguments: Any,  # noqa: ANN401 - passed through
         **uvicorn_arguments: Any,  # noqa: ANN401 - likewise
     ) -> None:
         super().__init__(*arguments, **uvicorn_arguments)
         self._routes = routes
+        self._checks = checks
         self._cached: CachedHeaders | None = None
         self._log = log.bind()  # the proxy in `log` would look it up at every call
         self._logs_requests = self._log.is_enabled_for(logging.DEBUG)
@@ -71,11 +80,11 @@ class FastPathProtocol(UvicornAdapter):
         self.begin(cycle)
         self._call_endpoint(cycle)
 
-    def on_headers_complete(self) -> None:
-        """Begin a request on the fast path or over ASGI."""
+    def start_request(self) -> None:
+        """Start a request on the fast path or over ASGI."""
         cycle = self._new_cycle()
         if cycle is None:
-            super().on_headers_complete()
+            super().start_request()
         else:
             self._limits.begin_body()
             self.begin(cycle)
@@ -98,9 +107,9 @@ class FastPathProtocol(UvicornAdapter):
             return None
         line = data[: -len(cached.received)]
         parameter = cached.route.match(line)
-        return (
-            None if parameter is None else FastCycle(cached.route, line, parameter, cached.parsed)
-        )
+        if parameter is None or (cached.client is not None and not self._is_within_rate(cached)):
+            return None
+        return FastCycle(cached.route, line, parameter, cached.parsed, cached.client)
 
     def _parse_and_cache(self, data: bytes) -> None:
         begins = self._limits.is_between_requests and self.is_free()
@@ -118,7 +127,8 @@ class FastPathProtocol(UvicornAdapter):
             or not data.startswith(cycle.request_line)
         ):
             return None
-        return CachedHeaders(cycle.route, data.removeprefix(cycle.request_line), cycle.headers)
+        received = data.removeprefix(cycle.request_line)
+        return CachedHeaders(cycle.route, received, cycle.headers, cycle.client)
 
     def _new_cycle(self) -> "FastCycle | None":
         """Return a new cycle if the request is for a fast route and in no way unusual."""
@@ -126,8 +136,25 @@ class FastPathProtocol(UvicornAdapter):
         for route in self._routes:
             parameter = route.match(line)
             if parameter is not None and self._is_usual():
-                return FastCycle(route, line, parameter, self.headers)
+                return self._checked_cycle(route, line, parameter)
         return None
+
+    def _checked_cycle(
+        self, route: FastRoute[Any], line: bytes, parameter: str
+    ) -> "FastCycle | None":
+        """Return a new cycle if the request passes the access checks; ASGI refuses it if not."""
+        try:
+            client = self._checks.check(route.method, self.headers, self._address)
+        except Refusal:
+            return None
+        return FastCycle(route, line, parameter, self.headers, client)
+
+    def _is_within_rate(self, cached: CachedHeaders) -> bool:
+        try:
+            self._checks.check_rate(cached.route.method, cached.client)
+        except Refusal:
+            return False
+        return True
 
     def _is_usual(self) -> bool:
         return (
@@ -135,6 +162,7 @@ class FastPathProtocol(UvicornAdapter):
             and self.is_ordinary()
             and first_value(TRANSFER_ENCODING, self.headers) is None
             and not declares_oversized_body(self.headers)
+            and not self._checks.origins.is_listed(self.headers)  # CORS adds headers to responses
         )
 
     def _call_endpoint(self, cycle: "FastCycle") -> None:
@@ -192,9 +220,15 @@ class FastCycle(EndpointRequest, Cycle):
     """A request on the fast path, from its head to its response."""
 
     def __init__(
-        self, route: FastRoute[Any], request_line: bytes, parameter: str, headers: Headers
+        self,
+        route: FastRoute[Any],
+        request_line: bytes,
+        parameter: str,
+        headers: Headers,
+        client: str | None,
     ) -> None:
         super().__init__(parameter, headers, bytearray(), request_id_in(headers))
         self.route = route
         self.request_line = request_line
+        self.client = client
         self.start = time.perf_counter()

@@ -18,6 +18,7 @@ T = TypeVar("T")
 class FastRoute(Generic[T]):
     """The parts of an `Endpoint`, with a regular expression for its request line."""
 
+    method: str
     template: str  # method and path, for log lines
     request_line: re.Pattern[bytes]
     call: Callable[[EndpointRequest], Awaitable[T]]
@@ -29,6 +30,7 @@ class FastRoute(Generic[T]):
         path = PARAMETER.sub(f"({endpoint.parameter})", endpoint.path)
         line = rf"{endpoint.method} {path} HTTP/1\.1"
         return cls(
+            endpoint.method,
             f"{endpoint.method} {endpoint.path}",
             re.compile(line.encode(), re.ASCII),
             endpoint.call,

@@ -12,6 +12,7 @@ import uvicorn
 
 from restaurant_system.web.headers import Headers
 from restaurant_system.web.http_protocol import HttpProtocol, serialize_headers
+from restaurant_system.web.security_headers import DATA_HEADERS
 from restaurant_system.write_buffer import WriteBuffer
 
 # The first and the last version with which the tests listed in CONTRIBUTING.md have passed; in
@@ -95,11 +96,14 @@ class UvicornAdapter(HttpProtocol):
         return b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)
 
     def default_headers(self) -> bytes:
-        """Return the headers of every response, serialized: the date, which changes each second."""
+        """Return the headers of every response, serialized.
+
+        Besides the constant ones, this is the date, which changes each second.
+        """
         headers = self.server_state.default_headers
         if headers is not self._default_headers:
             self._default_headers = headers
-            self._serialized_default_headers = serialize_headers(headers)
+            self._serialized_default_headers = serialize_headers([*headers, *DATA_HEADERS])
         return self._serialized_default_headers
 
     def begin(self, cycle: Cycle) -> None:

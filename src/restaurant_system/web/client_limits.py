@@ -1,0 +1,81 @@
+"""Limit what each client may do: requests by a token bucket, and streams at the same time."""
+
+import contextlib
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+
+from restaurant_system.web.problem import Refusal
+
+BURST_SECONDS = 10  # a bucket holds what a client may send in this time
+MAX_CLIENTS = 10_000  # whose buckets are kept; then the one that was unused longest is deleted
+ROUNDING_ERROR = 1e-6  # s
+STREAM_RETRY = 60  # s after which a client may try to open a stream again
+
+
+class RateLimit:
+    """A number of requests per second for each client, 0 for no limit.
+
+    Of each bucket only the time is kept at which it will be full again (the generic cell rate
+    algorithm); one that is full needs no memory.
+    """
+
+    def __init__(self, per_second: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._interval = 1 / per_second if per_second else 0.0
+        self._capacity = max(BURST_SECONDS, self._interval)  # in seconds; at least one request
+        self._clock = clock
+        self._full_at: dict[str, float] = {}  # the client of the latest request comes last
+
+    def check(self, client: str | None) -> None:
+        """Take a token from the client's bucket; raises `Refusal` (429) if it is empty.
+
+        `None` is a client without a limit.
+        """
+        if client is None or not self._interval:
+            return
+        now = self._clock()
+        full_at = max(self._full_at.pop(client, now), now)
+        missing = full_at + self._interval - now - self._capacity
+        is_empty = missing > ROUNDING_ERROR
+        self._full_at[client] = full_at if is_empty else full_at + self._interval
+        if len(self._full_at) > MAX_CLIENTS:
+            del self._full_at[next(iter(self._full_at))]
+        if is_empty:
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "This address sends too many requests; wait as long as Retry-After says.",
+                retry_after=math.ceil(missing),
+            )
+
+
+class StreamLimit:
+    """A number of responses that each client may receive at the same time, 0 for no limit."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def counted(self, client: str | None) -> Iterator[None]:
+        """Count a stream for the duration of the block; raises `Refusal` (429) for one too many.
+
+        `None` is a client without a limit.
+        """
+        if client is None or not self._most:
+            yield
+            return
+        if self._open[client] >= self._most:
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "This address has too many live views open; close some pages.",
+                retry_after=STREAM_RETRY,
+            )
+        self._open[client] += 1
+        try:
+            yield
+        finally:
+            self._open[client] -= 1
+            if not self._open[client]:
+                del self._open[client]
