@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from restaurant_system.models.text import escape_nonprintable, refused_character
+from restaurant_system.models.text import escape_nonprintable, is_visible, refused_character
 from restaurant_system.models.worker import is_worker_name
 from tests.support.orders import make_item, make_order_fields
 from tests.unit.test_order import invalid_fields
@@ -74,6 +74,73 @@ def test_every_control_and_format_character_is_refused() -> None:
     for code in range(0x110000):
         if unicodedata.category(chr(code)) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
             assert refused_character(f" {chr(code)} ") == chr(code)
+
+
+MARKS = "\u0301\u0316\u20dd\ufe0f\U000e0100\u0489\u0300"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"a{MARKS}",
+        f"Zal{MARKS}go",
+        f"{'e' * 40} {MARKS[::-1]}",
+        "a" + "\u0301\u200d" * 7,
+        "a" + "\u0301" * 200,
+    ],
+    ids=ascii,
+)
+def test_mark_after_six_others_is_refused_in_every_text_of_an_order(text: str) -> None:
+    """More of them would be drawn over the lines around, such as the number of a ticket."""
+    order = make_order_fields(
+        items=[make_item(name=text[:50], notes=text[:200])],
+        notes=text[:200],
+        order_type="delivery",
+        delivery_address=f"1 High Street {text[:100]}",
+        customer_name=text[:100].replace("\u200d", ""),
+    )
+
+    assert invalid_fields(**order) == [
+        *("customer_name", "items.0.name", "items.0.notes", "delivery_address", "notes"),
+    ]
+    assert not is_worker_name(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"a{MARKS[:6]}b{MARKS[:6]}",
+        "\u1019\u103c\u103e\u102d\u102f\u1037",  # Burmese: city
+        "\u0f66\u0f92\u0fb2\u0f74\u0f56\u0f0b\u0f64\u0f92\u0fb1\u0fb2\u0f74",  # Tibetan
+        "\u05d1\u05bc\u05b0\u05e8\u05b5\u05d0\u05e9\u05b4\u05c1\u0596\u05d9\u05ea",  # Hebrew
+        "\u0e1b\u0e39\u0e48\u0e22\u0e48\u0e33",  # Thai
+    ],
+    ids=ascii,
+)
+def test_marks_of_written_languages_are_accepted(text: str) -> None:
+    assert invalid_fields(customer_name=text.replace("\u0f0b", " "), notes=text) == []
+
+
+INVISIBLE = [
+    *("\u3164", "\u115f\u1160", "\uffa0 \u3164", "\u2800", "\ufe0f", "\u034f", "\u0301"),
+    *("\u17b4\u180b", "\U000e0100", "\ufff0", "\U000e0200", "\u2065", "\u3000\u3164\u00a0"),
+]
+
+
+@pytest.mark.parametrize("text", INVISIBLE, ids=ascii)
+def test_name_that_shows_nothing_is_refused(text: str) -> None:
+    """Whether of an item, a worker or a customer."""
+    assert invalid_fields(items=[make_item(name=text)]) == ["items.0.name"]
+    assert invalid_fields(customer_name=text) == ["customer_name"]
+    assert not is_worker_name(text)
+    assert not is_visible(text)
+    assert is_visible(f"{text}a")
+
+
+@pytest.mark.parametrize("text", ["-", "7", "€", "李", "\U0001fadf", "\uf8ff", "👍"], ids=ascii)
+def test_single_sign_is_visible(text: str) -> None:
+    """Also one that is younger than Python's tables, or private."""
+    assert is_visible(text)
 
 
 @pytest.mark.parametrize(

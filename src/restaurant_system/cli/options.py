@@ -64,8 +64,8 @@ def make_cook(name: str, types: str | None) -> "Cook":
 
     if not is_worker_name(name):
         raise ConfigurationError(
-            f"{name!r} is not a valid worker name; use 1 to 100 characters, without control"
-            " and format characters."
+            f"{name!r} is not a valid worker name; use 1 to 100 visible characters, without"
+            " control and format characters."
         )
     if types is None:
         return Cook(name)

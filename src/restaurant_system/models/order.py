@@ -24,7 +24,7 @@ from pydantic import (
     field_validator,
 )
 
-from restaurant_system.models.text import LINE_BREAKS, refused_character
+from restaurant_system.models.text import LINE_BREAKS, is_visible, refused_character
 
 # ORD_YYYYMMDD_NNN: the business date, and the order's number on that date, counted from 001.
 ORDER_NUMBER = re.compile(r"ORD_[0-9]{8}_[0-9]{3,9}", re.ASCII)
@@ -79,6 +79,13 @@ def _printable_line(value: str) -> str:
     return _printable_text(value, allowed="")
 
 
+def _name(value: str) -> str:
+    """Refuse control and format characters, and a name that shows nothing."""
+    if not is_visible(value):
+        raise ValueError("must have at least one visible character")
+    return _printable_line(value)
+
+
 def _printable_text(value: str, allowed: str = LINE_BREAKS) -> str:
     """Refuse control and format characters other than line breaks and tabs."""
     refused = refused_character(value, allowed=allowed)
@@ -101,6 +108,7 @@ CustomerName = Annotated[
     str,
     # Letters and combining marks of any script, digits, spaces, hyphens, apostrophes.
     StringConstraints(min_length=1, max_length=100, pattern=r"^[\p{L}\p{M}\p{Nd} '’-]+$"),
+    AfterValidator(_name),
     # JSON Schema patterns need not support Unicode classes; this one excludes ASCII punctuation.
     WithJsonSchema(
         {
@@ -111,16 +119,12 @@ CustomerName = Annotated[
         }
     ),
 ]
-ItemName = Annotated[
-    str, StringConstraints(min_length=1, max_length=50), AfterValidator(_printable_line)
-]
+ItemName = Annotated[str, StringConstraints(min_length=1, max_length=50), AfterValidator(_name)]
 Notes = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printable_text)]
 Address = Annotated[
     str, StringConstraints(min_length=10, max_length=200), AfterValidator(_printable_text)
 ]
-ChangedBy = Annotated[
-    str, StringConstraints(min_length=1, max_length=100), AfterValidator(_printable_line)
-]
+ChangedBy = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_name)]
 
 
 class StrictModel(BaseModel):

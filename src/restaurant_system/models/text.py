@@ -4,11 +4,24 @@ Control and format characters are refused: they reorder text (bidirectional over
 control a terminal. Two kinds of format characters belong to written language and are allowed: the
 joiners of Indic and Arabic scripts and of emoji, and the tags in the flags of England, Scotland and
 Wales.
+
+Combining marks are drawn over the character before them, and over the lines around it if they are
+many. So only a limited number of them may follow one another.
 """
 
 import re
 import unicodedata
 
+MAX_MARKS = 6  # nonspacing marks in a row; Burmese, Tibetan and pointed Hebrew have up to five
+MAY_BE_MARKS = re.compile(rf"[^\x00-\x7f]{{{MAX_MARKS + 1}}}")
+NONSPACING = frozenset({"Mn", "Me"})
+# Spaces, marks, control and format characters show nothing on their own. Nor do the fillers of
+# Hangul, the blank Braille pattern, and what Unicode reserves (Default_Ignorable_Code_Point).
+INVISIBLE_CLASSES = frozenset({"Zs", "Zl", "Zp", "Mn", "Mc", "Me", "Cc", "Cf", "Cs"})
+INVISIBLE = frozenset(
+    "\u115f\u1160\u2800\u3164\uffa0\u2065"
+    + "".join(map(chr, [*range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE1000)]))
+)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 LINE_BREAKS = "\n\r\t"
 JOINERS = "\u200c\u200d"  # zero width non-joiner and joiner
@@ -31,9 +44,13 @@ NONCHARACTERS = frozenset(
 
 
 def refused_character(text: str, *, allowed: str = "") -> str | None:
-    """Return the first character that `text` must not contain; those in `allowed` are accepted."""
-    if text.isprintable():
-        return None
+    """Return the first character that `text` must not contain; those in `allowed` are accepted.
+
+    Among these are control and format characters, and the mark that is one too many in a row.
+    """
+    excess = _excess_mark(text) if MAY_BE_MARKS.search(text) else None
+    if excess is not None or text.isprintable():
+        return excess
     text = TAGGED_FLAG.sub("\U0001f3f4", text)
     for position, char in enumerate(text):
         if char in JOINERS:
@@ -42,6 +59,14 @@ def refused_character(text: str, *, allowed: str = "") -> str | None:
         elif char not in allowed and _is_refused(char):
             return char
     return None
+
+
+def is_visible(text: str) -> bool:
+    """Tell whether a text shows more than spaces, and marks without a character before them."""
+    return any(
+        char not in INVISIBLE and unicodedata.category(char) not in INVISIBLE_CLASSES
+        for char in text
+    )
 
 
 def is_request_id(text: str) -> bool:
@@ -66,6 +91,19 @@ def escape_nonprintable(text: str) -> str:
 
 def _is_refused(char: str) -> bool:
     return unicodedata.category(char) in REFUSED or char in NONCHARACTERS
+
+
+def _excess_mark(text: str) -> str | None:
+    """Return the first mark that follows `MAX_MARKS` others; joiners between them do not count."""
+    marks = 0
+    for char in text:
+        if unicodedata.category(char) in NONSPACING:
+            marks += 1
+            if marks > MAX_MARKS:
+                return char
+        elif char not in JOINERS:
+            marks = 0
+    return None
 
 
 def _joins(text: str, position: int) -> bool:

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from restaurant_system.models.order import OrderType
-from restaurant_system.models.text import refused_character
+from restaurant_system.models.text import is_visible, refused_character
 
 MAX_NAME_LENGTH = 100  # characters
 
@@ -41,4 +41,5 @@ class Worker:
 
 def is_worker_name(text: str) -> bool:
     """Tell whether a text is allowed as the name of a worker or a station."""
-    return 1 <= len(text) <= MAX_NAME_LENGTH and refused_character(text) is None
+    is_short = len(text) <= MAX_NAME_LENGTH
+    return is_short and is_visible(text) and refused_character(text) is None

@@ -150,7 +150,9 @@ def _parse_station(text: str) -> str:
             "The address breaks a rule.",
             [
                 FieldError(
-                    "station", "must have 1 to 100 characters, and no control or format character"
+                    "station",
+                    "must have 1 to 100 characters, a visible one among them, and no control or"
+                    " format character",
                 )
             ],
         )
