@@ -12,9 +12,11 @@ from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.models.order import Move
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
+from restaurant_system.services.tracking import service
 from restaurant_system.services.tracking.handler import TrackingHandler
+from restaurant_system.services.tracking.service import MAX_PAGE_SIZE
 from tests.support.messages import make_order_message
-from tests.support.orders import make_order
+from tests.support.orders import make_item, make_order
 from tests.support.processes import free_port
 from tests.support.responses import assert_problem, invalid_fields
 from tests.support.services import (
@@ -124,6 +126,42 @@ async def test_page_has_50_orders_or_the_given_limit(
     assert len((await page(tracking))[0]) == 50
     assert len((await page(tracking, limit=1))[0]) == 1
     assert len((await page(tracking, limit=200))[0]) == 200
+
+
+async def test_page_of_large_orders_is_bounded_in_bytes(
+    tracking: httpx.AsyncClient, intake: OrderService
+) -> None:
+    """Its cursor continues after the last order that it has."""
+    largest = [make_item(name="ж" * 50, notes="ж" * 200) for _ in range(20)]
+    numbers = await place(intake, 60, items=largest, notes="ж" * 200)
+    one = len((await tracking.get(f"/orders/{numbers[0]}")).content)
+
+    found: list[str] = []
+    cursor: str | None = ""
+    sizes = []
+    while cursor is not None:
+        response = await tracking.get("/orders?limit=200" + (f"&cursor={cursor}" if cursor else ""))
+        sizes.append(len(response.content))
+        found += [order["order_number"] for order in response.json()["orders"]]
+        cursor = response.json()["next_cursor"]
+
+    assert found == numbers[::-1]
+    assert len(sizes) == 60 * one // MAX_PAGE_SIZE + 1
+    assert all(size < MAX_PAGE_SIZE + one for size in sizes)
+    assert all(size > 0.9 * MAX_PAGE_SIZE for size in sizes[:-1])
+
+
+async def test_order_larger_than_a_page_is_listed(
+    tracking: httpx.AsyncClient, intake: OrderService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MAX_PAGE_SIZE", 10)
+    numbers = await place(intake, 3)
+
+    first, cursor = await page(tracking)
+    assert cursor is not None
+    second, _ = await page(tracking, cursor=cursor)
+
+    assert (first, second) == ([numbers[2]], [numbers[1]])
 
 
 async def test_invalid_parameter_is_refused_with_400_by_its_name(

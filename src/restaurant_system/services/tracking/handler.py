@@ -24,6 +24,7 @@ from restaurant_system.web.endpoint import (
     EndpointResponse,
     respond_over_asgi,
 )
+from restaurant_system.web.json_body import JSON
 from restaurant_system.web.openapi import PROBLEMS, link_to
 from restaurant_system.web.problem import Refusal
 from restaurant_system.web.request_checks import valid_order_number
@@ -178,6 +179,7 @@ class TrackingHandler:
             "/orders",
             self.orders,
             methods=["GET"],
+            response_model=OrdersResponse,
             summary="Orders, newest first",
             operation_id="orders",
             responses={HTTPStatus.OK: {"links": ORDER_LINKS}},
@@ -231,8 +233,11 @@ class TrackingHandler:
         order_type: OrderType | None = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         cursor: str | None = None,
-    ) -> OrdersResponse:
-        """Return a page of orders; its `next_cursor` is the `cursor` of the next page."""
+    ) -> Response:
+        """Return a page of orders; its `next_cursor` is the `cursor` of the next page.
+
+        A page has at most `limit` orders, and fewer if they are large.
+        """
         try:
             page = await self._service.orders(
                 status=status, order_type=order_type, limit=limit, cursor=cursor
@@ -240,9 +245,10 @@ class TrackingHandler:
         except BadCursor:
             fault = FieldError("cursor", "must be the next_cursor of an earlier response")
             raise Refusal(HTTPStatus.BAD_REQUEST, "The request breaks a rule.", [fault]) from None
-        return OrdersResponse(
+        response = OrdersResponse(
             orders=[OrderResponse(**order) for order in page.orders], next_cursor=page.next_cursor
         )
+        return Response(response.model_dump_json(), media_type=JSON)  # FastAPI would validate again
 
     async def stats(self) -> StatsResponse:
         """Return the statistics of the current business date."""

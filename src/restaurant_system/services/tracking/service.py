@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -24,6 +25,8 @@ from restaurant_system.services.tracking.status_lookup import OrderProgress, Sta
 NAME = "tracking-service"
 BROKER_TIMEOUT = 2.0  # s to wait for queue depths
 PERCENTILES = ("p50", "p90", "p99")
+MAX_PAGE_SIZE = 256 * 1024  # bytes of JSON, roughly: a page ends with the order that exceeds it
+FIRST_ORDERS = 25  # of a page, whose items are read together; their size tells how many follow
 
 
 class BadCursor(ValueError):
@@ -95,15 +98,19 @@ class TrackingService:
     async def orders(
         self, *, status: str | None, order_type: str | None, limit: int, cursor: str | None
     ) -> Page:
-        """Return a page of orders; raises `BadCursor`."""
+        """Return a page of orders; raises `BadCursor`.
+
+        A page of large orders has fewer than `limit`: building a larger one would keep all other
+        requests waiting.
+        """
         before = None if cursor is None else _decode_cursor(cursor)
         async with self._database.connection() as connection:
             rows = await tracking_queries.orders(
                 connection, status=status, order_type=order_type, before=before, limit=limit + 1
             )
-            page = rows[:limit]
-            orders = await _with_items(connection, page)
-        return Page(orders, _encode_cursor(page[-1]["id"]) if len(rows) > limit else None)
+            orders = await _up_to_page_size(connection, rows[:limit])
+        is_last = len(orders) == len(rows)
+        return Page(orders, None if is_last else _encode_cursor(rows[len(orders) - 1]["id"]))
 
     async def stats(self) -> dict[str, Any]:
         """Return the statistics of today; `queues` is `None` while the broker is unreachable."""
@@ -148,6 +155,20 @@ class TrackingService:
         """Return the number of outbox messages and the age of the oldest."""
         async with self._database.connection() as connection:
             return await outbox.backlog(connection)
+
+
+async def _up_to_page_size(connection: Connection, rows: list[Any]) -> list[dict[str, Any]]:
+    """Return orders with their items until they exceed `MAX_PAGE_SIZE`."""
+    orders: list[dict[str, Any]] = []
+    size, number = 0, FIRST_ORDERS
+    while len(orders) < len(rows) and size <= MAX_PAGE_SIZE:
+        for order in await _with_items(connection, rows[len(orders) : len(orders) + number]):
+            if size > MAX_PAGE_SIZE:
+                break
+            orders.append(order)
+            size += len(json.dumps(order, ensure_ascii=False, default=str).encode())
+        number = (MAX_PAGE_SIZE - size) * len(orders) // size + 1
+    return orders
 
 
 async def _with_items(connection: Connection, rows: list[Any]) -> list[dict[str, Any]]:
