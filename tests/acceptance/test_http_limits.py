@@ -60,5 +60,5 @@ def test_connection_limit_and_timeout_hold_with_several_processes(
         assert refused.count(429) == 4 * PER_ADDRESS
         assert late == [408] * 2 * PER_ADDRESS
         assert time.monotonic() - began < DEADLINE + 2
-        assert deployment.place_order()  # from a trusted address
+        assert deployment.place_order()  # from this machine
         assert intake.stop() == 0

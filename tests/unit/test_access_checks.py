@@ -13,7 +13,7 @@ from starlette.responses import Response
 from structlog.testing import capture_logs
 
 from restaurant_system.config import HttpSettings, SecuritySettings
-from restaurant_system.web import allowed_hosts, api
+from restaurant_system.web import allowed_hosts, api, client_limits, origins
 from restaurant_system.web.access_checks import AccessChecks
 from restaurant_system.web.api import Feature
 from restaurant_system.web.endpoint import (
@@ -220,16 +220,34 @@ async def test_bound_address_is_served(bound_to: str, accepted: str, refused: st
     assert other.status_code == 421
 
 
-async def test_refused_host_is_logged_once_and_without_its_name(
+async def test_refusals_are_logged_once_and_name_no_host_or_client(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(allowed_hosts, "refused", ThrottledLog("host_refused", "Refused."))
+    for module, name in (
+        (allowed_hosts, "refused"),
+        (origins, "refused"),
+        (client_limits, "rate_exceeded"),
+        (client_limits, "streams_exceeded"),
+    ):
+        log = getattr(module, name)
+        monkeypatch.setattr(module, name, ThrottledLog(log._action, log._message))  # noqa: SLF001 - not yet used
+    limits = {"changes_per_second": 0.01, "streams_per_address": 1}
     with capture_logs() as lines:
-        async with serving(Soups()) as client:
+        async with (
+            serving(Soups(), http=limits, source="127.0.0.2") as client,
+            client.stream("GET", "/live"),
+        ):
             for _ in range(3):
                 await client.get("/soups/pea", headers={"Host": "evil.example"})
+                await client.post("/soups", headers={"Origin": "https://evil.example"})
+                await client.post("/soups")
+                await client.get("/live")
 
-    assert [each["event"] for each in lines].count("host_refused") == 1
+    logged = [each["event"] for each in lines]
+    for action in ("host_refused", "origin_refused", "requests_limited", "streams_limited"):
+        assert logged.count(action) == 1, action
+    assert "evil" not in str(lines)
+    assert "127.0.0.2" not in str(lines)
 
 
 FOREIGN = [

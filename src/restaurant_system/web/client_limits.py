@@ -7,12 +7,24 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 
+from restaurant_system.web.file_descriptors import ThrottledLog
 from restaurant_system.web.problem import Refusal
 
 BURST_SECONDS = 10  # a bucket holds what a client may send in this time
 MAX_CLIENTS = 10_000  # whose buckets are kept; then the one that was unused longest is deleted
 ROUNDING_ERROR = 1e-6  # s
 STREAM_RETRY = 60  # s after which a client may try to open a stream again
+
+rate_exceeded = ThrottledLog(
+    "requests_limited",
+    "A client sends more requests than http.changes_per_second or http.lookups_per_second allow."
+    " If it is a proxy, add its address to security.trusted_proxies.",
+)
+streams_exceeded = ThrottledLog(
+    "streams_limited",
+    "A client has more live views open than http.streams_per_address allows."
+    " If it is a proxy, add its address to security.trusted_proxies.",
+)
 
 
 class RateLimit:
@@ -43,6 +55,7 @@ class RateLimit:
         if len(self._full_at) > MAX_CLIENTS:
             del self._full_at[next(iter(self._full_at))]
         if is_empty:
+            rate_exceeded.warn()
             raise Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "This address sends too many requests; wait as long as Retry-After says.",
@@ -67,6 +80,7 @@ class StreamLimit:
             yield
             return
         if self._open[client] >= self._most:
+            streams_exceeded.warn()
             raise Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "This address has too many live views open; close some pages.",

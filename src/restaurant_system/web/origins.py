@@ -6,6 +6,7 @@ from http import HTTPStatus
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from restaurant_system.web.file_descriptors import ThrottledLog
 from restaurant_system.web.headers import Headers, first_value
 from restaurant_system.web.problem import Refusal
 
@@ -18,6 +19,12 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110, 9.2.1
 CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 CORS_REQUEST_HEADERS = ("Authorization", "Idempotency-Key", "If-None-Match", "X-Request-ID")
 CORS_RESPONSE_HEADERS = ("ETag", "Idempotency-Replayed", "Location", "Retry-After", "X-Request-ID")
+
+refused = ThrottledLog(
+    "origin_refused",
+    "A page of another origin sent a request that changes something. If it is an own page, have the"
+    " proxy pass on the Host of the browser, or add the origin to security.cors_origins.",
+)
 
 
 class Origins:
@@ -35,6 +42,7 @@ class Origins:
         if method in SAFE_METHODS and not _is_preflight(method, headers):
             return
         if not (self.is_listed(headers) or _is_own(headers)):
+            refused.warn()
             raise Refusal(HTTPStatus.FORBIDDEN, "Send this request from a page of this site.")
 
     def is_listed(self, headers: Headers) -> bool:
