@@ -15,7 +15,6 @@ from restaurant_system.app.runtime import (
     Runtime,
     open_runtime,
     read_only_database,
-    reader_pool_count,
     running_relay,
 )
 from restaurant_system.app.tracking_service import PAGES as TRACKING_PAGES
@@ -47,13 +46,7 @@ async def run_all_in_one(
     ):
         async with (
             server.running(listener, shutdown, settings.http, settings.security) as http_server,
-            open_runtime(
-                settings,
-                "up",
-                shutdown,
-                pools=reader_pool_count(settings),
-                consumers=settings.kitchen_display.stations + len(cooks) + 1,  # the subscriber
-            ) as runtime,
+            open_runtime(settings, "up", shutdown, cooks=len(cooks)) as runtime,
             _printed_notifications(runtime) as updates,
             running_relay(runtime, updates) as relay,
         ):

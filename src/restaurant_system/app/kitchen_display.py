@@ -30,12 +30,7 @@ def kitchen_display(settings: Settings) -> Service:
     @contextlib.asynccontextmanager
     async def run(shutdown: Shutdown) -> AsyncIterator[Site]:
         async with (
-            open_runtime(
-                settings,
-                "kitchen-display",
-                shutdown,
-                consumers=settings.kitchen_display.stations,
-            ) as runtime,
+            open_runtime(settings, "kitchen-display", shutdown) as runtime,
             running_relay(runtime, runtime.broker) as relay,
             stations(runtime, relay) as display,
         ):

@@ -24,7 +24,7 @@ class Cook:
 async def run_kitchen_worker(settings: Settings, shutdown: Shutdown, cook: Cook) -> None:
     """Cook orders until a stop is requested."""
     async with (
-        open_runtime(settings, "kitchen-worker", shutdown, consumers=1) as runtime,
+        open_runtime(settings, "kitchen-worker", shutdown) as runtime,
         running_relay(runtime, runtime.broker) as relay,
     ):
         runtime.report_started()

@@ -32,9 +32,7 @@ def order_service(settings: Settings) -> Service:
     @contextlib.asynccontextmanager
     async def run(shutdown: Shutdown) -> AsyncIterator[Site]:
         async with (
-            open_runtime(
-                settings, "order-service", shutdown, pools=settings.order_service.processes
-            ) as runtime,
+            open_runtime(settings, "order-service", shutdown) as runtime,
             running_relay(runtime, runtime.broker) as relay,
             order_intake(runtime, relay) as intake,
         ):

@@ -53,12 +53,12 @@ class Runtime:
 
 @contextlib.asynccontextmanager
 async def open_runtime(
-    settings: Settings, service: str, shutdown: Shutdown, *, pools: int = 1, consumers: int = 0
+    settings: Settings, service: str, shutdown: Shutdown, *, cooks: int = 0
 ) -> AsyncIterator[Runtime]:
     """Open the database, bring its schema up to date, and connect to the broker.
 
-    `pools` and `consumers` are how many of each all processes of the service may open on this
-    database: if the server does not allow them, that is logged.
+    If the server does not allow the connections that the service, with this many simulated `cooks`,
+    may open, that is logged.
 
     Raises `StartupError` when the database is not reachable within `startup_timeout`.
     """
@@ -67,7 +67,7 @@ async def open_runtime(
         _migrated(settings, service) as database,
         _closing(_broker(settings, database)) as broker,
     ):
-        needed = connections_needed(settings, pools=pools, consumers=consumers)
+        needed = connections_needed(settings, cooks=cooks)[service]
 
         async def check_limit() -> None:
             async with database.connection() as connection:
@@ -79,19 +79,28 @@ async def open_runtime(
         yield Runtime(service, settings, database, broker, policy, shutdown)
 
 
-def connections_needed(settings: Settings, *, pools: int, consumers: int) -> int:
-    """Return how many connections to PostgreSQL a service may have open at once.
+def connections_needed(settings: Settings, *, cooks: int = 1) -> dict[str, int]:
+    """Return how many connections to the primary each service may have open at once.
 
-    Each pool has one more for pings, and each consumer of the broker in PostgreSQL has its own.
+    Of a service with several processes it is the sum. Each pool has one more for pings, and each
+    consumer of the broker in PostgreSQL has its own. `cooks` are those of `up`.
     """
     pool = settings.database or EMBEDDED_POOL
-    return pools * (pool.pool_max + 1) + (consumers if settings.rabbitmq is None else 0)
-
-
-def reader_pool_count(settings: Settings) -> int:
-    """Return how many pools on the primary a process has that opens `read_only_database`."""
     has_replica = settings.database is not None and settings.database.replica is not None
-    return 1 if has_replica else 2
+    reader_pools = 1 if has_replica else 2  # of a process that opens `read_only_database`
+    stations = settings.kitchen_display.stations
+
+    def needed(*, pools: int = 1, consumers: int = 0) -> int:
+        return pools * (pool.pool_max + 1) + (consumers if settings.rabbitmq is None else 0)
+
+    return {
+        "order-service": needed(pools=settings.order_service.processes),
+        "kitchen-worker": needed(consumers=1),
+        "kitchen-display": needed(consumers=stations),
+        "tracking-service": needed(pools=settings.tracking_service.processes * reader_pools),
+        "notification-subscriber": needed(consumers=1) if settings.rabbitmq is None else 0,
+        "up": needed(pools=reader_pools, consumers=stations + cooks + 1),  # the subscriber
+    }
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,6 @@ from restaurant_system.app.runtime import (
     background_task,
     open_runtime,
     read_only_database,
-    reader_pool_count,
 )
 from restaurant_system.config import Settings
 from restaurant_system.database.connection import Database
@@ -33,12 +32,7 @@ def tracking_service(settings: Settings) -> Service:
     @contextlib.asynccontextmanager
     async def run(shutdown: Shutdown) -> AsyncIterator[Site]:
         async with (
-            open_runtime(
-                settings,
-                "tracking-service",
-                shutdown,
-                pools=settings.tracking_service.processes * reader_pool_count(settings),
-            ) as runtime,
+            open_runtime(settings, "tracking-service", shutdown) as runtime,
             read_only_database(runtime) as database,
             tracking(runtime, database) as features,
         ):

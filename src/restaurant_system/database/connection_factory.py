@@ -13,6 +13,9 @@ from restaurant_system.errors import DatabaseReadOnly
 # Quoted, because asyncpg's classes are generic to a type checker only.
 UnpooledConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+AnyConnection: TypeAlias = (
+    "asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]"
+)
 
 # A prepared statement keeps its plan. A plan that is made while a queue is empty would scan the
 # whole table, also once it has 200,000 rows. Every statement of ours has an index to use. On the

@@ -12,6 +12,7 @@ from datetime import timedelta
 import asyncpg
 
 from restaurant_system.database.connection import Connection
+from restaurant_system.database.connection_factory import AnyConnection
 from restaurant_system.database.message_columns import (
     COLUMNS,
     message_from_row,
@@ -136,7 +137,7 @@ SELECT (SELECT count(*) FROM outbox) AS size,
 """
 
 
-async def backlog(connection: Connection) -> Backlog:
+async def backlog(connection: AnyConnection) -> Backlog:
     """Count the messages in the outbox."""
     row = await connection.fetchrow(BACKLOG)
     assert row is not None  # noqa: S101 - a SELECT without a condition returns a row

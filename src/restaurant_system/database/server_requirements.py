@@ -1,7 +1,9 @@
 """Check what a PostgreSQL server must offer: UTF-8, and enough connections."""
 
-import asyncpg
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from restaurant_system.database.connection_factory import AnyConnection
 from restaurant_system.errors import StartupError
 from restaurant_system.logger import get_logger
 
@@ -13,7 +15,7 @@ SELECT current_database() AS name, current_setting('server_encoding') AS encodin
 """
 
 
-async def check_encoding(connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> None:
+async def check_encoding(connection: AnyConnection) -> None:
     """Raise `StartupError` if the database cannot store the name of every customer."""
     database = await connection.fetchrow(ENCODING)
     if database is not None and database["encoding"] != "UTF8":
@@ -38,28 +40,41 @@ SELECT
     (
         SELECT count(*) FROM pg_stat_activity
         WHERE coalesce(backend_type, 'client backend') = 'client backend'
-          AND application_name IS DISTINCT FROM $1
+          AND coalesce(application_name, '') <> ALL ($1::text[])
     ) AS open_elsewhere
 FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()
 """
 
 
-async def check_connection_limit(
-    connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]", service: str, needed: int
-) -> None:
+@dataclass(frozen=True, slots=True)
+class ConnectionLimit:
+    """How many connections a server allows to this role and database, and how many others use."""
+
+    allowed: int
+    open_elsewhere: int
+
+
+async def connection_limit(connection: AnyConnection, services: Sequence[str]) -> ConnectionLimit:
+    """Return the limit; `open_elsewhere` counts the connections that are not of these services."""
+    ((allowed, others),) = await connection.fetch(CONNECTIONS, list(services))
+    return ConnectionLimit(allowed, others)
+
+
+async def check_connection_limit(connection: AnyConnection, service: str, needed: int) -> None:
     """Log a warning if `service` may open more connections than others leave to it now.
 
     Others may open more later, so connections may run out without a warning.
     """
-    ((allowed, others),) = await connection.fetch(CONNECTIONS, service)
-    missing = needed + others - allowed
+    limit = await connection_limit(connection, [service])
+    missing = needed + limit.open_elsewhere - limit.allowed
     if missing > 0:
         log.warning(
             "db_connections_insufficient",
             message=f"{service} needs up to {needed} connections to PostgreSQL, which allows"
-            f" {allowed} to all services together, of which others use {others} now; raise"
+            f" {limit.allowed} to all services together, of which others use"
+            f" {limit.open_elsewhere} now; raise"
             f" max_connections (or the limit of the role or the database) by at least {missing}, or"
             " lower database.pool_max.",
             needed=needed,
-            allowed=allowed,
+            allowed=limit.allowed,
         )

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from restaurant_system.database.connection import Connection
+from restaurant_system.database.connection_factory import AnyConnection
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.worker import Worker, WorkerStatus
 
@@ -113,7 +114,7 @@ workers.status = 'online' AND NOT {ONLINE_CONDITION} AS is_silent
 LIST_ONLINE = f"SELECT {COLUMNS} FROM workers WHERE {ONLINE_CONDITION} ORDER BY name"
 
 
-async def list_online(connection: Connection) -> list[Worker]:
+async def list_online(connection: AnyConnection) -> list[Worker]:
     """Return the workers that are online and whose lease has not expired, by name."""
     return [_worker(row) for row in await connection.fetch(LIST_ONLINE)]
 
