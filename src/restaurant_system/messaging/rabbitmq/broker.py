@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import aiormq
 from aiormq.abc import DeliveredMessage
@@ -19,8 +19,9 @@ from restaurant_system.messaging.rabbitmq.consumer import (
     make_consumer,
     receive_all,
 )
-from restaurant_system.messaging.rabbitmq.declaration import CLASSIC, declare, retry_queues
+from restaurant_system.messaging.rabbitmq.declaration import CLASSIC, declare, marker, retry_queues
 from restaurant_system.messaging.rabbitmq.delivery import RabbitMQDelivery, Settlements
+from restaurant_system.messaging.rabbitmq.error_translation import explain_missing_confirms
 from restaurant_system.messaging.rabbitmq.publishing import Publisher
 from restaurant_system.models.message import Message
 
@@ -69,7 +70,7 @@ class RabbitMQBroker(Broker):
     async def publish(self, messages: Sequence[Message]) -> list[Refused]:
         publisher = await self._open_publisher()
         timeout = self._settings.confirm_timeout
-        with _explain_missing_confirms(timeout):
+        with explain_missing_confirms(timeout):
             async with self._publishing.timeout(publisher.channel, timeout):
                 refused = await publisher.publish(messages)
         if refused:  # a queue may have been deleted: declare it again for the next attempt
@@ -128,7 +129,7 @@ class RabbitMQBroker(Broker):
 
     async def mark(self) -> None:
         async with self._consuming_channel() as channel, self._consuming.timeout(channel):
-            await channel.queue_declare(topology.MARKER.name, durable=True, arguments=CLASSIC)
+            await marker().declare(channel)
 
     async def _count(self, queues: Sequence[str]) -> dict[str, int]:
         """Return the number of ready messages in each queue."""
@@ -184,20 +185,6 @@ class RabbitMQBroker(Broker):
             with contextlib.suppress(BrokerUnavailable):
                 async with self._consuming.timeout(channel):
                     await channel.close()
-
-
-@contextlib.contextmanager
-def _explain_missing_confirms(timeout: float) -> Iterator[None]:
-    """Explain a timeout of publisher confirms."""
-    try:
-        yield
-    except BrokerUnavailable as error:
-        if not isinstance(error.__cause__, TimeoutError):
-            raise
-        raise BrokerUnavailable(
-            f"RabbitMQ has confirmed no message for {timeout:g} s; `rabbitmq-diagnostics alarms`"
-            " shows whether it is short of memory or disk."
-        ) from error
 
 
 def _ignore_settled() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
 import aiormq
@@ -37,7 +37,12 @@ class BufferedConnection(aiormq.Connection):
 
 
 class BufferedTransport(TransportFactory):
-    """Connects as aiormq does, and joins the messages of a batch into one write."""
+    """Connects as aiormq does, and joins the messages of a batch into one write.
+
+    `peer_certificate` is the server's certificate (DER) if the connection is encrypted.
+    """
+
+    peer_certificate: bytes | None = None
 
     async def create(
         self,
@@ -47,6 +52,9 @@ class BufferedTransport(TransportFactory):
         """Open a connection, with TLS if the URL says so."""
         factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
         reader, writer = await factory.create(url, **arguments)
+        encryption = writer.get_extra_info("ssl_object")
+        if encryption is not None:
+            self.peer_certificate = encryption.getpeercert(binary_form=True)
         buffer = WriteBuffer(writer, asyncio.get_running_loop())
         return reader, cast("asyncio.StreamWriter", buffer)
 
@@ -61,6 +69,7 @@ class RabbitMQConnection:
     def __init__(self, settings: RabbitMQSettings) -> None:
         self._settings = settings
         self._connection: AbstractConnection | None = None
+        self._peer_certificate: bytes | None = None
         self._opening = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -71,6 +80,17 @@ class RabbitMQConnection:
     async def plain_channel(self) -> aiormq.Channel:
         """Open a channel without publisher confirms."""
         return await self._channel(publisher_confirms=False)
+
+    async def server_properties(self) -> Mapping[str, object]:
+        """Return what the server says about itself."""
+        connection = await self._open()
+        assert isinstance(connection, BufferedConnection)  # noqa: S101 - the only implementation
+        return connection.server_properties
+
+    async def peer_certificate(self) -> bytes | None:
+        """Return the server's certificate (DER); `None` if the connection is not encrypted."""
+        await self._open()
+        return self._peer_certificate
 
     def has_open(self, channel: AbstractChannel) -> bool:
         """Return whether a channel of the current connection is open."""
@@ -131,10 +151,10 @@ class RabbitMQConnection:
         encrypted = self._settings.encrypted
         context = self._settings.tls.context() if encrypted else None
         with translate_handshake_errors(encrypted=encrypted):
-            connection = BufferedConnection(
-                url, context=context, transport_factory=BufferedTransport()
-            )
+            transport = BufferedTransport()
+            connection = BufferedConnection(url, context=context, transport_factory=transport)
             await connection.connect()
+        self._peer_certificate = transport.peer_certificate
         log.info("rabbitmq_connected", message="Connected to RabbitMQ.")
         return connection
 

@@ -69,6 +69,20 @@ def translate_handshake_errors(*, encrypted: bool) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def explain_missing_confirms(timeout: float) -> Iterator[None]:
+    """Explain a timeout of publisher confirms."""
+    try:
+        yield
+    except BrokerUnavailable as error:
+        if not isinstance(error.__cause__, TimeoutError):
+            raise
+        raise BrokerUnavailable(
+            f"RabbitMQ has confirmed no message for {timeout:g} s; `rabbitmq-diagnostics alarms`"
+            " shows whether it is short of memory or disk."
+        ) from error
+
+
 def _translated(error: Exception) -> BrokerUnavailable:
     """Return the translation of an error of `UNAVAILABLE`.
 
