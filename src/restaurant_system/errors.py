@@ -114,12 +114,13 @@ class BrokerUnavailable(Unavailable):
 class BrokerRefuses(BrokerUnavailable):
     """The broker answers, but refuses, for example because a queue has other arguments.
 
-    `reason` says what it refuses and may be published; the text adds what to do.
+    `reason` says what it refuses and may be published; the text adds `cure`, what to do.
     """
 
     def __init__(self, reason: str, cure: str) -> None:
         super().__init__(f"{reason}; {cure}.")
         self.reason = reason
+        self.cure = cure
 
 
 class QueueTableUnavailable(BrokerUnavailable):

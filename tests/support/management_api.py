@@ -56,11 +56,13 @@ class ManagementApi:
         policy = {"pattern": f"^{queue}$", "definition": limits, "apply-to": "queues"}
         self._api.put(f"/policies/{self._vhost}/limit", json=policy).raise_for_status()
 
-    def create_user(self, name: str, *, write: str) -> None:
-        """Create a user whose password is its name; `write` matches what it may write to."""
+    def create_user(
+        self, name: str, *, write: str, configure: str = ".*", read: str = ".*"
+    ) -> None:
+        """Create a user whose password is its name; the others match what it may do that to."""
         user = {"password": name, "tags": ""}
         self._api.put(f"/users/{name}", json=user).raise_for_status()
-        permissions = {"configure": ".*", "write": write, "read": ".*"}
+        permissions = {"configure": configure, "write": write, "read": read}
         self._api.put(f"/permissions/{self._vhost}/{name}", json=permissions).raise_for_status()
 
     def publish(self, queue: str, payload: str, **properties: object) -> None:

@@ -75,6 +75,7 @@ def options_in(help_text: str) -> dict[str, str]:
         "notification-subscriber",
         "migrate",
         "dead-letters",
+        "doctor",
     ],
 )
 def test_help_lists_every_command(run: CommandLine, command: str) -> None:

@@ -11,11 +11,13 @@ import typer
 from typer.exceptions import TyperException
 
 from restaurant_system.cli import dead_letters
+from restaurant_system.cli.doctor import doctor
 from restaurant_system.cli.services import cli
 from restaurant_system.errors import ConfigurationError, RestaurantError
 from restaurant_system.models.text import escape_nonprintable
 from restaurant_system.validation_messages import message_of
 
+cli.command(rich_help_panel="Maintenance")(doctor)
 cli.add_typer(dead_letters.cli, name="dead-letters", rich_help_panel="Maintenance")
 
 

@@ -3,7 +3,7 @@
 import ssl
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -65,6 +65,11 @@ class ServerSettings(Section):
         user, database = quote(self.user, safe=""), quote(self.database, safe="")
         password = quote(self.password.get_secret_value(), safe="")
         return f"postgresql://{user}:{password}@/{database}?{options}"
+
+    def certificate_files(self) -> list[Path]:
+        """Return the files of trusted authorities and of the client certificate that are used."""
+        options = _options_of(self.dsn())
+        return [Path(options[name]) for name in ("sslrootcert", "sslcert") if name in options]
 
     def _with_tls_options(self, url: str) -> str:
         present = _options_of(url)
@@ -137,6 +142,13 @@ class RabbitMQSettings(Section):
     def encrypted(self) -> bool:
         """Whether the connection uses TLS: by the scheme of the `url`, or by `tls.enabled`."""
         return self.dsn().startswith("amqps:")
+
+    def vhost_and_user(self) -> tuple[str, str]:
+        """Return the names of the virtual host and of the user."""
+        if self.url is None:
+            return self.vhost, self.user
+        parts = urlsplit(self.url.get_secret_value())
+        return unquote(parts.path.removeprefix("/")) or "/", unquote(parts.username or "guest")
 
     def dsn(self) -> str:
         """Return the connection string; it contains the password and must not be logged."""

@@ -23,6 +23,7 @@ import fasteners
 from restaurant_system.database import data_directory
 from restaurant_system.database.data_directory import SUPERUSER
 from restaurant_system.database.postgres_programs import (
+    has_server_user,
     is_disk_full,
     process_user,
     programs_directory,
@@ -113,13 +114,40 @@ def postgres(data_dir: Path) -> Iterator[str]:
                 raise
     try:
         with _socket_directory(pgdata) as folder:
-            yield f"postgresql://{SUPERUSER}@/postgres?host={quote(folder)}&port={PORT}"
+            yield _dsn(folder)
     finally:
         with starting:
             running.release_read_lock()
             if running.acquire_write_lock(blocking=False):
                 stop(pgdata)
                 running.release_write_lock()
+
+
+@contextlib.contextmanager
+def dsn_if_running(data_dir: Path) -> Iterator[str | None]:
+    """Yield the DSN of the server that runs on `data_dir`, or `None`.
+
+    Nothing is created, started or locked; the server may stop within the block. Raises
+    `StartupError` if a directory of a server is there that cannot be used.
+    """
+    pgdata = data_dir.absolute() / "postgres"
+    dsn = None
+    with contextlib.ExitStack() as stack:
+        with data_directory.report_os_errors(data_dir):
+            if pgdata.is_dir() and _is_running(pgdata):
+                dsn = _dsn(stack.enter_context(_socket_directory(pgdata)))
+            elif has_server_user() and not _is_empty(pgdata):
+                data_directory.check(pgdata)
+        yield dsn
+
+
+def _is_empty(pgdata: Path) -> bool:
+    """Return whether there is nothing at this path, or an empty directory."""
+    return not os.path.lexists(pgdata) or (pgdata.is_dir() and not any(pgdata.iterdir()))
+
+
+def _dsn(folder: str) -> str:
+    return f"postgresql://{SUPERUSER}@/postgres?host={quote(folder)}&port={PORT}"
 
 
 def stop(pgdata: Path) -> None:

@@ -6,8 +6,11 @@ lock that another session holds, may take any time.
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from importlib import resources
+from typing import Literal
 
 import asyncpg
 
@@ -36,6 +39,11 @@ SELECT set_config(name, '0', true) FROM pg_settings
 WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
                'transaction_timeout')
 """
+# How migrations create and drop, and what.
+OBJECTS = {
+    kind: re.compile(rf"^(CREATE|DROP) {kind} (?:IF (?:NOT )?EXISTS )?(\w+)", re.MULTILINE)
+    for kind in ("TABLE", "SEQUENCE")
+}
 # Queried, because a pooler such as PgBouncer reports process ids of its own to its clients.
 BACKEND = "SELECT pg_backend_pid()"
 IS_CONNECTED = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)"
@@ -73,6 +81,39 @@ async def pending(database: Database) -> list[str]:
             return _all()
         async with _blockers_logged(database, connection, "The check waits for a lock"):
             return await _pending(connection)
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaState:
+    """Which migrations a database lacks, and which it has that this release does not know."""
+
+    applied: tuple[str, ...]
+    pending: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+    def expected(self, kind: Literal["TABLE", "SEQUENCE"]) -> list[str]:
+        """Return the names of the tables or sequences that the applied migrations created."""
+        names = dict.fromkeys(["schema_migrations"] if kind == "TABLE" and self.applied else [])
+        for migration in self.applied:
+            for verb, name in OBJECTS[kind].findall(_read(migration)):
+                if verb == "CREATE":
+                    names[name] = None
+                else:
+                    names.pop(name, None)
+        return list(names)
+
+
+async def schema_state(connection: UnpooledConnection) -> SchemaState:
+    """Compare the migrations that a database has with those of this release."""
+    if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
+        return SchemaState((), tuple(_all()), ())
+    rows = await connection.fetch("SELECT name FROM schema_migrations ORDER BY name")
+    found, known = [row["name"] for row in rows], _all()
+    return SchemaState(
+        applied=tuple(name for name in known if name in found),
+        pending=tuple(name for name in known if name not in found),
+        unknown=tuple(name for name in found if name not in known),
+    )
 
 
 async def _apply_pending(connection: UnpooledConnection) -> list[str]:

@@ -77,6 +77,17 @@ def process_user() -> dict[str, Any]:
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": ()}
 
 
+def has_server_user() -> bool:
+    """Return whether the user of PostgreSQL's programs exists; `server_uid` would create it."""
+    if os.geteuid() != 0:
+        return True
+    try:
+        pwd.getpwnam(ACCOUNT)
+    except KeyError:
+        return False
+    return True
+
+
 def server_uid() -> int:
     """Return the user id of PostgreSQL's programs."""
     return _account().pw_uid if os.geteuid() == 0 else os.geteuid()

@@ -10,6 +10,7 @@ import jiter
 
 from restaurant_system.database import message_columns
 from restaurant_system.database.connection import Connection
+from restaurant_system.database.connection_factory import AnyConnection
 from restaurant_system.errors import DatabaseUnavailable, QueueTableUnavailable
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Refused, unroutable
@@ -74,7 +75,7 @@ def _matches(subscription: asyncpg.Record, message: Message) -> bool:
 
 
 async def enqueue(
-    tx: Connection, placed: Sequence[tuple[str, Message]], delay: timedelta = timedelta()
+    tx: AnyConnection, placed: Sequence[tuple[str, Message]], delay: timedelta = timedelta()
 ) -> None:
     """Insert each message into its queue, in this order; it becomes available after `delay`."""
     messages = [message for _, message in placed]
@@ -89,7 +90,7 @@ async def enqueue(
     await wake(tx, {queue for queue, _ in placed})
 
 
-async def wake(tx: Connection, queues: Iterable[str]) -> None:
+async def wake(tx: AnyConnection, queues: Iterable[str]) -> None:
     """Notify the consumers of these queues when the transaction commits."""
     await tx.execute(WAKE, CHANNEL, list(queues))
 

@@ -1,0 +1,173 @@
+"""Run all checks in their order, for each of the three shapes of a configuration."""
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from restaurant_system.app.doctor import broker, configuration, machine
+from restaurant_system.app.doctor.broker import DatabaseAccess
+from restaurant_system.app.doctor.findings import (
+    Finding,
+    Level,
+    has_error,
+    of_error,
+    run_checks,
+    skipped,
+)
+from restaurant_system.app.doctor.postgresql import OWN_NAME, UNREACHABLE, Server, check_server
+from restaurant_system.app.runtime import EMBEDDED_POOL, connections_needed
+from restaurant_system.config import ServerSettings, Settings
+from restaurant_system.database import embedded
+from restaurant_system.database.connection import ADVICE
+from restaurant_system.database.connection_factory import ConnectionFactory
+from restaurant_system.errors import ConfigurationError, StartupError
+from restaurant_system.models.clock import Clock, utc_now
+
+Shape = Literal["embedded", "postgresql", "postgresql_and_rabbitmq", "embedded_and_rabbitmq"]
+
+NOT_RUNNING = "the embedded PostgreSQL does not run"
+START_IT = "doctor does not start it; run doctor again while restaurant-system is up"
+DIRECTORY_CURE = "choose another directory with data_dir"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The findings of a run; `shape` is `None` if the configuration cannot be loaded."""
+
+    checked_at: datetime
+    shape: Shape | None
+    findings: Sequence[Finding]
+
+    def count(self, level: Level) -> int:
+        """Return the number of findings of a level."""
+        return sum(each.level is level for each in self.findings)
+
+    @property
+    def worst(self) -> Literal["ok", "warning", "error"]:
+        """The worst level of all findings; what was skipped does not count."""
+        if has_error(self.findings):
+            return "error"
+        return "warning" if self.count(Level.WARNING) else "ok"
+
+
+def report_of_refused_configuration(failure: ConfigurationError, clock: Clock = utc_now) -> Report:
+    """Return the report on a configuration that cannot be loaded."""
+    return Report(clock(), None, [configuration.refused(failure)])
+
+
+async def diagnose(
+    settings: Settings,
+    *,
+    clock: Clock = utc_now,
+    free_space: machine.FreeSpace = machine.free_space,
+) -> Report:
+    """Run all checks, one after the other."""
+    found = await run_checks(
+        [*configuration.checks(settings, clock), *machine.checks(settings, free_space)]
+    )
+    with contextlib.ExitStack() as stack:
+        try:
+            server = _primary(settings, stack)
+        except StartupError as failure:
+            found.append(_about_connection(of_error(failure, DIRECTORY_CURE)))
+            found += await _check_with(None, "the data directory cannot be used", settings, clock)
+        else:
+            if server is None:
+                found.append(_about_connection(skipped(f"{NOT_RUNNING}, and {START_IT}")))
+            found += await _check_with(server, NOT_RUNNING, settings, clock)
+    return Report(clock(), _shape(settings), found)
+
+
+async def _check_with(
+    server: Server | None, unusable: str, settings: Settings, clock: Clock
+) -> list[Finding]:
+    """Check the database and the broker; without a server, say why what needs one is skipped."""
+    found: list[Finding] = []
+    database = DatabaseAccess(None, unusable)
+    if server is not None:
+        found += await check_server(server, clock)
+        database = DatabaseAccess(server.factory, _skip_reason(found))
+    replica = _replica(settings)
+    if replica is not None:
+        found += await check_server(replica, clock)
+    if settings.rabbitmq is None:
+        found += await broker.check_queue_table(database)
+    else:
+        found += await broker.check_rabbitmq(settings, settings.rabbitmq, database, clock)
+    return found + await broker.check_outbox(database)
+
+
+def _skip_reason(found: Sequence[Finding]) -> str | None:
+    """Return why checks that read our tables are skipped; `None` if they can run."""
+    levels = {each.check: each.level for each in found}
+    if levels["postgresql.migrations"] is Level.SKIPPED:
+        return UNREACHABLE
+    if levels["postgresql.connection"] is Level.ERROR:
+        return "PostgreSQL takes no writes"
+    if levels["postgresql.migrations"] is not Level.OK:
+        return "the schema is not that of this release"
+    return None
+
+
+def _about_connection(finding: Finding) -> Finding:
+    return dataclasses.replace(finding, check="postgresql.connection")
+
+
+def _primary(settings: Settings, stack: contextlib.ExitStack) -> Server | None:
+    """Return the configured server, or the embedded one if it runs.
+
+    Raises `StartupError` if the data directory of the embedded one cannot be used.
+    """
+    needs = connections_needed(settings)
+    together = needs.pop("up")
+    database = settings.database
+    if database is not None:
+        return _server("postgresql", database.dsn(), database, ADVICE, needs)
+    dsn = stack.enter_context(embedded.dsn_if_running(settings.data_dir))
+    if dsn is None:
+        return None
+    advice = embedded.advice(settings.data_dir)
+    return _server("postgresql", dsn, EMBEDDED_POOL, advice, {"up": together})
+
+
+def _replica(settings: Settings) -> Server | None:
+    replica = settings.database.replica if settings.database is not None else None
+    if replica is None:
+        return None
+    needs = {"tracking-service": settings.tracking_service.processes * (replica.pool_max + 1)}
+    return _server("replica", replica.dsn(), replica, ADVICE, needs, is_replica=True)
+
+
+def _server(
+    area: str,
+    dsn: str,
+    settings: ServerSettings,
+    advice: str,
+    needs: Mapping[str, int],
+    *,
+    is_replica: bool = False,
+) -> Server:
+    reader, writer = (
+        ConnectionFactory(dsn, settings, application_name=OWN_NAME, read_only=read_only)
+        for read_only in (True, False)
+    )
+    return Server(
+        area=area,
+        factory=reader if is_replica else writer,
+        reader=reader,
+        connect_timeout=settings.connect_timeout,
+        advice=advice[0].lower() + advice[1:],
+        needs=needs,
+        is_replica=is_replica,
+    )
+
+
+def _shape(settings: Settings) -> Shape:
+    database: Literal["embedded", "postgresql"]
+    database = "embedded" if settings.database is None else "postgresql"
+    if settings.rabbitmq is None:
+        return database
+    return "embedded_and_rabbitmq" if database == "embedded" else "postgresql_and_rabbitmq"

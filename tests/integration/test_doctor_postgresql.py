@@ -1,0 +1,296 @@
+"""What `doctor` finds about PostgreSQL and the broker in it, with each fault really made."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+
+import asyncpg
+import pytest
+
+from restaurant_system.app.doctor import Level
+from restaurant_system.database import inspection, migrations
+from restaurant_system.database.connection import Database
+from restaurant_system.messaging.postgres import PostgresBroker
+from restaurant_system.models.clock import utc_now
+from tests.support.database import execute
+from tests.support.doctor import diagnose, faults, levels
+from tests.support.messages import TAKEOUT, make_order_message
+from tests.support.postgres_server import Postgres
+from tests.support.tls_postgres import TlsPostgres
+
+LATEST = "016_name_previous_outbox_row.sql"
+A_MILLENNIUM = timedelta(days=365_250)
+TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+
+
+@pytest.fixture
+async def unmigrated_dsn(postgres_server: Postgres) -> AsyncIterator[str]:
+    """Return the URL of a database without a schema."""
+    name = await postgres_server.create_database()
+    yield postgres_server.dsn(name)
+    await postgres_server.drop_database(name)
+
+
+@pytest.fixture
+async def own_dsn(database: Database, dsn: str) -> AsyncIterator[str]:
+    """Return the URL of the test's database for a role that owns it, and has no other rights."""
+    async with database.connection() as admin:
+        name = "owner_of_" + await admin.fetchval("SELECT current_database()")
+        await admin.execute(f"CREATE ROLE {name} LOGIN CONNECTION LIMIT 150")
+        for table in await admin.fetch(TABLES):
+            await admin.execute(f"ALTER TABLE {table['tablename']} OWNER TO {name}")
+        await admin.execute(f"ALTER SEQUENCE broker_consumers OWNER TO {name}")
+        await admin.execute(f"GRANT CREATE ON SCHEMA public TO {name}")
+    yield dsn.replace("postgres@", f"{name}@")
+    await execute(database, f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}")
+
+
+async def fetch(dsn: str, query: str) -> list[tuple[object, ...]]:
+    """Query a database on a connection of its own."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return [tuple(row) for row in await connection.fetch(query)]
+    finally:
+        await connection.close()
+
+
+async def rename_migration(dsn: str, name: str) -> None:
+    """Give the latest applied migration another name."""
+    connection = await asyncpg.connect(dsn)
+    rename = "UPDATE schema_migrations SET name = $2 WHERE name = $1"
+    await connection.execute(rename, LATEST, name)
+    await connection.close()
+
+
+async def test_database_and_role_as_documented_have_no_fault(own_dsn: str) -> None:
+    findings = await diagnose(database={"url": own_dsn})
+
+    assert faults(findings) == {}
+    assert {name for name, level in levels(findings).items() if level is Level.SKIPPED} == {
+        "machine.disk"
+    }
+    assert "broker.round_trip" in levels(findings)
+    assert "broker.notifications" in levels(findings)
+
+
+async def test_migrated_database_is_not_changed(dsn: str) -> None:
+    await diagnose(database={"url": dsn})
+
+    for table in ("orders", "workers", "outbox", "broker_messages", "broker_subscriptions"):
+        assert await fetch(dsn, f"TABLE {table}") == []
+
+
+async def test_empty_database_is_not_migrated(unmigrated_dsn: str) -> None:
+    found = faults(findings := await diagnose(database={"url": unmigrated_dsn}))
+
+    assert found.keys() == {"postgresql.migrations"}
+    assert found["postgresql.migrations"].level is Level.WARNING
+    assert "001_create_orders.sql" in found["postgresql.migrations"].message
+    assert "restaurant-system migrate" in (found["postgresql.migrations"].cure or "")
+    assert levels(findings)["broker.round_trip"] is Level.SKIPPED
+    assert await fetch(unmigrated_dsn, TABLES) == []
+
+
+async def test_pending_and_unknown_migrations_are_warnings(dsn: str) -> None:
+    await rename_migration(dsn, "999_later.sql")
+
+    findings = await diagnose(database={"url": dsn})
+
+    messages = [each.message for each in findings if each.check == "postgresql.migrations"]
+    assert messages == [
+        "the schema is newer than this release: 999_later.sql",
+        f"1 pending migration: {LATEST}",
+    ]
+
+
+async def test_missing_rights_are_named_with_the_statements_that_grant_them(
+    database: Database, limited_dsn: str
+) -> None:
+    role = limited_dsn.partition("//")[2].partition("@")[0]
+    await execute(database, f"REVOKE UPDATE, DELETE ON orders FROM {role}")
+    await execute(database, f"REVOKE INSERT ON outbox FROM {role}")
+
+    findings = await diagnose(database={"url": limited_dsn})
+
+    errors = {
+        each.message: each.cure
+        for each in findings
+        if each.check == "postgresql.rights" and each.level is Level.ERROR
+    }
+    assert errors == {
+        f"{role} may not create tables in the schema public, as migrations do": (
+            f"run GRANT CREATE ON SCHEMA public TO {role}"
+        ),
+        f"{role} lacks UPDATE, DELETE on orders; INSERT on outbox; USAGE on broker_consumers": (
+            f"run GRANT UPDATE, DELETE ON orders TO {role}; GRANT INSERT ON outbox TO {role};"
+            f" GRANT USAGE ON SEQUENCE broker_consumers TO {role}"
+        ),
+    }
+    for cure in errors.values():
+        assert cure is not None
+        await execute(database, cure.removeprefix("run "))
+    after = await diagnose(database={"url": limited_dsn})
+    remaining = [each for each in after if each.check == "postgresql.rights"]
+    assert [each.level for each in remaining] == [Level.WARNING]
+    assert f"{role} does not own" in remaining[0].message
+
+
+async def test_missing_table_is_an_error(database: Database, dsn: str) -> None:
+    await execute(database, "DROP TABLE order_resends")
+
+    found = faults(await diagnose(database={"url": dsn}))
+
+    assert found["postgresql.rights"].message == "missing in the schema: order_resends"
+
+
+async def test_expected_tables_and_sequences_are_those_of_the_schema(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    state = await migrations.schema_state(connection)
+    await connection.close()
+
+    tables = await fetch(dsn, TABLES)
+    sequences = "SELECT sequencename FROM pg_sequences WHERE sequencename NOT LIKE '%_id_seq'"
+    assert set(state.expected("TABLE")) == {name for (name,) in tables}
+    assert set(state.expected("SEQUENCE")) == {name for (name,) in await fetch(dsn, sequences)}
+
+
+async def test_clock_that_differs_is_a_warning_and_then_an_error(dsn: str) -> None:
+    def behind(seconds: float) -> datetime:
+        return utc_now() - timedelta(seconds=seconds)
+
+    few = faults(await diagnose(database={"url": dsn}, clock=lambda: behind(5)))
+    many = faults(await diagnose(database={"url": dsn}, clock=lambda: behind(-120)))
+
+    assert few["postgresql.clock"].level is Level.WARNING
+    assert "s ahead of this machine's" in few["postgresql.clock"].message
+    assert many["postgresql.clock"].level is Level.ERROR
+    assert "s behind this machine's" in many["postgresql.clock"].message
+
+
+async def test_encoding_that_is_not_utf_8_hides_no_other_finding(postgres_server: Postgres) -> None:
+    name = await postgres_server.create_database("template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
+
+    found = faults(await diagnose(database={"url": postgres_server.dsn(name)}))
+
+    assert found.keys() == {"postgresql.encoding", "postgresql.migrations"}
+    assert "SQL_ASCII" in found["postgresql.encoding"].message
+    assert (found["postgresql.encoding"].cure or "").startswith("create another one with CREATE")
+    await postgres_server.drop_database(name)
+
+
+async def test_too_few_connections_are_counted(database: Database, own_dsn: str) -> None:
+    role = own_dsn.partition("//")[2].partition("@")[0]
+
+    await execute(database, f"ALTER ROLE {role} CONNECTION LIMIT 40")
+    some = faults(await diagnose(database={"url": own_dsn}))["postgresql.connections"]
+    await execute(database, f"ALTER ROLE {role} CONNECTION LIMIT 20")
+    few = faults(await diagnose(database={"url": own_dsn}))["postgresql.connections"]
+
+    assert some.level is Level.WARNING
+    assert "PostgreSQL allows 40 connections" in some.message
+    assert "kitchen-display 31" in some.message
+    assert few.level is Level.ERROR
+
+
+async def test_read_only_server_is_an_error_and_checked_all_the_same(dsn: str) -> None:
+    await fetch(
+        dsn, f"ALTER DATABASE {dsn.rpartition('/')[2]} SET default_transaction_read_only = on"
+    )
+
+    findings = await diagnose(database={"url": dsn})
+
+    assert faults(findings)["postgresql.connection"].message == (
+        "PostgreSQL is read-only: no server accepts writes"
+    )
+    assert levels(findings)["postgresql.rights"] is Level.OK
+
+
+async def test_server_that_never_answers_is_reported_within_the_timeout() -> None:
+    async def ignore(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+        writer.close()
+
+    silent = await asyncio.start_server(ignore, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    start = asyncio.get_running_loop().time()
+
+    findings = await diagnose(
+        database={"host": "127.0.0.1", "port": port, "sslmode": "disable", "connect_timeout": 0.2}
+    )
+
+    silent.close()
+    assert asyncio.get_running_loop().time() - start < 3
+    assert faults(findings).keys() == {"postgresql.connection"}
+    assert levels(findings)["postgresql.rights"] is Level.SKIPPED
+
+
+async def test_unusable_url_is_an_error(dsn: str) -> None:
+    found = faults(await diagnose(database={"url": f"{dsn}?sslmode=sometimes"}))
+
+    assert "sslmode" in found["postgresql.connection"].message
+
+
+async def test_waiting_messages_without_worker_and_dead_letters_are_named(
+    dsn: str, postgres_broker: PostgresBroker
+) -> None:
+    async with postgres_broker.subscribe("display"):
+        pass
+    await postgres_broker.publish([make_order_message()])
+    await fetch(dsn, "UPDATE broker_messages SET queue = 'notifications_queue.display'")
+    await postgres_broker.publish([make_order_message(), make_order_message()])
+
+    findings = await diagnose(database={"url": dsn})
+
+    found = [each for each in findings if each.check == "broker.queues"]
+    assert [each.message for each in found] == [
+        f"2 messages in {TAKEOUT}, and no worker for takeout is online",
+        "1 message in notifications_queue.display, which has no consumer",
+    ]
+    assert found[1].cure == "start restaurant-system notification-subscriber --name display"
+
+
+async def test_messages_that_wait_in_the_outbox_are_a_warning(dsn: str) -> None:
+    await fetch(
+        dsn,
+        "INSERT INTO outbox (created_at, stream, exchange, routing_key, type, body, message_id,"
+        " correlation_id, app_id, timestamp, priority) VALUES (now() - interval '1 minute', 's',"
+        " 'orders_topic', 'kitchen.takeout.1', 't', '', gen_random_uuid(), '', '', now(), 1)",
+    )
+
+    found = faults(await diagnose(database={"url": dsn}))
+
+    assert found["outbox"].message.startswith("1 message to publish, the oldest for 6")
+
+
+async def test_replica_that_lacks_migrations_and_rights_is_named(
+    database: Database, dsn: str, limited_dsn: str
+) -> None:
+    role = limited_dsn.partition("//")[2].partition("@")[0]
+    await execute(database, f"REVOKE ALL ON orders FROM {role}")
+    await rename_migration(dsn, "000_earlier.sql")
+
+    found = faults(await diagnose(database={"url": dsn, "replica": {"url": limited_dsn}}))
+
+    assert found["replica.migrations"].level is Level.ERROR
+    assert LATEST in found["replica.migrations"].message
+    assert found["replica.rights"].message == f"{role} lacks SELECT on orders"
+
+
+async def test_certificates_near_their_expiry_are_named(tls_postgres: TlsPostgres) -> None:
+    dsn = tls_postgres.dsn("postgres")
+    connection = await asyncpg.connect(dsn)
+    der = inspection.peer_certificate(connection)
+    await connection.close()
+    assert der is not None
+
+    sound = await diagnose(database={"url": dsn})
+    in_a_millennium = faults(
+        await diagnose(database={"url": dsn}, clock=lambda: utc_now() + A_MILLENNIUM)
+    )
+
+    assert levels(sound)["postgresql.certificate"] is Level.OK
+    assert levels(sound)["configuration.certificates"] is Level.OK
+    assert (
+        "the server's certificate expired on" in in_a_millennium["postgresql.certificate"].message
+    )
+    assert "authority.pem expired on" in in_a_millennium["configuration.certificates"].message
