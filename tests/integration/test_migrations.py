@@ -82,6 +82,16 @@ async def test_older_schema_gets_the_missing_migration_only(empty: Database) -> 
     assert await migrations.migrate(empty) == [last]
 
 
+async def test_schema_of_a_newer_release_is_left_unchanged(empty: Database) -> None:
+    """A process of the release before starts after a rollback."""
+    await migrations.migrate(empty)
+    async with empty.connection() as connection:
+        await connection.execute("INSERT INTO schema_migrations VALUES ('999_later.sql')")
+
+    assert await migrations.pending(empty) == []
+    assert await migrations.migrate(empty) == []
+
+
 async def test_of_processes_that_start_concurrently_one_migrates(empty_dsn: str) -> None:
     async with contextlib.AsyncExitStack() as stack:
         pools = [await stack.enter_async_context(open_database(empty_dsn)) for _ in range(4)]
