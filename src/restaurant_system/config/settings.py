@@ -36,8 +36,8 @@ class HttpSettings(Section):
     body_timeout: Seconds = 30
     connections_per_address: int = Field(default=200, ge=0)
     streams_per_address: int = Field(default=100, ge=0)
-    changes_per_second: float = Field(default=100, ge=0)
-    lookups_per_second: float = Field(default=1000, ge=0)
+    changes_per_second: float = Field(default=200, ge=0)
+    lookups_per_second: float = Field(default=2000, ge=0)
 
 
 class SecuritySettings(Section):
