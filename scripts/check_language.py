@@ -1,7 +1,8 @@
 """Refuse coined words and metaphors where the field has a standard term.
 
 Checks names, docstrings, other strings and comments of Python files; the text of documents,
-settings, pages, styles and scripts; and the comments of migrations, whose names are in databases.
+settings, pages, styles, scripts and the Makefile; and the comments of migrations, whose names are
+in databases.
 """
 
 import re
@@ -16,6 +17,7 @@ BANNED = {
     "announced? again": "republish",
     "apologi[sz]e": "send an error",
     "aside": "dead-letter",
+    "asked": "requested",
     "beside": "next to, background task",
     "breath": "timeout, delay",
     "bury": "requeue orphaned messages",
@@ -43,6 +45,7 @@ BANNED = {
     "roomy": "the size",
     "saboteurs?": "mutation test",
     "spells?": "turn, period",
+    "stated": "sent, declared",
     "standings": "order status",
     "standstill": "stuck order",
     "strangers?": "third-party publisher",
@@ -78,7 +81,7 @@ if sys.version_info >= (3, 12):
 def main() -> int:
     """Print each use of a banned word; return 1 if there is any."""
     files = [path for folder in FOLDERS for path in sorted(Path(folder).rglob("*"))]
-    uses = [use for path in [*Path().glob("*.*"), *files] for use in uses_in(path)]
+    uses = [use for path in [*Path().glob("*"), *files] for use in uses_in(path)]
     for place, word in uses:
         print(f"{place}: write {instead_of(word)!r} instead of {word!r}")  # noqa: T201
     return 1 if uses else 0
@@ -104,7 +107,7 @@ def texts_of(path: Path) -> Iterator[tuple[int, str]]:
     elif path.suffix == ".sql":
         for number, line in enumerate(path.read_text().splitlines(), start=1):
             yield from ((number, comment) for comment in SQL_COMMENT.findall(line))
-    elif path.suffix in PLAIN_TEXT:
+    elif path.suffix in PLAIN_TEXT or path.name == "Makefile":
         yield from enumerate(path.read_text().splitlines(), start=1)
 
 

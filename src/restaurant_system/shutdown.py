@@ -14,7 +14,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Shutdown:
-    """Whether a command should stop. The first request sets `requested`, the second `forced`.
+    """The stop requests to a command. The first request sets `requested`, the second `forced`.
 
     A command that is still starting (waiting for its database, for example) is cancelled. A service
     calls `stop_cancelling` once it waits for these events itself; a command that ends by itself

@@ -5,6 +5,7 @@ aiormq each message of a batch, so that the peer would wake up for each of them.
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 MAX_BUFFER_SIZE = 64 * 1024  # bytes; waiting for more gains nothing
@@ -31,6 +32,10 @@ class WriteBuffer:
         self._held += data
         if len(self._held) > MAX_BUFFER_SIZE:
             self._flush()
+
+    def writelines(self, parts: Iterable[bytes]) -> None:
+        """Send `parts` in the next iteration, as `write` does."""
+        self.write(b"".join(parts))
 
     def send(self, data: bytes) -> None:
         """Send `data` at once, after what is held."""

@@ -16,6 +16,10 @@ AS_VERSION_1 = """() => {
   const stored = { ...draft, version: 1, lines: items, doubt: unconfirmed };
   localStorage.setItem("counter.draft", JSON.stringify(stored));
 }"""
+WITHOUT_NOTES = """() => {
+  const { notes, ...draft } = JSON.parse(localStorage.getItem("counter.draft"));
+  localStorage.setItem("counter.draft", JSON.stringify(draft));
+}"""
 AN_HOUR_LATER = """() => {
   const draft = JSON.parse(localStorage.getItem("counter.draft"));
   draft.sentAt -= 3600000;
@@ -262,6 +266,17 @@ async def test_draft_survives_a_reload_and_is_shared_by_all_windows(screens: Scr
     await expect(other.locator("#total")).to_have_text("14.30")
     await button(page, "Place order").click()
     await expect(other.locator("#placed-number")).to_have_text("001")
+
+
+async def test_draft_stored_before_an_upgrade_added_a_field_can_be_sent(screens: Screens) -> None:
+    page = await screens.open("/")
+    await fill_in(page)
+    await page.evaluate(WITHOUT_NOTES)
+
+    await page.reload()
+    await button(page, "Place order").click()
+
+    await expect(page.locator("#placed-number")).to_have_text("001")
 
 
 async def test_changed_menu_is_shown_and_the_order_keeps_its_prices(

@@ -30,7 +30,7 @@ Line: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How often a guarantee was broken, with examples."""
+    """The number of violations of a guarantee, with examples."""
 
     guarantee: str
     count: int
@@ -39,7 +39,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """How many seconds recovery took after the faults of one kind."""
+    """The seconds that recovery took after the faults of one kind."""
 
     kind: str
     times: int

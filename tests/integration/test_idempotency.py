@@ -85,6 +85,18 @@ async def test_equal_order_in_other_notation_is_a_replay(intake: OrderService) -
     assert again.order_number == first.order_number
 
 
+async def test_key_used_before_an_upgrade_added_a_field_is_a_replay(intake: OrderService) -> None:
+    class OrderOfTheNextVersion(NewOrder):
+        reference: str | None = None
+
+    order = make_order()
+    first = await place(intake, order)
+
+    again = await place(intake, OrderOfTheNextVersion.model_validate(order.model_dump()))
+
+    assert again.order_number == first.order_number
+
+
 async def test_other_order_with_the_same_key_is_refused(
     intake: OrderService, database: Database
 ) -> None:

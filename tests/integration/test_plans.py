@@ -133,15 +133,15 @@ def dsn(request: pytest.FixtureRequest) -> str:
     return server.dsn(request.getfixturevalue("template_database"))
 
 
-PREPARED = "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'asked'"
+PREPARED = "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'tested'"
 
 
 async def plan_of(sql: Connection, statement: str) -> Plan:
     """Return the generic plan of a statement, which a prepared statement ends up with."""
     await sql.execute("SET plan_cache_mode = force_generic_plan")
-    await sql.execute(f"PREPARE asked AS {statement}")
+    await sql.execute(f"PREPARE tested AS {statement}")
     values = ", ".join(["NULL"] * await sql.fetchval(PREPARED))
-    call = f"EXECUTE asked ({values})" if values else "EXECUTE asked"
+    call = f"EXECUTE tested ({values})" if values else "EXECUTE tested"
     plan: Plan = json.loads(await sql.fetchval(f"EXPLAIN (FORMAT JSON) {call}"))[0]["Plan"]
     return plan
 
@@ -159,7 +159,7 @@ def scanned_tables(node: Plan, *, cut_short: bool = False) -> Iterator[str]:
 
 
 def scanned_by(scan: Plan, *, cut_short: bool) -> Iterator[str]:
-    """Return the table of a scan, or a range of it, unless it uses keys or has a limit."""
+    """Yield the table that a plan's scan reads, unless it looks up keys or stops at a limit."""
     lookups = list(index_scans_of(scan))
     if lookups and all(is_narrow(each) for each in lookups):
         return

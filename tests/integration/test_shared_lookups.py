@@ -179,15 +179,15 @@ async def test_orders_ahead_counted_together_equal_those_counted_one_by_one(
         queue.append(QueuePosition(priority, await insert_order(sql, **order, **TYPE_FIELDS[kind])))
     await sql.close()
     async with database.connection() as connection:
-        asked = [
+        lookups = [
             queue[30],
             *dice.sample(queue, 20),
             QueuePosition(5, queue[-1].order_id + 9),
             queue[30],
         ]
 
-        together = await tracking_queries.waiting_ahead(connection, asked)
-        for place, ahead in zip(asked, together, strict=True):
+        together = await tracking_queries.waiting_ahead(connection, lookups)
+        for place, ahead in zip(lookups, together, strict=True):
             counted = await connection.fetch(COUNT_AHEAD_OF_ONE, place.priority, place.order_id)
             alone = {OrderType(row["type"]): row["orders"] for row in counted}
             assert {kind: count for kind, count in ahead.items() if count} == alone

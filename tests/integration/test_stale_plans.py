@@ -23,7 +23,7 @@ from tests.support.postgres_server import Postgres
 LIMIT = 50
 WAITING, COOKING = 3_000, 20
 
-ASKED: dict[str, Callable[[Connection], Awaitable[object]]] = {
+QUERIES: dict[str, Callable[[Connection], Awaitable[object]]] = {
     "preparing": lambda sql: live_view_queries.preparing(sql, limit=LIMIT),
     "ready": lambda sql: live_view_queries.ready(sql, since=utc_now(), limit=LIMIT),
     "open orders": tracking_queries.open_orders,
@@ -111,11 +111,11 @@ def scanned_orders(node: Plan) -> int:
     return below + round(each * rounds)
 
 
-@pytest.mark.parametrize("asked", sorted(ASKED))
-async def test_polled_queries_scan_few_orders(database: Database, asked: str) -> None:
+@pytest.mark.parametrize("query", sorted(QUERIES))
+async def test_polled_queries_scan_few_orders(database: Database, query: str) -> None:
     async with database.connection() as sql:
         explained = ExplainingConnection(sql)
-        await ASKED[asked](cast("Connection", explained))
+        await QUERIES[query](cast("Connection", explained))
 
     assert "orders" in json.dumps(explained.plan)
-    assert scanned_orders(explained.plan) <= MOST[asked], json.dumps(explained.plan, indent=1)
+    assert scanned_orders(explained.plan) <= MOST[query], json.dumps(explained.plan, indent=1)

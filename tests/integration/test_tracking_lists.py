@@ -226,15 +226,15 @@ async def test_stats_count_only_orders_of_the_business_date(
     await move_through(database, dine_in, *COOKED, at=NOON + timedelta(seconds=5))
     await intake.complete(takeout[0], Move(), request_id="r")
 
-    figures = await stats(tracking)
+    statistics = await stats(tracking)
 
-    assert figures["by_status"] == STATUSES | {"received": 2, "ready": 3, "completed": 1}
-    assert figures["by_type"] == {"dine_in": 1, "takeout": 5, "delivery": 0}
-    assert figures["preparation_seconds"] == {
+    assert statistics["by_status"] == STATUSES | {"received": 2, "ready": 3, "completed": 1}
+    assert statistics["by_type"] == {"dine_in": 1, "takeout": 5, "delivery": 0}
+    assert statistics["preparation_seconds"] == {
         "dine_in": {"p50": 5.0, "p90": 5.0, "p99": 5.0},
         "takeout": {"p50": 20.0, "p90": 28.0, "p99": 29.8},
     }
-    assert figures["per_hour"] == [
+    assert statistics["per_hour"] == [
         {"hour": "2024-12-16T12:00:00.000Z", "orders": 4},
         {"hour": "2024-12-16T14:00:00.000Z", "orders": 2},
     ]
@@ -288,7 +288,7 @@ async def test_queue_depths_are_null_while_the_broker_is_unreachable(
     broker = RabbitMQBroker(settings, DeliverySettings().retry_delays)
     tracking = make_tracking_service(database, broker, clock=FakeClock())
     async with http_client(TrackingHandler(tracking).feature()) as client:
-        figures = await stats(client)
+        statistics = await stats(client)
 
-    assert figures["queues"] is None
-    assert figures["by_status"]["received"] == 1
+    assert statistics["queues"] is None
+    assert statistics["by_status"]["received"] == 1

@@ -42,7 +42,7 @@ async def take_all(screens: Screens, demo_data: DemoData) -> None:
     }.items():
         await page.wait_for_timeout(1500)  # until animations have ended
         await page.screenshot(path=PICTURES / f"{name}.png")
-        print(PICTURES / f"{name}.png")  # noqa: T201 - what was asked for
+        print(PICTURES / f"{name}.png")  # noqa: T201 - the result of the command
 
 
 async def fill_in(counter: Page) -> None:

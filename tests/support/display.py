@@ -131,11 +131,11 @@ class Display:
             answer.raise_for_status()
             event = ""
             async for line in answer.aiter_lines():
-                name, _, stated = line.partition(": ")
+                name, _, data = line.partition(": ")
                 if name == "event":
-                    event = stated
+                    event = data
                 elif name == "data":
-                    screen.apply(event, json.loads(stated))
+                    screen.apply(event, json.loads(data))
 
 
 @contextlib.asynccontextmanager

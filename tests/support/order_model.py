@@ -35,7 +35,7 @@ class Entry:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the order is completed or cancelled."""
+        """Return whether the order is completed or cancelled."""
         return self.status in ("completed", "cancelled")
 
 

@@ -168,8 +168,8 @@ class SqlPublisher:
     async def put_oddities(self, queue: str) -> dict[str, str]:
         """Insert invalid headers, and times beyond the range of `datetime`."""
         headers = ["[]", "null", '"x"', f'{{"x-attempts": {"9" * 5000}}}', '{"x-attempts": 1e40}']
-        for place, stated in enumerate(headers):
-            await self._insert(queue, f"headers {place}", b"", JSON, stated)
+        for place, encoded in enumerate(headers):
+            await self._insert(queue, f"headers {place}", b"", JSON, encoded)
         times = ["'infinity'", "'-infinity'", "'20000-01-01'", "'4000-01-01 BC'"]
         for place, time in enumerate(times):
             await self._insert(queue, f"time {place}", b"", JSON, "{}", timestamp=time)

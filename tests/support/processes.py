@@ -141,7 +141,7 @@ class Process:
 
     @property
     def running(self) -> bool:
-        """Whether the process still runs."""
+        """Return whether the process still runs."""
         return self._process.poll() is None
 
     @property

@@ -46,7 +46,7 @@ class RabbitMQ:
 
     @property
     def running(self) -> bool:
-        """Whether the node was started and not killed since."""
+        """Return whether the node was started and not killed since."""
         return self._process is not None
 
     @property

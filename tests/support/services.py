@@ -153,7 +153,7 @@ async def move(
     due: datetime | None = None,
 ) -> bool:
     """Move an order if it has the origin status; return whether it had. Leave no outbox message."""
-    asked = move_with_update(
+    command = move_with_update(
         number,
         origin=origin,
         target=target,
@@ -163,7 +163,7 @@ async def move(
         estimated_completion=due,
     )
     async with database.transaction() as tx:
-        (message,) = await orders.move(tx, [asked])
+        (message,) = await orders.move(tx, [command])
         if message is None:
             return False
         await outbox.delete(tx, [message.id])

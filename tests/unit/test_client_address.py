@@ -32,9 +32,9 @@ def client_of(peer: str, *forwarded_for: bytes) -> str | None:
 def test_peer_that_is_no_proxy_is_the_client(peer: str, client: str | None) -> None:
     """Addresses of one IPv6 network are one client. Programs on this machine have no limit."""
     addresses = ClientAddresses()
-    stated = [(b"x-forwarded-for", b"198.51.100.7")]
+    forwarded = [(b"x-forwarded-for", b"198.51.100.7")]
 
-    assert addresses.limited_client(peer, stated) == client
+    assert addresses.limited_client(peer, forwarded) == client
     assert addresses.limited_peer(peer) == client
 
 

@@ -49,7 +49,7 @@ def test_clients_do_not_share_a_limit() -> None:
     assert accepted(limit, None, 100) == 100
 
 
-def test_refused_request_is_accepted_after_the_stated_time() -> None:
+def test_refused_request_is_accepted_after_retry_after() -> None:
     clock = Clock()
     limit = RateLimit(0.02, clock=clock)
     limit.check("a")

@@ -17,19 +17,19 @@ class Broker:
     """A fake broker, which returns queue depths once `answers` is set."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.requests = 0
         self.answers = asyncio.Event()
         self.cancelled = asyncio.Event()
 
     async def depths(self) -> Depths | None:
         """Return the number of calls so far as the depth of one queue."""
-        self.asked += 1
+        self.requests += 1
         try:
             await self.answers.wait()
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
-        return {"kitchen_queue": self.asked}
+        return {"kitchen_queue": self.requests}
 
 
 async def test_hanging_broker_delays_no_poll_and_gets_one_request() -> None:
@@ -40,7 +40,7 @@ async def test_hanging_broker_delays_no_poll_and_gets_one_request() -> None:
         depths = [await cache.latest() for _ in range(3)]
 
     assert depths == [None, None, None]
-    assert broker.asked == 1
+    assert broker.requests == 1
     cache.close()
 
 

@@ -34,7 +34,7 @@ class FakeMaintenance:
 
     def __init__(self, *letters: DeadLetter) -> None:
         self.letters = list(letters)
-        self.asked: list[tuple[str, ById | All]] = []
+        self.calls: list[tuple[str, ById | All]] = []
         self.outcome = Result(done=2)
         self.stopped: Exception | None = None
         self.cut_off = False
@@ -55,7 +55,7 @@ class FakeMaintenance:
     async def _record(
         self, verb: str, shutdown: Shutdown, selection: ById | All, result: Result
     ) -> Result:
-        self.asked.append((verb, selection))
+        self.calls.append((verb, selection))
         result.done = self.outcome.done
         result.refused = self.outcome.refused
         result.unverified = self.outcome.unverified
@@ -215,7 +215,7 @@ def test_ids_together_with_all_or_neither_exit_with_2(
     assert run(verb, *arguments) == 2
 
     assert "--all" in capsys.readouterr().err
-    assert fake.asked == []
+    assert fake.calls == []
 
 
 @pytest.mark.parametrize("verb", ["requeue", "discard"])
@@ -225,7 +225,7 @@ def test_all_needs_confirmation_and_affects_the_counted_dead_letters(
     assert run(verb, "--all", typed="y\n") == 0
 
     assert f"{verb.capitalize()} 2 dead letters?" in capsys.readouterr().out
-    assert fake.asked == [(verb, All(frozenset({ONE, TWO})))]
+    assert fake.calls == [(verb, All(frozenset({ONE, TWO})))]
 
 
 @pytest.mark.parametrize("typed", ["n\n", "\n"], ids=["no", "return"])
@@ -235,7 +235,7 @@ def test_declined_confirmation_changes_nothing(
     assert run("discard", "--all", typed=typed) == 0
 
     assert capsys.readouterr().out.endswith("Nothing was changed.\n")
-    assert fake.asked == []
+    assert fake.calls == []
 
 
 def test_interrupted_confirmation_exits_with_1_and_changes_nothing(
@@ -244,7 +244,7 @@ def test_interrupted_confirmation_exits_with_1_and_changes_nothing(
     assert run("discard", "--all", typed="") == 1
 
     assert capsys.readouterr().err.endswith("restaurant-system: Interrupted; nothing was done.\n")
-    assert fake.asked == []
+    assert fake.calls == []
 
 
 def test_all_without_terminal_and_without_yes_is_refused(
@@ -255,7 +255,7 @@ def test_all_without_terminal_and_without_yes_is_refused(
     refusal = capsys.readouterr().err
     assert refusal.count("\n") == 1
     assert "--yes" in refusal
-    assert fake.asked == []
+    assert fake.calls == []
 
 
 def test_all_with_closed_stdin_is_refused(run: Run, capsys: Screen) -> None:
@@ -324,7 +324,7 @@ def test_yes_skips_the_confirmation(run: Run, fake: FakeMaintenance, capsys: Scr
     assert run("requeue", "--all", "--yes") == 0
 
     assert capsys.readouterr().out == "Requeued 2 dead letters.\n"
-    assert fake.asked == [("requeue", All())]
+    assert fake.calls == [("requeue", All())]
 
 
 def test_all_without_dead_letters_needs_no_confirmation(

@@ -188,7 +188,7 @@ async def test_untested_uvicorn_version_disables_the_fast_path(
 
 
 def comparable(response: httpx.Response) -> tuple[int, dict[str, str], str]:
-    """Return what does not depend on time, request id, or on the way that a request took."""
+    """Return a response without its date and request id, which differ between equal requests."""
     ignored = {"date", "x-request-id", OVER_ASGI.lower()}
     headers = {name: value for name, value in response.headers.items() if name not in ignored}
     body = response.text.replace(response.headers["X-Request-ID"], "")

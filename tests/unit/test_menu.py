@@ -213,8 +213,8 @@ async def test_error_that_was_corrected_is_logged_again_when_it_returns(tmp_path
     menu = MenuFile(write_menu(tmp_path, menu_with_price("9.50")))
 
     with capture_logs() as lines:
-        for stated in ("free", "9.90", "free"):
-            write_menu(tmp_path, menu_with_price(stated))
+        for price in ("free", "9.90", "free"):
+            write_menu(tmp_path, menu_with_price(price))
             await menu.current_menu()
 
     events = [line["event"] for line in lines]

@@ -129,7 +129,7 @@ INVISIBLE = [
 
 @pytest.mark.parametrize("text", INVISIBLE, ids=ascii)
 def test_name_that_shows_nothing_is_refused(text: str) -> None:
-    """Whether of an item, a worker or a customer."""
+    """Items, workers and customers have the same rule."""
     assert invalid_fields(items=[make_item(name=text)]) == ["items.0.name"]
     assert invalid_fields(customer_name=text) == ["customer_name"]
     assert not is_worker_name(text)

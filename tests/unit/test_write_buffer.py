@@ -36,7 +36,7 @@ async def test_writes_of_one_loop_iteration_are_joined(transport: FakeTransport)
     buffer = WriteBuffer(transport, asyncio.get_running_loop())
 
     buffer.write(b"head ")
-    buffer.write(b"body")
+    buffer.writelines([b"bo", b"dy"])
     await asyncio.sleep(0)
     buffer.write(b"next")
     await asyncio.sleep(0)

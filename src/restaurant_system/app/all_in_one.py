@@ -29,12 +29,15 @@ from restaurant_system.web import api, server
 
 
 async def run_all_in_one(
-    settings: Settings, shutdown: Shutdown, cooks: Sequence[Cook], announce: Callable[[str], None]
+    settings: Settings,
+    shutdown: Shutdown,
+    cooks: Sequence[Cook],
+    report_address: Callable[[str], None],
 ) -> None:
     """Run all services in this process, on one port, until a stop is requested.
 
-    `announce` is called with the address once orders are accepted. At a stop the cooks finish the
-    orders that they cook, and the last notifications are printed.
+    `report_address` is called with the address once orders are accepted. At a stop the cooks finish
+    the orders that they cook, and the last notifications are printed.
     """
     menu = menu_feature(settings, otherwise=sample_menu())
     pages = http_service.pages_feature(settings, ORDER_PAGES | DISPLAY_PAGES | TRACKING_PAGES)
@@ -55,19 +58,19 @@ async def run_all_in_one(
             async with (
                 order_intake(runtime, relay) as intake,
                 read_only_database(runtime) as database,
-                tracking(runtime, database) as questions,
+                tracking(runtime, database) as tracking_features,
                 stations(runtime, relay) as display,
                 asyncio.TaskGroup() as group,
             ):
                 health = http_service.health_feature(runtime, runtime.database)
-                features = [intake, menu, display, *questions, health, pages]
+                features = [intake, menu, display, *tracking_features, health, pages]
                 checks = http_service.access_checks(settings, settings.order_service)
                 site = api.build("Restaurant system", features, checks)
                 runtime.report_started()
                 group.create_task(http_server.serve(site))
                 for cook in cooks:
                     group.create_task(build_worker(runtime, relay, cook).run(shutdown))
-                announce(http_service.url(listener))
+                report_address(http_service.url(listener))
 
 
 @contextlib.asynccontextmanager

@@ -76,7 +76,7 @@ def serve(
 
 
 class SharedPort:
-    """A port of which every process that unpickles this gets a listening socket of its own.
+    """A port for several processes: each that unpickles it gets a listening socket of its own.
 
     Until `close` the port is reserved: other programs cannot bind it.
     """
@@ -159,7 +159,7 @@ def _kill_all() -> None:
 
 @dataclass(frozen=True, slots=True)
 class ServiceProcess:
-    """What uvicorn needs in each process to make the application; it is pickled."""
+    """Factory of the application in each of several processes; uvicorn pickles and calls it."""
 
     create_service: Callable[[], Service]
     name: str

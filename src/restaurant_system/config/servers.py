@@ -140,7 +140,7 @@ class RabbitMQSettings(Section):
 
     @property
     def encrypted(self) -> bool:
-        """Whether the connection uses TLS: by the scheme of the `url`, or by `tls.enabled`."""
+        """Return whether the `url` or `tls.enabled` requires TLS."""
         return self.dsn().startswith("amqps:")
 
     def vhost_and_user(self) -> tuple[str, str]:

@@ -46,7 +46,7 @@ Connection: TypeAlias = "UnpooledConnection | PooledConnection"
 
 
 class RefusedOperations:
-    """What the server refuses at present: statements, new connections, or neither.
+    """Operations that the server refuses at present: statements, new connections, or neither.
 
     `statement` and `connection` are the last refusals, `None` once an operation has succeeded. A
     statement that was not completed in time proves nothing by itself; `retry` finds out.

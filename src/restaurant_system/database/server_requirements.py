@@ -48,7 +48,7 @@ FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_da
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimit:
-    """How many connections a server allows to this role and database, and how many others use."""
+    """The number of connections that a server allows this role, and of those that others use."""
 
     allowed: int
     open_elsewhere: int

@@ -152,7 +152,7 @@ class ById:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Selects every dead letter, or those that were counted when the user was asked."""
+    """Selects every dead letter, or those that the user was shown before they confirmed."""
 
     counted: Collection[UUID] | None = None
 

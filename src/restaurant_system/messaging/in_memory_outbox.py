@@ -30,7 +30,7 @@ class InMemoryOutbox:
         self._rows = OrderedDict[int, bool]()
 
     def __bool__(self) -> bool:
-        """Whether the in-memory outbox has a message that may be published."""
+        """Return whether the in-memory outbox has a message that may be published."""
         return bool(self._ready)
 
     def add(self, messages: Iterable[OutboxMessage]) -> list[int]:

@@ -73,7 +73,7 @@ class ResilientConsumer:
 
     @property
     def is_connected(self) -> bool:
-        """Whether a consumer is open."""
+        """Return whether a consumer is open."""
         return self._consumer is not None
 
     def stop(self) -> None:

@@ -200,7 +200,7 @@ class NewOrder(StrictModel):
 
 
 class Move(StrictModel):
-    """Who cancels or completes an order, and why; both are optional."""
+    """The author of and the reason for a cancellation or completion; both are optional."""
 
     changed_by: ChangedBy | None = None
     reason: Notes | None = None

@@ -65,7 +65,7 @@ def completion_of_waiting(
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """How many of a number of orders are late; cancelled orders are not counted.
+    """The number of late orders among all orders that were not cancelled.
 
     An order is late once its age exceeds the limit that is configured for its type: for good if it
     was not ready by then, and so far if it is not ready yet.

@@ -14,7 +14,7 @@ MISSED_HEARTBEATS = 2
 
 
 class WorkerStatus(StrEnum):
-    """Whether a worker is registered with a lease that has not expired."""
+    """The status of a worker: online while its lease has not expired."""
 
     ONLINE = "online"
     OFFLINE = "offline"

@@ -74,7 +74,7 @@ class Feed:
 
     @property
     def is_watched(self) -> bool:
-        """Whether any client has an event stream of this view open."""
+        """Return whether any client has an event stream of this view open."""
         return self._clients_watching > 0
 
     @property

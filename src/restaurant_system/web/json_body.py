@@ -76,7 +76,7 @@ def _refusal(error: ValidationError, trimmed: Trimmed) -> Refusal:
 def _syntax_error(reason: str) -> FieldError:
     duplicate = DUPLICATE_KEY.search(reason)
     if duplicate is not None:
-        return FieldError(duplicate["key"], "is stated twice", is_known=False)
+        return FieldError(duplicate["key"], "occurs twice", is_known=False)
     if "InvalidOperation" in reason:  # an exponent that `Decimal` cannot hold
         return FieldError(BODY, "has a number beyond all bounds")
     return FieldError(BODY, f"is not valid JSON: {reason}")

@@ -201,8 +201,10 @@ async def running(
 def listen(host: str, port: int) -> socket.socket:
     """Open a listening socket; raises `StartupError` when the port is taken."""
     try:
-        listener = bind(host, port)
-        listener.listen(BACKLOG)
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(bind(host, port))
+            listener.listen(BACKLOG)
+            stack.pop_all()
     except OSError as error:
         raise StartupError(
             f"Cannot listen on {host}:{port} ({error.strerror}); stop what uses it, or choose"

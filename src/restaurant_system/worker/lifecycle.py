@@ -65,7 +65,7 @@ class KitchenWorker:
 
     @property
     def is_consuming(self) -> bool:
-        """Whether the worker is connected to the broker and receives orders."""
+        """Return whether the worker is connected to the broker and receives orders."""
         return self._consumer.is_connected
 
     async def run(self, shutdown: Shutdown) -> None:

@@ -26,7 +26,7 @@ class OrderProcessor(Protocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether the processor has started an order that is not ready yet."""
+        """Return whether the processor has started an order that is not ready yet."""
 
     async def process(self, order: OrderReceived, request_id: str) -> Outcome:
         """Process one order until it is ready or needs no cooking.

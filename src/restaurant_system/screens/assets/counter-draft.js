@@ -2,7 +2,7 @@
 // nothing. It has three phases:
 //
 //     open     it can be changed
-//     sent     it was sent, and cannot be changed until the answer is known
+//     sent     it was sent, and cannot be changed until the response is known
 //     placed   it has a number, and the next draft has not been started
 //
 // All windows of a browser share one draft.
@@ -180,12 +180,12 @@ function blank() {
 function storedDraft() {
   const state = load(STORAGE_KEY);
   if (state?.version === 1) return upgraded(state);
-  return state?.version === VERSION ? state : blank();
+  return state?.version === VERSION ? { ...blank(), ...state } : blank(); // it may lack a new field
 }
 
 /** Converts a draft of version 1, which may have been sent already: a blank one would be a second order. */
 function upgraded({ lines, doubt, ...state }) {
-  return { ...state, version: VERSION, items: lines, unconfirmed: doubt };
+  return { ...blank(), ...state, version: VERSION, items: lines, unconfirmed: doubt };
 }
 
 /** Returns the draft as the body of a request. Undefined values are left out of the JSON. */
@@ -194,14 +194,14 @@ function body({ type, customer, table, address, notes, items }) {
     customer_name: customer,
     order_type: type,
     table_number: type === "dine_in" ? numberIn(table) : undefined,
-    delivery_address: type === "delivery" ? stated(address) : undefined,
+    delivery_address: type === "delivery" ? unlessBlank(address) : undefined,
     items: items.map((item) => ({
       name: item.name,
       quantity: item.quantity,
       price: priceOf(item.price),
-      notes: stated(item.notes),
+      notes: unlessBlank(item.notes),
     })),
-    notes: stated(notes),
+    notes: unlessBlank(notes),
   };
 }
 
@@ -210,6 +210,6 @@ function priceOf(text) {
   return cents === null ? numberIn(text) : decimal(cents);
 }
 
-function stated(text) {
+function unlessBlank(text) {
   return text.trim() === "" ? undefined : text;
 }

@@ -6,7 +6,7 @@ import { money, translate } from "./words.js";
 
 const POLL_INTERVAL = 3000; // ms
 const TIMEOUT = 4000; // ms for a request
-const STALE_AFTER = 5000; // ms without an answer after which the menu counts as out of date
+const STALE_AFTER = 5000; // ms without a response after which the menu counts as out of date
 
 export class Menu {
   /**
@@ -14,7 +14,7 @@ export class Menu {
    * the menu has changed, `live(isLive, lastGood)` when it gets out of date or up to date.
    */
   constructor(parent, { picked, changed, live }) {
-    this.sections = null; // null until the first answer
+    this.sections = null; // null until the first response
     this._parent = parent;
     this._picked = picked;
     this._changed = changed;

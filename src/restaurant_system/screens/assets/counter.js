@@ -10,7 +10,7 @@ import { Sending } from "./counter-sending.js";
 import { write } from "./elements.js";
 import { money, translate, shortNumber } from "./words.js";
 
-const MISSES_BEFORE_STOP = 3; // attempts without an answer after which a person can stop waiting
+const MISSES_BEFORE_STOP = 3; // attempts without a response after which a person can stop waiting
 
 const part = (id) => document.getElementById(id);
 const [form, summary, unconfirmedNote, addTyped, clear] = ["order", "summary", "unconfirmed", "add-typed", "clear"].map(part);
@@ -112,23 +112,23 @@ function showPlaced() {
 
 // Sending the order -----------------------------------------------------------------------------
 
-/** Sends the order until there is an answer, also one that was sent before a reload. */
+/** Sends the order until there is a response, also one that was sent before a reload. */
 async function follow() {
   if (isSending || draft.state.phase !== "sent") return;
   isSending = true;
   const { key } = draft.state;
-  const answer = await sending.send(draft.state);
+  const response = await sending.send(draft.state);
   isSending = false;
   const isCurrent = draft.state.phase === "sent" && draft.state.key === key;
-  if (isCurrent) settle(answer);
-  else follow(); // another window of this browser got the answer first
+  if (isCurrent) settle(response);
+  else follow(); // another window of this browser got the response first
 }
 
-function settle(answer) {
-  if (answer === null) reopenUnconfirmed("counter.stopped");
-  else if (answer.status === 201) draft.place(answer.body.order_number, answer.body.total_amount);
-  else if (answer.status === 422) reopenUnconfirmed("counter.reused");
-  else refuse(answer.body);
+function settle(response) {
+  if (response === null) reopenUnconfirmed("counter.stopped");
+  else if (response.status === 201) draft.place(response.body.order_number, response.body.total_amount);
+  else if (response.status === 422) reopenUnconfirmed("counter.reused");
+  else refuse(response.body);
 }
 
 function reopenUnconfirmed(text) {
@@ -157,7 +157,7 @@ form.addEventListener("submit", (event) => {
   if (draft.state.phase !== "open") return;
   hideErrors(form);
   summary.hidden = true;
-  part("place").focus(); // everything else is inert until there is an answer
+  part("place").focus(); // everything else is inert until there is a response
   draft.send();
 });
 

@@ -6,10 +6,10 @@
 import { newKey, post } from "./requests.js";
 import { removeStored, store, loadAll, onStoredElsewhere } from "./stored.js";
 
-const RETRY_DELAY = 2000; // ms until a tap without an answer is sent again
+const RETRY_DELAY = 2000; // ms until a tap without a response is sent again
 // The shortest time in ms for which a tap is pending on a ticket that stays: its effect must be seen.
 const MIN_PENDING = { start: 300, rush: 300, recall: 300 };
-const EFFECT_TIMEOUT = 3000; // ms after the answer within which the view shows the effect of a tap
+const EFFECT_TIMEOUT = 3000; // ms after the response within which the view shows the effect of a tap
 
 export class Taps {
   /**
@@ -70,7 +70,7 @@ export class Taps {
   async _send() {
     if (this._isSending) return;
     this._isSending = true;
-    const stuck = new Set(); // order numbers with a tap that got no answer
+    const stuck = new Set(); // order numbers with a tap that got no response
     let isReached = true;
     while (isReached && this._isLive && this._next(stuck)) {
       isReached = await this._sendOne(this._next(stuck), stuck);

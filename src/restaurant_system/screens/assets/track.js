@@ -6,7 +6,7 @@ import { LiveView } from "./live.js";
 import { now, timeOfDay } from "./times.js";
 import { translate, shortNumber } from "./words.js";
 
-const RETRY_DELAY = 2000; // ms until the next request while the order is unknown or there is no answer
+const RETRY_DELAY = 2000; // ms until the next request while the order is unknown or there is no response
 const REFRESH_INTERVAL = 5000; // ms between two checks whether the estimate has passed
 const NEXT_STEPS = { received: ["cooking", "ready"], cooking: ["ready"] };
 const [KNOWN, UNKNOWN] = [200, 404];

@@ -67,7 +67,7 @@ class Rail(OrderProcessor):
 
     @property
     def is_busy(self) -> bool:
-        """Whether people have started an order that is on the rail."""
+        """Return whether people have started an order that is on the rail."""
         return any(row.status is OrderStatus.COOKING for row in self._shown.values())
 
     async def process(self, order: OrderReceived, request_id: str) -> Outcome:  # noqa: ARG002 - taps have requests of their own

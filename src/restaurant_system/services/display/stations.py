@@ -52,7 +52,7 @@ class Station:
 
     @property
     def is_replaceable(self) -> bool:
-        """Whether the station can be closed: no screen for a while, no started ticket."""
+        """Return whether the station can be closed: no screen for a while, no started ticket."""
         return self.rail.feed.unwatched_seconds > REPLACEABLE_AFTER and not self.rail.is_busy
 
     def close(self) -> None:

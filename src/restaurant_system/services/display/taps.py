@@ -47,8 +47,8 @@ class TapTicket:
     @property
     def fingerprint(self) -> bytes:
         """A hash that is equal for two requests if they are for the same tap, else different."""
-        stated = f"{self.action} {self.number} {self.expected} {self.as_of} {self.station}"
-        return hashlib.sha256(stated.encode()).digest()
+        text = f"{self.action} {self.number} {self.expected} {self.as_of} {self.station}"
+        return hashlib.sha256(text.encode()).digest()
 
     @property
     def target(self) -> OrderStatus:

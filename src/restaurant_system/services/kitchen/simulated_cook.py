@@ -72,7 +72,7 @@ class SimulatedCook(OrderProcessor):
 
     @property
     def is_busy(self) -> bool:
-        """Whether the simulated cook is processing an order."""
+        """Return whether the simulated cook is processing an order."""
         return bool(self._in_flight)
 
     async def process(self, order: OrderReceived, request_id: str) -> Outcome:

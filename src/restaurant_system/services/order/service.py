@@ -200,5 +200,9 @@ def _log_received(order: NewOrder, number: str) -> None:
 
 
 def _fingerprint(order: NewOrder) -> bytes:
-    """Return a hash of an order that is equal for equal orders only."""
-    return hashlib.sha256(order.model_dump_json().encode()).digest()
+    """Return a hash of an order that is equal for equal orders only.
+
+    Fields with their defaults do not count: a key that was used before an upgrade added a field
+    still belongs to the same order.
+    """
+    return hashlib.sha256(order.model_dump_json(exclude_defaults=True).encode()).digest()

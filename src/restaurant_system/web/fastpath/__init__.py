@@ -31,8 +31,8 @@ def protocol_for(
     if not is_tested():
         log.warning(
             "fast_path_disabled",
-            message=f"The fast path is tested with {tested_versions()} only; every request is"
-            " answered over ASGI.",
+            message=f"The fast path is tested with {tested_versions()}; every request is answered"
+            " over ASGI.",
         )
         return HttpProtocol
     return partial(FastPathProtocol, [FastRoute.to(each) for each in endpoints], checks)
