@@ -3,15 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
-from restaurant_system.app.doctor import Level
+from restaurant_system.app.doctor import Level, broker
 from restaurant_system.database import inspection, migrations
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging.postgres import PostgresBroker
+from restaurant_system.messaging.postgres import inspection as queue_table
 from restaurant_system.models.clock import utc_now
+from tests.support.certificates import CertificateAuthority
 from tests.support.database import execute
 from tests.support.doctor import diagnose, faults, levels
 from tests.support.messages import TAKEOUT, make_order_message
@@ -247,6 +251,41 @@ async def test_waiting_messages_without_worker_and_dead_letters_are_named(
         "1 message in notifications_queue.display, which has no consumer",
     ]
     assert found[1].cure == "start restaurant-system notification-subscriber --name display"
+
+
+async def test_notification_that_does_not_arrive_is_an_error(
+    dsn: str, unmigrated_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sent in another database, it never arrives, as through a pooler in transaction mode."""
+    wait = queue_table.wait_for_notification
+
+    async def wait_for_one_from_elsewhere(listener: Any, _: object) -> None:  # noqa: ANN401 - a connection
+        sender = await asyncpg.connect(unmigrated_dsn)
+        try:
+            await wait(listener, sender)
+        finally:
+            sender.terminate()
+
+    monkeypatch.setattr(queue_table, "wait_for_notification", wait_for_one_from_elsewhere)
+    monkeypatch.setattr(broker, "NOTIFICATION_TIMEOUT", 0.3)
+
+    found = faults(await diagnose(database={"url": dsn}))
+
+    assert found.keys() == {"broker.notifications"}
+    assert found["broker.notifications"].message == "no answer within 0.3 s"
+    assert "session mode" in (found["broker.notifications"].cure or "")
+
+
+async def test_server_with_an_untrusted_certificate_is_an_error_about_tls(
+    tls_postgres: TlsPostgres, tmp_path: Path
+) -> None:
+    other = CertificateAuthority(tmp_path).certificate
+    dsn = tls_postgres.dsn("postgres").replace(str(tls_postgres.authority.certificate), str(other))
+
+    found = faults(await diagnose(database={"url": dsn}))
+
+    assert "certificate is not trusted" in found["postgresql.connection"].message
+    assert "sslrootcert" in (found["postgresql.connection"].cure or "")
 
 
 async def test_messages_that_wait_in_the_outbox_are_a_warning(dsn: str) -> None:

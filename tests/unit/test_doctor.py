@@ -11,7 +11,15 @@ import pytest
 import yaml
 
 from restaurant_system.app import doctor
-from restaurant_system.app.doctor import Finding, Level, Report, broker, certificates, machine
+from restaurant_system.app.doctor import (
+    Finding,
+    Level,
+    Report,
+    broker,
+    certificates,
+    machine,
+    postgresql,
+)
 from restaurant_system.app.doctor.findings import Check, error, ok, run_check, warning
 from restaurant_system.app.runtime import connections_needed
 from restaurant_system.cli import doctor_output
@@ -182,6 +190,14 @@ async def test_client_certificate_in_a_url_is_checked(tmp_path: Path) -> None:
 )
 def test_version_of_rabbitmq_is_compared_with_the_tested_ones(version: str, level: Level) -> None:
     assert broker.judge_version(version).level is level
+
+
+@pytest.mark.parametrize(
+    ("major", "level"),
+    [(13, Level.ERROR), (14, Level.OK), (18, Level.OK), (19, Level.WARNING)],
+)
+def test_version_of_postgresql_is_compared_with_the_tested_ones(major: int, level: Level) -> None:
+    assert postgresql.judge_version(major, f"{major}.1").level is level
 
 
 async def test_faulty_menu_and_language_are_errors(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ SELECT name, to_regclass(quote_ident(name)) IS NOT NULL AS exists,
 FROM unnest($1::text[]) AS name
 """
 SCHEMA_RIGHTS = """
-SELECT current_user AS role, current_schema() AS schema,
+SELECT quote_ident(current_user) AS role, quote_ident(current_schema()) AS schema,
        has_schema_privilege(current_schema(), 'CREATE') AS may_create
 """
 
@@ -96,7 +96,8 @@ SELECT current_user AS role, current_schema() AS schema,
 class Rights:
     """What a role lacks: rights on tables and sequences, and on the schema.
 
-    `schema` is `None` if the role may use none of its search path. `lacking` names for each table
+    Names are quoted where SQL needs it. `schema` is `None` if the role may use none of its search
+    path. `lacking` names for each table
     or sequence the missing privileges; `absent` are those that do not exist.
     """
 

@@ -1,5 +1,6 @@
 """Check the broker: reachability, rights, topology, a message sent round, and waiting messages."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from restaurant_system.app.doctor import certificates
@@ -23,6 +24,7 @@ from restaurant_system.messaging.rabbitmq.inspection import RabbitMQInspection
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.worker import Worker
 
+NOTIFICATION_TIMEOUT = 5.0  # s
 OLDEST, NEWEST = (3, 10), (4, 3)  # versions that are tested
 RUNS_RABBITMQ = (
     "check that RabbitMQ runs and that the rabbitmq section of the configuration is right"
@@ -64,9 +66,7 @@ async def check_rabbitmq(
         return [ok(f"connected to RabbitMQ {version}")]
 
     async def check_queues() -> Sequence[Finding]:
-        states = await inspected.queue_states()
-        online = await _online_workers(database)
-        return _waiting({name: state.messages for name, state in states.items()}, online)
+        return _waiting(await inspected.depths(), await _online_workers(database))
 
     timeout = rabbitmq.connect_timeout + 1  # longer than its own, whose error says more
     try:
@@ -148,7 +148,7 @@ async def check_queue_table(database: DatabaseAccess) -> list[Finding]:
 
     checks = [
         Check("broker.round_trip", send_round, CHECK_DATABASE),
-        Check("broker.notifications", notify, DIRECT_CONNECTION),
+        Check("broker.notifications", notify, DIRECT_CONNECTION, NOTIFICATION_TIMEOUT),
         Check("broker.queues", check_queues, CHECK_DATABASE),
     ]
     return await run_checks(checks, skip=database.unusable)
@@ -194,7 +194,7 @@ def _rights(lacking: Mapping[str, Sequence[str]], rabbitmq: RabbitMQSettings) ->
     vhost, user = rabbitmq.vhost_and_user()
     return error(
         f"the user {user} lacks rights: {listed}",
-        f"run rabbitmqctl set_permissions -p {vhost} {user} '.*' '.*' '.*'",
+        f"run {shlex.join(['rabbitmqctl', 'set_permissions', '-p', vhost, user, *['.*'] * 3])}",
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from restaurant_system.app.doctor.findings import Check, Finding, error, ok, skipped, warning
 from restaurant_system.config import Settings
+from restaurant_system.database import data_directory
 from restaurant_system.web import file_descriptors
 
 GIB = 1024**3
@@ -28,7 +29,8 @@ def checks(settings: Settings, free_space: FreeSpace = free_space) -> list[Check
     async def check_disk() -> Sequence[Finding]:
         if settings.database is not None:
             return [skipped("the disk of your PostgreSQL cannot be seen from here")]
-        return [check_space(settings.data_dir.absolute(), free_space)]
+        with data_directory.report_os_errors(settings.data_dir):
+            return [check_space(settings.data_dir.absolute(), free_space)]
 
     async def check_files() -> Sequence[Finding]:
         file_descriptors.raise_limit()  # as each service does, for its own process

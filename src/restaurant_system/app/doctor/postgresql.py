@@ -20,13 +20,14 @@ from restaurant_system.database.connection_factory import ConnectionFactory, Unp
 from restaurant_system.database.inspection import Rights
 from restaurant_system.database.migrations import SchemaState
 from restaurant_system.database.server_requirements import check_encoding, connection_limit
-from restaurant_system.errors import DatabaseReadOnly, StartupError
+from restaurant_system.errors import DatabaseReadOnly, DatabaseTlsFailed, StartupError
 from restaurant_system.models.clock import Clock
 
 OLDEST, NEWEST = 14, 18  # major versions that are tested
 SKEW_WARNING, SKEW_ERROR = 1.0, 30.0  # s
 CLOCK_CURE = "synchronise the clocks of both machines (NTP)"
 MIGRATE = "run restaurant-system migrate; a service that starts does it too"
+TLS_CURE = "replace the server's certificate, or correct database.sslmode and sslrootcert"
 OWN_NAME = "doctor"
 UNREACHABLE = "PostgreSQL is unreachable"
 
@@ -73,6 +74,8 @@ def _reachability(server: Server, factory: ConnectionFactory) -> Check:
                 database = await connection.fetchval("SELECT current_database()")
         except DatabaseReadOnly as failure:
             return [of_error(failure, "name the primary server, or let it take writes")]
+        except DatabaseTlsFailed as failure:
+            return [of_error(failure, TLS_CURE)]
         return [ok(f"connected to the database {database} as {user}")]
 
     timeout = server.connect_timeout + 1  # longer than asyncpg's own, whose error says more
@@ -122,19 +125,21 @@ def _checks(server: Server, factory: ConnectionFactory, clock: Clock) -> list[Ch
 
 
 async def _check_version(connection: UnpooledConnection) -> Sequence[Finding]:
-    major, name = await inspection.version(connection)
+    return [judge_version(*await inspection.version(connection))]
+
+
+def judge_version(major: int, name: str) -> Finding:
+    """Judge a version by its first number."""
     if major < OLDEST:
-        return [
-            error(f"PostgreSQL {name} is not supported", f"upgrade to PostgreSQL {OLDEST} or later")
-        ]
+        return error(
+            f"PostgreSQL {name} is not supported", f"upgrade to PostgreSQL {OLDEST} or later"
+        )
     if major > NEWEST:
-        return [
-            warning(
-                f"PostgreSQL {name} is newer than the tested ones",
-                f"use PostgreSQL {OLDEST} to {NEWEST}, or a later restaurant-system",
-            )
-        ]
-    return [ok(f"PostgreSQL {name}")]
+        return warning(
+            f"PostgreSQL {name} is newer than the tested ones",
+            f"use PostgreSQL {OLDEST} to {NEWEST}, or a later restaurant-system",
+        )
+    return ok(f"PostgreSQL {name}")
 
 
 async def _check_encoding(connection: UnpooledConnection) -> Sequence[Finding]:

@@ -34,17 +34,9 @@ from restaurant_system.messaging.rabbitmq.publishing import Publisher
 CONFIRM_TIMEOUT = 3.0  # s
 POLL_INTERVAL = 0.02  # s
 NEVER_BOUND = "doctor-never-bound"
-NODE_DOWN = "down"  # in the reply for a queue whose node does not run
+NODE_DOWN = "is down or inaccessible"  # in the reply for a queue whose node does not run
 
 Request = Callable[[aiormq.Channel], Awaitable[object]]
-
-
-@dataclass(frozen=True, slots=True)
-class QueueState:
-    """The number of ready messages in a queue, and of its consumers."""
-
-    messages: int
-    consumers: int
 
 
 @dataclass(slots=True)
@@ -96,17 +88,15 @@ class RabbitMQInspection:
         await asyncio.gather(*(self._compare(each, found) for each in declarations))
         return found
 
-    async def queue_states(self) -> dict[str, QueueState]:
-        """Return the state of each queue of the topology that exists."""
-        states = {}
+    async def depths(self) -> dict[str, int]:
+        """Return the number of ready messages in each queue of the topology that exists."""
+        depths = {}
         for queue in topology.QUEUES:
             async with self._channel() as channel:
                 with contextlib.suppress(aiormq.ChannelNotFoundEntity):
                     declared = await channel.queue_declare(queue.name, passive=True)
-                    states[queue.name] = QueueState(
-                        declared.message_count or 0, declared.consumer_count or 0
-                    )
-        return states
+                    depths[queue.name] = declared.message_count or 0
+        return depths
 
     async def round_trip(self) -> float:
         """Send a message through a temporary queue, and return the milliseconds until it is back.
