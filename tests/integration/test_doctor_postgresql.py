@@ -272,7 +272,7 @@ async def test_notification_that_does_not_arrive_is_an_error(
     found = faults(await diagnose(database={"url": dsn}))
 
     assert found.keys() == {"broker.notifications"}
-    assert found["broker.notifications"].message == "no answer within 0.3 s"
+    assert found["broker.notifications"].message == "no notification arrived within 0.3 s"
     assert "session mode" in (found["broker.notifications"].cure or "")
 
 
