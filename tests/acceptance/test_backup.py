@@ -1,6 +1,7 @@
 """A restaurant is restored from a backup of its database, with a blank RabbitMQ."""
 
 import asyncio
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,10 +79,11 @@ def test_restored_orders_are_cooked_exactly_once_with_a_blank_rabbitmq(
         cooked, _ = place_with_key(before)
         before.wait_for_status(cooked, "ready")
         assert anna.stop() == 0
-        before.start_worker("bert", "--heartbeat-interval", "0.5", scale=0.4)  # 4 s
+        bert = before.start_worker("bert", "--heartbeat-interval", "0.5", scale=0.3)  # 3 s
         before.wait_until_ready()
         begun = before.place_order()
         before.wait_for_status(begun, "cooking")
+        bert.signal(signal.SIGSTOP)  # so that the order is cooking however long the backup takes
         waiting = [before.place_order() for _ in range(WAITING)]
 
         back_up(dsn, tmp_path / "backup")

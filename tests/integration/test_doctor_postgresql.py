@@ -223,7 +223,7 @@ async def test_server_that_never_answers_is_reported_within_the_timeout() -> Non
     )
 
     silent.close()
-    assert asyncio.get_running_loop().time() - start < 3
+    assert asyncio.get_running_loop().time() - start < 8
     assert faults(findings).keys() == {"postgresql.connection"}
     assert levels(findings)["postgresql.rights"] is Level.SKIPPED
 
