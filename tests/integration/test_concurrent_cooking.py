@@ -8,8 +8,7 @@ import pytest
 from restaurant_system.config import OutboxSettings
 from restaurant_system.database import orders
 from restaurant_system.database.connection import Connection, Database
-from restaurant_system.database.orders import MoveOrder
-from restaurant_system.database.outbox import OutboxMessage
+from restaurant_system.database.orders import MovedOrder, MoveOrder
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.message import OrderReceived, StatusChanged, decode
@@ -36,7 +35,7 @@ class Moves:
 
     async def __call__(
         self, connection: Connection, moves: Sequence[MoveOrder]
-    ) -> list[OutboxMessage | None]:
+    ) -> list[MovedOrder | None]:
         """Execute `orders.move`, once it is not paused."""
         self.statements.append([each.number for each in moves])
         await self._running.wait()

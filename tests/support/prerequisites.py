@@ -1,7 +1,8 @@
 """Install what the tests need besides Python packages.
 
-RabbitMQ, PostgreSQL (the one in our wheel is built without TLS), and Chromium with a font. They are
-installed from Debian's packages if the user may do so; otherwise one sentence says what to do.
+RabbitMQ, PostgreSQL (the one in our wheel is built without TLS), Prometheus, and Chromium with a
+font. They are installed from Debian's packages if the user may do so; otherwise one sentence says
+what to do.
 """
 
 import os
@@ -32,6 +33,11 @@ def postgres_programs() -> Path | None:
     return Path(postgres).resolve().parent if postgres else None
 
 
+def prometheus() -> str | None:
+    """Return the path of Prometheus, `None` unless it is installed with promtool."""
+    return shutil.which("prometheus") if shutil.which("promtool") else None
+
+
 def headless_chromium() -> str | None:
     """Return the path of Chromium without a user interface, which needs less processor time."""
     return shutil.which("chromium-headless-shell")
@@ -48,6 +54,7 @@ def main() -> None:
     found = {
         "rabbitmq-server": rabbitmq_server(),
         "postgresql": postgres_programs(),
+        "prometheus": prometheus(),
         "chromium-headless-shell fonts-liberation": headless_chromium()
         if can_install
         else chromium(),
@@ -57,8 +64,9 @@ def main() -> None:
         return
     if not can_install:
         sys.exit(
-            "The tests need RabbitMQ 3.10, PostgreSQL 14 with TLS, or newer, and Chromium; install"
-            f" them (on Debian, as root: apt-get install {' '.join(missing)}) and try again."
+            "The tests need RabbitMQ 3.10, PostgreSQL 14 with TLS, Prometheus 2.42, or newer, and"
+            " Chromium; install them (on Debian, as root: apt-get install"
+            f" {' '.join(missing)}) and try again."
         )
     sys.stdout.write(f"Installing {' and '.join(missing)} for the tests ...\n")
     sys.stdout.flush()

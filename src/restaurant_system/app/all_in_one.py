@@ -8,6 +8,7 @@ from restaurant_system.app import http_service
 from restaurant_system.app.kitchen_display import PAGES as DISPLAY_PAGES
 from restaurant_system.app.kitchen_display import stations
 from restaurant_system.app.kitchen_worker import Cook, build_worker
+from restaurant_system.app.monitoring import exposer_of_service
 from restaurant_system.app.notification_subscriber import build_subscriber
 from restaurant_system.app.order_service import PAGES as ORDER_PAGES
 from restaurant_system.app.order_service import menu_feature, order_intake
@@ -60,10 +61,15 @@ async def run_all_in_one(
                 read_only_database(runtime) as database,
                 tracking(runtime, database) as tracking_features,
                 stations(runtime, relay) as display,
+                exposer_of_service(runtime, database) as exposer,
                 asyncio.TaskGroup() as group,
             ):
                 health = http_service.health_feature(runtime, runtime.database)
-                features = [intake, menu, display, *tracking_features, health, pages]
+                metrics = http_service.metrics_feature(runtime, exposer)
+                features = [
+                    *(intake, menu, display, *tracking_features),
+                    *(health, metrics, pages),
+                ]
                 checks = http_service.access_checks(settings, settings.order_service)
                 site = api.build("Restaurant system", features, checks)
                 runtime.report_started()

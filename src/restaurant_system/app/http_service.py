@@ -9,8 +9,9 @@ from restaurant_system.app.runtime import Runtime
 from restaurant_system.config import Settings
 from restaurant_system.database import outbox
 from restaurant_system.database.connection import Database
+from restaurant_system.metrics.exposition import Exposer
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web import health, server
+from restaurant_system.web import health, metrics, server
 from restaurant_system.web.access_checks import AccessChecks
 from restaurant_system.web.api import Feature
 from restaurant_system.web.health import Dependency
@@ -66,6 +67,11 @@ def pages_feature(settings: Settings, pages: Mapping[str, str]) -> Feature:
         late_seconds=kitchen.late_seconds.model_dump(),
     )
     return Pages(restaurant).feature(pages)
+
+
+def metrics_feature(runtime: Runtime, exposer: Exposer) -> Feature:
+    """Return the route that serves metrics to Prometheus."""
+    return Feature(metrics.routes(exposer, is_public=runtime.settings.metrics.public))
 
 
 def health_feature(runtime: Runtime, database: Database) -> Feature:

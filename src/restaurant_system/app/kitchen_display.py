@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from uuid import uuid4
 
 from restaurant_system.app import http_service
+from restaurant_system.app.monitoring import exposer_of_service
 from restaurant_system.app.runtime import Runtime, open_runtime, running_relay, signer
 from restaurant_system.config import Settings
 from restaurant_system.messaging.relay import Relay
@@ -33,11 +34,13 @@ def kitchen_display(settings: Settings) -> Service:
             open_runtime(settings, "kitchen-display", shutdown) as runtime,
             running_relay(runtime, runtime.broker) as relay,
             stations(runtime, relay) as display,
+            exposer_of_service(runtime) as exposer,
         ):
+            metrics = http_service.metrics_feature(runtime, exposer)
             health = http_service.health_feature(runtime, runtime.database)
             runtime.report_started()
             checks = http_service.access_checks(settings, settings.kitchen_display)
-            yield api.build("Kitchen display", [display, health, pages], checks)
+            yield api.build("Kitchen display", [display, health, metrics, pages], checks)
 
     return run
 

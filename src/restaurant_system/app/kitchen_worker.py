@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from uuid import uuid4
 
+from restaurant_system.app.monitoring import PRIMARY, metrics_port
 from restaurant_system.app.runtime import Runtime, open_runtime, running_relay, signer
 from restaurant_system.config import Settings
 from restaurant_system.messaging.relay import Relay
@@ -26,6 +27,7 @@ async def run_kitchen_worker(settings: Settings, shutdown: Shutdown, cook: Cook)
     async with (
         open_runtime(settings, "kitchen-worker", shutdown) as runtime,
         running_relay(runtime, runtime.broker) as relay,
+        metrics_port(settings, runtime.service, runtime.broker, {PRIMARY: runtime.database}),
     ):
         runtime.report_started()
         await build_worker(runtime, relay, cook).run(runtime.shutdown)

@@ -2,11 +2,12 @@
 
 import sys
 
+from restaurant_system.app.monitoring import metrics_port
 from restaurant_system.app.runtime import broker_alone, connect_broker, report_started, signer
 from restaurant_system.config import Settings
 from restaurant_system.messaging.broker import UpdateSource
 from restaurant_system.messaging.retry_policy import RetryPolicy
-from restaurant_system.services.notification.subscriber import NotificationSubscriber
+from restaurant_system.services.notification.subscriber import NAME, NotificationSubscriber
 from restaurant_system.shutdown import Shutdown
 
 
@@ -14,11 +15,12 @@ async def run_notification_subscriber(
     settings: Settings, shutdown: Shutdown, name: str | None
 ) -> None:
     """Print status changes until a stop is requested."""
-    async with broker_alone(settings, "notification-subscriber") as broker:
+    async with broker_alone(settings, NAME) as broker:
         await connect_broker(broker)
-        report_started("notification-subscriber", shutdown)
-        policy = RetryPolicy(settings.delivery)
-        await build_subscriber(settings, broker, policy, name).run(shutdown)
+        async with metrics_port(settings, NAME, broker, {}):
+            report_started(NAME, shutdown)
+            policy = RetryPolicy(settings.delivery)
+            await build_subscriber(settings, broker, policy, name).run(shutdown)
 
 
 def build_subscriber(

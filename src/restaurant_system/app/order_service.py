@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from restaurant_system.app import http_service
+from restaurant_system.app.monitoring import exposer_of_service
 from restaurant_system.app.runtime import Runtime, background_task, open_runtime, running_relay
 from restaurant_system.config import Settings
 from restaurant_system.messaging.relay import Relay
@@ -35,11 +36,13 @@ def order_service(settings: Settings) -> Service:
             open_runtime(settings, "order-service", shutdown) as runtime,
             running_relay(runtime, runtime.broker) as relay,
             order_intake(runtime, relay) as intake,
+            exposer_of_service(runtime) as exposer,
         ):
+            metrics = http_service.metrics_feature(runtime, exposer)
             health = http_service.health_feature(runtime, runtime.database)
             runtime.report_started()
             checks = http_service.access_checks(settings, settings.order_service)
-            yield api.build("Order service", [intake, menu, health, pages], checks)
+            yield api.build("Order service", [intake, menu, health, metrics, pages], checks)
 
     return run
 

@@ -34,6 +34,7 @@ from restaurant_system.errors import (
     primary_error,
 )
 from restaurant_system.logger import get_logger
+from restaurant_system.metrics.processes import shared_metrics
 from restaurant_system.shutdown import STOP_SIGNALS, Shutdown
 from restaurant_system.web import file_descriptors, server
 from restaurant_system.web.server import Application, Service
@@ -69,7 +70,10 @@ def serve(
         workers=address.processes,
         timeout_worker_healthcheck=HEALTHCHECK_TIMEOUT,
     )
-    with contextlib.closing(SharedPort(address.host, address.port)) as port:
+    with (
+        shared_metrics(),
+        contextlib.closing(SharedPort(address.host, address.port)) as port,
+    ):
         _Supervisor(config, [cast("socket.socket", port)]).run()
     if failure.poll():
         raise StartupError(failure.recv())

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 from restaurant_system.app import http_service
+from restaurant_system.app.monitoring import exposer_of_service
 from restaurant_system.app.runtime import (
     Runtime,
     background_task,
@@ -35,11 +36,13 @@ def tracking_service(settings: Settings) -> Service:
             open_runtime(settings, "tracking-service", shutdown) as runtime,
             read_only_database(runtime) as database,
             tracking(runtime, database) as features,
+            exposer_of_service(runtime, database) as exposer,
         ):
+            metrics = http_service.metrics_feature(runtime, exposer)
             health = http_service.health_feature(runtime, database)
             runtime.report_started()
             checks = http_service.access_checks(settings, settings.tracking_service)
-            yield api.build("Tracking service", [*features, health, pages], checks)
+            yield api.build("Tracking service", [*features, health, metrics, pages], checks)
 
     return run
 

@@ -34,6 +34,15 @@ LogFormat = Annotated[
 OrderPort = Annotated[int | None, _port(3000)]
 DisplayPort = Annotated[int | None, _port(3001)]
 TrackingPort = Annotated[int | None, _port(3002)]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=65535,
+        metavar="PORT",
+        help="Port at which Prometheus reads metrics; 0: any free port. [dim](none)[/]",
+    ),
+]
 Processes = Annotated[
     int | None,
     typer.Option(

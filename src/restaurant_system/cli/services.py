@@ -13,6 +13,7 @@ from restaurant_system.cli.options import (
     Config,
     DisplayPort,
     LogFormat,
+    MetricsPort,
     OrderPort,
     Processes,
     Scale,
@@ -164,6 +165,7 @@ def kitchen_worker(
         ),
     ] = None,
     cooking_time_scale: Scale = None,
+    metrics_port: MetricsPort = None,
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -172,6 +174,7 @@ def kitchen_worker(
         "kitchen.heartbeat_interval": heartbeat_interval,
         "kitchen.prefetch": prefetch,
         "kitchen.cooking_time_scale": cooking_time_scale,
+        "metrics.port": metrics_port,
         "log.format": log_format,
     }
     settings = load("kitchen-worker", config, options)
@@ -243,11 +246,12 @@ def notification_subscriber(
             " [dim](none: a temporary queue)[/]",
         ),
     ] = None,
+    metrics_port: MetricsPort = None,
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
     """Print each status change on stdout; log lines go to stderr."""
-    options = {"log.format": log_format}
+    options = {"metrics.port": metrics_port, "log.format": log_format}
     settings = load("notification-subscriber", config, options, logs_to=sys.stderr)
     check_subscriber_name(name)
     from restaurant_system.app.notification_subscriber import run_notification_subscriber

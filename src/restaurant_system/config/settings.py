@@ -111,6 +111,11 @@ class KitchenSettings(Section):
     unused_worker_hours: float = Field(default=24, gt=0, le=100_000)
     used_worker_days: float = Field(default=90, gt=0, le=10_000)
 
+    def late_after(self, order_type: str) -> float:
+        """Return the age in seconds from which an order of this type counts as late."""
+        seconds: float = getattr(self.late_seconds, order_type)
+        return seconds
+
     @model_validator(mode="after")
     def _check_aging_before_late(self) -> Self:
         for kind, seconds in self.aging_seconds:
@@ -192,6 +197,19 @@ class SigningSettings(Section):
     )
 
 
+class MetricsSettings(Section):
+    """Metrics for Prometheus.
+
+    HTTP services have `/metrics` on their own port. `kitchen-worker` and `notification-subscriber`
+    listen at `host` and `port`, if there is a `port`. Unless it is `public`, `/metrics` is served
+    to loopback addresses only.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port | None = None
+    public: bool = False
+
+
 class LogSettings(Section):
     """Level and format of log lines."""
 
@@ -233,6 +251,7 @@ class Settings(BaseSettings):
     outbox: OutboxSettings = OutboxSettings()
     reconciliation: ReconciliationSettings = ReconciliationSettings()
     signing: SigningSettings = SigningSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("business_timezone")

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 import asyncpg
@@ -51,6 +52,17 @@ Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 ADVICE = "Check that PostgreSQL runs and that the database section of the configuration is right"
 MAX_REOPEN_DELAY = 1.0  # s between two attempts to open the pool again
 CLOSE_TIMEOUT = 3.0  # s
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUsage:
+    """How many connections a pool has, if it is open, and how many callers wait for one."""
+
+    is_open: bool
+    idle: int
+    in_use: int
+    maximum: int
+    waiting: int
 
 
 class AcquiredConnection:
@@ -256,6 +268,18 @@ class Database:
     def refused_connections(self) -> DatabaseRefuses | None:
         """The reason why the server refuses new connections; `None` while it accepts them."""
         return self._refused.connection
+
+    def pool_usage(self) -> PoolUsage:
+        """Count the connections of the pool, and the callers that wait for one."""
+        pool = self._pool
+        size, idle = (0, 0) if pool is None else (pool.get_size(), pool.get_idle_size())
+        return PoolUsage(
+            is_open=pool is not None,
+            idle=idle,
+            in_use=size - idle,
+            maximum=self._settings.pool_max,
+            waiting=len(self._pending_acquires),
+        )
 
     def require_pool(self) -> Pool:
         """Return the pool; raise `DatabaseUnavailable` while there is none."""

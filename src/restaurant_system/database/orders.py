@@ -1,7 +1,7 @@
 """Move orders from one status to another, and look them up for the kitchen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from restaurant_system.database import outbox
@@ -9,6 +9,7 @@ from restaurant_system.database.connection import Connection
 from restaurant_system.database.message_columns import COLUMNS, parameters, values
 from restaurant_system.database.outbox import PREVIOUS_ID, OutboxMessage
 from restaurant_system.models.message import Message
+from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 
 
@@ -24,6 +25,14 @@ class MoveOrder:
     message: Message
     estimated_completion: datetime | None = None
     notes: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MovedOrder(OutboxMessage):
+    """The message of a move that took effect, and how long after its placement an order moved."""
+
+    order_type: OrderType = field(kw_only=True)
+    seconds_since_placed: float = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ WITH requested AS MATERIALIZED (
       AND (locked.processed_by = requested.by
            OR (requested.origin, requested.target)
               NOT IN (('cooking', 'ready'), ('ready', 'cooking')))
-    RETURNING orders.id, requested.*
+    RETURNING orders.id, orders.type AS order_type, orders.created_at AS placed_at, requested.*
 ), logged AS (
     INSERT INTO order_status_log (created_at, order_id, status, changed_by, changed_at, notes)
     SELECT at, id, target, by, at, notes FROM moved
@@ -76,11 +85,12 @@ WITH requested AS MATERIALIZED (
     INSERT INTO outbox (stream, {COLUMNS}) SELECT stream, {COLUMNS} FROM moved
     RETURNING id, message_id, {PREVIOUS_ID} AS previous_id
 )
-SELECT number, queued.id, queued.previous_id FROM moved JOIN queued USING (message_id)
+SELECT number, order_type, placed_at, queued.id, queued.previous_id
+FROM moved JOIN queued USING (message_id)
 """
 
 
-async def move(connection: Connection, moves: Sequence[MoveOrder]) -> list[OutboxMessage | None]:
+async def move(connection: Connection, moves: Sequence[MoveOrder]) -> list[MovedOrder | None]:
     """Move each order that is in its origin status, log the move and store its message.
 
     The result is `None` for an order that is not: it is unchanged, and no message is stored. Only
@@ -93,11 +103,13 @@ async def move(connection: Connection, moves: Sequence[MoveOrder]) -> list[Outbo
     )
     moved = {row["number"]: row for row in rows}
     return [
-        OutboxMessage(
+        MovedOrder(
             row["id"],
             outbox.stream_name(each.message, each.number),
             each.message,
             row["previous_id"],
+            order_type=OrderType(row["order_type"]),
+            seconds_since_placed=(each.at - row["placed_at"]).total_seconds(),
         )
         if (row := moved.get(each.number))
         else None

@@ -29,6 +29,7 @@ from restaurant_system.logger import get_logger
 from restaurant_system.messaging.broker import Publisher
 from restaurant_system.messaging.in_memory_outbox import InMemoryOutbox
 from restaurant_system.messaging.signature import UNSIGNED, Signer
+from restaurant_system.metrics import definitions as metrics
 from restaurant_system.models.message import Message
 
 log = get_logger()
@@ -209,7 +210,12 @@ class Relay:
     async def _publish(self, messages: Sequence[OutboxMessage]) -> list[OutboxMessage]:
         """Publish messages, wait for their confirms, and return the refused ones."""
         signed = [self._signer.sign(each.message) for each in messages]
-        reasons = {id(each.message): each.reason for each in await self._broker.publish(signed)}
+        metrics.publish_batch_size.observe(len(signed))
+        with metrics.publish_duration_seconds.time():
+            refusals = await self._broker.publish(signed)
+        metrics.outbox_published_total.inc(len(signed) - len(refusals))
+        metrics.outbox_refused_total.inc(len(refusals))
+        reasons = {id(each.message): each.reason for each in refusals}
         refused, logs_confirms = [], log.is_enabled_for(logging.DEBUG)
         for each, message in zip(messages, signed, strict=True):
             reason = reasons.get(id(message))

@@ -11,7 +11,7 @@ import stamina
 from restaurant_system.errors import BrokerUnavailable, MessageRejected
 from restaurant_system.logger import get_logger, reason, request_id
 from restaurant_system.messaging.broker import Consumer, Delivery, UpdateSource
-from restaurant_system.messaging.retry_policy import RetryPolicy
+from restaurant_system.messaging.retry_policy import RetryPolicy, count_delivery
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 
 log = get_logger()
@@ -125,6 +125,7 @@ class ResilientConsumer:
                 self._consumer = None
 
     async def _verify_and_handle(self, delivery: Delivery) -> None:
+        count_delivery(delivery)
         try:
             self._signer.verify(delivery.message)
         except MessageRejected as error:

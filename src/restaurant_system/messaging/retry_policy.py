@@ -6,12 +6,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable, TooManyDeadLetters
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Delivery
+from restaurant_system.metrics import definitions as metrics
 from restaurant_system.models.message import Header, Message
 from restaurant_system.models.text import escape_nonprintable
 
@@ -30,6 +32,42 @@ MAX_ATTEMPTS_HEADER = 2**31  # a larger value was not written by this program
 MAX_REASON_LENGTH = 500  # characters; all headers of an AMQP message must fit into one frame
 
 DEFERRED_AS_ATTEMPT = 2  # a deferred message waits as long as after this attempt
+
+
+class Cause(StrEnum):
+    """The kinds of reasons for a dead letter, by which they are counted."""
+
+    INVALID = "invalid"  # the message cannot be read
+    UNKNOWN_ORDER = "unknown_order"
+    UNVERIFIED = "unverified"  # without a valid signature
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+
+
+class _QueueCounters:
+    """The counters of the deliveries from one queue."""
+
+    def __init__(self, queue: str) -> None:
+        self.deliveries = metrics.deliveries_total.labels(queue)
+        self.redeliveries = metrics.redeliveries_total.labels(queue)
+        self.retries = metrics.delivery_retries_total.labels(queue)
+        self.deferred = metrics.deliveries_deferred_total.labels(queue)
+
+
+_NOTIFICATIONS = _QueueCounters("notifications")  # queues of subscribers have any name
+_COUNTERS = {queue.name: _QueueCounters(queue.name) for queue in topology.KITCHEN_QUEUES}
+_DEAD_LETTERS = {cause: metrics.dead_letters_total.labels(cause) for cause in Cause}
+
+
+def count_delivery(delivery: Delivery) -> None:
+    """Count a delivery, and whether it is a redelivery."""
+    counters = _counters_of(delivery)
+    counters.deliveries.inc()
+    if delivery.redelivered:
+        counters.redeliveries.inc()
+
+
+def _counters_of(delivery: Delivery) -> _QueueCounters:
+    return _COUNTERS.get(delivery.queue, _NOTIFICATIONS)
 
 
 class DeadLetterLimit:
@@ -89,11 +127,13 @@ class RetryPolicy:
         """
         attempt = attempt_of(delivery.message)
         if attempt >= self._max_attempts:
-            await self.dead_letter(delivery, f"gave up after {attempt} attempts: {reason}")
+            reason = f"gave up after {attempt} attempts: {reason}"
+            await self.dead_letter(delivery, reason, Cause.ATTEMPTS_EXHAUSTED)
             return False
         reason, delay = one_line(reason), self._delay_after(attempt)
         headers = {**_origin(delivery), ATTEMPTS: attempt, REASON: reason}
         await delivery.replace(_with_headers(delivery.message, headers), delay)
+        _counters_of(delivery).retries.inc()
         log.warning(
             "retry_attempted",
             message=f"Attempt {attempt} failed; next in {delay.total_seconds():g} s: {reason}",
@@ -106,8 +146,11 @@ class RetryPolicy:
         """Deliver the message again after a delay; this does not count as an attempt."""
         successor = _with_headers(delivery.message, _origin(delivery))
         await delivery.replace(successor, self._delay_after(DEFERRED_AS_ATTEMPT))
+        _counters_of(delivery).deferred.inc()
 
-    async def dead_letter(self, delivery: Delivery, reason: str) -> None:
+    async def dead_letter(
+        self, delivery: Delivery, reason: str, cause: Cause = Cause.INVALID
+    ) -> None:
         """Move the message to the dead-letter queue, because no retry can succeed.
 
         If the process has dead-lettered too many messages recently, requeues the message instead
@@ -123,7 +166,7 @@ class RetryPolicy:
                 await delivery.requeue()
             raise
         try:
-            await _dead_letter(delivery, reason)
+            await _dead_letter(delivery, reason, cause)
         except BaseException:
             self._limit.uncount(counted)
             raise
@@ -134,14 +177,14 @@ class RetryPolicy:
         It does not count toward the limit: otherwise anyone who can publish could stop all
         consumers with a few messages.
         """
-        await _dead_letter(delivery, one_line(reason))
+        await _dead_letter(delivery, one_line(reason), Cause.UNVERIFIED)
 
     def _delay_after(self, attempt: int) -> timedelta:
         delays = self._retry_delays
         return timedelta(seconds=delays[min(attempt, len(delays)) - 1])
 
 
-async def _dead_letter(delivery: Delivery, reason: str) -> None:
+async def _dead_letter(delivery: Delivery, reason: str, cause: Cause) -> None:
     attempt = attempt_of(delivery.message)
     headers = {**_origin(delivery), ATTEMPTS: attempt, REASON: reason}
     successor = dataclasses.replace(
@@ -150,6 +193,7 @@ async def _dead_letter(delivery: Delivery, reason: str) -> None:
         routing_key=delivery.queue,
     )
     await delivery.replace(successor)
+    _DEAD_LETTERS[cause].inc()
     log.error(
         "message_dead_lettered",
         message=f"Message dead-lettered: {reason}",

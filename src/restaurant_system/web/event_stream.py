@@ -37,6 +37,7 @@ from starlette.types import Receive, Scope, Send
 
 from restaurant_system.errors import Unavailable
 from restaurant_system.logger import get_logger
+from restaurant_system.metrics import definitions as metrics
 from restaurant_system.models.clock import Clock, rfc_3339, utc_now
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.access_checks import CLIENT, STREAMS
@@ -148,10 +149,12 @@ class Feed:
         if not self._clients_watching:
             self.invalidate()  # an unwatched view is not updated
         self._clients_watching += 1
+        metrics.live_view_clients.inc()
         try:
             yield
         finally:
             self._clients_watching -= 1
+            metrics.live_view_clients.dec()
             self._unwatched_since = time.monotonic()
 
 

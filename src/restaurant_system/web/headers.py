@@ -12,6 +12,7 @@ TRANSFER_ENCODING = b"transfer-encoding"
 CONTENT_TYPE = b"content-type"
 IDEMPOTENCY_KEY = b"idempotency-key"
 CONNECTION = b"connection"
+EVENT_STREAM = b"text/event-stream"
 CONNECTION_CLOSE = (CONNECTION, b"close")
 
 MAX_BODY_SIZE = 64 * 1024  # bytes
@@ -46,6 +47,11 @@ def declares_oversized_body(headers: Headers) -> bool:
     if length is None:
         return False
     return not length.isdigit() or len(length) > MAX_LENGTH_DIGITS or int(length) > MAX_BODY_SIZE
+
+
+def is_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Tell whether the response that these header fields begin is an event stream."""
+    return (first_value(CONTENT_TYPE, headers) or b"").startswith(EVENT_STREAM)
 
 
 def offers_upgrade(headers: Headers) -> bool:

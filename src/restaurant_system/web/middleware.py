@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from restaurant_system.logger import get_logger, request_id
+from restaurant_system.metrics.request_durations import UNKNOWN_PATH, durations_of
 from restaurant_system.web.headers import (
     CONNECTION_CLOSE,
     MAX_BODY_SIZE,
@@ -19,6 +20,7 @@ from restaurant_system.web.headers import (
     Headers,
     declares_body,
     declares_oversized_body,
+    is_event_stream,
     offers_upgrade,
     request_id_in,
 )
@@ -51,7 +53,16 @@ class RequestContext:
 class _RequestCycle:
     """The state of one HTTP request and its response."""
 
-    __slots__ = ("_is_complete", "_log", "_receive", "_received", "_scope", "_send", "_status")
+    __slots__ = (
+        "_is_complete",
+        "_is_stream",
+        "_log",
+        "_receive",
+        "_received",
+        "_scope",
+        "_send",
+        "_status",
+    )
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, log: FilteringBoundLogger
@@ -62,6 +73,7 @@ class _RequestCycle:
         self._log = log
         self._status: int | None = None
         self._is_complete = False
+        self._is_stream = False
         self._received = 0
 
     async def run(self, app: ASGIApp) -> None:
@@ -77,6 +89,9 @@ class _RequestCycle:
             elif not self._is_complete:  # uvicorn then closes the connection
                 self._log.exception("request_failed", message="An HTTP response was aborted.")
                 raise
+        if self._status is not None and not self._is_stream:
+            durations = durations_of(self._scope["method"], _route_of(self._scope))
+            durations.record(self._status, time.perf_counter() - start)
         if self._log.is_enabled_for(logging.DEBUG):
             route = f"{self._scope['method']} {_path_template(self._scope)}"
             log_request(self._log, route, self._status, start)
@@ -91,8 +106,10 @@ class _RequestCycle:
     async def _send_with_id(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
+            sent = message.get("headers", ())
+            self._is_stream = is_event_stream(sent)
             headers = [
-                *with_data_headers(message["status"], message.get("headers", ())),
+                *with_data_headers(message["status"], sent),
                 (REQUEST_ID, self._scope["request_id"].encode()),
             ]
             shutdown = self._scope.get(SHUTDOWN)
@@ -111,10 +128,16 @@ def log_request(log: FilteringBoundLogger, route: str, status: int | None, start
     log.debug("request_received", message=f"{route} answered {status}.", duration_ms=duration)
 
 
+def _route_of(scope: Scope) -> str:
+    """Return the path of an API's route as it was declared; these are a bounded set."""
+    path: str | None = getattr(scope.get("route"), "path", None)
+    return path or UNKNOWN_PATH
+
+
 def _path_template(scope: Scope) -> str:
     """Return the path with the names of its parameters in place of the client's values."""
     if not inspect.isroutine(scope.get("endpoint")):
-        return "(unknown path)"
+        return UNKNOWN_PATH
     names = {str(value): f"{{{name}}}" for name, value in scope["path_params"].items()}
     return "/".join(names.get(part, part) for part in scope["path"].split("/"))
 

@@ -198,8 +198,8 @@ async def running(
         await server.close()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Open a listening socket; raises `StartupError` when the port is taken."""
+def listen(host: str, port: int, *, option: str = "--port") -> socket.socket:
+    """Open a listening socket; raises `StartupError`, naming `option`, if the port is taken."""
     try:
         with contextlib.ExitStack() as stack:
             listener = stack.enter_context(bind(host, port))
@@ -208,7 +208,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise StartupError(
             f"Cannot listen on {host}:{port} ({error.strerror}); stop what uses it, or choose"
-            " another with --port."
+            f" another with {option}."
         ) from error
     return listener
 

@@ -12,7 +12,7 @@ from restaurant_system.logger import error_text, get_logger, request_id
 from restaurant_system.messaging import retry_policy, topology
 from restaurant_system.messaging.broker import Broker, Delivery
 from restaurant_system.messaging.resilient_consumer import ResilientConsumer
-from restaurant_system.messaging.retry_policy import RetryPolicy
+from restaurant_system.messaging.retry_policy import Cause, RetryPolicy
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import OrderReceived, Undecodable, decode
 from restaurant_system.models.order import OrderType
@@ -139,8 +139,10 @@ class KitchenWorker:
             with contextlib.suppress(BrokerUnavailable):
                 await delivery.requeue()
             raise
-        except (Undecodable, MessageRejected) as error:
-            await self._policy.dead_letter(delivery, str(error))
+        except Undecodable as error:
+            await self._policy.dead_letter(delivery, str(error), Cause.INVALID)
+        except MessageRejected as error:
+            await self._policy.dead_letter(delivery, str(error), Cause.UNKNOWN_ORDER)
         except Exception as error:
             log.exception(
                 "message_processing_failed", message="An order failed unexpectedly; it is retried."

@@ -15,12 +15,13 @@ from pydantic import BaseModel
 from restaurant_system.config import KitchenSettings
 from restaurant_system.database import idempotency, orders, tickets, tracking_queries
 from restaurant_system.database.connection import Connection, Database
-from restaurant_system.database.outbox import OutboxMessage
+from restaurant_system.database.orders import MovedOrder
 from restaurant_system.database.tickets import LockedOrder
 from restaurant_system.errors import IdempotencyKeyReused, OrderNotFound, TicketChanged
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.order_messages import Sender, move_with_update
 from restaurant_system.messaging.relay import Relay
+from restaurant_system.metrics.order_moves import observe_move
 from restaurant_system.models.clock import Clock, rfc_3339
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
@@ -124,6 +125,13 @@ class Taps:
             message = await self._perform(tx, tap, order, request_id)
         if message is not None:
             self._relay.enqueue(message)
+            observe_move(
+                message.order_type,
+                tap.expected,
+                tap.target,
+                message.seconds_since_placed,
+                late_after=self._kitchen.late_after(message.order_type),
+            )
         log.info(
             "ticket_tapped",
             message=f"Order {tap.number}: {tap.action} at station {tap.station}.",
@@ -154,7 +162,7 @@ class Taps:
 
     async def _perform(
         self, tx: Connection, tap: TapTicket, order: LockedOrder, request_id: str
-    ) -> OutboxMessage | None:
+    ) -> MovedOrder | None:
         """Perform the action of a tap; return the outbox message of a status change, if any."""
         match tap.action:
             case Action.RUSH:
@@ -168,7 +176,7 @@ class Taps:
 
     async def _move(
         self, tx: Connection, tap: TapTicket, order: LockedOrder, request_id: str
-    ) -> OutboxMessage:
+    ) -> MovedOrder:
         now = self._clock()
         is_cooking = tap.target is OrderStatus.COOKING
         move = move_with_update(

@@ -25,6 +25,7 @@ from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.order_messages import Sender, move_with_update
 from restaurant_system.messaging.relay import Relay
+from restaurant_system.metrics.order_moves import observe_move
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.status import OrderStatus
@@ -185,6 +186,13 @@ class SimulatedCook(OrderProcessor):
         async with self._database.connection() as connection:
             messages = await orders.move(connection, moves)
         self._relay.enqueue(*(message for message in messages if message is not None))
+        for each, moved in zip(moves, messages, strict=True):
+            if moved is not None:
+                late_after = self._kitchen.late_after(moved.order_type)
+                seconds = moved.seconds_since_placed
+                observe_move(
+                    moved.order_type, each.origin, each.target, seconds, late_after=late_after
+                )
         return [message is not None for message in messages]
 
     def release_orders(self) -> None:

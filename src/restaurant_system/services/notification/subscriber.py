@@ -11,7 +11,7 @@ from restaurant_system.errors import BrokerUnavailable, StartupError
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.broker import Consumer, Delivery, UpdateSource
 from restaurant_system.messaging.resilient_consumer import ResilientConsumer
-from restaurant_system.messaging.retry_policy import RetryPolicy
+from restaurant_system.messaging.retry_policy import Cause, RetryPolicy
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import StatusChanged, Undecodable, decode
 from restaurant_system.models.text import escape_nonprintable
@@ -85,7 +85,7 @@ class NotificationSubscriber:
             try:
                 update = decode(delivery.message, StatusChanged)
             except Undecodable as error:
-                await self._policy.dead_letter(delivery, str(error))
+                await self._policy.dead_letter(delivery, str(error), Cause.INVALID)
                 return
             if delivery.message.message_id in self._printed_ids:
                 log.info(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,7 +19,7 @@ from restaurant_system.database.order_placement import (
     StoredOrder,
     place,
 )
-from restaurant_system.database.outbox import OutboxMessage
+from restaurant_system.database.orders import MovedOrder
 from restaurant_system.errors import (
     DatabaseUnavailable,
     IdempotencyKeyReused,
@@ -29,6 +30,8 @@ from restaurant_system.logger import get_logger
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.order_messages import Sender, move_with_update
 from restaurant_system.messaging.relay import Relay
+from restaurant_system.metrics import definitions as metrics
+from restaurant_system.metrics.order_moves import observe_move
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.order import Move, NewOrder
@@ -102,7 +105,11 @@ class OrderService:
         now = self._clock()
         first = {each.key.name: each for each in reversed(commands) if each.key is not None}
         chosen = [each for each in commands if each.key is None or first[each.key.name] is each]
-        with _failure_logged(f"Orders could not be stored: {len(chosen)}."):
+        metrics.order_batch_size.observe(len(chosen))
+        with (
+            _failure_logged(f"Orders could not be stored: {len(chosen)}."),
+            metrics.order_batch_duration_seconds.time(),
+        ):
             async with self._database.connection() as connection:
                 results = await place(
                     connection,
@@ -114,6 +121,13 @@ class OrderService:
                     key_lifetime=self._key_lifetime,
                 )
         self._relay.enqueue(*(stored.message for stored in results if stored is not None))
+        types = (
+            each.order.order_type
+            for each, stored in zip(chosen, results, strict=True)
+            if stored is not None
+        )
+        for order_type, orders_of_type in Counter(types).items():
+            metrics.orders_placed_total.labels(order_type).inc(orders_of_type)
         stored_by = {id(each): stored for each, stored in zip(chosen, results, strict=True)}
         return [stored_by.get(id(each)) for each in commands]
 
@@ -131,6 +145,7 @@ class OrderService:
             raise IdempotencyKeyReused(
                 "The order of this Idempotency-Key is no longer kept; send a new one."
             )
+        metrics.orders_replayed_total.inc()
         return PlacedOrder(use.order_number, use.total_amount, replayed=True)
 
     async def cancel(self, number: str, move: Move, *, request_id: str) -> OrderStatus:
@@ -149,6 +164,7 @@ class OrderService:
                 message = await self._try_move(number, origin, target, move, request_id)
             if message is not None:
                 self._relay.enqueue(message)
+                observe_move(message.order_type, origin, target, message.seconds_since_placed)
                 log.info("order_moved", message=f"Order {number} is {target}.", order_number=number)
                 return target
         current = await self._current_status(number)
@@ -158,7 +174,7 @@ class OrderService:
 
     async def _try_move(
         self, number: str, origin: OrderStatus, target: OrderStatus, move: Move, request_id: str
-    ) -> OutboxMessage | None:
+    ) -> MovedOrder | None:
         command = move_with_update(
             number,
             origin=origin,

@@ -15,6 +15,7 @@ from restaurant_system.database import tracking_queries, workers
 from restaurant_system.database.connection import Database
 from restaurant_system.database.tracking_queries import QueuePosition, Row
 from restaurant_system.errors import OrderNotFound
+from restaurant_system.metrics import definitions as metrics
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
@@ -55,8 +56,10 @@ class StatusLookup:
     async def _look_up(
         self, numbers: Sequence[str]
     ) -> "list[OrderProgress | Future[OrderProgress]]":
-        async with self._database.connection() as connection:
-            rows = await tracking_queries.statuses(connection, numbers)
+        metrics.lookup_batch_size.observe(len(numbers))
+        with metrics.lookup_batch_duration_seconds.time():
+            async with self._database.connection() as connection:
+                rows = await tracking_queries.statuses(connection, numbers)
         return [self._progress_of(number, rows.get(number)) for number in numbers]
 
     def _progress_of(self, number: str, row: Row | None) -> "OrderProgress | Future[OrderProgress]":

@@ -190,6 +190,7 @@ class FastPathProtocol(UvicornAdapter):
         if self.finish(cycle, future):
             is_last = self._shutdown.requested.is_set() or not cycle.keep_alive
             self.send(self._serialize(response, cycle, is_last=is_last), is_last=is_last)
+            cycle.route.durations.record(response.status, time.perf_counter() - cycle.start)
         if self._logs_requests:
             with request_id(cycle.request_id):
                 log_request(self._log, cycle.route.template, response.status, cycle.start)

@@ -3,12 +3,15 @@
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Generic, Self, TypeVar
 
+from restaurant_system.metrics.request_durations import RequestDurations, durations_of
 from restaurant_system.web.endpoint import Endpoint, EndpointRequest, EndpointResponse
 from restaurant_system.web.headers import CONTENT_LENGTH, CONTENT_TYPE, Headers
 from restaurant_system.web.problem import response_for
 
+SERVER_ERRORS = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
 PARAMETER = re.compile(r"{\w+}")
 
 T = TypeVar("T")
@@ -23,18 +26,22 @@ class FastRoute(Generic[T]):
     request_line: re.Pattern[bytes]
     call: Callable[[EndpointRequest], Awaitable[T]]
     to_response: Callable[[T], EndpointResponse]
+    durations: RequestDurations
 
     @classmethod
     def to(cls, endpoint: Endpoint[T]) -> Self:
         """Return a route to an endpoint."""
         path = PARAMETER.sub(f"({endpoint.parameter})", endpoint.path)
         line = rf"{endpoint.method} {path} HTTP/1\.1"
+        durations = durations_of(endpoint.method, endpoint.path)
+        durations.expect(*SERVER_ERRORS)
         return cls(
             endpoint.method,
             f"{endpoint.method} {endpoint.path}",
             re.compile(line.encode(), re.ASCII),
             endpoint.call,
             endpoint.to_response,
+            durations,
         )
 
     def match(self, request_line: bytes) -> str | None:

@@ -1,0 +1,163 @@
+"""Expose metrics: on the port of an HTTP service, or on a port of their own."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+from restaurant_system import __version__
+from restaurant_system.app.runtime import Runtime, background_task
+from restaurant_system.config import Settings
+from restaurant_system.database import metric_queries, outbox, tracking_queries, workers
+from restaurant_system.database.connection import Database
+from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
+from restaurant_system.logger import get_logger
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.metrics import definitions, event_loop, request_durations
+from restaurant_system.metrics.exposition import Exposer, Figures
+from restaurant_system.models.clock import utc_now
+from restaurant_system.models.order import OrderType
+from restaurant_system.shutdown import Shutdown
+
+SAMPLE_INTERVAL = 1.0  # s between two samples of the process's gauges
+READ_TIMEOUT = 1.5  # s for the database, and for the broker, to answer a scrape
+PRIMARY, READER = "primary", "reader"
+BUILD_INFO: Figures = {definitions.BUILD_INFO: {(__version__,): 1}}
+
+log = get_logger()
+
+
+@contextlib.asynccontextmanager
+async def exposer_of_service(
+    runtime: Runtime, reader: Database | None = None
+) -> AsyncIterator[Exposer]:
+    """Sample this process, and expose its metrics and the system's figures, within the block.
+
+    `reader` is the database for reading only, if the service has one.
+    """
+
+    async def read_figures() -> Figures:
+        of_database, of_broker = await asyncio.gather(
+            read_database(reader or runtime.database), read_queues(runtime.broker)
+        )
+        return {**BUILD_INFO, **of_database, **of_broker}
+
+    databases = {PRIMARY: runtime.database}
+    if reader is not None:
+        databases[READER] = reader
+    async with _exposer(read_figures, databases) as exposer:
+        yield exposer
+
+
+@contextlib.asynccontextmanager
+async def metrics_port(
+    settings: Settings, service: str, broker: Broker, databases: Mapping[str, Database]
+) -> AsyncIterator[None]:
+    """Serve `/metrics` on `metrics.port`, if there is one, for the duration of the block.
+
+    Raises `StartupError` when the port is taken.
+    """
+    if settings.metrics.port is None:
+        yield
+        return
+    # A worker without this port does not load the HTTP libraries.
+    from restaurant_system.web import api, metrics, server  # noqa: PLC0415
+    from restaurant_system.web.access_checks import AccessChecks  # noqa: PLC0415
+    from restaurant_system.web.api import Feature  # noqa: PLC0415
+
+    async def read_figures() -> Figures:
+        return {**BUILD_INFO, **await ping_broker(broker)}
+
+    host, port = settings.metrics.host, settings.metrics.port
+    # Its own stop, so that metrics are served until the last order is finished.
+    stop = Shutdown()
+    with contextlib.closing(server.listen(host, port, option="--metrics-port")) as listener:
+        async with (
+            server.running(listener, stop, settings.http) as http_server,
+            _exposer(read_figures, databases) as exposer,
+        ):
+            routes = metrics.routes(exposer, is_public=settings.metrics.public)
+            checks = AccessChecks(settings.http, settings.security, bound_to=host)
+            site = api.build(service, [Feature(routes)], checks)
+            async with background_task(http_server.serve(site)):
+                port = listener.getsockname()[1]
+                log.info("metrics_served", message=f"Metrics at port {port}.", port=port)
+                yield
+
+
+@contextlib.asynccontextmanager
+async def _exposer(
+    read_figures: Callable[[], Awaitable[Figures]], databases: Mapping[str, Database]
+) -> AsyncIterator[Exposer]:
+    exposer = Exposer(read_figures)
+    try:
+        async with (
+            background_task(event_loop.observe_lag()),
+            background_task(sample(databases)),
+        ):
+            yield exposer
+    finally:
+        await exposer.close()
+
+
+async def sample(databases: Mapping[str, Database]) -> None:
+    """Set the gauges of this process, and observe recorded durations, until cancelled."""
+    while True:
+        request_durations.observe_pending()
+        for name, database in databases.items():
+            usage = database.pool_usage()
+            gauges = definitions.database_pool_connections
+            gauges.labels(name, "idle").set(usage.idle)
+            gauges.labels(name, "in_use").set(usage.in_use)
+            definitions.database_pool_max_connections.labels(name).set(usage.maximum)
+            definitions.database_pool_waiting.labels(name).set(usage.waiting)
+            definitions.database_available.labels(name).set(usage.is_open)
+        await asyncio.sleep(SAMPLE_INTERVAL)
+
+
+async def read_database(database: Database) -> Figures:
+    """Read figures from the database; none if it does not answer in time."""
+    try:
+        async with asyncio.timeout(READ_TIMEOUT), database.connection() as connection:
+            backlog = await outbox.backlog(connection)
+            open_orders = await tracking_queries.open_orders(connection)
+            ages = await metric_queries.oldest_waiting_seconds(connection, utc_now())
+            online = await workers.list_online(connection)
+    except (DatabaseUnavailable, TimeoutError):
+        return {}
+    return {
+        definitions.OUTBOX_MESSAGES: {(): backlog.size},
+        definitions.OUTBOX_OLDEST_AGE: {(): backlog.oldest_seconds},
+        definitions.OPEN_ORDERS: {
+            (order_type, status): orders
+            for status, by_type in open_orders.items()
+            for order_type, orders in by_type.items()
+        },
+        definitions.WAITING_AGE: {(order_type,): seconds for order_type, seconds in ages.items()},
+        definitions.WORKERS_ONLINE: {
+            (order_type,): sum(order_type in worker.order_types for worker in online)
+            for order_type in OrderType
+        },
+    }
+
+
+async def read_queues(broker: Broker) -> Figures:
+    """Read the length of each queue; none if the broker does not answer in time."""
+    try:
+        async with asyncio.timeout(READ_TIMEOUT):
+            depths = await broker.depths()
+    except (BrokerUnavailable, TimeoutError):
+        return {definitions.BROKER_AVAILABLE: {(): 0}}
+    return {
+        definitions.BROKER_AVAILABLE: {(): 1},
+        definitions.QUEUE_MESSAGES: {(queue,): depth for queue, depth in depths.items()},
+    }
+
+
+async def ping_broker(broker: Broker) -> Figures:
+    """Find out whether the broker answers in time."""
+    try:
+        async with asyncio.timeout(READ_TIMEOUT):
+            await broker.ping()
+    except (BrokerUnavailable, TimeoutError):
+        return {definitions.BROKER_AVAILABLE: {(): 0}}
+    return {definitions.BROKER_AVAILABLE: {(): 1}}

@@ -1,0 +1,95 @@
+"""Sum the metrics of several processes of one port, through files in a temporary directory.
+
+prometheus-client counts in such files if its variable names a directory when it is imported. It
+names the files after the process id, so that each process that ends would leave files behind. Here
+they are named after a slot instead, which a process holds by a file lock until it ends: the process
+that replaces it continues its counters.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from io import TextIOWrapper
+from itertools import count
+from pathlib import Path
+
+from prometheus_client import values
+from prometheus_client.multiprocess import mark_process_dead
+
+from restaurant_system.errors import StartupError
+
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+LOCK_FILE = "slot-{}.lock"
+
+_locked: list[TextIOWrapper] = []  # the lock of this process's slot, which ends with the process
+
+
+@contextlib.contextmanager
+def shared_metrics() -> Iterator[None]:
+    """Have the processes that are started in the block share their metrics.
+
+    They must import prometheus-client themselves. Raises `StartupError` if there is no place for
+    temporary files.
+    """
+    try:
+        directory = tempfile.TemporaryDirectory(
+            prefix="restaurant-metrics-", ignore_cleanup_errors=True
+        )
+    except OSError as error:
+        raise StartupError(
+            f"Several processes need a directory for temporary files ({error.strerror}); name one"
+            " in the environment variable TMPDIR."
+        ) from error
+    before = os.environ.get(VARIABLE)
+    with directory as path:
+        os.environ[VARIABLE] = path
+        try:
+            yield
+        finally:
+            os.environ.pop(VARIABLE)
+            if before is not None:
+                os.environ[VARIABLE] = before
+
+
+def shared_directory() -> Path | None:
+    """Return the directory in which this process shares its metrics; `None` if it does not."""
+    path = os.environ.get(VARIABLE)
+    return Path(path) if path and _locked else None
+
+
+def take_slot() -> None:
+    """Take the first free slot if this process is to share metrics; call it before any is made."""
+    path = os.environ.get(VARIABLE)
+    if not path or values.ValueClass is values.MutexValue:
+        return
+    for slot in count():
+        lock = _try_to_lock(Path(path), slot)
+        if lock is not None:
+            mark_process_dead(slot, path)
+            values.ValueClass = values.MultiProcessValue(partial(int, slot))
+            _locked.append(lock)
+            return
+
+
+def delete_gauges_of_ended_processes(directory: Path) -> None:
+    """Delete the gauges of slots that no process holds; counters and histograms stay."""
+    for slot in range(len(list(directory.glob(LOCK_FILE.format("*"))))):
+        lock = _try_to_lock(directory, slot)
+        if lock is not None:
+            with lock:
+                mark_process_dead(slot, str(directory))
+
+
+def _try_to_lock(directory: Path, slot: int) -> TextIOWrapper | None:
+    """Lock a slot; return the open file that holds the lock, `None` if a process holds it."""
+    import fcntl  # noqa: PLC0415 - where several processes can share a port
+
+    file = (directory / LOCK_FILE.format(slot)).open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
