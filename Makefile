@@ -3,7 +3,7 @@
 # make faults       runs orders under injected faults on each broker, and counts broken guarantees
 # make bench        measures throughput, latency and memory, for a quarter of an hour
 # make screenshots  takes the pictures in docs/screenshots
-# make check        runs linters, the type checker, and the checks of layers and language
+# make check        runs linters, the type checker, and the checks of layers, language and deployment
 # make lock         pins the versions and hashes of all dependencies
 
 # Test files start in the order of their names, in which the long ones come first: in its own order
@@ -53,6 +53,9 @@ check: $(VENV)/.dev
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/check_language.py
+	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/docker-compose --env-file .env.example config --quiet
+	@$(BIN)/python scripts/check_manifests.py
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

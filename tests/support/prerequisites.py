@@ -1,8 +1,8 @@
 """Install what the tests need besides Python packages.
 
-RabbitMQ, PostgreSQL (the one in our wheel is built without TLS), Prometheus, and Chromium with a
-font. They are installed from Debian's packages if the user may do so; otherwise one sentence says
-what to do.
+RabbitMQ, PostgreSQL (the one in our wheel is built without TLS), Prometheus, Chromium with a font,
+and systemd, of which only the check of units is used. They are installed from Debian's packages if
+the user may do so; otherwise one sentence says what to do.
 """
 
 import os
@@ -58,6 +58,8 @@ def main() -> None:
         "chromium-headless-shell fonts-liberation": headless_chromium()
         if can_install
         else chromium(),
+        # Only its systemd-analyze is used, by a test that is skipped elsewhere.
+        "systemd": shutil.which("systemd-analyze") if can_install else "",
     }
     missing = [each for names, place in found.items() if place is None for each in names.split()]
     if not missing:
