@@ -4,6 +4,8 @@
 # make bench        measures throughput, latency and memory, for a quarter of an hour
 # make screenshots  takes the pictures in docs/screenshots
 # make check        runs linters, the type checker, and the checks of layers, language and deployment
+# make wheel        builds the wheel in dist/, with the pinned build backend
+# make sbom         lists all dependencies in dist/sbom.cdx.json (CycloneDX)
 # make lock         pins the versions and hashes of all dependencies
 
 # Test files start in the order of their names, in which the long ones come first: in its own order
@@ -26,7 +28,7 @@ PIN    := $(BIN)/uv pip compile --quiet --no-config --universal --python-version
 # Tests start hundreds of processes, each of which would compile the same modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test faults bench screenshots check lock clean
+.PHONY: run test faults bench screenshots check wheel sbom lock clean
 
 run: $(VENV)/.run
 	@$(BIN)/restaurant-system up $(ARGS)
@@ -73,6 +75,13 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 	@echo "Installing what the tests and checks need ..."
 	@$(PINNED) -r requirements-dev.lock
 	@touch $@
+
+wheel: $(VENV)/.run
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+sbom: $(VENV)/.dev
+	@mkdir -p dist
+	@$(BIN)/python scripts/make_sbom.py dist/sbom.cdx.json
 
 # Each file takes the versions of the one before it, because they are installed together.
 lock: $(VENV)/.dev

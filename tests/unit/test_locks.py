@@ -24,6 +24,12 @@ def _pinned(lock: str) -> dict[str, Requirement]:
     return {each.name: each for each in requirements}
 
 
+def hashes(lock: str) -> dict[str, set[str]]:
+    """Return the hashes of the files of each release that a lock file pins."""
+    parts = [line.split(" --hash=sha256:") for line in _lines(lock)]
+    return {pin.split(" ;")[0].strip(): set(map(str.strip, found)) for pin, *found in parts}
+
+
 @pytest.mark.parametrize("lock", LOCKS)
 def test_every_package_has_one_version_and_the_hashes_of_its_files(lock: str) -> None:
     names = [line.split("==")[0] for line in _lines(lock)]

@@ -1,0 +1,81 @@
+"""Write the software bill of materials (CycloneDX, JSON) of what requirements.lock installs.
+
+cyclonedx-py lists each package with the hashes of its files. This adds what it does not read: our
+own version, and from the lock's comments which package requires which.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from restaurant_system import __version__
+
+LOCK = Path("requirements.lock")
+PROJECT = "restaurant-system"
+PIN = re.compile(r"([a-z0-9-]+)==")
+VIA = re.compile(r"[a-z0-9-]+")
+
+
+def main() -> None:
+    """Write the bill to the file that the argument names."""
+    bill = _list_packages()
+    references = _name_by_package_url(bill)
+    bill["dependencies"] = [
+        {"ref": references[name], "dependsOn": sorted(references[each] for each in needed)}
+        for name, needed in sorted(_requirements(LOCK.read_text(encoding="utf-8")).items())
+    ]
+    text = json.dumps(bill, indent=2, sort_keys=True) + "\n"
+    errors = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
+    if errors is not None:
+        sys.exit(f"The bill of materials is not valid: {errors}")
+    Path(sys.argv[1]).write_text(text, encoding="utf-8")
+
+
+def _list_packages() -> dict[str, Any]:
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        subprocess.run(  # noqa: S603 - a fixed command
+            [
+                *(sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements"),
+                *("--pyproject", "pyproject.toml", "--output-reproducible", "--sv", "1.6"),
+                *("--output-file", file.name, str(LOCK)),
+            ],
+            check=True,
+        )
+        bill: dict[str, Any] = json.load(file)
+    return bill
+
+
+def _name_by_package_url(bill: dict[str, Any]) -> dict[str, str]:
+    """Refer to each component by its package URL; return these by the names of the packages."""
+    project = bill["metadata"]["component"]
+    project |= {"version": __version__, "purl": f"pkg:pypi/{PROJECT}@{__version__}"}
+    for component in (project, *bill["components"]):
+        component["bom-ref"] = component["purl"]
+        component.pop("description", None)  # the line of the lock, hashes included
+    return {each["name"]: each["bom-ref"] for each in (project, *bill["components"])}
+
+
+def _requirements(lock: str) -> dict[str, set[str]]:
+    """Return the names that each package requires, from the comments `# via` of a lock."""
+    required: dict[str, set[str]] = {PROJECT: set()}
+    name = ""
+    for line in lock.splitlines():
+        if pin := PIN.match(line):
+            name = pin[1]
+            required.setdefault(name, set())
+        elif comment := line.strip().removeprefix("#").strip() if "#" in line else "":
+            parent = VIA.match(comment.removeprefix("via").strip())
+            if parent:
+                required.setdefault(parent[0], set()).add(name)
+    return required
+
+
+if __name__ == "__main__":
+    main()
