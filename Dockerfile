@@ -9,7 +9,7 @@ COPY requirements.lock requirements-build.lock ./
 RUN python -m venv --without-pip /opt/restaurant-system \
     && pip --python /opt/restaurant-system/bin/python install \
         --require-hashes --only-binary :all: -r requirements.lock \
-    && pip install --require-hashes --only-binary :all: -r requirements-build.lock
+    && pip install --no-compile --require-hashes --only-binary :all: -r requirements-build.lock
 
 COPY pyproject.toml README.md LICENSE ./
 COPY src src

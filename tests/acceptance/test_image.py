@@ -59,6 +59,22 @@ def test_image_contains_every_file_of_the_package(built_image: Image) -> None:
     assert files(installed) == files(SOURCE)
 
 
+def test_what_the_image_is_built_from_is_sent_to_the_builder() -> None:
+    """.dockerignore excludes everything that it does not name."""
+    first, *named = [
+        line for line in (image.ROOT / ".dockerignore").read_text().splitlines() if line[:1] != "#"
+    ]
+    copied = [
+        name
+        for keyword, arguments in image.instructions(0)
+        if keyword == "COPY"
+        for name in arguments.split()[:-1]
+    ]
+
+    assert first == "*"
+    assert {f"!{name}" for name in copied} == set(named) - {"**/__pycache__"}
+
+
 def test_image_contains_no_build_tools(built_image: Image) -> None:
     found = {each.name for each in (built_image.folder / "bin").iterdir()}
 

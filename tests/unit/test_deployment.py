@@ -158,6 +158,9 @@ def test_settings_of_the_manifests_are_valid(
     assert settings.database is not None
     assert settings.rabbitmq is not None
     assert len(settings.signing.keys) == 1
+    for name in ("kitchen-worker", "notification-subscriber"):
+        (container,) = _pods()[name]["containers"]
+        assert container["ports"] == [{"name": "metrics", "containerPort": settings.metrics.port}]
 
 
 def test_manifests_start_every_service() -> None:
