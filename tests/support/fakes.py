@@ -63,9 +63,11 @@ class RecordingBroker(Broker):
         yield
 
     @contextlib.asynccontextmanager
-    async def browse(self, queue: str) -> AsyncIterator[Sequence[Delivery]]:
+    async def browse(
+        self, queue: str, *, limit: int | None = None
+    ) -> AsyncIterator[Sequence[Delivery]]:
         """Fail: there are no queues."""
-        raise NotImplementedError(f"This broker has no queues: {queue}.")
+        raise NotImplementedError(f"This broker has no queues: {limit} from {queue}.")
         yield
 
     async def depths(self) -> dict[str, int]:

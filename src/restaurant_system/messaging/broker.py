@@ -119,8 +119,10 @@ class Broker(Publisher, UpdateSource, Protocol):
         others stay in their queues, where other consumers find them.
         """
 
-    def browse(self, queue: str) -> AbstractAsyncContextManager[Sequence[Delivery]]:
-        """Lock all messages that are in a queue now, in the order of the queue.
+    def browse(
+        self, queue: str, *, limit: int | None = None
+    ) -> AbstractAsyncContextManager[Sequence[Delivery]]:
+        """Lock all messages that are in a queue now, or the first `limit`, in the queue's order.
 
         Raises `DeadLettersLocked` if another process browses the queue. Messages that are not
         settled when the block ends, or the process dies, return unchanged to their places.

@@ -80,12 +80,13 @@ class DeadLetter:
     @property
     def order_number(self) -> str:
         """The order number in its body; empty if there is no well-formed one."""
-        try:
-            body = jiter.from_json(self.message.body)
-        except ValueError:
-            return ""
-        number = body.get("order_number") if isinstance(body, dict) else None
-        return number if isinstance(number, str) and ORDER_NUMBER.fullmatch(number) else ""
+        number = self._field("order_number")
+        return number if ORDER_NUMBER.fullmatch(number) else ""
+
+    @property
+    def customer_name(self) -> str:
+        """The customer's name in its body; empty if there is none."""
+        return self._field("customer_name")
 
     def original(self) -> Message:
         """Return the message without the headers that its failures added.
@@ -105,6 +106,14 @@ class DeadLetter:
                 if name not in ADDED and not name.startswith(ADDED_PREFIXES)
             },
         )
+
+    def _field(self, name: str) -> str:
+        try:
+            body = jiter.from_json(self.message.body)
+        except ValueError:
+            return ""
+        value = body.get(name) if isinstance(body, dict) else None
+        return value if isinstance(value, str) else ""
 
     def _header(self, name: str) -> str:
         return str(self.message.headers.get(name, ""))
@@ -176,9 +185,9 @@ class Result:
     unverified: int = 0
 
 
-async def read(broker: Broker) -> list[DeadLetter]:
-    """Return all dead letters, oldest first."""
-    async with _locked(broker) as deliveries:
+async def read(broker: Broker, *, limit: int | None = None) -> list[DeadLetter]:
+    """Return all dead letters, or the first `limit`, oldest first."""
+    async with _locked(broker, limit) as deliveries:
         return [DeadLetter(delivery.message) for delivery in deliveries]
 
 
@@ -199,12 +208,14 @@ async def requeue(broker: Broker, signer: Signer, selection: ById | All, result:
     return result
 
 
-async def discard(broker: Broker, selection: ById | All, result: Result) -> Result:
-    """Delete dead letters for good.
+async def discard(
+    broker: Broker, selection: ById | All, result: Result, *, limit: int | None = None
+) -> Result:
+    """Delete those of the dead letters, or of the first `limit`, that are selected, for good.
 
     Raises `DeadLetterNotFound` before anything is changed.
     """
-    async with _locked(broker) as deliveries:
+    async with _locked(broker, limit) as deliveries:
         for batch in _batches(selection.select(deliveries)):
             await _complete(_discard_batch(broker, batch, result))
     return result
@@ -226,9 +237,9 @@ def _complete_id(prefix: str, ids: Collection[str]) -> str:
 
 
 @asynccontextmanager
-async def _locked(broker: Broker) -> AsyncIterator[Sequence[Delivery]]:
+async def _locked(broker: Broker, limit: int | None = None) -> AsyncIterator[Sequence[Delivery]]:
     await broker.connect()  # declares the queue, which a new broker does not have
-    async with broker.browse(topology.DEAD_LETTERS.name) as deliveries:
+    async with broker.browse(topology.DEAD_LETTERS.name, limit=limit) as deliveries:
         yield deliveries
 
 

@@ -73,8 +73,10 @@ class PostgresBroker(Broker):
             yield consumer
 
     @contextlib.asynccontextmanager
-    async def browse(self, queue: str) -> AsyncIterator[Sequence[Delivery]]:
-        browser = PostgresBrowser(self._database, [queue], UNLIMITED)
+    async def browse(
+        self, queue: str, *, limit: int | None = None
+    ) -> AsyncIterator[Sequence[Delivery]]:
+        browser = PostgresBrowser(self._database, [queue], UNLIMITED if limit is None else limit)
         async with browser.running():
             yield await browser.claim_all()
 

@@ -107,10 +107,12 @@ class RabbitMQBroker(Broker):
                 yield consumer
 
     @contextlib.asynccontextmanager
-    async def browse(self, queue: str) -> AsyncIterator[Sequence[Delivery]]:
+    async def browse(
+        self, queue: str, *, limit: int | None = None
+    ) -> AsyncIterator[Sequence[Delivery]]:
         async with self._consuming_channel() as channel:
             make_delivery = self._delivery_factory(channel)
-            messages = await receive_all(self._consuming, channel, queue)
+            messages = await receive_all(self._consuming, channel, queue, limit)
             yield [make_delivery(each, queue, _ignore_settled) for each in messages]
 
     async def depths(self) -> dict[str, int]:

@@ -256,9 +256,11 @@ def make_consumer(
 
 
 async def receive_all(
-    connection: RabbitMQConnection, channel: AbstractChannel, queue: str
+    connection: RabbitMQConnection, channel: AbstractChannel, queue: str, limit: int | None
 ) -> list[DeliveredMessage]:
-    """Receive all messages that are in a queue now; they are requeued when the channel closes.
+    """Receive all messages that are in a queue now, or the first `limit`.
+
+    They are requeued when the channel closes.
 
     Until then the channel is the queue's exclusive consumer: a second one gets `DeadLettersLocked`.
     Messages that are published meanwhile may be received too; they are requeued with the others.
@@ -269,10 +271,13 @@ async def receive_all(
         received.append(delivered)
 
     async with connection.timeout(channel, BROWSE_TIMEOUT):
+        if limit is not None:
+            await channel.basic_qos(prefetch_count=limit)
         with _translate_exclusive_use():
             await channel.basic_consume(queue, on_message, exclusive=True)
         while (await channel.queue_declare(queue, passive=True)).message_count:
-            pass
+            if len(received) == limit:
+                break
         # RabbitMQ may report an empty queue before its last deliveries have arrived; the response
         # to a later request comes after them.
         await channel.queue_declare(queue, passive=True)
