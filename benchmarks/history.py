@@ -55,7 +55,7 @@ WITH random_values AS MATERIALIZED (
 ), placed AS (
     INSERT INTO orders (id, created_at, updated_at, number, business_date, customer_name, type,
                         table_number, delivery_address, total_amount, priority, status,
-                        processed_by, completed_at)
+                        processed_by, completed_at, erased_at)
     OVERRIDING SYSTEM VALUE
     SELECT n + 1, received_at, finished_at,
            'ORD_' || to_char(business_date, 'YYYYMMDD') || '_'
@@ -70,7 +70,8 @@ WITH random_values AS MATERIALIZED (
            CASE WHEN total > 100 THEN 10 WHEN total >= 50 THEN 5 ELSE 1 END,
            CASE WHEN served THEN 'completed' ELSE 'cancelled' END,
            CASE WHEN begun THEN cook END,
-           CASE WHEN served THEN ready_at END
+           CASE WHEN served THEN ready_at END,
+           finished_at + interval '30 days'  -- so that the order service does not erase them now
     FROM finished_orders ORDER BY n
 ), counted AS (
     INSERT INTO order_counters (business_date, last_number)

@@ -20,6 +20,8 @@ RestaurantError
  │    │    └── QueueTableUnavailable    the broker is the one in PostgreSQL
  │    └── Overloaded                more concurrent requests than allowed
  ├── OrderNotFound
+ ├── ErasureRefused                 the database refuses to erase an order's personal data
+ ├── OrderOfAnotherCustomer         an order has another customer's name
  ├── IllegalMove                    the order's status does not allow the move
  │    └── TicketChanged             the ticket has changed since it was shown
  ├── TooManyStations                as many stations are open as allowed
@@ -139,6 +141,26 @@ class OrderNotFound(RestaurantError):
     def __init__(self, order_number: str) -> None:
         super().__init__(f"There is no order {order_number}.")
         self.order_number = order_number
+
+
+class ErasureRefused(RestaurantError):
+    """A constraint or trigger of the operator's own refuses to erase personal data."""
+
+    def __init__(self, refusal: str) -> None:
+        super().__init__(
+            f"PostgreSQL refuses to erase personal data ({refusal}); change the constraint or"
+            " trigger that refuses it, then erase again."
+        )
+
+
+class OrderOfAnotherCustomer(RestaurantError):
+    """An order does not have the name that it was selected with."""
+
+    def __init__(self, order_number: str) -> None:
+        super().__init__(
+            f"Order {order_number} is not in this name, or is erased already; nothing was changed."
+            " Check the number, or leave out --name."
+        )
 
 
 class IllegalMove(RestaurantError):

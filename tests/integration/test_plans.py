@@ -50,6 +50,12 @@ BY_DESIGN = {
     # The last hour, after a broker has lost its disk.
     "reconciliation_queries.ANY_MOVED": "a range of order_status_log",
     "reconciliation_queries.MOVED": "a range of order_status_log",
+    # The waiting messages of the kitchen, once an hour, and for each `privacy erase`.
+    "queues.DELETE_ERASED": "broker_messages",
+    # The keys of a day, for each `privacy erase`.
+    "personal_data.ERASE_FINGERPRINTS": "idempotency_keys",
+    # A limited number of rows of an index that contains the orders to erase and no others.
+    "personal_data.LOCK_DUE": "a range of orders",
     # Once, when `up` starts.
     "workers.RELEASE_WORKER_NAMES": "workers",
     # Workers without a heartbeat for long, which are deleted.

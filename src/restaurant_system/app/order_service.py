@@ -11,10 +11,15 @@ from restaurant_system.config import Settings
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.menu import NO_MENU, Menu
-from restaurant_system.services.order.cleanup import delete_expired_keys, remove_unused_workers
+from restaurant_system.services.order.cleanup import (
+    delete_expired_keys,
+    erase_personal_data,
+    remove_unused_workers,
+)
 from restaurant_system.services.order.handler import OrderHandler
 from restaurant_system.services.order.menu_file import MenuFile, static_menu
 from restaurant_system.services.order.menu_handler import MenuHandler
+from restaurant_system.services.order.privacy import PersonalData
 from restaurant_system.services.order.reconciliation import Reconciliation
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.shutdown import Shutdown
@@ -61,7 +66,8 @@ def menu_feature(settings: Settings, otherwise: Menu) -> Feature:
 async def order_intake(runtime: Runtime, relay: Relay) -> AsyncIterator[Feature]:
     """Accept orders and run the order service's periodic tasks for the duration of the block.
 
-    These delete expired idempotency keys and unused workers, and publish lost messages again.
+    These delete expired idempotency keys and unused workers, erase old personal data, and publish
+    lost messages again.
     """
     key_lifetime = timedelta(hours=runtime.settings.idempotency_hours)
     service = OrderService(
@@ -71,9 +77,11 @@ async def order_intake(runtime: Runtime, relay: Relay) -> AsyncIterator[Feature]
         timezone=runtime.settings.timezone,
         key_lifetime=key_lifetime,
     )
+    personal_data = PersonalData(runtime.database, runtime.broker, clock=utc_now)
     async with (
         background_task(delete_expired_keys(runtime.database, key_lifetime)),
         background_task(remove_unused_workers(runtime.database, runtime.settings.kitchen)),
+        background_task(erase_personal_data(personal_data, runtime.settings.privacy.retention)),
         _reconciliation(runtime, relay),
     ):
         yield OrderHandler(service, runtime.settings.order_service.max_concurrent).feature()

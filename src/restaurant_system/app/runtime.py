@@ -89,17 +89,18 @@ def connections_needed(settings: Settings, *, cooks: int = 1) -> dict[str, int]:
     has_replica = settings.database is not None and settings.database.replica is not None
     reader_pools = 1 if has_replica else 2  # of a process that opens `read_only_database`
     stations = settings.kitchen_display.stations
+    order_processes = settings.order_service.processes  # each erases dead letters by a consumer
 
     def needed(*, pools: int = 1, consumers: int = 0) -> int:
         return pools * (pool.pool_max + 1) + (consumers if settings.rabbitmq is None else 0)
 
     return {
-        "order-service": needed(pools=settings.order_service.processes),
+        "order-service": needed(pools=order_processes, consumers=order_processes),
         "kitchen-worker": needed(consumers=1),
         "kitchen-display": needed(consumers=stations),
         "tracking-service": needed(pools=settings.tracking_service.processes * reader_pools),
         "notification-subscriber": needed(consumers=1) if settings.rabbitmq is None else 0,
-        "up": needed(pools=reader_pools, consumers=stations + cooks + 1),  # the subscriber
+        "up": needed(pools=reader_pools, consumers=stations + cooks + 2),  # subscriber, erasure
     }
 
 
@@ -114,6 +115,18 @@ async def broker_alone(settings: Settings, service: str) -> AsyncIterator[Broker
             RabbitMQBroker(settings.rabbitmq, settings.delivery.retry_delays)
         ) as broker:
             yield broker
+
+
+@contextlib.asynccontextmanager
+async def database_and_broker(
+    settings: Settings, service: str
+) -> AsyncIterator[tuple[Database, Broker]]:
+    """Open the database with its schema up to date, and the broker without connecting it."""
+    async with (
+        _migrated(settings, service) as database,
+        _closing(_broker(settings, database)) as broker,
+    ):
+        yield database, broker
 
 
 def report_started(service: str, shutdown: Shutdown) -> None:

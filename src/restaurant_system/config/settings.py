@@ -5,7 +5,14 @@ from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
-from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from restaurant_system.config.field_types import (
@@ -177,6 +184,29 @@ class ReconciliationSettings(Section):
     republish_updates_within: Seconds = 3600
 
 
+def _check_whole_day(days: float | None) -> float | None:
+    if days is not None and 0 < days < 1:
+        raise ValueError("must be 0 (never) or at least 1")
+    return days
+
+
+class PrivacySettings(Section):
+    """How long the personal data of customers is kept.
+
+    Names, addresses and notes are erased `retention_days` after an order was completed or
+    cancelled; with 0 or `None` never.
+    """
+
+    retention_days: Annotated[float | None, AfterValidator(_check_whole_day)] = Field(
+        default=30, ge=0, le=36_500
+    )
+
+    @property
+    def retention(self) -> timedelta | None:
+        """The time for which personal data is kept; `None` if it is never erased."""
+        return timedelta(days=self.retention_days) if self.retention_days else None
+
+
 def _check_key_length(key: SecretStr) -> SecretStr:
     if len(key.get_secret_value()) < SHORTEST_KEY:
         raise ValueError(
@@ -238,7 +268,7 @@ class Settings(BaseSettings):
     business_timezone: str = "UTC"
     language: str = "en"
     startup_timeout: Seconds = 60
-    idempotency_hours: float = Field(default=24, gt=0)
+    idempotency_hours: float = Field(default=24, gt=0, le=100_000)
     database: DatabaseSettings | None = None
     rabbitmq: RabbitMQSettings | None = None
     http: HttpSettings = HttpSettings()
@@ -250,6 +280,7 @@ class Settings(BaseSettings):
     delivery: DeliverySettings = DeliverySettings()
     outbox: OutboxSettings = OutboxSettings()
     reconciliation: ReconciliationSettings = ReconciliationSettings()
+    privacy: PrivacySettings = Field(default=PrivacySettings(), validate_default=True)
     signing: SigningSettings = SigningSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
@@ -266,6 +297,17 @@ class Settings(BaseSettings):
         if not known:
             raise ValueError(f"{name!r} is not a time zone; use a name such as Europe/Berlin")
         return name
+
+    @field_validator("privacy")
+    @classmethod
+    def _check_keys_expire_before_erasure(
+        cls, privacy: PrivacySettings, info: ValidationInfo
+    ) -> PrivacySettings:
+        """Refuse a period after which a key may still have the hash of an erased order."""
+        key_lifetime = timedelta(hours=info.data.get("idempotency_hours", 0))
+        if privacy.retention is not None and privacy.retention < key_lifetime:
+            raise ValueError("retention_days must not be shorter than idempotency_hours")
+        return privacy
 
     @property
     def timezone(self) -> ZoneInfo:

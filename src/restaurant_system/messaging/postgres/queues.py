@@ -9,7 +9,7 @@ import asyncpg
 import jiter
 
 from restaurant_system.database import message_columns
-from restaurant_system.database.connection import Connection
+from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.connection_factory import AnyConnection
 from restaurant_system.errors import DatabaseUnavailable, QueueTableUnavailable
 from restaurant_system.messaging import topology
@@ -109,3 +109,31 @@ def _headers(text: str) -> dict[str, Header]:
     except ValueError:
         return {}
     return supported_headers(headers) if isinstance(headers, dict) else {}
+
+
+# The body may be any bytes: `encode` leaves ASCII as it is. A message that a worker has
+# unacknowledged is left to the worker, which acknowledges it because the order is finished.
+DELETE_ERASED = """
+DELETE FROM broker_messages
+WHERE consumer IS NULL AND id = ANY (ARRAY(
+    SELECT waiting.id FROM (
+        SELECT id, substring(
+            encode(body, 'escape') FROM '"order_number"\\s*:\\s*"(ORD_[0-9_]+)"'
+        ) AS number
+        FROM broker_messages WHERE queue = ANY($1) AND consumer IS NULL
+    ) AS waiting
+    WHERE EXISTS (
+        SELECT FROM orders WHERE orders.number = waiting.number AND erased_at IS NOT NULL)
+))
+RETURNING id
+"""
+
+
+async def delete_erased(database: Database) -> int:
+    """Delete the waiting messages about erased orders in the kitchen's queues; return how many.
+
+    These orders are finished, so that their messages have no effect any more.
+    """
+    async with database.connection() as connection:
+        queues = topology.kitchen_queues(tuple(topology.SPECIALISED))
+        return len(await connection.fetch(DELETE_ERASED, list(queues)))

@@ -1,4 +1,4 @@
-"""Delete expired idempotency keys and unused workers at intervals, so that tables do not grow."""
+"""Delete at intervals what is not needed: old keys, unused workers, old personal data."""
 
 import asyncio
 import contextlib
@@ -8,11 +8,20 @@ from datetime import timedelta
 from restaurant_system.config import KitchenSettings
 from restaurant_system.database import idempotency, workers
 from restaurant_system.database.connection import Database
-from restaurant_system.errors import DatabaseUnavailable
+from restaurant_system.errors import (
+    DatabaseUnavailable,
+    DeadLettersLocked,
+    ErasureRefused,
+    Unavailable,
+)
 from restaurant_system.logger import get_logger
+from restaurant_system.services.order.privacy import PersonalData
 from restaurant_system.services.order.service import NAME
 
 INTERVAL = 600.0  # s between two cleanups
+ERASURE_INTERVAL = 3600.0  # s between two erasures
+REPEAT_DELAY = 5.0  # s until an erasure is repeated that has found orders
+ERASURE_PAUSE = 0.2  # s between two batches, so that the first erasure of years delays no order
 KEYS_BATCH_SIZE = 5_000  # keys that are deleted in one transaction
 WORKERS_BATCH_SIZE = 1_000  # workers that are deleted in one transaction
 
@@ -27,7 +36,7 @@ async def delete_expired_keys(database: Database, lifetime: timedelta) -> None:
             return await idempotency.delete_expired(connection, lifetime, KEYS_BATCH_SIZE)
 
     while True:
-        deleted = await _delete_all(delete_batch)
+        deleted = await _process_all(delete_batch)
         if deleted:
             log.info("keys_deleted", message=f"Deleted {deleted} expired idempotency keys.")
         await asyncio.sleep(INTERVAL)
@@ -43,20 +52,50 @@ async def remove_unused_workers(database: Database, kitchen: KitchenSettings) ->
             return await workers.delete_unused(connection, unused_for, used_for, WORKERS_BATCH_SIZE)
 
     while True:
-        removed = await _delete_all(delete_batch)
+        removed = await _process_all(delete_batch)
         if removed:
             log.info("workers_removed", message=f"Removed {removed} unused workers.")
         await asyncio.sleep(INTERVAL)
 
 
-async def _delete_all(delete_batch: Callable[[], Awaitable[int]]) -> int:
-    """Delete rows in batches until none is left; return their number.
+async def erase_personal_data(personal_data: PersonalData, retention: timedelta | None) -> None:
+    """Erase the personal data of old orders and their messages, at intervals until cancelled.
 
-    Several processes may do so at once. While the database is unavailable, nothing is deleted; the
+    Without a `retention` no order becomes due; what is left of erased orders is still deleted.
+    """
+
+    async def erase_batch() -> int:
+        if retention is None:
+            return 0
+        erased = await personal_data.erase_due(retention)
+        if erased:
+            await asyncio.sleep(ERASURE_PAUSE)
+        return erased
+
+    while True:
+        try:
+            erased = await _process_all(erase_batch)
+        except ErasureRefused as error:  # orders are still accepted
+            log.error("erasure_failed", message=str(error))  # noqa: TRY400 - the message says it all
+            erased = 0
+        if erased:
+            log.info("personal_data_erased", message=f"Erased the data of {erased} old orders.")
+        with contextlib.suppress(Unavailable, DeadLettersLocked):
+            deleted = await personal_data.delete_messages(retention)
+            if deleted:
+                log.info("messages_erased", message=f"Deleted {deleted} messages of erased orders.")
+        # Another process that does the same may have had their dead letters locked.
+        await asyncio.sleep(REPEAT_DELAY if erased else ERASURE_INTERVAL)
+
+
+async def _process_all(process_batch: Callable[[], Awaitable[int]]) -> int:
+    """Process rows in batches until none is left; return their number.
+
+    Several processes may do so at once. While the database is unavailable, nothing is done; the
     next interval makes up for it.
     """
     total = 0
     with contextlib.suppress(DatabaseUnavailable):
-        while deleted := await delete_batch():
-            total += deleted
+        while processed := await process_batch():
+            total += processed
     return total

@@ -1,0 +1,228 @@
+"""Find, export and erase the personal data of customers: names, addresses and notes.
+
+Erasing is irreversible; the figures, times and types of an order stay. Every step may be
+interrupted and repeated: an order's row, items and log are erased in one transaction, and the
+messages about erased orders are found by the numbers of these orders.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from restaurant_system.database import personal_data
+from restaurant_system.database.connection import Connection, Database
+from restaurant_system.database.personal_data import CustomerOrder
+from restaurant_system.errors import OrderNotFound, OrderOfAnotherCustomer
+from restaurant_system.logger import get_logger
+from restaurant_system.messaging import dead_letters, topology
+from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.dead_letters import All, DeadLetter, Result
+from restaurant_system.messaging.postgres.queues import delete_erased
+from restaurant_system.models.clock import Clock, rfc_3339
+from restaurant_system.models.privacy import normalized_name
+from restaurant_system.services.order.service import NAME
+
+SCAN_SIZE = 5_000  # orders that are compared with a name at once
+BATCH_SIZE = 200  # orders that are erased in one transaction
+DEAD_LETTERS_SIZE = 500  # dead letters that the periodic task has in memory at once
+
+log = get_logger(NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A customer by name, by the numbers of orders, or by both: then each order has the name."""
+
+    name: str | None = None
+    numbers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ErasurePlan:
+    """What erasing a customer changes.
+
+    The data of `unfinished` orders is still needed and stays. `unattributed` counts the dead
+    letters that belong to no stored order and contain no readable name.
+    """
+
+    finished: Sequence[CustomerOrder]
+    unfinished: Sequence[CustomerOrder]
+    dead_letters: Collection[UUID]
+    unattributed: int
+
+
+@dataclass(slots=True)
+class Erased:
+    """What has been erased so far, correct also after an error or interruption."""
+
+    orders: list[str] = field(default_factory=list)
+    messages: int = 0
+    dead_letters: Result = field(default_factory=Result)
+
+
+class PersonalData:
+    """Finds, exports and erases the personal data of customers."""
+
+    def __init__(self, database: Database, broker: Broker, *, clock: Clock) -> None:
+        self._database = database
+        self._broker = broker
+        self._clock = clock
+
+    async def find(self, customer: Customer) -> list[CustomerOrder]:
+        """Return the orders of a customer, oldest first.
+
+        Names are compared by `normalized_name`; an erased order has none. Raises `OrderNotFound`
+        for an unknown number, and `OrderOfAnotherCustomer` for an order with another name.
+        """
+        if not customer.numbers:
+            return await self._find_by_name(normalized_name(customer.name or ""))
+        async with self._database.connection() as connection:
+            orders = await personal_data.orders_by_number(
+                connection, customer.numbers, at=self._clock()
+            )
+        known = {order.number: order for order in orders}
+        for number in customer.numbers:
+            if number not in known:
+                raise OrderNotFound(number)
+            if customer.name is not None and not _has_name(
+                known[number], normalized_name(customer.name)
+            ):
+                raise OrderOfAnotherCustomer(number)
+        return orders
+
+    async def export(self, customer: Customer) -> dict[str, Any]:
+        """Return everything that is stored about the orders of a customer; raises as `find`."""
+        orders = await self.find(customer)
+        async with self._database.connection() as connection:
+            rows = await personal_data.export(connection, [order.id for order in orders])
+        return {"exported_at": rfc_3339(self._clock()), "orders": rows}
+
+    async def plan(self, customer: Customer) -> ErasurePlan:
+        """Return what `erase` would change; raises as `find`, and `BrokerUnavailable`.
+
+        Dead letters about orders that are erased already are part of every plan.
+        """
+        orders = await self.find(customer)
+        letters = await dead_letters.read(self._broker)
+        is_erased = await self._which_are_erased(letters)
+        finished = {order.number for order in orders if order.is_finished}
+        name = None if customer.name is None else normalized_name(customer.name)
+
+        def is_to_be_discarded(letter: DeadLetter) -> bool:
+            if letter.order_number in is_erased:
+                return letter.order_number in finished or is_erased[letter.order_number]
+            return name is not None and normalized_name(letter.customer_name) == name
+
+        return ErasurePlan(
+            finished=[each for each in orders if each.is_finished and not each.is_erased],
+            unfinished=[each for each in orders if not each.is_finished],
+            dead_letters=_ids(letters, is_to_be_discarded),
+            unattributed=sum(
+                not letter.customer_name and letter.order_number not in is_erased
+                for letter in letters
+            ),
+        )
+
+    async def erase(self, plan: ErasurePlan, result: Erased) -> Erased:
+        """Erase the orders of a plan, and their idempotency keys, messages and dead letters.
+
+        If it fails half-way, a new plan for the same customer contains what is left.
+        """
+        for ids in _batches([order.id for order in plan.finished]):
+            async with self._database.transaction() as tx:
+                numbers = await self._erase(tx, ids)
+                await personal_data.erase_fingerprints(tx, ids)
+            result.orders += numbers
+        result.messages = await delete_erased(self._database)
+        if plan.dead_letters:
+            selection = All(plan.dead_letters)
+            await dead_letters.discard(self._broker, selection, result.dead_letters)
+        return result
+
+    async def erase_due(self, retention: timedelta) -> int:
+        """Erase the next orders that finished before the retention period; return their number.
+
+        Several processes may do so at once. Their idempotency keys have expired, because the
+        settings allow no shorter period.
+        """
+        async with self._database.transaction() as tx:
+            ids = await personal_data.lock_due(tx, self._clock() - retention, BATCH_SIZE)
+            return len(await self._erase(tx, ids)) if ids else 0
+
+    async def delete_messages(self, retention: timedelta | None) -> int:
+        """Delete messages and dead letters of erased orders; return their number.
+
+        With a `retention`, dead letters that belong to no stored order are deleted too once they
+        are older. Raises `Unavailable`, and `DeadLettersLocked` while another process has them
+        locked.
+        """
+        deleted = await delete_erased(self._database)
+        if (await self._broker.depths())[topology.DEAD_LETTERS.name]:
+            deleted += await self._discard_dead_letters(retention)
+        return deleted
+
+    async def _discard_dead_letters(self, retention: timedelta | None) -> int:
+        """Discard dead letters in batches while each has some to discard; return their number."""
+        result = Result()
+        while True:
+            letters = await dead_letters.read(self._broker, limit=DEAD_LETTERS_SIZE)
+            is_erased = await self._which_are_erased(letters)
+            overdue_before = None if retention is None else self._clock() - retention
+            ids = {
+                letter.message.message_id
+                for letter in letters
+                if is_erased.get(letter.order_number, _is_older(letter, overdue_before))
+            }
+            before = result.done
+            if ids:
+                await dead_letters.discard(self._broker, All(ids), result, limit=DEAD_LETTERS_SIZE)
+            if result.done == before:
+                return result.done
+
+    async def _erase(self, tx: Connection, ids: Sequence[int]) -> list[str]:
+        return await personal_data.erase(
+            tx, ids, at=self._clock(), exchange=topology.ORDERS_TOPIC.name
+        )
+
+    async def _find_by_name(self, name: str) -> list[CustomerOrder]:
+        found: list[CustomerOrder] = []
+        after = 0
+        while True:
+            async with self._database.connection() as connection:
+                orders = await personal_data.next_orders(
+                    connection, after=after, limit=SCAN_SIZE, at=self._clock()
+                )
+            if not orders:
+                return found
+            found += [order for order in orders if _has_name(order, name)]
+            after = orders[-1].id
+
+    async def _which_are_erased(self, letters: Sequence[DeadLetter]) -> dict[str, bool]:
+        """Return whether the orders of dead letters are erased, without those not stored."""
+        numbers = {letter.order_number for letter in letters} - {""}
+        async with self._database.connection() as connection:
+            return await personal_data.which_are_erased(connection, sorted(numbers))
+
+
+def _has_name(order: CustomerOrder, normalized: str) -> bool:
+    return not order.is_erased and normalized_name(order.customer_name) == normalized
+
+
+def _ids(letters: Sequence[DeadLetter], condition: Callable[[DeadLetter], bool]) -> set[UUID]:
+    return {letter.message.message_id for letter in letters if condition(letter)}
+
+
+def _batches(ids: Sequence[int]) -> list[Sequence[int]]:
+    return [ids[start : start + BATCH_SIZE] for start in range(0, len(ids), BATCH_SIZE)]
+
+
+def _is_older(letter: DeadLetter, moment: datetime | None) -> bool:
+    """Return whether a dead letter failed first, or was sent, before a time."""
+    if moment is None:
+        return False
+    try:
+        return datetime.fromisoformat(letter.first_seen) < moment
+    except (ValueError, TypeError):  # written by a third party, or without a time zone
+        return letter.message.timestamp < moment
