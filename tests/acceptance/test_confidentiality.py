@@ -1,7 +1,9 @@
-"""Personal data and passwords appear in no log line and no error."""
+"""Personal data and passwords appear in no log line, no error and no other's response."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -13,6 +15,7 @@ from tests.support.broker_client import BrokerClient
 from tests.support.deployments import Deployment
 from tests.support.messages import DEAD_LETTERS, make_order_message, make_status_update
 from tests.support.orders import make_item, make_order_body
+from tests.support.postgres_server import Postgres, running_postgres
 from tests.support.processes import Processes
 from tests.support.waiting import wait_until
 
@@ -41,6 +44,13 @@ def verbose_deployment(dsn: str, optional_amqp_url: str | None) -> Iterator[Depl
     settings = {"RESTAURANT_LOG__LEVEL": "DEBUG", "RESTAURANT_DELIVERY__MAX_ATTEMPTS": "2"}
     with deployments.running(dsn, optional_amqp_url, **settings) as deployment:
         yield deployment
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """Run a PostgreSQL that no other test uses."""
+    with running_postgres() as server:
+        yield server
 
 
 def bad_bodies() -> list[bytes]:
@@ -148,6 +158,80 @@ def test_text_from_customers_and_third_parties_appears_in_no_log_line(
     assert {"message_processing_failed", "retry_attempted", "message_dead_lettered"} <= actions
     assert [line for line in logged if MARK in json.dumps(line)] == []
     assert not any(MARK in process.stderr for process in deployment.started)
+
+
+def test_personal_data_appears_nowhere_in_an_outage_and_after_crashes(
+    own_postgres: Postgres,
+) -> None:
+    """The output of every service at DEBUG, and the responses to requests of others."""
+    dsn = own_postgres.dsn(asyncio.run(own_postgres.create_database()))
+    order = {"customer_name": PERSON, "notes": ADDRESS, "items": [make_item(notes=ADDRESS)]}
+    with deployments.running(dsn, RESTAURANT_LOG__LEVEL="DEBUG") as deployment:
+        orders, worker = deployment.start_order_service(), deployment.start_worker("anna", scale=1)
+        deployment.start_tracking_service()
+        deployment.start_subscriber("till")
+        deployment.start("kitchen-display", "--port", "0")
+        deployment.wait_until_ready()
+        number = deployment.place_order(**order)
+        deployment.wait_for_status(number, "cooking")
+        worker.kill()
+
+        own_postgres.stop()
+        bodies = [make_order_body(**order), *bad_bodies()]
+        assert deployment.post_order(bodies[0]).status_code == 503
+        responses = responses_of_others(deployment, number)
+        assert {response.status_code for response in responses} >= {400, 404, 503}
+        with ThreadPoolExecutor(4) as threads:
+            posting = [threads.submit(post_anyway, deployment, body) for body in bodies]
+            orders.kill()
+        assert {post.result() for post in posting} <= {None, 400, 503}
+        own_postgres.start()
+        deployment.start_order_service()
+        deployment.start_worker("bert")
+        deployment.wait_until_ready()
+
+        cancelled = deployment.place_order(**order)
+        move = {"changed_by": "waiter", "reason": ADDRESS}
+        deployment.orders.post(f"/orders/{cancelled}/cancel", json=move)
+        deployment.orders.post(f"/orders/{cancelled}/complete", json=move)  # 409 or 200
+        deployment.wait_for_status(deployment.place_order(**order), "ready")
+        responses += responses_of_others(deployment, number)
+        for name in (PERSON, ADDRESS):
+            deployment.start("privacy", "erase", "--name", name, "--order", number, "--yes").wait()
+        deployment.stop_all()
+
+        assert any(process.logged("db_connection_failed") for process in deployment.started)
+        assert {response.status_code for response in responses} >= {200, 400, 404, 405, 503}
+        assert [each.url for each in responses if MARK in each.text + str(each.headers)] == []
+        for process in deployment.started:
+            assert process.stdout + process.stderr != ""
+            assert MARK not in process.stdout + process.stderr
+
+
+def responses_of_others(deployment: Deployment, number: str) -> list[httpx.Response]:
+    """Return the responses to requests that may be made by anyone, without personal data."""
+    paths = (
+        *(f"/orders/{number}/status", "/orders/ORD_20991231_001/status", "/orders/none/status"),
+        *("/health", "/stats", "/workers/status", "/board", "/dashboard", f"/track/{number}"),
+        *("/orders?limit=0", "/openapi.json", "/metrics", "/nothing"),
+    )
+    return [
+        *(deployment.tracking.get(path) for path in paths),
+        deployment.orders.get("/health"),
+        deployment.orders.get("/metrics"),
+        deployment.orders.get("/orders"),
+        deployment.post_order(b"{"),
+        deployment.post_order(make_order_body(customer_name="!")),
+        deployment.post_order(make_order_body()),
+    ]
+
+
+def post_anyway(deployment: Deployment, body: bytes) -> int | None:
+    """Post an order; return the status, or `None` if the service was killed."""
+    try:
+        return deployment.post_order(body).status_code
+    except httpx.TransportError:
+        return None
 
 
 def test_refused_password_appears_in_no_output(
