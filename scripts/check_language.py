@@ -63,7 +63,9 @@ BANNED = {
 FOLDERS = ("src", "tests", "benchmarks", "scripts", "docs")
 PLAIN_TEXT = {".css", ".html", ".js", ".json", ".md", ".toml", ".yaml"}
 # Swagger UI is the work of others.
-EXCLUDED = re.compile(r"scripts/check_language\.py|screens/docs/swagger-ui|screens/docs/LICENSE")
+EXCLUDED = re.compile(
+    r"__pycache__|scripts/check_language\.py|screens/docs/swagger-ui|screens/docs/LICENSE"
+)
 # `guest` is RabbitMQ's default user and a field of the contract, `nobody` a Unix user, `aside` an
 # HTML element, `owed_before` and `broker_messages_in_hand` are in released migrations.
 STANDARD = re.compile(
