@@ -131,6 +131,7 @@ def test_prometheus_finds_what_happened_in_all_services(services: Services, tmp_
         for expression in expressions():
             prometheus.query(expression)  # fails if it is invalid
     check_that_all_names_exist(services)
+    check_that_nothing_personal_is_exposed(services, numbers)
     check_sum_after_the_death_of_a_process(services)
     assert deployment.stop_all() == [0] * len(services.ports)
     assert list(tmp_path.iterdir()) == []  # the shared files are deleted
@@ -143,6 +144,14 @@ def check_that_all_names_exist(services: Services) -> None:
 
     assert used - exposed - recorded_names() == set()
     assert len(used) > 30
+
+
+def check_that_nothing_personal_is_exposed(services: Services, numbers: list[str]) -> None:
+    """Search for what would identify a customer, a member of the staff or an order."""
+    customer = json.loads(make_order_body())["customer_name"]
+    texts = [services.scrape(each) for each in services.ports]
+
+    assert not [text for text in texts for each in (customer, "mario", *numbers) if each in text]
 
 
 def check_sum_after_the_death_of_a_process(services: Services) -> None:

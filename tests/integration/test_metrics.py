@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from restaurant_system.app import http_service
 from restaurant_system.app.monitoring import exposer_of_service, read_database, read_queues
-from restaurant_system.app.runtime import Runtime
+from restaurant_system.app.runtime import Runtime, background_task
 from restaurant_system.config import (
     DatabaseSettings,
     KitchenSettings,
@@ -28,6 +28,8 @@ from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.messaging.signature import Signer
 from restaurant_system.metrics import definitions, exposition
 from restaurant_system.metrics.exposition import Figures
+from restaurant_system.metrics.request_durations import UNKNOWN_PATH
+from restaurant_system.models.clock import utc_now
 from restaurant_system.models.order import Move, OrderType
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.live_views import LiveViews
@@ -36,6 +38,7 @@ from tests.support.database import monitored
 from tests.support.display import running_display
 from tests.support.fakes import RecordingBroker
 from tests.support.kitchen import Kitchen, make_order_received, settings
+from tests.support.live_view_client import watching
 from tests.support.messages import TAKEOUT, make_order_message
 from tests.support.metrics import increase, value_in
 from tests.support.orders import make_order
@@ -47,6 +50,7 @@ from tests.support.waiting import eventually
 
 Count = Callable[[], float]  # returns the increase of a series
 
+REQUESTS = "restaurant_http_request_duration_seconds_count"
 MOVES = "restaurant_order_moves_total"
 TIMES = "restaurant_order_time_to_status_seconds_count"
 SECONDS = "restaurant_order_time_to_status_seconds_sum"
@@ -218,16 +222,35 @@ async def test_published_and_refused_messages_are_counted(database: Database) ->
 
 
 async def test_client_of_a_live_view_is_counted_while_it_is_connected(database: Database) -> None:
+    """Its request is not observed: it lasts as long as the visit."""
     clients = increase("restaurant_live_view_clients")
-    views = LiveViews(database, clock=lambda: pytest.fail("not polled"), kitchen=KitchenSettings())
+    requests = increase(REQUESTS, method="GET", route="/live/board", code="200")
+    views = LiveViews(database, clock=utc_now, kitchen=KitchenSettings())
 
-    async with contextlib.aclosing(views.board(None)) as stream:  # type: ignore[type-var] # a generator
-        waiting = asyncio.ensure_future(anext(stream))
-        await wait_for_value(clients, 1)
-        waiting.cancel()
-        await asyncio.wait({waiting})
+    async with background_task(views.run(Shutdown())), http_client(views.feature()) as client:
+        async with watching(client, "/live/board"):
+            assert clients() == 1
+        await wait_for_value(clients, 0)
 
-    assert clients() == 0
+    assert requests() == 0
+
+
+async def test_requests_are_counted_by_the_template_of_their_route(
+    tracking: httpx.AsyncClient,
+) -> None:
+    """On the fast path, over ASGI, and for paths that do not exist."""
+    routes = {
+        "/orders/{order_number}/status": ("/orders/ORD_20241216_001/status", "/orders/x/status?a"),
+        "/orders/{order_number}/history": ("/orders/ORD_20241216_001/history", "/orders/y/history"),
+        UNKNOWN_PATH: ("/some/where", "/orders/a/b/c"),
+    }
+    counts = {route: increase(REQUESTS, method="GET", route=route, code="404") for route in routes}
+
+    for paths in routes.values():
+        for path in paths:
+            assert (await tracking.get(path)).status_code == 404
+
+    assert [count() for count in counts.values()] == [2, 2, 2]
 
 
 def figure(figures: Figures, definition: definitions.SystemFigure) -> dict[object, float]:
