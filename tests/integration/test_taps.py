@@ -4,9 +4,10 @@ from uuid import uuid4
 
 import pytest
 
-from restaurant_system.database import tickets
+from restaurant_system.database import personal_data, tickets
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
+from restaurant_system.models.clock import utc_now
 from tests.support.deployments import JSON
 from tests.support.display import STATION, Display, Screen, running_display
 from tests.support.kitchen import Kitchen
@@ -119,6 +120,24 @@ async def test_repeated_tap_takes_effect_once(
     assert late.json() == {"order_number": number, "status": "ready"}
     assert late.headers["Idempotency-Replayed"] == "true"
     assert await statuses(kitchen, number) == ["received", "cooking", "ready", "cooking"]
+
+
+async def test_repeated_tap_on_an_order_erased_meanwhile_gets_its_answer(
+    kitchen: Kitchen, display: Display, screen: Screen
+) -> None:
+    number = await order_on_screen(kitchen, screen)
+    await display.perform(number, "start", "received")
+    key = {"Idempotency-Key": "k"}
+    await display.perform(number, "bump", "cooking", **key)
+    async with kitchen.database.connection() as sql:
+        await sql.execute("UPDATE orders SET status = 'completed'")
+        (order,) = await personal_data.orders_by_number(sql, [number], at=utc_now())
+        assert await personal_data.erase(sql, [order.id], at=utc_now(), exchange="") == [number]
+        await personal_data.erase_fingerprints(sql, [order.id])
+
+    late = await display.tap(number, "bump", "cooking", **key)
+
+    assert (late.status_code, late.headers["Idempotency-Replayed"]) == (200, "true")
 
 
 async def test_tap_on_an_outdated_ticket_is_refused(

@@ -24,6 +24,7 @@ from restaurant_system.messaging.relay import Relay
 from restaurant_system.metrics.order_moves import observe_move
 from restaurant_system.models.clock import Clock, rfc_3339
 from restaurant_system.models.order import OrderType
+from restaurant_system.models.privacy import ERASED_FINGERPRINT
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.ticket import TARGET_STATUS, Action
 
@@ -211,7 +212,8 @@ async def _take_key(tx: Connection, key: str, tap: TapTicket) -> bool:
     if await idempotency.store(tx, name, tap.fingerprint, tap.number):
         return True
     used_for = await idempotency.look_up(tx, name)
-    if used_for is None or used_for.fingerprint != tap.fingerprint:
+    # The fingerprints of an erased order are erased; a repeated tap still gets its answer.
+    if used_for is None or used_for.fingerprint not in (tap.fingerprint, ERASED_FINGERPRINT):
         raise IdempotencyKeyReused(
             "This Idempotency-Key was used for something else; send a new one."
         )
