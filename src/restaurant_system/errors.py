@@ -9,7 +9,10 @@ RestaurantError
  │    ├── TooManyDeadLetters        this process has dead-lettered too many messages
  │    ├── DeadLetterNotFound        no dead letter, or more than one, has this id
  │    ├── DeadLettersLocked         another process has the dead letters locked
- │    └── ConfirmationImpossible    a question without a terminal to ask it on
+ │    ├── ConfirmationImpossible    a question without a terminal to ask it on
+ │    ├── Unguarded                 a service on the network without users and API keys
+ │    ├── NameTaken                 a user or an API key has this name
+ │    └── NameUnknown               no user or API key has this name
  ├── Unavailable                    a server is unavailable; try again later
  │    ├── DatabaseUnavailable
  │    │    ├── DatabaseTlsFailed    no connection with the configured encryption
@@ -19,6 +22,10 @@ RestaurantError
  │    │    ├── BrokerRefuses        the broker answers, but refuses
  │    │    └── QueueTableUnavailable    the broker is the one in PostgreSQL
  │    └── Overloaded                more concurrent requests than allowed
+ ├── NotSignedIn                    the caller is unknown, and not everybody may do this
+ │    └── SignInFailed              a wrong name or password
+ ├── NotAllowed                     the caller may not do this
+ ├── TooManyAttempts                too many wrong passwords; try again later
  ├── OrderNotFound
  ├── ErasureRefused                 the database refuses to erase an order's personal data
  ├── OrderOfAnotherCustomer         an order has another customer's name
@@ -73,6 +80,25 @@ class DeadLettersLocked(StartupError):
 
 class ConfirmationImpossible(StartupError):
     """A command needs confirmation, and there is no terminal to ask on."""
+
+
+class Unguarded(StartupError):
+    """A service that other machines reach has neither a user nor an API key."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Other machines can reach this service, and there is no user yet: create a user with"
+            " `restaurant-system users add NAME --role manager`, or set security.open to true if"
+            " something in front of it controls access."
+        )
+
+
+class NameTaken(StartupError):
+    """A user or an API key has this name already."""
+
+
+class NameUnknown(StartupError):
+    """No user or API key has this name."""
 
 
 class Unavailable(RestaurantError):
@@ -133,6 +159,35 @@ class QueueTableUnavailable(BrokerUnavailable):
 
 class Overloaded(Unavailable):
     """This process already serves as many concurrent requests as allowed."""
+
+
+class NotSignedIn(RestaurantError):
+    """The caller is unknown, or its session or API key is not valid any more."""
+
+    def __init__(
+        self,
+        text: str = "Sign in at /sign-in, or send an API key as `Authorization: Bearer KEY`.",
+    ) -> None:
+        super().__init__(text)
+
+
+class SignInFailed(NotSignedIn):
+    """There is no such user, or the password is wrong; the text does not say which."""
+
+    def __init__(self) -> None:
+        super().__init__("The name or the password is wrong; try again, or ask a manager.")
+
+
+class NotAllowed(RestaurantError):
+    """The caller is known, and may not do this."""
+
+
+class TooManyAttempts(RestaurantError):
+    """An account or a client has sent too many wrong passwords; `seconds` until the next try."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"Too many wrong passwords; try again in {seconds} s.")
+        self.seconds = seconds
 
 
 class OrderNotFound(RestaurantError):

@@ -140,6 +140,7 @@ async def test_every_foreign_key_has_an_index(sql: UnpooledConnection) -> None:
         "order_resends_order_id_fkey": True,
         "station_tickets_order_id_fkey": True,
         "order_status_log_order_id_fkey": True,
+        "sessions_user_id_fkey": True,
     }
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 from structlog.testing import capture_logs
 
 from restaurant_system.config import HttpSettings, SecuritySettings
+from restaurant_system.models.access import Caller, Capability
 from restaurant_system.web import allowed_hosts, api, client_limits, origins
 from restaurant_system.web.access_checks import AccessChecks
 from restaurant_system.web.api import Feature
@@ -24,11 +24,13 @@ from restaurant_system.web.endpoint import (
 )
 from restaurant_system.web.event_stream import EventStreamResponse
 from restaurant_system.web.file_descriptors import ThrottledLog
+from restaurant_system.web.guarded_router import GuardedRouter
 from tests.support.raw_connection import RawConnection
 from tests.support.responses import assert_problem
 from tests.support.services import serve_site
 from tests.support.waiting import eventually
 
+READ = Capability.READ_STATUS
 LISTED = "https://shop.example.com"
 EXAMPLE = {
     "allowed_hosts": ["Restaurant.example.com", "*.stores.example.com", "192.0.2.1"],
@@ -38,6 +40,11 @@ FAST_GET, FAST_POST = ("GET", "/soups/pea"), ("POST", "/soups")
 SLOW_GET, SLOW_POST = ("GET", "/soups/pea?asgi"), ("POST", "/soups?asgi")
 OTHERS = [("GET", "/nothing"), ("DELETE", "/soups/pea"), ("POST", "/soups/pea/cancel")]
 EVERY_PATH = [FAST_GET, FAST_POST, SLOW_GET, SLOW_POST, *OTHERS]
+
+
+def to_response(body: bytes, _: Caller) -> EndpointResponse:
+    """Return a response with this body."""
+    return EndpointResponse(body)
 
 
 class Soups:
@@ -67,8 +74,8 @@ class Soups:
 
     def feature(self) -> Feature:
         """Return two endpoints that the fast path serves, a route that it does not, a stream."""
-        one = Endpoint("GET", "/soups/{name}", self.serve, EndpointResponse)
-        order = Endpoint("POST", "/soups", self.serve, EndpointResponse)
+        one = Endpoint("GET", "/soups/{name}", self.serve, to_response, requires=READ)
+        order = Endpoint("POST", "/soups", self.serve, to_response, requires=READ)
 
         async def one_over_asgi(request: Request) -> Response:
             return await respond_over_asgi(one, request)
@@ -76,11 +83,13 @@ class Soups:
         async def order_over_asgi(request: Request) -> Response:
             return await respond_over_asgi(order, request)
 
-        router = APIRouter()
-        router.add_api_route("/soups/{name}", one_over_asgi, methods=["GET"])
-        router.add_api_route("/soups", order_over_asgi, methods=["POST"])
-        router.add_api_route("/soups/{name}/cancel", self.cancel, methods=["POST", "DELETE"])
-        router.add_api_route("/live", self.watch, methods=["GET"])
+        router = GuardedRouter()
+        router.add_api_route("/soups/{name}", one_over_asgi, methods=["GET"], requires=READ)
+        router.add_api_route("/soups", order_over_asgi, methods=["POST"], requires=READ)
+        router.add_api_route(
+            "/soups/{name}/cancel", self.cancel, methods=["POST", "DELETE"], requires=READ
+        )
+        router.add_api_route("/live", self.watch, methods=["GET"], requires=READ)
         return Feature(router, endpoints=[one, order])
 
 

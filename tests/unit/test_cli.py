@@ -76,6 +76,8 @@ def options_in(help_text: str) -> dict[str, str]:
         "migrate",
         "dead-letters",
         "doctor",
+        "users",
+        "api-keys",
     ],
 )
 def test_help_lists_every_command(run: CommandLine, command: str) -> None:
@@ -177,6 +179,13 @@ def test_options_around_mode_belong_to_the_command(run: CommandLine) -> None:
         ["dead-letters", "burn"],
         ["dead-letters", "show"],
         ["dead-letters", "discard"],
+        ["users", "add", "Anna"],
+        ["users", "add", "Anna", "--role", "chef", "--generate"],
+        ["users", "add", "", "--role", "staff", "--generate"],
+        ["users", "disable"],
+        ["api-keys", "add", "Till"],
+        ["api-keys", "add", "Till", "--scope", "everything"],
+        ["api-keys", "add", "Till", "--scope", "read_status"],
     ],
 )
 def test_wrong_usage_exits_with_2(run: CommandLine, arguments: list[str]) -> None:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from structlog.testing import capture_logs
 
 from restaurant_system.errors import OrderNotFound
+from restaurant_system.models.access import Caller, Capability
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
 from restaurant_system.web.api import Feature
@@ -25,12 +26,14 @@ from restaurant_system.web.endpoint import (
     respond_over_asgi,
 )
 from restaurant_system.web.fastpath.uvicorn_adapter import TESTED_VERSIONS
+from restaurant_system.web.guarded_router import GuardedRouter
 from restaurant_system.web.headers import MAX_BODY_SIZE
 from restaurant_system.web.http_protocol import HttpProtocol
 from tests.support.raw_connection import RawConnection
 from tests.support.responses import assert_problem
 from tests.support.services import http_client, serve_site
 
+READ = Capability.READ_STATUS
 HOST = b"Host: localhost\r\n"
 OVER_ASGI = "Over-ASGI"  # a header of responses that did not take the fast path
 
@@ -39,8 +42,10 @@ class ExampleApp:
     """An application with two endpoints and two other routes."""
 
     def __init__(self) -> None:
-        self.price = Endpoint("GET", "/soups/{name}/price", self.get_price, to_response)
-        self.order = Endpoint("POST", "/soups", self.serve, to_response)
+        self.price = Endpoint(
+            "GET", "/soups/{name}/price", self.get_price, to_response, requires=READ
+        )
+        self.order = Endpoint("POST", "/soups", self.serve, to_response, requires=READ)
         self.called = asyncio.Event()
         self.may_respond = asyncio.Event()
         self.may_respond.set()
@@ -80,15 +85,19 @@ class ExampleApp:
 
     def feature(self) -> Feature:
         """Return the feature with the routes of the example application."""
-        router = APIRouter()
-        router.add_api_route("/soups/{name}/price", self.price_over_asgi, methods=["GET"])
-        router.add_api_route("/soups", self.order_over_asgi, methods=["POST"])
-        router.add_api_route("/soups", self.ordinary, methods=["GET"])
-        router.add_api_route("/soups/{name}/{part}/price", self.ordinary, methods=["GET"])
+        router = GuardedRouter()
+        router.add_api_route(
+            "/soups/{name}/price", self.price_over_asgi, methods=["GET"], requires=READ
+        )
+        router.add_api_route("/soups", self.order_over_asgi, methods=["POST"], requires=READ)
+        router.add_api_route("/soups", self.ordinary, methods=["GET"], requires=READ)
+        router.add_api_route(
+            "/soups/{name}/{part}/price", self.ordinary, methods=["GET"], requires=READ
+        )
         return Feature(router, endpoints=[self.price, self.order])
 
 
-def to_response(soup: bytes) -> EndpointResponse:
+def to_response(soup: bytes, _: Caller) -> EndpointResponse:
     """Return the response with a price."""
     return EndpointResponse(soup, media_type="text/plain")
 
@@ -204,7 +213,7 @@ def test_oldest_uvicorn_that_may_be_installed_is_the_oldest_tested_one() -> None
 
 
 async def test_service_without_endpoints_runs_without_the_fast_path() -> None:
-    assert api.build("Test", [Feature(APIRouter())]).protocol is HttpProtocol
+    assert api.build("Test", [Feature(GuardedRouter())]).protocol is HttpProtocol
 
 
 @pytest.mark.parametrize(
@@ -581,3 +590,14 @@ async def test_response_after_a_stop_was_requested_closes_the_connection(app: Ex
 
     assert "Connection" not in before.headers
     assert after.headers.get_list("Connection") == ["close"]
+
+
+async def test_route_that_states_no_requirement_is_refused() -> None:
+    """Else a forgotten requirement would open a route to everybody."""
+    router = GuardedRouter()
+    APIRouter.add_api_route(router, "/forgotten", lambda: "secret")
+
+    with pytest.raises(TypeError, match="forgotten"):
+        api.build("Test", [Feature(router)])
+    with pytest.raises(TypeError, match="requires"):
+        router.add_api_route("/forgotten", lambda: "secret")  # type: ignore[call-arg]

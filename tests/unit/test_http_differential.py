@@ -21,10 +21,10 @@ from typing import NamedTuple
 import httpx
 import pytest
 import uvicorn
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from restaurant_system.models.access import Caller, Capability
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature, Site
 from restaurant_system.web.endpoint import (
@@ -33,9 +33,11 @@ from restaurant_system.web.endpoint import (
     EndpointResponse,
     respond_over_asgi,
 )
+from restaurant_system.web.guarded_router import GuardedRouter
 from tests.support.raw_connection import EMPTY_LINE, RawConnection
 from tests.support.services import serve_site
 
+READ = Capability.READ_STATUS
 CASES = int(os.environ.get("HTTP_CASES", "250"))
 SEED = int(os.environ.get("HTTP_SEED", "1"))
 RESPONSE_TIMEOUT = 3.0  # s to wait for an expected response
@@ -77,10 +79,15 @@ async def echo(request: Request) -> Response:
     )
 
 
+def to_response(body: bytes, _: Caller) -> EndpointResponse:
+    """Return a response with this body."""
+    return EndpointResponse(body)
+
+
 def make_site() -> Site:
     """Build an application with two endpoints and a route that echoes over ASGI."""
-    price = Endpoint("GET", "/soups/{name}/price", echo_fast, EndpointResponse)
-    order = Endpoint("POST", "/soups", echo_fast, EndpointResponse)
+    price = Endpoint("GET", "/soups/{name}/price", echo_fast, to_response, requires=READ)
+    order = Endpoint("POST", "/soups", echo_fast, to_response, requires=READ)
 
     async def documented_price(request: Request) -> Response:
         return await respond_over_asgi(price, request)
@@ -88,11 +95,11 @@ def make_site() -> Site:
     async def documented_order(request: Request) -> Response:
         return await respond_over_asgi(order, request)
 
-    router = APIRouter()
-    router.add_api_route("/soups/{name}/price", documented_price, methods=["GET"])
-    router.add_api_route("/soups", documented_order, methods=["POST"])
+    router = GuardedRouter()
+    router.add_api_route("/soups/{name}/price", documented_price, methods=["GET"], requires=READ)
+    router.add_api_route("/soups", documented_order, methods=["POST"], requires=READ)
     methods = ["GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH"]
-    router.add_api_route("/echo{rest:path}", echo, methods=methods)
+    router.add_api_route("/echo{rest:path}", echo, methods=methods, requires=READ)
     return api.build("Site", [Feature(router, endpoints=[price, order])])
 
 

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from structlog.testing import capture_logs
 
 from restaurant_system.config import HttpSettings, SecuritySettings
+from restaurant_system.models.access import Caller, Capability
 from restaurant_system.web import api, file_descriptors, http_protocol
 from restaurant_system.web.api import Feature, Site
 from restaurant_system.web.endpoint import (
@@ -23,11 +23,13 @@ from restaurant_system.web.endpoint import (
     respond_over_asgi,
 )
 from restaurant_system.web.file_descriptors import RESERVE, ThrottledLog
+from restaurant_system.web.guarded_router import GuardedRouter
 from restaurant_system.web.request_limits import MAX_HEAD_SIZE, MAX_HEADER_FIELDS
 from tests.support.raw_connection import RawConnection
 from tests.support.responses import assert_problem
 from tests.support.services import serve_site
 
+READ = Capability.READ_STATUS
 GET = b"GET /soups/pea HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /soups HTTP/1.1\r\nHost: localhost\r\n"
 OVER_ASGI = b"POST /soups?asgi HTTP/1.1\r\nHost: localhost\r\n"
@@ -52,10 +54,15 @@ async def stream(_request: Request) -> Response:
     return StreamingResponse(parts())
 
 
+def to_response(body: bytes, _: Caller) -> EndpointResponse:
+    """Return a response with this body."""
+    return EndpointResponse(body)
+
+
 def make_site() -> Site:
     """Build an application with two endpoints, which are also served over ASGI, and a stream."""
-    one = Endpoint("GET", "/soups/{name}", serve_soup, EndpointResponse)
-    order = Endpoint("POST", "/soups", serve_soup, EndpointResponse)
+    one = Endpoint("GET", "/soups/{name}", serve_soup, to_response, requires=READ)
+    order = Endpoint("POST", "/soups", serve_soup, to_response, requires=READ)
 
     async def documented_order(request: Request) -> Response:
         return await respond_over_asgi(order, request)
@@ -63,10 +70,10 @@ def make_site() -> Site:
     async def documented_one(request: Request) -> Response:
         return await respond_over_asgi(one, request)
 
-    router = APIRouter()
-    router.add_api_route("/soups/{name}", documented_one, methods=["GET"])
-    router.add_api_route("/soups", documented_order, methods=["POST"])
-    router.add_api_route("/stream", stream, methods=["GET"])
+    router = GuardedRouter()
+    router.add_api_route("/soups/{name}", documented_one, methods=["GET"], requires=READ)
+    router.add_api_route("/soups", documented_order, methods=["POST"], requires=READ)
+    router.add_api_route("/stream", stream, methods=["GET"], requires=READ)
     return api.build("Site", [Feature(router, endpoints=[one, order])])
 
 

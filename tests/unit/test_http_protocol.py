@@ -4,11 +4,11 @@ import pickle
 import socket
 
 import pytest
-from fastapi import APIRouter
 
 from restaurant_system.app.processes import SharedPort
 from restaurant_system.web import api, server
 from restaurant_system.web.api import Feature
+from restaurant_system.web.guarded_router import GuardedRouter
 from restaurant_system.web.http_protocol import USER_TIMEOUT, set_user_timeout
 from tests.support.raw_connection import RawConnection
 from tests.support.responses import assert_problem
@@ -16,7 +16,7 @@ from tests.support.services import serve_site
 
 
 async def test_invalid_http_gets_a_problem_with_a_request_id() -> None:
-    async with serve_site(api.build("Test", [Feature(APIRouter())])) as address:
+    async with serve_site(api.build("Test", [Feature(GuardedRouter())])) as address:
         connection = await RawConnection.to(address)
         await connection.write(b"two soups, please\r\n\r\n")
         response = await connection.response()

@@ -24,7 +24,7 @@ from restaurant_system.metrics.order_moves import observe_move
 from restaurant_system.metrics.processes import VARIABLE, shared_metrics
 from restaurant_system.metrics.request_durations import BATCH_SIZE, durations_of
 from restaurant_system.models.status import OrderStatus
-from restaurant_system.web.metrics import is_local
+from restaurant_system.web.local_requests import is_local
 from tests.support.fakes import FakeDelivery
 from tests.support.messages import make_order_message
 from tests.support.metrics import increase, names_in, value_in

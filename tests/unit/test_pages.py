@@ -17,6 +17,7 @@ from starlette.requests import Request
 from restaurant_system import screens
 from restaurant_system.errors import ConfigurationError
 from restaurant_system.web import api
+from restaurant_system.web.guarded_router import PUBLIC
 from restaurant_system.web.pages import Pages, RestaurantInfo, texts_in
 from restaurant_system.web.static_files import CHUNK_SIZE, PackageFiles, StaticContent
 
@@ -115,7 +116,9 @@ RESTAURANT = RestaurantInfo("en", "Europe/Rome", {"dine_in": 300}, {"dine_in": 6
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     """Return a client of two pages."""
-    pages = Pages(RESTAURANT).feature({"/board": "board", "/track/{order_number}": "track"})
+    pages = Pages(RESTAURANT).feature(
+        {"/board": ("board", PUBLIC), "/track/{order_number}": ("track", PUBLIC)}
+    )
     transport = httpx.ASGITransport(api.build("Screens", [pages]).asgi)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
@@ -144,7 +147,7 @@ async def test_markup_in_a_text_is_escaped(monkeypatch: pytest.MonkeyPatch) -> N
     words = WORDS["en"] | {"board": WORDS["en"]["board"] | {"title": 'Tom & "Ada" <b>'}}
     monkeypatch.setattr("restaurant_system.web.pages.texts_in", lambda *_: words)
 
-    site = api.build("Screens", [Pages(RESTAURANT).feature({"/board": "board"})])
+    site = api.build("Screens", [Pages(RESTAURANT).feature({"/board": ("board", PUBLIC)})])
     transport = httpx.ASGITransport(site.asgi)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         page = await client.get("/board")

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from restaurant_system.models.access import UNGUARDED
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.tracking.handler import StatusResponse, serialize
 from restaurant_system.services.tracking.status_lookup import OrderProgress
@@ -24,7 +25,7 @@ def test_serialized_status_equals_the_documented_model(
 ) -> None:
     progress = OrderProgress("ORD_20241216_001", status, LATER, due, worker)
 
-    response = serialize(progress).body
+    response = serialize(progress, UNGUARDED).body
 
     assert response.decode() == StatusResponse(**progress._asdict()).model_dump_json()
     assert json.loads(response)["processed_by"] == worker

@@ -13,7 +13,7 @@ ADDRESS = "http://localhost:3000"
 def test_first_screen_shows_the_address_of_each_page(
     capsys: pytest.CaptureFixture[str], screen: str, path: str
 ) -> None:
-    welcome.show(ADDRESS, Settings(), [])
+    welcome.show(Settings(), [], ADDRESS, None)
 
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [screen, ADDRESS + path] in lines

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from restaurant_system.app import http_service
+from restaurant_system.app.access import SIGN_IN_PAGE, access, add_first_manager
 from restaurant_system.app.kitchen_display import PAGES as DISPLAY_PAGES
 from restaurant_system.app.kitchen_display import stations
 from restaurant_system.app.kitchen_worker import Cook, build_worker
@@ -28,20 +29,22 @@ from restaurant_system.services.order.menu_file import sample_menu
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
 
+PAGES = {**ORDER_PAGES, **DISPLAY_PAGES, **TRACKING_PAGES, **SIGN_IN_PAGE}
+
+ReportStart = Callable[[str, str | None], None]
+
 
 async def run_all_in_one(
-    settings: Settings,
-    shutdown: Shutdown,
-    cooks: Sequence[Cook],
-    report_address: Callable[[str], None],
+    settings: Settings, shutdown: Shutdown, cooks: Sequence[Cook], report_start: ReportStart
 ) -> None:
     """Run all services in this process, on one port, until a stop is requested.
 
-    `report_address` is called with the address once orders are accepted. At a stop the cooks finish
-    the orders that they cook, and the last notifications are printed.
+    `report_start` is called once orders are accepted: with the address, and with the password of
+    the first manager if one was added, because other machines can reach the service. At a stop the
+    cooks finish the orders that they cook, and the last notifications are printed.
     """
     menu = menu_feature(settings, otherwise=sample_menu())
-    pages = http_service.pages_feature(settings, ORDER_PAGES | DISPLAY_PAGES | TRACKING_PAGES)
+    pages = http_service.pages_feature(settings, PAGES)
     with (
         embedded.lock_for_up(settings.data_dir),
         contextlib.closing(
@@ -56,7 +59,9 @@ async def run_all_in_one(
         ):
             if settings.database is None:
                 await _release_worker_names(runtime.database)
+            password = await add_first_manager(runtime, settings.order_service.host)
             async with (
+                access(runtime, settings.order_service.host) as rules,
                 order_intake(runtime, relay) as intake,
                 read_only_database(runtime) as database,
                 tracking(runtime, database) as tracking_features,
@@ -68,15 +73,15 @@ async def run_all_in_one(
                 metrics = http_service.metrics_feature(runtime, exposer)
                 features = [
                     *(intake, menu, display, *tracking_features),
-                    *(health, metrics, pages),
+                    *(health, metrics, pages, rules.sessions),
                 ]
-                checks = http_service.access_checks(settings, settings.order_service)
+                checks = http_service.access_checks(settings, settings.order_service, rules.control)
                 site = api.build("Restaurant system", features, checks)
                 runtime.report_started()
                 group.create_task(http_server.serve(site))
                 for cook in cooks:
                     group.create_task(build_worker(runtime, relay, cook).run(shutdown))
-                report_address(http_service.url(listener))
+                report_start(http_service.url(listener), password)
 
 
 @contextlib.asynccontextmanager

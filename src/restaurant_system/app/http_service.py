@@ -13,9 +13,10 @@ from restaurant_system.metrics.exposition import Exposer
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import health, metrics, server
 from restaurant_system.web.access_checks import AccessChecks
+from restaurant_system.web.access_control import AccessControl
 from restaurant_system.web.api import Feature
 from restaurant_system.web.health import Dependency
-from restaurant_system.web.pages import Pages, RestaurantInfo
+from restaurant_system.web.pages import PageRoute, Pages, RestaurantInfo
 from restaurant_system.web.server import Service
 
 OUTBOX_DELAYED_AFTER = 10.0  # s; a relay that works publishes a message within 5 s of a crash
@@ -46,9 +47,11 @@ async def serve(service: Service, address: Address, settings: Settings, shutdown
             await http_server.serve(site)
 
 
-def access_checks(settings: Settings, address: Address) -> AccessChecks:
-    """Return the checks of the requests to a service."""
-    return AccessChecks(settings.http, settings.security, bound_to=address.host)
+def access_checks(
+    settings: Settings, address: Address, control: AccessControl | None
+) -> AccessChecks:
+    """Return the checks of the requests to a service, with the control of its callers, if any."""
+    return AccessChecks(settings.http, settings.security, bound_to=address.host, control=control)
 
 
 def url(listener: socket.socket) -> str:
@@ -57,8 +60,8 @@ def url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def pages_feature(settings: Settings, pages: Mapping[str, str]) -> Feature:
-    """Return the routes of pages, given as page names by path."""
+def pages_feature(settings: Settings, pages: Mapping[str, PageRoute]) -> Feature:
+    """Return the routes of pages, by path."""
     kitchen = settings.kitchen
     restaurant = RestaurantInfo(
         language=settings.language,

@@ -1,14 +1,16 @@
 """Compose the kitchen display."""
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from uuid import uuid4
 
 from restaurant_system.app import http_service
+from restaurant_system.app.access import SIGN_IN_PAGE, access
 from restaurant_system.app.monitoring import exposer_of_service
 from restaurant_system.app.runtime import Runtime, open_runtime, running_relay, signer
 from restaurant_system.config import Settings
 from restaurant_system.messaging.relay import Relay
+from restaurant_system.models.access import Capability
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.order import OrderType
 from restaurant_system.services.display.handler import DisplayHandler
@@ -18,20 +20,22 @@ from restaurant_system.services.display.taps import Taps
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature, Site
+from restaurant_system.web.pages import PageRoute
 from restaurant_system.web.server import Service
 from restaurant_system.worker.lifecycle import KitchenWorker
 
-PAGES = {"/kitchen": "kitchen"}
+PAGES: Mapping[str, PageRoute] = {"/kitchen": ("kitchen", Capability.TICKETS)}
 
 
 def kitchen_display(settings: Settings) -> Service:
     """Prepare the service that shows the kitchen's stations."""
-    pages = http_service.pages_feature(settings, PAGES)
+    pages = http_service.pages_feature(settings, {**PAGES, **SIGN_IN_PAGE})
 
     @contextlib.asynccontextmanager
     async def run(shutdown: Shutdown) -> AsyncIterator[Site]:
         async with (
             open_runtime(settings, "kitchen-display", shutdown) as runtime,
+            access(runtime, settings.kitchen_display.host) as rules,
             running_relay(runtime, runtime.broker) as relay,
             stations(runtime, relay) as display,
             exposer_of_service(runtime) as exposer,
@@ -39,8 +43,9 @@ def kitchen_display(settings: Settings) -> Service:
             metrics = http_service.metrics_feature(runtime, exposer)
             health = http_service.health_feature(runtime, runtime.database)
             runtime.report_started()
-            checks = http_service.access_checks(settings, settings.kitchen_display)
-            yield api.build("Kitchen display", [display, health, metrics, pages], checks)
+            checks = http_service.access_checks(settings, settings.kitchen_display, rules.control)
+            parts = [display, health, metrics, pages, rules.sessions]
+            yield api.build("Kitchen display", parts, checks)
 
     return run
 

@@ -1,14 +1,16 @@
 """Compose the order service."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 
 from restaurant_system.app import http_service
+from restaurant_system.app.access import SIGN_IN_PAGE, access
 from restaurant_system.app.monitoring import exposer_of_service
 from restaurant_system.app.runtime import Runtime, background_task, open_runtime, running_relay
 from restaurant_system.config import Settings
 from restaurant_system.messaging.relay import Relay
+from restaurant_system.models.access import Capability
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.menu import NO_MENU, Menu
 from restaurant_system.services.order.cleanup import (
@@ -25,20 +27,22 @@ from restaurant_system.services.order.service import OrderService
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature, Site
+from restaurant_system.web.pages import PageRoute
 from restaurant_system.web.server import Service
 
-PAGES = {"/": "counter"}
+PAGES: Mapping[str, PageRoute] = {"/": ("counter", Capability.READ_ORDERS)}
 
 
 def order_service(settings: Settings) -> Service:
     """Prepare the service that takes orders; raises `ConfigurationError` if its menu is invalid."""
     menu = menu_feature(settings, otherwise=NO_MENU)
-    pages = http_service.pages_feature(settings, PAGES)
+    pages = http_service.pages_feature(settings, {**PAGES, **SIGN_IN_PAGE})
 
     @contextlib.asynccontextmanager
     async def run(shutdown: Shutdown) -> AsyncIterator[Site]:
         async with (
             open_runtime(settings, "order-service", shutdown) as runtime,
+            access(runtime, settings.order_service.host) as rules,
             running_relay(runtime, runtime.broker) as relay,
             order_intake(runtime, relay) as intake,
             exposer_of_service(runtime) as exposer,
@@ -46,8 +50,9 @@ def order_service(settings: Settings) -> Service:
             metrics = http_service.metrics_feature(runtime, exposer)
             health = http_service.health_feature(runtime, runtime.database)
             runtime.report_started()
-            checks = http_service.access_checks(settings, settings.order_service)
-            yield api.build("Order service", [intake, menu, health, metrics, pages], checks)
+            checks = http_service.access_checks(settings, settings.order_service, rules.control)
+            parts = [intake, menu, health, metrics, pages, rules.sessions]
+            yield api.build("Order service", parts, checks)
 
     return run
 

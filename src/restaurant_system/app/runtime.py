@@ -64,7 +64,7 @@ async def open_runtime(
     """
     tune_garbage_collector()
     async with (
-        _migrated(settings, service) as database,
+        migrated_database(settings, service) as database,
         _closing(_broker(settings, database)) as broker,
     ):
         needed = connections_needed(settings, cooks=cooks)[service]
@@ -73,7 +73,7 @@ async def open_runtime(
             async with database.connection() as connection:
                 await check_connection_limit(connection, service, needed)
 
-        await _retry_while_unavailable(check_limit, settings)
+        await retry_while_unavailable(check_limit, settings)
         await connect_broker(broker)
         policy = RetryPolicy(settings.delivery)
         yield Runtime(service, settings, database, broker, policy, shutdown)
@@ -108,7 +108,7 @@ def connections_needed(settings: Settings, *, cooks: int = 1) -> dict[str, int]:
 async def broker_alone(settings: Settings, service: str) -> AsyncIterator[Broker]:
     """Open the broker without connecting it, and the database only if the broker is in it."""
     if settings.rabbitmq is None:
-        async with _migrated(settings, service) as database:
+        async with migrated_database(settings, service) as database:
             yield PostgresBroker(database)
     else:
         async with _closing(
@@ -123,7 +123,7 @@ async def database_and_broker(
 ) -> AsyncIterator[tuple[Database, Broker]]:
     """Open the database with its schema up to date, and the broker without connecting it."""
     async with (
-        _migrated(settings, service) as database,
+        migrated_database(settings, service) as database,
         _closing(_broker(settings, database)) as broker,
     ):
         yield database, broker
@@ -169,16 +169,17 @@ async def open_database(settings: Settings, service: str) -> AsyncIterator[Datab
 
 
 @contextlib.asynccontextmanager
-async def _migrated(settings: Settings, service: str) -> AsyncIterator[Database]:
+async def migrated_database(settings: Settings, service: str) -> AsyncIterator[Database]:
+    """Open the database, and bring its schema up to date."""
     async with open_database(settings, service) as database:
-        await _retry_while_unavailable(lambda: migrations.migrate(database), settings)
+        await retry_while_unavailable(lambda: migrations.migrate(database), settings)
         yield database
 
 
-async def _retry_while_unavailable(
-    step: Callable[[], Awaitable[object]], settings: Settings
-) -> None:
+async def retry_while_unavailable(step: Callable[[], Awaitable[T]], settings: Settings) -> T:
     """Repeat a step of the service's start while PostgreSQL is lost, up to `startup_timeout`.
+
+    Returns the result of the step.
 
     Raises `DatabaseUnavailable` afterwards, and at once if the server is read-only.
     """
@@ -189,7 +190,8 @@ async def _retry_while_unavailable(
         wait_max=5.0,
     ):
         with attempt:
-            await step()
+            result = await step()
+    return result
 
 
 @contextlib.asynccontextmanager

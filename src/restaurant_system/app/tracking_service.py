@@ -1,9 +1,10 @@
 """Compose the tracking service."""
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from restaurant_system.app import http_service
+from restaurant_system.app.access import SIGN_IN_PAGE, access
 from restaurant_system.app.monitoring import exposer_of_service
 from restaurant_system.app.runtime import (
     Runtime,
@@ -13,6 +14,7 @@ from restaurant_system.app.runtime import (
 )
 from restaurant_system.config import Settings
 from restaurant_system.database.connection import Database
+from restaurant_system.models.access import Capability
 from restaurant_system.models.clock import utc_now
 from restaurant_system.services.tracking.dashboard import Dashboard
 from restaurant_system.services.tracking.handler import TrackingHandler
@@ -21,19 +23,26 @@ from restaurant_system.services.tracking.service import TrackingService
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature, Site
+from restaurant_system.web.guarded_router import PUBLIC
+from restaurant_system.web.pages import PageRoute
 from restaurant_system.web.server import Service
 
-PAGES = {"/board": "board", "/track/{order_number}": "track", "/dashboard": "dashboard"}
+PAGES: Mapping[str, PageRoute] = {
+    "/board": ("board", PUBLIC),
+    "/track/{order_number}": ("track", PUBLIC),
+    "/dashboard": ("dashboard", Capability.READ_ORDERS),
+}
 
 
 def tracking_service(settings: Settings) -> Service:
     """Prepare the tracking service, which answers read-only queries about orders."""
-    pages = http_service.pages_feature(settings, PAGES)
+    pages = http_service.pages_feature(settings, {**PAGES, **SIGN_IN_PAGE})
 
     @contextlib.asynccontextmanager
     async def run(shutdown: Shutdown) -> AsyncIterator[Site]:
         async with (
             open_runtime(settings, "tracking-service", shutdown) as runtime,
+            access(runtime, settings.tracking_service.host) as rules,
             read_only_database(runtime) as database,
             tracking(runtime, database) as features,
             exposer_of_service(runtime, database) as exposer,
@@ -41,8 +50,9 @@ def tracking_service(settings: Settings) -> Service:
             metrics = http_service.metrics_feature(runtime, exposer)
             health = http_service.health_feature(runtime, database)
             runtime.report_started()
-            checks = http_service.access_checks(settings, settings.tracking_service)
-            yield api.build("Tracking service", [*features, health, metrics, pages], checks)
+            checks = http_service.access_checks(settings, settings.tracking_service, rules.control)
+            parts = [*features, health, metrics, pages, rules.sessions]
+            yield api.build("Tracking service", parts, checks)
 
     return run
 

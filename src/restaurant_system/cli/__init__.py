@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from restaurant_system.cli import dead_letters, privacy
+from restaurant_system.cli import access, dead_letters, privacy
 from restaurant_system.cli.doctor import doctor
 from restaurant_system.cli.services import cli
 from restaurant_system.errors import ConfigurationError, RestaurantError
@@ -18,6 +18,8 @@ from restaurant_system.models.text import escape_nonprintable
 from restaurant_system.validation_messages import message_of
 
 cli.command(rich_help_panel="Maintenance")(doctor)
+cli.add_typer(access.users_cli, name="users", rich_help_panel="Maintenance")
+cli.add_typer(access.keys_cli, name="api-keys", rich_help_panel="Maintenance")
 cli.add_typer(dead_letters.cli, name="dead-letters", rich_help_panel="Maintenance")
 cli.add_typer(privacy.cli, name="privacy", rich_help_panel="Maintenance")
 

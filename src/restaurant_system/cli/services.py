@@ -107,7 +107,7 @@ def up(
 
     run_service(
         lambda shutdown: run_all_in_one(
-            settings, shutdown, cooks, lambda address: welcome.show(address, settings, cooks)
+            settings, shutdown, cooks, partial(welcome.show, settings, cooks)
         )
     )
 

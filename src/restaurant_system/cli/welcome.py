@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
+from restaurant_system.app.access import is_guarded
 from restaurant_system.app.kitchen_worker import Cook
 from restaurant_system.config import Settings
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.text import escape_nonprintable
+from restaurant_system.services.access.administration import FIRST_MANAGER
 
 EXAMPLE_ORDER = (
     "curl {address}/orders -H 'Content-Type: application/json' -d "
@@ -17,8 +19,13 @@ EXAMPLE_ORDER = (
 )
 
 
-def show(address: str, settings: Settings, cooks: Sequence[Cook]) -> None:
-    """Print the first screen of `up`; the command stays on one line, so that it can be copied."""
+def show(
+    settings: Settings, cooks: Sequence[Cook], address: str, manager_password: str | None
+) -> None:
+    """Print the first screen of `up`; the command stays on one line, so that it can be copied.
+
+    The password of a new manager is shown here only.
+    """
     entries = {
         "Counter": f"{address}/",
         "Kitchen": f"{address}/kitchen",
@@ -37,8 +44,19 @@ def show(address: str, settings: Settings, cooks: Sequence[Cook]) -> None:
     console.print(f"\n[bold]The restaurant is running at {address}[/]\n")
     for name, value in entries.items():
         console.print(Text(f"  {name:<10}"), Text(escape_nonprintable(value)), sep="")
-    console.print("\nPlace an order:\n")
-    console.print(Text("  " + EXAMPLE_ORDER.format(address=address)))
+    if manager_password is not None:
+        console.print(
+            "\nOther machines can reach it, so people sign in. The first manager is new:\n"
+        )
+        console.print(Text(f"  Sign in   {address}/sign-in"))
+        console.print(Text(f"  Name      {FIRST_MANAGER}"))
+        console.print(Text(f"  Password  {manager_password}"))
+        console.print("\nThe password is shown once. `restaurant-system users --help` has more.")
+    if is_guarded(settings, settings.order_service.host):
+        console.print("\nPrograms need a key: `restaurant-system api-keys add --help`.")
+    else:
+        console.print("\nPlace an order:\n")
+        console.print(Text("  " + EXAMPLE_ORDER.format(address=address)))
     console.print("\nPress Ctrl-C to stop. Orders are kept and continue after the next start.\n")
 
 

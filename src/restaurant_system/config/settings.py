@@ -48,16 +48,33 @@ class HttpSettings(Section):
 
 
 class SecuritySettings(Section):
-    """The host names, the origins and the proxies that all HTTP services trust.
+    """Who may use the HTTP services; host names, origins and proxies that they trust.
+
+    `open` is true for no access control, false for access control, and null for access control
+    unless a service listens on loopback only and no proxy is trusted. `public_ordering` lets
+    everybody place orders. A session ends after `session_hours`. Wrong passwords beyond
+    `tries_per_account`, and beyond `tries_per_address`, are followed by a lock-out whose time
+    doubles up to `longest_lock_out` seconds.
 
     A service answers for `allowed_hosts` besides its own address and this machine's loopback names.
     Pages of `cors_origins` may send requests to it. The client address, and the scheme of the
     request, are believed when a proxy in `trusted_proxies` states them.
     """
 
+    open: bool | None = None
+    public_ordering: bool = False
+    session_hours: float = Field(default=12, gt=0, le=10_000)
+    tries_per_account: int = Field(default=5, ge=1)
+    tries_per_address: int = Field(default=30, ge=1)
+    longest_lock_out: Seconds = 900
     allowed_hosts: tuple[HostPattern, ...] = ()
     cors_origins: tuple[Origin, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
+
+    @property
+    def longest_lock_out_time(self) -> timedelta:
+        """The longest time without a further try."""
+        return timedelta(seconds=self.longest_lock_out)
 
 
 class OrderServiceSettings(Section):

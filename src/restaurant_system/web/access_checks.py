@@ -3,6 +3,7 @@
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from restaurant_system.config import HttpSettings, SecuritySettings
+from restaurant_system.web.access_control import ACCESS_CONTROL, AccessControl
 from restaurant_system.web.allowed_hosts import LOCAL_NAME, AllowedHosts
 from restaurant_system.web.client_address import ClientAddresses
 from restaurant_system.web.client_limits import RateLimit, StreamLimit
@@ -19,7 +20,8 @@ CLIENT, STREAMS = "restaurant.client", "restaurant.streams"
 class AccessChecks:
     """The checks of one process, in the order in which `check` makes them.
 
-    A check raises `Refusal`. `check_head` depends on the method and the header fields alone, so
+    After them, each route asks `control` for its caller; without it everybody may do everything. A
+    check raises `Refusal`. `check_head` depends on the method and the header fields alone, so
     that a connection that repeats its header fields need not repeat it.
     """
 
@@ -29,7 +31,9 @@ class AccessChecks:
         security: SecuritySettings = DEFAULT_SECURITY,
         *,
         bound_to: str = LOCAL_NAME,
+        control: AccessControl | None = None,
     ) -> None:
+        self.control = control
         self.origins = Origins(security.cors_origins)
         self.trusted_proxies = security.trusted_proxies
         self._hosts = AllowedHosts(security.allowed_hosts, bound_to=bound_to)
@@ -68,7 +72,7 @@ class CheckedApplication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request that passes all checks, with the client in its scope."""
         headers, peer = scope["headers"], scope.get("client")
-        scope[STREAMS] = self._checks.streams
+        scope[STREAMS], scope[ACCESS_CONTROL] = self._checks.streams, self._checks.control
         try:
             scope[CLIENT] = self._checks.check(scope["method"], headers, peer[0] if peer else "")
         except Refusal as refusal:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Mount, Router
@@ -17,9 +17,11 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from restaurant_system import __version__
 from restaurant_system.errors import RestaurantError
+from restaurant_system.models.access import Capability
 from restaurant_system.web import fastpath, problem
 from restaurant_system.web.access_checks import AccessChecks, CheckedApplication
 from restaurant_system.web.endpoint import Endpoint
+from restaurant_system.web.guarded_router import GuardedRouter, guard, unguarded
 from restaurant_system.web.http_protocol import HttpProtocol
 from restaurant_system.web.middleware import RequestContext
 from restaurant_system.web.static_files import docs_routes
@@ -37,7 +39,7 @@ HANDLED = (
 class Feature:
     """Routes that a service offers over HTTP, and the endpoints among them that need no ASGI."""
 
-    router: APIRouter
+    router: GuardedRouter
     endpoints: Sequence[Endpoint[Any]] = ()
 
 
@@ -52,7 +54,8 @@ class Site:
 def build(title: str, features: Sequence[Feature], checks: AccessChecks | None = None) -> Site:
     """Return the ASGI application that serves these features to requests that pass the checks.
 
-    Without `checks` it answers for the loopback names of this machine only.
+    Without `checks` it answers for the loopback names of this machine only, and to everybody there.
+    Raises `TypeError` for a route that does not state what it requires.
     """
     checks = checks or AccessChecks()
     api = FastAPI(
@@ -62,9 +65,13 @@ def build(title: str, features: Sequence[Feature], checks: AccessChecks | None =
         redoc_url=None,
         exception_handlers=dict.fromkeys(HANDLED, problem.handle),
     )
-    api.include_router(docs_routes())
-    for feature in features:
-        api.include_router(feature.router)
+    for route in api.routes:  # /openapi.json
+        guard(route, Capability.METRICS)
+    # Not by `include_router`, which copies some routes without their guards.
+    for each in [docs_routes(), *(feature.router for feature in features)]:
+        api.routes.extend(each.routes)
+    if forgotten := unguarded(api.routes):
+        raise TypeError(f"Routes without a requirement: {forgotten}.")
     router = cast("Any", Router([Mount("/", api)], default=_not_found))
     # Only redirects need the scheme that a proxy was called with, and no endpoint redirects.
     proxied = ProxyHeadersMiddleware(router, [str(each) for each in checks.trusted_proxies])

@@ -41,6 +41,7 @@ from restaurant_system.metrics import definitions as metrics
 from restaurant_system.models.clock import Clock, rfc_3339, utc_now
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.access_checks import CLIENT, STREAMS
+from restaurant_system.web.access_control import while_admitted
 
 log = get_logger()
 
@@ -235,6 +236,8 @@ def last_event_id(request: Request) -> str | None:
 class EventStreamResponse(StreamingResponse):
     """A stream of events that counts towards the limit of its client.
 
+    It ends when the session or the API key of its caller does.
+
     It has headers against caches and against proxies that buffer. Sending it raises `Refusal` (429)
     if the client has too many open.
     """
@@ -242,10 +245,12 @@ class EventStreamResponse(StreamingResponse):
     media_type = MEDIA_TYPE
 
     def __init__(self, events: AsyncIterator[bytes]) -> None:
+        self._events = events
         super().__init__(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream until it ends or the client disconnects."""
+        self.body_iterator = while_admitted(scope, self._events)
         with scope[STREAMS].counted(scope[CLIENT]):
             await super().__call__(scope, receive, send)
 

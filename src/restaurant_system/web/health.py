@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
 from restaurant_system.errors import BrokerRefuses, DatabaseRefuses, Unavailable
+from restaurant_system.web.guarded_router import PUBLIC, GuardedRouter
 
 CHECK_TIMEOUT = 1.5  # s for the check of a dependency; /health itself responds within 2 s
 
@@ -35,15 +35,14 @@ class Dependency:
     essential: bool
 
 
-def routes(*dependencies: Dependency) -> APIRouter:
+def routes(*dependencies: Dependency) -> GuardedRouter:
     """Return the routes of `/health` and `/health/live`.
 
     Each check returns details to report, among them `status` if that is `degraded`, or raises
     `Unavailable`.
     """
-    router = APIRouter(tags=["health"])
+    router = GuardedRouter(tags=["health"])
 
-    @router.get("/health", summary="State of the service and of its dependencies")
     async def health() -> JSONResponse:
         states = await asyncio.gather(*(_state(each.check) for each in dependencies))
         down = [
@@ -63,10 +62,14 @@ def routes(*dependencies: Dependency) -> APIRouter:
         headers = {"Retry-After": "1"} if unavailable else None
         return JSONResponse(content, status, headers)
 
-    @router.get(LIVE_PATH, summary="Whether this process responds, whatever its dependencies do")
     async def live() -> JSONResponse:
         return live_response()
 
+    for path, endpoint, summary in (
+        ("/health", health, "State of the service and of its dependencies"),
+        (LIVE_PATH, live, "Whether this process responds, whatever its dependencies do"),
+    ):
+        router.add_api_route(path, endpoint, methods=["GET"], requires=PUBLIC, summary=summary)
     return router
 
 

@@ -71,6 +71,11 @@ OPEN_PROBLEMS: Responses = {
     409: _problem_response("The maximum number of stations is open"),
     **BODY_PROBLEMS,
 }
+SIGN_IN_PROBLEMS: Responses = {
+    401: _problem_response("The name or the password is wrong"),
+    429: _problem_response("Too many wrong passwords; try again after the time in Retry-After"),
+    **BODY_PROBLEMS,
+}
 PLACE_PROBLEMS: Responses = {
     422: _problem_response("The Idempotency-Key was used for another order"),
     **BODY_PROBLEMS,

@@ -13,11 +13,11 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from fastapi import APIRouter
-
 from restaurant_system import screens
 from restaurant_system.errors import ConfigurationError
+from restaurant_system.models.access import Capability
 from restaurant_system.web.api import Feature
+from restaurant_system.web.guarded_router import PUBLIC, GuardedRouter
 from restaurant_system.web.static_files import PackageFiles, StaticContent
 
 TEXT = re.compile(r"{{ ([a-z_.]+) }}")
@@ -27,6 +27,7 @@ HTML = "text/html; charset=utf-8"
 JAVASCRIPT = "text/javascript; charset=utf-8"
 
 Texts = Mapping[str, Any]
+PageRoute = tuple[str, Capability | None]  # the name of a page, and what it requires
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,17 @@ class Pages:
         self._texts = texts_in(self._folder, restaurant.language)
         self._restaurant = StaticContent(_module(restaurant, self._texts).encode(), JAVASCRIPT)
 
-    def feature(self, pages: Mapping[str, str]) -> Feature:
-        """Return the routes of these pages (name by path) and of the files that they load."""
-        router = APIRouter(include_in_schema=False)
-        for path, name in pages.items():
-            router.add_route(path, self.page(name).respond, methods=["GET"])
-        router.add_route("/assets/restaurant.js", self._restaurant.respond, methods=["GET"])
-        router.add_route("/assets/{name}", PackageFiles("assets").respond, methods=["GET"])
+    def feature(self, pages: Mapping[str, PageRoute]) -> Feature:
+        """Return the routes of these pages, by path, and of the files that they load."""
+        router = GuardedRouter(include_in_schema=False)
+        for path, (name, requires) in pages.items():
+            respond = self.page(name).respond
+            router.add_route(path, respond, methods=["GET"], requires=requires)
+        for path, respond in (
+            ("/assets/restaurant.js", self._restaurant.respond),
+            ("/assets/{name}", PackageFiles("assets").respond),
+        ):
+            router.add_route(path, respond, methods=["GET"], requires=PUBLIC)
         return Feature(router)
 
     def page(self, name: str) -> StaticContent:

@@ -13,9 +13,12 @@ from starlette.responses import Response
 from restaurant_system.errors import (
     IdempotencyKeyReused,
     IllegalMove,
+    NotAllowed,
+    NotSignedIn,
     OrderNotFound,
     Overloaded,
     TicketChanged,
+    TooManyAttempts,
     Unavailable,
 )
 from restaurant_system.logger import get_logger
@@ -29,6 +32,10 @@ RETRY_AFTER_SECONDS = "1"
 TRY_AGAIN = "The system cannot take this now; try again."
 TRY_AGAIN_WITH_KEY = "The system cannot take this now; try again with the same Idempotency-Key."
 INTERNAL_ERROR = "Something went wrong on our side; the request id finds it in our logs."
+STATUSES = {
+    OrderNotFound: HTTPStatus.NOT_FOUND,
+    IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+}
 
 
 class Refusal(Exception):
@@ -74,15 +81,15 @@ def response_for(error: Exception, request_id: str, request_headers: Headers = (
             status, detail, errors = refusal.status, refusal.detail, refusal.errors
         case ClientDisconnect():  # the response is not sent, and nothing is logged
             status, detail = HTTPStatus.BAD_REQUEST, "The request ended before it was complete."
-        case OrderNotFound():
-            status = HTTPStatus.NOT_FOUND
+        case NotSignedIn() | NotAllowed() | TooManyAttempts():
+            status, headers = _refusal_of_caller(error)
+        case OrderNotFound() | IdempotencyKeyReused():
+            status = STATUSES[type(error)]
         case TicketChanged():
             status = HTTPStatus.CONFLICT
             extra = {"current_status": error.current, "processed_by": error.cook}
         case IllegalMove():
             status, extra = HTTPStatus.CONFLICT, {"current_status": error.current}
-        case IdempotencyKeyReused():
-            status = HTTPStatus.UNPROCESSABLE_ENTITY
         case Unavailable():
             status = HTTPStatus.SERVICE_UNAVAILABLE
             detail = (
@@ -107,6 +114,19 @@ def response_for(error: Exception, request_id: str, request_headers: Headers = (
 async def handle(request: Request, error: Exception) -> Response:
     """Return the problem response for an error, as an exception handler of FastAPI."""
     return response_for(error, request.scope["request_id"], request.scope["headers"])
+
+
+def _refusal_of_caller(
+    error: NotSignedIn | NotAllowed | TooManyAttempts,
+) -> tuple[HTTPStatus, Mapping[str, str] | None]:
+    """Return the status and the headers of a response to a caller that is not accepted."""
+    match error:
+        case NotSignedIn():
+            return HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": "Bearer"}
+        case NotAllowed():
+            return HTTPStatus.FORBIDDEN, None
+        case TooManyAttempts():
+            return HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": str(error.seconds)}
 
 
 def _explain(status: HTTPStatus) -> str:

@@ -9,13 +9,14 @@ from http import HTTPStatus
 from os import PathLike, stat_result
 from pathlib import Path
 
-from fastapi import APIRouter
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Scope
 
+from restaurant_system.models.access import Capability
+from restaurant_system.web.guarded_router import GuardedRouter
 from restaurant_system.web.security_headers import STATIC_HEADERS
 
 CHUNK_SIZE = 64 * 1024  # bytes written at once; those that a client does not read stay in memory
@@ -85,14 +86,14 @@ def _etag(content: bytes) -> str:
     return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
-def docs_routes() -> APIRouter:
+def docs_routes() -> GuardedRouter:
     """Return the routes of the API documentation, which loads nothing from the internet."""
     files = PackageFiles("docs")
 
     async def page(request: Request) -> Response:
         return await files.get_response("index.html", request.scope)
 
-    router = APIRouter(include_in_schema=False)
-    router.add_route("/docs", page, methods=["GET"])
-    router.add_route("/docs/{name}", files.respond, methods=["GET"])
+    router = GuardedRouter(include_in_schema=False)
+    for path, endpoint in (("/docs", page), ("/docs/{name}", files.respond)):
+        router.add_route(path, endpoint, methods=["GET"], requires=Capability.METRICS)
     return router

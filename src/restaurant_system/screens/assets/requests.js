@@ -1,5 +1,9 @@
 // Requests with an idempotency key, which can be repeated.
 
+import { signIn } from "./session.js";
+
+const UNAUTHORIZED = 401; // the session has ended
+
 /** Returns a new idempotency key. (`crypto.randomUUID` exists only over TLS and on localhost.) */
 export function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -21,6 +25,7 @@ export async function post(address, body, key, timeout = 10000) {
       signal: AbortSignal.timeout(timeout),
     });
     isReached = true;
+    if (response.status === UNAUTHORIZED) signIn();
     if (response.status >= 500) return { status: 0, body: null, isReached };
     return { status: response.status, body: await response.json(), isReached };
   } catch {

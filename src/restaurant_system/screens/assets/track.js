@@ -63,13 +63,14 @@ function show(entries) {
   document.title = translate("track.tab", { number: shortNumber(orderNumber), status: translate(`status.${order.status}`) });
   write(part("headline"), translate(`track.${order.status}`));
   write(part("detail"), detailOf(order));
+  if (!entries.has("steps")) return; // without signing in, only the status is shown
   write(part("type"), translate(`type.${order.order_type}`));
   showSteps(entries.get("steps"), order.status);
 }
 
 /** Returns when the order will be ready or, once it is, what the customer can do. */
 function detailOf(order) {
-  if (order.status === "ready") return translate(`track.at.${order.order_type}`);
+  if (order.status === "ready") return order.order_type ? translate(`track.at.${order.order_type}`) : "";
   if (order.status === "completed") return translate("track.enjoy");
   if (order.status === "cancelled") return translate("track.ask");
   if (order.estimated_completion === null) return "";

@@ -4,12 +4,13 @@ import re
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Header
+from fastapi import Header
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from restaurant_system.errors import TooManyStations
+from restaurant_system.models.access import Capability
 from restaurant_system.models.order import OrderType, StrictModel
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.ticket import EXPECTED_STATUSES, Action, Tap
@@ -19,6 +20,7 @@ from restaurant_system.services.display.taps import BumpedTicket, Taps, TapTicke
 from restaurant_system.web.access_checks import CLIENT
 from restaurant_system.web.api import Feature
 from restaurant_system.web.event_stream import EventStreamResponse, last_event_id
+from restaurant_system.web.guarded_router import GuardedRouter
 from restaurant_system.web.json_body import JSON, read_json
 from restaurant_system.web.openapi import MOVE_PROBLEMS, OPEN_PROBLEMS, PROBLEMS, request_body
 from restaurant_system.web.problem import Refusal
@@ -60,22 +62,30 @@ class DisplayHandler:
 
     def feature(self) -> Feature:
         """Build the HTTP routes of the kitchen display."""
-        router = APIRouter(prefix="/kitchen/stations/{station}", tags=["kitchen"])
+        router = GuardedRouter(prefix="/kitchen/stations/{station}", tags=["kitchen"])
         router.add_api_route(
             "",
             self.open,
             methods=["POST"],
+            requires=Capability.TICKETS,
             response_model=OpenedStation,
             summary="Open a station",
             operation_id="open_station",
             responses=OPEN_PROBLEMS,
             openapi_extra=request_body(OpenStation),
         )
-        router.add_api_route("/live", self.watch, methods=["GET"], include_in_schema=False)
+        router.add_api_route(
+            "/live",
+            self.watch,
+            methods=["GET"],
+            requires=Capability.TICKETS,
+            include_in_schema=False,
+        )
         router.add_api_route(
             "/bumped",
             self.bumped,
             methods=["GET"],
+            requires=Capability.TICKETS,
             summary="List the tickets that a station can recall, the latest first",
             operation_id="list_bumped_tickets",
             responses=PROBLEMS,
@@ -84,6 +94,7 @@ class DisplayHandler:
             "/tickets/{order_number}/{action}",
             self.tap,
             methods=["POST"],
+            requires=Capability.TICKETS,
             response_model=TapResponse,
             summary="Perform an action on a ticket",
             operation_id="tap_ticket",

@@ -2,7 +2,6 @@
 
 from http import HTTPStatus
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,6 +10,7 @@ from restaurant_system.models.menu import NO_MENU, Menu
 from restaurant_system.models.order import Money
 from restaurant_system.services.order.menu_file import MenuSource
 from restaurant_system.web.api import Feature
+from restaurant_system.web.guarded_router import PUBLIC, GuardedRouter
 from restaurant_system.web.json_body import JSON
 from restaurant_system.web.openapi import PROBLEMS, header_parameter
 from restaurant_system.web.static_files import StaticContent
@@ -54,11 +54,12 @@ class MenuHandler:
 
     def feature(self) -> Feature:
         """Return the route of the menu."""
-        router = APIRouter(tags=["menu"])
+        router = GuardedRouter(tags=["menu"])
         router.add_api_route(
             "/menu",
             self.menu,
             methods=["GET"],
+            requires=PUBLIC,
             response_model=MenuResponse,
             summary="Get the menu",
             operation_id="menu",

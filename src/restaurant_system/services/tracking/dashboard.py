@@ -15,13 +15,13 @@ Its entries:
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from fastapi import APIRouter
 from pydantic import BaseModel, JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
 
 from restaurant_system.database.outbox import Backlog
 from restaurant_system.messaging import topology
+from restaurant_system.models.access import Capability
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
@@ -38,6 +38,7 @@ from restaurant_system.web.event_stream import (
     FeedPoller,
     last_event_id,
 )
+from restaurant_system.web.guarded_router import GuardedRouter
 
 PATH = "/live/dashboard"
 VIEW = "dashboard"
@@ -65,8 +66,8 @@ class Dashboard:
 
     def feature(self) -> Feature:
         """Return the route of the dashboard's event stream, which OpenAPI does not document."""
-        router = APIRouter(include_in_schema=False)
-        router.add_api_route(PATH, self.watch, methods=["GET"])
+        router = GuardedRouter(include_in_schema=False)
+        router.add_api_route(PATH, self.watch, methods=["GET"], requires=Capability.READ_ORDERS)
         return Feature(router)
 
     async def watch(self, request: Request) -> Response:

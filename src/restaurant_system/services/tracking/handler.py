@@ -6,11 +6,12 @@ from http import HTTPStatus
 from json.encoder import encode_basestring
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, PlainSerializer
 from starlette.requests import Request
 from starlette.responses import Response
 
+from restaurant_system.models.access import Caller, Capability
 from restaurant_system.models.clock import rfc_3339
 from restaurant_system.models.order import ORDER_NUMBER, Money, OrderType
 from restaurant_system.models.status import OrderStatus
@@ -24,6 +25,7 @@ from restaurant_system.web.endpoint import (
     EndpointResponse,
     respond_over_asgi,
 )
+from restaurant_system.web.guarded_router import GuardedRouter
 from restaurant_system.web.json_body import JSON
 from restaurant_system.web.openapi import PROBLEMS, link_to
 from restaurant_system.web.problem import Refusal
@@ -47,9 +49,14 @@ class StatusResponse(BaseModel):
     processed_by: str | None
 
 
-def serialize(progress: OrderProgress) -> EndpointResponse:
-    """Serialize like `StatusResponse`, byte for byte, but several times as fast."""
+def serialize(progress: OrderProgress, caller: Caller) -> EndpointResponse:
+    """Serialize like `StatusResponse`, byte for byte, but several times as fast.
+
+    Who cooks an order is left out for a caller that may not read orders.
+    """
     due, worker = progress.estimated_completion, progress.processed_by
+    if Capability.READ_ORDERS not in caller.capabilities:
+        worker = None
     due_at = "null" if due is None else f'"{rfc_3339(due)}"'
     processed_by = "null" if worker is None else encode_basestring(worker)
     body = (
@@ -150,12 +157,17 @@ class TrackingHandler:
     def __init__(self, service: TrackingService) -> None:
         self._service = service
         self._status = Endpoint(
-            "GET", STATUS, self.status, serialize, parameter=ORDER_NUMBER.pattern
+            "GET",
+            STATUS,
+            self.status,
+            serialize,
+            requires=Capability.READ_STATUS,
+            parameter=ORDER_NUMBER.pattern,
         )
 
     def feature(self) -> Feature:
         """Return the routes, and the endpoint for the status of an order."""
-        router = APIRouter(tags=["tracking"], responses=PROBLEMS)
+        router = GuardedRouter(tags=["tracking"], responses=PROBLEMS)
         for path, endpoint, name, summary in (
             (
                 "/orders/{order_number}/history",
@@ -173,13 +185,19 @@ class TrackingHandler:
             ("/stats", self.stats, "stats", "Statistics of the business date"),
         ):
             router.add_api_route(
-                path, endpoint, methods=["GET"], summary=summary, operation_id=name
+                path,
+                endpoint,
+                methods=["GET"],
+                requires=Capability.READ_ORDERS,
+                summary=summary,
+                operation_id=name,
             )
         router.add_api_route(
             "/orders",
             self.orders,
             methods=["GET"],
             response_model=OrdersResponse,
+            requires=Capability.READ_ORDERS,
             summary="Orders, newest first",
             operation_id="orders",
             responses={HTTPStatus.OK: {"links": ORDER_LINKS}},
@@ -188,12 +206,17 @@ class TrackingHandler:
             STATUS,
             self.documented_status,
             methods=["GET"],
+            requires=self._status.requires,
             response_model=StatusResponse,
             summary="The current status of an order",
             operation_id="status",
         )
         router.add_api_route(
-            STATUS, self.documented_status, methods=["HEAD"], include_in_schema=False
+            STATUS,
+            self.documented_status,
+            methods=["HEAD"],
+            requires=self._status.requires,
+            include_in_schema=False,
         )
         return Feature(router, endpoints=[self._status])
 

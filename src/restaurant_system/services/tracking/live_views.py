@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from fastapi import APIRouter
 from pydantic import JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,9 +15,11 @@ from restaurant_system.config import KitchenSettings
 from restaurant_system.database import live_view_queries
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import OrderNotFound
+from restaurant_system.models.access import Capability
 from restaurant_system.models.clock import Clock, rfc_3339
 from restaurant_system.services.tracking.status_lookup import OrderProgress, StatusLookup
 from restaurant_system.shutdown import Shutdown
+from restaurant_system.web.access_control import caller_of
 from restaurant_system.web.api import Feature
 from restaurant_system.web.event_stream import (
     Entries,
@@ -26,6 +27,7 @@ from restaurant_system.web.event_stream import (
     FeedPoller,
     last_event_id,
 )
+from restaurant_system.web.guarded_router import PUBLIC, GuardedRouter
 from restaurant_system.web.request_checks import valid_order_number
 
 POLL_INTERVAL = 0.5  # s
@@ -33,6 +35,7 @@ MAX_PREPARING = 200  # numbers on the board, over all of its pages
 MAX_READY = 60
 READY_SHOWN_FOR = timedelta(minutes=30)  # because not every restaurant completes its orders
 BOARD = "board"
+STATUS_OF = "status/"  # begins the key of an order of which only the status is shown
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -48,9 +51,12 @@ class LiveViews:
 
     def feature(self) -> Feature:
         """Return the routes of the customers' event streams, which OpenAPI does not document."""
-        router = APIRouter(include_in_schema=False)
-        router.add_api_route("/live/board", self._send_board, methods=["GET"])
-        router.add_api_route("/live/track/{order_number}", self._send_order, methods=["GET"])
+        router = GuardedRouter(include_in_schema=False)
+        for path, endpoint, requires in (
+            ("/live/board", self._send_board, PUBLIC),
+            ("/live/track/{order_number}", self._send_order, Capability.READ_STATUS),
+        ):
+            router.add_api_route(path, endpoint, methods=["GET"], requires=requires)
         return Feature(router)
 
     async def run(self, shutdown: Shutdown) -> None:
@@ -63,17 +69,23 @@ class LiveViews:
         """Return the events of the board: one entry per order number, with its status."""
         return self._board.watch(BOARD, last_event_id)
 
-    async def order(self, number: str, last_event_id: str | None) -> AsyncIterator[bytes]:
-        """Return the events of one order: its progress and its steps; raises `OrderNotFound`."""
+    async def order(
+        self, number: str, last_event_id: str | None, *, is_complete: bool = True
+    ) -> AsyncIterator[bytes]:
+        """Return the events of one order: its progress and its steps; raises `OrderNotFound`.
+
+        If they are not to be complete, they contain the status and the estimate alone.
+        """
         await self._lookup.find(number)
-        return self._orders.watch(number, last_event_id)
+        return self._orders.watch(number if is_complete else STATUS_OF + number, last_event_id)
 
     async def _send_board(self, request: Request) -> Response:
         return EventStreamResponse(self.board(last_event_id(request)))
 
     async def _send_order(self, order_number: str, request: Request) -> Response:
-        number = valid_order_number(order_number)
-        return EventStreamResponse(await self.order(number, last_event_id(request)))
+        number, after = valid_order_number(order_number), last_event_id(request)
+        is_complete = caller_of(request).may(Capability.READ_ORDERS)
+        return EventStreamResponse(await self.order(number, after, is_complete=is_complete))
 
     async def _poll_board(self, keys: Sequence[str]) -> Mapping[str, Entries]:
         since = self._clock() - READY_SHOWN_FOR
@@ -84,16 +96,23 @@ class LiveViews:
         board |= {row["number"]: _board_entry(row, row["completed_at"]) for row in ready}
         return dict.fromkeys(keys, board)
 
-    async def _poll_orders(self, numbers: Sequence[str]) -> Mapping[str, Entries]:
+    async def _poll_orders(self, keys: Sequence[str]) -> Mapping[str, Entries]:
         """Return the entries of all tracked orders; deleted orders are left out."""
+        numbers = list({key.removeprefix(STATUS_OF) for key in keys})
         found = await asyncio.gather(*(self._progress_of(number) for number in numbers))
         async with self._database.connection() as connection:
             steps = await live_view_queries.steps(connection, numbers)
-        return {
+        complete = {
             progress.order_number: _order_entries(progress, steps[progress.order_number])
             for progress in found
             if progress is not None and progress.order_number in steps
         }
+        statuses = {
+            STATUS_OF + progress.order_number: _status_entries(progress)
+            for progress in found
+            if progress is not None and progress.order_number in complete
+        }
+        return {key: entries for key, entries in (complete | statuses).items() if key in keys}
 
     async def _progress_of(self, number: str) -> OrderProgress | None:
         try:
@@ -110,16 +129,23 @@ def _board_entry(row: live_view_queries.Row, ready_at: datetime | None) -> JsonV
     }
 
 
+def _status_entries(progress: OrderProgress) -> Entries:
+    return {"order": _status(progress)}
+
+
 def _order_entries(progress: OrderProgress, steps: Sequence[live_view_queries.Row]) -> Entries:
+    return {
+        "order": {**_status(progress), "order_type": steps[0]["type"]},
+        "steps": [{"status": row["status"], "at": rfc_3339(row["changed_at"])} for row in steps],
+    }
+
+
+def _status(progress: OrderProgress) -> dict[str, JsonValue]:
     due = progress.estimated_completion
     return {
-        "order": {
-            "order_number": progress.order_number,
-            "order_type": steps[0]["type"],
-            "status": progress.current_status,
-            "estimated_completion": None if due is None else rfc_3339(_round_up_to_minute(due)),
-        },
-        "steps": [{"status": row["status"], "at": rfc_3339(row["changed_at"])} for row in steps],
+        "order_number": progress.order_number,
+        "status": progress.current_status,
+        "estimated_completion": None if due is None else rfc_3339(_round_up_to_minute(due)),
     }
 
 

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 from restaurant_system.errors import Overloaded
 from restaurant_system.logger import get_logger, request_id
+from restaurant_system.models.access import UNGUARDED, Caller, Credential
 from restaurant_system.web.access_checks import AccessChecks
+from restaurant_system.web.access_control import credential_in
 from restaurant_system.web.endpoint import EndpointRequest, EndpointResponse
 from restaurant_system.web.fastpath.routes import FastRoute, error_response
 from restaurant_system.web.fastpath.uvicorn_adapter import Cycle, UvicornAdapter
@@ -43,14 +45,15 @@ class CachedHeaders(NamedTuple):
     received: bytes
     parsed: Headers
     client: str | None
+    credential: Credential | None
 
 
 class FastPathProtocol(UvicornAdapter):
     """Calls the endpoints of fast routes without ASGI, and leaves all other requests to uvicorn.
 
     Left to uvicorn is also a request for a fast route that is unusual: it is pipelined, uses
-    HTTP/1.0, expects `100 Continue`, sends its body in chunks, does not pass the access checks, and
-    so on.
+    HTTP/1.0, expects `100 Continue`, sends its body in chunks, does not pass the access checks, its
+    caller must be looked up or is not allowed, and so on.
 
     A client sends the same header fields with each request. They are parsed once: a request that
     differs from the last one in its request line only does not go through the parser.
@@ -66,6 +69,7 @@ class FastPathProtocol(UvicornAdapter):
         super().__init__(*arguments, **uvicorn_arguments)
         self._routes = routes
         self._checks = checks
+        self._access_control = checks.control
         self._cached: CachedHeaders | None = None
         self._log = log.bind()  # the proxy in `log` would look it up at every call
         self._logs_requests = self._log.is_enabled_for(logging.DEBUG)
@@ -109,7 +113,9 @@ class FastPathProtocol(UvicornAdapter):
         parameter = cached.route.match(line)
         if parameter is None or (cached.client is not None and not self._is_within_rate(cached)):
             return None
-        return FastCycle(cached.route, line, parameter, cached.parsed, cached.client)
+        return self._allowed_cycle(
+            cached.route, line, parameter, Sender(cached.parsed, cached.client, cached.credential)
+        )
 
     def _parse_and_cache(self, data: bytes) -> None:
         begins = self._limits.is_between_requests and self.is_free()
@@ -128,7 +134,7 @@ class FastPathProtocol(UvicornAdapter):
         ):
             return None
         received = data.removeprefix(cycle.request_line)
-        return CachedHeaders(cycle.route, received, cycle.headers, cycle.client)
+        return CachedHeaders(cycle.route, received, *cycle.sender)
 
     def _new_cycle(self) -> "FastCycle | None":
         """Return a new cycle if the request is for a fast route and in no way unusual."""
@@ -147,7 +153,18 @@ class FastPathProtocol(UvicornAdapter):
             client = self._checks.check(route.method, self.headers, self._address)
         except Refusal:
             return None
-        return FastCycle(route, line, parameter, self.headers, client)
+        credential = None if self._access_control is None else credential_in(self.headers)
+        return self._allowed_cycle(route, line, parameter, Sender(self.headers, client, credential))
+
+    def _allowed_cycle(
+        self, route: FastRoute[Any], line: bytes, parameter: str, sender: "Sender"
+    ) -> "FastCycle | None":
+        """Return a new cycle if the caller is known and allowed; ASGI looks up or refuses it."""
+        control = self._access_control
+        caller = UNGUARDED if control is None else control.known_caller(sender.credential)
+        if caller is None or route.requires not in caller.capabilities:
+            return None
+        return FastCycle(route, line, parameter, sender, caller)
 
     def _is_within_rate(self, cached: CachedHeaders) -> bool:
         try:
@@ -184,7 +201,7 @@ class FastPathProtocol(UvicornAdapter):
 
     def _respond(self, cycle: "FastCycle", future: "asyncio.Future[Any]") -> None:
         try:
-            response = cycle.route.to_response(future.result())
+            response = cycle.route.to_response(future.result(), cycle.caller)
         except ENDPOINT_FAILURES as error:
             response = self._error_response(cycle, error)
         if self.finish(cycle, future):
@@ -217,6 +234,14 @@ class FastPathProtocol(UvicornAdapter):
         )
 
 
+class Sender(NamedTuple):
+    """What the header fields of a request say about its sender."""
+
+    headers: Headers
+    client: str | None
+    credential: Credential | None
+
+
 class FastCycle(EndpointRequest, Cycle):
     """A request on the fast path, from its head to its response."""
 
@@ -225,11 +250,12 @@ class FastCycle(EndpointRequest, Cycle):
         route: FastRoute[Any],
         request_line: bytes,
         parameter: str,
-        headers: Headers,
-        client: str | None,
+        sender: Sender,
+        caller: Caller,
     ) -> None:
-        super().__init__(parameter, headers, bytearray(), request_id_in(headers))
+        headers = sender.headers
+        super().__init__(parameter, headers, bytearray(), request_id_in(headers), caller)
         self.route = route
         self.request_line = request_line
-        self.client = client
+        self.sender = sender
         self.start = time.perf_counter()

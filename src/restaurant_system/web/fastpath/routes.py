@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Generic, Self, TypeVar
 
 from restaurant_system.metrics.request_durations import RequestDurations, durations_of
+from restaurant_system.models.access import Caller, Capability
 from restaurant_system.web.endpoint import Endpoint, EndpointRequest, EndpointResponse
 from restaurant_system.web.headers import CONTENT_LENGTH, CONTENT_TYPE, Headers
 from restaurant_system.web.problem import response_for
@@ -25,7 +26,8 @@ class FastRoute(Generic[T]):
     template: str  # method and path, for log lines
     request_line: re.Pattern[bytes]
     call: Callable[[EndpointRequest], Awaitable[T]]
-    to_response: Callable[[T], EndpointResponse]
+    to_response: Callable[[T, Caller], EndpointResponse]
+    requires: Capability
     durations: RequestDurations
 
     @classmethod
@@ -41,6 +43,7 @@ class FastRoute(Generic[T]):
             re.compile(line.encode(), re.ASCII),
             endpoint.call,
             endpoint.to_response,
+            endpoint.requires,
             durations,
         )
 

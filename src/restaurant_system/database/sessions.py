@@ -1,0 +1,126 @@
+"""Store sessions, find the owners of sessions and API keys, and count wrong passwords."""
+
+from datetime import datetime
+
+from restaurant_system.database.connection import Connection
+from restaurant_system.models.access import CAPABILITIES, EVERYONE, Caller, Capability, Role
+from restaurant_system.models.lock_out import Attempts
+
+ADD = "INSERT INTO sessions (token_hash, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)"
+
+
+async def add(
+    tx: Connection, token_hash: bytes, user_id: int, *, created_at: datetime, expires_at: datetime
+) -> None:
+    """Store a session."""
+    await tx.execute(ADD, token_hash, user_id, created_at, expires_at)
+
+
+DELETE = "DELETE FROM sessions WHERE token_hash = $1"
+
+
+async def delete(connection: Connection, token_hash: bytes) -> None:
+    """End a session, if there is one with this token."""
+    await connection.execute(DELETE, token_hash)
+
+
+OWNER_OF_SESSION = """
+SELECT users.name, users.role FROM sessions JOIN users ON users.id = sessions.user_id
+WHERE token_hash = $1 AND expires_at > $2 AND disabled_at IS NULL
+"""
+
+
+async def owner_of_session(
+    connection: Connection, token_hash: bytes, at: datetime
+) -> Caller | None:
+    """Return the person whose session has a token; `None` if there is no such session."""
+    row = await connection.fetchrow(OWNER_OF_SESSION, token_hash, at)
+    if row is None:
+        return None
+    role = Role(row["role"])
+    return Caller(row["name"], role, CAPABILITIES[role])
+
+
+OWNER_OF_KEY = "SELECT name, scopes FROM api_keys WHERE key_hash = $1 AND disabled_at IS NULL"
+
+
+async def owner_of_key(connection: Connection, key_hash: bytes) -> Caller | None:
+    """Return the program that has an API key; `None` if there is no such key."""
+    row = await connection.fetchrow(OWNER_OF_KEY, key_hash)
+    if row is None:
+        return None
+    return Caller(row["name"], None, EVERYONE | frozenset(map(Capability, row["scopes"])))
+
+
+# The row is inserted first, so that it can be locked.
+INSERT_ATTEMPTS = """
+INSERT INTO sign_in_attempts (subject, failures, next_try_at, last_failure_at)
+VALUES ($1, 0, $2, $2) ON CONFLICT (subject) DO NOTHING
+"""
+LOCK_ATTEMPTS = """
+SELECT failures, next_try_at, last_failure_at FROM sign_in_attempts WHERE subject = $1 FOR UPDATE
+"""
+
+
+async def lock_attempts(tx: Connection, subject: str, at: datetime) -> Attempts:
+    """Return the failed attempts of an account or an address, locked until the transaction ends."""
+    row = None
+    while row is None:  # a concurrent sign-in may delete it in between
+        await tx.execute(INSERT_ATTEMPTS, subject, at)
+        row = await tx.fetchrow(LOCK_ATTEMPTS, subject)
+    return Attempts(**row)
+
+
+UPDATE_ATTEMPTS = """
+UPDATE sign_in_attempts SET failures = $2, next_try_at = $3, last_failure_at = $4
+WHERE subject = $1
+"""
+
+
+async def update_attempts(tx: Connection, subject: str, attempts: Attempts) -> None:
+    """Store the failed attempts of an account or an address, which are locked."""
+    await tx.execute(
+        UPDATE_ATTEMPTS,
+        subject,
+        attempts.failures,
+        attempts.next_try_at,
+        attempts.last_failure_at,
+    )
+
+
+CLEAR_ATTEMPTS = "DELETE FROM sign_in_attempts WHERE subject = $1"
+# The failure was counted before the password was verified.
+WITHDRAW_FAILURE = """
+UPDATE sign_in_attempts SET failures = greatest(failures - 1, 0) WHERE subject = $1
+"""
+
+
+async def record_success(tx: Connection, account: str, address: str) -> None:
+    """Forget the failures of an account, and the last one of an address.
+
+    The others of the address stay: else an attacker could forget them with an account of his own.
+    """
+    await tx.execute(CLEAR_ATTEMPTS, account)
+    await tx.execute(WITHDRAW_FAILURE, address)
+
+
+DELETE_EXPIRED_SESSIONS = """
+DELETE FROM sessions WHERE token_hash = ANY (ARRAY(
+    SELECT token_hash FROM sessions WHERE expires_at < $1
+    ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+))
+"""
+DELETE_OLD_ATTEMPTS = """
+DELETE FROM sign_in_attempts WHERE subject = ANY (ARRAY(
+    SELECT subject FROM sign_in_attempts WHERE last_failure_at < $1
+    ORDER BY last_failure_at LIMIT $2 FOR UPDATE SKIP LOCKED
+))
+"""
+
+
+async def delete_expired(
+    connection: Connection, *, expired_by: datetime, attempts_before: datetime, limit: int
+) -> None:
+    """Delete up to `limit` expired sessions, and as many failures that are to be forgotten."""
+    await connection.execute(DELETE_EXPIRED_SESSIONS, expired_by, limit)
+    await connection.execute(DELETE_OLD_ATTEMPTS, attempts_before, limit)

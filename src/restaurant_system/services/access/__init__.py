@@ -1,0 +1,1 @@
+"""Users, API keys, sessions: who calls, and what it may do."""

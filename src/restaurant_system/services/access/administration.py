@@ -1,0 +1,137 @@
+"""Administer users and API keys."""
+
+from collections.abc import Sequence
+
+from restaurant_system.database import users
+from restaurant_system.database.connection import Database
+from restaurant_system.database.users import ApiKey, User
+from restaurant_system.errors import ConfigurationError, NameTaken, NameUnknown
+from restaurant_system.models.access import (
+    Capability,
+    Credential,
+    CredentialKind,
+    Role,
+    clean_name,
+    clean_password,
+    new_api_key,
+    new_password,
+)
+from restaurant_system.services.access.passwords import Passwords
+from restaurant_system.services.access.sign_in import account_subject
+
+FIRST_MANAGER = "manager"
+
+
+class Users:
+    """Adds, lists, disables and resets users."""
+
+    def __init__(self, database: Database, passwords: Passwords) -> None:
+        self._database = database
+        self._passwords = passwords
+
+    async def add(self, name: str, role: Role, password: str) -> str:
+        """Add a user; return the name as it is stored. Raises `NameTaken`."""
+        name, password_hash = check_name(name), await self._hash(password)
+        async with self._database.connection() as connection:
+            if not await users.add_user(connection, name, role, password_hash):
+                raise NameTaken(
+                    f"There is a user {name} already; choose another name, or use `users reset`."
+                )
+        return name
+
+    async def add_first_manager(self) -> str | None:
+        """Add a manager if there is neither a user nor an API key; return the new password."""
+        async with self._database.connection() as connection:
+            if await users.has_any(connection):
+                return None
+            password = new_password()
+            password_hash = await self._hash(password)
+            is_added = await users.add_first_user(
+                connection, FIRST_MANAGER, Role.MANAGER, password_hash
+            )
+        return password if is_added else None
+
+    async def list(self) -> "list[User]":
+        """Return all users by name."""
+        async with self._database.connection() as connection:
+            return await users.list_users(connection)
+
+    async def disable(self, name: str) -> str:
+        """Disable a user and end the user's sessions; raises `NameUnknown`."""
+        name = check_name(name)
+        async with self._database.connection() as connection:
+            return _known(await users.disable_user(connection, name), "user", name)
+
+    async def reset(self, name: str, password: str) -> str:
+        """Give a user a new password, enable the user, end sessions; raises `NameUnknown`."""
+        name, password_hash = check_name(name), await self._hash(password)
+        async with self._database.connection() as connection:
+            found = await users.reset_user(
+                connection, name, password_hash, attempts_subject=account_subject(name)
+            )
+        return _known(found, "user", name)
+
+    async def _hash(self, password: str) -> str:
+        return await self._passwords.hash(check_password(password))
+
+
+class ApiKeys:
+    """Adds, lists, disables and resets API keys."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, name: str, scopes: Sequence[Capability]) -> str:
+        """Add an API key with these scopes; return the key. Raises `NameTaken`."""
+        name, key = check_name(name), new_api_key()
+        async with self._database.connection() as connection:
+            if not await users.add_key(connection, name, _digest(key), scopes):
+                raise NameTaken(
+                    f"There is an API key {name} already; choose another name, or use"
+                    " `api-keys reset`."
+                )
+        return key
+
+    async def list(self) -> "list[ApiKey]":
+        """Return all API keys by name."""
+        async with self._database.connection() as connection:
+            return await users.list_keys(connection)
+
+    async def disable(self, name: str) -> str:
+        """Disable an API key; raises `NameUnknown`."""
+        name = check_name(name)
+        async with self._database.connection() as connection:
+            return _known(await users.disable_key(connection, name), "API key", name)
+
+    async def reset(self, name: str) -> str:
+        """Replace an API key and enable it; return the new key. Raises `NameUnknown`."""
+        name, key = check_name(name), new_api_key()
+        async with self._database.connection() as connection:
+            _known(await users.reset_key(connection, name, _digest(key)), "API key", name)
+        return key
+
+
+def check_name(name: str) -> str:
+    """Return a name as it is stored; raises `ConfigurationError`."""
+    try:
+        return clean_name(name)
+    except ValueError as error:
+        raise ConfigurationError(f"The name {error}.") from None
+
+
+def check_password(password: str) -> str:
+    """Return a password in the form that is hashed; raises `ConfigurationError`."""
+    try:
+        return clean_password(password)
+    except ValueError as error:
+        raise ConfigurationError(f"The password {error}.") from None
+
+
+def _digest(key: str) -> bytes:
+    return Credential.of(CredentialKind.API_KEY, key.encode()).digest
+
+
+def _known(found: str | None, kind: str, name: str) -> str:
+    if found is None:
+        raise NameUnknown(f"There is no {kind} {name}; `list` shows all.")
+    return found

@@ -1,0 +1,140 @@
+"""Sign people in and out, and find out who sends a request."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from restaurant_system.database import sessions, users
+from restaurant_system.database.connection import Database
+from restaurant_system.errors import SignInFailed, TooManyAttempts
+from restaurant_system.logger import get_logger
+from restaurant_system.models.access import (
+    CAPABILITIES,
+    Caller,
+    Credential,
+    CredentialKind,
+    clean_password,
+    folded_name,
+    new_token,
+)
+from restaurant_system.models.clock import Clock
+from restaurant_system.models.lock_out import LockOut
+from restaurant_system.services.access.passwords import Passwords
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A new session: its owner, and the token that the browser keeps."""
+
+    caller: Caller
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class LockOutRules:
+    """The rules for wrong passwords of one account, and from one client address."""
+
+    account: LockOut
+    address: LockOut
+
+
+class SignIn:
+    """Opens and ends sessions, and knows the owners of sessions and API keys.
+
+    A wrong password is counted before it is verified: else parallel attempts would all be within
+    the limit. A right one withdraws the count.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        passwords: Passwords,
+        *,
+        clock: Clock,
+        session_lifetime: timedelta,
+        rules: LockOutRules,
+    ) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._clock = clock
+        self.session_lifetime = session_lifetime
+        self._rules = rules
+
+    async def sign_in(self, name: str, password: str, client: str | None) -> SignedIn:
+        """Open a session; raises `SignInFailed`, or `TooManyAttempts` during a lock-out.
+
+        `client` is the address that is counted, or a network (see `web.client_address`).
+        """
+        account, address = account_subject(name), client_subject(client)
+        await self._count_attempt(account, address)
+        async with self._database.connection() as connection:
+            user = await users.find_user(connection, name)
+        known = user if user is not None and user.disabled_at is None else None
+        password_hash = None if known is None else known.password_hash
+        is_right = await self._passwords.verify(password_hash, _cleaned(password))
+        if known is None or not is_right:
+            log.info("sign_in_failed", message="Somebody tried to sign in with a wrong password.")
+            raise SignInFailed
+        token, now = new_token(), self._clock()
+        digest = Credential.of(CredentialKind.SESSION, token.encode()).digest
+        async with self._database.transaction() as tx:
+            await sessions.record_success(tx, account, address)
+            await sessions.add(
+                tx, digest, known.id, created_at=now, expires_at=now + self.session_lifetime
+            )
+        log.info("signed_in", message=f"A person signed in as {known.role}.")
+        return SignedIn(Caller(known.name, known.role, CAPABILITIES[known.role]), token)
+
+    async def sign_out(self, credential: Credential) -> None:
+        """End a session."""
+        async with self._database.connection() as connection:
+            await sessions.delete(connection, credential.digest)
+
+    async def identify(self, credential: Credential) -> Caller | None:
+        """Return the owner of a session or an API key; `None` if it is not valid."""
+        async with self._database.connection() as connection:
+            match credential.kind:
+                case CredentialKind.SESSION:
+                    return await sessions.owner_of_session(
+                        connection, credential.digest, self._clock()
+                    )
+                case CredentialKind.API_KEY:
+                    return await sessions.owner_of_key(connection, credential.digest)
+
+    async def _count_attempt(self, account: str, address: str) -> None:
+        """Count a failure of an account and of an address.
+
+        Raises `TooManyAttempts` during a lock-out, without counting. Accounts are locked before
+        addresses, so that two transactions cannot deadlock.
+        """
+        now = self._clock()
+        async with self._database.transaction() as tx:
+            for subject, rule in ((account, self._rules.account), (address, self._rules.address)):
+                attempts = await sessions.lock_attempts(tx, subject, now)
+                if attempts.next_try_at > now:
+                    raise TooManyAttempts(_seconds_until(attempts.next_try_at, now))
+                await sessions.update_attempts(tx, subject, rule.with_failure(attempts, now))
+
+
+def account_subject(name: str) -> str:
+    """Return the name under which the failures of an account are counted."""
+    return f"account/{folded_name(name)}"
+
+
+def client_subject(client: str | None) -> str:
+    """Return the name under which the failures of a client are counted; `None`: this machine."""
+    return f"address/{client or 'local'}"
+
+
+def _seconds_until(moment: datetime, now: datetime) -> int:
+    return math.ceil((moment - now).total_seconds())
+
+
+def _cleaned(password: str) -> str:
+    """Return a password as it was stored; one that cannot have been stored is wrong in any case."""
+    try:
+        return clean_password(password)
+    except ValueError:
+        return ""

@@ -1,0 +1,219 @@
+"""Find out who sends a request, and whether it may: on every route, before the body is read.
+
+Who has a session or an API key is looked up in the database, and cached for `FRESH_FOR`: so long a
+process may accept a session that has been ended. While the database is unavailable, those that were
+looked up within `KEPT_FOR` are still accepted.
+"""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
+from typing import NamedTuple
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from restaurant_system.errors import NotAllowed, NotSignedIn, Unavailable
+from restaurant_system.models.access import (
+    EVERYONE,
+    UNGUARDED,
+    Caller,
+    Capability,
+    Credential,
+    CredentialKind,
+)
+from restaurant_system.web.headers import (
+    ACCEPT,
+    AUTHORIZATION,
+    COOKIE,
+    Headers,
+    all_values,
+    first_value,
+)
+from restaurant_system.web.local_requests import is_local
+
+SIGN_IN = "/sign-in"
+# A browser stores a cookie with the prefix only if it came over TLS, from this host itself.
+COOKIE_NAME, TLS_COOKIE_NAME = "session", "__Host-session"
+FRESH_FOR = 2.0  # s
+KEPT_FOR = 300.0  # s
+MAX_CACHED = 10_000  # owners; a forged session or key has none
+
+# The keys in a scope for the `AccessControl` of the site, `None` without one, and for the caller.
+ACCESS_CONTROL, CALLER = "restaurant.access_control", "restaurant.caller"
+
+Identify = Callable[[Credential], Awaitable[Caller | None]]
+
+
+class CachedCaller(NamedTuple):
+    """The owner of a credential, and when it was looked up."""
+
+    caller: Caller
+    at: float
+
+
+class AccessControl:
+    """Knows the callers of one process.
+
+    `identify` looks up the owner of a credential. Callers without one may do what `public` contains
+    besides what everyone may.
+    """
+
+    def __init__(
+        self,
+        identify: Identify,
+        *,
+        public: frozenset[Capability] = frozenset(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._identify = identify
+        self._anonymous = Caller(None, None, EVERYONE | public)
+        self._clock = clock
+        self._cache: dict[Credential, CachedCaller] = {}
+
+    def known_caller(self, credential: Credential | None) -> Caller | None:
+        """Return the caller with a credential; `None` if it must be looked up (again)."""
+        if credential is None:
+            return self._anonymous
+        cached = self._cache.get(credential)
+        if cached is None or self._clock() - cached.at > FRESH_FOR:
+            return None
+        return cached.caller
+
+    async def caller(self, credential: Credential | None) -> Caller:
+        """Return the caller with a credential.
+
+        One with an ended session is anonymous. Raises `NotSignedIn` for an invalid API key, and
+        `Unavailable` while the database is, unless the caller is known.
+        """
+        known = self.known_caller(credential)
+        if known is not None or credential is None:
+            return known or self._anonymous
+        try:
+            found = await self._identify(credential)
+        except Unavailable:
+            cached = self._cache.get(credential)
+            if cached is None or self._clock() - cached.at > KEPT_FOR:
+                raise
+            return cached.caller
+        self.forget(credential)
+        if found is not None:
+            self._store(credential, found)
+            return found
+        if credential.kind is CredentialKind.API_KEY:
+            raise NotSignedIn("This API key is unknown or disabled; ask a manager for a new one.")
+        return self._anonymous
+
+    def forget(self, credential: Credential) -> None:
+        """Remove a caller from the cache."""
+        self._cache.pop(credential, None)
+
+    def _store(self, credential: Credential, caller: Caller) -> None:
+        if len(self._cache) >= MAX_CACHED:
+            del self._cache[next(iter(self._cache))]  # the one that was looked up first
+        self._cache[credential] = CachedCaller(caller, self._clock())
+
+
+class GuardedRoute:
+    """The ASGI application of a route: it admits callers with a capability, `None`: everybody."""
+
+    def __init__(self, app: ASGIApp, requires: Capability | None) -> None:
+        self._app = app
+        self._requires = requires
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request that is allowed; redirect one for a page to the sign-in page."""
+        if self._requires is not None:
+            try:
+                scope[CALLER] = await admit(scope, self._requires)
+            except NotSignedIn:
+                if not _is_for_page(scope):
+                    raise
+                await _redirect_to_sign_in(scope)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+async def identify(scope: Scope) -> Caller:
+    """Return the caller of a request."""
+    control: AccessControl | None = scope.get(ACCESS_CONTROL)
+    if control is None:
+        return UNGUARDED
+    return await control.caller(credential_in(scope["headers"]))
+
+
+async def admit(scope: Scope, requires: Capability) -> Caller:
+    """Return the caller of a request if it is allowed; raises `NotSignedIn` or `NotAllowed`."""
+    caller = await identify(scope)
+    if caller.may(requires) or (requires is Capability.METRICS and is_local(Request(scope))):
+        return caller
+    if caller.name is None:
+        raise NotSignedIn
+    if caller.role is None:
+        raise NotAllowed(f"The scopes of this API key do not contain {requires}.")
+    raise NotAllowed(f"The role {caller.role} does not allow this; ask a manager.")
+
+
+def while_admitted(scope: Scope, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Return a stream that ends once its caller has changed: the session ended, for example."""
+    control: AccessControl | None = scope[ACCESS_CONTROL]
+    credential = credential_in(scope["headers"])
+    if control is None or credential is None or CALLER not in scope:
+        return stream
+    return _while_unchanged(control, credential, scope[CALLER], stream)
+
+
+async def _while_unchanged(
+    control: AccessControl, credential: Credential, admitted: Caller, stream: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    async for part in stream:
+        with contextlib.suppress(Unavailable):  # a known caller may go on
+            try:
+                is_unchanged = await control.caller(credential) == admitted
+            except NotSignedIn:
+                is_unchanged = False
+            if not is_unchanged:
+                return
+        yield part
+
+
+def is_controlled(request: Request) -> bool:
+    """Return whether the site controls its callers."""
+    return request.scope[ACCESS_CONTROL] is not None
+
+
+def caller_of(request: Request) -> Caller:
+    """Return the caller that was admitted to a route that requires a capability."""
+    caller: Caller = request.scope[CALLER]
+    return caller
+
+
+def credential_in(headers: Headers) -> Credential | None:
+    """Return the API key in the header fields, else the session's token, else `None`."""
+    scheme, _, key = (first_value(AUTHORIZATION, headers) or b"").partition(b" ")
+    if scheme.lower() == b"bearer":
+        return Credential.of(CredentialKind.API_KEY, key.strip())
+    cookies = [
+        cookie.strip().partition(b"=")
+        for field in all_values(COOKIE, headers)
+        for cookie in field.split(b";")
+    ]
+    for name in (TLS_COOKIE_NAME.encode(), COOKIE_NAME.encode()):
+        for each, _, token in cookies:
+            if each == name and token:
+                return Credential.of(CredentialKind.SESSION, token)
+    return None
+
+
+def _is_for_page(scope: Scope) -> bool:
+    accepted = first_value(ACCEPT, scope["headers"]) or b""
+    return scope["method"] == "GET" and b"text/html" in accepted
+
+
+def _redirect_to_sign_in(scope: Scope) -> RedirectResponse:
+    query = scope["query_string"].decode("latin-1")
+    wanted = scope["path"] + (f"?{query}" if query else "")
+    return RedirectResponse(f"{SIGN_IN}?next={quote(wanted, safe='')}", HTTPStatus.SEE_OTHER)

@@ -1,0 +1,106 @@
+"""The sign-in page, and the pages by role, in a browser."""
+
+import re
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from restaurant_system.database.connection import Database
+from restaurant_system.models.access import Role
+from tests.support.access import PASSWORD, make_users
+from tests.support.all_in_one_app import AllInOneApp
+from tests.support.browser import Screens, serious_violations
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("app", [{"RESTAURANT_SECURITY__OPEN": "false"}], indirect=True),
+]
+
+
+@pytest_asyncio.fixture(loop_scope="session", autouse=True)
+async def people(app_database: Database) -> None:
+    """Add Anna, who is staff, and Kitty, who cooks."""
+    await make_users(app_database).add("Anna", Role.STAFF, PASSWORD)
+    await make_users(app_database).add("Kitty", Role.KITCHEN, PASSWORD)
+
+
+async def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:
+    """Fill in the form of the sign-in page, and send it."""
+    await page.get_by_label("Name").fill(name)
+    await page.get_by_label("Password").fill(password)
+    await page.get_by_role("button", name="Sign in").click()
+
+
+async def test_page_is_shown_after_signing_in_and_not_after_signing_out(screens: Screens) -> None:
+    page = await screens.open("/dashboard")
+    await expect(page).to_have_url(re.compile("/sign-in"))
+    assert await serious_violations(page) == []
+
+    await sign_in(page, "anna", "wrong password")
+    await expect(page.get_by_role("alert")).to_contain_text("is wrong")
+    await sign_in(page, "anna")
+
+    await expect(page).to_have_url(re.compile("/dashboard$"))
+    await expect(page.locator("#waiting .figure")).to_have_text("0")
+    await expect(page.locator("footer.account")).to_contain_text("Anna")
+    assert await serious_violations(page) == []
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page).to_have_url(re.compile("/sign-in$"))
+    await page.goto("/dashboard")
+    await expect(page).to_have_url(re.compile("/sign-in"))
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [("Anna", ["Counter", "Kitchen", "Dashboard", "Board"]), ("Kitty", ["Kitchen", "Board"])],
+)
+async def test_person_is_shown_the_pages_of_the_role(
+    screens: Screens, name: str, places: list[str]
+) -> None:
+    """Also if another page was requested for."""
+    page = await screens.open("/sign-in" if name == "Anna" else "/")
+
+    await sign_in(page, name)
+
+    await expect(page.get_by_role("heading", name=f"Signed in as {name}")).to_be_visible()
+    assert await page.locator("#places a").all_inner_texts() == places
+    assert await serious_violations(page) == []
+
+
+async def test_address_of_another_site_is_not_followed(screens: Screens, app: AllInOneApp) -> None:
+    for requested in (
+        "https://evil.example/",
+        "//evil.example/",
+        "/\\evil.example",
+        "javascript:0",
+    ):
+        page = await screens.open(f"/sign-in?next={requested}")
+
+        await sign_in(page, "anna")
+
+        await expect(page.locator("#places")).to_be_visible()
+        assert page.url.startswith(app.address)
+
+
+async def test_staff_places_an_order_at_the_counter(screens: Screens) -> None:
+    page = await screens.open("/")
+    await sign_in(page, "Anna")
+    await expect(page).to_have_url(re.compile("/$"))
+
+    await page.get_by_label("Customer name").fill("Ada")
+    await page.get_by_role("radio", name="Takeout").check()
+    await page.get_by_role("button", name=re.compile("Margherita")).first.click()
+    await page.get_by_role("button", name="Place order").click()
+
+    await expect(page.locator("#placed-number")).to_have_text("001")
+
+
+async def test_kitchen_works_on_tickets(screens: Screens) -> None:
+    page = await screens.open("/kitchen?station=grill")
+
+    await sign_in(page, "Kitty")
+
+    await expect(page).to_have_url(re.compile("/kitchen\\?station=grill$"))
+    await expect(page.locator("#empty")).to_be_visible()
+    await expect(page.locator("footer.account")).to_contain_text("Kitty")

@@ -1,0 +1,330 @@
+"""Who may do what: each line of the contract's table, as each caller, on ASGI and the fast path."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import httpx
+import pytest
+
+from restaurant_system.database.connection import Database
+from restaurant_system.models.access import SCOPES, Capability, Role
+from tests.support.access import PASSWORD, guarded_site, make_keys, make_users
+from tests.support.deployments import JSON
+from tests.support.orders import make_order_body
+from tests.support.services import serve_site
+
+NUMBER = "ORD_20241216_001"  # of no order: what an admitted caller gets is 404 or better
+ALLOWED, SIGN_IN, FORBIDDEN = "allowed", "sign in", "forbidden"
+
+# Callers, and in each line what they get: anonymous, kitchen, staff, manager.
+CALLERS = ("anonymous", "kitchen", "staff", "manager")
+EVERYBODY = (ALLOWED, ALLOWED, ALLOWED, ALLOWED)
+KITCHEN_TOO = (SIGN_IN, ALLOWED, ALLOWED, ALLOWED)
+STAFF_ONLY = (SIGN_IN, FORBIDDEN, ALLOWED, ALLOWED)
+TABLE = {
+    "POST /orders": STAFF_ONLY,
+    f"GET /orders/{NUMBER}/status": EVERYBODY,
+    f"HEAD /orders/{NUMBER}/status": EVERYBODY,
+    "GET /board": EVERYBODY,
+    "GET /live/board": EVERYBODY,
+    "GET /menu": EVERYBODY,
+    "GET /health": EVERYBODY,
+    "GET /session": EVERYBODY,
+    "DELETE /session": EVERYBODY,
+    "GET /sign-in": EVERYBODY,
+    "POST /sign-out": EVERYBODY,
+    "GET /assets/base.css": EVERYBODY,
+    "GET /assets/restaurant.js": EVERYBODY,
+    f"GET /track/{NUMBER}": EVERYBODY,
+    f"GET /live/track/{NUMBER}": EVERYBODY,
+    "GET /kitchen": KITCHEN_TOO,
+    "POST /kitchen/stations/grill": KITCHEN_TOO,
+    "GET /kitchen/stations/grill/live": KITCHEN_TOO,
+    "GET /kitchen/stations/grill/bumped": KITCHEN_TOO,
+    f"POST /kitchen/stations/grill/tickets/{NUMBER}/start": KITCHEN_TOO,
+    f"POST /kitchen/stations/grill/tickets/{NUMBER}/bump": KITCHEN_TOO,
+    f"POST /kitchen/stations/grill/tickets/{NUMBER}/recall": KITCHEN_TOO,
+    f"POST /kitchen/stations/grill/tickets/{NUMBER}/rush": KITCHEN_TOO,
+    f"POST /kitchen/stations/grill/tickets/{NUMBER}/acknowledge": KITCHEN_TOO,
+    "GET /": STAFF_ONLY,
+    "GET /dashboard": STAFF_ONLY,
+    "GET /live/dashboard": STAFF_ONLY,
+    "GET /orders": STAFF_ONLY,
+    f"GET /orders/{NUMBER}": STAFF_ONLY,
+    f"GET /orders/{NUMBER}/history": STAFF_ONLY,
+    "GET /stats": STAFF_ONLY,
+    "GET /workers/status": STAFF_ONLY,
+    f"POST /orders/{NUMBER}/cancel": STAFF_ONLY,
+    f"POST /orders/{NUMBER}/complete": STAFF_ONLY,
+    "GET /docs": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
+    "GET /docs/docs.js": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
+    "GET /openapi.json": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
+    "GET /metrics": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
+}
+# A scope opens these, and nothing else of what is not open to everybody.
+BY_SCOPE = {
+    "place_orders": {"POST /orders"},
+    "tickets": {line for line, allowed in TABLE.items() if allowed is KITCHEN_TOO},
+    "read_orders": {
+        *("GET /", "GET /dashboard", "GET /live/dashboard"),
+        *("GET /orders", f"GET /orders/{NUMBER}", f"GET /orders/{NUMBER}/history"),
+        *("GET /stats", "GET /workers/status"),
+    },
+    "move_orders": {f"POST /orders/{NUMBER}/cancel", f"POST /orders/{NUMBER}/complete"},
+    "metrics": {"GET /docs", "GET /docs/docs.js", "GET /openapi.json", "GET /metrics"},
+    "administer": set[str](),
+}
+# Through a proxy, so that the documentation is not open as it is for this machine.
+FORWARDED = {"X-Forwarded-For": "192.0.2.7"}
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A guarded site over HTTP, and the headers of each caller."""
+
+    client: httpx.AsyncClient
+    headers: Mapping[str, Mapping[str, str]]
+
+    async def send(self, line: str, headers: Mapping[str, str]) -> int:
+        """Send the request of a line, and return the status of its response."""
+        method, _, path = line.partition(" ")
+        content = make_order_body() if line.startswith("POST /orders") else b"{}"
+        body = {"content": content} if method == "POST" else {}
+        sent = JSON | FORWARDED | dict(headers)
+        async with self.client.stream(method, path, headers=sent, **body) as response:  # type: ignore[arg-type]
+            return response.status_code
+
+
+def outcome(status: int) -> str:
+    """Return what the caller gets."""
+    return {401: SIGN_IN, 403: FORBIDDEN}.get(status, ALLOWED)
+
+
+async def sign_in(client: httpx.AsyncClient, name: str) -> Mapping[str, str]:
+    """Sign in; return the header with the cookie."""
+    response = await client.post("/session", json={"name": name, "password": PASSWORD})
+    assert response.status_code == 200, response.text
+    cookie = response.headers["Set-Cookie"].partition(";")[0]
+    client.cookies.clear()
+    return MappingProxyType({"Cookie": cookie})
+
+
+@pytest.fixture
+async def guarded(database: Database) -> AsyncIterator[Guarded]:
+    """Serve a guarded site, with a signed-in person of each role and a key of each scope."""
+    for role in Role:
+        await make_users(database).add(role, role, PASSWORD)
+    keys: dict[str, Mapping[str, str]] = {
+        scope: {"Authorization": f"Bearer {await make_keys(database).add(scope, [scope])}"}
+        for scope in SCOPES
+    }
+    async with (
+        guarded_site(database) as site,
+        serve_site(site) as address,
+        httpx.AsyncClient(base_url=address, timeout=30, verify=False) as client,  # noqa: S501 - no TLS
+    ):
+        people: dict[str, Mapping[str, str]] = {role: await sign_in(client, role) for role in Role}
+        yield Guarded(client, {"anonymous": {}} | people | keys)
+
+
+# One after the other, because each caller's site would take longer to start than all requests.
+async def test_each_caller_may_do_what_the_table_says(guarded: Guarded) -> None:
+    ends_session = {"DELETE /session", "POST /sign-out"}
+    expected = {
+        (line, caller): allowed
+        for line, outcomes in TABLE.items()
+        for caller, allowed in zip(CALLERS, outcomes, strict=True)
+        if line not in ends_session or caller == "anonymous"
+    }
+
+    found = {
+        (line, caller): outcome(await guarded.send(line, guarded.headers[caller]))
+        for line, caller in expected
+    }
+
+    assert found == expected
+
+
+async def test_each_scope_of_an_api_key_opens_its_routes_only(guarded: Guarded) -> None:
+    closed = [line for line, outcomes in TABLE.items() if outcomes is not EVERYBODY]
+    expected = {
+        (line, scope): ALLOWED if line in BY_SCOPE[scope] else FORBIDDEN
+        for line in closed
+        for scope in SCOPES
+    }
+
+    found = {
+        (line, scope): outcome(await guarded.send(line, guarded.headers[scope]))
+        for line, scope in expected
+    }
+
+    assert found == expected
+
+
+@pytest.mark.parametrize("query", ["", "?asgi"])
+@pytest.mark.parametrize(
+    ("caller", "status"),
+    [
+        ("anonymous", 401),
+        ("kitchen", 403),
+        ("staff", 201),
+        ("manager", 201),
+        ("place_orders", 201),
+        ("read_orders", 403),
+    ],
+)
+async def test_placing_is_guarded_on_both_paths_and_for_repeated_headers(
+    guarded: Guarded, caller: str, status: int, query: str
+) -> None:
+    """A query is left to ASGI. From the second request on, the fast path knows the headers."""
+    answers = [
+        await guarded.client.post(
+            f"/orders{query}",
+            content=make_order_body(),
+            headers=JSON | dict(guarded.headers[caller]),
+        )
+        for _ in range(3)
+    ]
+
+    assert [answer.status_code for answer in answers] == [status] * 3
+    if status == 401:
+        assert answers[-1].headers["WWW-Authenticate"] == "Bearer"
+        assert "/sign-in" in answers[-1].json()["detail"]
+
+
+@pytest.mark.parametrize("query", ["", "?asgi"])
+@pytest.mark.parametrize(
+    ("caller", "cook"),
+    [
+        ("anonymous", None),
+        ("kitchen", None),
+        ("place_orders", None),
+        ("staff", "mario"),
+        ("manager", "mario"),
+        ("read_orders", "mario"),
+    ],
+)
+async def test_who_cooks_an_order_is_shown_to_those_who_may_read_orders(
+    guarded: Guarded, database: Database, caller: str, cook: str | None, query: str
+) -> None:
+    headers = dict(guarded.headers["staff"])
+    placed = await guarded.client.post("/orders", content=make_order_body(), headers=JSON | headers)
+    number = placed.json()["order_number"]
+    async with database.connection() as connection:
+        await connection.execute("UPDATE orders SET status = 'cooking', processed_by = 'mario'")
+
+    answers = [
+        await guarded.client.get(
+            f"/orders/{number}/status{query}", headers=dict(guarded.headers[caller])
+        )
+        for _ in range(3)
+    ]
+
+    assert [answer.json()["processed_by"] for answer in answers] == [cook] * 3
+    assert answers[-1].json()["current_status"] == "cooking"
+
+
+@pytest.mark.parametrize(
+    ("caller", "entries", "fields"),
+    [
+        ("anonymous", {"order"}, {"order_number", "status", "estimated_completion"}),
+        ("kitchen", {"order"}, {"order_number", "status", "estimated_completion"}),
+        (
+            "staff",
+            {"order", "steps"},
+            {"order_number", "status", "estimated_completion", "order_type"},
+        ),
+    ],
+)
+async def test_live_view_of_an_order_has_only_the_status_for_those_who_may_not_read_it(
+    guarded: Guarded, caller: str, entries: set[str], fields: set[str]
+) -> None:
+    staff = JSON | dict(guarded.headers["staff"])
+    placed = await guarded.client.post("/orders", content=make_order_body(), headers=staff)
+    number = placed.json()["order_number"]
+
+    shown: dict[str, Any] = {}
+    headers = dict(guarded.headers[caller])
+    async with guarded.client.stream("GET", f"/live/track/{number}", headers=headers) as stream:
+        async for line in stream.aiter_lines():
+            if line.startswith("data: "):
+                shown = json.loads(line.removeprefix("data: ")).get("entries", {})
+                break
+
+    assert shown.keys() == entries
+    assert shown["order"].keys() == fields
+
+
+async def test_everybody_may_place_orders_if_ordering_is_public(database: Database) -> None:
+    """Except for a person whose role does not allow it."""
+    await make_users(database).add("Kitty", Role.KITCHEN, PASSWORD)
+    public = frozenset({Capability.PLACE_ORDERS})
+    async with (
+        guarded_site(database, public=public) as site,
+        serve_site(site) as address,
+        httpx.AsyncClient(base_url=address, timeout=30, verify=False) as client,  # noqa: S501 - no TLS
+    ):
+        kitty = await sign_in(client, "kitty")
+        body = make_order_body()
+        placed = [await client.post("/orders", content=body, headers=JSON) for _ in range(2)]
+        refused = await client.post("/orders", content=body, headers=JSON | dict(kitty))
+        listed = await client.get("/orders")
+
+    assert [each.status_code for each in placed] == [201, 201]
+    assert (refused.status_code, listed.status_code) == (403, 401)
+
+
+async def test_open_site_is_open_to_everybody(database: Database) -> None:
+    async with (
+        guarded_site(database, is_open=True) as site,
+        serve_site(site) as address,
+        httpx.AsyncClient(base_url=address, timeout=30, verify=False) as client,  # noqa: S501 - no TLS
+    ):
+        open_site = Guarded(client, {})
+        found = {line: outcome(await open_site.send(line, {})) for line in TABLE}
+
+    closed = {line for line, result in found.items() if result is not ALLOWED}
+    assert closed == {"GET /metrics"}  # to a proxy
+
+
+@pytest.mark.parametrize("path", ["/docs", "/metrics"])
+async def test_documentation_and_metrics_are_open_to_programs_on_this_machine(
+    guarded: Guarded, path: str
+) -> None:
+    direct = await guarded.client.get(path)
+    forwarded = await guarded.client.get(path, headers=FORWARDED)
+
+    assert (direct.status_code, forwarded.status_code) == (200, 401)
+
+
+async def test_page_leads_to_the_sign_in_page_and_back(guarded: Guarded) -> None:
+    response = await guarded.client.get(
+        "/kitchen?station=grill&x=//evil", headers={"Accept": "text/html,*/*"}
+    )
+
+    assert response.status_code == 303
+    assert response.headers["Location"] == (
+        "/sign-in?next=%2Fkitchen%3Fstation%3Dgrill%26x%3D%2F%2Fevil"
+    )
+
+
+async def test_move_by_a_person_is_recorded_under_the_persons_name(guarded: Guarded) -> None:
+    staff = JSON | dict(guarded.headers["staff"])
+    key = JSON | dict(guarded.headers["move_orders"])
+    client = guarded.client
+
+    async def cancel(headers: Mapping[str, str], body: str) -> str:
+        placed = await client.post("/orders", content=make_order_body(), headers=staff)
+        number = placed.json()["order_number"]
+        moved = await client.post(f"/orders/{number}/cancel", content=body, headers=headers)
+        assert moved.status_code == 200, moved.text
+        history = await client.get(f"/orders/{number}/history", headers=staff)
+        changed_by: str = history.json()[-1]["changed_by"]
+        return changed_by
+
+    assert await cancel(staff, '{"changed_by": "somebody else"}') == "staff"
+    assert await cancel(key, "") == "move_orders"
+    assert await cancel(key, '{"changed_by": "Anna at till 3"}') == "Anna at till 3"

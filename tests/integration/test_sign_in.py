@@ -1,0 +1,458 @@
+"""Sessions: sign in, sign out, lock-out, revocation, and an unavailable database."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from restaurant_system.database import sessions
+from restaurant_system.database.connection import Database
+from restaurant_system.errors import (
+    DatabaseUnavailable,
+    NameTaken,
+    NameUnknown,
+    NotSignedIn,
+    SignInFailed,
+    TooManyAttempts,
+)
+from restaurant_system.models.access import Caller, Capability, Credential, CredentialKind, Role
+from restaurant_system.services.access.sign_in import SignIn, client_subject
+from restaurant_system.web.access_control import FRESH_FOR, KEPT_FOR, AccessControl
+from tests.support.access import (
+    FREE_TRIES,
+    FREE_TRIES_PER_ADDRESS,
+    LONGEST_LOCK_OUT,
+    PASSWORD,
+    SESSION_LIFETIME,
+    guarded_site,
+    make_keys,
+    make_sign_in,
+    make_users,
+)
+from tests.support.responses import assert_problem
+from tests.support.services import FakeClock, serve_site
+
+HOME, ELSEWHERE = "192.0.2.1", "198.51.100.1"
+
+
+@pytest.fixture
+async def people(database: Database, clock: FakeClock) -> SignIn:
+    """Return what signs people in, with the staff Anna and Bert."""
+    for name in ("Anna", "Bert"):
+        await make_users(database).add(name, Role.STAFF, PASSWORD)
+    return make_sign_in(database, clock=clock)
+
+
+@pytest.fixture
+async def client(database: Database, people: SignIn) -> AsyncIterator[httpx.AsyncClient]:
+    """Return a client of a guarded site."""
+    async with (
+        guarded_site(database, sign_in=people) as site,
+        serve_site(site) as address,
+        httpx.AsyncClient(base_url=address, timeout=30, verify=False) as client,  # noqa: S501 - no TLS
+    ):
+        yield client
+
+
+async def fail(people: SignIn, name: str = "Anna", address: str = HOME, times: int = 1) -> None:
+    """Sign in with a wrong password, a number of times."""
+    for _ in range(times):
+        with pytest.raises(SignInFailed):
+            await people.sign_in(name, "wrong password", address)
+
+
+async def locked_for(people: SignIn, name: str = "Anna", address: str = HOME) -> int:
+    """Return the seconds for which a right password is refused."""
+    with pytest.raises(TooManyAttempts) as refusal:
+        await people.sign_in(name, PASSWORD, address)
+    return refusal.value.seconds
+
+
+async def test_session_is_opened_shown_and_ended_over_http(client: httpx.AsyncClient) -> None:
+    anonymous = await client.get("/session")
+    opened = await client.post("/session", json={"name": " aNNa ", "password": PASSWORD})
+    shown = await client.get("/session")
+    listed = await client.get("/orders")
+    token = client.cookies["session"]
+    ended = await client.delete("/session")
+    again = await client.get("/orders", headers={"Cookie": f"session={token}"})
+
+    assert anonymous.json() == {"name": None, "role": None, "capabilities": ["read_status"]}
+    assert opened.json() == shown.json()
+    assert (shown.json()["name"], shown.json()["role"]) == ("Anna", "staff")
+    assert "read_orders" in shown.json()["capabilities"]
+    assert "administer" not in shown.json()["capabilities"]
+    assert listed.status_code == 200
+    assert ended.status_code == 204
+    assert "session" not in client.cookies
+    assert_problem(again, 401)
+
+
+async def test_cookie_is_for_this_site_alone(client: httpx.AsyncClient) -> None:
+    """Behind a proxy that speaks TLS, only over TLS."""
+    body = {"name": "Anna", "password": PASSWORD}
+    plain = await client.post("/session", json=body)
+    tls = await client.post("/session", json=body, headers={"X-Forwarded-Proto": "https"})
+
+    for response, name in ((plain, "session"), (tls, "__Host-session")):
+        cookie, *attributes = response.headers["Set-Cookie"].split("; ")
+        assert cookie.startswith(f"{name}=")
+        assert {"HttpOnly", "SameSite=lax", "Path=/", "Max-Age=43200"} <= set(attributes)
+        assert ("Secure" in attributes) == (response is tls)
+
+
+async def test_sign_out_button_ends_the_session(client: httpx.AsyncClient) -> None:
+    await client.post("/session", json={"name": "Anna", "password": PASSWORD})
+    headers = {"Cookie": f"session={client.cookies['session']}"}
+
+    response = await client.post("/sign-out")
+
+    assert (response.status_code, response.headers["Location"]) == (303, "/sign-in")
+    assert (await client.get("/orders", headers=headers)).status_code == 401
+
+
+async def test_new_session_of_a_browser_replaces_the_old_one(client: httpx.AsyncClient) -> None:
+    await client.post("/session", json={"name": "Anna", "password": PASSWORD})
+    old = {"Cookie": f"session={client.cookies['session']}"}
+
+    await client.post("/session", json={"name": "Bert", "password": PASSWORD})
+
+    assert (await client.get("/session")).json()["name"] == "Bert"
+    client.cookies.clear()
+    assert (await client.get("/session", headers=old)).json()["name"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"name": "Anna", "password": "wrong password"}, 401),
+        ({"name": "Zoe", "password": PASSWORD}, 401),
+        ({"name": "Anna", "password": "x"}, 401),
+        ({"name": "Anna\u0000", "password": PASSWORD}, 400),
+        ({"name": "", "password": PASSWORD}, 400),
+        ({"name": "Anna"}, 400),
+        ({"name": "Anna", "password": PASSWORD, "role": "manager"}, 400),
+        ({"name": "x" * 101, "password": PASSWORD}, 400),
+    ],
+)
+async def test_sign_in_is_refused(
+    client: httpx.AsyncClient, body: dict[str, str], status: int
+) -> None:
+    response = await client.post("/session", json=body)
+
+    assert_problem(response, status)
+    assert "Set-Cookie" not in response.headers
+    assert PASSWORD not in response.text
+
+
+async def test_lock_out_is_a_429_that_says_when_to_try_again(client: httpx.AsyncClient) -> None:
+    body = {"name": "Anna", "password": "wrong password"}
+    for _ in range(FREE_TRIES):
+        await client.post("/session", json=body)
+
+    response = await client.post("/session", json=body)
+
+    assert_problem(response, 429)
+    assert response.headers["Retry-After"] == "1"
+
+
+async def test_each_wrong_password_of_an_account_doubles_the_delay(
+    people: SignIn, clock: FakeClock
+) -> None:
+    await fail(people, times=FREE_TRIES)
+    delays = []
+    for place in range(6):
+        delays.append(await locked_for(people, address=f"192.0.2.{100 + place}"))
+        clock.now += timedelta(seconds=delays[-1])
+        await fail(people, address=f"192.0.2.{100 + place}")
+
+    assert delays == [1, 2, 4, 8, LONGEST_LOCK_OUT.seconds, LONGEST_LOCK_OUT.seconds]
+
+
+async def test_attempt_during_a_lock_out_does_not_lengthen_it(
+    people: SignIn, clock: FakeClock
+) -> None:
+    await fail(people, times=FREE_TRIES)
+
+    assert [await locked_for(people) for _ in range(3)] == [1, 1, 1]
+    clock.now += timedelta(seconds=1)
+    assert (await people.sign_in("Anna", PASSWORD, HOME)).caller.name == "Anna"
+
+
+async def test_right_password_forgets_the_wrong_ones_of_the_account(people: SignIn) -> None:
+    await fail(people, times=FREE_TRIES - 1)
+    await people.sign_in("Anna", PASSWORD, HOME)
+
+    await fail(people, times=FREE_TRIES - 1, address=ELSEWHERE)
+    await people.sign_in("Anna", PASSWORD, ELSEWHERE)
+
+
+async def test_wrong_passwords_are_forgotten_after_a_day(people: SignIn, clock: FakeClock) -> None:
+    await fail(people, times=FREE_TRIES - 1)
+    clock.now += timedelta(days=1, seconds=1)
+    await fail(people, times=FREE_TRIES - 1)
+
+    await people.sign_in("Anna", PASSWORD, HOME)
+
+
+async def test_unknown_account_is_locked_like_a_known_one(people: SignIn) -> None:
+    """The responses do not tell which names exist."""
+    await fail(people, name="Zoe", times=FREE_TRIES)
+
+    assert await locked_for(people, name="ZOE ") == 1
+
+
+async def test_brute_force_of_two_accounts_from_one_address_locks_the_address(
+    people: SignIn,
+) -> None:
+    await fail(people, "Anna", times=FREE_TRIES - 1)
+    await fail(people, "Bert", times=FREE_TRIES - 1)
+    await fail(people, "Carl", times=FREE_TRIES_PER_ADDRESS - 2 * (FREE_TRIES - 1))
+
+    assert await locked_for(people, "Anna") == 1
+    assert await locked_for(people, "Dora") == 1
+    assert (await people.sign_in("Anna", PASSWORD, ELSEWHERE)).caller.name == "Anna"
+
+
+async def test_own_right_password_does_not_forget_those_of_the_address(people: SignIn) -> None:
+    """Else an attacker with an account could go on for ever."""
+    for name in ("Carl", "Dora", "Emil"):
+        await fail(people, name)
+        await people.sign_in("Bert", PASSWORD, HOME)
+    await fail(people, "Carl", times=2)
+
+    assert await locked_for(people, "Anna") == 1
+
+
+async def test_parallel_wrong_passwords_are_all_counted(people: SignIn) -> None:
+    results = await asyncio.gather(
+        *(people.sign_in("Anna", "wrong password", HOME) for _ in range(10)),
+        return_exceptions=True,
+    )
+
+    assert [type(each) for each in results].count(SignInFailed) == FREE_TRIES
+    assert [type(each) for each in results].count(TooManyAttempts) == 10 - FREE_TRIES
+
+
+async def test_parallel_right_passwords_all_succeed(people: SignIn) -> None:
+    results = await asyncio.gather(
+        *(people.sign_in(name, PASSWORD, HOME) for name in ("Anna", "Bert", "Anna", "Bert"))
+    )
+
+    assert {each.caller.name for each in results} == {"Anna", "Bert"}
+    assert len({each.token for each in results}) == 4
+
+
+async def test_session_ends_after_its_lifetime(people: SignIn, clock: FakeClock) -> None:
+    session = await people.sign_in("Anna", PASSWORD, HOME)
+    credential = Credential.of(CredentialKind.SESSION, session.token.encode())
+
+    clock.now += SESSION_LIFETIME - timedelta(seconds=1)
+    assert await people.identify(credential) == session.caller
+    clock.now += timedelta(seconds=1)
+    assert await people.identify(credential) is None
+
+
+@pytest.mark.parametrize("act", ["disable", "reset"])
+async def test_disabling_and_resetting_a_user_end_the_sessions(
+    database: Database, people: SignIn, act: str
+) -> None:
+    session = await people.sign_in("Anna", PASSWORD, HOME)
+    other = await people.sign_in("Bert", PASSWORD, HOME)
+    users = make_users(database)
+
+    await (users.disable("ANNA") if act == "disable" else users.reset("ANNA", "a new password"))
+
+    owners = [
+        await people.identify(Credential.of(CredentialKind.SESSION, each.token.encode()))
+        for each in (session, other)
+    ]
+    assert owners == [None, other.caller]
+    await fail(people)
+    if act == "disable":
+        with pytest.raises(SignInFailed):
+            await people.sign_in("Anna", PASSWORD, HOME)
+    else:
+        await people.sign_in("Anna", "a new password", HOME)
+
+
+async def test_reset_enables_a_disabled_user_and_ends_a_lock_out(
+    database: Database, people: SignIn
+) -> None:
+    users = make_users(database)
+    await users.disable("Anna")
+    await fail(people, times=FREE_TRIES)
+
+    await users.reset("Anna", "a new password")
+
+    await people.sign_in("Anna", "a new password", HOME)
+
+
+async def test_names_are_unique_in_any_case(database: Database, people: SignIn) -> None:
+    with pytest.raises(NameTaken):
+        await make_users(database).add("aNNA", Role.MANAGER, PASSWORD)
+    with pytest.raises(NameUnknown):
+        await make_users(database).disable("Carl")
+    assert await people.identify(Credential.of(CredentialKind.SESSION, b"forged")) is None
+
+
+async def test_first_manager_is_added_once(database: Database) -> None:
+    """Also if several processes start at once."""
+    users = make_users(database)
+
+    passwords = await asyncio.gather(*(users.add_first_manager() for _ in range(4)))
+
+    (password,) = [each for each in passwords if each is not None]
+    signed_in = await make_sign_in(database).sign_in("manager", password, HOME)
+    assert signed_in.caller.role is Role.MANAGER
+    assert await users.add_first_manager() is None
+
+
+async def test_disabled_and_replaced_keys_are_refused(database: Database, people: SignIn) -> None:
+    keys = make_keys(database)
+
+    async def owner(key: str) -> Caller | None:
+        return await people.identify(Credential.of(CredentialKind.API_KEY, key.encode()))
+
+    first = await keys.add("Till", [Capability.PLACE_ORDERS])
+    found = await owner(first)
+    assert found is not None
+    assert (found.name, found.role) == ("Till", None)
+    second = await keys.reset("till")
+    assert await owner(first) is None
+    assert (await owner(second)) == found
+    await keys.disable("TILL")
+    assert await owner(second) is None
+
+
+async def test_no_secret_is_stored(database: Database, people: SignIn) -> None:
+    session = await people.sign_in("Anna", PASSWORD, HOME)
+    key = await make_keys(database).add("Till", [Capability.PLACE_ORDERS])
+    async with database.connection() as connection:
+        stored = [
+            await connection.fetchval(f"SELECT string_agg({table}::text, ' ') FROM {table}")  # noqa: S608 - constants
+            for table in ("users", "sessions", "api_keys", "sign_in_attempts")
+        ]
+
+    text = " ".join(filter(None, stored))
+    assert "$argon2id$" in text
+    assert not any(secret in text for secret in (PASSWORD, session.token, key))
+
+
+async def test_expired_sessions_and_old_attempts_are_deleted(
+    database: Database, people: SignIn, clock: FakeClock
+) -> None:
+    await people.sign_in("Anna", PASSWORD, HOME)
+    await fail(people, "Bert")
+    clock.now += timedelta(days=2)
+    kept = await people.sign_in("Anna", PASSWORD, ELSEWHERE)
+    before = clock.now - timedelta(days=1)
+
+    async with database.connection() as connection:
+        await sessions.delete_expired(
+            connection, expired_by=clock.now, attempts_before=before, limit=10
+        )
+        left = await connection.fetchval("SELECT count(*) FROM sessions")
+        attempts = await connection.fetch("SELECT subject FROM sign_in_attempts")
+
+    assert left == 1
+    assert [row["subject"] for row in attempts] == [client_subject(ELSEWHERE)]
+    credential = Credential.of(CredentialKind.SESSION, kept.token.encode())
+    assert await people.identify(credential) == kept.caller
+
+
+@pytest.mark.parametrize("act", ["sign out", "disable"])
+async def test_open_stream_ends_with_its_session(
+    client: httpx.AsyncClient, database: Database, act: str
+) -> None:
+    await client.post("/session", json={"name": "Anna", "password": PASSWORD})
+    async with asyncio.timeout(10), client.stream("GET", "/live/dashboard") as stream:
+        lines = stream.aiter_lines()
+        assert await anext(lines)
+        if act == "sign out":
+            await client.delete("/session")
+        else:
+            await make_users(database).disable("Anna")
+        async for _ in lines:  # until the end of the stream
+            pass
+
+    assert (await client.get("/session")).json()["name"] is None
+
+
+class Directory:
+    """Stands in for the database: knows one caller, or is unavailable."""
+
+    def __init__(self) -> None:
+        self.caller: Caller | None = Caller("Anna", Role.STAFF, frozenset())
+        self.is_available = True
+        self.lookups = 0
+
+    async def identify(self, _: Credential) -> Caller | None:
+        self.lookups += 1
+        if not self.is_available:
+            raise DatabaseUnavailable("away")
+        return self.caller
+
+
+class Seconds:
+    """A clock in seconds, which a test can set."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+SESSION = Credential.of(CredentialKind.SESSION, b"one")
+OTHER_SESSION = Credential.of(CredentialKind.SESSION, b"other")
+KEY = Credential.of(CredentialKind.API_KEY, b"key")
+
+
+async def test_caller_is_looked_up_again_within_seconds() -> None:
+    directory, seconds = Directory(), Seconds()
+    control = AccessControl(directory.identify, clock=seconds)
+
+    for _ in range(3):
+        assert (await control.caller(SESSION)).name == "Anna"
+    assert directory.lookups == 1
+    directory.caller = None
+    assert (await control.caller(SESSION)).name == "Anna"
+    seconds.now += FRESH_FOR + 0.1
+    assert control.known_caller(SESSION) is None
+    assert (await control.caller(SESSION)).name is None
+
+
+async def test_ended_session_is_anonymous_and_a_disabled_key_is_refused() -> None:
+    directory = Directory()
+    directory.caller = None
+    control = AccessControl(directory.identify)
+
+    assert (await control.caller(SESSION)).name is None
+    with pytest.raises(NotSignedIn):
+        await control.caller(KEY)
+
+
+async def test_known_callers_go_on_while_the_database_is_unavailable() -> None:
+    """For some minutes; unknown ones are requested to come back."""
+    directory, seconds = Directory(), Seconds()
+    control = AccessControl(directory.identify, clock=seconds)
+    await control.caller(SESSION)
+    directory.is_available = False
+
+    seconds.now += KEPT_FOR - 1
+    assert (await control.caller(SESSION)).name == "Anna"
+    with pytest.raises(DatabaseUnavailable):
+        await control.caller(OTHER_SESSION)
+    seconds.now += 2
+    with pytest.raises(DatabaseUnavailable):
+        await control.caller(SESSION)
+
+
+async def test_anonymous_caller_needs_no_database() -> None:
+    directory = Directory()
+    directory.is_available = False
+
+    assert (await AccessControl(directory.identify).caller(None)).name is None
+    assert directory.lookups == 0
