@@ -21,7 +21,7 @@ from restaurant_system.metrics.definitions import OUTBOX_MESSAGES, QUEUE_MESSAGE
 from restaurant_system.metrics.exposition import Exposer, Figures
 from restaurant_system.metrics.histogram import BatchHistogram
 from restaurant_system.metrics.order_moves import observe_move
-from restaurant_system.metrics.processes import VARIABLE, shared_metrics
+from restaurant_system.metrics.processes import OWNER_LOCK, PREFIX, VARIABLE, shared_metrics
 from restaurant_system.metrics.request_durations import BATCH_SIZE, durations_of
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.web.local_requests import is_local
@@ -413,3 +413,24 @@ def test_processes_of_one_port_expose_their_sums_and_continue_after_one_has_ende
 
     assert not directory.exists()
     assert VARIABLE not in os.environ
+
+
+def test_directory_of_a_killed_command_is_deleted_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a running command and of one that has just started are kept."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    killed, starting = tmp_path / f"{PREFIX}killed", tmp_path / f"{PREFIX}starting"
+    for directory in (killed, starting):
+        directory.mkdir()
+        (directory / OWNER_LOCK).touch()
+    os.utime(killed / OWNER_LOCK, (0, 0))
+
+    with shared_metrics():
+        running = Path(os.environ[VARIABLE])
+        os.utime(running / OWNER_LOCK, (0, 0))
+        with shared_metrics():
+            left = set(tmp_path.iterdir()) - {Path(os.environ[VARIABLE])}
+
+    assert left == {running, starting}
+    assert set(tmp_path.iterdir()) == {starting}

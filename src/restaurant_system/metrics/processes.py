@@ -8,7 +8,9 @@ that replaces it continues its counters.
 
 import contextlib
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from functools import partial
 from io import TextIOWrapper
@@ -21,7 +23,10 @@ from prometheus_client.multiprocess import mark_process_dead
 from restaurant_system.errors import StartupError
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-LOCK_FILE = "slot-{}.lock"
+PREFIX = "restaurant-metrics-"
+SLOT_LOCK = "slot-{}.lock"
+OWNER_LOCK = "owner.lock"  # of the command that created a directory
+MIN_AGE = 60.0  # s; a younger directory may not be locked yet
 
 _locked: list[TextIOWrapper] = []  # the lock of this process's slot, which ends with the process
 
@@ -34,16 +39,15 @@ def shared_metrics() -> Iterator[None]:
     temporary files.
     """
     try:
-        directory = tempfile.TemporaryDirectory(
-            prefix="restaurant-metrics-", ignore_cleanup_errors=True
-        )
+        _delete_abandoned_directories()
+        directory = tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True)
     except OSError as error:
         raise StartupError(
             f"Several processes need a directory for temporary files ({error.strerror}); name one"
             " in the environment variable TMPDIR."
         ) from error
     before = os.environ.get(VARIABLE)
-    with directory as path:
+    with directory as path, _try_to_lock(Path(path, OWNER_LOCK)) or contextlib.nullcontext():
         os.environ[VARIABLE] = path
         try:
             yield
@@ -65,7 +69,7 @@ def take_slot() -> None:
     if not path or values.ValueClass is values.MutexValue:
         return
     for slot in count():
-        lock = _try_to_lock(Path(path), slot)
+        lock = _try_to_lock(Path(path, SLOT_LOCK.format(slot)))
         if lock is not None:
             mark_process_dead(slot, path)
             values.ValueClass = values.MultiProcessValue(partial(int, slot))
@@ -75,18 +79,28 @@ def take_slot() -> None:
 
 def delete_gauges_of_ended_processes(directory: Path) -> None:
     """Delete the gauges of slots that no process holds; counters and histograms stay."""
-    for slot in range(len(list(directory.glob(LOCK_FILE.format("*"))))):
-        lock = _try_to_lock(directory, slot)
+    for slot in range(len(list(directory.glob(SLOT_LOCK.format("*"))))):
+        lock = _try_to_lock(directory / SLOT_LOCK.format(slot))
         if lock is not None:
             with lock:
                 mark_process_dead(slot, str(directory))
 
 
-def _try_to_lock(directory: Path, slot: int) -> TextIOWrapper | None:
-    """Lock a slot; return the open file that holds the lock, `None` if a process holds it."""
+def _delete_abandoned_directories() -> None:
+    """Delete the directories of commands that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{OWNER_LOCK}"):
+        with contextlib.suppress(OSError):  # another command deletes it
+            lock = _try_to_lock(path) if time.time() - path.stat().st_mtime > MIN_AGE else None
+            if lock is not None:
+                with lock:
+                    shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _try_to_lock(path: Path) -> TextIOWrapper | None:
+    """Lock a file; return it open, to hold the lock, or `None` if another process holds it."""
     import fcntl  # noqa: PLC0415 - where several processes can share a port
 
-    file = (directory / LOCK_FILE.format(slot)).open("a")
+    file = path.open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
