@@ -10,7 +10,7 @@ RestaurantError
  │    ├── DeadLetterNotFound        no dead letter, or more than one, has this id
  │    ├── DeadLettersLocked         another process has the dead letters locked
  │    ├── ConfirmationImpossible    a question without a terminal to ask it on
- │    ├── Unguarded                 a service on the network without users and API keys
+ │    ├── Unguarded                 a service with access control and without users
  │    ├── NameTaken                 a user or an API key has this name
  │    └── NameUnknown               no user or API key has this name
  ├── Unavailable                    a server is unavailable; try again later
@@ -83,13 +83,13 @@ class ConfirmationImpossible(StartupError):
 
 
 class Unguarded(StartupError):
-    """A service that other machines reach has neither a user nor an API key."""
+    """A service that controls access has neither a user nor an API key."""
 
     def __init__(self) -> None:
         super().__init__(
-            "Other machines can reach this service, and there is no user yet: create a user with"
-            " `restaurant-system users add NAME --role manager`, or set security.open to true if"
-            " something in front of it controls access."
+            "Other machines can reach this service, directly or by a proxy, and there is no user"
+            " yet: create one with `restaurant-system users add NAME --role manager`, or set"
+            " security.open to true if something in front of it controls access."
         )
 
 

@@ -23,6 +23,7 @@ def configured_deployment(dsn: str) -> Iterator[Deployment]:
         RESTAURANT_SECURITY__ALLOWED_HOSTS=f'["{NAME}"]',
         RESTAURANT_SECURITY__CORS_ORIGINS=f'["{SHOP}"]',
         RESTAURANT_SECURITY__TRUSTED_PROXIES='["127.0.0.1"]',
+        RESTAURANT_SECURITY__OPEN="true",
         RESTAURANT_HTTP__CHANGES_PER_SECOND="0.1",
     ) as deployment:
         yield deployment
