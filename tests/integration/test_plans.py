@@ -50,6 +50,8 @@ BY_DESIGN = {
     # The last hour, after a broker has lost its disk.
     "reconciliation_queries.ANY_MOVED": "a range of order_status_log",
     "reconciliation_queries.MOVED": "a range of order_status_log",
+    # The waiting messages, once for each `doctor`.
+    "inspection.SELECT_BODY": "broker_messages",
     # The waiting messages of the kitchen, once an hour, and for each `privacy erase`.
     "queues.DELETE_ERASED": "broker_messages",
     # The keys of a day, for each `privacy erase`.
