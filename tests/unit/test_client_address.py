@@ -32,10 +32,18 @@ def client_of(peer: str, *forwarded_for: bytes) -> str | None:
 def test_peer_that_is_no_proxy_is_the_client(peer: str, client: str | None) -> None:
     """Addresses of one IPv6 network are one client. Programs on this machine have no limit."""
     addresses = ClientAddresses()
+
+    assert addresses.limited_client(peer, []) == client
+    assert addresses.limited_peer(peer) == client
+
+
+@pytest.mark.parametrize(("peer", "client"), [("127.0.0.1", "127.0.0.1"), ("11.0.0.9", "11.0.0.9")])
+def test_proxy_that_is_not_listed_is_the_client_also_on_this_machine(
+    peer: str, client: str
+) -> None:
     forwarded = [(b"x-forwarded-for", b"198.51.100.7")]
 
-    assert addresses.limited_client(peer, forwarded) == client
-    assert addresses.limited_peer(peer) == client
+    assert ClientAddresses().limited_client(peer, forwarded) == client
 
 
 @pytest.mark.parametrize(
@@ -62,6 +70,7 @@ def test_trusted_proxy_names_the_client(forwarded_for: list[bytes], client: str)
 
 def test_client_that_a_proxy_on_this_machine_names_is_limited() -> None:
     assert client_of("127.0.0.1", b"198.51.100.7") == "198.51.100.7"
+    assert client_of("127.0.0.1", b"127.0.0.1") == "127.0.0.1"
     assert client_of("127.0.0.1") is None
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from structlog.testing import capture_logs
@@ -42,42 +43,49 @@ def limit(clock: FakeMonotonicClock) -> DeadLetterLimit:
     return DeadLetterLimit(DeliverySettings(max_dead_letters=3, dead_letter_window=10), clock)
 
 
+def test_copies_of_one_message_count_once(limit: DeadLetterLimit) -> None:
+    message_id = uuid4()
+
+    for _ in range(10):
+        limit.count(message_id, "not JSON")
+
+
 def test_dead_letter_above_the_limit_raises(limit: DeadLetterLimit) -> None:
     for _ in range(3):
-        limit.count("not JSON")
+        limit.count(uuid4(), "not JSON")
 
     with pytest.raises(TooManyDeadLetters):
-        limit.count("not JSON")
+        limit.count(uuid4(), "not JSON")
 
 
 def test_dead_letters_before_the_window_do_not_count(
     limit: DeadLetterLimit, clock: FakeMonotonicClock
 ) -> None:
     for _ in range(10):
-        limit.count("not JSON")
+        limit.count(uuid4(), "not JSON")
         clock.seconds += 3.4
 
 
 def test_dead_letters_are_counted_within_a_sliding_window(
     limit: DeadLetterLimit, clock: FakeMonotonicClock
 ) -> None:
-    limit.count("not JSON")
+    limit.count(uuid4(), "not JSON")
     clock.seconds += 9
-    limit.count("not JSON")
-    limit.count("not JSON")
+    limit.count(uuid4(), "not JSON")
+    limit.count(uuid4(), "not JSON")
     clock.seconds += 2  # the first is outside the window, the others are not
-    limit.count("not JSON")
+    limit.count(uuid4(), "not JSON")
 
     with pytest.raises(TooManyDeadLetters):
-        limit.count("not JSON")
+        limit.count(uuid4(), "not JSON")
 
 
 def test_error_names_limit_last_reason_and_command(limit: DeadLetterLimit) -> None:
     for _ in range(3):
-        limit.count("not JSON")
+        limit.count(uuid4(), "not JSON")
 
     with pytest.raises(TooManyDeadLetters) as stop:
-        limit.count("a page is missing")
+        limit.count(uuid4(), "a page is missing")
 
     message = str(stop.value)
     assert message.startswith("More than 3 messages in 10 s failed for good")
@@ -88,8 +96,7 @@ def test_error_names_limit_last_reason_and_command(limit: DeadLetterLimit) -> No
 async def test_message_above_the_limit_is_requeued_and_logged_as_an_error() -> None:
     delivery = FakeDelivery(make_order_message())
     policy = RetryPolicy(DeliverySettings(max_dead_letters=1))
-    await policy.dead_letter(delivery, "not JSON")
-    delivery.settled.clear()
+    await policy.dead_letter(FakeDelivery(make_order_message()), "not JSON")
 
     with capture_logs() as logs, pytest.raises(TooManyDeadLetters):
         await policy.dead_letter(delivery, "not JSON")
@@ -134,12 +141,11 @@ async def test_dead_letters_that_are_being_published_count() -> None:
 
 
 async def test_last_failed_attempt_counts_as_a_dead_letter() -> None:
-    delivery = FakeDelivery(make_order_message())
     policy = RetryPolicy(DeliverySettings(max_dead_letters=1, max_attempts=1))
-    await policy.retry(delivery, "the oven is cold")
+    await policy.retry(FakeDelivery(make_order_message()), "the oven is cold")
 
     with pytest.raises(TooManyDeadLetters):
-        await policy.retry(delivery, "the oven is cold")
+        await policy.retry(FakeDelivery(make_order_message()), "the oven is cold")
 
 
 async def test_limit_raises_if_the_requeue_fails_too() -> None:
@@ -149,7 +155,7 @@ async def test_limit_raises_if_the_requeue_fails_too() -> None:
 
     delivery = DisconnectedDelivery(make_order_message())
     policy = RetryPolicy(DeliverySettings(max_dead_letters=1))
-    await policy.dead_letter(delivery, "not JSON")
+    await policy.dead_letter(FakeDelivery(make_order_message()), "not JSON")
 
     with pytest.raises(TooManyDeadLetters):
         await policy.dead_letter(delivery, "not JSON")

@@ -27,6 +27,7 @@ TIMES = st.datetimes(datetime(1970, 1, 2), datetime(2105, 1, 1), timezones=st.ju
 )
 MESSAGES = st.builds(
     make_order_message,
+    type=st.sampled_from(["order.received", "order.status_changed", ""]),
     message_id=st.uuids(),
     timestamp=TIMES,
     body=st.binary(max_size=40),
@@ -47,6 +48,7 @@ def fault(message: Message, *keys: SecretStr) -> str:
 
 def test_signature_of_the_documented_example_is_correct() -> None:
     message = make_order_message(
+        type=EXAMPLE["type"],
         message_id=UUID(EXAMPLE["message_id"]),
         timestamp=datetime.fromtimestamp(EXAMPLE["timestamp"], UTC),
         body=EXAMPLE["body"].encode(),
@@ -65,7 +67,7 @@ def test_signed_message_is_accepted_and_otherwise_unchanged(message: Message) ->
 
 
 @given(message=MESSAGES, changes=MESSAGES)
-@pytest.mark.parametrize("field", ["message_id", "timestamp", "body"])
+@pytest.mark.parametrize("field", ["type", "message_id", "timestamp", "body"])
 def test_changed_field_makes_the_signature_wrong(
     field: str, message: Message, changes: Message
 ) -> None:
@@ -143,3 +145,16 @@ def test_without_keys_messages_are_neither_signed_nor_verified() -> None:
 
 def test_signing_keys_are_not_in_the_repr() -> None:
     assert OLD.get_secret_value() not in repr(vars(Signer([OLD])))
+
+
+def test_signed_message_of_another_type_is_refused() -> None:
+    """A captured update that is copied into a queue of the kitchen, for example."""
+    update = signed(make_order_message(type="order.status_changed"))
+
+    with pytest.raises(MessageRejected, match=r"its type is not order\.received"):
+        Signer([NEW]).verify(update, "order.received")
+
+
+def test_type_with_a_line_feed_is_refused() -> None:
+    """It could move bytes between the type and the id."""
+    assert fault(signed(make_order_message(type="order\nreceived"))) == "the signature is wrong"

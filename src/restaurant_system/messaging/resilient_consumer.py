@@ -30,7 +30,8 @@ class ResilientConsumer:
     connection, the next one is opened only then, because its redeliveries would exceed the prefetch
     limit otherwise.
 
-    A message without a valid signature is rejected before it is parsed.
+    With signing keys, a message without a valid signature, or of another type than `message_type`,
+    is rejected before it is parsed.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class ResilientConsumer:
         handle: Callable[[Delivery], Awaitable[None]],
         drain: Callable[[], Awaitable[None]],
         signer: Signer = UNSIGNED,
+        message_type: str | None = None,
     ) -> None:
         self._broker = broker
         self._policy = policy
@@ -49,6 +51,7 @@ class ResilientConsumer:
         self._handle = handle
         self._drain = drain
         self._signer = signer
+        self._message_type = message_type
         self._consumer: Consumer | None = None
         self._stopping = asyncio.Event()
 
@@ -127,7 +130,7 @@ class ResilientConsumer:
     async def _verify_and_handle(self, delivery: Delivery) -> None:
         count_delivery(delivery)
         try:
-            self._signer.verify(delivery.message)
+            self._signer.verify(delivery.message, self._message_type)
         except MessageRejected as error:
             with request_id(delivery.message.correlation_id):
                 await self._policy.reject(delivery, str(error))

@@ -3,10 +3,11 @@
 import contextlib
 import dataclasses
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from uuid import UUID
 
 from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable, TooManyDeadLetters
@@ -81,29 +82,31 @@ class DeadLetterLimit:
         self._max = settings.max_dead_letters
         self._window = settings.dead_letter_window
         self._clock = clock
-        self._times: deque[float] = deque()
+        self._times = OrderedDict[UUID, float]()  # by message id, oldest first
 
-    def count(self, reason: str) -> float:
-        """Count a dead letter and return its time.
+    def count(self, message_id: UUID, reason: str) -> bool:
+        """Count a dead letter, once for all copies of a message within the window.
 
-        Raises `TooManyDeadLetters` if the dead letter would exceed the limit.
+        Returns whether it was not counted before. Raises `TooManyDeadLetters` if the dead letter
+        would exceed the limit.
         """
         now = self._clock()
-        while self._times and self._times[0] <= now - self._window:
-            self._times.popleft()
+        while self._times and next(iter(self._times.values())) <= now - self._window:
+            self._times.popitem(last=False)
+        if message_id in self._times:
+            return False
         if len(self._times) >= self._max:
             raise TooManyDeadLetters(
                 f"More than {self._max} messages in {self._window:g} s failed for good (the"
                 f" last: {reason}); see `restaurant-system dead-letters list`, correct the cause"
                 " and restart the service."
             )
-        self._times.append(now)
-        return now
+        self._times[message_id] = now
+        return True
 
-    def uncount(self, time: float) -> None:
-        """Remove the dead letter of this time from the count."""
-        with contextlib.suppress(ValueError):  # it is not within the window any more
-            self._times.remove(time)
+    def uncount(self, message_id: UUID) -> None:
+        """Remove a dead letter from the count."""
+        self._times.pop(message_id, None)
 
 
 class RetryPolicy:
@@ -159,7 +162,7 @@ class RetryPolicy:
         """
         reason = one_line(reason)
         try:
-            counted = self._limit.count(reason)
+            is_counted = self._limit.count(delivery.message.message_id, reason)
         except TooManyDeadLetters as error:
             log.error("dead_letters_limited", message=str(error), queue=delivery.queue)  # noqa: TRY400 - the message says it all
             with contextlib.suppress(BrokerUnavailable):  # the broker has requeued it
@@ -168,7 +171,8 @@ class RetryPolicy:
         try:
             await _dead_letter(delivery, reason, cause)
         except BaseException:
-            self._limit.uncount(counted)
+            if is_counted:
+                self._limit.uncount(delivery.message.message_id)
             raise
 
     async def reject(self, delivery: Delivery, reason: str) -> None:

@@ -1,9 +1,10 @@
 """Sign messages with HMAC-SHA256 and verify their origin and integrity.
 
-The signed bytes are the same with both brokers and at every redelivery: ``message_id`` (a UUID in
-lower case, with hyphens), a line feed, ``timestamp`` (whole seconds since 1970 in decimal digits,
-the precision of AMQP), a line feed, and the body. Neither of the first two contains a line feed, so
-the signed bytes of different messages differ.
+The signed bytes are the same with both brokers and at every redelivery: ``type``, a line feed,
+``message_id`` (a UUID in lower case, with hyphens), a line feed, ``timestamp`` (whole seconds since
+1970 in decimal digits, the precision of AMQP), a line feed, and the body. Only types without a line
+feed are accepted, and neither id nor timestamp contains one, so the signed bytes of different
+messages differ.
 """
 
 import dataclasses
@@ -34,8 +35,11 @@ class Signer:
         signature = _signature(message, self._keys[0])
         return dataclasses.replace(message, headers={**message.headers, SIGNATURE: signature})
 
-    def verify(self, message: Message) -> None:
-        """Raise `MessageRejected` unless the message is signed with one of the keys."""
+    def verify(self, message: Message, expected_type: str | None = None) -> None:
+        """Raise `MessageRejected` unless the message is signed with one of the keys.
+
+        Raises it also for a signed message of another type than `expected_type`, if that is given.
+        """
         if not self._keys:
             return
         header = message.headers.get(SIGNATURE)
@@ -45,8 +49,10 @@ class Signer:
         matches = [
             hmac.compare_digest(signature, _signature(message, key).encode()) for key in self._keys
         ]
-        if not any(matches):
+        if not any(matches) or "\n" in message.type:
             raise MessageRejected("the signature is wrong")
+        if expected_type not in {None, message.type}:
+            raise MessageRejected(f"its type is not {expected_type}")
 
 
 UNSIGNED = Signer()  # without keys
@@ -58,4 +64,5 @@ def _signature(message: Message, key: SecretStr) -> str:
 
 def _signed_bytes(message: Message) -> bytes:
     seconds = int(message.timestamp.timestamp())
-    return f"{message.message_id}\n{seconds}\n".encode() + message.body
+    head = f"{message.type}\n{message.message_id}\n{seconds}\n"
+    return head.encode(errors="replace") + message.body

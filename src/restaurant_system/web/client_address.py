@@ -5,7 +5,7 @@ import ipaddress
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-from restaurant_system.web.headers import Headers, all_values
+from restaurant_system.web.headers import Headers, all_values, first_value
 
 FORWARDED_FOR = b"x-forwarded-for"
 LOCAL_CLIENTS = frozenset(map(ipaddress.ip_address, ("127.0.0.1", "::1")))
@@ -44,12 +44,15 @@ class ClientAddresses:
         """Return the client that sent a request, if a limit applies to it.
 
         Only a trusted proxy can name another client than itself, in `X-Forwarded-For`: the last
-        address that is no trusted proxy.
+        address that is no trusted proxy. A proxy on this machine that is not trusted counts as one
+        client. A name in the header is always limited, because the client may have written it.
         """
         parsed = self._peer(peer)
-        if parsed.address is None or not parsed.is_proxy:
+        if parsed.address is None or first_value(FORWARDED_FOR, headers) is None:
             return parsed.client
-        return _limited(self._forwarded_for(parsed.address, headers))
+        if parsed.is_proxy:
+            return _client(self._forwarded_for(parsed.address, headers))
+        return _client(parsed.address)
 
     def _parse_peer(self, peer: str) -> Peer:
         address = parse_address(peer)
@@ -74,8 +77,10 @@ class ClientAddresses:
 
 
 def _limited(address: Address) -> str | None:
-    if address in LOCAL_CLIENTS:
-        return None
+    return None if address in LOCAL_CLIENTS else _client(address)
+
+
+def _client(address: Address) -> str:
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
     return str(ipaddress.ip_network((address, IPV6_CUSTOMER_PREFIX), strict=False))

@@ -61,6 +61,7 @@ class KitchenWorker:
             handle=self._start_handling,
             drain=self._drain,
             signer=signer,
+            message_type=OrderReceived.TYPE,
         )
 
     @property

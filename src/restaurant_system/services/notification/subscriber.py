@@ -53,6 +53,7 @@ class NotificationSubscriber:
             handle=self._handle,
             drain=self._drain,
             signer=signer,
+            message_type=StatusChanged.TYPE,
         )
         self._printing = asyncio.Lock()
         self._printed_ids = OrderedDict[UUID, None]()  # oldest first

@@ -167,7 +167,7 @@ async def _up_to_page_size(connection: Connection, rows: list[Any]) -> list[dict
                 break
             orders.append(order)
             size += len(json.dumps(order, ensure_ascii=False, default=str).encode())
-        number = (MAX_PAGE_SIZE - size) * len(orders) // size + 1
+        number = min(FIRST_ORDERS, (MAX_PAGE_SIZE - size) * len(orders) // size + 1)
     return orders
 
 
