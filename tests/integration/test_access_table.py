@@ -59,6 +59,7 @@ TABLE = {
     "GET /workers/status": STAFF_ONLY,
     f"POST /orders/{NUMBER}/cancel": STAFF_ONLY,
     f"POST /orders/{NUMBER}/complete": STAFF_ONLY,
+    "GET /audit": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
     "GET /docs": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
     "GET /docs/docs.js": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
     "GET /openapi.json": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
@@ -75,7 +76,7 @@ BY_SCOPE = {
     },
     "move_orders": {f"POST /orders/{NUMBER}/cancel", f"POST /orders/{NUMBER}/complete"},
     "metrics": {"GET /docs", "GET /docs/docs.js", "GET /openapi.json", "GET /metrics"},
-    "administer": set[str](),
+    "administer": {"GET /audit"},
 }
 # Through a proxy, so that the documentation is not open as it is for this machine.
 FORWARDED = {"X-Forwarded-For": "192.0.2.7"}

@@ -22,6 +22,7 @@ from restaurant_system.models.clock import Clock, utc_now
 from restaurant_system.models.lock_out import LockOut
 from restaurant_system.models.menu import NO_MENU
 from restaurant_system.services.access.administration import ApiKeys, Users
+from restaurant_system.services.access.audit_handler import AuditHandler
 from restaurant_system.services.access.handler import SessionHandler
 from restaurant_system.services.access.passwords import Passwords
 from restaurant_system.services.access.sign_in import LockOutRules, SignIn
@@ -102,6 +103,7 @@ async def guarded_site(
             metrics_feature(runtime, exposer),
             pages_feature(settings, PAGES),
             SessionHandler(people).feature(),
+            AuditHandler(database).feature(),
         ]
         control = None if is_open else AccessControl(people.identify, public=public)
         trusted = SecuritySettings.model_validate({"trusted_proxies": ["127.0.0.1"]})

@@ -1,8 +1,10 @@
 """Compose access control: who may use a service, and the commands that administer it."""
 
 import contextlib
+import getpass
 import ipaddress
-from collections.abc import AsyncIterator, Mapping
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -20,9 +22,11 @@ from restaurant_system.database import users
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import Unguarded
 from restaurant_system.models.access import Capability
+from restaurant_system.models.audit import Actor
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.lock_out import LockOut
 from restaurant_system.services.access.administration import ApiKeys, Users
+from restaurant_system.services.access.audit_handler import AuditHandler
 from restaurant_system.services.access.cleanup import delete_expired_sessions
 from restaurant_system.services.access.handler import SessionHandler
 from restaurant_system.services.access.passwords import Passwords
@@ -33,6 +37,7 @@ from restaurant_system.web.api import Feature
 from restaurant_system.web.guarded_router import PUBLIC
 from restaurant_system.web.pages import PageRoute
 
+COMMAND_LINE = "command line"  # in place of a role
 SIGN_IN_PAGE: Mapping[str, PageRoute] = {SIGN_IN: ("sign-in", PUBLIC)}
 
 
@@ -41,7 +46,7 @@ class Access:
     """The control of a service's callers, `None` without one, and the routes of sessions."""
 
     control: AccessControl | None
-    sessions: Feature
+    features: Sequence[Feature]
 
 
 def is_guarded(settings: Settings, host: str) -> bool:
@@ -80,14 +85,14 @@ async def access(runtime: Runtime, host: str) -> AsyncIterator[Access]:
             address=LockOut(settings.tries_per_address, settings.longest_lock_out_time),
         ),
     )
-    sessions = SessionHandler(sign_in).feature()
+    features = [SessionHandler(sign_in).feature(), AuditHandler(runtime.database).feature()]
     if not is_guarded(runtime.settings, host):
-        yield Access(None, sessions)
+        yield Access(None, features)
         return
     await retry_while_unavailable(partial(_require_callers, runtime.database), runtime.settings)
     public = frozenset({Capability.PLACE_ORDERS} if settings.public_ordering else ())
     async with background_task(delete_expired_sessions(runtime.database, utc_now)):
-        yield Access(AccessControl(sign_in.identify, public=public), sessions)
+        yield Access(AccessControl(sign_in.identify, public=public), features)
 
 
 async def _require_callers(database: Database) -> None:
@@ -104,11 +109,18 @@ async def add_first_manager(runtime: Runtime, host: str) -> str | None:
     return await retry_while_unavailable(administration.add_first_manager, runtime.settings)
 
 
+def _user_of_this_machine() -> Actor:
+    try:
+        return Actor(getpass.getuser(), COMMAND_LINE)
+    except (KeyError, OSError):  # a user without a name, in a container
+        return Actor(f"uid {os.getuid()}", COMMAND_LINE)
+
+
 @contextlib.asynccontextmanager
 async def user_administration(settings: Settings, shutdown: Shutdown) -> AsyncIterator[Users]:
     """Open the database to administer users; a signal interrupts the work, but not the closing."""
     async with migrated_database(settings, "users") as database:
-        yield Users(database, Passwords(PasswordHasher()))
+        yield Users(database, Passwords(PasswordHasher()), by=_user_of_this_machine())
         shutdown.stop_cancelling()
 
 
@@ -116,5 +128,5 @@ async def user_administration(settings: Settings, shutdown: Shutdown) -> AsyncIt
 async def key_administration(settings: Settings, shutdown: Shutdown) -> AsyncIterator[ApiKeys]:
     """Open the database to administer API keys; likewise."""
     async with migrated_database(settings, "api-keys") as database:
-        yield ApiKeys(database)
+        yield ApiKeys(database, by=_user_of_this_machine())
         shutdown.stop_cancelling()

@@ -73,7 +73,7 @@ async def run_all_in_one(
                 metrics = http_service.metrics_feature(runtime, exposer)
                 features = [
                     *(intake, menu, display, *tracking_features),
-                    *(health, metrics, pages, rules.sessions),
+                    *(health, metrics, pages, *rules.features),
                 ]
                 checks = http_service.access_checks(settings, settings.order_service, rules.control)
                 site = api.build("Restaurant system", features, checks)

@@ -44,7 +44,7 @@ def kitchen_display(settings: Settings) -> Service:
             health = http_service.health_feature(runtime, runtime.database)
             runtime.report_started()
             checks = http_service.access_checks(settings, settings.kitchen_display, rules.control)
-            parts = [display, health, metrics, pages, rules.sessions]
+            parts = [display, health, metrics, pages, *rules.features]
             yield api.build("Kitchen display", parts, checks)
 
     return run

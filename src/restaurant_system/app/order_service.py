@@ -51,7 +51,7 @@ def order_service(settings: Settings) -> Service:
             health = http_service.health_feature(runtime, runtime.database)
             runtime.report_started()
             checks = http_service.access_checks(settings, settings.order_service, rules.control)
-            parts = [intake, menu, health, metrics, pages, rules.sessions]
+            parts = [intake, menu, health, metrics, pages, *rules.features]
             yield api.build("Order service", parts, checks)
 
     return run

@@ -51,7 +51,7 @@ def tracking_service(settings: Settings) -> Service:
             health = http_service.health_feature(runtime, database)
             runtime.report_started()
             checks = http_service.access_checks(settings, settings.tracking_service, rules.control)
-            parts = [*features, health, metrics, pages, rules.sessions]
+            parts = [*features, health, metrics, pages, *rules.features]
             yield api.build("Tracking service", parts, checks)
 
     return run

@@ -13,6 +13,7 @@ from uuid import UUID
 from restaurant_system.database.connection import Connection
 from restaurant_system.database.message_columns import COLUMNS
 from restaurant_system.database.outbox import OutboxMessage, outbox_message
+from restaurant_system.models.audit import Actor
 from restaurant_system.models.message import OrderReceived, new_message_id
 from restaurant_system.models.order import NewOrder
 
@@ -29,7 +30,8 @@ class IdempotencyKey:
 class PlaceOrder:
     """A command to store an order, with what its message needs besides its number.
 
-    `unnumbered_body` is the result of `OrderReceived.encode_without_number`.
+    `unnumbered_body` is the result of `OrderReceived.encode_without_number`. `by` is the person who
+    places the order, if it is to be recorded.
     """
 
     order: NewOrder
@@ -38,6 +40,7 @@ class PlaceOrder:
     request_id: str
     message_id: UUID = field(default_factory=new_message_id)
     key: IdempotencyKey | None = None
+    by: Actor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+import asyncpg
+
 from restaurant_system.database.connection import Connection
 from restaurant_system.models.access import CAPABILITIES, EVERYONE, Caller, Capability, Role
 from restaurant_system.models.lock_out import Attempts
@@ -16,12 +18,16 @@ async def add(
     await tx.execute(ADD, token_hash, user_id, created_at, expires_at)
 
 
-DELETE = "DELETE FROM sessions WHERE token_hash = $1"
+DELETE = """
+DELETE FROM sessions USING users WHERE token_hash = $1 AND users.id = user_id
+RETURNING users.name, users.role
+"""
 
 
-async def delete(connection: Connection, token_hash: bytes) -> None:
-    """End a session, if there is one with this token."""
-    await connection.execute(DELETE, token_hash)
+async def delete(tx: Connection, token_hash: bytes) -> Caller | None:
+    """End a session; return the person whose session it was, `None` if there is no such session."""
+    row = await tx.fetchrow(DELETE, token_hash)
+    return None if row is None else _person(row)
 
 
 OWNER_OF_SESSION = """
@@ -35,8 +41,10 @@ async def owner_of_session(
 ) -> Caller | None:
     """Return the person whose session has a token; `None` if there is no such session."""
     row = await connection.fetchrow(OWNER_OF_SESSION, token_hash, at)
-    if row is None:
-        return None
+    return None if row is None else _person(row)
+
+
+def _person(row: asyncpg.Record) -> Caller:
     role = Role(row["role"])
     return Caller(row["name"], role, CAPABILITIES[role])
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from restaurant_system.models.access import Caller, Capability
+from restaurant_system.web.access_checks import CLIENT
 from restaurant_system.web.access_control import caller_of
 from restaurant_system.web.headers import Headers
 from restaurant_system.web.json_body import JSON
@@ -30,13 +31,16 @@ class EndpointRequest:
         headers: Headers,
         body: bytes | bytearray,
         request_id: str,
+        *,
         caller: Caller,
+        client: str | None,
     ) -> None:
         self.parameter = parameter
         self.headers = headers
         self.body = body
         self.request_id = request_id
         self.caller = caller
+        self.client = client
 
 
 class EndpointResponse(NamedTuple):
@@ -71,7 +75,14 @@ async def respond_over_asgi(endpoint: Endpoint[T], request: Request) -> Response
     parameter = next(iter(request.path_params.values()), "")
     headers, body = request.headers.raw, await request.body()
     caller = caller_of(request)
-    received = EndpointRequest(parameter, headers, body, request.scope["request_id"], caller)
+    received = EndpointRequest(
+        parameter,
+        headers,
+        body,
+        request.scope["request_id"],
+        caller=caller,
+        client=request.scope[CLIENT],
+    )
     response = endpoint.to_response(await endpoint.call(received), caller)
     response_headers = {name.decode(): value.decode() for name, value in response.headers}
     response_headers["content-type"] = response.media_type  # without Starlette's charset

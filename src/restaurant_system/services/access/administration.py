@@ -1,9 +1,9 @@
 """Administer users and API keys."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from restaurant_system.database import users
-from restaurant_system.database.connection import Database
+from restaurant_system.database import audit, users
+from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.users import ApiKey, User
 from restaurant_system.errors import ConfigurationError, NameTaken, NameUnknown
 from restaurant_system.models.access import (
@@ -16,27 +16,57 @@ from restaurant_system.models.access import (
     new_api_key,
     new_password,
 )
+from restaurant_system.models.audit import Act, Actor, AuditAction
+from restaurant_system.models.clock import Clock, utc_now
 from restaurant_system.services.access.passwords import Passwords
 from restaurant_system.services.access.sign_in import account_subject
 
 FIRST_MANAGER = "manager"
+SERVICE = Actor(None)  # a service that starts, not a person
 
 
-class Users:
-    """Adds, lists, disables and resets users."""
+class _Recorded:
+    _by: Actor
+    _clock: Clock
 
-    def __init__(self, database: Database, passwords: Passwords) -> None:
+    async def _record(
+        self,
+        tx: Connection,
+        action: AuditAction,
+        target: str,
+        details: Mapping[str, str | Sequence[str]] | None = None,
+    ) -> None:
+        act = Act(
+            at=self._clock(), actor=self._by, action=action, target=target, details=details or {}
+        )
+        await audit.write(tx, [act])
+
+
+class Users(_Recorded):
+    """Adds, lists, disables and resets users, and records who does."""
+
+    def __init__(
+        self,
+        database: Database,
+        passwords: Passwords,
+        *,
+        by: Actor = SERVICE,
+        clock: Clock = utc_now,
+    ) -> None:
         self._database = database
         self._passwords = passwords
+        self._by = by
+        self._clock = clock
 
     async def add(self, name: str, role: Role, password: str) -> str:
         """Add a user; return the name as it is stored. Raises `NameTaken`."""
         name, password_hash = check_name(name), await self._hash(password)
-        async with self._database.connection() as connection:
-            if not await users.add_user(connection, name, role, password_hash):
+        async with self._database.transaction() as tx:
+            if not await users.add_user(tx, name, role, password_hash):
                 raise NameTaken(
                     f"There is a user {name} already; choose another name, or use `users reset`."
                 )
+            await self._record(tx, AuditAction.ADD_USER, name, {"role": role})
         return name
 
     async def add_first_manager(self) -> str | None:
@@ -44,11 +74,13 @@ class Users:
         async with self._database.connection() as connection:
             if await users.has_any(connection):
                 return None
-            password = new_password()
-            password_hash = await self._hash(password)
-            is_added = await users.add_first_user(
-                connection, FIRST_MANAGER, Role.MANAGER, password_hash
-            )
+        password = new_password()
+        password_hash = await self._hash(password)
+        async with self._database.transaction() as tx:
+            is_added = await users.add_first_user(tx, FIRST_MANAGER, Role.MANAGER, password_hash)
+            if is_added:
+                details = {"role": Role.MANAGER}
+                await self._record(tx, AuditAction.ADD_USER, FIRST_MANAGER, details)
         return password if is_added else None
 
     async def list(self) -> "list[User]":
@@ -59,37 +91,44 @@ class Users:
     async def disable(self, name: str) -> str:
         """Disable a user and end the user's sessions; raises `NameUnknown`."""
         name = check_name(name)
-        async with self._database.connection() as connection:
-            return _known(await users.disable_user(connection, name), "user", name)
+        async with self._database.transaction() as tx:
+            found = _known(await users.disable_user(tx, name), "user", name)
+            await self._record(tx, AuditAction.DISABLE_USER, found)
+        return found
 
     async def reset(self, name: str, password: str) -> str:
         """Give a user a new password, enable the user, end sessions; raises `NameUnknown`."""
         name, password_hash = check_name(name), await self._hash(password)
-        async with self._database.connection() as connection:
-            found = await users.reset_user(
-                connection, name, password_hash, attempts_subject=account_subject(name)
+        async with self._database.transaction() as tx:
+            reset = await users.reset_user(
+                tx, name, password_hash, attempts_subject=account_subject(name)
             )
-        return _known(found, "user", name)
+            found = _known(reset, "user", name)
+            await self._record(tx, AuditAction.RESET_USER, found)
+        return found
 
     async def _hash(self, password: str) -> str:
         return await self._passwords.hash(check_password(password))
 
 
-class ApiKeys:
-    """Adds, lists, disables and resets API keys."""
+class ApiKeys(_Recorded):
+    """Adds, lists, disables and resets API keys, and records who does."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, by: Actor = SERVICE, clock: Clock = utc_now) -> None:
         self._database = database
+        self._by = by
+        self._clock = clock
 
     async def add(self, name: str, scopes: Sequence[Capability]) -> str:
         """Add an API key with these scopes; return the key. Raises `NameTaken`."""
         name, key = check_name(name), new_api_key()
-        async with self._database.connection() as connection:
-            if not await users.add_key(connection, name, _digest(key), scopes):
+        async with self._database.transaction() as tx:
+            if not await users.add_key(tx, name, _digest(key), scopes):
                 raise NameTaken(
                     f"There is an API key {name} already; choose another name, or use"
                     " `api-keys reset`."
                 )
+            await self._record(tx, AuditAction.ADD_KEY, name, {"scopes": scopes})
         return key
 
     async def list(self) -> "list[ApiKey]":
@@ -100,14 +139,17 @@ class ApiKeys:
     async def disable(self, name: str) -> str:
         """Disable an API key; raises `NameUnknown`."""
         name = check_name(name)
-        async with self._database.connection() as connection:
-            return _known(await users.disable_key(connection, name), "API key", name)
+        async with self._database.transaction() as tx:
+            found = _known(await users.disable_key(tx, name), "API key", name)
+            await self._record(tx, AuditAction.DISABLE_KEY, found)
+        return found
 
     async def reset(self, name: str) -> str:
         """Replace an API key and enable it; return the new key. Raises `NameUnknown`."""
         name, key = check_name(name), new_api_key()
-        async with self._database.connection() as connection:
-            _known(await users.reset_key(connection, name, _digest(key)), "API key", name)
+        async with self._database.transaction() as tx:
+            found = _known(await users.reset_key(tx, name, _digest(key)), "API key", name)
+            await self._record(tx, AuditAction.RESET_KEY, found)
         return key
 
 

@@ -112,7 +112,12 @@ class SessionHandler:
         """Open a session, in place of the one that the browser has."""
         body = read_json(request.headers.raw, await request.body(), NameAndPassword)
         async with self._limit:
-            signed_in = await self._sign_in.sign_in(body.name, body.password, request.scope[CLIENT])
+            signed_in = await self._sign_in.sign_in(
+                body.name,
+                body.password,
+                request.scope[CLIENT],
+                request_id=request.scope["request_id"],
+            )
         await self._end_session(request)
         response = _response(signed_in.caller)
         is_tls = request.url.scheme == "https"
@@ -148,7 +153,9 @@ class SessionHandler:
         credential = credential_in(request.headers.raw)
         if credential is None or credential.kind is not CredentialKind.SESSION:
             return
-        await self._sign_in.sign_out(credential)
+        await self._sign_in.sign_out(
+            credential, request.scope[CLIENT], request_id=request.scope["request_id"]
+        )
         control = request.scope[ACCESS_CONTROL]
         if control is not None:
             control.forget(credential)

@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from restaurant_system.database import sessions, users
+from restaurant_system.database import audit, sessions, users
 from restaurant_system.database.connection import Database
+from restaurant_system.database.users import User
 from restaurant_system.errors import SignInFailed, TooManyAttempts
 from restaurant_system.logger import get_logger
 from restaurant_system.models.access import (
@@ -17,6 +18,7 @@ from restaurant_system.models.access import (
     folded_name,
     new_token,
 )
+from restaurant_system.models.audit import Act, Actor, AuditAction
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.lock_out import LockOut
 from restaurant_system.services.access.passwords import Passwords
@@ -62,7 +64,9 @@ class SignIn:
         self.session_lifetime = session_lifetime
         self._rules = rules
 
-    async def sign_in(self, name: str, password: str, client: str | None) -> SignedIn:
+    async def sign_in(
+        self, name: str, password: str, client: str | None, *, request_id: str | None = None
+    ) -> SignedIn:
         """Open a session; raises `SignInFailed`, or `TooManyAttempts` during a lock-out.
 
         `client` is the address that is counted, or a network (see `web.client_address`).
@@ -76,6 +80,7 @@ class SignIn:
         is_right = await self._passwords.verify(password_hash, _cleaned(password))
         if known is None or not is_right:
             log.info("sign_in_failed", message="Somebody tried to sign in with a wrong password.")
+            await self._record_failure(user, client, request_id)
             raise SignInFailed
         token, now = new_token(), self._clock()
         digest = Credential.of(CredentialKind.SESSION, token.encode()).digest
@@ -84,13 +89,27 @@ class SignIn:
             await sessions.add(
                 tx, digest, known.id, created_at=now, expires_at=now + self.session_lifetime
             )
+            actor = Actor(known.name, known.role, client)
+            act = Act(at=now, actor=actor, action=AuditAction.SIGN_IN, request_id=request_id)
+            await audit.write(tx, [act])
         log.info("signed_in", message=f"A person signed in as {known.role}.")
         return SignedIn(Caller(known.name, known.role, CAPABILITIES[known.role]), token)
 
-    async def sign_out(self, credential: Credential) -> None:
-        """End a session."""
-        async with self._database.connection() as connection:
-            await sessions.delete(connection, credential.digest)
+    async def sign_out(
+        self, credential: Credential, client: str | None = None, *, request_id: str | None = None
+    ) -> None:
+        """End a session, if there is one with this token."""
+        async with self._database.transaction() as tx:
+            ended = await sessions.delete(tx, credential.digest)
+            if ended is not None:
+                actor = Actor(ended.name, ended.role, client)
+                act = Act(
+                    at=self._clock(),
+                    actor=actor,
+                    action=AuditAction.SIGN_OUT,
+                    request_id=request_id,
+                )
+                await audit.write(tx, [act])
 
     async def identify(self, credential: Credential) -> Caller | None:
         """Return the owner of a session or an API key; `None` if it is not valid."""
@@ -102,6 +121,20 @@ class SignIn:
                     )
                 case CredentialKind.API_KEY:
                     return await sessions.owner_of_key(connection, credential.digest)
+
+    async def _record_failure(
+        self, user: User | None, client: str | None, request_id: str | None
+    ) -> None:
+        """Record a wrong password; a name that no user has is left out, it may be a password."""
+        act = Act(
+            at=self._clock(),
+            actor=Actor(None, None, client),
+            action=AuditAction.SIGN_IN_FAILED,
+            target=None if user is None else user.name,
+            request_id=request_id,
+        )
+        async with self._database.transaction() as tx:
+            await audit.write(tx, [act])
 
     async def _count_attempt(self, account: str, address: str) -> None:
         """Count a failure of an account and of an address.

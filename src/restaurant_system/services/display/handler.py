@@ -18,6 +18,7 @@ from restaurant_system.models.worker import is_worker_name
 from restaurant_system.services.display.stations import Stations
 from restaurant_system.services.display.taps import BumpedTicket, Taps, TapTicket
 from restaurant_system.web.access_checks import CLIENT
+from restaurant_system.web.actors import actor_of
 from restaurant_system.web.api import Feature
 from restaurant_system.web.event_stream import EventStreamResponse, last_event_id
 from restaurant_system.web.guarded_router import GuardedRouter
@@ -146,7 +147,10 @@ class DisplayHandler:
             body.as_of,
         )
         result = await self._taps.perform(
-            tap, key=_check_key(idempotency_key), request_id=request.scope["request_id"]
+            tap,
+            key=_check_key(idempotency_key),
+            request_id=request.scope["request_id"],
+            by=actor_of(request),
         )
         self._stations.refresh(tap.station)
         response = TapResponse(order_number=tap.number, status=result.status)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel
 
 from restaurant_system.config import KitchenSettings
-from restaurant_system.database import idempotency, orders, tickets, tracking_queries
+from restaurant_system.database import audit, idempotency, orders, tickets, tracking_queries
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.orders import MovedOrder
 from restaurant_system.database.tickets import LockedOrder
@@ -22,6 +22,7 @@ from restaurant_system.logger import get_logger
 from restaurant_system.messaging.order_messages import Sender, move_with_update
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.metrics.order_moves import observe_move
+from restaurant_system.models.audit import Act, Actor, AuditAction
 from restaurant_system.models.clock import Clock, rfc_3339
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.privacy import ERASED_FINGERPRINT
@@ -64,6 +65,17 @@ class TapTicket:
         """
         return self.expected is order.status and (
             self.as_of is None or rfc_3339(self.as_of) == rfc_3339(order.updated_at)
+        )
+
+    def act(self, by: Actor, at: datetime, request_id: str) -> Act:
+        """Return the tap as an act of a person."""
+        return Act(
+            at=at,
+            actor=by,
+            action=AuditAction(f"{self.action}_ticket"),
+            target=self.number,
+            request_id=request_id,
+            details={"station": self.station},
         )
 
     def ticket_changed(self, order: LockedOrder) -> TicketChanged:
@@ -109,8 +121,10 @@ class Taps:
         self._kitchen = kitchen
         self._clock = clock
 
-    async def perform(self, tap: TapTicket, *, key: str | None, request_id: str) -> TapResult:
-        """Perform the action of a tap, once for each idempotency key.
+    async def perform(
+        self, tap: TapTicket, *, key: str | None, request_id: str, by: Actor | None = None
+    ) -> TapResult:
+        """Perform the action of a tap, once for each idempotency key, and record who taps.
 
         Raises `TicketChanged` when the order has changed since it was shown, `OrderNotFound`, and
         `IdempotencyKeyReused` for a key that was used for another tap.
@@ -124,6 +138,8 @@ class Taps:
             if not tap.matches(order):
                 raise tap.ticket_changed(order)
             message = await self._perform(tx, tap, order, request_id)
+            if by is not None:
+                await audit.write(tx, [tap.act(by, self._clock(), request_id)])
         if message is not None:
             self._relay.enqueue(message)
             observe_move(

@@ -10,10 +10,12 @@ from starlette.responses import Response
 
 from restaurant_system.logger import get_logger
 from restaurant_system.models.access import Caller, Capability
+from restaurant_system.models.audit import Actor
 from restaurant_system.models.order import Money, Move, NewOrder
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import NAME, OrderService, PlacedOrder
 from restaurant_system.web.access_control import caller_of
+from restaurant_system.web.actors import actor, actor_of
 from restaurant_system.web.api import Feature
 from restaurant_system.web.endpoint import (
     Endpoint,
@@ -45,7 +47,9 @@ KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 class UseCase(Protocol):
     """A move of an order that can be requested over HTTP."""
 
-    async def __call__(self, number: str, move: Move, *, request_id: str) -> OrderStatus:
+    async def __call__(
+        self, number: str, move: Move, *, request_id: str, by: Actor | None
+    ) -> OrderStatus:
         """Make the move; return the new status."""
 
 
@@ -133,7 +137,12 @@ class OrderHandler:
         """Store an order, which is then published to the kitchen."""
         order, key = _read_order(request)
         async with self._limit:
-            return await self._service.place(order, request_id=request.request_id, key=key)
+            return await self._service.place(
+                order,
+                request_id=request.request_id,
+                key=key,
+                by=actor(request.caller, request.client),
+            )
 
     async def documented_place(self, request: Request) -> Response:
         """Place an order by FastAPI's route, which exists for the documentation."""
@@ -152,7 +161,9 @@ class OrderHandler:
         body = read_optional_json(request.headers.raw, await request.body(), Move)
         move = _made_by(caller_of(request), body)
         async with self._limit:
-            status = await use_case(number, move, request_id=request.scope["request_id"])
+            status = await use_case(
+                number, move, request_id=request.scope["request_id"], by=actor_of(request)
+            )
         answer = OrderMoved(order_number=number, status=status)
         return Response(answer.model_dump_json(), media_type=JSON)
 

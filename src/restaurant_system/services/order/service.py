@@ -6,20 +6,20 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from restaurant_system.batching import Batcher
-from restaurant_system.database import idempotency, orders
-from restaurant_system.database.connection import Database
+from restaurant_system.database import audit, idempotency, orders
+from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.order_placement import (
     IdempotencyKey,
     PlaceOrder,
     StoredOrder,
     place,
 )
-from restaurant_system.database.orders import MovedOrder
+from restaurant_system.database.orders import MovedOrder, MoveOrder
 from restaurant_system.errors import (
     DatabaseUnavailable,
     IdempotencyKeyReused,
@@ -32,6 +32,7 @@ from restaurant_system.messaging.order_messages import Sender, move_with_update
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.metrics import definitions as metrics
 from restaurant_system.metrics.order_moves import observe_move
+from restaurant_system.models.audit import Act, Actor, AuditAction
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.order import Move, NewOrder
@@ -39,6 +40,10 @@ from restaurant_system.models.privacy import ERASED_FINGERPRINT
 from restaurant_system.models.status import ORIGINS, OrderStatus, may_move
 
 NAME = "order-service"
+MOVES_OF_PEOPLE = {
+    OrderStatus.CANCELLED: AuditAction.CANCEL_ORDER,
+    OrderStatus.COMPLETED: AuditAction.COMPLETE_ORDER,
+}
 MAX_BATCH_SIZE = 128  # orders in one transaction
 
 log = get_logger(NAME)
@@ -75,7 +80,9 @@ class OrderService:
         self._key_lifetime = key_lifetime
         self._batcher = Batcher(self._place_batch, max_batch_size=MAX_BATCH_SIZE)
 
-    async def place(self, order: NewOrder, *, request_id: str, key: str | None) -> PlacedOrder:
+    async def place(
+        self, order: NewOrder, *, request_id: str, key: str | None, by: Actor | None = None
+    ) -> PlacedOrder:
         """Store an order with its items, first log row and message, all or nothing.
 
         Concurrent orders are stored together. If `key` was used before for the same order, return
@@ -87,6 +94,7 @@ class OrderService:
             routing_key=topology.routing_key(order.order_type, order.priority),
             request_id=request_id,
             key=None if key is None else IdempotencyKey(key, _fingerprint(order)),
+            by=by,
         )
         while True:
             stored = await self._batcher.submit(command)
@@ -111,7 +119,7 @@ class OrderService:
             _failure_logged(f"Orders could not be stored: {len(chosen)}."),
             metrics.order_batch_duration_seconds.time(),
         ):
-            async with self._database.connection() as connection:
+            async with self._recording(is_recorded=any(each.by for each in chosen)) as connection:
                 results = await place(
                     connection,
                     chosen,
@@ -121,6 +129,7 @@ class OrderService:
                     business_date=now.astimezone(self._timezone).date(),
                     key_lifetime=self._key_lifetime,
                 )
+                await _record_placements(connection, chosen, results, now)
         self._relay.enqueue(*(stored.message for stored in results if stored is not None))
         types = (
             each.order.order_type
@@ -150,20 +159,25 @@ class OrderService:
         metrics.orders_replayed_total.inc()
         return PlacedOrder(use.order_number, use.total_amount, replayed=True)
 
-    async def cancel(self, number: str, move: Move, *, request_id: str) -> OrderStatus:
+    async def cancel(
+        self, number: str, move: Move, *, request_id: str, by: Actor | None = None
+    ) -> OrderStatus:
         """Cancel an order that is not ready yet; raise `OrderNotFound` or `IllegalMove`."""
-        return await self._move(number, OrderStatus.CANCELLED, move, request_id)
+        return await self._move(number, OrderStatus.CANCELLED, move, request_id, by)
 
-    async def complete(self, number: str, move: Move, *, request_id: str) -> OrderStatus:
+    async def complete(
+        self, number: str, move: Move, *, request_id: str, by: Actor | None = None
+    ) -> OrderStatus:
         """Mark a ready order as completed; raise `OrderNotFound` or `IllegalMove`."""
-        return await self._move(number, OrderStatus.COMPLETED, move, request_id)
+        return await self._move(number, OrderStatus.COMPLETED, move, request_id, by)
 
     async def _move(
-        self, number: str, target: OrderStatus, move: Move, request_id: str
+        self, number: str, target: OrderStatus, move: Move, request_id: str, by: Actor | None
     ) -> OrderStatus:
         for origin in ORIGINS[target]:
             with _failure_logged(f"Order {number} could not be moved."):
-                message = await self._try_move(number, origin, target, move, request_id)
+                command = self._command(number, origin, target, move, request_id)
+                message = await self._try_move(command, request_id, by)
             if message is not None:
                 self._relay.enqueue(message)
                 observe_move(message.order_type, origin, target, message.seconds_since_placed)
@@ -171,13 +185,13 @@ class OrderService:
                 return target
         current = await self._current_status(number)
         if may_move(current, target):  # it has just reached a status from which it may move
-            return await self._move(number, target, move, request_id)
+            return await self._move(number, target, move, request_id, by)
         raise IllegalMove(number, current, target)
 
-    async def _try_move(
+    def _command(
         self, number: str, origin: OrderStatus, target: OrderStatus, move: Move, request_id: str
-    ) -> MovedOrder | None:
-        command = move_with_update(
+    ) -> MoveOrder:
+        return move_with_update(
             number,
             origin=origin,
             target=target,
@@ -186,9 +200,29 @@ class OrderService:
             sender=Sender(NAME, request_id),
             notes=move.reason,
         )
-        async with self._database.connection() as connection:
-            (message,) = await orders.move(connection, [command])
-        return message
+
+    async def _try_move(
+        self, command: MoveOrder, request_id: str, by: Actor | None
+    ) -> MovedOrder | None:
+        """Make a move, and record it if a person makes it: both or neither."""
+        async with self._recording(is_recorded=by is not None) as connection:
+            (moved,) = await orders.move(connection, [command])
+            if moved is not None and by is not None:
+                act = Act(
+                    at=command.at,
+                    actor=by,
+                    action=MOVES_OF_PEOPLE[command.target],
+                    target=command.number,
+                    request_id=request_id,
+                )
+                await audit.write(connection, [act])
+        return moved
+
+    def _recording(
+        self, *, is_recorded: bool
+    ) -> contextlib.AbstractAsyncContextManager[Connection]:
+        """Acquire a connection, in a transaction if what is done on it is recorded, too."""
+        return self._database.transaction() if is_recorded else self._database.connection()
 
     async def _current_status(self, number: str) -> OrderStatus:
         async with self._database.connection() as connection:
@@ -196,6 +230,28 @@ class OrderService:
         if current is None:
             raise OrderNotFound(number)
         return current.status
+
+
+async def _record_placements(
+    tx: Connection,
+    commands: Sequence[PlaceOrder],
+    results: Sequence[StoredOrder | None],
+    at: datetime,
+) -> None:
+    """Record the orders that people have placed."""
+    acts = [
+        Act(
+            at=at,
+            actor=command.by,
+            action=AuditAction.PLACE_ORDER,
+            target=stored.number,
+            request_id=command.request_id,
+        )
+        for command, stored in zip(commands, results, strict=True)
+        if command.by is not None and stored is not None
+    ]
+    if acts:
+        await audit.write(tx, acts)
 
 
 @contextlib.contextmanager

@@ -254,7 +254,14 @@ class FastCycle(EndpointRequest, Cycle):
         caller: Caller,
     ) -> None:
         headers = sender.headers
-        super().__init__(parameter, headers, bytearray(), request_id_in(headers), caller)
+        super().__init__(
+            parameter,
+            headers,
+            bytearray(),
+            request_id_in(headers),
+            caller=caller,
+            client=sender.client,
+        )
         self.route = route
         self.request_line = request_line
         self.sender = sender

@@ -1,0 +1,229 @@
+"""What people do is recorded, in the transaction in which they do it."""
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from restaurant_system.database import audit
+from restaurant_system.database.connection import Database
+from restaurant_system.models.access import Capability, Role
+from restaurant_system.models.audit import Actor
+from restaurant_system.services.access.administration import ApiKeys, Users
+from tests.support.access import PASSWORD, guarded_site, make_users, quick_passwords
+from tests.support.deployments import JSON
+from tests.support.orders import make_order_body
+from tests.support.services import NOON, serve_site
+
+CLIENT = "192.0.2.7"
+HEADERS = JSON | {"X-Forwarded-For": CLIENT}
+KEYED = {"Idempotency-Key": "one"}
+
+
+@pytest.fixture
+async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
+    """Return a client of a guarded site with the users Anna (staff) and Mia (manager)."""
+    await make_users(database).add("Anna", Role.STAFF, PASSWORD)
+    await make_users(database).add("Mia", Role.MANAGER, PASSWORD)
+    async with (
+        guarded_site(database, public=frozenset({Capability.PLACE_ORDERS})) as site,
+        serve_site(site) as address,
+        httpx.AsyncClient(base_url=address, timeout=30, verify=False, headers=HEADERS) as client,  # noqa: S501 - no TLS
+    ):
+        yield client
+
+
+async def sign_in(client: httpx.AsyncClient, name: str) -> None:
+    """Sign in."""
+    response = await client.post("/session", json={"name": name, "password": PASSWORD})
+    assert response.status_code == 200
+
+
+async def place(client: httpx.AsyncClient, path: str = "/orders", **headers: str) -> str:
+    """Place an order; return its number."""
+    response = await client.post(path, content=make_order_body(), headers=headers)
+    assert response.status_code == 201, response.text
+    number: str = response.json()["order_number"]
+    return number
+
+
+async def entries(database: Database, *actions: str) -> list[dict[str, Any]]:
+    """Return the entries with these actions (by default all), the oldest first."""
+    async with database.connection() as connection:
+        rows = await audit.read(connection, before=None, limit=200)
+    return [dict(row) for row in reversed(rows) if not actions or row["action"] in actions]
+
+
+async def test_orders_that_a_person_places_and_moves_are_recorded(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    """On the fast path and over ASGI; with who, what, when, from where."""
+    await sign_in(client, "anna")
+    fast, slow = await place(client), await place(client, "/orders?asgi")
+    cancelled = await client.post(f"/orders/{fast}/cancel", headers={"X-Request-ID": "cancel-1"})
+    assert cancelled.status_code == 200
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE orders SET status = 'cooking', processed_by = 'mario' WHERE number = $1", slow
+        )
+        await connection.execute(
+            "UPDATE orders SET status = 'ready', completed_at = now() WHERE number = $1", slow
+        )
+    assert (await client.post(f"/orders/{slow}/complete")).status_code == 200
+
+    found = await entries(database, "place_order", "cancel_order", "complete_order")
+
+    assert [(each["action"], each["target"]) for each in found] == [
+        ("place_order", fast),
+        ("place_order", slow),
+        ("cancel_order", fast),
+        ("complete_order", slow),
+    ]
+    assert {(each["who"], each["role"], each["client"]) for each in found} == {
+        ("Anna", "staff", CLIENT)
+    }
+    assert found[2]["request_id"] == "cancel-1"
+    assert all(isinstance(each["at"], datetime) for each in found)
+
+
+async def test_repeated_and_refused_acts_are_not_recorded(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await sign_in(client, "anna")
+    number = await place(client, **KEYED)
+    assert await place(client, **KEYED) == number
+    for _ in range(2):
+        await client.post(f"/orders/{number}/cancel")
+    await client.post("/orders/ORD_20241216_999/cancel")
+
+    found = await entries(database, "place_order", "cancel_order")
+
+    assert [each["action"] for each in found] == ["place_order", "cancel_order"]
+
+
+async def test_act_that_cannot_be_recorded_does_not_take_effect(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await sign_in(client, "anna")
+    number = await place(client)
+    async with database.connection() as connection:
+        await connection.execute("ALTER TABLE audit_log ADD CHECK (action !~ 'order') NOT VALID")
+
+    answers = [
+        await client.post(f"/orders/{number}/cancel"),
+        await client.post("/orders", content=make_order_body()),
+    ]
+
+    assert [answer.status_code for answer in answers] == [500, 500]
+    async with database.connection() as connection:
+        rows = await connection.fetch("SELECT number, status FROM orders")
+    assert [tuple(row) for row in rows] == [(number, "received")]
+
+
+async def test_programs_and_anonymous_callers_are_not_recorded(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    key = await ApiKeys(database).add("Till", [Capability.PLACE_ORDERS])
+    await place(client)
+    await place(client, Authorization=f"Bearer {key}")
+
+    assert await entries(database, "place_order") == []
+
+
+async def test_taps_are_recorded_with_their_station(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await sign_in(client, "anna")
+    number = await place(client)
+
+    tapped = await client.post(
+        f"/kitchen/stations/grill/tickets/{number}/start", json={"expected": "received"}
+    )
+
+    assert tapped.status_code == 200, tapped.text
+    (found,) = await entries(database, "start_ticket")
+    assert (found["who"], found["target"]) == ("Anna", number)
+    assert found["details"] == '{"station": "grill"}'
+
+
+async def test_sessions_and_wrong_passwords_are_recorded(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    """A name that no user has is not recorded: it may be a password."""
+    for name in ("ANNA", "hunter2"):
+        await client.post("/session", json={"name": name, "password": "wrong password"})
+    await sign_in(client, "Anna")
+    await client.delete("/session")
+    await client.delete("/session")
+
+    found = await entries(database, "sign_in", "sign_in_failed", "sign_out")
+
+    assert [(each["action"], each["who"], each["target"]) for each in found] == [
+        ("sign_in_failed", None, "Anna"),
+        ("sign_in_failed", None, None),
+        ("sign_in", "Anna", None),
+        ("sign_out", "Anna", None),
+    ]
+    assert {each["client"] for each in found} == {CLIENT}
+
+
+async def test_administration_is_recorded(database: Database) -> None:
+    by = Actor("root", "command line")
+    users = Users(database, quick_passwords(), by=by, clock=lambda: NOON)
+    keys = ApiKeys(database, by=by, clock=lambda: NOON)
+    await users.add("Anna", Role.STAFF, PASSWORD)
+    await users.reset("ANNA", "a new password")
+    await users.disable("anna")
+    key = await keys.add("Till", [Capability.PLACE_ORDERS, Capability.METRICS])
+    other = await keys.reset("till")
+    await keys.disable("TILL")
+
+    found = await entries(database)
+
+    assert [(each["action"], each["target"], each["details"]) for each in found] == [
+        ("add_user", "Anna", '{"role": "staff"}'),
+        ("reset_user", "Anna", "{}"),
+        ("disable_user", "Anna", "{}"),
+        ("add_key", "Till", '{"scopes": ["place_orders", "metrics"]}'),
+        ("reset_key", "Till", "{}"),
+        ("disable_key", "Till", "{}"),
+    ]
+    assert {(each["who"], each["role"], each["at"]) for each in found} == {
+        ("root", "command line", NOON)
+    }
+    assert not any(secret in str(found) for secret in (PASSWORD, key, other))
+
+
+@pytest.mark.parametrize("change", ["UPDATE audit_log SET who = 'x'", "DELETE FROM audit_log"])
+async def test_entries_are_never_changed(database: Database, change: str) -> None:
+    await make_users(database).add("Anna", Role.STAFF, PASSWORD)
+
+    with pytest.raises(asyncpg.CheckViolationError, match="never changed"):
+        async with database.connection() as connection:
+            await connection.execute(change)
+
+
+async def test_manager_reads_the_record_page_by_page(client: httpx.AsyncClient) -> None:
+    await sign_in(client, "anna")
+    numbers = [await place(client) for _ in range(3)]
+    refused = await client.get("/audit")
+    await sign_in(client, "mia")
+
+    async def page(**query: int) -> Mapping[str, Any]:
+        response = await client.get("/audit", params=query)
+        assert response.status_code == 200, response.text
+        found: Mapping[str, Any] = response.json()
+        return found
+
+    first = await page(limit=5)
+    second = await page(limit=200, before=first["next_before"])
+
+    assert refused.status_code == 403
+    assert [each["action"] for each in first["entries"]][:2] == ["sign_out", "sign_in"]
+    assert [each["target"] for each in first["entries"]][2:] == numbers[::-1]
+    assert [each["action"] for each in second["entries"]] == ["sign_in", "add_user", "add_user"]
+    assert second["next_before"] is None
+    assert "Ada" not in str(first)
