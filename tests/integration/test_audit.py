@@ -1,5 +1,6 @@
 """What people do is recorded, in the transaction in which they do it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -85,6 +86,8 @@ async def test_orders_that_a_person_places_and_moves_are_recorded(
     assert {(each["who"], each["role"], each["client"]) for each in found} == {
         ("Anna", "staff", CLIENT)
     }
+    history = (await client.get(f"/orders/{slow}/history")).json()
+    assert [history[0]["changed_by"], history[-1]["changed_by"]] == ["Anna", "Anna"]
     assert found[2]["request_id"] == "cancel-1"
     assert all(isinstance(each["at"], datetime) for each in found)
 
@@ -131,6 +134,32 @@ async def test_programs_and_anonymous_callers_are_not_recorded(
     await place(client, Authorization=f"Bearer {key}")
 
     assert await entries(database, "place_order") == []
+    async with database.connection() as connection:
+        rows = await connection.fetch("SELECT changed_by FROM order_status_log")
+    assert [row["changed_by"] for row in rows] == ["order-service", "order-service"]
+
+
+async def test_orders_that_share_a_transaction_are_each_recorded_under_who_placed_them(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await sign_in(client, "anna")
+    cookies = dict(client.cookies)
+    client.cookies.clear()
+    anna = {"Cookie": f"session={cookies['session']}"}
+
+    numbers = await asyncio.gather(
+        *(place(client, **(anna if position % 2 else {})) for position in range(20))
+    )
+
+    placed = dict.fromkeys(numbers[1::2], "Anna") | dict.fromkeys(numbers[::2], "order-service")
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            """SELECT number, changed_by FROM order_status_log
+               JOIN orders ON orders.id = order_id"""
+        )
+    assert {row["number"]: row["changed_by"] for row in rows} == placed
+    recorded = {each["target"] for each in await entries(database, "place_order")}
+    assert recorded == set(numbers[1::2])
 
 
 async def test_taps_are_recorded_with_their_station(

@@ -102,7 +102,7 @@ WITH requested AS MATERIALIZED (
     JOIN numbered USING (position) ORDER BY item_position
 ), logged AS (
     INSERT INTO order_status_log (created_at, order_id, status, changed_by, changed_at)
-    SELECT $16, id, 'received', $22, $16 FROM numbered
+    SELECT $16, id, 'received', coalesce(($24::text[])[position], $22), $16 FROM numbered
 ), queued AS (
     INSERT INTO outbox (stream, {COLUMNS})
     SELECT $23 || '/' || number, $23, routing_key, '{OrderReceived.TYPE}',
@@ -130,8 +130,9 @@ async def place(
     Orders are numbered in the sequence of `commands`, of which no two may have the same key. The
     result is `None` for an order whose key was used before. Concurrent calls for the same day, or
     with one of these keys, wait until this transaction is on disk. `placed_by` is the service, as
-    recorded in the status log and in the messages to `exchange`.
+    recorded in the messages to `exchange` and, unless a person places the order, in the status log.
     """
+    people = [each.by and each.by.who for each in commands]
     rows = await connection.fetch(
         PLACE,
         *_order_values([each.order for each in commands]),
@@ -147,6 +148,7 @@ async def place(
         *_item_values([each.order for each in commands]),
         placed_by,
         exchange,
+        people if any(people) else None,
     )
     stored = {row["position"]: StoredOrder(row["number"], outbox_message(row)) for row in rows}
     return [stored.get(position) for position in range(1, len(commands) + 1)]
