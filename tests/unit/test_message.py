@@ -22,6 +22,7 @@ from restaurant_system.models.message import (
 )
 from restaurant_system.models.order import NewOrder
 from restaurant_system.models.status import OrderStatus
+from restaurant_system.models.text import is_visible, refused_character
 from tests.support import messages
 from tests.support.orders import make_complete_orders, make_item, make_order, unset_fields
 
@@ -36,7 +37,9 @@ MOVE = {
     "estimated_completion": "2024-12-16T12:00:10Z",
 }
 
-texts = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=50)
+texts = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=50).filter(
+    lambda text: is_visible(text) and refused_character(text) is None
+)
 items = st.fixed_dictionaries(
     {
         "name": texts,
