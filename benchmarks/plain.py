@@ -22,6 +22,7 @@ from restaurant_system.config import DeliverySettings
 from restaurant_system.database.connection import Connection
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.rabbitmq.declaration import declare
+from restaurant_system.models.audit import Actor
 from restaurant_system.models.message import Message, OrderReceived
 from restaurant_system.models.order import NewOrder, order_number
 from restaurant_system.services.order.service import PlacedOrder
@@ -54,7 +55,14 @@ class PlainOrderService:
         self._pool = pool
         self._channel = channel
 
-    async def place(self, order: NewOrder, *, request_id: str, key: str | None) -> PlacedOrder:  # noqa: ARG002
+    async def place(
+        self,
+        order: NewOrder,
+        *,
+        request_id: str,
+        key: str | None,  # noqa: ARG002
+        by: Actor | None,  # noqa: ARG002
+    ) -> PlacedOrder:
         """Store an order, publish it, and return the response after the confirmation."""
         now = datetime.now(UTC)
         async with self._pool.acquire() as connection, connection.transaction():

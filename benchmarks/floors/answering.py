@@ -11,6 +11,7 @@ from typing import cast
 from restaurant_system import logger
 from restaurant_system.app.runtime import tune_garbage_collector
 from restaurant_system.cli.running import run
+from restaurant_system.models.audit import Actor
 from restaurant_system.models.order import NewOrder
 from restaurant_system.services.order.handler import OrderHandler
 from restaurant_system.services.order.service import OrderService, PlacedOrder
@@ -23,7 +24,14 @@ MAX_CONCURRENT = 64
 class NoStorage:
     """An order service that stores nothing."""
 
-    async def place(self, order: NewOrder, *, request_id: str, key: str | None) -> PlacedOrder:  # noqa: ARG002
+    async def place(
+        self,
+        order: NewOrder,
+        *,
+        request_id: str,  # noqa: ARG002
+        key: str | None,  # noqa: ARG002
+        by: Actor | None,  # noqa: ARG002
+    ) -> PlacedOrder:
         """Return the same order number for each order."""
         return PlacedOrder("ORD_20241216_1234", order.total_amount)
 
