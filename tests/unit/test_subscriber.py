@@ -166,21 +166,29 @@ async def test_updates_are_printed_in_order_without_waiting_for_acknowledgements
     assert [delivery.settled for delivery in deliveries] == [["ack"]] * 3
 
 
-async def test_failed_acknowledgement_does_not_stop_the_subscriber() -> None:
-    lost, good = LostDelivery(1), SlowDelivery(2)
-    good.may_acknowledge.set()
-    out = io.StringIO()
-    shutdown = Shutdown()
+async def printed_until_acknowledged(*earlier: FakeDelivery, last: SlowDelivery) -> list[str]:
+    """Run a subscriber until the last delivery is acknowledged; return the printed lines."""
+    deliveries = [*earlier, last]
+    for delivery in deliveries:
+        if isinstance(delivery, SlowDelivery):
+            delivery.may_acknowledge.set()
+    out, shutdown = io.StringIO(), Shutdown()
     subscriber = NotificationSubscriber(
-        OneConsumerBroker(FakeConsumer(lost, good)), POLICY, "display", out
+        OneConsumerBroker(FakeConsumer(*deliveries)), POLICY, "display", out
     )
     running = asyncio.create_task(subscriber.run(shutdown))
-
-    await good.acknowledging.wait()
+    await last.acknowledging.wait()
     shutdown.request_stop()
     await running
+    return out.getvalue().splitlines()
 
-    assert out.getvalue().count("\n") == 2
+
+async def test_failed_acknowledgement_does_not_stop_the_subscriber() -> None:
+    lost, good = LostDelivery(1), SlowDelivery(2)
+
+    printed = await printed_until_acknowledged(lost, last=good)
+
+    assert len(printed) == 2
     assert good.settled == ["ack"]
 
 
@@ -188,22 +196,10 @@ async def test_update_that_is_delivered_again_is_printed_once_and_acknowledged()
     """It may be a redelivery, or a copy that a third party has published."""
     first, copy, other = SlowDelivery(1), SlowDelivery(1), SlowDelivery(2)
     copy.message = first.message
-    for delivery in (first, copy, other):
-        delivery.may_acknowledge.set()
-    out, shutdown = io.StringIO(), Shutdown()
-    subscriber = NotificationSubscriber(
-        OneConsumerBroker(FakeConsumer(first, copy, other)), POLICY, "display", out
-    )
 
-    running = asyncio.create_task(subscriber.run(shutdown))
-    await other.acknowledging.wait()
-    shutdown.request_stop()
-    await running
+    printed = await printed_until_acknowledged(first, copy, last=other)
 
-    assert [line.split()[3] for line in out.getvalue().splitlines()] == [
-        "ORD_20241216_001:",
-        "ORD_20241216_002:",
-    ]
+    assert [line.split()[3] for line in printed] == ["ORD_20241216_001:", "ORD_20241216_002:"]
     assert [delivery.settled for delivery in (first, copy, other)] == [["ack"]] * 3
 
 
@@ -213,16 +209,7 @@ async def test_only_the_latest_printed_updates_are_remembered(
     monkeypatch.setattr(module, "MAX_PRINTED_IDS", 1)
     first, other, copy = SlowDelivery(1), SlowDelivery(2), SlowDelivery(1)
     copy.message = first.message
-    for delivery in (first, other, copy):
-        delivery.may_acknowledge.set()
-    out, shutdown = io.StringIO(), Shutdown()
-    subscriber = NotificationSubscriber(
-        OneConsumerBroker(FakeConsumer(first, other, copy)), POLICY, "display", out
-    )
 
-    running = asyncio.create_task(subscriber.run(shutdown))
-    await copy.acknowledging.wait()
-    shutdown.request_stop()
-    await running
+    printed = await printed_until_acknowledged(first, other, last=copy)
 
-    assert out.getvalue().count("\n") == 3
+    assert len(printed) == 3
