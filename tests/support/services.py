@@ -13,7 +13,6 @@ from restaurant_system.config import (
     HttpSettings,
     KitchenSettings,
     OutboxSettings,
-    SecuritySettings,
 )
 from restaurant_system.database import orders, outbox
 from restaurant_system.database.connection import Database
@@ -27,6 +26,7 @@ from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.service import TrackingService
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
+from restaurant_system.web.access_checks import AccessChecks
 from restaurant_system.web.api import Feature, Site
 
 NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
@@ -102,14 +102,17 @@ async def serve_site(
     site: Site,
     shutdown: Shutdown | None = None,
     settings: HttpSettings | None = None,
-    security: SecuritySettings | None = None,
+    checks: AccessChecks | None = None,
 ) -> AsyncIterator[str]:
-    """Serve a site on a free port for the block, and yield its address."""
+    """Serve a site on a free port for the block, and yield its address.
+
+    `checks` tell which connections have limits; those of requests are part of the site.
+    """
     shutdown, listening = shutdown or Shutdown(), server.listen("127.0.0.1", 0)
     host, port = listening.getsockname()
     with contextlib.closing(listening):
         async with server.running(
-            listening, shutdown, settings or HttpSettings(), security or SecuritySettings()
+            listening, shutdown, settings or HttpSettings(), checks
         ) as running:
             serving = asyncio.create_task(running.serve(site))
             await asyncio.sleep(0)  # start serving before the first request

@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 
 from restaurant_system.config import HttpSettings, SecuritySettings
 from restaurant_system.models.access import Caller, Capability
-from restaurant_system.web import allowed_hosts, api, client_limits, origins
+from restaurant_system.shutdown import Shutdown
+from restaurant_system.web import allowed_hosts, api, client_limits, origins, server
 from restaurant_system.web.access_checks import AccessChecks
 from restaurant_system.web.api import Feature
 from restaurant_system.web.endpoint import (
@@ -104,10 +105,11 @@ async def serving(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Serve the application; yield a client with this address."""
     limits, trust = HttpSettings(**http or {}), SecuritySettings(**security or {})
-    site = api.build("Soups", [soups.feature()], AccessChecks(limits, trust, bound_to=bound_to))
+    checks = AccessChecks(limits, trust, bound_to=bound_to)
+    site = api.build("Soups", [soups.feature()], checks)
     transport = httpx.AsyncHTTPTransport(local_address=source)
     async with (
-        serve_site(site, settings=limits, security=trust) as address,
+        serve_site(site, settings=limits, checks=checks) as address,
         httpx.AsyncClient(base_url=address, transport=transport) as client,
     ):
         yield client
@@ -204,6 +206,58 @@ async def test_host_is_checked_again_when_it_changes_on_a_connection() -> None:
         b"localhost", b"evil.example", b"localhost")]  # fmt: skip
     async with serving(Soups()) as client:
         assert await raw_responses(client, *requests) == [200, 200, 421, 200]
+
+
+OTHER_TARGETS = [
+    *(b"http://evil.example", b"HTTP://EVIL.example:80", b"https://evil.example"),
+    *(b"http://127.0.0.1.evil.example", b"http://[2001:db8::1]", b"http://[2001:db8::1]:80"),
+]
+OWN_TARGETS = [
+    *(b"http://localhost", b"HTTP://LocalHost:3000", b"https://localhost", b"http://127.0.0.1:80"),
+    *(b"http://[::1]", b"http://[0:0:0:0:0:0:0:1]:3000"),
+]
+INVALID_TARGETS = [
+    *(b"http://user@localhost", b"http://a:b@localhost", b"http://localhost@evil.example"),
+    *(b"http://", b"http://:80", b"http://localhost:port", b"ftp://localhost", b"http://[::1"),
+]
+
+
+@pytest.mark.parametrize("start", [b"GET %b/soups/pea", b"POST %b/soups", b"GET %b/nothing"])
+async def test_host_in_the_target_counts_and_not_the_host_field(start: bytes) -> None:
+    """RFC 9112, 3.2.2, also after requests whose header fields are cached."""
+    soups = Soups()
+    end = b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    other_end = b" HTTP/1.1\r\nHost: evil.example\r\n\r\n"
+    valid = b"GET /soups/pea" + end
+    async with serving(soups) as client:
+        for target in OTHER_TARGETS:
+            request = start % target + end
+            statuses = await raw_responses(client, valid, valid, request, valid)
+            assert statuses == [200, 200, 421, 200], target
+        for target in INVALID_TARGETS:
+            assert await raw_responses(client, valid, start % target + end, valid) == [200, 400]
+        assert soups.served == 3 * len(OTHER_TARGETS) + len(INVALID_TARGETS)
+        for target in OWN_TARGETS:
+            statuses = await raw_responses(client, start % target + other_end)
+            assert statuses in ([200], [404]), target
+            assert await raw_responses(client, start % target + b" HTTP/1.1\r\n\r\n") == [400]
+
+
+async def test_http_1_0_with_a_host_in_its_target_is_checked() -> None:
+    async with serving(Soups()) as client:
+        end = b"/soups/pea HTTP/1.0\r\n\r\n"
+        assert await raw_responses(client, b"GET http://evil.example" + end) == [421]
+        assert await raw_responses(client, b"GET http://localhost" + end) == [200]
+
+
+async def test_own_origin_is_the_host_in_the_target() -> None:
+    """A Host field that equals the foreign origin makes it no page of the service."""
+    request = (
+        b"POST http://localhost/soups HTTP/1.1\r\nHost: evil.example\r\nOrigin: http://%b\r\n\r\n"
+    )
+    async with serving(Soups()) as client:
+        assert await raw_responses(client, request % b"evil.example") == [403]
+        assert await raw_responses(client, request % b"localhost") == [200]
 
 
 @pytest.mark.parametrize(
@@ -368,6 +422,18 @@ async def test_preflight_is_answered_for_listed_origins_only() -> None:
         assert not [each for each in response.headers if each.startswith("access-control")]
 
 
+async def test_preflight_of_a_listed_origin_passes_all_checks_first() -> None:
+    """Otherwise it tells about the listed origins under any host name, at any rate."""
+    async with serving(Soups(), EXAMPLE, RATES, source="127.0.0.2") as client:
+        other_host = preflight(LISTED)
+        other_host.headers["Host"] = "evil.example"
+        refused = await send(client, other_host)
+        statuses = [(await send(client, preflight(LISTED))).status_code for _ in range(8)]
+
+    assert_problem(refused, 421)
+    assert statuses == [200] * 5 + [429] * 3
+
+
 async def test_no_origin_is_listed_by_default() -> None:
     async with serving(Soups()) as client:
         refused = await send(client, preflight(LISTED))
@@ -481,6 +547,32 @@ def assert_protected(response: httpx.Response) -> None:
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
     assert "form-action 'none'" in policy
+
+
+async def test_service_that_is_starting_makes_the_same_checks() -> None:
+    """Before its dependencies are there, it answers with 503 whatever passes them."""
+    limits, trust = HttpSettings(**RATES), SecuritySettings(**EXAMPLE)
+    listener = server.listen("127.0.0.1", 0)
+    checks = AccessChecks(limits, trust, bound_to="kitchen.example.com")
+    host, port = listener.getsockname()
+    transport = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
+    with contextlib.closing(listener):
+        async with (
+            server.running(listener, Shutdown(), limits, checks),
+            httpx.AsyncClient(base_url=f"http://{host}:{port}", transport=transport) as client,
+        ):
+            for path in ("/orders", "/health/live"):
+                other = await client.get(path, headers={"Host": "evil.example"})
+                assert_problem(other, 421)
+            assert_problem(await client.post("/orders", headers=FOREIGN[0]), 403)
+            own = {"Host": "kitchen.example.com"}
+            assert (await client.get("/health/live", headers=own)).status_code == 200
+            listed = await client.get("/orders", headers={"Origin": LISTED})
+            assert_problem(listed, 503)
+            assert listed.headers["access-control-allow-origin"] == LISTED
+            statuses = [(await client.get("/health/live")).status_code for _ in range(4)]
+
+    assert statuses == [200] * 3 + [429]
 
 
 async def test_live_view_is_protected() -> None:

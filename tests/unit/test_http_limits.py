@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from restaurant_system.config import HttpSettings, SecuritySettings
 from restaurant_system.models.access import Caller, Capability
 from restaurant_system.web import api, file_descriptors, http_protocol
+from restaurant_system.web.access_checks import AccessChecks
 from restaurant_system.web.api import Feature, Site
 from restaurant_system.web.endpoint import (
     Endpoint,
@@ -82,7 +83,8 @@ async def running_server(
     settings: HttpSettings | None = None, security: SecuritySettings | None = None
 ) -> AsyncIterator[str]:
     """Serve the application; yields its address."""
-    async with serve_site(make_site(), settings=settings, security=security) as url:
+    checks = AccessChecks(security=security) if security else None
+    async with serve_site(make_site(), settings=settings, checks=checks) as url:
         yield url
 
 

@@ -52,7 +52,12 @@ async def run_all_in_one(
         ) as listener,
     ):
         async with (
-            server.running(listener, shutdown, settings.http, settings.security) as http_server,
+            server.running(
+                listener,
+                shutdown,
+                settings.http,
+                http_service.access_checks(settings, settings.order_service),
+            ) as http_server,
             open_runtime(settings, "up", shutdown, cooks=len(cooks)) as runtime,
             _printed_notifications(runtime) as updates,
             running_relay(runtime, updates) as relay,

@@ -41,14 +41,16 @@ async def serve(service: Service, address: Address, settings: Settings, shutdown
     """
     with contextlib.closing(server.listen(address.host, address.port)) as listener:
         async with (
-            server.running(listener, shutdown, settings.http, settings.security) as http_server,
+            server.running(
+                listener, shutdown, settings.http, access_checks(settings, address)
+            ) as http_server,
             service(shutdown) as site,
         ):
             await http_server.serve(site)
 
 
 def access_checks(
-    settings: Settings, address: Address, control: AccessControl | None
+    settings: Settings, address: Address, control: AccessControl | None = None
 ) -> AccessChecks:
     """Return the checks of the requests to a service, with the control of its callers, if any."""
     return AccessChecks(settings.http, settings.security, bound_to=address.host, control=control)

@@ -70,13 +70,13 @@ async def metrics_port(
     host, port = settings.metrics.host, settings.metrics.port
     # Its own stop, so that metrics are served until the last order is finished.
     stop = Shutdown()
+    checks = AccessChecks(settings.http, settings.security, bound_to=host)
     with contextlib.closing(server.listen(host, port, option="--metrics-port")) as listener:
         async with (
-            server.running(listener, stop, settings.http) as http_server,
+            server.running(listener, stop, settings.http, checks) as http_server,
             _exposer(read_figures, databases) as exposer,
         ):
             routes = metrics.routes(exposer, is_public=settings.metrics.public)
-            checks = AccessChecks(settings.http, settings.security, bound_to=host)
             site = api.build(service, [Feature(routes)], checks)
             async with background_task(http_server.serve(site)):
                 port = listener.getsockname()[1]

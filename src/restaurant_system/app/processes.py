@@ -26,6 +26,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from restaurant_system import logger
+from restaurant_system.app import http_service
 from restaurant_system.config import OrderServiceSettings, Settings, TrackingServiceSettings
 from restaurant_system.errors import (
     ConfigurationError,
@@ -62,7 +63,7 @@ def serve(
     create_service()  # refuses a wrong configuration once, and not in each process
     spawn = multiprocessing.get_context("spawn")
     failure, report = spawn.Pipe(duplex=False)
-    process = ServiceProcess(create_service, name, settings, spawn.Event(), report)
+    process = ServiceProcess(create_service, name, address, settings, spawn.Event(), report)
     config = server.uvicorn_config(
         process,
         factory=True,
@@ -167,6 +168,7 @@ class ServiceProcess:
 
     create_service: Callable[[], Service]
     name: str
+    address: http_service.Address
     settings: Settings
     any_started: Event
     report: Connection
@@ -215,7 +217,8 @@ class _LifespanApplication(Application):
     """An application that runs its service for the lifespan of a uvicorn server."""
 
     def __init__(self, process: ServiceProcess, service: Service) -> None:
-        super().__init__(Shutdown(), process.settings.http, process.settings.security)
+        checks = http_service.access_checks(process.settings, process.address)
+        super().__init__(Shutdown(), process.settings.http, checks)
         self._process = process
         self._service = service
         self._started = asyncio.Event()

@@ -37,7 +37,7 @@ class AccessChecks:
         self.origins = Origins(security.cors_origins)
         self.trusted_proxies = security.trusted_proxies
         self._hosts = AllowedHosts(security.allowed_hosts, bound_to=bound_to)
-        self._addresses = ClientAddresses(security.trusted_proxies)
+        self.addresses = ClientAddresses(security.trusted_proxies)
         self._lookups = RateLimit(http.lookups_per_second)
         self._changes = RateLimit(http.changes_per_second)
         self.streams = StreamLimit(http.streams_per_address)
@@ -48,7 +48,7 @@ class AccessChecks:
         `peer` is the address of the other end of the connection.
         """
         self.check_head(method, headers)
-        client = self._addresses.limited_client(peer, headers)
+        client = self.addresses.limited_client(peer, headers)
         self.check_rate(method, client)
         return client
 
@@ -62,7 +62,17 @@ class AccessChecks:
         (self._lookups if method in SAFE_METHODS else self._changes).check(client)
 
 
-class CheckedApplication:
+def checked(app: ASGIApp, checks: AccessChecks) -> ASGIApp:
+    """Return an ASGI application that makes all checks before a request reaches `app`.
+
+    They are made before a preflight is answered, too. Pages of listed origins can read that their
+    requests are refused.
+    """
+    origins = checks.origins
+    return origins.with_cors(_CheckedApplication(origins.with_preflights(app), checks))
+
+
+class _CheckedApplication:
     """ASGI middleware that makes the checks, and answers the requests that it refuses."""
 
     def __init__(self, app: ASGIApp, checks: AccessChecks) -> None:

@@ -19,11 +19,14 @@ HOST = b"host"
 HOST_FIELD = re.compile(
     rb"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9!$&'()*+,;=._~-]*)(?::[0-9]*)?", re.ASCII
 )
+# RFC 9112, 3.2.2. User information is invalid in a Host field, and so is refused (RFC 9110, 4.2.4).
+ABSOLUTE_FORM = re.compile(rb"https?://(?P<authority>[^/?#]*)", re.IGNORECASE)
 CACHED_HOSTS = 256  # values of Host
 LOCAL_NAME = "localhost"
 ALL_ADDRESSES = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - to compare with
 
 INVALID_HOST = "Send exactly one valid Host header field."
+INVALID_TARGET = "Send the path alone, or a URL that begins with http:// and a valid host."
 NOT_SERVED = "This host name is not served here; add it to security.allowed_hosts if it should be."
 
 refused = ThrottledLog(
@@ -84,3 +87,17 @@ def check_host_fields(headers: Headers, http_version: str) -> None:
         return
     if values or http_version != "1.0":
         raise Refusal(HTTPStatus.BAD_REQUEST, INVALID_HOST)
+
+
+def host_of_target(target: bytes) -> bytes | None:
+    """Return the host and port in a request target in absolute form; `None` in any other form.
+
+    It replaces the Host field (RFC 9112, 3.2.2). Raises `Refusal` if it is invalid.
+    """
+    if target.startswith(b"/") or b"://" not in target:
+        return None
+    match = ABSOLUTE_FORM.match(target)
+    host = HOST_FIELD.fullmatch(match["authority"]) if match else None
+    if host is None or not host["host"]:
+        raise Refusal(HTTPStatus.BAD_REQUEST, INVALID_TARGET)
+    return host[0]

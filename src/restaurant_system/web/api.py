@@ -19,7 +19,7 @@ from restaurant_system import __version__
 from restaurant_system.errors import RestaurantError
 from restaurant_system.models.access import Capability
 from restaurant_system.web import fastpath, problem
-from restaurant_system.web.access_checks import AccessChecks, CheckedApplication
+from restaurant_system.web.access_checks import AccessChecks, checked
 from restaurant_system.web.endpoint import Endpoint
 from restaurant_system.web.guarded_router import GuardedRouter, guard, unguarded
 from restaurant_system.web.http_protocol import HttpProtocol
@@ -75,8 +75,7 @@ def build(title: str, features: Sequence[Feature], checks: AccessChecks | None =
     router = cast("Any", Router([Mount("/", api)], default=_not_found))
     # Only redirects need the scheme that a proxy was called with, and no endpoint redirects.
     proxied = ProxyHeadersMiddleware(router, [str(each) for each in checks.trusted_proxies])
-    checked = CheckedApplication(cast("ASGIApp", proxied), checks)
-    asgi = RequestContext(checks.origins.with_cors(checked))
+    asgi = RequestContext(checked(cast("ASGIApp", proxied), checks))
     endpoints = [each for feature in features for each in feature.endpoints]
     return Site(asgi, fastpath.protocol_for(endpoints, checks))
 

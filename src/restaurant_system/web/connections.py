@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol
 
-from restaurant_system.config import HttpSettings, SecuritySettings
+from restaurant_system.config import HttpSettings
 from restaurant_system.web import file_descriptors
 from restaurant_system.web.client_address import ClientAddresses
 from restaurant_system.web.file_descriptors import ThrottledLog
@@ -44,9 +44,9 @@ class Connection(Protocol):
 class Connections:
     """The open connections of one server."""
 
-    def __init__(self, settings: HttpSettings, security: SecuritySettings) -> None:
+    def __init__(self, settings: HttpSettings, addresses: ClientAddresses) -> None:
         self.settings = settings
-        self._addresses = ClientAddresses(security.trusted_proxies)
+        self._addresses = addresses
         self._open: set[Connection] = set()
         self._closing: set[Connection] = set()
         self._by_client: Counter[str] = Counter()

@@ -14,9 +14,9 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web.allowed_hosts import check_host_fields
+from restaurant_system.web.allowed_hosts import HOST, check_host_fields, host_of_target
 from restaurant_system.web.connections import Connections
-from restaurant_system.web.headers import CONNECTION_CLOSE, REQUEST_ID, new_request_id
+from restaurant_system.web.headers import CONNECTION_CLOSE, REQUEST_ID, first_value, new_request_id
 from restaurant_system.web.problem import Refusal, response_for
 from restaurant_system.web.request_limits import NEVER, RequestLimits
 from restaurant_system.web.security_headers import with_data_headers
@@ -115,12 +115,16 @@ class HttpProtocol(HttpToolsProtocol):
         self._limits.add_field(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start the request, unless its Host is missing, ambiguous or invalid."""
+        """Start the request, unless its host is missing, ambiguous or invalid."""
         try:
             check_host_fields(self.headers, self.parser.get_http_version())
+            host = host_of_target(self.url)
         except Refusal as refusal:
             self._limits.exceeded = refusal
             raise
+        if host not in {None, first_value(HOST, self.headers)}:
+            # In place, so that every check and every route sees the same host.
+            self.headers[:] = [*(each for each in self.headers if each[0] != HOST), (HOST, host)]
         self.start_request()
 
     def start_request(self) -> None:

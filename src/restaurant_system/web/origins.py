@@ -50,7 +50,18 @@ class Origins:
         return bool(self._listed) and first_value(ORIGIN, headers) in self._listed
 
     def with_cors(self, app: ASGIApp) -> ASGIApp:
-        """Answer preflights of listed origins, and let their pages read responses (CORS)."""
+        """Let pages of listed origins read the responses of `app` (CORS), errors included."""
+        return self._with_cors(app, for_preflights=False)
+
+    def with_preflights(self, app: ASGIApp) -> ASGIApp:
+        """Answer the preflights of listed origins in place of `app`."""
+        return self._with_cors(app, for_preflights=True)
+
+    def _with_cors(self, app: ASGIApp, *, for_preflights: bool) -> ASGIApp:
+        """Apply Starlette's middleware to the preflights, or else to the other requests.
+
+        They are separate, because it answers a preflight itself, before `app` could check it.
+        """
         if not self._listed:
             return app
         cors = CORSMiddleware(
@@ -62,8 +73,12 @@ class Origins:
         )
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            # Starlette answers preflights of unlisted origins, too, but not with a problem.
-            await (cors if self.is_listed(scope["headers"]) else app)(scope, receive, send)
+            headers = scope["headers"]
+            applies = (
+                self.is_listed(headers)
+                and _is_preflight(scope["method"], headers) == for_preflights
+            )
+            await (cors if applies else app)(scope, receive, send)
 
         return serve
 

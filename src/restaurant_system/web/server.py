@@ -1,6 +1,7 @@
 """Serve a site with uvicorn, in this process, until a stop is requested.
 
-Until there is a site, every request but `/health/live` is answered with 503, `/health` included.
+Until there is a site, every request but `/health/live` is answered with 503, `/health` included, if
+it passes the same checks as later.
 """
 
 import asyncio
@@ -16,11 +17,12 @@ import uvicorn
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from restaurant_system.config import HttpSettings, SecuritySettings
+from restaurant_system.config import HttpSettings
 from restaurant_system.errors import StartupError
 from restaurant_system.logger import get_logger
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import file_descriptors
+from restaurant_system.web.access_checks import AccessChecks, checked
 from restaurant_system.web.api import Site
 from restaurant_system.web.connections import Connections
 from restaurant_system.web.health import LIVE_PATH, live_response
@@ -35,7 +37,7 @@ KEEP_ALIVE_TIMEOUT = 5  # s that a connection may be idle after a response
 DRAIN_TIMEOUT = 20  # s that a stop waits for requests in progress
 BODY_TIMEOUT = 0.5  # s to read the body of a request that is refused; a stop waits for it
 NOT_READY = "The service is starting: it waits for its database. Try again in a moment."
-DEFAULT_HTTP, DEFAULT_SECURITY = HttpSettings(), SecuritySettings()
+DEFAULT_HTTP = HttpSettings()
 
 # Opens what an HTTP service needs and yields its site; closes it at the end of the block.
 Service = Callable[[Shutdown], AbstractAsyncContextManager[Site]]
@@ -76,12 +78,10 @@ def _response_of_start(scope: Scope) -> Response:
 class Application:
     """The ASGI application of one process: it answers from `site`, with 503 until that is set."""
 
-    def __init__(
-        self, shutdown: Shutdown, settings: HttpSettings, security: SecuritySettings
-    ) -> None:
+    def __init__(self, shutdown: Shutdown, settings: HttpSettings, checks: AccessChecks) -> None:
         self.shutdown = shutdown
-        self.connections = Connections(settings, security)
-        self.site = Site(RequestContext(_refuse))
+        self.connections = Connections(settings, checks.addresses)
+        self.site = Site(RequestContext(checked(_refuse, checks)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer an HTTP request; once a stop was requested, the response closes the connection."""
@@ -133,11 +133,11 @@ class HttpServer:
         listener: socket.socket,
         shutdown: Shutdown,
         settings: HttpSettings,
-        security: SecuritySettings,
+        checks: AccessChecks,
     ) -> None:
         self._listener = listener
         self._shutdown = shutdown
-        self._application = Application(shutdown, settings, security)
+        self._application = Application(shutdown, settings, checks)
         self._server = _Server(uvicorn_config(self._application, lifespan="off"))
         self._running = asyncio.create_task(self._run())
 
@@ -184,11 +184,15 @@ async def running(
     listener: socket.socket,
     shutdown: Shutdown,
     settings: HttpSettings = DEFAULT_HTTP,
-    security: SecuritySettings = DEFAULT_SECURITY,
+    checks: AccessChecks | None = None,
 ) -> AsyncIterator[HttpServer]:
-    """Run an HTTP server for the duration of the block."""
+    """Run an HTTP server for the duration of the block.
+
+    Until it serves a site, requests pass these checks before they are answered with 503; without
+    `checks` those of `api.build`.
+    """
     file_descriptors.raise_limit()
-    server = HttpServer(listener, shutdown, settings, security)
+    server = HttpServer(listener, shutdown, settings, checks or AccessChecks(settings))
     try:
         yield server
     except BaseException:
