@@ -34,7 +34,10 @@ from tests.support.waiting import eventually
 READ = Capability.READ_STATUS
 LISTED = "https://shop.example.com"
 EXAMPLE = {
-    "allowed_hosts": ["Restaurant.example.com", "*.stores.example.com", "192.0.2.1"],
+    "allowed_hosts": [
+        *("Restaurant.example.com", "*.stores.example.com", "192.0.2.1"),
+        "[2001:0db8:0:0:0:0:0:7]",
+    ],
     "cors_origins": [LISTED],
 }
 FAST_GET, FAST_POST = ("GET", "/soups/pea"), ("POST", "/soups")
@@ -171,7 +174,8 @@ async def test_host_in_a_trailer_is_ignored() -> None:
 OWN_HOSTS = [
     *("localhost", "LocalHost:3000", "localhost.", "127.0.0.1", "127.0.0.1:80", "[::1]:3000"),
     *("restaurant.example.com", "RESTAURANT.example.com:8443", "192.0.2.1"),
-    *("a.stores.example.com", "a.b.stores.example.com"),
+    *("a.stores.example.com", "a.b.stores.example.com", "[0:0:0:0:0:0:0:1]:80"),
+    *("[2001:db8::7]", "[2001:DB8:0::0:7]:3000", "[2001:0db8:0000::0007]", "[::ffff:192.0.2.1]"),
 ]
 OTHER_HOSTS = [
     *("evil.example", "localhost.evil.example", "evil-localhost", "", "0.0.0.0"),  # noqa: S104 - not bound to

@@ -70,18 +70,44 @@ def test_rate_of_zero_means_no_limit() -> None:
 
 
 def test_memory_of_buckets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bucket that was unused longest is deleted."""
-    monkeypatch.setattr(client_limits, "MAX_CLIENTS", 3)
+    monkeypatch.setattr(client_limits, "MAX_CLIENTS", 30)
+    monkeypatch.setattr(client_limits, "KEPT_CLIENTS", 20)
     limit = RateLimit(1, clock=Clock())
-    for client in ("a", "b", "c"):
-        assert accepted(limit, client, 100) == 10
 
-    assert accepted(limit, "a", 1) == 0
-    limit.check("d")
+    for number in range(1000):
+        limit.check(str(number))
+        assert len(limit._full_at) <= 30  # noqa: SLF001 - the memory in question
 
-    assert accepted(limit, "c", 1) == 0
-    assert accepted(limit, "b", 100) == 10
-    assert len(limit._full_at) == 3  # noqa: SLF001 - the memory in question
+
+def test_requests_of_many_addresses_reset_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither that of the client that controls them, nor that of another one."""
+    monkeypatch.setattr(client_limits, "MAX_CLIENTS", 30)
+    monkeypatch.setattr(client_limits, "KEPT_CLIENTS", 20)
+    clock = Clock()
+    limit = RateLimit(1, clock=clock)
+    assert accepted(limit, "empty", 100) == 10
+    assert accepted(limit, "half empty", 5) == 5
+
+    for number in range(1000):
+        clock.now += 0.001
+        limit.check(f"2001:db8:0:{number:x}::/64")
+
+    assert accepted(limit, "empty", 100) == 1
+    assert accepted(limit, "half empty", 100) == 6
+
+
+def test_full_buckets_are_deleted_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_limits, "MAX_CLIENTS", 3)
+    monkeypatch.setattr(client_limits, "KEPT_CLIENTS", 3)
+    clock = Clock()
+    limit = RateLimit(1, clock=clock)
+    for client in ("a", "b"):
+        limit.check(client)
+    clock.now += 1
+    for client in ("c", "d"):
+        limit.check(client)
+
+    assert set(limit._full_at) == {"c", "d"}  # noqa: SLF001 - nothing else tells a full bucket
 
 
 def test_stream_above_the_limit_of_its_client_is_refused() -> None:

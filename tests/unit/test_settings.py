@@ -133,8 +133,9 @@ def test_hosts_and_origins_are_normalized_as_browsers_send_them() -> None:
     security = load(
         write_config(
             "security:\n"
-            "  allowed_hosts: [Restaurant.Local, '*.Example.com', 192.0.2.1, '[2001:DB8::1]']\n"
-            "  cors_origins: ['https://Shop.example.com:443', 'http://localhost:80', 'http://a:81']\n"
+            "  allowed_hosts: [Restaurant.Local, '*.Example.com', 192.0.2.1, '[2001:DB8:0::0:1]']\n"
+            "  cors_origins: ['https://Shop.example.com:443', 'http://localhost:80', 'http://a:081',"
+            " 'http://[0:0:0:0:0:0:0:1]:3000']\n"
             "  trusted_proxies: [127.0.0.1, 10.0.0.0/8, '::1', 'fd00::/8']\n"
         )
     ).security
@@ -143,7 +144,7 @@ def test_hosts_and_origins_are_normalized_as_browsers_send_them() -> None:
         *("restaurant.local", "*.example.com", "192.0.2.1", "[2001:db8::1]"),
     )
     assert security.cors_origins == (
-        *("https://shop.example.com", "http://localhost", "http://a:81"),
+        *("https://shop.example.com", "http://localhost", "http://a:81", "http://[::1]:3000"),
     )
     assert [str(each) for each in security.trusted_proxies] == (
         ["127.0.0.1/32", "10.0.0.0/8", "::1/128", "fd00::/8"]
@@ -157,6 +158,16 @@ def test_hosts_and_origins_are_normalized_as_browsers_send_them() -> None:
             ("allowed_hosts", each)
             for each in ("http://a", "a:80", "*", "a.*", "*a", "a/b", "", "2001:db8::1", "a b", "é")
         ],
+        *[
+            ("allowed_hosts", each)
+            for each in (
+                *("*.com", "*.LOCAL", "*.192.0.2.1", "*.[::1]", "*.*.a.b", "[1::2::3]", "[fe80]"),
+                *("256.1.1.1", "192.0.2", "192.0.2.01", "a.0x7f", "1", "[::1]:80", "a.example."),
+            )
+        ],
+        ("cors_origins", "https://a:65536"),
+        ("cors_origins", "https://[1::2::3]"),
+        ("cors_origins", "https://256.1.1.1"),
         *[
             ("cors_origins", each)
             for each in (
@@ -176,6 +187,25 @@ def test_hosts_and_origins_are_normalized_as_browsers_send_them() -> None:
 def test_invalid_host_origin_or_proxy_is_refused_with_an_example(setting: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"security\.{setting}\.0: must be .* such as"):
         load(write_config(f"security: {{{setting}: ['{value}']}}"))
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        ("*.com", "such as *.example.com, because *.com stands for every host below com"),
+        ("https://Shop.example.com:8443/menu?x", "; write shop.example.com"),
+        ("shop.example.com:3000", "; write shop.example.com"),
+        ("shop.example.com.", "; write shop.example.com"),
+        ("2001:DB8::0:1", "; write [2001:db8::1]"),
+        ("[::1]:3000", "; write [::1]"),
+    ],
+)
+def test_refusal_of_a_host_says_what_to_write(value: str, advice: str) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        load(write_config(f"security: {{allowed_hosts: [localhost, '{value}']}}"))
+
+    assert str(refusal.value).startswith("security.allowed_hosts.1: must be ")
+    assert advice in str(refusal.value)
 
 
 def test_security_settings_can_be_set_by_variables(monkeypatch: pytest.MonkeyPatch) -> None:

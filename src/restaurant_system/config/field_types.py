@@ -34,10 +34,14 @@ USER_WITHOUT_HOST = re.compile(r"(?<=//)([^/?#]*@)(?=[/?]|$)")
 PLACEHOLDER_HOST = "host.invalid"
 
 LABEL = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
-HOST = rf"{LABEL}(\.{LABEL})*|\[[0-9a-f:.]+\]"  # a name, an IPv4 address or an IPv6 address
-HOST_PATTERN = re.compile(rf"(\*\.)?({HOST})", re.ASCII)
-ORIGIN = re.compile(rf"https?://({HOST})(:[0-9]{{1,5}})?", re.ASCII)
-DEFAULT_PORT = re.compile(r"(http://.*):80|(https://.*):443")
+HOST_NAME = re.compile(rf"{LABEL}(\.{LABEL})*", re.ASCII)
+# A host that ends like this is an IPv4 address for browsers (WHATWG URL, "ends in a number").
+NUMBER = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)", re.ASCII)
+SCHEME_OR_END = re.compile(r"^[a-z][a-z0-9+.-]*://|(:[0-9]*)?\.?([/?#].*)?$", re.ASCII)
+WILDCARD = "*."
+ORIGIN = re.compile(r"(https?)://(\[.*\]|[^:]*)(?::([0-9]{1,5}))?", re.ASCII)
+DEFAULT_PORTS = {"http": 80, "https": 443}
+HIGHEST_PORT = 65_535
 
 
 class Section(BaseModel):
@@ -82,23 +86,55 @@ def _parse_url(url: str, parse: Callable[[str], Any], example: str) -> str:
 
 
 def _check_host_pattern(text: str) -> str:
-    """Return a host in lower case, as browsers send it."""
-    pattern = text.lower()
-    if not HOST_PATTERN.fullmatch(pattern):
+    """Return a host as browsers send it, or a wildcard for all hosts below a domain."""
+    domain = text.lower().removeprefix(WILDCARD)
+    if domain == text.lower():
+        if host := _canonical_host(domain):
+            return host
+    elif HOST_NAME.fullmatch(domain) and not NUMBER.fullmatch(domain):
+        if "." in domain:
+            return WILDCARD + domain
         raise ValueError(
-            "must be a host name or an IP address without a scheme and a port, such as"
-            " restaurant.example.com, *.example.com, 192.0.2.1 or [2001:db8::1]"
+            f"must be a domain of at least two labels after *., such as *.example.com, because"
+            f" *.{domain} stands for every host below {domain}, of any owner"
         )
-    return pattern
+    suggested = _suggested_host(domain)
+    raise ValueError(
+        "must be a host name or an IP address without a scheme and a port, such as"
+        " restaurant.example.com, *.example.com, 192.0.2.1 or [2001:db8::1]"
+        + (f"; write {suggested}" if suggested else "")
+    )
+
+
+def _canonical_host(text: str) -> str | None:
+    """Return a lower-case host as browsers send it; `None` if it is not valid.
+
+    Of the many forms of an IPv6 address, browsers send the shortest one (RFC 5952), in brackets.
+    """
+    if HOST_NAME.fullmatch(text) and not NUMBER.fullmatch(text):
+        return text
+    try:
+        if text.startswith("[") and text.endswith("]"):
+            return f"[{ipaddress.IPv6Address(text[1:-1])}]"
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        return None
+
+
+def _suggested_host(text: str) -> str | None:
+    """Return the host in a URL, before a port, or in an IPv6 address without brackets."""
+    return _canonical_host(f"[{text}]") or _canonical_host(SCHEME_OR_END.sub("", text))
 
 
 def _check_origin(text: str) -> str:
     """Return an origin as browsers send it: in lower case, without a default port."""
-    origin = text.lower()
-    if not ORIGIN.fullmatch(origin):
+    match = ORIGIN.fullmatch(text.lower())
+    host = _canonical_host(match[2]) if match else None
+    port = int(match[3]) if match and match[3] else None
+    if not match or not host or (port or 0) > HIGHEST_PORT:
         raise ValueError("must be an origin without a path, such as https://shop.example.com")
-    default = DEFAULT_PORT.fullmatch(origin)
-    return (default[1] or default[2]) if default else origin
+    origin = f"{match[1]}://{host}"
+    return origin if port in {None, DEFAULT_PORTS[match[1]]} else f"{origin}:{port}"
 
 
 def _parse_network(value: object) -> object:
@@ -113,7 +149,7 @@ def _parse_network(value: object) -> object:
         ) from None
 
 
-Port = Annotated[int, Field(ge=0, le=65_535)]
+Port = Annotated[int, Field(ge=0, le=HIGHEST_PORT)]
 Seconds = Annotated[float, Field(gt=0)]
 Location = Annotated[Path, AfterValidator(_expand_home)]
 PemFile = Annotated[Path, AfterValidator(tls.check_pem_file)]

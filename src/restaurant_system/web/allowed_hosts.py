@@ -48,9 +48,9 @@ class AllowedHosts:
     def __init__(self, names: Sequence[str] = (), *, bound_to: str = LOCAL_NAME) -> None:
         self._any_address = bound_to in ALL_ADDRESSES
         self._serves = functools.lru_cache(CACHED_HOSTS)(self._contains)
-        self._bound_to = parse_address(bound_to)
-        own = {LOCAL_NAME, bound_to.lower()}
-        self._names = frozenset(own | {name for name in names if not name.startswith("*")})
+        exact = [LOCAL_NAME, bound_to.lower(), *(each for each in names if each[0] != "*")]
+        self._names = frozenset(exact)
+        self._addresses = frozenset(map(parse_address, exact)) - {None}
         self._suffixes = tuple(name.removeprefix("*") for name in names if name.startswith("*"))
 
     def check(self, headers: Headers) -> None:
@@ -74,7 +74,7 @@ class AllowedHosts:
         address = parse_address(host)
         if address is None:
             return False
-        return self._any_address or address.is_loopback or address == self._bound_to
+        return self._any_address or address.is_loopback or address in self._addresses
 
 
 def check_host_fields(headers: Headers, http_version: str) -> None:
