@@ -1,6 +1,8 @@
 """`doctor` as a command: exit codes and output for each shape of a configuration."""
 
 import json
+import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,34 @@ def test_invalid_configuration_exits_with_1_and_is_one_json_document(commands: P
     assert process.wait() == 1
     assert "kitchen.chefs" in findings(process)["configuration.settings"]["message"]
     assert process.stderr == ""
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_interrupted_doctor_prints_what_was_found_and_exits_with_1(
+    commands: Processes, *, as_json: bool
+) -> None:
+    """It is interrupted while it waits for a server that never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://ada@127.0.0.1:{silent.getsockname()[1]}/x?sslmode=disable"
+        options = ["--json"] if as_json else []
+        process = commands.start("doctor", *options, RESTAURANT_DATABASE__URL=url)
+        silent.settimeout(30)
+        connection, _ = silent.accept()
+        process.signal(signal.SIGINT)
+
+        assert process.wait() == 1
+        connection.close()
+
+    if as_json:
+        assert json.loads(process.stdout)["complete"] is False
+        assert findings(process).keys() >= {"configuration.settings", "machine.open_files"}
+    else:
+        assert "configuration.settings" in process.stdout
+        assert process.stdout.splitlines()[-1].endswith(" so far.")
+    assert "postgresql.connection" not in process.stdout
+    assert process.stderr == (
+        "restaurant-system: Interrupted before all checks were done; run doctor again.\n"
+    )
 
 
 def test_servers_in_use_exit_with_0(

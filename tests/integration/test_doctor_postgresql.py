@@ -8,10 +8,12 @@ from typing import Any
 
 import asyncpg
 import pytest
+import structlog
 
-from restaurant_system.app.doctor import Level, broker
+from restaurant_system.app.doctor import Finding, Level, broker
 from restaurant_system.database import inspection, migrations
 from restaurant_system.database.connection import Database
+from restaurant_system.database.server_requirements import check_connection_limit
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.postgres import inspection as queue_table
 from restaurant_system.models.clock import utc_now
@@ -66,6 +68,24 @@ async def rename_migration(dsn: str, name: str) -> None:
     await connection.close()
 
 
+def errors_about_rights(findings: list[Finding]) -> list[Finding]:
+    """Return the errors about rights on the primary."""
+    return [
+        each for each in findings if each.check == "postgresql.rights" and each.level is Level.ERROR
+    ]
+
+
+async def check_cure(database: Database, dsn: str, rights: Finding) -> None:
+    """Run the statements of a cure as the owner, and expect that no right is missing."""
+    assert rights.cure is not None
+    await execute(database, rights.cure.removeprefix("run "))
+    findings = await diagnose(database={"url": dsn})
+    remaining = [each for each in findings if each.check == "postgresql.rights"]
+    assert [each.level for each in remaining] == [Level.WARNING]
+    assert "does not own" in remaining[0].message
+    assert levels(findings)["broker.round_trip"] is Level.OK
+
+
 async def test_database_and_role_as_documented_have_no_fault(own_dsn: str) -> None:
     findings = await diagnose(database={"url": own_dsn})
 
@@ -116,27 +136,56 @@ async def test_missing_rights_are_named_with_the_statements_that_grant_them(
 
     findings = await diagnose(database={"url": limited_dsn})
 
-    errors = {
-        each.message: each.cure
-        for each in findings
-        if each.check == "postgresql.rights" and each.level is Level.ERROR
-    }
-    assert errors == {
-        f"{role} may not create tables in the schema public, as migrations do": (
-            f"run GRANT CREATE ON SCHEMA public TO {role}"
-        ),
-        f"{role} lacks UPDATE, DELETE on orders; INSERT on outbox; USAGE on broker_consumers": (
-            f"run GRANT UPDATE, DELETE ON orders TO {role}; GRANT INSERT ON outbox TO {role};"
-            f" GRANT USAGE ON SEQUENCE broker_consumers TO {role}"
-        ),
-    }
-    for cure in errors.values():
-        assert cure is not None
-        await execute(database, cure.removeprefix("run "))
-    after = await diagnose(database={"url": limited_dsn})
-    remaining = [each for each in after if each.check == "postgresql.rights"]
-    assert [each.level for each in remaining] == [Level.WARNING]
-    assert f"{role} does not own" in remaining[0].message
+    (rights,) = errors_about_rights(findings)
+    assert rights.message == (
+        f"{role} lacks CREATE on schema public; UPDATE, DELETE on orders; INSERT on outbox;"
+        " USAGE on sequence broker_consumers"
+    )
+    assert rights.cure == (
+        f"run GRANT CREATE ON SCHEMA public TO {role}; GRANT UPDATE, DELETE ON orders TO {role};"
+        f" GRANT INSERT ON outbox TO {role}; GRANT USAGE ON SEQUENCE broker_consumers TO {role}"
+    )
+    assert levels(findings)["broker.round_trip"] is Level.SKIPPED
+    await check_cure(database, limited_dsn, rights)
+
+
+@pytest.mark.parametrize(
+    ("revoked", "lacking"),
+    [
+        ("ALL ON ALL TABLES IN SCHEMA public FROM {role}", "SELECT, INSERT, UPDATE, DELETE on "),
+        ("ALL ON schema_migrations FROM {role}", "SELECT, INSERT, UPDATE, DELETE on schema_migr"),
+        ("USAGE ON SCHEMA public FROM PUBLIC", "USAGE, CREATE on schema public"),
+    ],
+)
+async def test_role_that_may_not_read_the_migrations_gets_all_missing_grants(
+    database: Database, limited_dsn: str, revoked: str, lacking: str
+) -> None:
+    role = limited_dsn.partition("//")[2].partition("@")[0]
+    await execute(database, f"REVOKE {revoked.format(role=role)}")
+
+    findings = await diagnose(database={"url": limited_dsn})
+
+    (rights,) = errors_about_rights(findings)
+    assert f"{role} lacks " in rights.message
+    assert lacking in rights.message
+    assert "USAGE on sequence broker_consumers" in rights.message
+    assert [each for each in findings if each.level is Level.ERROR] == [rights]
+    assert levels(findings)["postgresql.migrations"] is Level.SKIPPED
+    await check_cure(database, limited_dsn, rights)
+
+
+async def test_replica_whose_migrations_cannot_be_read_gets_all_missing_grants(
+    database: Database, dsn: str, limited_dsn: str
+) -> None:
+    role = limited_dsn.partition("//")[2].partition("@")[0]
+    await execute(database, f"REVOKE ALL ON orders, schema_migrations FROM {role}")
+
+    found = faults(await diagnose(database={"url": dsn, "replica": {"url": limited_dsn}}))
+
+    assert found.keys() == {"replica.rights"}
+    assert found["replica.rights"].cure == (
+        f"run GRANT SELECT ON schema_migrations, orders TO {role}"
+    )
 
 
 async def test_missing_table_is_an_error(database: Database, dsn: str) -> None:
@@ -182,18 +231,63 @@ async def test_encoding_that_is_not_utf_8_hides_no_other_finding(postgres_server
     await postgres_server.drop_database(name)
 
 
-async def test_too_few_connections_are_counted(database: Database, own_dsn: str) -> None:
+async def test_too_few_connections_are_counted(
+    database: Database, postgres_server: Postgres, own_dsn: str
+) -> None:
+    """Connections of other roles and databases count towards the server's limit alone."""
+    role, name = own_dsn.partition("//")[2].partition("@")[0], own_dsn.rpartition("/")[2]
+
+    async def limits() -> dict[str, Finding]:
+        findings = await diagnose(database={"url": own_dsn})
+        found = [each for each in findings if each.check == "postgresql.connections"]
+        return {each.message.partition(",")[0].removeprefix("PostgreSQL "): each for each in found}
+
+    elsewhere = [await asyncpg.connect(postgres_server.dsn("postgres")) for _ in range(3)]
+    same_role = await asyncpg.connect(own_dsn)
+    try:
+        await execute(database, f"ALTER ROLE {role} CONNECTION LIMIT 40")
+        await execute(database, f"ALTER DATABASE {name} CONNECTION LIMIT 20")
+        found = await limits()
+    finally:
+        for each in (*elsewhere, same_role):
+            await each.close()
+    await execute(database, f"ALTER DATABASE {name} CONNECTION LIMIT 150")
+
+    of_role = found[f"allows the role {role} 40 connections"]
+    of_database = found[f"allows the database {name} 20 connections"]
+    assert len(found) == 2
+    assert of_role.level is Level.WARNING
+    assert "connections, of which others use 1, but one of each" in of_role.message
+    assert "kitchen-display 31" in of_role.message
+    assert (of_role.cure or "").startswith(f"run ALTER ROLE {role} CONNECTION LIMIT 90, or lower")
+    assert of_database.level is Level.ERROR
+    assert (of_database.cure or "").startswith(f"run ALTER DATABASE {name} CONNECTION LIMIT ")
+    cure, _, _ = (of_role.cure or "").removeprefix("run ").partition(", or")
+    await execute(database, cure)
+    assert [each.level for each in (await limits()).values()] == [Level.OK]
+
+
+async def test_service_compares_the_limit_of_its_role_with_the_connections_of_its_role(
+    database: Database, own_dsn: str, postgres_server: Postgres
+) -> None:
     role = own_dsn.partition("//")[2].partition("@")[0]
+    await execute(database, f"ALTER ROLE {role} CONNECTION LIMIT 6")
+    elsewhere = [await asyncpg.connect(postgres_server.dsn("postgres")) for _ in range(6)]
+    connection = await asyncpg.connect(own_dsn, server_settings={"application_name": "doctor"})
+    same_name = await asyncpg.connect(own_dsn, server_settings={"application_name": "doctor"})
+    same_role = await asyncpg.connect(own_dsn)
+    try:
+        with structlog.testing.capture_logs() as logs:
+            await check_connection_limit(connection, "doctor", 5)
+            await check_connection_limit(connection, "doctor", 6)
+    finally:
+        for each in (*elsewhere, connection, same_name, same_role):
+            await each.close()
 
-    await execute(database, f"ALTER ROLE {role} CONNECTION LIMIT 40")
-    some = faults(await diagnose(database={"url": own_dsn}))["postgresql.connections"]
-    await execute(database, f"ALTER ROLE {role} CONNECTION LIMIT 20")
-    few = faults(await diagnose(database={"url": own_dsn}))["postgresql.connections"]
-
-    assert some.level is Level.WARNING
-    assert "PostgreSQL allows 40 connections" in some.message
-    assert "kitchen-display 31" in some.message
-    assert few.level is Level.ERROR
+    (line,) = [each for each in logs if each["event"] == "db_connections_insufficient"]
+    assert (line["needed"], line["allowed"]) == (6, 6)
+    assert f"the role {role} 6 connections, of which others use 1 now" in line["message"]
+    assert f"run ALTER ROLE {role} CONNECTION LIMIT 7" in line["message"]
 
 
 async def test_read_only_server_is_an_error_and_checked_all_the_same(dsn: str) -> None:

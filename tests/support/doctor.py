@@ -14,11 +14,13 @@ async def diagnose(
 ) -> list[Finding]:
     """Return the findings about settings with these sections."""
     settings = Settings.model_validate(sections)
+    report = doctor.start_report(settings, clock)
     if free_space is None:
-        report = await doctor.diagnose(settings, clock=clock)
+        await doctor.diagnose(settings, report, clock=clock)
     else:
-        report = await doctor.diagnose(settings, clock=clock, free_space=free_space)
-    return list(report.findings)
+        await doctor.diagnose(settings, report, clock=clock, free_space=free_space)
+    assert report.is_complete
+    return report.findings
 
 
 def faults(findings: list[Finding]) -> dict[str, Finding]:

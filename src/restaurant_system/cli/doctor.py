@@ -1,18 +1,13 @@
 """The `doctor` command."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from restaurant_system.cli.options import Config
 from restaurant_system.cli.running import complete
-from restaurant_system.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from restaurant_system.app.doctor import Report
+from restaurant_system.errors import ConfigurationError, Interrupted
 
 
 def doctor(
@@ -28,23 +23,23 @@ def doctor(
 
     # What goes wrong is printed as a finding. Libraries log it a second time, as a warning.
     logger.configure(service="doctor", level="CRITICAL", style="auto", stream=sys.stderr)
-    report = _report(config)
-    if as_json:
-        doctor_output.print_json(report)
-    else:
-        doctor_output.print_lines(report)
-    raise typer.Exit(1 if report.worst == "error" else 0)
-
-
-def _report(config: "Path | None") -> "Report":
     from restaurant_system import config as configuration
     from restaurant_system.app import doctor
 
+    print_report = doctor_output.print_json if as_json else doctor_output.print_lines
     try:
         settings = configuration.load(config)
     except ConfigurationError as error:
-        return doctor.report_of_refused_configuration(error)
-    return complete(
-        lambda _: doctor.diagnose(settings),
-        if_stopped="Interrupted before all checks were done; run doctor again.",
-    )
+        report = doctor.report_of_refused_configuration(error)
+    else:
+        report = doctor.start_report(settings)
+        try:
+            complete(
+                lambda _: doctor.diagnose(settings, report),
+                if_stopped="Interrupted before all checks were done; run doctor again.",
+            )
+        except Interrupted:
+            print_report(report)
+            raise
+    print_report(report)
+    raise typer.Exit(1 if report.worst == "error" else 0)

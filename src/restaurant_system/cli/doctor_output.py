@@ -32,6 +32,7 @@ def print_json(report: Report) -> None:
         "version": __version__,
         "checked_at": rfc_3339(report.checked_at),
         "shape": report.shape,
+        "complete": report.is_complete,
         "status": report.worst,
         "findings": findings,
     }
@@ -44,7 +45,8 @@ def print_lines(report: Report) -> None:
     for finding in report.findings:
         console.print(_line(finding))
     errors, warnings = report.count(Level.ERROR), report.count(Level.WARNING)
-    console.print(f"{count(errors, 'error')}, {count(warnings, 'warning')}.")
+    so_far = "" if report.is_complete else " so far"
+    console.print(f"{count(errors, 'error')}, {count(warnings, 'warning')}{so_far}.")
 
 
 def _line(finding: Finding) -> Text:

@@ -69,65 +69,95 @@ async def clock_skew(connection: UnpooledConnection, now: Clock) -> ClockSkew:
     return ClockSkew((theirs - before - inexact).total_seconds(), inexact.total_seconds())
 
 
-# Tables are found as our statements find them: by the search path. A table of the list that is not
-# there has no owner.
-TABLE_RIGHTS = """
+# Tables are found as our statements find them, by the search path. If the role may use none of its
+# schemas, they are looked up in the first one that exists.
+SCHEMA = """
+SELECT nspname AS name, quote_ident(current_user) AS role, quote_ident(nspname) AS quoted,
+       has_schema_privilege(pg_namespace.oid, 'USAGE') AS may_use,
+       has_schema_privilege(pg_namespace.oid, 'CREATE') AS may_create
+FROM unnest(string_to_array(current_setting('search_path'), ','))
+    WITH ORDINALITY AS path (element, position)
+JOIN pg_namespace ON nspname = replace(btrim(element, ' "'), '$user', current_user)
+ORDER BY nspname = current_schema() DESC NULLS LAST, position LIMIT 1
+"""
+FIND_TABLE = """
+coalesce(to_regclass(quote_ident(name)), (
+    SELECT oid FROM pg_class
+    WHERE relname = name AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $2)
+))
+"""
+# A table of the list that is not there has no owner.
+TABLE_RIGHTS = f"""
 SELECT name, relowner IS NOT NULL AS exists,
        coalesce(pg_has_role(relowner, 'USAGE'), false) AS owned,
        ARRAY(
-           SELECT privilege FROM unnest($2::text[]) AS privilege
+           SELECT privilege FROM unnest($3::text[]) AS privilege
            WHERE NOT has_table_privilege(pg_class.oid, privilege)
        ) AS missing
 FROM unnest($1::text[]) AS name
-LEFT JOIN pg_class ON pg_class.oid = to_regclass(quote_ident(name))
+LEFT JOIN pg_class ON pg_class.oid = {FIND_TABLE}
 """
-SEQUENCE_RIGHTS = """
-SELECT name, to_regclass(quote_ident(name)) IS NOT NULL AS exists,
-       coalesce(has_sequence_privilege(to_regclass(quote_ident(name)), 'USAGE'), false) AS usable
-FROM unnest($1::text[]) AS name
-"""
-SCHEMA_RIGHTS = """
-SELECT quote_ident(current_user) AS role, quote_ident(current_schema()) AS schema,
-       has_schema_privilege(current_schema(), 'CREATE') AS may_create
+SEQUENCE_RIGHTS = f"""
+SELECT name, oid IS NOT NULL AS exists,
+       coalesce(has_sequence_privilege(oid, 'USAGE'), false) AS usable
+FROM (SELECT name, {FIND_TABLE} AS oid FROM unnest($1::text[]) AS name) AS sequence
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Rights:
-    """What a role lacks: rights on tables and sequences, and on the schema.
+class SchemaRights:
+    """A role, and what it may do in the schema of our tables; names are quoted where SQL needs it.
 
-    Names are quoted where SQL needs it. `schema` is `None` if the role may use none of its search
-    path. `lacking` names for each table
-    or sequence the missing privileges; `absent` are those that do not exist.
+    `name` is as the catalogue has it.
     """
 
     role: str
-    schema: str | None
+    name: str
+    quoted: str
+    may_use: bool
     may_create: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TableRights:
+    """What a role lacks: for each table or sequence, the missing privileges.
+
+    `absent` are those that do not exist.
+    """
+
     lacking: dict[str, list[str]]
     absent: list[str]
     not_owned: list[str]
 
 
-async def rights(
+async def schema_rights(connection: UnpooledConnection) -> SchemaRights:
+    """Return what the connected role may do in the schema that it uses, or would use.
+
+    Raises `ConfigurationError` if no schema of its search path exists.
+    """
+    row = await connection.fetchrow(SCHEMA)
+    if row is None:
+        raise ConfigurationError(
+            "No schema of the role's search_path exists; correct it by ALTER ROLE … SET search_path"
+        )
+    return SchemaRights(**row)
+
+
+async def table_rights(
     connection: UnpooledConnection,
+    schema: SchemaRights,
     tables: Sequence[str],
-    sequences: Sequence[str],
+    sequences: Sequence[str] = (),
     privileges: Sequence[str] = PRIVILEGES,
-) -> Rights:
-    """Return which rights the connected role lacks."""
-    schema = await connection.fetchrow(SCHEMA_RIGHTS)
-    assert schema is not None  # noqa: S101 - a SELECT without a condition returns a row
-    of_tables = await connection.fetch(TABLE_RIGHTS, list(tables), list(privileges))
-    of_sequences = await connection.fetch(SEQUENCE_RIGHTS, list(sequences))
+) -> TableRights:
+    """Return which rights on tables and sequences the connected role lacks."""
+    of_tables = await connection.fetch(TABLE_RIGHTS, list(tables), schema.name, list(privileges))
+    of_sequences = await connection.fetch(SEQUENCE_RIGHTS, list(sequences), schema.name)
     lacking = {row["name"]: row["missing"] for row in of_tables if row["exists"] and row["missing"]}
     lacking |= {
         row["name"]: ["USAGE"] for row in of_sequences if row["exists"] and not row["usable"]
     }
-    return Rights(
-        role=schema["role"],
-        schema=schema["schema"],
-        may_create=bool(schema["may_create"]),
+    return TableRights(
         lacking=lacking,
         absent=[row["name"] for row in (*of_tables, *of_sequences) if not row["exists"]],
         not_owned=[row["name"] for row in of_tables if row["exists"] and not row["owned"]],

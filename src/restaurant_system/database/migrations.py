@@ -16,6 +16,7 @@ import asyncpg
 
 from restaurant_system.database.connection import Database
 from restaurant_system.database.connection_factory import UnpooledConnection
+from restaurant_system.database.inspection import schema_rights, table_rights
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.logger import get_logger
 
@@ -27,6 +28,7 @@ LOCK = 7_278_110_042
 MIN_LOG_INTERVAL, MAX_LOG_INTERVAL = 2.0, 60.0  # s between log lines while waiting for a lock
 ROLLBACK_TIMEOUT = 3.0  # s; then the connection is closed, and the server rolls back by itself
 
+MIGRATIONS_TABLE = "schema_migrations"
 CREATE_MIGRATIONS_TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     name       text        PRIMARY KEY,
@@ -85,15 +87,19 @@ async def pending(database: Database) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class SchemaState:
-    """Which migrations a database lacks, and which it has that this release does not know."""
+    """Which migrations a database lacks, and which it has that this release does not know.
+
+    If the role may not read that, all migrations are assumed to be applied.
+    """
 
     applied: tuple[str, ...]
-    pending: tuple[str, ...]
-    unknown: tuple[str, ...]
+    pending: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    is_readable: bool = True
 
     def expected(self, kind: Literal["TABLE", "SEQUENCE"]) -> list[str]:
         """Return the names of the tables or sequences that the applied migrations created."""
-        names = dict.fromkeys(["schema_migrations"] if kind == "TABLE" and self.applied else [])
+        names = dict.fromkeys([MIGRATIONS_TABLE] if kind == "TABLE" and self.applied else [])
         for migration in self.applied:
             for verb, name in OBJECTS[kind].findall(_read(migration)):
                 if verb == "CREATE":
@@ -105,8 +111,12 @@ class SchemaState:
 
 async def schema_state(connection: UnpooledConnection) -> SchemaState:
     """Compare the migrations that a database has with those of this release."""
-    if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
-        return SchemaState((), tuple(_all()), ())
+    schema = await schema_rights(connection)
+    rights = await table_rights(connection, schema, [MIGRATIONS_TABLE], privileges=["SELECT"])
+    if rights.absent:
+        return SchemaState((), tuple(_all()))
+    if rights.lacking or not schema.may_use:
+        return SchemaState(tuple(_all()), is_readable=False)
     rows = await connection.fetch("SELECT name FROM schema_migrations ORDER BY name")
     found, known = [row["name"] for row in rows], _all()
     return SchemaState(

@@ -5,7 +5,12 @@ check is a function that returns findings; each has a timeout of its own.
 """
 
 from restaurant_system.app.doctor.findings import Finding, Level, count
-from restaurant_system.app.doctor.report import Report, diagnose, report_of_refused_configuration
+from restaurant_system.app.doctor.report import (
+    Report,
+    diagnose,
+    report_of_refused_configuration,
+    start_report,
+)
 
 __all__ = [
     "Finding",
@@ -14,4 +19,5 @@ __all__ = [
     "count",
     "diagnose",
     "report_of_refused_configuration",
+    "start_report",
 ]

@@ -58,7 +58,8 @@ async def check_rabbitmq(
     rabbitmq: RabbitMQSettings,
     database: DatabaseAccess,
     clock: Clock,
-) -> list[Finding]:
+    found: list[Finding],
+) -> None:
     """Run all checks of RabbitMQ; waiting messages are compared with the registered workers."""
     inspected = RabbitMQInspection(rabbitmq, settings.delivery.retry_delays)
 
@@ -71,11 +72,12 @@ async def check_rabbitmq(
 
     timeout = rabbitmq.connect_timeout + 1  # longer than its own, whose error says more
     try:
-        found = await run_checks([Check("broker.connection", connect, RUNS_RABBITMQ, timeout)])
-        skip = "RabbitMQ is unreachable" if has_error(found) else None
-        found += await run_checks(_rabbitmq_checks(inspected, rabbitmq, clock), skip=skip)
+        connection = Check("broker.connection", connect, RUNS_RABBITMQ, timeout)
+        unreachable = has_error(await run_checks([connection], found))
+        skip = "RabbitMQ is unreachable" if unreachable else None
+        await run_checks(_rabbitmq_checks(inspected, rabbitmq, clock), found, skip=skip)
         queues = Check("broker.queues", check_queues, CHECK_DATABASE)
-        return found + await run_checks([queues], skip=skip or database.unusable)
+        await run_checks([queues], found, skip=skip or database.unusable)
     finally:
         await inspected.close()
 
@@ -114,7 +116,7 @@ def _rabbitmq_checks(
     ]
 
 
-async def check_queue_table(database: DatabaseAccess) -> list[Finding]:
+async def check_queue_table(database: DatabaseAccess, found: list[Finding]) -> None:
     """Run all checks of the broker in PostgreSQL."""
 
     async def send_round() -> Sequence[Finding]:
@@ -157,10 +159,10 @@ async def check_queue_table(database: DatabaseAccess) -> list[Finding]:
         Check("broker.notifications", notify, CHECK_DATABASE),
         Check("broker.queues", check_queues, CHECK_DATABASE),
     ]
-    return await run_checks(checks, skip=database.unusable)
+    await run_checks(checks, found, skip=database.unusable)
 
 
-async def check_outbox(database: DatabaseAccess) -> list[Finding]:
+async def check_outbox(database: DatabaseAccess, found: list[Finding]) -> None:
     """Check whether messages wait to be published."""
 
     async def check() -> Sequence[Finding]:
@@ -172,7 +174,7 @@ async def check_outbox(database: DatabaseAccess) -> list[Finding]:
             return [warning(oldest, RELAY)]
         return [ok(message)]
 
-    return await run_checks([Check("outbox", check, CHECK_DATABASE)], skip=database.unusable)
+    await run_checks([Check("outbox", check, CHECK_DATABASE)], found, skip=database.unusable)
 
 
 async def _online_workers(database: DatabaseAccess) -> list[Worker]:

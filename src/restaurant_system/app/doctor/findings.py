@@ -95,15 +95,21 @@ async def run_check(check: Check) -> list[Finding]:
     return [Finding(each.level, each.message, each.cure, check.name) for each in found]
 
 
-async def run_checks(checks: Sequence[Check], *, skip: str | None = None) -> list[Finding]:
-    """Run checks one after the other; with a reason to `skip` them, return that instead."""
-    found: list[Finding] = []
+async def run_checks(
+    checks: Sequence[Check], found: list[Finding], *, skip: str | None = None
+) -> list[Finding]:
+    """Run checks one after the other, and return their findings.
+
+    Each finding is appended to `found` as soon as its check has ended, so that a later interruption
+    does not lose it. With a reason to `skip` the checks, that is their finding.
+    """
+    before = len(found)
     for check in checks:
         if skip is None:
             found += await run_check(check)
         else:
             found.append(Finding(Level.SKIPPED, f"not checked, because {skip}", check=check.name))
-    return found
+    return found[before:]
 
 
 def has_error(findings: Sequence[Finding]) -> bool:

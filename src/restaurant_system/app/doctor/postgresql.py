@@ -1,6 +1,6 @@
 """Check a PostgreSQL server: version, encoding, clock, schema, rights, number of connections."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from restaurant_system.app.doctor import certificates
@@ -12,14 +12,21 @@ from restaurant_system.app.doctor.findings import (
     has_error,
     of_error,
     ok,
+    run_check,
     run_checks,
+    skipped,
     warning,
 )
 from restaurant_system.database import inspection, migrations
 from restaurant_system.database.connection_factory import ConnectionFactory, UnpooledConnection
-from restaurant_system.database.inspection import Rights
-from restaurant_system.database.migrations import SchemaState
-from restaurant_system.database.server_requirements import check_encoding, connection_limit
+from restaurant_system.database.inspection import SchemaRights, TableRights
+from restaurant_system.database.migrations import MIGRATIONS_TABLE, SchemaState
+from restaurant_system.database.server_requirements import (
+    LOWER_NEED,
+    ConnectionLimit,
+    check_encoding,
+    connection_limits,
+)
 from restaurant_system.errors import DatabaseReadOnly, DatabaseTlsFailed, StartupError
 from restaurant_system.models.clock import Clock
 
@@ -51,19 +58,18 @@ class Server:
     is_replica: bool = False
 
 
-async def check_server(server: Server, clock: Clock) -> list[Finding]:
-    """Run all checks of a server.
+async def check_server(server: Server, clock: Clock, found: list[Finding]) -> None:
+    """Run all checks of a server, and append their findings to `found`.
 
     A server that takes no writes is checked all the same. If there is no connection at all, the
     other checks are skipped.
     """
-    found = await run_checks([_reachability(server, server.factory)])
-    factory = server.factory
-    if has_error(found) and not has_error(await run_checks([_reachability(server, server.reader)])):
+    factory, skip = server.factory, None
+    if has_error(await run_checks([_reachability(server, factory)], found)):
         factory = server.reader
-    elif has_error(found):
-        return found + await run_checks(_checks(server, factory, clock), skip=UNREACHABLE)
-    return found + await run_checks(_checks(server, factory, clock))
+        if has_error(await run_check(_reachability(server, factory))):
+            skip = UNREACHABLE
+    await run_checks(_checks(server, factory, clock), found, skip=skip)
 
 
 def _reachability(server: Server, factory: ConnectionFactory) -> Check:
@@ -102,16 +108,17 @@ def _checks(server: Server, factory: ConnectionFactory, clock: Clock) -> list[Ch
 
     async def check_rights(connection: UnpooledConnection) -> Sequence[Finding]:
         state = await migrations.schema_state(connection)
-        tables = state.expected("TABLE")
+        schema = await inspection.schema_rights(connection)
+        tables, sequences = state.expected("TABLE"), state.expected("SEQUENCE")
         if server.is_replica:
-            lacking = await inspection.rights(connection, tables, [], ("SELECT",))
-            return _reading_rights(lacking)
-        rights = await inspection.rights(connection, tables, state.expected("SEQUENCE"))
-        return _rights(rights, state)
+            readable = await inspection.table_rights(connection, schema, tables, (), ["SELECT"])
+            return _reading_rights(schema, readable)
+        rights = await inspection.table_rights(connection, schema, tables, sequences)
+        return _rights(schema, rights, state)
 
     async def check_connections(connection: UnpooledConnection) -> Sequence[Finding]:
-        limit = await connection_limit(connection, [*server.needs, OWN_NAME])
-        return [_connections(server.needs, limit.allowed, limit.open_elsewhere)]
+        limits = await connection_limits(connection, [*server.needs, OWN_NAME])
+        return judge_connections(server.needs, limits)
 
     return [
         check("certificate", check_certificate),
@@ -162,6 +169,8 @@ def _clock(skew: inspection.ClockSkew) -> Finding:
 
 
 def _schema(state: SchemaState, server: Server) -> list[Finding]:
+    if not state.is_readable:
+        return [skipped(f"not checked, because the role may not read {MIGRATIONS_TABLE}")]
     found = []
     if state.unknown:
         found.append(
@@ -180,22 +189,10 @@ def _schema(state: SchemaState, server: Server) -> list[Finding]:
     return found or [ok(f"the schema is up to date, with {state.applied[-1]}")]
 
 
-def _rights(rights: Rights, state: SchemaState) -> list[Finding]:
-    found = []
-    if rights.schema is None:
-        cure = f"run GRANT USAGE, CREATE ON SCHEMA public TO {rights.role}, or set its search_path"
-        found.append(error(f"{rights.role} may use no schema of its search_path", cure))
-    elif not rights.may_create:
-        found.append(
-            error(
-                f"{rights.role} may not create tables in the schema {rights.schema}, as migrations"
-                " do",
-                f"run GRANT CREATE ON SCHEMA {rights.schema} TO {rights.role}",
-            )
-        )
-    if rights.lacking:
-        found.append(error(f"{rights.role} lacks {_listed(rights.lacking)}", _grants(rights)))
-    if rights.absent:
+def _rights(schema: SchemaRights, rights: TableRights, state: SchemaState) -> list[Finding]:
+    """Return in one finding all that GRANT statements cure."""
+    found = list(_missing_grants(schema, rights, may_create=schema.may_create))
+    if rights.absent and state.is_readable:
         found.append(
             error(
                 f"missing in the schema: {', '.join(rights.absent)}",
@@ -204,45 +201,59 @@ def _rights(rights: Rights, state: SchemaState) -> list[Finding]:
         )
     if rights.not_owned:
         message = (
-            f"{rights.role} does not own {', '.join(rights.not_owned)}, which migrations may alter"
+            f"{schema.role} does not own {', '.join(rights.not_owned)}, which migrations may alter"
         )
-        cure = f"run ALTER TABLE … OWNER TO {rights.role} for each, or migrate as their owner"
+        cure = f"run ALTER TABLE … OWNER TO {schema.role} for each, or migrate as their owner"
         found.append(error(message, cure) if state.pending else warning(message, cure))
-    return found or [ok(f"{rights.role} may read, write and migrate all tables")]
+    return found or [ok(f"{schema.role} may read, write and migrate all tables")]
 
 
-def _reading_rights(rights: Rights) -> list[Finding]:
-    if rights.lacking:
-        return [error(f"{rights.role} lacks {_listed(rights.lacking)}", _grants(rights))]
-    return [ok(f"{rights.role} may read all tables")]
+def _reading_rights(schema: SchemaRights, rights: TableRights) -> list[Finding]:
+    found = list(_missing_grants(schema, rights, may_create=True))
+    return found or [ok(f"{schema.role} may read all tables")]
 
 
-def _listed(lacking: dict[str, list[str]]) -> str:
-    return "; ".join(f"{', '.join(rights)} on {name}" for name, rights in lacking.items())
-
-
-def _grants(rights: Rights) -> str:
-    """Return the statements that grant what is lacking, those of equal privileges together."""
-    tables: dict[str, list[str]] = {}
+def _missing_grants(
+    schema: SchemaRights, rights: TableRights, *, may_create: bool
+) -> Iterator[Finding]:
+    """Yield one error with the statements that grant what is lacking, if anything is."""
+    # The privileges, the kind of the objects as GRANT names it, and the objects.
+    lacking: dict[tuple[str, str], list[str]] = {}
+    of_schema = [] if schema.may_use else ["USAGE"]
+    if not may_create:
+        of_schema.append("CREATE")  # for migrations
+    if of_schema:
+        lacking[", ".join(of_schema), "SCHEMA "] = [schema.quoted]
     for name, privileges in rights.lacking.items():
         kind = "SEQUENCE " if privileges == ["USAGE"] else ""
-        tables.setdefault(f"{', '.join(privileges)} ON {kind}", []).append(name)
-    statements = (f"GRANT {on}{', '.join(names)} TO {rights.role}" for on, names in tables.items())
-    return f"run {'; '.join(statements)}"
+        lacking.setdefault((", ".join(privileges), kind), []).append(name)
+    if lacking:
+        described = [
+            f"{privileges} on {kind.lower()}{', '.join(names)}"
+            for (privileges, kind), names in lacking.items()
+        ]
+        statements = [
+            f"GRANT {privileges} ON {kind}{', '.join(names)} TO {schema.role}"
+            for (privileges, kind), names in lacking.items()
+        ]
+        lacks = f"{schema.role} lacks {'; '.join(described)}"
+        yield error(lacks, f"run {'; '.join(statements)}")
 
 
-def _connections(needs: Mapping[str, int], allowed: int, elsewhere: int) -> Finding:
-    """Compare what one of each service may open with what the server allows."""
+def judge_connections(needs: Mapping[str, int], limits: Sequence[ConnectionLimit]) -> list[Finding]:
+    """Compare what one of each service may open with each limit that applies."""
     total = sum(needs.values())
     each = ", ".join(f"{name} {count}" for name, count in needs.items() if count)
-    message = f"PostgreSQL allows {allowed} connections, {elsewhere} are used by other programs"
-    missing = total + elsewhere - allowed
-    if missing <= 0:
-        return ok(f"{message}, and one of each service may open {total} ({each})")
-    cure = (
-        f"raise max_connections, or the limit of the role or the database, by {missing}, or lower"
-        " database.pool_max"
-    )
-    message = f"{message}, but one of each service may open {total} ({each})"
-    largest = max(needs.values())
-    return error(message, cure) if largest > allowed else warning(message, cure)
+    services = f"one of each service may open {total} ({each})"
+    found = []
+    for limit in limits:
+        if limit.missing(total):
+            judge = error if max(needs.values()) > limit.allowed else warning
+            cure = f"{limit.cure(total)}, or {LOWER_NEED}"
+            found.append(judge(f"{_used(limit)}, but {services}", cure))
+    least = min(limits, key=lambda limit: limit.allowed - limit.open_elsewhere)
+    return found or [ok(f"{_used(least)}, and {services}")]
+
+
+def _used(limit: ConnectionLimit) -> str:
+    return f"{limit.description}, of which others use {limit.open_elsewhere}"

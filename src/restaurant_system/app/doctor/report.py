@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -33,13 +33,17 @@ START_IT = "doctor does not start it; run doctor again while restaurant-system i
 DIRECTORY_CURE = "choose another directory with data_dir"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Report:
-    """The findings of a run; `shape` is `None` if the configuration cannot be loaded."""
+    """The findings of a run; `shape` is `None` if the configuration cannot be loaded.
+
+    It is complete once all checks have ended.
+    """
 
     checked_at: datetime
     shape: Shape | None
-    findings: Sequence[Finding]
+    findings: list[Finding] = field(default_factory=list)
+    is_complete: bool = False
 
     def count(self, level: Level) -> int:
         """Return the number of findings of a level."""
@@ -55,60 +59,71 @@ class Report:
 
 def report_of_refused_configuration(failure: ConfigurationError, clock: Clock = utc_now) -> Report:
     """Return the report on a configuration that cannot be loaded."""
-    return Report(clock(), None, [configuration.refused(failure)])
+    return Report(clock(), None, [configuration.refused(failure)], is_complete=True)
+
+
+def start_report(settings: Settings, clock: Clock = utc_now) -> Report:
+    """Return the report on settings, without a finding."""
+    return Report(clock(), _shape(settings))
 
 
 async def diagnose(
     settings: Settings,
+    report: Report,
     *,
     clock: Clock = utc_now,
     free_space: machine.FreeSpace = machine.free_space,
-) -> Report:
-    """Run all checks, one after the other."""
-    found = await run_checks(
-        [*configuration.checks(settings, clock), *machine.checks(settings, free_space)]
+) -> None:
+    """Run all checks, one after the other, and add what they find to the report."""
+    found = report.findings
+    await run_checks(
+        [*configuration.checks(settings, clock), *machine.checks(settings, free_space)], found
     )
     with contextlib.ExitStack() as stack:
         try:
             server = _primary(settings, stack)
         except StartupError as failure:
             found.append(_about_connection(of_error(failure, DIRECTORY_CURE)))
-            found += await _check_with(None, "the data directory cannot be used", settings, clock)
+            reason = "the data directory cannot be used"
+            await _check_with(None, reason, settings, clock, found)
         else:
             if server is None:
                 found.append(_about_connection(skipped(f"{NOT_RUNNING}, and {START_IT}")))
-            found += await _check_with(server, NOT_RUNNING, settings, clock)
-    return Report(clock(), _shape(settings), found)
+            await _check_with(server, NOT_RUNNING, settings, clock, found)
+    report.is_complete = True
 
 
 async def _check_with(
-    server: Server | None, unusable: str, settings: Settings, clock: Clock
-) -> list[Finding]:
+    server: Server | None, unusable: str, settings: Settings, clock: Clock, found: list[Finding]
+) -> None:
     """Check the database and the broker; without a server, say why what needs one is skipped."""
-    found: list[Finding] = []
     database = DatabaseAccess(None, unusable)
     if server is not None:
-        found += await check_server(server, clock)
+        await check_server(server, clock, found)
         database = DatabaseAccess(server.factory, _skip_reason(found))
     replica = _replica(settings)
     if replica is not None:
-        found += await check_server(replica, clock)
+        await check_server(replica, clock, found)
     if settings.rabbitmq is None:
-        found += await broker.check_queue_table(database)
+        await broker.check_queue_table(database, found)
     else:
-        found += await broker.check_rabbitmq(settings, settings.rabbitmq, database, clock)
-    return found + await broker.check_outbox(database)
+        await broker.check_rabbitmq(settings, settings.rabbitmq, database, clock, found)
+    await broker.check_outbox(database, found)
 
 
 def _skip_reason(found: Sequence[Finding]) -> str | None:
     """Return why checks that read our tables are skipped; `None` if they can run."""
-    levels = {each.check: each.level for each in found}
-    if levels["postgresql.migrations"] is Level.SKIPPED:
+    levels = {(each.check, each.level) for each in found}
+    if ("postgresql.rights", Level.SKIPPED) in levels:
         return UNREACHABLE
-    if levels["postgresql.connection"] is Level.ERROR:
+    if ("postgresql.connection", Level.ERROR) in levels:
         return "PostgreSQL takes no writes"
-    if levels["postgresql.migrations"] is not Level.OK:
+    if ("postgresql.migrations", Level.WARNING) in levels:
         return "the schema is not that of this release"
+    if ("postgresql.rights", Level.ERROR) in levels:
+        return "of what postgresql.rights found"
+    if ("postgresql.migrations", Level.OK) not in levels:
+        return "the schema could not be read"
     return None
 
 
