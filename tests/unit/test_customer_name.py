@@ -76,6 +76,10 @@ def test_letters_of_all_scripts_are_accepted(name: str) -> None:
         "Ada\N{RIGHT-TO-LEFT OVERRIDE}Lovelace",
         "Ada\N{ZERO WIDTH NO-BREAK SPACE}Lovelace",
         "\N{HANGUL FILLER}",
+        "Ada\N{HANGUL FILLER}Lovelace",
+        "\U00013441\U00013442",  # blanks of Egyptian hieroglyphs
+        "Ada\ue000",
+        "Ada\u0378",
         "\N{HALFWIDTH HANGUL FILLER} \N{HANGUL CHOSEONG FILLER}\N{HANGUL JUNGSEONG FILLER}",
         "\N{ZERO WIDTH SPACE}",
         "\N{COMBINING GRAPHEME JOINER}\N{VARIATION SELECTOR-16}\N{COMBINING ACUTE ACCENT}",
@@ -86,13 +90,14 @@ def test_empty_long_or_invalid_name_is_refused(name: str) -> None:
     assert not is_accepted(name)
 
 
-LETTERS = st.text(st.characters(categories=["L"]), max_size=10)
-MARKS = st.text(st.characters(categories=["M"]), max_size=MAX_MARKS)
+UNSEEN = "\u115f\u1160\u17b4\u17b5\u3164\uffa0\U00013441\U00013442"
+LETTERS = st.text(st.characters(categories=["L"], exclude_characters=UNSEEN), max_size=10)
+MARKS = st.text(st.characters(categories=["M"], exclude_characters=UNSEEN), max_size=MAX_MARKS)
 
 
 @given(st.lists(st.builds("{}a{}".format, LETTERS, MARKS), min_size=1, max_size=5).map("".join))
 @example("a" * 100)
-def test_every_unicode_letter_and_mark_is_accepted(name: str) -> None:
+def test_every_unicode_letter_and_mark_that_shows_something_is_accepted(name: str) -> None:
     assert is_accepted(name)
 
 

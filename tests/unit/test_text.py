@@ -4,6 +4,9 @@ import unicodedata
 
 import pytest
 
+from restaurant_system.cli.options import check_subscriber_name
+from restaurant_system.errors import ConfigurationError
+from restaurant_system.models.access import clean_name
 from restaurant_system.models.text import escape_nonprintable, is_visible, refused_character
 from restaurant_system.models.worker import is_worker_name
 from tests.support.orders import make_item, make_order_fields
@@ -16,7 +19,10 @@ REFUSED = [
     *"\u00ad\u180e\u200b\u2060\u2064\u206a\ufeff\ufff9\U000e0001\U000e0041\U000e007f",
     *"\u2028\u2029",
     *"\ud800\udcff",
-    *"\ufdd0\ufffe\uffff\U0010ffff",
+    *"\ufdd0\ufffe\uffff\U0001ffff\U0003fffe\U0010ffff",
+    *"\u115f\u1160\u17b4\u17b5\u3164\uffa0\U00013441\U00013442\U0001d159",  # show nothing
+    *"\ue000\uf8ff\U000f0000\U0010fffd",  # for private use
+    *"\u0378\u2065\ufff0\U0001fffe\U000e0080\U000e0fff",  # unassigned
     *"\u200c\u200d",  # between a space and a letter
 ]
 
@@ -59,21 +65,41 @@ def test_control_or_format_character_is_refused_in_the_name_of_a_worker(char: st
         "ภูมิพลอดุลยเดช ปลาทู",
         "👩\u200d👩\u200d👧\u200d👦 👩🏽\u200d🍳 ❤️\u200d🔥 🏳️\u200d🌈 🇩🇪 1️⃣",
         "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",  # England
-        "\U0001fae8 \U0001fadf",  # emoji that are younger than Python's tables
-        "no-break\u00a0space, ideographic\u3000space, \uf8ff",
+        # Younger than Python's tables: emoji, Chinese characters, a currency sign.
+        "\U0001fae8 \U0001fadf, \U0001f469\u200d\U0001faef\u200d\U0001f469",
+        "\U000323b0\U0002ebe0, 20 \u20c1",
+        "no-break\u00a0space, ideographic\u3000space",
+        "\u2813\u2811\u2800\u2813\u2811, \ufffc",  # Braille with a space, a lost picture
+        *("Alex R.", "J. O'Neil-Smith, Jr. (Table 5)", "山田\u3000太郎"),
+        "علی\u200cرضا",  # noqa: RUF001 - Persian
+        *("レオナルド・ディカプリオ", "Col·lell", "Alice & Bob", "Party #12", "Ana\u2011Lu\u00a0B"),
+        "葛\U000e0100城",  # with the variant of an ideograph
+        "ᠮᠣᠩᠭᠣᠯ\u180b a\u034f\u0301",
     ],
     ids=ascii,
 )
 def test_all_scripts_and_emoji_are_accepted_in_notes(text: str) -> None:
-    """Combining marks, joiners, flags and unassigned characters among them."""
+    """Combining marks, joiners, flags and some unassigned characters among them."""
     assert invalid_fields(notes=text, items=[make_item(notes=text)]) == []
 
 
-def test_every_control_and_format_character_is_refused() -> None:
+def test_every_control_format_and_private_character_is_refused() -> None:
     """Joiners and tags are refused where they join nothing."""
     for code in range(0x110000):
-        if unicodedata.category(chr(code)) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
+        if unicodedata.category(chr(code)) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}:
             assert refused_character(f" {chr(code)} ") == chr(code)
+
+
+def test_no_other_assigned_character_is_refused_but_those_that_show_nothing() -> None:
+    refused = [
+        chr(code)
+        for code in range(0x110000)
+        if unicodedata.category(chr(code))[0] != "C" and refused_character(f"a{chr(code)}")
+    ]
+
+    assert set(refused) - {"\u2028", "\u2029"} <= set(
+        "\u115f\u1160\u17b4\u17b5\u3164\uffa0\U00013441\U00013442\U0001d159"
+    )
 
 
 MARKS = "\u0301\u0316\u20dd\ufe0f\U000e0100\u0489\u0300"
@@ -123,7 +149,7 @@ def test_marks_of_written_languages_are_accepted(text: str) -> None:
 
 INVISIBLE = [
     *("\u3164", "\u115f\u1160", "\uffa0 \u3164", "\u2800", "\ufe0f", "\u034f", "\u0301"),
-    *("\u17b4\u180b", "\U000e0100", "\ufff0", "\U000e0200", "\u2065", "\u3000\u3164\u00a0"),
+    *("\u17b4\u180b", "\U000e0100", "\u3000\u2800\u00a0", "\ufffc", "\U0001d159"),
 ]
 
 
@@ -133,13 +159,17 @@ def test_name_that_shows_nothing_is_refused(text: str) -> None:
     assert invalid_fields(items=[make_item(name=text)]) == ["items.0.name"]
     assert invalid_fields(customer_name=text) == ["customer_name"]
     assert not is_worker_name(text)
+    with pytest.raises(ValueError, match="visible"):
+        clean_name(text)
+    with pytest.raises(ConfigurationError, match="visible"):
+        check_subscriber_name(text)
     assert not is_visible(text)
     assert is_visible(f"{text}a")
 
 
-@pytest.mark.parametrize("text", ["-", "7", "€", "李", "\U0001fadf", "\uf8ff", "👍"], ids=ascii)
+@pytest.mark.parametrize("text", ["-", "7", "€", "李", "\U0001fadf", "👍"], ids=ascii)
 def test_single_sign_is_visible(text: str) -> None:
-    """Also one that is younger than Python's tables, or private."""
+    """Also one that is younger than Python's tables."""
     assert is_visible(text)
 
 

@@ -82,12 +82,13 @@ def make_cook(name: str, types: str | None) -> "Cook":
 
 
 def check_subscriber_name(name: str | None) -> None:
-    """Raise `ConfigurationError` for a name with control or format characters."""
-    from restaurant_system.models.text import refused_character
+    """Raise `ConfigurationError` for a name that shows nothing, or has control characters."""
+    from restaurant_system.models.text import is_visible, refused_character
 
-    if name is not None and refused_character(name) is not None:
+    if name is not None and (not is_visible(name) or refused_character(name) is not None):
         raise ConfigurationError(
-            f"{name!r} is not a valid subscriber name; use no control and format characters."
+            f"{name!r} is not a valid subscriber name; use visible characters, without control and"
+            " format characters."
         )
 
 

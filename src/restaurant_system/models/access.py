@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Self
 
-from restaurant_system.models.text import refused_character
+from restaurant_system.models.text import is_visible, refused_character
 
 MAX_NAME_LENGTH = 100
 MIN_PASSWORD_LENGTH, MAX_PASSWORD_LENGTH = 8, 200
@@ -114,9 +114,11 @@ def new_password() -> str:
 def clean_name(name: str) -> str:
     """Return the name of a user or of an API key, trimmed; raises `ValueError`."""
     cleaned = unicodedata.normalize("NFC", name).strip()
-    if not 1 <= len(cleaned) <= MAX_NAME_LENGTH or refused_character(cleaned) is not None:
+    is_short = len(cleaned) <= MAX_NAME_LENGTH
+    if not is_short or not is_visible(cleaned) or refused_character(cleaned) is not None:
         raise ValueError(
-            f"must have 1 to {MAX_NAME_LENGTH} characters, and no control or format character"
+            f"must have 1 to {MAX_NAME_LENGTH} visible characters, and no control or format"
+            " character"
         )
     return cleaned
 

@@ -3,7 +3,12 @@
 Control and format characters are refused: they reorder text (bidirectional overrides), hide it, or
 control a terminal. Two kinds of format characters belong to written language and are allowed: the
 joiners of Indic and Arabic scripts and of emoji, and the tags in the flags of England, Scotland and
-Wales.
+Wales. Letters and signs that show nothing are refused too, and private use characters, which show
+something else on each device.
+
+Unassigned code points are refused, because they show nothing but a box. But Unicode adds characters
+each year, and Python learns them years later; so they are allowed where it adds those that orders
+contain: emoji, Chinese characters in names, and currency signs.
 
 Combining marks are drawn over the character before them, and over the lines around it if they are
 many. So only a limited number of them may follow one another.
@@ -15,31 +20,25 @@ import unicodedata
 MAX_MARKS = 6  # nonspacing marks in a row; Burmese, Tibetan and pointed Hebrew have up to five
 MAY_BE_MARKS = re.compile(rf"[^\x00-\x7f]{{{MAX_MARKS + 1}}}")
 NONSPACING = frozenset({"Mn", "Me"})
-# Spaces, marks, control and format characters show nothing on their own. Nor do the fillers of
-# Hangul, the blank Braille pattern, and what Unicode reserves (Default_Ignorable_Code_Point).
+# Letters, marks and symbols without a glyph: the fillers of Hangul and the inherent vowels of Khmer
+# (Default_Ignorable_Code_Point), the blanks of Egyptian hieroglyphs, and the null notehead.
+HIDDEN = re.compile("[\u115f\u1160\u17b4\u17b5\u3164\uffa0\U00013441\U00013442\U0001d159]")
+# Spaces, marks, control and format characters show nothing on their own. Nor do the blank Braille
+# pattern, which is a space between others, and the place of an object that was not copied.
 INVISIBLE_CLASSES = frozenset({"Zs", "Zl", "Zp", "Mn", "Mc", "Me", "Cc", "Cf", "Cs"})
-INVISIBLE = frozenset(
-    "\u115f\u1160\u2800\u3164\uffa0\u2065"
-    + "".join(map(chr, [*range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE1000)]))
-)
+INVISIBLE = frozenset("\u2800\ufffc")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 LINE_BREAKS = "\n\r\t"
 JOINERS = "\u200c\u200d"  # zero width non-joiner and joiner
 JOINED = "LMS"  # letters, marks, and symbols, among which emoji are
 # Unicode Technical Standard 51, ED-14a: a black flag, a region in tag characters, a cancel tag.
 TAGGED_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e007a]{2,6}\U000e007f")
-# Cc control, Cf format, Cs surrogates, Zl and Zp line and paragraph separators.
-REFUSED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-# Unicode 23.7: never assigned, for internal use.
-NONCHARACTERS = frozenset(
-    map(
-        chr,
-        [
-            *range(0xFDD0, 0xFDF0),
-            *range(0xFFFE, 0x110000, 0x10000),
-            *range(0xFFFF, 0x110000, 0x10000),
-        ],
-    )
+# Cc control, Cf format, Cs surrogates, Co private use, Zl and Zp line and paragraph separators.
+REFUSED = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+# The ranges that Unicode reserves for currency signs, pictographs and ideographs
+# (DerivedBidiClass.txt, emoji-data.txt, EastAsianWidth.txt); noncharacters end a plane.
+GROWING = re.compile(
+    "[\u20a0-\u20cf\U0001f000-\U0001fffd\U00020000-\U0002fffd\U00030000-\U0003fffd]"
 )
 
 
@@ -48,8 +47,10 @@ def refused_character(text: str, *, allowed: str = "") -> str | None:
 
     Among these are control and format characters, and the mark that is one too many in a row.
     """
+    if text.isascii() and text.isprintable():
+        return None
     excess = _excess_mark(text) if MAY_BE_MARKS.search(text) else None
-    if excess is not None or text.isprintable():
+    if excess is not None or (text.isprintable() and not HIDDEN.search(text)):
         return excess
     text = TAGGED_FLAG.sub("\U0001f3f4", text)
     for position, char in enumerate(text):
@@ -64,7 +65,9 @@ def refused_character(text: str, *, allowed: str = "") -> str | None:
 def is_visible(text: str) -> bool:
     """Tell whether a text shows more than spaces, and marks without a character before them."""
     return any(
-        char not in INVISIBLE and unicodedata.category(char) not in INVISIBLE_CLASSES
+        char not in INVISIBLE
+        and not HIDDEN.match(char)
+        and unicodedata.category(char) not in INVISIBLE_CLASSES
         for char in text
     )
 
@@ -90,7 +93,10 @@ def escape_nonprintable(text: str) -> str:
 
 
 def _is_refused(char: str) -> bool:
-    return unicodedata.category(char) in REFUSED or char in NONCHARACTERS
+    category = unicodedata.category(char)
+    if category == "Cn":
+        return not GROWING.match(char)
+    return category in REFUSED or HIDDEN.match(char) is not None
 
 
 def _excess_mark(text: str) -> str | None:
@@ -113,5 +119,10 @@ def _joins(text: str, position: int) -> bool:
 
 
 def _kind(char: str) -> str:
-    """Return the major Unicode class of a character; `-` for an empty string."""
-    return unicodedata.category(char)[0] if char else "-"
+    """Return the major Unicode class of a character; `-` for an empty string.
+
+    A character that is younger than Python's tables counts as a symbol, as emoji do.
+    """
+    if not char:
+        return "-"
+    return "S" if GROWING.match(char) else unicodedata.category(char)[0]
