@@ -83,6 +83,17 @@ async def test_address_of_another_site_is_not_followed(screens: Screens, app: Al
         assert page.url.startswith(app.address)
 
 
+@pytest.mark.parametrize("requested", ["/.//evil.example/", "/board/..//evil.example/"])
+async def test_path_that_begins_with_two_slashes_does_not_name_another_site(
+    screens: Screens, app: AllInOneApp, requested: str
+) -> None:
+    page = await screens.open(f"/sign-in?next={requested}")
+
+    await sign_in(page, "anna")
+
+    await expect(page).to_have_url(f"{app.address}//evil.example/")
+
+
 async def test_staff_places_an_order_at_the_counter(screens: Screens) -> None:
     page = await screens.open("/")
     await sign_in(page, "Anna")

@@ -96,5 +96,6 @@ function nextPage({ capabilities }) {
   const page = new URL(requested, location.origin);
   const place = PLACES.find(({ path }) => path === page.pathname);
   const isAllowed = place === undefined || capabilities.includes(place.requires);
-  return page.origin === location.origin && isAllowed ? page.pathname + page.search : null;
+  // The whole address: of a path that begins with two slashes the browser would take a part for a host.
+  return page.origin === location.origin && isAllowed ? page.href : null;
 }
