@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 
 from restaurant_system.database import sessions
 from restaurant_system.database.connection import Database
@@ -18,6 +19,7 @@ from restaurant_system.errors import (
     TooManyAttempts,
 )
 from restaurant_system.models.access import Caller, Capability, Credential, CredentialKind, Role
+from restaurant_system.services.access.passwords import Passwords
 from restaurant_system.services.access.sign_in import SignIn, client_subject
 from restaurant_system.web.access_control import FRESH_FOR, KEPT_FOR, AccessControl
 from tests.support.access import (
@@ -243,6 +245,73 @@ async def test_parallel_right_passwords_all_succeed(people: SignIn) -> None:
 
     assert {each.caller.name for each in results} == {"Anna", "Bert"}
     assert len({each.token for each in results}) == 4
+
+
+async def test_right_password_does_not_lengthen_the_lock_out_of_its_address(
+    people: SignIn, clock: FakeClock
+) -> None:
+    """Else only one of many people behind an address could sign in."""
+    for name in ("Carl", "Dora", "Emil", "Fred", "Gerd"):
+        await fail(people, name)
+    clock.now += timedelta(seconds=await locked_for(people))
+
+    for name in ("Anna", "Bert", "Anna"):
+        assert (await people.sign_in(name, PASSWORD, HOME)).caller.name == name
+
+    await fail(people, "Carl")
+    assert await locked_for(people) == 2
+
+
+async def test_name_of_an_attempt_is_not_stored(database: Database, people: SignIn) -> None:
+    """It may be a password that was typed into the wrong field."""
+    await fail(people, "hunter2")
+
+    async with database.connection() as connection:
+        rows = await connection.fetch("SELECT sign_in_attempts::text AS row FROM sign_in_attempts")
+    assert not any("hunter2" in row["row"] for row in rows)
+
+
+class PausedPasswords(Passwords):
+    """Passwords that are verified, and then wait."""
+
+    def __init__(self) -> None:
+        super().__init__(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        self.verified, self.may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        """Verify a password; return once the test lets it go on."""
+        is_right = await super().verify(password_hash, password)
+        self.verified.set()
+        await self.may_go_on.wait()
+        return is_right
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize("change", ["reset", "disable", "role"])
+async def test_user_who_is_changed_during_a_sign_in_gets_no_session(
+    database: Database, change: str
+) -> None:
+    """Else somebody who knows the old password would stay signed in."""
+    passwords = PausedPasswords()
+    signing_in = asyncio.create_task(
+        make_sign_in(database, passwords=passwords).sign_in("Anna", PASSWORD, HOME)
+    )
+    await passwords.verified.wait()
+    match change:
+        case "reset":
+            await make_users(database).reset("Anna", "a new password")
+        case "disable":
+            await make_users(database).disable("Anna")
+        case "role":
+            async with database.connection() as connection:
+                await connection.execute("UPDATE users SET role = 'kitchen'")
+    passwords.may_go_on.set()
+
+    with pytest.raises(SignInFailed):
+        await signing_in
+
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM sessions") == 0
 
 
 async def test_session_ends_after_its_lifetime(people: SignIn, clock: FakeClock) -> None:

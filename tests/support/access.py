@@ -54,11 +54,13 @@ def make_keys(database: Database) -> ApiKeys:
     return ApiKeys(database)
 
 
-def make_sign_in(database: Database, *, clock: Clock = utc_now) -> SignIn:
+def make_sign_in(
+    database: Database, *, clock: Clock = utc_now, passwords: Passwords | None = None
+) -> SignIn:
     """Return what signs people in, with a lock-out after few tries."""
     return SignIn(
         database,
-        quick_passwords(),
+        passwords or quick_passwords(),
         clock=clock,
         session_lifetime=SESSION_LIFETIME,
         rules=LockOutRules(

@@ -1,5 +1,6 @@
 """Roles, names, passwords and the lock-out; how passwords are read."""
 
+import dataclasses
 import io
 import sys
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import typer
+from argon2 import PasswordHasher
 
 from restaurant_system.app.access import is_guarded
 from restaurant_system.cli import access
@@ -27,6 +29,7 @@ from restaurant_system.models.access import (
     new_token,
 )
 from restaurant_system.models.lock_out import FORGET_AFTER, LockOut
+from restaurant_system.services.access.passwords import UNKNOWN_USER
 from restaurant_system.web.access_control import credential_in
 
 NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
@@ -92,6 +95,53 @@ def test_failures_are_counted_until_they_are_forgotten() -> None:
     assert (first.failures, first.next_try_at) == (1, NOON)
     assert (second.failures, second.next_try_at) == (2, NOON + timedelta(seconds=1))
     assert late.failures == 1
+
+
+def tries(rule: LockOut, every: timedelta, days: int) -> int:
+    """Return the failures that are counted after so many days with one at an interval."""
+    attempts, now = None, NOON
+    while now < NOON + timedelta(days=days):
+        attempts = rule.with_failure(attempts, now)
+        now += every
+    assert attempts is not None
+    return attempts.failures
+
+
+def test_few_failures_of_each_day_never_add_up() -> None:
+    """Although none is without a failure; more than the free ones do add up."""
+    rule = LockOut(30, timedelta(minutes=15))
+
+    assert tries(rule, timedelta(hours=10), days=100) == 1
+    assert tries(rule, timedelta(minutes=50), days=100) <= 2
+    assert tries(rule, timedelta(minutes=40), days=10) > 30
+
+
+def test_attempt_before_a_failure_does_not_keep_others_from_being_forgotten() -> None:
+    """A right password is counted as a failure until it has been verified."""
+    rule = LockOut(30, timedelta(minutes=15))
+    attempts = None
+    for _ in range(20):
+        attempts = rule.with_failure(attempts, NOON)
+    assert attempts is not None
+
+    for minute in range(0, 24 * 60, 10):
+        counted = rule.with_failure(attempts, NOON + timedelta(minutes=minute))
+        attempts = dataclasses.replace(counted, failures=counted.failures - 1)
+
+    assert attempts.failures == 0
+
+
+def test_clock_of_another_machine_that_is_behind_adds_no_failure() -> None:
+    rule = LockOut(2, timedelta(minutes=15))
+
+    first = rule.with_failure(None, NOON)
+    second = rule.with_failure(first, NOON - timedelta(days=1))
+
+    assert second.failures == 2
+
+
+def test_hash_for_unknown_users_takes_the_same_work_as_others() -> None:
+    assert not PasswordHasher().check_needs_rehash(UNKNOWN_USER)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ INSERT INTO sign_in_attempts (subject, failures, next_try_at, last_failure_at)
 VALUES ($1, 0, $2, $2) ON CONFLICT (subject) DO NOTHING
 """
 LOCK_ATTEMPTS = """
-SELECT failures, next_try_at, last_failure_at FROM sign_in_attempts WHERE subject = $1 FOR UPDATE
+SELECT failures, next_try_at, last_failure_at AS forgotten_until FROM sign_in_attempts
+WHERE subject = $1 FOR UPDATE
 """
 
 
@@ -92,24 +93,30 @@ async def update_attempts(tx: Connection, subject: str, attempts: Attempts) -> N
         subject,
         attempts.failures,
         attempts.next_try_at,
-        attempts.last_failure_at,
+        attempts.forgotten_until,
     )
 
 
 CLEAR_ATTEMPTS = "DELETE FROM sign_in_attempts WHERE subject = $1"
-# The failure was counted before the password was verified.
+# The failure was counted before the password was verified. So was its delay, unless a later failure
+# has another one.
 WITHDRAW_FAILURE = """
-UPDATE sign_in_attempts SET failures = greatest(failures - 1, 0) WHERE subject = $1
+UPDATE sign_in_attempts
+SET failures = greatest(failures - 1, 0),
+    next_try_at = CASE next_try_at WHEN $2 THEN $3 ELSE next_try_at END
+WHERE subject = $1
 """
 
 
-async def record_success(tx: Connection, account: str, address: str) -> None:
-    """Forget the failures of an account, and the last one of an address.
+async def record_success(
+    tx: Connection, account: str, address: str, counted: Attempts, at: datetime
+) -> None:
+    """Forget the failures of an account, and the one that was `counted` for an address.
 
     The others of the address stay: else an attacker could forget them with an account of his own.
     """
     await tx.execute(CLEAR_ATTEMPTS, account)
-    await tx.execute(WITHDRAW_FAILURE, address)
+    await tx.execute(WITHDRAW_FAILURE, address, counted.next_try_at, at)
 
 
 DELETE_EXPIRED_SESSIONS = """
@@ -120,7 +127,7 @@ DELETE FROM sessions WHERE token_hash = ANY (ARRAY(
 """
 DELETE_OLD_ATTEMPTS = """
 DELETE FROM sign_in_attempts WHERE subject = ANY (ARRAY(
-    SELECT subject FROM sign_in_attempts WHERE last_failure_at < $1
+    SELECT subject FROM sign_in_attempts WHERE last_failure_at < $1 AND next_try_at < $1
     ORDER BY last_failure_at LIMIT $2 FOR UPDATE SKIP LOCKED
 ))
 """

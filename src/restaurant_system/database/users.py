@@ -64,6 +64,21 @@ async def list_users(connection: Connection) -> list[User]:
     return [User(**{**row, "role": Role(row["role"])}) for row in rows]
 
 
+LOCK_UNCHANGED = """
+SELECT FROM users WHERE id = $1 AND password_hash = $2 AND role = $3 AND disabled_at IS NULL
+FOR SHARE
+"""
+
+
+async def lock_unchanged(tx: Connection, user: User) -> bool:
+    """Return whether a user still has the password and the role, and is enabled.
+
+    Neither changes before the transaction ends.
+    """
+    found = await tx.fetch(LOCK_UNCHANGED, user.id, user.password_hash, user.role)
+    return bool(found)
+
+
 DISABLE_USER = """
 WITH disabled AS (
     UPDATE users SET disabled_at = coalesce(disabled_at, now()) WHERE folded_name = $1

@@ -1,24 +1,31 @@
-"""The delay that grows with each wrong password, per account and per client address."""
+"""The delay that grows with each wrong password, per account and per client address.
+
+Failures leak away at a constant rate, so that an address from which many people sign in is not
+locked for the few typing errors of each day.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 FIRST_DELAY = timedelta(seconds=1)  # then twice as long each time
-FORGET_AFTER = timedelta(days=1)  # without a further failure
+FORGET_AFTER = timedelta(days=1)  # in which the free tries are forgotten, and without a try all
 
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """The failed attempts to sign in with one account, or from one address."""
+    """The failed attempts to sign in with one account, or from one address.
+
+    `forgotten_until` is the time until which failures have been forgotten.
+    """
 
     failures: int
     next_try_at: datetime
-    last_failure_at: datetime
+    forgotten_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class LockOut:
-    """Rules: `free_tries` wrong passwords have no delay; further ones one up to `longest_delay`."""
+    """Rules: `free_tries` wrong passwords a day have no delay; others one up to `longest_delay`."""
 
     free_tries: int
     longest_delay: timedelta
@@ -32,6 +39,16 @@ class LockOut:
 
     def with_failure(self, attempts: Attempts | None, now: datetime) -> Attempts:
         """Return the attempts with one more failure."""
-        is_forgotten = attempts is None or now - attempts.last_failure_at > FORGET_AFTER
-        failures = 1 if attempts is None or is_forgotten else attempts.failures + 1
-        return Attempts(failures, now + self.delay(failures), now)
+        remembered, forgotten_until = self._remembered(attempts, now)
+        failures = remembered + 1
+        return Attempts(failures, now + self.delay(failures), forgotten_until)
+
+    def _remembered(self, attempts: Attempts | None, now: datetime) -> tuple[int, datetime]:
+        """Return the failures that are not forgotten yet, and until when others have been."""
+        if attempts is None or now - attempts.next_try_at > FORGET_AFTER:
+            return 0, now
+        interval = FORGET_AFTER / self.free_tries
+        forgotten = max((now - attempts.forgotten_until) // interval, 0)
+        if forgotten >= attempts.failures:
+            return 0, now
+        return attempts.failures - forgotten, attempts.forgotten_until + forgotten * interval

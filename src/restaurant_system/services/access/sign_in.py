@@ -1,5 +1,6 @@
 """Sign people in and out, and find out who sends a request."""
 
+import hashlib
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +21,7 @@ from restaurant_system.models.access import (
 )
 from restaurant_system.models.audit import Act, Actor, AuditAction
 from restaurant_system.models.clock import Clock
-from restaurant_system.models.lock_out import LockOut
+from restaurant_system.models.lock_out import Attempts, LockOut
 from restaurant_system.services.access.passwords import Passwords
 
 log = get_logger()
@@ -32,6 +33,17 @@ class SignedIn:
 
     caller: Caller
     token: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """An attempt to sign in, and the failures of its address with this one, which is counted."""
+
+    account: str
+    address: str
+    counted: Attempts
+    client: str | None
+    request_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +84,47 @@ class SignIn:
         `client` is the address that is counted, or a network (see `web.client_address`).
         """
         account, address = account_subject(name), client_subject(client)
-        await self._count_attempt(account, address)
+        counted = await self._count_attempt(account, address)
         async with self._database.connection() as connection:
             user = await users.find_user(connection, name)
         known = user if user is not None and user.disabled_at is None else None
         password_hash = None if known is None else known.password_hash
         is_right = await self._passwords.verify(password_hash, _cleaned(password))
-        if known is None or not is_right:
+        signed_in = None
+        if known is not None and is_right:
+            attempt = _Attempt(account, address, counted, client, request_id)
+            signed_in = await self._open_session(known, attempt)
+        if signed_in is None:
             log.info("sign_in_failed", message="Somebody tried to sign in with a wrong password.")
             await self._record_failure(user, client, request_id)
             raise SignInFailed
+        log.info("signed_in", message=f"A person signed in as {signed_in.caller.role}.")
+        return signed_in
+
+    async def _open_session(self, user: User, attempt: _Attempt) -> SignedIn | None:
+        """Open a session for a user; return `None` if the user was changed meanwhile.
+
+        The change has ended all sessions of the user, and must end this one, too.
+        """
         token, now = new_token(), self._clock()
         digest = Credential.of(CredentialKind.SESSION, token.encode()).digest
         async with self._database.transaction() as tx:
-            await sessions.record_success(tx, account, address)
-            await sessions.add(
-                tx, digest, known.id, created_at=now, expires_at=now + self.session_lifetime
+            if not await users.lock_unchanged(tx, user):
+                return None
+            await sessions.record_success(
+                tx, attempt.account, attempt.address, attempt.counted, now
             )
-            actor = Actor(known.name, known.role, client)
-            act = Act(at=now, actor=actor, action=AuditAction.SIGN_IN, request_id=request_id)
+            await sessions.add(
+                tx, digest, user.id, created_at=now, expires_at=now + self.session_lifetime
+            )
+            act = Act(
+                at=now,
+                actor=Actor(user.name, user.role, attempt.client),
+                action=AuditAction.SIGN_IN,
+                request_id=attempt.request_id,
+            )
             await audit.write(tx, [act])
-        log.info("signed_in", message=f"A person signed in as {known.role}.")
-        return SignedIn(Caller(known.name, known.role, CAPABILITIES[known.role]), token)
+        return SignedIn(Caller(user.name, user.role, CAPABILITIES[user.role]), token)
 
     async def sign_out(
         self, credential: Credential, client: str | None = None, *, request_id: str | None = None
@@ -136,8 +167,8 @@ class SignIn:
         async with self._database.transaction() as tx:
             await audit.write(tx, [act])
 
-    async def _count_attempt(self, account: str, address: str) -> None:
-        """Count a failure of an account and of an address.
+    async def _count_attempt(self, account: str, address: str) -> Attempts:
+        """Count a failure of an account and of an address; return those of the address.
 
         Raises `TooManyAttempts` during a lock-out, without counting. Accounts are locked before
         addresses, so that two transactions cannot deadlock.
@@ -148,12 +179,17 @@ class SignIn:
                 attempts = await sessions.lock_attempts(tx, subject, now)
                 if attempts.next_try_at > now:
                     raise TooManyAttempts(_seconds_until(attempts.next_try_at, now))
-                await sessions.update_attempts(tx, subject, rule.with_failure(attempts, now))
+                attempts = rule.with_failure(attempts, now)
+                await sessions.update_attempts(tx, subject, attempts)
+        return attempts
 
 
 def account_subject(name: str) -> str:
-    """Return the name under which the failures of an account are counted."""
-    return f"account/{folded_name(name)}"
+    """Return the text under which the failures of an account are counted.
+
+    It has a hash in place of the name, which may be a password that was typed into the wrong field.
+    """
+    return f"account/{hashlib.sha256(folded_name(name).encode()).hexdigest()}"
 
 
 def client_subject(client: str | None) -> str:
