@@ -11,6 +11,7 @@ of a third-party exception may quote a row, a message or a value, so `error_text
 Invalid request ids are left out as well.
 """
 
+import contextlib
 import json
 import logging
 import re
@@ -20,7 +21,7 @@ import traceback
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 from pydantic_core import PydanticSerializationError, to_json
@@ -40,6 +41,10 @@ SILENCED_LIBRARY = "aiormq"
 # Objects that asyncio and uvloop print after the first words of a message.
 PRINTED_OBJECTS = re.compile(r"\n.*|(?<=Exception in callback).*", re.DOTALL)
 
+# Of lines that are written together. Several processes may share a pipe, and what they write to it
+# is interleaved if it is longer (PIPE_BUF of Linux; POSIX guarantees 512).
+MAX_WRITE = 4096  # bytes
+
 MAX_CHAIN_LENGTH = 20  # causes and contexts of an exception that a stack shows
 
 Event = MutableMapping[str, Any]
@@ -49,6 +54,7 @@ def configure(
     *, service: str, level: str, style: Literal["auto", "json", "console"], stream: TextIO
 ) -> None:
     """Write log lines to `stream`; `auto` means `console` on a terminal, else `json`."""
+    _output.stream = stream
     console = style == "console" or (style == "auto" and stream.isatty())
     structlog.configure(
         processors=[
@@ -57,7 +63,7 @@ def configure(
             _console_line if console else _json_line,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _output)),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_LibraryHandler()], level=logging.WARNING, force=True)
@@ -70,6 +76,47 @@ def get_logger(service: str | None = None) -> structlog.typing.FilteringBoundLog
     bound: dict[str, str] = {} if service is None else {"service": service}
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(**bound)
     return logger
+
+
+class _Output:
+    """What structlog writes to: the stream, with one system call for lines that are joined."""
+
+    def __init__(self) -> None:
+        self.stream: TextIO = sys.stdout
+        self._is_joining = False
+        self._size = 0  # bytes that are not flushed
+
+    def write(self, line: str) -> None:
+        size = len(line.encode(errors="surrogatepass"))
+        if self._size + size > MAX_WRITE:
+            self._flush()
+        self.stream.write(line)
+        self._size += size
+
+    def flush(self) -> None:
+        if not self._is_joining:
+            self._flush()
+
+    @contextlib.contextmanager
+    def joining(self) -> Iterator[None]:
+        self._is_joining = True
+        try:
+            yield
+        finally:
+            self._is_joining = False
+            self._flush()
+
+    def _flush(self) -> None:
+        self._size = 0
+        self.stream.flush()
+
+
+_output = _Output()
+
+
+def joined_lines() -> contextlib.AbstractContextManager[None]:
+    """Write the lines that are logged in the block together at its end; it must not await."""
+    return _output.joining()
 
 
 class request_id:  # noqa: N801 - used like a function

@@ -19,7 +19,7 @@ from restaurant_system.errors import (
     QueueTableUnavailable,
     Unavailable,
 )
-from restaurant_system.logger import configure, get_logger, request_id
+from restaurant_system.logger import MAX_WRITE, configure, get_logger, joined_lines, request_id
 from tests.support import logs
 
 NAME = "Jane Roe"
@@ -32,6 +32,18 @@ class Terminal(io.StringIO):
     def isatty(self) -> bool:
         """Return that the stream is a terminal."""
         return True
+
+
+class Pipe(io.StringIO):
+    """A stream that records the sizes of what is written to it with one system call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[int] = []
+
+    def flush(self) -> None:
+        """Record the number of characters since the last call."""
+        self.writes.append(len(self.getvalue()) - sum(self.writes))
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +71,40 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 def fail_with_connection_reset() -> None:
     """Raise an `OSError`."""
     raise OSError(errno.ECONNRESET, "Connection reset by peer")
+
+
+def test_each_line_is_written_at_once() -> None:
+    stream = Pipe()
+    log = get_logger()
+    log_to(stream)
+    log.info("first")
+    assert stream.writes == [len(stream.getvalue())]
+    log.info("second")
+    assert len(stream.writes) == 2
+
+
+def test_joined_lines_are_written_together_in_whole_lines_of_limited_size() -> None:
+    stream = Pipe()
+    log_to(stream)
+    log = get_logger()
+    with joined_lines():
+        for number in range(50):
+            log.info("order_received", order_number=number)
+    assert [line["details"]["order_number"] for line in lines(stream)] == list(range(50))
+    line_size = max(map(len, stream.getvalue().splitlines(keepends=True)))
+    assert all(MAX_WRITE - line_size <= size <= MAX_WRITE for size in stream.writes[:-1])
+    assert sum(stream.writes) == len(stream.getvalue())
+    log.info("after")
+    assert sum(stream.writes) == len(stream.getvalue())
+
+
+def test_joined_lines_are_written_if_the_block_fails() -> None:
+    stream = Pipe()
+    log_to(stream)
+    with pytest.raises(ConnectionResetError), joined_lines():
+        get_logger().info("first")
+        fail_with_connection_reset()
+    assert sum(stream.writes) == len(stream.getvalue()) > 0
 
 
 def test_log_line_has_the_fields_of_the_contract() -> None:

@@ -1,6 +1,5 @@
 """Place, cancel and complete orders."""
 
-import asyncio
 import contextlib
 import hashlib
 from collections import Counter
@@ -26,7 +25,7 @@ from restaurant_system.errors import (
     IllegalMove,
     OrderNotFound,
 )
-from restaurant_system.logger import get_logger
+from restaurant_system.logger import get_logger, joined_lines
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.order_messages import Sender, move_with_update
 from restaurant_system.messaging.relay import Relay
@@ -99,8 +98,6 @@ class OrderService:
         while True:
             stored = await self._batcher.submit(command)
             if stored is not None:
-                # The response is sent first: writing a log line takes as long as reading an order.
-                asyncio.get_running_loop().call_soon(_log_received, order, stored.number)
                 return PlacedOrder(stored.number, order.total_amount)
             if command.key is not None and (earlier := await self._earlier_result(command.key)):
                 return earlier
@@ -130,14 +127,15 @@ class OrderService:
                     key_lifetime=self._key_lifetime,
                 )
                 await _record_placements(connection, chosen, results, now)
-        self._relay.enqueue(*(stored.message for stored in results if stored is not None))
-        types = (
-            each.order.order_type
+        placed = [
+            (each, stored)
             for each, stored in zip(chosen, results, strict=True)
             if stored is not None
-        )
-        for order_type, orders_of_type in Counter(types).items():
-            metrics.orders_placed_total.labels(order_type).inc(orders_of_type)
+        ]
+        self._relay.enqueue(*(stored.message for _, stored in placed))
+        for order_type, count in Counter(each.order.order_type for each, _ in placed).items():
+            metrics.orders_placed_total.labels(order_type).inc(count)
+        _log_received(placed)
         stored_by = {id(each): stored for each, stored in zip(chosen, results, strict=True)}
         return [stored_by.get(id(each)) for each in commands]
 
@@ -263,14 +261,17 @@ def _failure_logged(message: str) -> Iterator[None]:
         raise
 
 
-def _log_received(order: NewOrder, number: str) -> None:
-    log.info(
-        "order_received",
-        message=f"Order {number} received.",
-        order_number=number,
-        order_type=order.order_type,
-        priority=order.priority,
-    )
+def _log_received(placed: Sequence[tuple[PlaceOrder, StoredOrder]]) -> None:
+    with joined_lines():
+        for command, stored in placed:
+            log.info(
+                "order_received",
+                message=f"Order {stored.number} received.",
+                request_id=command.request_id,
+                order_number=stored.number,
+                order_type=command.order.order_type,
+                priority=command.order.priority,
+            )
 
 
 def _fingerprint(order: NewOrder) -> bytes:
