@@ -64,6 +64,8 @@ def refused_character(text: str, *, allowed: str = "") -> str | None:
 
 def is_visible(text: str) -> bool:
     """Tell whether a text shows more than spaces, and marks without a character before them."""
+    if text.isascii() and text.isprintable():
+        return bool(text.strip())
     return any(
         char not in INVISIBLE
         and not HIDDEN.match(char)

@@ -69,10 +69,18 @@ _prefix = str(uuid.uuid4())[:-_COUNTED_DIGITS]
 _counter = itertools.count(1)
 
 
+def client_request_id(headers: Headers) -> str | None:
+    """Return the request id that the client has sent; `None` without a valid one."""
+    value = first_value(REQUEST_ID, headers)
+    if value is None:
+        return None
+    request_id = value.decode("latin-1")
+    return request_id if is_request_id(request_id) else None
+
+
 def request_id_in(headers: Headers) -> str:
     """Return the client's request id if it is valid, else a new one."""
-    request_id = (first_value(REQUEST_ID, headers) or b"").decode("latin-1")
-    return request_id if is_request_id(request_id) else new_request_id()
+    return client_request_id(headers) or new_request_id()
 
 
 def new_request_id() -> str:

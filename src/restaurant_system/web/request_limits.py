@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import NoReturn
 
 from restaurant_system.config import HttpSettings
 from restaurant_system.web.problem import Refusal
@@ -69,12 +70,16 @@ class RequestLimits:
     def add_target(self, size: int) -> None:
         """Count a part of the request target; raises `Refusal`."""
         self._target_size += size
-        self._add(size)
+        self._head_size += size
+        if self._head_size > MAX_HEAD_SIZE:
+            self._raise()
 
     def add_field(self, name: bytes, value: bytes) -> None:
         """Count a field of the head or of the trailers; raises `Refusal`."""
         self._fields += 1
-        self._add(len(name) + len(value) + FIELD_FRAME_SIZE)
+        self._head_size += len(name) + len(value) + FIELD_FRAME_SIZE
+        if self._head_size > MAX_HEAD_SIZE or self._fields > MAX_HEADER_FIELDS:
+            self._raise()
 
     def begin_body(self) -> None:
         """Start to count the body after a complete head."""
@@ -105,8 +110,6 @@ class RequestLimits:
             return Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, TARGET_TOO_LONG)
         return Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, HEAD_TOO_LARGE)
 
-    def _add(self, size: int) -> None:
-        self._head_size += size
-        if self._head_size > MAX_HEAD_SIZE or self._fields > MAX_HEADER_FIELDS:
-            self.exceeded = self.refusal()
-            raise self.exceeded
+    def _raise(self) -> NoReturn:
+        self.exceeded = self.refusal()
+        raise self.exceeded

@@ -20,9 +20,10 @@ from restaurant_system.web.headers import (
     CONNECTION_CLOSE,
     TRANSFER_ENCODING,
     Headers,
+    client_request_id,
     declares_oversized_body,
     first_value,
-    request_id_in,
+    new_request_id,
 )
 from restaurant_system.web.http_protocol import serialize_headers, status_line
 from restaurant_system.web.middleware import log_request
@@ -38,14 +39,12 @@ log = get_logger()
 class CachedHeaders(NamedTuple):
     """The header fields of a connection's last request, as received and parsed.
 
-    They have passed the access checks, and name the client to which limits apply.
+    They have passed the access checks.
     """
 
     route: FastRoute[Any]
     received: bytes
-    parsed: Headers
-    client: str | None
-    credential: Credential | None
+    sender: "Sender"
 
 
 class FastPathProtocol(UvicornAdapter):
@@ -109,13 +108,10 @@ class FastPathProtocol(UvicornAdapter):
             or not (data.endswith(cached.received) and self.is_free())
         ):
             return None
-        line = data[: -len(cached.received)]
-        parameter = cached.route.match(line)
-        if parameter is None or (cached.client is not None and not self._is_within_rate(cached)):
+        parameter = cached.route.match(data, len(data) - len(cached.received))
+        if parameter is None or not self._is_within_rate(cached):
             return None
-        return self._allowed_cycle(
-            cached.route, line, parameter, Sender(cached.parsed, cached.client, cached.credential)
-        )
+        return self._allowed_cycle(cached.route, parameter, cached.sender)
 
     def _parse_and_cache(self, data: bytes) -> None:
         begins = self._limits.is_between_requests and self.is_free()
@@ -127,50 +123,53 @@ class FastPathProtocol(UvicornAdapter):
     def _cacheable(self, data: bytes) -> CachedHeaders | None:
         """Return the header fields of `data` if it was one request on the fast path, bodiless."""
         cycle: object = self.cycle
-        if (
-            not isinstance(cycle, FastCycle)
-            or cycle.body
-            or not data.startswith(cycle.request_line)
-        ):
+        if not isinstance(cycle, FastCycle) or cycle.body:
             return None
-        received = data.removeprefix(cycle.request_line)
-        return CachedHeaders(cycle.route, received, *cycle.sender)
+        line = self.request_line()
+        if not data.startswith(line):
+            return None
+        return CachedHeaders(cycle.route, data.removeprefix(line), cycle.sender)
 
     def _new_cycle(self) -> "FastCycle | None":
         """Return a new cycle if the request is for a fast route and in no way unusual."""
         line = self.request_line()
         for route in self._routes:
-            parameter = route.match(line)
+            parameter = route.match(line, len(line))
             if parameter is not None and self._is_usual():
-                return self._checked_cycle(route, line, parameter)
+                return self._checked_cycle(route, parameter)
         return None
 
-    def _checked_cycle(
-        self, route: FastRoute[Any], line: bytes, parameter: str
-    ) -> "FastCycle | None":
+    def _checked_cycle(self, route: FastRoute[Any], parameter: str) -> "FastCycle | None":
         """Return a new cycle if the request passes the access checks; ASGI refuses it if not."""
         try:
             client = self._checks.check(route.method, self.headers, self._address)
         except Refusal:
             return None
-        credential = None if self._access_control is None else credential_in(self.headers)
-        return self._allowed_cycle(route, line, parameter, Sender(self.headers, client, credential))
+        sender = Sender(
+            self.headers,
+            client,
+            None if self._access_control is None else credential_in(self.headers),
+            client_request_id(self.headers),
+        )
+        return self._allowed_cycle(route, parameter, sender)
 
     def _allowed_cycle(
-        self, route: FastRoute[Any], line: bytes, parameter: str, sender: "Sender"
+        self, route: FastRoute[Any], parameter: str, sender: "Sender"
     ) -> "FastCycle | None":
         """Return a new cycle if the caller is known and allowed; ASGI looks up or refuses it."""
         control = self._access_control
         caller = UNGUARDED if control is None else control.known_caller(sender.credential)
         if caller is None or route.requires not in caller.capabilities:
             return None
-        return FastCycle(route, line, parameter, sender, caller)
+        return FastCycle(route, parameter, sender, caller)
 
     def _is_within_rate(self, cached: CachedHeaders) -> bool:
-        try:
-            self._checks.check_rate(cached.route.method, cached.client)
-        except Refusal:
-            return False
+        client = cached.sender.client
+        if client is not None:
+            try:
+                self._checks.check_rate(cached.route.method, client)
+            except Refusal:
+                return False
         return True
 
     def _is_usual(self) -> bool:
@@ -238,8 +237,9 @@ class Sender(NamedTuple):
     """What the header fields of a request say about its sender."""
 
     headers: Headers
-    client: str | None
+    client: str | None  # to which limits apply
     credential: Credential | None
+    request_id: str | None
 
 
 class FastCycle(EndpointRequest, Cycle):
@@ -248,21 +248,18 @@ class FastCycle(EndpointRequest, Cycle):
     def __init__(
         self,
         route: FastRoute[Any],
-        request_line: bytes,
         parameter: str,
         sender: Sender,
         caller: Caller,
     ) -> None:
-        headers = sender.headers
         super().__init__(
             parameter,
-            headers,
-            bytearray(),
-            request_id_in(headers),
+            sender.headers,
+            b"",
+            sender.request_id or new_request_id(),
             caller=caller,
             client=sender.client,
         )
         self.route = route
-        self.request_line = request_line
         self.sender = sender
         self.start = time.perf_counter()

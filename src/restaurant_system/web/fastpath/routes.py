@@ -47,9 +47,12 @@ class FastRoute(Generic[T]):
             durations,
         )
 
-    def match(self, request_line: bytes) -> str | None:
-        """Return the path parameter, "" if there is none; `None` if the line does not match."""
-        match = self.request_line.fullmatch(request_line)
+    def match(self, data: bytes, end: int) -> str | None:
+        """Match the request line that `data` begins with, up to `end`.
+
+        Return the path parameter, "" if there is none; `None` if the line does not match.
+        """
+        match = self.request_line.fullmatch(data, 0, end)
         if not match:
             return None
         return match[1].decode() if match.lastindex else ""

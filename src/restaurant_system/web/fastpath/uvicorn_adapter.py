@@ -55,6 +55,9 @@ class Cycle:
 class UvicornAdapter(HttpProtocol):
     """The part of the fast path's protocol that reads and changes uvicorn's state."""
 
+    cycle: Any  # a `Cycle`, or uvicorn's own
+    tasks: set[Any]  # futures, besides uvicorn's tasks
+
     def __init__(self, *arguments: Any, **uvicorn_arguments: Any) -> None:  # noqa: ANN401 - passed through
         super().__init__(*arguments, **uvicorn_arguments)
         self._default_headers: Headers = ()
@@ -78,7 +81,7 @@ class UvicornAdapter(HttpProtocol):
 
     def is_free(self) -> bool:
         """Tell whether every request is answered and the client reads the responses."""
-        cycle: Any = self.cycle
+        cycle = self.cycle
         is_answered = cycle is None or cycle.response_complete
         return is_answered and not (self._ignores_input or self.flow.write_paused)
 
@@ -108,15 +111,15 @@ class UvicornAdapter(HttpProtocol):
 
     def begin(self, cycle: Cycle) -> None:
         """Make a request the one in progress."""
-        self.cycle = cast("Any", cycle)
+        self.cycle = cycle
 
     def wait_for(self, future: "asyncio.Future[Any]") -> None:
         """Have a stop wait for the endpoint of the request in progress."""
-        self.tasks.add(cast("Any", future))
+        self.tasks.add(future)
 
     def finish(self, cycle: Cycle, future: "asyncio.Future[Any]") -> bool:
         """End a request before its response is written; return whether the client is connected."""
-        self.tasks.discard(cast("Any", future))
+        self.tasks.discard(future)
         cycle.response_complete = True
         return not cycle.disconnected
 
