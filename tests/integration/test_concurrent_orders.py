@@ -71,6 +71,25 @@ async def test_orders_of_a_batch_are_numbered_in_the_sequence_of_their_arrival(
     assert [each.order_number for each in placed] == sorted(each.order_number for each in placed)
 
 
+async def test_each_order_of_a_batch_is_logged_with_its_request_before_it_is_acknowledged(
+    intake: OrderService,
+) -> None:
+    async def place_for(request_id: str) -> tuple[str, str, bool]:
+        placed = await intake.place(make_order(), request_id=request_id, key=None)
+        logged = [(line["request_id"], line["order_number"]) for line in lines]
+        return request_id, placed.order_number, (request_id, placed.order_number) in logged
+
+    with capture_logs() as lines:
+        placed = await asyncio.gather(*(place_for(f"request-{turn}") for turn in range(20)))
+
+    assert all(is_logged for _, _, is_logged in placed)
+    received = [line for line in lines if line["event"] == "order_received"]
+    assert {(line["request_id"], line["order_number"]) for line in received} == {
+        (request_id, number) for request_id, number, _ in placed
+    }
+    assert len(received) == len(placed)
+
+
 async def test_processes_with_the_same_keys_in_opposite_order_do_not_deadlock(
     database: Database,
 ) -> None:
