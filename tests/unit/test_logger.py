@@ -101,9 +101,14 @@ def test_joined_lines_are_written_together_in_whole_lines_of_limited_size() -> N
 def test_joined_lines_are_written_if_the_block_fails() -> None:
     stream = Pipe()
     log_to(stream)
-    with pytest.raises(ConnectionResetError), joined_lines():
-        get_logger().info("first")
-        fail_with_connection_reset()
+
+    def fail_after_a_line() -> None:
+        with joined_lines():
+            get_logger().info("first")
+            fail_with_connection_reset()
+
+    with pytest.raises(ConnectionResetError):
+        fail_after_a_line()
     assert sum(stream.writes) == len(stream.getvalue()) > 0
 
 
