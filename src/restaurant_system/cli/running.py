@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import signal
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -52,13 +53,26 @@ def run(command: "Callable[[Shutdown], Coroutine[Any, Any, T]]") -> T:
     from restaurant_system.shutdown import run_until_stopped
 
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with broken_pipes_ignored(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(run_until_stopped(command))
     except BaseExceptionGroup as group:
         error = primary_error(group)
         if error is group:
             raise
         raise error from None
+
+
+@contextlib.contextmanager
+def broken_pipes_ignored() -> Iterator[None]:
+    """Let SIGPIPE not end the process: a client or a server may close a connection."""
+    if not hasattr(signal, "SIGPIPE"):  # on Windows
+        yield
+        return
+    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGPIPE, before)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -22,7 +22,7 @@ from restaurant_system.cli.options import (
     make_cook,
     parse_cook,
 )
-from restaurant_system.cli.running import complete, load, run_service
+from restaurant_system.cli.running import broken_pipes_ignored, complete, load, run_service
 from restaurant_system.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -297,7 +297,8 @@ def _serve(
     if address.processes > 1:
         from restaurant_system.app import processes
 
-        processes.serve(create, name, address, settings)
+        with broken_pipes_ignored():
+            processes.serve(create, name, address, settings)
     else:
         from restaurant_system.app import http_service
 
