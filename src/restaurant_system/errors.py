@@ -83,13 +83,14 @@ class ConfirmationImpossible(StartupError):
 
 
 class Unguarded(StartupError):
-    """A service that controls access has neither a user nor an API key."""
+    """A service that controls access has neither a user nor an API key that is enabled."""
 
     def __init__(self) -> None:
         super().__init__(
-            "Other machines can reach this service, directly or by a proxy, and there is no user"
-            " yet: create one with `restaurant-system users add NAME --role manager`, or set"
-            " security.open to true if something in front of it controls access."
+            "Other machines can reach this service, directly or by a proxy, and no user is enabled:"
+            " add one with `restaurant-system users add NAME --role manager`, or enable an old one"
+            " with `users reset NAME`, or set security.open to true if something in front of it"
+            " controls access."
         )
 
 

@@ -55,7 +55,7 @@ def test_dead_letters_are_listed_shown_requeued_and_discarded(
     def run(*command: str) -> Process:
         return deployment.start("dead-letters", *command)
 
-    first, second, _ = letters = [make_dead_letter(), make_dead_letter(), make_dead_letter()]
+    first, second, third = letters = [make_dead_letter(), make_dead_letter(), make_dead_letter()]
     broker.put(*letters)
 
     listed = output_of(run("list"))
@@ -78,6 +78,12 @@ def test_dead_letters_are_listed_shown_requeued_and_discarded(
     assert output_of(run("discard", str(first.message_id))) == "Discarded 1 dead letter.\n"
     assert output_of(run("requeue", "--all", "--yes")) == "Requeued 1 dead letter.\n"
     assert (broker.depth(DEAD_LETTERS), broker.depth(TAKEOUT)) == (0, 2)
+    recorded = deployment.query("SELECT action, target, role FROM audit_log ORDER BY id")
+    assert [tuple(row.values()) for row in recorded] == [
+        ("requeue_dead_letter", str(second.message_id), "command line"),
+        ("discard_dead_letter", str(first.message_id), "command line"),
+        ("requeue_dead_letter", str(third.message_id), "command line"),
+    ]
 
 
 def test_all_without_a_terminal_requires_yes(deployment: Deployment, broker: BrokerClient) -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 from structlog.testing import capture_logs
@@ -21,6 +23,7 @@ from restaurant_system.messaging.dead_letters import DeadLetter
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.postgres.queues import delete_erased
 from restaurant_system.messaging.retry_policy import FIRST_SEEN
+from restaurant_system.models.audit import Actor
 from restaurant_system.models.message import Message, OrderReceived
 from restaurant_system.models.order import Move, NewOrder
 from restaurant_system.models.privacy import ERASED_ADDRESS, ERASED_NAME
@@ -728,3 +731,59 @@ async def test_unavailable_broker_stops_a_plan_before_anything_is_erased(
         await personal.plan(CUSTOMER)
 
     assert await names(database) == [PERSON]
+
+
+# Who exports and erases
+
+
+async def recorded(database: Database) -> list[tuple[str, ...]]:
+    """Return who did what to what, the oldest first."""
+    rows = await fetch(database, "SELECT who, action, target FROM audit_log ORDER BY id")
+    return [tuple(row.values()) for row in rows]
+
+
+async def test_who_exports_and_erases_is_recorded_without_personal_data(
+    intake: OrderService, database: Database, clock: FakeClock
+) -> None:
+    """Erasing after the retention period is not an act of a person."""
+    broker = PostgresBroker(database)
+    person = PersonalData(database, broker, clock=clock, by=Actor("root", "command line"))
+    one, two = await place_and_cancel(intake), await place_and_cancel(intake)
+    letter = make_letter(one)
+    await put_dead_letter(broker, letter)
+
+    await person.export(CUSTOMER)
+    await erase(person)
+    await place_and_cancel(intake)
+    clock.now += RETENTION + timedelta(seconds=1)
+    assert await person.erase_due(RETENTION) == 1
+
+    assert await recorded(database) == [
+        ("root", "export_personal_data", one),
+        ("root", "export_personal_data", two),
+        ("root", "erase_personal_data", one),
+        ("root", "erase_personal_data", two),
+        ("root", "discard_dead_letter", str(letter.message_id)),
+    ]
+    assert "audit_log" not in await rows_with(database, MARK)
+
+
+async def test_export_and_erasure_that_cannot_be_recorded_are_not_done(
+    intake: OrderService, database: Database, clock: FakeClock
+) -> None:
+    broker = PostgresBroker(database)
+    person = PersonalData(database, broker, clock=clock, by=Actor("root", "command line"))
+    await put_dead_letter(broker, make_letter(await place_and_cancel(intake)))
+    plan = await person.plan(CUSTOMER)
+    async with database.connection() as connection:
+        await connection.execute("ALTER TABLE audit_log ADD CHECK (false) NOT VALID")
+
+    with pytest.raises(asyncpg.CheckViolationError):
+        await person.export(CUSTOMER)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await person.erase(plan, Erased())
+    with pytest.raises(asyncpg.CheckViolationError):
+        await person.erase(dataclasses.replace(plan, finished=[]), Erased())
+
+    assert await names(database) == [PERSON]
+    assert len(await letters(broker)) == 1

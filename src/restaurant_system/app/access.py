@@ -1,9 +1,7 @@
 """Compose access control: who may use a service, and the commands that administer it."""
 
 import contextlib
-import getpass
 import ipaddress
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,6 +9,7 @@ from functools import partial
 
 from argon2 import PasswordHasher
 
+from restaurant_system.app.actors import actor_of_command
 from restaurant_system.app.runtime import (
     Runtime,
     background_task,
@@ -22,7 +21,6 @@ from restaurant_system.database import users
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import Unguarded
 from restaurant_system.models.access import Capability
-from restaurant_system.models.audit import Actor
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.lock_out import LockOut
 from restaurant_system.services.access.administration import ApiKeys, Users
@@ -37,7 +35,6 @@ from restaurant_system.web.api import Feature
 from restaurant_system.web.guarded_router import PUBLIC
 from restaurant_system.web.pages import PageRoute
 
-COMMAND_LINE = "command line"  # in place of a role
 SIGN_IN_PAGE: Mapping[str, PageRoute] = {SIGN_IN: ("sign-in", PUBLIC)}
 
 
@@ -109,18 +106,11 @@ async def add_first_manager(runtime: Runtime, host: str) -> str | None:
     return await retry_while_unavailable(administration.add_first_manager, runtime.settings)
 
 
-def _user_of_this_machine() -> Actor:
-    try:
-        return Actor(getpass.getuser(), COMMAND_LINE)
-    except (KeyError, OSError):  # a user without a name, in a container
-        return Actor(f"uid {os.getuid()}", COMMAND_LINE)
-
-
 @contextlib.asynccontextmanager
 async def user_administration(settings: Settings, shutdown: Shutdown) -> AsyncIterator[Users]:
     """Open the database to administer users; a signal interrupts the work, but not the closing."""
     async with migrated_database(settings, "users") as database:
-        yield Users(database, Passwords(PasswordHasher()), by=_user_of_this_machine())
+        yield Users(database, Passwords(PasswordHasher()), by=actor_of_command())
         shutdown.stop_cancelling()
 
 
@@ -128,5 +118,5 @@ async def user_administration(settings: Settings, shutdown: Shutdown) -> AsyncIt
 async def key_administration(settings: Settings, shutdown: Shutdown) -> AsyncIterator[ApiKeys]:
     """Open the database to administer API keys; likewise."""
     async with migrated_database(settings, "api-keys") as database:
-        yield ApiKeys(database, by=_user_of_this_machine())
+        yield ApiKeys(database, by=actor_of_command())
         shutdown.stop_cancelling()

@@ -4,15 +4,19 @@ A signal interrupts each until its work is done, but not the closing of its conn
 """
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from uuid import UUID
 
-from restaurant_system.app.runtime import broker_alone, open_database, signer
+from restaurant_system.app.actors import actor_of_command
+from restaurant_system.app.runtime import broker_alone, database_and_broker, open_database, signer
 from restaurant_system.config import Settings
-from restaurant_system.database import migrations
+from restaurant_system.database import audit, migrations
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import Broker
-from restaurant_system.messaging.dead_letters import All, ById, DeadLetter, Result
+from restaurant_system.messaging.dead_letters import All, ById, DeadLetter, Record, Result
+from restaurant_system.models.audit import Act, AuditAction
+from restaurant_system.models.clock import utc_now
 from restaurant_system.shutdown import Shutdown
 
 
@@ -37,17 +41,21 @@ async def read_dead_letters(settings: Settings, shutdown: Shutdown) -> list[Dead
 async def requeue_dead_letters(
     settings: Settings, shutdown: Shutdown, selection: ById | All, result: Result
 ) -> Result:
-    """Publish dead letters to the queues that they came from."""
-    async with _broker(settings, shutdown) as broker:
-        return await dead_letters.requeue(broker, signer(settings), selection, result)
+    """Publish dead letters to the queues that they came from, and record who does."""
+    action = AuditAction.REQUEUE_DEAD_LETTER
+    async with _recorded_broker(settings, shutdown, action) as (broker, record):
+        return await dead_letters.requeue(
+            broker, signer(settings), selection, result, record=record
+        )
 
 
 async def discard_dead_letters(
     settings: Settings, shutdown: Shutdown, selection: ById | All, result: Result
 ) -> Result:
-    """Discard the selected dead letters."""
-    async with _broker(settings, shutdown) as broker:
-        return await dead_letters.discard(broker, selection, result)
+    """Discard the selected dead letters, and record who does."""
+    action = AuditAction.DISCARD_DEAD_LETTER
+    async with _recorded_broker(settings, shutdown, action) as (broker, record):
+        return await dead_letters.discard(broker, selection, result, record=record)
 
 
 @contextlib.asynccontextmanager
@@ -61,4 +69,22 @@ async def _database(settings: Settings, shutdown: Shutdown) -> AsyncIterator[Dat
 async def _broker(settings: Settings, shutdown: Shutdown) -> AsyncIterator[Broker]:
     async with broker_alone(settings, "dead-letters") as broker:
         yield broker
+        shutdown.stop_cancelling()
+
+
+@contextlib.asynccontextmanager
+async def _recorded_broker(
+    settings: Settings, shutdown: Shutdown, action: AuditAction
+) -> AsyncIterator[tuple[Broker, Record]]:
+    """Open the broker, and the database to record what the user of this machine does there."""
+    by = actor_of_command()
+    async with database_and_broker(settings, "dead-letters") as (database, broker):
+
+        async def record(ids: Sequence[UUID]) -> None:
+            now = utc_now()
+            acts = [Act(at=now, actor=by, action=action, target=str(each)) for each in ids]
+            async with database.transaction() as tx:
+                await audit.write(tx, acts)
+
+        yield broker, record
         shutdown.stop_cancelling()

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+from restaurant_system.app.actors import actor_of_command
 from restaurant_system.app.runtime import database_and_broker
 from restaurant_system.config import Settings
 from restaurant_system.models.clock import utc_now
@@ -42,5 +43,5 @@ async def erase(
 @contextlib.asynccontextmanager
 async def _personal_data(settings: Settings, shutdown: Shutdown) -> AsyncIterator[PersonalData]:
     async with database_and_broker(settings, "privacy") as (database, broker):
-        yield PersonalData(database, broker, clock=utc_now)
+        yield PersonalData(database, broker, clock=utc_now, by=actor_of_command())
         shutdown.stop_cancelling()

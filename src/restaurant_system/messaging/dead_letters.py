@@ -6,10 +6,19 @@ requeue the same one. The second command gets an error.
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
 import jiter
@@ -140,6 +149,10 @@ def _is_update(message: Message) -> bool:
 
 L = TypeVar("L", DeadLetter, Delivery)
 
+# Records that dead letters with these ids are about to be requeued or discarded. It is called
+# before, because a broker takes part in no transaction: what cannot be recorded is not done.
+Record: TypeAlias = Callable[[Sequence[UUID]], Awaitable[None]]
+
 
 @dataclass(frozen=True, slots=True)
 class ById:
@@ -191,7 +204,14 @@ async def read(broker: Broker, *, limit: int | None = None) -> list[DeadLetter]:
         return [DeadLetter(delivery.message) for delivery in deliveries]
 
 
-async def requeue(broker: Broker, signer: Signer, selection: ById | All, result: Result) -> Result:
+async def requeue(
+    broker: Broker,
+    signer: Signer,
+    selection: ById | All,
+    result: Result,
+    *,
+    record: Record | None = None,
+) -> Result:
     """Publish dead letters again to where they were first published, as if they were new.
 
     They are signed again: selecting one by its id vouches for it. With `All`, messages without a
@@ -204,12 +224,18 @@ async def requeue(broker: Broker, signer: Signer, selection: ById | All, result:
         accepted = selected if isinstance(selection, ById) else _verified(signer, selected)
         result.unverified = len(selected) - len(accepted)
         for batch in _batches(accepted):
+            await _record(record, batch)
             await _complete(_requeue_batch(broker, signer, batch, result))
     return result
 
 
 async def discard(
-    broker: Broker, selection: ById | All, result: Result, *, limit: int | None = None
+    broker: Broker,
+    selection: ById | All,
+    result: Result,
+    *,
+    limit: int | None = None,
+    record: Record | None = None,
 ) -> Result:
     """Delete those of the dead letters, or of the first `limit`, that are selected, for good.
 
@@ -217,6 +243,7 @@ async def discard(
     """
     async with _locked(broker, limit) as deliveries:
         for batch in _batches(selection.select(deliveries)):
+            await _record(record, batch)
             await _complete(_discard_batch(broker, batch, result))
     return result
 
@@ -265,6 +292,11 @@ def _batches(deliveries: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
     return (
         deliveries[start : start + BATCH_SIZE] for start in range(0, len(deliveries), BATCH_SIZE)
     )
+
+
+async def _record(record: Record | None, batch: Sequence[Delivery]) -> None:
+    if record is not None:
+        await record([delivery.message.message_id for delivery in batch])
 
 
 async def _requeue_batch(

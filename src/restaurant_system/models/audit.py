@@ -26,6 +26,10 @@ class AuditAction(StrEnum):
     ADD_KEY = "add_key"
     DISABLE_KEY = "disable_key"
     RESET_KEY = "reset_key"
+    EXPORT_PERSONAL_DATA = "export_personal_data"
+    ERASE_PERSONAL_DATA = "erase_personal_data"
+    REQUEUE_DEAD_LETTER = "requeue_dead_letter"
+    DISCARD_DEAD_LETTER = "discard_dead_letter"
 
 
 @dataclass(frozen=True, slots=True)

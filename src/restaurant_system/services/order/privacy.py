@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from restaurant_system.database import personal_data
+from restaurant_system.database import audit, personal_data
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.personal_data import CustomerOrder
 from restaurant_system.errors import OrderNotFound, OrderOfAnotherCustomer
@@ -20,6 +20,7 @@ from restaurant_system.messaging import dead_letters, topology
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.dead_letters import All, DeadLetter, Result
 from restaurant_system.messaging.postgres.queues import delete_erased
+from restaurant_system.models.audit import Act, Actor, AuditAction
 from restaurant_system.models.clock import Clock, rfc_3339
 from restaurant_system.models.privacy import normalized_name
 from restaurant_system.services.order.service import NAME
@@ -63,12 +64,18 @@ class Erased:
 
 
 class PersonalData:
-    """Finds, exports and erases the personal data of customers."""
+    """Finds, exports and erases the personal data of customers, and records who does.
 
-    def __init__(self, database: Database, broker: Broker, *, clock: Clock) -> None:
+    `by` is the person who does, `None` a service.
+    """
+
+    def __init__(
+        self, database: Database, broker: Broker, *, clock: Clock, by: Actor | None = None
+    ) -> None:
         self._database = database
         self._broker = broker
         self._clock = clock
+        self._by = by
 
     async def find(self, customer: Customer) -> list[CustomerOrder]:
         """Return the orders of a customer, oldest first.
@@ -95,8 +102,10 @@ class PersonalData:
     async def export(self, customer: Customer) -> dict[str, Any]:
         """Return everything that is stored about the orders of a customer; raises as `find`."""
         orders = await self.find(customer)
-        async with self._database.connection() as connection:
-            rows = await personal_data.export(connection, [order.id for order in orders])
+        async with self._database.transaction() as tx:
+            rows = await personal_data.export(tx, [order.id for order in orders])
+            numbers = [order.number for order in orders]
+            await self._record(tx, AuditAction.EXPORT_PERSONAL_DATA, numbers)
         return {"exported_at": rfc_3339(self._clock()), "orders": rows}
 
     async def plan(self, customer: Customer) -> ErasurePlan:
@@ -134,11 +143,14 @@ class PersonalData:
             async with self._database.transaction() as tx:
                 numbers = await self._erase(tx, ids)
                 await personal_data.erase_fingerprints(tx, ids)
+                await self._record(tx, AuditAction.ERASE_PERSONAL_DATA, numbers)
             result.orders += numbers
         result.messages = await delete_erased(self._database)
         if plan.dead_letters:
             selection = All(plan.dead_letters)
-            await dead_letters.discard(self._broker, selection, result.dead_letters)
+            await dead_letters.discard(
+                self._broker, selection, result.dead_letters, record=self._record_discards
+            )
         return result
 
     async def erase_due(self, retention: timedelta) -> int:
@@ -180,6 +192,17 @@ class PersonalData:
                 await dead_letters.discard(self._broker, All(ids), result, limit=DEAD_LETTERS_SIZE)
             if result.done == before:
                 return result.done
+
+    async def _record_discards(self, ids: Sequence[UUID]) -> None:
+        async with self._database.transaction() as tx:
+            await self._record(tx, AuditAction.DISCARD_DEAD_LETTER, list(map(str, ids)))
+
+    async def _record(self, tx: Connection, action: AuditAction, targets: Sequence[str]) -> None:
+        if self._by is not None:
+            now, by = self._clock(), self._by
+            await audit.write(
+                tx, [Act(at=now, actor=by, action=action, target=target) for target in targets]
+            )
 
     async def _erase(self, tx: Connection, ids: Sequence[int]) -> list[str]:
         return await personal_data.erase(
