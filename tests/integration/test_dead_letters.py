@@ -203,8 +203,11 @@ async def test_requeue_all_leaves_unsigned_dead_letters(broker: Broker) -> None:
         assert (await receive_one(cook)).message.message_id == genuine.message_id
 
 
-async def test_requeue_all_sends_no_order_to_a_queue_outside_the_kitchen(broker: Broker) -> None:
-    """The header that names the queue is not signed; a forger could have changed it."""
+@pytest.mark.parametrize("by_id", [False, True], ids=["all", "by id"])
+async def test_order_is_not_requeued_to_a_queue_outside_the_kitchen(
+    broker: Broker, *, by_id: bool
+) -> None:
+    """The headers that name the queue are not signed; a forger could have changed them."""
     signer = Signer([SecretStr("the restaurant's own key")])
     order = signer.sign(make_order_message())
     update = signer.sign(make_update_about("ORD_20241216_001"))
@@ -215,19 +218,21 @@ async def test_requeue_all_sends_no_order_to_a_queue_outside_the_kitchen(broker:
             for each in (order, update)
         ]
     )
+    selection = ById(ids_of([order, update])) if by_id else All()
 
     async with broker.subscribe("spy") as spy:
-        outcome = await dead_letters.requeue(broker, signer, All(), Result())
+        outcome = await dead_letters.requeue(broker, signer, selection, Result())
 
         assert message_ids(await receive_and_ack(spy, 1)) == message_ids([update])
-    assert (outcome.done, outcome.unverified) == (1, 1)
+    assert (outcome.done, outcome.unverified) == (1, 0)
+    assert message_ids(each.message for each in outcome.refused) == message_ids([order])
     assert await remaining(broker) == message_ids([order])
 
 
 async def test_requeued_update_goes_only_to_the_subscriber_that_dead_lettered_it(
     broker: Broker, policy: RetryPolicy
 ) -> None:
-    update, next_one = make_status_update(), make_status_update()
+    update, next_one = make_update_about("ORD_20241216_001"), make_status_update()
     async with (
         broker.subscribe("deft") as deft,
         broker.subscribe("clumsy") as clumsy,
@@ -250,7 +255,7 @@ async def test_requeued_update_goes_only_to_the_subscriber_that_dead_lettered_it
 async def test_update_of_a_deleted_subscriber_queue_stays_dead_lettered(
     broker: Broker, policy: RetryPolicy
 ) -> None:
-    update = make_status_update()
+    update = make_update_about("ORD_20241216_001")
     async with broker.subscribe() as passing:
         await broker.publish([update])
         await policy.dead_letter(await receive_one(passing), "out of paper")
@@ -262,11 +267,20 @@ async def test_update_of_a_deleted_subscriber_queue_stays_dead_lettered(
     assert await remaining(broker) == message_ids([update])
 
 
-@pytest.mark.parametrize("queue", [DINE_IN, "notifications_queue.printer"])
+@pytest.mark.parametrize(
+    "stray",
+    [
+        make_order_message(exchange="", routing_key=DINE_IN),
+        make_update_about(
+            "ORD_20241216_001", exchange="", routing_key="notifications_queue.printer"
+        ),
+    ],
+    ids=["order", "update"],
+)
 async def test_message_published_to_the_default_exchange_is_requeued_to_its_queue(
-    broker: Broker, queue: str
+    broker: Broker, stray: Message
 ) -> None:
-    stray = make_order_message(exchange="", routing_key=queue)
+    queue = stray.routing_key
     async with broker.subscribe("printer"):
         pass
     await dead_letter(broker, stray, queue=queue)

@@ -100,8 +100,8 @@ class RecordingBroker(Broker):
 class FakeDelivery(Delivery):
     """A delivery that records how it was settled."""
 
-    def __init__(self, message: Message) -> None:
-        super().__init__(message, queue="fake", redelivered=False)
+    def __init__(self, message: Message, queue: str = "kitchen_queue") -> None:
+        super().__init__(message, queue=queue, redelivered=False)
         self.settled: list[str] = []
 
     async def ack(self) -> None:

@@ -166,8 +166,8 @@ def test_time_is_not_negative_when_the_clocks_of_two_machines_differ() -> None:
 
 async def test_retries_deferrals_and_exhausted_attempts_are_counted() -> None:
     policy = RetryPolicy(DeliverySettings(max_attempts=2))
-    retries = increase("restaurant_delivery_retries_total", queue="notifications")
-    deferred = increase("restaurant_deliveries_deferred_total", queue="notifications")
+    retries = increase("restaurant_delivery_retries_total", queue="kitchen_queue")
+    deferred = increase("restaurant_deliveries_deferred_total", queue="kitchen_queue")
     exhausted = increase("restaurant_dead_letters_total", reason="attempts_exhausted")
 
     await policy.retry(FakeDelivery(make_order_message()), "a fault")
@@ -182,7 +182,7 @@ async def test_deliveries_of_all_subscribers_are_counted_together() -> None:
     deliveries = increase("restaurant_deliveries_total", queue="notifications")
 
     for _ in range(2):
-        count_delivery(FakeDelivery(make_order_message()))
+        count_delivery(FakeDelivery(make_order_message(), "notifications_queue.printer"))
 
     assert deliveries() == 2
 

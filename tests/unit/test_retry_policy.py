@@ -1,6 +1,7 @@
 """The limit of dead letters within a time window, and the reasons of dead letters."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -17,7 +18,7 @@ from restaurant_system.messaging.retry_policy import (
 )
 from restaurant_system.models.message import Message
 from tests.support.fakes import FakeDelivery
-from tests.support.messages import make_order_message
+from tests.support.messages import TAKEOUT, make_order_message, make_status_update
 
 
 class FakeMonotonicClock:
@@ -105,6 +106,25 @@ async def test_message_above_the_limit_is_requeued_and_logged_as_an_error() -> N
     assert [(line["event"], line["log_level"]) for line in logs] == [
         ("dead_letters_limited", "error")
     ]
+
+
+@pytest.mark.parametrize(
+    ("queue", "message"),
+    [
+        (TAKEOUT, make_status_update()),
+        (TAKEOUT, make_order_message(type="")),
+        ("notifications_queue.printer", make_order_message()),
+    ],
+)
+async def test_message_of_another_type_than_its_queue_takes_does_not_count(
+    queue: str, message: Message
+) -> None:
+    """A third party has published it, so no deployment of this system is faulty."""
+    policy = RetryPolicy(DeliverySettings(max_dead_letters=1))
+    for _ in range(3):
+        delivery = FakeDelivery(replace(message, message_id=uuid4()), queue)
+        await policy.dead_letter(delivery, "not JSON")
+        assert len(delivery.settled) == 1
 
 
 async def test_dead_letter_that_the_broker_does_not_accept_does_not_count() -> None:

@@ -28,7 +28,13 @@ from restaurant_system.logger import get_logger
 from restaurant_system.messaging import retry_policy, topology
 from restaurant_system.messaging.broker import Broker, Delivery, Refused
 from restaurant_system.messaging.signature import Signer
-from restaurant_system.models.message import Message, StatusChanged, Undecodable, decode
+from restaurant_system.models.message import (
+    Message,
+    OrderReceived,
+    StatusChanged,
+    Undecodable,
+    decode,
+)
 from restaurant_system.models.order import ORDER_NUMBER, OrderType
 
 # Prefix of the headers that RabbitMQ adds to a message that it dead-letters itself.
@@ -37,6 +43,11 @@ FIRST_DEATH = "x-first-death-"
 ADDED = retry_policy.HEADERS | {"x-death", "x-delivery-count", topology.RETRY_DELAY}
 ADDED_PREFIXES = (FIRST_DEATH, "x-last-death-")
 KITCHEN_QUEUES = frozenset(topology.kitchen_queues(tuple(OrderType)))
+ORDER_KEYS = frozenset(
+    topology.routing_key(order_type, priority)
+    for order_type in OrderType
+    for priority in range(1, topology.MAX_PRIORITY + 1)
+)
 
 BATCH_SIZE = 200  # dead letters that are requeued or discarded together
 
@@ -100,20 +111,37 @@ class DeadLetter:
     def original(self) -> Message:
         """Return the message without the headers that its failures added.
 
-        An order is addressed to its exchange. Any other message is addressed to its queue: a status
-        update failed for one subscriber only, and an exchange that is not ours may not route to the
-        queue any more.
+        Raises `MessageRejected` if it does not belong where its headers send it.
         """
-        to_exchange = self.exchange == topology.ORDERS_TOPIC.name
+        exchange, routing_key = self._destination()
         return dataclasses.replace(
             self.message,
-            exchange=self.exchange if to_exchange else topology.DEFAULT.name,
-            routing_key=self.routing_key if to_exchange else self.queue,
+            exchange=exchange,
+            routing_key=routing_key,
             headers={
                 name: value
                 for name, value in self.message.headers.items()
                 if name not in ADDED and not name.startswith(ADDED_PREFIXES)
             },
+        )
+
+    def _destination(self) -> tuple[str, str]:
+        """Return the exchange and the routing key for publishing it again.
+
+        An order is addressed to its exchange with a key of this system, or to its kitchen queue. A
+        status update failed for one subscriber only, and is addressed to that one's queue. No
+        signature covers the headers: any other destination could be a third party's queue, and an
+        order contains an address.
+        """
+        if self.message.type != StatusChanged.TYPE:  # third parties may omit the type
+            if self.exchange == topology.ORDERS_TOPIC.name and self.routing_key in ORDER_KEYS:
+                return self.exchange, self.routing_key
+            if self.queue in KITCHEN_QUEUES:
+                return topology.DEFAULT.name, self.queue
+        if self.queue.startswith(topology.SUBSCRIBER_QUEUE_PREFIX) and _is_update(self.message):
+            return topology.DEFAULT.name, self.queue
+        raise MessageRejected(
+            f"{self.queue!r} is no queue to which a message of type {self.message.type!r} returns"
         )
 
     def _field(self, name: str) -> str:
@@ -128,23 +156,12 @@ class DeadLetter:
         return str(self.message.headers.get(name, ""))
 
 
-def is_safe_to_requeue(message: Message) -> bool:
-    """Return whether a dead letter's headers return it to where its body belongs.
-
-    No signature covers the headers. Every message may go to the kitchen, and a status update to a
-    subscriber; anything else could send an order, with its address, to a third party's queue.
-    """
-    if message.exchange == topology.ORDERS_TOPIC.name or message.routing_key in KITCHEN_QUEUES:
-        return True
-    return message.routing_key.startswith(topology.SUBSCRIBER_QUEUE_PREFIX) and _is_update(message)
-
-
 def _is_update(message: Message) -> bool:
     try:
         decode(message, StatusChanged)
     except Undecodable:
         return False
-    return True
+    return message.type != OrderReceived.TYPE
 
 
 L = TypeVar("L", DeadLetter, Delivery)
@@ -189,8 +206,8 @@ class All:
 class Result:
     """The number of dead letters processed so far, correct also after an error or interruption.
 
-    `refused` messages were routable to no queue. `unverified` ones have no valid signature, or
-    headers that address them to a queue where they do not belong. Both stay dead letters.
+    `refused` messages were routable to no queue, or not to the one that their headers name.
+    `unverified` ones have no valid signature. Both stay dead letters.
     """
 
     done: int = 0
@@ -214,10 +231,10 @@ async def requeue(
 ) -> Result:
     """Publish dead letters again to where they were first published, as if they were new.
 
-    They are signed again: selecting one by its id vouches for it. With `All`, messages without a
-    valid signature and those that are not `is_safe_to_requeue` stay. A dead letter is removed only
-    after the broker has confirmed its publication. Raises `DeadLetterNotFound` before anything is
-    changed.
+    They are signed again: selecting one by its id vouches for its content. With `All`, messages
+    without a valid signature stay. None is sent where a message of its type does not belong. A dead
+    letter is removed only after the broker has confirmed its publication. Raises
+    `DeadLetterNotFound` before anything is changed.
     """
     async with _locked(broker) as deliveries:
         selected = selection.select(deliveries)
@@ -272,12 +289,7 @@ async def _locked(broker: Broker, limit: int | None = None) -> AsyncIterator[Seq
 
 def _verified(signer: Signer, deliveries: Iterable[Delivery]) -> list[Delivery]:
     """Return the messages that may be requeued unseen."""
-    return [
-        each
-        for each in deliveries
-        if _is_verified(signer, each.message)
-        and is_safe_to_requeue(DeadLetter(each.message).original())
-    ]
+    return [each for each in deliveries if _is_verified(signer, each.message)]
 
 
 def _is_verified(signer: Signer, message: Message) -> bool:
@@ -302,13 +314,16 @@ async def _record(record: Record | None, batch: Sequence[Delivery]) -> None:
 async def _requeue_batch(
     broker: Broker, signer: Signer, batch: Sequence[Delivery], result: Result
 ) -> None:
-    originals = [signer.sign(DeadLetter(each.message).original()) for each in batch]
-    refused = await broker.publish(originals)
+    originals: list[tuple[Delivery, Message]] = []
+    for each in batch:
+        try:
+            originals.append((each, signer.sign(DeadLetter(each.message).original())))
+        except MessageRejected as error:
+            result.refused.append(Refused(each.message, str(error)))
+    refused = await broker.publish([message for _, message in originals])
     result.refused += refused
     remaining = {id(refusal.message) for refusal in refused}  # copies are equal, not identical
-    requeued = [
-        each for each, message in zip(batch, originals, strict=True) if id(message) not in remaining
-    ]
+    requeued = [each for each, message in originals if id(message) not in remaining]
     await broker.ack_all(requeued)
     result.done += len(requeued)
     for delivery in requeued:

@@ -15,7 +15,7 @@ from restaurant_system.logger import get_logger
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Delivery
 from restaurant_system.metrics import definitions as metrics
-from restaurant_system.models.message import Header, Message
+from restaurant_system.models.message import Header, Message, OrderReceived, StatusChanged
 from restaurant_system.models.text import escape_nonprintable
 
 log = get_logger()
@@ -65,6 +65,11 @@ def count_delivery(delivery: Delivery) -> None:
     counters.deliveries.inc()
     if delivery.redelivered:
         counters.redeliveries.inc()
+
+
+def _type_of(queue: str) -> str:
+    """Return the type of the messages that this system publishes to a queue."""
+    return OrderReceived.TYPE if queue in _COUNTERS else StatusChanged.TYPE
 
 
 def _counters_of(delivery: Delivery) -> _QueueCounters:
@@ -158,9 +163,14 @@ class RetryPolicy:
 
         If the process has dead-lettered too many messages recently, requeues the message instead
         and raises `TooManyDeadLetters`: the process must stop consuming. A message that the broker
-        did not accept is redelivered, and does not count.
+        did not accept is redelivered, and does not count. Nor does one whose type is not that of
+        its queue: this system does not publish such messages, so that they do not show that a
+        deployment is faulty.
         """
         reason = one_line(reason)
+        if delivery.message.type != _type_of(delivery.queue):
+            await _dead_letter(delivery, reason, cause)
+            return
         try:
             is_counted = self._limit.count(delivery.message.message_id, reason)
         except TooManyDeadLetters as error:
