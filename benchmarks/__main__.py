@@ -18,6 +18,7 @@ from rich.console import Console
 from benchmarks import picture, results
 from benchmarks.bench import Bench
 from benchmarks.measurements import (
+    access_control,
     embedded,
     growth,
     intake,
@@ -44,6 +45,7 @@ class Group(StrEnum):
     LATENCY = "latency"
     KITCHEN = "kitchen"
     TRACKING = "tracking"
+    ACCESS_CONTROL = "access-control"
     LIVE_VIEWS = "live-views"
     GROWTH = "growth"
     MEMORY = "memory"
@@ -57,6 +59,7 @@ MEASURES: dict[Group, Callable[[Bench], Awaitable[list[ResultRow]]]] = {
     Group.LATENCY: latency.rows,
     Group.KITCHEN: kitchen.rows,
     Group.TRACKING: tracking.rows,
+    Group.ACCESS_CONTROL: access_control.rows,
     Group.LIVE_VIEWS: live_views.rows,
     Group.GROWTH: growth.rows,
     Group.MEMORY: memory.rows,

@@ -19,6 +19,7 @@ POST = (
     b"Content-Length: %d\r\n\r\n%s" % (len(ORDER), ORDER)
 )
 GET = b"GET /orders/%s/status HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HOST = b"Host: localhost\r\n"
 NUMBER = b'"order_number":"'
 RESPONSE_TIMEOUT = 30.0  # s
 
@@ -51,6 +52,11 @@ def read_response(data: bytes) -> Response | None:
     length = int(head[at + 17 :].split(b"\r\n", 1)[0])
     size = end + 4 + length
     return Response(data[9:12], data[end + 4 : size], size) if len(data) >= size else None
+
+
+def with_api_key(request: bytes, key: str) -> bytes:
+    """Return a request with an API key."""
+    return request.replace(HOST, b"%bAuthorization: Bearer %b\r\n" % (HOST, key.encode()), 1)
 
 
 def order_number_in(body: bytes) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks.clients import GET, POST, ClientPool, WrongResponse
+from benchmarks.clients import GET, POST, ClientPool, WrongResponse, with_api_key
 from benchmarks.loops import Plan, print_line, run
 
 
@@ -29,6 +29,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--numbers", type=Path, help="file of the order numbers to look up, one per line"
     )
+    parser.add_argument("--api-key", help="send this API key with each request")
     parser.add_argument(
         "--placed", type=Path, help="JSON file to write: the scheduled time of each order"
     )
@@ -40,9 +41,12 @@ def _arguments() -> argparse.Namespace:
 
 def _requests(arguments: argparse.Namespace) -> Iterator[bytes]:
     if arguments.what == "place":
-        return cycle([POST])
-    numbers = arguments.numbers.read_bytes().split()
-    return cycle([GET % number for number in numbers])
+        requests = [POST]
+    else:
+        requests = [GET % number for number in arguments.numbers.read_bytes().split()]
+    if arguments.api_key is not None:
+        requests = [with_api_key(each, arguments.api_key) for each in requests]
+    return cycle(requests)
 
 
 async def _main(arguments: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import aiormq
@@ -19,6 +19,7 @@ from tests.support.processes import free_port
 PREFETCH = 1000
 ARRIVAL_TIMEOUT = 600.0  # s
 POLL_INTERVAL = 0.1  # s
+UNCHANGED: Mapping[str, str] = {}
 
 COOK_ALL = "UPDATE orders SET status = 'cooking', processed_by = 'anna' WHERE status = 'received'"
 FINISH_ALL = """
@@ -37,13 +38,17 @@ class Environment:
         self._stack = stack
         self._environment = {"RESTAURANT_DATABASE__URL": dsn, "RESTAURANT_RABBITMQ__URL": amqp}
 
-    async def order_service(self, processes: int = 1) -> tuple[Command, int]:
-        """Start the order service; return it and its port."""
-        return await self._serving("order-service", processes)
+    async def order_service(
+        self, processes: int = 1, *, settings: Mapping[str, str] = UNCHANGED
+    ) -> tuple[Command, int]:
+        """Start the order service with settings from the environment; return it and its port."""
+        return await self._serving("order-service", processes, settings)
 
-    async def tracking_service(self, processes: int = 1) -> tuple[Command, int]:
-        """Start the tracking service; return it and its port."""
-        return await self._serving("tracking-service", processes)
+    async def tracking_service(
+        self, processes: int = 1, *, settings: Mapping[str, str] = UNCHANGED
+    ) -> tuple[Command, int]:
+        """Start the tracking service, as `order_service` does."""
+        return await self._serving("tracking-service", processes, settings)
 
     async def kitchen_worker(self, name: str) -> Command:
         """Start a worker without cooking time; wait until it has registered."""
@@ -52,18 +57,19 @@ class Environment:
         await worker.wait_for_log("worker_registered")
         return worker
 
-    async def start(self, *command: str) -> Command:
-        """Start a command of the product."""
+    async def start(self, *command: str, settings: Mapping[str, str] = UNCHANGED) -> Command:
+        """Start a command of the product with settings from the environment."""
+        environment = {**self._environment, **settings}
         return await self._stack.enter_async_context(
-            running(
-                "restaurant_system", *command, folder=self.folder, environment=self._environment
-            )
+            running("restaurant_system", *command, folder=self.folder, environment=environment)
         )
 
-    async def _serving(self, name: str, processes: int) -> tuple[Command, int]:
+    async def _serving(
+        self, name: str, processes: int, settings: Mapping[str, str]
+    ) -> tuple[Command, int]:
         port = free_port()
         options = ("--port", str(port), "--processes", str(processes))
-        service = await self.start(name, *options)
+        service = await self.start(name, *options, settings=settings)
         await service.wait_until_serving(port)
         return service, port
 
