@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -13,11 +13,13 @@ from restaurant_system.database import audit
 from restaurant_system.database.connection import Database
 from restaurant_system.models.access import Capability, Role
 from restaurant_system.models.audit import Actor
+from restaurant_system.services.access import cleanup
 from restaurant_system.services.access.administration import ApiKeys, Users
 from tests.support.access import PASSWORD, guarded_site, make_users, quick_passwords
 from tests.support.deployments import JSON
 from tests.support.orders import make_order_body
 from tests.support.services import NOON, serve_site
+from tests.support.waiting import eventually
 
 CLIENT = "192.0.2.7"
 HEADERS = JSON | {"X-Forwarded-For": CLIENT}
@@ -233,6 +235,41 @@ async def test_entries_are_never_changed(database: Database, change: str) -> Non
     with pytest.raises(asyncpg.CheckViolationError, match="never changed"):
         async with database.connection() as connection:
             await connection.execute(change)
+
+
+async def test_old_entries_are_deleted_in_batches_and_no_others(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are younger than 30 days cannot be."""
+    monkeypatch.setattr(cleanup, "LIMIT", 2)
+    ages = [400, 399, 398, 397, 366, 364, 31, 29]
+    async with database.connection() as connection:
+        await connection.execute(
+            """INSERT INTO audit_log (at, action, target)
+               SELECT now() - age * interval '1 day', 'sign_in', age
+               FROM unnest($1::int[]) WITH ORDINALITY AS aged (age, place) ORDER BY place""",
+            ages,
+        )
+
+    async def targets() -> list[int]:
+        return [int(each["target"]) for each in await entries(database)]
+
+    async def are_deleted() -> bool:
+        return await targets() == [364, 31, 29]
+
+    year = timedelta(days=365)
+    async with asyncio.TaskGroup() as group:
+        processes = [
+            group.create_task(cleanup.delete_old_entries(database, year)) for _ in range(2)
+        ]
+        await eventually(are_deleted, doing="for the deletion of old entries")
+        for process in processes:
+            process.cancel()
+    async with database.connection() as connection:
+        assert await audit.delete_old(connection, timedelta(days=30), 10) == 2
+        with pytest.raises(asyncpg.CheckViolationError):
+            await audit.delete_old(connection, timedelta(days=28), 10)
+    assert await targets() == [29]
 
 
 async def test_manager_reads_the_record_page_by_page(client: httpx.AsyncClient) -> None:

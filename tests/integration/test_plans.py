@@ -25,7 +25,7 @@ Plan = dict[str, Any]
 ORDERS = 20_000
 GROWING = {
     *("orders", "order_items", "order_status_log"),
-    *("idempotency_keys", "outbox", "broker_messages", "workers"),
+    *("idempotency_keys", "outbox", "broker_messages", "workers", "audit_log"),
 }
 # Partial indexes of unfinished rows only.
 SMALL_INDEXES = {"orders_waiting", "orders_cooking", "broker_messages_in_hand"}
@@ -94,6 +94,8 @@ INSERT INTO workers (name, type, status, last_seen, heartbeat_interval, session)
 SELECT 'station_' || n, 'takeout', CASE WHEN n % 2 = 0 THEN 'online' ELSE 'offline' END,
        now() - n * interval '1 minute', interval '5 seconds', gen_random_uuid()
 FROM generate_series(1, 30000) AS n;
+
+INSERT INTO audit_log (at, action) SELECT now(), 'sign_in' FROM generate_series(1, 30000);
 """
 
 

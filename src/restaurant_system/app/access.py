@@ -25,7 +25,7 @@ from restaurant_system.models.clock import utc_now
 from restaurant_system.models.lock_out import LockOut
 from restaurant_system.services.access.administration import ApiKeys, Users
 from restaurant_system.services.access.audit_handler import AuditHandler
-from restaurant_system.services.access.cleanup import delete_expired_sessions
+from restaurant_system.services.access.cleanup import delete_expired_sessions, delete_old_entries
 from restaurant_system.services.access.handler import SessionHandler
 from restaurant_system.services.access.passwords import Passwords
 from restaurant_system.services.access.sign_in import LockOutRules, SignIn
@@ -88,7 +88,10 @@ async def access(runtime: Runtime, host: str) -> AsyncIterator[Access]:
         return
     await retry_while_unavailable(partial(_require_callers, runtime.database), runtime.settings)
     public = frozenset({Capability.PLACE_ORDERS} if settings.public_ordering else ())
-    async with background_task(delete_expired_sessions(runtime.database, utc_now)):
+    async with (
+        background_task(delete_expired_sessions(runtime.database, utc_now)),
+        background_task(delete_old_entries(runtime.database, settings.audit_kept_for)),
+    ):
         yield Access(AccessControl(sign_in.identify, public=public), features)
 
 

@@ -54,7 +54,7 @@ class SecuritySettings(Section):
     unless a service listens on loopback only and no proxy is trusted. `public_ordering` lets
     everybody place orders. A session ends after `session_hours`. Wrong passwords beyond
     `tries_per_account`, and beyond `tries_per_address`, are followed by a lock-out whose time
-    doubles up to `longest_lock_out` seconds.
+    doubles up to `longest_lock_out` seconds. What people do is on record for `audit_days`.
 
     A service answers for `allowed_hosts` besides its own address and this machine's loopback names.
     Pages of `cors_origins` may send requests to it. The client address, and the scheme of the
@@ -67,6 +67,7 @@ class SecuritySettings(Section):
     tries_per_account: int = Field(default=5, ge=1)
     tries_per_address: int = Field(default=30, ge=1)
     longest_lock_out: Seconds = 900
+    audit_days: float = Field(default=365, ge=30, le=36_500)
     allowed_hosts: tuple[HostPattern, ...] = ()
     cors_origins: tuple[Origin, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
@@ -75,6 +76,11 @@ class SecuritySettings(Section):
     def longest_lock_out_time(self) -> timedelta:
         """The longest time without a further try."""
         return timedelta(seconds=self.longest_lock_out)
+
+    @property
+    def audit_kept_for(self) -> timedelta:
+        """The time for which entries of the record of what people do are kept."""
+        return timedelta(days=self.audit_days)
 
 
 class OrderServiceSettings(Section):

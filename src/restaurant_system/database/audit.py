@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 
 import asyncpg
 
@@ -42,3 +43,24 @@ LATEST = 2**63 - 1
 async def read(connection: Connection, *, before: int | None, limit: int) -> list[Row]:
     """Return up to `limit` entries, the latest first, before the entry with an id."""
     return await connection.fetch(READ, LATEST if before is None else before, limit)
+
+
+# The time of the database, as in the trigger that refuses to delete younger entries. Entries are
+# written nearly in the order of their ids.
+DELETE_OLD = """
+DELETE FROM audit_log WHERE id = ANY (ARRAY(
+    SELECT id FROM audit_log
+    WHERE id = ANY (ARRAY(SELECT id FROM audit_log ORDER BY id LIMIT $2))
+      AND at < now() - $1::interval
+    FOR UPDATE SKIP LOCKED
+))
+RETURNING id
+"""
+
+
+async def delete_old(connection: Connection, kept_for: timedelta, limit: int) -> int:
+    """Delete the entries that are older than `kept_for` among the oldest `limit`; return how many.
+
+    `kept_for` must be at least 30 days.
+    """
+    return len(await connection.fetch(DELETE_OLD, kept_for, limit))
