@@ -428,6 +428,22 @@ def _exists(process: int) -> bool:
     return Path(f"/proc/{process}/cwd").exists()
 
 
+def test_user_who_owns_the_cluster_changes_no_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Systemd's sandbox refuses that call, even if it would change nothing."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.fchown", refuse)
+    monkeypatch.setattr("restaurant_system.database.data_directory.server_uid", os.geteuid)
+
+    data_directory.replace_file(tmp_path, "pg_hba.conf", "local all all peer\n")
+
+    assert (tmp_path / "pg_hba.conf").read_text() == "local all all peer\n"
+
+
 def test_cluster_belongs_to_the_user_of_the_server(pgdata: Path) -> None:
     found = pgdata.stat()
 

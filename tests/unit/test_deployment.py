@@ -224,6 +224,28 @@ def test_units_start_every_service() -> None:
     }
 
 
+def test_services_wait_for_the_migration_and_it_alone_is_not_restarted() -> None:
+    units = _units()
+    migration = units.pop("restaurant-migrate.service")["Service"]
+
+    assert (migration["Type"], "Restart" in migration) == ("oneshot", False)
+    for name, unit in units.items():
+        assert (unit["Service"]["Type"], unit["Service"]["Restart"]) == ("exec", "on-failure"), name
+        if name != "restaurant-up.service":
+            assert unit["Unit"]["After"] == "restaurant-migrate.service"
+
+
+def test_drop_in_overrides_nothing_that_a_unit_sets() -> None:
+    (drop_in,) = (SYSTEMD / "restaurant-.service.d").iterdir()
+    lines = drop_in.read_text().splitlines()
+    shared = {line.partition("=")[0].lower() for line in lines if line[:1].isalpha()}
+    added = {"wants", "after"}  # lists, to which the drop-in adds
+
+    assert shared >= {"user", "systemcallfilter"}
+    for name, unit in _units().items():
+        assert not shared & {*unit["Unit"], *unit["Service"]} - added, name
+
+
 @pytest.fixture
 def installed_units(tmp_path: Path) -> list[str]:
     """Return the paths of all units, in a folder of their own and with a program that exists."""

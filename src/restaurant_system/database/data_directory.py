@@ -172,7 +172,8 @@ def replace_file(pgdata: Path, name: str, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-            os.fchown(file.fileno(), server_uid(), -1)
+            if server_uid() != os.geteuid():  # systemd's sandbox refuses even what changes nothing
+                os.fchown(file.fileno(), server_uid(), -1)
         os.replace(new, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
