@@ -4,14 +4,15 @@ import asyncio
 import contextlib
 import io
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import SecretStr
 
 from restaurant_system.database.connection import Database
-from restaurant_system.messaging import topology
+from restaurant_system.messaging import dead_letters, topology
 from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.dead_letters import All, ById, Result
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.messaging.retry_policy import QUEUE, REASON, RetryPolicy
 from restaurant_system.messaging.signature import SIGNATURE, Signer
@@ -51,12 +52,14 @@ async def kitchen(
 
 
 @contextlib.asynccontextmanager
-async def running_display(broker: Broker, policy: RetryPolicy) -> AsyncIterator[io.StringIO]:
+async def running_display(
+    broker: Broker, policy: RetryPolicy, signer: Signer = SIGNER
+) -> AsyncIterator[io.StringIO]:
     """Run a subscriber that verifies signatures; yield its output."""
     printed, shutdown = io.StringIO(), Shutdown()
     async with broker.subscribe("display"):
         pass  # its queue exists from now on
-    subscriber = NotificationSubscriber(broker, policy, "display", printed, SIGNER)
+    subscriber = NotificationSubscriber(broker, policy, "display", printed, signer)
     printing = asyncio.create_task(subscriber.run(shutdown))
     try:
         yield printed
@@ -147,6 +150,33 @@ async def test_update_without_a_valid_signature_is_dead_lettered(
         await letter.ack()
     assert letter.message.headers[REASON] == reason
     assert letter.message.headers[QUEUE] == "notifications_queue.display"
+
+
+async def test_copy_of_an_old_update_is_not_printed_after_a_restart(
+    broker: Broker, other_broker: Broker, policy: RetryPolicy
+) -> None:
+    """A subscriber that has missed a younger one prints it."""
+    signer = Signer([SecretStr("the restaurant's own key")], timedelta(days=7))
+    now = datetime.now(UTC)
+    old = SIGNER.sign(make_update_about("ORD_20241216_666", timestamp=now - timedelta(days=8)))
+    missed = SIGNER.sign(make_update_about("ORD_20241216_001", timestamp=now - timedelta(days=6)))
+    async with other_broker.subscribe("display"):
+        await other_broker.publish([old, missed])
+
+    async with running_display(broker, policy, signer) as printed:
+
+        async def has_printed() -> bool:
+            return "ORD_20241216_001" in printed.getvalue()
+
+        await eventually(has_printed, doing="for the update that was missed")
+
+    assert "ORD_20241216_666" not in printed.getvalue()
+    letters = [str(old.message_id)]
+    everything = await dead_letters.requeue(other_broker, signer, All(), Result())
+    vouched_for = await dead_letters.requeue(other_broker, signer, ById(letters), Result())
+    assert (everything.unverified, everything.done, vouched_for.done) == (1, 0, 1)
+    async with other_broker.subscribe("display") as display:
+        signer.verify((await receive_one(display)).message)
 
 
 async def test_without_keys_signatures_are_not_verified(

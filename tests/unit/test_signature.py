@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from restaurant_system.errors import MessageRejected
 from restaurant_system.messaging.signature import SIGNATURE, Signer
 from restaurant_system.models.message import Message
-from tests.support.messages import make_order_message
+from tests.support.messages import make_order_message, make_status_update
 
 DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs/asyncapi.yaml").read_text("utf-8"))
 EXAMPLE = DOCUMENT["components"]["schemas"]["signature"]["x-example"]
@@ -153,6 +153,22 @@ def test_signed_message_of_another_type_is_refused() -> None:
 
     with pytest.raises(MessageRejected, match=r"its type is not order\.received"):
         Signer([NEW]).verify(update, "order.received")
+
+
+def test_status_update_that_is_too_old_is_refused_until_it_is_renewed() -> None:
+    """A captured one is still signed. An order may wait for as long as it does."""
+    now = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
+    signer = Signer([NEW], timedelta(hours=1), lambda: now)
+    fresh = signer.sign(make_status_update(timestamp=now - timedelta(hours=1)))
+    old = signer.sign(make_status_update(timestamp=now - timedelta(hours=1, seconds=1)))
+
+    signer.verify(fresh)
+    signer.verify(signer.sign(make_order_message(timestamp=now - timedelta(days=9))))
+    with pytest.raises(MessageRejected, match=r"older than signing\.max_update_age_hours"):
+        signer.verify(old)
+    signer.verify(signer.renew(old))
+    assert signer.renew(fresh) == fresh
+    Signer((), timedelta(hours=1), lambda: now).verify(old)
 
 
 def test_type_with_a_line_feed_is_refused() -> None:

@@ -236,7 +236,7 @@ async def running_relay(runtime: Runtime, publisher: Publisher) -> AsyncIterator
 
 def signer(settings: Settings) -> Signer:
     """Return the signer of messages with the configured keys."""
-    return Signer(settings.signing.keys)
+    return Signer(settings.signing.keys, settings.signing.max_update_age)
 
 
 @contextlib.asynccontextmanager

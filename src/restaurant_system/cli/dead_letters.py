@@ -180,8 +180,8 @@ def _print_result(action: Action, result: "Result") -> None:
         print(f"{refusal.message.message_id} stays a dead letter: {reason}.", file=sys.stderr)
     if result.unverified:
         print(
-            f"{_count(result.unverified)} without a valid signature not requeued; name each by its"
-            " id to vouch for it.",
+            f"{_count(result.unverified)} without a valid signature, or too old, not requeued; name"
+            " each by its id to vouch for it.",
             file=sys.stderr,
         )
 

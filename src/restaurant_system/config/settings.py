@@ -242,12 +242,19 @@ class SigningSettings(Section):
     """Keys that sign messages; without keys, unsigned messages are accepted.
 
     The first key signs, and signatures of both are accepted, so that a key can be replaced while
-    messages wait.
+    messages wait. With keys, subscribers refuse a status update that is older than
+    `max_update_age_hours`: it may be a copy of one that was printed before.
     """
 
     keys: tuple[Annotated[SecretStr, AfterValidator(_check_key_length)], ...] = Field(
         default=(), max_length=2
     )
+    max_update_age_hours: float = Field(default=168, gt=0, le=10_000)
+
+    @property
+    def max_update_age(self) -> timedelta:
+        """The age up to which status updates are accepted."""
+        return timedelta(hours=self.max_update_age_hours)
 
 
 class MetricsSettings(Section):

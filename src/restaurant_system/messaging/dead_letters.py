@@ -207,7 +207,7 @@ class Result:
     """The number of dead letters processed so far, correct also after an error or interruption.
 
     `refused` messages were routable to no queue, or not to the one that their headers name.
-    `unverified` ones have no valid signature. Both stay dead letters.
+    `unverified` ones have no valid signature, or are too old. Both stay dead letters.
     """
 
     done: int = 0
@@ -231,18 +231,20 @@ async def requeue(
 ) -> Result:
     """Publish dead letters again to where they were first published, as if they were new.
 
-    They are signed again: selecting one by its id vouches for its content. With `All`, messages
-    without a valid signature stay. None is sent where a message of its type does not belong. A dead
-    letter is removed only after the broker has confirmed its publication. Raises
-    `DeadLetterNotFound` before anything is changed.
+    They are signed again: selecting one by its id vouches for its content, and renews a status
+    update that is too old. With `All`, messages that the signer does not accept stay. None is sent
+    where a message of its type does not belong. A dead letter is removed only after the broker has
+    confirmed its publication. Raises `DeadLetterNotFound` before anything is changed.
     """
     async with _locked(broker) as deliveries:
         selected = selection.select(deliveries)
-        accepted = selected if isinstance(selection, ById) else _verified(signer, selected)
+        is_vouched_for = isinstance(selection, ById)
+        accepted = selected if is_vouched_for else _verified(signer, selected)
         result.unverified = len(selected) - len(accepted)
+        sign = signer.renew if is_vouched_for else signer.sign
         for batch in _batches(accepted):
             await _record(record, batch)
-            await _complete(_requeue_batch(broker, signer, batch, result))
+            await _complete(_requeue_batch(broker, sign, batch, result))
     return result
 
 
@@ -312,12 +314,12 @@ async def _record(record: Record | None, batch: Sequence[Delivery]) -> None:
 
 
 async def _requeue_batch(
-    broker: Broker, signer: Signer, batch: Sequence[Delivery], result: Result
+    broker: Broker, sign: Callable[[Message], Message], batch: Sequence[Delivery], result: Result
 ) -> None:
     originals: list[tuple[Delivery, Message]] = []
     for each in batch:
         try:
-            originals.append((each, signer.sign(DeadLetter(each.message).original())))
+            originals.append((each, sign(DeadLetter(each.message).original())))
         except MessageRejected as error:
             result.refused.append(Refused(each.message, str(error)))
     refused = await broker.publish([message for _, message in originals])

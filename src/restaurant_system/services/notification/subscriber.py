@@ -31,7 +31,9 @@ class NotificationSubscriber:
     may be printed again, and none is lost.
 
     While it runs, an update is printed once, even if it is delivered again or a third party
-    publishes a copy, whose signature is valid: the signature covers the message id.
+    publishes a copy, whose signature is valid: the signature covers the message id. It does not
+    remember ids across restarts, because it has no storage but the broker, which forgets a message
+    with its acknowledgement. After a restart, the `signer` refuses only copies that are too old.
     """
 
     def __init__(
