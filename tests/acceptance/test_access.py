@@ -130,4 +130,6 @@ def test_up_on_the_network_prints_how_its_first_manager_signs_in(
     process.stop()
 
     _, again = start()
-    assert "Password" not in again
+    assert "Password " not in again
+    assert "/sign-in" in again
+    assert "users list" in again

@@ -21,7 +21,14 @@ from restaurant_system.errors import (
 from restaurant_system.models.access import Caller, Capability, Credential, CredentialKind, Role
 from restaurant_system.services.access.passwords import Passwords
 from restaurant_system.services.access.sign_in import SignIn, client_subject
-from restaurant_system.web.access_control import FRESH_FOR, KEPT_FOR, AccessControl
+from restaurant_system.web.access_control import (
+    ACCESS_CONTROL,
+    CALLER,
+    FRESH_FOR,
+    KEPT_FOR,
+    AccessControl,
+    while_admitted,
+)
 from tests.support.access import (
     FREE_TRIES,
     FREE_TRIES_PER_ADDRESS,
@@ -368,14 +375,16 @@ async def test_names_are_unique_in_any_case(database: Database, people: SignIn) 
 
 
 async def test_first_manager_is_added_once(database: Database) -> None:
-    """Also if several processes start at once."""
+    """Also if several processes start at once, and if programs have keys already."""
     users = make_users(database)
+    await make_keys(database).add("Prometheus", [Capability.METRICS])
 
     passwords = await asyncio.gather(*(users.add_first_manager() for _ in range(4)))
 
     (password,) = [each for each in passwords if each is not None]
     signed_in = await make_sign_in(database).sign_in("manager", password, HOME)
     assert signed_in.caller.role is Role.MANAGER
+    await users.disable("manager")
     assert await users.add_first_manager() is None
 
 
@@ -525,3 +534,23 @@ async def test_anonymous_caller_needs_no_database() -> None:
 
     assert (await AccessControl(directory.identify).caller(None)).name is None
     assert directory.lookups == 0
+
+
+async def test_stream_of_an_anonymous_caller_needs_no_lookups() -> None:
+    """A browser may still send the cookie of a session that has ended."""
+    directory = Directory()
+    directory.caller = None
+    control = AccessControl(directory.identify)
+    credential = Credential.of(CredentialKind.SESSION, b"ended")
+    scope = {
+        ACCESS_CONTROL: control,
+        CALLER: await control.caller(credential),
+        "headers": [(b"cookie", b"session=ended")],
+    }
+
+    async def events() -> AsyncIterator[bytes]:
+        for _ in range(10):
+            yield b"event"
+
+    assert [each async for each in while_admitted(scope, events())] == [b"event"] * 10
+    assert directory.lookups == 1

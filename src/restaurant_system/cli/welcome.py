@@ -53,6 +53,11 @@ def show(
         console.print(Text(f"  Password  {manager_password}"))
         console.print("\nThe password is shown once. `restaurant-system users --help` has more.")
     if is_guarded(settings, settings.order_service.host):
+        if manager_password is None:
+            console.print(Text(f"\nPeople sign in at {address}/sign-in."))
+            console.print(
+                "`restaurant-system users list` shows them; `users reset` sets a password."
+            )
         console.print("\nPrograms need a key: `restaurant-system api-keys add --help`.")
     else:
         console.print("\nPlace an order:\n")

@@ -180,15 +180,23 @@ async def has_any(connection: Connection) -> bool:
     return found
 
 
+HAS_USERS = "SELECT EXISTS (SELECT FROM users)"
+
+
+async def has_users(connection: Connection) -> bool:
+    """Return whether there is a user, also a disabled one."""
+    found: bool = await connection.fetchval(HAS_USERS)
+    return found
+
+
 ADD_FIRST_USER = """
 INSERT INTO users (name, folded_name, role, password_hash)
-SELECT $1, $2, $3, $4
-WHERE NOT EXISTS (SELECT FROM users) AND NOT EXISTS (SELECT FROM api_keys)
+SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT FROM users)
 ON CONFLICT (folded_name) DO NOTHING RETURNING id
 """
 
 
 async def add_first_user(connection: Connection, name: str, role: Role, password_hash: str) -> bool:
-    """Store a user if there is neither a user nor an API key; return whether it was stored."""
+    """Store a user if there is none; return whether it was stored."""
     added = await connection.fetchval(ADD_FIRST_USER, name, folded_name(name), role, password_hash)
     return added is not None

@@ -161,9 +161,10 @@ def while_admitted(scope: Scope, stream: AsyncIterator[bytes]) -> AsyncIterator[
     """Return a stream that ends once its caller has changed: the session ended, for example."""
     control: AccessControl | None = scope[ACCESS_CONTROL]
     credential = credential_in(scope["headers"])
-    if control is None or credential is None or CALLER not in scope:
+    caller: Caller | None = scope.get(CALLER)
+    if control is None or credential is None or caller is None or caller.name is None:
         return stream
-    return _while_unchanged(control, credential, scope[CALLER], stream)
+    return _while_unchanged(control, credential, caller, stream)
 
 
 async def _while_unchanged(

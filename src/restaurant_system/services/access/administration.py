@@ -70,9 +70,9 @@ class Users(_Recorded):
         return name
 
     async def add_first_manager(self) -> str | None:
-        """Add a manager if there is neither a user nor an API key; return the new password."""
+        """Add a manager if there is no user; return the new password."""
         async with self._database.connection() as connection:
-            if await users.has_any(connection):
+            if await users.has_users(connection):
                 return None
         password = new_password()
         password_hash = await self._hash(password)
