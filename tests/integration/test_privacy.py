@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import json
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -733,6 +734,26 @@ async def test_unavailable_broker_stops_a_plan_before_anything_is_erased(
     assert await names(database) == [PERSON]
 
 
+async def test_export_has_the_dead_letters_of_this_customer_only(
+    intake: OrderService, in_database: PersonalData, database: Database
+) -> None:
+    """Those without a stored order only by name: a namesake may have sent them."""
+    mine, other = await place(intake), await place(intake, customer_name="Grace Hopper")
+    about, unstored = make_letter(mine), make_letter("ORD_20991231_001")
+    invalid = make_order_message(exchange="orders_dlx", body=b'{"\xff')
+    sent = [about, make_letter(other), unstored, invalid]
+    await put_dead_letter(PostgresBroker(database), *sent)
+
+    async def exported(customer: Customer) -> list[str]:
+        found = await in_database.export(customer)
+        return [letter["id"] for letter in found["dead_letters"]]
+
+    assert await exported(CUSTOMER) == [str(about.message_id), str(unstored.message_id)]
+    assert await exported(Customer(PERSON, (mine,))) == [str(about.message_id)]
+    (letter,) = (await in_database.export(Customer(numbers=(mine,))))["dead_letters"]
+    assert json.loads(letter["body"])["customer_name"] == PERSON
+
+
 # Who exports and erases
 
 
@@ -761,6 +782,7 @@ async def test_who_exports_and_erases_is_recorded_without_personal_data(
     assert await recorded(database) == [
         ("root", "export_personal_data", one),
         ("root", "export_personal_data", two),
+        ("root", "export_personal_data", str(letter.message_id)),
         ("root", "erase_personal_data", one),
         ("root", "erase_personal_data", two),
         ("root", "discard_dead_letter", str(letter.message_id)),

@@ -50,7 +50,8 @@ class FakePrivacy:
 
     async def export(self, _: object, __: object, customer: Customer) -> dict[str, Any]:
         self.requested.append(("export", customer))
-        return {"orders": [{"number": FINISHED, "customer_name": "Jos\u00e9 \u202e"}]}
+        order = {"number": FINISHED, "customer_name": "Jos\u00e9 \u202e"}
+        return {"orders": [order], "dead_letters": []}
 
     async def plan(self, _: object, __: object, customer: Customer) -> ErasurePlan:
         self.requested.append(("plan", customer))
@@ -129,7 +130,7 @@ def test_export_prints_json_in_ascii_and_names_the_orders_on_stderr(
     printed = capsys.readouterr()
     assert printed.out.isascii()
     assert json.loads(printed.out)["orders"][0]["customer_name"] == "Jos\u00e9 \u202e"
-    assert printed.err == f"Exported 1 order ({FINISHED}).\n"
+    assert printed.err == f"Exported 1 order ({FINISHED}) and 0 dead letters.\n"
     assert fake.requested == [("export", Customer(NAME, (FINISHED,)))]
 
 

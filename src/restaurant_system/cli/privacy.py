@@ -47,7 +47,7 @@ def export(
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
-    """Print as JSON everything that is stored about a customer's orders."""
+    """Print as JSON what is stored about a customer: orders, and dead letters."""
     customer = _customer(name, order)
     settings = _load(config, log_format)
     from restaurant_system.app import privacy
@@ -59,7 +59,8 @@ def export(
     # In ASCII, so that no character controls the terminal and any encoding of stdout suits.
     print(json.dumps(exported, indent=2))
     numbers = [each["number"] for each in exported["orders"]]
-    print(f"Exported {_count(len(numbers))}{_listed(numbers)}.", file=sys.stderr)
+    letters = _count(len(exported["dead_letters"]), "dead letter")
+    print(f"Exported {_count(len(numbers))}{_listed(numbers)} and {letters}.", file=sys.stderr)
 
 
 @cli.command()

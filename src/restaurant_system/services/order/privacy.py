@@ -100,13 +100,32 @@ class PersonalData:
         return orders
 
     async def export(self, customer: Customer) -> dict[str, Any]:
-        """Return everything that is stored about the orders of a customer; raises as `find`."""
+        """Return everything that is stored about the orders of a customer.
+
+        These are the orders, the dead letters about them and, unless the customer is named by
+        orders, those with the name that belong to no stored order. Raises as `find`, and
+        `BrokerUnavailable`.
+        """
         orders = await self.find(customer)
+        letters = await dead_letters.read(self._broker)
+        stored = await self._which_are_erased(letters)
+        numbers = [order.number for order in orders]
+        name = None if customer.numbers else customer.name
+        theirs = [
+            letter
+            for letter in letters
+            if letter.order_number in numbers
+            or (letter.order_number not in stored and _is_in_name(letter, name))
+        ]
         async with self._database.transaction() as tx:
             rows = await personal_data.export(tx, [order.id for order in orders])
-            numbers = [order.number for order in orders]
-            await self._record(tx, AuditAction.EXPORT_PERSONAL_DATA, numbers)
-        return {"exported_at": rfc_3339(self._clock()), "orders": rows}
+            targets = [*numbers, *(letter.id for letter in theirs)]
+            await self._record(tx, AuditAction.EXPORT_PERSONAL_DATA, targets)
+        return {
+            "exported_at": rfc_3339(self._clock()),
+            "orders": rows,
+            "dead_letters": [_exported(letter) for letter in theirs],
+        }
 
     async def plan(self, customer: Customer) -> ErasurePlan:
         """Return what `erase` would change; raises as `find`, and `BrokerUnavailable`.
@@ -117,12 +136,11 @@ class PersonalData:
         letters = await dead_letters.read(self._broker)
         is_erased = await self._which_are_erased(letters)
         finished = {order.number for order in orders if order.is_finished}
-        name = None if customer.name is None else normalized_name(customer.name)
 
         def is_to_be_discarded(letter: DeadLetter) -> bool:
             if letter.order_number in is_erased:
                 return letter.order_number in finished or is_erased[letter.order_number]
-            return name is not None and normalized_name(letter.customer_name) == name
+            return _is_in_name(letter, customer.name)
 
         return ErasurePlan(
             finished=[each for each in orders if each.is_finished and not each.is_erased],
@@ -231,6 +249,20 @@ class PersonalData:
 
 def _has_name(order: CustomerOrder, normalized: str) -> bool:
     return not order.is_erased and normalized_name(order.customer_name) == normalized
+
+
+def _is_in_name(letter: DeadLetter, name: str | None) -> bool:
+    return name is not None and normalized_name(letter.customer_name) == normalized_name(name)
+
+
+def _exported(letter: DeadLetter) -> dict[str, str]:
+    """Return a dead letter for an export; bytes that are not UTF-8 are replaced."""
+    return {
+        "id": letter.id,
+        "first_seen": letter.first_seen,
+        "reason": letter.reason,
+        "body": letter.message.body.decode(errors="replace"),
+    }
 
 
 def _ids(letters: Sequence[DeadLetter], condition: Callable[[DeadLetter], bool]) -> set[UUID]:
