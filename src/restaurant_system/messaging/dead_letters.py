@@ -321,7 +321,7 @@ async def _requeue_batch(
         try:
             originals.append((each, sign(DeadLetter(each.message).original())))
         except MessageRejected as error:
-            result.refused.append(Refused(each.message, str(error)))
+            result.refused.append(Refused(each.message, retry_policy.one_line(str(error))))
     refused = await broker.publish([message for _, message in originals])
     result.refused += refused
     remaining = {id(refusal.message) for refusal in refused}  # copies are equal, not identical
