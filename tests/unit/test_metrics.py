@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from restaurant_system.metrics.definitions import OUTBOX_MESSAGES, QUEUE_MESSAGE
 from restaurant_system.metrics.exposition import Exposer, Figures
 from restaurant_system.metrics.histogram import BatchHistogram
 from restaurant_system.metrics.order_moves import observe_move
-from restaurant_system.metrics.processes import OWNER_LOCK, PREFIX, VARIABLE, shared_metrics
+from restaurant_system.metrics.processes import PREFIX, VARIABLE, shared_metrics
 from restaurant_system.metrics.request_durations import BATCH_SIZE, durations_of
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.web.local_requests import is_local
@@ -32,6 +33,7 @@ from tests.support.metrics import increase, names_in, value_in
 REQUESTS = "restaurant_http_request_duration_seconds_count"
 TIMES = "restaurant_order_time_to_status_seconds_count"
 TEXT = "text/plain"
+SYSTEMD_TMPFILES = shutil.which("systemd-tmpfiles")
 # A process that counts, prints what all processes have counted, and waits for its input to end.
 COUNTING = """
 import asyncio, sys
@@ -387,6 +389,13 @@ def counting(placed: int, *, available: int = 1) -> Iterator[str]:
         process.kill()
 
 
+def start_time(text: str) -> float:
+    """Return the time at which a process was started, or the last one of a port."""
+    value = value_in(text, "restaurant_process_start_time_seconds")
+    assert value is not None
+    return value
+
+
 def test_processes_of_one_port_expose_their_sums_and_continue_after_one_has_ended() -> None:
     placed = ("restaurant_orders_placed_total", {"order_type": "takeout"})
     clients = "restaurant_live_view_clients"
@@ -400,6 +409,7 @@ def test_processes_of_one_port_expose_their_sums_and_continue_after_one_has_ende
                 assert value_in(second, placed[0], **placed[1]) == 25
                 assert value_in(second, "restaurant_order_batch_size_count") == 2
                 assert value_in(second, clients) == 2
+                assert start_time(first) < start_time(second)
                 assert value_in(second, available[0], **available[1]) == 0
             with counting(100) as third:  # in place of the second one
                 assert value_in(third, placed[0], **placed[1]) == 125
@@ -408,6 +418,7 @@ def test_processes_of_one_port_expose_their_sums_and_continue_after_one_has_ende
             files = len(list(directory.iterdir()))
         with counting(1000) as last:  # no process is left in the second slot
             assert value_in(last, placed[0], **placed[1]) == 1125
+            assert start_time(last) > start_time(third)
             assert value_in(last, clients) == 1
         assert len(list(directory.iterdir())) <= files
 
@@ -423,14 +434,33 @@ def test_directory_of_a_killed_command_is_deleted_by_the_next_one(
     killed, starting = tmp_path / f"{PREFIX}killed", tmp_path / f"{PREFIX}starting"
     for directory in (killed, starting):
         directory.mkdir()
-        (directory / OWNER_LOCK).touch()
-    os.utime(killed / OWNER_LOCK, (0, 0))
+    os.utime(killed, (0, 0))
 
     with shared_metrics():
         running = Path(os.environ[VARIABLE])
-        os.utime(running / OWNER_LOCK, (0, 0))
+        os.utime(running, (0, 0))
         with shared_metrics():
             left = set(tmp_path.iterdir()) - {Path(os.environ[VARIABLE])}
 
     assert left == {running, starting}
     assert set(tmp_path.iterdir()) == {starting}
+
+
+@pytest.mark.skipif(SYSTEMD_TMPFILES is None, reason="systemd is not installed")
+def test_cleaning_of_old_temporary_files_skips_the_directory_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without their lock files, which nothing writes, two processes would share a slot."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    rules = tmp_path / "rules.conf"
+    rules.write_text(f"e {tmp_path} - - - 0\nx {rules}\n")
+    not_in_use = tmp_path / "old"
+    not_in_use.mkdir()
+    (not_in_use / "file").touch()
+
+    with shared_metrics(), counting(5):
+        files = set(Path(os.environ[VARIABLE]).iterdir())
+        subprocess.run([SYSTEMD_TMPFILES or "", "--clean", str(rules)], check=True)  # noqa: S603 - systemd's
+
+        assert set(Path(os.environ[VARIABLE]).iterdir()) == files
+        assert not not_in_use.exists()

@@ -128,6 +128,11 @@ dead_letters_total = Counter(
 )
 
 # The process
+process_start_time_seconds = Gauge(
+    "restaurant_process_start_time_seconds",
+    "Unix time at which the process was started; of several on one port, the last one.",
+    multiprocess_mode="livemax",
+)
 event_loop_lag_seconds = Histogram(
     "restaurant_event_loop_lag_seconds",
     "Delay of a timer: the time for which the event loop was busy with something else.",
@@ -218,3 +223,4 @@ def _create_series() -> None:
 
 
 _create_series()
+process_start_time_seconds.set_to_current_time()

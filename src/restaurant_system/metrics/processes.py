@@ -4,6 +4,9 @@ prometheus-client counts in such files if its variable names a directory when it
 names the files after the process id, so that each process that ends would leave files behind. Here
 they are named after a slot instead, which a process holds by a file lock until it ends: the process
 that replaces it continues its counters.
+
+The command locks the directory. So the next command knows that it is in use, and systemd-tmpfiles,
+which deletes old files in /tmp, skips it: without the lock files, two processes would share a slot.
 """
 
 import contextlib
@@ -13,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
-from io import TextIOWrapper
 from itertools import count
 from pathlib import Path
 
@@ -23,12 +25,11 @@ from prometheus_client.multiprocess import mark_process_dead
 from restaurant_system.errors import StartupError
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-PREFIX = "restaurant-metrics-"
+PREFIX = "restaurant-shared-metrics-"
 SLOT_LOCK = "slot-{}.lock"
-OWNER_LOCK = "owner.lock"  # of the command that created a directory
 MIN_AGE = 60.0  # s; a younger directory may not be locked yet
 
-_locked: list[TextIOWrapper] = []  # the lock of this process's slot, which ends with the process
+_locked: list[int] = []  # the descriptor of this process's slot, whose lock ends with the process
 
 
 @contextlib.contextmanager
@@ -47,7 +48,7 @@ def shared_metrics() -> Iterator[None]:
             " in the environment variable TMPDIR."
         ) from error
     before = os.environ.get(VARIABLE)
-    with directory as path, _try_to_lock(Path(path, OWNER_LOCK)) or contextlib.nullcontext():
+    with directory as path, _lock(Path(path)):
         os.environ[VARIABLE] = path
         try:
             yield
@@ -69,7 +70,7 @@ def take_slot() -> None:
     if not path or values.ValueClass is values.MutexValue:
         return
     for slot in count():
-        lock = _try_to_lock(Path(path, SLOT_LOCK.format(slot)))
+        lock = _try_to_lock(Path(path, SLOT_LOCK.format(slot)), os.O_CREAT | os.O_RDWR)
         if lock is not None:
             mark_process_dead(slot, path)
             values.ValueClass = values.MultiProcessValue(partial(int, slot))
@@ -80,30 +81,40 @@ def take_slot() -> None:
 def delete_gauges_of_ended_processes(directory: Path) -> None:
     """Delete the gauges of slots that no process holds; counters and histograms stay."""
     for slot in range(len(list(directory.glob(SLOT_LOCK.format("*"))))):
-        lock = _try_to_lock(directory / SLOT_LOCK.format(slot))
-        if lock is not None:
-            with lock:
+        with _lock(directory / SLOT_LOCK.format(slot)) as is_locked:
+            if is_locked:
                 mark_process_dead(slot, str(directory))
 
 
 def _delete_abandoned_directories() -> None:
     """Delete the directories of commands that were killed."""
-    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{OWNER_LOCK}"):
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):  # another command deletes it
-            lock = _try_to_lock(path) if time.time() - path.stat().st_mtime > MIN_AGE else None
-            if lock is not None:
-                with lock:
-                    shutil.rmtree(path.parent, ignore_errors=True)
+            if time.time() - path.stat().st_mtime > MIN_AGE:
+                with _lock(path) as is_locked:
+                    if is_locked:
+                        shutil.rmtree(path, ignore_errors=True)
 
 
-def _try_to_lock(path: Path) -> TextIOWrapper | None:
-    """Lock a file; return it open, to hold the lock, or `None` if another process holds it."""
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[bool]:
+    """Lock a file or directory within the block, unless another process has; return whether."""
+    lock = _try_to_lock(path)
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _try_to_lock(path: Path, flags: int = os.O_RDONLY) -> int | None:
+    """Lock a file or directory; return its descriptor, or `None` if another process holds it."""
     import fcntl  # noqa: PLC0415 - where several processes can share a port
 
-    file = path.open("a")
+    descriptor = os.open(path, flags, 0o600)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        file.close()
+        os.close(descriptor)
         return None
-    return file
+    return descriptor
