@@ -7,6 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 from argon2 import PasswordHasher
+from structlog.testing import capture_logs
 
 from restaurant_system.database import sessions
 from restaurant_system.database.connection import Database
@@ -185,7 +186,9 @@ async def test_attempt_during_a_lock_out_does_not_lengthen_it(
 ) -> None:
     await fail(people, times=FREE_TRIES)
 
-    assert [await locked_for(people) for _ in range(3)] == [1, 1, 1]
+    with capture_logs() as lines:
+        assert [await locked_for(people) for _ in range(3)] == [1, 1, 1]
+    assert [line["event"] for line in lines] == ["sign_in_locked"]
     clock.now += timedelta(seconds=1)
     assert (await people.sign_in("Anna", PASSWORD, HOME)).caller.name == "Anna"
 

@@ -23,6 +23,7 @@ from restaurant_system.models.audit import Act, Actor, AuditAction
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.lock_out import Attempts, LockOut
 from restaurant_system.services.access.passwords import Passwords
+from restaurant_system.web.file_descriptors import ThrottledLog
 
 log = get_logger()
 
@@ -75,6 +76,10 @@ class SignIn:
         self._clock = clock
         self.session_lifetime = session_lifetime
         self._rules = rules
+        self._locked_out = ThrottledLog(
+            "sign_in_locked",
+            "Somebody tries to sign in during a lock-out; `users reset` ends the one of a user.",
+        )
 
     async def sign_in(
         self, name: str, password: str, client: str | None, *, request_id: str | None = None
@@ -178,6 +183,7 @@ class SignIn:
             for subject, rule in ((account, self._rules.account), (address, self._rules.address)):
                 attempts = await sessions.lock_attempts(tx, subject, now)
                 if attempts.next_try_at > now:
+                    self._locked_out.warn()
                     raise TooManyAttempts(_seconds_until(attempts.next_try_at, now))
                 attempts = rule.with_failure(attempts, now)
                 await sessions.update_attempts(tx, subject, attempts)
