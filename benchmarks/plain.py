@@ -68,7 +68,7 @@ class PlainOrderService:
         async with self._pool.acquire() as connection, connection.transaction():
             number = await _store(connection, order, now.date())
         await self._publish(order, number, request_id, now)
-        return PlacedOrder(number, order.total_amount)
+        return PlacedOrder(number, order.total_amount, tracking_url=None)
 
     async def _publish(self, order: NewOrder, number: str, request_id: str, now: datetime) -> None:
         message = Message(

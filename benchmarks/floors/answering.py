@@ -19,6 +19,7 @@ from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
 
 MAX_CONCURRENT = 64
+LINK = "/track/ORD_20241216_1234/00112233445566778899aabbccddeeff"
 
 
 class NoStorage:
@@ -33,7 +34,7 @@ class NoStorage:
         by: Actor | None,  # noqa: ARG002
     ) -> PlacedOrder:
         """Return the same order number for each order."""
-        return PlacedOrder("ORD_20241216_1234", order.total_amount)
+        return PlacedOrder("ORD_20241216_1234", order.total_amount, LINK)
 
 
 async def serve(port: int, service: object, shutdown: Shutdown) -> None:

@@ -1,4 +1,4 @@
-"""Personal data and passwords appear in no log line, no error and no other's response."""
+"""Personal data and secrets appear in no log line, no error and no other's response."""
 
 import asyncio
 import json
@@ -146,6 +146,8 @@ def test_text_from_customers_and_third_parties_appears_in_no_log_line(
     broker.put(*messages)
 
     deployment.wait_for_status(cooked, "ready")
+    tokens = open_links(deployment)
+    assert len(tokens) == 2
     wait_until(
         lambda: broker.depth(DEAD_LETTERS) == len(messages) + 1,
         seconds=60,
@@ -156,8 +158,23 @@ def test_text_from_customers_and_third_parties_appears_in_no_log_line(
     actions = {line["action"] for line in logged}
     assert {"request_failed", "validation_failed", "request_received"} <= actions
     assert {"message_processing_failed", "retry_attempted", "message_dead_lettered"} <= actions
-    assert [line for line in logged if MARK in json.dumps(line)] == []
-    assert not any(MARK in process.stderr for process in deployment.started)
+    for secret in (MARK, *tokens):
+        assert [line for line in logged if secret in json.dumps(line)] == []
+        assert not any(secret in process.stderr for process in deployment.started)
+
+
+def open_links(deployment: Deployment) -> list[str]:
+    """Open the tracking link of each order, and one with a wrong token; return the tokens."""
+    orders = deployment.query("SELECT number, encode(tracking_token, 'hex') AS token FROM orders")
+    for number, token in (order.values() for order in orders):
+        for path in ("/orders/{}/tracking/{}", "/track/{}/{}"):
+            opened = deployment.tracking.get(path.format(number, token))
+            deployment.tracking.get(path.format(number, token[:-1]))
+            deployment.orders.get(path.format(number, token))
+            assert opened.status_code == 200
+        with deployment.tracking.stream("GET", f"/live/track/{number}/{token}") as stream:
+            assert token not in next(stream.iter_text())
+    return [order["token"] for order in orders]
 
 
 def test_personal_data_appears_nowhere_in_an_outage_and_after_crashes(
@@ -176,7 +193,9 @@ def test_personal_data_appears_nowhere_in_an_outage_and_after_crashes(
         deployment.wait_for_status(number, "cooking")
         worker.kill()
 
+        tokens = open_links(deployment)
         own_postgres.stop()
+        deployment.tracking.get(f"/orders/{number}/tracking/{tokens[0]}")
         bodies = [make_order_body(**order), *bad_bodies()]
         assert deployment.post_order(bodies[0]).status_code == 503
         responses = responses_of_others(deployment, number)
@@ -202,10 +221,11 @@ def test_personal_data_appears_nowhere_in_an_outage_and_after_crashes(
 
         assert any(process.logged("db_connection_failed") for process in deployment.started)
         assert {response.status_code for response in responses} >= {200, 400, 404, 405, 503}
-        assert [each.url for each in responses if MARK in each.text + str(each.headers)] == []
-        for process in deployment.started:
-            assert process.stdout + process.stderr != ""
-            assert MARK not in process.stdout + process.stderr
+        for secret in (MARK, *tokens):
+            assert [each.url for each in responses if secret in each.text + str(each.headers)] == []
+            for process in deployment.started:
+                assert process.stdout + process.stderr != ""
+                assert secret not in process.stdout + process.stderr
 
 
 def responses_of_others(deployment: Deployment, number: str) -> list[httpx.Response]:

@@ -11,6 +11,7 @@ from restaurant_system.models.clock import utc_now
 from restaurant_system.models.status import OrderStatus
 from tests.support.all_in_one_app import AllInOneApp
 from tests.support.browser import Screens, serious_violations
+from tests.support.orders import make_item
 from tests.support.services import move, move_through
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -24,15 +25,26 @@ ZONE = ZoneInfo("Asia/Kathmandu")  # 5 h 45 min ahead of the browser
 async def test_page_follows_an_order_to_its_completion(
     screens: Screens, app: AllInOneApp, app_database: Database
 ) -> None:
-    """Times are in the restaurant's time zone, not the device's."""
-    number = await app.order(customer_name="Wilhelmina Quux")
-    page = await screens.open(f"/track/{number}", width=360, height=740)
+    """By its tracking link. Times are in the restaurant's time zone, not the device's."""
+    items = [make_item(notes="for Quux"), make_item(name="Calzone", quantity=2)]
+    number, link = await app.order_with_link(customer_name="Wilhelmina Quux", items=items)
+    page = await screens.open(link, width=360, height=740)
     headline, steps = page.locator("#headline"), page.locator("#steps li")
     await expect(page.get_by_role("heading")).to_contain_text(number[-3:])
     await expect(headline).to_have_text("We have your order")
     await expect(page.locator("#detail")).to_contain_text("Ready")
     await expect(steps).to_contain_text(["Received", "Cooking", "Ready"])
     await expect(page).to_have_title(f"{number[-3:]} · Received")
+    await expect(page.locator("#items li")).to_have_text(
+        ["1 \u00d7 Margherita9.50", "2 \u00d7 Calzone19.00"]
+    )
+    await expect(page.locator("#total")).to_have_text("28.50")
+    referrers: list[str | None] = []
+    page.on("request", lambda request: referrers.append(request.headers.get("referer")))
+    await page.reload()
+    await expect(page.locator("#total")).to_have_text("28.50")
+    assert len(referrers) > 5
+    assert not any(referrer and "/track/" in referrer for referrer in referrers)
 
     due = utc_now().replace(second=0, microsecond=0) + timedelta(minutes=9)
     await move_through(app_database, number, OrderStatus.COOKING, due=due)
@@ -61,9 +73,11 @@ async def test_page_follows_an_order_to_its_completion(
 async def test_cancelled_and_unknown_orders_are_explained(
     screens: Screens, app: AllInOneApp
 ) -> None:
-    number = await app.order()
+    number, link = await app.order_with_link()
     page = await screens.open(f"/track/{number}", width=360, height=740)
     await expect(page.locator("#headline")).to_have_text("We have your order")
+    await expect(page.locator("#contents")).to_be_hidden()  # not by the number
+    wrong = await screens.open(f"{link[:-32]}{'0' * 32}")
 
     await app.cancel(number)
     other = await screens.open("/track/ORD_20240101_777", width=360, height=740)
@@ -73,6 +87,7 @@ async def test_cancelled_and_unknown_orders_are_explained(
     await expect(page.locator("#steps li")).to_contain_text(["Received", "Cancelled"])
     await expect(other.locator("#headline")).to_have_text("We do not know this order")
     await expect(other.locator("#detail")).to_contain_text("ORD_20240101_777")
+    await expect(wrong.locator("#headline")).to_have_text("We do not know this order")
     assert await serious_violations(other) == []
 
 

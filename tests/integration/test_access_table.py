@@ -1,7 +1,7 @@
 """Who may do what: each line of the contract's table, as each caller, on ASGI and the fast path."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -12,11 +12,13 @@ import pytest
 from restaurant_system.database.connection import Database
 from restaurant_system.models.access import SCOPES, Capability, Role
 from tests.support.access import PASSWORD, guarded_site, make_keys, make_users
+from tests.support.database import execute
 from tests.support.deployments import JSON
-from tests.support.orders import make_order_body
+from tests.support.orders import make_item, make_order_body
 from tests.support.services import serve_site
 
 NUMBER = "ORD_20241216_001"  # of no order: what an admitted caller gets is 404 or better
+TOKEN = "0" * 32  # of no tracking link
 ALLOWED, SIGN_IN, FORBIDDEN = "allowed", "sign in", "forbidden"
 
 # Callers, and in each line what they get: anonymous, kitchen, staff, manager.
@@ -40,6 +42,9 @@ TABLE = {
     "GET /assets/restaurant.js": EVERYBODY,
     f"GET /track/{NUMBER}": EVERYBODY,
     f"GET /live/track/{NUMBER}": EVERYBODY,
+    f"GET /track/{NUMBER}/{TOKEN}": EVERYBODY,
+    f"GET /live/track/{NUMBER}/{TOKEN}": EVERYBODY,
+    f"GET /orders/{NUMBER}/tracking/{TOKEN}": EVERYBODY,
     "GET /kitchen": KITCHEN_TOO,
     "POST /kitchen/stations/grill": KITCHEN_TOO,
     "GET /kitchen/stations/grill/live": KITCHEN_TOO,
@@ -198,24 +203,22 @@ async def test_placing_is_guarded_on_both_paths_and_for_repeated_headers(
 
 @pytest.mark.parametrize("query", ["", "?asgi"])
 @pytest.mark.parametrize(
-    ("caller", "cook"),
+    ("caller", "is_complete"),
     [
-        ("anonymous", None),
-        ("kitchen", None),
-        ("place_orders", None),
-        ("staff", "mario"),
-        ("manager", "mario"),
-        ("read_orders", "mario"),
+        ("anonymous", False),
+        ("kitchen", False),
+        ("place_orders", False),
+        ("staff", True),
+        ("manager", True),
+        ("read_orders", True),
     ],
 )
-async def test_who_cooks_an_order_is_shown_to_those_who_may_read_orders(
-    guarded: Guarded, database: Database, caller: str, cook: str | None, query: str
+async def test_only_status_and_estimate_are_shown_to_those_who_may_not_read_orders(
+    guarded: Guarded, database: Database, caller: str, *, is_complete: bool, query: str
 ) -> None:
-    headers = dict(guarded.headers["staff"])
-    placed = await guarded.client.post("/orders", content=make_order_body(), headers=JSON | headers)
-    number = placed.json()["order_number"]
-    async with database.connection() as connection:
-        await connection.execute("UPDATE orders SET status = 'cooking', processed_by = 'mario'")
+    """A query is left to ASGI."""
+    number, _ = await place_personal_order(guarded)
+    await execute(database, BEGIN_TO_COOK)
 
     answers = [
         await guarded.client.get(
@@ -224,8 +227,83 @@ async def test_who_cooks_an_order_is_shown_to_those_who_may_read_orders(
         for _ in range(3)
     ]
 
-    assert [answer.json()["processed_by"] for answer in answers] == [cook] * 3
-    assert answers[-1].json()["current_status"] == "cooking"
+    for answer in answers:
+        assert answer.json() == {
+            "order_number": number,
+            "current_status": "cooking",
+            "updated_at": "2024-12-16T12:00:00.000Z" if is_complete else None,
+            "estimated_completion": "2024-12-16T12:08:00.000Z",
+            "processed_by": "bartholomew" if is_complete else None,
+        }
+
+
+BY_NUMBER = [
+    line.removeprefix("GET ")
+    for line, outcomes in TABLE.items()
+    if line.startswith("GET ") and outcomes[0] is ALLOWED and TOKEN not in line
+]
+
+
+async def test_order_number_alone_shows_no_more_than_status_and_estimate_on_any_route(
+    guarded: Guarded, database: Database
+) -> None:
+    """The customer's link shows the items besides, and nothing about the customer."""
+    number, link = await place_personal_order(guarded)
+    await execute(database, BEGIN_TO_COOK)
+    token = link.rpartition("/")[2]
+
+    by_number = {
+        path: await first_part_of(guarded.client, path.replace(NUMBER, number))
+        for path in BY_NUMBER
+    }
+    by_link = {
+        path: await first_part_of(guarded.client, path)
+        for path in (f"/orders/{number}/tracking/{token}", f"/live{link}", link)
+    }
+
+    of_the_order = ("Quux", "Zanzibar", "twice", "Agatha", "Calzone", "12.34", "order_type")
+    hidden = (*of_the_order, "bartholomew", "2024-12-16T12:00", token)
+    assert [path for path, text in by_number.items() if contains(text, hidden)] == []
+    shows_number = {path for path, text in by_number.items() if number in text}
+    assert shows_number == {*(f"/orders/{NUMBER}/status", f"/live/track/{NUMBER}", "/live/board")}
+    personal = ("Quux", "Zanzibar", "twice", "Agatha", "bartholomew", token)
+    assert [path for path, text in by_link.items() if contains(text, personal)] == []
+    assert [path for path, text in by_link.items() if "Calzone" in text] == [*by_link][:2]
+
+
+BEGIN_TO_COOK = """
+UPDATE orders SET status = 'cooking', processed_by = 'bartholomew',
+    updated_at = '2024-12-16T12:00:00Z', estimated_completion = '2024-12-16T12:08:00Z'
+"""
+
+
+async def place_personal_order(guarded: Guarded) -> tuple[str, str]:
+    """Place an order with personal data as staff; return its number and its link."""
+    body = make_order_body(
+        customer_name="Wilhelmina Quux",
+        order_type="delivery",
+        delivery_address="77 Zanzibar Crescent, Nowhere",
+        notes="knock twice",
+        items=[make_item(name="Calzone", price=12.34, notes="for aunt Agatha")],
+    )
+    headers = JSON | dict(guarded.headers["staff"])
+    placed = await guarded.client.post("/orders", content=body, headers=headers)
+    assert placed.status_code == 201, placed.text
+    return placed.json()["order_number"], placed.json()["tracking_url"]
+
+
+async def first_part_of(client: httpx.AsyncClient, path: str) -> str:
+    """Return the body of a response to an anonymous caller, or the first part of a stream."""
+    async with client.stream("GET", path, headers=FORWARDED) as response:
+        assert response.status_code == 200, path
+        if response.headers["Content-Type"].startswith("text/event-stream"):
+            return await anext(response.aiter_text())
+        return (await response.aread()).decode()
+
+
+def contains(text: str, words: Sequence[str]) -> bool:
+    """Tell whether a text contains any of these words."""
+    return any(word in text for word in words)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ async def test_board_shows_an_order_from_received_to_completed(
         await intake.complete(number, Move(), request_id="r")
         await viewer.until_it_hides(number)
 
-    assert received == {"status": "received", "order_type": "takeout", "ready_at": None}
+    assert received == {"status": "received", "ready_at": None}
     assert recalled["ready_at"] is None
     assert ready["ready_at"] == "2024-12-16T12:00:00.000Z"
 

@@ -1,5 +1,6 @@
 """The HTTP routes of the order service."""
 
+import re
 import uuid
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -60,7 +61,9 @@ async def test_new_order_is_answered_with_number_status_total_and_location(
     assert response.headers["Content-Type"] == "application/json"
     answer = response.json()
     number = answer["order_number"]
+    link = answer.pop("tracking_url")
     assert answer == {"order_number": number, "status": "received", "total_amount": 24.98}
+    assert re.fullmatch(f"/track/{number}/[0-9a-f]{{32}}", link)
     assert number.startswith("ORD_")
     assert number.endswith("_001")
     assert response.headers["Location"] == f"/orders/{number}/status"

@@ -60,7 +60,7 @@ WHERE table_schema = 'public' AND data_type IN ('text', 'bytea', 'jsonb', 'json'
   AND table_name IN ('orders', 'order_items', 'order_status_log')
 """
 ERASED_COLUMNS = {
-    *("orders.customer_name", "orders.delivery_address", "orders.notes"),
+    *("orders.customer_name", "orders.delivery_address", "orders.notes", "orders.tracking_token"),
     *("order_items.notes", "order_status_log.notes", "order_status_log.changed_by"),
 }
 IMPERSONAL_COLUMNS = {
@@ -170,7 +170,9 @@ async def test_erased_order_keeps_its_figures_and_leaves_no_personal_data(
     assert await rows_with(database, MARK) == set()
     (after,) = await fetch(database, "SELECT * FROM orders")
     changed = {name for name in after if after[name] != before[0][name]}
-    assert changed == {"customer_name", "delivery_address", "notes", "erased_at"}
+    assert changed == {
+        *("customer_name", "delivery_address", "notes", "erased_at", "tracking_token")
+    }
     assert after["erased_at"] == clock.now
     assert (after["customer_name"], after["delivery_address"]) == (ERASED_NAME, ERASED_ADDRESS)
     assert items == await fetch(
@@ -418,6 +420,7 @@ async def test_export_contains_everything_about_the_orders_of_one_customer(
     assert (order["number"], order["customer_name"]) == (number, PERSON)
     assert (order["delivery_address"], order["notes"]) == (f"{MARK} Street 12", f"ring at {MARK}")
     assert order["total_amount"] == 28.5
+    assert "tracking_token" not in order  # a secret, in a file that is passed on
     assert [(item["name"], item["quantity"], item["notes"]) for item in order["items"]] == [
         ("Margherita", 1, f"for {MARK}"),
         ("Calzone", 2, None),

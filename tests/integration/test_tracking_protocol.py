@@ -107,13 +107,15 @@ async def test_times_are_rfc_3339_in_utc(
 
 
 async def test_all_routes_work_on_a_read_only_database(dsn: str, intake: OrderService) -> None:
-    number = await place(intake)
+    placed = await intake.place(make_order(), request_id="request-1", key=None)
+    number, link = placed.order_number, placed.tracking_url or ""
     async with open_database(dsn, read_only=True) as replica:
         reader = make_tracking_service(replica, clock=FakeClock())
         async with http_client(TrackingHandler(reader).feature()) as tracking:
             for path in (
                 *(f"/orders/{number}/status", f"/orders/{number}/history", f"/orders/{number}"),
                 *("/orders", "/workers/status", "/stats"),
+                f"/orders/{number}/tracking/{link.rpartition('/')[2]}",
             ):
                 assert (await tracking.get(path)).status_code == 200
 
@@ -165,6 +167,7 @@ async def test_all_routes_are_documented(tracking: httpx.AsyncClient) -> None:
         "/orders/{order_number}/status",
         "/orders/{order_number}/history",
         "/orders/{order_number}",
+        "/orders/{order_number}/tracking/{token}",
         "/orders",
         "/workers/status",
         "/stats",

@@ -51,10 +51,14 @@ class AllInOneApp:
 
     async def order(self, **changes: object) -> str:
         """Place an order, and return its number."""
+        number, _ = await self.order_with_link(**changes)
+        return number
+
+    async def order_with_link(self, **changes: object) -> tuple[str, str]:
+        """Place an order, and return its number and the path of its tracking link."""
         answer = await self._post("/orders", content=make_order_body(**changes))
         assert answer.status_code == 201, answer.text
-        number: str = answer.json()["order_number"]
-        return number
+        return answer.json()["order_number"], answer.json()["tracking_url"]
 
     async def cancel(self, number: str) -> None:
         """Cancel an order."""

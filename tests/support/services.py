@@ -59,6 +59,7 @@ def make_order_service(
     *,
     clock: Clock = utc_now,
     timezone: str = "UTC",
+    public_url: str = "",
 ) -> OrderService:
     """Make an order service."""
     return OrderService(
@@ -67,6 +68,7 @@ def make_order_service(
         clock=clock,
         timezone=ZoneInfo(timezone),
         key_lifetime=timedelta(hours=24),
+        public_url=public_url,
     )
 
 

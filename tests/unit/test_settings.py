@@ -6,8 +6,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from restaurant_system.app import http_service
 from restaurant_system.config import DatabaseSettings, RabbitMQSettings, Settings, load
 from restaurant_system.errors import ConfigurationError
+from restaurant_system.web.problem import Refusal
 
 
 @pytest.fixture(autouse=True)
@@ -149,6 +151,36 @@ def test_hosts_and_origins_are_normalized_as_browsers_send_them() -> None:
     assert [str(each) for each in security.trusted_proxies] == (
         ["127.0.0.1/32", "10.0.0.0/8", "::1/128", "fd00::/8"]
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://Eat.example.com", "eat.example.com"),
+        ("http://eat.example.com:3002", "eat.example.com"),
+        ("https://[2001:db8::1]", "[2001:db8::1]"),
+        ("https://[2001:db8::1]:8443", "[2001:db8::1]"),
+    ],
+)
+def test_services_answer_for_the_host_of_the_public_address(url: str, host: str) -> None:
+    loopback = {"host": "127.0.0.1"}
+    settings, default = (
+        Settings.model_validate({"tracking_service": loopback | more})
+        for more in ({"public_url": url}, {})
+    )
+    headers = [(b"host", host.encode())]
+
+    http_service.access_checks(settings, settings.tracking_service).check_head("GET", headers)
+    with pytest.raises(Refusal):
+        http_service.access_checks(default, default.tracking_service).check_head("GET", headers)
+
+
+@pytest.mark.parametrize("url", ["eat.example.com", "https://eat.example.com/", "ftp://a", ""])
+def test_public_address_must_be_an_origin(url: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"tracking_service\.public_url: must be an origin"
+    ):
+        load(write_config(f"tracking_service: {{public_url: '{url}'}}"))
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,15 @@ async def serve(service: Service, address: Address, settings: Settings, shutdown
 def access_checks(
     settings: Settings, address: Address, control: AccessControl | None = None
 ) -> AccessChecks:
-    """Return the checks of the requests to a service, with the control of its callers, if any."""
-    return AccessChecks(settings.http, settings.security, bound_to=address.host, control=control)
+    """Return the checks of the requests to a service, with the control of its callers, if any.
+
+    The service also answers for the host to which the links of customers lead.
+    """
+    security, public_host = settings.security, settings.tracking_service.public_host
+    if public_host is not None:
+        served = (*security.allowed_hosts, public_host)
+        security = security.model_copy(update={"allowed_hosts": served})
+    return AccessChecks(settings.http, security, bound_to=address.host, control=control)
 
 
 def url(listener: socket.socket) -> str:

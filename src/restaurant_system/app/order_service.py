@@ -81,6 +81,7 @@ async def order_intake(runtime: Runtime, relay: Relay) -> AsyncIterator[Feature]
         clock=utc_now,
         timezone=runtime.settings.timezone,
         key_lifetime=key_lifetime,
+        public_url=runtime.settings.tracking_service.public_url or "",
     )
     personal_data = PersonalData(runtime.database, runtime.broker, clock=utc_now)
     async with (

@@ -30,6 +30,7 @@ from restaurant_system.web.server import Service
 PAGES: Mapping[str, PageRoute] = {
     "/board": ("board", PUBLIC),
     "/track/{order_number}": ("track", PUBLIC),
+    "/track/{order_number}/{token}": ("track", PUBLIC),
     "/dashboard": ("dashboard", Capability.READ_ORDERS),
 }
 

@@ -32,7 +32,7 @@ def show(
         "Board": f"{address}/board",
         "Dashboard": f"{address}/dashboard",
         "Orders": f"{address}/orders",
-        "Tracking": f"{address}/track/ORDER_NUMBER",
+        "Tracking": f"{address}/track/ORDER_NUMBER; its customer gets the order's tracking_url",
         "API": f"{address}/docs",
         "Health": f"{address}/health",
         "Data": str(settings.data_dir) if settings.database is None else "your PostgreSQL",

@@ -1,5 +1,6 @@
 """All settings with their defaults; a test keeps them equal to the sample `config.yaml`."""
 
+import re
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -27,6 +28,7 @@ from restaurant_system.config.field_types import (
 from restaurant_system.config.servers import DatabaseSettings, RabbitMQSettings
 
 ENV_PREFIX = "RESTAURANT_"
+PORT_OF_ORIGIN = re.compile(r":[0-9]+$")
 LOCAL_ZONES = {"localtime", "posixrules", "Factory"}
 SHORTEST_KEY = 16  # characters; shorter ones can be guessed
 
@@ -94,11 +96,23 @@ class OrderServiceSettings(Section):
 
 
 class TrackingServiceSettings(Section):
-    """The read-only HTTP service."""
+    """The read-only HTTP service.
+
+    Customers open its pages at `public_url`, with which the links to their orders begin; without it
+    the links are paths.
+    """
 
     host: str = "0.0.0.0"  # noqa: S104 - other machines connect to a service
     port: Port = 3002
     processes: int = Field(default=1, ge=1)
+    public_url: Origin | None = None
+
+    @property
+    def public_host(self) -> str | None:
+        """The host name or address in `public_url`."""
+        if self.public_url is None:
+            return None
+        return PORT_OF_ORIGIN.sub("", self.public_url.partition("://")[2])
 
 
 class CookingSeconds(Section):

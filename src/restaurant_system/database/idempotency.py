@@ -9,11 +9,15 @@ from restaurant_system.database.connection import Connection
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
-    """The first use of a key; number and total are `None` if the order has been deleted."""
+    """The first use of a key; number and total are `None` if the order has been deleted.
+
+    The token is also `None` if the order has no tracking link.
+    """
 
     fingerprint: bytes
     order_number: str | None
     total_amount: Decimal | None
+    tracking_token: bytes | None
 
 
 STORE = """
@@ -33,7 +37,7 @@ async def store(tx: Connection, key: str, fingerprint: bytes, order_number: str)
 
 
 LOOK_UP = """
-SELECT fingerprint, number AS order_number, total_amount
+SELECT fingerprint, number AS order_number, total_amount, tracking_token
 FROM idempotency_keys LEFT JOIN orders ON orders.id = order_id WHERE key = $1
 """
 

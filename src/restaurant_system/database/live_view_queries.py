@@ -18,11 +18,11 @@ BEING_PREPARED = (OrderStatus.COOKING, OrderStatus.RECEIVED)
 # one value, so that the planner cannot use the primary key instead: with `=`, statistics from
 # before a busy period make that look cheaper, and it would scan the orders of years.
 PREPARING = """
-SELECT oldest.number, oldest.type, oldest.status
+SELECT oldest.number, oldest.status
 FROM unnest($1::text[]) WITH ORDINALITY AS wanted (status, place)
 CROSS JOIN unnest($2::text[]) AS requested (type)
 CROSS JOIN LATERAL (
-    SELECT id, number, type, status FROM orders
+    SELECT id, number, status FROM orders
     WHERE status = wanted.status AND type BETWEEN requested.type AND requested.type
     ORDER BY orders.type DESC, id LIMIT $3
 ) AS oldest
@@ -41,10 +41,10 @@ async def preparing(connection: Connection, *, limit: int) -> list[Row]:
 # The type is compared as a range for the same reason as above.
 READY_SCAN_LIMIT = 300
 READY = f"""
-SELECT newest.number, newest.type, newest.status, newest.completed_at
+SELECT newest.number, newest.status, newest.completed_at
 FROM unnest($1::text[]) AS requested (type)
 CROSS JOIN LATERAL (
-    SELECT number, type, status, completed_at FROM orders
+    SELECT number, status, completed_at FROM orders
     WHERE status = 'ready' AND type BETWEEN requested.type AND requested.type
     ORDER BY orders.type, id DESC LIMIT {READY_SCAN_LIMIT}
 ) AS newest
@@ -72,5 +72,25 @@ async def steps(connection: Connection, numbers: Sequence[str]) -> dict[str, lis
     """
     by_order: dict[str, list[Row]] = {}
     for row in await connection.fetch(STEPS, numbers):
+        by_order.setdefault(row["number"], []).append(row)
+    return by_order
+
+
+# Neither notes nor names of customers: these are personal data. An order whose link has ended
+# meanwhile has no token.
+ITEMS = """
+SELECT orders.number, orders.total_amount, item.name, item.quantity, item.price
+FROM orders JOIN order_items AS item ON item.order_id = orders.id
+WHERE orders.number = ANY($1) AND orders.tracking_token IS NOT NULL ORDER BY item.id
+"""
+
+
+async def items(connection: Connection, numbers: Sequence[str]) -> dict[str, list[Row]]:
+    """Return the items of these orders by order number, without their notes.
+
+    Each row has the order's total. Orders without a tracking link are left out.
+    """
+    by_order: dict[str, list[Row]] = {}
+    for row in await connection.fetch(ITEMS, numbers):
         by_order.setdefault(row["number"], []).append(row)
     return by_order

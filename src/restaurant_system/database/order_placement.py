@@ -16,6 +16,7 @@ from restaurant_system.database.outbox import OutboxMessage, outbox_message
 from restaurant_system.models.audit import Actor
 from restaurant_system.models.message import OrderReceived, new_message_id
 from restaurant_system.models.order import NewOrder
+from restaurant_system.models.tracking_link import new_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class PlaceOrder:
     routing_key: str
     request_id: str
     message_id: UUID = field(default_factory=new_message_id)
+    tracking_token: bytes = field(default_factory=new_token)
     key: IdempotencyKey | None = None
     by: Actor | None = None
 
@@ -61,10 +63,11 @@ WITH requested AS MATERIALIZED (
     SELECT *, nextval('orders_id_seq') AS id
     FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::numeric[],
                 $7::integer[], $8::text[], $9::bytea[], $10::text[], $11::bytea[], $12::uuid[],
-                $13::text[])
+                $13::text[], $25::bytea[])
         WITH ORDINALITY AS requested (
             customer_name, type, table_number, delivery_address, notes, total_amount, priority,
-            key, fingerprint, routing_key, unnumbered_body, message_id, request_id, position)
+            key, fingerprint, routing_key, unnumbered_body, message_id, request_id,
+            tracking_token, position)
 ), claimed_keys AS (
     INSERT INTO idempotency_keys (key, fingerprint, order_id)
     SELECT key, fingerprint, id FROM requested WHERE key IS NOT NULL ORDER BY key
@@ -89,10 +92,11 @@ WITH requested AS MATERIALIZED (
     FROM sequenced
 ), stored AS (
     INSERT INTO orders (id, created_at, updated_at, number, business_date, customer_name, type,
-                        table_number, delivery_address, notes, total_amount, priority)
+                        table_number, delivery_address, notes, total_amount, priority,
+                        tracking_token)
     OVERRIDING SYSTEM VALUE
     SELECT id, $16::timestamptz, $16, number, $15, customer_name, type,
-           table_number, delivery_address, notes, total_amount, priority
+           table_number, delivery_address, notes, total_amount, priority, tracking_token
     FROM numbered
 ), stored_items AS (
     INSERT INTO order_items (created_at, order_id, name, quantity, price, notes)
@@ -149,6 +153,7 @@ async def place(
         placed_by,
         exchange,
         people if any(people) else None,
+        [each.tracking_token for each in commands],
     )
     stored = {row["position"]: StoredOrder(row["number"], outbox_message(row)) for row in rows}
     return [stored.get(position) for position in range(1, len(commands) + 1)]

@@ -71,9 +71,9 @@ def _customer_order(row: asyncpg.Record) -> CustomerOrder:
 
 
 # Whole rows, so that a new column is exported without a change here. Left out are the names of the
-# staff, and the ids of rows.
+# staff, the ids of rows, and the secret of the tracking link, which the customer has.
 EXPORT = """
-SELECT (to_jsonb(orders) - '{id, processed_by}'::text[] || jsonb_build_object(
+SELECT (to_jsonb(orders) - '{id, processed_by, tracking_token}'::text[] || jsonb_build_object(
     'items', (
         SELECT coalesce(jsonb_agg(to_jsonb(item) - '{id, order_id}'::text[] ORDER BY item.id), '[]')
         FROM order_items AS item WHERE item.order_id = orders.id
@@ -122,7 +122,7 @@ WITH finished AS MATERIALIZED (
     ORDER BY number FOR NO KEY UPDATE
 ), erased AS (
     UPDATE orders
-    SET customer_name = $3, notes = NULL, erased_at = $5,
+    SET customer_name = $3, notes = NULL, erased_at = $5, tracking_token = NULL,
         delivery_address = CASE WHEN delivery_address IS NOT NULL THEN $4 END
     FROM finished WHERE orders.id = finished.id AND orders.id = ANY($1)
 ), erased_items AS (

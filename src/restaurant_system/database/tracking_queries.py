@@ -139,6 +139,15 @@ async def order(connection: Connection, number: str) -> asyncpg.Record | None:
     return await connection.fetchrow(ORDER, number)
 
 
+TRACKING_LINK = "SELECT tracking_token FROM orders WHERE number = $1"
+
+
+async def tracking_token(connection: Connection, number: str) -> bytes | None:
+    """Return the token of an order's tracking link; `None` if it has none, or does not exist."""
+    token: bytes | None = await connection.fetchval(TRACKING_LINK, number)
+    return token
+
+
 ITEMS = """
 SELECT order_id, name, quantity, price, notes FROM order_items
 WHERE order_id = ANY($1) ORDER BY order_id, id

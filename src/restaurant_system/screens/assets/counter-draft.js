@@ -118,9 +118,9 @@ export class Draft {
     this._store({ ...this.state, phase: "open", body: null, key: newKey(), unconfirmed });
   }
 
-  /** Stores the number of the placed order, and deletes the rest of the draft. */
-  place(orderNumber, totalAmount) {
-    this._store({ ...blank(), phase: "placed", placed: { orderNumber, totalAmount } });
+  /** Stores the number, total and link of the placed order, and deletes the rest of the draft. */
+  place(orderNumber, totalAmount, trackingUrl) {
+    this._store({ ...blank(), phase: "placed", placed: { orderNumber, totalAmount, trackingUrl } });
   }
 
   /** Starts the next draft. */

@@ -102,11 +102,11 @@ function showPlaced() {
   const appears = part("placed").hidden;
   part("placed").hidden = phase !== "placed";
   if (phase !== "placed") return;
-  const { orderNumber, totalAmount } = placed;
+  const { orderNumber, totalAmount, trackingUrl } = placed;
   write(part("placed-number"), shortNumber(orderNumber));
   write(part("placed-full"), orderNumber);
   write(part("placed-total"), money(totalAmount));
-  part("placed-link").href = `/track/${orderNumber}`;
+  part("placed-link").href = trackingUrl ?? `/track/${orderNumber}`; // an order of an earlier release has no link
   if (appears) part("next").focus();
 }
 
@@ -126,9 +126,13 @@ async function follow() {
 
 function settle(response) {
   if (response === null) reopenUnconfirmed("counter.stopped");
-  else if (response.status === 201) draft.place(response.body.order_number, response.body.total_amount);
+  else if (response.status === 201) place(response.body);
   else if (response.status === 422) reopenUnconfirmed("counter.reused");
   else refuse(response.body);
+}
+
+function place({ order_number: orderNumber, total_amount: totalAmount, tracking_url: trackingUrl }) {
+  draft.place(orderNumber, totalAmount, trackingUrl);
 }
 
 function reopenUnconfirmed(text) {

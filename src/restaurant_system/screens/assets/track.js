@@ -1,25 +1,31 @@
-// The tracking page of one order: its steps with their times, and its estimated completion.
+// The tracking page of one order: its status and its estimated completion and, if it was opened by the
+// customer's link, its steps with their times, its items and its total.
 
 import { showConnection } from "./banner.js";
 import { make, write } from "./elements.js";
 import { LiveView } from "./live.js";
 import { now, timeOfDay } from "./times.js";
-import { translate, shortNumber } from "./words.js";
+import { money, translate, shortNumber } from "./words.js";
 
 const RETRY_DELAY = 2000; // ms until the next request while the order is unknown or there is no response
 const REFRESH_INTERVAL = 5000; // ms between two checks whether the estimate has passed
 const NEXT_STEPS = { received: ["cooking", "ready"], cooking: ["ready"] };
 const [KNOWN, UNKNOWN] = [200, 404];
 
-const orderNumber = numberIn(location.pathname.split("/").at(-1));
+// /track/NUMBER, or the customer's link, /track/NUMBER/TOKEN
+const [orderNumber, token] = location.pathname.split("/").slice(2).map(decoded);
 const address = encodeURIComponent(orderNumber);
+const secret = token && encodeURIComponent(token);
+const [lookup, view] = token
+  ? [`/orders/${address}/tracking/${secret}`, `/live/track/${address}/${secret}`]
+  : [`/orders/${address}/status`, `/live/track/${address}`];
 const part = (id) => document.getElementById(id);
 let shown = null; // the order as it is shown
 
 start();
 
 /** Decodes a part of an address; returns it unchanged if it is malformed. */
-function numberIn(text) {
+function decoded(text) {
   try {
     return decodeURIComponent(text);
   } catch {
@@ -38,13 +44,13 @@ async function start() {
 
 function follow() {
   write(part("number"), shortNumber(orderNumber));
-  new LiveView(`/live/track/${address}`, { changed: show, live: showConnection });
+  new LiveView(view, { changed: show, live: showConnection });
   setInterval(() => shown && write(part("detail"), detailOf(shown)), REFRESH_INTERVAL);
 }
 
 async function fetchStatus() {
   try {
-    return (await fetch(`/orders/${address}/status`)).status;
+    return (await fetch(lookup)).status;
   } catch {
     return 0;
   }
@@ -66,6 +72,8 @@ function show(entries) {
   if (!entries.has("steps")) return; // without signing in, only the status is shown
   write(part("type"), translate(`type.${order.order_type}`));
   showSteps(entries.get("steps"), order.status);
+  if (!entries.has("items")) return; // these are shown by the customer's link only
+  showItems(entries.get("items"), order.total_amount);
 }
 
 /** Returns when the order will be ready or, once it is, what the customer can do. */
@@ -89,5 +97,17 @@ function doneStep({ status, at }, isCurrent) {
   const item = make("li", { className: "done" }, make("span", {}, translate(`status.${status}`)));
   item.append(make("time", { className: "number", dateTime: at }, timeOfDay(new Date(at))));
   if (isCurrent) item.setAttribute("aria-current", "step");
+  return item;
+}
+
+function showItems(items, total) {
+  part("items").replaceChildren(...items.map(itemOf));
+  write(part("total"), money(total));
+  part("contents").hidden = false;
+}
+
+function itemOf({ name, quantity, price }) {
+  const item = make("li", {}, make("span", {}, translate("track.item", { quantity, name })));
+  item.append(make("span", { className: "number" }, money(price * quantity)));
   return item;
 }

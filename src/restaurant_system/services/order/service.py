@@ -37,6 +37,7 @@ from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.order import Move, NewOrder
 from restaurant_system.models.privacy import ERASED_FINGERPRINT
 from restaurant_system.models.status import ORIGINS, OrderStatus, may_move
+from restaurant_system.models.tracking_link import tracking_path
 
 NAME = "order-service"
 MOVES_OF_PEOPLE = {
@@ -50,17 +51,22 @@ log = get_logger(NAME)
 
 @dataclass(frozen=True, slots=True)
 class PlacedOrder:
-    """A stored order; `replayed` if an earlier request with the same key stored it."""
+    """A stored order; `replayed` if an earlier request with the same key stored it.
+
+    `tracking_url` is the customer's link; a replayed order may have none (any more).
+    """
 
     order_number: str
     total_amount: Decimal
+    tracking_url: str | None
     replayed: bool = False
 
 
 class OrderService:
     """Places, cancels and completes orders; needs only the database, not the broker.
 
-    Every method returns once its transaction is committed.
+    Every method returns once its transaction is committed. Links for customers begin with
+    `public_url`, an origin; if it is empty, they are paths.
     """
 
     def __init__(
@@ -71,12 +77,14 @@ class OrderService:
         clock: Clock,
         timezone: ZoneInfo,
         key_lifetime: timedelta,
+        public_url: str = "",
     ) -> None:
         self._database = database
         self._relay = relay
         self._clock = clock
         self._timezone = timezone
         self._key_lifetime = key_lifetime
+        self._public_url = public_url
         self._batcher = Batcher(self._place_batch, max_batch_size=MAX_BATCH_SIZE)
 
     async def place(
@@ -98,7 +106,8 @@ class OrderService:
         while True:
             stored = await self._batcher.submit(command)
             if stored is not None:
-                return PlacedOrder(stored.number, order.total_amount)
+                link = self._tracking_url(stored.number, command.tracking_token)
+                return PlacedOrder(stored.number, order.total_amount, link)
             if command.key is not None and (earlier := await self._earlier_result(command.key)):
                 return earlier
 
@@ -155,7 +164,12 @@ class OrderService:
                 "The order of this Idempotency-Key is no longer kept; send a new one."
             )
         metrics.orders_replayed_total.inc()
-        return PlacedOrder(use.order_number, use.total_amount, replayed=True)
+        token = use.tracking_token
+        link = None if token is None else self._tracking_url(use.order_number, token)
+        return PlacedOrder(use.order_number, use.total_amount, link, replayed=True)
+
+    def _tracking_url(self, number: str, token: bytes) -> str:
+        return self._public_url + tracking_path(number, token)
 
     async def cancel(
         self, number: str, move: Move, *, request_id: str, by: Actor | None = None

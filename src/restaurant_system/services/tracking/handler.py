@@ -25,7 +25,7 @@ from restaurant_system.web.endpoint import (
     EndpointResponse,
     respond_over_asgi,
 )
-from restaurant_system.web.guarded_router import GuardedRouter
+from restaurant_system.web.guarded_router import PUBLIC, GuardedRouter
 from restaurant_system.web.json_body import JSON
 from restaurant_system.web.openapi import PROBLEMS, link_to
 from restaurant_system.web.problem import Refusal
@@ -40,11 +40,14 @@ ORDER_LINKS = {name: link_to(name, FIRST_ORDER) for name in ("status", "history"
 
 
 class StatusResponse(BaseModel):
-    """The current status of an order."""
+    """The current status of an order.
+
+    For callers that may not read orders, `updated_at` and `processed_by` are null.
+    """
 
     order_number: str
     current_status: OrderStatus
-    updated_at: Timestamp
+    updated_at: Timestamp | None
     estimated_completion: Timestamp | None
     processed_by: str | None
 
@@ -52,16 +55,17 @@ class StatusResponse(BaseModel):
 def serialize(progress: OrderProgress, caller: Caller) -> EndpointResponse:
     """Serialize like `StatusResponse`, byte for byte, but several times as fast.
 
-    Who cooks an order is left out for a caller that may not read orders.
+    When it was changed and who cooks it is left out for a caller that may not read orders.
     """
     due, worker = progress.estimated_completion, progress.processed_by
-    if Capability.READ_ORDERS not in caller.capabilities:
-        worker = None
     due_at = "null" if due is None else f'"{rfc_3339(due)}"'
-    processed_by = "null" if worker is None else encode_basestring(worker)
+    updated_at = processed_by = "null"
+    if Capability.READ_ORDERS in caller.capabilities:
+        updated_at = f'"{rfc_3339(progress.updated_at)}"'
+        processed_by = "null" if worker is None else encode_basestring(worker)
     body = (
         f'{{"order_number":"{progress.order_number}","current_status":"{progress.current_status}",'
-        f'"updated_at":"{rfc_3339(progress.updated_at)}","estimated_completion":{due_at},'
+        f'"updated_at":{updated_at},"estimated_completion":{due_at},'
         f'"processed_by":{processed_by}}}'
     )
     return EndpointResponse(body.encode())
@@ -111,6 +115,34 @@ class OrderResponse(BaseModel):
     updated_at: Timestamp
     completed_at: Timestamp | None
     estimated_completion: Timestamp | None
+
+
+class LinkedItemResponse(BaseModel):
+    """One item of an order, as its tracking link shows it."""
+
+    name: str
+    quantity: int
+    price: Money
+
+
+class StepResponse(BaseModel):
+    """One status change of an order, as its tracking link shows it."""
+
+    status: OrderStatus
+    timestamp: Timestamp
+
+
+class LinkedOrderResponse(BaseModel):
+    """What the tracking link of an order shows: no name, no address, no notes."""
+
+    order_number: str
+    order_type: OrderType
+    status: OrderStatus
+    updated_at: Timestamp
+    estimated_completion: Timestamp | None
+    total_amount: Money
+    items: list[LinkedItemResponse]
+    steps: list[StepResponse]
 
 
 class OrdersResponse(BaseModel):
@@ -203,6 +235,14 @@ class TrackingHandler:
             responses={HTTPStatus.OK: {"links": ORDER_LINKS}},
         )
         router.add_api_route(
+            "/orders/{order_number}/tracking/{token}",
+            self.linked_order,
+            methods=["GET"],
+            requires=PUBLIC,  # the token admits
+            summary="What the tracking link of an order shows, without personal data",
+            operation_id="linked_order",
+        )
+        router.add_api_route(
             STATUS,
             self.documented_status,
             methods=["GET"],
@@ -249,6 +289,11 @@ class TrackingHandler:
     async def order(self, order_number: str) -> OrderResponse:
         """Return an order with its items."""
         return OrderResponse(**await self._service.order(valid_order_number(order_number)))
+
+    async def linked_order(self, order_number: str, token: str) -> LinkedOrderResponse:
+        """Return the steps, the items and the total of an order by the token of its link."""
+        number = valid_order_number(order_number)
+        return LinkedOrderResponse(**await self._service.linked_order(number, token))
 
     async def orders(
         self,

@@ -1,22 +1,26 @@
 """Live views for customers: the board on the wall, and the progress of one order.
 
-Neither contains names, addresses or tables.
+Neither contains names, addresses, notes or tables. By its number, an order is shown with its status
+and its estimate, and to callers that may read orders with its steps. By its tracking link it is
+shown with its steps, its items and its total.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from pydantic import JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
 
 from restaurant_system.config import KitchenSettings
-from restaurant_system.database import live_view_queries
+from restaurant_system.database import live_view_queries, tracking_queries
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import OrderNotFound
 from restaurant_system.models.access import Capability
 from restaurant_system.models.clock import Clock, rfc_3339
+from restaurant_system.models.tracking_link import is_token_of
 from restaurant_system.services.tracking.status_lookup import OrderProgress, StatusLookup
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.access_control import caller_of
@@ -36,6 +40,7 @@ MAX_READY = 60
 READY_SHOWN_FOR = timedelta(minutes=30)  # because not every restaurant completes its orders
 BOARD = "board"
 STATUS_OF = "status/"  # begins the key of an order of which only the status is shown
+LINK_OF = "link/"  # begins the key of an order that is shown by its tracking link
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -55,6 +60,7 @@ class LiveViews:
         for path, endpoint, requires in (
             ("/live/board", self._send_board, PUBLIC),
             ("/live/track/{order_number}", self._send_order, Capability.READ_STATUS),
+            ("/live/track/{order_number}/{token}", self._send_linked_order, PUBLIC),
         ):
             router.add_api_route(path, endpoint, methods=["GET"], requires=requires)
         return Feature(router)
@@ -79,6 +85,16 @@ class LiveViews:
         await self._lookup.find(number)
         return self._orders.watch(number if is_complete else STATUS_OF + number, last_event_id)
 
+    async def linked_order(
+        self, number: str, token: str, last_event_id: str | None
+    ) -> AsyncIterator[bytes]:
+        """Return the events of an order by its tracking link; raises `OrderNotFound`."""
+        async with self._database.connection() as connection:
+            stored = await tracking_queries.tracking_token(connection, number)
+        if not is_token_of(stored, token):
+            raise OrderNotFound(number)
+        return self._orders.watch(LINK_OF + number, last_event_id)
+
     async def _send_board(self, request: Request) -> Response:
         return EventStreamResponse(self.board(last_event_id(request)))
 
@@ -86,6 +102,10 @@ class LiveViews:
         number, after = valid_order_number(order_number), last_event_id(request)
         is_complete = caller_of(request).may(Capability.READ_ORDERS)
         return EventStreamResponse(await self.order(number, after, is_complete=is_complete))
+
+    async def _send_linked_order(self, order_number: str, token: str, request: Request) -> Response:
+        number, after = valid_order_number(order_number), last_event_id(request)
+        return EventStreamResponse(await self.linked_order(number, token, after))
 
     async def _poll_board(self, keys: Sequence[str]) -> Mapping[str, Entries]:
         since = self._clock() - READY_SHOWN_FOR
@@ -97,22 +117,26 @@ class LiveViews:
         return dict.fromkeys(keys, board)
 
     async def _poll_orders(self, keys: Sequence[str]) -> Mapping[str, Entries]:
-        """Return the entries of all tracked orders; deleted orders are left out."""
-        numbers = list({key.removeprefix(STATUS_OF) for key in keys})
-        found = await asyncio.gather(*(self._progress_of(number) for number in numbers))
+        """Return the entries of all tracked orders.
+
+        Deleted orders are left out, and those by a link that has ended.
+        """
+        number_in = {key: key.rpartition("/")[2] for key in keys}
+        linked = [number for key, number in number_in.items() if key.startswith(LINK_OF)]
+        with_steps = [number for key, number in number_in.items() if not key.startswith(STATUS_OF)]
+        found = await asyncio.gather(*map(self._progress_of, dict.fromkeys(number_in.values())))
         async with self._database.connection() as connection:
-            steps = await live_view_queries.steps(connection, numbers)
-        complete = {
-            progress.order_number: _order_entries(progress, steps[progress.order_number])
-            for progress in found
-            if progress is not None and progress.order_number in steps
-        }
-        statuses = {
-            STATUS_OF + progress.order_number: _status_entries(progress)
-            for progress in found
-            if progress is not None and progress.order_number in complete
-        }
-        return {key: entries for key, entries in (complete | statuses).items() if key in keys}
+            steps = await live_view_queries.steps(connection, with_steps)
+            items = await live_view_queries.items(connection, linked) if linked else {}
+        views: dict[str, Entries] = {}
+        for progress in filter(None, found):
+            number = progress.order_number
+            views[STATUS_OF + number] = {"order": _status(progress)}
+            if number in steps:
+                views[number] = _with_steps(progress, steps[number])
+            if number in steps and number in items:
+                views[LINK_OF + number] = _with_items(views[number], items[number])
+        return {key: views[key] for key in keys if key in views}
 
     async def _progress_of(self, number: str) -> OrderProgress | None:
         try:
@@ -124,19 +148,27 @@ class LiveViews:
 def _board_entry(row: live_view_queries.Row, ready_at: datetime | None) -> JsonValue:
     return {
         "status": row["status"],
-        "order_type": row["type"],
         "ready_at": None if ready_at is None else rfc_3339(ready_at),
     }
 
 
-def _status_entries(progress: OrderProgress) -> Entries:
-    return {"order": _status(progress)}
-
-
-def _order_entries(progress: OrderProgress, steps: Sequence[live_view_queries.Row]) -> Entries:
+def _with_steps(progress: OrderProgress, steps: Sequence[live_view_queries.Row]) -> Entries:
     return {
         "order": {**_status(progress), "order_type": steps[0]["type"]},
         "steps": [{"status": row["status"], "at": rfc_3339(row["changed_at"])} for row in steps],
+    }
+
+
+def _with_items(
+    entries: Mapping[str, Any], items: Sequence[live_view_queries.Row]
+) -> Mapping[str, Any]:
+    return {
+        "order": {**entries["order"], "total_amount": float(items[0]["total_amount"])},
+        "steps": entries["steps"],
+        "items": [
+            {"name": row["name"], "quantity": row["quantity"], "price": float(row["price"])}
+            for row in items
+        ],
     }
 
 

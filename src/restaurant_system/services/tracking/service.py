@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from restaurant_system.config import KitchenSettings
-from restaurant_system.database import outbox, tracking_queries, workers
+from restaurant_system.database import live_view_queries, outbox, tracking_queries, workers
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.outbox import Backlog
 from restaurant_system.errors import BrokerUnavailable, OrderNotFound
@@ -18,6 +18,7 @@ from restaurant_system.messaging.broker import Broker
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
+from restaurant_system.models.tracking_link import is_token_of
 from restaurant_system.models.worker import Worker
 from restaurant_system.services.tracking.statistics import DayStatistics, day_statistics
 from restaurant_system.services.tracking.status_lookup import OrderProgress, StatusLookup
@@ -94,6 +95,34 @@ class TrackingService:
             if row is None:
                 raise OrderNotFound(number)
             return (await _with_items(connection, [row]))[0]
+
+    async def linked_order(self, number: str, token: str) -> dict[str, Any]:
+        """Return what the tracking link of an order shows; nothing in it is personal data.
+
+        Raises `OrderNotFound` also if the token is not that of the order.
+        """
+        async with self._database.connection() as connection:
+            stored = await tracking_queries.tracking_token(connection, number)
+            if not is_token_of(stored, token):
+                raise OrderNotFound(number)
+            steps = (await live_view_queries.steps(connection, [number])).get(number)
+            items = (await live_view_queries.items(connection, [number])).get(number)
+        if steps is None or items is None:  # deleted or erased meanwhile
+            raise OrderNotFound(number)
+        progress = await self._lookup.find(number)
+        return {
+            "order_number": number,
+            "order_type": steps[0]["type"],
+            "status": progress.current_status,
+            "updated_at": progress.updated_at,
+            "estimated_completion": progress.estimated_completion,
+            "total_amount": items[0]["total_amount"],
+            "items": [
+                {"name": row["name"], "quantity": row["quantity"], "price": row["price"]}
+                for row in items
+            ],
+            "steps": [{"status": row["status"], "timestamp": row["changed_at"]} for row in steps],
+        }
 
     async def orders(
         self, *, status: str | None, order_type: str | None, limit: int, cursor: str | None
