@@ -34,6 +34,8 @@ TABLE = {
     "GET /live/board": EVERYBODY,
     "GET /menu": EVERYBODY,
     "GET /health": EVERYBODY,
+    "GET /health/live": EVERYBODY,
+    "POST /session": EVERYBODY,
     "GET /session": EVERYBODY,
     "DELETE /session": EVERYBODY,
     "GET /sign-in": EVERYBODY,
@@ -168,6 +170,42 @@ async def test_each_scope_of_an_api_key_opens_its_routes_only(guarded: Guarded) 
     }
 
     assert found == expected
+
+
+PARAMETERS = {
+    "{order_number}": NUMBER,
+    "{token}": TOKEN,
+    "{station}": "grill",
+    "{action}": "start",
+}
+
+
+async def test_document_says_for_each_operation_what_the_table_says(guarded: Guarded) -> None:
+    """Which scopes and sessions, whether none is needed, and the responses to others."""
+    manager = dict(guarded.headers["manager"])
+    document = (await guarded.client.get("/openapi.json", headers=manager)).json()
+    schemes = document["components"]["securitySchemes"]
+    assert (schemes["api_key"]["type"], schemes["api_key"]["scheme"]) == ("http", "bearer")
+    assert (schemes["session"]["in"], schemes["session"]["name"]) == ("cookie", "session")
+
+    declared = {}
+    for path, operations in document["paths"].items():
+        for name, value in PARAMETERS.items():
+            path = path.replace(name, value)  # noqa: PLW2901
+        for method, operation in operations.items():
+            declared[f"{method.upper()} {path}"] = operation
+    assert declared.keys() <= TABLE.keys()
+
+    for line, operation in declared.items():
+        security, responses = operation["security"], operation["responses"].keys()
+        is_open = TABLE[line] is EVERYBODY
+        scopes = [scope for scope, lines in BY_SCOPE.items() if line in lines]
+        assert (security == [] or {} in security) == is_open, line
+        assert [each["api_key"] for each in security if "api_key" in each] in ([], [scopes]), line
+        assert [each["session"] for each in security if "session" in each] in ([], [scopes]), line
+        assert is_open or ("401" in responses and "403" in responses), line
+        assert ("403" in responses) == (not is_open or not line.startswith("GET ")), line
+        assert "429" in responses, line
 
 
 @pytest.mark.parametrize("query", ["", "?asgi"])

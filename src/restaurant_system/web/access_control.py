@@ -70,14 +70,14 @@ class AccessControl:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._identify = identify
-        self._anonymous = Caller(None, None, EVERYONE | public)
+        self.anonymous = Caller(None, None, EVERYONE | public)
         self._clock = clock
         self._cache: dict[Credential, CachedCaller] = {}
 
     def known_caller(self, credential: Credential | None) -> Caller | None:
         """Return the caller with a credential; `None` if it must be looked up (again)."""
         if credential is None:
-            return self._anonymous
+            return self.anonymous
         cached = self._cache.get(credential)
         if cached is None or self._clock() - cached.at > FRESH_FOR:
             return None
@@ -91,7 +91,7 @@ class AccessControl:
         """
         known = self.known_caller(credential)
         if known is not None or credential is None:
-            return known or self._anonymous
+            return known or self.anonymous
         try:
             found = await self._identify(credential)
         except Unavailable:
@@ -105,7 +105,7 @@ class AccessControl:
             return found
         if credential.kind is CredentialKind.API_KEY:
             raise NotSignedIn("This API key is unknown or disabled; ask a manager for a new one.")
-        return self._anonymous
+        return self.anonymous
 
     def forget(self, credential: Credential) -> None:
         """Remove a caller from the cache."""
@@ -122,13 +122,13 @@ class GuardedRoute:
 
     def __init__(self, app: ASGIApp, requires: Capability | None) -> None:
         self._app = app
-        self._requires = requires
+        self.requires = requires
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request that is allowed; redirect one for a page to the sign-in page."""
-        if self._requires is not None:
+        if self.requires is not None:
             try:
-                scope[CALLER] = await admit(scope, self._requires)
+                scope[CALLER] = await admit(scope, self.requires)
             except NotSignedIn:
                 if not _is_for_page(scope):
                     raise

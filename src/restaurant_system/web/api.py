@@ -20,10 +20,12 @@ from restaurant_system.errors import RestaurantError
 from restaurant_system.models.access import Capability
 from restaurant_system.web import fastpath, problem
 from restaurant_system.web.access_checks import AccessChecks, checked
+from restaurant_system.web.access_control import AccessControl
 from restaurant_system.web.endpoint import Endpoint
 from restaurant_system.web.guarded_router import GuardedRouter, guard, unguarded
 from restaurant_system.web.http_protocol import HttpProtocol
 from restaurant_system.web.middleware import RequestContext
+from restaurant_system.web.openapi import document_access
 from restaurant_system.web.static_files import docs_routes
 
 HANDLED = (
@@ -58,13 +60,7 @@ def build(title: str, features: Sequence[Feature], checks: AccessChecks | None =
     Raises `TypeError` for a route that does not state what it requires.
     """
     checks = checks or AccessChecks()
-    api = FastAPI(
-        title=title,
-        version=__version__,
-        docs_url=None,
-        redoc_url=None,
-        exception_handlers=dict.fromkeys(HANDLED, problem.handle),
-    )
+    api = _Api(title, checks.control)
     for route in api.routes:  # /openapi.json
         guard(route, Capability.METRICS)
     # Not by `include_router`, which copies some routes without their guards.
@@ -78,6 +74,27 @@ def build(title: str, features: Sequence[Feature], checks: AccessChecks | None =
     asgi = RequestContext(checked(cast("ASGIApp", proxied), checks))
     endpoints = [each for feature in features for each in feature.endpoints]
     return Site(asgi, fastpath.protocol_for(endpoints, checks))
+
+
+class _Api(FastAPI):
+    """FastAPI, whose document also says who may call what."""
+
+    def __init__(self, title: str, control: AccessControl | None) -> None:
+        super().__init__(
+            title=title,
+            version=__version__,
+            docs_url=None,
+            redoc_url=None,
+            exception_handlers=dict.fromkeys(HANDLED, problem.handle),
+        )
+        self._control = control
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, which is made when it is first requested."""
+        if self.openapi_schema is None:
+            self.openapi_schema = super().openapi()
+            document_access(self.openapi_schema, self.routes, self._control)
+        return self.openapi_schema
 
 
 async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:

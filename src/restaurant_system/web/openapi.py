@@ -1,11 +1,21 @@
-"""Document for OpenAPI what FastAPI does not see: bodies read by hand, and error responses."""
+"""Document for OpenAPI what FastAPI does not see: bodies, error responses, and who may call."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, JsonValue
+from starlette.routing import BaseRoute
 
+from restaurant_system.models.access import EVERYONE, UNGUARDED, Capability
+from restaurant_system.web.access_control import (
+    COOKIE_NAME,
+    TLS_COOKIE_NAME,
+    AccessControl,
+    GuardedRoute,
+)
 from restaurant_system.web.json_body import JSON
+from restaurant_system.web.origins import SAFE_METHODS
 from restaurant_system.web.problem import MEDIA_TYPE
 from restaurant_system.web.validation_errors import MAX_FIELD_ERRORS, MAX_FIELD_LENGTH
 
@@ -49,9 +59,6 @@ PROBLEMS: Responses = {
     405: _problem_response("The path does not support the method"),
     413: _problem_response("The body is too large"),
     421: _problem_response("The host name is not served here"),
-    429: _problem_response(
-        "This address sends too many requests; `Retry-After` says when to retry"
-    ),
     503: _problem_response(
         "The database is unavailable, or too many requests are in progress; try again"
     ),
@@ -59,7 +66,6 @@ PROBLEMS: Responses = {
     "5XX": _problem_response("An internal error"),
 }
 BODY_PROBLEMS: Responses = {
-    403: _problem_response("The request was sent by a page of another origin"),
     415: _problem_response("The body has an unsupported content type"),
     **PROBLEMS,
 }
@@ -80,6 +86,72 @@ PLACE_PROBLEMS: Responses = {
     422: _problem_response("The Idempotency-Key was used for another order"),
     **BODY_PROBLEMS,
 }
+
+
+API_KEY, SESSION = "api_key", "session"
+SECURITY_SCHEMES = {
+    API_KEY: {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The API key of a program, whose scopes allow what an operation requires",
+    },
+    SESSION: {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE_NAME,
+        "description": "The session of a person, whose role allows what an operation requires;"
+        f" POST /session sets the cookie, over TLS as {TLS_COOKIE_NAME}",
+    },
+}
+NOT_SIGNED_IN = _problem_response(
+    "The request needs an API key or a session, or its API key is invalid"
+)
+NOT_ALLOWED = _problem_response(
+    "The caller may not do this, or a page of another origin has sent the request"
+)
+LIMITED = _problem_response(
+    "This address sends too many requests; `Retry-After` says when to retry"
+)
+
+
+def document_access(
+    document: dict[str, Any], routes: Iterable[BaseRoute], control: AccessControl | None
+) -> None:
+    """Add to each operation what its guard requires, and how a caller is refused.
+
+    An operation that needs no credentials, but has more for some callers, has them as an option.
+    Without access control they are options everywhere.
+    """
+    document.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
+    for route in routes:
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            guarded = cast("GuardedRoute", route.app)
+            for method in route.methods or ():
+                operation = document["paths"][route.path_format][method.lower()]
+                _document_guard(operation, method, guarded.requires, control)
+
+
+def _document_guard(
+    operation: dict[str, Any],
+    method: str,
+    requires: Capability | None,
+    control: AccessControl | None,
+) -> None:
+    """Document the guard of one operation; a response that is documented already stays."""
+    anonymous = UNGUARDED if control is None else control.anonymous
+    responses = operation["responses"]
+    operation["security"] = []
+    if requires is not None:
+        scopes = [] if requires in EVERYONE else [requires]
+        operation["security"] = [{API_KEY: scopes}, {SESSION: scopes}]
+        if anonymous.may(requires):
+            operation["security"].insert(0, {})
+        if control is not None:
+            responses.setdefault("401", NOT_SIGNED_IN)
+    is_refused = control is not None and requires is not None and requires not in EVERYONE
+    if is_refused or method not in SAFE_METHODS:
+        responses.setdefault("403", NOT_ALLOWED)
+    responses.setdefault("429", LIMITED)
 
 
 def link_to(

@@ -30,7 +30,12 @@ from restaurant_system.web.access_control import (
 from restaurant_system.web.api import Feature
 from restaurant_system.web.guarded_router import PUBLIC, GuardedRouter
 from restaurant_system.web.json_body import JSON, read_json
-from restaurant_system.web.openapi import PROBLEMS, SIGN_IN_PROBLEMS, request_body
+from restaurant_system.web.openapi import (
+    NOT_SIGNED_IN,
+    PROBLEMS,
+    SIGN_IN_PROBLEMS,
+    request_body,
+)
 from restaurant_system.web.request_checks import ConcurrencyLimit
 
 MAX_CONCURRENT = 4  # sign-ins; each takes a core for a tenth of a second
@@ -87,7 +92,7 @@ class SessionHandler:
             response_model=SessionResponse,
             summary="Who calls, and what the caller may do",
             operation_id="session",
-            responses=PROBLEMS,
+            responses={HTTPStatus.UNAUTHORIZED: NOT_SIGNED_IN, **PROBLEMS},
         )
         router.add_api_route(
             "/session",
