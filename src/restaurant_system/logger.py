@@ -54,7 +54,7 @@ def configure(
     *, service: str, level: str, style: Literal["auto", "json", "console"], stream: TextIO
 ) -> None:
     """Write log lines to `stream`; `auto` means `console` on a terminal, else `json`."""
-    _output.stream = stream
+    output.stream = stream
     console = style == "console" or (style == "auto" and stream.isatty())
     structlog.configure(
         processors=[
@@ -63,7 +63,7 @@ def configure(
             _console_line if console else _json_line,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _output)),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", output)),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_LibraryHandler()], level=logging.WARNING, force=True)
@@ -78,7 +78,7 @@ def get_logger(service: str | None = None) -> structlog.typing.FilteringBoundLog
     return logger
 
 
-class _Output:
+class Output:
     """What structlog writes to: the stream, with one system call for lines that are joined."""
 
     def __init__(self) -> None:
@@ -87,6 +87,7 @@ class _Output:
         self._size = 0  # bytes that are not flushed
 
     def write(self, line: str) -> None:
+        """Write a line, after what would exceed `MAX_WRITE` together with it."""
         size = len(line.encode(errors="surrogatepass"))
         if self._size + size > MAX_WRITE:
             self._flush()
@@ -94,11 +95,13 @@ class _Output:
         self._size += size
 
     def flush(self) -> None:
+        """Send what was written, unless lines are being joined."""
         if not self._is_joining:
             self._flush()
 
     @contextlib.contextmanager
     def joining(self) -> Iterator[None]:
+        """Send what is written in the block at its end."""
         self._is_joining = True
         try:
             yield
@@ -111,12 +114,12 @@ class _Output:
         self.stream.flush()
 
 
-_output = _Output()
+output = Output()
 
 
 def joined_lines() -> contextlib.AbstractContextManager[None]:
     """Write the lines that are logged in the block together at its end; it must not await."""
-    return _output.joining()
+    return output.joining()
 
 
 class request_id:  # noqa: N801 - used like a function

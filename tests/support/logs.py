@@ -7,17 +7,20 @@ from typing import Any
 
 import structlog
 
+from restaurant_system import logger
+
 
 @contextlib.contextmanager
 def restored() -> Iterator[None]:
     """Restore what `logger.configure` changes within the block."""
-    configuration = structlog.get_config()
+    configuration, stream = structlog.get_config(), logger.output.stream
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     try:
         yield
     finally:
         structlog.configure(**configuration)
+        logger.output.stream = stream
         root.handlers[:] = handlers
         root.setLevel(level)
 
