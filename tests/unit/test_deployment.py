@@ -3,6 +3,7 @@
 import configparser
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from tests.support.certificates import CertificateAuthority
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 SYSTEMD = ROOT / "deploy" / "systemd"
+PROMETHEUS = ROOT / "deploy" / "prometheus"
 SYSTEMD_ANALYZE = shutil.which("systemd-analyze")
 PROGRAM = "/opt/restaurant-system/bin/restaurant-system"
 SERVERS = {"postgres", "rabbitmq"}  # of Compose; their images are not ours
@@ -124,6 +126,25 @@ def test_settings_of_compose_are_valid(compose: Manifest, monkeypatch: pytest.Mo
     assert len(settings.signing.keys) == 1
 
 
+def test_prometheus_of_compose_scrapes_every_service(
+    compose: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = yaml.safe_load((PROMETHEUS / "prometheus-compose.yml").read_text())["scrape_configs"]
+    targets = {
+        each["labels"]["service"]: target
+        for each in job["static_configs"]
+        for target in each["targets"]
+    }
+
+    assert targets.keys() == _ours(compose).keys() - {"migrate"}
+    for name, target in targets.items():
+        settings = _load(monkeypatch, compose[name]["environment"])
+        assert target == f"{name}:{HTTP_PORTS.get(name, settings.metrics.port)}"
+        assert name in settings.security.allowed_hosts
+        # What is published may be passed on by a proxy; the ports of the others are not.
+        assert settings.metrics.public == (name not in HTTP_PORTS)
+
+
 def test_compose_publishes_http_services_on_loopback_only(compose: Manifest) -> None:
     published = {
         name: [(port["host_ip"], port["target"]) for port in service["ports"]]
@@ -161,6 +182,21 @@ def test_settings_of_the_manifests_are_valid(
     for name in ("kitchen-worker", "notification-subscriber"):
         (container,) = _pods()[name]["containers"]
         assert container["ports"] == [{"name": "metrics", "containerPort": settings.metrics.port}]
+
+
+def test_prometheus_discovers_the_port_of_every_pod_with_metrics() -> None:
+    configuration = yaml.safe_load((PROMETHEUS / "prometheus-kubernetes.yml").read_text())
+    (job,) = configuration["scrape_configs"]
+    (kept,) = [rule["regex"] for rule in job["relabel_configs"] if rule.get("action") == "keep"]
+    ports = {
+        name: [port["name"] for port in pod["containers"][0].get("ports", ())]
+        for name, pod in _pods().items()
+    }
+
+    assert job["kubernetes_sd_configs"][0]["namespaces"]["names"] == [*_kind("Namespace")]
+    assert ports.pop("migrate") == []
+    for name, (port,) in ports.items():
+        assert re.fullmatch(kept, port), name
 
 
 def test_manifests_start_every_service() -> None:
