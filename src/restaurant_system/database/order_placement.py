@@ -5,16 +5,16 @@ transaction per order, the restaurant could take only one order per flush; order
 transaction share the wait. See docs/decisions/005-group-commit.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
 from restaurant_system.database.connection import Connection
-from restaurant_system.database.message_columns import COLUMNS
+from restaurant_system.database.message_columns import COLUMNS, encode_headers
 from restaurant_system.database.outbox import OutboxMessage, outbox_message
 from restaurant_system.models.audit import Actor
-from restaurant_system.models.message import OrderReceived, new_message_id
+from restaurant_system.models.message import Header, OrderReceived, new_message_id
 from restaurant_system.models.order import NewOrder
 from restaurant_system.models.tracking_link import new_token
 
@@ -32,7 +32,7 @@ class PlaceOrder:
     """A command to store an order, with what its message needs besides its number.
 
     `unnumbered_body` is the result of `OrderReceived.encode_without_number`. `by` is the person who
-    places the order, if it is to be recorded.
+    places the order, if it is to be recorded. `headers` are those of the message.
     """
 
     order: NewOrder
@@ -43,6 +43,7 @@ class PlaceOrder:
     tracking_token: bytes = field(default_factory=new_token)
     key: IdempotencyKey | None = None
     by: Actor | None = None
+    headers: Mapping[str, Header] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ WITH requested AS MATERIALIZED (
     INSERT INTO outbox (stream, {COLUMNS})
     SELECT $23 || '/' || number, $23, routing_key, '{OrderReceived.TYPE}',
            convert_to('{{"order_number":"' || number || '",', 'UTF8') || unnumbered_body,
-           message_id, request_id, $22, $16, priority
+           message_id, request_id, $22, $16, priority, ($26::jsonb[])[position]
     FROM numbered ORDER BY rank
     RETURNING id, stream, {COLUMNS}
 )
@@ -137,6 +138,7 @@ async def place(
     recorded in the messages to `exchange` and, unless a person places the order, in the status log.
     """
     people = [each.by and each.by.who for each in commands]
+    headers = [encode_headers(each.headers) if each.headers else None for each in commands]
     rows = await connection.fetch(
         PLACE,
         *_order_values([each.order for each in commands]),
@@ -154,6 +156,7 @@ async def place(
         exchange,
         people if any(people) else None,
         [each.tracking_token for each in commands],
+        headers if any(headers) else None,
     )
     stored = {row["position"]: StoredOrder(row["number"], outbox_message(row)) for row in rows}
     return [stored.get(position) for position in range(1, len(commands) + 1)]

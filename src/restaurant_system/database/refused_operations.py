@@ -31,7 +31,7 @@ WITH placed AS (
     SELECT id, 'received', 'Write test' FROM placed
 )
 INSERT INTO outbox (stream, {COLUMNS})
-SELECT 'write test', '', '', '', $1::bytea, gen_random_uuid(), '', '', now(), 1 FROM placed
+SELECT 'write test', '', '', '', $1::bytea, gen_random_uuid(), '', '', now(), 1, '{{}}' FROM placed
 """
 # Larger than any order and random, so that it cannot be compressed: it does not fit into pages that
 # are free already, and a disk with room for it has room for orders.

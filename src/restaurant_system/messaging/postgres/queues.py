@@ -1,12 +1,10 @@
 """Write messages to the queue table and read them."""
 
 import contextlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
 import asyncpg
-import jiter
 
 from restaurant_system.database import message_columns
 from restaurant_system.database.connection import Connection, Database
@@ -14,7 +12,7 @@ from restaurant_system.database.connection_factory import AnyConnection
 from restaurant_system.errors import DatabaseUnavailable, QueueTableUnavailable
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Refused, unroutable
-from restaurant_system.models.message import Header, Message, supported_headers
+from restaurant_system.models.message import Message
 
 CHANNEL = "restaurant_broker"
 
@@ -23,9 +21,9 @@ SELECT exchange, queue FROM broker_subscriptions WHERE exchange = ANY($1) OR que
 """
 
 INSERT = f"""
-INSERT INTO broker_messages (available_at, queue, {message_columns.COLUMNS}, content_type, headers)
+INSERT INTO broker_messages (available_at, queue, content_type, {message_columns.COLUMNS})
 SELECT now() + $1::interval, placed.*
-FROM unnest($2::text[], {message_columns.parameters(3)}, $12::text[], $13::jsonb[]) AS placed
+FROM unnest($2::text[], $3::text[], {message_columns.parameters(4)}) AS placed
 """
 
 WAKE = "SELECT pg_notify($1, queue) FROM unnest($2::text[]) AS queue"
@@ -34,7 +32,7 @@ WAKE = "SELECT pg_notify($1, queue) FROM unnest($2::text[]) AS queue"
 # PostgreSQL stores timestamps outside the years of Python's datetime.
 TIMESTAMP = "least(greatest(timestamp, '0001-01-02'), '9999-12-30') AS timestamp"
 COLUMNS = f"""
-id, queue, redelivered, content_type, headers,
+id, queue, redelivered, content_type,
 {message_columns.COLUMNS.replace("timestamp", TIMESTAMP)}
 """
 
@@ -83,9 +81,8 @@ async def enqueue(
         INSERT,
         delay,
         [queue for queue, _ in placed],
-        *message_columns.values(messages),
         [message.content_type for message in messages],
-        [json.dumps(dict(message.headers)) for message in messages],
+        *message_columns.values(messages),
     )
     await wake(tx, {queue for queue, _ in placed})
 
@@ -97,18 +94,7 @@ async def wake(tx: AnyConnection, queues: Iterable[str]) -> None:
 
 def message_of(row: asyncpg.Record) -> Message:
     """Return the message of a row."""
-    return message_columns.message_from_row(
-        row, content_type=row["content_type"], headers=_headers(row["headers"])
-    )
-
-
-def _headers(text: str) -> dict[str, Header]:
-    """Decode headers; malformed ones, which a third-party publisher wrote, are dropped."""
-    try:
-        headers = jiter.from_json(text.encode())
-    except ValueError:
-        return {}
-    return supported_headers(headers) if isinstance(headers, dict) else {}
+    return message_columns.message_from_row(row, content_type=row["content_type"])
 
 
 # The body may be any bytes: `encode` leaves ASCII as it is. A message that a worker has
