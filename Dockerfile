@@ -5,10 +5,10 @@ WORKDIR /source
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 
 # Dependencies first: they change less often than the source, and stay in the build cache.
-COPY requirements.lock requirements-build.lock ./
+COPY requirements-telemetry.lock requirements-build.lock ./
 RUN python -m venv --without-pip /opt/restaurant-system \
     && pip --python /opt/restaurant-system/bin/python install \
-        --require-hashes --only-binary :all: -r requirements.lock \
+        --require-hashes --only-binary :all: -r requirements-telemetry.lock \
     && pip install --no-compile --require-hashes --only-binary :all: -r requirements-build.lock
 
 COPY pyproject.toml README.md LICENSE ./

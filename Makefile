@@ -86,7 +86,10 @@ sbom: $(VENV)/.dev
 # Each file takes the versions of the one before it, because they are installed together.
 lock: $(VENV)/.dev
 	@$(PIN) --output-file requirements.lock pyproject.toml
-	@$(PIN) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	@$(PIN) --extra telemetry --constraint requirements.lock --output-file requirements-telemetry.lock \
+		pyproject.toml
+	@$(PIN) --extra dev --extra telemetry --constraint requirements-telemetry.lock \
+		--output-file requirements-dev.lock pyproject.toml
 	@$(BIN)/python -c 'import tomllib; \
 		print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 		| $(PIN) --constraint requirements-dev.lock --output-file requirements-build.lock -

@@ -1,4 +1,4 @@
-"""Write the software bill of materials (CycloneDX, JSON) of what requirements.lock installs.
+"""Write the software bill of materials (CycloneDX, JSON) of what the image installs.
 
 cyclonedx-py lists each package with the hashes of its files. This adds what it does not read: our
 own version, and from the lock's comments which package requires which.
@@ -17,10 +17,10 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from restaurant_system import __version__
 
-LOCK = Path("requirements.lock")
+LOCK = Path("requirements-telemetry.lock")
 PROJECT = "restaurant-system"
 PIN = re.compile(r"([a-z0-9-]+)==")
-VIA = re.compile(r"[a-z0-9-]+")
+VIA = re.compile(r"[a-z0-9][a-z0-9-]*")  # not of a constraint (-c)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import re
 import socket
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO, cast
@@ -34,6 +34,7 @@ TOP_LEVEL = frozenset({"request_id", "duration_ms", "service", "message"})
 HOSTNAME = socket.gethostname()
 
 _current_request: ContextVar[str] = ContextVar("current_request", default="")
+_current_trace_id: Callable[[], str] | None = None  # while requests are traced
 
 # It logs each lost connection; we log these ourselves.
 SILENCED_LIBRARY = "aiormq"
@@ -122,6 +123,12 @@ def joined_lines() -> contextlib.AbstractContextManager[None]:
     return output.joining()
 
 
+def set_trace_id_source(current_trace_id: Callable[[], str] | None) -> None:
+    """Add the id of the current trace, if there is one, to the details of each further line."""
+    global _current_trace_id  # noqa: PLW0603 - of the process, like the rest of the configuration
+    _current_trace_id = current_trace_id
+
+
 class request_id:  # noqa: N801 - used like a function
     """Context manager that adds a request id to each line logged within it."""
 
@@ -158,6 +165,8 @@ class _ContractFields:
             "request_id": current_id if is_request_id(current_id) else "",
             "details": {key: value for key, value in event.items() if key not in TOP_LEVEL},
         }
+        if _current_trace_id is not None and (trace_id := _current_trace_id()):
+            fields["details"]["trace_id"] = trace_id
         if "duration_ms" in event:
             fields["duration_ms"] = event["duration_ms"]
         if level == "ERROR":

@@ -20,6 +20,7 @@ from restaurant_system.models.message import (
 )
 from restaurant_system.models.order import OrderType, priority
 from restaurant_system.models.status import OrderStatus
+from restaurant_system.tracing import spans
 
 DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs/asyncapi.yaml").read_text("utf-8"))
 SCHEMAS = DOCUMENT["components"]["schemas"]
@@ -118,6 +119,8 @@ def test_documented_headers_are_those_of_the_code() -> None:
         retry_policy.ROUTING_KEY,
         signature.SIGNATURE,
         message_format.PUBLISHED_AT,
+        spans.TRACEPARENT,
+        spans.TRACESTATE,
     }
 
     assert set(SCHEMAS["deliveryHeaders"]["properties"]) == headers

@@ -8,7 +8,12 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-build.lock")
+LOCKS = (
+    "requirements.lock",
+    "requirements-telemetry.lock",
+    "requirements-dev.lock",
+    "requirements-build.lock",
+)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -50,6 +55,7 @@ def test_a_lock_names_no_index(lock: str) -> None:
     ("lock", "wanted"),
     [
         ("requirements.lock", PROJECT["project"]["dependencies"]),
+        ("requirements-telemetry.lock", PROJECT["project"]["optional-dependencies"]["telemetry"]),
         ("requirements-dev.lock", PROJECT["project"]["optional-dependencies"]["dev"]),
         ("requirements-build.lock", PROJECT["build-system"]["requires"]),
     ],

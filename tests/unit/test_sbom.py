@@ -1,4 +1,4 @@
-"""`make sbom` lists what requirements.lock pins."""
+"""`make sbom` lists what requirements-telemetry.lock pins."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ def test_bill_of_materials_lists_every_pinned_package_with_its_hashes(tmp_path: 
         for each in bill["components"]
     }
 
-    assert listed == hashes("requirements.lock")
+    assert listed == hashes("requirements-telemetry.lock")
     assert bill["bomFormat"] == "CycloneDX"
     assert bill["metadata"]["component"]["version"] == __version__
     depends_on = {each["ref"]: each["dependsOn"] for each in bill["dependencies"]}

@@ -4,6 +4,7 @@ import sys
 
 from restaurant_system.app.monitoring import metrics_port
 from restaurant_system.app.runtime import broker_alone, connect_broker, report_started, signer
+from restaurant_system.app.telemetry import traced
 from restaurant_system.config import Settings
 from restaurant_system.messaging.broker import UpdateSource
 from restaurant_system.messaging.retry_policy import RetryPolicy
@@ -15,7 +16,7 @@ async def run_notification_subscriber(
     settings: Settings, shutdown: Shutdown, name: str | None
 ) -> None:
     """Print status changes until a stop is requested."""
-    async with broker_alone(settings, NAME) as broker:
+    async with traced(settings, NAME), broker_alone(settings, NAME) as broker:
         await connect_broker(broker)
         async with metrics_port(settings, NAME, broker, {}):
             report_started(NAME, shutdown)

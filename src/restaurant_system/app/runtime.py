@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import stamina
 
+from restaurant_system.app.telemetry import traced
 from restaurant_system.config import ServerSettings, Settings
 from restaurant_system.database import embedded, migrations
 from restaurant_system.database.connection import Database, is_temporary
@@ -64,6 +65,7 @@ async def open_runtime(
     """
     tune_garbage_collector()
     async with (
+        traced(settings, service),
         migrated_database(settings, service) as database,
         _closing(_broker(settings, database)) as broker,
     ):

@@ -27,6 +27,7 @@ from restaurant_system.config.settings import (
     SecuritySettings,
     Settings,
     SigningSettings,
+    TelemetrySettings,
     TrackingServiceSettings,
 )
 
@@ -49,6 +50,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "SigningSettings",
+    "TelemetrySettings",
     "TlsSettings",
     "TrackingServiceSettings",
     "load",

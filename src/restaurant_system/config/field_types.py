@@ -42,6 +42,7 @@ WILDCARD = "*."
 ORIGIN = re.compile(r"(https?)://(\[.*\]|[^:]*)(?::([0-9]{1,5}))?", re.ASCII)
 DEFAULT_PORTS = {"http": 80, "https": 443}
 HIGHEST_PORT = 65_535
+COLLECTOR = re.compile(r"([^/]+//[^/@]+)(/[A-Za-z0-9._~-]+)*/?", re.ASCII)
 
 
 class Section(BaseModel):
@@ -137,6 +138,19 @@ def _check_origin(text: str) -> str:
     return origin if port in {None, DEFAULT_PORTS[match[1]]} else f"{origin}:{port}"
 
 
+def _check_collector(url: str) -> str:
+    """Return the address of a collector: an origin, and perhaps a path."""
+    match = COLLECTOR.fullmatch(url)
+    try:
+        _check_origin(match[1] if match else "")
+    except ValueError:
+        raise ValueError(
+            "must be an address such as http://localhost:4318; a password or key belongs into"
+            " OTEL_EXPORTER_OTLP_HEADERS"
+        ) from None
+    return url
+
+
 def _parse_network(value: object) -> object:
     """Parse an address or a network."""
     if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
@@ -157,4 +171,5 @@ PostgresUrl = Annotated[SecretStr, AfterValidator(_parse_postgres_url)]
 AmqpUrl = Annotated[SecretStr, AfterValidator(_parse_amqp_url)]
 HostPattern = Annotated[str, AfterValidator(_check_host_pattern)]
 Origin = Annotated[str, AfterValidator(_check_origin)]
+CollectorUrl = Annotated[str, AfterValidator(_check_collector)]
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, PlainValidator(_parse_network)]

@@ -1,6 +1,8 @@
 """All settings with their defaults; a test keeps them equal to the sample `config.yaml`."""
 
+import importlib.util
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -17,6 +19,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from restaurant_system.config.field_types import (
+    CollectorUrl,
     HostPattern,
     Location,
     Network,
@@ -284,6 +287,36 @@ class MetricsSettings(Section):
     public: bool = False
 
 
+def _check_that_opentelemetry_is_installed(enabled: bool) -> bool:  # noqa: FBT001 - a value
+    if enabled and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
+        raise ValueError(
+            "OpenTelemetry is not installed; run `pip install 'restaurant-system[telemetry]'`, or"
+            " set it to false"
+        )
+    return enabled
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:  # of a package that contains it
+        return False
+
+
+class TelemetrySettings(Section):
+    """Traces of requests and messages, which are sent to a collector of OpenTelemetry.
+
+    Spans are sent to `/v1/traces` at the `endpoint` (OTLP over HTTP). `sample_ratio` is the share
+    of the traces beginning here that are recorded. `attributes` describe the service. What is
+    `None` is read from the standard variables `OTEL_*`.
+    """
+
+    enabled: Annotated[bool, AfterValidator(_check_that_opentelemetry_is_installed)] = False
+    endpoint: CollectorUrl | None = None
+    sample_ratio: float | None = Field(default=None, ge=0, le=1)
+    attributes: Mapping[str, str] = {}
+
+
 class LogSettings(Section):
     """Level and format of log lines."""
 
@@ -327,6 +360,7 @@ class Settings(BaseSettings):
     privacy: PrivacySettings = Field(default=PrivacySettings(), validate_default=True)
     signing: SigningSettings = SigningSettings()
     metrics: MetricsSettings = MetricsSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()
 
     @field_validator("business_timezone")

@@ -1,8 +1,9 @@
 """Construct the messages about orders; services write them to the outbox."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from restaurant_system import tracing
 from restaurant_system.database.orders import MoveOrder
 from restaurant_system.messaging import topology
 from restaurant_system.models.message import (
@@ -12,14 +13,19 @@ from restaurant_system.models.message import (
     new_message_id,
 )
 from restaurant_system.models.status import OrderStatus
+from restaurant_system.tracing import TraceContext
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """The service that sends a message, and the id of the request that caused it."""
+    """The service that sends a message, and the request that caused it, by its id and its trace.
+
+    A message that reconciliation publishes again is in no trace: that of the lost one is unknown.
+    """
 
     app_id: str
     request_id: str
+    trace: TraceContext = field(default_factory=tracing.current_context)
 
 
 def order_received(order: OrderReceived, *, at: datetime, sender: Sender) -> Message:
@@ -34,6 +40,7 @@ def order_received(order: OrderReceived, *, at: datetime, sender: Sender) -> Mes
         app_id=sender.app_id,
         timestamp=at,
         priority=order.priority,
+        headers=sender.trace,
     )
 
 
@@ -48,6 +55,7 @@ def status_changed(update: StatusChanged, *, sender: Sender) -> Message:
         correlation_id=sender.request_id,
         app_id=sender.app_id,
         timestamp=update.timestamp,
+        headers=sender.trace,
     )
 
 

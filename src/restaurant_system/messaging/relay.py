@@ -20,6 +20,7 @@ from datetime import timedelta
 
 import stamina
 
+from restaurant_system import tracing
 from restaurant_system.config import OutboxSettings
 from restaurant_system.database import outbox
 from restaurant_system.database.connection import Connection, Database
@@ -40,6 +41,7 @@ DELETE_INTERVAL = 0.05  # s, so that deletions share a commit
 CLAIM_INTERVAL = 0.05  # s
 MAX_RETRY_DELAY = 10.0  # s
 REFUSED_RETRY_DELAY = timedelta(seconds=5)
+REFUSED = "refused"  # the error of a span
 FLUSH_TIMEOUT = 5.0  # s in which a stopping process publishes its last messages
 
 
@@ -209,7 +211,20 @@ class Relay:
 
     async def _publish(self, messages: Sequence[OutboxMessage]) -> list[OutboxMessage]:
         """Publish messages, wait for their confirms, and return the refused ones."""
-        signed = [self._signer.sign(each.message) for each in messages]
+        tracer = tracing.active_tracer()
+        if tracer is None:
+            return await self._publish_messages(messages, [each.message for each in messages])
+        with tracer.sending([each.message for each in messages]) as sent:
+            refused = await self._publish_messages(messages, sent.messages)
+            for each in refused:
+                sent.fail(messages.index(each), REFUSED)
+        return refused
+
+    async def _publish_messages(
+        self, rows: Sequence[OutboxMessage], messages: Sequence[Message]
+    ) -> list[OutboxMessage]:
+        """Sign and publish the messages of rows; return the rows of the refused ones."""
+        signed = [self._signer.sign(message) for message in messages]
         metrics.publish_batch_size.observe(len(signed))
         with metrics.publish_duration_seconds.time():
             refusals = await self._broker.publish(signed)
@@ -217,7 +232,7 @@ class Relay:
         metrics.outbox_refused_total.inc(len(refusals))
         reasons = {id(each.message): each.reason for each in refusals}
         refused, logs_confirms = [], log.is_enabled_for(logging.DEBUG)
-        for each, message in zip(messages, signed, strict=True):
+        for each, message in zip(rows, signed, strict=True):
             reason = reasons.get(id(message))
             if reason is not None:
                 _log_refusal(each.message, reason)

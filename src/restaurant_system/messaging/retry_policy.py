@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from restaurant_system import tracing
 from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable, TooManyDeadLetters
 from restaurant_system.logger import get_logger
@@ -32,6 +33,7 @@ HEADERS = frozenset({ATTEMPTS, FIRST_SEEN, REASON, QUEUE, EXCHANGE, ROUTING_KEY}
 MAX_ATTEMPTS_HEADER = 2**31  # a larger value was not written by this program
 MAX_REASON_LENGTH = 500  # characters; all headers of an AMQP message must fit into one frame
 
+RETRIED = "retried"  # the error of a span
 DEFERRED_AS_ATTEMPT = 2  # a deferred message waits as long as after this attempt
 
 
@@ -142,6 +144,7 @@ class RetryPolicy:
         headers = {**_origin(delivery), ATTEMPTS: attempt, REASON: reason}
         await delivery.replace(_with_headers(delivery.message, headers), delay)
         _counters_of(delivery).retries.inc()
+        tracing.set_failed(RETRIED)
         log.warning(
             "retry_attempted",
             message=f"Attempt {attempt} failed; next in {delay.total_seconds():g} s: {reason}",
@@ -208,6 +211,7 @@ async def _dead_letter(delivery: Delivery, reason: str, cause: Cause) -> None:
     )
     await delivery.replace(successor)
     _DEAD_LETTERS[cause].inc()
+    tracing.set_failed(cause)
     log.error(
         "message_dead_lettered",
         message=f"Message dead-lettered: {reason}",

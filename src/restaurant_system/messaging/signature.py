@@ -5,6 +5,9 @@ The signed bytes are the same with both brokers and at every redelivery: ``type`
 1970 in decimal digits, the precision of AMQP), a line feed, and the body. Only types without a line
 feed are accepted, and neither id nor timestamp contains one, so the signed bytes of different
 messages differ.
+
+No header is signed. The trace context in particular is new at each publication, and decides
+nothing: a forged one puts spans into another trace.
 """
 
 import dataclasses

@@ -36,6 +36,16 @@ HANDLED = (
     problem.Refusal,
 )
 
+# Requests are traced by `RequestContext`. What FastAPI records itself, if its variables are set,
+# contains the texts of exceptions. (Older versions do not, and ignore this.)
+FASTAPI_TELEMETRY: Any = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Feature:
@@ -86,6 +96,7 @@ class _Api(FastAPI):
             docs_url=None,
             redoc_url=None,
             exception_handlers=dict.fromkeys(HANDLED, problem.handle),
+            telemetry=FASTAPI_TELEMETRY,
         )
         self._control = control
 

@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from restaurant_system.logger import get_logger, request_id
 from restaurant_system.metrics.request_durations import UNKNOWN_PATH, durations_of
+from restaurant_system.tracing import UNTRACED_PATHS, RequestSpan, active_tracer
 from restaurant_system.web.headers import (
     CONNECTION_CLOSE,
     MAX_BODY_SIZE,
@@ -39,6 +40,7 @@ class RequestContext:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._log = log.bind()  # the proxy in `log` would look it up at every call
+        self._tracer = active_tracer()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle an HTTP request with an id and a log line; pass on other ASGI events."""
@@ -46,8 +48,14 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         scope["request_id"] = new_id = request_id_in(scope["headers"])
+        cycle = _RequestCycle(scope, receive, send, self._log)
         with request_id(new_id):
-            await _RequestCycle(scope, receive, send, self._log).run(self._app)
+            if self._tracer is None or scope["path"] in UNTRACED_PATHS:
+                await cycle.run(self._app)
+            else:
+                span = self._tracer.start_request(scope["method"], scope["headers"])
+                with span.active():
+                    await cycle.run_traced(self._app, span)
 
 
 class _RequestCycle:
@@ -61,6 +69,7 @@ class _RequestCycle:
         "_received",
         "_scope",
         "_send",
+        "_span",
         "_status",
     )
 
@@ -75,6 +84,7 @@ class _RequestCycle:
         self._is_complete = False
         self._is_stream = False
         self._received = 0
+        self._span: RequestSpan | None = None
 
     async def run(self, app: ASGIApp) -> None:
         start = time.perf_counter()
@@ -96,6 +106,19 @@ class _RequestCycle:
             route = f"{self._scope['method']} {_path_template(self._scope)}"
             log_request(self._log, route, self._status, start)
 
+    async def run_traced(self, app: ASGIApp, span: RequestSpan) -> None:
+        """Handle the request; end its span with the response, or when an event stream begins."""
+        self._span = span
+        try:
+            await self.run(app)
+        finally:
+            self._end_span(span)
+
+    def _end_span(self, span: RequestSpan) -> None:
+        route = _route_of(self._scope)
+        is_known = route != UNKNOWN_PATH
+        span.end(f"{self._scope['method']} {route}" if is_known else None, self._status)
+
     async def _receive_limited(self) -> Message:
         message = await self._receive()
         self._received += len(message.get("body", b""))
@@ -108,6 +131,8 @@ class _RequestCycle:
             self._status = message["status"]
             sent = message.get("headers", ())
             self._is_stream = is_event_stream(sent)
+            if self._is_stream and self._span is not None:
+                self._end_span(self._span)
             headers = [
                 *with_data_headers(message["status"], sent),
                 (REQUEST_ID, self._scope["request_id"].encode()),

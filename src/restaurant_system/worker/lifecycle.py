@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
+from restaurant_system import tracing
 from restaurant_system.config import KitchenSettings
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable, MessageRejected
@@ -124,7 +125,8 @@ class KitchenWorker:
             await asyncio.wait(self._in_flight)
 
     async def _handle(self, delivery: Delivery) -> None:
-        with request_id(delivery.message.correlation_id):
+        message = delivery.message
+        with request_id(message.correlation_id), tracing.processing(message, delivery.queue):
             try:
                 await self._process_and_settle(delivery)
             except BrokerUnavailable as error:
@@ -135,6 +137,7 @@ class KitchenWorker:
     async def _process_and_settle(self, delivery: Delivery) -> None:
         try:
             order = decode(delivery.message, OrderReceived)
+            tracing.set_order_number(order.order_number)
             outcome = await self._process(order, delivery.message.correlation_id)
         except asyncio.CancelledError:  # not around `_settle`: no message is settled twice
             with contextlib.suppress(BrokerUnavailable):

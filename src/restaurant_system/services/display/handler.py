@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from restaurant_system import tracing
 from restaurant_system.errors import TooManyStations
 from restaurant_system.models.access import Capability
 from restaurant_system.models.order import OrderType, StrictModel
@@ -146,6 +147,10 @@ class DisplayHandler:
             _check_expected(body, action),
             body.as_of,
         )
+        rail = self._stations.rail(tap.station)
+        if rail is not None:  # the tap has a trace of its own
+            tracing.add_link(rail.trace_of(tap.number))
+            tracing.set_order_number(tap.number)
         result = await self._taps.perform(
             tap,
             key=_check_key(idempotency_key),

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from restaurant_system import tracing
 from restaurant_system.config import KitchenSettings
 from restaurant_system.database import tickets, tracking_queries
 from restaurant_system.database.connection import Connection, Database
@@ -26,6 +27,7 @@ from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.ticket import UNDO_WINDOW
 from restaurant_system.services.display.taps import NAME
+from restaurant_system.tracing import NO_CONTEXT, TraceContext
 from restaurant_system.web.event_stream import Entries, Feed
 from restaurant_system.worker.order_processor import OrderProcessor, Outcome, take_over_abandoned
 
@@ -50,6 +52,7 @@ class Rail(OrderProcessor):
         self._kitchen = kitchen
         self._clock = clock
         self._in_flight: dict[str, asyncio.Future[Outcome]] = {}  # by order number
+        self._traces: dict[str, TraceContext] = {}  # of the orders in flight
         self._shown: dict[str, TicketRow] = {}
         self._items: dict[int, list[JsonValue]] = {}
         self._missing_since: dict[int, datetime] = {}  # received, assigned here, without a message
@@ -77,11 +80,17 @@ class Rail(OrderProcessor):
             return Outcome.OTHER_WORKER
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._in_flight[number] = outcome
+        self._traces[number] = tracing.current_context()
         self.refresh()
         try:
             return await outcome
         finally:
             self._in_flight.pop(number, None)
+            self._traces.pop(number, None)
+
+    def trace_of(self, number: str) -> TraceContext:
+        """Return the trace of an order in flight, in which its message was delivered here."""
+        return self._traces.get(number, NO_CONTEXT)
 
     def release_orders(self) -> None:
         """Requeue every message; a ticket stays on the rail until another worker has its order."""

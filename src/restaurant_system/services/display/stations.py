@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -180,7 +181,10 @@ class Stations:
         station = Station(name, order_types, self._settings, self._make_rail, self._make_worker)
         station.client = client
         self._open[name] = station
-        running = self._tasks.create_task(station.run(self._shutdown))
+        # An empty context: what a station does is not part of the request that has opened it.
+        running = self._tasks.create_task(
+            station.run(self._shutdown), context=contextvars.Context()
+        )
         running.add_done_callback(lambda _: self._remove(name, station))
 
     def rail(self, name: str) -> Rail | None:

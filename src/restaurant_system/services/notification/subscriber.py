@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from typing import TextIO
 from uuid import UUID
 
+from restaurant_system import tracing
 from restaurant_system.errors import BrokerUnavailable, StartupError
 from restaurant_system.logger import get_logger
+from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Consumer, Delivery, UpdateSource
 from restaurant_system.messaging.resilient_consumer import ResilientConsumer
 from restaurant_system.messaging.retry_policy import Cause, RetryPolicy
@@ -18,6 +20,8 @@ from restaurant_system.models.text import escape_nonprintable
 from restaurant_system.shutdown import Shutdown
 
 NAME = "notification-subscriber"
+# The name of its queue in the names of spans; the queue of an unnamed subscriber has a random one.
+QUEUE_TEMPLATE = topology.subscriber_queue("{name}")
 MAX_PRINTED_IDS = 20_000  # message ids of printed updates that are remembered; about 3 MB
 
 log = get_logger(NAME)
@@ -84,12 +88,17 @@ class NotificationSubscriber:
             yield consumer
 
     async def _handle(self, delivery: Delivery) -> None:
+        with tracing.processing(delivery.message, delivery.queue, template=QUEUE_TEMPLATE):
+            await self._print_once(delivery)
+
+    async def _print_once(self, delivery: Delivery) -> None:
         async with self._printing:
             try:
                 update = decode(delivery.message, StatusChanged)
             except Undecodable as error:
                 await self._policy.dead_letter(delivery, str(error), Cause.INVALID)
                 return
+            tracing.set_order_number(update.order_number)
             if delivery.message.message_id in self._printed_ids:
                 log.info(
                     "notification_repeated",

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from restaurant_system import tracing
 from restaurant_system.batching import Batcher
 from restaurant_system.database import audit, idempotency, orders
 from restaurant_system.database.connection import Connection, Database
@@ -102,10 +103,12 @@ class OrderService:
             request_id=request_id,
             key=None if key is None else IdempotencyKey(key, _fingerprint(order)),
             by=by,
+            headers=tracing.current_context(),
         )
         while True:
             stored = await self._batcher.submit(command)
             if stored is not None:
+                tracing.set_order_number(stored.number)
                 link = self._tracking_url(stored.number, command.tracking_token)
                 return PlacedOrder(stored.number, order.total_amount, link)
             if command.key is not None and (earlier := await self._earlier_result(command.key)):
@@ -285,6 +288,7 @@ def _log_received(placed: Sequence[tuple[PlaceOrder, StoredOrder]]) -> None:
                 order_number=stored.number,
                 order_type=command.order.order_type,
                 priority=command.order.priority,
+                **tracing.log_details(command.headers),
             )
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from restaurant_system.errors import Overloaded
 from restaurant_system.logger import get_logger, request_id
 from restaurant_system.models.access import UNGUARDED, Caller, Credential
+from restaurant_system.tracing import RequestSpan, active_tracer
 from restaurant_system.web.access_checks import AccessChecks
 from restaurant_system.web.access_control import credential_in
 from restaurant_system.web.endpoint import EndpointRequest, EndpointResponse
@@ -72,6 +73,7 @@ class FastPathProtocol(UvicornAdapter):
         self._cached: CachedHeaders | None = None
         self._log = log.bind()  # the proxy in `log` would look it up at every call
         self._logs_requests = self._log.is_enabled_for(logging.DEBUG)
+        self._tracer = active_tracer()
 
     def data_received(self, data: bytes) -> None:
         """Answer a request with known header fields; have anything else parsed."""
@@ -182,6 +184,14 @@ class FastPathProtocol(UvicornAdapter):
         )
 
     def _call_endpoint(self, cycle: "FastCycle") -> None:
+        if self._tracer is None:
+            self._start_endpoint(cycle)
+            return
+        cycle.span = self._tracer.start_request(cycle.route.method, cycle.headers)
+        with cycle.span.active():  # also of the callback that responds
+            self._start_endpoint(cycle)
+
+    def _start_endpoint(self, cycle: "FastCycle") -> None:
         future = self._future_of_endpoint(cycle)
         self.wait_for(future)
         future.add_done_callback(partial(self._respond, cycle))
@@ -203,6 +213,8 @@ class FastPathProtocol(UvicornAdapter):
             response = cycle.route.to_response(future.result(), cycle.caller)
         except ENDPOINT_FAILURES as error:
             response = self._error_response(cycle, error)
+        if cycle.span is not None:
+            cycle.span.end(cycle.route.template, response.status)
         if self.finish(cycle, future):
             is_last = self._shutdown.requested.is_set() or not cycle.keep_alive
             self.send(self._serialize(response, cycle, is_last=is_last), is_last=is_last)
@@ -244,6 +256,8 @@ class Sender(NamedTuple):
 
 class FastCycle(EndpointRequest, Cycle):
     """A request on the fast path, from its head to its response."""
+
+    span: RequestSpan | None = None
 
     def __init__(
         self,
