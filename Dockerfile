@@ -44,7 +44,7 @@ WORKDIR /etc/restaurant-system
 EXPOSE 3000 3001 3002
 STOPSIGNAL SIGTERM
 
-# For the HTTP services; HEALTH_PORT is the port of the service. Workers and subscribers have none.
+# HEALTH_PORT is the port of the service; of workers and subscribers, that of --metrics-port.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s \
     CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['HEALTH_PORT']), timeout=4); c.request('GET', '/health'); sys.exit(c.getresponse().status != 200)"]
 

@@ -28,6 +28,8 @@ SYSTEMD_ANALYZE = shutil.which("systemd-analyze")
 PROGRAM = "/opt/restaurant-system/bin/restaurant-system"
 SERVERS = {"postgres", "rabbitmq"}  # of Compose; their images are not ours
 HTTP_PORTS = {"order-service": 3000, "kitchen-display": 3001, "tracking-service": 3002}
+CONSUMERS = ("kitchen-worker", "notification-subscriber")
+METRICS_PORT = 9100  # of these
 PROBES = {"startup": "/health/live", "liveness": "/health/live", "readiness": "/health"}
 LONGEST_COOKING = max(KitchenSettings().cooking_seconds.model_dump().values())
 ADMISSIBLE_EXPOSURE = "20"  # of 100, as systemd rates it: 2.0 of 10
@@ -157,6 +159,15 @@ def test_compose_publishes_http_services_on_loopback_only(compose: Manifest) -> 
         assert compose[name]["environment"]["HEALTH_PORT"] == str(port)
 
 
+def test_compose_checks_the_health_of_every_service(compose: Manifest) -> None:
+    for name in CONSUMERS:
+        variables = compose[name]["environment"]
+        assert variables["RESTAURANT_METRICS__PORT"] == str(METRICS_PORT)
+        assert variables["HEALTH_PORT"] == str(METRICS_PORT)
+    unchecked = {name for name, each in _ours(compose).items() if "healthcheck" in each}
+    assert unchecked == {"migrate"}
+
+
 def test_containers_of_compose_have_few_rights(compose: Manifest) -> None:
     for name, service in _ours(compose).items():
         assert service["read_only"], name
@@ -179,9 +190,8 @@ def test_settings_of_the_manifests_are_valid(
     assert settings.database is not None
     assert settings.rabbitmq is not None
     assert len(settings.signing.keys) == 1
-    for name in ("kitchen-worker", "notification-subscriber"):
-        (container,) = _pods()[name]["containers"]
-        assert container["ports"] == [{"name": "metrics", "containerPort": settings.metrics.port}]
+    assert settings.metrics.port == METRICS_PORT
+    assert settings.metrics.host == "0.0.0.0"  # noqa: S104 - the kubelet connects to the pod
 
 
 def test_prometheus_discovers_the_port_of_every_pod_with_metrics() -> None:
@@ -224,11 +234,13 @@ def test_pods_have_few_rights() -> None:
 
 
 def test_only_readiness_of_a_pod_depends_on_the_database() -> None:
-    for name, port in HTTP_PORTS.items():
+    services = [(name, "http", port) for name, port in HTTP_PORTS.items()]
+    consumers = [(name, "metrics", METRICS_PORT) for name in CONSUMERS]
+    for name, port_name, port in (*services, *consumers):
         (container,) = _pods()[name]["containers"]
-        paths = {each: container[f"{each}Probe"]["httpGet"]["path"] for each in PROBES}
-        assert paths == PROBES
-        assert container["ports"] == [{"name": "http", "containerPort": port}]
+        probes = {each: container[f"{each}Probe"]["httpGet"] for each in PROBES}
+        assert probes == {each: {"path": PROBES[each], "port": port_name} for each in PROBES}
+        assert container["ports"] == [{"name": port_name, "containerPort": port}]
 
 
 def test_what_has_several_pods_has_a_disruption_budget() -> None:
@@ -280,6 +292,12 @@ def test_drop_in_overrides_nothing_that_a_unit_sets() -> None:
     assert shared >= {"user", "systemcallfilter"}
     for name, unit in _units().items():
         assert not shared & {*unit["Unit"], *unit["Service"]} - added, name
+
+
+def test_systemd_watches_workers_and_subscribers() -> None:
+    for name in ("restaurant-kitchen-worker@", "restaurant-notification-subscriber"):
+        unit = _units()[f"{name}.service"]["Service"]
+        assert (unit["WatchdogSec"], unit["NotifyAccess"]) == ("60s", "main")
 
 
 @pytest.fixture

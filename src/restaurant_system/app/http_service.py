@@ -3,11 +3,11 @@
 import contextlib
 import socket
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
+from restaurant_system.app import health_checks
 from restaurant_system.app.runtime import Runtime
 from restaurant_system.config import Settings
-from restaurant_system.database import outbox
 from restaurant_system.database.connection import Database
 from restaurant_system.metrics.exposition import Exposer
 from restaurant_system.shutdown import Shutdown
@@ -18,8 +18,6 @@ from restaurant_system.web.api import Feature
 from restaurant_system.web.health import Dependency
 from restaurant_system.web.pages import PageRoute, Pages, RestaurantInfo
 from restaurant_system.web.server import Service
-
-OUTBOX_DELAYED_AFTER = 10.0  # s; a relay that works publishes a message within 5 s of a crash
 
 
 class Address(Protocol):
@@ -88,32 +86,10 @@ def metrics_feature(runtime: Runtime, exposer: Exposer) -> Feature:
 
 def health_feature(runtime: Runtime, database: Database) -> Feature:
     """Return the route that reports the state of each dependency."""
-
-    async def check_database() -> Mapping[str, Any]:
-        state: dict[str, Any] = {"latency_ms": round(await database.ping(), 2)}
-        if database.refused_connections is not None:
-            state |= {"status": "degraded", "reason": database.refused_connections.reason}
-        return state
-
-    async def check_broker() -> Mapping[str, Any]:
-        return {"kind": runtime.broker.name, "latency_ms": round(await runtime.broker.ping(), 2)}
-
-    async def check_outbox() -> Mapping[str, Any]:
-        async with database.connection() as connection:
-            backlog = await outbox.backlog(connection)
-        state: dict[str, Any] = {
-            "size": backlog.size,
-            "oldest_seconds": round(backlog.oldest_seconds, 1),
-        }
-        if backlog.oldest_seconds > OUTBOX_DELAYED_AFTER:
-            reason = f"The oldest message has waited for {backlog.oldest_seconds:.0f} s"
-            state |= {"status": "degraded", "reason": reason}
-        return state
-
     return Feature(
         health.routes(
-            Dependency("database", check_database, essential=True),
-            Dependency("broker", check_broker, essential=False),
-            Dependency("outbox", check_outbox, essential=False),
+            Dependency("database", health_checks.of_database(database), essential=True),
+            Dependency("broker", health_checks.of_broker(runtime.broker), essential=False),
+            Dependency("outbox", health_checks.of_outbox(database), essential=False),
         )
     )

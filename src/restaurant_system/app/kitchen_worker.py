@@ -3,8 +3,15 @@
 from dataclasses import dataclass
 from uuid import uuid4
 
+from restaurant_system.app import health_checks, watchdog
 from restaurant_system.app.monitoring import PRIMARY, metrics_port
-from restaurant_system.app.runtime import Runtime, open_runtime, running_relay, signer
+from restaurant_system.app.runtime import (
+    Runtime,
+    background_task,
+    open_runtime,
+    running_relay,
+    signer,
+)
 from restaurant_system.config import Settings
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.clock import utc_now
@@ -12,6 +19,8 @@ from restaurant_system.models.order import OrderType
 from restaurant_system.services.kitchen.simulated_cook import SimulatedCook
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.worker.lifecycle import KitchenWorker
+
+NAME = "kitchen-worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +34,20 @@ class Cook:
 async def run_kitchen_worker(settings: Settings, shutdown: Shutdown, cook: Cook) -> None:
     """Cook orders until a stop is requested."""
     async with (
-        open_runtime(settings, "kitchen-worker", shutdown) as runtime,
+        background_task(watchdog.report_alive()),
+        metrics_port(settings, NAME) as serve_metrics,
+        open_runtime(settings, NAME, shutdown) as runtime,
         running_relay(runtime, runtime.broker) as relay,
-        metrics_port(settings, runtime.service, runtime.broker, {PRIMARY: runtime.database}),
     ):
-        runtime.report_started()
-        await build_worker(runtime, relay, cook).run(runtime.shutdown)
+        worker = build_worker(runtime, relay, cook)
+        checks = {
+            "database": health_checks.of_database(runtime.database),
+            "broker": health_checks.of_broker(runtime.broker),
+            "consumer": health_checks.of_consumer(lambda: worker.is_consuming),
+        }
+        async with serve_metrics(runtime.broker, {PRIMARY: runtime.database}, checks):
+            runtime.report_started()
+            await worker.run(runtime.shutdown)
 
 
 def build_worker(runtime: Runtime, relay: Relay, cook: Cook) -> KitchenWorker:

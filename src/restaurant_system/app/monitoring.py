@@ -1,10 +1,13 @@
-"""Expose metrics: on the port of an HTTP service, or on a port of their own."""
+"""Expose metrics and health: on the port of an HTTP service, or on a port of their own."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 from restaurant_system import __version__
+from restaurant_system.app.health_checks import Check
 from restaurant_system.app.runtime import Runtime, background_task
 from restaurant_system.config import Settings
 from restaurant_system.database import metric_queries, outbox, tracking_queries, workers
@@ -48,40 +51,62 @@ async def exposer_of_service(
         yield exposer
 
 
+class Serve(Protocol):
+    """Serve the metrics and the state of a worker or subscriber while a block runs."""
+
+    def __call__(
+        self, broker: Broker, databases: Mapping[str, Database], checks: Mapping[str, Check]
+    ) -> AbstractAsyncContextManager[None]:
+        """Serve `/metrics`, and `/health`: 503 if one of `checks` finds its part down."""
+
+
 @contextlib.asynccontextmanager
-async def metrics_port(
-    settings: Settings, service: str, broker: Broker, databases: Mapping[str, Database]
-) -> AsyncIterator[None]:
-    """Serve `/metrics` on `metrics.port`, if there is one, for the duration of the block.
+async def metrics_port(settings: Settings, service: str) -> AsyncIterator[Serve]:
+    """Listen on `metrics.port`, if there is one, for the duration of the block.
+
+    Until `Serve` is called, as long as the service waits for its database, `/health/live` is
+    answered with 200 and everything else with 503.
 
     Raises `StartupError` when the port is taken.
     """
     if settings.metrics.port is None:
-        yield
+        yield lambda *_: contextlib.nullcontext()
         return
     # A worker without this port does not load the HTTP libraries.
-    from restaurant_system.web import api, metrics, server  # noqa: PLC0415
+    from restaurant_system.web import api, health, metrics, server  # noqa: PLC0415
     from restaurant_system.web.access_checks import AccessChecks  # noqa: PLC0415
     from restaurant_system.web.api import Feature  # noqa: PLC0415
-
-    async def read_figures() -> Figures:
-        return {**BUILD_INFO, **await ping_broker(broker)}
 
     host, port = settings.metrics.host, settings.metrics.port
     # Its own stop, so that metrics are served until the last order is finished.
     stop = Shutdown()
-    checks = AccessChecks(settings.http, settings.security, bound_to=host)
+    access = AccessChecks(settings.http, settings.security, bound_to=host)
     with contextlib.closing(server.listen(host, port, option="--metrics-port")) as listener:
-        async with (
-            server.running(listener, stop, settings.http, checks) as http_server,
-            _exposer(read_figures, databases) as exposer,
-        ):
-            routes = metrics.routes(exposer, is_public=settings.metrics.public)
-            site = api.build(service, [Feature(routes)], checks)
-            async with background_task(http_server.serve(site)):
-                port = listener.getsockname()[1]
-                log.info("metrics_served", message=f"Metrics at port {port}.", port=port)
-                yield
+        async with server.running(listener, stop, settings.http, access) as http_server:
+
+            @contextlib.asynccontextmanager
+            async def serve(
+                broker: Broker, databases: Mapping[str, Database], checks: Mapping[str, Check]
+            ) -> AsyncIterator[None]:
+                async def read_figures() -> Figures:
+                    return {**BUILD_INFO, **await ping_broker(broker)}
+
+                dependencies = [
+                    health.Dependency(name, check, essential=True) for name, check in checks.items()
+                ]
+                async with _exposer(read_figures, databases) as exposer:
+                    features = [
+                        Feature(metrics.routes(exposer, is_public=settings.metrics.public)),
+                        Feature(health.routes(*dependencies)),
+                    ]
+                    site = api.build(service, features, access)
+                    async with background_task(http_server.serve(site)):
+                        port = listener.getsockname()[1]
+                        log.info("metrics_served", message=f"Metrics at port {port}.", port=port)
+                        yield
+                        await http_server.close()
+
+            yield serve
 
 
 @contextlib.asynccontextmanager

@@ -2,8 +2,15 @@
 
 import sys
 
+from restaurant_system.app import health_checks, watchdog
 from restaurant_system.app.monitoring import metrics_port
-from restaurant_system.app.runtime import broker_alone, connect_broker, report_started, signer
+from restaurant_system.app.runtime import (
+    background_task,
+    broker_alone,
+    connect_broker,
+    report_started,
+    signer,
+)
 from restaurant_system.app.telemetry import traced
 from restaurant_system.config import Settings
 from restaurant_system.messaging.broker import UpdateSource
@@ -16,12 +23,21 @@ async def run_notification_subscriber(
     settings: Settings, shutdown: Shutdown, name: str | None
 ) -> None:
     """Print status changes until a stop is requested."""
-    async with traced(settings, NAME), broker_alone(settings, NAME) as broker:
+    async with (
+        background_task(watchdog.report_alive()),
+        metrics_port(settings, NAME) as serve_metrics,
+        traced(settings, NAME),
+        broker_alone(settings, NAME) as broker,
+    ):
         await connect_broker(broker)
-        async with metrics_port(settings, NAME, broker, {}):
+        subscriber = build_subscriber(settings, broker, RetryPolicy(settings.delivery), name)
+        checks = {
+            "broker": health_checks.of_broker(broker),
+            "consumer": health_checks.of_consumer(lambda: subscriber.is_consuming),
+        }
+        async with serve_metrics(broker, {}, checks):
             report_started(NAME, shutdown)
-            policy = RetryPolicy(settings.delivery)
-            await build_subscriber(settings, broker, policy, name).run(shutdown)
+            await subscriber.run(shutdown)
 
 
 def build_subscriber(

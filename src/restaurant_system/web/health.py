@@ -38,8 +38,8 @@ class Dependency:
 def routes(*dependencies: Dependency) -> GuardedRouter:
     """Return the routes of `/health` and `/health/live`.
 
-    Each check returns details to report, among them `status` if that is `degraded`, or raises
-    `Unavailable`.
+    Each check returns details to report, among them `status` if that is `degraded` or `down`, or
+    raises `Unavailable`.
     """
     router = GuardedRouter(tags=["health"])
 

@@ -15,7 +15,7 @@ from restaurant_system.app.doctor.findings import (
     run_checks,
     warning,
 )
-from restaurant_system.app.http_service import OUTBOX_DELAYED_AFTER
+from restaurant_system.app.health_checks import OUTBOX_DELAYED_AFTER
 from restaurant_system.config import RabbitMQSettings, Settings
 from restaurant_system.database import inspection, outbox, workers
 from restaurant_system.database.connection_factory import ConnectionFactory

@@ -66,6 +66,11 @@ class NotificationSubscriber:
         self._tasks = asyncio.TaskGroup()
         self._acknowledging: set[asyncio.Task[None]] = set()  # acknowledgements in flight
 
+    @property
+    def is_consuming(self) -> bool:
+        """Return whether the subscriber is connected to the broker and receives updates."""
+        return self._consumer.is_connected
+
     async def run(self, shutdown: Shutdown) -> None:
         """Print status updates until a stop; raises `StartupError` if `out` is closed."""
         async with self._tasks:
