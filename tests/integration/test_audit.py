@@ -180,6 +180,32 @@ async def test_taps_are_recorded_with_their_station(
     assert found["details"] == '{"station": "grill"}'
 
 
+async def test_opening_a_station_is_recorded_once(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    """A page opens its station again after each reload and reconnect."""
+    await sign_in(client, "anna")
+
+    answers = [await client.post("/kitchen/stations/grill", json={}) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    (found,) = await entries(database, "open_station")
+    assert (found["who"], found["target"], found["client"]) == ("Anna", "grill", CLIENT)
+
+
+async def test_station_whose_opening_cannot_be_recorded_is_closed(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await sign_in(client, "anna")
+    async with database.connection() as connection:
+        await connection.execute("ALTER TABLE audit_log ADD CHECK (action !~ 'open') NOT VALID")
+
+    opened = await client.post("/kitchen/stations/grill", json={})
+    watched = await client.get("/kitchen/stations/grill/live")
+
+    assert (opened.status_code, watched.status_code) == (500, 409)
+
+
 async def test_sessions_and_wrong_passwords_are_recorded(
     client: httpx.AsyncClient, database: Database
 ) -> None:

@@ -12,6 +12,7 @@ class AuditAction(StrEnum):
     PLACE_ORDER = "place_order"
     CANCEL_ORDER = "cancel_order"
     COMPLETE_ORDER = "complete_order"
+    OPEN_STATION = "open_station"
     START_TICKET = "start_ticket"
     BUMP_TICKET = "bump_ticket"
     RECALL_TICKET = "recall_ticket"

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from restaurant_system import tracing
 from restaurant_system.errors import TooManyStations
 from restaurant_system.models.access import Capability
+from restaurant_system.models.audit import Actor
 from restaurant_system.models.order import OrderType, StrictModel
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.ticket import EXPECTED_STATUSES, Action, Tap
@@ -111,11 +112,22 @@ class DisplayHandler:
         name = _parse_station(station)
         try:
             order_types = tuple(dict.fromkeys(body.order_types))
-            self._stations.open(name, order_types, request.scope[CLIENT])
+            is_new = self._stations.open(name, order_types, request.scope[CLIENT])
         except TooManyStations as error:
             raise Refusal(HTTPStatus.CONFLICT, str(error)) from None
+        by = actor_of(request)
+        if is_new and by is not None:
+            await self._record_opening(name, by, request.scope["request_id"])
         opened = OpenedStation(station=name, live=f"{request.url.path}/live")
         return Response(opened.model_dump_json(), media_type=JSON)
+
+    async def _record_opening(self, station: str, by: Actor, request_id: str) -> None:
+        """Record who opens a station; close it if that fails."""
+        try:
+            await self._taps.record_opening(station, by, request_id)
+        except BaseException:
+            self._stations.close(station)
+            raise
 
     async def watch(self, station: str, request: Request) -> Response:
         """Stream the tickets of an open station as server-sent events."""

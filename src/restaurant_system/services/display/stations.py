@@ -165,15 +165,15 @@ class Stations:
         async with self._tasks:
             yield
 
-    def open(self, name: str, order_types: Sequence[OrderType], client: str | None) -> None:
-        """Open a station, unless it is open.
+    def open(self, name: str, order_types: Sequence[OrderType], client: str | None) -> bool:
+        """Open a station; return `False` if it is open already.
 
         An open station keeps its order types. When the allowed number is open, in all or by this
         client, the replaceable one of these that was without a screen for longest is closed. Raises
         `TooManyStations` when there is none. `client` is `None` if it has no limit of its own.
         """
         if name in self._open:
-            return
+            return False
         if client is not None and self._settings.stations_per_address:
             of_client = [name for name, each in self._open.items() if each.client == client]
             self._make_room(of_client, "stations_per_address", self._settings.stations_per_address)
@@ -186,6 +186,12 @@ class Stations:
             station.run(self._shutdown), context=contextvars.Context()
         )
         running.add_done_callback(lambda _: self._remove(name, station))
+        return True
+
+    def close(self, name: str) -> None:
+        """Close a station, if it is open here."""
+        if name in self._open:
+            self._open.pop(name).close()
 
     def rail(self, name: str) -> Rail | None:
         """Return the rail of a station, `None` when it is not open here."""

@@ -111,7 +111,7 @@ class BumpedTicket(BaseModel):
 
 
 class Taps:
-    """Perform the actions that people tap on tickets, at any number of stations."""
+    """Perform the actions that people tap on tickets, and record who opens stations."""
 
     def __init__(
         self, database: Database, relay: Relay, *, kitchen: KitchenSettings, clock: Clock
@@ -156,6 +156,18 @@ class Taps:
             tap=tap.action,
         )
         return TapResult(tap.target)
+
+    async def record_opening(self, station: str, by: Actor, request_id: str) -> None:
+        """Record who opens a station."""
+        act = Act(
+            at=self._clock(),
+            actor=by,
+            action=AuditAction.OPEN_STATION,
+            target=station,
+            request_id=request_id,
+        )
+        async with self._database.transaction() as tx:
+            await audit.write(tx, [act])
 
     async def list_bumped(self, station: str) -> list[BumpedTicket]:
         """Return the last 50 orders that a station has bumped and can recall, the latest first."""
