@@ -37,7 +37,7 @@ async def take_all(screens: Screens, demo_data: DemoData) -> None:
         "counter": counter,
         "kitchen": kitchen,
         "board": await screens.open("/board", width=1280, height=720),
-        "track": await screens.open(f"/track/{number}", width=390, height=760),
+        "track": await screens.open(await demo_data.link_to(number), width=390, height=760),
         "dashboard": await screens.open("/dashboard", width=1280, height=1000),
     }.items():
         await page.wait_for_timeout(1500)  # until animations have ended

@@ -7,6 +7,8 @@ from typing import Any
 import asyncpg
 import httpx
 
+from restaurant_system.database import tracking_queries
+from restaurant_system.models.tracking_link import tracking_path
 from tests.support.all_in_one_app import AllInOneApp
 
 DISHES = [
@@ -108,6 +110,15 @@ class DemoData:
                 f"/kitchen/stations/kitchen/tickets/{number}/{action}", json={"expected": expected}
             )
         assert answer.status_code == 200, answer.text
+
+    async def link_to(self, number: str) -> str:
+        """Return the tracking link of an order."""
+        connection = await asyncpg.connect(self._dsn)
+        try:
+            token = await connection.fetchval(tracking_queries.TRACKING_LINK, number)
+        finally:
+            await connection.close()
+        return tracking_path(number, token)
 
     async def _move_into_the_past(self, number: str, placed: timedelta, moved: timedelta) -> None:
         connection = await asyncpg.connect(self._dsn)
