@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(
-    ["pytest", "uvloop", "tests.support.processes", "restaurant_system.app.all_in_one"]
-)
+FORKSERVER.set_forkserver_preload(["tests.support.preload"])
 
 
 def become(environment: Mapping[str, str], folder: Path, *, stdout: int, stderr: int) -> None:
