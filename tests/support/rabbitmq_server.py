@@ -18,6 +18,7 @@ from tests.support.processes import free_port
 from tests.support.waiting import wait_until
 
 RABBITMQ_SERVER = rabbitmq_server()
+USED_PLUGINS = ("management", "management_agent", "prelaunch", "web_dispatch")
 
 
 class RabbitMQ:
@@ -40,6 +41,7 @@ class RabbitMQ:
         )
         self.authority = CertificateAuthority(self._folder)
         (self._folder / "plugins").write_text(self.plugins)
+        self._link_plugins()
         (self._folder / "rabbitmq.conf").write_text(self._settings())
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -89,10 +91,25 @@ class RabbitMQ:
             "RABBITMQ_MNESIA_BASE": str(self._folder / "data"),
             "RABBITMQ_LOG_BASE": str(self._folder / "log"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "plugins"),
+            "RABBITMQ_PLUGINS_DIR": str(self._folder / "available"),
             "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq"),
             "RABBITMQ_LOGS": str(self._folder / "node.log"),
             "HOME": str(self._folder),
         }
+
+    def _link_plugins(self) -> None:
+        """Link the libraries and the used plugins.
+
+        The node reads all that it finds, which takes a quarter of the processor time of its start.
+        """
+        assert RABBITMQ_SERVER is not None
+        available = self._folder / "available"
+        available.mkdir()
+        for found in Path(RABBITMQ_SERVER).resolve().parents[1].glob("plugins/*"):
+            name = found.name.partition("-")[0]
+            if name.startswith("rabbitmq_") and name.removeprefix("rabbitmq_") not in USED_PLUGINS:
+                continue
+            (available / found.name).symlink_to(found)
 
     def kill(self) -> None:
         """Kill the node with SIGKILL; confirmed messages are on its disk."""
