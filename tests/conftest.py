@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -27,6 +28,11 @@ from tests.support.tls_postgres import TlsPostgres
 
 # Short delays that a test can still distinguish.
 QUICK_RETRIES = DeliverySettings(max_attempts=3, retry_delays=(0.2, 0.6))
+
+
+def pytest_collection_finish() -> None:
+    """Exclude the collected tests from garbage collection, which would traverse them each time."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

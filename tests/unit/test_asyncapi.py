@@ -6,7 +6,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
@@ -21,6 +20,7 @@ from restaurant_system.models.message import (
 from restaurant_system.models.order import OrderType, priority
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.tracing import spans
+from tests.support import json_schema
 
 DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs/asyncapi.yaml").read_text("utf-8"))
 SCHEMAS = DOCUMENT["components"]["schemas"]
@@ -45,15 +45,14 @@ UPDATE = StatusChanged(
 )
 
 
-def validate(body: Any, schema: str) -> None:  # noqa: ANN401 - a body is any JSON
-    """Validate a body against a schema of the document."""
-    document = {"$ref": f"#/components/schemas/{schema}", **DOCUMENT}
-    jsonschema.Draft202012Validator(document).validate(body)
+def faults(body: Any, schema: str) -> list[str]:  # noqa: ANN401 - a body is any JSON
+    """Return what a schema of the document refuses in a body."""
+    return json_schema.faults(body, {"$ref": f"#/components/schemas/{schema}", **DOCUMENT})
 
 
 @pytest.mark.parametrize(("message", "schema"), [(ORDER, "order"), (UPDATE, "statusUpdate")])
 def test_encoded_messages_are_valid_by_asyncapi(message: MessageBody, schema: str) -> None:
-    validate(json.loads(message.encode()), schema)
+    assert faults(json.loads(message.encode()), schema) == []
 
 
 @pytest.mark.parametrize(
@@ -73,8 +72,7 @@ def test_documented_fields_of_an_item_are_those_of_the_code() -> None:
 def test_body_that_the_code_never_sends_is_invalid() -> None:
     body = json.loads(ORDER.encode())
 
-    with pytest.raises(jsonschema.ValidationError):
-        validate({**body, "priority": 2}, "order")
+    assert len(faults({**body, "priority": 2}, "order")) == 1
 
 
 def test_documented_enumerations_are_those_of_the_code() -> None:

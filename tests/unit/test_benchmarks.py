@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks import picture, results
+from benchmarks import results
 from benchmarks.clients import POST, ClientPool, WrongResponse, order_number_in, read_response
 from benchmarks.floors.measure import sequential_rate
 from benchmarks.live_view_clients import LiveViewClient, LiveViewClientPool
@@ -208,6 +208,8 @@ def test_table_shows_the_results_of_the_json() -> None:
 
 
 def test_benchmark_picture_is_drawn_from_the_json(tmp_path: Path) -> None:
+    from benchmarks import picture  # noqa: PLC0415 - imports matplotlib, which takes long
+
     results.write(ROWS, tmp_path / "latest.json")
 
     picture.draw(tmp_path / "latest.json", tmp_path / "latest.png")
