@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import deployments
 from tests.support.deployments import QUICK_SETTINGS, Deployment
-from tests.support.postgres_server import Postgres
+from tests.support.postgres_server import Postgres, folder_in_memory
 from tests.support.processes import Processes, processes
 from tests.support.rabbitmq_server import RabbitMQ
 from tests.support.waiting import wait_until
@@ -76,7 +76,7 @@ def commands() -> Iterator[Processes]:
 @contextlib.contextmanager
 def embedded_data() -> Iterator[Path]:
     """Make a folder for an embedded PostgreSQL; stop what still runs there at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="restaurant-data-"))
+    folder = Path(tempfile.mkdtemp(prefix="restaurant-data-", dir=folder_in_memory()))
     try:
         yield folder
     finally:
