@@ -1,5 +1,6 @@
 """Who may do what: each line of the contract's table, as each caller, on ASGI and the fast path."""
 
+import itertools
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ BY_SCOPE = {
     "metrics": {"GET /docs", "GET /docs/docs.js", "GET /openapi.json", "GET /metrics"},
     "administer": {"GET /audit"},
 }
+PATHS = ("", "?asgi")  # a query is left to ASGI
 # Through a proxy, so that the documentation is not open as it is for this machine.
 FORWARDED = {"X-Forwarded-For": "192.0.2.7"}
 
@@ -208,71 +210,79 @@ async def test_document_says_for_each_operation_what_the_table_says(guarded: Gua
         assert "429" in responses, line
 
 
-@pytest.mark.parametrize("query", ["", "?asgi"])
-@pytest.mark.parametrize(
-    ("caller", "status"),
-    [
-        ("anonymous", 401),
-        ("kitchen", 403),
-        ("staff", 201),
-        ("manager", 201),
-        ("place_orders", 201),
-        ("read_orders", 403),
-    ],
-)
-async def test_placing_is_guarded_on_both_paths_and_for_repeated_headers(
-    guarded: Guarded, caller: str, status: int, query: str
-) -> None:
+async def test_placing_is_guarded_on_both_paths_and_for_repeated_headers(guarded: Guarded) -> None:
     """A query is left to ASGI. From the second request on, the fast path knows the headers."""
-    answers = [
-        await guarded.client.post(
-            f"/orders{query}",
-            content=make_order_body(),
-            headers=JSON | dict(guarded.headers[caller]),
-        )
-        for _ in range(3)
-    ]
+    statuses = {
+        "anonymous": 401,
+        "kitchen": 403,
+        "staff": 201,
+        "manager": 201,
+        "place_orders": 201,
+        "read_orders": 403,
+    }
 
-    assert [answer.status_code for answer in answers] == [status] * 3
-    if status == 401:
-        assert answers[-1].headers["WWW-Authenticate"] == "Bearer"
-        assert "/sign-in" in answers[-1].json()["detail"]
+    answers = {
+        (caller, query): [
+            await guarded.client.post(
+                f"/orders{query}",
+                content=make_order_body(),
+                headers=JSON | dict(guarded.headers[caller]),
+            )
+            for _ in range(3)
+        ]
+        for caller, query in itertools.product(statuses, PATHS)
+    }
+
+    assert {
+        request: [answer.status_code for answer in repeated]
+        for request, repeated in answers.items()
+    } == {(caller, query): [statuses[caller]] * 3 for caller, query in answers}
+    for query in PATHS:
+        refused = answers["anonymous", query][-1]
+        assert refused.headers["WWW-Authenticate"] == "Bearer"
+        assert "/sign-in" in refused.json()["detail"]
 
 
-@pytest.mark.parametrize("query", ["", "?asgi"])
-@pytest.mark.parametrize(
-    ("caller", "is_complete"),
-    [
-        ("anonymous", False),
-        ("kitchen", False),
-        ("place_orders", False),
-        ("staff", True),
-        ("manager", True),
-        ("read_orders", True),
-    ],
-)
 async def test_only_status_and_estimate_are_shown_to_those_who_may_not_read_orders(
-    guarded: Guarded, database: Database, caller: str, *, is_complete: bool, query: str
+    guarded: Guarded, database: Database
 ) -> None:
     """A query is left to ASGI."""
+    may_read_orders = {
+        "anonymous": False,
+        "kitchen": False,
+        "place_orders": False,
+        "staff": True,
+        "manager": True,
+        "read_orders": True,
+    }
     number, _ = await place_personal_order(guarded)
     await execute(database, BEGIN_TO_COOK)
 
-    answers = [
-        await guarded.client.get(
-            f"/orders/{number}/status{query}", headers=dict(guarded.headers[caller])
-        )
-        for _ in range(3)
-    ]
+    answers = {
+        (caller, query): [
+            await guarded.client.get(
+                f"/orders/{number}/status{query}", headers=dict(guarded.headers[caller])
+            )
+            for _ in range(3)
+        ]
+        for caller, query in itertools.product(may_read_orders, PATHS)
+    }
 
-    for answer in answers:
-        assert answer.json() == {
-            "order_number": number,
-            "current_status": "cooking",
-            "updated_at": "2024-12-16T12:00:00.000Z" if is_complete else None,
-            "estimated_completion": "2024-12-16T12:08:00.000Z",
-            "processed_by": "bartholomew" if is_complete else None,
-        }
+    assert {
+        request: [answer.json() for answer in repeated] for request, repeated in answers.items()
+    } == {
+        (caller, query): [
+            {
+                "order_number": number,
+                "current_status": "cooking",
+                "updated_at": "2024-12-16T12:00:00.000Z" if may_read_orders[caller] else None,
+                "estimated_completion": "2024-12-16T12:08:00.000Z",
+                "processed_by": "bartholomew" if may_read_orders[caller] else None,
+            }
+        ]
+        * 3
+        for caller, query in answers
+    }
 
 
 BY_NUMBER = [
@@ -344,35 +354,40 @@ def contains(text: str, words: Sequence[str]) -> bool:
     return any(word in text for word in words)
 
 
-@pytest.mark.parametrize(
-    ("caller", "entries", "fields"),
-    [
-        ("anonymous", {"order"}, {"order_number", "status", "estimated_completion"}),
-        ("kitchen", {"order"}, {"order_number", "status", "estimated_completion"}),
-        (
-            "staff",
-            {"order", "steps"},
-            {"order_number", "status", "estimated_completion", "order_type"},
-        ),
-    ],
-)
 async def test_live_view_of_an_order_has_only_the_status_for_those_who_may_not_read_it(
-    guarded: Guarded, caller: str, entries: set[str], fields: set[str]
+    guarded: Guarded,
 ) -> None:
     staff = JSON | dict(guarded.headers["staff"])
     placed = await guarded.client.post("/orders", content=make_order_body(), headers=staff)
     number = placed.json()["order_number"]
 
-    shown: dict[str, Any] = {}
+    shown = {
+        caller: await first_entries(guarded, f"/live/track/{number}", caller)
+        for caller in ("anonymous", "kitchen", "staff")
+    }
+
+    status = {"order_number", "status", "estimated_completion"}
+    assert {caller: entries.keys() for caller, entries in shown.items()} == {
+        "anonymous": {"order"},
+        "kitchen": {"order"},
+        "staff": {"order", "steps"},
+    }
+    assert {caller: entries["order"].keys() for caller, entries in shown.items()} == {
+        "anonymous": status,
+        "kitchen": status,
+        "staff": status | {"order_type"},
+    }
+
+
+async def first_entries(guarded: Guarded, path: str, caller: str) -> dict[str, Any]:
+    """Open a live view; return the entries of its first event."""
     headers = dict(guarded.headers[caller])
-    async with guarded.client.stream("GET", f"/live/track/{number}", headers=headers) as stream:
+    async with guarded.client.stream("GET", path, headers=headers) as stream:
         async for line in stream.aiter_lines():
             if line.startswith("data: "):
-                shown = json.loads(line.removeprefix("data: ")).get("entries", {})
-                break
-
-    assert shown.keys() == entries
-    assert shown["order"].keys() == fields
+                entries: dict[str, Any] = json.loads(line.removeprefix("data: ")).get("entries", {})
+                return entries
+    raise AssertionError("the live view ended without an event")
 
 
 async def test_everybody_may_place_orders_if_ordering_is_public(database: Database) -> None:
@@ -407,14 +422,14 @@ async def test_open_site_is_open_to_everybody(database: Database) -> None:
     assert closed == {"GET /metrics"}  # to a proxy
 
 
-@pytest.mark.parametrize("path", ["/docs", "/metrics"])
 async def test_documentation_and_metrics_are_open_to_programs_on_this_machine(
-    guarded: Guarded, path: str
+    guarded: Guarded,
 ) -> None:
-    direct = await guarded.client.get(path)
-    forwarded = await guarded.client.get(path, headers=FORWARDED)
+    for path in ("/docs", "/metrics"):
+        direct = await guarded.client.get(path)
+        forwarded = await guarded.client.get(path, headers=FORWARDED)
 
-    assert (direct.status_code, forwarded.status_code) == (200, 401)
+        assert (path, direct.status_code, forwarded.status_code) == (path, 200, 401)
 
 
 async def test_page_leads_to_the_sign_in_page_and_back(guarded: Guarded) -> None:
