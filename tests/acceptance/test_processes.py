@@ -242,36 +242,42 @@ def incomplete_requests(deployment: Deployment, number: int) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("cause", ["first start", "replacement", "SIGHUP", "SIGTTIN"])
-def test_ctrl_c_during_the_start_of_a_process_does_not_disturb_it(
-    deployment: Deployment, cause: str
-) -> None:
-    """A terminal sends SIGINT to all processes; the supervisor stops those that start."""
+def test_ctrl_c_during_the_start_of_a_process_does_not_disturb_it(deployment: Deployment) -> None:
+    """A terminal sends SIGINT to all processes; the supervisor stops those that start.
+
+    Processes start at first, and when one is replaced, restarted (SIGHUP) or added (SIGTTIN).
+    """
     intake = deployment.start_order_service(*TWO)
-    before: set[int] = set()
-    if cause != "first start":
-        deployment.wait_until_ready()
-        wait_for_start(intake)
+    interrupt_start(intake, before=set())
+    wait_for_start(intake)
+    deployment.wait_until_ready()
+
+    before = service_processes(intake)
+    os.kill(min(before), signal.SIGKILL)
+    interrupt_start(intake, before)
+    wait_for_start(intake, 3)
+
+    for cause, started in ((signal.SIGHUP, 5), (signal.SIGTTIN, 6)):
         before = service_processes(intake)
-    match cause:
-        case "replacement":
-            os.kill(min(before), signal.SIGKILL)
-        case "SIGHUP":
-            intake.signal(signal.SIGHUP)
-        case "SIGTTIN":
-            intake.signal(signal.SIGTTIN)
-    wait_until(
-        lambda: bool(service_processes(intake) - before), seconds=30, doing="for a process to start"
-    )
+        intake.signal(cause)
+        interrupt_start(intake, before)
+        wait_for_start(intake, started)
 
-    (starting, *_) = service_processes(intake) - before
-    while starting not in children(intake):
-        os.kill(starting, signal.SIGINT)
-        time.sleep(0.02)
-
-    wait_for_start(intake, 2 if cause == "first start" else 3)
     assert intake.stop() == 0
     assert error_message(intake) == ""
+
+
+def interrupt_start(supervisor: Process, before: set[int]) -> None:
+    """Wait until another process starts, and send it SIGINT again and again until it runs."""
+    wait_until(
+        lambda: bool(service_processes(supervisor) - before),
+        seconds=30,
+        doing="for a process to start",
+    )
+    (starting, *_) = service_processes(supervisor) - before
+    while starting not in children(supervisor):
+        os.kill(starting, signal.SIGINT)
+        time.sleep(0.02)
 
 
 def service_processes(supervisor: Process) -> set[int]:
