@@ -1,14 +1,13 @@
 """Exit codes and errors of commands, and starts on an empty database."""
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import deployments
 from tests.support.deployments import QUICK_SETTINGS, error_message
-from tests.support.processes import Processes, execute, processes
+from tests.support.processes import Launch, Processes, execute, fork, processes
 from tests.support.waiting import wait_until
 
 UNREACHABLE = "postgresql://postgres@127.0.0.1:1/name"  # a port without a listener
@@ -29,13 +28,6 @@ WRONG = {
     "a missing file": (["order-service", "--config", "menu.yaml"], {}, "menu.yaml"),
     "a missing menu": (["up"], {"RESTAURANT_ORDER_SERVICE__MENU": "lunch.yaml"}, "lunch.yaml"),
 }
-
-
-@pytest.fixture
-def commands() -> Iterator[Processes]:
-    """Start commands as a shell does, with no server configured."""
-    with processes(QUICK_SETTINGS, execute) as started:
-        yield started
 
 
 @pytest.mark.parametrize(("command", "variables", "named"), WRONG.values(), ids=WRONG.keys())
@@ -68,37 +60,42 @@ def test_unreachable_database_exits_with_1_after_the_startup_timeout(
     assert "Check that PostgreSQL runs" in error_message(process)
 
 
-def test_sigterm_while_waiting_for_the_database_exits_with_0(commands: Processes) -> None:
-    process = commands.start("order-service", "--port", "0", RESTAURANT_DATABASE__URL=UNREACHABLE)
-    process.wait_for("db_connection_failed")
+def test_sigterm_while_waiting_for_the_database_exits_with_0() -> None:
+    with processes(QUICK_SETTINGS, execute) as commands:
+        process = commands.start(
+            "order-service", "--port", "0", RESTAURANT_DATABASE__URL=UNREACHABLE
+        )
+        process.wait_for("db_connection_failed")
 
-    assert process.stop() == 0
+        assert process.stop() == 0
 
 
 @pytest.mark.parametrize("interrupt", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
-    "command",
+    ("command", "launch"),
     [
-        ["migrate"],
-        ["migrate", "--check"],
-        ["dead-letters", "list"],
-        ["dead-letters", "requeue", "--all", "--yes"],
+        ("migrate", execute),  # as a shell does, which takes longer
+        ("migrate --check", fork),
+        ("dead-letters list", fork),
+        ("dead-letters requeue --all --yes", fork),
     ],
-    ids=" ".join,
 )
 def test_interrupted_command_exits_with_1(
-    commands: Processes, command: list[str], interrupt: signal.Signals
+    command: str, launch: Launch, interrupt: signal.Signals
 ) -> None:
     """One line on stderr says that the command was interrupted; stdout is empty."""
-    process = commands.start(*command, RESTAURANT_DATABASE__URL=UNREACHABLE)
-    wait_until(lambda: process.stderr != "", seconds=30, doing="for the first attempt to connect")
+    with processes(QUICK_SETTINGS, launch) as commands:
+        process = commands.start(*command.split(), RESTAURANT_DATABASE__URL=UNREACHABLE)
+        wait_until(
+            lambda: process.stderr != "", seconds=30, doing="for the first attempt to connect"
+        )
 
-    process.signal(interrupt)
+        process.signal(interrupt)
 
-    assert process.wait() == 1
-    assert process.stdout == ""
-    assert error_message(process).startswith("restaurant-system: Interrupted before")
-    assert error_message(process).count("\n") == 1
+        assert process.wait() == 1
+        assert process.stdout == ""
+        assert error_message(process).startswith("restaurant-system: Interrupted before")
+        assert error_message(process).count("\n") == 1
 
 
 @pytest.mark.parametrize(

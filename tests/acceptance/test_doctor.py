@@ -3,27 +3,19 @@
 import json
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.deployments import QUICK_SETTINGS, environment
-from tests.support.processes import Process, Processes, execute, free_port, processes
+from tests.support.processes import Process, Processes, free_port, processes
 from tests.support.waiting import wait_until
 
 UNREACHABLE = {
     "RESTAURANT_DATABASE__URL": "postgresql://postgres:s3cret@127.0.0.1:1/name",
     "RESTAURANT_RABBITMQ__URL": "amqp://cook:s3cret@127.0.0.1:1/",
 }
-
-
-@pytest.fixture
-def commands() -> Iterator[Processes]:
-    """Start commands as a shell does, with none of our servers configured."""
-    with processes(QUICK_SETTINGS, execute) as started:
-        yield started
 
 
 def findings(process: Process) -> dict[str, dict[str, Any]]:
