@@ -16,10 +16,12 @@ from starlette.requests import Request
 
 from restaurant_system import screens
 from restaurant_system.errors import ConfigurationError
+from restaurant_system.metrics.request_durations import UNKNOWN_PATH
 from restaurant_system.web import api
 from restaurant_system.web.guarded_router import PUBLIC
 from restaurant_system.web.pages import Pages, RestaurantInfo, texts_in
 from restaurant_system.web.static_files import CHUNK_SIZE, PackageFiles, StaticContent
+from tests.support.metrics import increase
 
 FOLDER = files(screens)
 PLURAL_FORMS = {"zero", "one", "two", "few", "many", "other"}
@@ -141,6 +143,26 @@ async def test_page_has_its_texts_and_security_headers(
     assert page.headers.get_list("cache-control") == ["no-cache"]
     assert '<html lang="en">' in page.text
     assert "{{" not in page.text
+
+
+async def test_pages_and_their_files_are_counted_by_their_routes(client: httpx.AsyncClient) -> None:
+    """Those that do not exist are counted together."""
+    routes = {
+        "/track/{order_number}": ("/track/ORD_20241216_001", "200"),
+        "/assets/{name}": ("/assets/base.css", "200"),
+        UNKNOWN_PATH: ("/tracks", "404"),
+    }
+    counts = {
+        route: increase(
+            "restaurant_http_request_duration_seconds_count", method="GET", route=route, code=code
+        )
+        for route, (_, code) in routes.items()
+    }
+
+    for path, _ in routes.values():
+        await client.get(path)
+
+    assert {route: count() for route, count in counts.items()} == dict.fromkeys(routes, 1)
 
 
 async def test_markup_in_a_text_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:

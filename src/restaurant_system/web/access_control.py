@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from restaurant_system.errors import NotAllowed, NotSignedIn, Unavailable
 from restaurant_system.models.access import (
@@ -120,12 +121,14 @@ class AccessControl:
 class GuardedRoute:
     """The ASGI application of a route: it admits callers with a capability, `None`: everybody."""
 
-    def __init__(self, app: ASGIApp, requires: Capability | None) -> None:
-        self._app = app
+    def __init__(self, route: Route, requires: Capability | None) -> None:
+        self._app = route.app
+        self._route = route
         self.requires = requires
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request that is allowed; redirect one for a page to the sign-in page."""
+        scope["route"] = self._route  # as FastAPI does for its own routes
         if self.requires is not None:
             try:
                 scope[CALLER] = await admit(scope, self.requires)

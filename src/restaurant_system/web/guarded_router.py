@@ -43,7 +43,7 @@ class GuardedRouter(APIRouter):
 def guard(route: BaseRoute, requires: Capability | None) -> None:
     """Admit only callers with a capability to a route."""
     guarded = cast("Route", route)
-    guarded.app = GuardedRoute(guarded.app, requires)
+    guarded.app = GuardedRoute(guarded, requires)
 
 
 def unguarded(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
