@@ -201,9 +201,8 @@ async def test_station_whose_opening_cannot_be_recorded_is_closed(
         await connection.execute("ALTER TABLE audit_log ADD CHECK (action !~ 'open') NOT VALID")
 
     opened = await client.post("/kitchen/stations/grill", json={})
-    watched = await client.get("/kitchen/stations/grill/live")
-
-    assert (opened.status_code, watched.status_code) == (500, 409)
+    async with client.stream("GET", "/kitchen/stations/grill/live") as watched:
+        assert (opened.status_code, watched.status_code) == (500, 409)
 
 
 async def test_sessions_and_wrong_passwords_are_recorded(
