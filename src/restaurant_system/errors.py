@@ -11,8 +11,8 @@ RestaurantError
  │    ├── DeadLettersLocked         another process has the dead letters locked
  │    ├── ConfirmationImpossible    a question without a terminal to ask it on
  │    ├── Unguarded                 a service with access control and without users
- │    ├── NameTaken                 a user or an API key has this name
- │    └── NameUnknown               no user or API key has this name
+ │    ├── NameTaken                 a user, an API key or a device has this name
+ │    └── NameUnknown               no user, API key or device has this name
  ├── Unavailable                    a server is unavailable; try again later
  │    ├── DatabaseUnavailable
  │    │    ├── DatabaseTlsFailed    no connection with the configured encryption
@@ -23,9 +23,12 @@ RestaurantError
  │    │    └── QueueTableUnavailable    the broker is the one in PostgreSQL
  │    └── Overloaded                more concurrent requests than allowed
  ├── NotSignedIn                    the caller is unknown, and not everybody may do this
- │    └── SignInFailed              a wrong name or password
+ │    ├── SignInFailed              a wrong name or password
+ │    ├── PinWrong                  a wrong PIN
+ │    └── DeviceNotEnrolled         a PIN on a device that is not enrolled
  ├── NotAllowed                     the caller may not do this
- ├── TooManyAttempts                too many wrong passwords; try again later
+ │    └── PinRefused                too many wrong PINs; sign in with the password
+ ├── TooManyAttempts                too many wrong passwords or PINs; try again later
  ├── OrderNotFound
  ├── ErasureRefused                 the database refuses to erase an order's personal data
  ├── OrderOfAnotherCustomer         an order has another customer's name
@@ -95,11 +98,11 @@ class Unguarded(StartupError):
 
 
 class NameTaken(StartupError):
-    """A user or an API key has this name already."""
+    """A user, an API key or a device has this name already."""
 
 
 class NameUnknown(StartupError):
-    """No user or API key has this name."""
+    """No user, API key or device has this name or id."""
 
 
 class Unavailable(RestaurantError):
@@ -179,15 +182,41 @@ class SignInFailed(NotSignedIn):
         super().__init__("The name or the password is wrong; try again, or ask a manager.")
 
 
+class PinWrong(NotSignedIn):
+    """There is no such user, or the PIN is wrong; the text does not say which."""
+
+    def __init__(self) -> None:
+        super().__init__("The name or the PIN is wrong; try again, or sign in with the password.")
+
+
+class DeviceNotEnrolled(NotSignedIn):
+    """A PIN was sent from a device that is not enrolled, or not any more."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This device is not enrolled, so that a PIN is not accepted; sign in with the password."
+        )
+
+
 class NotAllowed(RestaurantError):
     """The caller is known, and may not do this."""
 
 
-class TooManyAttempts(RestaurantError):
-    """An account or a client has sent too many wrong passwords; `seconds` until the next try."""
+class PinRefused(NotAllowed):
+    """There were too many wrong PINs for this person."""
 
-    def __init__(self, seconds: int) -> None:
-        super().__init__(f"Too many wrong passwords; try again in {seconds} s.")
+    def __init__(self) -> None:
+        super().__init__(
+            "There were too many wrong PINs. Sign in once with the password, or ask a manager for a"
+            " new PIN."
+        )
+
+
+class TooManyAttempts(RestaurantError):
+    """Too many wrong passwords or PINs were sent; `seconds` until the next try."""
+
+    def __init__(self, seconds: int, secrets: str = "passwords") -> None:
+        super().__init__(f"Too many wrong {secrets}; try again in {seconds} s.")
         self.seconds = seconds
 
 

@@ -53,7 +53,9 @@ def test_open_service_on_the_network_starts_without_users(network: Deployment) -
     assert network.place_order()
 
 
-def test_disabled_key_is_refused_by_all_processes_within_seconds(network: Deployment) -> None:
+def test_disabled_key_and_removed_device_are_refused_by_all_processes_within_seconds(
+    network: Deployment,
+) -> None:
     code, key = run(network, "api-keys", "add", "Till", *("--scope", "place_orders"))
     assert code == 0
     key = key.splitlines()[-1] if key.splitlines()[-1].startswith("rsk_") else key.splitlines()[0]
@@ -82,6 +84,39 @@ def test_disabled_key_is_refused_by_all_processes_within_seconds(network: Deploy
         doing="for all processes to refuse a disabled key",
     )
 
+    password = generated(network, "users", "add", "Mia", "--role", "manager")
+    pin = generated(network, "users", "reset", "mia", "--pin")
+    body = {"name": "Mia", "password": password}
+    manager = cookie_of(network.orders.post("/session", json=body))
+    device = cookie_of(network.orders.post("/devices", json={"name": "Counter"}, headers=manager))
+    body = {"name": "Mia", "pin": pin}
+    headers = cookie_of(network.orders.post("/device/session", json=body, headers=device))
+    assert ({place() for _ in range(8)}, list_orders()) == ({201}, 200)
+    assert network.tracking.get("/devices", headers=headers).status_code == 403
+
+    body = {"name": "Mia", "password": password}
+    manager = cookie_of(network.orders.post("/session", json=body))
+    (listed,) = network.orders.get("/devices", headers=manager).json()["devices"]
+    network.orders.delete(f"/devices/{listed['id']}", headers=manager).raise_for_status()
+
+    wait_until(
+        lambda: {place() for _ in range(8)} == {401} and list_orders() == 401,
+        seconds=5,
+        doing="for all processes to refuse the session of a removed device",
+    )
+
+
+def generated(network: Deployment, *command: str) -> str:
+    """Run a command that generates a password or a PIN; return it."""
+    code, output = run(network, *command, "--generate")
+    assert code == 0
+    return output.splitlines()[1].partition(", shown once: ")[2]
+
+
+def cookie_of(response: httpx.Response) -> dict[str, str]:
+    """Return the header with the first cookie that a response sets."""
+    return {"Cookie": response.headers["Set-Cookie"].partition(";")[0]}
+
 
 def test_users_and_keys_are_listed_and_refused_in_one_line(network: Deployment) -> None:
     code, added = run(network, "users", "add", "Anna", "--role", "staff", "--generate")
@@ -89,14 +124,17 @@ def test_users_and_keys_are_listed_and_refused_in_one_line(network: Deployment) 
     password = added.splitlines()[1].removeprefix("Password, shown once: ")
     assert re.fullmatch(r"([a-z2-9]{4}-){3}[a-z2-9]{4}", password)
 
-    assert run(network, "users", "list") == (0, "Anna\tstaff\tenabled\n")
+    code, given = run(network, "users", "reset", "ANNA", "--pin", "--generate")
+    assert code == 0
+    assert re.fullmatch(r"Anna has a new PIN\.\nPIN, shown once: [0-9]{6}\n", given)
+    assert run(network, "users", "list") == (0, "Anna\tstaff\tenabled\tyes\n")
     code, taken = run(network, "users", "add", "ANNA", "--role", "staff", "--generate")
     assert (code, taken.count("\n")) == (1, 1)
     assert "already" in taken
     assert run(network, "users", "disable", "anna")[0] == 0
     assert "disabled since" in run(network, "users", "list")[1]
     assert run(network, "users", "reset", "anna", "--generate")[0] == 0
-    assert run(network, "users", "list") == (0, "Anna\tstaff\tenabled\n")
+    assert run(network, "users", "list") == (0, "Anna\tstaff\tenabled\tno\n")
     assert run(network, "api-keys", "list") == (0, "No API keys.\n")
     code, unknown = run(network, "api-keys", "reset", "Till")
     assert (code, unknown.count("\n")) == (1, 1)

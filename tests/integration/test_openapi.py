@@ -15,6 +15,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from restaurant_system.config import DatabaseSettings
 from restaurant_system.database.connection import Database
 from restaurant_system.services.access.audit_handler import AuditHandler
+from restaurant_system.services.access.device_handler import DeviceHandler
 from restaurant_system.services.access.handler import SessionHandler
 from restaurant_system.services.order import menu_file
 from restaurant_system.services.order.handler import OrderHandler
@@ -23,7 +24,7 @@ from restaurant_system.services.tracking.handler import TrackingHandler
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
 from restaurant_system.web.api import Site
-from tests.support.access import make_sign_in
+from tests.support.access import make_pins, make_sign_in, quick_passwords
 from tests.support.rows import truncate_tables
 from tests.support.services import make_order_service, make_tracking_service
 
@@ -70,11 +71,13 @@ def make_site(name: str, database: Database) -> Site:
     """Build the application of a command, without its health check."""
     intake = OrderHandler(make_order_service(database), max_concurrent=50).feature()
     offer = MenuHandler(menu_file.static_menu(menu_file.sample_menu())).feature()
-    sessions = SessionHandler(make_sign_in(database)).feature()
+    people = make_sign_in(database)
+    sessions = SessionHandler(people).feature()
+    devices = DeviceHandler(database, quick_passwords(), people, make_pins(database)).feature()
     audit = AuditHandler(database).feature()
     tracking = TrackingHandler(make_tracking_service(database)).feature()
     features = {
-        "order-service": [intake, offer, sessions, audit],
+        "order-service": [intake, offer, sessions, devices, audit],
         "tracking-service": [tracking],
         "up": [intake, offer, tracking],
     }

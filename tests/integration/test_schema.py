@@ -141,6 +141,7 @@ async def test_every_foreign_key_has_an_index(sql: UnpooledConnection) -> None:
         "station_tickets_order_id_fkey": True,
         "order_status_log_order_id_fkey": True,
         "sessions_user_id_fkey": True,
+        "sessions_device_id_fkey": True,
     }
 
 

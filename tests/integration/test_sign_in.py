@@ -20,8 +20,9 @@ from restaurant_system.errors import (
     TooManyAttempts,
 )
 from restaurant_system.models.access import Caller, Capability, Credential, CredentialKind, Role
+from restaurant_system.services.access.attempts import client_subject
 from restaurant_system.services.access.passwords import Passwords
-from restaurant_system.services.access.sign_in import SignIn, client_subject
+from restaurant_system.services.access.sign_in import SignIn
 from restaurant_system.web.access_control import (
     ACCESS_CONTROL,
     CALLER,
@@ -89,7 +90,12 @@ async def test_session_is_opened_shown_and_ended_over_http(client: httpx.AsyncCl
     ended = await client.delete("/session")
     again = await client.get("/orders", headers={"Cookie": f"session={token}"})
 
-    assert anonymous.json() == {"name": None, "role": None, "capabilities": ["read_status"]}
+    assert anonymous.json() == {
+        "name": None,
+        "role": None,
+        "capabilities": ["read_status"],
+        "device": None,
+    }
     assert opened.json() == shown.json()
     assert (shown.json()["name"], shown.json()["role"]) == ("Anna", "staff")
     assert "read_orders" in shown.json()["capabilities"]

@@ -23,8 +23,10 @@ from restaurant_system.models.lock_out import LockOut
 from restaurant_system.models.menu import NO_MENU
 from restaurant_system.services.access.administration import ApiKeys, Users
 from restaurant_system.services.access.audit_handler import AuditHandler
+from restaurant_system.services.access.device_handler import DeviceHandler
 from restaurant_system.services.access.handler import SessionHandler
 from restaurant_system.services.access.passwords import Passwords
+from restaurant_system.services.access.pins import Pins
 from restaurant_system.services.access.sign_in import LockOutRules, SignIn
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
@@ -37,6 +39,9 @@ PASSWORD = "correct horse"  # noqa: S105 - of users of tests
 FREE_TRIES, FREE_TRIES_PER_ADDRESS = 3, 5
 LONGEST_LOCK_OUT = timedelta(seconds=10)
 SESSION_LIFETIME = timedelta(hours=12)
+PIN = "2580"  # of users of tests
+TRIES_PER_PIN, TRIES_PER_DEVICE = 3, 5
+PIN_SESSION_LIFETIME = timedelta(hours=2)
 
 
 def quick_passwords() -> Passwords:
@@ -70,11 +75,24 @@ def make_sign_in(
     )
 
 
+def make_pins(database: Database, *, clock: Clock = utc_now) -> Pins:
+    """Return what signs people in with PINs, and refuses them after few tries."""
+    return Pins(
+        database,
+        quick_passwords(),
+        clock=clock,
+        session_lifetime=PIN_SESSION_LIFETIME,
+        tries=TRIES_PER_PIN,
+        tries_per_device=TRIES_PER_DEVICE,
+    )
+
+
 @contextlib.asynccontextmanager
 async def guarded_site(
     database: Database,
     *,
     sign_in: SignIn | None = None,
+    pins: Pins | None = None,
     public: frozenset[Capability] = frozenset(),
     is_open: bool = False,
 ) -> AsyncIterator[Site]:
@@ -89,7 +107,7 @@ async def guarded_site(
         Shutdown(),
     )
     relay = make_relay(database)
-    people = sign_in or make_sign_in(database)
+    people, pin_sign_in = sign_in or make_sign_in(database), pins or make_pins(database)
     async with (
         order_intake(runtime, relay) as intake,
         tracking(runtime, database) as questions,
@@ -105,6 +123,7 @@ async def guarded_site(
             metrics_feature(runtime, exposer),
             pages_feature(settings, PAGES),
             SessionHandler(people).feature(),
+            DeviceHandler(database, quick_passwords(), people, pin_sign_in).feature(),
             AuditHandler(database).feature(),
         ]
         control = None if is_open else AccessControl(people.identify, public=public)

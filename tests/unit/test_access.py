@@ -17,15 +17,18 @@ from restaurant_system.errors import ConfigurationError
 from restaurant_system.models.access import (
     CAPABILITIES,
     SCOPES,
+    Caller,
     Capability,
     Credential,
     CredentialKind,
     Role,
     clean_name,
     clean_password,
+    clean_pin,
     folded_name,
     new_api_key,
     new_password,
+    new_pin,
     new_token,
 )
 from restaurant_system.models.lock_out import FORGET_AFTER, LockOut
@@ -51,6 +54,32 @@ def test_secrets_are_random() -> None:
     for make in (new_token, new_api_key, new_password):
         assert len({make() for _ in range(100)}) == 100
     assert clean_password(new_password())
+    assert len({clean_pin(new_pin()) for _ in range(100)}) > 90
+
+
+def test_person_with_a_pin_may_do_what_the_role_may_except_administer() -> None:
+    for role in Role:
+        with_pin = Caller.person("Anna", role, "Tablet")
+
+        assert with_pin.capabilities == CAPABILITIES[role] - {Capability.ADMINISTER}
+        assert Caller.person("Anna", role).capabilities == CAPABILITIES[role]
+
+
+@pytest.mark.parametrize(
+    "pin",
+    [
+        *("", "123", "258079314", "25 80", "25a0", "-2580", "\u0662\u0665\u0668\u0660"),
+        *("0000", "1234", "4321", "23456789"),
+    ],
+)
+def test_pin_that_is_invalid_or_easy_to_guess_is_refused(pin: str) -> None:
+    with pytest.raises(ValueError, match=r"digits"):
+        clean_pin(pin)
+
+
+@pytest.mark.parametrize("pin", ["2580", "1235", "90123457", " 2580 ", "\uff12\uff15\uff18\uff10"])
+def test_valid_pin_is_accepted(pin: str) -> None:
+    assert clean_pin(pin) in {"2580", "1235", "90123457"}
 
 
 @pytest.mark.parametrize(
@@ -175,6 +204,14 @@ def test_password_is_the_first_line_of_standard_input(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "stdin", io.StringIO("correct horse \r\nbattery\n"))
 
     assert access.read_new_password(generate=False) == "correct horse "
+
+
+def test_pin_is_read_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("2580\n1111\n"))
+
+    assert access.read_new_pin(generate=False) == "2580"
+    with pytest.raises(ConfigurationError, match="The PIN is easy to guess"):
+        access.read_new_pin(generate=False)
 
 
 @pytest.mark.parametrize("line", ["", "short\n"])

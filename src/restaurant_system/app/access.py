@@ -26,8 +26,10 @@ from restaurant_system.models.lock_out import LockOut
 from restaurant_system.services.access.administration import ApiKeys, Users
 from restaurant_system.services.access.audit_handler import AuditHandler
 from restaurant_system.services.access.cleanup import delete_expired_sessions, delete_old_entries
+from restaurant_system.services.access.device_handler import DeviceHandler
 from restaurant_system.services.access.handler import SessionHandler
 from restaurant_system.services.access.passwords import Passwords
+from restaurant_system.services.access.pins import Pins
 from restaurant_system.services.access.sign_in import LockOutRules, SignIn
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.access_control import SIGN_IN, AccessControl
@@ -35,7 +37,10 @@ from restaurant_system.web.api import Feature
 from restaurant_system.web.guarded_router import PUBLIC
 from restaurant_system.web.pages import PageRoute
 
-SIGN_IN_PAGE: Mapping[str, PageRoute] = {SIGN_IN: ("sign-in", PUBLIC)}
+PAGES: Mapping[str, PageRoute] = {
+    SIGN_IN: ("sign-in", PUBLIC),
+    "/access": ("access", Capability.ADMINISTER),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +77,10 @@ async def access(runtime: Runtime, host: str) -> AsyncIterator[Access]:
     Raises `Unguarded` if it is to be controlled and there is neither a user nor an API key.
     """
     settings = runtime.settings.security
+    passwords = Passwords(PasswordHasher())
     sign_in = SignIn(
         runtime.database,
-        Passwords(PasswordHasher()),
+        passwords,
         clock=utc_now,
         session_lifetime=timedelta(hours=settings.session_hours),
         rules=LockOutRules(
@@ -82,7 +88,19 @@ async def access(runtime: Runtime, host: str) -> AsyncIterator[Access]:
             address=LockOut(settings.tries_per_address, settings.longest_lock_out_time),
         ),
     )
-    features = [SessionHandler(sign_in).feature(), AuditHandler(runtime.database).feature()]
+    pins = Pins(
+        runtime.database,
+        passwords,
+        clock=utc_now,
+        session_lifetime=timedelta(hours=settings.pin_session_hours),
+        tries=settings.tries_per_pin,
+        tries_per_device=settings.tries_per_device,
+    )
+    features = [
+        SessionHandler(sign_in).feature(),
+        DeviceHandler(runtime.database, passwords, sign_in, pins).feature(),
+        AuditHandler(runtime.database).feature(),
+    ]
     if not is_guarded(runtime.settings, host):
         yield Access(None, features)
         return

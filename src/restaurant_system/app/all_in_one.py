@@ -5,7 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from restaurant_system.app import http_service
-from restaurant_system.app.access import SIGN_IN_PAGE, access, add_first_manager
+from restaurant_system.app.access import PAGES as ACCESS_PAGES
+from restaurant_system.app.access import access, add_first_manager
 from restaurant_system.app.kitchen_display import PAGES as DISPLAY_PAGES
 from restaurant_system.app.kitchen_display import stations
 from restaurant_system.app.kitchen_worker import Cook, build_worker
@@ -29,7 +30,7 @@ from restaurant_system.services.order.menu_file import sample_menu
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
 
-PAGES = {**ORDER_PAGES, **DISPLAY_PAGES, **TRACKING_PAGES, **SIGN_IN_PAGE}
+PAGES = {**ORDER_PAGES, **DISPLAY_PAGES, **TRACKING_PAGES, **ACCESS_PAGES}
 
 ReportStart = Callable[[str, str | None], None]
 

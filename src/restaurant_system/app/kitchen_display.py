@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from uuid import uuid4
 
 from restaurant_system.app import http_service
-from restaurant_system.app.access import SIGN_IN_PAGE, access
+from restaurant_system.app.access import PAGES as ACCESS_PAGES
+from restaurant_system.app.access import access
 from restaurant_system.app.monitoring import exposer_of_service
 from restaurant_system.app.runtime import Runtime, open_runtime, running_relay, signer
 from restaurant_system.config import Settings
@@ -29,7 +30,7 @@ PAGES: Mapping[str, PageRoute] = {"/kitchen": ("kitchen", Capability.TICKETS)}
 
 def kitchen_display(settings: Settings) -> Service:
     """Prepare the service that shows the kitchen's stations."""
-    pages = http_service.pages_feature(settings, {**PAGES, **SIGN_IN_PAGE})
+    pages = http_service.pages_feature(settings, {**PAGES, **ACCESS_PAGES})
 
     @contextlib.asynccontextmanager
     async def run(shutdown: Shutdown) -> AsyncIterator[Site]:

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 
 from restaurant_system.app import http_service
-from restaurant_system.app.access import SIGN_IN_PAGE, access
+from restaurant_system.app.access import PAGES as ACCESS_PAGES
+from restaurant_system.app.access import access
 from restaurant_system.app.monitoring import exposer_of_service
 from restaurant_system.app.runtime import Runtime, background_task, open_runtime, running_relay
 from restaurant_system.config import Settings
@@ -36,7 +37,7 @@ PAGES: Mapping[str, PageRoute] = {"/": ("counter", Capability.READ_ORDERS)}
 def order_service(settings: Settings) -> Service:
     """Prepare the service that takes orders; raises `ConfigurationError` if its menu is invalid."""
     menu = menu_feature(settings, otherwise=NO_MENU)
-    pages = http_service.pages_feature(settings, {**PAGES, **SIGN_IN_PAGE})
+    pages = http_service.pages_feature(settings, {**PAGES, **ACCESS_PAGES})
 
     @contextlib.asynccontextmanager
     async def run(shutdown: Shutdown) -> AsyncIterator[Site]:

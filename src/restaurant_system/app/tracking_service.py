@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from restaurant_system.app import http_service
-from restaurant_system.app.access import SIGN_IN_PAGE, access
+from restaurant_system.app.access import PAGES as ACCESS_PAGES
+from restaurant_system.app.access import access
 from restaurant_system.app.monitoring import exposer_of_service
 from restaurant_system.app.runtime import (
     Runtime,
@@ -37,7 +38,7 @@ PAGES: Mapping[str, PageRoute] = {
 
 def tracking_service(settings: Settings) -> Service:
     """Prepare the tracking service, which answers read-only queries about orders."""
-    pages = http_service.pages_feature(settings, {**PAGES, **SIGN_IN_PAGE})
+    pages = http_service.pages_feature(settings, {**PAGES, **ACCESS_PAGES})
 
     @contextlib.asynccontextmanager
     async def run(shutdown: Shutdown) -> AsyncIterator[Site]:

@@ -39,7 +39,12 @@ Scopes = Annotated[
         " move_orders, metrics, administer.",
     ),
 ]
-Generate = Annotated[bool, typer.Option("--generate", help="Generate the password, and print it.")]
+Generate = Annotated[
+    bool, typer.Option("--generate", help="Generate the password or the PIN, and print it.")
+]
+NewPin = Annotated[
+    bool, typer.Option("--pin", help="Set the PIN for enrolled devices, not the password.")
+]
 
 
 @users_cli.command("add")
@@ -61,7 +66,7 @@ def add_user(
         if_stopped="Interrupted; `users list` shows whether the user was added.",
     )
     print(f"Added {stored}, who signs in at /sign-in.")
-    _print_generated(password, generate=generate)
+    _print_generated(password, "password", generate=generate)
 
 
 @users_cli.command("list")
@@ -89,20 +94,25 @@ def disable_user(name: Name, *, config: Config = None, log_format: LogFormat = N
 def reset_user(
     name: Name,
     *,
+    pin: NewPin = False,
     generate: Generate = False,
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
-    """Give a user a new password; end sessions, a lock-out, and that the user is disabled."""
-    password = read_new_password(generate=generate)
+    """Give a user a new password and no PIN; end sessions, a lock-out, and that it is disabled.
+
+    With --pin, give the user a new PIN instead, and change nothing else.
+    """
+    secret = read_new_pin(generate=generate) if pin else read_new_password(generate=generate)
     stored = _administer_users(
-        lambda users: users.reset(name, password),
+        lambda users: users.set_pin(name, secret) if pin else users.reset(name, secret),
         config,
         log_format,
         if_stopped="Interrupted; run the command again.",
     )
-    print(f"{stored} has a new password.")
-    _print_generated(password, generate=generate)
+    kind = "PIN" if pin else "password"
+    print(f"{stored} has a new {kind}.")
+    _print_generated(secret, kind, generate=generate)
 
 
 @keys_cli.command("add")
@@ -192,24 +202,34 @@ def read_new_password(*, generate: bool) -> str:
     from restaurant_system.models.access import new_password
     from restaurant_system.services.access.administration import check_password
 
-    if generate:
-        return new_password()
+    return new_password() if generate else check_password(_read_secret("password"))
+
+
+def read_new_pin(*, generate: bool) -> str:
+    """Return a valid new PIN: likewise."""
+    from restaurant_system.models.access import new_pin
+    from restaurant_system.services.access.administration import check_pin
+
+    return new_pin() if generate else check_pin(_read_secret("PIN"))
+
+
+def _read_secret(kind: str) -> str:
     if sys.stdin is not None and sys.stdin.isatty():
-        return check_password(_typed_password())
+        return _typed_secret(kind)
     line = "" if sys.stdin is None else sys.stdin.readline()
     if not line:
         raise ConfigurationError(
-            "There is no terminal to ask for a password; send it to standard input, or use"
+            f"There is no terminal to ask for a {kind}; send it to standard input, or use"
             " --generate."
         )
-    return check_password(line.removesuffix("\n").removesuffix("\r"))
+    return line.removesuffix("\n").removesuffix("\r")
 
 
-def _typed_password() -> str:
-    password: str = typer.prompt("Password", hide_input=True, err=True)
-    if typer.prompt("The same again", hide_input=True, err=True) != password:
-        raise ConfigurationError("The two passwords differ; nothing was changed. Try again.")
-    return password
+def _typed_secret(kind: str) -> str:
+    secret: str = typer.prompt(f"New {kind}", hide_input=True, err=True)
+    if typer.prompt("The same again", hide_input=True, err=True) != secret:
+        raise ConfigurationError(f"The two {kind}s differ; nothing was changed. Try again.")
+    return secret
 
 
 def _parse_name(name: str) -> str:
@@ -235,9 +255,9 @@ def _parse_scope(name: str) -> "Capability":
     return Capability(name)
 
 
-def _print_generated(password: str, *, generate: bool) -> None:
+def _print_generated(secret: str, kind: str, *, generate: bool) -> None:
     if generate:
-        print(f"Password, shown once: {password}")
+        print(f"{kind[0].upper()}{kind[1:]}, shown once: {secret}")
 
 
 def _print_key(key: str) -> None:

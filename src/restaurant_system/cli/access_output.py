@@ -13,8 +13,11 @@ from restaurant_system.models.text import escape_nonprintable
 
 def print_users(users: Sequence[User]) -> None:
     """Print a line per user: a table on a terminal, else tab-separated."""
-    rows = [(user.name, user.role, _state(user.disabled_at)) for user in users]
-    _print(("Name", "Role", "State"), rows, if_none="No users.")
+    rows = [
+        (user.name, user.role, _state(user.disabled_at), "no" if user.pin_hash is None else "yes")
+        for user in users
+    ]
+    _print(("Name", "Role", "State", "PIN"), rows, if_none="No users.")
 
 
 def print_keys(keys: Sequence[ApiKey]) -> None:

@@ -57,7 +57,9 @@ class SecuritySettings(Section):
 
     `open` is true for no access control, false for access control, and null for access control
     unless a service listens on loopback only and no proxy is trusted. `public_ordering` lets
-    everybody place orders. A session ends after `session_hours`. Wrong passwords beyond
+    everybody place orders. A session ends after `session_hours`, one that was opened with a PIN
+    after `pin_session_hours`. After `tries_per_pin` wrong PINs the PIN of a person is refused;
+    `tries_per_device` wrong ones of all people on a device have no delay. Wrong passwords beyond
     `tries_per_account`, and beyond `tries_per_address`, are followed by a lock-out whose time
     doubles up to `longest_lock_out` seconds. What people do is on record for `audit_days`.
 
@@ -73,6 +75,9 @@ class SecuritySettings(Section):
     tries_per_address: int = Field(default=30, ge=1)
     longest_lock_out: Seconds = 900
     audit_days: float = Field(default=365, ge=30, le=36_500)
+    pin_session_hours: float = Field(default=2, gt=0, le=10_000)
+    tries_per_pin: int = Field(default=5, ge=1, le=100)
+    tries_per_device: int = Field(default=10, ge=1)
     allowed_hosts: tuple[HostPattern, ...] = ()
     cors_origins: tuple[Origin, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()

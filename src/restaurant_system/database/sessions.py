@@ -5,22 +5,32 @@ from datetime import datetime
 import asyncpg
 
 from restaurant_system.database.connection import Connection
-from restaurant_system.models.access import CAPABILITIES, EVERYONE, Caller, Capability, Role
+from restaurant_system.models.access import EVERYONE, Caller, Capability, Role
 from restaurant_system.models.lock_out import Attempts
 
-ADD = "INSERT INTO sessions (token_hash, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)"
+ADD = """
+INSERT INTO sessions (token_hash, user_id, created_at, expires_at, device_id)
+VALUES ($1, $2, $3, $4, $5)
+"""
 
 
 async def add(
-    tx: Connection, token_hash: bytes, user_id: int, *, created_at: datetime, expires_at: datetime
+    tx: Connection,
+    token_hash: bytes,
+    user_id: int,
+    *,
+    created_at: datetime,
+    expires_at: datetime,
+    device_id: int | None = None,
 ) -> None:
-    """Store a session."""
-    await tx.execute(ADD, token_hash, user_id, created_at, expires_at)
+    """Store a session; `device_id` is of the device on which it was opened with a PIN."""
+    await tx.execute(ADD, token_hash, user_id, created_at, expires_at, device_id)
 
 
 DELETE = """
 DELETE FROM sessions USING users WHERE token_hash = $1 AND users.id = user_id
-RETURNING users.name, users.role
+RETURNING users.name, users.role,
+          (SELECT devices.name FROM devices WHERE devices.id = device_id) AS device
 """
 
 
@@ -31,8 +41,10 @@ async def delete(tx: Connection, token_hash: bytes) -> Caller | None:
 
 
 OWNER_OF_SESSION = """
-SELECT users.name, users.role FROM sessions JOIN users ON users.id = sessions.user_id
-WHERE token_hash = $1 AND expires_at > $2 AND disabled_at IS NULL
+SELECT users.name, users.role, devices.name AS device
+FROM sessions JOIN users ON users.id = sessions.user_id
+     LEFT JOIN devices ON devices.id = sessions.device_id
+WHERE sessions.token_hash = $1 AND expires_at > $2 AND disabled_at IS NULL
 """
 
 
@@ -45,8 +57,7 @@ async def owner_of_session(
 
 
 def _person(row: asyncpg.Record) -> Caller:
-    role = Role(row["role"])
-    return Caller(row["name"], role, CAPABILITIES[role])
+    return Caller.person(row["name"], Role(row["role"]), row["device"])
 
 
 OWNER_OF_KEY = "SELECT name, scopes FROM api_keys WHERE key_hash = $1 AND disabled_at IS NULL"
@@ -108,15 +119,17 @@ WHERE subject = $1
 """
 
 
-async def record_success(
-    tx: Connection, account: str, address: str, counted: Attempts, at: datetime
-) -> None:
-    """Forget the failures of an account, and the one that was `counted` for an address.
-
-    The others of the address stay: else an attacker could forget them with an account of his own.
-    """
+async def clear_attempts(tx: Connection, account: str) -> None:
+    """Forget the failures of an account."""
     await tx.execute(CLEAR_ATTEMPTS, account)
-    await tx.execute(WITHDRAW_FAILURE, address, counted.next_try_at, at)
+
+
+async def withdraw_failure(tx: Connection, subject: str, counted: Attempts, at: datetime) -> None:
+    """Forget the failure that was `counted` for an address or a device.
+
+    The others stay: else an attacker could forget them with an account of his own.
+    """
+    await tx.execute(WITHDRAW_FAILURE, subject, counted.next_try_at, at)
 
 
 DELETE_EXPIRED_SESSIONS = """

@@ -18,6 +18,8 @@ class User:
     password_hash: str
     created_at: datetime
     disabled_at: datetime | None
+    pin_hash: str | None
+    pin_failures: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,8 @@ async def add_user(connection: Connection, name: str, role: Role, password_hash:
     return added is not None
 
 
-FIND_USER = """
-SELECT id, name, role, password_hash, created_at, disabled_at FROM users WHERE folded_name = $1
-"""
+USER_COLUMNS = "id, name, role, password_hash, created_at, disabled_at, pin_hash, pin_failures"
+FIND_USER = f"SELECT {USER_COLUMNS} FROM users WHERE folded_name = $1"
 
 
 async def find_user(connection: Connection, name: str) -> User | None:
@@ -53,9 +54,7 @@ async def find_user(connection: Connection, name: str) -> User | None:
     return None if row is None else User(**{**row, "role": Role(row["role"])})
 
 
-LIST_USERS = """
-SELECT id, name, role, password_hash, created_at, disabled_at FROM users ORDER BY folded_name
-"""
+LIST_USERS = f"SELECT {USER_COLUMNS} FROM users ORDER BY folded_name"
 
 
 async def list_users(connection: Connection) -> list[User]:
@@ -98,7 +97,8 @@ async def disable_user(connection: Connection, name: str) -> str | None:
 
 RESET_USER = """
 WITH enabled AS (
-    UPDATE users SET password_hash = $2, disabled_at = NULL WHERE folded_name = $1
+    UPDATE users SET password_hash = $2, disabled_at = NULL, pin_hash = NULL, pin_failures = 0
+    WHERE folded_name = $1
     RETURNING id, name
 ), ended AS (
     DELETE FROM sessions WHERE user_id IN (SELECT id FROM enabled)
@@ -112,7 +112,7 @@ SELECT name FROM enabled
 async def reset_user(
     connection: Connection, name: str, password_hash: str, *, attempts_subject: str
 ) -> str | None:
-    """Give a user a new password, enable the user, end sessions and lock-out.
+    """Give a user a new password and no PIN, enable the user, end sessions and lock-out.
 
     Returns the stored name, `None` if it is unknown.
     """

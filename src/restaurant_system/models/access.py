@@ -4,7 +4,9 @@ Everything that is guarded requires a capability. People have the capabilities o
 programs have those that are the scopes of their API key.
 """
 
+import contextlib
 import hashlib
+import itertools
 import secrets
 import unicodedata
 from collections.abc import Mapping
@@ -17,6 +19,8 @@ from restaurant_system.models.text import is_visible, refused_character
 MAX_NAME_LENGTH = 100
 MIN_PASSWORD_LENGTH, MAX_PASSWORD_LENGTH = 8, 200
 TOKEN_BYTES = 32  # 256 random bits; so a plain hash of a token is safe to store
+MIN_PIN_LENGTH, MAX_PIN_LENGTH = 4, 8
+GENERATED_PIN_LENGTH = 6
 KEY_PREFIX = "rsk_"  # by which scanners for leaked secrets find a key
 
 
@@ -52,6 +56,8 @@ CAPABILITIES: Mapping[Role, frozenset[Capability]] = {
     Role.STAFF: STAFF,
     Role.MANAGER: frozenset(Capability),
 }
+# Four digits are too few for this; a manager signs in with the password.
+NOT_BY_PIN = frozenset({Capability.ADMINISTER})
 SCOPES = tuple(each for each in Capability if each not in EVERYONE)
 
 
@@ -59,12 +65,20 @@ SCOPES = tuple(each for each in Capability if each not in EVERYONE)
 class Caller:
     """A person or a program that sends a request, and what it may do; anonymous without a name.
 
-    Only a person has a role.
+    Only a person has a role. `device` is the name of the device on which the person has signed in
+    with a PIN, `None` for everybody else.
     """
 
     name: str | None
     role: Role | None
     capabilities: frozenset[Capability]
+    device: str | None = None
+
+    @classmethod
+    def person(cls, name: str, role: Role, device: str | None = None) -> Self:
+        """Return a person who has signed in, with a PIN on a device or else with the password."""
+        withheld = frozenset[Capability]() if device is None else NOT_BY_PIN
+        return cls(name, role, CAPABILITIES[role] - withheld, device)
 
     def may(self, capability: Capability) -> bool:
         """Return whether the caller has a capability."""
@@ -138,3 +152,23 @@ def clean_password(password: str) -> str:
             " or format character"
         )
     return cleaned
+
+
+def clean_pin(pin: str) -> str:
+    """Return a PIN in ASCII digits; raises `ValueError`."""
+    cleaned = unicodedata.normalize("NFKC", pin).strip()
+    is_number = cleaned.isascii() and cleaned.isdigit()
+    if not is_number or not MIN_PIN_LENGTH <= len(cleaned) <= MAX_PIN_LENGTH:
+        raise ValueError(f"must have {MIN_PIN_LENGTH} to {MAX_PIN_LENGTH} digits, and nothing else")
+    steps = {int(after) - int(before) for before, after in itertools.pairwise(cleaned)}
+    if steps in ({0}, {1}, {-1}):
+        raise ValueError("is easy to guess: use neither one digit nor digits in a row")
+    return cleaned
+
+
+def new_pin() -> str:
+    """Return a random PIN."""
+    while True:
+        pin = "".join(secrets.choice("0123456789") for _ in range(GENERATED_PIN_LENGTH))
+        with contextlib.suppress(ValueError):
+            return clean_pin(pin)

@@ -31,6 +31,10 @@ class AuditAction(StrEnum):
     ERASE_PERSONAL_DATA = "erase_personal_data"
     REQUEUE_DEAD_LETTER = "requeue_dead_letter"
     DISCARD_DEAD_LETTER = "discard_dead_letter"
+    ENROL_DEVICE = "enrol_device"
+    REMOVE_DEVICE = "remove_device"
+    SET_PIN = "set_pin"
+    REMOVE_PIN = "remove_pin"
 
 
 @dataclass(frozen=True, slots=True)

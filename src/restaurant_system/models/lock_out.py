@@ -1,4 +1,4 @@
-"""The delay that grows with each wrong password, per account and per client address.
+"""The delay that grows with each wrong password or PIN, per account, client address or device.
 
 Failures leak away at a constant rate, so that an address from which many people sign in is not
 locked for the few typing errors of each day.
@@ -13,7 +13,7 @@ FORGET_AFTER = timedelta(days=1)  # in which the free tries are forgotten, and w
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """The failed attempts to sign in with one account, or from one address.
+    """The failed attempts to sign in with one account, from one address, or on one device.
 
     `forgotten_until` is the time until which failures have been forgotten.
     """
@@ -25,10 +25,14 @@ class Attempts:
 
 @dataclass(frozen=True, slots=True)
 class LockOut:
-    """Rules: `free_tries` wrong passwords a day have no delay; others one up to `longest_delay`."""
+    """Rules: `free_tries` failures have no delay; others one up to `longest_delay`.
+
+    The free tries are forgotten in the course of `forget_after`, which is a day at most.
+    """
 
     free_tries: int
     longest_delay: timedelta
+    forget_after: timedelta = FORGET_AFTER
 
     def delay(self, failures: int) -> timedelta:
         """Return the delay after so many failures."""
@@ -45,9 +49,9 @@ class LockOut:
 
     def _remembered(self, attempts: Attempts | None, now: datetime) -> tuple[int, datetime]:
         """Return the failures that are not forgotten yet, and until when others have been."""
-        if attempts is None or now - attempts.next_try_at > FORGET_AFTER:
+        if attempts is None or now - attempts.next_try_at > self.forget_after:
             return 0, now
-        interval = FORGET_AFTER / self.free_tries
+        interval = self.forget_after / self.free_tries
         forgotten = max((now - attempts.forgotten_until) // interval, 0)
         if forgotten >= attempts.failures:
             return 0, now

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from restaurant_system.errors import NotAllowed, NotSignedIn, Unavailable
 from restaurant_system.models.access import (
+    CAPABILITIES,
     EVERYONE,
     UNGUARDED,
     Caller,
@@ -26,19 +27,11 @@ from restaurant_system.models.access import (
     Credential,
     CredentialKind,
 )
-from restaurant_system.web.headers import (
-    ACCEPT,
-    AUTHORIZATION,
-    COOKIE,
-    Headers,
-    all_values,
-    first_value,
-)
+from restaurant_system.web.cookies import SESSION, cookie_in
+from restaurant_system.web.headers import ACCEPT, AUTHORIZATION, Headers, first_value
 from restaurant_system.web.local_requests import is_local
 
 SIGN_IN = "/sign-in"
-# A browser stores a cookie with the prefix only if it came over TLS, from this host itself.
-COOKIE_NAME, TLS_COOKIE_NAME = "session", "__Host-session"
 FRESH_FOR = 2.0  # s
 KEPT_FOR = 300.0  # s
 MAX_CACHED = 10_000  # owners; a forged session or key has none
@@ -157,6 +150,8 @@ async def admit(scope: Scope, requires: Capability) -> Caller:
         raise NotSignedIn
     if caller.role is None:
         raise NotAllowed(f"The scopes of this API key do not contain {requires}.")
+    if requires in CAPABILITIES[caller.role]:
+        raise NotAllowed("A PIN does not suffice for this; sign in with the password.")
     raise NotAllowed(f"The role {caller.role} does not allow this; ask a manager.")
 
 
@@ -200,16 +195,8 @@ def credential_in(headers: Headers) -> Credential | None:
     scheme, _, key = (first_value(AUTHORIZATION, headers) or b"").partition(b" ")
     if scheme.lower() == b"bearer":
         return Credential.of(CredentialKind.API_KEY, key.strip())
-    cookies = [
-        cookie.strip().partition(b"=")
-        for field in all_values(COOKIE, headers)
-        for cookie in field.split(b";")
-    ]
-    for name in (TLS_COOKIE_NAME.encode(), COOKIE_NAME.encode()):
-        for each, _, token in cookies:
-            if each == name and token:
-                return Credential.of(CredentialKind.SESSION, token)
-    return None
+    token = cookie_in(headers, SESSION)
+    return None if token is None else Credential.of(CredentialKind.SESSION, token)
 
 
 def _is_for_page(scope: Scope) -> bool:

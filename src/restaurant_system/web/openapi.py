@@ -8,12 +8,8 @@ from pydantic import BaseModel, JsonValue
 from starlette.routing import BaseRoute
 
 from restaurant_system.models.access import EVERYONE, UNGUARDED, Capability
-from restaurant_system.web.access_control import (
-    COOKIE_NAME,
-    TLS_COOKIE_NAME,
-    AccessControl,
-    GuardedRoute,
-)
+from restaurant_system.web import cookies
+from restaurant_system.web.access_control import AccessControl, GuardedRoute
 from restaurant_system.web.json_body import JSON
 from restaurant_system.web.origins import SAFE_METHODS
 from restaurant_system.web.problem import MEDIA_TYPE
@@ -82,6 +78,16 @@ SIGN_IN_PROBLEMS: Responses = {
     429: _problem_response("Too many wrong passwords; try again after the time in Retry-After"),
     **BODY_PROBLEMS,
 }
+PIN_PROBLEMS: Responses = {
+    **BODY_PROBLEMS,
+    401: _problem_response("The device is not enrolled, or the name or the PIN is wrong"),
+    403: _problem_response("Too many wrong PINs of this person: the password is needed"),
+    429: _problem_response("Too many wrong PINs on this device; try again after Retry-After"),
+}
+ENROL_PROBLEMS: Responses = {
+    409: _problem_response("Another device has this name"),
+    **BODY_PROBLEMS,
+}
 PLACE_PROBLEMS: Responses = {
     422: _problem_response("The Idempotency-Key was used for another order"),
     **BODY_PROBLEMS,
@@ -98,9 +104,9 @@ SECURITY_SCHEMES = {
     SESSION: {
         "type": "apiKey",
         "in": "cookie",
-        "name": COOKIE_NAME,
+        "name": cookies.SESSION,
         "description": "The session of a person, whose role allows what an operation requires;"
-        f" POST /session sets the cookie, over TLS as {TLS_COOKIE_NAME}",
+        f" POST /session sets the cookie, over TLS as {cookies.TLS_PREFIX}{cookies.SESSION}",
     },
 }
 NOT_SIGNED_IN = _problem_response(
@@ -137,11 +143,14 @@ def _document_guard(
     requires: Capability | None,
     control: AccessControl | None,
 ) -> None:
-    """Document the guard of one operation; a response that is documented already stays."""
+    """Document the guard of one operation; what is documented already stays."""
     anonymous = UNGUARDED if control is None else control.anonymous
     responses = operation["responses"]
-    operation["security"] = []
-    if requires is not None:
+    if "security" in operation:
+        responses.setdefault("401", NOT_SIGNED_IN)
+    elif requires is None:
+        operation["security"] = []
+    else:
         scopes = [] if requires in EVERYONE else [requires]
         operation["security"] = [{API_KEY: scopes}, {SESSION: scopes}]
         if anonymous.may(requires):
@@ -159,6 +168,11 @@ def link_to(
 ) -> dict[str, Any]:
     """Document a link to an operation on the order whose number is in the response."""
     return {"operationId": operation_id, "parameters": {"order_number": order_number}}
+
+
+def for_people(requires: Capability | None = None) -> dict[str, Any]:
+    """Document an operation that programs cannot call, whatever the scopes of their keys."""
+    return {"security": [{SESSION: [] if requires is None else [requires]}]}
 
 
 def request_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:

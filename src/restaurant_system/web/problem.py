@@ -13,6 +13,8 @@ from starlette.responses import Response
 from restaurant_system.errors import (
     IdempotencyKeyReused,
     IllegalMove,
+    NameTaken,
+    NameUnknown,
     NotAllowed,
     NotSignedIn,
     OrderNotFound,
@@ -35,6 +37,8 @@ INTERNAL_ERROR = "Something went wrong on our side; the request id finds it in o
 STATUSES = {
     OrderNotFound: HTTPStatus.NOT_FOUND,
     IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NameTaken: HTTPStatus.CONFLICT,
+    NameUnknown: HTTPStatus.NOT_FOUND,
 }
 
 
@@ -83,7 +87,7 @@ def response_for(error: Exception, request_id: str, request_headers: Headers = (
             status, detail = HTTPStatus.BAD_REQUEST, "The request ended before it was complete."
         case NotSignedIn() | NotAllowed() | TooManyAttempts():
             status, headers = _refusal_of_caller(error)
-        case OrderNotFound() | IdempotencyKeyReused():
+        case OrderNotFound() | IdempotencyKeyReused() | NameTaken() | NameUnknown():
             status = STATUSES[type(error)]
         case TicketChanged():
             status = HTTPStatus.CONFLICT

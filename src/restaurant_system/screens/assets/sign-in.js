@@ -1,8 +1,10 @@
 // The sign-in page. After signing in it leads to the page that was requested; a signed-in person sees
-// the pages that are allowed.
+// the pages that are allowed. On an enrolled device people sign in with a PIN, or with the password.
 
 import { make, write } from "./elements.js";
-import { fetchSession, PLACES } from "./session.js";
+import { showOwnPin } from "./own-pin.js";
+import { PinForm } from "./pin-form.js";
+import { fetchJson, fetchSession, PLACES, sendJson } from "./session.js";
 import { translate } from "./words.js";
 
 const [OK, UNAUTHORIZED, BAD_REQUEST, TOO_MANY] = [200, 401, 400, 429];
@@ -12,17 +14,38 @@ const part = (id) => document.getElementById(id);
 start();
 
 async function start() {
-  const session = await fetchSession();
+  const [session, device] = await Promise.all([fetchSession(), fetchJson("/device")]);
   part("sign-in").addEventListener("submit", submit);
   if (session !== null && session.name !== null) return show(session);
+  if (device === null || device.name === null) return usePassword();
+  const pinForm = new PinForm(part("pin-sign-in"), device, { onSignedIn: goOn, onFault: showFault });
+  part("use-password").addEventListener("click", usePassword);
+  part("use-pin").addEventListener("click", () => usePin(pinForm));
+  part("use-pin").hidden = false;
+  usePin(pinForm);
+}
+
+function usePassword() {
+  part("fault").hidden = true;
+  part("pin-sign-in").hidden = true;
   part("sign-in").hidden = false;
   part("name").focus();
 }
 
-async function show({ name, capabilities }) {
+function usePin(pinForm) {
+  part("fault").hidden = true;
+  part("sign-in").hidden = true;
+  pinForm.show();
+}
+
+async function show({ name, role, capabilities, device }) {
   part("places").replaceChildren(...(await existing(capabilities)).map(linkTo));
   write(part("heading"), translate("account.signed_in", { name }));
+  if (device !== null) write(part("sign-out"), translate("account.switch"));
+  if (device === null && role !== null) showOwnPin(part("own-pin"));
+  part("fault").hidden = true;
   part("sign-in").hidden = true;
+  part("pin-sign-in").hidden = true;
   part("signed-in").hidden = false;
 }
 
@@ -49,33 +72,23 @@ async function submit(event) {
   event.preventDefault();
   const button = part("sign-in").querySelector("button");
   button.disabled = true;
-  const response = await send();
+  const response = await sendJson("POST", "/session", { name: part("name").value, password: part("password").value });
   button.disabled = false;
-  if (response?.status !== OK) return showFault(response);
-  const session = await response.json();
+  if (response?.status === OK) return goOn(await response.json());
+  showFault(faultOf(response));
+  part("password").value = "";
+  part("password").focus();
+}
+
+function goOn(session) {
   const wanted = nextPage(session);
   if (wanted !== null) location.assign(wanted);
   else show(session);
 }
 
-async function send() {
-  try {
-    return await fetch("/session", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ name: part("name").value, password: part("password").value }),
-      signal: AbortSignal.timeout(TIMEOUT),
-    });
-  } catch {
-    return null;
-  }
-}
-
-function showFault(response) {
-  write(part("fault"), faultOf(response));
+function showFault(text) {
+  write(part("fault"), text);
   part("fault").hidden = false;
-  part("password").value = "";
-  part("password").focus();
 }
 
 function faultOf(response) {

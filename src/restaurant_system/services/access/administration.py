@@ -1,9 +1,11 @@
-"""Administer users and API keys."""
+"""Administer users, their PINs, API keys, and devices."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
-from restaurant_system.database import audit, users
+from restaurant_system.database import audit, devices, pins, sessions, users
 from restaurant_system.database.connection import Connection, Database
+from restaurant_system.database.devices import Device
 from restaurant_system.database.users import ApiKey, User
 from restaurant_system.errors import ConfigurationError, NameTaken, NameUnknown
 from restaurant_system.models.access import (
@@ -13,13 +15,15 @@ from restaurant_system.models.access import (
     Role,
     clean_name,
     clean_password,
+    clean_pin,
     new_api_key,
     new_password,
+    new_token,
 )
 from restaurant_system.models.audit import Act, Actor, AuditAction
 from restaurant_system.models.clock import Clock, utc_now
+from restaurant_system.services.access.attempts import account_subject
 from restaurant_system.services.access.passwords import Passwords
-from restaurant_system.services.access.sign_in import account_subject
 
 FIRST_MANAGER = "manager"
 SERVICE = Actor(None)  # a service that starts, not a person
@@ -28,16 +32,22 @@ SERVICE = Actor(None)  # a service that starts, not a person
 class _Recorded:
     _by: Actor
     _clock: Clock
+    _request_id: str | None = None
 
     async def _record(
         self,
         tx: Connection,
         action: AuditAction,
-        target: str,
+        target: str | None,
         details: Mapping[str, str | Sequence[str]] | None = None,
     ) -> None:
         act = Act(
-            at=self._clock(), actor=self._by, action=action, target=target, details=details or {}
+            at=self._clock(),
+            actor=self._by,
+            action=action,
+            target=target,
+            request_id=self._request_id,
+            details=details or {},
         )
         await audit.write(tx, [act])
 
@@ -52,11 +62,13 @@ class Users(_Recorded):
         *,
         by: Actor = SERVICE,
         clock: Clock = utc_now,
+        request_id: str | None = None,
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._by = by
         self._clock = clock
+        self._request_id = request_id
 
     async def add(self, name: str, role: Role, password: str) -> str:
         """Add a user; return the name as it is stored. Raises `NameTaken`."""
@@ -97,7 +109,10 @@ class Users(_Recorded):
         return found
 
     async def reset(self, name: str, password: str) -> str:
-        """Give a user a new password, enable the user, end sessions; raises `NameUnknown`."""
+        """Give a user a new password and no PIN, enable the user, end sessions.
+
+        Raises `NameUnknown`.
+        """
         name, password_hash = check_name(name), await self._hash(password)
         async with self._database.transaction() as tx:
             reset = await users.reset_user(
@@ -105,6 +120,19 @@ class Users(_Recorded):
             )
             found = _known(reset, "user", name)
             await self._record(tx, AuditAction.RESET_USER, found)
+        return found
+
+    async def set_pin(self, name: str, pin: str | None) -> str:
+        """Give a user a PIN, or none, and end the sessions that were opened with the old one.
+
+        Forgets wrong PINs. Raises `NameUnknown`.
+        """
+        name = check_name(name)
+        pin_hash = None if pin is None else await self._passwords.hash(check_pin(pin))
+        action = AuditAction.REMOVE_PIN if pin is None else AuditAction.SET_PIN
+        async with self._database.transaction() as tx:
+            found = _known(await pins.set_pin(tx, name, pin_hash), "user", name)
+            await self._record(tx, action, found)
         return found
 
     async def _hash(self, password: str) -> str:
@@ -153,6 +181,63 @@ class ApiKeys(_Recorded):
         return key
 
 
+class Devices(_Recorded):
+    """Enrols, lists and removes the devices on which people sign in with a PIN."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        by: Actor = SERVICE,
+        clock: Clock = utc_now,
+        request_id: str | None = None,
+    ) -> None:
+        self._database = database
+        self._by = by
+        self._clock = clock
+        self._request_id = request_id
+
+    async def enrol(self, name: str, *, session: Credential, previous: Device | None) -> str:
+        """Enrol a device, and end the session of the manager on it; return the device's token.
+
+        The device takes the place of the `previous` one. Raises `NameTaken`.
+        """
+        name, token = check_name(name), new_token()
+        async with self._database.transaction() as tx:
+            if previous is not None:
+                await self._remove(tx, previous.id)
+            if not await devices.add_device(tx, name, device_digest(token.encode()), self._clock()):
+                raise NameTaken(
+                    f"There is a device {name} already; choose another name, or remove it first."
+                )
+            await sessions.delete(tx, session.digest)
+            await self._record(tx, AuditAction.ENROL_DEVICE, name)
+            await self._record(tx, AuditAction.SIGN_OUT, None)
+        return token
+
+    async def list(self) -> "list[Device]":
+        """Return all devices by name."""
+        async with self._database.connection() as connection:
+            return await devices.list_devices(connection)
+
+    async def find(self, token: bytes) -> Device | None:
+        """Return the device that keeps a token; `None` if it is not enrolled."""
+        async with self._database.connection() as connection:
+            return await devices.find_device(connection, device_digest(token))
+
+    async def remove(self, device_id: int) -> None:
+        """Remove a device, and end the sessions on it; raises `NameUnknown`."""
+        async with self._database.transaction() as tx:
+            if not await self._remove(tx, device_id):
+                raise NameUnknown("There is no such device; it may have been removed already.")
+
+    async def _remove(self, tx: Connection, device_id: int) -> bool:
+        name = await devices.remove_device(tx, device_id)
+        if name is not None:
+            await self._record(tx, AuditAction.REMOVE_DEVICE, name)
+        return name is not None
+
+
 def check_name(name: str) -> str:
     """Return a name as it is stored; raises `ConfigurationError`."""
     try:
@@ -167,6 +252,19 @@ def check_password(password: str) -> str:
         return clean_password(password)
     except ValueError as error:
         raise ConfigurationError(f"The password {error}.") from None
+
+
+def check_pin(pin: str) -> str:
+    """Return a PIN in the form that is hashed; raises `ConfigurationError`."""
+    try:
+        return clean_pin(pin)
+    except ValueError as error:
+        raise ConfigurationError(f"The PIN {error}.") from None
+
+
+def device_digest(token: bytes) -> bytes:
+    """Return the token of a device as it is stored."""
+    return hashlib.sha256(token).digest()
 
 
 def _digest(key: str) -> bytes:

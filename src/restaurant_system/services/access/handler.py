@@ -3,33 +3,23 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, StringConstraints
+from pydantic import AfterValidator, StringConstraints
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from restaurant_system.models.access import (
-    MAX_NAME_LENGTH,
-    MAX_PASSWORD_LENGTH,
-    Caller,
-    Capability,
-    CredentialKind,
-    Role,
-    clean_name,
-)
+from restaurant_system.models.access import MAX_NAME_LENGTH, MAX_PASSWORD_LENGTH, clean_name
 from restaurant_system.models.order import StrictModel
+from restaurant_system.services.access.browser_sessions import (
+    BrowserSessions,
+    SessionResponse,
+    describe,
+)
 from restaurant_system.services.access.sign_in import SignIn
 from restaurant_system.web.access_checks import CLIENT
-from restaurant_system.web.access_control import (
-    ACCESS_CONTROL,
-    COOKIE_NAME,
-    SIGN_IN,
-    TLS_COOKIE_NAME,
-    credential_in,
-    identify,
-)
+from restaurant_system.web.access_control import SIGN_IN, identify
 from restaurant_system.web.api import Feature
 from restaurant_system.web.guarded_router import PUBLIC, GuardedRouter
-from restaurant_system.web.json_body import JSON, read_json
+from restaurant_system.web.json_body import read_json
 from restaurant_system.web.openapi import (
     NOT_SIGNED_IN,
     PROBLEMS,
@@ -55,19 +45,12 @@ class NameAndPassword(StrictModel):
     ]
 
 
-class SessionResponse(BaseModel):
-    """Who calls, null without a session, and what the caller may do."""
-
-    name: str | None
-    role: Role | None
-    capabilities: list[Capability]
-
-
 class SessionHandler:
     """Opens and ends the sessions of people; a session is a cookie."""
 
     def __init__(self, sign_in: SignIn) -> None:
         self._sign_in = sign_in
+        self._sessions = BrowserSessions(sign_in)
         self._limit = ConcurrencyLimit(MAX_CONCURRENT)
 
     def feature(self) -> Feature:
@@ -123,57 +106,16 @@ class SessionHandler:
                 request.scope[CLIENT],
                 request_id=request.scope["request_id"],
             )
-        await self._end_session(request)
-        response = _response(signed_in.caller)
-        is_tls = request.url.scheme == "https"
-        response.set_cookie(
-            TLS_COOKIE_NAME if is_tls else COOKIE_NAME,
-            signed_in.token,
-            max_age=int(self._sign_in.session_lifetime.total_seconds()),
-            secure=is_tls,
-            httponly=True,
-            samesite="lax",
-        )
-        return response
+        return await self._sessions.start(request, signed_in)
 
     async def show(self, request: Request) -> Response:
         """Return who calls, and what the caller may do."""
-        return _response(await identify(request.scope))
+        return describe(await identify(request.scope))
 
     async def end(self, request: Request) -> Response:
         """End the session, if there is one."""
-        response = Response(status_code=HTTPStatus.NO_CONTENT)
-        await self._end_session(request)
-        _delete_cookies(response)
-        return response
+        return await self._sessions.end(request, Response(status_code=HTTPStatus.NO_CONTENT))
 
     async def end_and_redirect(self, request: Request) -> Response:
         """End the session, and show the sign-in page."""
-        response = RedirectResponse(SIGN_IN, HTTPStatus.SEE_OTHER)
-        await self._end_session(request)
-        _delete_cookies(response)
-        return response
-
-    async def _end_session(self, request: Request) -> None:
-        credential = credential_in(request.headers.raw)
-        if credential is None or credential.kind is not CredentialKind.SESSION:
-            return
-        await self._sign_in.sign_out(
-            credential, request.scope[CLIENT], request_id=request.scope["request_id"]
-        )
-        control = request.scope[ACCESS_CONTROL]
-        if control is not None:
-            control.forget(credential)
-
-
-def _response(caller: Caller) -> Response:
-    session = SessionResponse(
-        name=caller.name, role=caller.role, capabilities=sorted(caller.capabilities)
-    )
-    return Response(session.model_dump_json(), media_type=JSON)
-
-
-def _delete_cookies(response: Response) -> None:
-    response.delete_cookie(COOKIE_NAME, httponly=True, samesite="lax")
-    # A browser ignores a cookie with this name that is not secure.
-    response.delete_cookie(TLS_COOKIE_NAME, secure=True, httponly=True, samesite="lax")
+        return await self._sessions.end(request, RedirectResponse(SIGN_IN, HTTPStatus.SEE_OTHER))

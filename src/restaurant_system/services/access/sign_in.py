@@ -1,27 +1,28 @@
 """Sign people in and out, and find out who sends a request."""
 
-import hashlib
-import math
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from restaurant_system.database import audit, sessions, users
+from restaurant_system.database import audit, pins, sessions, users
 from restaurant_system.database.connection import Database
 from restaurant_system.database.users import User
-from restaurant_system.errors import SignInFailed, TooManyAttempts
+from restaurant_system.errors import SignInFailed
 from restaurant_system.logger import get_logger
 from restaurant_system.models.access import (
-    CAPABILITIES,
     Caller,
     Credential,
     CredentialKind,
     clean_password,
-    folded_name,
     new_token,
 )
 from restaurant_system.models.audit import Act, Actor, AuditAction
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.lock_out import Attempts, LockOut
+from restaurant_system.services.access.attempts import (
+    account_subject,
+    client_subject,
+    count_attempt,
+)
 from restaurant_system.services.access.passwords import Passwords
 from restaurant_system.web.file_descriptors import ThrottledLog
 
@@ -34,6 +35,7 @@ class SignedIn:
 
     caller: Caller
     token: str
+    lifetime: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class SignIn:
         self._database = database
         self._passwords = passwords
         self._clock = clock
-        self.session_lifetime = session_lifetime
+        self._session_lifetime = session_lifetime
         self._rules = rules
         self._locked_out = ThrottledLog(
             "sign_in_locked",
@@ -89,7 +91,8 @@ class SignIn:
         `client` is the address that is counted, or a network (see `web.client_address`).
         """
         account, address = account_subject(name), client_subject(client)
-        counted = await self._count_attempt(account, address)
+        limits = ((account, self._rules.account), (address, self._rules.address))
+        counted = await count_attempt(self._database, limits, self._clock(), self._locked_out)
         async with self._database.connection() as connection:
             user = await users.find_user(connection, name)
         known = user if user is not None and user.disabled_at is None else None
@@ -114,13 +117,14 @@ class SignIn:
         token, now = new_token(), self._clock()
         digest = Credential.of(CredentialKind.SESSION, token.encode()).digest
         async with self._database.transaction() as tx:
+            # Before the lock, which other sign-ins of this user share.
+            await pins.allow_pin(tx, user.id, user.password_hash)
             if not await users.lock_unchanged(tx, user):
                 return None
-            await sessions.record_success(
-                tx, attempt.account, attempt.address, attempt.counted, now
-            )
+            await sessions.clear_attempts(tx, attempt.account)
+            await sessions.withdraw_failure(tx, attempt.address, attempt.counted, now)
             await sessions.add(
-                tx, digest, user.id, created_at=now, expires_at=now + self.session_lifetime
+                tx, digest, user.id, created_at=now, expires_at=now + self._session_lifetime
             )
             act = Act(
                 at=now,
@@ -129,7 +133,7 @@ class SignIn:
                 request_id=attempt.request_id,
             )
             await audit.write(tx, [act])
-        return SignedIn(Caller(user.name, user.role, CAPABILITIES[user.role]), token)
+        return SignedIn(Caller.person(user.name, user.role), token, self._session_lifetime)
 
     async def sign_out(
         self, credential: Credential, client: str | None = None, *, request_id: str | None = None
@@ -138,12 +142,12 @@ class SignIn:
         async with self._database.transaction() as tx:
             ended = await sessions.delete(tx, credential.digest)
             if ended is not None:
-                actor = Actor(ended.name, ended.role, client)
                 act = Act(
                     at=self._clock(),
-                    actor=actor,
+                    actor=Actor(ended.name, ended.role, client),
                     action=AuditAction.SIGN_OUT,
                     request_id=request_id,
+                    details={} if ended.device is None else {"device": ended.device},
                 )
                 await audit.write(tx, [act])
 
@@ -171,40 +175,6 @@ class SignIn:
         )
         async with self._database.transaction() as tx:
             await audit.write(tx, [act])
-
-    async def _count_attempt(self, account: str, address: str) -> Attempts:
-        """Count a failure of an account and of an address; return those of the address.
-
-        Raises `TooManyAttempts` during a lock-out, without counting. Accounts are locked before
-        addresses, so that two transactions cannot deadlock.
-        """
-        now = self._clock()
-        async with self._database.transaction() as tx:
-            for subject, rule in ((account, self._rules.account), (address, self._rules.address)):
-                attempts = await sessions.lock_attempts(tx, subject, now)
-                if attempts.next_try_at > now:
-                    self._locked_out.warn()
-                    raise TooManyAttempts(_seconds_until(attempts.next_try_at, now))
-                attempts = rule.with_failure(attempts, now)
-                await sessions.update_attempts(tx, subject, attempts)
-        return attempts
-
-
-def account_subject(name: str) -> str:
-    """Return the text under which the failures of an account are counted.
-
-    It has a hash in place of the name, which may be a password that was typed into the wrong field.
-    """
-    return f"account/{hashlib.sha256(folded_name(name).encode()).hexdigest()}"
-
-
-def client_subject(client: str | None) -> str:
-    """Return the name under which the failures of a client are counted; `None`: this machine."""
-    return f"address/{client or 'local'}"
-
-
-def _seconds_until(moment: datetime, now: datetime) -> int:
-    return math.ceil((moment - now).total_seconds())
 
 
 def _cleaned(password: str) -> str:
