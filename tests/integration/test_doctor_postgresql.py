@@ -322,6 +322,23 @@ async def test_server_that_never_answers_is_reported_within_the_timeout() -> Non
     assert levels(findings)["postgresql.rights"] is Level.SKIPPED
 
 
+async def test_refused_connection_has_the_cure_of_its_cause(
+    database: Database, dsn: str, limited_dsn: str
+) -> None:
+    name, role = dsn.rpartition("/")[2], limited_dsn.partition("//")[2].partition("@")[0]
+
+    async def cure(url: str) -> str:
+        return faults(await diagnose(database={"url": url}))["postgresql.connection"].cure or ""
+
+    assert "create the database" in await cure(f"{dsn}_absent")
+    assert "correct the user" in await cure(dsn.replace("postgres@", "absent@"))
+    await execute(database, f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+    assert "grant the user CONNECT" in await cure(limited_dsn)
+    await execute(database, f"GRANT CONNECT ON DATABASE {name} TO {role}")
+    await execute(database, f"ALTER ROLE {role} CONNECTION LIMIT 0")
+    assert "the limit that is named" in await cure(limited_dsn)
+
+
 async def test_unusable_url_is_an_error(dsn: str) -> None:
     found = faults(await diagnose(database={"url": f"{dsn}?sslmode=sometimes"}))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,15 +45,17 @@ REPORT = Report(
 GUIDE = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
-def test_each_finding_is_one_line_with_its_cure(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_finding_is_one_line_with_its_cure_and_faults_come_first(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     doctor_output.print_lines(REPORT)
 
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines] == [
-        ["ok", "postgresql.version", "PostgreSQL", "18.1"],
         ["error", "broker.rights", r"two\nlines\x1b[2J", "→", "run", "this"],
-        ["skipped", "outbox", "not", "checked"],
         ["warning", "postgresql.clock", "slow", "→", "wait"],
+        ["ok", "postgresql.version", "PostgreSQL", "18.1"],
+        ["skipped", "outbox", "not", "checked"],
         ["1", "error,", "1", "warning."],
     ]
 
@@ -220,6 +223,27 @@ async def test_embedded_database_that_does_not_run_is_not_created(tmp_path: Path
     assert levels(findings)["postgresql.connection"] is Level.SKIPPED
     assert levels(findings)["broker.round_trip"] is Level.SKIPPED
     assert not (tmp_path / "new").exists()
+
+
+async def test_data_directory_that_is_a_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    found = faults(await diagnose(data_dir=tmp_path / "file"))
+
+    assert found["machine.disk"].message == f"{tmp_path / 'file'} is not a folder"
+
+
+async def test_reason_why_a_host_is_unknown_is_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_to_resolve(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail_to_resolve)
+    unknown = {"host": "server.invalid"}
+
+    found = faults(await diagnose(database=unknown, rabbitmq=unknown))
+
+    for check in ("postgresql.connection", "broker.connection"):
+        assert found[check].message.endswith("unreachable: name or service not known")
 
 
 async def test_damaged_data_directory_is_an_error(tmp_path: Path) -> None:

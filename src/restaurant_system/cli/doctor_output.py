@@ -13,6 +13,7 @@ from restaurant_system.models.text import escape_nonprintable
 
 SCHEMA_VERSION = 1  # increased by a change that is not an addition
 STYLES = {Level.OK: "green", Level.SKIPPED: "dim", Level.WARNING: "yellow", Level.ERROR: "bold red"}
+URGENCY = (Level.ERROR, Level.WARNING, Level.OK, Level.SKIPPED)
 LEVEL_WIDTH, CHECK_WIDTH = 8, 27
 
 
@@ -40,9 +41,9 @@ def print_json(report: Report) -> None:
 
 
 def print_lines(report: Report) -> None:
-    """Print one line for each finding, and one with their numbers."""
+    """Print one line for each finding, what must be done first, and one with their numbers."""
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-    for finding in report.findings:
+    for finding in sorted(report.findings, key=lambda finding: URGENCY.index(finding.level)):
         console.print(_line(finding))
     errors, warnings = report.count(Level.ERROR), report.count(Level.WARNING)
     so_far = "" if report.is_complete else " so far"

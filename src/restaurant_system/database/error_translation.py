@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 
 import asyncpg
@@ -116,6 +117,8 @@ def _message(error: BaseException) -> str:
     if isinstance(error, ConnectionError) or type(error) is OSError:
         if error.errno is not None and error.errno > 0:
             return os.strerror(error.errno).lower()
+    elif isinstance(error, socket.gaierror) and error.strerror:
+        return error.strerror.lower()
     elif isinstance(error, TimeoutError):
         return "no answer in time"
     elif isinstance(error, asyncpg.TargetServerAttributeNotMatched):

@@ -12,10 +12,34 @@ import asyncpg
 
 from restaurant_system.database.connection_factory import ConnectionFactory, UnpooledConnection
 from restaurant_system.database.error_translation import translate_connect_errors, translate_errors
-from restaurant_system.errors import ConfigurationError
+from restaurant_system.errors import ConfigurationError, DatabaseRefuses
 from restaurant_system.models.clock import Clock
 
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE")
+
+
+# What to do about the answer to a connection; subclasses come before their class.
+CURES_OF_REFUSALS: dict[type[Exception], str] = {
+    asyncpg.InvalidPasswordError: "correct the user and the password in the database section",
+    asyncpg.InvalidAuthorizationSpecificationError: (
+        "correct the user in the database section, or create it, or allow this connection in"
+        " pg_hba.conf; if the server wants encryption, correct database.sslmode"
+    ),
+    asyncpg.InvalidCatalogNameError: (
+        "create the database, or correct its name in the database section"
+    ),
+    asyncpg.InsufficientPrivilegeError: "grant the user CONNECT on the database",
+    asyncpg.TooManyConnectionsError: (
+        "close connections of other programs, or raise max_connections or the limit that is named"
+    ),
+    asyncpg.CannotConnectNowError: "wait until PostgreSQL has started",
+}
+
+
+def cure_of_refusal(refusal: DatabaseRefuses) -> str | None:
+    """Return what to do about a refused connection, if the server's answer tells."""
+    answers = CURES_OF_REFUSALS.items()
+    return next((cure for kind, cure in answers if isinstance(refusal.__cause__, kind)), None)
 
 
 @contextlib.asynccontextmanager

@@ -58,7 +58,7 @@ SELECT 'role', quote_ident(rolname), rolconnlimit,
        (SELECT count(*) FROM elsewhere WHERE usesysid = role.oid)
 FROM role WHERE rolconnlimit >= 0 AND NOT rolsuper
 """
-LOWER_NEED = "lower database.pool_max or kitchen_display.stations"
+LOWER_NEED = "lower database.pool_max, the processes of a service, or kitchen_display.stations"
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ def checks(settings: Settings, free_space: FreeSpace = free_space) -> list[Check
 def check_space(data_dir: Path, free_space: FreeSpace) -> Finding:
     """Check the disk on which the data directory is, or would be created."""
     folder = next(each for each in (data_dir, *data_dir.parents) if each.exists())
+    if not folder.is_dir():
+        return error(f"{folder} is not a folder", "set data_dir to a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
         return error(
             f"this user may not write into {folder}", "start as another user, or set data_dir"

@@ -27,15 +27,21 @@ from restaurant_system.database.server_requirements import (
     check_encoding,
     connection_limits,
 )
-from restaurant_system.errors import DatabaseReadOnly, DatabaseTlsFailed, StartupError
+from restaurant_system.errors import (
+    DatabaseReadOnly,
+    DatabaseRefuses,
+    DatabaseTlsFailed,
+    StartupError,
+)
 from restaurant_system.models.clock import Clock
 
 OLDEST, NEWEST = 14, 18  # major versions that are tested
 SKEW_WARNING, SKEW_ERROR = 1.0, 30.0  # s
 CLOCK_CURE = "synchronise the clocks of both machines (NTP)"
 MIGRATE = "run restaurant-system migrate; a service that starts does it too"
-TLS_CURE = "replace the server's certificate, or correct database.sslmode and sslrootcert"
+TLS_CURE = "correct database.sslmode, sslrootcert or the port, or replace the server's certificate"
 OWN_NAME = "doctor"
+NAMED_MIGRATIONS = 3  # of more, the first and the last are named
 UNREACHABLE = "PostgreSQL is unreachable"
 
 Inspection = Callable[[UnpooledConnection], Awaitable[Sequence[Finding]]]
@@ -80,6 +86,8 @@ def _reachability(server: Server, factory: ConnectionFactory) -> Check:
                 database = await connection.fetchval("SELECT current_database()")
         except DatabaseReadOnly as failure:
             return [of_error(failure, "name the primary server, or let it take writes")]
+        except DatabaseRefuses as refusal:
+            return [of_error(refusal, inspection.cure_of_refusal(refusal) or server.advice)]
         except DatabaseTlsFailed as failure:
             return [of_error(failure, TLS_CURE)]
         return [ok(f"connected to the database {database} as {user}")]
@@ -180,7 +188,9 @@ def _schema(state: SchemaState, server: Server) -> list[Finding]:
             )
         )
     if state.pending:
-        names = ", ".join(state.pending)
+        pending = state.pending
+        several = len(pending) > NAMED_MIGRATIONS
+        names = f"{pending[0]} to {pending[-1]}" if several else ", ".join(pending)
         found.append(
             error(f"the replica lacks {names}", "let the replica catch up with the primary")
             if server.is_replica

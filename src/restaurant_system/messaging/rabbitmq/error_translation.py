@@ -159,6 +159,8 @@ def _reason(error: BaseException) -> str:
         case aiormq.AMQPError():
             return _reply_text(error)
         case OSError() if error.errno:
-            return os.strerror(error.errno).lower()
+            # The numbers of the resolver are negative.
+            text = os.strerror(error.errno) if error.errno > 0 else error.strerror
+            return str(text).lower()
         case _:
             return str(error)
