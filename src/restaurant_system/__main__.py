@@ -8,7 +8,7 @@ from pathlib import Path
 
 def main() -> None:
     """Run the command line; Ctrl-C while it is imported ends the process without a traceback."""
-    _open_closed_streams()
+    open_closed_streams()
     if hasattr(signal, "SIGPIPE"):
         # As other programs that print: `doctor | head -1` ends without an error message.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -22,18 +22,21 @@ def main() -> None:
     cli.main()
 
 
-def _open_closed_streams() -> None:
+def open_closed_streams() -> None:
     """Connect stdin, stdout and stderr to the null device, if they were closed by the caller.
+
+    Child processes inherit that.
 
     Otherwise the next socket or file would get the number of a standard stream, and with it what is
     printed; libuv aborts the process when it closes such a socket.
     """
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+    for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
             os.set_inheritable(number, True)  # noqa: FBT003 - it takes no keywords
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 

@@ -45,6 +45,25 @@ def test_closed_streams_do_not_change_what_a_command_does(tmp_path: Path) -> Non
     assert without_stdout.returncode == 1
 
 
+def test_child_processes_inherit_the_null_device_for_closed_streams(tmp_path: Path) -> None:
+    """Without it, the processes of a service with several get sockets as standard streams."""
+    report = (
+        "import os, pathlib; from restaurant_system.__main__ import open_closed_streams;"
+        " open_closed_streams(); print('discarded');"
+        " names = [os.readlink(f'/proc/self/fd/{n}') for n in range(3) if os.get_inheritable(n)];"
+        " pathlib.Path('report').write_text(' '.join(names))"
+    )
+    process = start(
+        *("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", report),
+        url=UNREACHABLE,
+        folder=tmp_path,
+    )
+
+    assert process.communicate() == (b"", b"")
+    assert process.returncode == 0
+    assert (tmp_path / "report").read_text() == " ".join(3 * [os.devnull])
+
+
 def test_command_whose_output_is_not_read_ends_by_sigpipe_without_a_message(
     dsn: str, tmp_path: Path
 ) -> None:
