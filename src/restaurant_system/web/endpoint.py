@@ -3,10 +3,11 @@
 An endpoint gets an `EndpointRequest`. A function serializes its result to an `EndpointResponse`.
 """
 
-from collections.abc import Awaitable, Callable
+from asyncio import Future
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -64,7 +65,7 @@ class Endpoint(Generic[T]):
 
     method: str
     path: str
-    call: Callable[[EndpointRequest], Awaitable[T]]
+    call: Callable[[EndpointRequest], "Coroutine[Any, Any, T] | Future[T]"]
     to_response: Callable[[T, Caller], EndpointResponse]
     requires: Capability
     parameter: str = UNRESERVED

@@ -1,5 +1,6 @@
 """Place, cancel and complete orders."""
 
+import asyncio
 import contextlib
 import hashlib
 from collections import Counter
@@ -147,7 +148,8 @@ class OrderService:
         self._relay.enqueue(*(stored.message for _, stored in placed))
         for order_type, count in Counter(each.order.order_type for each, _ in placed).items():
             metrics.orders_placed_total.labels(order_type).inc(count)
-        _log_received(placed)
+        # Before the orders are acknowledged, but after the next batch is sent to the database.
+        asyncio.get_running_loop().call_soon(_log_received, placed)
         stored_by = {id(each): stored for each, stored in zip(chosen, results, strict=True)}
         return [stored_by.get(id(each)) for each in commands]
 

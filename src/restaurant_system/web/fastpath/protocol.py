@@ -206,7 +206,7 @@ class FastPathProtocol(UvicornAdapter):
         if isinstance(result, asyncio.Future):
             return result
         with request_id(cycle.request_id):
-            return asyncio.ensure_future(result, loop=self.loop)
+            return self.loop.create_task(result)
 
     def _respond(self, cycle: "FastCycle", future: "asyncio.Future[Any]") -> None:
         try:

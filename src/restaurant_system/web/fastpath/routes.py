@@ -1,10 +1,11 @@
 """Routes of the fast path: an endpoint and the request lines that it answers."""
 
 import re
-from collections.abc import Awaitable, Callable
+from asyncio import Future
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from restaurant_system.metrics.request_durations import RequestDurations, durations_of
 from restaurant_system.models.access import Caller, Capability
@@ -25,7 +26,7 @@ class FastRoute(Generic[T]):
     method: str
     template: str  # method and path, for log lines
     request_line: re.Pattern[bytes]
-    call: Callable[[EndpointRequest], Awaitable[T]]
+    call: Callable[[EndpointRequest], "Coroutine[Any, Any, T] | Future[T]"]
     to_response: Callable[[T, Caller], EndpointResponse]
     requires: Capability
     durations: RequestDurations
