@@ -8,18 +8,26 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from restaurant_system.database import audit
+from restaurant_system.database import audit, sessions, users
 from restaurant_system.database.connection import Database
 from restaurant_system.database.devices import Device
 from restaurant_system.errors import (
     DeviceNotEnrolled,
     NameTaken,
+    NotSignedIn,
     PinRefused,
     PinWrong,
     SignInFailed,
     TooManyAttempts,
 )
-from restaurant_system.models.access import Capability, Credential, CredentialKind, Role
+from restaurant_system.models.access import (
+    Capability,
+    Credential,
+    CredentialKind,
+    Role,
+    new_token,
+)
+from restaurant_system.models.clock import utc_now
 from restaurant_system.services.access.administration import Devices
 from restaurant_system.services.access.pins import DEVICE_FAILURES_FORGOTTEN_AFTER, Pins
 from restaurant_system.services.access.sign_in import SignedIn, SignIn
@@ -40,17 +48,18 @@ from tests.support.services import FakeClock, serve_site
 
 HOME = "192.0.2.1"
 OTHER_PIN = "7412"
-NO_SESSION = Credential.of(CredentialKind.SESSION, b"")
+NOW = utc_now()
+TOMORROW = NOW + timedelta(days=1)
 
 
 @pytest.fixture
 async def people(database: Database, clock: FakeClock) -> SignIn:
     """Return what signs people in: Anna (staff), Bert and Carl (kitchen), Mia (manager)."""
-    users = make_users(database)
+    administration = make_users(database)
     roles = {"Anna": Role.STAFF, "Bert": Role.KITCHEN, "Carl": Role.KITCHEN, "Mia": Role.MANAGER}
     for name, role in roles.items():
-        await users.add(name, role, PASSWORD)
-        await users.set_pin(name, PIN)
+        await administration.add(name, role, PASSWORD)
+        await administration.set_pin(name, PIN)
     return make_sign_in(database, clock=clock)
 
 
@@ -60,10 +69,21 @@ async def pins(people: SignIn, database: Database, clock: FakeClock) -> Pins:  #
     return make_pins(database, clock=clock)
 
 
+async def open_session(database: Database) -> Credential:
+    """Open a session of a manager, without the time that a password takes."""
+    credential = Credential.of(CredentialKind.SESSION, new_token().encode())
+    async with database.transaction() as tx:
+        await users.add_user(tx, "Zara", Role.MANAGER, "")
+        zara = await users.find_user(tx, "Zara")
+        assert zara is not None
+        await sessions.add(tx, credential.digest, zara.id, created_at=NOW, expires_at=TOMORROW)
+    return credential
+
+
 async def enrol(database: Database, name: str = "Kitchen tablet") -> Device:
     """Enrol a device."""
-    devices = Devices(database)
-    token = await devices.enrol(name, session=NO_SESSION, previous=None)
+    devices, session = Devices(database), await open_session(database)
+    token = await devices.enrol(name, session=session, previous=None)
     device = await devices.find(token.encode())
     assert device is not None
     return device
@@ -222,16 +242,16 @@ async def test_wrong_pins_of_several_people_delay_their_device(
 
 async def test_old_pin_and_its_sessions_end(people: SignIn, pins: Pins, database: Database) -> None:
     """With a new PIN and without one, and for a user who is disabled or reset."""
-    users = make_users(database)
+    administration = make_users(database)
     acts: Sequence[Callable[[], Awaitable[object]]] = (
-        lambda: users.set_pin("Anna", OTHER_PIN),
-        lambda: users.set_pin("Anna", None),
-        lambda: users.reset("Anna", PASSWORD),
-        lambda: users.disable("Anna"),
+        lambda: administration.set_pin("Anna", OTHER_PIN),
+        lambda: administration.set_pin("Anna", None),
+        lambda: administration.reset("Anna", PASSWORD),
+        lambda: administration.disable("Anna"),
     )
     for place, act in enumerate(acts):
         device = await enrol(database, str(place))
-        await users.set_pin("Anna", PIN)
+        await administration.set_pin("Anna", PIN)
         session, other = [await pins.sign_in(device, name, PIN, HOME) for name in ("Anna", "Bert")]
 
         await act()
@@ -378,6 +398,34 @@ async def test_two_devices_are_not_enrolled_with_one_name(database: Database) ->
     )
 
     assert [type(each).__name__ for each in results].count("NameTaken") == 1
+
+
+async def test_one_session_enrols_one_device(database: Database) -> None:
+    session, devices = await open_session(database), Devices(database)
+
+    results = await asyncio.gather(
+        *(devices.enrol(name, session=session, previous=None) for name in ("Bar", "Kitchen")),
+        return_exceptions=True,
+    )
+
+    assert [type(each) for each in results].count(NotSignedIn) == 1
+    assert len(await devices.list()) == 1
+
+
+async def test_session_that_a_reset_has_ended_sets_no_pin(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await sign_in(client, "Anna")
+    await client.get("/session")  # from now on the service knows the caller, for 2 s
+    await make_users(database).reset("Anna", PASSWORD)
+
+    response = await client.put("/session/pin", json={"pin": OTHER_PIN})
+
+    assert_problem(response, 401)
+    async with database.connection() as connection:
+        anna = await users.find_user(connection, "Anna")
+    assert anna is not None
+    assert anna.pin_hash is None
 
 
 async def test_pin_administers_nothing_and_sets_no_pin(client: httpx.AsyncClient) -> None:

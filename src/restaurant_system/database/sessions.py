@@ -5,7 +5,7 @@ from datetime import datetime
 import asyncpg
 
 from restaurant_system.database.connection import Connection
-from restaurant_system.models.access import EVERYONE, Caller, Capability, Role
+from restaurant_system.models.access import EVERYONE, Caller, Capability, Credential, Role
 from restaurant_system.models.lock_out import Attempts
 
 ADD = """
@@ -69,6 +69,18 @@ async def owner_of_key(connection: Connection, key_hash: bytes) -> Caller | None
     if row is None:
         return None
     return Caller(row["name"], None, EVERYONE | frozenset(map(Capability, row["scopes"])))
+
+
+IS_KEPT = """
+SELECT EXISTS (SELECT FROM sessions WHERE token_hash = $1)
+    OR EXISTS (SELECT FROM api_keys WHERE key_hash = $1 AND disabled_at IS NULL)
+"""
+
+
+async def is_kept(tx: Connection, credential: Credential) -> bool:
+    """Return whether a session or an API key that was valid a moment ago has not been ended."""
+    kept: bool = await tx.fetchval(IS_KEPT, credential.digest)
+    return kept
 
 
 # The row is inserted first, so that it can be locked.

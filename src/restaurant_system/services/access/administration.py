@@ -7,7 +7,7 @@ from restaurant_system.database import audit, devices, pins, sessions, users
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.devices import Device
 from restaurant_system.database.users import ApiKey, User
-from restaurant_system.errors import ConfigurationError, NameTaken, NameUnknown
+from restaurant_system.errors import ConfigurationError, NameTaken, NameUnknown, NotSignedIn
 from restaurant_system.models.access import (
     Capability,
     Credential,
@@ -122,16 +122,23 @@ class Users(_Recorded):
             await self._record(tx, AuditAction.RESET_USER, found)
         return found
 
-    async def set_pin(self, name: str, pin: str | None) -> str:
+    async def set_pin(
+        self, name: str, pin: str | None, *, credential: Credential | None = None
+    ) -> str:
         """Give a user a PIN, or none, and end the sessions that were opened with the old one.
 
-        Forgets wrong PINs. Raises `NameUnknown`.
+        Forgets wrong PINs. Raises `NameUnknown`, and `NotSignedIn` if the `credential` of the
+        caller is not valid any more: a PIN that is set with an ended session would outlast it.
         """
         name = check_name(name)
         pin_hash = None if pin is None else await self._passwords.hash(check_pin(pin))
         action = AuditAction.REMOVE_PIN if pin is None else AuditAction.SET_PIN
         async with self._database.transaction() as tx:
             found = _known(await pins.set_pin(tx, name, pin_hash), "user", name)
+            # After the row is locked, so that a reset of this user has either ended the session
+            # already, or removes the PIN.
+            if credential is not None and not await sessions.is_kept(tx, credential):
+                raise NotSignedIn
             await self._record(tx, action, found)
         return found
 
@@ -200,17 +207,19 @@ class Devices(_Recorded):
     async def enrol(self, name: str, *, session: Credential, previous: Device | None) -> str:
         """Enrol a device, and end the session of the manager on it; return the device's token.
 
-        The device takes the place of the `previous` one. Raises `NameTaken`.
+        The device takes the place of the `previous` one. Raises `NameTaken`, and `NotSignedIn` if
+        the session has ended meanwhile, so that one session enrols one device.
         """
         name, token = check_name(name), new_token()
         async with self._database.transaction() as tx:
+            if await sessions.delete(tx, session.digest) is None:
+                raise NotSignedIn
             if previous is not None:
                 await self._remove(tx, previous.id)
             if not await devices.add_device(tx, name, device_digest(token.encode()), self._clock()):
                 raise NameTaken(
                     f"There is a device {name} already; choose another name, or remove it first."
                 )
-            await sessions.delete(tx, session.digest)
             await self._record(tx, AuditAction.ENROL_DEVICE, name)
             await self._record(tx, AuditAction.SIGN_OUT, None)
         return token

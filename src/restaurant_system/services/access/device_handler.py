@@ -322,8 +322,9 @@ class DeviceHandler:
             by=_actor(request, by),
             request_id=request.scope["request_id"],
         )
+        credential = None if by.name is None else credential_in(request.headers.raw)
         async with self._limit:
-            await users.set_pin(name, pin)
+            await users.set_pin(name, pin, credential=credential)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def _device(self, request: Request) -> Device | None:
