@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from restaurant_system import logger, tracing
-from restaurant_system.config import KitchenDisplaySettings, TelemetrySettings
-from restaurant_system.errors import DatabaseUnavailable
+from restaurant_system.app.telemetry import traced
+from restaurant_system.config import KitchenDisplaySettings, Settings, TelemetrySettings
+from restaurant_system.errors import ConfigurationError, DatabaseUnavailable
 from restaurant_system.messaging.order_messages import Sender
 from restaurant_system.models.order import OrderType
 from restaurant_system.services.display.stations import Stations
@@ -359,6 +360,15 @@ def test_standard_variables_apply_where_settings_are_open(monkeypatch: pytest.Mo
     assert resource["deployment.environment.name"] == "test"
     assert resource["service.namespace"] == "restaurant-system"
     assert (recorded, recorded_by_setting) == (False, True)
+
+
+async def test_invalid_standard_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default a batch has 512 spans."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "256")
+
+    with pytest.raises(ConfigurationError, match=r"OTEL_\* is invalid: .* max_queue_size"):
+        async with traced(Settings(telemetry=settings()), "tracking-service"):
+            pass
 
 
 def test_refusing_collector_is_logged_until_it_accepts_spans_and_delays_no_stop(
