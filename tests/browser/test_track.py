@@ -71,13 +71,19 @@ async def test_page_follows_an_order_to_its_completion(
 
 
 async def test_cancelled_and_unknown_orders_are_explained(
-    screens: Screens, app: AllInOneApp
+    screens: Screens, app: AllInOneApp, app_database: Database
 ) -> None:
     number, link = await app.order_with_link()
     page = await screens.open(f"/track/{number}", width=360, height=740)
     await expect(page.locator("#headline")).to_have_text("We have your order")
     await expect(page.locator("#contents")).to_be_hidden()  # not by the number
     wrong = await screens.open(f"{link[:-32]}{'0' * 32}")
+    ended = await screens.open(link)
+    await expect(ended.locator("#contents")).to_be_visible()
+    async with app_database.connection() as connection:
+        await connection.execute(
+            "UPDATE orders SET tracking_token = NULL WHERE number = $1", number
+        )
 
     await app.cancel(number)
     other = await screens.open("/track/ORD_20240101_777", width=360, height=740)
@@ -88,6 +94,8 @@ async def test_cancelled_and_unknown_orders_are_explained(
     await expect(other.locator("#headline")).to_have_text("We do not know this order")
     await expect(other.locator("#detail")).to_contain_text("ORD_20240101_777")
     await expect(wrong.locator("#headline")).to_have_text("We do not know this order")
+    await expect(ended.locator("#headline")).to_have_text("We do not know this order")
+    await expect(ended.locator("#contents")).to_be_hidden()
     assert await serious_violations(other) == []
 
 

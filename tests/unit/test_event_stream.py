@@ -224,7 +224,7 @@ class FakeState:
         self.polls.append(list(keys))
         if self.error is not None:
             raise self.error
-        return {key: self.views[key] for key in keys}
+        return {key: self.views[key] for key in keys if key in self.views}
 
     async def wait_for_polls(self, number: int = 3) -> None:
         """Wait until the state has been polled some more times."""
@@ -312,6 +312,22 @@ async def test_nothing_is_sent_while_the_database_is_unavailable(
         assert [each.data["set"] for each in await connected.read()] == [{"x": 5}]
         assert [each.data["entries"] for each in await new.read()] == [{"x": 5}]
         assert new_received_nothing
+
+
+async def test_stream_of_a_view_that_ceases_to_exist_ends(state: FakeState) -> None:
+    poller = FeedPoller(state.poll, interval=INTERVAL)
+    with running(poller):
+        gone, stays = Client(poller.watch("a", None)), Client(poller.watch("b", None))
+        await gone.read()
+        await stays.read()
+        del state.views["a"]
+
+        assert await gone.read() == []
+        state.views |= {"a": {"x": 3}, "b": {"x": 4}}
+        assert [each.data["set"] for each in await stays.read()] == [{"x": 4}]
+        assert [each.data["entries"] for each in await Client(poller.watch("a", None)).read()] == [
+            {"x": 3}
+        ]
 
 
 async def test_unexpected_error_of_a_poll_is_logged_and_polling_continues(

@@ -163,7 +163,8 @@ class FeedPoller:
     """Poll the state of all views that are watched, and update their feeds.
 
     The state is in the database, so updates that the broker delays or loses are seen as well.
-    `poll` gets the keys of the watched views, and returns their entries. It is called once for all
+    `poll` gets the keys of the watched views, and returns their entries. The streams of a view that
+    it leaves out end, because that view has ceased to exist. It is called once for all
     clients, every `interval` seconds, and not at all while no view is watched. While it fails,
     nothing is sent, and clients notice that heartbeats are missing.
     """
@@ -217,8 +218,11 @@ class FeedPoller:
             for key in watched:
                 self._feeds[key].invalidate()
         else:
-            for key, entries in views.items():
-                self._feeds[key].update(entries)
+            for key in watched:
+                if key in views:
+                    self._feeds[key].update(views[key])
+                else:  # a client that connects again gets 404
+                    self._feeds.pop(key).close()
 
     def _watched(self) -> list[str]:
         """Return the keys of all views that are watched; delete those unwatched for long."""

@@ -44,8 +44,16 @@ async function start() {
 
 function follow() {
   write(part("number"), shortNumber(orderNumber));
-  new LiveView(view, { changed: show, live: showConnection });
+  new LiveView(view, { changed: show, live: showConnection, before: isStillKnown });
   setInterval(() => shown && write(part("detail"), detailOf(shown)), REFRESH_INTERVAL);
+}
+
+/** Tells whether to connect again; begins anew if the order has been deleted, or its link has ended. */
+async function isStillKnown() {
+  if (shown === null) return true;
+  const status = await fetchStatus();
+  if (status === UNKNOWN) location.reload();
+  return status === KNOWN;
 }
 
 async function fetchStatus() {

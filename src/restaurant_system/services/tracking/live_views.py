@@ -119,7 +119,7 @@ class LiveViews:
     async def _poll_orders(self, keys: Sequence[str]) -> Mapping[str, Entries]:
         """Return the entries of all tracked orders.
 
-        Deleted orders are left out, and those by a link that has ended.
+        Deleted orders are left out, and those by a link that has ended: their streams end.
         """
         number_in = {key: key.rpartition("/")[2] for key in keys}
         linked = [number for key, number in number_in.items() if key.startswith(LINK_OF)]
