@@ -6,14 +6,14 @@ from collections.abc import Callable
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from restaurant_system.metrics import request_durations
+from restaurant_system.metrics.histogram import count_pending
 
 NAME = re.compile(r"\b(?:restaurant|process|python)_\w+")
 
 
 def value(name: str, **labels: str) -> float:
     """Return the value of a series of this process; 0 if there is none."""
-    request_durations.observe_pending()
+    count_pending()
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 

@@ -17,13 +17,13 @@ from starlette.requests import Request
 
 from restaurant_system.config import DeliverySettings
 from restaurant_system.messaging.retry_policy import ATTEMPTS, RetryPolicy, count_delivery
-from restaurant_system.metrics import definitions, event_loop, request_durations
+from restaurant_system.metrics import definitions, event_loop
 from restaurant_system.metrics.definitions import OUTBOX_MESSAGES, QUEUE_MESSAGES, SystemFigure
 from restaurant_system.metrics.exposition import Exposer, Figures
-from restaurant_system.metrics.histogram import BatchHistogram
+from restaurant_system.metrics.histogram import BUFFER_SIZE, BufferedHistogram, count_pending
 from restaurant_system.metrics.order_moves import observe_move
 from restaurant_system.metrics.processes import PREFIX, VARIABLE, shared_metrics
-from restaurant_system.metrics.request_durations import BATCH_SIZE, durations_of
+from restaurant_system.metrics.request_durations import durations_of
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.web.local_requests import is_local
 from tests.support.fakes import FakeDelivery
@@ -53,44 +53,47 @@ sys.stdin.read()
 """
 
 
-def test_many_observations_at_once_count_like_one_by_one() -> None:
+def test_buffered_observations_count_like_others() -> None:
     registry = CollectorRegistry()
     bounds = (0.1, 0.2, 0.5)
-    together = BatchHistogram("together", "", ["route"], registry=registry, buckets=bounds)
+    buffered = BufferedHistogram("buffered", "", ["route"], registry=registry, buckets=bounds)
     single = Histogram("single", "", ["route"], registry=registry, buckets=bounds)
     amounts = [0.0, 0.1, 0.1001, 0.2, 0.3, 0.5, 0.51, 7.0, inf]
 
-    together.labels("a").observe_all(amounts)
-    together.labels("a").observe_all([])
     for amount in amounts:
+        buffered.labels("a").observe(amount)
         single.labels("a").observe(amount)
+    count_pending()
+    count_pending()
 
     for le in ("0.1", "0.2", "0.5", "+Inf"):
         labels = {"route": "a", "le": le}
-        counted = registry.get_sample_value("together_bucket", labels)
+        counted = registry.get_sample_value("buffered_bucket", labels)
         assert counted == registry.get_sample_value("single_bucket", labels) != 0
     for part in ("count", "sum"):
-        assert registry.get_sample_value(f"together_{part}", {"route": "a"}) == (
+        assert registry.get_sample_value(f"buffered_{part}", {"route": "a"}) == (
             registry.get_sample_value(f"single_{part}", {"route": "a"})
         )
 
 
-def test_recorded_durations_are_observed_with_the_next_scrape() -> None:
+def test_full_buffer_is_counted_at_once() -> None:
+    registry = CollectorRegistry()
+    histogram = BufferedHistogram("full", "", registry=registry)
+
+    for _ in range(2 * BUFFER_SIZE + 1):
+        histogram.observe(0.01)
+
+    assert registry.get_sample_value("full_count") == 2 * BUFFER_SIZE
+    count_pending()
+    assert registry.get_sample_value("full_count") == 2 * BUFFER_SIZE + 1
+
+
+def test_recorded_durations_are_counted_with_the_next_scrape() -> None:
     counted = increase(REQUESTS, method="GET", route="/a", code="200")
 
     durations_of("GET", "/a").record(200, 0.01)
 
-    assert counted() == 1  # `value` observes what is pending, as a scrape does
-
-
-def test_full_batch_of_durations_is_observed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = increase(REQUESTS, method="GET", route="/b", code="200")
-    monkeypatch.setattr(request_durations, "observe_pending", lambda: None)
-
-    for _ in range(BATCH_SIZE + 1):
-        durations_of("GET", "/b").record(200, 0.01)
-
-    assert counted() == BATCH_SIZE
+    assert counted() == 1  # `increase` counts what is pending, as a scrape does
 
 
 def test_methods_are_a_bounded_set() -> None:

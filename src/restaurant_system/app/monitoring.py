@@ -15,8 +15,9 @@ from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.broker import Broker
-from restaurant_system.metrics import definitions, event_loop, request_durations
+from restaurant_system.metrics import definitions, event_loop
 from restaurant_system.metrics.exposition import Exposer, Figures
+from restaurant_system.metrics.histogram import count_pending
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.order import OrderType
 from restaurant_system.shutdown import Shutdown
@@ -125,9 +126,9 @@ async def _exposer(
 
 
 async def sample(databases: Mapping[str, Database]) -> None:
-    """Set the gauges of this process, and observe recorded durations, until cancelled."""
+    """Set the gauges of this process, and count pending observations, until cancelled."""
     while True:
-        request_durations.observe_pending()
+        count_pending()
         for name, database in databases.items():
             usage = database.pool_usage()
             gauges = definitions.database_pool_connections

@@ -14,10 +14,10 @@ bounded set of values, and none contains personal data.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import Counter, Gauge, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 
-from restaurant_system.metrics.histogram import BatchHistogram
+from restaurant_system.metrics.histogram import BufferedHistogram
 from restaurant_system.metrics.processes import take_slot
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import ORIGINS, OrderStatus
@@ -33,7 +33,7 @@ LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 # HTTP. `route` is the template of the path, `(unknown path)` for any other; event streams are left
 # out, because their duration is that of the visit.
-http_request_duration_seconds = BatchHistogram(
+http_request_duration_seconds = BufferedHistogram(
     "restaurant_http_request_duration_seconds",
     "Time from the head of an HTTP request to its response, by method, route and status code.",
     ["method", "route", "code"],
@@ -56,7 +56,7 @@ order_moves_total = Counter(
     "Status changes of orders; to completed or cancelled, their outcome.",
     ["order_type", "from_status", "to_status"],
 )
-order_time_to_status_seconds = Histogram(
+order_time_to_status_seconds = BufferedHistogram(
     "restaurant_order_time_to_status_seconds",
     "Time from the placement of an order until it was cooking, ready, completed or cancelled."
     " An order that was recalled is observed again when it is ready again.",
@@ -68,20 +68,20 @@ orders_late_total = Counter(
     "Orders that were ready only after kitchen.late_seconds.",
     ["order_type"],
 )
-order_batch_size = Histogram(
+order_batch_size = BufferedHistogram(
     "restaurant_order_batch_size", "Orders stored together.", buckets=BATCH_SIZE_BUCKETS
 )
-order_batch_duration_seconds = Histogram(
+order_batch_duration_seconds = BufferedHistogram(
     "restaurant_order_batch_duration_seconds",
     "Time to store a batch of orders, the wait for a connection included.",
     buckets=BATCH_DURATION_BUCKETS,
 )
-lookup_batch_size = Histogram(
+lookup_batch_size = BufferedHistogram(
     "restaurant_lookup_batch_size",
     "Status look-ups that shared a query.",
     buckets=BATCH_SIZE_BUCKETS,
 )
-lookup_batch_duration_seconds = Histogram(
+lookup_batch_duration_seconds = BufferedHistogram(
     "restaurant_lookup_batch_duration_seconds",
     "Time of a query for status look-ups, the wait for a connection included.",
     buckets=BATCH_DURATION_BUCKETS,
@@ -95,10 +95,10 @@ outbox_refused_total = Counter(
     "restaurant_outbox_refused_total",
     "Outbox messages that the broker has refused; they stay in the outbox.",
 )
-publish_batch_size = Histogram(
+publish_batch_size = BufferedHistogram(
     "restaurant_publish_batch_size", "Messages published together.", buckets=BATCH_SIZE_BUCKETS
 )
-publish_duration_seconds = Histogram(
+publish_duration_seconds = BufferedHistogram(
     "restaurant_publish_duration_seconds",
     "Time from publishing a batch to its last confirm.",
     buckets=BATCH_DURATION_BUCKETS,
@@ -133,7 +133,7 @@ process_start_time_seconds = Gauge(
     "Unix time at which the process was started; of several on one port, the last one.",
     multiprocess_mode="livemax",
 )
-event_loop_lag_seconds = Histogram(
+event_loop_lag_seconds = BufferedHistogram(
     "restaurant_event_loop_lag_seconds",
     "Delay of a timer: the time for which the event loop was busy with something else.",
     buckets=LAG_BUCKETS,

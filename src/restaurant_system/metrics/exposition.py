@@ -11,8 +11,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from restaurant_system.logger import get_logger
-from restaurant_system.metrics import request_durations
 from restaurant_system.metrics.definitions import SystemFigure
+from restaurant_system.metrics.histogram import count_pending
 from restaurant_system.metrics.processes import (
     delete_gauges_of_ended_processes,
     shared_directory,
@@ -60,7 +60,7 @@ class Exposer:
             rendered_at, exposition = self._rendered.get(media_type, (-1.0, None))
             now = time.monotonic()
             if exposition is None or now - rendered_at > RENDERING_LIFETIME:
-                request_durations.observe_pending()
+                count_pending()
                 # In a thread, because it takes as long as several requests.
                 text = await asyncio.to_thread(encode, _Collected(figures))
                 exposition = Exposition(text, media_type)
