@@ -9,7 +9,7 @@ import pytest
 from argon2 import PasswordHasher
 from structlog.testing import capture_logs
 
-from restaurant_system.database import sessions
+from restaurant_system.database import sessions, users
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import (
     DatabaseUnavailable,
@@ -20,6 +20,7 @@ from restaurant_system.errors import (
     TooManyAttempts,
 )
 from restaurant_system.models.access import Caller, Capability, Credential, CredentialKind, Role
+from restaurant_system.models.clock import utc_now
 from restaurant_system.services.access.attempts import client_subject
 from restaurant_system.services.access.passwords import Passwords
 from restaurant_system.services.access.sign_in import SignIn
@@ -44,6 +45,7 @@ from tests.support.access import (
 )
 from tests.support.responses import assert_problem
 from tests.support.services import FakeClock, serve_site
+from tests.support.waiting import eventually
 
 HOME, ELSEWHERE = "192.0.2.1", "198.51.100.1"
 
@@ -325,6 +327,33 @@ async def test_user_who_is_changed_during_a_sign_in_gets_no_session(
 
     with pytest.raises(SignInFailed):
         await signing_in
+
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM sessions") == 0
+
+
+@pytest.mark.parametrize("change", ["reset", "disable"])
+async def test_change_of_a_user_ends_a_session_that_is_opened_while_it_waits(
+    database: Database, change: str
+) -> None:
+    await make_users(database).add("Anna", Role.STAFF, PASSWORD)
+    administration, now = make_users(database), utc_now()
+
+    async def is_waiting() -> bool:
+        return bool(await tx.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
+
+    async with database.transaction() as tx:  # of a sign-in
+        anna = await users.find_user(tx, "Anna")
+        assert anna is not None
+        assert await users.lock_unchanged(tx, anna)
+        changing = asyncio.create_task(
+            administration.reset("Anna", "a new password")
+            if change == "reset"
+            else administration.disable("Anna")
+        )
+        await eventually(is_waiting, doing="for the change to wait")
+        await sessions.add(tx, bytes(32), anna.id, created_at=now, expires_at=now)
+    await changing
 
     async with database.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM sessions") == 0

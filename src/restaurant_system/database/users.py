@@ -79,20 +79,22 @@ async def lock_unchanged(tx: Connection, user: User) -> bool:
 
 
 DISABLE_USER = """
-WITH disabled AS (
-    UPDATE users SET disabled_at = coalesce(disabled_at, now()) WHERE folded_name = $1
-    RETURNING id, name
-), ended AS (
-    DELETE FROM sessions WHERE user_id IN (SELECT id FROM disabled)
-)
-SELECT name FROM disabled
+UPDATE users SET disabled_at = coalesce(disabled_at, now()) WHERE folded_name = $1
+RETURNING id, name
 """
+# A statement of its own, because it must see the sessions that were opened while the one before it
+# waited for a sign-in.
+END_SESSIONS = "DELETE FROM sessions WHERE user_id = $1"
 
 
-async def disable_user(connection: Connection, name: str) -> str | None:
+async def disable_user(tx: Connection, name: str) -> str | None:
     """Disable a user and end the user's sessions; return the stored name, `None` if unknown."""
-    found: str | None = await connection.fetchval(DISABLE_USER, folded_name(name))
-    return found
+    row = await tx.fetchrow(DISABLE_USER, folded_name(name))
+    if row is None:
+        return None
+    await tx.execute(END_SESSIONS, row["id"])
+    stored: str = row["name"]
+    return stored
 
 
 RESET_USER = """
@@ -100,26 +102,26 @@ WITH enabled AS (
     UPDATE users SET password_hash = $2, disabled_at = NULL, pin_hash = NULL, pin_failures = 0
     WHERE folded_name = $1
     RETURNING id, name
-), ended AS (
-    DELETE FROM sessions WHERE user_id IN (SELECT id FROM enabled)
 ), unlocked AS (
     DELETE FROM sign_in_attempts WHERE subject = $3
 )
-SELECT name FROM enabled
+SELECT id, name FROM enabled
 """
 
 
 async def reset_user(
-    connection: Connection, name: str, password_hash: str, *, attempts_subject: str
+    tx: Connection, name: str, password_hash: str, *, attempts_subject: str
 ) -> str | None:
     """Give a user a new password and no PIN, enable the user, end sessions and lock-out.
 
     Returns the stored name, `None` if it is unknown.
     """
-    found: str | None = await connection.fetchval(
-        RESET_USER, folded_name(name), password_hash, attempts_subject
-    )
-    return found
+    row = await tx.fetchrow(RESET_USER, folded_name(name), password_hash, attempts_subject)
+    if row is None:
+        return None
+    await tx.execute(END_SESSIONS, row["id"])
+    stored: str = row["name"]
+    return stored
 
 
 ADD_KEY = """
