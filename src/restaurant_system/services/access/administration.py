@@ -29,10 +29,21 @@ FIRST_MANAGER = "manager"
 SERVICE = Actor(None)  # a service that starts, not a person
 
 
-class _Recorded:
-    _by: Actor
-    _clock: Clock
-    _request_id: str | None = None
+class _Administration:
+    """Changes that are recorded, with the name of the person who makes them."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        by: Actor = SERVICE,
+        clock: Clock = utc_now,
+        request_id: str | None = None,
+    ) -> None:
+        self._database = database
+        self._by = by
+        self._clock = clock
+        self._request_id = request_id
 
     async def _record(
         self,
@@ -52,7 +63,7 @@ class _Recorded:
         await audit.write(tx, [act])
 
 
-class Users(_Recorded):
+class Users(_Administration):
     """Adds, lists, disables and resets users, and records who does."""
 
     def __init__(
@@ -64,11 +75,8 @@ class Users(_Recorded):
         clock: Clock = utc_now,
         request_id: str | None = None,
     ) -> None:
-        self._database = database
+        super().__init__(database, by=by, clock=clock, request_id=request_id)
         self._passwords = passwords
-        self._by = by
-        self._clock = clock
-        self._request_id = request_id
 
     async def add(self, name: str, role: Role, password: str) -> str:
         """Add a user; return the name as it is stored. Raises `NameTaken`."""
@@ -146,13 +154,8 @@ class Users(_Recorded):
         return await self._passwords.hash(check_password(password))
 
 
-class ApiKeys(_Recorded):
+class ApiKeys(_Administration):
     """Adds, lists, disables and resets API keys, and records who does."""
-
-    def __init__(self, database: Database, *, by: Actor = SERVICE, clock: Clock = utc_now) -> None:
-        self._database = database
-        self._by = by
-        self._clock = clock
 
     async def add(self, name: str, scopes: Sequence[Capability]) -> str:
         """Add an API key with these scopes; return the key. Raises `NameTaken`."""
@@ -188,21 +191,8 @@ class ApiKeys(_Recorded):
         return key
 
 
-class Devices(_Recorded):
+class Devices(_Administration):
     """Enrols, lists and removes the devices on which people sign in with a PIN."""
-
-    def __init__(
-        self,
-        database: Database,
-        *,
-        by: Actor = SERVICE,
-        clock: Clock = utc_now,
-        request_id: str | None = None,
-    ) -> None:
-        self._database = database
-        self._by = by
-        self._clock = clock
-        self._request_id = request_id
 
     async def enrol(self, name: str, *, session: Credential, previous: Device | None) -> str:
         """Enrol a device, and end the session of the manager on it; return the device's token.
