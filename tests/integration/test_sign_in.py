@@ -540,6 +540,61 @@ async def test_caller_is_looked_up_again_within_seconds() -> None:
     assert (await control.caller(SESSION)).name is None
 
 
+async def test_frequent_caller_is_looked_up_before_it_is_due() -> None:
+    """Requests do not wait for the look-up, and a session that has ended is found all the same."""
+    directory, seconds = Directory(), Seconds()
+    control = AccessControl(directory.identify, clock=seconds)
+    await control.caller(SESSION)
+
+    for _ in range(5):
+        seconds.now += FRESH_FOR - 0.1
+        for _ in range(10):
+            assert control.known_caller(SESSION) is not None
+        await asyncio.sleep(0.01)
+    assert directory.lookups == 1 + 5
+
+    directory.caller = None
+    seconds.now += FRESH_FOR - 0.1
+    assert control.known_caller(SESSION) is not None
+    await asyncio.sleep(0.01)
+    assert control.known_caller(SESSION) is None
+
+
+async def test_concurrent_requests_share_a_lookup() -> None:
+    directory = Directory()
+    control = AccessControl(directory.identify)
+
+    callers = await asyncio.gather(*(control.caller(SESSION) for _ in range(50)))
+
+    assert {each.name for each in callers} == {"Anna"}
+    assert directory.lookups == 1
+
+
+async def test_lookup_that_began_before_a_sign_out_is_not_kept() -> None:
+    directory = Directory()
+    control = AccessControl(directory.identify)
+
+    looking_up = asyncio.create_task(control.caller(SESSION))
+    await asyncio.sleep(0)
+    control.forget(SESSION)
+    await looking_up
+
+    assert control.known_caller(SESSION) is None
+
+
+async def test_failed_lookup_ahead_keeps_the_caller() -> None:
+    directory, seconds = Directory(), Seconds()
+    control = AccessControl(directory.identify, clock=seconds)
+    await control.caller(SESSION)
+    directory.is_available = False
+
+    seconds.now += FRESH_FOR - 0.1
+    control.known_caller(SESSION)
+    await asyncio.sleep(0.01)
+
+    assert control.known_caller(SESSION) is not None
+
+
 async def test_ended_session_is_anonymous_and_a_disabled_key_is_refused() -> None:
     directory = Directory()
     directory.caller = None

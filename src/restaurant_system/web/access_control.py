@@ -5,11 +5,14 @@ process may accept a session that has been ended. While the database is unavaila
 looked up within `KEPT_FOR` are still accepted.
 """
 
+import asyncio
 import contextlib
+import contextvars
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -33,17 +36,18 @@ from restaurant_system.web.local_requests import is_local
 
 SIGN_IN = "/sign-in"
 FRESH_FOR = 2.0  # s
+REFRESHED_AFTER = 1.0  # s
 KEPT_FOR = 300.0  # s
 MAX_CACHED = 10_000  # owners; a forged session or key has none
 
 # The keys in a scope for the `AccessControl` of the site, `None` without one, and for the caller.
 ACCESS_CONTROL, CALLER = "restaurant.access_control", "restaurant.caller"
 
-Identify = Callable[[Credential], Awaitable[Caller | None]]
+Identify = Callable[[Credential], Coroutine[Any, Any, Caller | None]]
 
 
 class CachedCaller(NamedTuple):
-    """The owner of a credential, and when it was looked up."""
+    """The owner of a credential, and when the look-up began."""
 
     caller: Caller
     at: float
@@ -67,14 +71,24 @@ class AccessControl:
         self.anonymous = Caller(None, None, EVERYONE | public)
         self._clock = clock
         self._cache: dict[Credential, CachedCaller] = {}
+        self._lookups: dict[Credential, asyncio.Task[Caller | None]] = {}
 
     def known_caller(self, credential: Credential | None) -> Caller | None:
-        """Return the caller with a credential; `None` if it must be looked up (again)."""
+        """Return the caller with a credential; `None` if it must be looked up (again).
+
+        One whose look-up is due soon is looked up meanwhile, so that callers with many requests are
+        always known.
+        """
         if credential is None:
             return self.anonymous
         cached = self._cache.get(credential)
-        if cached is None or self._clock() - cached.at > FRESH_FOR:
+        if cached is None:
             return None
+        age = self._clock() - cached.at
+        if age > FRESH_FOR:
+            return None
+        if age > REFRESHED_AFTER:
+            self._lookup(credential)
         return cached.caller
 
     async def caller(self, credential: Credential | None) -> Caller:
@@ -87,28 +101,52 @@ class AccessControl:
         if known is not None or credential is None:
             return known or self.anonymous
         try:
-            found = await self._identify(credential)
+            found = await asyncio.shield(self._lookup(credential))
         except Unavailable:
             cached = self._cache.get(credential)
             if cached is None or self._clock() - cached.at > KEPT_FOR:
                 raise
             return cached.caller
-        self.forget(credential)
         if found is not None:
-            self._store(credential, found)
             return found
         if credential.kind is CredentialKind.API_KEY:
             raise NotSignedIn("This API key is unknown or disabled; ask a manager for a new one.")
         return self.anonymous
 
     def forget(self, credential: Credential) -> None:
-        """Remove a caller from the cache."""
+        """Remove a caller from the cache, and drop a look-up that is in progress."""
         self._cache.pop(credential, None)
+        self._lookups.pop(credential, None)
 
-    def _store(self, credential: Credential, caller: Caller) -> None:
+    def _lookup(self, credential: Credential) -> "asyncio.Task[Caller | None]":
+        """Return the look-up of a credential in progress, which concurrent requests share."""
+        lookup = self._lookups.get(credential)
+        if lookup is None:
+            # An empty context: the request id must not be logged for other requests.
+            lookup = asyncio.create_task(self._identify(credential), context=contextvars.Context())
+            self._lookups[credential] = lookup
+            lookup.add_done_callback(partial(self._end_lookup, credential, self._clock()))
+        return lookup
+
+    def _end_lookup(
+        self, credential: Credential, began_at: float, lookup: "asyncio.Task[Caller | None]"
+    ) -> None:
+        """Store the result of a look-up, unless its credential was forgotten meanwhile."""
+        is_failed = lookup.cancelled() or lookup.exception() is not None
+        if self._lookups.get(credential) is not lookup:
+            return
+        self._lookups.pop(credential)
+        if is_failed:
+            return
+        self._cache.pop(credential, None)
+        caller = lookup.result()
+        if caller is not None:
+            self._store(credential, CachedCaller(caller, began_at))
+
+    def _store(self, credential: Credential, cached: CachedCaller) -> None:
         if len(self._cache) >= MAX_CACHED:
             del self._cache[next(iter(self._cache))]  # the one that was looked up first
-        self._cache[credential] = CachedCaller(caller, self._clock())
+        self._cache[credential] = cached
 
 
 class GuardedRoute:
