@@ -12,7 +12,8 @@ RestaurantError
  │    ├── ConfirmationImpossible    a question without a terminal to ask it on
  │    ├── Unguarded                 a service with access control and without users
  │    ├── NameTaken                 a user, an API key or a device has this name
- │    └── NameUnknown               no user, API key or device has this name
+ │    ├── NameUnknown               no user, API key or device has this name
+ │    └── LastManager               the last manager is to be disabled
  ├── Unavailable                    a server is unavailable; try again later
  │    ├── DatabaseUnavailable
  │    │    ├── DatabaseTlsFailed    no connection with the configured encryption
@@ -103,6 +104,15 @@ class NameTaken(StartupError):
 
 class NameUnknown(StartupError):
     """No user, API key or device has this name or id."""
+
+
+class LastManager(StartupError):
+    """The only manager who can sign in is to be disabled."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is the last manager, and is not disabled: add another manager first."
+        )
 
 
 class Unavailable(RestaurantError):

@@ -27,6 +27,10 @@ CALLERS = ("anonymous", "kitchen", "staff", "manager")
 EVERYBODY = (ALLOWED, ALLOWED, ALLOWED, ALLOWED)
 KITCHEN_TOO = (SIGN_IN, ALLOWED, ALLOWED, ALLOWED)
 STAFF_ONLY = (SIGN_IN, FORBIDDEN, ALLOWED, ALLOWED)
+MANAGER_ONLY = (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED)
+CHANGES_OF_CALLERS = {
+    f"POST {path}{act}" for path in ("/users", "/api-keys") for act in ("", "/disable", "/reset")
+}
 TABLE = {
     "POST /orders": STAFF_ONLY,
     f"GET /orders/{NUMBER}/status": EVERYBODY,
@@ -70,17 +74,20 @@ TABLE = {
     "GET /device": EVERYBODY,
     "POST /device/session": EVERYBODY,
     "PUT /session/pin": (SIGN_IN, ALLOWED, ALLOWED, ALLOWED),
-    "GET /access": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
-    "GET /devices": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
-    "POST /devices": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
-    "DELETE /devices/1": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
-    "GET /pins": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
-    "PUT /pins": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
-    "GET /audit": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
-    "GET /docs": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
-    "GET /docs/docs.js": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
-    "GET /openapi.json": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
-    "GET /metrics": (SIGN_IN, FORBIDDEN, FORBIDDEN, ALLOWED),
+    "GET /access": MANAGER_ONLY,
+    "GET /devices": MANAGER_ONLY,
+    "POST /devices": MANAGER_ONLY,
+    "DELETE /devices/1": MANAGER_ONLY,
+    "GET /pins": MANAGER_ONLY,
+    "PUT /pins": MANAGER_ONLY,
+    "GET /users": MANAGER_ONLY,
+    "GET /api-keys": MANAGER_ONLY,
+    **dict.fromkeys(CHANGES_OF_CALLERS, MANAGER_ONLY),
+    "GET /audit": MANAGER_ONLY,
+    "GET /docs": MANAGER_ONLY,
+    "GET /docs/docs.js": MANAGER_ONLY,
+    "GET /openapi.json": MANAGER_ONLY,
+    "GET /metrics": MANAGER_ONLY,
 }
 # A scope opens these, and nothing else of what is not open to everybody.
 BY_SCOPE = {
@@ -96,6 +103,7 @@ BY_SCOPE = {
     "administer": {
         *("GET /audit", "GET /access", "GET /devices", "DELETE /devices/1"),
         *("GET /pins", "PUT /pins"),
+        *("GET /users", "GET /api-keys", *CHANGES_OF_CALLERS),
     },
 }
 PATHS = ("", "?asgi")  # a query is left to ASGI
@@ -438,8 +446,10 @@ async def test_open_site_is_open_to_everybody(database: Database) -> None:
         found = {line: outcome(await open_site.send(line, {})) for line in TABLE}
 
     closed = {line for line, result in found.items() if result is not ALLOWED}
-    # The metrics are closed to a proxy; only a person enrols a device.
-    assert closed == {"GET /metrics", "PUT /session/pin", "POST /devices"}
+    # The metrics are closed to a proxy; only a person enrols a device, and only a known caller
+    # changes who may call once access is controlled.
+    expected = {"GET /metrics", "PUT /session/pin", "POST /devices", *CHANGES_OF_CALLERS}
+    assert closed == expected
 
 
 async def test_documentation_and_metrics_are_open_to_programs_on_this_machine(

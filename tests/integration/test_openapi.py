@@ -68,7 +68,10 @@ def address(request: pytest.FixtureRequest, dsn: str) -> Iterator[str]:
 
 
 def make_site(name: str, database: Database) -> Site:
-    """Build the application of a command, without its health check."""
+    """Build the application of a command, without its health check.
+
+    Users and API keys are not administered without access control: see test_administration.py.
+    """
     intake = OrderHandler(make_order_service(database), max_concurrent=50).feature()
     offer = MenuHandler(menu_file.static_menu(menu_file.sample_menu())).feature()
     people = make_sign_in(database)

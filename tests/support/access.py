@@ -22,6 +22,7 @@ from restaurant_system.models.clock import Clock, utc_now
 from restaurant_system.models.lock_out import LockOut
 from restaurant_system.models.menu import NO_MENU
 from restaurant_system.services.access.administration import ApiKeys, Users
+from restaurant_system.services.access.administration_handler import AdministrationHandler
 from restaurant_system.services.access.audit_handler import AuditHandler
 from restaurant_system.services.access.device_handler import DeviceHandler
 from restaurant_system.services.access.handler import SessionHandler
@@ -124,6 +125,7 @@ async def guarded_site(
             pages_feature(settings, PAGES),
             SessionHandler(people).feature(),
             DeviceHandler(database, quick_passwords(), people, pin_sign_in).feature(),
+            AdministrationHandler(database, quick_passwords()).feature(),
             AuditHandler(database).feature(),
         ]
         control = None if is_open else AccessControl(people.identify, public=public)

@@ -24,6 +24,7 @@ from restaurant_system.models.access import Capability
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.lock_out import LockOut
 from restaurant_system.services.access.administration import ApiKeys, Users
+from restaurant_system.services.access.administration_handler import AdministrationHandler
 from restaurant_system.services.access.audit_handler import AuditHandler
 from restaurant_system.services.access.cleanup import delete_expired_sessions, delete_old_entries
 from restaurant_system.services.access.device_handler import DeviceHandler
@@ -99,6 +100,7 @@ async def access(runtime: Runtime, host: str) -> AsyncIterator[Access]:
     features = [
         SessionHandler(sign_in).feature(),
         DeviceHandler(runtime.database, passwords, sign_in, pins).feature(),
+        AdministrationHandler(runtime.database, passwords).feature(),
         AuditHandler(runtime.database).feature(),
     ]
     if not is_guarded(runtime.settings, host):

@@ -32,6 +32,16 @@ class ApiKey:
     disabled_at: datetime | None
 
 
+# The key of an advisory lock, held by a transaction that changes users or API keys.
+LOCK_KEY = 7_278_110_044
+LOCK = "SELECT pg_advisory_xact_lock($1)"
+
+
+async def lock(tx: Connection) -> None:
+    """Wait until no other transaction changes users or API keys; none does until this one ends."""
+    await tx.execute(LOCK, LOCK_KEY)
+
+
 ADD_USER = """
 INSERT INTO users (name, folded_name, role, password_hash) VALUES ($1, $2, $3, $4)
 ON CONFLICT (folded_name) DO NOTHING RETURNING id
@@ -95,6 +105,18 @@ async def disable_user(tx: Connection, name: str) -> str | None:
     await tx.execute(END_SESSIONS, row["id"])
     stored: str = row["name"]
     return stored
+
+
+IS_LAST_MANAGER = """
+SELECT coalesce(bool_or(folded_name = $1) AND count(*) = 1, false)
+FROM users WHERE role = 'manager' AND disabled_at IS NULL
+"""
+
+
+async def is_last_manager(tx: Connection, name: str) -> bool:
+    """Return whether a user is the only manager who is not disabled."""
+    found: bool = await tx.fetchval(IS_LAST_MANAGER, folded_name(name))
+    return found
 
 
 RESET_USER = """

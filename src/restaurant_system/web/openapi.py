@@ -88,6 +88,18 @@ ENROL_PROBLEMS: Responses = {
     409: _problem_response("Another device has this name"),
     **BODY_PROBLEMS,
 }
+ADD_PROBLEMS: Responses = {
+    409: _problem_response("The name is taken"),
+    **BODY_PROBLEMS,
+}
+CHANGE_PROBLEMS: Responses = {
+    **BODY_PROBLEMS,
+    404: _problem_response("No user or API key has this name"),
+}
+DISABLE_USER_PROBLEMS: Responses = {
+    409: _problem_response("This is the last manager"),
+    **CHANGE_PROBLEMS,
+}
 PLACE_PROBLEMS: Responses = {
     422: _problem_response("The Idempotency-Key was used for another order"),
     **BODY_PROBLEMS,

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from restaurant_system.errors import (
     IdempotencyKeyReused,
     IllegalMove,
+    LastManager,
     NameTaken,
     NameUnknown,
     NotAllowed,
@@ -39,6 +40,7 @@ STATUSES = {
     IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     NameTaken: HTTPStatus.CONFLICT,
     NameUnknown: HTTPStatus.NOT_FOUND,
+    LastManager: HTTPStatus.CONFLICT,
 }
 
 
@@ -87,7 +89,7 @@ def response_for(error: Exception, request_id: str, request_headers: Headers = (
             status, detail = HTTPStatus.BAD_REQUEST, "The request ended before it was complete."
         case NotSignedIn() | NotAllowed() | TooManyAttempts():
             status, headers = _refusal_of_caller(error)
-        case OrderNotFound() | IdempotencyKeyReused() | NameTaken() | NameUnknown():
+        case OrderNotFound() | IdempotencyKeyReused() | NameTaken() | NameUnknown() | LastManager():
             status = STATUSES[type(error)]
         case TicketChanged():
             status = HTTPStatus.CONFLICT

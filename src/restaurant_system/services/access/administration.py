@@ -1,13 +1,20 @@
 """Administer users, their PINs, API keys, and devices."""
 
+import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from restaurant_system.database import audit, devices, pins, sessions, users
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.devices import Device
 from restaurant_system.database.users import ApiKey, User
-from restaurant_system.errors import ConfigurationError, NameTaken, NameUnknown, NotSignedIn
+from restaurant_system.errors import (
+    ConfigurationError,
+    LastManager,
+    NameTaken,
+    NameUnknown,
+    NotSignedIn,
+)
 from restaurant_system.models.access import (
     Capability,
     Credential,
@@ -30,7 +37,10 @@ SERVICE = Actor(None)  # a service that starts, not a person
 
 
 class _Administration:
-    """Changes that are recorded, with the name of the person who makes them."""
+    """Changes that are recorded, with the name of the person who makes them.
+
+    `credential` is the one that the caller sent over HTTP; `None` for a command.
+    """
 
     def __init__(
         self,
@@ -39,11 +49,30 @@ class _Administration:
         by: Actor = SERVICE,
         clock: Clock = utc_now,
         request_id: str | None = None,
+        credential: Credential | None = None,
     ) -> None:
         self._database = database
         self._by = by
         self._clock = clock
         self._request_id = request_id
+        self._credential = credential
+
+    @contextlib.asynccontextmanager
+    async def _change_of_callers(self) -> AsyncIterator[Connection]:
+        """Begin a transaction that changes users or API keys, after those of others.
+
+        Raises `NotSignedIn` if one of them has ended the caller's session or key, which processes
+        accept for some time afterwards.
+        """
+        async with self._database.transaction() as tx:
+            await users.lock(tx)
+            await self._require_caller(tx)
+            yield tx
+
+    async def _require_caller(self, tx: Connection) -> None:
+        """Raise `NotSignedIn` if the caller's session or key has ended meanwhile."""
+        if self._credential is not None and not await sessions.is_kept(tx, self._credential):
+            raise NotSignedIn
 
     async def _record(
         self,
@@ -74,17 +103,18 @@ class Users(_Administration):
         by: Actor = SERVICE,
         clock: Clock = utc_now,
         request_id: str | None = None,
+        credential: Credential | None = None,
     ) -> None:
-        super().__init__(database, by=by, clock=clock, request_id=request_id)
+        super().__init__(database, by=by, clock=clock, request_id=request_id, credential=credential)
         self._passwords = passwords
 
     async def add(self, name: str, role: Role, password: str) -> str:
         """Add a user; return the name as it is stored. Raises `NameTaken`."""
         name, password_hash = check_name(name), await self._hash(password)
-        async with self._database.transaction() as tx:
+        async with self._change_of_callers() as tx:
             if not await users.add_user(tx, name, role, password_hash):
                 raise NameTaken(
-                    f"There is a user {name} already; choose another name, or use `users reset`."
+                    f"There is a user {name} already; choose another name, or reset that user."
                 )
             await self._record(tx, AuditAction.ADD_USER, name, {"role": role})
         return name
@@ -108,10 +138,15 @@ class Users(_Administration):
         async with self._database.connection() as connection:
             return await users.list_users(connection)
 
-    async def disable(self, name: str) -> str:
-        """Disable a user and end the user's sessions; raises `NameUnknown`."""
+    async def disable(self, name: str, *, keep_a_manager: bool = False) -> str:
+        """Disable a user and end the user's sessions.
+
+        Raises `NameUnknown`, or `LastManager` for the last manager if one is to be kept.
+        """
         name = check_name(name)
-        async with self._database.transaction() as tx:
+        async with self._change_of_callers() as tx:
+            if keep_a_manager and await users.is_last_manager(tx, name):
+                raise LastManager(name)
             found = _known(await users.disable_user(tx, name), "user", name)
             await self._record(tx, AuditAction.DISABLE_USER, found)
         return found
@@ -122,7 +157,7 @@ class Users(_Administration):
         Raises `NameUnknown`.
         """
         name, password_hash = check_name(name), await self._hash(password)
-        async with self._database.transaction() as tx:
+        async with self._change_of_callers() as tx:
             reset = await users.reset_user(
                 tx, name, password_hash, attempts_subject=account_subject(name)
             )
@@ -130,13 +165,11 @@ class Users(_Administration):
             await self._record(tx, AuditAction.RESET_USER, found)
         return found
 
-    async def set_pin(
-        self, name: str, pin: str | None, *, credential: Credential | None = None
-    ) -> str:
+    async def set_pin(self, name: str, pin: str | None) -> str:
         """Give a user a PIN, or none, and end the sessions that were opened with the old one.
 
-        Forgets wrong PINs. Raises `NameUnknown`, and `NotSignedIn` if the `credential` of the
-        caller is not valid any more: a PIN that is set with an ended session would outlast it.
+        Forgets wrong PINs. Raises `NameUnknown`, and `NotSignedIn` if the caller's session or key
+        has ended: a PIN that is set with it would outlast it.
         """
         name = check_name(name)
         pin_hash = None if pin is None else await self._passwords.hash(check_pin(pin))
@@ -145,8 +178,7 @@ class Users(_Administration):
             found = _known(await pins.set_pin(tx, name, pin_hash), "user", name)
             # After the row is locked, so that a reset of this user has either ended the session
             # already, or removes the PIN.
-            if credential is not None and not await sessions.is_kept(tx, credential):
-                raise NotSignedIn
+            await self._require_caller(tx)
             await self._record(tx, action, found)
         return found
 
@@ -160,11 +192,10 @@ class ApiKeys(_Administration):
     async def add(self, name: str, scopes: Sequence[Capability]) -> str:
         """Add an API key with these scopes; return the key. Raises `NameTaken`."""
         name, key = check_name(name), new_api_key()
-        async with self._database.transaction() as tx:
+        async with self._change_of_callers() as tx:
             if not await users.add_key(tx, name, _digest(key), scopes):
                 raise NameTaken(
-                    f"There is an API key {name} already; choose another name, or use"
-                    " `api-keys reset`."
+                    f"There is an API key {name} already; choose another name, or reset that key."
                 )
             await self._record(tx, AuditAction.ADD_KEY, name, {"scopes": scopes})
         return key
@@ -177,7 +208,7 @@ class ApiKeys(_Administration):
     async def disable(self, name: str) -> str:
         """Disable an API key; raises `NameUnknown`."""
         name = check_name(name)
-        async with self._database.transaction() as tx:
+        async with self._change_of_callers() as tx:
             found = _known(await users.disable_key(tx, name), "API key", name)
             await self._record(tx, AuditAction.DISABLE_KEY, found)
         return found
@@ -185,7 +216,7 @@ class ApiKeys(_Administration):
     async def reset(self, name: str) -> str:
         """Replace an API key and enable it; return the new key. Raises `NameUnknown`."""
         name, key = check_name(name), new_api_key()
-        async with self._database.transaction() as tx:
+        async with self._change_of_callers() as tx:
             found = _known(await users.reset_key(tx, name, _digest(key)), "API key", name)
             await self._record(tx, AuditAction.RESET_KEY, found)
         return key
@@ -272,5 +303,5 @@ def _digest(key: str) -> bytes:
 
 def _known(found: str | None, kind: str, name: str) -> str:
     if found is None:
-        raise NameUnknown(f"There is no {kind} {name}; `list` shows all.")
+        raise NameUnknown(f"There is no {kind} {name}; the list shows all.")
     return found

@@ -1,11 +1,11 @@
 """The HTTP routes of enrolled devices, of signing in with a PIN on them, and of PINs."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Path
-from pydantic import AfterValidator, BaseModel, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, BaseModel, StringConstraints
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,21 +13,19 @@ from restaurant_system.database.connection import Database
 from restaurant_system.database.devices import Device
 from restaurant_system.errors import NotAllowed, NotSignedIn
 from restaurant_system.models.access import (
-    MAX_NAME_LENGTH,
     MAX_PIN_LENGTH,
     Caller,
     Capability,
     Role,
-    clean_name,
     clean_pin,
 )
 from restaurant_system.models.audit import Actor
-from restaurant_system.models.clock import rfc_3339
 from restaurant_system.models.order import StrictModel
 from restaurant_system.services.access.administration import Devices, Users
 from restaurant_system.services.access.browser_sessions import BrowserSessions, SessionResponse
 from restaurant_system.services.access.passwords import Passwords
 from restaurant_system.services.access.pins import Pins
+from restaurant_system.services.access.request_fields import Name, Time
 from restaurant_system.services.access.sign_in import SignIn
 from restaurant_system.web.access_checks import CLIENT
 from restaurant_system.web.access_control import caller_of, credential_in, identify
@@ -50,11 +48,7 @@ LAST_ID = 2**63 - 1  # of a bigint
 # The longest that browsers keep a cookie; each use of the device renews it.
 TOKEN_LIFETIME = timedelta(days=400)
 
-Name = Annotated[
-    str, StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH), AfterValidator(clean_name)
-]
 Pin = Annotated[str, StringConstraints(max_length=MAX_PIN_LENGTH), AfterValidator(clean_pin)]
-Time = Annotated[datetime, PlainSerializer(rfc_3339, when_used="json")]
 
 
 class NameAndPin(StrictModel):
@@ -321,10 +315,10 @@ class DeviceHandler:
             self._passwords,
             by=_actor(request, by),
             request_id=request.scope["request_id"],
+            credential=None if by.name is None else credential_in(request.headers.raw),
         )
-        credential = None if by.name is None else credential_in(request.headers.raw)
         async with self._limit:
-            await users.set_pin(name, pin, credential=credential)
+            await users.set_pin(name, pin)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def _device(self, request: Request) -> Device | None:

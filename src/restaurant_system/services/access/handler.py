@@ -3,17 +3,18 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import StringConstraints
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from restaurant_system.models.access import MAX_NAME_LENGTH, MAX_PASSWORD_LENGTH, clean_name
+from restaurant_system.models.access import MAX_PASSWORD_LENGTH
 from restaurant_system.models.order import StrictModel
 from restaurant_system.services.access.browser_sessions import (
     BrowserSessions,
     SessionResponse,
     describe,
 )
+from restaurant_system.services.access.request_fields import Name
 from restaurant_system.services.access.sign_in import SignIn
 from restaurant_system.web.access_checks import CLIENT
 from restaurant_system.web.access_control import SIGN_IN, identify
@@ -34,11 +35,7 @@ MAX_CONCURRENT = 4  # sign-ins; each takes a core for a tenth of a second
 class NameAndPassword(StrictModel):
     """The body that opens a session."""
 
-    name: Annotated[
-        str,
-        StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH),
-        AfterValidator(clean_name),
-    ]
+    name: Name
     password: Annotated[
         str,
         StringConstraints(strip_whitespace=False, min_length=1, max_length=MAX_PASSWORD_LENGTH),
