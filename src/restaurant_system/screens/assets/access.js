@@ -1,29 +1,36 @@
-// The managers' page of enrolled devices and PINs.
+// The managers' page of people, their PINs, and enrolled devices.
 
+import { BAD_REQUEST, CONFLICT, change, part, showFault } from "./access-changes.js";
+import * as users from "./access-users.js";
 import { make, makeUserText, write } from "./elements.js";
 import { language, timezone } from "./restaurant.js";
-import { fetchJson, sendJson, signIn } from "./session.js";
+import { fetchJson, fetchSession } from "./session.js";
 import { translate } from "./words.js";
 
-const [BAD_REQUEST, UNAUTHORIZED, CONFLICT] = [400, 401, 409];
-const part = (id) => document.getElementById(id);
 const day = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeZone: timezone });
 let personWithNewPin = null;
 
 part("enrol").addEventListener("submit", enrol);
 part("pin-form").addEventListener("submit", savePin);
 part("cancel").addEventListener("click", () => part("pin-dialog").close());
+users.start(load);
 load();
 
 async function load() {
-  const [devices, pins] = await Promise.all([fetchJson("/devices"), fetchJson("/pins")]);
-  if (devices === null || pins === null) return showFault("fault", "access.failed");
+  const found = await Promise.all([fetchJson("/devices"), fetchJson("/pins"), fetchJson("/users"), fetchSession()]);
+  if (found.includes(null)) return showFault("fault", "access.failed");
+  const [devices, pins, people, session] = found;
   const this_ = devices.devices.find((device) => device.is_this);
   part("no-devices").hidden = devices.devices.length > 0;
   part("devices").replaceChildren(...devices.devices.map(deviceRow));
   part("enrolled").hidden = this_ === undefined;
   if (this_ !== undefined) write(part("enrolled"), translate("access.enrol_again", { name: this_.name }));
-  part("people").replaceChildren(...pins.people.map(personRow));
+  // Without access control the service does not know who calls, and changes no users.
+  const isControlled = session.name !== null;
+  part("add").hidden = !isControlled;
+  const pinOf = new Map(pins.people.map((person) => [person.name, person]));
+  const rows = people.users.map((user) => personRow(user, pinOf.get(user.name), isControlled));
+  part("people").replaceChildren(...rows);
 }
 
 function deviceRow(device) {
@@ -36,19 +43,31 @@ function deviceRow(device) {
   return make("li", {}, make("div", {}, heading, make("p", { className: "quiet" }, since)), remove);
 }
 
-function personRow({ name, role, has_pin, is_refused }) {
-  const state = is_refused ? "refused" : has_pin ? "set" : "none";
-  const texts = [translate(`access.role.${role}`), translate(`access.pin.${state}`)];
-  const about = make("p", { className: is_refused ? "refused" : "quiet" }, texts.join(" · "));
+/** Makes the row of a user; one who is disabled has no `pin`. */
+function personRow(user, pin, isControlled) {
+  const { name, role, disabled_at } = user;
+  const isEnabled = disabled_at === null && pin !== undefined;
+  const state = isEnabled ? translate(`access.pin.${stateOf(pin)}`) : disabledText(disabled_at);
+  const about = [translate(`access.role.${role}`), state].filter((text) => text !== null).join(" · ");
+  const className = pin?.is_refused ? "refused" : "quiet";
   const set = { onclick: () => askForPin(name), "aria-label": translate("access.set_of", { name }) };
   const remove = { onclick: () => removePin(name), "aria-label": translate("access.remove_pin_of", { name }) };
   return make(
     "li",
     {},
-    make("div", {}, make("h3", {}, makeUserText("span", name)), about),
-    make("button", set, translate("access.set")),
-    has_pin ? make("button", remove, translate("access.remove_pin")) : null,
+    make("div", {}, make("h3", {}, makeUserText("span", name)), make("p", { className }, about)),
+    isEnabled ? make("button", set, translate("access.set")) : null,
+    pin?.has_pin ? make("button", remove, translate("access.remove_pin")) : null,
+    ...(isControlled ? users.buttonsFor(user) : []),
   );
+}
+
+function stateOf({ has_pin, is_refused }) {
+  return is_refused ? "refused" : has_pin ? "set" : "none";
+}
+
+function disabledText(time) {
+  return time === null ? null : translate("access.disabled", { date: day.format(new Date(time)) });
 }
 
 async function enrol(event) {
@@ -83,24 +102,12 @@ async function savePin(event) {
   }
   part("pin-dialog").close();
   await load();
-  part("pins-title").focus();
+  part("people-title").focus();
 }
 
 async function removePin(name) {
   const response = await change("PUT", "/pins", { name, pin: null });
   if (!response?.ok) showFault("fault", "access.failed");
   await load();
-  part("pins-title").focus();
-}
-
-async function change(method, address, body) {
-  part("fault").hidden = true;
-  const response = await sendJson(method, address, body);
-  if (response?.status === UNAUTHORIZED) signIn();
-  return response;
-}
-
-function showFault(id, text) {
-  write(part(id), translate(text));
-  part(id).hidden = false;
+  part("people-title").focus();
 }
