@@ -33,6 +33,7 @@ RestaurantError
  ├── OrderNotFound
  ├── ErasureRefused                 the database refuses to erase an order's personal data
  ├── OrderOfAnotherCustomer         an order has another customer's name
+ ├── TooManyOrders                  a customer has more orders than one response takes
  ├── IllegalMove                    the order's status does not allow the move
  │    └── TicketChanged             the ticket has changed since it was shown
  ├── TooManyStations                as many stations are open as allowed
@@ -79,7 +80,7 @@ class DeadLettersLocked(StartupError):
     """Another process reads, requeues or discards dead letters at the moment."""
 
     def __init__(self) -> None:
-        super().__init__("Another command uses the dead letters; try again after it.")
+        super().__init__("Another command or request uses the dead letters; try again after it.")
 
 
 class ConfirmationImpossible(StartupError):
@@ -254,7 +255,17 @@ class OrderOfAnotherCustomer(RestaurantError):
     def __init__(self, order_number: str) -> None:
         super().__init__(
             f"Order {order_number} is not in this name, or is erased already; nothing was changed."
-            " Check the number, or leave out --name."
+            " Check the number, or leave out the name."
+        )
+
+
+class TooManyOrders(RestaurantError):
+    """A customer has more orders than are exported in one response."""
+
+    def __init__(self, count: int, most: int) -> None:
+        super().__init__(
+            f"There are {count} orders in this name, more than the {most} that a response takes;"
+            " name some by their numbers, or use `restaurant-system privacy export`."
         )
 
 

@@ -215,6 +215,8 @@ def test_personal_data_appears_nowhere_in_an_outage_and_after_crashes(
         deployment.orders.post(f"/orders/{cancelled}/complete", json=move)  # 409 or 200
         deployment.wait_for_status(deployment.place_order(**order), "ready")
         responses += responses_of_others(deployment, number)
+        exported = deployment.orders.post("/privacy/export", json={"customer_name": PERSON})
+        assert MARK in exported.text
         for name in (PERSON, ADDRESS):
             deployment.start("privacy", "erase", "--name", name, "--order", number, "--yes").wait()
         deployment.stop_all()

@@ -19,6 +19,7 @@ from tests.support.orders import make_item, make_order_body
 from tests.support.services import serve_site
 
 NUMBER = "ORD_20241216_001"  # of no order: what an admitted caller gets is 404 or better
+LETTER = "0" * 8 + "-0000-4000-8000-" + "0" * 12  # of no dead letter
 TOKEN = "0" * 32  # of no tracking link
 ALLOWED, SIGN_IN, FORBIDDEN = "allowed", "sign in", "forbidden"
 
@@ -84,6 +85,14 @@ TABLE = {
     "GET /api-keys": MANAGER_ONLY,
     **dict.fromkeys(CHANGES_OF_CALLERS, MANAGER_ONLY),
     "GET /audit": MANAGER_ONLY,
+    "GET /dead-letters": MANAGER_ONLY,
+    f"GET /dead-letters/{LETTER}": MANAGER_ONLY,
+    f"POST /dead-letters/{LETTER}/requeue": MANAGER_ONLY,
+    f"POST /dead-letters/{LETTER}/discard": MANAGER_ONLY,
+    "POST /dead-letters/requeue": MANAGER_ONLY,
+    "POST /dead-letters/discard": MANAGER_ONLY,
+    "POST /privacy/export": MANAGER_ONLY,
+    "POST /privacy/erase": MANAGER_ONLY,
     "GET /docs": MANAGER_ONLY,
     "GET /docs/docs.js": MANAGER_ONLY,
     "GET /openapi.json": MANAGER_ONLY,
@@ -104,6 +113,8 @@ BY_SCOPE = {
         *("GET /audit", "GET /access", "GET /devices", "DELETE /devices/1"),
         *("GET /pins", "PUT /pins"),
         *("GET /users", "GET /api-keys", *CHANGES_OF_CALLERS),
+        *("POST /privacy/export", "POST /privacy/erase"),
+        *(line for line in TABLE if " /dead-letters" in line),
     },
 }
 PATHS = ("", "?asgi")  # a query is left to ASGI
@@ -200,6 +211,7 @@ PARAMETERS = {
     "{station}": "grill",
     "{action}": "start",
     "{device_id}": "1",
+    "{letter_id}": LETTER,
 }
 FOR_PEOPLE = {"POST /devices": ["administer"], "PUT /session/pin": []}
 

@@ -14,19 +14,23 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from restaurant_system.config import DatabaseSettings
 from restaurant_system.database.connection import Database
+from restaurant_system.messaging.signature import UNSIGNED
 from restaurant_system.services.access.audit_handler import AuditHandler
 from restaurant_system.services.access.device_handler import DeviceHandler
 from restaurant_system.services.access.handler import SessionHandler
 from restaurant_system.services.order import menu_file
+from restaurant_system.services.order.dead_letter_handler import DeadLetterHandler
+from restaurant_system.services.order.dead_letter_requests import DeadLetterRequests
 from restaurant_system.services.order.handler import OrderHandler
 from restaurant_system.services.order.menu_handler import MenuHandler
+from restaurant_system.services.order.privacy_handler import PrivacyHandler
 from restaurant_system.services.tracking.handler import TrackingHandler
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
 from restaurant_system.web.api import Site
 from tests.support.access import make_pins, make_sign_in, quick_passwords
 from tests.support.rows import truncate_tables
-from tests.support.services import make_order_service, make_tracking_service
+from tests.support.services import make_broker, make_order_service, make_tracking_service
 
 SEARCH = settings(
     max_examples=15,
@@ -37,6 +41,7 @@ SEARCH = settings(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
+SHORT_SEARCH = settings(SEARCH, max_examples=3)  # for requests that open connections
 
 # No schema can state letters of any script, trimmed lengths, prices in cents and valid cursors.
 EXCLUDED_CHECKS: list[Any] = [positive_data_acceptance]
@@ -78,9 +83,15 @@ def make_site(name: str, database: Database) -> Site:
     sessions = SessionHandler(people).feature()
     devices = DeviceHandler(database, quick_passwords(), people, make_pins(database)).feature()
     audit = AuditHandler(database).feature()
+    broker = make_broker(database)
+    requests = DeadLetterRequests(broker)
+    administration = [
+        DeadLetterHandler(database, broker, UNSIGNED, requests).feature(),
+        PrivacyHandler(database, broker, requests).feature(),
+    ]
     tracking = TrackingHandler(make_tracking_service(database)).feature()
     features = {
-        "order-service": [intake, offer, sessions, devices, audit],
+        "order-service": [intake, offer, sessions, devices, audit, *administration],
         "tracking-service": [tracking],
         "up": [intake, offer, tracking],
     }
@@ -100,10 +111,13 @@ def test_every_response_is_documented(address: str) -> None:
     for each in schema.get_all_operations():
         assert isinstance(each, Ok)
         operation = each.ok()
-        SEARCH(given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))(validate))()
+        search = (
+            SHORT_SEARCH if operation.path.startswith(("/dead-letters", "/privacy")) else SEARCH
+        )
+        search(given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))(validate))()
         if operation.query or operation.body:  # else there are no invalid requests
             invalid = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
-            SEARCH(given(invalid)(validate))()
+            search(given(invalid)(validate))()
 
 
 @pytest.mark.parametrize("address", ["up"], indirect=True)

@@ -11,7 +11,7 @@ from restaurant_system.app.all_in_one import PAGES
 from restaurant_system.app.http_service import health_feature, metrics_feature, pages_feature
 from restaurant_system.app.kitchen_display import stations
 from restaurant_system.app.monitoring import exposer_of_service
-from restaurant_system.app.order_service import menu_feature, order_intake
+from restaurant_system.app.order_service import menu_feature, order_administration, order_intake
 from restaurant_system.app.runtime import Runtime
 from restaurant_system.app.tracking_service import tracking
 from restaurant_system.config import DeliverySettings, SecuritySettings, Settings
@@ -123,6 +123,7 @@ async def guarded_site(
             health_feature(runtime, database),
             metrics_feature(runtime, exposer),
             pages_feature(settings, PAGES),
+            *order_administration(runtime),
             SessionHandler(people).feature(),
             DeviceHandler(database, quick_passwords(), people, pin_sign_in).feature(),
             AdministrationHandler(database, quick_passwords()).feature(),

@@ -279,12 +279,12 @@ def test_connections_of_each_service_are_summed() -> None:
     )
 
     assert alone == {
-        "order-service": 12,
+        "order-service": 14,
         "kitchen-worker": 6,
         "kitchen-display": 11,
         "tracking-service": 10,
         "notification-subscriber": 6,
-        "up": 19,
+        "up": 20,
     }
     assert with_servers["tracking-service"] == 5
     assert with_servers["notification-subscriber"] == 0

@@ -13,7 +13,7 @@ from restaurant_system.app.kitchen_worker import Cook, build_worker
 from restaurant_system.app.monitoring import exposer_of_service
 from restaurant_system.app.notification_subscriber import build_subscriber
 from restaurant_system.app.order_service import PAGES as ORDER_PAGES
-from restaurant_system.app.order_service import menu_feature, order_intake
+from restaurant_system.app.order_service import menu_feature, order_administration, order_intake
 from restaurant_system.app.runtime import (
     Runtime,
     open_runtime,
@@ -79,7 +79,7 @@ async def run_all_in_one(
                 metrics = http_service.metrics_feature(runtime, exposer)
                 features = [
                     *(intake, menu, display, *tracking_features),
-                    *(health, metrics, pages, *rules.features),
+                    *(health, metrics, pages, *order_administration(runtime), *rules.features),
                 ]
                 checks = http_service.access_checks(settings, settings.order_service, rules.control)
                 site = api.build("Restaurant system", features, checks)

@@ -4,19 +4,17 @@ A signal interrupts each until its work is done, but not the closing of its conn
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from uuid import UUID
+from collections.abc import AsyncIterator
 
 from restaurant_system.app.actors import actor_of_command
 from restaurant_system.app.runtime import broker_alone, database_and_broker, open_database, signer
 from restaurant_system.config import Settings
-from restaurant_system.database import audit, migrations
+from restaurant_system.database import migrations
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.dead_letters import All, ById, DeadLetter, Record, Result
-from restaurant_system.models.audit import Act, AuditAction
-from restaurant_system.models.clock import utc_now
+from restaurant_system.models.audit import AuditAction
 from restaurant_system.shutdown import Shutdown
 
 
@@ -77,14 +75,6 @@ async def _recorded_broker(
     settings: Settings, shutdown: Shutdown, action: AuditAction
 ) -> AsyncIterator[tuple[Broker, Record]]:
     """Open the broker, and the database to record what the user of this machine does there."""
-    by = actor_of_command()
     async with database_and_broker(settings, "dead-letters") as (database, broker):
-
-        async def record(ids: Sequence[UUID]) -> None:
-            now = utc_now()
-            acts = [Act(at=now, actor=by, action=action, target=str(each)) for each in ids]
-            async with database.transaction() as tx:
-                await audit.write(tx, acts)
-
-        yield broker, record
+        yield broker, dead_letters.recorder(database, action, actor_of_command())
         shutdown.stop_cancelling()

@@ -1,14 +1,20 @@
 """Compose the order service."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 
 from restaurant_system.app import http_service
 from restaurant_system.app.access import PAGES as ACCESS_PAGES
 from restaurant_system.app.access import access
 from restaurant_system.app.monitoring import exposer_of_service
-from restaurant_system.app.runtime import Runtime, background_task, open_runtime, running_relay
+from restaurant_system.app.runtime import (
+    Runtime,
+    background_task,
+    open_runtime,
+    running_relay,
+    signer,
+)
 from restaurant_system.config import Settings
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.access import Capability
@@ -19,10 +25,13 @@ from restaurant_system.services.order.cleanup import (
     erase_personal_data,
     remove_unused_workers,
 )
+from restaurant_system.services.order.dead_letter_handler import DeadLetterHandler
+from restaurant_system.services.order.dead_letter_requests import DeadLetterRequests
 from restaurant_system.services.order.handler import OrderHandler
 from restaurant_system.services.order.menu_file import MenuFile, static_menu
 from restaurant_system.services.order.menu_handler import MenuHandler
 from restaurant_system.services.order.privacy import PersonalData
+from restaurant_system.services.order.privacy_handler import PrivacyHandler
 from restaurant_system.services.order.reconciliation import Reconciliation
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.shutdown import Shutdown
@@ -52,7 +61,8 @@ def order_service(settings: Settings) -> Service:
             health = http_service.health_feature(runtime, runtime.database)
             runtime.report_started()
             checks = http_service.access_checks(settings, settings.order_service, rules.control)
-            parts = [intake, menu, health, metrics, pages, *rules.features]
+            administration = order_administration(runtime)
+            parts = [intake, menu, health, metrics, pages, *administration, *rules.features]
             yield api.build("Order service", parts, checks)
 
     return run
@@ -66,6 +76,16 @@ def menu_feature(settings: Settings, otherwise: Menu) -> Feature:
     file = settings.order_service.menu
     offer = static_menu(otherwise) if file is None else MenuFile(file).current_menu
     return MenuHandler(offer).feature()
+
+
+def order_administration(runtime: Runtime) -> Sequence[Feature]:
+    """Return the routes by which managers work on dead letters and personal data."""
+    database, broker = runtime.database, runtime.broker
+    requests = DeadLetterRequests(broker)
+    return [
+        DeadLetterHandler(database, broker, signer(runtime.settings), requests).feature(),
+        PrivacyHandler(database, broker, requests).feature(),
+    ]
 
 
 @contextlib.asynccontextmanager

@@ -91,18 +91,22 @@ def connections_needed(settings: Settings, *, cooks: int = 1) -> dict[str, int]:
     has_replica = settings.database is not None and settings.database.replica is not None
     reader_pools = 1 if has_replica else 2  # of a process that opens `read_only_database`
     stations = settings.kitchen_display.stations
-    order_processes = settings.order_service.processes  # each erases dead letters by a consumer
+    # Dead letters are locked by consumers: one erases them, one serves the requests of managers.
+    dead_letters = 2
+    order_processes = settings.order_service.processes
 
     def needed(*, pools: int = 1, consumers: int = 0) -> int:
         return pools * (pool.pool_max + 1) + (consumers if settings.rabbitmq is None else 0)
 
     return {
-        "order-service": needed(pools=order_processes, consumers=order_processes),
+        "order-service": needed(pools=order_processes, consumers=order_processes * dead_letters),
         "kitchen-worker": needed(consumers=1),
         "kitchen-display": needed(consumers=stations),
         "tracking-service": needed(pools=settings.tracking_service.processes * reader_pools),
         "notification-subscriber": needed(consumers=1) if settings.rabbitmq is None else 0,
-        "up": needed(pools=reader_pools, consumers=stations + cooks + 2),  # subscriber, erasure
+        "up": needed(
+            pools=reader_pools, consumers=stations + cooks + dead_letters + 1
+        ),  # subscriber
     }
 
 

@@ -23,11 +23,15 @@ from uuid import UUID
 
 import jiter
 
+from restaurant_system.database import audit
+from restaurant_system.database.connection import Database
 from restaurant_system.errors import DeadLetterNotFound, MessageRejected
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging import retry_policy, topology
 from restaurant_system.messaging.broker import Broker, Delivery, Refused
 from restaurant_system.messaging.signature import Signer
+from restaurant_system.models.audit import Act, Actor, AuditAction
+from restaurant_system.models.clock import utc_now
 from restaurant_system.models.message import (
     Message,
     OrderReceived,
@@ -215,6 +219,23 @@ class Result:
     unverified: int = 0
 
 
+def recorder(
+    database: Database, action: AuditAction, by: Actor, request_id: str | None = None
+) -> Record:
+    """Return a function that records who requeues or discards dead letters."""
+
+    async def record(ids: Sequence[UUID]) -> None:
+        now = utc_now()
+        acts = [
+            Act(at=now, actor=by, action=action, target=str(each), request_id=request_id)
+            for each in ids
+        ]
+        async with database.transaction() as tx:
+            await audit.write(tx, acts)
+
+    return record
+
+
 async def read(broker: Broker, *, limit: int | None = None) -> list[DeadLetter]:
     """Return all dead letters, or the first `limit`, oldest first."""
     async with _locked(broker, limit) as deliveries:
@@ -275,7 +296,7 @@ def _complete_id(prefix: str, ids: Collection[str]) -> str:
     matches = [each for each in ids if lower and each.startswith(lower)]
     if not matches:
         raise DeadLetterNotFound(
-            f"There is no dead letter {prefix!r}; see `restaurant-system dead-letters list`."
+            f"There is no dead letter {prefix!r}, or not any more; list the dead letters again."
         )
     if len(matches) > 1:
         raise DeadLetterNotFound(f"{prefix!r} matches several ids; write more of its characters.")

@@ -33,7 +33,7 @@ class Capability(StrEnum):
     READ_ORDERS = "read_orders"  # orders, lists, history, statistics, workers
     MOVE_ORDERS = "move_orders"  # cancel and complete
     METRICS = "metrics"  # and the API documentation
-    ADMINISTER = "administer"  # users, API keys, dead letters
+    ADMINISTER = "administer"  # users, API keys, dead letters, personal data
 
 
 class Role(StrEnum):

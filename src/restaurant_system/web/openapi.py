@@ -100,6 +100,24 @@ DISABLE_USER_PROBLEMS: Responses = {
     409: _problem_response("This is the last manager"),
     **CHANGE_PROBLEMS,
 }
+DEAD_LETTER_PROBLEMS: Responses = {
+    **BODY_PROBLEMS,
+    404: _problem_response("There is no such dead letter"),
+    409: _problem_response(
+        "Another command or request uses the dead letters, they are too many for a request, or the"
+        " dead letter cannot be requeued; the detail says which"
+    ),
+    503: _problem_response("The database or the broker is unavailable; try again"),
+}
+PRIVACY_PROBLEMS: Responses = {
+    **DEAD_LETTER_PROBLEMS,
+    404: _problem_response("There is no such order"),
+    409: _problem_response(
+        "An order has another name, there are too many orders or dead letters for a request,"
+        " another command or request uses the dead letters, or the database refuses to erase; the"
+        " detail says which"
+    ),
+}
 PLACE_PROBLEMS: Responses = {
     422: _problem_response("The Idempotency-Key was used for another order"),
     **BODY_PROBLEMS,

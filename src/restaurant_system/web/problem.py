@@ -11,6 +11,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from restaurant_system.errors import (
+    BrokerUnavailable,
+    DeadLetterNotFound,
+    DeadLettersLocked,
+    ErasureRefused,
     IdempotencyKeyReused,
     IllegalMove,
     LastManager,
@@ -19,9 +23,11 @@ from restaurant_system.errors import (
     NotAllowed,
     NotSignedIn,
     OrderNotFound,
+    OrderOfAnotherCustomer,
     Overloaded,
     TicketChanged,
     TooManyAttempts,
+    TooManyOrders,
     Unavailable,
 )
 from restaurant_system.logger import get_logger
@@ -41,6 +47,11 @@ STATUSES = {
     NameTaken: HTTPStatus.CONFLICT,
     NameUnknown: HTTPStatus.NOT_FOUND,
     LastManager: HTTPStatus.CONFLICT,
+    DeadLetterNotFound: HTTPStatus.NOT_FOUND,
+    DeadLettersLocked: HTTPStatus.CONFLICT,
+    OrderOfAnotherCustomer: HTTPStatus.CONFLICT,
+    TooManyOrders: HTTPStatus.CONFLICT,
+    ErasureRefused: HTTPStatus.CONFLICT,
 }
 
 
@@ -89,7 +100,7 @@ def response_for(error: Exception, request_id: str, request_headers: Headers = (
             status, detail = HTTPStatus.BAD_REQUEST, "The request ended before it was complete."
         case NotSignedIn() | NotAllowed() | TooManyAttempts():
             status, headers = _refusal_of_caller(error)
-        case OrderNotFound() | IdempotencyKeyReused() | NameTaken() | NameUnknown() | LastManager():
+        case _ if type(error) in STATUSES:
             status = STATUSES[type(error)]
         case TicketChanged():
             status = HTTPStatus.CONFLICT
@@ -104,8 +115,7 @@ def response_for(error: Exception, request_id: str, request_headers: Headers = (
                 else TRY_AGAIN_WITH_KEY
             )
             headers = {"Retry-After": RETRY_AFTER_SECONDS}
-            action = "request_rejected" if isinstance(error, Overloaded) else "db_query_failed"
-            log.warning(action, message=str(error))
+            log.warning(_action(error), message=str(error))
         case HTTPException():
             status, headers = HTTPStatus(error.status_code), error.headers
             detail = _explain(status)
@@ -120,6 +130,17 @@ def response_for(error: Exception, request_id: str, request_headers: Headers = (
 async def handle(request: Request, error: Exception) -> Response:
     """Return the problem response for an error, as an exception handler of FastAPI."""
     return response_for(error, request.scope["request_id"], request.scope["headers"])
+
+
+def _action(error: Unavailable) -> str:
+    """Return the action under which an unavailable server is logged."""
+    match error:
+        case Overloaded():
+            return "request_rejected"
+        case BrokerUnavailable():
+            return error.action
+        case _:
+            return "db_query_failed"
 
 
 def _refusal_of_caller(

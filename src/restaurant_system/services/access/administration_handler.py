@@ -22,13 +22,12 @@ from restaurant_system.models.access import (
     clean_password,
     new_password,
 )
-from restaurant_system.models.audit import Actor
 from restaurant_system.models.order import StrictModel
 from restaurant_system.services.access.administration import ApiKeys, Users
 from restaurant_system.services.access.passwords import Passwords
 from restaurant_system.services.access.request_fields import Name, Time
-from restaurant_system.web.access_checks import CLIENT
-from restaurant_system.web.access_control import caller_of, credential_in, is_controlled
+from restaurant_system.web.access_control import credential_in, is_controlled
+from restaurant_system.web.actors import administrator_of
 from restaurant_system.web.api import Feature
 from restaurant_system.web.guarded_router import GuardedRouter
 from restaurant_system.web.json_body import read_json
@@ -328,7 +327,7 @@ class AdministrationHandler:
         return Users(
             self._database,
             self._passwords,
-            by=_actor(request),
+            by=administrator_of(request),
             request_id=request.scope["request_id"],
             credential=_credential_of_administrator(request),
         )
@@ -336,15 +335,10 @@ class AdministrationHandler:
     def _keys(self, request: Request) -> ApiKeys:
         return ApiKeys(
             self._database,
-            by=_actor(request),
+            by=administrator_of(request),
             request_id=request.scope["request_id"],
             credential=_credential_of_administrator(request),
         )
-
-
-def _actor(request: Request) -> Actor:
-    caller = caller_of(request)
-    return Actor(caller.name, caller.role, request.scope[CLIENT])
 
 
 def _credential_of_administrator(request: Request) -> Credential:

@@ -14,7 +14,7 @@ from uuid import UUID
 from restaurant_system.database import audit, personal_data
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.personal_data import CustomerOrder
-from restaurant_system.errors import OrderNotFound, OrderOfAnotherCustomer
+from restaurant_system.errors import OrderNotFound, OrderOfAnotherCustomer, TooManyOrders
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging import dead_letters, topology
 from restaurant_system.messaging.broker import Broker
@@ -25,7 +25,7 @@ from restaurant_system.models.clock import Clock, rfc_3339
 from restaurant_system.models.privacy import normalized_name
 from restaurant_system.services.order.service import NAME
 
-SCAN_SIZE = 5_000  # orders that are compared with a name at once
+SCAN_SIZE = 250  # orders that are compared with a name at once; requests wait for it
 BATCH_SIZE = 200  # orders that are erased in one transaction
 DEAD_LETTERS_SIZE = 500  # dead letters that the periodic task has in memory at once
 
@@ -66,16 +66,23 @@ class Erased:
 class PersonalData:
     """Finds, exports and erases the personal data of customers, and records who does.
 
-    `by` is the person who does, `None` a service.
+    `by` is the person or program that does, by a request or a command; `None` is a service.
     """
 
     def __init__(
-        self, database: Database, broker: Broker, *, clock: Clock, by: Actor | None = None
+        self,
+        database: Database,
+        broker: Broker,
+        *,
+        clock: Clock,
+        by: Actor | None = None,
+        request_id: str | None = None,
     ) -> None:
         self._database = database
         self._broker = broker
         self._clock = clock
         self._by = by
+        self._request_id = request_id
 
     async def find(self, customer: Customer) -> list[CustomerOrder]:
         """Return the orders of a customer, oldest first.
@@ -99,14 +106,16 @@ class PersonalData:
                 raise OrderOfAnotherCustomer(number)
         return orders
 
-    async def export(self, customer: Customer) -> dict[str, Any]:
+    async def export(self, customer: Customer, *, max_orders: int | None = None) -> dict[str, Any]:
         """Return everything that is stored about the orders of a customer.
 
         These are the orders, the dead letters about them and, unless the customer is named by
-        orders, those with the name that belong to no stored order. Raises as `find`, and
-        `BrokerUnavailable`.
+        orders, those with the name that belong to no stored order. Raises as `find`,
+        `BrokerUnavailable`, and `TooManyOrders` if there are more than `max_orders`.
         """
         orders = await self.find(customer)
+        if max_orders is not None and len(orders) > max_orders:
+            raise TooManyOrders(len(orders), max_orders)
         letters = await dead_letters.read(self._broker)
         stored = await self._which_are_erased(letters)
         numbers = [order.number for order in orders]
@@ -163,7 +172,7 @@ class PersonalData:
                 await personal_data.erase_fingerprints(tx, ids)
                 await self._record(tx, AuditAction.ERASE_PERSONAL_DATA, numbers)
             result.orders += numbers
-        result.messages = await delete_erased(self._database)
+        result.messages += await delete_erased(self._database)
         if plan.dead_letters:
             selection = All(plan.dead_letters)
             await dead_letters.discard(
@@ -217,10 +226,12 @@ class PersonalData:
 
     async def _record(self, tx: Connection, action: AuditAction, targets: Sequence[str]) -> None:
         if self._by is not None:
-            now, by = self._clock(), self._by
-            await audit.write(
-                tx, [Act(at=now, actor=by, action=action, target=target) for target in targets]
-            )
+            now, by, request_id = self._clock(), self._by, self._request_id
+            acts = [
+                Act(at=now, actor=by, action=action, target=target, request_id=request_id)
+                for target in targets
+            ]
+            await audit.write(tx, acts)
 
     async def _erase(self, tx: Connection, ids: Sequence[int]) -> list[str]:
         return await personal_data.erase(
