@@ -259,7 +259,7 @@ async def test_too_few_connections_are_counted(
     assert of_role.level is Level.WARNING
     assert "connections, of which others use 1, but one of each" in of_role.message
     assert "kitchen-display 31" in of_role.message
-    assert (of_role.cure or "").startswith(f"run ALTER ROLE {role} CONNECTION LIMIT 90, or lower")
+    assert (of_role.cure or "").startswith(f"run ALTER ROLE {role} CONNECTION LIMIT 91, or lower")
     assert of_database.level is Level.ERROR
     assert (of_database.cure or "").startswith(f"run ALTER DATABASE {name} CONNECTION LIMIT ")
     cure, _, _ = (of_role.cure or "").removeprefix("run ").partition(", or")
