@@ -139,18 +139,18 @@ class OrderService:
                     business_date=now.astimezone(self._timezone).date(),
                     key_lifetime=self._key_lifetime,
                 )
-                await _record_placements(connection, chosen, results, now)
-        placed = [
-            (each, stored)
-            for each, stored in zip(chosen, results, strict=True)
-            if stored is not None
-        ]
+                placed = [
+                    (each, stored)
+                    for each, stored in zip(chosen, results, strict=True)
+                    if stored is not None
+                ]
+                await _record_placements(connection, placed, now)
         self._relay.enqueue(*(stored.message for _, stored in placed))
         for order_type, count in Counter(each.order.order_type for each, _ in placed).items():
             metrics.orders_placed_total.labels(order_type).inc(count)
         # Before the orders are acknowledged, but after the next batch is sent to the database.
         asyncio.get_running_loop().call_soon(_log_received, placed)
-        stored_by = {id(each): stored for each, stored in zip(chosen, results, strict=True)}
+        stored_by = {id(each): stored for each, stored in placed}
         return [stored_by.get(id(each)) for each in commands]
 
     async def _earlier_result(self, key: IdempotencyKey) -> PlacedOrder | None:
@@ -250,10 +250,7 @@ class OrderService:
 
 
 async def _record_placements(
-    tx: Connection,
-    commands: Sequence[PlaceOrder],
-    results: Sequence[StoredOrder | None],
-    at: datetime,
+    tx: Connection, placed: Sequence[tuple[PlaceOrder, StoredOrder]], at: datetime
 ) -> None:
     """Record the orders that people have placed."""
     acts = [
@@ -264,8 +261,8 @@ async def _record_placements(
             target=stored.number,
             request_id=command.request_id,
         )
-        for command, stored in zip(commands, results, strict=True)
-        if command.by is not None and stored is not None
+        for command, stored in placed
+        if command.by is not None
     ]
     if acts:
         await audit.write(tx, acts)
