@@ -1,9 +1,12 @@
 # make run          starts the whole system on this machine, with nothing else installed
 # make test         installs what the tests need, and runs all of them
+# make test-brokers runs the tests of brokers on RabbitMQ 4.0 and 4.3, with either type of queues
 # make faults       runs orders under injected faults on each broker, and counts broken guarantees
 # make bench        measures throughput, latency and memory, for a quarter of an hour
 # make screenshots  takes the pictures in docs/screenshots
-# make check        runs linters, the type checker, and the checks of layers, language and deployment
+# make page-loads   measures how long pages load over a slow network
+# make icons        draws the icons of the pages from screens/assets/icon.svg
+# make check        runs linters, the type checker, and the checks of layers, language, pages and deployment
 # make wheel        builds the wheel in dist/, with the pinned build backend
 # make sbom         lists all dependencies in dist/sbom.cdx.json (CycloneDX)
 # make lock         pins the versions and hashes of all dependencies
@@ -13,7 +16,7 @@
 
 PYTHON ?= python3
 # Test processes; most tests wait more than they compute.
-WORKERS ?= 3
+WORKERS ?= 4
 VENV   := .venv
 BIN    := $(VENV)/bin
 
@@ -28,7 +31,7 @@ PIN    := $(BIN)/uv pip compile --quiet --no-config --universal --python-version
 # Tests start hundreds of processes, each of which would compile the same modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test faults bench screenshots check wheel sbom lock clean
+.PHONY: run test test-brokers faults bench page-loads screenshots icons check wheel sbom lock clean
 
 run: $(VENV)/.run
 	@$(BIN)/restaurant-system up $(ARGS)
@@ -36,6 +39,25 @@ run: $(VENV)/.run
 test: $(VENV)/.dev
 	@$(BIN)/python tests/support/prerequisites.py
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# The folders with RabbitMQ 4.0 and 4.3, each of which is made once; needs root and Debian.
+ROOTS ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/restaurant-system/rabbitmq
+CONTRACT_TESTS := $(wildcard tests/integration/test_broker_*.py tests/integration/test_dead_letter*.py) \
+	tests/integration/test_poison.py
+RABBITMQ_TESTS := $(wildcard tests/integration/test_rabbitmq*.py) tests/integration/test_topology.py \
+	tests/integration/test_doctor_rabbitmq.py
+
+test-brokers: $(VENV)/.dev
+	@$(BIN)/python tests/support/prerequisites.py
+	@for suite in trixie forky; do \
+		root="$(ROOTS)/$$suite"; \
+		scripts/make_rabbitmq_root.sh $$suite "$$root" || exit 1; \
+		echo "The RabbitMQ of Debian $$suite, with classic and then with quorum queues:"; \
+		RABBITMQ_ROOT="$$root" $(BIN)/python -m pytest -q -k "not postgres" $(ARGS) \
+			$(CONTRACT_TESTS) $(RABBITMQ_TESTS) || exit 1; \
+		RABBITMQ_ROOT="$$root" RABBITMQ_QUEUE_TYPE=quorum $(BIN)/python -m pytest -q -k "not postgres" \
+			$(ARGS) $(CONTRACT_TESTS) || exit 1; \
+	done
 
 faults: $(VENV)/.dev
 	@$(BIN)/python tests/support/prerequisites.py
@@ -49,12 +71,20 @@ screenshots: $(VENV)/.dev
 	@$(BIN)/python tests/support/prerequisites.py
 	@$(BIN)/python -m tests.screenshots
 
+page-loads: $(VENV)/.dev
+	@$(BIN)/python tests/support/prerequisites.py
+	@$(BIN)/python -m benchmarks.page_loads
+
+icons: $(VENV)/.dev
+	@$(BIN)/python -m tests.icons
+
 check: $(VENV)/.dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/check_language.py
+	@$(BIN)/python scripts/check_browser_features.py
 	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/docker-compose --env-file .env.example config --quiet
 	@$(BIN)/python scripts/check_manifests.py

@@ -28,6 +28,7 @@ from benchmarks.measurements import (
     memory,
     startup,
     tracking,
+    waiting,
 )
 from benchmarks.processes import Failed
 from benchmarks.results import ResultRow
@@ -45,6 +46,7 @@ class Group(StrEnum):
     LATENCY = "latency"
     KITCHEN = "kitchen"
     TRACKING = "tracking"
+    WAITING = "waiting"
     ACCESS_CONTROL = "access-control"
     LIVE_VIEWS = "live-views"
     GROWTH = "growth"
@@ -59,6 +61,7 @@ MEASURES: dict[Group, Callable[[Bench], Awaitable[list[ResultRow]]]] = {
     Group.LATENCY: latency.rows,
     Group.KITCHEN: kitchen.rows,
     Group.TRACKING: tracking.rows,
+    Group.WAITING: waiting.rows,
     Group.ACCESS_CONTROL: access_control.rows,
     Group.LIVE_VIEWS: live_views.rows,
     Group.GROWTH: growth.rows,

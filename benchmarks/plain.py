@@ -21,10 +21,11 @@ from restaurant_system.cli.running import run
 from restaurant_system.config import DeliverySettings
 from restaurant_system.database.connection import Connection
 from restaurant_system.messaging import topology
-from restaurant_system.messaging.rabbitmq.declaration import declare
+from restaurant_system.messaging.rabbitmq.declaration import Declarations
+from restaurant_system.models.access import Caller
 from restaurant_system.models.audit import Actor
 from restaurant_system.models.message import Message, OrderReceived
-from restaurant_system.models.order import NewOrder, order_number
+from restaurant_system.models.order import DEFAULT_THRESHOLDS, NewOrder, order_number
 from restaurant_system.services.order.service import PlacedOrder
 from restaurant_system.shutdown import Shutdown
 
@@ -62,6 +63,7 @@ class PlainOrderService:
         request_id: str,
         key: str | None,  # noqa: ARG002
         by: Actor | None,  # noqa: ARG002
+        caller: Caller | None,  # noqa: ARG002
     ) -> PlacedOrder:
         """Store an order, publish it, and return the response after the confirmation."""
         now = datetime.now(UTC)
@@ -71,16 +73,17 @@ class PlainOrderService:
         return PlacedOrder(number, order.total_amount, tracking_url=None)
 
     async def _publish(self, order: NewOrder, number: str, request_id: str, now: datetime) -> None:
+        priority = DEFAULT_THRESHOLDS.priority_of(order.items_total)
         message = Message(
             exchange=topology.ORDERS_TOPIC.name,
-            routing_key=topology.routing_key(order.order_type, order.priority),
+            routing_key=topology.routing_key(order.order_type, priority),
             type=OrderReceived.TYPE,
             body=OrderReceived.from_order(order, number).encode(),
             message_id=uuid4(),
             correlation_id=request_id,
             app_id="plain",
             timestamp=now,
-            priority=order.priority,
+            priority=priority,
         )
         await self._channel.basic_publish(
             message.body,
@@ -103,7 +106,7 @@ async def _store(connection: Connection, order: NewOrder, today: date) -> str:
         order.delivery_address,
         order.notes,
         order.total_amount,
-        order.priority,
+        DEFAULT_THRESHOLDS.priority_of(order.items_total),
     )
     for item in order.items:
         await connection.execute(
@@ -118,7 +121,7 @@ async def _run(port: int, dsn: str, amqp: str, shutdown: Shutdown) -> None:
         asyncpg.create_pool(dsn, min_size=POOL, max_size=POOL) as pool,
         channel_to(amqp) as channel,
     ):
-        await declare(channel, DeliverySettings().retry_delays)
+        await Declarations("classic", DeliverySettings().retry_delays).declare(channel)
         await serve(port, PlainOrderService(pool, channel), shutdown)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.support.postgres_server import Postgres
-from tests.support.rabbitmq_server import RabbitMQ
+from tests.support.rabbitmq_server import Membership, RabbitMQ
 
 AMQP_HELLO = b"AMQP\x00\x00\x09\x01"
 SESSION = 3  # fields of /proc/PID/stat after the name
@@ -59,10 +59,10 @@ class BareRabbitMQ(RabbitMQ):
     @property
     def process(self) -> int:
         """The process id of the server."""
-        assert self._process is not None  # noqa: S101 - it is started by the constructor
+        assert self._process is not None  # noqa: S101 - it is started
         return self._process.pid
 
-    def _settings(self) -> str:
+    def _settings(self, _membership: Membership | None) -> str:
         return ""
 
     def _answers(self) -> bool:

@@ -111,6 +111,7 @@ class SystemUnderTest:
         self.postgres = DurablePostgres()
         try:
             self.rabbitmq = BareRabbitMQ()
+            self.rabbitmq.start()
         except BaseException:
             self.postgres.close()
             raise

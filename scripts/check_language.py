@@ -29,7 +29,7 @@ BANNED = {
     "frail": "the property of the server",
     "goodbye": "last response",
     "guests?": "customer, client",
-    "hands|(?<!by )hand": "in flight, order processor",
+    "hands(?![ -]over)|(?<!by )hand(?![ -]over)": "in flight, order processor",
     "havoc": "fault injection",
     "insist": "terminate",
     "lend|lent": "acquire",
@@ -67,10 +67,12 @@ EXCLUDED = re.compile(
     r"__pycache__|scripts/check_language\.py|screens/docs/swagger-ui|screens/docs/LICENSE"
 )
 # `guest` is RabbitMQ's default user and a field of the contract, `nobody` a Unix user, `aside` an
-# HTML element, `owed_before` and `broker_messages_in_hand` are in released migrations.
+# HTML element, `owed_before` and `broker_messages_in_hand` are in released migrations. DoorDash is
+# a platform, `numberOfGuests` a field of another one.
 STANDARD = re.compile(
     r"""^guest$|[`"'./:]guest\b|\b(user|password): guest\b|\bguest[`"':=]|["'/@~]nobody|to nobody"""
-    r"|</?aside|owed_before|messages_in_hand"
+    r"|modifiers, guest|guest, modifiers|guest = NULL|Guest #12"
+    r"|</?aside|owed_before|messages_in_hand|DoorDash|numberOfGuests"
 )
 WORD = re.compile(rf"\b({'|'.join(BANNED)})\b")
 WORDS_OF_A_NAME = re.compile(r"_|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")

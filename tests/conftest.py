@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import os
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -25,6 +26,16 @@ from tests.support.management_api import ManagementApi
 from tests.support.postgres_server import Postgres, running_postgres
 from tests.support.rabbitmq_server import RabbitMQ, running_rabbitmq
 from tests.support.tls_postgres import TlsPostgres
+
+QUORUM = "quorum"
+# `make test-brokers` also runs all tests of brokers with quorum queues.
+DEFAULT_QUEUE_TYPE = os.environ.get("RABBITMQ_QUEUE_TYPE", "classic")
+with_every_queue_type = pytest.mark.parametrize(
+    "broker", ["postgres", "rabbitmq", QUORUM], indirect=True
+)
+needs_priorities = pytest.mark.skipif(
+    DEFAULT_QUEUE_TYPE == QUORUM, reason="quorum queues have no places by priority before 4.3"
+)
 
 # Short delays that a test can still distinguish.
 QUICK_RETRIES = DeliverySettings(max_attempts=3, retry_delays=(0.2, 0.6))
@@ -112,11 +123,19 @@ def postgres_broker(database: Database) -> PostgresBroker:
 
 
 @pytest.fixture
+def queue_type(request: pytest.FixtureRequest) -> str:
+    """Return the type of RabbitMQ's queues."""
+    callspec = getattr(request.node, "callspec", None)
+    is_quorum = callspec is not None and callspec.params.get("broker") == QUORUM
+    return QUORUM if is_quorum else DEFAULT_QUEUE_TYPE
+
+
+@pytest.fixture
 async def rabbitmq_broker(
-    amqp_url: str, delivery: DeliverySettings
+    amqp_url: str, delivery: DeliverySettings, queue_type: str
 ) -> AsyncIterator[RabbitMQBroker]:
     """Connect to the test's virtual host of RabbitMQ."""
-    broker = make_rabbitmq_broker(amqp_url, delivery)
+    broker = make_rabbitmq_broker(amqp_url, delivery, queue_type)
     await broker.connect()
     yield broker
     await broker.close()
@@ -124,8 +143,12 @@ async def rabbitmq_broker(
 
 @pytest.fixture(params=["postgres", "rabbitmq"])
 def broker(request: pytest.FixtureRequest) -> Broker:
-    """Return the broker; a test that uses this fixture runs with both brokers."""
-    broker: Broker = request.getfixturevalue(f"{request.param}_broker")
+    """Return the broker; a test that uses this fixture runs with both brokers.
+
+    With `with_every_queue_type` it also runs with RabbitMQ and quorum queues.
+    """
+    name = "postgres" if request.param == "postgres" else "rabbitmq"
+    broker: Broker = request.getfixturevalue(f"{name}_broker")
     return broker
 
 
@@ -138,10 +161,10 @@ async def other_postgres_broker(dsn: str) -> AsyncIterator[PostgresBroker]:
 
 @pytest.fixture
 async def other_rabbitmq_broker(
-    amqp_url: str, delivery: DeliverySettings
+    amqp_url: str, delivery: DeliverySettings, queue_type: str
 ) -> AsyncIterator[RabbitMQBroker]:
     """Return a second connection to RabbitMQ."""
-    broker = make_rabbitmq_broker(amqp_url, delivery)
+    broker = make_rabbitmq_broker(amqp_url, delivery, queue_type)
     await broker.connect()
     yield broker
     await broker.close()
@@ -181,6 +204,9 @@ async def open_database(dsn: str, *, read_only: bool = False) -> AsyncIterator[D
         await database.close()
 
 
-def make_rabbitmq_broker(url: str, delivery: DeliverySettings) -> RabbitMQBroker:
+def make_rabbitmq_broker(
+    url: str, delivery: DeliverySettings, queue_type: str = "classic"
+) -> RabbitMQBroker:
     """Make a broker on a virtual host."""
-    return RabbitMQBroker(RabbitMQSettings.model_validate({"url": url}), delivery.retry_delays)
+    settings = RabbitMQSettings.model_validate({"url": url, "queue_type": queue_type})
+    return RabbitMQBroker(settings, delivery.retry_delays)

@@ -11,6 +11,7 @@ from typing import cast
 from restaurant_system import logger
 from restaurant_system.app.runtime import tune_garbage_collector
 from restaurant_system.cli.running import run
+from restaurant_system.models.access import Caller
 from restaurant_system.models.audit import Actor
 from restaurant_system.models.order import NewOrder
 from restaurant_system.services.order.handler import OrderHandler
@@ -32,6 +33,7 @@ class NoStorage:
         request_id: str,  # noqa: ARG002
         key: str | None,  # noqa: ARG002
         by: Actor | None,  # noqa: ARG002
+        caller: Caller | None,  # noqa: ARG002
     ) -> PlacedOrder:
         """Return the same order number for each order."""
         return PlacedOrder("ORD_20241216_1234", order.total_amount, LINK)

@@ -15,23 +15,27 @@ import uvloop
 
 from benchmarks.clients import ORDER
 from benchmarks.floors.pace import print_result, rate_of
+from restaurant_system.config import KitchenSettings
 from restaurant_system.database.connection import Connection
 from restaurant_system.database.order_placement import PlaceOrder, StoredOrder, place
 from restaurant_system.messaging import topology
 from restaurant_system.models.message import OrderReceived
-from restaurant_system.models.order import NewOrder
+from restaurant_system.models.order import DEFAULT_THRESHOLDS, NewOrder
 
 BATCH = 64
+KITCHEN = KitchenSettings()
 KEY_LIFETIME = timedelta(hours=24)
 
 
 def new_command() -> PlaceOrder:
     """Return the parameters that store an order of the load generator."""
     order = NewOrder.model_validate(jiter.from_json(ORDER, float_mode="decimal"))
+    priority = DEFAULT_THRESHOLDS.priority_of(order.items_total)
     return PlaceOrder(
         order=order,
-        unnumbered_body=OrderReceived.encode_without_number(order),
-        routing_key=topology.routing_key(order.order_type, order.priority),
+        priority=priority,
+        unnumbered_body=OrderReceived.encode_without_number(order, priority),
+        routing_key=topology.routing_key(order.order_type, priority),
         request_id=str(uuid4()),
     )
 
@@ -46,7 +50,11 @@ async def place_batch(connection: Connection, batch: list[PlaceOrder]) -> list[S
         placed_by="order-service",
         at=now,
         business_date=now.date(),
+        next_day=now + timedelta(days=1),
         key_lifetime=KEY_LIFETIME,
+        promise_times=KITCHEN.promise_times,
+        priority_times=KITCHEN.priority_times,
+        lead_times={},
     )
     return [each for each in placed if each is not None]
 

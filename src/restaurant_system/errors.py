@@ -26,18 +26,32 @@ RestaurantError
  ├── NotSignedIn                    the caller is unknown, and not everybody may do this
  │    ├── SignInFailed              a wrong name or password
  │    ├── PinWrong                  a wrong PIN
- │    └── DeviceNotEnrolled         a PIN on a device that is not enrolled
+ │    ├── DeviceNotEnrolled         a PIN on a device that is not enrolled
+ │    └── SignatureRefused          a message of a platform without its signature
  ├── NotAllowed                     the caller may not do this
  │    └── PinRefused                too many wrong PINs; sign in with the password
  ├── TooManyAttempts                too many wrong passwords or PINs; try again later
  ├── OrderNotFound
+ ├── ItemNotFound                   a tap is on an item that the order does not have
+ ├── NoTrackingLink                 the order has no tracking link, or not any more
  ├── ErasureRefused                 the database refuses to erase an order's personal data
  ├── OrderOfAnotherCustomer         an order has another customer's name
  ├── TooManyOrders                  a customer has more orders than one response takes
  ├── IllegalMove                    the order's status does not allow the move
+ │    ├── ReadyOrderKept            a ready order is cancelled by people only, with a reason
+ │    ├── NotReady                  only an order that is ready can be handed over or sent back
+ │    ├── HandedOverAlready         an order that was handed over is to be marked as not fetched
+ │    ├── OrderChanged              the order has changed since it was shown
+ │    ├── TooLateToUndo             the order has changed since what is to be undone
+ │    ├── NotReleasable             the order is neither scheduled nor held
+ │    ├── NotReleased               a tap is on an order that is scheduled or held
+ │    ├── NotOfStation              a tap is on an order of a type that the station does not take
  │    └── TicketChanged             the ticket has changed since it was shown
  ├── TooManyStations                as many stations are open as allowed
  ├── IdempotencyKeyReused           a key was used before with another body
+ ├── ExternalIdTaken                a channel's order id was used before with another body
+ ├── ErasedOrderRepeated            a channel's order id was used for an order that was erased
+ ├── OrderCancelledBefore           the order was cancelled before it arrived
  └── MessageRejected                a message that can never be processed
 
 The text of each is a sentence that says what to do.
@@ -209,6 +223,10 @@ class DeviceNotEnrolled(NotSignedIn):
         )
 
 
+class SignatureRefused(NotSignedIn):
+    """A message of an ordering platform has no signature, or a wrong or an old one."""
+
+
 class NotAllowed(RestaurantError):
     """The caller is known, and may not do this."""
 
@@ -239,6 +257,16 @@ class OrderNotFound(RestaurantError):
         self.order_number = order_number
 
 
+class NoTrackingLink(RestaurantError):
+    """An order has no tracking link: it is older than these, or its personal data was erased."""
+
+    def __init__(self, order_number: str) -> None:
+        super().__init__(
+            f"Order {order_number} has no tracking link (any more): its customer can follow it by"
+            " its number."
+        )
+
+
 class ErasureRefused(RestaurantError):
     """A constraint or trigger of the operator's own refuses to erase personal data."""
 
@@ -250,12 +278,12 @@ class ErasureRefused(RestaurantError):
 
 
 class OrderOfAnotherCustomer(RestaurantError):
-    """An order does not have the name that it was selected with."""
+    """An order does not have the name or the phone that it was selected with."""
 
     def __init__(self, order_number: str) -> None:
         super().__init__(
-            f"Order {order_number} is not in this name, or is erased already; nothing was changed."
-            " Check the number, or leave out the name."
+            f"Order {order_number} does not have this name or phone, or is erased already; nothing"
+            " was changed. Check the number, or leave out the name and the phone."
         )
 
 
@@ -277,6 +305,111 @@ class IllegalMove(RestaurantError):
         self.order_number = order_number
         self.current = current
         self.wanted = wanted
+
+
+class ReadyOrderKept(IllegalMove):
+    """An order that is ready is to be cancelled by a program, or without a reason."""
+
+    def __str__(self) -> str:
+        return (
+            f"Order {self.order_number} is {self.current}: only a person can cancel it now, and"
+            " says why. Send `reason`, and, with an API key, in `changed_by` who cancels it."
+        )
+
+
+class NotReady(IllegalMove):
+    """An order that is not ready is to be handed over, marked as not fetched or sent back."""
+
+    def __str__(self) -> str:
+        return (
+            f"Order {self.order_number} is {self.current}: only an order that is ready can be"
+            f" {self.wanted}."
+        )
+
+
+class HandedOverAlready(IllegalMove):
+    """An order that was handed over is to be marked as not fetched, or cancelled."""
+
+    def __init__(self, order_number: str, wanted: str = "marked as not fetched") -> None:
+        super().__init__(order_number, "ready", wanted)
+
+    def __str__(self) -> str:
+        return f"Order {self.order_number} was handed over: undo that first, while it is possible."
+
+
+class OrderChanged(IllegalMove):
+    """A ready order has changed since it was shown to the person who acts on it."""
+
+    def __init__(self, order_number: str, current: str) -> None:
+        super().__init__(order_number, current, "changed so")
+
+    def __str__(self) -> str:
+        return (
+            f"Order {self.order_number} is {self.current}, but has changed since it was shown: look"
+            " at it, and do it again."
+        )
+
+
+class TooLateToUndo(IllegalMove):
+    """An act is to be undone after the time for that, or after the order has changed."""
+
+    def __init__(self, order_number: str, current: str) -> None:
+        super().__init__(order_number, current, "as it was")
+
+    def __str__(self) -> str:
+        return (
+            f"Order {self.order_number} is {self.current} now, so that this cannot be undone any"
+            " more."
+        )
+
+
+class NotReleasable(IllegalMove):
+    """An order is neither scheduled nor held, so that there is nothing to release."""
+
+    def __init__(self, order_number: str, current: str) -> None:
+        super().__init__(order_number, current, "released")
+
+    def __str__(self) -> str:
+        if self.current == "received":
+            return f"Order {self.order_number} is released already: it waits for a cook."
+        return f"Order {self.order_number} is {self.current}, so it cannot be released."
+
+
+class NotReleased(IllegalMove):
+    """A scheduled or a held order is to be started or rushed by a tap before it is released."""
+
+    def __init__(self, order_number: str, current: str, wanted: str, *, is_scheduled: bool) -> None:
+        super().__init__(order_number, current, wanted)
+        self._state = "scheduled for later" if is_scheduled else "held since an earlier day"
+
+    def __str__(self) -> str:
+        return (
+            f"Order {self.order_number} is {self._state}: release it first, on the dashboard;"
+            " then it comes to the stations."
+        )
+
+
+class NotOfStation(IllegalMove):
+    """A station is to rush a waiting order of a type that it does not take."""
+
+    def __init__(self, order_number: str, current: str, wanted: str, station: str) -> None:
+        super().__init__(order_number, current, wanted)
+        self._station = station
+
+    def __str__(self) -> str:
+        return (
+            f"Station {self._station} does not take orders of the type of {self.order_number}:"
+            " rush it at a station that does."
+        )
+
+
+class ItemNotFound(RestaurantError):
+    """A tap is on the position of an item that the order does not have."""
+
+    def __init__(self, order_number: str, item: int) -> None:
+        super().__init__(
+            f"Order {order_number} has no item {item}; the first item of an order is item 0."
+        )
 
 
 class TicketChanged(IllegalMove):
@@ -306,6 +439,37 @@ class TooManyStations(RestaurantError):
 
 class IdempotencyKeyReused(RestaurantError):
     """An idempotency key was used with another body, or for an order that has been deleted."""
+
+
+class ExternalIdTaken(RestaurantError):
+    """A channel's order id was used for an order with another body."""
+
+    def __init__(self, order_number: str) -> None:
+        super().__init__(
+            f"This external_id is taken by order {order_number}, which is different; nothing was"
+            " changed. To change that order, cancel it and send a new one with an id of its own."
+        )
+
+
+class ErasedOrderRepeated(RestaurantError):
+    """A channel's order id was used for an order whose personal data has been erased."""
+
+    def __init__(self, order_number: str) -> None:
+        super().__init__(
+            f"This external_id was used for order {order_number}, whose data has been erased, so"
+            " that a repetition cannot be distinguished from another order; nothing was stored."
+            " Send a new order with an id of its own."
+        )
+
+
+class OrderCancelledBefore(RestaurantError):
+    """An order was cancelled, by its key or its channel's id, before it arrived."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This order was cancelled before it arrived, and will not be cooked. If it is wanted"
+            " after all, send it as a new order, with a new id or Idempotency-Key."
+        )
 
 
 class MessageRejected(RestaurantError):

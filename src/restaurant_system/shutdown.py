@@ -1,4 +1,7 @@
-"""Stop a running command on SIGINT or SIGTERM: gracefully the first time, at once the second."""
+"""Stop a running command on SIGINT or SIGTERM: gracefully the first time, at once the second.
+
+A service behind a load balancer drains first: it reports that it is not ready, and goes on working.
+"""
 
 import asyncio
 import contextlib
@@ -7,10 +10,13 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from restaurant_system.errors import Interrupted
+from restaurant_system.logger import get_logger
 
 T = TypeVar("T")
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+log = get_logger()
 
 
 class Shutdown:
@@ -19,12 +25,26 @@ class Shutdown:
     A command that is still starting (waiting for its database, for example) is cancelled. A service
     calls `stop_cancelling` once it waits for these events itself; a command that ends by itself
     calls it once its work is done and only connections are left to close.
+
+    After `drain_for`, the first request sets `draining`, and `requested` follows once the time is
+    over or at the second request; the next one sets `forced`.
     """
 
     def __init__(self, starting: "asyncio.Task[Any] | None" = None) -> None:
+        self.draining = asyncio.Event()
         self.requested = asyncio.Event()
         self.forced = asyncio.Event()
         self._starting = starting
+        self._drain_seconds = 0.0
+
+    @property
+    def is_stopping(self) -> bool:
+        """Return whether a stop was requested, and the service drains or stops."""
+        return self.draining.is_set() or self.requested.is_set()
+
+    def drain_for(self, seconds: float) -> None:
+        """Let a stop request take effect only after these seconds, in which requests go on."""
+        self._drain_seconds = seconds
 
     def stop_cancelling(self) -> None:
         """Stop cancelling the command at a request: it now waits for these events itself."""
@@ -32,9 +52,20 @@ class Shutdown:
 
     def request_stop(self) -> None:
         """Request a graceful stop; if one was requested before, an immediate stop."""
-        (self.forced if self.requested.is_set() else self.requested).set()
+        if self.requested.is_set():
+            self.forced.set()
+        elif self.draining.is_set() or not self._drain_seconds:
+            self.requested.set()
+        else:
+            self.drain()
+            asyncio.get_running_loop().call_later(self._drain_seconds, self.requested.set)
         if self._starting is not None:
             self._starting.cancel()
+
+    def drain(self) -> None:
+        """Report from now on that the service is not ready."""
+        self.draining.set()
+        log.info("draining", message="Not ready: the stop follows when load balancers know.")
 
 
 async def run_until_stopped(command: Callable[[Shutdown], Coroutine[Any, Any, T]]) -> T:

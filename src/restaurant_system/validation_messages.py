@@ -33,7 +33,9 @@ MESSAGES: dict[str, Callable[[Context], str]] = {
     "string_too_short": lambda context: f"must have {_at_least(context, 'character')}",
     "string_too_long": lambda context: f"must have at most {context['max_length']} characters",
     "too_short": lambda context: f"must have {_at_least(context, 'entry')}",
-    "too_long": lambda context: f"must have at most {context['max_length']} entries",
+    "too_long": lambda context: (
+        f"must have at most {context['max_length']} {context.get('noun', 'entries')}"
+    ),
     "value_error": lambda context: str(context["error"]),
 }
 

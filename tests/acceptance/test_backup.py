@@ -63,7 +63,9 @@ def run(program: str, *arguments: str) -> None:
 
 def place_with_key(deployment: Deployment) -> tuple[str, bool]:
     """Place an order with an idempotency key; return its number, and whether it existed already."""
-    response = deployment.post_order(make_order_body(), **{"Idempotency-Key": "from-the-till"})
+    response = deployment.post_order(
+        make_order_body(), **{"Idempotency-Key": "order-1-from-the-till"}
+    )
     assert response.status_code == 201, response.text
     return response.json()["order_number"], "Idempotency-Replayed" in response.headers
 

@@ -53,6 +53,9 @@ def own_postgres() -> Iterator[Postgres]:
         yield server
 
 
+TEXTS = ("customer_name", "allergy_note", "reference", "phone")
+
+
 def bad_bodies() -> list[bytes]:
     """Return invalid orders, each with personal data in another place."""
     valid = make_order_body(customer_name=PERSON)
@@ -61,6 +64,8 @@ def bad_bodies() -> list[bytes]:
         make_order_body(items=[make_item(**{ADDRESS: 1})], customer_name=ADDRESS),
         make_order_body(order_type=ADDRESS, table_number=ADDRESS, delivery_address=ADDRESS),
         make_order_body(items=[ADDRESS], notes={ADDRESS: ADDRESS}),
+        make_order_body(**dict.fromkeys(TEXTS, ADDRESS), ready_at=ADDRESS),
+        make_order_body(items=[make_item(guest=[ADDRESS], modifiers=[{"name": 1, ADDRESS: 1}])]),
         valid[:-1] + b', "' + ADDRESS.encode() + b'": 1, "' + ADDRESS.encode() + b'": 2}',
         valid[:-5],
         ADDRESS.encode(),
@@ -114,7 +119,14 @@ def send_personal_data(client: httpx.Client) -> None:
         f"/kitchen/stations/{name}/live",
     ):
         client.get(path, headers=headers)
-    for path in (f"/orders/{name}/cancel", f"/orders/{MARK}/complete", "/orders"):
+    for path in (
+        f"/orders/{name}/cancel",
+        f"/orders/{MARK}/complete",
+        f"/orders/by-external-id/uber/{MARK}/cancel",
+        f"/orders/by-idempotency-key/{MARK * 3}/cancel",
+        "/orders",
+    ):
+        client.post(path, headers=headers)
         client.post(path, json={"changed_by": ADDRESS, ADDRESS: ADDRESS}, headers=headers)
         client.post(path, content=ADDRESS.encode(), headers={**headers, "Content-Type": ADDRESS})
 
@@ -140,7 +152,8 @@ def test_text_from_customers_and_third_parties_appears_in_no_log_line(
     assert deployment.post_order(refused).status_code == 500
     deployment.place_order(customer_name=PERSON, notes=ADDRESS)  # retried until it is dead-lettered
     cooked = deployment.place_order(
-        customer_name=PERSON, items=[make_item(name=PERSON, notes=ADDRESS)]
+        **dict.fromkeys(TEXTS, PERSON),
+        items=[make_item(name=PERSON, notes=ADDRESS, guest=PERSON, modifiers=[{"name": PERSON}])],
     )
     messages = make_forged_messages()
     broker.put(*messages)
@@ -157,6 +170,7 @@ def test_text_from_customers_and_third_parties_appears_in_no_log_line(
     logged = [line for process in deployment.started for line in process.logs]
     actions = {line["action"] for line in logged}
     assert {"request_failed", "validation_failed", "request_received"} <= actions
+    assert "cancellation_stored" in actions
     assert {"message_processing_failed", "retry_attempted", "message_dead_lettered"} <= actions
     for secret in (MARK, *tokens):
         assert [line for line in logged if secret in json.dumps(line)] == []

@@ -124,7 +124,9 @@ def test_worker_stops_at_the_limit_of_dead_letters(
         RESTAURANT_DELIVERY__MAX_DEAD_LETTERS="100",
     )
     deployment.wait_for_status(number, "ready")
-    assert broker.depth(DEAD_LETTERS) == 60
+    wait_until(
+        lambda: broker.depth(DEAD_LETTERS) == 60, seconds=20, doing="for the other dead letters"
+    )
 
 
 def test_dead_letters_of_the_embedded_database_while_up_runs_and_after(

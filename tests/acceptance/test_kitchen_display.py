@@ -8,7 +8,7 @@ from tests.support.deployments import Deployment
 from tests.support.display import STATION, Display
 from tests.support.processes import Process, free_port
 
-ONCE = {"Idempotency-Key": "once"}
+ONCE = {"Idempotency-Key": "once-and-for-all"}
 
 
 async def start_first(display: Display, first: str, second: str) -> None:

@@ -17,8 +17,8 @@ from tests.support.processes import Process
 from tests.support.rabbitmq_server import RabbitMQ
 from tests.support.waiting import wait_until
 
-WAITING = 40_000
-SOME = 3_000
+WAITING = 20_000
+SOME = 1_500
 GROWTH = 20  # MB that a service may have at its worst, beyond what it has when it is idle
 SHORT_INTERVALS = {
     "RESTAURANT_RECONCILIATION__INTERVAL": "2",

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -100,8 +101,22 @@ def place_many_orders(deployment: Deployment, count: int) -> CompletedRun:
 
     wait_until_all_are_notified(deployment, subscribers, count)
     deployment.tracking.get(f"/orders/{traced}/status", headers={"X-Request-ID": "status-request"})
-    queues = deployment.tracking.get("/stats").json()["queues"]
+    queues = wait_for_the_last_acknowledgement(deployment)
     return CompletedRun(deployment, subscribers, numbers, traced, queues, deployment.stop_all())
+
+
+def wait_for_the_last_acknowledgement(deployment: Deployment) -> dict[str, int]:
+    """Return the depths of the queues once all are empty, or after 20 s.
+
+    A worker may finish an order before it receives the order's message.
+    """
+    queues: dict[str, int] = {}
+    for _ in range(40):
+        queues = deployment.tracking.get("/stats").json()["queues"]
+        if not any(queues.values()):
+            break
+        time.sleep(0.5)
+    return queues
 
 
 def order(deployment: Deployment, index: int, **headers: str) -> str:

@@ -27,6 +27,7 @@ DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "restaurant.json"
 NAME = re.compile(r"\b(?:restaurant|process)[_:][\w:]+")
 ORDERS = 12
 TEMPORARY = "TMPDIR"
+A_PLATFORM = {"RESTAURANT_INTEGRATIONS__HUBRISE__SECRET": "a-secret-of-the-platform"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def services(dsn: str, amqp_url: str, tmp_path: Path) -> Iterator[Services]:
     """Run every service, two processes of the order service among them."""
     worker_port, subscriber_port, display_port = free_port(), free_port(), free_port()
     with deployments.running(dsn, amqp_url) as deployment:
-        orders = deployment.start_order_service(*TWO, **{TEMPORARY: str(tmp_path)})
+        orders = deployment.start_order_service(*TWO, **{TEMPORARY: str(tmp_path)}, **A_PLATFORM)
         deployment.start_tracking_service()
         deployment.start_worker("mario", "--metrics-port", str(worker_port))
         deployment.start(

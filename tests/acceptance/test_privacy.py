@@ -19,7 +19,16 @@ BODY = make_order_body(
     order_type="delivery",
     delivery_address=f"{MARK} Street 12",
     notes=f"ring at {MARK}",
-    items=[make_item(notes=f"for {MARK}")],
+    items=[
+        make_item(
+            notes=f"for {MARK}",
+            guest=MARK,
+            modifiers=[{"name": f"Write {MARK} on it", "kind": "instruction"}],
+        )
+    ],
+    phone=MARK,
+    allergy_note=f"{MARK}: nuts",
+    reference=MARK,
 )
 
 
@@ -71,7 +80,7 @@ def test_customer_is_exported_and_erased_and_does_not_come_back(
     deployment.start_tracking_service()
     deployment.start_subscriber("till")
     deployment.wait_until_ready()
-    cancelled = place(deployment, **{"Idempotency-Key": "k-1"})
+    cancelled = place(deployment, **{"Idempotency-Key": "order-1-of-till-2"})
     move = {"changed_by": "waiter", "reason": f"{MARK} is ill"}
     assert deployment.orders.post(f"/orders/{cancelled}/cancel", json=move).status_code == 200
     deployment.start_worker("anna")
@@ -100,7 +109,7 @@ def test_customer_is_exported_and_erased_and_does_not_come_back(
     deployment.wait_until_outbox_is_empty()
     assert tables_with(deployment, MARK) == []
     assert broker.depth(DEAD_LETTERS) == 1
-    again = deployment.post_order(BODY, **{"Idempotency-Key": "k-1"})
+    again = deployment.post_order(BODY, **{"Idempotency-Key": "order-1-of-till-2"})
     assert again.headers["Idempotency-Replayed"] == "true"
     assert again.json()["order_number"] == cancelled
     assert tables_with(deployment, MARK) == []

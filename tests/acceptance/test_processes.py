@@ -13,6 +13,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from restaurant_system.web import server
 from tests.acceptance.test_graceful_stop import port
 from tests.support import deployments
 from tests.support.deployments import JSON, Deployment, error_message
@@ -90,7 +91,10 @@ def order_on(connection: http.client.HTTPConnection) -> bool:
 def test_killed_process_takes_only_its_own_connections_along_and_is_replaced(
     deployment: Deployment,
 ) -> None:
-    """Both processes have connections; those of the other one stay open, and new ones work."""
+    """Both processes have connections; those of the other one stay open, and new ones work.
+
+    When the supervisor is killed, too, its processes answer their requests, and end.
+    """
     intake = deployment.start_order_service(*TWO)
     deployment.wait_until_ready()
     wait_for_listeners(deployment)
@@ -108,8 +112,13 @@ def test_killed_process_takes_only_its_own_connections_along_and_is_replaced(
         assert order_on(connect(deployment))
         intake.wait_for("process_restarted", exit_code=-signal.SIGKILL)
     wait_for_start(intake, 3)
-    assert intake.stop() == 0
-    wait_for_the_end_of(children(intake))
+    with contextlib.closing(connect(deployment)) as connection:
+        assert order_on(connection)
+
+        intake.kill()
+
+        assert order_on(connection)
+        wait_for_the_end_of(children(intake))
 
 
 def connect(deployment: Deployment) -> http.client.HTTPConnection:
@@ -186,13 +195,12 @@ def test_stop_answers_every_request(deployment: Deployment, receiver: str) -> No
     wait_for_the_end_of(children(intake))
 
 
-@pytest.mark.parametrize("receiver", ["supervisor", "everyone"])
-def test_second_ctrl_c_stops_at_once(deployment: Deployment, receiver: str) -> None:
+def test_second_ctrl_c_stops_at_once(deployment: Deployment) -> None:
     """A request that never ends does not delay the stop; a terminal signals all processes."""
     intake = deployment.start_order_service(*TWO)
     deployment.wait_until_ready()
     wait_for_start(intake)
-    pids = children(intake) if receiver == "everyone" else []
+    pids = children(intake)
     with incomplete_requests(deployment, 1):
         interrupt(intake, pids)
         intake.wait_for("graceful_shutdown")
@@ -202,7 +210,34 @@ def test_second_ctrl_c_stops_at_once(deployment: Deployment, receiver: str) -> N
 
         assert intake.wait(5) == 0
     assert error_message(intake) == ""
-    wait_for_the_end_of(children(intake))
+    wait_for_the_end_of(pids)
+
+
+def test_all_processes_drain_at_once_until_a_second_signal(deployment: Deployment) -> None:
+    """Each process answers on, and reports that it is not ready."""
+    intake = deployment.start_order_service(*TWO, RESTAURANT_HTTP__DRAIN_SECONDS="60")
+    deployment.wait_until_ready()
+    wait_for_start(intake)
+    wait_for_listeners(deployment)
+    assert ready_codes(deployment) == {200}
+
+    intake.signal(signal.SIGTERM)
+
+    wait_until(
+        lambda: ready_codes(deployment) == {503},
+        seconds=15,
+        doing="for all processes to report that they are not ready",
+    )
+    assert sum(line["action"] == "draining" for line in intake.logs) == 2
+    assert deployment.place_order()
+    intake.signal(signal.SIGTERM)
+    assert intake.wait(10) == 0
+    assert error_message(intake) == ""
+
+
+def ready_codes(deployment: Deployment) -> set[int]:
+    """Return the status codes of `/health/ready` on several connections."""
+    return {deployment.orders.get("/health/ready").status_code for _ in range(16)}
 
 
 @pytest.mark.parametrize("is_restarting", [False, True], ids=["serving", "restarting"])
@@ -300,40 +335,24 @@ def interrupt(supervisor: Process, pids: list[int]) -> None:
             os.kill(pid, signal.SIGINT)
 
 
-def test_processes_of_a_killed_supervisor_answer_their_requests_and_end(
-    deployment: Deployment,
-) -> None:
-    """SIGKILL ends the supervisor without a signal to its processes."""
-    intake = deployment.start_order_service(*TWO)
-    deployment.wait_until_ready()
-    wait_for_start(intake)
-    with contextlib.closing(connect(deployment)) as connection:
-        assert order_on(connection)
-
-        intake.kill()
-
-        assert order_on(connection)
-        wait_for_the_end_of(children(intake))
-
-
 def test_process_that_cannot_be_replaced_is_tried_again_while_others_run(
     commands: Processes,
 ) -> None:
     """A process cannot be replaced while the database is stopped, and is replaced afterwards."""
-    with contextlib.closing(Postgres()) as server:
+    with contextlib.closing(Postgres()) as database:
         address = free_port()
         intake = commands.start(
             *("order-service", "--port", str(address), *TWO),
-            RESTAURANT_DATABASE__URL=server.dsn("postgres"),
+            RESTAURANT_DATABASE__URL=database.dsn("postgres"),
             RESTAURANT_STARTUP_TIMEOUT="1",
         )
         wait_for_start(intake)
 
-        server.stop()
+        database.stop()
         os.kill(children(intake)[0], signal.SIGKILL)
         intake.wait_for("process_restarted", exit_code=-signal.SIGKILL)
         intake.wait_for("process_restarted", exit_code=1)
-        server.start()
+        database.start()
         wait_for_start(intake, 3)
 
         health = f"http://127.0.0.1:{address}/health"
@@ -346,34 +365,21 @@ def test_process_that_cannot_be_replaced_is_tried_again_while_others_run(
         assert error_message(intake) == ""
 
 
-def test_taken_port_is_reported_once_before_any_process_starts(deployment: Deployment) -> None:
-    """The exit code is 1; the command that listens on the port is not disturbed."""
-    command = ("tracking-service", "--port", str(port(deployment.tracking)), *TWO)
-    first = deployment.start(*command, until=lambda process: len(children(process)) == 2)
-    deployment.wait_until_ready()
-    wait_for_start(first)
+def test_taken_port_is_reported_once_before_any_process_starts(commands: Processes) -> None:
+    """The exit code is 1, also if another command shares the port among its own processes."""
+    with server.bind("127.0.0.1", 0, is_shared=True) as process_of_another:
+        process_of_another.listen()
+        taken = process_of_another.getsockname()[1]
 
-    late = deployment.start(*command)
+        late = commands.start(
+            *("tracking-service", "--port", str(taken), *TWO),
+            RESTAURANT_DATABASE__URL="postgresql://postgres@127.0.0.1:1/nobody",
+        )
 
-    assert late.wait() == 1
+        assert late.wait() == 1
     assert error_message(late).count("\n") == 1
     assert "Cannot listen on" in error_message(late)
     assert children(late) == []
-    assert deployment.tracking.get("/orders").raise_for_status().json()["orders"] == []
-    assert first.stop() == 0
-
-
-def test_unreachable_database_is_reported_once(commands: Processes) -> None:
-    """Every process fails to connect, but the command prints one line and exits with 1."""
-    process = commands.start(
-        *("order-service", "--port", "0", *TWO),
-        RESTAURANT_DATABASE__URL="postgresql://postgres@127.0.0.1:1/nobody",
-        RESTAURANT_STARTUP_TIMEOUT="0.5",
-    )
-
-    assert process.wait() == 1
-    assert error_message(process).count("\n") == 1
-    assert "Check that PostgreSQL runs" in error_message(process)
 
 
 @pytest.mark.parametrize(

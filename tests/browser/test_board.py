@@ -19,26 +19,39 @@ SOON = 2000  # ms: a second, doubled because other tests run at the same time
 async def test_board_shows_highlights_and_announces_an_order_once_it_is_ready(
     screens: Screens, app: AllInOneApp, app_database: Database
 ) -> None:
-    number = await app.order()
-    earlier = await app.order()
-    await move_through(app_database, earlier, OrderStatus.COOKING, OrderStatus.READY)
+    """A courier reads the reference of the platform; an order of another day has its date."""
+    number = await app.order(reference="84H9B")
+    earlier = f"ORD_20241216_{number[-3:]}"
+    sql = await app_database.dedicated()
+    await insert_order(sql, number=earlier)
+    await sql.close()
+    await move_through(app_database, earlier, OrderStatus.COOKING, OrderStatus.READY, at=utc_now())
     page = await screens.open("/board", width=1920, height=1080, reduced_motion="reduce")
     short = number[-3:]
-    await expect(page.locator("#preparing li")).to_have_text([short])
-    await expect(page.locator("#ready li.new")).to_have_text([earlier[-3:]])
+    await expect(page.locator("#preparing li")).to_have_text([f"{short} 84H9B"])
+    await expect(page.locator("#ready li.new")).to_have_text([f"{short} Dec 16"])
 
     await move_through(app_database, number, OrderStatus.COOKING)
     at = utc_now()
     await move(app_database, number, OrderStatus.COOKING, OrderStatus.READY, at=at, by="mario")
 
-    await expect(page.locator("#ready li.new").first).to_have_text(short, timeout=SOON)
+    await expect(page.locator("#ready li.new").first).to_have_text(f"{short} 84H9B", timeout=SOON)
     await expect(page.locator("#preparing li")).to_have_count(0)
-    await expect(page.get_by_role("status")).to_have_text(f"Order {short} is ready.")
+    await expect(page.get_by_role("status")).to_have_text(f"Order {short} (84H9B) is ready.")
     assert await serious_violations(page) == []
 
-    await app.complete(number)
+    await app.hand_over(number)
 
-    await expect(page.locator("#ready li")).to_have_text([earlier[-3:]], timeout=SOON)
+    await expect(page.locator("#ready li")).to_have_text([f"{short} Dec 16"], timeout=SOON)
+
+    courier = await app.order(order_type="delivery", handoff="courier", reference="WOLT-7")
+    await page.goto("/board?order_types=delivery,burger")
+
+    await expect(page.locator("main li")).to_have_text([f"{courier[-3:]} WOLT-7"])
+    await expect(page.locator("#notice")).to_have_text(
+        "There is no order type burger. In this address you can write: dine_in, takeout, delivery."
+    )
+    assert await serious_violations(page) == []
 
 
 @pytest.mark.parametrize(("width", "height"), [(1920, 1080), (360, 640)])

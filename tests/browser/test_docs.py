@@ -21,7 +21,8 @@ async def test_api_documentation_is_shown_without_the_internet(screens: Screens)
     await page.goto("/docs")
 
     operation = page.locator(".opblock", has_text="/orders/{order_number}/status")
-    await expect(operation).to_be_visible()
-    await operation.click()
+    # ms; the page parses and resolves the whole document first
+    await expect(operation).to_be_visible(timeout=30_000)
+    await operation.click(timeout=30_000)
     await expect(operation.locator(".opblock-body")).to_be_visible()
     assert [url for url in external_requests if not url.startswith("data:")] == []

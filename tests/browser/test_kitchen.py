@@ -1,8 +1,11 @@
 import re
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from playwright.async_api import Locator, Page, expect
 
+from restaurant_system.models.clock import rfc_3339, utc_now
 from tests.support.all_in_one_app import AllInOneApp
 from tests.support.browser import Screens, serious_violations
 from tests.support.orders import make_item
@@ -10,7 +13,11 @@ from tests.support.orders import make_item
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TIMES = "\N{MULTIPLICATION SIGN}"
+MINUS = "\N{MINUS SIGN}"
 SYNC_TIMEOUT = 1000  # ms within which all screens of a station show the same
+NEXT_TAP = 1000  # ms within which another tap at the same place is the same
+MOVE_GRACE = 400  # ms after tickets have moved within which a tap is not for another one
+RING_INTERVAL = 4000  # ms
 RINGS = """
     const start = OscillatorNode.prototype.start;
     let tones = 0;
@@ -49,13 +56,21 @@ async def test_tickets_are_started_bumped_undone_and_recalled_on_any_screen(
 ) -> None:
     number = await app.order(order_type="dine_in", table_number=4)
     later = await app.order()
-    one, other = [await screens.open("/kitchen") for _ in range(2)]
+    one, other = [await screens.open("/kitchen?station=kitchen") for _ in range(2)]
 
+    await button(one, "Start", number).click()
+    await expect(button(other, "Bump", number)).to_be_visible(timeout=SYNC_TIMEOUT)
+    await button(other, "Undo start", number).click()
+    await expect(button(one, "Start", number)).to_be_visible(timeout=SYNC_TIMEOUT)
+    await expect(ticket(one, number).get_by_text("New")).to_have_count(0)
+    assert await history(app, number) == ["received"]
     await button(one, "Start", number).click()
     await expect(button(other, "Bump", number)).to_be_visible(timeout=SYNC_TIMEOUT)
     await button(one, "Bump", number).click()
     await expect(ticket(other, number)).to_have_count(0, timeout=SYNC_TIMEOUT)
     await button(one, "Start", later).click()
+    await expect(button(one, "Bump", later)).to_be_enabled()
+    await one.wait_for_timeout(MOVE_GRACE)
     await button(one, "Bump", later).click()
     offers = other.get_by_role("region", name="Undo").get_by_role("button")
     await expect(offers).to_have_text([re.compile("Undo 002"), re.compile("Undo 001")])
@@ -75,20 +90,26 @@ async def test_tickets_are_started_bumped_undone_and_recalled_on_any_screen(
 async def test_screen_shows_notes_totals_rushed_and_cancelled_tickets(
     app: AllInOneApp, screens: Screens
 ) -> None:
-    """Rushed tickets come first, and cancelled ones stay until acknowledged."""
+    """Rushed tickets come first, then what is promised first; cancelled ones stay until seen."""
     salad = make_item(name="Caesar salad", quantity=3, notes="no onions")
-    first = await app.order(items=[make_item(), salad])
+    first = await app.order(
+        order_type="delivery", delivery_address="12 Analytical Row", items=[make_item(), salad]
+    )
     second = await app.order(items=[make_item(quantity=2)], notes="nut allergy")
-    page = await screens.open("/kitchen")
-    await expect(page.locator(".ticket h3")).to_have_text(["Order 001", "Order 002"])
+    page = await screens.open("/kitchen?station=kitchen")
+    await expect(page.locator(".ticket h3")).to_have_text(["Order 002", "Order 001"])
     await expect(ticket(page, first)).to_contain_text("no onions")
     await expect(ticket(page, second)).to_contain_text("nut allergy")
     await expect(page.get_by_text("2 of 12 tickets")).to_be_visible()
     totals = page.get_by_role("complementary", name="All day").get_by_role("listitem")
     await expect(totals).to_have_text([f"3 {TIMES} Caesar salad", f"3 {TIMES} Margherita"])
 
-    await button(page, "Rush", second).click()
+    await button(page, "Rush", first).click()
+    await expect(page.locator(".ticket h3")).to_have_text(["Order 001", "Order 002"])
+    await button(page, "Undo rush", first).click()
     await expect(page.locator(".ticket h3")).to_have_text(["Order 002", "Order 001"])
+    await button(page, "Rush", first).click()
+    await expect(page.locator(".ticket h3")).to_have_text(["Order 001", "Order 002"])
     await app.cancel(first)
     await expect(ticket(page, first).get_by_text("Cancelled")).to_be_visible()
     await expect(totals).to_have_text([f"2 {TIMES} Margherita"])
@@ -101,10 +122,98 @@ async def test_screen_shows_notes_totals_rushed_and_cancelled_tickets(
     assert await serious_violations(page) == []
 
 
+async def test_ticket_shows_everything_that_the_kitchen_needs_of_an_order(
+    app: AllInOneApp, screens: Screens
+) -> None:
+    """The list of bumped tickets shows the same; all-day totals count modifiers apart."""
+    onions = {"name": "onions", "kind": "remove"}
+    burger = {"name": "Burger", "modifiers": [onions, {"name": "Bacon", "quantity": 2}]}
+    please = {"name": "Cutlery please", "kind": "instruction"}
+    cola = make_item(name="Cola", modifiers=[{"name": "No ice", "kind": "remove"}])
+    menu = make_item(
+        name="Menu du jour",
+        quantity=2,
+        modifiers=[burger, please],
+        guest="MD1",
+        course=2,
+        sku="D-7",
+    )
+    notes = "Napkins, please\nCutlery: yes"
+    number = await app.order(
+        order_type="delivery",
+        handoff="courier",
+        customer_name="Alex R.",
+        reference="84H9B",
+        channel="example.eats",
+        external_id="0b0f2b6e",
+        allergy_note="peanuts",
+        notes=notes,
+        ready_at=rfc_3339(utc_now() + timedelta(minutes=5)),
+        items=[menu, cola],
+        amount_due=12.5,
+    )
+    await app.release(number)
+    seated = await app.order(
+        order_type="dine_in", table="Terrace 3", customer_name="Ada Lovelace", amount_due=9.5
+    )
+    page = await screens.open("/kitchen?station=kitchen")
+    lines = [
+        "Delivery · Courier",
+        "Allergy: peanuts",
+        "Alex R.",
+        "84H9B",
+        "example.eats",
+        f"2 {TIMES} Menu du jour",
+        "Course 2",
+        "MD1",
+        "Burger",
+        "NO onions",
+        f"2 {TIMES} Bacon",
+        "Cutlery please",
+        "NO ice",
+        "To pay 12.50",
+    ]
+
+    ticket_lines = ticket(page, number)
+    for line in lines:
+        await expect(ticket_lines).to_contain_text(line)
+    assert notes in await ticket_lines.inner_text()  # as it is rendered
+    await expect(ticket_lines).not_to_contain_text("D-7")
+    await expect(ticket_lines.locator("s")).to_have_text(["onions", "ice"])
+    await expect(ticket_lines.locator(".due")).to_have_text(re.compile(r"^for \d\d:\d\d$"))
+    await expect(ticket_lines.locator(".age")).to_have_text(re.compile(f"^{MINUS}4:"))
+    await expect(ticket(page, seated)).to_contain_text("Table Terrace 3")
+    await expect(ticket(page, seated)).not_to_contain_text("Ada Lovelace")
+    await expect(ticket(page, seated)).not_to_contain_text("To pay")
+    totals = page.get_by_role("complementary", name="All day").get_by_role("listitem")
+    await expect(totals.filter(has_text="Menu du jour").locator(".modifiers > li")).to_contain_text(
+        [f"2 {TIMES} Burger", f"4 {TIMES} Bacon", f"2 {TIMES} NO onions"]
+    )
+    assert await serious_violations(page) == []
+    other = await screens.open("/kitchen?station=kitchen")
+    await button(page, "Start", number).click()
+    await button(page, "Bump", number).wait_for()
+    await page.get_by_role("button", name="Cross off Menu du jour").click()
+    crossed = ticket(other, number).locator(".items > .done")
+    await expect(crossed).to_have_count(1)
+    await expect(totals.filter(has_text="Menu du jour")).to_have_count(0)
+    await expect(totals.filter(has_text="Cola")).to_have_count(1)
+    await other.get_by_role("button", name="Cross off Cola").click()
+    assert await serious_violations(other) == []
+    await button(page, "All done: Bump", number).click()
+    await expect(ticket(page, number)).to_have_count(0)
+    await page.get_by_role("button", name="Recall").click()
+    bumped = page.get_by_role("dialog").get_by_role("listitem").first
+    for line in lines:
+        await expect(bumped).to_contain_text(line)
+    assert notes in await bumped.inner_text()
+    assert await serious_violations(page) == []
+
+
 async def test_keys_do_what_taps_do_and_keep_the_focus(app: AllInOneApp, screens: Screens) -> None:
     """A digit pressed while tickets move acts on the ticket that was shown before."""
     first, second, third = [await app.order() for _ in range(3)]
-    page = await screens.open("/kitchen")
+    page = await screens.open("/kitchen?station=kitchen")
     keys = page.keyboard
     await expect(page.locator(".ticket")).to_have_count(3)
 
@@ -145,21 +254,82 @@ async def test_keys_do_what_taps_do_and_keep_the_focus(app: AllInOneApp, screens
         "ready",
         "cooking",
     ]
-    assert await history(app, first) == ["received", "cooking"]
+    assert await history(app, first) == ["received"]  # its start can still be undone
+
+
+async def test_second_tap_within_a_second_acts_on_no_other_ticket(
+    app: AllInOneApp, screens: Screens
+) -> None:
+    """Tickets stay in their places for a second after a tap, and buttons that undo, too."""
+    numbers = [await app.order() for _ in range(5)]
+    page = await screens.open("/kitchen?station=kitchen")
+    await page.clock.install()
+    await page.reload()
+    await ticket(page, numbers[4]).wait_for()
+    await page.clock.pause_at(utc_now() + timedelta(seconds=2))
+    for number in numbers[:2]:
+        await button(page, "Start", number).click()
+        await expect(ticket(page, number)).to_have_attribute("data-status", "cooking")
+    await page.clock.fast_forward(NEXT_TAP)
+    heads = page.locator(".ticket h3")
+
+    async def tap_twice(place: Locator, effect: Locator, key: str) -> None:
+        box = await place.bounding_box()
+        assert box is not None
+        middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        await page.mouse.click(*middle)
+        await effect.wait_for()
+        await page.clock.fast_forward(NEXT_TAP - 300)
+        await page.mouse.click(*middle)
+        await page.keyboard.press(key)
+        await page.clock.fast_forward(300)
+        await page.clock.fast_forward(MOVE_GRACE)
+
+    await tap_twice(heads.nth(0), page.locator(".ticket.leaving"), "1")
+    await expect(heads).to_have_text([f"Order 00{number}" for number in (2, 3, 4, 5)])
+    await tap_twice(heads.nth(0), page.locator(".ticket.leaving"), "1")
+    await expect(heads).to_have_text([f"Order 00{number}" for number in (3, 4, 5)])
+    await tap_twice(
+        button(page, "Rush", numbers[3]), page.locator(".ticket .rush.rushed"), "Shift+Digit2"
+    )
+    await expect(heads).to_have_text([f"Order 00{number}" for number in (4, 3, 5)])
+    await expect(page.locator(".ticket .rush.rushed")).to_have_count(1)
+    assert {number: (await history(app, number))[-1] for number in numbers} == dict(
+        zip(numbers, ["ready", "ready", "received", "received", "received"], strict=True)
+    )
+    offers = page.get_by_role("region", name="Undo").get_by_role("button")
+    await expect(offers).to_have_text([re.compile(f"00{number}") for number in (4, 2, 1)])
+    await tap_twice(offers.nth(1), ticket(page, numbers[1]), "Shift")
+    await expect(heads).to_have_text([f"Order 00{number}" for number in (4, 2, 3, 5)])
+
+    last = await heads.nth(3).bounding_box()
+    assert last is not None
+    other = await screens.open("/kitchen?station=kitchen")
+    await button(other, "Rush", numbers[4]).click()
+    await expect(heads).to_have_text([f"Order 00{number}" for number in (5, 4, 2, 3)])
+    await page.mouse.click(last["x"] + 5, last["y"] + 5)
+    await expect(page.get_by_text("just moved")).to_be_visible()
+    assert await history(app, numbers[2]) == ["received"]
+    await page.clock.fast_forward(MOVE_GRACE)
+    await page.mouse.click(last["x"] + 5, last["y"] + 5)
+    await expect(ticket(page, numbers[2])).to_have_attribute("data-status", "cooking")
 
 
 async def test_new_ticket_rings_until_the_next_input_and_across_a_reload(
     app: AllInOneApp, screens: Screens
 ) -> None:
     """The sound is allowed by the first input; muting is remembered."""
-    page = await screens.open("/kitchen")
+    page = await screens.open("/kitchen?station=kitchen")
     await page.add_init_script(RINGS)
+    await page.clock.install()
     await page.reload()
     await page.get_by_role("button", name="Tap to turn sound on").click()
     await expect(page.get_by_role("button", name="Sound on")).to_be_visible()
     await expect(page.get_by_text("0 of 12 tickets")).to_be_visible()
 
     await app.order()
+    await expect(page.locator("html")).to_have_attribute("data-rings", "1")
+    await page.clock.fast_forward(RING_INTERVAL)
     await expect(page.locator("html")).to_have_attribute("data-rings", "2")
     await expect(page.get_by_text("New order 001, Takeout.")).to_be_attached()
     new = page.locator(".ticket").get_by_text("New")
@@ -172,7 +342,7 @@ async def test_new_ticket_rings_until_the_next_input_and_across_a_reload(
     await page.reload()
 
     await expect(page.get_by_role("button", name="Sound off")).to_be_visible()
-    await expect(page.locator(".ticket").get_by_text("Received")).to_be_visible()
+    await expect(page.locator(".ticket .status")).to_have_text("Received")
 
 
 @pytest.mark.parametrize(
@@ -201,3 +371,134 @@ async def test_page_shows_why_its_station_is_refused_and_opens_it_once_possible(
     await expect(ticket(fryer, number)).to_be_visible()
     await expect(fryer.locator("#notice")).to_be_empty()
     await expect(fryer.locator(".banner")).to_be_hidden()
+
+
+CELLS = """
+    [...document.querySelectorAll(".ticket")].filter((each) => each.offsetParent).map((each) => {
+        const [rail, box] = [each.parentElement, each].map((one) => one.getBoundingClientRect());
+        const contents = each.querySelector(".contents");
+        const food = each.querySelector(".items").offsetHeight;
+        const head = each.querySelector("header").offsetHeight;
+        const foot = each.querySelector(".buttons").offsetHeight;
+        return {
+            whole: box.right <= rail.right + 1 && box.bottom <= rail.bottom + 1
+                && contents.scrollHeight <= contents.clientHeight
+                && contents.scrollWidth <= contents.clientWidth,
+            food, around: head + foot, text: getComputedStyle(each.querySelector(".name")).fontSize,
+        };
+    })
+"""
+PAGES_OF = """
+    async (heights) => {
+        const { place } = await import("/assets/cells.js");
+        const parts = (height) => (height < 0 ? [-height * 10] : Array(height).fill(10));
+        const sizes = heights.map((height) => ({ parts: parts(height), frame: 0 }));
+        const { places, pages } = place(sizes, { columns: 2, rows: 2, cell: 10, gap: 0 });
+        return [places.map(({ page }) => page), pages];
+    }
+"""
+PAGES: list[tuple[list[int], list[Any]]] = [  # heights in cells, and the pages in two by two cells
+    ([], [[], 1]),
+    ([1, 9, 1], [[0, 1, 0], 4]),
+    ([1, -5, 1], [[0, 1, 0], 3]),  # in one part
+    ([1, 4, 1], [[0, 1, 0], 2]),
+    ([1, 4, 4, 4, 1, 1, 1, 1], [[0, 1, 2, 3, 0, 0, 0, 4], 5]),
+]
+ITEMS_INSIDE = """
+    (ticket) => {
+        const cell = ticket.getBoundingClientRect();
+        const end = ticket.querySelector(".buttons").getBoundingClientRect().top;
+        const isInside = ({ left, right, top, bottom }) =>
+            left >= cell.left && right <= cell.right && top >= cell.top && bottom <= end;
+        return [...ticket.querySelectorAll(".items > li")]
+            .filter((item) => isInside(item.getBoundingClientRect()))
+            .map((item) => item.querySelector(".name").innerText);
+    }
+"""
+LAST_ITEM_IS_INSIDE = """
+    (ticket) => {
+        const [cell, item] = [ticket, ticket.querySelector(".items > li:last-child")]
+            .map((each) => each.getBoundingClientRect());
+        return item.bottom <= cell.bottom && item.right <= cell.right;
+    }
+"""
+
+
+async def items_on_pages(page: Page, number: str) -> list[str]:
+    """Return the items of a ticket that are shown on the pages from this one to the last."""
+    items: list[str] = []
+    while True:
+        if await ticket(page, number).count():
+            items += await ticket(page, number).evaluate(ITEMS_INSIDE)
+        if not await page.get_by_role("button", name="Next page").is_enabled():
+            return items
+        await page.keyboard.press("PageDown")
+
+
+@pytest.mark.parametrize("app", [{"RESTAURANT_KITCHEN_DISPLAY__CAPACITY": "30"}], indirect=True)
+async def test_food_has_most_of_the_screen_and_the_rest_is_on_pages(
+    app: AllInOneApp, screens: Screens
+) -> None:
+    """Twelve tickets of two items are whole; a rush does not turn the page.
+
+    A ticket fills what larger ones left free, also on earlier pages; all pages are counted. One
+    that is larger than a page continues on the next.
+    """
+    two = [make_item(name="Spaghetti Carbonara"), make_item(name="Caesar salad", quantity=2)]
+    for _ in range(12):
+        await app.order(items=two, customer_name="Grace Hopper")
+    page = await screens.open("/kitchen?station=kitchen")
+    shown = page.locator(".ticket:visible")
+    await expect(shown).to_have_count(12)
+    cells = await page.evaluate(CELLS)
+    assert [each["whole"] for each in cells] == [True] * 12
+    assert all(each["around"] < each["food"] for each in cells), cells
+    assert {each["text"] for each in cells} == {"26px"}
+    for heights, expected in PAGES:
+        assert await page.evaluate(PAGES_OF, heights) == expected
+    await expect(page.get_by_role("navigation", name="Pages of tickets")).to_be_hidden()
+
+    twenty = [make_item(name=f"Pizza {number}") for number in range(20)]
+    long = await app.order(items=twenty, order_type="dine_in", table_number=7)
+    larger = await app.order(
+        items=[make_item(name=f"Spaghetti Carbonara {number}") for number in range(45)]
+    )
+    for _ in range(16):
+        last = await app.order(items=two)
+    pages = page.get_by_role("navigation", name="Pages of tickets")
+    await expect(page.get_by_text("30 of 30 tickets")).to_be_visible()
+    await expect(pages).to_contain_text(
+        re.compile(r"\d\d more tickets.*Page 1 of [345]", re.DOTALL)
+    )
+    assert all(each["whole"] for each in await page.evaluate(CELLS))
+    seen = set(await shown.locator("h3").all_inner_texts())
+    items: list[str] = []
+    while await pages.get_by_role("button", name="Next page").is_enabled():
+        await page.keyboard.press("PageDown")
+        if await ticket(page, larger).count():
+            items += await ticket(page, larger).evaluate(ITEMS_INSIDE)
+        else:
+            assert all(each["whole"] for each in await page.evaluate(CELLS))
+        seen |= set(await shown.locator("h3").all_inner_texts())
+        if await ticket(page, long).count():
+            assert await ticket(page, long).evaluate(LAST_ITEM_IS_INSIDE)
+    assert len(seen) == 30
+    assert items == [f"Spaghetti Carbonara {number}" for number in range(45)]
+    await button(page, "Rush", last).click()
+    await expect(ticket(page, last)).to_have_count(0)  # it is the first of the first page
+    await expect(pages).not_to_contain_text("Page 1 of")
+    assert await serious_violations(page) == []
+    for _ in range(4):
+        await page.keyboard.press("PageUp")
+    await expect(page.locator(".ticket:visible h3").first).to_contain_text(last[-3:])
+
+    await app.order(items=[make_item(name="Focaccia", quantity=3)])
+    await expect(page.get_by_text("30 + 1 waiting")).to_be_visible()
+    await expect(page.locator("#all-day")).to_contain_text(f"3 {TIMES} Focaccia")
+    await page.keyboard.press("?")
+    await page.get_by_role("radio", name="Large", exact=True).check()
+    await page.reload()
+    await expect(page.locator(".ticket:visible .name").first).to_have_css("font-size", "32px")
+    await page.set_viewport_size({"width": 390, "height": 844})  # one column
+    await expect(page.get_by_role("button", name="Next page")).to_be_in_viewport(ratio=1)
+    assert await items_on_pages(page, larger) == items

@@ -64,7 +64,8 @@ async def test_device_is_enrolled_and_used_by_several_people_until_it_is_removed
     await sign_in_with_pin(page, "Kitty", "7413")
     await expect(page.get_by_role("alert")).to_contain_text("The PIN is wrong")
     await sign_in_with_pin(page, "Kitty", "7412")
-    await expect(page.locator("footer.account")).to_contain_text("Kitty")
+    await expect(page.locator("#places .account")).to_contain_text("Kitty")
+    await page.locator("#places summary").tap()
     await page.get_by_role("button", name="Switch user").tap()
     await page.get_by_role("radio", name="Anna").focus()
     await page.keyboard.press("Space")
@@ -72,7 +73,7 @@ async def test_device_is_enrolled_and_used_by_several_people_until_it_is_removed
     await page.keyboard.type(PIN)
     await page.keyboard.press("Enter")
     await expect(page).to_have_url(re.compile("/kitchen\\?station=grill$"))
-    await expect(page.locator("footer.account")).to_contain_text("Anna")
+    await expect(page.locator("#places .account")).to_contain_text("Anna")
 
     # A manager elsewhere removes the device.
     await office.goto("/access")

@@ -43,7 +43,7 @@ async def test_page_is_shown_after_signing_in_and_not_after_signing_out(screens:
 
     await expect(page).to_have_url(re.compile("/dashboard$"))
     await expect(page.locator("#waiting .figure")).to_have_text("0")
-    await expect(page.locator("footer.account")).to_contain_text("Anna")
+    await expect(page.locator("#places .account")).to_contain_text("Anna")
     assert await serious_violations(page) == []
     await page.get_by_role("button", name="Sign out").click()
     await expect(page).to_have_url(re.compile("/sign-in$"))
@@ -53,7 +53,10 @@ async def test_page_is_shown_after_signing_in_and_not_after_signing_out(screens:
 
 @pytest.mark.parametrize(
     ("name", "places"),
-    [("Anna", ["Counter", "Kitchen", "Dashboard", "Board"]), ("Kitty", ["Kitchen", "Board"])],
+    [
+        ("Anna", ["Counter", "Orders", "Kitchen", "Pass", "Board", "Dashboard"]),
+        ("Kitty", ["Kitchen", "Board"]),
+    ],
 )
 async def test_person_is_shown_the_pages_of_the_role(
     screens: Screens, name: str, places: list[str]
@@ -114,4 +117,4 @@ async def test_kitchen_works_on_tickets(screens: Screens) -> None:
 
     await expect(page).to_have_url(re.compile("/kitchen\\?station=grill$"))
     await expect(page.locator("#empty")).to_be_visible()
-    await expect(page.locator("footer.account")).to_contain_text("Kitty")
+    await expect(page.locator("#places .account")).to_contain_text("Kitty")

@@ -32,7 +32,7 @@ async def test_text_on_a_ticket_keeps_its_direction(
     async with app_database.connection() as connection:
         await connection.execute("UPDATE order_items SET notes = $1", REVERSED)
         await connection.execute("UPDATE orders SET notes = $1", REVERSED)
-    page = await screens.open("/kitchen")
+    page = await screens.open("/kitchen?station=kitchen")
     await expect(page.locator(".note")).to_have_text("\ufffdstun ON")
 
     texts = await user_texts(page)
@@ -49,7 +49,7 @@ async def test_stacked_combining_marks_do_not_cover_other_items(
         await connection.execute(
             "UPDATE order_items SET name = $1, notes = $1 WHERE name = 'soup'", STACKED_MARKS
         )
-    page = await screens.open("/kitchen")
+    page = await screens.open("/kitchen?station=kitchen")
     above = page.locator(".ticket .items > li").first
     await expect(above).to_contain_text("no onions")
 

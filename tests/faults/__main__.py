@@ -48,6 +48,14 @@ def main(
     component: Annotated[
         list[Component] | None, typer.Option(help="What is killed and disturbed; repeatable. (all)")
     ] = None,
+    cluster: Annotated[
+        bool,
+        typer.Option(
+            "--cluster",
+            help="Only on RabbitMQ, as a cluster of three nodes with quorum queues; of the faults"
+            " of RabbitMQ, half are those of a leader.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="The same seed gives the same orders and faults.")] = 1,
     mutation: Annotated[
         str | None,
@@ -73,8 +81,9 @@ def main(
                 poisons=poisons,
                 targets=frozenset(component or Component),
                 mutation=mutation,
+                cluster=cluster,
             )
-            for each in broker or Broker
+            for each in broker or ([Broker.RABBITMQ] if cluster else Broker)
         ]
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
@@ -93,11 +102,15 @@ def _run(plan: RunPlan, console: Console, progress: Progress) -> bool:
     return bool(report.broken)
 
 
+def _broker(plan: RunPlan) -> str:
+    return f"a cluster of {plan.broker}" if plan.cluster else plan.broker
+
+
 def _title(plan: RunPlan) -> str:
     kinds = Counter(fault.kind for fault in plan.faults())
     faults = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "no faults"
     return (
-        f"{plan.orders:,} orders over {plan.duration:g} s on {plan.broker}, seed {plan.seed}:"
+        f"{plan.orders:,} orders over {plan.duration:g} s on {_broker(plan)}, seed {plan.seed}:"
         f" {faults}" + (f"; mutation: {plan.mutation}" if plan.mutation else "")
     )
 

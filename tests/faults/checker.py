@@ -153,14 +153,21 @@ async def _load_queues(sql: Line, management: str) -> None:
     """Read every message that is left in RabbitMQ without removing it."""
     async with httpx.AsyncClient(base_url=management, auth=CREDENTIALS, timeout=30) as api:
         queues = (await api.get("/api/queues/%2F")).raise_for_status().json()
-        for queue in [each["name"] for each in queues]:
-            messages = await _messages(api, queue)
-            if queue == DEAD_LETTERS:
-                dead = [(each["payload"], _reason(each)) for each in messages]
+        for queue in queues:
+            name = queue["name"]
+            if name == DEAD_LETTERS:
+                dead = [(each["payload"], _reason(each)) for each in await _messages(api, name)]
                 await sql.copy_records_to_table("dead_letters", records=dead)
             else:
-                waiting = [(queue,) for _ in messages]
-                await sql.copy_records_to_table("waiting", records=waiting)
+                count = await _count(api, queue)
+                await sql.copy_records_to_table("waiting", records=[(name,)] * count)
+
+
+async def _count(api: httpx.AsyncClient, queue: dict[str, Any]) -> int:
+    """Count the messages of a queue; those of a subscriber in a cluster cannot be read."""
+    if queue["type"] == "quorum" and "x-single-active-consumer" in queue["arguments"]:
+        return int(queue.get("messages", 0))
+    return len(await _messages(api, queue["name"]))
 
 
 async def _messages(api: httpx.AsyncClient, queue: str) -> list[dict[str, Any]]:

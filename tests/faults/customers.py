@@ -47,7 +47,7 @@ class PlannedOrder:
 def planned_order(seed: int, position: int) -> PlannedOrder:
     """Return the order at a position of the run."""
     rng = random.Random(f"{seed}/{position}")  # noqa: S311 - reproducible, not secret
-    key = f"{seed}-{position:06d}"
+    key = f"customer-{seed}-{position:06d}"
     items = [(rng.randint(1, 3), rng.randint(100, 4999)) for _ in range(rng.randint(1, 4))]
     kind = rng.choice(list(TYPE_FIELDS))
     return PlannedOrder(

@@ -14,6 +14,7 @@ from aiormq.abc import AbstractChannel
 from tests.faults.journal import Journal
 from tests.faults.plan import SERVICES, Component, Fault, Kind
 from tests.faults.system import SystemUnderTest
+from tests.support.rabbitmq_cluster import RabbitMQCluster
 from tests.support.rabbitmq_server import RabbitMQ
 from tests.support.tcp_proxy import TcpProxy
 
@@ -51,7 +52,7 @@ class FaultInjector:
                 group.create_task(self._inject(fault))
 
     async def _inject(self, fault: Fault) -> None:
-        self._journal.write("fault", kind=f"{fault.kind} {fault.component}")
+        self._journal.write("fault", kind=_name_of(fault, self._system))
         if fault.kind is Kind.POISON:
             await self._poison(fault)
         elif fault.component in SERVICES:
@@ -59,7 +60,7 @@ class FaultInjector:
         else:
             async with self._locks[fault.component]:
                 await self._inject_into_server(fault)
-        self._journal.write("fault_ended", kind=f"{fault.kind} {fault.component}")
+        self._journal.write("fault_ended", kind=_name_of(fault, self._system))
 
     async def _inject_into_service(self, fault: Fault) -> None:
         services, proxies = (
@@ -89,10 +90,13 @@ class FaultInjector:
         server = (
             self._system.postgres
             if fault.component is Component.POSTGRESQL
-            else self._system.rabbitmq
+            else await asyncio.to_thread(self._choose_node, fault)
         )
-        assert server is not None
         match fault.kind:
+            case Kind.CUT if isinstance(server, RabbitMQ):
+                number = 1 + self._system.nodes.index(server)
+                proxies = [each[number] for each in self._system.proxies.values()]
+                await _cut_connections(proxies, fault.seconds)
             case Kind.KILL:
                 await asyncio.to_thread(server.kill)
                 await asyncio.to_thread(server.start)
@@ -110,6 +114,13 @@ class FaultInjector:
                 await _retry(self._unbind)
             case _:
                 raise ValueError(fault)
+
+    def _choose_node(self, fault: Fault) -> RabbitMQ:
+        """Return a node of RabbitMQ: that of a queue's leader, or any."""
+        cluster = self._system.rabbitmq
+        if isinstance(cluster, RabbitMQCluster) and _hits_leader(fault):
+            return cluster.leader_of(BINDINGS[fault.which % len(BINDINGS)][1])
+        return self._system.nodes[fault.which % len(self._system.nodes)]
 
     async def _unbind(self) -> None:
         """Unbind the kitchen's queues from their exchanges, so that no order reaches a queue."""
@@ -143,12 +154,25 @@ class FaultInjector:
 
     @contextlib.asynccontextmanager
     async def _channel(self) -> AsyncIterator[AbstractChannel]:
-        assert self._system.rabbitmq is not None
-        connection = await aiormq.connect(self._system.rabbitmq.url("%2F"))
+        # Without one that answers the connection fails, and is tried again.
+        node, *_ = sorted(self._system.nodes, key=lambda node: not node.answers)
+        connection = await aiormq.connect(node.url("%2F"))
         try:
             yield await connection.channel()
         finally:
             await connection.close()
+
+
+def _hits_leader(fault: Fault) -> bool:
+    """Return whether a fault of a cluster is one of a leader; half of them are."""
+    return fault.which % 2 == 0
+
+
+def _name_of(fault: Fault, system: SystemUnderTest) -> str:
+    role = "'s node" if len(system.nodes) > 1 and fault.component is Component.RABBITMQ else ""
+    if role and fault.kind in {Kind.KILL, Kind.FREEZE, Kind.CUT} and _hits_leader(fault):
+        role = "'s leader"
+    return f"{fault.kind} {fault.component}{role}"
 
 
 async def _cut_connections(proxies: Sequence[TcpProxy], seconds: float) -> None:

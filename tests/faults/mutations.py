@@ -13,43 +13,15 @@ from restaurant_system.database import order_placement, orders, outbox
 from restaurant_system.database.connection import Connection
 from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.messaging import topology
-from restaurant_system.messaging.broker import Delivery
 from restaurant_system.messaging.in_memory_outbox import InMemoryOutbox
-from restaurant_system.models.message import Message
-from restaurant_system.worker.lifecycle import KitchenWorker
-
-
-def ack_before_commit() -> None:
-    """Acknowledge an order before it is cooked."""
-    process = KitchenWorker._process_and_settle  # noqa: SLF001 - a mutation replaces internals
-
-    async def ack_and_process(self: KitchenWorker, delivery: Delivery) -> None:
-        await delivery.ack()
-        await process(self, _AcknowledgedDelivery(delivery.message))
-
-    _patch(KitchenWorker, "_process_and_settle", ack_and_process)
-
-
-class _AcknowledgedDelivery(Delivery):
-    """A delivery that was acknowledged already."""
-
-    def __init__(self, message: Message) -> None:
-        super().__init__(message, queue="", redelivered=False)
-
-    async def ack(self) -> None:
-        """Do nothing: the delivery was acknowledged already."""
-
-    async def requeue(self) -> None:
-        """Do nothing: the delivery was acknowledged already."""
-
-    async def replace(self, *_: object) -> None:
-        """Do nothing: the delivery was acknowledged already."""
+from restaurant_system.worker import lifecycle
 
 
 def unroutable_unnoticed() -> None:
-    """Publish without `mandatory`: unroutable messages are lost without an error."""
+    """Publish without `mandatory`, so that messages are lost; claim nothing without a message."""
     find = topology.exchange
     _patch(topology, "exchange", lambda name: replace(find(name), mandatory=False))
+    _patch(lifecycle, "POLL_INTERVAL", 1e9)
 
 
 CURSOR = "CREATE TABLE IF NOT EXISTS outbox_cursor AS SELECT 0::bigint AS last_seen"
@@ -89,7 +61,7 @@ def outbox_by_cursor() -> None:
 def no_compare_and_set() -> None:
     """Move an order whatever its status is."""
     _rewrite(orders, "MOVE", "AND locked.status = requested.origin", "")
-    _rewrite(orders, "MOVE", "AND (locked.processed_by = requested.by", "AND (true")
+    _rewrite(orders, "MOVE", "(locked.processed_by = requested.by", "(true")
 
 
 def number_from_sequence() -> None:
@@ -124,7 +96,6 @@ async def _create(tx: Connection, statement: str) -> None:
 MUTATIONS: dict[str, Callable[[], None]] = {
     mutation.__name__.replace("_", "-"): mutation
     for mutation in (
-        ack_before_commit,
         unroutable_unnoticed,
         outbox_by_cursor,
         no_compare_and_set,

@@ -74,8 +74,11 @@ class RunPlan:
     poisons: int = 0
     targets: frozenset[Component] = frozenset(Component)  # of kills and disturbances
     mutation: str | None = None
+    cluster: bool = False  # RabbitMQ is a cluster with quorum queues
 
     def __post_init__(self) -> None:
+        if self.cluster and (self.broker != "rabbitmq" or self.wipes):
+            raise ValueError("a cluster is one of RabbitMQ, whose nodes are not wiped")
         if self.kills and not self._components():
             raise ValueError(f"a run on {self.broker} has none of the components to be killed")
 
@@ -113,6 +116,8 @@ class RunPlan:
             CONNECTION_FAULTS,
             [component for component in self._components() if component in SERVICES],
         )
+        if self.cluster and Component.RABBITMQ in self.targets:
+            yield Kind.CUT, Component.RABBITMQ  # one node, from all services
 
 
 def _shuffled(

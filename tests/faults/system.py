@@ -15,6 +15,7 @@ from tests.faults.plan import SERVICES, Component, RunPlan
 from tests.faults.service_process import ServiceProcess
 from tests.support.postgres_server import Postgres
 from tests.support.processes import free_port
+from tests.support.rabbitmq_cluster import RabbitMQCluster
 from tests.support.rabbitmq_server import RabbitMQ
 from tests.support.tcp_proxy import TcpProxy, proxy
 
@@ -27,6 +28,7 @@ STARTED_ACTIONS = {
 BUSY_ACTIONS = {Component.KITCHEN_WORKER: "order_processing_started"}
 START_TIMEOUT = 60.0  # s
 STATISTICS_DELAY = 1.5  # s by which RabbitMQ's statistics may be late
+QUORUM_STATISTICS_DELAY = 6.0  # s
 POLL_INTERVAL = 0.25  # s
 MARKER = "reconciliation_marker"
 DEAD_LETTERS = "kitchen_dead_letter_queue"
@@ -68,7 +70,7 @@ class SystemUnderTest:
         self._journal = journal
         self._order_ports, self._tracking_port = [free_port(), free_port()], free_port()
         self.postgres = Postgres(fsync=True)
-        self.rabbitmq = RabbitMQ() if plan.broker == "rabbitmq" else None
+        self.rabbitmq = _rabbitmq(plan)
         self.proxies: dict[Component, list[TcpProxy]] = {}
         self.services: dict[Component, list[ServiceProcess]] = {}
 
@@ -76,6 +78,17 @@ class SystemUnderTest:
     def dsn(self) -> str:
         """The URL of the database, without a proxy."""
         return self.postgres.dsn("postgres")
+
+    @property
+    def nodes(self) -> list[RabbitMQ]:
+        """The nodes of RabbitMQ: none, one, or those of the cluster."""
+        match self.rabbitmq:
+            case RabbitMQCluster():
+                return self.rabbitmq.nodes
+            case RabbitMQ():
+                return [self.rabbitmq]
+            case _:
+                return []
 
     @property
     def addresses(self) -> Services:
@@ -88,9 +101,9 @@ class SystemUnderTest:
         """Run all services for as long as the block lasts; wait until they have started."""
         async with contextlib.AsyncExitStack() as stack:
             for component in SERVICES:
-                servers = [server for server in (self.postgres, self.rabbitmq) if server]
+                ports = [self.postgres.port, *(node.port for node in self.nodes)]
                 self.proxies[component] = [
-                    await stack.enter_async_context(proxy(server.port)) for server in servers
+                    await stack.enter_async_context(proxy(port)) for port in ports
                 ]
             self._define_services()
             async with asyncio.TaskGroup() as group:
@@ -120,7 +133,9 @@ class SystemUnderTest:
             async with asyncio.timeout(self._plan.settle_timeout):
                 await _eventually(self._is_settled)
                 if self.rabbitmq is not None:
-                    await asyncio.sleep(STATISTICS_DELAY)
+                    await asyncio.sleep(
+                        QUORUM_STATISTICS_DELAY if self._plan.cluster else STATISTICS_DELAY
+                    )
 
     async def stop(self) -> None:
         """Stop every service with SIGTERM, and wait for it."""
@@ -153,13 +168,17 @@ class SystemUnderTest:
         self.services.setdefault(component, []).append(service)
 
     def _environment(self, component: Component) -> Mapping[str, str]:
-        database, *broker = self.proxies[component]
+        database, *nodes = self.proxies[component]
         servers = {
             "RESTAURANT_DATABASE__URL": f"postgresql://postgres@127.0.0.1:{database.port}/postgres"
         }
-        for each in broker:
-            url = f"amqp://guest:guest@127.0.0.1:{each.port}/%2F"
-            servers |= {"RESTAURANT_RABBITMQ__URL": url, "RESTAURANT_RABBITMQ__HEARTBEAT": "5"}
+        if nodes:
+            hosts = ",".join(f"127.0.0.1:{each.port}" for each in nodes)
+            servers |= {
+                "RESTAURANT_RABBITMQ__URL": f"amqp://guest:guest@{hosts}/%2F",
+                "RESTAURANT_RABBITMQ__QUEUE_TYPE": "quorum" if self._plan.cluster else "classic",
+                "RESTAURANT_RABBITMQ__HEARTBEAT": "5",
+            }
         reconciliation = RECONCILIATION if self._plan.wipes else NO_RECONCILIATION
         return {**SETTINGS, **reconciliation, **servers}
 
@@ -194,6 +213,15 @@ class SystemUnderTest:
             return [row[0] for row in await sql.fetch(query)]
         finally:
             await sql.close()
+
+
+def _rabbitmq(plan: RunPlan) -> RabbitMQ | RabbitMQCluster | None:
+    """Start the broker of a run, unless it is in PostgreSQL."""
+    if plan.broker != "rabbitmq":
+        return None
+    server = RabbitMQCluster() if plan.cluster else RabbitMQ()
+    server.start()
+    return server
 
 
 async def _eventually(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -9,10 +9,10 @@ from tests.faults.plan import Component, Kind, RunPlan
 
 RUNS = {
     "postgres": RunPlan(
-        broker="postgres", orders=280, duration=19, kills=5, disturbances=8, poisons=2
+        broker="postgres", orders=200, duration=14, kills=5, disturbances=8, poisons=2
     ),
     "rabbitmq": RunPlan(
-        broker="rabbitmq", orders=280, duration=21, kills=6, disturbances=8, unbinds=1, poisons=2
+        broker="rabbitmq", orders=200, duration=16, kills=6, disturbances=8, unbinds=1, poisons=2
     ),
 }
 
@@ -37,6 +37,27 @@ def test_short_run_kills_each_component_once(broker: str) -> None:
         for component in Component
         if broker == "rabbitmq" or component is not Component.RABBITMQ
     )
+
+
+def test_nodes_of_a_cluster_are_killed_frozen_and_cut_off() -> None:
+    plan = RunPlan(
+        broker="rabbitmq",
+        orders=200,
+        duration=16,
+        kills=2,
+        disturbances=4,
+        targets=frozenset({Component.RABBITMQ}),
+        cluster=True,
+    )
+
+    kinds = {fault.kind for fault in plan.faults() if fault.component is Component.RABBITMQ}
+
+    assert kinds == {Kind.KILL, Kind.FREEZE, Kind.CUT}
+
+
+def test_cluster_of_the_broker_in_postgresql_is_refused() -> None:
+    with pytest.raises(ValueError, match="a cluster is one of RabbitMQ"):
+        RunPlan(broker="postgres", orders=1, duration=1, cluster=True)
 
 
 def test_same_seed_gives_the_same_faults() -> None:

@@ -9,9 +9,8 @@ from tests.faults.fault_run import run_faults
 from tests.faults.guarantees import GUARANTEES
 from tests.faults.plan import Component, RunPlan
 
-NO_FAULTS = RunPlan(broker="postgres", orders=120, duration=2.5, settle_timeout=2)
-FAULTS = replace(NO_FAULTS, orders=150, duration=5)
-WORKERS_KILLED = replace(FAULTS, kills=4, targets=frozenset({Component.KITCHEN_WORKER}))
+NO_FAULTS = RunPlan(broker="postgres", orders=60, duration=1.25, settle_timeout=2)
+FAULTS = replace(NO_FAULTS, orders=90, duration=3)
 DATABASE_KILLED = replace(FAULTS, kills=2, targets=frozenset({Component.POSTGRESQL}))
 QUEUES_UNBOUND = replace(FAULTS, broker="rabbitmq", unbinds=3)
 
@@ -19,7 +18,6 @@ QUEUES_UNBOUND = replace(FAULTS, broker="rabbitmq", unbinds=3)
 @pytest.mark.parametrize(
     ("mutation", "plan", "guarantees"),
     [
-        ("ack-before-commit", WORKERS_KILLED, {"orders not ready"}),
         ("unroutable-unnoticed", QUEUES_UNBOUND, {"orders not ready"}),
         ("outbox-by-cursor", NO_FAULTS, {"left in the outbox or a queue"}),
         # What the database itself refuses is answered with 500.

@@ -13,16 +13,13 @@ from restaurant_system.database import audit, users
 from restaurant_system.database.connection import Database
 from restaurant_system.models.access import Capability, Role
 from tests.support.access import PASSWORD, PIN, guarded_site, make_keys, make_sign_in, make_users
+from tests.support.database import WAITS_FOR_LOCK
 from tests.support.responses import assert_problem
 from tests.support.services import serve_site
 from tests.support.waiting import eventually
 
 CLIENT = "192.0.2.7"
 NEW_PASSWORD = "  a new password "  # noqa: S105 - of users of tests
-WAITS_FOR_LOCK = """
-SELECT EXISTS (SELECT FROM pg_stat_activity
-               WHERE datname = current_database() AND wait_event_type = 'Lock')
-"""
 Headers = dict[str, str]
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import SecretStr
-from structlog.testing import capture_logs
 
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable
@@ -32,6 +31,7 @@ from restaurant_system.web import api
 from restaurant_system.web.access_checks import AccessChecks
 from restaurant_system.web.access_control import AccessControl
 from tests.support.database import execute
+from tests.support.logs import capture_logs
 from tests.support.messages import DEAD_LETTERS, TAKEOUT, make_order_message, make_order_messages
 from tests.support.orders import make_order
 from tests.support.responses import assert_problem, invalid_fields

@@ -23,7 +23,7 @@ from tests.support.waiting import eventually
 
 CLIENT = "192.0.2.7"
 HEADERS = JSON | {"X-Forwarded-For": CLIENT}
-KEYED = {"Idempotency-Key": "one"}
+KEYED = {"Idempotency-Key": "order-of-table-12"}
 
 
 @pytest.fixture

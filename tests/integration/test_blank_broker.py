@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from structlog.testing import capture_logs
 
 from restaurant_system.config import OutboxSettings, ReconciliationSettings
 from restaurant_system.database import orders, outbox
@@ -24,9 +23,10 @@ from restaurant_system.services.order import reconciliation as reconciliation_mo
 from restaurant_system.services.order.reconciliation import RESUBSCRIBE_DELAY, Reconciliation
 from tests.support.fakes import RecordingBroker
 from tests.support.kitchen import Kitchen
+from tests.support.logs import capture_logs
 from tests.support.messages import receive
 from tests.support.outbox import backlog, wait_until_outbox_is_empty
-from tests.support.services import NOON, FakeClock, make_relay, move_through
+from tests.support.services import NOON, UTC_DAYS, FakeClock, make_relay, move_through
 
 MOVES = ["cooking", "ready"]
 LONG_AGO = timedelta(hours=2)  # longer than the period whose updates are published again
@@ -51,7 +51,14 @@ def reconciliation(
     database: Database, rabbitmq_broker: RabbitMQBroker, relay: Relay, clock: FakeClock
 ) -> Reconciliation:
     """Return a reconciliation with the clock of the test."""
-    return Reconciliation(database, rabbitmq_broker, relay, ReconciliationSettings(), clock=clock)
+    return Reconciliation(
+        database,
+        rabbitmq_broker,
+        relay,
+        ReconciliationSettings(),
+        clock=clock,
+        business_day=UTC_DAYS,
+    )
 
 
 async def check(reconciliation: Reconciliation, database: Database) -> list[int]:
@@ -188,7 +195,9 @@ async def test_updates_to_a_broker_that_cannot_be_marked_become_rarer(
     broker, relay = UnmarkableBroker(), make_relay(database)
     number = await Kitchen(database, relay, clock).order()
     await move_through(database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
-    reconciliation = Reconciliation(database, broker, relay, ReconciliationSettings(), clock=clock)
+    reconciliation = Reconciliation(
+        database, broker, relay, ReconciliationSettings(), clock=clock, business_day=UTC_DAYS
+    )
     before = await backlog(database)
 
     for _ in range(120):

@@ -16,7 +16,7 @@ from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
 from restaurant_system.messaging.retry_policy import RetryPolicy, attempt_of
 from restaurant_system.models.message import Message
-from tests.conftest import QUICK_RETRIES
+from tests.conftest import QUICK_RETRIES, with_every_queue_type
 from tests.support.broker_connections import BrokerConnections
 from tests.support.messages import (
     KITCHEN,
@@ -56,6 +56,7 @@ async def test_broken_connection_ends_a_subscription_with_an_error(
             await receive_one(subscriber)
 
 
+@with_every_queue_type
 async def test_delivery_of_a_broken_connection_cannot_be_settled_and_is_redelivered(
     broker: Broker, broker_connections: BrokerConnections, policy: RetryPolicy
 ) -> None:
@@ -71,8 +72,7 @@ async def test_delivery_of_a_broken_connection_cannot_be_settled_and_is_redelive
         lost[0].ack,
         lost[1].requeue,
         partial(policy.retry, lost[2], "the oven is cold"),
-        partial(policy.defer, lost[3]),
-        partial(policy.dead_letter, lost[4], "no such dish"),
+        partial(policy.dead_letter, lost[3], "no such dish"),
     ):
         with pytest.raises(BrokerUnavailable):
             await settle()

@@ -1,4 +1,4 @@
-"""Retried, deferred and dead-lettered messages with both brokers."""
+"""Retried and dead-lettered messages with both brokers."""
 
 import time
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from restaurant_system.messaging.retry_policy import (
     attempt_of,
 )
 from restaurant_system.models.message import Message
+from tests.conftest import with_every_queue_type
 from tests.support.messages import (
     DEAD_LETTERS,
     DINE_IN,
@@ -78,6 +79,7 @@ async def test_retry_counts_as_an_attempt_and_requeue_does_not(
     assert again.message.headers[REASON] == "the oven is cold"
 
 
+@with_every_queue_type
 async def test_retried_message_has_the_same_content_and_priority(
     broker: Broker, policy: RetryPolicy
 ) -> None:
@@ -106,6 +108,7 @@ async def test_next_message_is_delivered_during_a_retry_delay(
     assert message_ids(taken) == message_ids([following, failing])
 
 
+@with_every_queue_type
 async def test_message_is_dead_lettered_after_the_last_attempt(
     broker: Broker, policy: RetryPolicy
 ) -> None:
@@ -163,34 +166,6 @@ async def test_invalid_status_update_is_dead_lettered(broker: Broker, policy: Re
     assert letter.headers[EXCHANGE] == "notifications_fanout"
 
 
-async def test_deferral_is_unlimited_and_not_an_attempt(
-    broker: Broker, policy: RetryPolicy
-) -> None:
-    order = make_order_message(priority=5)
-    await broker.publish([order])
-
-    async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        for _ in range(2):
-            delivery = await receive_one(cook)
-            assert attempt_of(delivery.message) == 1
-            await policy.defer(delivery)
-        last = await receive_one(cook)
-
-    assert attempt_of(last.message) == 1
-    assert_same_content(last.message, order)
-    assert (await broker.depths())[DEAD_LETTERS] == 0
-
-
-async def test_deferral_keeps_the_number_of_attempts(broker: Broker, policy: RetryPolicy) -> None:
-    await broker.publish(make_order_messages(1))
-
-    async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        await policy.retry(await receive_one(cook), "the oven is cold")
-        await policy.defer(await receive_one(cook))
-
-        assert attempt_of((await receive_one(cook)).message) == 2
-
-
 async def test_retried_update_returns_only_to_the_subscriber_that_failed(
     broker: Broker, policy: RetryPolicy
 ) -> None:
@@ -218,12 +193,13 @@ def assert_same_content(message: Message, original: Message) -> None:
     assert message.content_type == original.content_type
 
 
+@with_every_queue_type
 async def test_delayed_messages_are_counted(broker: Broker, policy: RetryPolicy) -> None:
     await broker.publish(make_order_messages(2))
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
         before = await broker.delayed()
-        await policy.defer(await receive_one(cook))
+        await policy.retry(await receive_one(cook), "the oven is cold")
         await (await receive_one(cook)).ack()
         meanwhile = await broker.delayed()
         await receive_one(cook)

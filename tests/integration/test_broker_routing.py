@@ -7,6 +7,7 @@ import pytest
 
 from restaurant_system.messaging.broker import Broker, Refused
 from restaurant_system.messaging.retry_policy import attempt_of
+from tests.conftest import with_every_queue_type
 from tests.support.messages import (
     DEAD_LETTERS,
     DELIVERY,
@@ -52,6 +53,7 @@ async def test_new_broker_has_depth_zero_for_every_queue(broker: Broker) -> None
     assert await broker.depths() == EMPTY
 
 
+@with_every_queue_type
 async def test_depths_do_not_count_unacknowledged_messages(broker: Broker) -> None:
     await broker.publish(make_order_messages(3))
 
@@ -70,6 +72,7 @@ async def test_depth_is_zero_while_the_last_message_is_unacknowledged(broker: Br
         assert await broker.depths() == EMPTY
 
 
+@with_every_queue_type
 async def test_message_arrives_with_all_properties(broker: Broker) -> None:
     sent = make_order_message(
         priority=5,

@@ -4,6 +4,7 @@ import asyncio
 
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.retry_policy import attempt_of
+from tests.conftest import needs_priorities, with_every_queue_type
 from tests.support.messages import (
     KITCHEN,
     RECEIVE_TIMEOUT,
@@ -17,6 +18,7 @@ from tests.support.messages import (
 )
 
 
+@with_every_queue_type
 async def test_prefetched_messages_are_requeued_at_the_stop(
     broker: Broker, other_broker: Broker
 ) -> None:
@@ -92,6 +94,7 @@ async def test_consumer_stopped_soon_after_a_settlement_receives_no_new_messages
                     await taken.ack()
 
 
+@needs_priorities
 async def test_messages_of_a_cancelled_consumer_return_to_their_places_as_not_attempted(
     broker: Broker, other_broker: Broker
 ) -> None:

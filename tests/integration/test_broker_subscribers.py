@@ -11,6 +11,7 @@ import pytest
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging.broker import Broker, Consumer
 from restaurant_system.models.message import Message
+from tests.conftest import with_every_queue_type
 from tests.support.management_api import ManagementApi
 from tests.support.messages import (
     RECEIVE_TIMEOUT,
@@ -69,6 +70,7 @@ async def test_subscriber_receives_no_orders(broker: Broker) -> None:
     assert sum((await broker.depths()).values()) == 2
 
 
+@with_every_queue_type
 async def test_unacknowledged_update_of_a_durable_subscriber_is_redelivered(broker: Broker) -> None:
     sent = updates(2)
 
@@ -83,6 +85,7 @@ async def test_unacknowledged_update_of_a_durable_subscriber_is_redelivered(brok
     assert again.redelivered
 
 
+@with_every_queue_type
 async def test_durable_subscriber_receives_missed_updates_in_order(
     broker: Broker, other_broker: Broker
 ) -> None:
@@ -123,6 +126,7 @@ async def test_each_update_goes_to_one_subscriber_of_a_name(
     assert Counter(message_ids(seen)) == Counter(message_ids(sent))
 
 
+@with_every_queue_type
 async def test_second_subscriber_of_a_name_waits_for_the_first_to_disconnect(
     broker: Broker, other_broker: Broker
 ) -> None:

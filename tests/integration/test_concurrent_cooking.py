@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
@@ -7,16 +8,14 @@ import pytest
 
 from restaurant_system.config import OutboxSettings
 from restaurant_system.database import orders
+from restaurant_system.database.claims import ClaimedOrder
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.orders import MovedOrder, MoveOrder
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.messaging.relay import Relay
-from restaurant_system.models.message import OrderReceived, StatusChanged, decode
-from restaurant_system.services.kitchen.simulated_cook import SimulatedCook
-from restaurant_system.worker.order_processor import Outcome
+from restaurant_system.models.message import StatusChanged, decode
 from tests.support.fakes import RecordingBroker
-from tests.support.kitchen import REQUEST, REQUIRED_FIELDS, Kitchen, settings
-from tests.support.orders import make_order
+from tests.support.kitchen import Cook, Kitchen, settings
 from tests.support.waiting import eventually
 
 UNSTORABLE = "a NUL \0"
@@ -92,14 +91,6 @@ async def place_orders(kitchen: Kitchen, count: int) -> list[str]:
     return list(await asyncio.gather(*(kitchen.order() for _ in range(count))))
 
 
-def cook(
-    chef: SimulatedCook, number: str, request_id: str = REQUEST, order_type: str = "takeout"
-) -> "asyncio.Task[Outcome]":
-    """Start processing an order with a simulated cook."""
-    order = make_order(order_type=order_type, **REQUIRED_FIELDS[order_type])
-    return asyncio.create_task(chef.process(OrderReceived.from_order(order, number), request_id))
-
-
 def published_statuses(broker: RecordingBroker, number: str) -> list[str]:
     """Return the published statuses of an order, in the order of publishing."""
     updates = [
@@ -114,10 +105,9 @@ async def test_concurrent_orders_share_statements(kitchen: Kitchen, moves: Moves
     numbers = await place_orders(kitchen, 40)
     chef = kitchen.simulated_cook("chef", settings())
 
-    outcomes = await asyncio.gather(*(cook(chef, number) for number in numbers))
+    assert sorted(await chef.cook(limit=100)) == sorted(numbers)
 
-    assert outcomes == [Outcome.COOKED] * 40
-    assert len(moves.statements) <= 10
+    assert len(moves.statements) <= 5
     for number in numbers:
         assert [status for status, _ in await kitchen.history(number)] == [
             "received",
@@ -134,40 +124,42 @@ async def test_updates_of_an_order_are_published_in_order_under_concurrency(
     chef = kitchen.simulated_cook("chef", settings())
 
     async with kitchen.relay.running():
-        await asyncio.gather(*(cook(chef, number) for number in numbers))
+        await chef.cook(limit=40)
 
     for number in numbers:
         assert published_statuses(broker, number) == ["cooking", "ready"]
 
 
-async def test_order_that_cannot_be_moved_fails_without_its_batch(
+async def test_order_that_cannot_be_finished_fails_without_its_batch(
     kitchen: Kitchen, moves: Moves
 ) -> None:
-    first, bad, *good = await place_orders(kitchen, 6)
+    numbers = await place_orders(kitchen, 6)
     chef = kitchen.simulated_cook("chef", settings())
+    orders = await chef.claim(6)
+    bad = dataclasses.replace(orders[2], request_id=UNSTORABLE)
 
     async with moves.paused():
-        cooking = [cook(chef, first)]
+        cooking = [process(chef, orders[0])]
         await moves.wait_for_move()
-        cooking += [cook(chef, number) for number in good]
-        failing = cook(chef, bad, UNSTORABLE)
+        cooking += [process(chef, each) for each in (orders[1], *orders[3:])]
+        failing = process(chef, bad)
         await asyncio.sleep(0)
 
-    assert await asyncio.gather(*cooking) == [Outcome.COOKED] * 5
+    await asyncio.gather(*cooking)
     with pytest.raises(asyncpg.PostgresError, match="0x00"):
         await failing
-    assert set(moves.statements[1]) == {bad, *good}
-    assert await kitchen.status(bad) == "received"
+    statuses = {number: await kitchen.status(number) for number in numbers}
+    assert statuses == dict.fromkeys(numbers, "ready") | {bad.number: "cooking"}
 
 
 async def test_order_with_a_long_cooking_time_delays_no_other(kitchen: Kitchen) -> None:
     slow, *quick = [await kitchen.order("delivery"), *await place_orders(kitchen, 3)]
     chef = kitchen.simulated_cook("chef", settings(delivery=600))
 
-    cooking = cook(chef, slow, order_type="delivery")
-    outcomes = await asyncio.gather(*(cook(chef, number) for number in quick))
+    cooking = asyncio.create_task(chef.cook(limit=4))
+    for number in quick:
+        await kitchen.wait_for(number, "ready")
 
-    assert outcomes == [Outcome.COOKED] * 3
     assert await kitchen.status(slow) == "cooking"
     cooking.cancel()
 
@@ -177,35 +169,19 @@ async def test_move_of_a_cancelled_task_is_committed_and_published(
 ) -> None:
     dropped, *others = await place_orders(kitchen, 3)
     chef = kitchen.simulated_cook("chef", settings())
+    claimed = await chef.claim(3)
 
     async with kitchen.relay.running():
         async with moves.paused():
-            cancelled_task = cook(chef, dropped)
+            cancelled_task = process(chef, claimed[0])
             await moves.wait_for_move()
-            cooking = [cook(chef, number) for number in others]
+            cooking = [process(chef, each) for each in claimed[1:]]
             cancelled_task.cancel()
-        assert await asyncio.gather(*cooking) == [Outcome.COOKED] * 2
+        await asyncio.gather(*cooking)
 
     assert cancelled_task.cancelled()
-    assert await kitchen.status(dropped) == "cooking"
-    assert published_statuses(broker, dropped) == ["cooking"]
-
-
-async def test_order_of_a_task_cancelled_before_its_batch_is_not_started(
-    kitchen: Kitchen, moves: Moves
-) -> None:
-    first, dropped = await place_orders(kitchen, 2)
-    chef = kitchen.simulated_cook("chef", settings())
-
-    async with moves.paused():
-        cooking = cook(chef, first)
-        await moves.wait_for_move()
-        cancelled_task = cook(chef, dropped)
-        await asyncio.sleep(0)
-        cancelled_task.cancel()
-
-    assert await cooking is Outcome.COOKED
-    assert await kitchen.status(dropped) == "received"
+    for number in (dropped, *others):
+        assert published_statuses(broker, number) == ["cooking", "ready"]
 
 
 async def test_orders_are_counted_once_when_the_answer_to_a_commit_is_lost(
@@ -215,23 +191,31 @@ async def test_orders_are_counted_once_when_the_answer_to_a_commit_is_lost(
     chef = kitchen.simulated_cook("chef", settings())
     moves.answer_lost = True
 
-    outcomes = await asyncio.gather(*(cook(chef, number) for number in numbers))
+    await chef.cook(limit=5)
 
-    assert outcomes == [Outcome.COOKED] * 5
     assert [len(await kitchen.history(number)) for number in numbers] == [3] * 5
     assert await kitchen.orders_processed("chef") == 5
 
 
-async def test_workers_with_the_same_orders_do_not_deadlock(kitchen: Kitchen, moves: Moves) -> None:
+async def test_many_workers_cook_every_order_once(kitchen: Kitchen, moves: Moves) -> None:
     numbers = await place_orders(kitchen, 100)
-    await kitchen.register_worker("rival")
-    chef, rival = (kitchen.simulated_cook(name, settings()) for name in ("chef", "rival"))
+    names = ["chef", "rival", "third"]
+    for name in names[1:]:
+        await kitchen.register_worker(name)
 
-    outcomes = await asyncio.gather(
-        *(cook(chef, number) for number in numbers),
-        *(cook(rival, number) for number in reversed(numbers)),
-    )
+    async def cook_all(name: str) -> list[str]:
+        chef, cooked = kitchen.simulated_cook(name, settings()), list[str]()
+        while one := await chef.cook(limit=7):
+            cooked += one
+        return cooked
 
-    assert outcomes.count(Outcome.COOKED) == 100
+    cooked = await asyncio.gather(*(cook_all(name) for name in names))
+
+    assert sorted(number for each in cooked for number in each) == sorted(numbers)
     assert moves.failed == 0
-    assert await kitchen.orders_processed("chef") + await kitchen.orders_processed("rival") == 100
+    assert [await kitchen.orders_processed(name) for name in names] == [len(c) for c in cooked]
+
+
+def process(chef: Cook, order: ClaimedOrder) -> "asyncio.Task[bool]":
+    """Start processing a claimed order."""
+    return asyncio.create_task(chef.processor.process(order))

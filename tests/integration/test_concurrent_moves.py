@@ -9,17 +9,11 @@ from restaurant_system.database.connection import Connection, Database
 from restaurant_system.messaging.order_messages import Sender, move_with_update
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.models.status import OrderStatus
+from tests.support.database import wait_for_lock_wait
 from tests.support.fakes import RecordingBroker
 from tests.support.kitchen import REQUEST, Kitchen
 from tests.support.services import NOON
-from tests.support.waiting import eventually
 
-WAITS = """
-SELECT EXISTS (
-    SELECT FROM pg_stat_activity
-    WHERE datname = current_database() AND wait_event_type = 'Lock'
-)
-"""
 FREE = "SELECT number FROM orders FOR UPDATE SKIP LOCKED"
 TOUCH = "UPDATE orders SET updated_at = now() WHERE number = $1"
 CANCEL = "UPDATE orders SET status = 'cancelled' WHERE number = $1"
@@ -61,16 +55,6 @@ async def start_without(database: Database, kind: str, numbers: Sequence[str]) -
     async with database.transaction() as tx:
         await tx.execute(f"SET LOCAL {kind} = off")
         return await start_orders(tx, numbers)
-
-
-async def wait_for_lock_wait(database: Database) -> None:
-    """Wait until a session waits for a lock."""
-
-    async def waits() -> bool:
-        async with database.connection() as connection:
-            return bool(await connection.fetchval(WAITS))
-
-    await eventually(waits, doing="for a statement to wait")
 
 
 @pytest.mark.parametrize("kind", ["enable_nestloop", "enable_hashjoin", "enable_indexscan"])

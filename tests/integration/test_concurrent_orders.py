@@ -4,22 +4,20 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from structlog.testing import capture_logs
-
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.models.message import OrderReceived, decode
 from restaurant_system.services.order.service import OrderService, PlacedOrder
 from tests.conftest import open_database
+from tests.support.database import wait_for_lock_wait
 from tests.support.fakes import RecordingBroker
+from tests.support.logs import capture_logs
 from tests.support.orders import make_order
 from tests.support.outbox import wait_until_outbox_is_empty
 from tests.support.services import FakeClock, make_order_service, make_relay
-from tests.support.waiting import eventually
 
 TRANSACTIONS = "SELECT count(DISTINCT xmin::text) FROM orders"
 NUMBERS = "SELECT number FROM orders ORDER BY number"
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 END_WAITING = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
 """
@@ -36,16 +34,6 @@ async def counter_locked(dsn: str) -> AsyncIterator[Database]:
     async with open_database(dsn) as other, other.transaction() as tx:
         await tx.execute("SELECT FROM order_counters FOR UPDATE")
         yield other
-
-
-async def wait_for_lock_wait(database: Database) -> None:
-    """Wait until a session waits for a lock."""
-
-    async def is_waiting() -> bool:
-        async with database.connection() as connection:
-            return bool(await connection.fetchval(WAITING))
-
-    await eventually(is_waiting, doing="for a batch to be under way")
 
 
 async def numbers(database: Database, *, besides: int = 0) -> list[str]:

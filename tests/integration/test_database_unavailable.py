@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from structlog.testing import capture_logs
 
 from restaurant_system.config import ServerSettings
 from restaurant_system.database.connection import Database
@@ -16,7 +15,7 @@ from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
 from restaurant_system.messaging.postgres import PostgresBroker
 from tests.support.broker_connections import PostgresConnections
 from tests.support.database import execute, fails, monitored, succeeds
-from tests.support.logs import logged
+from tests.support.logs import capture_logs, logged
 from tests.support.messages import TAKEOUT, make_order_message, receive_and_ack, receive_one
 from tests.support.postgres_server import Postgres
 from tests.support.tcp_proxy import TcpProxy, proxy

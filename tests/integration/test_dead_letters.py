@@ -23,7 +23,7 @@ from restaurant_system.messaging.retry_policy import (
 )
 from restaurant_system.messaging.signature import UNSIGNED, Signer
 from restaurant_system.models.message import Message
-from tests.conftest import QUICK_RETRIES, make_rabbitmq_broker
+from tests.conftest import QUICK_RETRIES, make_rabbitmq_broker, with_every_queue_type
 from tests.support.messages import (
     DEAD_LETTERS,
     DINE_IN,
@@ -68,6 +68,7 @@ def ids_of(messages: Sequence[Message]) -> list[str]:
     return [str(message.message_id) for message in messages]
 
 
+@with_every_queue_type
 async def test_browsing_returns_all_in_order_and_changes_nothing(broker: Broker) -> None:
     letters = make_order_messages(3)
     await dead_letter(broker, *letters)
@@ -81,6 +82,7 @@ async def test_browsing_returns_all_in_order_and_changes_nothing(broker: Broker)
     assert (await broker.depths())[DEAD_LETTERS] == 3
 
 
+@with_every_queue_type
 async def test_browsed_message_leaves_the_queue_only_when_acknowledged(
     broker: Broker,
 ) -> None:
@@ -93,6 +95,7 @@ async def test_browsed_message_leaves_the_queue_only_when_acknowledged(
     assert await remaining(broker) == message_ids([letters[0], letters[2]])
 
 
+@with_every_queue_type
 async def test_second_browser_is_refused_until_the_first_has_ended(
     broker: Broker, other_broker: Broker
 ) -> None:
@@ -109,6 +112,7 @@ async def test_second_browser_is_refused_until_the_first_has_ended(
         assert await remaining(other_broker) == message_ids([letter])
 
 
+@with_every_queue_type
 async def test_message_that_arrives_while_browsing_is_kept(broker: Broker) -> None:
     early, late = make_order_messages(2)
     await dead_letter(broker, early)
@@ -129,6 +133,7 @@ async def test_new_broker_has_no_dead_letters(amqp_url: str, delivery: DeliveryS
         assert await dead_letters.read(broker) == []
 
 
+@with_every_queue_type
 async def test_interrupted_browser_returns_its_messages(
     broker: Broker, other_broker: Broker
 ) -> None:
@@ -159,6 +164,7 @@ async def test_dead_letter_states_origin_attempts_first_failure_and_reason(broke
     assert letter.first_seen
 
 
+@with_every_queue_type
 async def test_requeued_order_equals_the_original_and_starts_at_the_first_attempt(
     broker: Broker, policy: RetryPolicy
 ) -> None:

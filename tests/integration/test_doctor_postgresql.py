@@ -8,7 +8,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-import structlog
 
 from restaurant_system.app.doctor import Finding, Level, broker
 from restaurant_system.database import inspection, migrations
@@ -20,6 +19,7 @@ from restaurant_system.models.clock import utc_now
 from tests.support.certificates import CertificateAuthority
 from tests.support.database import execute
 from tests.support.doctor import diagnose, faults, levels
+from tests.support.logs import capture_logs
 from tests.support.messages import TAKEOUT, make_order_message
 from tests.support.postgres_server import Postgres
 from tests.support.tls_postgres import TlsPostgres
@@ -277,7 +277,7 @@ async def test_service_compares_the_limit_of_its_role_with_the_connections_of_it
     same_name = await asyncpg.connect(own_dsn, server_settings={"application_name": "doctor"})
     same_role = await asyncpg.connect(own_dsn)
     try:
-        with structlog.testing.capture_logs() as logs:
+        with capture_logs() as logs:
             await check_connection_limit(connection, "doctor", 5)
             await check_connection_limit(connection, "doctor", 6)
     finally:

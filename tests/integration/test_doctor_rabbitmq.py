@@ -12,6 +12,7 @@ from tests.conftest import QUICK_RETRIES
 from tests.support.doctor import diagnose, faults, levels
 from tests.support.management_api import ManagementApi
 from tests.support.messages import TAKEOUT, make_order_message
+from tests.support.processes import free_port
 from tests.support.rabbitmq_server import RabbitMQ
 
 A_MILLENNIUM = timedelta(days=365_250)
@@ -68,6 +69,18 @@ async def test_virtual_host_in_use_has_no_fault_and_is_not_changed(
         delivery = await anext(aiter(consumer))
         assert not delivery.redelivered
         await delivery.ack()
+
+
+async def test_node_of_a_cluster_that_is_away_is_a_warning(
+    dsn: str, amqp_url: str, rabbitmq_server: RabbitMQ
+) -> None:
+    away, here = (f"127.0.0.1:{port}" for port in (free_port(), rabbitmq_server.port))
+
+    findings = await diagnose_both(dsn, amqp_url.replace(here, f"{away},{here}"))
+
+    (fault,) = faults(findings).values()
+    assert fault.message == f"{away}: RabbitMQ unreachable: connection refused"
+    assert levels(findings)["broker.connection"] is Level.WARNING
 
 
 async def test_other_arguments_are_named_with_their_cure(

@@ -18,7 +18,13 @@ from tests.support.services import http_client, make_broker
 
 
 @pytest.fixture
-async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
+async def shutdown() -> Shutdown:
+    """Return the stop requests of the service."""
+    return Shutdown()
+
+
+@pytest.fixture
+async def client(database: Database, shutdown: Shutdown) -> AsyncIterator[httpx.AsyncClient]:
     """Return a client of a service with the broker in PostgreSQL."""
     runtime = Runtime(
         "test",
@@ -26,7 +32,7 @@ async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
         database,
         make_broker(database),
         RetryPolicy(DeliverySettings()),
-        Shutdown(),
+        shutdown,
     )
     async with http_client(health_feature(runtime, database)) as client:
         yield client
@@ -71,8 +77,9 @@ async def test_health_is_degraded_without_the_broker(database: Database) -> None
     )
     async with http_client(health_feature(runtime, database)) as client:
         response = await client.get("/health")
+        ready = await client.get("/health/ready")
 
-    assert response.status_code == 200
+    assert (response.status_code, ready.status_code) == (200, 200)
     body = response.json()
     assert body["status"] == "degraded"
     assert body["dependencies"]["broker"]["status"] == "down"
@@ -103,6 +110,30 @@ async def test_process_without_the_database_is_live(
 
     assert response.status_code == 200
     assert response.json() == {"status": "ok"}
+
+
+async def test_process_without_the_database_is_not_ready(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    before = await client.get("/health/ready")
+    await database.close()
+    after = await client.get("/health/ready")
+
+    assert (before.status_code, before.json()) == (200, {"status": "ready"})
+    assert after.status_code == 503
+    assert after.json() == {"status": "not ready", "reason": "Down: database."}
+
+
+async def test_draining_process_answers_and_is_not_ready(
+    client: httpx.AsyncClient, shutdown: Shutdown
+) -> None:
+    shutdown.drain_for(60)
+    shutdown.request_stop()
+
+    ready = await client.get("/health/ready")
+
+    assert (ready.status_code, ready.json()["reason"]) == (503, "The service is stopping.")
+    assert (await client.get("/health")).status_code == 200
 
 
 async def test_queue_with_other_arguments_degrades_health_until_it_is_deleted(

@@ -11,7 +11,7 @@ import pytest
 from restaurant_system.app.runtime import background_task
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import IdempotencyKeyReused
-from restaurant_system.models.order import NewOrder
+from restaurant_system.models.order import Move, NewOrder
 from restaurant_system.services.order.cleanup import delete_expired_keys
 from restaurant_system.services.order.service import OrderService, PlacedOrder
 from tests.support.orders import make_item, make_order
@@ -206,14 +206,17 @@ async def test_order_that_could_not_be_stored_can_be_sent_again_with_its_key(
 
 
 async def test_only_expired_keys_are_deleted(intake: OrderService, database: Database) -> None:
-    await place(intake, key="old")
+    """The key of an order that is still received is kept: it may have to cancel that order."""
+    number = (await place(intake, key="old")).order_number
+    await intake.cancel(number, Move(), request_id="request-2")
+    await place(intake, key="received")
     await age(database, timedelta(hours=25))
     await place(intake, key="new")
 
-    async def only_the_new_one_is_left() -> bool:
+    async def the_expired_one_is_deleted() -> bool:
         async with database.connection() as connection:
-            keys = await connection.fetch("SELECT key FROM idempotency_keys")
-        return [row["key"] for row in keys] == ["new"]
+            keys = await connection.fetch("SELECT key FROM idempotency_keys ORDER BY key")
+        return [row["key"] for row in keys] == ["new", "received"]
 
     async with background_task(delete_expired_keys(database, timedelta(hours=24))):
-        await eventually(only_the_new_one_is_left, doing="for the old key to be deleted")
+        await eventually(the_expired_one_is_deleted, doing="for the old key to be deleted")

@@ -4,24 +4,33 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from decimal import Decimal
 
 import httpx
 import pytest
 
 from restaurant_system.app.runtime import background_task
-from restaurant_system.config import KitchenSettings
 from restaurant_system.database.connection import Database
 from restaurant_system.models.order import Move
 from restaurant_system.models.status import OrderStatus
+from restaurant_system.models.timing import MIN_RECENT
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking import live_views
-from restaurant_system.services.tracking.live_views import LiveViews
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
+from tests.support.database import execute
 from tests.support.live_view_client import SOON, watching
 from tests.support.orders import make_order
+from tests.support.responses import assert_problem
 from tests.support.rows import insert_order
-from tests.support.services import NOON, FakeClock, move, move_through, serve_site
+from tests.support.services import (
+    NOON,
+    FakeClock,
+    make_live_views,
+    move,
+    move_through,
+    serve_site,
+)
 
 PERSONAL_DATA = {
     "customer_name": "Wilhelmina Quux",
@@ -29,6 +38,11 @@ PERSONAL_DATA = {
     "notes": "the bell is broken",
 }
 WORKER = "bartholomew"
+MARK = """
+UPDATE orders SET handed_over_at = '{at}', handed_over_by = 'anna' WHERE number = '{number}'
+"""
+MARK_UNCOLLECTED = "UPDATE orders SET uncollected_at = now() WHERE number = '{number}'"
+READY = (OrderStatus.COOKING, OrderStatus.READY)
 
 
 @pytest.fixture
@@ -42,7 +56,7 @@ async def client(
     database: Database, clock: FakeClock, shutdown: Shutdown
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Return a client of a server with the live views."""
-    views = LiveViews(database, clock=clock, kitchen=KitchenSettings())
+    views = make_live_views(database, clock=clock)
     site = api.build("Test", [views.feature()])
     async with (
         background_task(views.run(shutdown)),
@@ -62,7 +76,7 @@ async def test_board_shows_an_order_from_received_to_completed(
 ) -> None:
     """The board shows each status of the order, also after a recall from ready to cooking."""
     async with watching(client, "/live/board") as viewer:
-        number = await place(intake)
+        number = await place(intake, reference="84H9B")
         received = await viewer.until_it_shows(number, status="received")
         await move_through(database, number, OrderStatus.COOKING)
         await viewer.until_it_shows(number, status="cooking")
@@ -74,9 +88,44 @@ async def test_board_shows_an_order_from_received_to_completed(
         await intake.complete(number, Move(), request_id="r")
         await viewer.until_it_hides(number)
 
-    assert received == {"status": "received", "ready_at": None}
+    assert received == {"status": "received", "ready_at": None, "reference": "84H9B"}
     assert recalled["ready_at"] is None
     assert ready["ready_at"] == "2024-12-16T12:00:00.000Z"
+
+
+async def test_board_shows_own_pickup_unless_order_types_are_requested(
+    client: httpx.AsyncClient, intake: OrderService, database: Database
+) -> None:
+    """In each of the three queries: of waiting, cooking and ready orders."""
+    fields: list[dict[str, object]] = [
+        {"order_type": "takeout"},
+        {"order_type": "dine_in", "handoff": "counter"},
+        {"order_type": "delivery", "handoff": "courier"},
+        {"order_type": "dine_in", "table_number": 7},
+    ]
+    takeout, counter, courier, table = [
+        {await place(intake, **each) for _ in range(3)} for each in fields
+    ]
+    for _, cooking, ready in map(sorted, (takeout, counter, courier, table)):
+        await move_through(database, cooking, OrderStatus.COOKING)
+        await move_through(database, ready, *READY, at=NOON)
+
+    for query, expected in {
+        "": takeout | counter,
+        "?order_types=": takeout | counter,
+        "?order_types=delivery": courier,
+        "?order_types=dine_in,%20takeout": takeout | counter | table,
+    }.items():
+        async with watching(client, f"/live/board{query}") as viewer:
+            assert set(viewer.entries) == expected, query
+    refused = await client.get("/live/board?order_types=takeout,burger,")
+    assert_problem(refused, 400)
+    assert refused.json()["errors"] == [
+        {
+            "field": "order_types",
+            "message": "must be some of dine_in, takeout, delivery, not burger",
+        }
+    ]
 
 
 async def test_board_hides_cancelled_orders_and_those_ready_for_half_an_hour(
@@ -96,6 +145,96 @@ async def test_board_hides_cancelled_orders_and_those_ready_for_half_an_hour(
 
         assert before == {old, fresh}
         assert set(viewer.entries) == {fresh}
+
+
+async def test_board_hides_orders_that_are_handed_over_or_not_fetched_at_once(
+    client: httpx.AsyncClient, intake: OrderService, database: Database
+) -> None:
+    handed_over, uncollected, ready = [await place(intake) for _ in range(3)]
+    for number in (handed_over, uncollected, ready):
+        await move_through(database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
+    async with watching(client, "/live/board") as viewer:
+        before = set(viewer.entries)
+        await execute(database, MARK.format(number=handed_over, at=NOON))
+        await viewer.until_it_hides(handed_over)
+        await execute(database, MARK_UNCOLLECTED.format(number=uncollected))
+        await viewer.until_it_hides(uncollected)
+
+        assert before == {handed_over, uncollected, ready}
+        assert set(viewer.entries) == {ready}
+
+
+@pytest.mark.usefixtures("cook_on_duty")
+async def test_list_for_staff_shows_an_order_from_received_to_completed(
+    client: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
+) -> None:
+    """It shows what a row needs, the marks, and whether the order was not fetched in time."""
+    async with watching(client, "/live/orders") as viewer:
+        number = await place(
+            intake,
+            order_type="dine_in",
+            table="Terrace 3",
+            reference="84H9B",
+            allergy_note="peanuts",
+            notes="the bell is broken",
+            amount_due=Decimal("4.50"),
+        )
+        received = await viewer.until_it_shows(number, status="received")
+        await move_through(database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
+        await viewer.until_it_shows(number, status="ready", allergy_note="peanuts")
+        clock.now += timedelta(minutes=31)
+        await viewer.until_it_shows(number, uncollected=True)
+        await execute(database, MARK.format(number=number, at=clock.now))
+        handed_over = await viewer.until_it_shows(number, handed_over_by="anna")
+        await intake.complete(number, Move(), request_id="r")
+        completed = await viewer.until_it_shows(number, status="completed")
+        await execute(
+            database,
+            "UPDATE orders SET customer_name = 'Erased', erased_at = now(), reference = NULL",
+        )
+        erased = await viewer.until_it_shows(number, customer_name="Erased")
+
+    assert received == {
+        "status": "received",
+        "order_type": "dine_in",
+        "customer_name": "Ada Lovelace",
+        "table": "Terrace 3",
+        "reference": "84H9B",
+        "created_at": "2024-12-16T12:00:00.000Z",
+        "updated_at": "2024-12-16T12:00:00.000Z",
+        "estimated_completion": "2024-12-16T12:01:00.000Z",
+        "total_amount": 9.5,
+        "amount_due": 4.5,
+        "has_allergy_note": True,
+    }
+    assert {"uncollected", "allergy_note"}.isdisjoint(handed_over)
+    assert handed_over["handed_over_at"] == "2024-12-16T12:31:00.000Z"
+    assert completed["completed_at"] == "2024-12-16T12:00:00.000Z"
+    assert "reference" not in erased
+    assert PERSONAL_DATA["notes"] not in viewer.text
+
+
+async def test_list_for_staff_contains_older_orders_only_while_they_are_open(
+    client: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
+) -> None:
+    numbers = [await place(intake) for _ in range(5)]
+    open_order, old, late, completed, cancelled = numbers
+    await move_through(database, old, *READY, at=NOON)
+    await move_through(database, late, *READY, at=NOON + timedelta(hours=11))
+    await move_through(database, completed, *READY, OrderStatus.COMPLETED, at=NOON)
+    await intake.cancel(cancelled, Move(), request_id="r")
+    clock.now += timedelta(hours=13)
+    today = await place(intake)
+    scheduled = await place(intake, ready_at=clock.now + timedelta(hours=5))
+
+    async with watching(client, "/live/orders") as viewer:
+        shown = viewer.entries
+
+    assert set(shown) == {open_order, late, today, scheduled}
+    assert shown[open_order]["held"]
+    assert shown[scheduled]["scheduled"]
+    assert shown[late]["uncollected"]
+    assert {"held", "scheduled"}.isdisjoint(shown[today])
 
 
 SET_STATUS = """
@@ -123,10 +262,14 @@ async def test_full_board_shows_latest_ready_all_cooking_and_oldest_waiting_orde
     assert {numbers[each] for each in (*ready[:-1], *cooking, *waiting[:-2])} == set(shown)
 
 
+@pytest.mark.usefixtures("cook_on_duty")
 async def test_tracked_order_shows_each_step_with_its_time_and_the_estimate(
     client: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
 ) -> None:
-    """The tracking page shows each status change, also one that was recalled."""
+    """The tracking page shows each status change, also one that was recalled.
+
+    Before the start there is no estimate, unless recent orders provide one.
+    """
     number = await place(intake, order_type="dine_in", table_number=7)
     async with watching(client, f"/live/track/{number}") as viewer:
         received = dict(viewer.entries)
@@ -147,8 +290,10 @@ async def test_tracked_order_shows_each_step_with_its_time_and_the_estimate(
             "order": {
                 "order_number": number,
                 "order_type": "dine_in",
+                "handoff": None,
                 "status": "received",
-                "estimated_completion": "2024-12-16T12:01:00.000Z",
+                "estimated_completion": None,
+                "ready_at": None,
             },
             "steps": [{"status": "received", "at": "2024-12-16T12:00:00.000Z"}],
         }
@@ -162,9 +307,13 @@ async def test_tracked_order_shows_each_step_with_its_time_and_the_estimate(
         ]
 
 
-async def test_moving_estimate_is_sent_once_per_minute(
-    client: httpx.AsyncClient, intake: OrderService, clock: FakeClock
+@pytest.mark.usefixtures("cook_on_duty")
+async def test_moving_learned_estimate_is_sent_once_per_minute(
+    client: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
 ) -> None:
+    for _ in range(MIN_RECENT):
+        recent = await place(intake)
+        await move_through(database, recent, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
     number = await place(intake)
     async with watching(client, f"/live/track/{number}") as viewer:
         clock.now = NOON + timedelta(seconds=40)
@@ -223,7 +372,7 @@ async def test_views_contain_no_personal_data_and_no_worker(
     delivered = await place(intake, order_type="delivery", **PERSONAL_DATA)
     seated = await place(intake, order_type="dine_in", table_number=93)
     async with (
-        watching(client, "/live/board") as board,
+        watching(client, "/live/board?order_types=delivery,dine_in") as board,
         watching(client, f"/live/track/{delivered}") as track,
         watching(client, f"/live/track/{seated}") as seat,
     ):

@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -15,7 +16,6 @@ from restaurant_system.app.monitoring import exposer_of_service, read_database, 
 from restaurant_system.app.runtime import Runtime, background_task
 from restaurant_system.config import (
     DatabaseSettings,
-    KitchenSettings,
     LateSeconds,
     MetricsSettings,
     RabbitMQSettings,
@@ -29,10 +29,9 @@ from restaurant_system.messaging.signature import Signer
 from restaurant_system.metrics import definitions, exposition
 from restaurant_system.metrics.exposition import Figures
 from restaurant_system.metrics.request_durations import UNKNOWN_PATH
-from restaurant_system.models.clock import utc_now
+from restaurant_system.models.business_day import BusinessDay
 from restaurant_system.models.order import Move, OrderType
 from restaurant_system.services.order.service import OrderService
-from restaurant_system.services.tracking.live_views import LiveViews
 from restaurant_system.shutdown import Shutdown
 from tests.support.database import monitored
 from tests.support.display import running_display
@@ -44,7 +43,13 @@ from tests.support.metrics import increase, value_in
 from tests.support.orders import make_order
 from tests.support.postgres_server import Postgres
 from tests.support.rabbitmq_server import RabbitMQ
-from tests.support.services import http_client, make_broker, make_order_service, make_relay
+from tests.support.services import (
+    http_client,
+    make_broker,
+    make_live_views,
+    make_order_service,
+    make_relay,
+)
 from tests.support.tcp_proxy import proxy
 from tests.support.waiting import eventually
 
@@ -141,7 +146,9 @@ async def test_taps_are_counted_once_each(
         number = await kitchen.order()
         await screen.shows(number)
         for _ in range(2):
-            await display.perform(number, "start", "received", **{"Idempotency-Key": "one-tap"})
+            await display.perform(
+                number, "start", "received", **{"Idempotency-Key": "one-tap-of-the-cook"}
+            )
         refused = await display.tap(number, "start", "received")
         await display.perform(number, "bump", "cooking")
         await display.perform(number, "recall", "ready")
@@ -225,7 +232,7 @@ async def test_client_of_a_live_view_is_counted_while_it_is_connected(database: 
     """Its request is not observed: it lasts as long as the visit."""
     clients = increase("restaurant_live_view_clients")
     requests = increase(REQUESTS, method="GET", route="/live/board", code="200")
-    views = LiveViews(database, clock=utc_now, kitchen=KitchenSettings())
+    views = make_live_views(database)
 
     async with background_task(views.run(Shutdown())), http_client(views.feature()) as client:
         async with watching(client, "/live/board"):
@@ -265,7 +272,7 @@ async def test_figures_of_the_system_are_read_from_the_database(database: Databa
     await kitchen.start_order(cooking, "mario")
     await asyncio.sleep(0.05)
 
-    figures = await read_database(database)
+    figures = await read_database(database, BusinessDay(ZoneInfo("UTC")))
 
     assert figure(figures, definitions.OUTBOX_MESSAGES) == {(): 2}
     assert figure(figures, definitions.OUTBOX_OLDEST_AGE)[()] >= 0.05

@@ -1,10 +1,10 @@
-"""Business dates around midnight, under load and when clocks change."""
+"""Business dates around their start, under load and when clocks change."""
 
 import asyncio
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -17,6 +17,8 @@ from tests.support.services import FakeClock, http_client, make_order_service, m
 
 ZONE = "Europe/Berlin"
 SECOND = timedelta(seconds=1)
+MIDNIGHT = time(0)
+FIVE = time(5)
 MIDNIGHTS = {
     "ordinary day": date(2024, 12, 17),
     "begin of the day with 23 hours": date(2024, 3, 31),
@@ -99,25 +101,56 @@ async def test_key_replayed_after_midnight_returns_the_number_of_the_day_before(
 
 
 @pytest.mark.parametrize(
-    ("day", "hours"), [(date(2024, 3, 31), 23), (date(2024, 10, 27), 25), (date(2024, 12, 17), 24)]
+    ("day", "day_start", "hours"),
+    [
+        (date(2024, 3, 31), MIDNIGHT, 23),
+        (date(2024, 10, 27), MIDNIGHT, 25),
+        (date(2024, 12, 17), MIDNIGHT, 24),
+        # The clocks change in the night that belongs to the date before.
+        (date(2024, 3, 30), FIVE, 23),
+        (date(2024, 10, 26), FIVE, 25),
+    ],
 )
 async def test_statistics_have_as_many_hours_as_the_day(
-    database: Database, day: date, hours: int
+    database: Database, day: date, day_start: time, hours: int
 ) -> None:
     """A day of 25 hours has the repeated hour twice in its statistics."""
     clock = FakeClock()
-    service = make_order_service(database, clock=clock, timezone=ZONE)
-    every_hour = [midnight(day) + timedelta(hours=hour) for hour in range(hours)]
+    service = make_order_service(database, clock=clock, timezone=ZONE, day_start=day_start)
+    begin = datetime.combine(day, day_start, tzinfo=ZoneInfo(ZONE)).astimezone(UTC)
+    every_hour = [begin + timedelta(hours=hour) for hour in range(hours)]
     for hour in every_hour:
         clock.now = hour + timedelta(minutes=59)
         await service.place(make_order(), request_id="request-1", key=None)
 
-    stats = await stats_at(database, midnight(day))
+    stats = await stats_at(database, begin, day_start=day_start)
 
     assert stats["business_date"] == day.isoformat()
+    assert stats["by_type"]["takeout"] == hours
+    assert await last_number(database) == f"ORD_{day:%Y%m%d}_{hours:03d}"
     assert stats["per_hour"] == [
         {"hour": f"{hour:%Y-%m-%dT%H:%M:%S}.000Z", "orders": 1} for hour in every_hour
     ]
+
+
+async def test_night_beyond_midnight_is_one_business_date(database: Database) -> None:
+    """A bar in Rome that is open until 4."""
+    rome = ZoneInfo("Europe/Rome")
+    clock = FakeClock(datetime(2024, 12, 16, 23, 58, tzinfo=rome))
+    service = make_order_service(database, clock=clock, timezone=rome.key, day_start=FIVE)
+    await service.place(make_order(), request_id="request-1", key=None)
+    clock.now = datetime(2024, 12, 17, 0, 2, tzinfo=rome)
+    second = await service.place(make_order(), request_id="request-2", key=None)
+    clock.now = datetime(2024, 12, 17, 5, 0, tzinfo=rome)
+    next_day = await service.place(make_order(), request_id="request-3", key=None)
+
+    closing = datetime(2024, 12, 17, 4, 59, 59, tzinfo=rome)
+    stats = await stats_at(database, closing, zone=rome.key, day_start=FIVE)
+
+    assert second.order_number == "ORD_20241216_002"
+    assert next_day.order_number == "ORD_20241217_001"
+    assert stats["business_date"] == "2024-12-16"
+    assert stats["by_status"]["received"] == 2
 
 
 def first_numbers(day: date, count: int) -> Sequence[str]:
@@ -144,9 +177,19 @@ async def orders_in_stats(database: Database, moment: datetime) -> int:
     return int(counts.pop())
 
 
-async def stats_at(database: Database, moment: datetime) -> dict[str, Any]:
+async def last_number(database: Database) -> str:
+    """Return the number of the last order."""
+    async with database.connection() as connection:
+        found = await connection.fetchval("SELECT number FROM orders ORDER BY id DESC LIMIT 1")
+    return str(found)
+
+
+async def stats_at(
+    database: Database, moment: datetime, *, zone: str = ZONE, day_start: time = MIDNIGHT
+) -> dict[str, Any]:
     """Return the statistics at a time."""
-    service = make_tracking_service(database, clock=FakeClock(moment), timezone=ZONE)
+    clock = FakeClock(moment)
+    service = make_tracking_service(database, clock=clock, timezone=zone, day_start=day_start)
     async with http_client(TrackingHandler(service).feature()) as client:
         stats: dict[str, Any] = (await client.get("/stats")).json()
     return stats

@@ -3,18 +3,19 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from importlib import resources
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from structlog.testing import capture_logs
 
 from restaurant_system.config import DatabaseSettings
-from restaurant_system.database import migrations
+from restaurant_system.database import migrations, reconciliation_queries
 from restaurant_system.database.connection import Database
 from restaurant_system.database.connection_factory import UnpooledConnection
 from tests.conftest import open_database
+from tests.support.logs import capture_logs
 from tests.support.postgres_server import Postgres
 from tests.support.waiting import eventually
 
@@ -24,6 +25,25 @@ LEDGER = """
 CREATE TABLE schema_migrations (
     name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now()
 )
+"""
+
+# As the release before the optional fields of orders wrote it.
+ORDERS_BEFORE = """
+WITH stored AS (
+    INSERT INTO orders (number, business_date, customer_name, type, table_number,
+                        delivery_address, notes, total_amount, priority)
+    VALUES ('ORD_20241216_{0}', '2024-12-16', '{1}', 'takeout', NULL, NULL, 'hot', 999.99, 10),
+           ('ORD_20241217_{0}', '2024-12-17', '{1}', 'dine_in', 100, NULL, NULL, 50, 5),
+           ('ORD_20241218_{0}', '2024-12-18', '{1}', 'delivery', NULL, '12 Row Str', NULL, 1, 1)
+    RETURNING id, total_amount
+)
+INSERT INTO order_items (order_id, name, quantity, price)
+SELECT id, 'Soup', 1, total_amount FROM stored
+"""
+STORED_BEFORE = """
+SELECT number, customer_name, type, table_number, delivery_address, orders.notes, total_amount,
+       priority, name, quantity, price
+FROM orders JOIN order_items ON order_id = orders.id ORDER BY orders.id
 """
 
 
@@ -80,6 +100,32 @@ async def test_older_schema_gets_the_missing_migration_only(empty: Database) -> 
 
     assert await migrations.pending(empty) == [last]
     assert await migrations.migrate(empty) == [last]
+
+
+async def test_orders_of_the_release_before_stay_and_its_processes_insert_more(
+    empty: Database,
+) -> None:
+    """A database is upgraded in place, while processes of the release before still use it."""
+    older = [name for name in FILES if name < "024"]
+    async with empty.connection() as connection:
+        await connection.execute(LEDGER)
+        for name in older:
+            await connection.execute(FOLDER.joinpath(name).read_text(encoding="utf-8"))
+            await connection.execute("INSERT INTO schema_migrations VALUES ($1)", name)
+        await connection.execute(ORDERS_BEFORE.format("001", "Ada  Lovelace"))
+        before = await connection.fetch(STORED_BEFORE)
+
+    await migrations.migrate(empty)
+
+    async with empty.connection() as connection:
+        assert await connection.fetch(STORED_BEFORE) == before
+        await connection.execute(ORDERS_BEFORE.format("002", "Grace"))
+        await connection.execute("UPDATE orders SET status = 'cancelled'")
+        assert len(await connection.fetch(STORED_BEFORE)) == 2 * len(before)
+        bodies = await reconciliation_queries.order_bodies(connection, [1])
+    assert [(body.customer_name, body.total_amount) for body in bodies] == [
+        ("Ada  Lovelace", Decimal("999.99"))
+    ]
 
 
 async def test_schema_of_a_newer_release_is_left_unchanged(empty: Database) -> None:

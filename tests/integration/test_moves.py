@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from restaurant_system.config import DatabaseSettings
-from restaurant_system.database import orders
 from restaurant_system.database.connection import Connection, Database
-from restaurant_system.errors import IllegalMove, OrderNotFound
+from restaurant_system.errors import IllegalMove, OrderNotFound, ReadyOrderKept
+from restaurant_system.models.audit import Actor
 from restaurant_system.models.message import StatusChanged
 from restaurant_system.models.order import Move
 from restaurant_system.models.status import OrderStatus
@@ -73,6 +73,32 @@ async def test_received_or_cooking_order_can_be_cancelled(
     assert await history(database, cooking) == (RECEIVED, COOKING, CANCELLED)
     moves = [(move.order_number, move.old_status) for move in await pending_updates(database)]
     assert moves == [(waiting, RECEIVED), (cooking, COOKING)]
+
+
+async def test_ready_order_is_cancelled_by_a_person_who_says_why(
+    intake: OrderService, database: Database
+) -> None:
+    number = await place(intake)
+    await move_through(database, number, COOKING, READY)
+    by, why = Actor("anna", "staff"), Move(changed_by="anna", reason="the courier never came")
+
+    for refused, by_person in ((why, False), (Move(), True), (Move(reason=" \u2800"), True)):
+        with pytest.raises(ReadyOrderKept, match="is ready: only a person") as refusal:
+            await intake.cancel(number, refused, request_id="r", by=by, by_person=by_person)
+        assert refusal.value.current is READY
+    assert await pending_updates(database) == []
+
+    assert await intake.cancel(number, why, request_id="r", by=by, by_person=True) is CANCELLED
+
+    assert await history(database, number) == (RECEIVED, COOKING, READY, CANCELLED)
+    (update,) = await pending_updates(database)
+    assert (update.old_status, update.new_status) == (READY, CANCELLED)
+    async with database.connection() as connection:
+        order = await connection.fetchrow("SELECT completed_at, processed_by FROM orders")
+        audited = await connection.fetch("SELECT who, action, target FROM audit_log")
+    assert order is not None
+    assert tuple(order) == (None, "mario")
+    assert [tuple(row) for row in audited] == [("anna", "cancel_order", number)]
 
 
 async def test_ready_order_can_be_completed(intake: OrderService, database: Database) -> None:
@@ -211,9 +237,7 @@ async def test_only_the_current_worker_can_finish_an_order(
     number = await place(intake)
     await move_through(database, number, COOKING, by="mario")
     async with database.transaction() as tx:
-        await orders.take_over(
-            tx, number, from_worker="mario", to_worker="anna", estimated_completion=NOON, at=NOON
-        )
+        await tx.execute("UPDATE orders SET processed_by = 'anna' WHERE number = $1", number)
 
     finished = {
         cook_name: await move(database, number, COOKING, READY, at=NOON, by=cook_name)

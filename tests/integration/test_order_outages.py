@@ -2,18 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import httpx
 import pytest
-from structlog.testing import capture_logs
 
 from restaurant_system.database.connection import Database
 from restaurant_system.services.order.handler import OrderHandler
 from restaurant_system.web import request_checks
+from tests.support.database import wait_for_lock_wait
+from tests.support.logs import capture_logs
 from tests.support.orders import make_order_body
 from tests.support.responses import assert_problem
 from tests.support.services import http_client, make_order_service
-from tests.support.waiting import eventually
 
 JSON = {"Content-Type": "application/json"}
 BREAK = """
@@ -38,15 +39,6 @@ async def place(client: httpx.AsyncClient) -> str:
     return number
 
 
-async def is_lock_awaited(database: Database) -> bool:
-    """Return whether a session waits for a lock."""
-    async with database.connection() as connection:
-        waiting: bool = await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
-        )
-    return waiting
-
-
 async def test_unavailable_database_is_answered_503_with_retry_after(
     client: httpx.AsyncClient, database: Database
 ) -> None:
@@ -67,7 +59,7 @@ async def test_503_advises_to_repeat_the_key_only_if_one_was_sent(
     await database.close()
 
     with_key = await client.post(
-        "/orders", content=make_order_body(), headers={**JSON, "Idempotency-Key": "k1"}
+        "/orders", content=make_order_body(), headers={**JSON, "Idempotency-Key": uuid4().hex}
     )
     without = await client.post("/orders/ORD_20241216_001/cancel")
 
@@ -84,7 +76,7 @@ async def test_request_beyond_the_concurrency_limit_waits_and_is_then_answered_5
         async with database.transaction() as tx:
             await tx.execute("LOCK TABLE orders")
             first = asyncio.create_task(place(client))
-            await eventually(lambda: is_lock_awaited(database), doing="for the first to be at work")
+            await wait_for_lock_wait(database)
 
             async with asyncio.timeout(10):  # sooner than the database gives up the first
                 rejected = await client.post("/orders", content=make_order_body(), headers=JSON)

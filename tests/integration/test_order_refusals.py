@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from structlog.testing import capture_logs
 
 from restaurant_system.database.connection import Database
 from restaurant_system.services.order.handler import OrderHandler
 from restaurant_system.web import api
 from restaurant_system.web.headers import MAX_BODY_SIZE
 from tests.support.invalid_orders import INVALID_ORDERS, UNUSUAL_ORDERS
+from tests.support.logs import capture_logs
 from tests.support.orders import make_item, make_order_body
 from tests.support.responses import assert_problem, invalid_fields
 from tests.support.services import http_client, make_order_service, serve_site
@@ -64,9 +64,9 @@ async def test_unusual_body_is_accepted_or_refused(client: httpx.AsyncClient) ->
 
 async def test_refusal_lists_every_invalid_field(client: httpx.AsyncClient) -> None:
     body = make_order_body(
-        customer_name="",
+        customer_name="!",
         order_type="dine_in",
-        items=[make_item(quantity=0), make_item(price=0)],
+        items=[make_item(quantity=0), make_item(price=-1)],
         tip=1,
     )
 
@@ -82,16 +82,16 @@ async def test_refusal_lists_every_invalid_field(client: httpx.AsyncClient) -> N
     ]
 
 
-async def test_body_of_64_kib_is_read(client: httpx.AsyncClient) -> None:
-    body = make_order_body().ljust(64 * 1024)
+async def test_body_of_256_kib_is_read(client: httpx.AsyncClient) -> None:
+    body = make_order_body().ljust(256 * 1024)
 
     assert len(body) == MAX_BODY_SIZE
     assert (await post(client, body)).status_code == 201
 
 
-async def test_body_above_64_kib_is_refused(client: httpx.AsyncClient, database: Database) -> None:
-    """A chunked body above 64 KiB is refused too."""
-    body = make_order_body().ljust(64 * 1024 + 1)
+async def test_body_above_256_kib_is_refused(client: httpx.AsyncClient, database: Database) -> None:
+    """A chunked body above 256 KiB is refused too."""
+    body = make_order_body().ljust(256 * 1024 + 1)
 
     async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(body), 1000):
@@ -133,18 +133,22 @@ async def test_other_or_missing_content_type_is_answered_415(client: httpx.Async
 
 
 async def test_invalid_idempotency_key_is_refused(client: httpx.AsyncClient) -> None:
-    for key in (b"", b"two words", b"k" * 256, "schlüssel".encode()):
+    for key in (b"", b"1", b"k" * 15, b"two words" * 3, b"k" * 256, "schlüssel".encode() * 3):
         headers = [(b"Content-Type", b"application/json"), (b"Idempotency-Key", key)]
         response = await client.post("/orders", content=make_order_body(), headers=headers)
 
         assert_problem(response, 400)
         assert invalid_fields(response) == ["Idempotency-Key"]
+        assert "16 to 255 visible ASCII" in response.json()["errors"][0]["message"]
+        body = make_order_body(customer_name="", items=[])
+        both = await client.post("/orders", content=body, headers=headers)
+        assert invalid_fields(both) == ["customer_name", "items", "Idempotency-Key"]
 
 
 async def test_two_idempotency_keys_are_refused(
     client: httpx.AsyncClient, database: Database
 ) -> None:
-    keys = [(b"Idempotency-Key", b"one"), (b"Idempotency-Key", b"another")]
+    keys = [(b"Idempotency-Key", each * 4) for each in (b"key-1", b"key-2")]
     headers = [(b"Content-Type", b"application/json"), *keys]
 
     response = await client.post("/orders", content=make_order_body(), headers=headers)

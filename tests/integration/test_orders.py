@@ -1,6 +1,7 @@
 """Storing orders: rows, numbers, business dates and messages."""
 
 import asyncio
+import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from uuid import UUID
@@ -11,7 +12,7 @@ import pytest
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.models.message import Message, OrderReceived, decode
-from restaurant_system.models.order import NewOrder
+from restaurant_system.models.order import NewOrder, PriorityThresholds
 from restaurant_system.services.order.service import OrderService
 from tests.support.orders import make_item, make_order
 from tests.support.services import NOON, FakeClock, make_order_service
@@ -168,6 +169,28 @@ async def test_order_that_cannot_be_stored_draws_no_number_and_fails_alone(
     async with database.connection() as connection:
         for table in ("orders", "order_items", "order_status_log", "outbox"):
             assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 30  # noqa: S608
+
+
+@pytest.mark.parametrize(("price", "urgency"), [(1000, 1), (2000, 5), (20001, 10)])
+async def test_priority_follows_from_the_configured_thresholds(
+    database: Database, price: int, urgency: int
+) -> None:
+    """In the table, in the message's body, in its properties and in its routing key."""
+    thresholds = PriorityThresholds(Decimal(2000), Decimal(20000))
+    service = make_order_service(database, thresholds=thresholds)
+    order = make_order(items=[make_item(price=price)])
+
+    await service.place(order, request_id="request-1", key=None)
+
+    async with database.connection() as connection:
+        stored = await connection.fetchval("SELECT priority FROM orders")
+        (sent,) = await connection.fetch("SELECT priority, routing_key, body FROM outbox")
+    assert (stored, sent["priority"], sent["routing_key"]) == (
+        urgency,
+        urgency,
+        f"kitchen.takeout.{urgency}",
+    )
+    assert json.loads(sent["body"])["priority"] == urgency
 
 
 async def test_number_has_four_digits_after_999(intake: OrderService, database: Database) -> None:

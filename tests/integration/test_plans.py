@@ -26,9 +26,13 @@ ORDERS = 20_000
 GROWING = {
     *("orders", "order_items", "order_status_log"),
     *("idempotency_keys", "outbox", "broker_messages", "workers", "audit_log"),
+    "external_orders",
 }
 # Partial indexes of unfinished rows only.
-SMALL_INDEXES = {"orders_waiting", "orders_cooking", "broker_messages_in_hand"}
+SMALL_INDEXES = {
+    *("orders_to_cook", "orders_scheduled", "orders_cooking", "orders_handed_over"),
+    "broker_messages_in_hand",
+}
 # A range of few rows: workers with a valid lease.
 SMALL_RANGE = "lease_until >= now()"
 # Above one of these nodes, a LIMIT does not limit the rows that are read below it.
@@ -56,6 +60,8 @@ BY_DESIGN = {
     "queues.DELETE_ERASED": "broker_messages",
     # The keys of a day, for each `privacy erase`.
     "personal_data.ERASE_FINGERPRINTS": "idempotency_keys",
+    # A limited number of expired keys, and those of orders that are still received, which it skips.
+    "idempotency.DELETE_EXPIRED": "a range of idempotency_keys_1",
     # A limited number of rows of an index that contains the orders to erase and no others.
     "personal_data.LOCK_DUE": "a range of orders",
     # Once, when `up` starts.
@@ -89,6 +95,9 @@ FROM generate_series(1, 10000) AS n;
 INSERT INTO idempotency_keys (key, created_at, fingerprint, order_id)
 SELECT n::text, now() - n * interval '30 seconds', sha256(n::text::bytea), n
 FROM generate_series(1, 10000) AS n;
+
+INSERT INTO external_orders (digest, fingerprint, order_id, total_amount)
+SELECT sha256(n::text::bytea), sha256(n::text::bytea), n, 9.50 FROM generate_series(1, 20000) AS n;
 
 INSERT INTO workers (name, type, status, last_seen, heartbeat_interval, session)
 SELECT 'station_' || n, 'takeout', CASE WHEN n % 2 = 0 THEN 'online' ELSE 'offline' END,

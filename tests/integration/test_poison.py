@@ -83,6 +83,11 @@ async def wrong_reasons(broker: Broker, expected: Mapping[tuple[str, str], str])
     }
 
 
+async def are_dead_lettered(broker: Broker, count: int) -> bool:
+    """Return whether so many messages are dead-lettered."""
+    return len(await dead_letters.read(broker)) >= count
+
+
 async def test_worker_dead_letters_invalid_messages_and_cooks_valid_orders(
     database: Database,
     broker: Broker,
@@ -104,6 +109,8 @@ async def test_worker_dead_letters_invalid_messages_and_cooks_valid_orders(
     async with kitchen.running_worker(broker):
         for number in numbers:
             await kitchen.wait_for(number, "ready")
+        # The orders are claimed in the database, so that they do not wait for the messages.
+        await eventually(lambda: are_dead_lettered(other_broker, len(expected)), doing="for all")
 
     assert await wrong_reasons(other_broker, expected) == {}
     async with database.connection() as connection:

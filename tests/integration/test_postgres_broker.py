@@ -162,7 +162,7 @@ async def test_depth_does_not_count_delayed_messages(
     await broker.publish(make_order_messages(2))
 
     async with broker.consume([TAKEOUT], prefetch=1) as cook:
-        await policy.defer(await receive_one(cook))
+        await policy.retry(await receive_one(cook), "the oven is cold")
 
     assert (await broker.depths())[TAKEOUT] == 1
 

@@ -22,6 +22,7 @@ from tests.support.broker_connections import RabbitMQConnections
 from tests.support.management_api import ManagementApi
 from tests.support.messages import (
     DEAD_LETTERS,
+    DELIVERY,
     DINE_IN,
     GENERAL,
     KITCHEN,
@@ -31,6 +32,7 @@ from tests.support.messages import (
     make_order_messages,
     receive,
     receive_one,
+    unroutable,
 )
 from tests.support.rabbitmq_server import RabbitMQ
 from tests.support.waiting import eventually
@@ -106,6 +108,19 @@ async def test_message_to_a_deleted_queue_is_refused_and_the_queue_declared_agai
     assert [each.message for each in refused] == [order]
     assert refused_again == []
     assert (await rabbitmq_broker.depths())[GENERAL] == 1
+
+
+async def test_confirmed_messages_are_not_published_again_if_a_queue_cannot_be_declared(
+    rabbitmq_broker: RabbitMQBroker, management_api: ManagementApi
+) -> None:
+    """A publication that raises is repeated with all of its messages."""
+    management_api.delete_queue(DELIVERY)
+    management_api.declare_queue(DELIVERY, {"x-max-priority": 3})
+    refused_message = unroutable()
+
+    refused = await rabbitmq_broker.publish([make_order_message(), refused_message])
+
+    assert [each.message for each in refused] == [refused_message]
 
 
 @pytest.mark.parametrize("exchange", ["orders_topic", "notifications_fanout"])

@@ -19,6 +19,7 @@ from tests.support.messages import (
     receive_and_ack,
     receive_one,
 )
+from tests.support.processes import free_port
 from tests.support.rabbitmq_server import RabbitMQ
 from tests.support.tcp_proxy import TcpProxy, proxy
 from tests.support.waiting import eventually
@@ -73,9 +74,41 @@ async def test_connection_closed_during_the_handshake_raises_broker_unavailable(
             await make_broker(f"amqp://guest:guest@{host}:{port}/").connect()
 
 
+async def test_tls_alert_in_the_handshake_is_explained() -> None:
+    """RabbitMQ 4.x sends it on a TLS port before it closes the connection."""
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(8)
+        writer.write(b"\x15\x03\x03\x00\x02\x02\x0a")
+        writer.close()
+
+    server = await asyncio.start_server(respond, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    async with server:
+        with pytest.raises(BrokerUnavailable, match=r"enable rabbitmq\.tls"):
+            await make_broker(f"amqp://guest:guest@{host}:{port}/").connect()
+
+
 async def test_missing_virtual_host_is_explained(rabbitmq_server: RabbitMQ) -> None:
     with pytest.raises(BrokerUnavailable, match="create it"):
         await make_broker(rabbitmq_server.url("missing")).connect()
+
+
+async def test_next_node_is_tried_while_nodes_are_away(
+    amqp_url: str, rabbitmq_server: RabbitMQ, tcp_proxy: TcpProxy
+) -> None:
+    """One node refuses connections, and one accepts them without an answer."""
+    tcp_proxy.pause()
+    nodes = [free_port(), tcp_proxy.port, rabbitmq_server.port]
+    several = ",".join(f"127.0.0.1:{port}" for port in nodes)
+    url = amqp_url.replace(f"127.0.0.1:{rabbitmq_server.port}", several)
+
+    for _ in range(4):  # in random order
+        broker = make_broker(url)
+        started = time.monotonic()
+        await broker.connect()
+        assert time.monotonic() - started < 2 * TIMEOUT
+        await broker.close()
 
 
 async def test_stop_iteration_of_aiormq_is_translated() -> None:

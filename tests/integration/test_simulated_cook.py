@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -6,15 +7,14 @@ import pytest
 
 from restaurant_system.config import KitchenSettings, OutboxSettings
 from restaurant_system.database.connection import Database
-from restaurant_system.errors import MessageRejected
+from restaurant_system.database.outbox import outbox_message, stream_name
+from restaurant_system.messaging.order_messages import Sender, status_changed
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.relay import Relay
-from restaurant_system.models.message import OrderReceived, StatusChanged
+from restaurant_system.models.message import StatusChanged
+from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.kitchen import simulated_cook
-from restaurant_system.worker.order_processor import Outcome
 from tests.support.kitchen import REQUEST, Kitchen, settings
-from tests.support.orders import make_order
-from tests.support.waiting import eventually
 
 NOON = datetime(2024, 12, 16, 12, tzinfo=UTC)
 
@@ -29,11 +29,10 @@ async def kitchen(database: Database) -> Kitchen:
 
 
 async def cook(
-    kitchen: Kitchen, number: str, name: str = "chef", how: KitchenSettings | None = None
-) -> Outcome:
-    """Process an order with a simulated cook of this name."""
-    order = OrderReceived.from_order(make_order(), number)
-    return await kitchen.simulated_cook(name, how or settings()).process(order, REQUEST)
+    kitchen: Kitchen, name: str = "chef", how: KitchenSettings | None = None
+) -> list[str]:
+    """Claim an order with a simulated cook of this name, and process it; return its number."""
+    return await kitchen.simulated_cook(name, how or settings()).cook()
 
 
 async def pending_updates(kitchen: Kitchen, number: str) -> list[tuple[str, str, str]]:
@@ -51,9 +50,8 @@ async def pending_updates(kitchen: Kitchen, number: str) -> list[tuple[str, str,
 async def test_each_move_of_an_order_is_logged_and_published_once(kitchen: Kitchen) -> None:
     number = await kitchen.order()
 
-    outcome = await cook(kitchen, number)
+    assert await cook(kitchen) == [number]
 
-    assert outcome is Outcome.COOKED
     assert await kitchen.history(number) == [
         ("received", "order-service"),
         ("cooking", "chef"),
@@ -68,7 +66,7 @@ async def test_each_move_of_an_order_is_logged_and_published_once(kitchen: Kitch
 async def test_cooked_order_records_its_worker_and_completion_time(kitchen: Kitchen) -> None:
     number = await kitchen.order()
 
-    await cook(kitchen, number)
+    await cook(kitchen)
 
     order = await kitchen.get(number)
     assert (order["processed_by"], order["completed_at"]) == ("chef", NOON)
@@ -79,7 +77,7 @@ async def test_cooked_order_records_its_worker_and_completion_time(kitchen: Kitc
 async def test_estimated_completion_is_the_cooking_time_from_the_start(kitchen: Kitchen) -> None:
     number = await kitchen.order()
 
-    cooking = asyncio.create_task(cook(kitchen, number, how=settings(takeout=600)))
+    cooking = asyncio.create_task(cook(kitchen, how=settings(takeout=600)))
     await kitchen.wait_for(number, "cooking")
 
     order = await kitchen.get(number)
@@ -90,11 +88,10 @@ async def test_estimated_completion_is_the_cooking_time_from_the_start(kitchen: 
 
 async def test_redelivered_order_is_cooked_once(kitchen: Kitchen) -> None:
     number = await kitchen.order()
-    await cook(kitchen, number)
+    await cook(kitchen)
 
-    outcome = await cook(kitchen, number)
+    assert await cook(kitchen) == []
 
-    assert outcome is Outcome.NOT_NEEDED
     assert len(await kitchen.history(number)) == 3
     assert len(await pending_updates(kitchen, number)) == 2
     assert await kitchen.orders_processed("chef") == 1
@@ -106,9 +103,8 @@ async def test_order_started_by_the_same_worker_is_finished_without_starting_aga
     number = await kitchen.order()
     await kitchen.start_order(number, "chef")
 
-    outcome = await cook(kitchen, number)
+    assert await cook(kitchen) == [number]
 
-    assert outcome is Outcome.COOKED
     assert [status for status, _ in await kitchen.history(number)] == [
         "received",
         "cooking",
@@ -122,9 +118,8 @@ async def test_order_of_another_online_worker_is_not_taken_over(kitchen: Kitchen
     await kitchen.register_worker("rival")
     await kitchen.start_order(number, "rival")
 
-    outcome = await cook(kitchen, number)
+    assert await cook(kitchen) == []
 
-    assert outcome is Outcome.OTHER_WORKER
     assert (await kitchen.get(number))["processed_by"] == "rival"
     assert await kitchen.status(number) == "cooking"
 
@@ -140,9 +135,8 @@ async def test_order_of_an_offline_worker_is_taken_over(kitchen: Kitchen, ending
         await kitchen.mark_offline("rival")
     await kitchen.start_order(number, "rival")
 
-    outcome = await cook(kitchen, number)
+    assert await cook(kitchen) == [number]
 
-    assert outcome is Outcome.COOKED
     assert (await kitchen.get(number))["processed_by"] == "chef"
     assert await kitchen.history(number) == [
         ("received", "order-service"),
@@ -159,18 +153,15 @@ async def test_order_is_not_taken_over_before_two_heartbeats_are_missed(
     await kitchen.register_worker("rival", silent_for=timedelta(seconds=40))
     await kitchen.start_order(number, "rival")
 
-    outcome = await cook(kitchen, number)
-
-    assert outcome is Outcome.OTHER_WORKER
+    assert await cook(kitchen) == []
 
 
 async def test_cancelled_order_is_not_cooked(kitchen: Kitchen) -> None:
     number = await kitchen.order()
     await kitchen.cancel(number)
 
-    outcome = await cook(kitchen, number)
+    assert await cook(kitchen) == []
 
-    assert outcome is Outcome.NOT_NEEDED
     assert await pending_updates(kitchen, number) == [("received", "cancelled", "order-service")]
 
 
@@ -180,15 +171,13 @@ async def test_order_cancelled_while_cooking_is_stopped_and_not_counted(
     monkeypatch.setattr(simulated_cook, "CANCELLATION_POLL_INTERVAL", 0.05)
     number = await kitchen.order()
     chef = kitchen.simulated_cook("chef", settings(takeout=600))
-    polling = asyncio.create_task(chef.poll_orders())
-    cooking = asyncio.create_task(
-        chef.process(OrderReceived.from_order(make_order(), number), REQUEST)
-    )
+    polling = asyncio.create_task(chef.processor.poll_orders())
+    cooking = asyncio.create_task(chef.cook())
     await kitchen.wait_for(number, "cooking")
 
     await kitchen.cancel(number)
 
-    assert await asyncio.wait_for(cooking, 20) is Outcome.NOT_NEEDED
+    await asyncio.wait_for(cooking, 20)
     assert await kitchen.status(number) == "cancelled"
     assert await kitchen.orders_processed("chef") == 0
     polling.cancel()
@@ -198,33 +187,28 @@ async def test_order_cancelled_between_two_polls_does_not_become_ready(
     kitchen: Kitchen,
 ) -> None:
     number = await kitchen.order()
-    cooking = asyncio.create_task(cook(kitchen, number, how=settings(takeout=0.5)))
+    cooking = asyncio.create_task(cook(kitchen, how=settings(takeout=0.5)))
     await kitchen.wait_for(number, "cooking")
 
     await kitchen.cancel(number)
 
-    assert await cooking is Outcome.NOT_NEEDED
+    await cooking
     assert await kitchen.status(number) == "cancelled"
     assert await kitchen.orders_processed("chef") == 0
 
 
-async def test_message_of_an_unknown_order_is_rejected(kitchen: Kitchen) -> None:
-    with pytest.raises(MessageRejected, match="ORD_20241216_404"):
-        await cook(kitchen, "ORD_20241216_404")
+async def test_order_claimed_by_several_workers_at_once_is_cooked_once(kitchen: Kitchen) -> None:
+    names = [f"chef {number}" for number in range(8)]
+    for name in names:
+        await kitchen.register_worker(name)
+    numbers = [await kitchen.order() for _ in names]
 
+    claimed = await asyncio.gather(*(cook(kitchen, name) for name in names))
 
-async def test_order_processed_by_two_workers_at_once_is_cooked_once(kitchen: Kitchen) -> None:
-    number = await kitchen.order()
-    await kitchen.register_worker("rival")
-
-    outcomes = await asyncio.gather(
-        cook(kitchen, number, "chef", settings(takeout=0.5)),
-        cook(kitchen, number, "rival", settings(takeout=0.5)),
-    )
-
-    assert set(outcomes) == {Outcome.COOKED, Outcome.OTHER_WORKER}
-    assert len(await kitchen.history(number)) == 3
-    assert await kitchen.orders_processed("chef") + await kitchen.orders_processed("rival") == 1
+    assert sorted(number for each in claimed for number in each) == numbers
+    for number in numbers:
+        assert len(await kitchen.history(number)) == 3
+    assert [await kitchen.orders_processed(name) for name in names] == [1] * 8
 
 
 async def test_order_taken_over_by_two_workers_at_once_is_cooked_once(kitchen: Kitchen) -> None:
@@ -232,44 +216,44 @@ async def test_order_taken_over_by_two_workers_at_once_is_cooked_once(kitchen: K
     await kitchen.register_worker("rival")
     await kitchen.start_order(number, "offline worker")
 
-    async with kitchen.database.transaction() as tx:
-        await tx.execute("SELECT FROM orders WHERE number = $1 FOR UPDATE", number)
-        processing = [
-            asyncio.create_task(cook(kitchen, number, name, settings(takeout=0.5)))
-            for name in ("chef", "rival")
-        ]
-        await eventually(
-            lambda: two_sessions_wait(kitchen.database),
-            doing="for both workers to wait for the lock",
-        )
-    outcomes = await asyncio.gather(*processing)
+    claimed = await asyncio.gather(
+        *(cook(kitchen, name, settings(takeout=0.5)) for name in ("chef", "rival"))
+    )
 
-    assert set(outcomes) == {Outcome.COOKED, Outcome.OTHER_WORKER}
+    assert sorted(claimed) == [[], [number]]
     assert await kitchen.orders_processed("chef") + await kitchen.orders_processed("rival") == 1
 
 
-async def two_sessions_wait(database: Database) -> bool:
-    """Tell whether two sessions wait for a lock."""
-    query = """
-        SELECT count(*) = 2 FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock'
-    """
-    async with database.connection() as connection:
-        both: bool = await connection.fetchval(query)
-    return both
-
-
-async def test_order_redelivered_while_it_cooks_is_not_started_twice(
-    kitchen: Kitchen,
-) -> None:
+async def test_order_in_flight_is_not_claimed_again(kitchen: Kitchen) -> None:
     number = await kitchen.order()
-    chef = kitchen.simulated_cook("chef", settings(takeout=0.5))
-    order = OrderReceived.from_order(make_order(), number)
-    cooking = asyncio.create_task(chef.process(order, REQUEST))
-    await kitchen.wait_for(number, "cooking")
+    chef = kitchen.simulated_cook("chef", settings(takeout=600))
+    (order,) = await chef.claim()
 
-    again = await chef.process(order, REQUEST)
+    assert await chef.claim(excluded=[order.id]) == []
+    assert [each.number for each in await chef.claim()] == [number]  # if its process had died
 
-    assert again is Outcome.OTHER_WORKER
-    assert await cooking is Outcome.COOKED
-    assert len(await kitchen.history(number)) == 3
+
+async def test_message_of_a_start_is_that_of_a_move(kitchen: Kitchen) -> None:
+    """The statement that claims an order composes the same message as the application."""
+    number = await kitchen.order()
+    await cook(kitchen, how=settings(takeout=0.1))
+
+    async with kitchen.database.connection() as connection:
+        row = await connection.fetchrow(
+            "SELECT * FROM outbox WHERE type = $1 ORDER BY id", StatusChanged.TYPE
+        )
+    assert row is not None
+    stored = outbox_message(row)
+    expected = status_changed(
+        StatusChanged(
+            order_number=number,
+            old_status=OrderStatus.RECEIVED,
+            new_status=OrderStatus.COOKING,
+            changed_by="chef",
+            timestamp=NOON,
+            estimated_completion=NOON + timedelta(seconds=0.1),
+        ),
+        sender=Sender("kitchen-worker", REQUEST),
+    )
+    assert stored.message == dataclasses.replace(expected, message_id=stored.message.message_id)
+    assert stored.stream == stream_name(expected, number)

@@ -7,14 +7,16 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import cast
 
 import asyncpg
 import pytest
 
 from benchmarks import history
-from restaurant_system.database import live_view_queries, tracking_queries
+from restaurant_system.database import kitchen_state, live_view_queries
 from restaurant_system.database.connection import Connection, Database
+from restaurant_system.models.board import BoardSelection
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.order import OrderType
 from tests.integration.test_plans import ORDERS, Plan
@@ -22,15 +24,20 @@ from tests.support.postgres_server import Postgres
 
 LIMIT = 50
 WAITING, COOKING = 3_000, 20
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 QUERIES: dict[str, Callable[[Connection], Awaitable[object]]] = {
-    "preparing": lambda sql: live_view_queries.preparing(sql, limit=LIMIT),
-    "ready": lambda sql: live_view_queries.ready(sql, since=utc_now(), limit=LIMIT),
-    "open orders": tracking_queries.open_orders,
+    "preparing": lambda sql: live_view_queries.preparing(
+        sql, BoardSelection(), released_since=LONG_AGO, limit=LIMIT
+    ),
+    "ready": lambda sql: live_view_queries.ready(
+        sql, BoardSelection(), since=utc_now(), limit=LIMIT
+    ),
+    "open orders": lambda sql: kitchen_state.open_orders(sql, day_start=utc_now(), now=utc_now()),
 }
 EXPLAIN = "EXPLAIN (ANALYZE, FORMAT JSON) "
 MOST = {
-    "preparing": COOKING + LIMIT,
+    "preparing": COOKING + LIMIT + WAITING,  # all that wait, but not the history
     "ready": len(OrderType) * live_view_queries.READY_SCAN_LIMIT,
     "open orders": WAITING + COOKING,
 }

@@ -1,18 +1,21 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from uuid import uuid4
 
 import httpx
 import pytest
 
+from restaurant_system.database import workers
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker
-from restaurant_system.messaging.retry_policy import attempt_of
-from restaurant_system.services.display import rail, stations
+from restaurant_system.models.order import OrderType
+from restaurant_system.services.display import stations
 from tests.support.broker_connections import BrokerConnections
 from tests.support.display import STATION, Display, running_display
 from tests.support.kitchen import Kitchen, first_delivery, make_order_received, settings
+from tests.support.messages import TAKEOUT
 from tests.support.orders import make_item
 from tests.support.waiting import eventually
 
@@ -20,8 +23,11 @@ EXPENSIVE = [make_item(price=99, quantity=2)]
 
 
 @pytest.fixture
-async def display(kitchen: Kitchen, broker: Broker) -> AsyncIterator[Display]:
+async def display(
+    kitchen: Kitchen, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Display]:
     """Run a display whose stations hold two tickets and close a second after the last screen."""
+    monkeypatch.setattr(stations, "OPENING_WAIT", 0.1)
     async with running_display(
         kitchen.database, broker, kitchen.relay, capacity=2, station_timeout=1
     ) as display:
@@ -36,6 +42,12 @@ async def test_station_holds_up_to_its_capacity_and_takes_the_most_urgent_next(
         await screen.shows(first, second)
         cheap, expensive = await kitchen.order(), await kitchen.order(items=EXPENSIVE)
         await eventually(lambda: _are_queued(broker, 2), doing="for two to wait in the queue")
+        margheritas = [{"name": "Margherita", "modifiers": [], "quantity": 3}]
+        await screen.wait_until(
+            lambda: screen.entries["station"]["waiting"]["items"] == margheritas,
+            doing="for two orders to be counted as waiting",
+        )
+        assert screen.entries["station"]["waiting"]["count"] == 2
 
         await display.perform(first, "start", "received")
         await display.perform(first, "bump", "cooking")
@@ -44,6 +56,9 @@ async def test_station_holds_up_to_its_capacity_and_takes_the_most_urgent_next(
         await display.perform(second, "start", "received")
         await display.perform(second, "bump", "cooking")
         await screen.wait_until(lambda: cheap in screen.tickets, doing="for the last one to come")
+        await screen.wait_until(
+            lambda: screen.entries["station"]["waiting"]["count"] == 0, doing="for none to wait"
+        )
 
 
 async def test_station_takes_only_the_order_types_it_was_opened_for(
@@ -84,6 +99,26 @@ async def test_cancelled_ticket_stays_until_it_is_acknowledged(
 
         await display.perform(started, "acknowledge", "cancelled")
         await display.perform(waiting, "acknowledge", "cancelled")
+        await screen.shows()
+
+
+async def test_ready_order_that_is_cancelled_is_shown_again_until_it_is_acknowledged(
+    kitchen: Kitchen, display: Display
+) -> None:
+    number = await kitchen.order()
+    async with display.screen() as screen:
+        await screen.shows(number)
+        await display.perform(number, "start", "received")
+        await display.perform(number, "bump", "cooking")
+        async with kitchen.database.connection() as connection:
+            await connection.execute("UPDATE station_tickets SET bumped_at = now() - interval '1h'")
+        await screen.shows()
+
+        await kitchen.cancel(number)
+
+        await screen.shows(**{number: "cancelled"})
+        assert await display.bumped() == {}
+        await display.perform(number, "acknowledge", "cancelled")
         await screen.shows()
 
 
@@ -214,23 +249,23 @@ async def test_station_with_a_taken_name_is_refused_and_opens_once_it_is_free(
         assert screen.entries["station"]["state"] == "open"
 
 
-async def test_order_whose_message_is_lost_is_unassigned_after_a_while(
-    kitchen: Kitchen, display: Display, broker: Broker, monkeypatch: pytest.MonkeyPatch
+async def test_order_whose_message_is_lost_is_shown_again_by_a_reopened_station(
+    kitchen: Kitchen, display: Display, broker: Broker
 ) -> None:
-    """Reconciliation publishes a lost message again only for an order that is not assigned."""
-    monkeypatch.setattr(rail, "UNASSIGN_AFTER", timedelta(seconds=1))
     number = await kitchen.order()
     async with display.screen() as screen:
         await screen.shows(number)
         display.shutdown.request_stop()
         await eventually(lambda: _is_offline(kitchen), doing="for the station to be offline")
-    async with first_delivery(broker, "kitchen_takeout_queue") as delivery:
-        await delivery.ack()  # as a broker does that loses its disk
+    if (await broker.depths())[TAKEOUT]:  # else the station had claimed the order before it came
+        async with first_delivery(broker, TAKEOUT) as delivery:
+            await delivery.ack()  # as a broker does that loses its disk
 
-    async with running_display(kitchen.database, broker, kitchen.relay) as again, again.screen():
-        await eventually(
-            lambda: _nothing_is_assigned(kitchen), doing="for the order to be unassigned"
-        )
+    async with (
+        running_display(kitchen.database, broker, kitchen.relay) as again,
+        again.screen() as screen,
+    ):
+        await screen.shows(number)
 
 
 async def test_get_request_opens_no_station(
@@ -243,10 +278,59 @@ async def test_get_request_opens_no_station(
 
     assert answer.status_code == 409
     assert "POST" in answer.json()["detail"]
+    assert (await display.client.get("/kitchen/stations")).json() == []
     async with kitchen.database.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM workers") == 0
     async with kitchen.running_worker(broker):
         await kitchen.wait_for(number, "ready")
+
+
+async def test_live_view_requested_before_its_station_is_open_starts_once_it_is(
+    display: Display, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A screen sends both requests at once, and either may arrive first."""
+    monkeypatch.setattr(stations, "OPENING_WAIT", 30)
+    bar, grill = (
+        asyncio.create_task(display.client.send(request, stream=True))
+        for request in (
+            display.client.build_request("GET", f"/kitchen/stations/{name}/live")
+            for name in ("bar", "grill")
+        )
+    )
+    await asyncio.sleep(0.1)
+    assert not bar.done()
+
+    for name in ("grill", "bar"):
+        await display.client.post(f"/kitchen/stations/{name}", json={})
+
+    for response in (await bar, await grill):
+        assert response.headers["content-type"].startswith("text/event-stream")
+        await response.aclose()
+
+
+async def test_stations_are_listed_with_their_states_and_types(
+    kitchen: Kitchen, display: Display, broker: Broker
+) -> None:
+    """Simulated cooks are not listed. A station of another process cannot be opened here."""
+    number = await kitchen.order()
+    async with kitchen.running_worker(broker, name="mario"):
+        await kitchen.wait_for(number, "ready")
+    async with kitchen.database.connection() as connection:
+        for name in ("bar", "fryer"):
+            types, session = (OrderType.TAKEOUT,), uuid4()
+            assert await workers.register(
+                connection, name, types, timedelta(minutes=1), session, is_station=True
+            )
+        await workers.deregister(connection, name, session)
+    async with display.screen("grill"):
+        listed = (await display.client.get("/kitchen/stations")).json()
+
+    assert [(each["name"], each["state"], each["order_types"]) for each in listed] == [
+        ("bar", "in_use", ["takeout"]),
+        ("fryer", "closed", ["takeout"]),
+        ("grill", "open", ["dine_in", "takeout", "delivery"]),
+    ]
+    assert all(each["last_seen"].endswith("Z") for each in listed)
 
 
 OTHER_ORIGINS = {
@@ -364,17 +448,21 @@ async def test_station_shows_that_it_is_cut_off_from_the_broker(
         )
 
 
-async def test_released_order_is_requeued_in_its_place_as_not_attempted(
+async def test_released_order_is_cooked_by_another_worker(
     kitchen: Kitchen, display: Display, other_broker: Broker
 ) -> None:
     number = await kitchen.order()
     async with display.screen() as screen:
         await screen.shows(number)
 
-    async with first_delivery(other_broker, "kitchen_takeout_queue") as delivery:
-        assert attempt_of(delivery.message) == 1
-        assert number in delivery.message.body.decode()
-        await delivery.requeue()
+    async with kitchen.running_worker(other_broker, "mario"):
+        await kitchen.wait_for(number, "ready")
+
+    assert await kitchen.history(number) == [
+        ("received", "order-service"),
+        ("cooking", "mario"),
+        ("ready", "mario"),
+    ]
 
 
 async def test_station_and_simulated_cook_share_a_queue(
@@ -397,11 +485,6 @@ async def _is_offline(kitchen: Kitchen) -> bool:
     async with kitchen.database.connection() as connection:
         status = await connection.fetchval("SELECT status FROM workers WHERE name = $1", STATION)
     return bool(status == "offline")
-
-
-async def _nothing_is_assigned(kitchen: Kitchen) -> bool:
-    async with kitchen.database.connection() as connection:
-        return not await connection.fetchval("SELECT count(*) FROM station_tickets")
 
 
 async def _is_done(display: Display, number: str, action: str, expected: str) -> bool:

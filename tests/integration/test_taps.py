@@ -1,6 +1,4 @@
 import asyncio
-from collections.abc import AsyncIterator
-from uuid import uuid4
 
 import pytest
 
@@ -8,9 +6,16 @@ from restaurant_system.database import personal_data, tickets
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.models.clock import utc_now
+from restaurant_system.models.order import MoveOfReadyOrder
+from restaurant_system.services.order.ready_orders import ActOnReadyOrder, ReadyAction
+from tests.support.database import execute
 from tests.support.deployments import JSON
-from tests.support.display import STATION, Display, Screen, running_display
+from tests.support.display import STATION, Display, Screen
 from tests.support.kitchen import Kitchen
+from tests.support.orders import make_item
+from tests.support.services import make_ready_orders
+
+KEY = {"Idempotency-Key": "one-tap-of-the-cook"}
 
 
 @pytest.fixture
@@ -19,23 +24,9 @@ def broker(postgres_broker: PostgresBroker) -> Broker:
     return postgres_broker
 
 
-@pytest.fixture
-async def display(kitchen: Kitchen, broker: Broker) -> AsyncIterator[Display]:
-    """Run a kitchen display."""
-    async with running_display(kitchen.database, broker, kitchen.relay) as display:
-        yield display
-
-
-@pytest.fixture
-async def screen(display: Display) -> AsyncIterator[Screen]:
-    """Open a screen on a station."""
-    async with display.screen() as screen:
-        yield screen
-
-
-async def order_on_screen(kitchen: Kitchen, screen: Screen) -> str:
+async def order_on_screen(kitchen: Kitchen, screen: Screen, *, items: int = 1) -> str:
     """Place an order, and wait until it is on the screen."""
-    number = await kitchen.order()
+    number = await kitchen.order(items=[make_item()] * items)
     await screen.wait_until(lambda: number in screen.tickets, doing="for a ticket")
     return number
 
@@ -85,6 +76,31 @@ async def test_order_is_started_bumped_and_recalled(
     assert await log_notes(kitchen, number) == [None, None, None, "recalled", None]
 
 
+async def test_order_that_staff_send_back_is_on_the_screen_of_its_station_until_that_is_undone(
+    kitchen: Kitchen, display: Display, screen: Screen
+) -> None:
+    number = await order_on_screen(kitchen, screen)
+    await display.perform(number, "start", "received")
+    await display.perform(number, "bump", "cooking")
+    await execute(kitchen.database, "UPDATE station_tickets SET bumped_at = '2020-01-01'")
+    await screen.wait_until(lambda: number not in screen.tickets, doing="until it has left")
+    ready = make_ready_orders(kitchen.database, kitchen.relay)
+
+    async def perform(action: ReadyAction) -> None:
+        act = ActOnReadyOrder(number=number, action=action, move=MoveOfReadyOrder(), request_id="r")
+        await ready.perform(act, key=None)
+
+    await perform(ReadyAction.SEND_BACK)
+    await screen.shows(**{number: "cooking"})
+    assert await kitchen.orders_processed(STATION) == 0
+    await perform(ReadyAction.UNDO_SEND_BACK)
+    await screen.shows(**{number: "ready"})
+    assert list(await display.bumped()) == [number]
+    await perform(ReadyAction.SEND_BACK)
+    await display.perform(number, "bump", "cooking")
+    assert await kitchen.orders_processed(STATION) == 1
+
+
 async def test_one_of_several_concurrent_taps_succeeds(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
@@ -99,7 +115,8 @@ async def test_one_of_several_concurrent_taps_succeeds(
     assert (
         refused["detail"] == f"The ticket has changed: order {number} is now cooking at {STATION}."
     )
-    assert await statuses(kitchen, number) == ["received", "cooking"]
+    await display.perform(number, "bump", "cooking")
+    assert await statuses(kitchen, number) == ["received", "cooking", "ready"]
 
 
 async def test_repeated_tap_takes_effect_once(
@@ -107,14 +124,13 @@ async def test_repeated_tap_takes_effect_once(
 ) -> None:
     """A repeated tap does not take effect again, even if its effect was undone."""
     number = await order_on_screen(kitchen, screen)
-    key = {"Idempotency-Key": uuid4().hex}
     await display.perform(number, "start", "received")
 
     answers = await asyncio.gather(
-        *(display.tap(number, "bump", "cooking", **key) for _ in range(4))
+        *(display.tap(number, "bump", "cooking", **KEY) for _ in range(4))
     )
     await display.perform(number, "recall", "ready")
-    late = await display.tap(number, "bump", "cooking", **key)
+    late = await display.tap(number, "bump", "cooking", **KEY)
 
     assert {answer.status_code for answer in (*answers, late)} == {200}
     assert late.json() == {"order_number": number, "status": "ready"}
@@ -127,15 +143,14 @@ async def test_repeated_tap_on_an_order_erased_meanwhile_gets_its_answer(
 ) -> None:
     number = await order_on_screen(kitchen, screen)
     await display.perform(number, "start", "received")
-    key = {"Idempotency-Key": "k"}
-    await display.perform(number, "bump", "cooking", **key)
+    await display.perform(number, "bump", "cooking", **KEY)
     async with kitchen.database.connection() as sql:
         await sql.execute("UPDATE orders SET status = 'completed'")
         (order,) = await personal_data.orders_by_number(sql, [number], at=utc_now())
         assert await personal_data.erase(sql, [order.id], at=utc_now(), exchange="") == [number]
         await personal_data.erase_fingerprints(sql, [order.id])
 
-    late = await display.tap(number, "bump", "cooking", **key)
+    late = await display.tap(number, "bump", "cooking", **KEY)
 
     assert (late.status_code, late.headers["Idempotency-Replayed"]) == (200, "true")
 
@@ -162,27 +177,25 @@ async def test_key_used_for_another_tap_is_refused(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
     number = await order_on_screen(kitchen, screen)
-    await display.perform(number, "start", "received", **{"Idempotency-Key": "k"})
+    await display.perform(number, "start", "received", **KEY)
 
-    key = {"Idempotency-Key": "k"}
     others = [
-        await display.tap(number, "bump", "cooking", **key),
-        await display.tap(number, "start", "received", station="fryer", **key),
+        await display.tap(number, "bump", "cooking", **KEY),
+        await display.tap(number, "start", "received", station="fryer", **KEY),
     ]
 
     assert [other.status_code for other in others] == [422, 422]
-    assert await kitchen.status(number) == "cooking"
+    await screen.shows(**{number: "cooking"})
 
 
 async def test_refused_tap_does_not_use_its_key(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
     number = await order_on_screen(kitchen, screen)
-    key = {"Idempotency-Key": "k"}
 
-    too_early = await display.tap(number, "bump", "cooking", **key)
+    too_early = await display.tap(number, "bump", "cooking", **KEY)
     await display.perform(number, "start", "received")
-    again = await display.tap(number, "bump", "cooking", **key)
+    again = await display.tap(number, "bump", "cooking", **KEY)
 
     assert (too_early.status_code, again.status_code) == (409, 200)
 
@@ -200,6 +213,44 @@ async def test_rush_is_shown_and_refused_for_an_outdated_ticket(
     await display.perform(number, "start", "received")
     late = await display.tap(number, "rush", "received")
     assert late.status_code == 409
+
+
+async def test_scheduled_or_held_order_is_refused_until_it_is_released(
+    kitchen: Kitchen, display: Display
+) -> None:
+    scheduled, held, waiting = [await kitchen.order() for _ in range(3)]
+    async with kitchen.database.connection() as sql:
+        await sql.execute("UPDATE orders SET released_at = NULL WHERE number = $1", scheduled)
+        await sql.execute("UPDATE orders SET released_at = '2024-01-01' WHERE number = $1", held)
+
+    for number, state in ((scheduled, "scheduled for later"), (held, "held since an earlier day")):
+        for action in ("start", "rush"):
+            answer = await display.tap(number, action, "received")
+
+            assert answer.status_code == 409
+            assert answer.json()["detail"].startswith(f"Order {number} is {state}: release it")
+        assert await statuses(kitchen, number) == ["received"]
+    await display.perform(waiting, "start", "received")
+
+
+async def test_waiting_order_that_is_on_no_rail_can_be_rushed_at_a_station_of_its_type(
+    kitchen: Kitchen, display: Display, screen: Screen
+) -> None:
+    """It is the next ticket; the rail shows that it was rushed."""
+    shown = [await kitchen.order() for _ in range(12)]
+    await screen.shows(*shown)
+    _, rushed = await kitchen.order(), await kitchen.order()
+
+    other = await display.tap(rushed, "rush", "received", station="fryer")
+    await display.perform(rushed, "rush", "received")
+    await display.perform(shown[0], "start", "received")
+    await display.perform(shown[0], "bump", "cooking")
+    await screen.wait_until(lambda: rushed in screen.tickets, doing="for the next ticket")
+
+    assert other.status_code == 409
+    assert other.json()["detail"].startswith("Station fryer does not take orders of the type")
+    assert screen.entries[rushed]["rushed_at"] is not None
+    assert len(screen.tickets.keys() - shown) == 1
 
 
 async def test_only_the_station_of_an_order_can_bump_or_recall_it(
@@ -256,7 +307,7 @@ async def test_invalid_tap_is_refused_with_its_field(
 
 async def test_tap_on_an_unknown_order_is_not_found(display: Display) -> None:
     for number in ("ORD_20241216_404", "nonsense"):
-        answer = await display.tap(number, "start", "received", **{"Idempotency-Key": "k"})
+        answer = await display.tap(number, "start", "received", **KEY)
 
         assert answer.status_code == 404
 
@@ -296,9 +347,63 @@ async def test_keys_of_taps_are_separate_from_those_of_orders(
     kitchen: Kitchen, display: Display, screen: Screen
 ) -> None:
     number = await order_on_screen(kitchen, screen)
-    await display.perform(number, "start", "received", **{"Idempotency-Key": "k"})
+    await display.perform(number, "start", "received", **KEY)
 
     async with kitchen.database.connection() as connection:
         keys = await connection.fetch("SELECT key FROM idempotency_keys")
 
-    assert [row["key"] for row in keys] == ["tap/k"]
+    too_short = await display.tap(number, "bump", "cooking", **{"Idempotency-Key": "1"})
+
+    assert too_short.status_code == 400
+    assert "16 to 200 visible ASCII" in too_short.json()["errors"][0]["message"]
+    assert [row["key"] for row in keys] == [f"tap {KEY['Idempotency-Key']}"]
+
+
+async def test_undone_rush_gives_an_order_its_former_place(
+    kitchen: Kitchen, display: Display, screen: Screen
+) -> None:
+    number = await order_on_screen(kitchen, screen)
+    rank = (await kitchen.get(number))["rank_at"]
+    for _ in range(2):  # a second rush does not replace the rank that is kept
+        await display.perform(number, "rush", "received")
+    await screen.wait_until(
+        lambda: screen.entries[number]["can_be_unrushed"], doing="for a rushed ticket"
+    )
+
+    for _ in range(2):
+        await display.perform(number, "unrush", "received")
+
+    await screen.wait_until(
+        lambda: screen.entries[number]["rushed_at"] is None, doing="for the rush to be undone"
+    )
+    assert not screen.entries[number]["can_be_unrushed"]
+    assert (await kitchen.get(number))["rank_at"] == rank
+    assert await statuses(kitchen, number) == ["received"]
+
+
+async def test_items_are_crossed_off_singly_by_concurrent_and_repeated_taps(
+    kitchen: Kitchen, display: Display, screen: Screen
+) -> None:
+    number = await order_on_screen(kitchen, screen, items=3)
+    early = await display.tap_item(number, "cross_off", "received", 0)
+    await display.perform(number, "start", "received")
+
+    answers = await asyncio.gather(
+        *(display.tap_item(number, "cross_off", "cooking", item) for item in (1, 0, 1, 2))
+    )
+    await display.tap_item(number, "restore", "cooking", 2)
+    other = await display.tap_item(number, "cross_off", "cooking", 0, station="fryer")
+    without = await display.tap(number, "cross_off", "cooking")
+    needless = await display.tap_item(number, "bump", "cooking", 1)
+    unknown = await display.tap_item(number, "cross_off", "cooking", 40)
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert (early.status_code, other.status_code) == (400, 409)
+    assert unknown.status_code == 404
+    assert "has no item 40" in unknown.json()["detail"]
+    assert without.json()["errors"] == [{"field": "item", "message": "is missing"}]
+    assert needless.json()["errors"][0]["field"] == "item"
+    await screen.wait_until(
+        lambda: screen.entries[number]["crossed_off"] == [0, 1], doing="for two items to be done"
+    )
+    assert screen.tickets == {number: "cooking"}

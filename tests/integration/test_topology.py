@@ -57,6 +57,44 @@ def test_declared_queues_are_those_of_the_contract(management_api: ManagementApi
     assert all(each["durable"] and not each["auto_delete"] for each in queues)
 
 
+async def test_queues_of_a_cluster_are_quorum_queues_without_a_delivery_limit(
+    amqp_url: str, management_api: ManagementApi
+) -> None:
+    """Only a subscriber without a name has a classic queue, which ends with its connection."""
+    quorum = {"x-queue-type": "quorum", "x-delivery-limit": 2_147_483_647}
+    at_least_once = {
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+    kitchen_queue = {**quorum, "x-dead-letter-exchange": "orders_dlx"}
+    retry_queue = {**quorum, **at_least_once, "x-dead-letter-exchange": ""}
+    broker = make_rabbitmq_broker(amqp_url, QUICK_RETRIES, "quorum")
+    await broker.connect()
+    await broker.mark()
+
+    async with broker.subscribe("printer"), broker.subscribe():
+        queues = {each["name"]: each["arguments"] for each in management_api.listed("queues")}
+    await broker.close()
+
+    (unnamed,) = queues.keys() - {
+        *KITCHEN,
+        *RETRY_QUEUES,
+        DEAD_LETTERS,
+        "reconciliation_marker",
+        "notifications_queue.printer",
+    }
+    durable = {
+        **dict.fromkeys(KITCHEN, kitchen_queue),
+        DEAD_LETTERS: quorum,
+        RETRY_QUEUES[0]: {**retry_queue, "x-message-ttl": 200},
+        RETRY_QUEUES[1]: {**retry_queue, "x-message-ttl": 600},
+        "reconciliation_marker": quorum,
+        "notifications_queue.printer": {**quorum, "x-single-active-consumer": True},
+    }
+    (unnamed,) = queues.keys() - durable.keys()
+    assert queues == {**durable, unnamed: {**CLASSIC, "x-single-active-consumer": True}}
+
+
 @pytest.mark.usefixtures("rabbitmq_broker")
 def test_declared_bindings_are_those_of_the_contract(management_api: ManagementApi) -> None:
     bindings = {
@@ -96,7 +134,7 @@ async def test_no_feature_is_used_that_rabbitmq_4_deprecates(
         channels, queues = management_api.channels(), management_api.listed("queues")
         idle.cancel()
 
-    assert {each["global_prefetch_count"] for each in channels} == {0}
+    assert {each.get("global_prefetch_count", 0) for each in channels} == {0}
     assert len(queues) == 9
     assert all(each["durable"] or each["exclusive"] for each in queues)
     assert {each["type"] for each in queues} == {"classic"}

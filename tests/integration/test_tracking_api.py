@@ -4,13 +4,15 @@ from decimal import Decimal
 from uuid import uuid4
 
 import httpx
+import pytest
 
 from restaurant_system.database import workers
 from restaurant_system.database.connection import Database
-from restaurant_system.models.order import Move, OrderType
+from restaurant_system.models.order import OPTIONAL_OF_ORDER, Move, NewOrder, OrderType
+from restaurant_system.models.order_items import OPTIONAL_OF_ITEM
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
-from tests.support.orders import make_item, make_order
+from tests.support.orders import make_complete_orders, make_item, make_order
 from tests.support.services import NOON, FakeClock, move_through
 
 RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z")
@@ -22,6 +24,7 @@ async def place(intake: OrderService, **changes: object) -> str:
     return placed.order_number
 
 
+@pytest.mark.usefixtures("cook_on_duty")
 async def test_status_has_stage_time_worker_and_estimate(
     tracking: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
 ) -> None:
@@ -133,7 +136,27 @@ async def test_order_is_returned_with_its_items(
         "updated_at": "2024-12-16T12:00:00.000Z",
         "completed_at": None,
         "estimated_completion": None,
+        "scheduled": False,
+        "released_at": "2024-12-16T12:00:00.000Z",
     }
+
+
+@pytest.mark.parametrize("order", make_complete_orders(), ids=lambda order: order.order_type)
+async def test_complete_order_is_returned_as_it_was_placed(
+    tracking: httpx.AsyncClient, intake: OrderService, order: NewOrder
+) -> None:
+    number = (await intake.place(order, request_id="request-1", key=None)).order_number
+
+    shown = (await tracking.get(f"/orders/{number}")).json()
+
+    sent = order.model_dump(mode="json")
+    for fields in (sent, *sent["items"]):
+        for name in OPTIONAL_OF_ORDER | OPTIONAL_OF_ITEM:
+            if fields.get(name) in (None, []):
+                fields.pop(name, None)
+    assert sent.items() <= shown.items()
+    assert (shown["total_amount"], shown["items_total"]) == (15.05, 20.4)
+    assert (await tracking.get("/orders?reference=84H9B")).json()["orders"] == [shown]
 
 
 async def test_worker_is_offline_after_deregistering_or_two_missed_heartbeats(

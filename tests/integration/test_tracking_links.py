@@ -3,19 +3,19 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from decimal import Decimal
 
 import httpx
 import pytest
+import segno
 
 from restaurant_system.app.runtime import background_task
-from restaurant_system.config import KitchenSettings
 from restaurant_system.database.connection import Database
 from restaurant_system.models.clock import rfc_3339, utc_now
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.privacy import Customer, Erased, PersonalData
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.handler import TrackingHandler
-from restaurant_system.services.tracking.live_views import LiveViews
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
 from tests.support.database import execute
@@ -25,20 +25,36 @@ from tests.support.responses import assert_problem
 from tests.support.services import (
     NOON,
     FakeClock,
+    http_client,
     make_broker,
+    make_live_views,
     make_order_service,
     make_tracking_service,
     move_through,
     serve_site,
 )
 
+DRAWN = re.compile(r' d="([^"]+)"')
 LINK = re.compile(r"/track/(ORD_\d{8}_\d{3})/([0-9a-f]{32})")
+HAM = {"name": "Ham", "kind": "add", "quantity": 1, "price": 1, "modifiers": []}
 PERSONAL_DATA = {
     "customer_name": "Wilhelmina Quux",
     "order_type": "delivery",
     "delivery_address": "77 Zanzibar Crescent, Nowhere",
     "notes": "the bell is broken",
-    "items": [make_item(notes="for aunt Agatha"), make_item(name="Calzone", quantity=2)],
+    "phone": "+44 20 7946 0000",
+    "allergy_note": "peanuts",
+    "items": [
+        make_item(notes="for aunt Agatha", guest="Agatha"),
+        make_item(
+            name="Calzone",
+            quantity=2,
+            modifiers=[HAM, {"name": "Call Agatha", "kind": "instruction"}],
+        ),
+    ],
+    "charges": [{"name": "Voucher", "amount": Decimal("-2.50")}],
+    "amount_due": Decimal("20.25"),
+    "ready_at": "2024-12-16T12:30:00Z",
 }
 COOK = "bartholomew"
 
@@ -47,7 +63,7 @@ COOK = "bartholomew"
 async def client(database: Database, clock: FakeClock) -> AsyncIterator[httpx.AsyncClient]:
     """Return a client of a server with the look-ups and the live views of orders."""
     shutdown = Shutdown()
-    views = LiveViews(database, clock=clock, kitchen=KitchenSettings())
+    views = make_live_views(database, clock=clock)
     lookups = TrackingHandler(make_tracking_service(database, clock=clock))
     async with (
         background_task(views.run(shutdown)),
@@ -80,7 +96,7 @@ async def test_link_shows_steps_items_and_total_and_nothing_about_the_customer(
     number = lookup.split("/")[2]
     items = [
         {"name": "Margherita", "quantity": 1, "price": 9.5},
-        {"name": "Calzone", "quantity": 2, "price": 9.5},
+        {"name": "Calzone", "quantity": 2, "price": 9.5, "modifiers": [HAM]},
     ]
 
     async with watching(client, view) as viewer:
@@ -89,6 +105,7 @@ async def test_link_shows_steps_items_and_total_and_nothing_about_the_customer(
         shown = await client.get(lookup)
 
         assert viewer.entries["items"] == items
+        assert viewer.entries["charges"] == [{"name": "Voucher", "amount": -2.5}]
         assert viewer.entries["steps"] == [
             {"status": "received", "at": "2024-12-16T12:00:00.000Z"},
             {"status": "cooking", "at": "2024-12-16T12:00:00.000Z"},
@@ -96,9 +113,12 @@ async def test_link_shows_steps_items_and_total_and_nothing_about_the_customer(
     assert order == {
         "order_number": number,
         "order_type": "delivery",
+        "handoff": None,
         "status": "cooking",
         "estimated_completion": "2024-12-16T12:00:00.000Z",
-        "total_amount": 28.5,
+        "ready_at": "2024-12-16T12:30:00.000Z",
+        "total_amount": 28.0,
+        "amount_due": 20.25,
     }
     assert shown.json() == {
         "order_number": number,
@@ -106,7 +126,10 @@ async def test_link_shows_steps_items_and_total_and_nothing_about_the_customer(
         "status": "cooking",
         "updated_at": "2024-12-16T12:00:00.000Z",
         "estimated_completion": "2024-12-16T12:00:00.000Z",
-        "total_amount": 28.5,
+        "ready_at": "2024-12-16T12:30:00.000Z",
+        "charges": [{"name": "Voucher", "amount": -2.5}],
+        "amount_due": 20.25,
+        "total_amount": 28.0,
         "items": items,
         "steps": [
             {"status": "received", "timestamp": "2024-12-16T12:00:00.000Z"},
@@ -114,7 +137,17 @@ async def test_link_shows_steps_items_and_total_and_nothing_about_the_customer(
         ],
     }
     for text in (shown.text, viewer.text):
-        for personal in ("Quux", "Zanzibar", "bell", "Agatha", COOK, "notes", lookup[-32:]):
+        for personal in (
+            "Quux",
+            "Zanzibar",
+            "bell",
+            "Agatha",
+            "7946",
+            "peanuts",
+            COOK,
+            "notes",
+            lookup[-32:],
+        ):
             assert personal not in text
 
 
@@ -198,3 +231,27 @@ async def test_order_of_an_earlier_release_has_no_link(
         assert_problem(await client.get(path), 404)
     replayed = await intake.place(make_order(**PERSONAL_DATA), request_id="request-2", key="k")
     assert (replayed.replayed, replayed.tracking_url) == (True, None)
+
+
+async def test_qr_code_contains_the_link_and_is_not_stored(
+    client: httpx.AsyncClient, intake: OrderService, database: Database
+) -> None:
+    placed = await intake.place(make_order(), request_id="r", key=None)
+    path = f"/orders/{placed.order_number}/qr.svg"
+    public = TrackingHandler(make_tracking_service(database), "https://eat.example.com")
+
+    code = await client.get(path)
+    async with http_client(public.feature()) as other:
+        public_code = await other.get(path)
+    await execute(database, "UPDATE orders SET tracking_token = NULL")
+    gone, unknown = await client.get(path), await client.get("/orders/ORD_20241216_999/qr.svg")
+
+    assert code.headers["Content-Type"] == "image/svg+xml"
+    assert code.headers["Cache-Control"] == "no-store"
+    for response, origin in ((code, client.base_url), (public_code, "https://eat.example.com")):
+        link = f"{str(origin).rstrip('/')}{placed.tracking_url}"
+        drawn = segno.make_qr(link).svg_inline(border=4)
+        assert DRAWN.findall(response.text)[-1] == DRAWN.findall(drawn)[-1]
+    assert_problem(gone, 404)
+    assert "has no tracking link" in gone.json()["detail"]
+    assert_problem(unknown, 404)

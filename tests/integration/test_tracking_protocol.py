@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from structlog.testing import capture_logs
 
+from restaurant_system.app.pages import OF_TRACKING_SERVICE, pages_feature
 from restaurant_system.app.runtime import Runtime, read_only_database
 from restaurant_system.config import DeliverySettings, Settings
 from restaurant_system.database import workers
@@ -20,7 +20,9 @@ from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.services.tracking.handler import TrackingHandler
 from restaurant_system.shutdown import Shutdown
+from restaurant_system.web.json_body import JSON
 from tests.conftest import open_database
+from tests.support.logs import capture_logs
 from tests.support.orders import make_order
 from tests.support.responses import assert_problem
 from tests.support.services import (
@@ -95,8 +97,8 @@ async def test_times_are_rfc_3339_in_utc(
     for path, expected in (
         (f"/orders/{number}/status", 2),
         (f"/orders/{number}/history", 2),
-        (f"/orders/{number}", 3),
-        ("/orders", 3),
+        (f"/orders/{number}", 4),
+        ("/orders", 4),
         ("/workers/status", 1),
         ("/stats", 1),
     ):
@@ -168,6 +170,7 @@ async def test_all_routes_are_documented(tracking: httpx.AsyncClient) -> None:
         "/orders/{order_number}/history",
         "/orders/{order_number}",
         "/orders/{order_number}/tracking/{token}",
+        "/orders/{order_number}/qr.svg",
         "/orders",
         "/workers/status",
         "/stats",
@@ -176,3 +179,17 @@ async def test_all_routes_are_documented(tracking: httpx.AsyncClient) -> None:
     assert "200" in status["responses"]
     assert [each["name"] for each in status["parameters"]] == ["order_number"]
     assert (await tracking.get("/docs")).status_code == 200
+
+
+async def test_address_of_the_list_is_a_page_for_browsers(database: Database) -> None:
+    screens = pages_feature(Settings(), OF_TRACKING_SERVICE)
+    api = TrackingHandler(make_tracking_service(database)).feature()
+    async with http_client(screens, api) as client:
+        page = await client.get("/orders", headers={"Accept": "text/html,*/*;q=0.8"})
+        lists = [await client.get("/orders"), await client.get("/orders", headers={"Accept": JSON})]
+
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "Accept" in page.headers["Vary"].split(", ")
+    for each in lists:
+        assert each.json() == {"orders": [], "next_cursor": None}
+        assert each.headers["Vary"] == "Accept"

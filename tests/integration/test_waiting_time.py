@@ -21,12 +21,17 @@ from tests.support.services import (
     http_client,
     make_order_service,
     make_tracking_service,
+    move,
     move_through,
 )
+
+pytestmark = pytest.mark.usefixtures("exact_estimates")
 
 # Seconds that an order of each type cooks.
 DINE_IN, TAKEOUT, DELIVERY = 8, 10, 12
 CHEAP, EXPENSIVE = [make_item()], [make_item(price=Decimal(101))]
+TYPES = ("delivery", "dine_in", "takeout")
+READY = OrderStatus.READY
 TYPE_FIELDS: dict[str, dict[str, object]] = {
     "dine_in": {"table_number": 5},
     "takeout": {},
@@ -51,23 +56,41 @@ class Kitchen:
         """Cancel an order."""
         await self._service.cancel(number, Move(), request_id="r")
 
-    async def register(self, name: str, *types: OrderType) -> UUID:
+    async def register(self, name: str, *types: OrderType, capacity: int = 1) -> UUID:
         """Register a worker for these types, by default all."""
         session = uuid4()
         async with self._database.connection() as connection:
             await workers.register(
-                connection, name, types or tuple(OrderType), timedelta(seconds=30), session
+                connection,
+                name,
+                types or tuple(OrderType),
+                timedelta(seconds=30),
+                session,
+                capacity=capacity,
             )
         return session
 
     async def start(self, number: str, by: str, *, due_in: float) -> None:
-        """Start an order, due in a number of seconds."""
+        """Start an order, a minute before it is due in a number of seconds."""
         due = NOON + timedelta(seconds=due_in)
-        await move_through(self._database, number, OrderStatus.COOKING, by=by, due=due)
+        at = due - timedelta(minutes=1)
+        await move_through(self._database, number, OrderStatus.COOKING, by=by, due=due, at=at)
 
-    async def estimate(self, number: str) -> float:
+    async def finish(self, *seconds: float, order_type: str = "takeout") -> None:
+        """Cook an order for each of these durations, before noon."""
+        started = NOON - timedelta(hours=3)
+        for each in seconds:
+            number = await self.order(order_type)
+            moves = (OrderStatus.RECEIVED, OrderStatus.COOKING), (OrderStatus.COOKING, READY)
+            for (origin, target), after in zip(moves, (0, each), strict=True):
+                at = started + timedelta(seconds=after)
+                await move(self._database, number, origin, target, at=at, by="mario")
+
+    async def estimate(self, number: str) -> float | None:
         """Return the estimated seconds until an order is ready."""
         status = (await self._client.get(f"/orders/{number}/status")).json()
+        if status["estimated_completion"] is None:
+            return None
         done_at = datetime.fromisoformat(status["estimated_completion"])
         return (done_at - NOON).total_seconds()
 
@@ -81,20 +104,23 @@ async def kitchen(database: Database) -> AsyncIterator[Kitchen]:
 
 
 async def test_order_without_others_ahead_takes_its_own_cooking_time(kitchen: Kitchen) -> None:
-    """Without online workers, the estimate is that for one worker."""
+    await kitchen.register("mario")
     assert await kitchen.estimate(await kitchen.order("dine_in")) == DINE_IN
-    await kitchen.register("mario")
     assert await kitchen.estimate(await kitchen.order("takeout")) == DINE_IN + TAKEOUT
+    await kitchen.register("luigi", capacity=2)
+    assert await kitchen.estimate(await kitchen.order("takeout")) == TAKEOUT
 
 
-async def test_earlier_orders_of_all_types_of_the_cook_are_ahead(kitchen: Kitchen) -> None:
+async def test_orders_promised_earlier_are_ahead_whatever_their_type(kitchen: Kitchen) -> None:
+    """A delivery is promised for later than a takeout order that is placed at the same time."""
     await kitchen.register("mario")
+    delivery = await kitchen.order("delivery")
     await kitchen.order("dine_in")
-    await kitchen.order("delivery")
     own = await kitchen.order("takeout")
     await kitchen.order("takeout")
 
-    assert await kitchen.estimate(own) == DINE_IN + DELIVERY + TAKEOUT
+    assert await kitchen.estimate(own) == DINE_IN + TAKEOUT
+    assert await kitchen.estimate(delivery) == DINE_IN + 2 * TAKEOUT + DELIVERY
 
 
 async def test_orders_of_higher_priority_are_ahead(kitchen: Kitchen) -> None:
@@ -110,9 +136,8 @@ async def test_orders_of_higher_priority_are_ahead(kitchen: Kitchen) -> None:
 
 async def test_remaining_time_of_cooking_orders_is_added(kitchen: Kitchen) -> None:
     await kitchen.register("mario")
-    first, second, own = [await kitchen.order() for _ in range(3)]
+    first, own = [await kitchen.order() for _ in range(2)]
     await kitchen.start(first, "mario", due_in=4)
-    await kitchen.start(second, "mario", due_in=-60)
 
     assert await kitchen.estimate(own) == 4 + TAKEOUT
 
@@ -131,7 +156,7 @@ async def test_cooks_share_the_orders_ahead(kitchen: Kitchen) -> None:
     first, *_, own = [await kitchen.order() for _ in range(4)]
     await kitchen.start(first, "luigi", due_in=6)
 
-    assert await kitchen.estimate(own) == (6 + 2 * TAKEOUT) / 2 + TAKEOUT
+    assert await kitchen.estimate(own) == 2 * TAKEOUT
 
 
 async def test_only_cooks_of_the_type_and_their_orders_count(kitchen: Kitchen) -> None:
@@ -139,10 +164,11 @@ async def test_only_cooks_of_the_type_and_their_orders_count(kitchen: Kitchen) -
     await kitchen.register("luigi", OrderType.DELIVERY)
     started = await kitchen.order("delivery")
     await kitchen.start(started, "luigi", due_in=11)
-    for order_type in ("delivery", "dine_in", "takeout"):
-        await kitchen.order(order_type)
+    delivery, dine_in, _ = [await kitchen.order(each) for each in TYPES]
 
     assert await kitchen.estimate(await kitchen.order("takeout")) == 2 * TAKEOUT
+    assert await kitchen.estimate(delivery) == 11 + DELIVERY
+    assert await kitchen.estimate(dine_in) is None, "no cook on duty prepares it"
     assert await kitchen.estimate(await kitchen.order("delivery")) == 11 + 2 * DELIVERY
 
 
@@ -152,7 +178,7 @@ async def test_offline_cooks_do_not_count(kitchen: Kitchen, database: Database) 
     await kitchen.register("peach")
     await kitchen.order()
     own = await kitchen.order()
-    assert await kitchen.estimate(own) == pytest.approx(TAKEOUT / 3 + TAKEOUT, abs=0.001)
+    assert await kitchen.estimate(own) == TAKEOUT
 
     async with database.connection() as connection:
         await workers.deregister(connection, "luigi", session)
@@ -161,3 +187,61 @@ async def test_offline_cooks_do_not_count(kitchen: Kitchen, database: Database) 
         )
 
     assert await kitchen.estimate(own) == TAKEOUT + TAKEOUT
+
+
+async def test_estimate_uses_the_times_of_recent_orders(kitchen: Kitchen) -> None:
+    """In a kitchen of people, an order that waits is not promised in the time of a simulation."""
+    await kitchen.finish(300, 540, 600, 660, 9000)
+    await kitchen.register("mario")
+    await kitchen.order("takeout")
+    await kitchen.order("dine_in")
+
+    assert await kitchen.estimate(await kitchen.order("takeout")) == 600 + DINE_IN + 600
+
+
+async def test_overdue_order_is_estimated_by_orders_that_took_as_long(kitchen: Kitchen) -> None:
+    """An estimate that has passed is replaced, also for the orders that wait behind it."""
+    await kitchen.finish(20, 30, 90, 150)
+    await kitchen.register("mario")
+    cooking = await kitchen.order()
+    await kitchen.start(cooking, "mario", due_in=-10)  # it has been cooking for 70 s
+
+    assert await kitchen.estimate(cooking) == 50
+    assert await kitchen.estimate(await kitchen.order()) == 50 + 60
+
+
+async def test_overdue_order_that_took_longer_than_any_other_is_expected_now(
+    kitchen: Kitchen,
+) -> None:
+    await kitchen.register("mario")
+    cooking = await kitchen.order()
+    await kitchen.start(cooking, "mario", due_in=-3600)
+
+    assert await kitchen.estimate(cooking) == 0
+
+
+async def test_cook_with_several_orders_at_a_time_takes_as_many_from_the_queue(
+    kitchen: Kitchen,
+) -> None:
+    await kitchen.register("mario")
+    for due_in in (2, 4, 6):
+        await kitchen.start(await kitchen.order(), "mario", due_in=due_in)
+    waiting = [await kitchen.order() for _ in range(4)]
+
+    assert [await kitchen.estimate(each) for each in waiting] == [12, 14, 16, 22]
+
+
+async def test_order_of_an_earlier_business_date_has_no_estimate(
+    kitchen: Kitchen, database: Database
+) -> None:
+    """It is held: no cook takes it without a person's decision, so it is not ahead of others."""
+    await kitchen.register("mario")
+    old = await kitchen.order()
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE orders SET released_at = $1", NOON - timedelta(hours=12, seconds=1)
+        )
+    new = await kitchen.order()
+
+    assert await kitchen.estimate(old) is None
+    assert await kitchen.estimate(new) == TAKEOUT

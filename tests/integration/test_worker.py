@@ -1,22 +1,20 @@
 import asyncio
 from collections.abc import AsyncIterator
-from decimal import Decimal
 
 import pytest
 
+from restaurant_system.database import workers
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker
-from restaurant_system.messaging.retry_policy import attempt_of, move
+from restaurant_system.messaging.retry_policy import move
 from restaurant_system.models.message import StatusChanged, decode
 from restaurant_system.models.order import OrderType
 from restaurant_system.services.kitchen import simulated_cook
 from tests.support.kitchen import REQUEST, Kitchen, first_delivery, make_order_received, settings
-from tests.support.orders import make_item
 from tests.support.waiting import eventually
 
 TAKEOUT = topology.SPECIALISED[OrderType.TAKEOUT].name
 GENERAL = topology.GENERAL.name
-PRIORITY_10 = [make_item(price=Decimal("100.01"))]
 
 
 @pytest.fixture
@@ -59,6 +57,18 @@ async def count_waiting(broker: Broker) -> int:
     return sum((await broker.depths()).values())
 
 
+async def no_message_waits(broker: Broker) -> None:
+    """Wait until no message is in a queue, nor was for a while: the last one is acknowledged."""
+    empty_in_a_row = 0
+
+    async def none_waits() -> bool:
+        nonlocal empty_in_a_row
+        empty_in_a_row = 0 if await count_waiting(broker) else empty_in_a_row + 1
+        return empty_in_a_row == 10
+
+    await eventually(none_waits, doing="for the queues to be empty")
+
+
 async def test_order_is_cooked_published_and_acknowledged(
     kitchen: Kitchen, broker: Broker, updates: list[StatusChanged]
 ) -> None:
@@ -67,6 +77,7 @@ async def test_order_is_cooked_published_and_acknowledged(
     async with kitchen.running_worker(broker) as run:
         await kitchen.wait_for(number, "ready")
         received = await wait_for_updates(updates, number, 2)
+        await no_message_waits(broker)
         await run.stop()
 
     assert received == [("received", "cooking"), ("cooking", "ready")]
@@ -89,6 +100,7 @@ async def test_duplicate_message_changes_and_publishes_nothing(
         await other_broker.publish([make_order_received(number)])
         after = await kitchen.cook_another()
         await wait_for_updates(updates, after, 2)
+        await no_message_waits(broker)
         await run.stop()
 
     assert await wait_for_updates(updates, number, 2) == [
@@ -128,26 +140,23 @@ async def test_worker_finishes_its_own_order_after_a_crash(
     assert len(await kitchen.history(number)) == 3
 
 
-async def test_order_of_an_online_worker_is_deferred(
-    kitchen: Kitchen, broker: Broker, other_broker: Broker
-) -> None:
-    """Deferring a message does not count as a failed attempt."""
+async def test_order_of_an_online_worker_is_left_alone(kitchen: Kitchen, broker: Broker) -> None:
     number = await kitchen.order()
     await kitchen.register_worker("rival")
     await kitchen.start_order(number, "rival")
 
     async with kitchen.running_worker(broker) as run:
-        await kitchen.cook_another()  # by then the first one is deferred
+        await kitchen.cook_another()
+        await no_message_waits(broker)
         await run.stop()
 
-    async with first_delivery(other_broker, TAKEOUT) as delivery:
-        assert number.encode() in delivery.message.body
-        assert attempt_of(delivery.message) == 1
-        await delivery.ack()
+    assert (await kitchen.get(number))["processed_by"] == "rival"
+    assert await kitchen.status(number) == "cooking"
+    assert await count_waiting(broker) == 0
 
 
 @pytest.mark.parametrize("ending", ["deregistered", "lease expired"])
-async def test_deferred_order_is_taken_over_once_its_worker_is_offline(
+async def test_order_is_taken_over_without_its_message_once_its_worker_is_offline(
     kitchen: Kitchen, broker: Broker, updates: list[StatusChanged], ending: str
 ) -> None:
     number = await kitchen.order()
@@ -175,6 +184,7 @@ async def test_cancelled_order_is_acknowledged_and_not_cooked(
 
     async with kitchen.running_worker(broker) as run:
         await kitchen.cook_another()
+        await no_message_waits(broker)
         await run.stop()
 
     assert await kitchen.status(number) == "cancelled"
@@ -240,23 +250,6 @@ async def test_specialised_workers_cook_orders_of_the_general_queue(
     }
 
 
-async def test_general_worker_cooks_the_most_urgent_first_then_the_oldest(
-    kitchen: Kitchen, broker: Broker
-) -> None:
-    """A delivery of priority 10 is cooked before dine-in orders of priority 1."""
-    numbers = [await kitchen.order(each) for each in ("dine_in", "takeout") * 3]
-    urgent = [await kitchen.order("delivery", items=PRIORITY_10) for _ in range(2)]
-
-    async def all_wait() -> bool:
-        return await count_waiting(broker) == len(numbers) + len(urgent)
-
-    await eventually(all_wait, doing="for every order to be in its queue")
-    async with kitchen.running_worker(broker):
-        await kitchen.wait_for(numbers[-1], "ready")
-
-    assert await kitchen.started() == [*urgent, *numbers]
-
-
 async def test_worker_processes_as_many_orders_at_once_as_its_prefetch_allows(
     kitchen: Kitchen, broker: Broker
 ) -> None:
@@ -267,6 +260,9 @@ async def test_worker_processes_as_many_orders_at_once_as_its_prefetch_allows(
             await kitchen.wait_for(number, "cooking")
 
         assert await kitchen.status(numbers[2]) == "received"
+        async with kitchen.database.connection() as connection:
+            (online,) = await workers.list_online(connection)
+        assert online.capacity == 2
 
 
 async def expire_lease(kitchen: Kitchen, name: str) -> None:

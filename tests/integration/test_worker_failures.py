@@ -1,14 +1,13 @@
 import asyncio
 
 import pytest
-from structlog.testing import capture_logs
 
 from restaurant_system.messaging import retry_policy, topology
 from restaurant_system.messaging.broker import Broker
-from restaurant_system.messaging.rabbitmq import RabbitMQBroker, consumer
+from restaurant_system.messaging.rabbitmq import RabbitMQBroker, delivery
 from restaurant_system.models.message import Message
 from tests.support.kitchen import Kitchen, first_delivery, make_order_received
-from tests.support.logs import logged
+from tests.support.logs import capture_logs, logged
 from tests.support.waiting import eventually
 
 INVALID_MESSAGES = {
@@ -36,11 +35,10 @@ async def test_message_that_can_never_succeed_is_dead_lettered_at_once(
 ) -> None:
     await other_broker.publish([message])
 
-    async with kitchen.running_worker(broker) as run:
-        await kitchen.cook_another()
-        await run.stop()
-
-    async with first_delivery(other_broker, topology.DEAD_LETTERS.name) as letter:
+    async with (
+        kitchen.running_worker(broker),
+        first_delivery(other_broker, topology.DEAD_LETTERS.name) as letter,
+    ):
         assert reason in str(letter.message.headers[retry_policy.REASON])
         assert letter.message.headers[retry_policy.ATTEMPTS] == 1
         assert letter.message.body == message.body
@@ -76,15 +74,37 @@ async def test_order_that_keeps_failing_is_dead_lettered_after_the_last_attempt(
         ):
             await letter.ack()
 
-    failed = ["message_processing_failed", "retry_attempted"]
     actions = [line["event"] for line in logs if line["log_level"] in {"warning", "error"}]
-    assert actions == [*failed, *failed, "message_processing_failed", "message_dead_lettered"]
+    assert actions[0] == "message_processing_failed"
+    assert actions.count("retry_attempted") == 2
+    assert actions.count("message_dead_lettered") == 1
     headers = letter.message.headers
     assert headers[retry_policy.ATTEMPTS] == 3
     assert "gave up after 3 attempts: CheckViolationError" in str(headers[retry_policy.REASON])
     assert headers[retry_policy.QUEUE] == "kitchen_takeout_queue"
     assert retry_policy.FIRST_SEEN in headers
     assert await kitchen.status(number) == "received"
+
+
+@pytest.mark.parametrize("broker", ["postgres"], indirect=True)
+async def test_error_of_every_claim_is_retried_after_growing_pauses(
+    kitchen: Kitchen, broker: Broker
+) -> None:
+    """Its stack is logged once."""
+    await forbid_cooking(kitchen)
+    for _ in range(20):
+        await kitchen.order()
+
+    with capture_logs() as logs:
+        async with kitchen.running_worker(broker):
+            await eventually(
+                lambda: logged(logs, "message_processing_failed"), doing="for a claim to fail"
+            )
+            await asyncio.sleep(0.5)
+
+    failures = [line for line in logs if line["event"] == "message_processing_failed"]
+    assert 2 <= len(failures) <= 4
+    assert [bool(line["exc_info"]) for line in failures] == [True] + [False] * (len(failures) - 1)
 
 
 async def forbid_cooking(kitchen: Kitchen) -> None:
@@ -103,10 +123,10 @@ async def allow_cooking(kitchen: Kitchen) -> None:
 async def test_error_in_a_rabbitmq_consumer_stops_the_worker(
     kitchen: Kitchen, rabbitmq_broker: RabbitMQBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_delivered: object) -> tuple[int, int]:
-        raise KeyError("priority")
+    def fail(_delivered: object) -> int:
+        raise KeyError("delivery_tag")
 
-    monkeypatch.setattr(consumer, "precedence", fail)
+    monkeypatch.setattr(delivery, "tag_of", fail)
     await rabbitmq_broker.publish([make_order_received("ORD_20241216_001")])
 
     async with kitchen.running_worker(rabbitmq_broker) as run:

@@ -1,13 +1,15 @@
 import asyncio
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from structlog.testing import capture_logs
 
 from restaurant_system.config import OutboxSettings, RabbitMQSettings
-from restaurant_system.database import migrations, workers
-from restaurant_system.database.connection import Database
+from restaurant_system.database import claims, migrations, workers
+from restaurant_system.database.claims import Claim, ClaimedOrder
+from restaurant_system.database.connection import Connection, Database
+from restaurant_system.database.orders import MovedOrder
 from restaurant_system.errors import (
     BrokerUnavailable,
     DatabaseUnavailable,
@@ -21,7 +23,8 @@ from restaurant_system.messaging.relay import Relay
 from restaurant_system.worker import registration
 from tests.conftest import QUICK_RETRIES, open_database
 from tests.support.kitchen import Kitchen, settings
-from tests.support.logs import logged
+from tests.support.logs import capture_logs, logged
+from tests.support.messages import TAKEOUT
 from tests.support.postgres_server import running_postgres
 from tests.support.waiting import eventually
 
@@ -49,6 +52,12 @@ async def wait_for_depth(broker: Broker, count: int) -> None:
         return sum((await broker.depths()).values()) == count
 
     await eventually(are_there, doing=f"for {count} messages to wait")
+
+
+async def is_waiting(broker: Broker, number: str) -> bool:
+    """Tell whether the message of an order is in a queue."""
+    async with broker.browse(TAKEOUT) as messages:
+        return any(number.encode() in each.message.body for each in messages)
 
 
 async def test_name_of_an_online_worker_is_refused(kitchen: Kitchen, broker: Broker) -> None:
@@ -120,8 +129,39 @@ async def test_worker_finishes_its_order_and_requeues_the_rest_when_stopped(
 
     assert await kitchen.status(first) == "ready"
     assert await kitchen.status(second) == "received"
-    await wait_for_depth(other_broker, 1)
+    await eventually(lambda: is_waiting(other_broker, second), doing="for the second message")
     assert await is_offline(kitchen)
+
+
+@pytest.mark.parametrize("is_available", [True, False])
+async def test_stop_ends_a_claim_that_waits_for_the_database(
+    kitchen: Kitchen, broker: Broker, monkeypatch: pytest.MonkeyPatch, *, is_available: bool
+) -> None:
+    """An order that the statement in flight claims nevertheless is finished."""
+    start_next = claims.start_next
+    requested, continued = asyncio.Event(), asyncio.Event()
+
+    async def start_late(
+        connection: Connection, claim: Claim, *, exchange: str, app_id: str
+    ) -> list[tuple[ClaimedOrder, MovedOrder]]:
+        requested.set()
+        if not is_available:
+            raise DatabaseUnavailable("PostgreSQL unreachable: connection refused.")
+        await continued.wait()
+        return await start_next(connection, claim, exchange=exchange, app_id=app_id)
+
+    monkeypatch.setattr(claims, "start_next", start_late)
+    number = await kitchen.order()
+    async with kitchen.running_worker(broker) as run:
+        await asyncio.wait_for(requested.wait(), 20)
+        run.shutdown.request_stop()
+        await asyncio.sleep(0.1)
+        continued.set()
+        await asyncio.wait_for(run.work, 5)
+
+    assert await kitchen.status(number) == ("ready" if is_available else "received")
+    if not is_available:  # else the message may have arrived too late to be acknowledged
+        await wait_for_depth(broker, 1)
 
 
 async def test_worker_requeues_its_order_when_forced_to_stop(
@@ -159,6 +199,44 @@ async def test_order_is_finished_once_when_the_connection_is_lost_while_it_cooks
 
     assert len(await kitchen.history(number)) == 3
     assert await kitchen.orders_processed("chef") == 2
+
+
+async def test_worker_waits_for_the_database_to_register(
+    kitchen: Kitchen, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first attempt is committed, but its answer is lost."""
+    register, attempts = workers.register, []
+
+    async def lose_first_answer(*arguments: Any, **options: Any) -> bool:  # noqa: ANN401 - passed on
+        attempts.append(await register(*arguments, **options))
+        if len(attempts) == 1:
+            raise DatabaseUnavailable("PostgreSQL unreachable: connection reset by peer")
+        return attempts[-1]
+
+    monkeypatch.setattr(workers, "register", lose_first_answer)
+    async with kitchen.running_worker(broker):
+        await kitchen.cook_another()
+
+    assert attempts == [True, True]
+
+
+async def test_worker_that_waits_for_the_database_to_register_can_be_stopped(
+    kitchen: Kitchen, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = []
+
+    async def fail(*_: object, **__: object) -> bool:
+        attempts.append(1)
+        raise DatabaseUnavailable("PostgreSQL unreachable: connection refused")
+
+    async def has_tried() -> bool:
+        return bool(attempts)
+
+    monkeypatch.setattr(workers, "register", fail)
+    async with kitchen.running_worker(broker) as run:
+        await eventually(has_tried, doing="for the worker to try to register")
+        run.shutdown.request_stop()
+        await asyncio.wait_for(run.work, 20)
 
 
 async def test_worker_that_is_cut_off_is_offline_until_it_is_connected(

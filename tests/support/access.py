@@ -6,15 +6,22 @@ from datetime import timedelta
 from pathlib import Path
 
 from argon2 import PasswordHasher
+from pydantic import SecretStr
 
-from restaurant_system.app.all_in_one import PAGES
-from restaurant_system.app.http_service import health_feature, metrics_feature, pages_feature
+from restaurant_system.app.http_service import health_feature, metrics_feature
 from restaurant_system.app.kitchen_display import stations
+from restaurant_system.app.menu import current_menu, menu_feature
 from restaurant_system.app.monitoring import exposer_of_service
-from restaurant_system.app.order_service import menu_feature, order_administration, order_intake
+from restaurant_system.app.order_service import order_administration, order_intake
+from restaurant_system.app.pages import ALL, pages_feature
 from restaurant_system.app.runtime import Runtime
 from restaurant_system.app.tracking_service import tracking
-from restaurant_system.config import DeliverySettings, SecuritySettings, Settings
+from restaurant_system.config import (
+    DeliverySettings,
+    IntegrationSettings,
+    SecuritySettings,
+    Settings,
+)
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.models.access import Capability
@@ -29,6 +36,7 @@ from restaurant_system.services.access.handler import SessionHandler
 from restaurant_system.services.access.passwords import Passwords
 from restaurant_system.services.access.pins import Pins
 from restaurant_system.services.access.sign_in import LockOutRules, SignIn
+from restaurant_system.services.order.menu_file import static_menu
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
 from restaurant_system.web.access_checks import AccessChecks
@@ -98,7 +106,10 @@ async def guarded_site(
     is_open: bool = False,
 ) -> AsyncIterator[Site]:
     """Build a site with all features of `up` under access control, unless it is open."""
-    settings = Settings(data_dir=Path(), delivery=DeliverySettings())
+    deliverect = IntegrationSettings(secret=(SecretStr("secret-of-the-platform"),))
+    settings = Settings(
+        data_dir=Path(), delivery=DeliverySettings(), integrations={"deliverect": deliverect}
+    )
     runtime = Runtime(
         "test",
         settings,
@@ -110,19 +121,20 @@ async def guarded_site(
     relay = make_relay(database)
     people, pin_sign_in = sign_in or make_sign_in(database), pins or make_pins(database)
     async with (
+        current_menu(runtime, static_menu(NO_MENU)) as current,
         order_intake(runtime, relay) as intake,
         tracking(runtime, database) as questions,
         stations(runtime, relay) as display,
         exposer_of_service(runtime) as exposer,
     ):
         features = [
-            intake,
-            menu_feature(settings, otherwise=NO_MENU),
+            *intake,
+            menu_feature(database, current, may_be_alone=True),
             *questions,
-            display,
+            *display,
             health_feature(runtime, database),
             metrics_feature(runtime, exposer),
-            pages_feature(settings, PAGES),
+            pages_feature(settings, ALL),
             *order_administration(runtime),
             SessionHandler(people).feature(),
             DeviceHandler(database, quick_passwords(), people, pin_sign_in).feature(),

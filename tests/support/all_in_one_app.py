@@ -70,6 +70,21 @@ class AllInOneApp:
         answer = await self._post(f"/orders/{number}/complete")
         assert answer.status_code == 200, answer.text
 
+    async def hand_over(self, number: str) -> None:
+        """Hand over an order that is ready."""
+        answer = await self._post(f"/orders/{number}/hand-over")
+        assert answer.status_code == 200, answer.text
+
+    async def undo_hand_over(self, number: str) -> None:
+        """Undo the hand-over of an order."""
+        answer = await self._post(f"/orders/{number}/hand-over/undo")
+        assert answer.status_code == 200, answer.text
+
+    async def release(self, number: str) -> None:
+        """Send a scheduled order to the kitchen."""
+        answer = await self._post(f"/orders/{number}/release")
+        assert answer.status_code == 200, answer.text
+
     async def get(self, path: str) -> Any:  # noqa: ANN401 - any JSON
         """Send a GET request, and return the JSON of its response."""
         async with self._client() as client:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
 from tests.support.prerequisites import chromium
 
@@ -91,3 +91,8 @@ async def serious_violations(page: Page) -> list[str]:
         for violation in results.response["violations"]
         if violation["impact"] in SERIOUS
     ]
+
+
+async def expect_settled(page: Page) -> None:
+    """Wait until a tap counts again on what has just moved (screens/assets/tap-guard.js)."""
+    await expect(page.locator(".settling")).to_have_count(0)

@@ -6,6 +6,12 @@ from collections.abc import AsyncIterator
 from restaurant_system.app.runtime import background_task
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import DatabaseUnavailable
+from tests.support.waiting import eventually
+
+WAITS_FOR_LOCK = """
+SELECT EXISTS (SELECT FROM pg_stat_activity
+               WHERE datname = current_database() AND wait_event_type = 'Lock')
+"""
 
 
 @contextlib.asynccontextmanager
@@ -35,3 +41,13 @@ async def succeeds(database: Database, statement: str) -> bool:
 async def fails(database: Database, statement: str) -> bool:
     """Return whether the database is unavailable to a statement."""
     return not await succeeds(database, statement)
+
+
+async def wait_for_lock_wait(database: Database) -> None:
+    """Wait until a session waits for a lock."""
+
+    async def waits() -> bool:
+        async with database.connection() as connection:
+            return bool(await connection.fetchval(WAITS_FOR_LOCK))
+
+    await eventually(waits, doing="for a statement to wait for a lock")

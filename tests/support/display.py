@@ -108,6 +108,15 @@ class Display:
             headers=JSON | headers,
         )
 
+    async def tap_item(
+        self, number: str, action: str, expected: str, item: int, *, station: str = STATION
+    ) -> httpx.Response:
+        """Tap on an item of a ticket."""
+        return await self.client.post(
+            f"/kitchen/stations/{station}/tickets/{number}/{action}",
+            json={"expected": expected, "item": item},
+        )
+
     async def perform(
         self, number: str, action: str, expected: str, *, as_of: str | None = None, **headers: str
     ) -> None:
@@ -156,8 +165,8 @@ async def running_display(
     shutdown = Shutdown()
     policy = RetryPolicy(settings.delivery)
     runtime = Runtime("test", settings, database, broker, policy, shutdown)
-    async with stations(runtime, relay) as feature:
-        site = api.build("Test", [feature])
+    async with stations(runtime, relay) as features:
+        site = api.build("Test", features)
         async with (
             serve_site(site, shutdown) as address,
             httpx.AsyncClient(base_url=address, timeout=30, verify=False) as client,  # noqa: S501 - no TLS

@@ -35,6 +35,9 @@ def _string(length: int) -> str:
 
 
 NO_STRINGS = ["5", "1.5", "true", "[]", '["a"]', "{}"]
+CHARGE = '{"name": "Fee", "amount": 1}'
+MODIFIER = '{"name": "a"}'
+DEEP_MODIFIERS = '[{"name": "a", "modifiers": ' * 5 + "[]" + "}]" * 5
 CONTROLS = [r'"a\u0000b"', r'"a\u001bb"', r'"a\u007fb"', r'"a\u0085b"']
 
 # Invalid texts of each field, in an order that is otherwise valid.
@@ -57,38 +60,62 @@ OF_AN_ORDER = {
         '"a😀b"',
     ],
     "order_type": [*NO_STRINGS, "null", '""', '"drive_in"', '"TAKEOUT"', '" takeout"', "0"],
-    "items": ["null", "5", "true", '"pizza"', "{}", "[]", f"[{', '.join([item()] * 21)}]"],
+    "items": ["null", "5", "true", '"pizza"', "{}", "[]", f"[{', '.join([item()] * 101)}]"],
     "items.0": ["[null]", "[5]", "[true]", '["pizza"]', "[[]]"],
     "table_number": ["5", "0", "true", '"5"', "5.0", "[]"],
-    "delivery_address": ['"1 Main Street, Springfield"', '""', "5", "[]"],
-    "notes": [*NO_STRINGS, *CONTROLS, _string(201)],
+    "delivery_address": ['"1 Main Street, Springfield"', "5", "[]"],
+    "notes": [*NO_STRINGS, *CONTROLS, _string(501)],
+    "handoff": [*NO_STRINGS, '"window"'],
+    "table": [*NO_STRINGS, '"A12"'],
+    "allergy_note": [*NO_STRINGS, *CONTROLS, _string(201)],
+    "reference": [*NO_STRINGS, *CONTROLS, _string(65)],
+    "external_id": [*NO_STRINGS],
+    "phone": [*NO_STRINGS, *CONTROLS, _string(41)],
+    "ready_at": [
+        *NO_STRINGS,
+        '"soon"',
+        '"2024-12-16"',
+        '"2024-12-16T12:00:00"',
+        '"2999-01-01T00:00:00Z"',
+    ],
+    "charges": ["5", '"none"', "{}", f"[{', '.join([CHARGE] * 21)}]"],
+    "charges.0.amount": ['[{"name": "Fee", "amount": 0.001}]', '[{"name": "Fee", "amount": "1"}]'],
+    "amount_due": [*NO_STRINGS[2:], "-0.01", "0.001", '"5"'],
     "tip": ["5", "null"],
     "Customer_Name": ['"Ada"'],
     "__proto__": ["{}"],
 }
 OF_AN_ITEM = {
-    "name": [*NO_STRINGS, *CONTROLS, "null", '""', '"  "', _string(51), r'"a\nb"', r'"a\tb"'],
+    "name": [*NO_STRINGS, *CONTROLS, "null", '""', '"  "', _string(121), r'"a\nb"', r'"a\tb"'],
     "quantity": [
-        *("0", "-1", "-0", "11", "1.0", "1.5", "1e0", "1E400", "9" * 30, "9" * 4000),
+        *("0", "-1", "-0", "1000", "1.0", "1.5", "1e0", "1E400", "9" * 30, "9" * 4000),
         *("null", "true", "false", '"1"', '""', "[1]", "{}"),
     ],
     "price": [
-        *("0", "0.0", "0.00", "-0", "-0.01", "-1", "1000", "1000.00", "1e3", "999.991", "999.995"),
+        *("-0.01", "-1", "1000000", "1000000.00", "1e6", "999999.991", "999999.995"),
         *("0.001", "0.009", "9.999", "1.005", "0.010000000000000000001", "1e-5", "1e-999999"),
         *("999.99000000000000000000000000000001", "1e400", "1e999999", "9" * 30, "9" * 4000),
         *("1" * 4000 + ".5", "-1e999999"),
         *("null", "true", "false", '"9.50"', '"NaN"', '""', "[9.50]", "{}"),
     ],
-    "notes": [*NO_STRINGS, *CONTROLS, _string(201)],
+    "notes": [*NO_STRINGS, *CONTROLS, _string(501)],
+    "modifiers": ["5", '"none"', "{}", f"[{', '.join([MODIFIER] * 51)}]"],
+    f"modifiers{'.0.modifiers' * 4}": [DEEP_MODIFIERS],
+    "modifiers.0.price": ['[{"name": "a", "price": 0.001}]', '[{"name": "a", "price": "1"}]'],
+    "modifiers.0.quantity": ['[{"name": "a", "quantity": 100}]'],
+    "modifiers.0.kind": ['[{"name": "a", "kind": "bake"}]'],
+    "guest": [*NO_STRINGS, *CONTROLS, _string(51)],
+    "course": ["0", "10", "1.0", '"1"', "true"],
+    "sku": [*NO_STRINGS, *CONTROLS, _string(65)],
     "qty": ["1"],
 }
-OF_DINE_IN = ["null", "0", "-1", "101", "1.0", "true", '"5"', "[5]", "9" * 30]
+OF_DINE_IN = ["null", "0", "-1", "10000", "1.0", "true", '"5"', "[5]", "9" * 30]
 OF_DELIVERY = [
     "null",
     '""',
-    _string(9),
-    _string(201),
-    '"   short   "',
+    _string(4),
+    _string(301),
+    '"   1 St   "',
     "5",
     r'"a street\u0000here"',
 ]
@@ -150,7 +177,7 @@ def _wrong_texts() -> Iterator[InvalidOrder]:
             yield InvalidOrder(f"{path}: {text:.40}", order(**{path.split(".")[0]: text}), path)
     for name, texts in OF_AN_ITEM.items():
         for text in texts:
-            body = order(items=f"[{item()}, {item(**{name: text})}]")
+            body = order(items=f"[{item()}, {item(**{name.split('.')[0]: text})}]")
             yield InvalidOrder(f"items.1.{name}: {text:.40}", body, f"items.1.{name}")
     for text in OF_DINE_IN:
         body = order(order_type='"dine_in"', table_number=text)

@@ -11,12 +11,15 @@ from zoneinfo import ZoneInfo
 
 from restaurant_system.config import CookingSeconds, KitchenSettings
 from restaurant_system.database import workers
+from restaurant_system.database.claims import ClaimedOrder
 from restaurant_system.database.connection import Database
+from restaurant_system.database.preparation_times import LearnedTimes
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Delivery
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.messaging.retry_policy import RetryPolicy
 from restaurant_system.messaging.signature import UNSIGNED, Signer
+from restaurant_system.models.business_day import BusinessDay
 from restaurant_system.models.clock import Clock, utc_now
 from restaurant_system.models.message import Message, OrderReceived
 from restaurant_system.models.order import Move, NewOrder, OrderType
@@ -25,6 +28,7 @@ from restaurant_system.services.kitchen.simulated_cook import SimulatedCook
 from restaurant_system.services.order.service import OrderService
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.worker.lifecycle import KitchenWorker
+from restaurant_system.worker.order_processor import ClaimRules
 from tests.conftest import QUICK_RETRIES
 from tests.support.orders import make_order
 from tests.support.services import move
@@ -84,6 +88,31 @@ class RunningWorker:
         await self.work
 
 
+@dataclass(frozen=True)
+class Cook:
+    """A simulated cook without a worker that claims for it."""
+
+    database: Database
+    processor: SimulatedCook
+    rules: ClaimRules
+
+    async def claim(self, limit: int = 1, excluded: Sequence[int] = ()) -> list[ClaimedOrder]:
+        """Claim abandoned orders and, if these are fewer than `limit`, the next waiting ones."""
+        async with self.database.connection() as connection:
+            claim = self.rules.claim(limit, excluded)
+            taken = list(await self.processor.take_over(connection, claim))
+            if len(taken) < limit:
+                claim = self.rules.claim(limit - len(taken), excluded)
+                taken += await self.processor.claim(connection, claim)
+        return taken
+
+    async def cook(self, limit: int = 1) -> list[str]:
+        """Claim orders and process them; return their numbers."""
+        claimed = await self.claim(limit)
+        await asyncio.gather(*(self.processor.process(each) for each in claimed))
+        return [each.number for each in claimed]
+
+
 @dataclass
 class Kitchen:
     """An order service with its database and relay, and access to the rows of orders."""
@@ -100,8 +129,10 @@ class Kitchen:
             self.database,
             self.relay,
             clock=self.clock,
-            timezone=ZoneInfo("UTC"),
+            business_day=BusinessDay(ZoneInfo("UTC")),
             key_lifetime=timedelta(hours=24),
+            kitchen=KitchenSettings(),
+            times=LearnedTimes(self.database, KitchenSettings()),
         )
 
     async def order(self, order_type: str = "takeout", **changes: object) -> str:
@@ -115,8 +146,9 @@ class Kitchen:
         return (await self._intake.place(order, request_id=REQUEST, key=None)).order_number
 
     async def cancel(self, number: str) -> None:
-        """Cancel an order."""
-        await self._intake.cancel(number, Move(), request_id=REQUEST)
+        """Cancel an order, also one that is ready."""
+        why = Move(reason="the customer left")
+        await self._intake.cancel(number, why, request_id=REQUEST, by_person=True)
 
     async def start_order(self, number: str, worker: str) -> None:
         """Move an order to `cooking`, as a worker of this name would."""
@@ -148,11 +180,18 @@ class Kitchen:
         async with self.database.connection() as connection:
             await connection.execute("UPDATE workers SET status = 'offline' WHERE name = $1", name)
 
-    def simulated_cook(self, name: str, kitchen: KitchenSettings) -> SimulatedCook:
+    def simulated_cook(
+        self, name: str, kitchen: KitchenSettings, order_types: Sequence[OrderType] = EVERYTHING
+    ) -> "Cook":
         """Build a simulated cook for a worker of this name."""
-        return SimulatedCook(
-            self.database, self.relay, worker_name=name, kitchen=kitchen, clock=self.clock
-        )
+        rules = self.rules(name, kitchen, order_types)
+        return Cook(self.database, SimulatedCook(self.database, self.relay, rules), rules)
+
+    def rules(
+        self, name: str, kitchen: KitchenSettings, order_types: Sequence[OrderType] = EVERYTHING
+    ) -> ClaimRules:
+        """Return what a worker of this name may claim."""
+        return ClaimRules(name, order_types, kitchen, self.clock, BusinessDay(ZoneInfo("UTC")))
 
     @contextlib.asynccontextmanager
     async def running_worker(
@@ -165,15 +204,13 @@ class Kitchen:
         signer: Signer = UNSIGNED,
     ) -> AsyncIterator[RunningWorker]:
         """Run a worker with a simulated cook for as long as the block lasts."""
-        kitchen = kitchen or settings()
+        rules = self.rules(name, kitchen or settings(), order_types)
         worker = KitchenWorker(
             self.database,
             broker,
             self.policy,
-            self.simulated_cook(name, kitchen),
-            name=name,
-            order_types=order_types,
-            kitchen=kitchen,
+            SimulatedCook(self.database, self.relay, rules),
+            rules,
             session=uuid4(),
             signer=signer,
         )

@@ -73,7 +73,7 @@ class LiveViewClient:
 
 
 def _has(entry: Any, expected: dict[str, object]) -> bool:  # noqa: ANN401 - any JSON
-    return entry is not None and all(entry[name] == value for name, value in expected.items())
+    return entry is not None and all(entry.get(name) == value for name, value in expected.items())
 
 
 @contextlib.asynccontextmanager

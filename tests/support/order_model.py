@@ -2,23 +2,31 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from restaurant_system.database import workers
 from restaurant_system.database.connection import Database
+from restaurant_system.models.external_order import ExternalOrder
 from restaurant_system.models.message import StatusChanged
 from restaurant_system.models.order import order_number
 from restaurant_system.models.status import ORIGINS, OrderStatus
 from restaurant_system.models.worker import WorkerStatus
-from restaurant_system.worker.order_processor import Outcome
 from tests.support.services import NOON
 
 INTAKE = "order-service"
-IS_COOKING = "is cooking"
+PROMISED_AFTER = {"takeout": timedelta(minutes=15), "delivery": timedelta(minutes=20)}
+NOTHING = "nothing to claim"
+FINISHED = "finished"
 NOT_IN_FLIGHT = "not in flight"
 
-KEYS = "SELECT key, number FROM idempotency_keys JOIN orders ON orders.id = order_id"
+KEYS = "SELECT key, number FROM idempotency_keys LEFT JOIN orders ON orders.id = order_id"
+EXTERNAL_IDS = """
+SELECT encode(digest, 'hex') AS digest, number
+FROM external_orders LEFT JOIN orders ON orders.id = order_id
+"""
+NOT_ARRIVED = "not arrived"
 
 
 @dataclass
@@ -27,6 +35,7 @@ class Entry:
 
     status: str
     updated_at: datetime
+    rank_at: datetime
     processed_by: str | None = None
     completed_at: datetime | None = None
     log: list[tuple[str, str, datetime]] = field(default_factory=list)
@@ -45,6 +54,7 @@ class State:
 
     orders: dict[str, Entry] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
+    external_ids: dict[str, str] = field(default_factory=dict)
     last_numbers: dict[date, int] = field(default_factory=dict)
     cooked: Counter[str] = field(default_factory=Counter)
     online: set[str] = field(default_factory=set)
@@ -58,48 +68,101 @@ class OrderModel:
     state: State = field(default_factory=State)
     used_for: dict[str, str] = field(default_factory=dict)
     in_flight: set[tuple[str, str]] = field(default_factory=set)
+    placed_at: dict[str, datetime] = field(default_factory=dict)
+    passed_over: str | None = None  # an order that is locked while another one is claimed
 
-    def place(self, order_type: str, key: str | None) -> str:
-        """Place an order, unless its key was used before."""
-        if key is not None and key in self.state.keys:
-            return (
-                self.state.keys[key] if self.used_for[key] == order_type else "IdempotencyKeyReused"
-            )
+    def place(self, order_type: str, key: str | None, external_id: str | None) -> str:
+        """Place an order, unless its key or its external id was used or cancelled before."""
+        order = f"{order_type} {external_id}"
+        for names, name, refusal in (
+            (self.state.keys, key, "IdempotencyKeyReused"),
+            (self.state.external_ids, external_id and digest_of(external_id), "ExternalIdTaken"),
+        ):
+            if name is not None and name in names:
+                if names[name] == NOT_ARRIVED:
+                    return "OrderCancelledBefore"
+                if self.used_for[name] != order:
+                    return refusal
+                if key is not None:
+                    self.state.keys[key], self.used_for[key] = names[name], order
+                return names[name]
         today = self.now.date()
         place = self.state.last_numbers.get(today, 0) + 1
         number = order_number(today, place)
         self.state.last_numbers[today] = place
+        rank_at = self.now + PROMISED_AFTER[order_type]
         self.state.orders[number] = Entry(
-            "received", self.now, log=[("received", INTAKE, self.now)], tickets=1
+            "received", self.now, rank_at, log=[("received", INTAKE, self.now)], tickets=1
         )
+        self.placed_at[number] = self.now
         if key is not None:
-            self.state.keys[key], self.used_for[key] = number, order_type
+            self.state.keys[key], self.used_for[key] = number, order
+        if external_id is not None:
+            digest = digest_of(external_id)
+            self.state.external_ids[digest], self.used_for[digest] = number, order
         return number
 
+    def cancel_by_key(self, key: str) -> str:
+        """Cancel an order by its key, also before it arrives."""
+        return self._withdraw(self.state.keys.setdefault(key, NOT_ARRIVED))
+
+    def cancel_external(self, external_id: str) -> str:
+        """Cancel an order by its external id, also before it arrives."""
+        return self._withdraw(
+            self.state.external_ids.setdefault(digest_of(external_id), NOT_ARRIVED)
+        )
+
+    def _withdraw(self, number: str) -> str:
+        if number == NOT_ARRIVED or self.state.orders[number].status == "cancelled":
+            return number
+        answer = self.cancel(number)
+        return number if answer == "cancelled" else answer
+
     def cancel(self, number: str) -> str:
-        """Cancel an order."""
+        """Cancel an order, as a program does: none that is ready."""
+        if number in self.state.orders and self.state.orders[number].status == "ready":
+            return "IllegalMove from ready"
         return self._request_move(number, OrderStatus.CANCELLED)
 
     def complete(self, number: str) -> str:
         """Complete an order."""
         return self._request_move(number, OrderStatus.COMPLETED)
 
-    def deliver(self, cook: str, number: str) -> str:
-        """Deliver the message of an order to a cook, for the first time or again."""
-        if (cook, number) in self.in_flight:
-            return Outcome.OTHER_WORKER.name
-        if number not in self.state.orders:
-            return "MessageRejected"
-        order = self.state.orders[number]
-        if order.status == "received":
+    def claim(self, cook: str) -> str:
+        """Let a cook claim an order: an abandoned one, or else a waiting one of this day."""
+        chosen = self._first(lambda number: self._is_abandoned(number, cook))
+        if chosen is not None:
+            order = self.state.orders[chosen]
+            if order.processed_by != cook:
+                order.processed_by, order.updated_at = cook, self.now
+        else:
+            chosen = self._first(self._is_waiting)
+            if chosen is None:
+                return NOTHING
+            order = self.state.orders[chosen]
             self._move(order, OrderStatus.COOKING, cook)
-        elif order.status != "cooking":
-            return Outcome.NOT_NEEDED.name
-        elif order.processed_by != cook and order.processed_by in self.state.online:
-            return Outcome.OTHER_WORKER.name
-        order.processed_by, order.updated_at = cook, self.now
-        self.in_flight.add((cook, number))
-        return IS_COOKING
+            order.processed_by = cook
+        self.in_flight.add((cook, chosen))
+        return chosen
+
+    def _first(self, is_candidate: Callable[[str], bool]) -> str | None:
+        """Return the number of the order that ranks first; of equals, the oldest."""
+        orders = self.state.orders
+        numbers = [each for each in orders if each != self.passed_over and is_candidate(each)]
+        return min(numbers, key=lambda number: (orders[number].rank_at, number), default=None)
+
+    def _is_abandoned(self, number: str, cook: str) -> bool:
+        order = self.state.orders[number]
+        is_own = order.processed_by == cook
+        return (
+            order.status == "cooking"
+            and (cook, number) not in self.in_flight
+            and (is_own or order.processed_by not in self.state.online)
+        )
+
+    def _is_waiting(self, number: str) -> bool:
+        is_held = self.placed_at[number].date() < self.now.date()
+        return self.state.orders[number].status == "received" and not is_held
 
     def finish(self, cook: str, number: str) -> str:
         """End the cooking time of an order at a cook."""
@@ -107,12 +170,11 @@ class OrderModel:
             return NOT_IN_FLIGHT
         self.in_flight.remove((cook, number))
         order = self.state.orders[number]
-        if (order.status, order.processed_by) != ("cooking", cook):
-            return Outcome.NOT_NEEDED.name
-        self._move(order, OrderStatus.READY, cook)
-        order.completed_at = self.now
-        self.state.cooked[cook] += 1
-        return Outcome.COOKED.name
+        if (order.status, order.processed_by) == ("cooking", cook):
+            self._move(order, OrderStatus.READY, cook)
+            order.completed_at = self.now
+            self.state.cooked[cook] += 1
+        return FINISHED
 
     def expire_lease(self, cook: str) -> None:
         """Expire the lease of a cook, which may still be cooking."""
@@ -146,13 +208,22 @@ class OrderModel:
         order.status, order.updated_at = target, self.now
 
 
+def digest_of(external_id: str) -> str:
+    """Return the digest of an id of the only channel."""
+    return ExternalOrder(channel="uber", external_id=external_id).digest.hex()
+
+
 async def stored_state(database: Database) -> State:
     """Read the state from the database."""
     state = State()
     async with database.transaction() as tx:
         for row in await tx.fetch("SELECT * FROM orders"):
             state.orders[row["number"]] = Entry(
-                row["status"], row["updated_at"], row["processed_by"], row["completed_at"]
+                row["status"],
+                row["updated_at"],
+                row["rank_at"],
+                row["processed_by"],
+                row["completed_at"],
             )
         for row in await tx.fetch(
             "SELECT number, log.status, changed_by, changed_at"
@@ -163,7 +234,9 @@ async def stored_state(database: Database) -> State:
         for row in await tx.fetch("SELECT type, body FROM outbox ORDER BY id"):
             _add_message(state, row["type"], json.loads(row["body"]))
         for row in await tx.fetch(KEYS):
-            state.keys[row["key"]] = row["number"]
+            state.keys[row["key"]] = row["number"] or NOT_ARRIVED
+        for row in await tx.fetch(EXTERNAL_IDS):
+            state.external_ids[row["digest"]] = row["number"] or NOT_ARRIVED
         for row in await tx.fetch("SELECT business_date, last_number FROM order_counters"):
             state.last_numbers[row["business_date"]] = row["last_number"]
         for worker in await workers.list_recent(tx):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 from pydantic import BaseModel
 
@@ -33,12 +34,39 @@ def make_order_body(**changes: object) -> bytes:
 
 def make_complete_orders() -> list[NewOrder]:
     """Make an order of each type; together they set every field of an order and of its items."""
-    complete = {"notes": "For the party", "items": [make_item(notes="no onions"), make_item()]}
     return [
-        make_order(order_type="takeout", **complete),
-        make_order(order_type="dine_in", table_number=7, **complete),
-        make_order(order_type="delivery", delivery_address="12 Analytical Row", **complete),
+        make_order(order_type="takeout", handoff="curbside", **_complete()),
+        make_order(order_type="dine_in", table_number=7, table="Terrace 3", **_complete()),
+        make_order(order_type="delivery", delivery_address="12 Analytical Row", **_complete()),
     ]
+
+
+def _complete() -> dict[str, Any]:
+    item = make_item(
+        notes="no onions", modifiers=[make_modifier()], guest="Eve", course=2, sku="M1"
+    )
+    return {
+        "notes": "For the party",
+        "items": [item, make_item()],
+        "allergy_note": "peanuts",
+        "reference": "84H9B",
+        "channel": "example.eats",
+        "external_id": uuid4().hex,
+        "phone": "+44 20 7946 0000",
+        "ready_at": "2024-12-16T12:00:05Z",
+        "charges": [
+            {"name": "Bag", "amount": Decimal("0.15")},
+            {"name": "Voucher", "amount": Decimal("-5.50")},
+        ],
+        "amount_due": Decimal("4.35"),
+    }
+
+
+def make_modifier(**changes: object) -> dict[str, Any]:
+    """Make the fields of a modifier with modifiers of its own, as parsed from JSON."""
+    inner = {"name": "No \u00e9p\u00e9ron", "kind": "remove", "price": Decimal("-0.50")}
+    outer = {"name": "Double cheese", "quantity": 2, "price": Decimal("1.20"), "modifiers": [inner]}
+    return outer | changes
 
 
 def unset_fields(models: Iterable[BaseModel]) -> set[str]:

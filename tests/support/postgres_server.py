@@ -20,7 +20,7 @@ from tests.support.processes import free_port
 from tests.support.waiting import wait_until
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - what is made there has a name of its own
-ROOM = 3 * 1024**3  # bytes, for the servers of three workers
+ROOM = 4 * 1024**3  # bytes, for the servers of four workers
 STATE, PARENT = 0, 1  # fields of /proc/PID/stat after the name
 
 
@@ -149,12 +149,38 @@ class Postgres:
     def _initialise(self) -> None:
         subprocess.run(["/bin/cp", "-a", _empty_cluster(), self._pgdata], check=True)  # noqa: S603
         data_directory.replace_file(
-            self._pgdata, "pg_hba.conf", "host all all 127.0.0.1/32 trust\n"
+            self._pgdata, "pg_hba.conf", "host all,replication all 127.0.0.1/32 trust\n"
         )
 
     def _control(self, action: str, *options: str) -> None:
-        pg_ctl = postgres_programs.programs_directory() / "pg_ctl"
-        postgres_programs.run(self._folder, pg_ctl, action, f"--pgdata={self._pgdata}", *options)
+        self._run("pg_ctl", action, f"--pgdata={self._pgdata}", *options)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        path = postgres_programs.programs_directory() / program
+        postgres_programs.run(self._folder, path, *arguments)
+
+
+class Replica(Postgres):
+    """A streaming replica of a primary server."""
+
+    def __init__(self, primary: Postgres) -> None:
+        self._primary = primary
+        super().__init__()
+
+    def promote(self) -> None:
+        """Make the replica a primary server, and return once it takes writes."""
+        self._control("promote", "--wait")
+
+    def _initialise(self) -> None:
+        data_directory.make_private_directory(self._pgdata)
+        self._run(
+            "pg_basebackup",
+            f"--dbname={self._primary.dsn('postgres')}",
+            f"--pgdata={self._pgdata}",
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--no-sync",
+        )
 
 
 def _is_dead(process: int) -> bool:

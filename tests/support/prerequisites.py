@@ -1,8 +1,8 @@
 """Install what the tests need besides Python packages.
 
-RabbitMQ, PostgreSQL (the one in our wheel is built without TLS), Prometheus, Chromium with a font,
-and systemd, of which only the check of units is used. They are installed from Debian's packages if
-the user may do so; otherwise one sentence says what to do.
+RabbitMQ, PostgreSQL (the one in our wheel is built without TLS), Prometheus, nginx, HAProxy,
+Chromium with a font, and systemd, of which only the check of units is used. They are installed from
+Debian's packages if the user may do so; otherwise one sentence says what to do.
 """
 
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 
 INSTALL = ("apt-get", "install", "--yes", "--quiet", "--no-install-recommends")
 PATH = "/usr/lib/rabbitmq/bin:" + os.environ["PATH"]
+SYSTEM_PATH = os.environ["PATH"] + ":/usr/sbin"  # which Debian leaves out for users
 
 
 def rabbitmq_server() -> str | None:
@@ -38,6 +39,16 @@ def prometheus() -> str | None:
     return shutil.which("prometheus") if shutil.which("promtool") else None
 
 
+def nginx() -> str | None:
+    """Return the path of nginx, `None` if it is not installed."""
+    return shutil.which("nginx", path=SYSTEM_PATH)
+
+
+def haproxy() -> str | None:
+    """Return the path of HAProxy, `None` if it is not installed."""
+    return shutil.which("haproxy", path=SYSTEM_PATH)
+
+
 def headless_chromium() -> str | None:
     """Return the path of Chromium without a user interface, which needs less processor time."""
     return shutil.which("chromium-headless-shell")
@@ -55,6 +66,8 @@ def main() -> None:
         "rabbitmq-server": rabbitmq_server(),
         "postgresql": postgres_programs(),
         "prometheus": prometheus(),
+        "nginx": nginx(),
+        "haproxy": haproxy(),
         "chromium-headless-shell fonts-liberation": headless_chromium()
         if can_install
         else chromium(),
@@ -66,9 +79,9 @@ def main() -> None:
         return
     if not can_install:
         sys.exit(
-            "The tests need RabbitMQ 3.10, PostgreSQL 14 with TLS, Prometheus 2.42, or newer, and"
-            " Chromium; install them (on Debian, as root: apt-get install"
-            f" {' '.join(missing)}) and try again."
+            "The tests need RabbitMQ 3.10, PostgreSQL 14 with TLS, Prometheus 2.42, nginx 1.22,"
+            " HAProxy 2.6, or newer, and Chromium; install them (on Debian, as root:"
+            f" apt-get install {' '.join(missing)}) and try again."
         )
     sys.stdout.write(f"Installing {' and '.join(missing)} for the tests ...\n")
     sys.stdout.flush()

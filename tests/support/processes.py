@@ -19,6 +19,7 @@ from tests.support.forkserver import FORKSERVER, become
 from tests.support.waiting import wait_until
 
 PORTS = range(20_000, 32_000)
+OUTPUT = ("stdout", "stderr")
 
 
 def free_port() -> int:
@@ -111,6 +112,24 @@ def _run(arguments: tuple[str, ...], environment: Mapping[str, str], folder: Pat
     cli.main()
 
 
+class _LogFile:
+    """The log lines in the output of a process, each of which is read once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._size_read = 0
+        self._entries: list[dict[str, Any]] = []
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return all entries; a line that is not complete yet is left for the next call."""
+        with self._path.open("rb") as file:
+            file.seek(self._size_read)
+            complete, newline, _ = file.read().rpartition(b"\n")
+        self._size_read += len(complete + newline)
+        self._entries += [json.loads(line) for line in complete.splitlines() if line[:1] == b"{"]
+        return self._entries
+
+
 class Process:
     """A running command; its output is collected in files."""
 
@@ -119,8 +138,9 @@ class Process:
     ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="restaurant-process-"))
         self._arguments = arguments
-        for name in ("stdout", "stderr"):
+        for name in OUTPUT:
             (self._folder / name).touch()  # the process may open them later than a test reads them
+        self._log_files = [_LogFile(self._folder / name) for name in OUTPUT]
         self._process = launch(arguments, {**os.environ, **environment}, self._folder)
 
     @property
@@ -136,8 +156,7 @@ class Process:
     @property
     def logs(self) -> list[dict[str, Any]]:
         """The log lines on stdout and stderr."""
-        lines = (self.stdout + self.stderr).splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        return [entry for file in self._log_files for entry in file.read()]
 
     @property
     def running(self) -> bool:

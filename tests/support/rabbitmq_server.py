@@ -8,48 +8,65 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 from tests.support.certificates import CertificateAuthority
-from tests.support.prerequisites import rabbitmq_server
 from tests.support.processes import free_port
+from tests.support.rabbitmq_installation import find_installation
 from tests.support.waiting import wait_until
 
-RABBITMQ_SERVER = rabbitmq_server()
 USED_PLUGINS = ("management", "management_agent", "prelaunch", "web_dispatch")
 
 
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What the nodes of a cluster share: the port of the first one, epmd and the cookie."""
+
+    first: int
+    epmd: int
+    cookie: str
+
+
 class RabbitMQ:
-    """A private RabbitMQ node with a virtual host for each test.
+    """A private RabbitMQ node with a virtual host for each test; `start` starts it.
 
     On `tls_port` it proves to be localhost, and has clients prove who they are if they say so.
+    A node with a `membership` joins the first node of its cluster.
     """
 
     plugins = "[rabbitmq_management]."
 
-    def __init__(self) -> None:
-        if RABBITMQ_SERVER is None:
-            raise RuntimeError(
-                "rabbitmq-server is not installed; run `make test`, which installs it"
-            )
+    def __init__(self, port: int | None = None, membership: Membership | None = None) -> None:
+        self._installation = find_installation()
         self._folder = Path(tempfile.mkdtemp(prefix="restaurant-mq-"))
         self._vhosts = (f"test_{number}" for number in itertools.count(1))
-        self.port, self.tls_port, self._distribution, self._epmd, self._management = (
-            free_port() for _ in range(5)
-        )
+        self.port = port or free_port()
+        self.name = _node_name(self.port)
+        self.tls_port, self._distribution, self._management = (free_port() for _ in range(3))
+        self._epmd = membership.epmd if membership else free_port()
+        if membership is not None:
+            cookie = self._folder / ".erlang.cookie"
+            cookie.write_text(membership.cookie)
+            cookie.chmod(0o400)
         self.authority = CertificateAuthority(self._folder)
         (self._folder / "plugins").write_text(self.plugins)
         self._link_plugins()
-        (self._folder / "rabbitmq.conf").write_text(self._settings())
+        (self._folder / "rabbitmq.conf").write_text(self._settings(membership))
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
+        self._paused = False
 
     @property
     def running(self) -> bool:
         """Return whether the node was started and not killed since."""
         return self._process is not None
+
+    @property
+    def answers(self) -> bool:
+        """Return whether the node was started, and neither killed nor paused since."""
+        return self.running and not self._paused
 
     @property
     def api(self) -> httpx.Client:
@@ -68,23 +85,31 @@ class RabbitMQ:
 
     def start(self) -> None:
         """Start the node on the same ports and with the same data as before."""
-        assert RABBITMQ_SERVER is not None
+        self.launch()
+        self.wait_until_started()
+
+    def launch(self) -> None:
+        """Start the node, and do not wait for it."""
         self._process = subprocess.Popen(  # noqa: S603 - the path was looked up above
-            [RABBITMQ_SERVER],
+            self._installation.command("rabbitmq-server"),
             env=self._environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        wait_until(self._answers, seconds=60, doing="for RabbitMQ to start")
+
+    def wait_until_started(self) -> None:
+        """Wait until the node accepts connections."""
+        wait_until(self._answers, seconds=90, doing="for RabbitMQ to start")
 
     def _environment(self) -> dict[str, str]:
         return {
             **os.environ,
-            "RABBITMQ_NODENAME": f"test{self.port}@localhost",
+            "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(self._distribution),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ("-kernel inet_dist_use_interface {127,0,0,1}"),
             "ERL_EPMD_PORT": str(self._epmd),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_RELAXED_COMMAND_CHECK": "1",  # lets `close` kill epmd early
@@ -102,13 +127,9 @@ class RabbitMQ:
 
         The node reads all that it finds, which takes a quarter of the processor time of its start.
         """
-        assert RABBITMQ_SERVER is not None
         available = self._folder / "available"
         available.mkdir()
-        for found in Path(RABBITMQ_SERVER).resolve().parents[1].glob("plugins/*"):
-            name = found.name.partition("-")[0]
-            if name.startswith("rabbitmq_") and name.removeprefix("rabbitmq_") not in USED_PLUGINS:
-                continue
+        for found in self._installation.plugins(USED_PLUGINS):
             (available / found.name).symlink_to(found)
 
     def kill(self) -> None:
@@ -117,16 +138,19 @@ class RabbitMQ:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+            self._paused = False
 
     def pause(self) -> None:
         """Pause the node with SIGSTOP: connections hang."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGSTOP)
+        self._paused = True
 
     def resume(self) -> None:
         """Resume the RabbitMQ node after `pause`."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGCONT)
+        self._paused = False
 
     def wipe(self) -> None:
         """Delete the data of the node, which must not be running."""
@@ -142,9 +166,8 @@ class RabbitMQ:
             self._set_memory("0.6")
 
     def _set_memory(self, share: str) -> None:
-        assert RABBITMQ_SERVER is not None
         subprocess.run(  # noqa: S603 - the node's own tool
-            [Path(RABBITMQ_SERVER).with_name("rabbitmqctl"), "set_vm_memory_high_watermark", share],
+            self._installation.command("rabbitmqctl", "set_vm_memory_high_watermark", share),
             env=self._environment(),
             capture_output=True,
             check=True,
@@ -176,7 +199,7 @@ class RabbitMQ:
         """Return the URL of a virtual host."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/{vhost}"
 
-    def _settings(self) -> str:
+    def _settings(self, membership: Membership | None) -> str:
         identity = self.authority.server("localhost")
         settings = {
             "management.tcp.port": self._management,
@@ -189,6 +212,12 @@ class RabbitMQ:
             "ssl_options.verify": "verify_peer",
             "ssl_options.fail_if_no_peer_cert": "false",
         }
+        if membership is not None:
+            settings["cluster_formation.peer_discovery_backend"] = "classic_config"
+            settings["cluster_partition_handling"] = "pause_minority"
+            # The first node, which starts alone, would wait for others that it knew.
+            for port in {membership.first, self.port}:
+                settings[f"cluster_formation.classic_config.nodes.{port}"] = _node_name(port)
         return "".join(f"{name} = {value}\n" for name, value in settings.items())
 
     def _answers(self) -> bool:
@@ -199,8 +228,13 @@ class RabbitMQ:
         return False
 
 
+def _node_name(port: int) -> str:
+    return f"test{port}@localhost"
+
+
 @contextlib.contextmanager
 def running_rabbitmq() -> Iterator[RabbitMQ]:
     """Run a RabbitMQ node for the block."""
     with contextlib.closing(RabbitMQ()) as server:
+        server.start()
         yield server

@@ -9,13 +9,15 @@ from uuid import uuid4
 
 import asyncpg
 
-from restaurant_system.database.connection_factory import UnpooledConnection
+from restaurant_system.database.connection_factory import AnyConnection, UnpooledConnection
 
 NUMBERS = (f"ORD_20241216_{place:03d}" for place in itertools.count(1))
 
 
 TRUNCATE = """
-TRUNCATE orders, workers, outbox, idempotency_keys, order_counters RESTART IDENTITY CASCADE
+TRUNCATE orders, workers, outbox, idempotency_keys, external_orders, order_counters,
+    menu_availability, logged_warnings
+RESTART IDENTITY CASCADE
 """
 
 
@@ -39,7 +41,7 @@ async def rolled_back_connection(dsn: str) -> AsyncIterator[UnpooledConnection]:
         await connection.close()
 
 
-async def insert(sql: UnpooledConnection, table: str, row: dict[str, object]) -> int:
+async def insert(sql: AnyConnection, table: str, row: dict[str, object]) -> int:
     """Insert a row, and return its id."""
     names = ", ".join(row)
     places = ", ".join(f"${place}" for place in range(1, len(row) + 1))
@@ -48,7 +50,7 @@ async def insert(sql: UnpooledConnection, table: str, row: dict[str, object]) ->
     return row_id
 
 
-async def insert_order(sql: UnpooledConnection, **changes: object) -> int:
+async def insert_order(sql: AnyConnection, **changes: object) -> int:
     """Insert an order."""
     order: dict[str, object] = {
         "number": next(NUMBERS),
@@ -61,7 +63,7 @@ async def insert_order(sql: UnpooledConnection, **changes: object) -> int:
     return await insert(sql, "orders", order | changes)
 
 
-async def insert_item(sql: UnpooledConnection, **changes: object) -> int:
+async def insert_item(sql: AnyConnection, **changes: object) -> int:
     """Insert an item of a new order."""
     item: dict[str, object] = {
         "order_id": await insert_order(sql),
@@ -72,7 +74,7 @@ async def insert_item(sql: UnpooledConnection, **changes: object) -> int:
     return await insert(sql, "order_items", item | changes)
 
 
-async def insert_worker(sql: UnpooledConnection, **changes: object) -> int:
+async def insert_worker(sql: AnyConnection, **changes: object) -> int:
     """Insert a worker."""
     worker: dict[str, object] = {
         "name": "mario",

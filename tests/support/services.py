@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Collection
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -16,19 +17,31 @@ from restaurant_system.config import (
 )
 from restaurant_system.database import orders, outbox
 from restaurant_system.database.connection import Database
+from restaurant_system.database.preparation_times import LearnedTimes
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.order_messages import Sender, move_with_update
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.relay import Relay
+from restaurant_system.models.business_day import BusinessDay
 from restaurant_system.models.clock import Clock, utc_now
+from restaurant_system.models.currency import Currency
+from restaurant_system.models.menu import Menu
+from restaurant_system.models.order import DEFAULT_THRESHOLDS, PriorityThresholds
 from restaurant_system.models.status import OrderStatus
+from restaurant_system.services.order.current_menu import CurrentMenu
+from restaurant_system.services.order.menu_file import MenuFile, static_menu
+from restaurant_system.services.order.ready_orders import ReadyOrders
+from restaurant_system.services.order.release import Release
 from restaurant_system.services.order.service import OrderService
+from restaurant_system.services.tracking.export_handler import ExportHandler
+from restaurant_system.services.tracking.live_views import LiveViews
 from restaurant_system.services.tracking.service import TrackingService
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
 from restaurant_system.web.access_checks import AccessChecks
 from restaurant_system.web.api import Feature, Site
 
+UTC_DAYS = BusinessDay(ZoneInfo("UTC"))
 NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
 
 
@@ -59,16 +72,60 @@ def make_order_service(
     *,
     clock: Clock = utc_now,
     timezone: str = "UTC",
+    day_start: time = time(),
     public_url: str = "",
+    menu: CurrentMenu | None = None,
+    thresholds: PriorityThresholds = DEFAULT_THRESHOLDS,
+    platforms: Collection[str] = (),
 ) -> OrderService:
     """Make an order service."""
     return OrderService(
         database,
         relay or make_relay(database),
         clock=clock,
-        timezone=ZoneInfo(timezone),
+        business_day=BusinessDay(ZoneInfo(timezone), day_start),
         key_lifetime=timedelta(hours=24),
+        kitchen=KitchenSettings(),
+        times=LearnedTimes(database, KitchenSettings()),
         public_url=public_url,
+        menu=menu,
+        thresholds=thresholds,
+        platforms=platforms,
+    )
+
+
+def make_current_menu(
+    database: Database, menu: Menu | Path, *, clock: Clock = utc_now, timezone: str = "UTC"
+) -> CurrentMenu:
+    """Make the current menu of one process, which is read when a test says so."""
+    source = static_menu(menu) if isinstance(menu, Menu) else MenuFile(menu).current_menu
+    return CurrentMenu(database, source, clock=clock, business_day=BusinessDay(ZoneInfo(timezone)))
+
+
+def make_release(database: Database, *, clock: Clock = utc_now) -> Release:
+    """Make the part of the order service that releases scheduled orders."""
+    kitchen = KitchenSettings()
+    return Release(
+        database,
+        make_relay(database),
+        clock=clock,
+        business_day=BusinessDay(ZoneInfo("UTC")),
+        kitchen=kitchen,
+        times=LearnedTimes(database, kitchen),
+    )
+
+
+def make_ready_orders(
+    database: Database, relay: Relay | None = None, *, clock: Clock = utc_now
+) -> ReadyOrders:
+    """Make the part of the order service that hands over ready orders."""
+    kitchen = KitchenSettings()
+    return ReadyOrders(
+        database,
+        relay or make_relay(database),
+        clock=clock,
+        kitchen=kitchen,
+        times=LearnedTimes(database, kitchen),
     )
 
 
@@ -78,13 +135,40 @@ def make_tracking_service(
     *,
     clock: Clock = utc_now,
     timezone: str = "UTC",
+    day_start: time = time(),
 ) -> TrackingService:
     """Make a tracking service."""
     return TrackingService(
         database,
         broker or make_broker(database),
         clock=clock,
-        timezone=ZoneInfo(timezone),
+        business_day=BusinessDay(ZoneInfo(timezone), day_start),
+        kitchen=KitchenSettings(),
+    )
+
+
+def make_order_export(
+    database: Database,
+    *,
+    clock: Clock = utc_now,
+    timezone: str = "UTC",
+    currency: str | None = None,
+) -> ExportHandler:
+    """Make the export of the orders of a business date."""
+    return ExportHandler(
+        database,
+        clock=clock,
+        business_day=BusinessDay(ZoneInfo(timezone)),
+        currency=Currency(currency),
+    )
+
+
+def make_live_views(database: Database, *, clock: Clock = utc_now) -> LiveViews:
+    """Make the live views for customers."""
+    return LiveViews(
+        database,
+        clock=clock,
+        business_day=BusinessDay(ZoneInfo("UTC")),
         kitchen=KitchenSettings(),
     )
 

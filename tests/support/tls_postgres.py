@@ -47,9 +47,6 @@ class TlsPostgres(Postgres):
             file.write(SETTINGS.format(identity=identity, authority=self.authority))
         (self._pgdata / "pg_hba.conf").write_text(TLS_ONLY)
 
-    def _control(self, action: str, *options: str) -> None:
-        self._run("pg_ctl", action, f"--pgdata={self._pgdata}", *options)
-
     def _run(self, program: str, *arguments: str) -> None:
         postgres_programs.run(self._folder, _programs() / program, *arguments)
 

@@ -9,7 +9,6 @@ import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
-from structlog.testing import capture_logs
 
 from restaurant_system.config import HttpSettings, SecuritySettings
 from restaurant_system.models.access import Caller, Capability
@@ -26,6 +25,7 @@ from restaurant_system.web.endpoint import (
 from restaurant_system.web.event_stream import EventStreamResponse
 from restaurant_system.web.file_descriptors import ThrottledLog
 from restaurant_system.web.guarded_router import GuardedRouter
+from tests.support.logs import capture_logs
 from tests.support.raw_connection import RawConnection
 from tests.support.responses import assert_problem
 from tests.support.services import serve_site

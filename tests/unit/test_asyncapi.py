@@ -10,17 +10,20 @@ import pytest
 import yaml
 
 from restaurant_system.messaging import retry_policy, signature, topology
-from restaurant_system.messaging.rabbitmq import message_format
 from restaurant_system.models.message import (
     MessageBody,
+    OrderMessageCharge,
     OrderMessageItem,
+    OrderMessageModifier,
     OrderReceived,
     StatusChanged,
 )
-from restaurant_system.models.order import OrderType, priority
+from restaurant_system.models.order import DEFAULT_THRESHOLDS, OPTIONAL_OF_ORDER, Handoff, OrderType
+from restaurant_system.models.order_items import OPTIONAL_OF_ITEM, ModifierKind
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.tracing import spans
 from tests.support import json_schema
+from tests.support.orders import make_complete_orders
 
 DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs/asyncapi.yaml").read_text("utf-8"))
 SCHEMAS = DOCUMENT["components"]["schemas"]
@@ -50,7 +53,15 @@ def faults(body: Any, schema: str) -> list[str]:  # noqa: ANN401 - a body is any
     return json_schema.faults(body, {"$ref": f"#/components/schemas/{schema}", **DOCUMENT})
 
 
-@pytest.mark.parametrize(("message", "schema"), [(ORDER, "order"), (UPDATE, "statusUpdate")])
+COMPLETE = [
+    (OrderReceived.from_order(order, "ORD_20241216_001"), "order")
+    for order in make_complete_orders()
+]
+
+
+@pytest.mark.parametrize(
+    ("message", "schema"), [(ORDER, "order"), (UPDATE, "statusUpdate"), *COMPLETE]
+)
 def test_encoded_messages_are_valid_by_asyncapi(message: MessageBody, schema: str) -> None:
     assert faults(json.loads(message.encode()), schema) == []
 
@@ -60,13 +71,23 @@ def test_encoded_messages_are_valid_by_asyncapi(message: MessageBody, schema: st
 )
 def test_documented_fields_are_those_of_the_code(kind: type[MessageBody], schema: str) -> None:
     assert set(SCHEMAS[schema]["properties"]) == set(kind.model_fields)
-    assert set(SCHEMAS[schema]["required"]) == set(kind.model_fields)
+    assert set(SCHEMAS[schema]["required"]) == set(kind.model_fields) - OPTIONAL_OF_ORDER
 
 
 def test_documented_fields_of_an_item_are_those_of_the_code() -> None:
     item = SCHEMAS["order"]["properties"]["items"]["items"]
 
     assert set(item["properties"]) == set(OrderMessageItem.model_fields)
+    assert set(item["required"]) == set(OrderMessageItem.model_fields) - OPTIONAL_OF_ITEM
+
+
+def test_documented_fields_of_modifiers_and_charges_are_those_of_the_code() -> None:
+    modifier = SCHEMAS["modifier"]
+    charge = SCHEMAS["order"]["properties"]["charges"]["items"]
+
+    assert set(modifier["properties"]) == set(OrderMessageModifier.model_fields)
+    assert set(modifier["required"]) == set(OrderMessageModifier.model_fields)
+    assert set(charge["properties"]) == set(OrderMessageCharge.model_fields)
 
 
 def test_body_that_the_code_never_sends_is_invalid() -> None:
@@ -77,9 +98,11 @@ def test_body_that_the_code_never_sends_is_invalid() -> None:
 
 def test_documented_enumerations_are_those_of_the_code() -> None:
     parameters = DOCUMENT["channels"]["orders"]["parameters"]
-    priorities = {priority(Decimal(total)) for total in (1, 50, 101)}
+    priorities = {DEFAULT_THRESHOLDS.priority_of(Decimal(total)) for total in (1, 50, 101)}
 
     assert SCHEMAS["status"]["enum"] == [status.value for status in OrderStatus]
+    assert SCHEMAS["order"]["properties"]["handoff"]["enum"] == list(Handoff)
+    assert SCHEMAS["modifier"]["properties"]["kind"]["enum"] == list(ModifierKind)
     assert parameters["order_type"]["enum"] == [kind.value for kind in OrderType]
     assert {int(value) for value in parameters["priority"]["enum"]} == priorities
 
@@ -116,7 +139,6 @@ def test_documented_headers_are_those_of_the_code() -> None:
         retry_policy.EXCHANGE,
         retry_policy.ROUTING_KEY,
         signature.SIGNATURE,
-        message_format.PUBLISHED_AT,
         spans.TRACEPARENT,
         spans.TRACESTATE,
     }

@@ -1,3 +1,4 @@
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,8 +7,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from restaurant_system.config import load
+from restaurant_system.config import Settings, load
+from restaurant_system.config.settings import PLATFORMS
 from restaurant_system.errors import ConfigurationError
+from restaurant_system.integrations.registry import platforms
 
 
 @pytest.fixture(autouse=True)
@@ -154,10 +157,26 @@ def test_unknown_variable_is_refused(
         ("signing.keys.0", "signing: {keys: [fifteen-signs-x]}"),
         ("signing.keys.1", "signing: {keys: [a-secret-of-24-characters, '']}"),
         ("signing.keys", "signing: {keys: [0123456789abcdef, 123456789abcdef0, 23456789abcdef01]}"),
+        ("integrations.toast.secret", "integrations: {toast: {}}"),
+        ("integrations.toast.secret", "integrations: {toast: {secret: fifteen-signs-x}}"),
+        ("integrations.toast.secret", "integrations: {toast: {secret: []}}"),
+        ("integrations.toast.secret", f"integrations: {{toast: {{secret: {['k' * 32] * 3}}}}}"),
+        ("integrations.toast.key", "integrations: {toast: {secret: 0123456789abcdef, key: 1}}"),
+        ("integrations.toast", "integrations: {toast: 0123456789abcdef}"),
         ("log.level", "log: {level: LOUD}"),
         ("business_timezone", "business_timezone: Mars/Olympus_Mons"),
         ("business_timezone", "business_timezone: ../etc/passwd"),
         ("business_timezone", 'business_timezone: ""'),
+        ("kitchen.priority_thresholds", "kitchen: {priority_thresholds: {7: 10}}"),
+        ("kitchen.priority_thresholds", "kitchen: {priority_thresholds: {5: 101}}"),
+        ("kitchen.priority_thresholds.5", "kitchen: {priority_thresholds: {5: -1}}"),
+        ("currency", "currency: EURO"),
+        ("currency", "currency: eur"),
+        ("currency", "currency: XAU"),
+        ("business_day_start", "business_day_start: 12:00"),
+        ("business_day_start", 'business_day_start: "5:00"'),
+        ("business_day_start", 'business_day_start: "24:00"'),
+        ("business_day_start", 'business_day_start: "04:00:00"'),
     ],
 )
 def test_invalid_value_is_refused_with_its_path(path: str, content: str) -> None:
@@ -275,6 +294,9 @@ def test_invalid_json_in_a_variable_is_not_quoted(
         "signing: {keys: [s3cret]}",
         "signing: {keys: s3cret-s3cret-s3cret}",
         "signing: {key: s3cret-s3cret-s3cret}",
+        "integrations: {toast: {secret: s3cret}}",
+        "integrations: {toast: s3cret-s3cret-s3cret}",
+        "integrations: {toast: {secret: [s3cret-s3cret-s3cret, s3cret]}}",
         "signing: {keys: [s3cret-s3cret-s3cret, s3cret-s3cret-s3cret, s3cret-s3cret-s3cret]}",
     ],
 )
@@ -289,6 +311,39 @@ def test_signing_key_in_a_variable_without_brackets_is_not_quoted(
     monkeypatch.setenv("RESTAURANT_SIGNING__KEYS", "s3cret-s3cret-s3cret")
 
     assert "s3cret" not in configuration_error()
+
+
+def secrets_of(platform: str, settings: Settings) -> list[str]:
+    """Return what a platform may sign with."""
+    return [each.get_secret_value() for each in settings.integrations[platform].secret]
+
+
+def test_secret_of_a_platform_can_be_two_while_it_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    secrets = ["0123456789abcdef", "fedcba9876543210"]
+    monkeypatch.setenv("RESTAURANT_INTEGRATIONS__HUBRISE__SECRET", json.dumps(secrets))
+
+    settings = load(write_config(f"integrations: {{toast: {{secret: {json.dumps(secrets)}}}}}"))
+
+    assert secrets_of("toast", settings) == secrets
+    assert secrets_of("hubrise", settings) == secrets
+
+
+def test_secret_of_a_platform_can_be_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESTAURANT_INTEGRATIONS__OPEN_DELIVERY__SECRET", "s3cret-s3cret-s3cret")
+
+    settings = load()
+
+    assert secrets_of("open_delivery", settings) == ["s3cret-s3cret-s3cret"]
+    assert "s3cret" not in repr(settings)
+
+
+def test_platform_that_is_not_known_is_refused_by_every_command() -> None:
+    refusal = configuration_error("integrations: {pidgeon: {secret: 0123456789abcdef}}")
+
+    assert "integrations: there is no platform 'pidgeon'; known are deliverect" in refusal
+    assert platforms().keys() == PLATFORMS
 
 
 @pytest.mark.parametrize("section", ["database", "rabbitmq"])
@@ -324,6 +379,8 @@ def test_invalid_url_is_refused_without_quoting_the_password(section: str, url: 
         "postgresql:///name?host=/run/postgresql",
         "postgresql://anna:pw@/name?host=/run/postgresql",
         "postgresql://anna@",
+        "postgresql://anna:pw@[::1]:5432,two/name?sslmode=require",
+        "postgresql://anna@/name?host=one%2C%5B%3A%3A1%5D&port=5432%2C5433",
     ],
 )
 def test_all_forms_of_a_postgres_url_are_accepted(url: str) -> None:

@@ -7,7 +7,9 @@ from restaurant_system.models.clock import utc_now
 from restaurant_system.services.tracking.dashboard import Dashboard, Depths, QueueDepthCache
 from restaurant_system.services.tracking.service import TrackingService
 from restaurant_system.services.tracking.statistics import with_empty_hours
+from restaurant_system.services.tracking.usual_day import UsualDays
 from restaurant_system.shutdown import Shutdown
+from tests.support.services import UTC_DAYS
 
 SEVEN = datetime(2024, 12, 16, 19, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -47,7 +49,8 @@ async def test_hanging_broker_delays_no_poll_and_gets_one_request() -> None:
 async def test_dashboard_cancels_its_request_to_the_broker_when_it_stops() -> None:
     broker, shutdown = Broker(), Shutdown()
     service = cast("TrackingService", SimpleNamespace(queue_depths=broker.depths))
-    dashboard = Dashboard(service, clock=utc_now)
+    usual_days = cast("UsualDays", None)  # a poll reads them
+    dashboard = Dashboard(service, usual_days, clock=utc_now, business_day=UTC_DAYS)
     await dashboard._depths.latest()  # noqa: SLF001 - a poll needs a database
     shutdown.request_stop()
 

@@ -117,12 +117,12 @@ def test_any_damaged_body_is_decoded_or_refused(message: tuple[type[MessageBody]
     ("field", "token"),
     [
         ("table_number", "0"),
-        ("table_number", "101"),
+        ("table_number", "-1"),
         ("table_number", "4.0"),
         ("table_number", "true"),
         ("total_amount", "-0.01"),
-        ("total_amount", "100000000"),
-        ("total_amount", "9.505"),
+        ("total_amount", "1000000000000"),
+        ("total_amount", "9.50005"),
     ],
 )
 def test_value_out_of_range_is_refused_with_its_field(field: str, token: str) -> None:

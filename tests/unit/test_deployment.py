@@ -30,7 +30,7 @@ SERVERS = {"postgres", "rabbitmq"}  # of Compose; their images are not ours
 HTTP_PORTS = {"order-service": 3000, "kitchen-display": 3001, "tracking-service": 3002}
 CONSUMERS = ("kitchen-worker", "notification-subscriber")
 METRICS_PORT = 9100  # of these
-PROBES = {"startup": "/health/live", "liveness": "/health/live", "readiness": "/health"}
+PROBES = {"startup": "/health/live", "liveness": "/health/live", "readiness": "/health/ready"}
 LONGEST_COOKING = max(KitchenSettings().cooking_seconds.model_dump().values())
 ADMISSIBLE_EXPOSURE = "20"  # of 100, as systemd rates it: 2.0 of 10
 

@@ -209,11 +209,44 @@ async def test_faulty_menu_and_language_are_errors(tmp_path: Path) -> None:
     menu.write_text("sections: 3")
 
     found = faults(
-        await diagnose(data_dir=tmp_path / "new", order_service={"menu": str(menu)}, language="tlh")
+        await diagnose(
+            data_dir=tmp_path / "new",
+            order_service={"menu": str(menu)},
+            language="tlh",
+        )
     )
 
-    assert found.keys() == {"configuration.menu", "configuration.pages"}
+    assert found.keys() == {
+        "configuration.menu",
+        "configuration.pages",
+    }
     assert "menu.yaml" in found["configuration.menu"].message
+
+
+async def test_default_priority_thresholds_in_yen_are_a_warning(tmp_path: Path) -> None:
+    found = faults(await diagnose(data_dir=tmp_path / "new", currency="JPY"))
+
+    assert found["configuration.settings"].level is Level.WARNING
+    assert "kitchen.priority_thresholds" in (found["configuration.settings"].cure or "")
+
+
+@pytest.mark.parametrize(
+    ("currency", "thresholds", "is_unsuitable"),
+    [
+        ("JPY", {}, True),
+        ("JPY", {10: 15000}, True),
+        ("JPY", {5: 7500, 10: 15000}, False),
+        ("EUR", {}, False),
+        (None, {}, False),
+    ],
+)
+def test_default_thresholds_suit_only_currencies_with_decimals(
+    currency: str | None, thresholds: dict[int, int], *, is_unsuitable: bool
+) -> None:
+    kitchen = {"priority_thresholds": thresholds}
+    settings = Settings.model_validate({"currency": currency, "kitchen": kitchen})
+
+    assert settings.has_unsuitable_thresholds is is_unsuitable
 
 
 async def test_embedded_database_that_does_not_run_is_not_created(tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 
 import pytest
-from structlog.testing import capture_logs
 
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import event_stream
 from restaurant_system.web.event_stream import Entries, Feed, FeedPoller
 from tests.support.live_view_client import Event, events_in
+from tests.support.logs import capture_logs
 from tests.support.services import NOON, FakeClock
 from tests.support.waiting import eventually
 

@@ -12,7 +12,6 @@ import uvicorn
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
-from structlog.testing import capture_logs
 
 from restaurant_system.errors import OrderNotFound
 from restaurant_system.models.access import Caller, Capability
@@ -25,10 +24,12 @@ from restaurant_system.web.endpoint import (
     EndpointResponse,
     respond_over_asgi,
 )
+from restaurant_system.web.fastpath.protocol import MAX_FAST_BODY_SIZE
 from restaurant_system.web.fastpath.uvicorn_adapter import TESTED_VERSIONS
 from restaurant_system.web.guarded_router import GuardedRouter
 from restaurant_system.web.headers import MAX_BODY_SIZE
 from restaurant_system.web.http_protocol import HttpProtocol
+from tests.support.logs import capture_logs
 from tests.support.raw_connection import RawConnection
 from tests.support.responses import assert_problem
 from tests.support.services import http_client, serve_site
@@ -517,9 +518,11 @@ async def test_endpoint_error_becomes_a_problem(client: httpx.AsyncClient) -> No
 
 
 async def test_oversized_body_is_refused(client: httpx.AsyncClient) -> None:
+    fast = await client.post("/soups", content=b"-" * MAX_FAST_BODY_SIZE)
     largest = await client.post("/soups", content=b"-" * MAX_BODY_SIZE)
     larger = await client.post("/soups", content=b"-" * (MAX_BODY_SIZE + 1))
 
+    assert len(fast.content) == MAX_FAST_BODY_SIZE + len("soup ")
     assert len(largest.content) == MAX_BODY_SIZE + len("soup ")
     assert_problem(larger, 413)
 

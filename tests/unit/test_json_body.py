@@ -9,12 +9,13 @@ import jiter
 import pytest
 
 from restaurant_system.models.order import Move, NewOrder
-from restaurant_system.web.json_body import parse_json
+from restaurant_system.web.json_body import parse_json, read_any_json
 from restaurant_system.web.problem import Refusal, response_for
 from restaurant_system.web.validation_errors import MAX_FIELD_ERRORS, MAX_FIELD_LENGTH, FieldError
 from tests.support.orders import make_item, make_order_fields
 
 write = functools.partial(json.dumps, default=float)
+MEDIA_TYPE = [(b"content-type", b"application/json")]
 LARGE = 256 * 1024  # bytes
 
 
@@ -32,7 +33,7 @@ def unknown(number: int) -> dict[str, int]:
 
 def test_errors_above_the_limit_are_counted() -> None:
     """Errors of known fields are listed first, wherever the fields are in the body."""
-    fields = {**unknown(7000), **make_order_fields(customer_name="", order_type="boat")}
+    fields = {**unknown(7000), **make_order_fields(customer_name="!", order_type="boat")}
 
     refusal = refusal_of(write(fields).encode())
 
@@ -142,3 +143,29 @@ def _seconds_to_parse(body: bytes) -> float:
     with contextlib.suppress(ValueError):
         jiter.from_json(body, catch_duplicate_keys=True, float_mode="decimal")
     return time.process_time() - start
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (rb'{"a": "yum \ud83d"}', "yum "),
+        (rb'{"a": "\uDE00 \ud83d\ud83d\ude00 \\ud83d"}', " \N{GRINNING FACE} \\ud83d"),
+        (b'\xef\xbb\xbf{"a": "b"}', "b"),
+        (b'{"a":\n"one\x00two\tthree\nfour"}', "one two three four"),
+        (b'{"a": "Cr\xe8me br\xc3\xbbl\xe9e"}', "Cr\u00e8me br\u00fbl\u00e9e"),
+        (rb'{"a": "\\", "b": "\"\ud83d"}', "\\"),
+    ],
+)
+def test_text_that_no_json_may_contain_is_repaired(body: bytes, text: str) -> None:
+    fields = read_any_json(MEDIA_TYPE, body)
+
+    assert isinstance(fields, dict)
+    assert fields["a"] == text
+
+
+@pytest.mark.parametrize("body", [b'{"a": 1, "a": 2}', b"{", b'{"a": "b', b"\xff", b"[" * 500])
+def test_json_whose_meaning_is_in_doubt_is_not_repaired(body: bytes) -> None:
+    with pytest.raises(Refusal) as refused:
+        read_any_json(MEDIA_TYPE, body)
+
+    assert refused.value.status == 400

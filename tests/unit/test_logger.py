@@ -12,6 +12,7 @@ from typing import Any, Literal
 import asyncpg
 import pytest
 import stamina
+import structlog
 
 from restaurant_system.errors import (
     BrokerUnavailable,
@@ -71,6 +72,26 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 def fail_with_connection_reset() -> None:
     """Raise an `OSError`."""
     raise OSError(errno.ECONNRESET, "Connection reset by peer")
+
+
+def test_logger_that_was_used_in_a_restored_block_is_captured_after_it() -> None:
+    log = get_logger()
+    with logs.restored():
+        log_to(level="CRITICAL")
+        log.warning("within")
+
+    with logs.capture_logs() as captured:
+        log.warning("after")
+
+    assert [line["event"] for line in captured] == ["after"]
+
+
+def test_restored_block_leaves_logging_unconfigured_if_it_was() -> None:
+    structlog.reset_defaults()
+    with logs.restored():
+        log_to()
+
+    assert not structlog.is_configured()
 
 
 def test_each_line_is_written_at_once() -> None:

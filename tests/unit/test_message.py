@@ -1,5 +1,6 @@
 """The bodies of messages: how they are encoded, decoded and refused."""
 
+import hashlib
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -20,9 +21,11 @@ from restaurant_system.models.message import (
     Undecodable,
     decode,
 )
-from restaurant_system.models.order import NewOrder
+from restaurant_system.models.order import DEFAULT_THRESHOLDS, NewOrder
+from restaurant_system.models.order_items import MAX_DEPTH, ModifierKind
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.text import is_visible, refused_character
+from restaurant_system.services.order.service import fingerprint
 from tests.support import messages
 from tests.support.orders import make_complete_orders, make_item, make_order, unset_fields
 
@@ -40,16 +43,41 @@ MOVE = {
 texts = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=50).filter(
     lambda text: is_visible(text) and refused_character(text) is None
 )
-items = st.fixed_dictionaries(
+changes = st.integers(-99_999, 99_999).map(lambda cents: Decimal(cents) / 100)
+modifiers: st.SearchStrategy[list[dict[str, Any]]] = st.recursive(
+    st.builds(list),
+    lambda inner: st.lists(
+        st.fixed_dictionaries(
+            {"name": texts},
+            optional={"kind": st.sampled_from(ModifierKind), "price": changes, "modifiers": inner},
+        ),
+        max_size=2,
+    ),
+    max_leaves=4,
+).filter(lambda value: len(str(value).split("modifiers")) <= MAX_DEPTH)
+simple_items = st.fixed_dictionaries(
     {
         "name": texts,
-        "quantity": st.integers(1, 10),
-        "price": st.integers(1, 99_999).map(lambda cents: Decimal(cents) / 100),
+        "quantity": st.integers(1, 999),
+        "price": st.integers(0, 89_999_999).map(lambda cents: Decimal(cents) / 100),
         "notes": st.none() | texts,
     }
 )
+items = st.tuples(
+    simple_items,
+    st.fixed_dictionaries(
+        {}, optional={"modifiers": modifiers, "guest": texts, "course": st.integers(1, 9)}
+    ),
+).map(lambda parts: parts[0] | parts[1])
+simple_orders = st.builds(
+    make_order, items=st.lists(simple_items, min_size=1, max_size=20), notes=st.none() | texts
+)
 orders = st.builds(
-    make_order, items=st.lists(items, min_size=1, max_size=20), notes=st.none() | texts
+    make_order,
+    items=st.lists(items, min_size=1, max_size=5),
+    notes=st.none() | texts,
+    reference=st.none() | texts,
+    charges=st.lists(st.fixed_dictionaries({"name": texts, "amount": changes}), max_size=2),
 )
 
 
@@ -75,6 +103,9 @@ def refusal(kind: type[MessageBody], body: bytes, content_type: str = JSON) -> s
     return str(raised.value)
 
 
+BASIL = {"name": "basil", "kind": "add", "quantity": 1, "price": 0, "modifiers": []}
+
+
 @given(orders)
 def test_decoded_order_equals_the_encoded_one(order: NewOrder) -> None:
     sent = OrderReceived.from_order(order, NUMBER)
@@ -96,6 +127,44 @@ def test_decoded_update_equals_the_encoded_one(
     )
 
     assert decode(make_message(sent.encode()), StatusChanged) == sent
+
+
+@given(orders)
+def test_both_encodings_of_an_order_are_equal(order: NewOrder) -> None:
+    body = b'{"order_number":"ORD_20241216_001",' + encoded_without_number(order)
+
+    assert body == OrderReceived.from_order(order, NUMBER).encode()
+
+
+@given(simple_orders)
+def test_fingerprint_of_an_order_without_optional_fields_is_that_of_earlier_releases(
+    order: NewOrder,
+) -> None:
+    """A key that was used before an upgrade still belongs to its order."""
+    before = hashlib.sha256(order.model_dump_json(exclude_defaults=True).encode()).digest()
+
+    assert fingerprint(OrderReceived.encode_without_number(order, 1)) == before
+
+
+@pytest.mark.parametrize(
+    ("plain", "explicit"),
+    [
+        ({}, {"notes": " "}),
+        ({"items": [make_item()]}, {"items": [make_item(notes="")]}),
+        (
+            {"items": [make_item(modifiers=[{"name": "basil"}])]},
+            {"items": [make_item(modifiers=[BASIL])]},
+        ),
+    ],
+)
+def test_fingerprint_is_that_of_an_order_without_what_means_nothing(
+    plain: dict[str, Any], explicit: dict[str, Any]
+) -> None:
+    first, second = (
+        fingerprint(OrderReceived.encode_without_number(make_order(**each), 1))
+        for each in (plain, explicit)
+    )
+    assert first == second
 
 
 @given(orders)
@@ -277,7 +346,7 @@ def test_order_accepted_before_control_characters_were_refused_is_decoded() -> N
 def test_body_encoded_without_number_matches_the_model(changes: dict[str, Any]) -> None:
     order = make_order(**changes)
 
-    body = b'{"order_number":"ORD_20241216_1000",' + OrderReceived.encode_without_number(order)
+    body = b'{"order_number":"ORD_20241216_1000",' + encoded_without_number(order)
 
     assert body == OrderReceived.from_order(order, "ORD_20241216_1000").encode()
 
@@ -293,10 +362,16 @@ def test_every_field_of_an_order_message_is_filled_from_the_order() -> None:
     assert unset_fields(bodies) == set()
 
 
+def encoded_without_number(order: NewOrder) -> bytes:
+    """Return the body of an order's message without its number."""
+    priority = DEFAULT_THRESHOLDS.priority_of(order.items_total)
+    return OrderReceived.encode_without_number(order, priority)
+
+
 @pytest.mark.parametrize("order", make_complete_orders(), ids=lambda order: order.order_type)
 def test_body_of_a_complete_order_encoded_without_number_matches_the_model(
     order: NewOrder,
 ) -> None:
-    body = b'{"order_number":"ORD_20241216_001",' + OrderReceived.encode_without_number(order)
+    body = b'{"order_number":"ORD_20241216_001",' + encoded_without_number(order)
 
     assert body == OrderReceived.from_order(order, NUMBER).encode()

@@ -11,7 +11,6 @@ from pamqp import commands
 from pamqp.header import ContentHeader
 
 from restaurant_system.messaging.rabbitmq.message_format import (
-    PUBLISHED_AT,
     message_of,
     properties_of,
 )
@@ -62,11 +61,3 @@ def test_message_is_received_as_it_was_published(  # noqa: PLR0917 - hypothesis 
     method = commands.Basic.Deliver("tag", 1, False, message.exchange, message.routing_key)  # noqa: FBT003 - AMQP's order
     received = DeliveredMessage(delivery=method, header=header, body=body, channel=None)  # type: ignore[arg-type] # not read
     assert message_of(received) == message
-
-
-def test_each_publication_is_later_than_the_one_before() -> None:
-    message = make_order_message()
-
-    times = [int(str((properties_of(message).headers or {})[PUBLISHED_AT])) for _ in range(100)]
-
-    assert times == sorted(set(times))

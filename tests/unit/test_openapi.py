@@ -7,9 +7,12 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from restaurant_system.models.access import EVERYONE, SCOPES, Caller, Capability, Credential
+from restaurant_system.models.order import NewOrder
 from restaurant_system.web.access_control import AccessControl, GuardedRoute
 from restaurant_system.web.guarded_router import PUBLIC, GuardedRouter
 from restaurant_system.web.openapi import document_access
+from tests.support import json_schema
+from tests.support.orders import make_item, make_order_fields
 
 REQUIREMENTS = (PUBLIC, *Capability)
 
@@ -88,3 +91,24 @@ def test_response_that_a_route_documents_itself_is_kept(router: GuardedRouter) -
     (operation,) = document["paths"]["/own"].values()
     assert operation["responses"]["401"] == own[401]
     assert "403" in operation["responses"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"order_type": "dine_in", "customer_name": None, "table": "A1", "table_number": None},
+        {"order_type": "dine_in", "customer_name": " ", "table": "", "table_number": 3},
+        {"delivery_address": "", "table": "", "channel": "", "external_id": "", "charges": None},
+        {"phone": " ", "reference": "", "allergy_note": "", "notes": "", "ready_at": None},
+        {"order_type": "delivery", "delivery_address": "", "handoff": "courier"},
+        {"items": [make_item(modifiers=None, guest="", sku="")], "customer_name": "李"},
+    ],
+)
+def test_schema_of_orders_accepts_absent_fields_as_the_service_does(
+    changes: dict[str, object],
+) -> None:
+    body = make_order_fields(**changes)
+
+    NewOrder.model_validate(body)
+
+    assert json_schema.faults(body, NewOrder.model_json_schema()) == []

@@ -11,6 +11,7 @@ from restaurant_system.models.privacy import (
     ERASED_ADDRESS,
     ERASED_NAME,
     normalized_name,
+    normalized_phone,
 )
 from tests.support.orders import make_order
 
@@ -38,6 +39,20 @@ def test_names_that_differ_in_typing_are_the_same(typed: str, stored: str) -> No
 )
 def test_other_names_are_not_the_same(one: str, other: str) -> None:
     assert normalized_name(one) != normalized_name(other)
+
+
+@pytest.mark.parametrize(
+    ("typed", "digits"),
+    [
+        ("+44 (20) 7946-0000", "442079460000"),
+        ("0044 20 7946 0000", "442079460000"),
+        ("020 7946 0000", "02079460000"),
+        ("\u0662\u0663", "23"),  # Arabic digits
+        ("none", ""),
+    ],
+)
+def test_of_phones_the_digits_count(typed: str, digits: str) -> None:
+    assert normalized_phone(typed) == digits
 
 
 def test_placeholders_are_valid_in_orders_and_messages() -> None:

@@ -105,6 +105,7 @@ def run(monkeypatch: pytest.MonkeyPatch, fake: FakePrivacy) -> Run:
     [
         ((), "--name"),
         (("--name", " \u00a0"), "--name must not be empty"),
+        (("--phone", "none"), "--phone must have a digit"),
         (("--order", "ORD_1"), "'ORD_1' is not an order number"),
     ],
 )
@@ -125,13 +126,13 @@ def test_command_that_names_no_customer_is_wrong_usage(
 def test_export_prints_json_in_ascii_and_names_the_orders_on_stderr(
     run: Run, fake: FakePrivacy, capsys: Screen
 ) -> None:
-    assert run("export", "--name", NAME, "--order", FINISHED, "--order", FINISHED) == 0
+    assert run("export", "--name", NAME, *("--order", FINISHED) * 2, "--phone", "+44 1") == 0
 
     printed = capsys.readouterr()
     assert printed.out.isascii()
     assert json.loads(printed.out)["orders"][0]["customer_name"] == "Jos\u00e9 \u202e"
     assert printed.err == f"Exported 1 order ({FINISHED}) and 0 dead letters.\n"
-    assert fake.requested == [("export", Customer(NAME, (FINISHED,)))]
+    assert fake.requested == [("export", Customer(NAME, (FINISHED,), "+44 1"))]
 
 
 def test_erase_shows_the_orders_and_asks_first(run: Run, fake: FakePrivacy, capsys: Screen) -> None:

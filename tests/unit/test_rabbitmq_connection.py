@@ -156,6 +156,13 @@ REFUSALS = {
         aiormq.ProbableAuthenticationError("ACCESS_REFUSED - Login was refused"),
         "correct rabbitmq.user and rabbitmq.password",
     ),
+    "a queue on a node that is down": (
+        aiormq.ChannelNotFoundEntity(
+            "NOT_FOUND - home node 'rabbit@b' of durable queue 'a' in vhost '/' is down or"
+            " inaccessible"
+        ),
+        "The queue a is on a node that does not run; start that node of the cluster.",
+    ),
     "no queue": (
         aiormq.ChannelNotFoundEntity("NOT_FOUND - no queue 'a' in vhost '/'"),
         "RabbitMQ has no queue 'a' in vhost '/';",

@@ -6,7 +6,6 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from structlog.testing import capture_logs
 
 from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable, TooManyDeadLetters
@@ -18,6 +17,7 @@ from restaurant_system.messaging.retry_policy import (
 )
 from restaurant_system.models.message import Message
 from tests.support.fakes import FakeDelivery
+from tests.support.logs import capture_logs
 from tests.support.messages import TAKEOUT, make_order_message, make_status_update
 
 
@@ -94,7 +94,7 @@ def test_error_names_limit_last_reason_and_command(limit: DeadLetterLimit) -> No
     assert "restaurant-system dead-letters list" in message
 
 
-async def test_message_above_the_limit_is_requeued_and_logged_as_an_error() -> None:
+async def test_message_above_the_limit_is_left_unsettled_and_logged_as_an_error() -> None:
     delivery = FakeDelivery(make_order_message())
     policy = RetryPolicy(DeliverySettings(max_dead_letters=1))
     await policy.dead_letter(FakeDelivery(make_order_message()), "not JSON")
@@ -102,7 +102,7 @@ async def test_message_above_the_limit_is_requeued_and_logged_as_an_error() -> N
     with capture_logs() as logs, pytest.raises(TooManyDeadLetters):
         await policy.dead_letter(delivery, "not JSON")
 
-    assert delivery.settled == ["requeue"]
+    assert delivery.settled == []
     assert [(line["event"], line["log_level"]) for line in logs] == [
         ("dead_letters_limited", "error")
     ]
@@ -166,19 +166,6 @@ async def test_last_failed_attempt_counts_as_a_dead_letter() -> None:
 
     with pytest.raises(TooManyDeadLetters):
         await policy.retry(FakeDelivery(make_order_message()), "the oven is cold")
-
-
-async def test_limit_raises_if_the_requeue_fails_too() -> None:
-    class DisconnectedDelivery(FakeDelivery):
-        async def requeue(self) -> None:
-            raise BrokerUnavailable("The connection broke.")
-
-    delivery = DisconnectedDelivery(make_order_message())
-    policy = RetryPolicy(DeliverySettings(max_dead_letters=1))
-    await policy.dead_letter(FakeDelivery(make_order_message()), "not JSON")
-
-    with pytest.raises(TooManyDeadLetters):
-        await policy.dead_letter(delivery, "not JSON")
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,24 @@
 import os
-from datetime import timedelta
+from datetime import time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
+from pydantic import ValidationError
 
 from restaurant_system.app import http_service
-from restaurant_system.config import DatabaseSettings, RabbitMQSettings, Settings, load
+from restaurant_system.config import (
+    DatabaseSettings,
+    RabbitMQSettings,
+    Settings,
+    load,
+    split_postgres_url,
+)
 from restaurant_system.errors import ConfigurationError
+from restaurant_system.models.business_day import BusinessDay
+from restaurant_system.models.order import DEFAULT_THRESHOLDS, PriorityThresholds
 from restaurant_system.web.problem import Refusal
 
 
@@ -36,7 +46,7 @@ def test_url_replaces_the_parts_of_the_address() -> None:
     assert settings.database is not None
     assert settings.database.dsn() == "postgresql://u@h/d"
     assert settings.rabbitmq is not None
-    assert settings.rabbitmq.dsn() == "amqp://u@h/v"
+    assert settings.rabbitmq.dsns() == ["amqp://u@h/v"]
 
 
 def test_special_characters_are_escaped_in_the_postgres_dsn() -> None:
@@ -62,14 +72,117 @@ def test_special_characters_are_escaped_in_the_rabbitmq_dsn() -> None:
     plain = RabbitMQSettings.model_validate({"user": "a@b", "password": "p/w:"})
     encrypted = RabbitMQSettings.model_validate({"vhost": "kitchen", "tls": {"enabled": True}})
 
-    assert plain.dsn() == "amqp://a%40b:p%2Fw%3A@localhost:5672/%2F"
-    assert encrypted.dsn() == "amqps://guest:guest@localhost:5672/kitchen"
+    assert plain.dsns() == ["amqp://a%40b:p%2Fw%3A@localhost:5672/%2F"]
+    assert encrypted.dsns() == ["amqps://guest:guest@localhost:5672/kitchen"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hosts": ["mq1", "MQ2:5673", "[2001:db8::1]:5674", "::1"], "user": "u", "password": "p"},
+        {"url": "amqp://u:p@mq1:5672,mq2:5673,[2001:db8::1]:5674,[::1]:5672/%2F"},
+    ],
+)
+def test_several_nodes_of_rabbitmq_share_the_login_and_the_virtual_host(
+    settings: dict[str, object],
+) -> None:
+    rabbitmq = RabbitMQSettings.model_validate(settings)
+
+    assert rabbitmq.dsns() == [
+        f"amqp://u:p@{node}/%2F"
+        for node in ("mq1:5672", "mq2:5673", "[2001:db8::1]:5674", "[::1]:5672")
+    ]
+    assert rabbitmq.vhost_and_user() == ("/", "u")
+
+
+SEVERAL_NODES = {
+    "a login for each node": (
+        {"url": "amqp://u:s3cret@a,u:s3cret@b/"},
+        "must look like amqp://user:password@host1:5672,host2:5672/vhost",
+    ),
+    "a comma too many": ({"url": "amqp://u:s3cret@a,b,/"}, "must look like amqp://"),
+    "no hosts but commas": ({"url": "amqp://a,,b/"}, "must look like amqp://"),
+    "a port that is none": ({"url": "amqp://u:s3cret@a:1,b:x/"}, "must look like amqp://"),
+    "a URL too": ({"url": "amqp://u@h/", "hosts": ["a"]}, "hosts and url both say"),
+    "a host too": ({"host": "h", "hosts": ["a"]}, "hosts and host both say"),
+    "a path": ({"hosts": ["a/b"]}, "must be a host with or without a port"),
+    "a large port": ({"hosts": ["a:99999"]}, "must be a host with or without a port"),
+    "an empty host": ({"hosts": [""]}, "must be a host with or without a port"),
+}
+
+
+@pytest.mark.parametrize(("settings", "message"), SEVERAL_NODES.values(), ids=SEVERAL_NODES.keys())
+def test_nodes_that_cannot_be_addressed_are_refused_in_one_sentence(
+    settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        RabbitMQSettings.model_validate(settings)
+
+    (error,) = refused.value.errors()
+    assert message in error["msg"]
+    assert "s3cret" not in error["msg"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hosts": ["db1", "[2001:db8::1]:5433"], "user": "u", "password": "p", "database": "d"},
+        {"url": "postgresql://u:p@db1:5432,[2001:db8::1]:5433/d?sslmode=prefer"},
+        {"url": "postgresql://u:p@/d?host=db1,[2001:db8::1]&port=5432,5433&sslmode=prefer"},
+    ],
+)
+def test_each_of_several_postgres_hosts_has_a_url(settings: dict[str, object]) -> None:
+    servers = split_postgres_url(DatabaseSettings.model_validate(settings).dsn())
+
+    assert len(servers) == 2
+    for url, host, port in zip(servers, ["db1", "2001:db8::1"], [5432, 5433], strict=True):
+        parts = urlsplit(url)
+        options = parse_qs(parts.query)
+        assert (parts.username, parts.password, parts.path) == ("u", "p", "/d")
+        assert options.get("host", [parts.hostname or ""])[0].strip("[]") == host
+        assert int(options.get("port", [parts.port])[0] or 0) == port
+        assert options["sslmode"] == ["prefer"]
+
+
+def test_one_port_holds_for_all_postgres_hosts() -> None:
+    assert split_postgres_url("postgresql://u@/d?host=a,b&port=6000") == [
+        f"postgresql://u@/d?host={host}&port=6000" for host in "ab"
+    ]
+
+
+SEVERAL_SERVERS = {
+    "a login for each host": (
+        {"url": "postgresql://u:s3cret@a,u:s3cret@b/d"},
+        "must look like postgresql://user:password@host1:5432,host2:5432/name",
+    ),
+    "more ports than hosts": (
+        {"url": "postgresql://u:s3cret@/d?host=a,b&port=1,2,3"},
+        "must name as many hosts as ports",
+    ),
+    "a URL too": ({"url": "postgresql://u@h/", "hosts": ["a"]}, "hosts and url both say"),
+    "a host too": ({"host": "h", "hosts": ["a"]}, "hosts and host both say where PostgreSQL is"),
+    "a large port": ({"hosts": ["a:99999"]}, "must be a host with or without a port"),
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), SEVERAL_SERVERS.values(), ids=SEVERAL_SERVERS.keys()
+)
+def test_postgres_hosts_that_cannot_be_addressed_are_refused_in_one_sentence(
+    settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        DatabaseSettings.model_validate(settings)
+
+    (error,) = refused.value.errors()
+    assert message in error["msg"]
+    assert "s3cret" not in error["msg"]
 
 
 @pytest.mark.parametrize("host", ["::1", "2001:db8::5"])
 def test_ipv6_host_is_bracketed(host: str) -> None:
     database = urlsplit(DatabaseSettings(host=host).dsn())
-    rabbitmq = urlsplit(RabbitMQSettings(host=host).dsn())
+    rabbitmq = urlsplit(RabbitMQSettings(host=host).dsns()[0])
 
     # asyncpg reads the host from the query or from the authority, in brackets.
     assert parse_qs(database.query).get("host", [f"[{database.hostname}]"]) == [f"[{host}]"]
@@ -80,11 +193,13 @@ def test_tilde_in_a_path_is_expanded() -> None:
     assert load(write_config("data_dir: ~/restaurant")).data_dir == Path.home() / "restaurant"
 
 
-def test_time_zone_is_loaded_by_its_name() -> None:
-    assert load(write_config("business_timezone: Europe/Berlin")).timezone == ZoneInfo(
-        "Europe/Berlin"
-    )
-    assert load().timezone == ZoneInfo("UTC")
+def test_business_day_is_loaded_with_its_time_zone_and_start() -> None:
+    content = 'business_timezone: Europe/Berlin\nbusiness_day_start: "05:30"'
+
+    loaded = load(write_config(content)).business_day
+
+    assert loaded == BusinessDay(ZoneInfo("Europe/Berlin"), time(5, 30))
+    assert load().business_day == BusinessDay(ZoneInfo("UTC"), time(0, 0))
 
 
 @pytest.mark.parametrize("name", ["localtime", "posix/Europe/Berlin", "right/UTC", "Mars/Olympus"])
@@ -92,6 +207,15 @@ def test_time_zone_that_only_this_machine_knows_is_refused(name: str) -> None:
     """PostgreSQL and browsers do not know it."""
     with pytest.raises(ConfigurationError, match=rf"business_timezone.*{name}"):
         load(write_config(f"business_timezone: {name}"))
+
+
+def test_threshold_of_a_priority_is_configured_alone() -> None:
+    content = "kitchen: {priority_thresholds: {10: 20000.50}}"
+
+    thresholds = load(write_config(content)).kitchen.thresholds
+
+    assert thresholds == PriorityThresholds(Decimal(50), Decimal("20000.5"))
+    assert load().kitchen.thresholds == DEFAULT_THRESHOLDS
 
 
 def test_aging_after_late_is_refused() -> None:

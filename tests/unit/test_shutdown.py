@@ -1,5 +1,6 @@
-"""Signal handlers of a command."""
+"""Signal handlers of a command, and the order in which stop requests take effect."""
 
+import asyncio
 import signal
 
 from restaurant_system.cli.running import run
@@ -17,3 +18,44 @@ def test_signal_handlers_are_restored_after_a_command() -> None:
     run(do_nothing)
 
     assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
+
+
+def events(shutdown: Shutdown) -> tuple[bool, bool, bool]:
+    """Return whether the service drains, is to stop, and is to stop at once."""
+    return tuple(  # type: ignore[return-value] # of three
+        each.is_set() for each in (shutdown.draining, shutdown.requested, shutdown.forced)
+    )
+
+
+async def test_without_drain_the_first_request_stops_and_the_second_forces() -> None:
+    shutdown = Shutdown()
+    shutdown.drain_for(0)
+
+    shutdown.request_stop()
+    assert events(shutdown) == (False, True, False)
+    shutdown.request_stop()
+    assert events(shutdown) == (False, True, True)
+
+
+async def test_stop_follows_the_drain() -> None:
+    shutdown = Shutdown()
+    shutdown.drain_for(0.01)
+    assert not shutdown.is_stopping
+
+    shutdown.request_stop()
+    assert events(shutdown) == (True, False, False)
+    assert shutdown.is_stopping
+    await asyncio.wait_for(shutdown.requested.wait(), 5)
+    shutdown.request_stop()
+    assert events(shutdown) == (True, True, True)
+
+
+async def test_second_request_ends_the_drain_and_the_third_forces() -> None:
+    shutdown = Shutdown()
+    shutdown.drain_for(60)
+
+    shutdown.request_stop()
+    shutdown.request_stop()
+    assert events(shutdown) == (True, True, False)
+    shutdown.request_stop()
+    assert events(shutdown) == (True, True, True)

@@ -11,11 +11,12 @@ LEGAL = {
     ("ready", "completed"),
     ("received", "cancelled"),
     ("cooking", "cancelled"),
+    ("ready", "cancelled"),
 }
 
 
 @pytest.mark.parametrize(("origin", "target"), list(product(OrderStatus, repeat=2)))
-def test_only_the_six_legal_moves_are_allowed(origin: OrderStatus, target: OrderStatus) -> None:
+def test_only_the_seven_legal_moves_are_allowed(origin: OrderStatus, target: OrderStatus) -> None:
     assert may_move(origin, target) is ((origin, target) in LEGAL)
 
 

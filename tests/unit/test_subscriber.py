@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
-from structlog.testing import capture_logs
 
 from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable
@@ -18,7 +17,7 @@ from restaurant_system.services.notification.subscriber import NotificationSubsc
 from restaurant_system.shutdown import Shutdown
 from tests.support import messages
 from tests.support.fakes import FakeConsumer, FakeDelivery, RecordingBroker
-from tests.support.logs import logged
+from tests.support.logs import capture_logs, logged
 from tests.support.waiting import eventually
 
 POLICY = RetryPolicy(DeliverySettings())

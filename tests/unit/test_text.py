@@ -3,11 +3,18 @@
 import unicodedata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from restaurant_system.cli.options import check_subscriber_name
 from restaurant_system.errors import ConfigurationError
 from restaurant_system.models.access import clean_name
-from restaurant_system.models.text import escape_nonprintable, is_visible, refused_character
+from restaurant_system.models.text import (
+    escape_nonprintable,
+    is_visible,
+    refused_character,
+    without_refused,
+)
 from restaurant_system.models.worker import is_worker_name
 from tests.support.orders import make_item, make_order_fields
 from tests.unit.test_order import invalid_fields
@@ -189,3 +196,15 @@ def test_only_unprintable_characters_are_escaped(text: str, escaped: str) -> Non
 def test_valid_order_is_accepted() -> None:
     """The tests above change this order."""
     assert invalid_fields(**make_order_fields()) == []
+
+
+JOINING = st.sampled_from("aक\u0301\u094d\u200c\u200d\u200b\n\U0001f3f4\U000e0067\U000e007f😀 ")
+
+
+@given(st.text(st.characters() | JOINING, max_size=60))
+def test_text_without_refused_characters_is_accepted_and_has_all_others(text: str) -> None:
+    kept = without_refused(text, allowed="\n")
+
+    assert refused_character(kept, allowed="\n") is None
+    letters = [char for char in text if char.isalnum() and not refused_character(char)]
+    assert [char for char in kept if char.isalnum()] == letters

@@ -15,7 +15,6 @@ import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.trace import StatusCode
 from pydantic import ValidationError
-from structlog.testing import capture_logs
 
 from restaurant_system import logger, tracing
 from restaurant_system.app.telemetry import traced
@@ -27,6 +26,8 @@ from restaurant_system.services.display.stations import Stations
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.tracing import export as export_module
 from restaurant_system.tracing.export import SpanExport
+from tests.support import logs
+from tests.support.logs import capture_logs
 from tests.support.messages import make_order_message, make_status_update
 from tests.support.otlp_collector import running_collector
 from tests.support.processes import free_port
@@ -253,12 +254,13 @@ def test_error_of_a_message_is_recorded_without_its_text(spans: RecordedSpans) -
 
 def test_logs_of_a_traced_message_have_its_trace_id(spans: RecordedSpans) -> None:
     stream = StringIO()
-    logger.configure(service="test", level="INFO", style="json", stream=stream)
-    log = logger.get_logger()
+    with logs.restored():
+        logger.configure(service="test", level="INFO", style="json", stream=stream)
+        log = logger.get_logger()
 
-    with tracing.processing(make_order_message(headers={"traceparent": PARENT}), "q"):
+        with tracing.processing(make_order_message(headers={"traceparent": PARENT}), "q"):
+            log.info("order_received", message="Received.")
         log.info("order_received", message="Received.")
-    log.info("order_received", message="Received.")
 
     inside, outside = [json.loads(line)["details"] for line in stream.getvalue().splitlines()]
     assert (inside, outside) == ({"trace_id": TRACE_ID}, {})

@@ -2,7 +2,7 @@
 
 import contextlib
 import ipaddress
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -33,15 +33,8 @@ from restaurant_system.services.access.passwords import Passwords
 from restaurant_system.services.access.pins import Pins
 from restaurant_system.services.access.sign_in import LockOutRules, SignIn
 from restaurant_system.shutdown import Shutdown
-from restaurant_system.web.access_control import SIGN_IN, AccessControl
+from restaurant_system.web.access_control import AccessControl
 from restaurant_system.web.api import Feature
-from restaurant_system.web.guarded_router import PUBLIC
-from restaurant_system.web.pages import PageRoute
-
-PAGES: Mapping[str, PageRoute] = {
-    SIGN_IN: ("sign-in", PUBLIC),
-    "/access": ("access", Capability.ADMINISTER),
-}
 
 
 @dataclass(frozen=True, slots=True)

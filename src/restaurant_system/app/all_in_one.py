@@ -4,33 +4,30 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from restaurant_system.app import http_service
-from restaurant_system.app.access import PAGES as ACCESS_PAGES
+from restaurant_system.app import http_service, pages
 from restaurant_system.app.access import access, add_first_manager
-from restaurant_system.app.kitchen_display import PAGES as DISPLAY_PAGES
 from restaurant_system.app.kitchen_display import stations
 from restaurant_system.app.kitchen_worker import Cook, build_worker
+from restaurant_system.app.menu import current_menu, menu_feature, menu_source
 from restaurant_system.app.monitoring import exposer_of_service
 from restaurant_system.app.notification_subscriber import build_subscriber
-from restaurant_system.app.order_service import PAGES as ORDER_PAGES
-from restaurant_system.app.order_service import menu_feature, order_administration, order_intake
+from restaurant_system.app.order_service import order_administration, order_intake
 from restaurant_system.app.runtime import (
     Runtime,
     open_runtime,
     read_only_database,
     running_relay,
 )
-from restaurant_system.app.tracking_service import PAGES as TRACKING_PAGES
 from restaurant_system.app.tracking_service import tracking
 from restaurant_system.config import Settings
 from restaurant_system.database import embedded, workers
 from restaurant_system.database.connection import Database
 from restaurant_system.messaging.in_flight import UpdatesInFlight
+from restaurant_system.models.currency import Currency
 from restaurant_system.services.order.menu_file import sample_menu
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api, server
-
-PAGES = {**ORDER_PAGES, **DISPLAY_PAGES, **TRACKING_PAGES, **ACCESS_PAGES}
+from restaurant_system.web.pages import starting_page
 
 ReportStart = Callable[[str, str | None], None]
 
@@ -44,8 +41,8 @@ async def run_all_in_one(
     the first manager if one was added, because other machines can reach the service. At a stop the
     cooks finish the orders that they cook, and the last notifications are printed.
     """
-    menu = menu_feature(settings, otherwise=sample_menu())
-    pages = http_service.pages_feature(settings, PAGES)
+    source = menu_source(settings, otherwise=sample_menu(Currency(settings.currency)))
+    screens = pages.pages_feature(settings, pages.ALL)
     with (
         embedded.lock_for_up(settings.data_dir),
         contextlib.closing(
@@ -58,6 +55,7 @@ async def run_all_in_one(
                 shutdown,
                 settings.http,
                 http_service.access_checks(settings, settings.order_service),
+                starting_page(settings.language),
             ) as http_server,
             open_runtime(settings, "up", shutdown, cooks=len(cooks)) as runtime,
             _printed_notifications(runtime) as updates,
@@ -68,7 +66,8 @@ async def run_all_in_one(
             password = await add_first_manager(runtime, settings.order_service.host)
             async with (
                 access(runtime, settings.order_service.host) as rules,
-                order_intake(runtime, relay) as intake,
+                current_menu(runtime, source) as current,
+                order_intake(runtime, relay, current) as intake,
                 read_only_database(runtime) as database,
                 tracking(runtime, database) as tracking_features,
                 stations(runtime, relay) as display,
@@ -77,9 +76,10 @@ async def run_all_in_one(
             ):
                 health = http_service.health_feature(runtime, runtime.database)
                 metrics = http_service.metrics_feature(runtime, exposer)
+                menu = menu_feature(runtime.database, current, may_be_alone=True)
                 features = [
-                    *(intake, menu, display, *tracking_features),
-                    *(health, metrics, pages, *order_administration(runtime), *rules.features),
+                    *(screens, *intake, menu, *display, *tracking_features),
+                    *(health, metrics, *order_administration(runtime), *rules.features),
                 ]
                 checks = http_service.access_checks(settings, settings.order_service, rules.control)
                 site = api.build("Restaurant system", features, checks)

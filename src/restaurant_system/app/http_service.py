@@ -1,8 +1,7 @@
-"""Serve a service over HTTP, and build the routes that HTTP services share: health and pages."""
+"""Serve a service over HTTP, and build the routes that HTTP services share, such as health."""
 
 import contextlib
 import socket
-from collections.abc import Mapping
 from typing import Protocol
 
 from restaurant_system.app import health_checks
@@ -16,7 +15,7 @@ from restaurant_system.web.access_checks import AccessChecks
 from restaurant_system.web.access_control import AccessControl
 from restaurant_system.web.api import Feature
 from restaurant_system.web.health import Dependency
-from restaurant_system.web.pages import PageRoute, Pages, RestaurantInfo
+from restaurant_system.web.pages import starting_page
 from restaurant_system.web.server import Service
 
 
@@ -40,7 +39,11 @@ async def serve(service: Service, address: Address, settings: Settings, shutdown
     with contextlib.closing(server.listen(address.host, address.port)) as listener:
         async with (
             server.running(
-                listener, shutdown, settings.http, access_checks(settings, address)
+                listener,
+                shutdown,
+                settings.http,
+                access_checks(settings, address),
+                starting_page(settings.language),
             ) as http_server,
             service(shutdown) as site,
         ):
@@ -67,18 +70,6 @@ def url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def pages_feature(settings: Settings, pages: Mapping[str, PageRoute]) -> Feature:
-    """Return the routes of pages, by path."""
-    kitchen = settings.kitchen
-    restaurant = RestaurantInfo(
-        language=settings.language,
-        timezone=settings.business_timezone,
-        aging_seconds=kitchen.aging_seconds.model_dump(),
-        late_seconds=kitchen.late_seconds.model_dump(),
-    )
-    return Pages(restaurant).feature(pages)
-
-
 def metrics_feature(runtime: Runtime, exposer: Exposer) -> Feature:
     """Return the route that serves metrics to Prometheus."""
     return Feature(metrics.routes(exposer, is_public=runtime.settings.metrics.public))
@@ -88,6 +79,7 @@ def health_feature(runtime: Runtime, database: Database) -> Feature:
     """Return the route that reports the state of each dependency."""
     return Feature(
         health.routes(
+            runtime.shutdown,
             Dependency("database", health_checks.of_database(database), essential=True),
             Dependency("broker", health_checks.of_broker(runtime.broker), essential=False),
             Dependency("outbox", health_checks.of_outbox(database), essential=False),

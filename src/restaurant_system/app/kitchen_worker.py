@@ -19,6 +19,7 @@ from restaurant_system.models.order import OrderType
 from restaurant_system.services.kitchen.simulated_cook import SimulatedCook
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.worker.lifecycle import KitchenWorker
+from restaurant_system.worker.order_processor import ClaimRules
 
 NAME = "kitchen-worker"
 
@@ -52,17 +53,19 @@ async def run_kitchen_worker(settings: Settings, shutdown: Shutdown, cook: Cook)
 
 def build_worker(runtime: Runtime, relay: Relay, cook: Cook) -> KitchenWorker:
     """Build a worker that simulates a cook."""
-    kitchen = runtime.settings.kitchen
+    rules = ClaimRules(
+        cook.name,
+        cook.order_types,
+        runtime.settings.kitchen,
+        utc_now,
+        runtime.settings.business_day,
+    )
     return KitchenWorker(
         runtime.database,
         runtime.broker,
         runtime.retry_policy,
-        SimulatedCook(
-            runtime.database, relay, worker_name=cook.name, kitchen=kitchen, clock=utc_now
-        ),
-        name=cook.name,
-        order_types=cook.order_types,
-        kitchen=kitchen,
+        SimulatedCook(runtime.database, relay, rules),
+        rules,
         session=uuid4(),
         signer=signer(runtime.settings),
     )

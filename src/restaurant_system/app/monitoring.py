@@ -10,7 +10,7 @@ from restaurant_system import __version__
 from restaurant_system.app.health_checks import Check
 from restaurant_system.app.runtime import Runtime, background_task
 from restaurant_system.config import Settings
-from restaurant_system.database import metric_queries, outbox, tracking_queries, workers
+from restaurant_system.database import kitchen_state, outbox, workers
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
 from restaurant_system.logger import get_logger
@@ -18,8 +18,10 @@ from restaurant_system.messaging.broker import Broker
 from restaurant_system.metrics import definitions, event_loop
 from restaurant_system.metrics.exposition import Exposer, Figures
 from restaurant_system.metrics.histogram import count_pending
+from restaurant_system.models.business_day import BusinessDay
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.order import OrderType
+from restaurant_system.models.status import OrderStatus
 from restaurant_system.shutdown import Shutdown
 
 SAMPLE_INTERVAL = 1.0  # s between two samples of the process's gauges
@@ -38,10 +40,11 @@ async def exposer_of_service(
 
     `reader` is the database for reading only, if the service has one.
     """
+    business_day = runtime.settings.business_day
 
     async def read_figures() -> Figures:
         of_database, of_broker = await asyncio.gather(
-            read_database(reader or runtime.database), read_queues(runtime.broker)
+            read_database(reader or runtime.database, business_day), read_queues(runtime.broker)
         )
         return {**BUILD_INFO, **of_database, **of_broker}
 
@@ -98,7 +101,7 @@ async def metrics_port(settings: Settings, service: str) -> AsyncIterator[Serve]
                 async with _exposer(read_figures, databases) as exposer:
                     features = [
                         Feature(metrics.routes(exposer, is_public=settings.metrics.public)),
-                        Feature(health.routes(*dependencies)),
+                        Feature(health.routes(stop, *dependencies)),
                     ]
                     site = api.build(service, features, access)
                     async with background_task(http_server.serve(site)):
@@ -140,13 +143,15 @@ async def sample(databases: Mapping[str, Database]) -> None:
         await asyncio.sleep(SAMPLE_INTERVAL)
 
 
-async def read_database(database: Database) -> Figures:
+async def read_database(database: Database, business_day: BusinessDay) -> Figures:
     """Read figures from the database; none if it does not answer in time."""
+    now = utc_now()
     try:
         async with asyncio.timeout(READ_TIMEOUT), database.connection() as connection:
             backlog = await outbox.backlog(connection)
-            open_orders = await tracking_queries.open_orders(connection)
-            ages = await metric_queries.oldest_waiting_seconds(connection, utc_now())
+            orders = await kitchen_state.open_orders(
+                connection, day_start=business_day.current_start(now), now=now
+            )
             online = await workers.list_online(connection)
     except (DatabaseUnavailable, TimeoutError):
         return {}
@@ -154,11 +159,21 @@ async def read_database(database: Database) -> Figures:
         definitions.OUTBOX_MESSAGES: {(): backlog.size},
         definitions.OUTBOX_OLDEST_AGE: {(): backlog.oldest_seconds},
         definitions.OPEN_ORDERS: {
-            (order_type, status): orders
-            for status, by_type in open_orders.items()
-            for order_type, orders in by_type.items()
+            (order_type, status): groups[order_type].count if order_type in groups else 0
+            for status, groups in (
+                (OrderStatus.RECEIVED, orders.waiting),
+                (OrderStatus.COOKING, orders.cooking),
+                ("scheduled", orders.scheduled),
+                ("held", orders.held),
+            )
+            for order_type in OrderType
         },
-        definitions.WAITING_AGE: {(order_type,): seconds for order_type, seconds in ages.items()},
+        definitions.WAITING_AGE: {
+            (kind,): max(0.0, (now - orders.waiting[kind].since).total_seconds())
+            if kind in orders.waiting
+            else 0.0
+            for kind in OrderType
+        },
         definitions.WORKERS_ONLINE: {
             (order_type,): sum(order_type in worker.order_types for worker in online)
             for order_type in OrderType

@@ -38,10 +38,12 @@ from restaurant_system.logger import get_logger
 from restaurant_system.metrics.processes import shared_metrics
 from restaurant_system.shutdown import STOP_SIGNALS, Shutdown
 from restaurant_system.web import file_descriptors, server
+from restaurant_system.web.pages import starting_page
 from restaurant_system.web.server import Application, Service
 
 log = get_logger()
 
+DRAIN_SIGNAL = signal.SIGUSR1  # from the supervisor to its processes
 HEALTHCHECK_TIMEOUT = 10  # s for a process to answer the supervisor, its imports included
 QUIET_START = 2.0  # s that a process does not listen while its service starts
 EXIT_CODE_OF_FAILURE = 1
@@ -75,7 +77,7 @@ def serve(
         shared_metrics(),
         contextlib.closing(SharedPort(address.host, address.port)) as port,
     ):
-        _Supervisor(config, [cast("socket.socket", port)]).run()
+        _Supervisor(config, [cast("socket.socket", port)], process).run()
     if failure.poll():
         raise StartupError(failure.recv())
 
@@ -101,18 +103,27 @@ class SharedPort:
 
 
 class _Supervisor(Multiprocess):
-    """uvicorn's supervisor, which also logs restarts and kills all processes at a second signal.
+    """uvicorn's supervisor, which also drains and kills all processes, and logs restarts.
+
+    At a stop signal all processes report for `drain_seconds` that they are not ready; the next
+    signal ends that. One more signal kills them.
 
     A thread waits for stop signals, because the main thread may be waiting for a process. They are
     blocked in the main thread and so, from their start on, in all processes. These keep SIGINT
     blocked: Ctrl-C in a terminal reaches them, too, but the supervisor stops them.
     """
 
-    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket.socket], process: "ServiceProcess"
+    ) -> None:
         # The resource tracker of multiprocessing runs already, for the `Event`: its start would
         # unblock them.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {*STOP_SIGNALS, DRAIN_SIGNAL})
         super().__init__(config, sockets)
+        self._any_started = process.any_started
+        self._drain_seconds = process.settings.http.drain_seconds
+        self._drained = threading.Event()
+        self._drained.set()
         self._forced = threading.Event()
         threading.Thread(target=self._wait_for_stop_signals, daemon=True).start()
 
@@ -134,6 +145,12 @@ class _Supervisor(Multiprocess):
         self._close_child_ends()
 
     def terminate_all(self) -> None:
+        if not self._drained.is_set():
+            for process in self.processes:
+                if process.exitcode is None and process.pid is not None:
+                    os.kill(process.pid, DRAIN_SIGNAL)
+            self._drained.wait(self._drain_seconds)
+            self._drained.set()
         log.info("graceful_shutdown", message="Stopping all processes.")
         super().terminate_all()
 
@@ -144,8 +161,13 @@ class _Supervisor(Multiprocess):
 
     def _wait_for_stop_signals(self) -> None:
         signal.sigwait(STOP_SIGNALS)
+        if self._drain_seconds and self._any_started.is_set():
+            self._drained.clear()
         self.should_exit.set()
         signal.sigwait(STOP_SIGNALS)
+        if not self._drained.is_set():
+            self._drained.set()
+            signal.sigwait(STOP_SIGNALS)
         log.warning("forced_shutdown", message="Killing all processes.")
         self._forced.set()
         _kill_all()
@@ -218,7 +240,8 @@ class _LifespanApplication(Application):
 
     def __init__(self, process: ServiceProcess, service: Service) -> None:
         checks = http_service.access_checks(process.settings, process.address)
-        super().__init__(Shutdown(), process.settings.http, checks)
+        starting = starting_page(process.settings.language)
+        super().__init__(Shutdown(), process.settings.http, checks, starting)
         self._process = process
         self._service = service
         self._started = asyncio.Event()
@@ -228,8 +251,24 @@ class _LifespanApplication(Application):
         if scope["type"] != "lifespan":
             await super().__call__(scope, receive, send)
             return
-        with _stopping_without_parent(), contextlib.suppress(asyncio.CancelledError):
+        with (
+            self._draining_on_signal(),
+            _stopping_without_parent(),
+            contextlib.suppress(asyncio.CancelledError),
+        ):
             await self._run_lifespan(receive, send)
+
+    @contextlib.contextmanager
+    def _draining_on_signal(self) -> Iterator[None]:
+        """Drain, while the block lasts, when the supervisor says so; it blocks this signal."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(DRAIN_SIGNAL, self.shutdown.drain)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {DRAIN_SIGNAL})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {DRAIN_SIGNAL})
+            loop.remove_signal_handler(DRAIN_SIGNAL)
 
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()  # lifespan.startup

@@ -1,10 +1,9 @@
 """Compose the tracking service."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 
-from restaurant_system.app import http_service
-from restaurant_system.app.access import PAGES as ACCESS_PAGES
+from restaurant_system.app import http_service, pages
 from restaurant_system.app.access import access
 from restaurant_system.app.monitoring import exposer_of_service
 from restaurant_system.app.runtime import (
@@ -15,30 +14,23 @@ from restaurant_system.app.runtime import (
 )
 from restaurant_system.config import Settings
 from restaurant_system.database.connection import Database
-from restaurant_system.models.access import Capability
 from restaurant_system.models.clock import utc_now
+from restaurant_system.models.currency import Currency
 from restaurant_system.services.tracking.dashboard import Dashboard
+from restaurant_system.services.tracking.export_handler import ExportHandler
 from restaurant_system.services.tracking.handler import TrackingHandler
 from restaurant_system.services.tracking.live_views import LiveViews
 from restaurant_system.services.tracking.service import TrackingService
+from restaurant_system.services.tracking.usual_day import UsualDays
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature, Site
-from restaurant_system.web.guarded_router import PUBLIC
-from restaurant_system.web.pages import PageRoute
 from restaurant_system.web.server import Service
-
-PAGES: Mapping[str, PageRoute] = {
-    "/board": ("board", PUBLIC),
-    "/track/{order_number}": ("track", PUBLIC),
-    "/track/{order_number}/{token}": ("track", PUBLIC),
-    "/dashboard": ("dashboard", Capability.READ_ORDERS),
-}
 
 
 def tracking_service(settings: Settings) -> Service:
     """Prepare the tracking service, which answers read-only queries about orders."""
-    pages = http_service.pages_feature(settings, {**PAGES, **ACCESS_PAGES})
+    screens = pages.pages_feature(settings, {**pages.ALONE, **pages.OF_TRACKING_SERVICE})
 
     @contextlib.asynccontextmanager
     async def run(shutdown: Shutdown) -> AsyncIterator[Site]:
@@ -53,7 +45,7 @@ def tracking_service(settings: Settings) -> Service:
             health = http_service.health_feature(runtime, database)
             runtime.report_started()
             checks = http_service.access_checks(settings, settings.tracking_service, rules.control)
-            parts = [*features, health, metrics, pages, *rules.features]
+            parts = [screens, *features, health, metrics, *rules.features]
             yield api.build("Tracking service", parts, checks)
 
     return run
@@ -66,13 +58,29 @@ async def tracking(runtime: Runtime, database: Database) -> AsyncIterator[Sequen
         database,
         runtime.broker,
         clock=utc_now,
-        timezone=runtime.settings.timezone,
+        business_day=runtime.settings.business_day,
         kitchen=runtime.settings.kitchen,
     )
-    dashboard = Dashboard(service, clock=utc_now)
-    live_views = LiveViews(database, clock=utc_now, kitchen=runtime.settings.kitchen)
+    business_day = runtime.settings.business_day
+    dashboard = Dashboard(
+        service, UsualDays(database, business_day), clock=utc_now, business_day=business_day
+    )
+    live_views = LiveViews(
+        database,
+        clock=utc_now,
+        business_day=business_day,
+        kitchen=runtime.settings.kitchen,
+    )
+    export = ExportHandler(
+        database,
+        clock=utc_now,
+        business_day=business_day,
+        currency=Currency(runtime.settings.currency),
+    )
     async with (
         background_task(dashboard.run(runtime.shutdown)),
         background_task(live_views.run(runtime.shutdown)),
     ):
-        yield [TrackingHandler(service).feature(), dashboard.feature(), live_views.feature()]
+        public_url = runtime.settings.tracking_service.public_url or ""
+        handler = TrackingHandler(service, public_url)
+        yield [handler.feature(), export.feature(), dashboard.feature(), live_views.feature()]

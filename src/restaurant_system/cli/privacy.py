@@ -23,8 +23,15 @@ Name = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="The customer's whole name; case, spaces, and kinds of hyphens and apostrophes do not"
-        " matter.",
+        help="The whole name of the customer or of one whose dish it is, or a reference; case,"
+        " spaces, and kinds of hyphens and apostrophes do not matter.",
+    ),
+]
+Phone = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PHONE",
+        help="The customer's phone; only its digits count, without + or 00 before them.",
     ),
 ]
 Orders = Annotated[
@@ -33,7 +40,7 @@ Orders = Annotated[
         "--order",
         metavar="NUMBER",
         show_default=False,
-        help="Number of an order; repeatable. With --name, each must be in this name.",
+        help="Number of an order; repeatable. With --name or --phone, each must have it.",
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation (for scripts).")]
@@ -43,12 +50,13 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation (f
 def export(
     *,
     name: Name = None,
+    phone: Phone = None,
     order: Orders = None,
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
     """Print as JSON what is stored about a customer: orders, and dead letters."""
-    customer = _customer(name, order)
+    customer = _customer(name, phone, order)
     settings = _load(config, log_format)
     from restaurant_system.app import privacy
 
@@ -67,13 +75,14 @@ def export(
 def erase(
     *,
     name: Name = None,
+    phone: Phone = None,
     order: Orders = None,
     yes: Yes = False,
     config: Config = None,
     log_format: LogFormat = None,
 ) -> None:
-    """Erase a customer's name, addresses and notes for good; figures, items and times stay."""
-    customer = _customer(name, order)
+    """Erase a customer's name, phone, addresses and notes; figures, items and times stay."""
+    customer = _customer(name, phone, order)
     settings = _load(config, log_format)
     if not yes and (sys.stdin is None or not sys.stdin.isatty()):
         raise ConfirmationImpossible("No terminal to ask for confirmation; erase with --yes.")
@@ -97,22 +106,26 @@ def erase(
         raise typer.Exit(1)
 
 
-def _customer(name: str | None, numbers: Sequence[str] | None) -> "Customer":
+def _customer(name: str | None, phone: str | None, numbers: Sequence[str] | None) -> "Customer":
     """Return the customer that the options name; raise `ConfigurationError` if they name none."""
     from restaurant_system.models.order import is_order_number
-    from restaurant_system.models.privacy import normalized_name
+    from restaurant_system.models.privacy import normalized_name, normalized_phone
     from restaurant_system.services.order.privacy import Customer
 
-    if name is None and not numbers:
-        raise ConfigurationError("Name the customer by --name, or orders by --order, or both.")
+    if name is None and phone is None and not numbers:
+        raise ConfigurationError(
+            "Name the customer by --name or --phone, or orders by --order, or several of these."
+        )
     if name is not None and not normalized_name(name):
         raise ConfigurationError("--name must not be empty.")
+    if phone is not None and not normalized_phone(phone):
+        raise ConfigurationError("--phone must have a digit.")
     for number in numbers or ():
         if not is_order_number(number):
             raise ConfigurationError(
                 f"{number!r} is not an order number; use one such as ORD_20241216_001."
             )
-    return Customer(name, tuple(dict.fromkeys(numbers or ())))
+    return Customer(name, tuple(dict.fromkeys(numbers or ())), phone)
 
 
 def _load(config: Path | None, log_format: str | None) -> "Settings":

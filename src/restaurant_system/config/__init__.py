@@ -4,6 +4,7 @@ The name of a variable is ``RESTAURANT_`` and the path of the setting, with two 
 levels: ``RESTAURANT_DATABASE__PASSWORD``. `ConfigurationError` names each wrong or unknown key.
 """
 
+from restaurant_system.config.field_types import split_postgres_url
 from restaurant_system.config.loading import load
 from restaurant_system.config.servers import (
     DatabaseSettings,
@@ -15,6 +16,7 @@ from restaurant_system.config.settings import (
     CookingSeconds,
     DeliverySettings,
     HttpSettings,
+    IntegrationSettings,
     KitchenDisplaySettings,
     KitchenSettings,
     LateSeconds,
@@ -36,6 +38,7 @@ __all__ = [
     "DatabaseSettings",
     "DeliverySettings",
     "HttpSettings",
+    "IntegrationSettings",
     "KitchenDisplaySettings",
     "KitchenSettings",
     "LateSeconds",
@@ -54,4 +57,5 @@ __all__ = [
     "TlsSettings",
     "TrackingServiceSettings",
     "load",
+    "split_postgres_url",
 ]

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlencode
 
 from pydantic import (
     AfterValidator,
@@ -26,8 +27,12 @@ POSTGRES_EXAMPLE = "postgresql://user:password@host:5432/name"
 POSTGRES_DSN: TypeAdapter[MultiHostUrl] = TypeAdapter(
     Annotated[MultiHostUrl, UrlConstraints(allowed_schemes=["postgresql", "postgres"])]
 )
+POSTGRES_HOSTS_EXAMPLE = "postgresql://user:password@host1:5432,host2:5432/name"
 AMQP_EXAMPLE = "amqp://user:password@host:5672/vhost"
 AMQP_DSN = TypeAdapter(AmqpDsn)
+AMQP_HOSTS_EXAMPLE = "amqp://user:password@host1:5672,host2:5672/vhost"
+URL_WITH_HOSTS = re.compile(r"([^/]*//(?:[^/?#]*@)?)([^/?#]*)(.*)", re.DOTALL)
+LOGIN_BEFORE_COMMA = re.compile(r"//[^/?#]*@[^/?#]*,[^/?#]*@")
 
 # A user without a host: valid for PostgreSQL, whose `host` option may follow, but not for pydantic.
 USER_WITHOUT_HOST = re.compile(r"(?<=//)([^/?#]*@)(?=[/?]|$)")
@@ -38,6 +43,7 @@ HOST_NAME = re.compile(rf"{LABEL}(\.{LABEL})*", re.ASCII)
 # A host that ends like this is an IPv4 address for browsers (WHATWG URL, "ends in a number").
 NUMBER = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)", re.ASCII)
 SCHEME_OR_END = re.compile(r"^[a-z][a-z0-9+.-]*://|(:[0-9]*)?\.?([/?#].*)?$", re.ASCII)
+NODE = re.compile(r"(?P<host>\[.*\]|[^:]*)(?::(?P<port>[0-9]{1,5}))?")
 WILDCARD = "*."
 ORIGIN = re.compile(r"(https?)://(\[.*\]|[^:]*)(?::([0-9]{1,5}))?", re.ASCII)
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -62,11 +68,59 @@ def _expand_home(path: Path) -> Path:
 def _parse_postgres_url(url: SecretStr) -> SecretStr:
     with_host = USER_WITHOUT_HOST.sub(rf"\g<1>{PLACEHOLDER_HOST}", url.get_secret_value())
     parsed = _parse_url(with_host, POSTGRES_DSN.validate_python, POSTGRES_EXAMPLE)
-    return SecretStr(parsed.replace(f"@{PLACEHOLDER_HOST}", "@", 1))
+    checked = parsed.replace(f"@{PLACEHOLDER_HOST}", "@", 1)
+    if LOGIN_BEFORE_COMMA.search(checked):
+        raise ValueError(f"with several hosts it must look like {POSTGRES_HOSTS_EXAMPLE}")
+    split_postgres_url(checked)
+    return SecretStr(checked)
+
+
+def split_postgres_url(url: str) -> list[str]:
+    """Return a URL for each of the hosts in a URL, which are separated by commas.
+
+    They are in the place of the host, or in the option `host`, with their ports in `port`.
+
+    Raises `ValueError` if there is neither one port for all of them nor one for each.
+    """
+    before, hosts, after = _url_parts(url)
+    if hosts:
+        return [f"{before}{host}{after}" for host in hosts.split(",")]
+    path, _, query = after.partition("?")
+    options = dict(parse_qsl(query))
+    names, ports = options.get("host", "").split(","), options.get("port", "").split(",")
+    if len(names) == 1:
+        return [url]
+    if len(ports) == 1:
+        ports *= len(names)
+    if len(ports) != len(names) or not all(names):
+        raise ValueError("the options host and port must name as many hosts as ports")
+    servers = [{"host": name, "port": port} for name, port in zip(names, ports, strict=True)]
+    return [f"{before}{path}?{urlencode({**options, **server})}" for server in servers]
 
 
 def _parse_amqp_url(url: SecretStr) -> SecretStr:
-    return SecretStr(_parse_url(url.get_secret_value(), AMQP_DSN.validate_python, AMQP_EXAMPLE))
+    """Check the URL with each of its hosts, and join the hosts again."""
+    text = url.get_secret_value()
+    parsed = [
+        _parse_url(each, AMQP_DSN.validate_python, AMQP_EXAMPLE) for each in split_amqp_url(text)
+    ]
+    (before, _, after), *_ = parts = [_url_parts(each) for each in parsed]
+    hosts = [host for _, host, _ in parts]
+    if LOGIN_BEFORE_COMMA.search(text) or (not all(hosts) and len(hosts) > 1):
+        raise ValueError(f"with several hosts it must look like {AMQP_HOSTS_EXAMPLE}")
+    return SecretStr(f"{before}{','.join(hosts)}{after}")
+
+
+def split_amqp_url(url: str) -> list[str]:
+    """Return a URL for each of the hosts in a URL, which are separated by commas."""
+    before, hosts, after = _url_parts(url)
+    return [f"{before}{host}{after}" for host in hosts.split(",")]
+
+
+def _url_parts(url: str) -> tuple[str, str, str]:
+    """Return the scheme with the login, the hosts, and the path with the options."""
+    parts = URL_WITH_HOSTS.fullmatch(url)
+    return (parts[1], parts[2], parts[3]) if parts else ("", url, "")
 
 
 def _parse_url(url: str, parse: Callable[[str], Any], example: str) -> str:
@@ -127,6 +181,19 @@ def _suggested_host(text: str) -> str | None:
     return _canonical_host(f"[{text}]") or _canonical_host(SCHEME_OR_END.sub("", text))
 
 
+def _check_node(text: str) -> str:
+    """Return ``host`` or ``host:port`` of a server, as it stands in a URL."""
+    found = NODE.fullmatch(text.lower())
+    host = _canonical_host(found["host"] if found else f"[{text.lower()}]")
+    port = f":{found['port']}" if found and found["port"] else ""
+    if not host or int(port[1:] or 0) > HIGHEST_PORT:
+        raise ValueError(
+            "must be a host with or without a port, such as mq1.example.org, mq1.example.org:5672"
+            " or [2001:db8::1]:5672"
+        )
+    return host + port
+
+
 def _check_origin(text: str) -> str:
     """Return an origin as browsers send it: in lower case, without a default port."""
     match = ORIGIN.fullmatch(text.lower())
@@ -169,6 +236,7 @@ Location = Annotated[Path, AfterValidator(_expand_home)]
 PemFile = Annotated[Path, AfterValidator(tls.check_pem_file)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_parse_postgres_url)]
 AmqpUrl = Annotated[SecretStr, AfterValidator(_parse_amqp_url)]
+Node = Annotated[str, AfterValidator(_check_node)]
 HostPattern = Annotated[str, AfterValidator(_check_host_pattern)]
 Origin = Annotated[str, AfterValidator(_check_origin)]
 CollectorUrl = Annotated[str, AfterValidator(_check_collector)]

@@ -10,21 +10,26 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from restaurant_system import tls
 from restaurant_system.config.field_types import (
     AmqpUrl,
+    Node,
     PemFile,
     Port,
     PostgresUrl,
     Seconds,
     Section,
+    split_amqp_url,
+    split_postgres_url,
 )
 
 
 class ServerSettings(Section):
     """A PostgreSQL server, given by its `url` or by the parts of it.
 
-    The TLS settings also apply to a `url`; its own options take precedence.
+    `hosts` are servers of which a connection uses the first that fits; a `url` may name several
+    too. The TLS settings also apply to a `url`; its own options take precedence.
     """
 
     url: PostgresUrl | None = None
+    hosts: tuple[Node, ...] = ()
     host: str = "localhost"
     port: Port = 5432
     user: str = "restaurant_user"
@@ -56,11 +61,20 @@ class ServerSettings(Section):
         tls.check_files(self.sslrootcert, self.sslcert, self.sslkey)
         return self
 
+    @model_validator(mode="after")
+    def _check_address(self) -> Self:
+        _refuse_two_addresses(self, "PostgreSQL")
+        return self
+
     def dsn(self) -> str:
         """Return the connection string; it contains the password and must not be logged."""
         if self.url is not None:
             return self._with_tls_options(self.url.get_secret_value())
-        server = {"host": _bracketed(self.host), "port": self.port, "sslmode": self.sslmode}
+        hosts, ports = [_bracketed(self.host)], [str(self.port)]
+        if self.hosts:
+            nodes = [_with_port(node, self.port).rpartition(":") for node in self.hosts]
+            hosts, ports = [host for host, _, _ in nodes], [port for _, _, port in nodes]
+        server = {"host": ",".join(hosts), "port": ",".join(ports), "sslmode": self.sslmode}
         options = urlencode({**server, **self._tls_options()})
         user, database = quote(self.user, safe=""), quote(self.database, safe="")
         password = quote(self.password.get_secret_value(), safe="")
@@ -115,9 +129,14 @@ class TlsSettings(Section):
 
 
 class RabbitMQSettings(Section):
-    """A RabbitMQ server, given by its `url` or by the parts of it."""
+    """A RabbitMQ server or cluster, given by its `url` or by the parts of it.
+
+    `hosts` are the nodes of a cluster; a `url` may name several hosts too.
+    """
 
     url: AmqpUrl | None = None
+    hosts: tuple[Node, ...] = ()
+    queue_type: Literal["classic", "quorum"] = "classic"
     host: str = "localhost"
     port: Port = 5672
     user: str = "guest"
@@ -138,26 +157,53 @@ class RabbitMQSettings(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_address(self) -> Self:
+        _refuse_two_addresses(self, "RabbitMQ")
+        return self
+
     @property
     def encrypted(self) -> bool:
         """Return whether the `url` or `tls.enabled` requires TLS."""
-        return self.dsn().startswith("amqps:")
+        return self.dsns()[0].startswith("amqps:")
+
+    def address(self) -> str:
+        """Return the host and the port of the first node."""
+        return urlsplit(self.dsns()[0]).netloc.rpartition("@")[2]
 
     def vhost_and_user(self) -> tuple[str, str]:
         """Return the names of the virtual host and of the user."""
         if self.url is None:
             return self.vhost, self.user
-        parts = urlsplit(self.url.get_secret_value())
+        parts = urlsplit(self.dsns()[0])
         return unquote(parts.path.removeprefix("/")) or "/", unquote(parts.username or "guest")
 
-    def dsn(self) -> str:
-        """Return the connection string; it contains the password and must not be logged."""
+    def nodes(self) -> list[Self]:
+        """Return the settings of each node alone."""
+        return [self.model_copy(update={"url": SecretStr(dsn), "hosts": ()}) for dsn in self.dsns()]
+
+    def dsns(self) -> list[str]:
+        """Return a connection string for each node; they contain the password: do not log them."""
         if self.url is not None:
-            return self.url.get_secret_value()
+            return split_amqp_url(self.url.get_secret_value())
         scheme = "amqps" if self.tls.enabled else "amqp"
         user, password = quote(self.user, safe=""), quote(self.password.get_secret_value(), safe="")
-        host, vhost = _bracketed(self.host), quote(self.vhost, safe="")
-        return f"{scheme}://{user}:{password}@{host}:{self.port}/{vhost}"
+        vhost = quote(self.vhost, safe="")
+        nodes = self.hosts or (_bracketed(self.host),)
+        return [
+            f"{scheme}://{user}:{password}@{_with_port(node, self.port)}/{vhost}" for node in nodes
+        ]
+
+
+def _refuse_two_addresses(server: ServerSettings | RabbitMQSettings, name: str) -> None:
+    other = "url" if server.url else "host" if "host" in server.model_fields_set else None
+    if server.hosts and other:
+        raise ValueError(f"hosts and {other} both say where {name} is; remove one")
+
+
+def _with_port(node: str, port: int) -> str:
+    has_port = ":" in node.rpartition("]")[2]
+    return node if has_port else f"{node}:{port}"
 
 
 def _bracketed(host: str) -> str:
@@ -167,4 +213,5 @@ def _bracketed(host: str) -> str:
 
 def _options_of(url: str) -> dict[str, str]:
     """Return the options in a URL's query."""
-    return {name: values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
+    first, *_ = split_postgres_url(url)
+    return {name: values[-1] for name, values in parse_qs(urlsplit(first).query).items()}

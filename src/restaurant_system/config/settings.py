@@ -1,15 +1,18 @@
 """All settings with their defaults; a test keeps them equal to the sample `config.yaml`."""
 
 import importlib.util
+import json
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import time, timedelta
+from decimal import Decimal
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     SecretStr,
     ValidationInfo,
@@ -29,10 +32,14 @@ from restaurant_system.config.field_types import (
     Section,
 )
 from restaurant_system.config.servers import DatabaseSettings, RabbitMQSettings
+from restaurant_system.models.business_day import BusinessDay
+from restaurant_system.models.currency import Currency
+from restaurant_system.models.order import DEFAULT_THRESHOLDS, PriorityThresholds
 
 ENV_PREFIX = "RESTAURANT_"
 PORT_OF_ORIGIN = re.compile(r":[0-9]+$")
 LOCAL_ZONES = {"localtime", "posixrules", "Factory"}
+TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
 SHORTEST_KEY = 16  # characters; shorter ones can be guessed
 
 
@@ -42,6 +49,8 @@ class HttpSettings(Section):
     Timeouts are in seconds. The other limits apply to each client address and process; 0 means no
     limit. `changes_per_second` limits requests that change something (POST, PUT, PATCH, DELETE),
     and `lookups_per_second` all others.
+
+    A service that is to stop goes on for `drain_seconds` and reports that it is not ready.
     """
 
     head_timeout: Seconds = 10
@@ -50,6 +59,7 @@ class HttpSettings(Section):
     streams_per_address: int = Field(default=100, ge=0)
     changes_per_second: float = Field(default=200, ge=0)
     lookups_per_second: float = Field(default=2000, ge=0)
+    drain_seconds: float = Field(default=0, ge=0, le=60)
 
 
 class SecuritySettings(Section):
@@ -147,8 +157,16 @@ class LateSeconds(Section):
     delivery: float = Field(default=1200, ge=0)
 
 
+PRIORITY_THRESHOLDS = {5: DEFAULT_THRESHOLDS.five_from, 10: DEFAULT_THRESHOLDS.ten_above}
+PRIORITY_SECONDS = {5: 300.0, 10: 600.0}
+
+
 class KitchenSettings(Section):
-    """Simulated cooks, and how long orders may take.
+    """Simulated cooks, how long orders may take, and which are cooked first.
+
+    An order has the priority 5 if its items cost the threshold of 5 or more, and 10 if they cost
+    more than that of 10. Orders are cooked in the sequence of their promised times; that of an
+    order with such a priority counts as earlier, by the `priority_seconds` of its priority.
 
     An offline worker is deleted once its last heartbeat is older than `used_worker_days`, or, if it
     has finished no order, older than `unused_worker_hours`.
@@ -157,6 +175,8 @@ class KitchenSettings(Section):
     cooking_seconds: CookingSeconds = CookingSeconds()
     aging_seconds: AgingSeconds = AgingSeconds()
     late_seconds: LateSeconds = LateSeconds()
+    priority_thresholds: Mapping[int, Annotated[Decimal, Field(ge=0)]] = PRIORITY_THRESHOLDS
+    priority_seconds: Mapping[int, Annotated[float, Field(ge=0, le=86_400)]] = PRIORITY_SECONDS
     cooking_time_scale: float = Field(default=1.0, ge=0)
     heartbeat_interval: Seconds = 30
     prefetch: int = Field(default=1, ge=1, le=1000)
@@ -168,12 +188,44 @@ class KitchenSettings(Section):
         seconds: float = getattr(self.late_seconds, order_type)
         return seconds
 
+    @field_validator("priority_seconds")
+    @classmethod
+    def _check_priorities(cls, seconds: Mapping[int, float]) -> Mapping[int, float]:
+        if unknown := seconds.keys() - PRIORITY_SECONDS.keys():
+            raise ValueError(f"has only the priorities 5 and 10, not {min(unknown)}")
+        return PRIORITY_SECONDS | dict(seconds)
+
+    @property
+    def promise_times(self) -> dict[str, timedelta]:
+        """The time from placing an order until it is promised to be ready, by type."""
+        return {kind: timedelta(seconds=seconds) for kind, seconds in self.late_seconds}
+
+    @property
+    def priority_times(self) -> dict[int, timedelta]:
+        """The time by which the promised time of an order counts as earlier, by priority."""
+        return {each: timedelta(seconds=time) for each, time in self.priority_seconds.items()}
+
     @model_validator(mode="after")
     def _check_aging_before_late(self) -> Self:
         for kind, seconds in self.aging_seconds:
             if seconds > getattr(self.late_seconds, kind):
                 raise ValueError(f"aging_seconds.{kind} must not be above late_seconds.{kind}")
         return self
+
+    @field_validator("priority_thresholds")
+    @classmethod
+    def _check_thresholds(cls, given: Mapping[int, Decimal]) -> Mapping[int, Decimal]:
+        if unknown := given.keys() - PRIORITY_THRESHOLDS.keys():
+            raise ValueError(f"has only the priorities 5 and 10, not {min(unknown)}")
+        thresholds = PRIORITY_THRESHOLDS | dict(given)
+        if thresholds[5] > thresholds[10]:
+            raise ValueError("must not be higher for priority 5 than for 10")
+        return thresholds
+
+    @property
+    def thresholds(self) -> PriorityThresholds:
+        """What the items of an order must cost for a higher priority."""
+        return PriorityThresholds(self.priority_thresholds[5], self.priority_thresholds[10])
 
     def cooking_time(self, order_type: str) -> timedelta:
         """Return the cooking time of an order of this type, with the scale applied."""
@@ -260,6 +312,21 @@ def _check_key_length(key: SecretStr) -> SecretStr:
     return key
 
 
+def _check_key_lengths(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    return tuple(_check_key_length(each) for each in keys)
+
+
+def _as_list(value: object) -> object:
+    """Return a secret as a list, which a variable has as JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = json.loads(value) if value.startswith("[") else None
+    except ValueError:
+        parsed = None
+    return parsed if isinstance(parsed, list) else [value]
+
+
 class SigningSettings(Section):
     """Keys that sign messages; without keys, unsigned messages are accepted.
 
@@ -277,6 +344,23 @@ class SigningSettings(Section):
     def max_update_age(self) -> timedelta:
         """The age up to which status updates are accepted."""
         return timedelta(hours=self.max_update_age_hours)
+
+
+PLATFORMS = frozenset({"deliverect", "doordash", "hubrise", "open_delivery", "toast", "uber_eats"})
+
+
+class IntegrationSettings(Section):
+    """An ordering platform that may send orders, with the secret by which it proves who it is.
+
+    What two secrets sign is accepted, so that a secret can be replaced without a gap.
+    """
+
+    secret: Annotated[
+        tuple[SecretStr, ...],
+        Field(min_length=1, max_length=2),
+        BeforeValidator(_as_list),
+        AfterValidator(_check_key_lengths),
+    ]
 
 
 class MetricsSettings(Section):
@@ -348,6 +432,8 @@ class Settings(BaseSettings):
         default_factory=lambda: platformdirs.user_data_path("restaurant-system", appauthor=False)
     )
     business_timezone: str = "UTC"
+    business_day_start: str = "00:00"
+    currency: str | None = None
     language: str = "en"
     startup_timeout: Seconds = 60
     idempotency_hours: float = Field(default=24, gt=0, le=100_000)
@@ -364,9 +450,20 @@ class Settings(BaseSettings):
     reconciliation: ReconciliationSettings = ReconciliationSettings()
     privacy: PrivacySettings = Field(default=PrivacySettings(), validate_default=True)
     signing: SigningSettings = SigningSettings()
+    integrations: Mapping[str, IntegrationSettings] = {}
     metrics: MetricsSettings = MetricsSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()
+
+    @field_validator("integrations")
+    @classmethod
+    def _check_platforms(
+        cls, platforms: Mapping[str, IntegrationSettings]
+    ) -> Mapping[str, IntegrationSettings]:
+        if unknown := sorted(platforms.keys() - PLATFORMS):
+            names, known = ", ".join(map(repr, unknown)), ", ".join(sorted(PLATFORMS))
+            raise ValueError(f"there is no platform {names}; known are {known}")
+        return platforms
 
     @field_validator("business_timezone")
     @classmethod
@@ -381,6 +478,19 @@ class Settings(BaseSettings):
             raise ValueError(f"{name!r} is not a time zone; use a name such as Europe/Berlin")
         return name
 
+    @field_validator("business_day_start", mode="before")
+    @classmethod
+    def _check_time_of_day(cls, value: object) -> str:
+        # YAML reads 5:00 without quotation marks as the number 300.
+        if not isinstance(value, str) or not TIME_OF_DAY.fullmatch(value):
+            raise ValueError('must be a time in quotation marks, from "00:00" to "23:59"')
+        return value
+
+    @field_validator("currency")
+    @classmethod
+    def _check_currency(cls, code: str | None) -> str | None:
+        return Currency(code).code
+
     @field_validator("privacy")
     @classmethod
     def _check_keys_expire_before_erasure(
@@ -393,6 +503,17 @@ class Settings(BaseSettings):
         return privacy
 
     @property
-    def timezone(self) -> ZoneInfo:
-        """Time zone in which a business date starts at midnight."""
-        return ZoneInfo(self.business_timezone)
+    def has_unsuitable_thresholds(self) -> bool:
+        """Whether a default priority threshold is used with a currency without decimals.
+
+        Of such a currency, 50 and 100 buy next to nothing: every order would have priority 10.
+        """
+        given = self.kitchen.priority_thresholds
+        is_default = any(given[each] == PRIORITY_THRESHOLDS[each] for each in given)
+        return Currency(self.currency).decimals == 0 and is_default
+
+    @property
+    def business_day(self) -> BusinessDay:
+        """When a business date starts, in which time zone."""
+        start = time.fromisoformat(self.business_day_start)
+        return BusinessDay(ZoneInfo(self.business_timezone), start)

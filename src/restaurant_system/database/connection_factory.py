@@ -1,13 +1,17 @@
-"""Open connections and pools to one PostgreSQL server, with the settings that all of them share."""
+"""Open connections and pools to PostgreSQL, with the settings that all of them share."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
-from restaurant_system.config import ServerSettings
-from restaurant_system.database.error_translation import READ_ONLY, translate_errors
+from restaurant_system.config import ServerSettings, split_postgres_url
+from restaurant_system.database.error_translation import (
+    READ_ONLY,
+    UNREACHABLE,
+    translate_errors,
+)
 from restaurant_system.errors import DatabaseReadOnly
 
 # Quoted, because asyncpg's classes are generic to a type checker only.
@@ -65,12 +69,17 @@ class PingConnection:
 
 
 class ConnectionFactory:
-    """Opens connections that can write, or, if `read_only`, connections that cannot."""
+    """Opens connections that can write, or, if `read_only`, connections that cannot.
+
+    Of several hosts in the DSN, a connection uses the first that fits, beginning with the one used
+    last. Each has its part of `connect_timeout`, because the host of a lost server may not answer
+    at all.
+    """
 
     def __init__(
         self, dsn: str, settings: ServerSettings, *, application_name: str, read_only: bool
     ) -> None:
-        self._dsn = dsn
+        self._servers = tuple(split_postgres_url(dsn))
         self._settings = settings
         self._server_settings = {
             "application_name": application_name,
@@ -80,16 +89,15 @@ class ConnectionFactory:
         self._session_attributes: SessionAttribute | None = SessionAttribute.read_write
         if read_only:
             self._server_settings["default_transaction_read_only"] = "on"
-            self._session_attributes = _reader_attributes(dsn)
+            self._session_attributes = _reader_attributes(self._servers)
 
     def create_pool(self) -> Pool:
         """Return a pool that connects once it is awaited."""
         return asyncpg.create_pool(
-            self._dsn,
+            connect=self._connect_to_any,
             min_size=min(self._settings.pool_min, self._settings.pool_max),
             max_size=self._settings.pool_max,
             connection_class=PooledConnection,
-            timeout=self._settings.connect_timeout,
             command_timeout=self._settings.command_timeout,
             server_settings=self._server_settings,
             target_session_attrs=self._session_attributes,
@@ -106,19 +114,44 @@ class ConnectionFactory:
     async def _connect(
         self, command_timeout: float | None, server_settings: dict[str, str]
     ) -> UnpooledConnection:
-        return await asyncpg.connect(
-            self._dsn,
-            timeout=self._settings.connect_timeout,
+        return await self._connect_to_any(
             command_timeout=command_timeout,
             server_settings={**self._server_settings, **server_settings},
             target_session_attrs=self._session_attributes,
         )
 
+    async def _connect_to_any(
+        self,
+        *_: object,
+        **options: Any,  # noqa: ANN401 - passed on to asyncpg
+    ) -> UnpooledConnection:
+        """Connect to the first server that fits; raise the error that says most if none does."""
+        servers = self._servers
+        timeout = self._settings.connect_timeout / len(servers)
+        errors: list[Exception] = []
+        for server in servers:
+            try:
+                connection: UnpooledConnection = await asyncpg.connect(
+                    server, timeout=timeout, **options
+                )
+            except asyncpg.ClientConfigurationError:
+                raise
+            except (*UNREACHABLE, asyncpg.PostgresError) as error:
+                errors.append(error)
+            else:
+                self._servers = (server, *(other for other in servers if other != server))
+                return connection
+        # A server that has answered is there: what it says is what is to be mended.
+        raise next((error for error in errors if not isinstance(error, OSError)), errors[0])
 
-def _reader_attributes(dsn: str) -> SessionAttribute | None:
+
+def _reader_attributes(servers: tuple[str, ...]) -> SessionAttribute | None:
     """Return which servers a read-only pool may use; `None` leaves it to the DSN.
 
-    Sessions of such a pool are read-only, so that `read-write` would exclude every server.
+    Of several servers it is the primary, because the others may lag behind it. Sessions of such a
+    pool are read-only, so that `read-write` would exclude every server.
     """
-    attributes = parse_qs(urlsplit(dsn).query).get("target_session_attrs")
-    return SessionAttribute.primary if attributes == ["read-write"] else None
+    attributes = parse_qs(urlsplit(servers[0]).query).get("target_session_attrs")
+    if attributes == ["read-write"] or (attributes is None and len(servers) > 1):
+        return SessionAttribute.primary
+    return None

@@ -29,7 +29,10 @@ class MoveOrder:
 
 @dataclass(frozen=True, slots=True)
 class MovedOrder(OutboxMessage):
-    """The message of a move that took effect, and how long after its placement an order moved."""
+    """The message of a move that took effect, and how long after its placement an order moved.
+
+    The time of a scheduled order begins when it is released.
+    """
 
     order_type: OrderType = field(kw_only=True)
     seconds_since_placed: float = field(kw_only=True)
@@ -43,10 +46,65 @@ class CurrentStatus:
     processed_by: str | None
 
 
+# When an order was sent to the kitchen: a scheduled one later than it was placed.
+SENT_AT = """
+CASE WHEN orders.ready_at IS NULL THEN orders.created_at
+     ELSE greatest(orders.released_at, orders.created_at) END
+"""
+
+# Only the worker of an order can finish or recall it: another may have taken it over.
+BY_ITS_WORKER = """
+(locked.processed_by = requested.by
+ OR (requested.origin, requested.target) NOT IN (('cooking', 'ready'), ('ready', 'cooking')))
+"""
+BY_ANYBODY = "true"
+
+
+def _move_requested(condition: str) -> str:
+    """Return the part of a statement that moves orders: the rows of `requested`.
+
+    Moved are those whose order, locked in `locked`, has the origin status and meets the condition.
+    """
+    return f"""
+moved AS (
+    UPDATE orders
+    SET status = requested.target,
+        updated_at = requested.at,
+        completed_at = CASE requested.target WHEN 'ready' THEN requested.at
+                                             WHEN 'completed' THEN completed_at END,
+        processed_by = CASE WHEN requested.origin = 'received' AND requested.target = 'cooking'
+                            THEN requested.by ELSE orders.processed_by END,
+        estimated_completion = requested.estimated_completion
+    FROM requested JOIN locked USING (number)
+    WHERE orders.id = locked.id AND locked.status = requested.origin AND {condition}
+    RETURNING orders.id, orders.type AS order_type, {SENT_AT} AS placed_at,
+              orders.processed_by AS worker, requested.*
+), logged AS (
+    INSERT INTO order_status_log (created_at, order_id, status, changed_by, changed_at, notes)
+    SELECT at, id, target, by, at, notes FROM moved
+), credited AS (
+    UPDATE workers SET orders_processed = greatest(orders_processed + cooked.orders, 0)
+    FROM (
+        SELECT worker, sum(CASE target WHEN 'ready' THEN 1 ELSE -1 END) AS orders FROM moved
+        WHERE (origin, target) IN (('cooking', 'ready'), ('ready', 'cooking')) GROUP BY worker
+    ) AS cooked
+    WHERE workers.name = cooked.worker
+), queued AS (
+    INSERT INTO outbox (stream, {COLUMNS}) SELECT stream, {COLUMNS} FROM moved
+    RETURNING id, stream, {COLUMNS}, {PREVIOUS_ID} AS previous_id
+)
+"""
+
+
+MOVE_REQUESTED = _move_requested(BY_ITS_WORKER)
+
+
 # Every transaction locks orders by ascending number, whatever the plan: a join would lock them as
 # it finds them, and two statements with the same orders could deadlock. The compared status is that
 # of the locked row, not the one as of the statement's start.
-MOVE = f"""
+def _move(moved: str) -> str:
+    """Return the statement that moves orders; `moved` is the result of `_move_requested`."""
+    return f"""
 WITH requested AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[],
                          $6::timestamptz[], $7::text[], $8::text[], {parameters(9)})
@@ -55,51 +113,30 @@ WITH requested AS MATERIALIZED (
 ), locked AS (
     SELECT id, number, status, processed_by FROM orders WHERE number = ANY ($1)
     ORDER BY number FOR NO KEY UPDATE
-), moved AS (
-    UPDATE orders
-    SET status = requested.target,
-        updated_at = requested.at,
-        completed_at = CASE requested.target WHEN 'ready' THEN requested.at WHEN 'cooking' THEN NULL
-                                         ELSE completed_at END,
-        processed_by = CASE WHEN requested.target = 'cooking' THEN requested.by
-                            ELSE orders.processed_by END,
-        estimated_completion = requested.estimated_completion
-    FROM requested JOIN locked USING (number)
-    WHERE orders.id = locked.id AND locked.status = requested.origin
-      -- Only the worker of an order can finish or recall it: another may have taken it over.
-      AND (locked.processed_by = requested.by
-           OR (requested.origin, requested.target)
-              NOT IN (('cooking', 'ready'), ('ready', 'cooking')))
-    RETURNING orders.id, orders.type AS order_type, orders.created_at AS placed_at, requested.*
-), logged AS (
-    INSERT INTO order_status_log (created_at, order_id, status, changed_by, changed_at, notes)
-    SELECT at, id, target, by, at, notes FROM moved
-), credited AS (
-    UPDATE workers SET orders_processed = greatest(orders_processed + cooked.orders, 0)
-    FROM (
-        SELECT by, sum(CASE target WHEN 'ready' THEN 1 ELSE -1 END) AS orders FROM moved
-        WHERE (origin, target) IN (('cooking', 'ready'), ('ready', 'cooking')) GROUP BY by
-    ) AS cooked
-    WHERE workers.name = cooked.by
-), queued AS (
-    INSERT INTO outbox (stream, {COLUMNS}) SELECT stream, {COLUMNS} FROM moved
-    RETURNING id, message_id, {PREVIOUS_ID} AS previous_id
-)
+), {moved}
 SELECT number, order_type, placed_at, queued.id, queued.previous_id
 FROM moved JOIN queued USING (message_id)
 """
 
 
-async def move(connection: Connection, moves: Sequence[MoveOrder]) -> list[MovedOrder | None]:
+MOVE = _move(MOVE_REQUESTED)
+MOVE_BY_PEOPLE = _move(_move_requested(BY_ANYBODY))
+
+
+async def move(
+    connection: Connection, moves: Sequence[MoveOrder], *, by_people: bool = False
+) -> list[MovedOrder | None]:
     """Move each order that is in its origin status, log the move and store its message.
 
     The result is `None` for an order that is not: it is unchanged, and no message is stored. Only
-    the worker that processes an order can move it to `ready`, which counts for that worker, or back
-    from there. No two moves may be of the same order. All take effect, or, with an error, none.
+    the worker that processes an order can move it to `ready`, or back from there, unless the move
+    is one `by_people`; both count for that worker. No two moves may be of the same order. All take
+    effect, or, with an error, none.
     """
     streams = [outbox.stream_name(each.message, each.number) for each in moves]
+    statement = MOVE_BY_PEOPLE if by_people else MOVE
     rows = await connection.fetch(
-        MOVE, *_move_values(moves), streams, *values([each.message for each in moves])
+        statement, *_move_values(moves), streams, *values([each.message for each in moves])
     )
     moved = {row["number"]: row for row in rows}
     return [
@@ -109,12 +146,20 @@ async def move(connection: Connection, moves: Sequence[MoveOrder]) -> list[Moved
             each.message,
             row["previous_id"],
             order_type=OrderType(row["order_type"]),
-            seconds_since_placed=(each.at - row["placed_at"]).total_seconds(),
+            seconds_since_placed=seconds_since_sent(row["placed_at"], each.at),
         )
         if (row := moved.get(each.number))
         else None
         for each in moves
     ]
+
+
+def seconds_since_sent(sent_at: datetime, at: datetime) -> float:
+    """Return how long an order has been in the kitchen.
+
+    One for the next business date counts as released when that starts, and may be started before.
+    """
+    return max((at - sent_at).total_seconds(), 0.0)
 
 
 def _move_values(moves: Sequence[MoveOrder]) -> tuple[list[object], ...]:
@@ -128,27 +173,6 @@ def _move_values(moves: Sequence[MoveOrder]) -> tuple[list[object], ...]:
         [each.estimated_completion for each in moves],
         [each.notes for each in moves],
     )
-
-
-TAKE_OVER = """
-UPDATE orders SET processed_by = $3, estimated_completion = $4, updated_at = $5
-WHERE number = $1 AND status = 'cooking' AND processed_by = $2
-RETURNING id
-"""
-
-
-async def take_over(
-    tx: Connection,
-    number: str,
-    *,
-    from_worker: str,
-    to_worker: str,
-    estimated_completion: datetime,
-    at: datetime,
-) -> bool:
-    """Assign a cooking order to another worker; `False` if `from_worker` does not cook it."""
-    taken = await tx.fetchval(TAKE_OVER, number, from_worker, to_worker, estimated_completion, at)
-    return taken is not None
 
 
 SELECT_STATUS = "SELECT status, processed_by FROM orders WHERE number = $1"
@@ -166,3 +190,12 @@ SELECT_CANCELLED = "SELECT number FROM orders WHERE number = ANY($1) AND status 
 async def cancelled_among(connection: Connection, numbers: Sequence[str]) -> set[str]:
     """Return those of `numbers` that are cancelled."""
     return {row["number"] for row in await connection.fetch(SELECT_CANCELLED, list(numbers))}
+
+
+SELECT_KNOWN = "SELECT number FROM orders WHERE number = ANY($1)"
+
+
+async def unknown_among(connection: Connection, numbers: Sequence[str]) -> set[str]:
+    """Return those of `numbers` that no order has."""
+    rows = await connection.fetch(SELECT_KNOWN, list(numbers))
+    return set(numbers).difference(row["number"] for row in rows)

@@ -1,6 +1,6 @@
 """Find, export and erase the personal data of customers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,9 +26,17 @@ class CustomerOrder:
     id: int
     number: str
     status: OrderStatus
-    customer_name: str
+    customer_name: str | None
     is_finished: bool
     is_erased: bool
+    reference: str | None = None
+    phone: str | None = None
+    diners: Sequence[str] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The names that the order may have: the customer's, the reference, and the diners'."""
+        return [name for name in (self.customer_name, self.reference, *self.diners) if name]
 
 
 # A CASE, because with OR the planner would use the index of all orders to be erased.
@@ -37,7 +45,11 @@ CASE status WHEN 'completed' THEN true WHEN 'cancelled' THEN true
             WHEN 'ready' THEN updated_at < {ready_before} ELSE false END
 """
 CUSTOMER_ORDER_COLUMNS = f"""
-id, number, status, customer_name, erased_at IS NOT NULL AS is_erased,
+id, number, status, customer_name, reference, phone, erased_at IS NOT NULL AS is_erased,
+ARRAY(
+    SELECT item.guest FROM order_items AS item
+    WHERE order_id = orders.id AND item.guest IS NOT NULL
+) AS diners,
 {IS_FINISHED.format(ready_before="$1")} AS is_finished
 """
 NEXT_ORDERS = f"""
@@ -71,9 +83,13 @@ def _customer_order(row: asyncpg.Record) -> CustomerOrder:
 
 
 # Whole rows, so that a new column is exported without a change here. Left out are the names of the
-# staff, the ids of rows, and the secret of the tracking link, which the customer has.
+# staff, the ids of rows, requests and traces, and the secret of the tracking link, which is the
+# customer's.
 EXPORT = """
-SELECT (to_jsonb(orders) - '{id, processed_by, tracking_token}'::text[] || jsonb_build_object(
+SELECT (
+    to_jsonb(orders)
+    - '{id, processed_by, handed_over_by, tracking_token, request_id, trace_context}'::text[]
+    || jsonb_build_object(
     'items', (
         SELECT coalesce(jsonb_agg(to_jsonb(item) - '{id, order_id}'::text[] ORDER BY item.id), '[]')
         FROM order_items AS item WHERE item.order_id = orders.id
@@ -98,17 +114,21 @@ async def export(connection: Connection, ids: Sequence[int]) -> list[dict[str, A
 LOCK_DUE = """
 SELECT id FROM orders
 WHERE erased_at IS NULL AND status IN ('ready', 'completed', 'cancelled') AND updated_at < $1
+  AND id <> ALL ($3::bigint[])
 ORDER BY updated_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
 """
 
 
-async def lock_due(tx: Connection, finished_before: datetime, limit: int) -> list[int]:
+async def lock_due(
+    tx: Connection, finished_before: datetime, limit: int, excluded: Collection[int] = ()
+) -> list[int]:
     """Lock up to `limit` orders that finished before that time and are not erased; return ids.
 
-    An order that is still ready counts as finished when it became ready. They stay locked until the
-    transaction ends.
+    Those with `excluded` ids are left out. An order that is still ready counts as finished when it
+    became ready. They stay locked until the transaction ends.
     """
-    return [row["id"] for row in await tx.fetch(LOCK_DUE, finished_before, limit)]
+    rows = await tx.fetch(LOCK_DUE, finished_before, limit, list(excluded))
+    return [row["id"] for row in rows]
 
 
 # `updated_at` stays, because it is the time at which the order finished. The names of old items may
@@ -123,16 +143,20 @@ WITH finished AS MATERIALIZED (
 ), erased AS (
     UPDATE orders
     SET customer_name = $3, notes = NULL, erased_at = $5, tracking_token = NULL,
-        delivery_address = CASE WHEN delivery_address IS NOT NULL THEN $4 END
+        phone = NULL, allergy_note = NULL, reference = NULL,
+        delivery_address = CASE WHEN delivery_address IS NOT NULL THEN $4 END,
+        handed_over_by = CASE WHEN lower(handed_over_by) = lower(orders.customer_name) THEN $3
+                              ELSE handed_over_by END
     FROM finished WHERE orders.id = finished.id AND orders.id = ANY($1)
 ), erased_items AS (
     UPDATE order_items
-    SET notes = NULL,
+    SET notes = NULL, guest = NULL, modifiers = erase_instructions(modifiers, $3),
         name = regexp_replace(
             order_items.name,
             '[\\x80-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]', '?', 'g')
     FROM finished
-    WHERE order_id = finished.id AND order_id = ANY($1) AND order_items.notes IS NOT NULL
+    WHERE order_id = finished.id AND order_id = ANY($1)
+      AND num_nonnulls(order_items.notes, guest, modifiers) > 0
 ), erased_log AS (
     UPDATE order_status_log
     SET notes = NULL,
@@ -178,6 +202,20 @@ async def erase_fingerprints(connection: Connection, ids: Sequence[int]) -> None
     The key keeps its answer.
     """
     await connection.execute(ERASE_FINGERPRINTS, list(ids), ERASED_FINGERPRINT)
+
+
+ERASE_EXTERNAL_FINGERPRINTS = """
+UPDATE external_orders SET fingerprint = $2
+WHERE order_id = ANY (ARRAY(SELECT id FROM orders WHERE id = ANY($1) AND erased_at IS NOT NULL))
+"""
+
+
+async def erase_external_fingerprints(connection: Connection, ids: Sequence[int]) -> None:
+    """Replace the hash of each of these orders, if it is erased, under its channel's id.
+
+    The id stays taken, and keeps its answer.
+    """
+    await connection.execute(ERASE_EXTERNAL_FINGERPRINTS, list(ids), ERASED_FINGERPRINT)
 
 
 WHICH_ARE_ERASED = """

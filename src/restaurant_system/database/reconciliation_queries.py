@@ -4,15 +4,22 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import asyncpg
+from pydantic import ValidationError
 
 from restaurant_system.database import tracking_queries
 from restaurant_system.database.connection import Connection
+from restaurant_system.database.orders import SENT_AT
 from restaurant_system.database.workers import ONLINE_CONDITION
+from restaurant_system.logger import get_logger
+from restaurant_system.models.fields import without_unset
 from restaurant_system.models.message import OrderReceived, StatusChanged
-from restaurant_system.models.order import OrderType
+from restaurant_system.models.order import OPTIONAL_OF_ORDER, OrderType
 from restaurant_system.models.status import OrderStatus
+
+log = get_logger()
 
 # The key of an advisory lock, held by a transaction that publishes something again.
 LOCK = 7_278_110_043
@@ -30,29 +37,39 @@ async def try_lock(tx: Connection) -> bool:
 class ScanBounds:
     """The orders that a reconciliation covers: up to the id `newest`, overdue at `overdue_before`.
 
-    All queries of one check use the same bounds, so that no order is added while it runs.
+    Received orders are covered if they were released at `released_since`, the start of the business
+    date, or later: earlier ones are held. All queries of one check use the same bounds, so that no
+    order is added while it runs.
     """
 
     newest: int
     overdue_before: datetime
+    released_since: datetime
 
 
 NEWEST = "SELECT coalesce(max(id), 0) FROM orders"
 
 
-async def scan_bounds(connection: Connection, overdue_before: datetime) -> ScanBounds:
+async def scan_bounds(
+    connection: Connection, overdue_before: datetime, released_since: datetime
+) -> ScanBounds:
     """Return scan bounds that cover all orders of this moment."""
-    return ScanBounds(await connection.fetchval(NEWEST), overdue_before)
+    return ScanBounds(await connection.fetchval(NEWEST), overdue_before, released_since)
 
 
-# Orders that are received, or overdue in cooking, unless they are on the screen of an online
-# station, where people take the time they need. Overdue orders come first: their messages left the
-# queue before those of the received ones. An order without items, inserted by hand, cannot be
-# published.
-WAITING = f"""(
+def _waiting(released_since: int) -> str:
+    """Return a subquery for the orders that need a message; the parameter has this number.
+
+    These are orders that are received and released, or overdue in cooking, unless they are on the
+    screen of an online station, where people take the time they need. Overdue orders come first:
+    their messages left the queue before those of the received ones. An order without items,
+    inserted by hand, cannot be published. With `id + 0`, the planner does not read a range of ids.
+    """
+    return f"""(
     SELECT * FROM (
-        SELECT id, number, type, status, created_at AS since, 1 AS overdue_rank
-        FROM orders WHERE status = 'received' AND id <= $1
+        SELECT id, number, type, status, {SENT_AT} AS since, 1 AS overdue_rank
+        FROM orders
+        WHERE status = 'received' AND id + 0 <= $1 AND released_at >= ${released_since}
         UNION ALL
         SELECT id, number, type, status, coalesce(estimated_completion, updated_at) AS since, 0
         FROM orders
@@ -74,7 +91,7 @@ class Waiting:
 
 
 COUNT_WAITING = f"""
-SELECT type, count(*) AS orders, count(stream) AS in_outbox FROM {WAITING}
+SELECT type, count(*) AS orders, count(stream) AS in_outbox FROM {_waiting(4)}
 LEFT JOIN (SELECT DISTINCT stream FROM outbox WHERE exchange = $3) AS queued
     ON stream = $3 || '/' || number
 GROUP BY type
@@ -83,7 +100,9 @@ GROUP BY type
 
 async def count_waiting(connection: Connection, within: ScanBounds, exchange: str) -> Waiting:
     """Count the orders that need a message, and those with one to `exchange` in the outbox."""
-    rows = await connection.fetch(COUNT_WAITING, within.newest, within.overdue_before, exchange)
+    rows = await connection.fetch(
+        COUNT_WAITING, within.newest, within.overdue_before, exchange, within.released_since
+    )
     return Waiting(
         Counter({OrderType(row["type"]): row["orders"] for row in rows}),
         Counter({OrderType(row["type"]): row["in_outbox"] for row in rows}),
@@ -107,7 +126,7 @@ START = Position(0, 0)
 # no other order is published in its place.
 NTH_POSITION = f"""
 SELECT overdue_rank, id FROM (
-    SELECT overdue_rank, id FROM {WAITING}
+    SELECT overdue_rank, id FROM {_waiting(6)}
     WHERE type = $4 AND (
         NOT EXISTS (SELECT FROM outbox WHERE stream = $3 || '/' || number)
         OR EXISTS (SELECT FROM order_resends WHERE order_id = id)
@@ -123,13 +142,19 @@ async def nth_position(
 ) -> Position:
     """Return the position of the n-th order that has no message, or was published again."""
     row = await connection.fetchrow(
-        NTH_POSITION, within.newest, within.overdue_before, exchange, order_type, nth
+        NTH_POSITION,
+        within.newest,
+        within.overdue_before,
+        exchange,
+        order_type,
+        nth,
+        within.released_since,
     )
     return START if row is None else Position(**row)
 
 
 NEXT_POSITIONS = f"""
-SELECT overdue_rank, id FROM {WAITING}
+SELECT overdue_rank, id FROM {_waiting(9)}
 WHERE type = $3 AND (overdue_rank, id) > ($4, $5) AND (overdue_rank, id) <= ($6, $7)
 ORDER BY overdue_rank, id LIMIT $8
 """
@@ -153,6 +178,7 @@ async def next_positions(
         *(after.overdue_rank, after.id),
         *(last.overdue_rank, last.id),
         limit,
+        within.released_since,
     )
     return [Position(**row) for row in rows]
 
@@ -179,7 +205,8 @@ class StuckOrder:
 
 
 STUCK_ORDERS = f"""
-SELECT id, number, type, status, since, coalesce(resends, 0) AS resends, resent_at FROM {WAITING}
+SELECT id, number, type, status, since, coalesce(resends, 0) AS resends, resent_at
+FROM {_waiting(5)}
 LEFT JOIN order_resends ON order_id = id
 WHERE id = ANY($4) AND NOT EXISTS (SELECT FROM outbox WHERE stream = $3 || '/' || number)
 ORDER BY overdue_rank, id
@@ -191,36 +218,58 @@ async def stuck_orders(
 ) -> list[StuckOrder]:
     """Return those of these orders that need a message and have none in the outbox."""
     rows = await connection.fetch(
-        STUCK_ORDERS, within.newest, within.overdue_before, exchange, list(among)
+        STUCK_ORDERS,
+        within.newest,
+        within.overdue_before,
+        exchange,
+        list(among),
+        within.released_since,
     )
     return [_stuck_order(row) for row in rows]
 
 
 ORDERS = """
 SELECT id, number AS order_number, customer_name, type AS order_type, table_number,
-       delivery_address, notes, total_amount, priority
+       delivery_address, notes, total_amount, priority, handoff, table_label AS table,
+       allergy_note, reference, channel, external_id, phone, ready_at, charges, amount_due
 FROM orders WHERE id = ANY($1) ORDER BY id
 """
 
 
 async def order_bodies(tx: Connection, ids: Sequence[int]) -> list[OrderReceived]:
-    """Return the message bodies of these orders, in the order of their ids."""
+    """Return the message bodies of these orders, in the order of their ids.
+
+    An order whose rows make no valid message is left out, and logged: workers find it without one.
+    """
     items = await tracking_queries.items(tx, ids)
-    return [
-        OrderReceived(**dict(row), items=items[row["id"]]) for row in await tx.fetch(ORDERS, ids)
-    ]
+    bodies = (_order_body(row, items.get(row["id"], [])) for row in await tx.fetch(ORDERS, ids))
+    return [body for body in bodies if body is not None]
 
 
-RECORD_RESENDS = """
+def _order_body(row: asyncpg.Record, items: Sequence[Any]) -> OrderReceived | None:
+    fields = without_unset(dict(row), OPTIONAL_OF_ORDER) | tracking_queries.optional_fields(row)
+    try:
+        return OrderReceived(**fields, items=items)
+    except ValidationError:  # its text contains no values
+        number = row["order_number"]
+        log.exception(
+            "order_message_invalid",
+            message=f"Order {number} has no valid message; correct its rows in the database.",
+            order_number=number,
+        )
+        return None
+
+
+RECORD_ATTEMPTS = """
 INSERT INTO order_resends (order_id, resent_at) SELECT id, $2 FROM unnest($1::bigint[]) AS id
 ON CONFLICT (order_id) DO UPDATE
     SET resent_at = excluded.resent_at, resends = order_resends.resends + 1
 """
 
 
-async def record_resends(tx: Connection, ids: Sequence[int], at: datetime) -> None:
-    """Record that these orders were published again."""
-    await tx.execute(RECORD_RESENDS, ids, at)
+async def record_attempts(tx: Connection, ids: Sequence[int], at: datetime) -> None:
+    """Record an attempt to publish these orders again."""
+    await tx.execute(RECORD_ATTEMPTS, ids, at)
 
 
 # Counted instead of EXISTS, for which the planner would scan the log from its beginning.

@@ -33,8 +33,8 @@ WITH placed AS (
 INSERT INTO outbox (stream, {COLUMNS})
 SELECT 'write test', '', '', '', $1::bytea, gen_random_uuid(), '', '', now(), 1, '{{}}' FROM placed
 """
-# Larger than any order and random, so that it cannot be compressed: it does not fit into pages that
-# are free already, and a disk with room for it has room for orders.
+# Larger than most orders and random, so that it cannot be compressed: it does not fit into pages
+# that are free already, and a disk with room for it has room for orders.
 TEST_WRITE_SIZE = 256 * 1024  # bytes
 # Its commit waits for synchronous standbys like any other, and it leaves no row.
 TEST_COMMIT = "SELECT pg_logical_emit_message(true, 'restaurant-system', 'commit test')"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 
 import asyncpg
 
@@ -15,29 +16,57 @@ RECALLABLE = 50  # bumped tickets that are kept for each station
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TicketRow:
-    """An order, with the station it is assigned to, if any."""
+class TicketContents:
+    """What a ticket says of its order, besides the items."""
 
     order_id: int
     number: str
     order_type: OrderType
+    handoff: str | None
     table_number: int | None
+    table_label: str | None
+    customer_name: str | None
+    reference: str | None
+    channel: str | None
+    allergy_note: str | None
     notes: str | None
+    ready_at: datetime | None
+    amount_due: Decimal | None
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TicketRow(TicketContents):
+    """An order, with the station it is assigned to, if any.
+
+    An order whose start is held counts as cooking there, and as updated when it was started.
+    """
+
     priority: int
     status: OrderStatus
     processed_by: str | None
     received_at: datetime
-    updated_at: datetime
+    rank_at: datetime | None  # None is before all times
     station: str | None
     station_is_online: bool
     rushed_at: datetime | None
+    can_be_unrushed: bool | None
+    crossed_off: list[int] | None
+    started_at: datetime | None  # while the start is held
     bumped_at: datetime | None
 
 
+# The columns of `TicketContents`.
+CONTENTS = """
+orders.id AS order_id, number, orders.type AS order_type, handoff, table_number, table_label,
+customer_name, reference, channel, allergy_note, notes, ready_at, amount_due,
+updated_at
+"""
 LIST_FOR_STATION = f"""
-SELECT orders.id AS order_id, number, orders.type AS order_type, table_number, notes, priority,
-       orders.status, processed_by, orders.created_at AS received_at, updated_at,
-       station, rushed_at, bumped_at,
+SELECT {CONTENTS}, priority, orders.status, processed_by, orders.created_at AS received_at,
+       CASE WHEN isfinite(rank_at) THEN rank_at END AS rank_at, station, rushed_at, bumped_at,
+       CASE WHEN orders.status = 'received' THEN started_at END AS started_at,
+       rank_before_rush IS NOT NULL AS can_be_unrushed, crossed_off,
        EXISTS (SELECT FROM workers WHERE name = station AND {ONLINE_CONDITION}) AS station_is_online
 FROM orders LEFT JOIN station_tickets ON order_id = orders.id
 WHERE orders.id = ANY (ARRAY(
@@ -59,6 +88,12 @@ async def list_for_station(
 
 def _ticket_row(row: asyncpg.Record) -> TicketRow:
     values = dict(row)
+    if row["started_at"] is not None:
+        values |= {
+            "status": OrderStatus.COOKING,
+            "processed_by": row["station"],
+            "updated_at": row["started_at"],
+        }
     return TicketRow(
         **values
         | {
@@ -68,10 +103,37 @@ def _ticket_row(row: asyncpg.Record) -> TicketRow:
     )
 
 
+# The first orders of each type come from the index; the first of all are among them.
+LIST_WAITING = f"""
+SELECT next.id
+FROM unnest(string_to_array((SELECT type FROM workers WHERE name = $1), ',')) AS wanted (type)
+CROSS JOIN LATERAL (
+    SELECT id, rank_at FROM orders
+    WHERE status = 'received' AND type = wanted.type AND released_at >= $2
+      AND NOT EXISTS (
+          SELECT FROM station_tickets
+          WHERE order_id = orders.id AND (started_at IS NOT NULL OR EXISTS (
+              SELECT FROM workers WHERE name = station AND {ONLINE_CONDITION})))
+    ORDER BY rank_at, id LIMIT $3
+) AS next
+ORDER BY next.rank_at, next.id LIMIT $3
+"""
+
+
+async def list_waiting(
+    connection: Connection, station: str, *, released_since: datetime, limit: int
+) -> list[int]:
+    """Return the ids of the next orders that a station may claim when it has room."""
+    rows = await connection.fetch(LIST_WAITING, station, released_since, limit)
+    return [row["id"] for row in rows]
+
+
 ASSIGN_ORDERS = """
-INSERT INTO station_tickets (order_id, station) SELECT unnest($2::bigint[]), $1
+INSERT INTO station_tickets (order_id, station, rushed_at)
+SELECT id, $1, CASE rank_at WHEN '-infinity' THEN now() END FROM orders WHERE id = ANY ($2)
 ON CONFLICT (order_id) DO UPDATE
-    SET station = excluded.station, rushed_at = NULL, bumped_at = NULL
+    SET station = excluded.station, bumped_at = NULL,
+        rushed_at = coalesce(station_tickets.rushed_at, excluded.rushed_at)
 """
 
 
@@ -86,6 +148,21 @@ UNASSIGN_ORDERS = "DELETE FROM station_tickets WHERE station = $1 AND order_id =
 async def unassign_orders(connection: Connection, station: str, order_ids: Sequence[int]) -> None:
     """Delete the assignments of orders to a station."""
     await connection.execute(UNASSIGN_ORDERS, station, list(order_ids))
+
+
+UNASSIGN_OTHERS = """
+DELETE FROM station_tickets USING orders
+WHERE station = $1 AND order_id <> ALL ($2) AND orders.id = order_id AND status = 'received'
+  AND started_at IS NULL
+"""
+
+
+async def unassign_others(connection: Connection, station: str, order_ids: Sequence[int]) -> None:
+    """Delete the assignments of received orders to a station, except of those with these ids.
+
+    An order whose start is held stays at the station.
+    """
+    await connection.execute(UNASSIGN_OTHERS, station, list(order_ids))
 
 
 RECORD_BUMP = """
@@ -119,16 +196,63 @@ async def record_recall(tx: Connection, station: str, number: str) -> None:
     await tx.execute(RECORD_RECALL, station, number)
 
 
+SHOW_AGAIN = """
+UPDATE station_tickets SET bumped_at = NULL
+WHERE order_id = (SELECT id FROM orders WHERE number = $1)
+"""
+
+
+async def show_again(tx: Connection, number: str) -> None:
+    """Put a bumped order back on the screens of its station, if a station has bumped it."""
+    await tx.execute(SHOW_AGAIN, number)
+
+
+# The rank outlives the assignment: a rushed order is also claimed first.
 RUSH = """
-UPDATE station_tickets SET rushed_at = $3
+WITH ranked AS (UPDATE orders SET rank_at = '-infinity' WHERE number = $1 RETURNING id)
+UPDATE station_tickets
+SET rushed_at = $2,
+    rank_before_rush = coalesce(rank_before_rush, nullif(before.rank_at, '-infinity'))
+FROM ranked JOIN orders AS before USING (id) -- as of the start of the statement
+WHERE order_id = ranked.id
+"""
+
+
+async def rush(tx: Connection, number: str, *, at: datetime) -> None:
+    """Rank an order before all others, and show that on the station it is assigned to, if any."""
+    await tx.execute(RUSH, number, at)
+
+
+UNRUSH = """
+WITH rushed AS (
+    SELECT order_id, rank_before_rush FROM station_tickets JOIN orders ON orders.id = order_id
+    WHERE number = $1 AND rank_before_rush IS NOT NULL
+), cleared AS (
+    UPDATE station_tickets SET rushed_at = NULL, rank_before_rush = NULL
+    FROM rushed WHERE station_tickets.order_id = rushed.order_id
+)
+UPDATE orders SET rank_at = rank_before_rush FROM rushed WHERE id = order_id
+"""
+
+
+async def unrush(tx: Connection, number: str) -> None:
+    """Give an order that was rushed at a station the rank that it had before."""
+    await tx.execute(UNRUSH, number)
+
+
+CROSS_OFF = """
+UPDATE station_tickets
+SET crossed_off = CASE WHEN $4 THEN array_append(array_remove(crossed_off, $3), $3)
+                       ELSE array_remove(crossed_off, $3) END
 WHERE station = $1 AND order_id = (SELECT id FROM orders WHERE number = $2)
+  AND $3 < (SELECT count(*) FROM order_items AS item WHERE item.order_id = station_tickets.order_id)
 RETURNING order_id
 """
 
 
-async def rush(tx: Connection, station: str, number: str, *, at: datetime) -> bool:
-    """Mark an order as rushed; return `False` if it is not assigned to the station."""
-    return await tx.fetchval(RUSH, station, number, at) is not None
+async def cross_off(tx: Connection, station: str, number: str, item: int, *, is_done: bool) -> bool:
+    """Mark one item of an order at a station as done, or as not done; return whether it exists."""
+    return await tx.fetchval(CROSS_OFF, station, number, item, is_done) is not None
 
 
 UNASSIGN_ORDER = """
@@ -144,47 +268,76 @@ async def unassign_order(tx: Connection, station: str, number: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LockedOrder:
-    """An order whose row is locked until the transaction ends."""
+    """An order whose row is locked until the transaction ends, as a station sees it.
+
+    `is_assigned` tells whether it is assigned to the station, `is_taken` whether the station takes
+    orders of its type, and `is_online` whether the station is online. An order whose start is held
+    (`is_start_held`) counts as cooking at its station, and as updated when it was started.
+    """
 
     order_type: OrderType
     status: OrderStatus
     processed_by: str | None
     updated_at: datetime
+    released_at: datetime | None
+    is_assigned: bool
+    is_taken: bool
+    is_online: bool
+    is_start_held: bool
+
+    def is_waiting(self, *, released_since: datetime) -> bool:
+        """Tell whether any worker may claim it: it is neither scheduled nor held."""
+        return (
+            self.status is OrderStatus.RECEIVED
+            and self.released_at is not None
+            and self.released_at >= released_since
+        )
 
 
 LOCK_ORDER = """
-SELECT type AS order_type, status, processed_by, updated_at FROM orders WHERE number = $1
-FOR NO KEY UPDATE
+SELECT id, type, status, processed_by, updated_at, released_at
+FROM orders WHERE number = $1 FOR NO KEY UPDATE
+"""
+# Read after the lock is held: a tap that was waited for may have changed it.
+AT_STATIONS = f"""
+SELECT station, started_at, workers.type AS order_types,
+       coalesce({ONLINE_CONDITION}, false) AS is_online
+FROM (SELECT $1::bigint AS id) AS locked
+LEFT JOIN station_tickets ON order_id = locked.id
+LEFT JOIN workers ON workers.name = $2
 """
 
 
-async def lock_order(tx: Connection, number: str) -> LockedOrder | None:
+async def lock_order(tx: Connection, station: str, number: str) -> LockedOrder | None:
     """Lock an order's row until the transaction ends; return `None` when there is no such order."""
-    row = await tx.fetchrow(LOCK_ORDER, number)
-    if row is None:
+    order = await tx.fetchrow(LOCK_ORDER, number)
+    if order is None:
         return None
+    (at,) = await tx.fetch(AT_STATIONS, order["id"], station)
+    status = OrderStatus(order["status"])
+    is_start_held = status is OrderStatus.RECEIVED and at["started_at"] is not None
     return LockedOrder(
-        OrderType(row["order_type"]),
-        OrderStatus(row["status"]),
-        row["processed_by"],
-        row["updated_at"],
+        order_type=OrderType(order["type"]),
+        status=OrderStatus.COOKING if is_start_held else status,
+        processed_by=at["station"] if is_start_held else order["processed_by"],
+        updated_at=at["started_at"] if is_start_held else order["updated_at"],
+        released_at=order["released_at"],
+        is_assigned=at["station"] == station,
+        is_taken=order["type"] in (at["order_types"] or "").split(","),
+        is_online=at["is_online"],
+        is_start_held=is_start_held,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class BumpedRow:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BumpedRow(TicketContents):
     """An order that a station has bumped and that is still ready."""
 
-    order_id: int
-    number: str
-    order_type: OrderType
-    table_number: int | None
     bumped_at: datetime
-    updated_at: datetime
 
 
-LIST_BUMPED = """
-SELECT order_id, number, type AS order_type, table_number, bumped_at, updated_at
+LIST_BUMPED = f"""
+SELECT {CONTENTS}, bumped_at
 FROM station_tickets JOIN orders ON orders.id = order_id
 WHERE station = $1 AND bumped_at IS NOT NULL AND status = 'ready' ORDER BY bumped_at DESC
 """

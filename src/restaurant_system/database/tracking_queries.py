@@ -1,29 +1,28 @@
 """Read-only queries on orders: status, history, lists and statistics."""
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from itertools import accumulate
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import asyncpg
+import jiter
 
 from restaurant_system.database.connection import Connection
-from restaurant_system.models.order import OrderType
+from restaurant_system.models.fields import without_unset
+from restaurant_system.models.order import OPTIONAL_OF_ORDER, OrderType
+from restaurant_system.models.order_items import OPTIONAL_OF_ITEM
 from restaurant_system.models.status import OrderStatus
 
 Row: TypeAlias = asyncpg.Record
 
 
-class QueuePosition(NamedTuple):
-    """The position of a waiting order: after those of higher priority, and older equal ones."""
-
-    priority: int
-    order_id: int
-
-
+# What only the estimate of a waiting order needs is null for others, which is faster to decode.
 STATUSES = """
-SELECT id, number, type, priority, status, updated_at, estimated_completion, processed_by
+SELECT id, number, type, status, updated_at, estimated_completion, processed_by,
+       CASE status WHEN 'received' THEN rank_at END AS rank_at,
+       CASE status WHEN 'received' THEN released_at END AS released_at,
+       CASE status WHEN 'received' THEN ready_at END AS ready_at
 FROM orders WHERE number = ANY($1)
 """
 
@@ -31,55 +30,6 @@ FROM orders WHERE number = ANY($1)
 async def statuses(connection: Connection, numbers: Sequence[str]) -> dict[str, Row]:
     """Return the status of these orders by number; unknown numbers are left out."""
     return {row["number"]: row for row in await connection.fetch(STATUSES, numbers)}
-
-
-# Scans each waiting order once, however many positions are given: `width_bucket` tells between
-# which two of the given ids it is. Orders after the last given position are ahead of none.
-AHEAD = """
-SELECT type, priority, width_bucket(id, $1::bigint[]) AS gap, count(*) AS orders FROM orders
-WHERE status = 'received' AND (priority > $2 OR (priority = $2 AND id < $3))
-GROUP BY type, priority, gap
-"""
-
-
-async def waiting_ahead(
-    connection: Connection, positions: Sequence[QueuePosition]
-) -> list[dict[OrderType, int]]:
-    """Count the waiting orders before each queue position, by type."""
-    ids = sorted({position.order_id for position in positions})
-    last = max(positions, key=lambda position: (-position.priority, position.order_id))
-    rows = await connection.fetch(AHEAD, ids, last.priority, last.order_id)
-    gaps: dict[tuple[OrderType, int], list[int]] = {}
-    for row in rows:
-        kind = OrderType(row["type"]), row["priority"]
-        gaps.setdefault(kind, [0] * (len(ids) + 1))[row["gap"]] = row["orders"]
-    up_to = {kind: list(accumulate(counts)) for kind, counts in gaps.items()}
-    return [_ahead(each.priority, bisect_left(ids, each.order_id), up_to) for each in positions]
-
-
-def _ahead(
-    priority: int, gap: int, up_to: Mapping[tuple[OrderType, int], Sequence[int]]
-) -> dict[OrderType, int]:
-    """Sum the waiting orders of higher priority, and those of equal priority before a position."""
-    ahead = dict.fromkeys(OrderType, 0)
-    for (order_type, other_priority), counts in up_to.items():
-        if other_priority > priority:
-            ahead[order_type] += counts[-1]
-        elif other_priority == priority:
-            ahead[order_type] += counts[gap]
-    return ahead
-
-
-COOKING_UNTIL = """
-SELECT processed_by, estimated_completion FROM orders
-WHERE status = 'cooking' AND processed_by = ANY($1) AND estimated_completion IS NOT NULL
-"""
-
-
-async def cooking_until(connection: Connection, cooks: Sequence[str]) -> list[tuple[str, datetime]]:
-    """Return the cook and the estimated completion of each order that these cooks cook now."""
-    rows = await connection.fetch(COOKING_UNTIL, cooks)
-    return [(row["processed_by"], row["estimated_completion"]) for row in rows]
 
 
 HISTORY = """
@@ -96,39 +46,93 @@ async def history(connection: Connection, number: str) -> list[asyncpg.Record]:
 
 ORDER_COLUMNS = """
 id, number, customer_name, type, table_number, delivery_address, notes, total_amount, priority,
-status, processed_by, created_at, updated_at, completed_at, estimated_completion
+status, processed_by, created_at, updated_at, completed_at, estimated_completion, handoff,
+table_label AS table, allergy_note, reference, channel, external_id, phone, ready_at, charges,
+amount_due, items_total, released_at, handed_over_at, uncollected_at
 """
-# The newest orders of each status and type come from an index; the newest of all are among them. A
-# filter applied row by row would scan years if only old orders match it.
-ORDERS = f"""
+
+
+def _is_scheduled(wanted: str) -> str:
+    """Return the condition that an order is scheduled, or that it is not; null allows both."""
+    return f"({wanted}::bool IS NULL OR (status = 'received' AND released_at IS NULL) = {wanted})"
+
+
+def _newest(condition: str = "true") -> str:
+    """Return a query of the newest orders that satisfy a condition.
+
+    The newest orders of each status and type come from an index; the newest of all are among them.
+    A filter applied row by row would scan years if only old orders match it. The type is compared
+    as a range of one value so that the index is used, which is sorted by it.
+    """
+    return f"""
 SELECT {ORDER_COLUMNS} FROM orders
 WHERE id = ANY (ARRAY(
     SELECT newest.id
     FROM unnest($1::text[]) AS wanted (status) CROSS JOIN unnest($2::text[]) AS wanted_types (type)
     CROSS JOIN LATERAL (
         SELECT id FROM orders
-        WHERE status = wanted.status AND type = wanted_types.type AND id < $3
-        ORDER BY id DESC LIMIT $4
+        WHERE {condition} AND status = wanted.status
+          AND type BETWEEN wanted_types.type AND wanted_types.type AND id < $3
+        ORDER BY orders.type, id DESC LIMIT $4
     ) AS newest
     ORDER BY newest.id DESC LIMIT $4
 ))
 ORDER BY id DESC
 """
+
+
+def _found(key: str, wanted: str = "$5") -> str:
+    """Return a query of the orders with a value of an indexed expression that few orders share."""
+    return f"""
+SELECT {ORDER_COLUMNS} FROM orders
+WHERE {key} = {wanted} AND status = ANY ($1) AND type = ANY ($2) AND id < $3
+  AND ($6::text IS NULL OR channel = $6) AND ($7::text IS NULL OR external_id = $7)
+  AND {_is_scheduled("$8")}
+ORDER BY {key}, id DESC LIMIT $4
+"""
+
+
+ORDERS = _newest()
+ORDERS_SCHEDULED = _newest("status = 'received' AND released_at IS NULL")
+ORDERS_NOT_SCHEDULED = _newest("(status <> 'received' OR released_at IS NOT NULL)")
+ORDERS_OF_CHANNEL = _newest(f"channel = $5 AND {_is_scheduled('$6')}")
+ORDERS_BY_REFERENCE = _found("lower(reference)", "lower($5::text)")
+ORDERS_BY_EXTERNAL_ID = _found("external_id")
 MAX_ID = 2**63 - 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderFilter:
+    """The orders to be listed: those with all values that are given."""
+
+    status: str | None = None
+    order_type: str | None = None
+    reference: str | None = None
+    channel: str | None = None
+    external_id: str | None = None
+    scheduled: bool | None = None
+
+
 async def orders(
-    connection: Connection,
-    *,
-    status: str | None,
-    order_type: str | None,
-    before: int | None,
-    limit: int,
+    connection: Connection, wanted: OrderFilter, *, before: int | None, limit: int
 ) -> list[asyncpg.Record]:
     """Return orders with an id below `before`, newest first."""
-    statuses = list(OrderStatus) if status is None else [status]
-    types = list(OrderType) if order_type is None else [order_type]
-    return await connection.fetch(ORDERS, statuses, types, before or MAX_ID, limit)
+    statuses = list(OrderStatus) if wanted.status is None else [wanted.status]
+    if wanted.scheduled:  # orders of other statuses, of which there are many, are not read
+        statuses = [each for each in statuses if each == OrderStatus.RECEIVED]
+    types = list(OrderType) if wanted.order_type is None else [wanted.order_type]
+    page = (statuses, types, before or MAX_ID, limit)
+    others = (wanted.channel, wanted.external_id, wanted.scheduled)
+    if wanted.reference is not None:
+        return await connection.fetch(ORDERS_BY_REFERENCE, *page, wanted.reference, *others)
+    if wanted.external_id is not None:
+        return await connection.fetch(ORDERS_BY_EXTERNAL_ID, *page, wanted.external_id, *others)
+    if wanted.channel is not None:
+        return await connection.fetch(ORDERS_OF_CHANNEL, *page, wanted.channel, wanted.scheduled)
+    if wanted.scheduled is not None:
+        statement = ORDERS_SCHEDULED if wanted.scheduled else ORDERS_NOT_SCHEDULED
+        return await connection.fetch(statement, *page)
+    return await connection.fetch(ORDERS, *page)
 
 
 ORDER = f"SELECT {ORDER_COLUMNS} FROM orders WHERE number = $1"
@@ -137,6 +141,17 @@ ORDER = f"SELECT {ORDER_COLUMNS} FROM orders WHERE number = $1"
 async def order(connection: Connection, number: str) -> asyncpg.Record | None:
     """Return an order without its items; `None` if there is no such order."""
     return await connection.fetchrow(ORDER, number)
+
+
+CANCEL_REASON = """
+SELECT notes FROM order_status_log WHERE order_id = $1 AND status = 'cancelled'
+"""
+
+
+async def cancel_reason(connection: Connection, order_id: int) -> str | None:
+    """Return why an order was cancelled, if a reason was given and is not erased."""
+    reason: str | None = await connection.fetchval(CANCEL_REASON, order_id)
+    return reason
 
 
 TRACKING_LINK = "SELECT tracking_token FROM orders WHERE number = $1"
@@ -149,7 +164,7 @@ async def tracking_token(connection: Connection, number: str) -> bytes | None:
 
 
 ITEMS = """
-SELECT order_id, name, quantity, price, notes FROM order_items
+SELECT order_id, name, quantity, price, notes, modifiers, guest, course, sku FROM order_items
 WHERE order_id = ANY($1) ORDER BY order_id, id
 """
 
@@ -157,20 +172,46 @@ WHERE order_id = ANY($1) ORDER BY order_id, id
 async def items(
     connection: Connection, order_ids: Sequence[int]
 ) -> dict[int, list[dict[str, Any]]]:
-    """Return the items of these orders by order id."""
+    """Return the items of these orders by order id, each with the optional fields that it has."""
     by_order: dict[int, list[dict[str, Any]]] = {order_id: [] for order_id in order_ids}
     for row in await connection.fetch(ITEMS, list(order_ids)):
-        item = dict(row)
+        item = without_unset(dict(row), OPTIONAL_OF_ITEM)
+        if "modifiers" in item:
+            item["modifiers"] = decode_json(item["modifiers"])
         by_order[item.pop("order_id")].append(item)
     return by_order
 
 
-# When an order counts as late is defined by `Lateness` in models/timing.py.
+def optional_fields(row: asyncpg.Record) -> dict[str, Any]:
+    """Return the optional fields that an order has, by their names in JSON."""
+    fields = {name: row[name] for name in OPTIONAL_OF_ORDER if row[name] is not None}
+    if "charges" in fields:
+        fields["charges"] = decode_json(fields["charges"])
+    return fields
+
+
+def decode_json(text: str) -> Any:  # noqa: ANN401 - any JSON
+    """Return the value of a jsonb column, with exact decimals."""
+    return jiter.from_json(text.encode(), float_mode="decimal")
+
+
+# When an order counts as due and as late is defined by `Lateness` in models/timing.py.
 COUNTS = """
-SELECT status, type, count(*) AS orders,
-       count(*) FILTER (WHERE coalesce(completed_at, $2) - created_at >= late.age) AS late
-FROM orders JOIN unnest($3::text[], $4::interval[]) AS late (type, age) USING (type)
-WHERE business_date = $1 GROUP BY status, type
+SELECT status, type, count(*) AS orders, sum(total_amount) AS amount,
+       count(*) FILTER (WHERE completed_at IS NOT NULL OR promised_at <= $2) AS due,
+       count(*) FILTER (WHERE coalesce(completed_at, $2) >= promised_at) AS late,
+       count(*) FILTER (WHERE uncollected_since IS NOT NULL) AS uncollected,
+       min(uncollected_since) AS uncollected_since
+FROM (
+    SELECT status, type, total_amount, completed_at,
+           coalesce(ready_at, created_at + late.age) AS promised_at,
+           CASE WHEN status = 'ready' AND handed_over_at IS NULL
+                 AND (uncollected_at IS NOT NULL OR completed_at < $5)
+                THEN coalesce(uncollected_at, completed_at) END AS uncollected_since
+    FROM orders JOIN unnest($3::text[], $4::interval[]) AS late (type, age) USING (type)
+    WHERE business_date = $1
+) AS orders_of_date
+GROUP BY status, type
 """
 
 
@@ -179,33 +220,22 @@ async def counts(
     business_date: date,
     now: datetime,
     late_after: Mapping[OrderType, timedelta],
+    ready_before: datetime,
 ) -> list[asyncpg.Record]:
-    """Count a day's orders, and the late ones among them, by status and type."""
+    """Count a day's orders by status and type, and the due, late and uncollected ones of them.
+
+    Uncollected are those that were marked so, or have been ready since `ready_before`.
+    """
     types, ages = list(late_after), list(late_after.values())
-    return await connection.fetch(COUNTS, business_date, now, types, ages)
-
-
-OPEN = """
-SELECT status, type, count(*) AS orders FROM orders
-WHERE status IN ('received', 'cooking') GROUP BY status, type
-"""
-
-
-async def open_orders(connection: Connection) -> dict[OrderStatus, dict[OrderType, int]]:
-    """Count the received and the cooking orders of all days by type."""
-    found = {
-        status: dict.fromkeys(OrderType, 0)
-        for status in (OrderStatus.RECEIVED, OrderStatus.COOKING)
-    }
-    for row in await connection.fetch(OPEN):
-        found[OrderStatus(row["status"])][OrderType(row["type"])] = row["orders"]
-    return found
+    return await connection.fetch(COUNTS, business_date, now, types, ages, ready_before)
 
 
 PREPARATION = """
 SELECT type,
        percentile_cont(ARRAY[0.5, 0.9, 0.99]) WITHIN GROUP (
-           ORDER BY extract(epoch FROM completed_at - created_at)::float) AS percentiles
+           ORDER BY extract(epoch FROM greatest(interval '0', completed_at - CASE
+               WHEN ready_at IS NULL THEN created_at ELSE greatest(released_at, created_at)
+           END))::float) AS percentiles
 FROM orders WHERE business_date = $1 AND completed_at IS NOT NULL
 GROUP BY type
 """
@@ -214,7 +244,10 @@ GROUP BY type
 async def preparation_percentiles(
     connection: Connection, business_date: date
 ) -> dict[OrderType, list[float]]:
-    """Return p50, p90 and p99 of a day's seconds from received to ready, by type."""
+    """Return p50, p90 and p99 of a day's seconds from received to ready, by type.
+
+    Those of a scheduled order begin when it is released.
+    """
     rows = await connection.fetch(PREPARATION, business_date)
     return {OrderType(row["type"]): row["percentiles"] for row in rows}
 

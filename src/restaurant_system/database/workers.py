@@ -20,12 +20,14 @@ RECENT_LIMIT = 200  # workers in the list, in addition to those that are online
 ONLINE_CONDITION = "(workers.status = 'online' AND workers.lease_until >= now())"
 
 REGISTER = f"""
-INSERT INTO workers (name, type, status, last_seen, heartbeat_interval, session)
-VALUES ($1, $2, 'online', now(), $3, $4)
+INSERT INTO workers
+    (name, type, status, last_seen, heartbeat_interval, session, capacity, is_station)
+VALUES ($1, $2, 'online', now(), $3, $4, $5, $6)
 ON CONFLICT (name) DO UPDATE
     SET type = excluded.type, status = 'online', last_seen = now(),
-        heartbeat_interval = excluded.heartbeat_interval, session = excluded.session
-    WHERE NOT {ONLINE_CONDITION}
+        heartbeat_interval = excluded.heartbeat_interval, session = excluded.session,
+        capacity = excluded.capacity, is_station = excluded.is_station
+    WHERE NOT {ONLINE_CONDITION} OR workers.session = excluded.session
 RETURNING id
 """
 
@@ -36,13 +38,19 @@ async def register(
     order_types: Sequence[OrderType],
     heartbeat_interval: timedelta,
     session: UUID,
+    *,
+    capacity: int = 1,
+    is_station: bool = False,
 ) -> bool:
     """Mark a worker online, under a new name or one that is offline or whose lease has expired.
 
-    Returns `False` if another worker with this name is online.
+    Returns `False` if another worker with this name is online. May be repeated when the answer was
+    lost.
     """
     types = ",".join(order_types)
-    registered = await connection.fetchval(REGISTER, name, types, heartbeat_interval, session)
+    registered = await connection.fetchval(
+        REGISTER, name, types, heartbeat_interval, session, capacity, is_station
+    )
     return registered is not None
 
 
@@ -58,8 +66,9 @@ async def heartbeat(connection: Connection, name: str, session: UUID) -> bool:
 
 
 REINSERT = """
-INSERT INTO workers (name, type, status, last_seen, heartbeat_interval, session)
-VALUES ($1, $2, 'online', now(), $3, $4)
+INSERT INTO workers
+    (name, type, status, last_seen, heartbeat_interval, session, capacity, is_station)
+VALUES ($1, $2, 'online', now(), $3, $4, $5, $6)
 ON CONFLICT (name) DO NOTHING
 RETURNING id
 """
@@ -71,13 +80,19 @@ async def reinsert(
     order_types: Sequence[OrderType],
     heartbeat_interval: timedelta,
     session: UUID,
+    *,
+    capacity: int = 1,
+    is_station: bool = False,
 ) -> bool:
     """Insert a worker again that was deleted while it could not send heartbeats.
 
     Returns `False` if another session has registered the name.
     """
     types = ",".join(order_types)
-    return await connection.fetchval(REINSERT, name, types, heartbeat_interval, session) is not None
+    inserted = await connection.fetchval(
+        REINSERT, name, types, heartbeat_interval, session, capacity, is_station
+    )
+    return inserted is not None
 
 
 DEREGISTER = """
@@ -107,7 +122,7 @@ async def is_online(connection: Connection, name: str) -> bool:
 
 
 COLUMNS = f"""
-name, type, orders_processed, last_seen,
+name, type, orders_processed, last_seen, capacity,
 CASE WHEN {ONLINE_CONDITION} THEN 'online' ELSE 'offline' END AS status,
 workers.status = 'online' AND NOT {ONLINE_CONDITION} AS is_silent
 """
@@ -131,6 +146,16 @@ ORDER BY name
 async def list_recent(connection: Connection) -> list[Worker]:
     """Return the online workers and the `RECENT_LIMIT` with the latest heartbeats, by name."""
     return [_worker(row) for row in await connection.fetch(LIST_RECENT)]
+
+
+LIST_STATIONS = f"""
+SELECT {COLUMNS} FROM workers WHERE is_station ORDER BY last_seen DESC LIMIT {RECENT_LIMIT}
+"""
+
+
+async def list_stations(connection: Connection) -> list[Worker]:
+    """Return the `RECENT_LIMIT` stations with the latest heartbeats, the latest first."""
+    return [_worker(row) for row in await connection.fetch(LIST_STATIONS)]
 
 
 # The row is locked before the conditions are checked for the last time: a worker that registers
@@ -171,4 +196,5 @@ def _worker(row: asyncpg.Record) -> Worker:
         orders_processed=row["orders_processed"],
         last_seen=row["last_seen"],
         is_silent=row["is_silent"],
+        capacity=row["capacity"],
     )

@@ -49,7 +49,10 @@ class Delivery(ABC):
 
     @abstractmethod
     async def requeue(self) -> None:
-        """Return the message to its place in the queue, for immediate redelivery."""
+        """Return the message to its place in the queue, for immediate redelivery.
+
+        A quorum queue returns it to its front.
+        """
 
     @abstractmethod
     async def replace(self, successor: Message, delay: timedelta | None = None) -> None:
@@ -113,10 +116,11 @@ class Broker(Publisher, UpdateSource, Protocol):
     def consume(
         self, queues: Sequence[str], *, prefetch: int
     ) -> AbstractAsyncContextManager[Consumer]:
-        """Consume several queues as one: highest priority first, of equal priority the oldest.
+        """Consume several queues as one; no queue waits for another one to be empty.
 
-        At most `prefetch` messages of all the queues together are unacknowledged at once. The
-        others stay in their queues, where other consumers find them.
+        A queue delivers the highest priority first, of equal priority the oldest; a quorum queue
+        has no or few priorities. At most `prefetch` messages of all the queues together are
+        unacknowledged at once. The others stay in their queues, where other consumers find them.
         """
 
     def browse(

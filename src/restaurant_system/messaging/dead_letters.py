@@ -112,6 +112,23 @@ class DeadLetter:
         """The customer's name in its body; empty if there is none."""
         return self._field("customer_name")
 
+    @property
+    def names(self) -> list[str]:
+        """The names in its body: the customer's, the reference, and those of the diners."""
+        items = self._body().get("items")
+        diners = [
+            each.get("guest")
+            for each in (items if isinstance(items, list) else ())
+            if isinstance(each, dict)
+        ]
+        found = [self.customer_name, self._field("reference"), *diners]
+        return [name for name in found if isinstance(name, str) and name]
+
+    @property
+    def phone(self) -> str:
+        """The customer's phone number in its body; empty if there is none."""
+        return self._field("phone")
+
     def original(self) -> Message:
         """Return the message without the headers that its failures added.
 
@@ -149,12 +166,16 @@ class DeadLetter:
         )
 
     def _field(self, name: str) -> str:
+        value = self._body().get(name)
+        return value if isinstance(value, str) else ""
+
+    def _body(self) -> dict[str, Any]:
+        """Return its body; empty if that is not a JSON object."""
         try:
             body = jiter.from_json(self.message.body)
         except ValueError:
-            return ""
-        value = body.get(name) if isinstance(body, dict) else None
-        return value if isinstance(value, str) else ""
+            return {}
+        return body if isinstance(body, dict) else {}
 
     def _header(self, name: str) -> str:
         return str(self.message.headers.get(name, ""))

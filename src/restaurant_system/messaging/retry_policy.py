@@ -1,6 +1,5 @@
-"""Retry, defer, move or dead-letter messages that were not processed."""
+"""Retry, move or dead-letter messages that were not processed."""
 
-import contextlib
 import dataclasses
 import time
 from collections import OrderedDict
@@ -11,7 +10,7 @@ from uuid import UUID
 
 from restaurant_system import tracing
 from restaurant_system.config import DeliverySettings
-from restaurant_system.errors import BrokerUnavailable, TooManyDeadLetters
+from restaurant_system.errors import TooManyDeadLetters
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Delivery
@@ -21,7 +20,7 @@ from restaurant_system.models.text import escape_nonprintable
 
 log = get_logger()
 
-# Headers of a message that was retried, deferred or dead-lettered.
+# Headers of a message that was retried or dead-lettered.
 ATTEMPTS = "x-attempts"
 FIRST_SEEN = "x-first-seen"
 REASON = "x-reason"
@@ -34,7 +33,6 @@ MAX_ATTEMPTS_HEADER = 2**31  # a larger value was not written by this program
 MAX_REASON_LENGTH = 500  # characters; all headers of an AMQP message must fit into one frame
 
 RETRIED = "retried"  # the error of a span
-DEFERRED_AS_ATTEMPT = 2  # a deferred message waits as long as after this attempt
 
 
 class Cause(StrEnum):
@@ -53,7 +51,6 @@ class _QueueCounters:
         self.deliveries = metrics.deliveries_total.labels(queue)
         self.redeliveries = metrics.redeliveries_total.labels(queue)
         self.retries = metrics.delivery_retries_total.labels(queue)
-        self.deferred = metrics.deliveries_deferred_total.labels(queue)
 
 
 _NOTIFICATIONS = _QueueCounters("notifications")  # queues of subscribers have any name
@@ -153,19 +150,14 @@ class RetryPolicy:
         )
         return True
 
-    async def defer(self, delivery: Delivery) -> None:
-        """Deliver the message again after a delay; this does not count as an attempt."""
-        successor = _with_headers(delivery.message, _origin(delivery))
-        await delivery.replace(successor, self._delay_after(DEFERRED_AS_ATTEMPT))
-        _counters_of(delivery).deferred.inc()
-
     async def dead_letter(
         self, delivery: Delivery, reason: str, cause: Cause = Cause.INVALID
     ) -> None:
         """Move the message to the dead-letter queue, because no retry can succeed.
 
-        If the process has dead-lettered too many messages recently, requeues the message instead
-        and raises `TooManyDeadLetters`: the process must stop consuming. A message that the broker
+        If the process has dead-lettered too many messages recently, leaves the message unsettled
+        and raises `TooManyDeadLetters`: the process must stop consuming, which returns the message
+        to its place. A message that the broker
         did not accept is redelivered, and does not count. Nor does one whose type is not that of
         its queue: this system does not publish such messages, so that they do not show that a
         deployment is faulty.
@@ -178,8 +170,6 @@ class RetryPolicy:
             is_counted = self._limit.count(delivery.message.message_id, reason)
         except TooManyDeadLetters as error:
             log.error("dead_letters_limited", message=str(error), queue=delivery.queue)  # noqa: TRY400 - the message says it all
-            with contextlib.suppress(BrokerUnavailable):  # the broker has requeued it
-                await delivery.requeue()
             raise
         try:
             await _dead_letter(delivery, reason, cause)
@@ -230,7 +220,7 @@ async def move(delivery: Delivery, queue: str) -> None:
 
 
 def attempt_of(message: Message) -> int:
-    """Return the number of this attempt, from 1; deferrals and crashes are not counted."""
+    """Return the number of this attempt, from 1; crashes are not counted."""
     failed = message.headers.get(ATTEMPTS)
     if isinstance(failed, int) and 0 < failed < MAX_ATTEMPTS_HEADER:
         return failed + 1

@@ -110,6 +110,11 @@ def subscriber_queue(name: str) -> str:
     return f"{SUBSCRIBER_QUEUE_PREFIX}{name}"
 
 
+def lock_queue(queue: str) -> str:
+    """Return the name of the queue whose only consumer may browse another queue."""
+    return f"{queue}.lock"
+
+
 def routing_key(order_type: OrderType, priority: int) -> str:
     """Return the routing key of an order on `orders_topic`."""
     return f"kitchen.{order_type}.{priority}"

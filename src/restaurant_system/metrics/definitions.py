@@ -51,6 +51,11 @@ orders_replayed_total = Counter(
     "restaurant_orders_replayed_total",
     "Requests with an Idempotency-Key that were answered with an earlier order.",
 )
+platform_orders_refused_total = Counter(
+    "restaurant_platform_orders_refused_total",
+    "Orders of ordering platforms that were refused, although their customers may have paid.",
+    ["platform"],
+)
 order_moves_total = Counter(
     "restaurant_order_moves_total",
     "Status changes of orders; to completed or cancelled, their outcome.",
@@ -116,11 +121,6 @@ redeliveries_total = Counter(
 delivery_retries_total = Counter(
     "restaurant_delivery_retries_total",
     "Failed attempts to process a message that are followed by another.",
-    ["queue"],
-)
-deliveries_deferred_total = Counter(
-    "restaurant_deliveries_deferred_total",
-    "Messages put back because another worker has their order.",
     ["queue"],
 )
 dead_letters_total = Counter(
@@ -191,12 +191,13 @@ QUEUE_MESSAGES = SystemFigure(
 )
 OPEN_ORDERS = SystemFigure(
     "restaurant_open_orders",
-    "Orders that wait (received) or are in preparation (cooking).",
+    "Orders that wait (received), are in preparation (cooking), wait for their time (scheduled), or"
+    " were not started on their business date (held).",
     ("order_type", "status"),
 )
 WAITING_AGE = SystemFigure(
     "restaurant_waiting_order_oldest_age_seconds",
-    "Age of the oldest order that waits to be cooked; 0 if none.",
+    "Time since the oldest order that waits to be cooked was released; 0 if none.",
     ("order_type",),
 )
 WORKERS_ONLINE = SystemFigure(

@@ -80,6 +80,11 @@ class Caller:
         withheld = frozenset[Capability]() if device is None else NOT_BY_PIN
         return cls(name, role, CAPABILITIES[role] - withheld, device)
 
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether access is controlled, and the caller has neither a session nor an API key."""
+        return self.name is None and self is not UNGUARDED
+
     def may(self, capability: Capability) -> bool:
         """Return whether the caller has a capability."""
         return capability in self.capabilities

@@ -12,11 +12,20 @@ class AuditAction(StrEnum):
     PLACE_ORDER = "place_order"
     CANCEL_ORDER = "cancel_order"
     COMPLETE_ORDER = "complete_order"
+    RELEASE_ORDER = "release_order"
+    HAND_OVER_ORDER = "hand_over_order"
+    UNDO_HAND_OVER = "undo_hand_over"
+    MARK_UNCOLLECTED = "mark_uncollected"
+    UNDO_UNCOLLECTED = "undo_uncollected"
+    SEND_BACK_ORDER = "send_back_order"
+    UNDO_SEND_BACK = "undo_send_back"
     OPEN_STATION = "open_station"
     START_TICKET = "start_ticket"
+    UNSTART_TICKET = "unstart_ticket"
     BUMP_TICKET = "bump_ticket"
     RECALL_TICKET = "recall_ticket"
     RUSH_TICKET = "rush_ticket"
+    UNRUSH_TICKET = "unrush_ticket"
     ACKNOWLEDGE_TICKET = "acknowledge_ticket"
     SIGN_IN = "sign_in"
     SIGN_IN_FAILED = "sign_in_failed"
@@ -35,6 +44,7 @@ class AuditAction(StrEnum):
     REMOVE_DEVICE = "remove_device"
     SET_PIN = "set_pin"
     REMOVE_PIN = "remove_pin"
+    CHANGE_AVAILABILITY = "change_availability"
 
 
 @dataclass(frozen=True, slots=True)

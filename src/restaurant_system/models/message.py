@@ -3,21 +3,45 @@
 `docs/asyncapi.yaml` describes them for other programs; a test checks that both are equal.
 """
 
+import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar, TypeVar
+from json.encoder import encode_basestring
+from typing import Annotated, Any, ClassVar, TypeVar
 from uuid import UUID
 
 import jiter
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
-from restaurant_system.models.order import Amount, NewOrder, OrderType
+from restaurant_system.models.clock import rfc_3339
+from restaurant_system.models.fields import without_unset
+from restaurant_system.models.money import ZERO, StoredAmount, StoredChange, json_text
+from restaurant_system.models.order import (
+    DEFAULT_THRESHOLDS,
+    OPTIONAL_OF_ORDER,
+    Handoff,
+    NewOrder,
+    OrderType,
+    PriorityThresholds,
+)
+from restaurant_system.models.order_items import OPTIONAL_OF_ITEM, ModifierKind, OrderItem
 from restaurant_system.models.status import OrderStatus
 
 JSON = "application/json"
 Header = str | int
+
+Moment = Annotated[AwareDatetime, PlainSerializer(rfc_3339, when_used="json")]
 
 MAX_HEADERS_SIZE = 64 * 1024  # bytes; half of the frame into which RabbitMQ puts all headers
 HEADER_OVERHEAD = 8  # bytes of a header besides its name and value
@@ -72,54 +96,125 @@ class MessageBody(BaseModel):
         return self.model_dump_json().encode()
 
 
+class OrderMessageModifier(MessageBody):
+    """A modifier of an item, or of another modifier, in a message to the kitchen."""
+
+    name: str = Field(min_length=1)
+    kind: ModifierKind = ModifierKind.ADD
+    quantity: int = Field(default=1, ge=1, strict=True)
+    price: StoredChange = ZERO
+    modifiers: "tuple[OrderMessageModifier, ...]" = ()
+
+
 class OrderMessageItem(MessageBody):
     """An item of an order in a message to the kitchen."""
 
     name: str = Field(min_length=1)
     quantity: int = Field(ge=1, strict=True)
-    price: Amount
+    price: StoredAmount
     notes: str | None = None
+    modifiers: tuple[OrderMessageModifier, ...] = ()
+    guest: str | None = None
+    course: int | None = Field(default=None, strict=True)
+    sku: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_unset(serialize(self), OPTIONAL_OF_ITEM)
+
+
+class OrderMessageCharge(MessageBody):
+    """A charge of an order in a message to the kitchen."""
+
+    name: str
+    amount: StoredChange
 
 
 class OrderReceived(MessageBody):
     """An order to be cooked; message type ``order.received``.
 
     It has the fields of `NewOrder`, in the same sequence, between the number and what follows from
-    them.
+    them. Optional fields that were not sent are left out.
     """
 
     TYPE: ClassVar = "order.received"
 
     order_number: str = Field(pattern=r"^ORD_[0-9]{8}_[0-9]{3,9}$")
-    customer_name: str
+    customer_name: str | None
     order_type: OrderType
     items: tuple[OrderMessageItem, ...] = Field(min_length=1)
-    table_number: int | None = Field(default=None, ge=1, le=100, strict=True)
+    table_number: int | None = Field(default=None, ge=1, strict=True)
     delivery_address: str | None = None
     notes: str | None = None
-    total_amount: Amount
+    handoff: Handoff | None = None
+    table: str | None = None
+    allergy_note: str | None = None
+    reference: str | None = None
+    channel: str | None = None
+    external_id: str | None = None
+    phone: str | None = None
+    ready_at: Moment | None = None
+    charges: tuple[OrderMessageCharge, ...] = ()
+    amount_due: StoredAmount | None = None
+    total_amount: StoredAmount
     priority: int = Field(ge=1, le=10, strict=True)
 
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_unset(serialize(self), OPTIONAL_OF_ORDER)
+
     @classmethod
-    def from_order(cls, order: NewOrder, order_number: str) -> "OrderReceived":
+    def from_order(
+        cls,
+        order: NewOrder,
+        order_number: str,
+        thresholds: PriorityThresholds = DEFAULT_THRESHOLDS,
+    ) -> "OrderReceived":
         """Return the body for an order that was stored under `order_number`."""
         return cls(
             order_number=order_number,
             **order.model_dump(),
             total_amount=order.total_amount,
-            priority=order.priority,
+            priority=thresholds.priority_of(order.items_total),
         )
 
     @staticmethod
-    def encode_without_number(order: NewOrder) -> bytes:
+    def encode_without_number(order: NewOrder, priority: int) -> bytes:
         """Encode the body of an order's message from its second field on.
 
         The number, the first field, is known only when the order is stored: the statement in
         database/order_placement.py adds it. A validated order is not validated again, which
         makes this several times faster than `from_order(...).encode()`.
         """
-        computed = f'"total_amount":{float(order.total_amount)},"priority":{order.priority}}}'
-        return f"{order.model_dump_json()[1:-1]},{computed}".encode()
+        items = ",".join([_encode_item(item) for item in order.items])
+        table = "null" if order.table_number is None else order.table_number
+        optional = _encode_more(order.optional_fields)
+        return (
+            f'"customer_name":{_quoted(order.customer_name)},"order_type":"{order.order_type}",'
+            f'"items":[{items}],"table_number":{table},'
+            f'"delivery_address":{_quoted(order.delivery_address)},'
+            f'"notes":{_quoted(order.notes)}{optional},'
+            f'"total_amount":{json_text(order.total_amount)},"priority":{priority}}}'
+        ).encode()
+
+
+def _encode_item(item: OrderItem) -> str:
+    optional = _encode_more(item.optional_fields) if item.has_optional_fields else ""
+    return (
+        f'{{"name":{encode_basestring(item.name)},"quantity":{item.quantity},'
+        f'"price":{json_text(item.price)},"notes":{_quoted(item.notes)}{optional}}}'
+    )
+
+
+def _quoted(text: str | None) -> str:
+    return "null" if text is None else encode_basestring(text)
+
+
+def _encode_more(fields: Mapping[str, object] | None) -> str:
+    """Encode further fields of an object, after a comma."""
+    if fields is None:
+        return ""
+    return "," + json.dumps(fields, ensure_ascii=False, separators=(",", ":"))[1:-1]
 
 
 class StatusChanged(MessageBody):
@@ -133,6 +228,23 @@ class StatusChanged(MessageBody):
     changed_by: str
     timestamp: AwareDatetime
     estimated_completion: AwareDatetime | None = None
+
+    @classmethod
+    def encode_start(cls, *, by: str, at: datetime, until: datetime) -> bytes:
+        """Encode the update about the start of an order, from its second field on.
+
+        The number, the first field, is known only when an order is claimed: the statement in
+        database/claims.py adds it.
+        """
+        update = cls(
+            order_number="ORD_00000000_000",
+            old_status=OrderStatus.RECEIVED,
+            new_status=OrderStatus.COOKING,
+            changed_by=by,
+            timestamp=at,
+            estimated_completion=until,
+        )
+        return update.encode().partition(b",")[2]
 
 
 class Undecodable(ValueError):

@@ -1,42 +1,74 @@
 """A new order: the rules for its fields, its total, its priority and the format of its number.
 
-Amounts of money are `Decimal` from the request to the column.
+Its items are in order_items.py, amounts in money.py, the characters of texts in text.py and
+customer_name.py.
 """
 
 import re
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
+    AwareDatetime,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     PlainSerializer,
     PlainValidator,
-    StringConstraints,
-    ValidationInfo,
+    ValidationError,
     WithJsonSchema,
-    field_validator,
+    model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from restaurant_system.models.text import LINE_BREAKS, is_visible, refused_character
+from restaurant_system.models.clock import parse_rfc_3339, rfc_3339, utc_now
+from restaurant_system.models.customer_name import (
+    JSON_SCHEMA_PATTERN,
+    MAX_LENGTH,
+    clean_customer_name,
+    is_plain_name,
+)
+from restaurant_system.models.fields import (
+    BLANK,
+    EMPTY_IS_NONE,
+    NULL_IS_EMPTY,
+    Address,
+    AllergyNote,
+    ChangedBy,
+    Channel,
+    ExternalId,
+    ItemName,
+    Notes,
+    Phone,
+    Reason,
+    Reference,
+    StrictModel,
+    TableLabel,
+    error_details,
+    is_absent,
+    value_error,
+    without_unset,
+)
+from restaurant_system.models.money import ZERO, Amount, ChargeAmount
+from restaurant_system.models.order_items import OrderItem, total
 
 # ORD_YYYYMMDD_NNN: the business date, and the order's number on that date, counted from 001.
 ORDER_NUMBER = re.compile(r"ORD_[0-9]{8}_[0-9]{3,9}", re.ASCII)
 
-CENT = Decimal("0.01")
-MIN_PRICE = Decimal("0.01")
-MAX_PRICE = Decimal("999.99")
-MAX_AMOUNT = Decimal("99999999.99")  # numeric(10,2)
-PRIORITY_10_ABOVE = Decimal(100)  # a higher total has priority 10
-PRIORITY_5_FROM = Decimal(50)  # this total and a higher one has priority 5
 
-T = TypeVar("T")
+MAX_ITEMS = 100
+MAX_CHARGES = 20
+MAX_TABLE_NUMBER = 9999
+SCHEDULED_WITHIN = timedelta(days=30)  # how far ahead `ready_at` may be
+# How long ago `ready_at` of a new order may be. A repetition of a stored order may be older.
+READY_SINCE = timedelta(days=1)
+READY_TOO_LONG_AGO = "is more than one day ago; send a time to come, or leave it out"
 
 
 class OrderType(StrEnum):
@@ -47,115 +79,104 @@ class OrderType(StrEnum):
     DELIVERY = "delivery"
 
 
-def _number(value: object) -> Decimal:
-    """Convert a JSON number to a decimal; refuse a string and a boolean."""
-    if type(value) is not int and not isinstance(value, Decimal):
-        raise ValueError("must be a number")
-    return Decimal(value)
+class Handoff(StrEnum):
+    """The place or the person to which the meal is handed."""
+
+    TABLE = "table"
+    COUNTER = "counter"
+    CURBSIDE = "curbside"
+    DRIVE_THROUGH = "drive_through"
+    COURIER = "courier"  # of a platform, who collects it
+    OWN_DELIVERY = "own_delivery"
 
 
-def _price(value: object) -> Decimal:
-    """Validate the price of an item: exact, and within the allowed range."""
-    return _exact(value, MIN_PRICE, MAX_PRICE)
+def _moment(value: object) -> datetime:
+    """Validate a time with a zone, by RFC 3339, up to 30 days ahead."""
+    moment = _parsed(value)
+    if moment is None:
+        raise ValueError("must be a time by RFC 3339, such as 2024-12-16T19:30:00+01:00")
+    moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    if moment > utc_now() + SCHEDULED_WITHIN:
+        raise ValueError(f"must be at most {SCHEDULED_WITHIN.days} days ahead")
+    return moment
 
 
-def _amount(value: object) -> Decimal:
-    """Validate a total amount: exact, and within the range of its column."""
-    return _exact(value, Decimal(0), MAX_AMOUNT)
+def is_too_long_ago(ready_at: datetime, now: datetime) -> bool:
+    """Tell whether a new order can not be meant to be ready at this time."""
+    return ready_at < now - READY_SINCE
 
 
-def _exact(value: object, least: Decimal, highest: Decimal) -> Decimal:
-    amount = _number(value)
-    if not least <= amount <= highest:
-        raise ValueError(f"must be from {least} to {highest}")
-    exact = amount.quantize(CENT)
-    if amount != exact:
-        raise ValueError("must have at most two decimals")
-    return exact
+def _parsed(value: object) -> datetime | None:
+    if isinstance(value, str):
+        return parse_rfc_3339(value.strip())
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.astimezone(UTC)
+    return None
 
 
-def _printable_line(value: str) -> str:
-    """Refuse control and format characters, line breaks among them."""
-    return _printable_text(value, allowed="")
+def _clean_name(value: object) -> str | None:
+    """Validate the name of a customer; one of blanks counts as absent."""
+    if type(value) is str and is_plain_name(value):
+        return value
+    if is_absent(value):
+        return None
+    if not isinstance(value, str):
+        raise PydanticCustomError("string_type", "must be a string")
+    return clean_customer_name(value)
 
 
-def _name(value: str) -> str:
-    """Refuse control and format characters, and a name that shows nothing."""
-    if not is_visible(value):
-        raise ValueError("must have at least one visible character")
-    return _printable_line(value)
-
-
-def _printable_text(value: str, allowed: str = LINE_BREAKS) -> str:
-    """Refuse control and format characters other than line breaks and tabs."""
-    refused = refused_character(value, allowed=allowed)
-    if refused is not None:
-        raise ValueError(f"must not contain the character U+{ord(refused):04X} here")
-    return value
-
-
-# Amounts are serialized as JSON numbers: for amounts below 10^13 with two decimals, the shortest
-# text of the nearest float is the amount itself.
-Money = Annotated[Decimal, PlainSerializer(float, when_used="json")]
-
-Amount = Annotated[Money, PlainValidator(_amount)]
-Price = Annotated[
-    Money,
-    PlainValidator(_price),
-    WithJsonSchema({"type": "number", "minimum": 0.01, "maximum": 999.99, "multipleOf": 0.01}),
-]
 CustomerName = Annotated[
-    str,
-    # Letters and combining marks of any script, digits, spaces, hyphens, apostrophes.
-    StringConstraints(min_length=1, max_length=100, pattern=r"^[\p{L}\p{M}\p{Nd} '’-]+$"),
-    AfterValidator(_name),
-    # JSON Schema patterns need not support Unicode classes; this one excludes ASCII punctuation.
+    str | None,
+    PlainValidator(_clean_name),
     WithJsonSchema(
         {
-            "type": "string",
-            "minLength": 1,
-            "maxLength": 100,
-            "pattern": r"^[^\x00-\x1f!-&(-,./:-@\[-`{-\x7f]+$",
-        }
+            "anyOf": [
+                {"type": "string", "maxLength": MAX_LENGTH, "pattern": JSON_SCHEMA_PATTERN},
+                BLANK,
+                {"type": "null"},
+            ]
+        },
     ),
 ]
-ItemName = Annotated[str, StringConstraints(min_length=1, max_length=50), AfterValidator(_name)]
-Notes = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printable_text)]
-Address = Annotated[
-    str, StringConstraints(min_length=10, max_length=200), AfterValidator(_printable_text)
+ReadyAt = Annotated[
+    datetime,
+    PlainValidator(_moment),
+    PlainSerializer(rfc_3339, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-ChangedBy = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_name)]
 
 
-class StrictModel(BaseModel):
-    """Input from outside: immutable, strings trimmed, no type coercion, no unknown fields."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        str_strip_whitespace=True,
-        hide_input_in_errors=True,
-    )
-
-
-class OrderItem(StrictModel):
-    """An item of an order."""
+class Charge(StrictModel):
+    """A fee or, if its amount is negative, a discount on the whole order."""
 
     name: ItemName
-    quantity: int = Field(ge=1, le=10)
-    price: Price
-    notes: Notes | None = None
+    amount: ChargeAmount
 
 
-def _schema_of_type(order_type: OrderType, required: dict[str, str]) -> dict[str, Any]:
-    """Return the JSON Schema of the fields that an order type requires or must not have."""
-    absent = {"table_number": {"type": "null"}, "delivery_address": {"type": "null"}}
-    present = {field: {"type": kind} for field, kind in required.items()}
-    return {
-        "properties": {"order_type": {"const": order_type.value}, **absent, **present},
-        "required": list(required),
+def _schema_of_type(
+    order_type: OrderType,
+    *,
+    refused: tuple[str, ...],
+    one_of: tuple[str, ...],
+    unless: Handoff | None,
+) -> dict[str, Any]:
+    """Return the JSON Schema of what an order type requires and must not have."""
+    absent = {"anyOf": [{"type": "null"}, BLANK]}
+    schema: dict[str, Any] = {
+        "properties": {
+            "order_type": {"const": order_type.value},
+            **dict.fromkeys(refused, absent),
+        },
     }
+    if unless is not None:
+        schema["anyOf"] = [
+            *({"required": [field], "properties": {field: PRESENT}} for field in one_of),
+            {"required": ["handoff"], "properties": {"handoff": {"const": unless.value}}},
+        ]
+    return schema
+
+
+PRESENT = {"not": {"type": "null"}}
 
 
 class NewOrder(StrictModel):
@@ -164,74 +185,234 @@ class NewOrder(StrictModel):
     model_config = ConfigDict(
         json_schema_extra={
             "oneOf": [
-                _schema_of_type(OrderType.DINE_IN, {"table_number": "integer"}),
-                _schema_of_type(OrderType.TAKEOUT, {}),
-                _schema_of_type(OrderType.DELIVERY, {"delivery_address": "string"}),
-            ]
+                _schema_of_type(
+                    OrderType.DINE_IN,
+                    refused=("delivery_address",),
+                    one_of=("table_number", "table"),
+                    unless=Handoff.COUNTER,
+                ),
+                _schema_of_type(
+                    OrderType.TAKEOUT,
+                    refused=("table_number", "table", "delivery_address"),
+                    one_of=(),
+                    unless=None,
+                ),
+                _schema_of_type(
+                    OrderType.DELIVERY,
+                    refused=("table_number", "table"),
+                    one_of=("delivery_address",),
+                    unless=Handoff.COURIER,
+                ),
+            ],
         }
     )
 
-    customer_name: CustomerName
+    # The fields of the first release, in their sequence: the fingerprint of an idempotency key
+    # depends on it.
+    customer_name: CustomerName = None
     order_type: Annotated[OrderType, Field(strict=False)]
-    items: Annotated[tuple[OrderItem, ...], Field(min_length=1, max_length=20, strict=False)]
-    table_number: int | None = Field(default=None, ge=1, le=100, validate_default=True)
-    delivery_address: Address | None = Field(default=None, validate_default=True)
-    notes: Notes | None = None
+    items: Annotated[tuple[OrderItem, ...], Field(min_length=1, max_length=MAX_ITEMS, strict=False)]
+    table_number: int | None = Field(default=None, ge=1, le=MAX_TABLE_NUMBER)
+    delivery_address: Annotated[Address | None, EMPTY_IS_NONE] = None
+    notes: Annotated[Notes | None, EMPTY_IS_NONE] = None
+    handoff: Annotated[Handoff | None, Field(strict=False)] = None
+    table: Annotated[TableLabel | None, EMPTY_IS_NONE] = Field(
+        default=None, description="The label of a table that has no number"
+    )
+    allergy_note: Annotated[AllergyNote | None, EMPTY_IS_NONE] = None
+    reference: Annotated[Reference | None, EMPTY_IS_NONE] = Field(
+        default=None,
+        description="The number by which the platform, the courier or the till calls the order",
+    )
+    channel: Annotated[Channel | None, EMPTY_IS_NONE] = Field(
+        default=None, description="Where the order comes from; together with external_id"
+    )
+    external_id: Annotated[ExternalId | None, EMPTY_IS_NONE] = Field(
+        default=None, description="The id of the order at its channel"
+    )
+    phone: Annotated[Phone | None, EMPTY_IS_NONE] = None
+    ready_at: ReadyAt | None = Field(
+        default=None,
+        description="When it is to be ready, such as 2024-12-16T19:30:00+01:00: at most 30 days"
+        " ahead, and at most one day ago unless the order is a repetition",
+    )
+    charges: Annotated[
+        tuple[Charge, ...], Field(max_length=MAX_CHARGES, strict=False), NULL_IS_EMPTY
+    ] = ()
+    amount_due: Amount | None = Field(
+        default=None, description="What is still to be paid when it is handed over"
+    )
 
-    @field_validator("table_number")
+    @model_validator(mode="wrap")
     @classmethod
-    def _check_table_number(cls, value: int | None, info: ValidationInfo) -> int | None:
-        return _require_only_for(OrderType.DINE_IN, value, info)
-
-    @field_validator("delivery_address")
-    @classmethod
-    def _check_delivery_address(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return _require_only_for(OrderType.DELIVERY, value, info)
+    def _check_combinations(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - any input
+        """Report the errors of combined fields together with those of single ones."""
+        if not isinstance(value, dict) or _is_simple(value):
+            return handler(value)
+        faults = dict(_faults_of_combinations(value))
+        errors: list[InitErrorDetails] = []
+        try:
+            order = handler(value)
+        except ValidationError as error:
+            errors = error_details(error)
+        else:
+            if not faults:
+                return order
+        # An order that is valid but for this may be stored already: its service decides.
+        ready_at = _parsed(value.get("ready_at"))
+        if ready_at is not None and is_too_long_ago(ready_at, utc_now()):
+            faults["ready_at"] = READY_TOO_LONG_AGO
+        invalid = {each["loc"][0] for each in errors if each.get("loc")}
+        errors += [
+            {"type": value_error(message), "loc": (field,), "input": None}
+            for field, message in faults.items()
+            if field not in invalid
+        ]
+        sequence = {field: place for place, field in enumerate(cls.model_fields)}
+        errors.sort(key=lambda each: sequence.get(str(each["loc"][0]), len(sequence)))
+        raise ValidationError.from_exception_data(cls.__name__, errors)
 
     @cached_property
     def total_amount(self) -> Decimal:
-        """The exact sum of price times quantity."""
-        return total(self.items)
+        """What the order costs: its items and its charges, and never less than nothing."""
+        amount = total(self.items)
+        if self.charges:
+            amount = sum((charge.amount for charge in self.charges), amount)
+        # Zero with the decimals of the amount, as that of an order that costs nothing.
+        return amount if amount >= ZERO else amount - amount
 
-    @cached_property
-    def priority(self) -> int:
-        """The priority that follows from the total: 10, 5 or 1."""
-        return priority(self.total_amount)
+    @property
+    def items_total(self) -> Decimal:
+        """What the items cost, without charges."""
+        return total(self.items) if self.charges else self.total_amount
+
+    @property
+    def has_optional_fields(self) -> bool:
+        """Whether an optional field of the order or of an item may have a value."""
+        if not self.model_fields_set.isdisjoint(OPTIONAL_OF_ORDER):
+            return True
+        for item in self.items:  # noqa: SIM110 - a generator takes twice as long
+            if item.has_optional_fields:
+                return True
+        return False
+
+    @property
+    def optional_fields(self) -> dict[str, Any] | None:
+        """The optional fields of the order that were sent, as JSON; `None` if there are none."""
+        if self.model_fields_set.isdisjoint(OPTIONAL_OF_ORDER):
+            return None
+        fields = self.model_dump(mode="json", include=set(OPTIONAL_OF_ORDER))
+        return without_unset(fields, OPTIONAL_OF_ORDER) or None
+
+
+# Messages and responses contain these fields only if they were sent.
+OPTIONAL_OF_ORDER = frozenset(
+    {
+        *("handoff", "table", "allergy_note", "reference", "channel", "external_id", "phone"),
+        *("ready_at", "charges", "amount_due"),
+    }
+)
 
 
 class Move(StrictModel):
     """The author of and the reason for a cancellation or completion; both are optional."""
 
     changed_by: ChangedBy | None = None
-    reason: Notes | None = None
+    reason: Reason | None = None
 
 
-def _require_only_for(order_type: OrderType, value: T | None, info: ValidationInfo) -> T | None:
-    """Require a field for one order type, and refuse it for the others.
+class MoveOfReadyOrder(Move):
+    """The author of and the reason for an action on an order that is ready.
 
-    Called by a field validator instead of a model validator, so that the error is reported together
-    with those of other fields. If the order type itself is invalid, every value is accepted.
+    `as_of` is the order's `updated_at` as it was shown: an action on an order that has changed
+    since then is refused, because it may have waited on a device without a connection.
     """
-    actual = info.data.get("order_type")
-    if actual is None:
-        return value
-    if actual is order_type and value is None:
-        raise ValueError(f"is required for {order_type}")
-    if actual is not order_type and value is not None:
-        raise ValueError(f"is only for {order_type}, not for {actual}")
-    return value
+
+    as_of: Annotated[AwareDatetime | None, Field(strict=False)] = None
 
 
-def total(items: Sequence[OrderItem]) -> Decimal:
-    """Return the total of order items: the sum of price times quantity."""
-    return sum((item.price * item.quantity for item in items), Decimal(0)).quantize(CENT)
+def _is_simple(fields: Mapping[str, object]) -> bool:
+    """Return whether an order is one of most, in which no combination can be wrong."""
+    order_type = fields.get("order_type")
+    if type(order_type) is not str or is_absent(fields.get("customer_name")):
+        return False
+    own = OWN_FIELD.get(order_type)
+    if own is None or is_absent(fields.get(own)):
+        return False
+    return OTHER_FIELDS[own].isdisjoint(fields)
 
 
-def priority(total_amount: Decimal) -> int:
-    """Return the priority of an order: 10 for a total above 100, 5 from 50 to 100, else 1."""
-    if total_amount > PRIORITY_10_ABOVE:
-        return 10
-    return 5 if total_amount >= PRIORITY_5_FROM else 1
+def _faults_of_combinations(fields: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Return the fields that are missing or that do not belong to the others, with the reason.
+
+    Reads the fields as they were sent. An invalid order type or handoff requires nothing.
+    """
+    order_type = fields.get("order_type")
+    if (
+        is_absent(fields.get("customer_name"))
+        and order_type != OrderType.DINE_IN
+        and is_absent(fields.get("reference"))
+    ):
+        yield "customer_name", "is required, except for dine_in or with a reference"
+    sent = {field for field in COMBINED if not is_absent(fields.get(field))}
+    yield from _faults_of_source(sent)
+    yield from _faults_of_type(order_type, sent, fields.get("handoff"))
+
+
+def _faults_of_source(sent: AbstractSet[str]) -> Iterator[tuple[str, str]]:
+    for field, other in (("channel", "external_id"), ("external_id", "channel")):
+        if other in sent and field not in sent:
+            yield field, f"is required with {other}"
+
+
+def _faults_of_type(
+    order_type: object, sent: AbstractSet[str], handoff: object
+) -> Iterator[tuple[str, str]]:
+    if order_type not in ORDER_TYPES:
+        return
+    if order_type != OrderType.DINE_IN:
+        for field in sorted(TABLE_FIELDS & sent):
+            yield field, f"is only for dine_in, not for {order_type}"
+    if order_type != OrderType.DELIVERY and "delivery_address" in sent:
+        yield "delivery_address", f"is only for delivery, not for {order_type}"
+    if handoff is not None and handoff not in HANDOFFS:
+        return
+    if order_type == OrderType.DINE_IN and handoff != Handoff.COUNTER and not TABLE_FIELDS & sent:
+        yield "table_number", "is required for dine_in, unless table is sent or handoff is counter"
+    is_collected = handoff == Handoff.COURIER
+    if order_type == OrderType.DELIVERY and not is_collected and "delivery_address" not in sent:
+        yield "delivery_address", "is required for delivery, unless handoff is courier"
+
+
+TABLE_FIELDS = frozenset({"table_number", "table"})
+# Fields that depend on others.
+COMBINED = TABLE_FIELDS | {"delivery_address", "channel", "external_id", "ready_at"}
+# The one of them that most orders of a type have; a takeout order has none.
+OWN_FIELD: dict[str, str] = {
+    OrderType.TAKEOUT: "customer_name",
+    OrderType.DINE_IN: "table_number",
+    OrderType.DELIVERY: "delivery_address",
+}
+OTHER_FIELDS = {own: COMBINED - {own} for own in OWN_FIELD.values()}
+ORDER_TYPES = tuple(OrderType)
+HANDOFFS = tuple(Handoff)
+
+
+@dataclass(frozen=True, slots=True)
+class PriorityThresholds:
+    """What the items of an order must cost for a higher priority."""
+
+    five_from: Decimal = Decimal(50)
+    ten_above: Decimal = Decimal(100)
+
+    def priority_of(self, items_total: Decimal) -> int:
+        """Return the priority of an order whose items cost so much: 10, 5 or 1."""
+        if items_total > self.ten_above:
+            return 10
+        return 5 if items_total >= self.five_from else 1
+
+
+DEFAULT_THRESHOLDS = PriorityThresholds()
 
 
 def is_order_number(text: str) -> bool:

@@ -1,14 +1,14 @@
 """The statuses of an order, and the legal moves between them.
 
     received ──▶ cooking ◀──▶ ready ──▶ completed
-        │           │
-        └──▶ cancelled ◀──┘
+        │           │           │
+        └───────────┴───────────┴──▶ cancelled
 
-Only a person at the kitchen display moves an order from ready back to cooking (recall), when it was
-bumped too soon.
+Only people move an order from ready to anything but completed: at the kitchen display back to
+cooking (recall), when it was bumped too soon, and by the API to cancelled, with a reason.
 
-A trigger in the database enforces the same table (``013_hold_tickets.sql``); a test checks that the
-two are equal.
+A trigger in the database enforces the same table (``025_once_for_ever.sql``); a test checks that
+the two are equal.
 """
 
 from enum import StrEnum
@@ -21,7 +21,7 @@ class OrderStatus(StrEnum):
     COOKING = "cooking"  # being cooked
     READY = "ready"  # cooked; waits for the customer, the waiter or the driver
     COMPLETED = "completed"  # handed over
-    CANCELLED = "cancelled"  # cancelled before it was ready
+    CANCELLED = "cancelled"  # cancelled before it was handed over
 
 
 # The statuses from which an order may move to each status. They are listed in the order in which an
@@ -31,7 +31,7 @@ ORIGINS: dict[OrderStatus, tuple[OrderStatus, ...]] = {
     OrderStatus.COOKING: (OrderStatus.RECEIVED, OrderStatus.READY),
     OrderStatus.READY: (OrderStatus.COOKING,),
     OrderStatus.COMPLETED: (OrderStatus.READY,),
-    OrderStatus.CANCELLED: (OrderStatus.RECEIVED, OrderStatus.COOKING),
+    OrderStatus.CANCELLED: (OrderStatus.RECEIVED, OrderStatus.COOKING, OrderStatus.READY),
 }
 
 

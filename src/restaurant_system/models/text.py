@@ -16,6 +16,7 @@ many. So only a limited number of them may follow one another.
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 MAX_MARKS = 6  # nonspacing marks in a row; Burmese, Tibetan and pointed Hebrew have up to five
 MAY_BE_MARKS = re.compile(rf"[^\x00-\x7f]{{{MAX_MARKS + 1}}}")
@@ -28,6 +29,8 @@ HIDDEN = re.compile("[\u115f\u1160\u17b4\u17b5\u3164\uffa0\U00013441\U00013442\U
 INVISIBLE_CLASSES = frozenset({"Zs", "Zl", "Zp", "Mn", "Mc", "Me", "Cc", "Cf", "Cs"})
 INVISIBLE = frozenset("\u2800\ufffc")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
+# What may be in a text without showing anything: joiners, and marks that only select a glyph.
+IGNORED = re.compile("[\u034f\u180b-\u180d\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 LINE_BREAKS = "\n\r\t"
 JOINERS = "\u200c\u200d"  # zero width non-joiner and joiner
 JOINED = "LMS"  # letters, marks, and symbols, among which emoji are
@@ -62,6 +65,27 @@ def refused_character(text: str, *, allowed: str = "") -> str | None:
     return None
 
 
+def without_refused(text: str, *, allowed: str = "") -> str:
+    """Return a text without the characters that it must not contain; see `refused_character`."""
+    if refused_character(text, allowed=allowed) is None:
+        return text
+    text = "".join(_kept(text, allowed))
+    return "".join(
+        char for position, char in enumerate(text) if char not in JOINERS or _joins(text, position)
+    )
+
+
+def folded_text(text: str) -> str:
+    """Return a text that is equal for texts that a person reads as the same.
+
+    Such texts differ in case, in their spaces, in Unicode form, or in characters without a glyph.
+    """
+    if not text.isascii():
+        text = IGNORED.sub("", text).replace("\u2800", " ")
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(text.split()).casefold()
+
+
 def is_visible(text: str) -> bool:
     """Tell whether a text shows more than spaces, and marks without a character before them."""
     if text.isascii() and text.isprintable():
@@ -72,6 +96,16 @@ def is_visible(text: str) -> bool:
         and unicodedata.category(char) not in INVISIBLE_CLASSES
         for char in text
     )
+
+
+def describe_character(char: str) -> str:
+    """Name a character in a sentence: as it is if it is visible, else by its name in Unicode."""
+    code = f"U+{ord(char):04X}"
+    if char.isprintable() and is_visible(char):
+        quote = "'" if char == '"' else '"'
+        return f"{quote}{char}{quote} ({code})"
+    name = unicodedata.name(char, "")
+    return f"the character {code} ({name})" if name else f"the character {code}"
 
 
 def is_request_id(text: str) -> bool:
@@ -112,6 +146,23 @@ def _excess_mark(text: str) -> str | None:
         elif char not in JOINERS:
             marks = 0
     return None
+
+
+def _kept(text: str, allowed: str) -> Iterator[str]:
+    """Yield the characters that may be in a text, and all joiners."""
+    marks, flag_end = 0, 0
+    for position, char in enumerate(text):
+        if flag := TAGGED_FLAG.match(text, position):
+            flag_end = flag.end()
+        if position < flag_end:
+            marks = 0
+            yield char
+        elif char in JOINERS:
+            yield char
+        elif char in allowed or not _is_refused(char):
+            marks = marks + 1 if unicodedata.category(char) in NONSPACING else 0
+            if marks <= MAX_MARKS:
+                yield char
 
 
 def _joins(text: str, position: int) -> bool:

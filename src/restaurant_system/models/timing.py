@@ -1,74 +1,70 @@
-"""Estimate when a waiting order will be ready, and count late orders."""
+"""How long orders take: learned preparation times, and the count of late orders."""
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from statistics import median
 
 from restaurant_system.models.order import OrderType
-from restaurant_system.models.worker import Worker, WorkerStatus
+
+# Fewer recent orders say little: of two, one that was forgotten would decide.
+MIN_RECENT = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Crew:
-    """The online workers that cook one order type.
+class PreparationTimes:
+    """How long orders of each type take from the start of cooking until they are ready, in seconds.
 
-    `order_types` are all types that they cook; `remaining` is the cooking time left of the orders
-    that they cook now.
+    Learned from recent orders, and never less than `minimum`.
     """
 
-    cooks: int
-    order_types: frozenset[OrderType]
-    remaining: timedelta
+    def __init__(
+        self,
+        minimum: Mapping[OrderType, float],
+        recent: Mapping[OrderType, Sequence[float]] | None = None,
+    ) -> None:
+        recent = recent or {}
+        self._recent = {
+            kind: sorted(max(each, least) for each in recent.get(kind, ()))
+            for kind, least in minimum.items()
+        }
+        self._expected = {
+            kind: median(self._recent[kind]) if self.is_learned(kind) else least
+            for kind, least in minimum.items()
+        }
 
+    @property
+    def by_type(self) -> Mapping[OrderType, float]:
+        """The expected preparation time of each type."""
+        return self._expected
 
-def crew_for(
-    order_type: OrderType,
-    workers: Iterable[Worker],
-    cooking_until: Iterable[tuple[str, datetime]],
-    now: datetime,
-) -> Crew:
-    """Return the crew for an order type; `cooking_until` has each cooking order's worker and end.
+    def expected(self, order_type: OrderType) -> float:
+        """Return the expected preparation time: the median of the recent orders."""
+        return self._expected[order_type]
 
-    An overdue order has no time left. Without an online worker, the crew cooks all types.
-    """
-    cooks = [
-        worker
-        for worker in workers
-        if worker.status is WorkerStatus.ONLINE and worker.can_cook(order_type)
-    ]
-    names = {cook.name for cook in cooks}
-    remaining = (max(until - now, timedelta()) for name, until in cooking_until if name in names)
-    return Crew(
-        cooks=len(cooks),
-        order_types=frozenset(kind for cook in cooks for kind in cook.order_types)
-        or frozenset(OrderType),
-        remaining=sum(remaining, timedelta()),
-    )
+    def is_learned(self, order_type: OrderType) -> bool:
+        """Tell whether enough recent orders of a type are known to expect their median."""
+        return len(self._recent[order_type]) >= MIN_RECENT
 
+    def remaining(self, order_type: OrderType, elapsed: float) -> float:
+        """Return the time that is left of an order that has been cooking for `elapsed` seconds.
 
-def completion_of_waiting(
-    *,
-    now: datetime,
-    own: timedelta,
-    ahead: Mapping[OrderType, int],
-    durations: Mapping[OrderType, timedelta],
-    crew: Crew,
-) -> datetime:
-    """Estimate when a waiting order will be ready.
-
-    The cooks share the work before it evenly: the orders `ahead` of the types that they cook, and
-    the rest of what they cook now. Then the order takes its `own` cooking time.
-    """
-    waiting = sum((durations[kind] * ahead.get(kind, 0) for kind in crew.order_types), timedelta())
-    return now + (waiting + crew.remaining) / max(crew.cooks, 1) + own
+        Of an order that takes longer than expected, this is the median of the recent orders that
+        took longer than it has so far; 0 if there are none.
+        """
+        if elapsed < self._expected[order_type]:
+            return self._expected[order_type] - max(elapsed, 0)
+        recent = self._recent[order_type]
+        longer = recent[bisect_right(recent, elapsed) :]
+        return median(longer) - elapsed if longer else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """The number of late orders among all orders that were not cancelled.
+    """The number of late orders among the orders that were due, without cancelled ones.
 
-    An order is late once its age exceeds the limit that is configured for its type: for good if it
-    was not ready by then, and so far if it is not ready yet.
+    An order is due once it was ready, or should have been. It is late once its age exceeds the
+    limit that is configured for its type, or the time has passed for which it was ordered: for good
+    if it was not ready by then, and so far if it is not ready yet.
     """
 
     orders: int = 0
@@ -79,5 +75,5 @@ class Lateness:
 
     @property
     def share(self) -> float | None:
-        """The share of late orders, from 0 to 1; `None` without orders."""
+        """The share of late orders, from 0 to 1; `None` if no order was due."""
         return self.late / self.orders if self.orders else None

@@ -24,7 +24,8 @@ class WorkerStatus(StrEnum):
 class Worker:
     """A registered worker.
 
-    An offline worker has deregistered or, if `is_silent`, its lease has expired.
+    An offline worker has deregistered or, if `is_silent`, its lease has expired. `capacity` is how
+    many orders it cooks at a time; that of a station, which depends on its people, is 1.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Worker:
     orders_processed: int
     last_seen: datetime
     is_silent: bool = False
+    capacity: int = 1
 
     def can_cook(self, order_type: OrderType) -> bool:
         """Tell whether the worker is registered for this order type."""

@@ -23,7 +23,7 @@ TraceContext = Mapping[str, str]
 NO_CONTEXT: TraceContext = {}
 
 # The path of a request for a probe or a scrape, of which one span each would hide the others.
-UNTRACED_PATHS = frozenset({"/health", "/health/live", "/metrics"})
+UNTRACED_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 
 
 class RequestSpan(Protocol):
@@ -58,6 +58,9 @@ class Tracer(Protocol):
         self, message: Message, queue: str, template: str | None
     ) -> AbstractContextManager[object]:
         """Trace the processing of a message; see the function `processing`."""
+
+    def continuing(self, context: TraceContext) -> AbstractContextManager[object]:
+        """Trace the cooking of an order; see the function `continuing`."""
 
     def current_context(self) -> TraceContext:
         """Return the context of the current span as headers of a message."""
@@ -117,6 +120,11 @@ def processing(
     if _tracer is None:
         return contextlib.nullcontext()
     return _tracer.processing(message, queue, template)
+
+
+def continuing(context: TraceContext) -> AbstractContextManager[object]:
+    """Trace the cooking of an order whose own message was not received: continue its trace."""
+    return contextlib.nullcontext() if _tracer is None else _tracer.continuing(context)
 
 
 def add_link(context: TraceContext) -> None:

@@ -107,6 +107,18 @@ class OpenTelemetryTracer:
         finally:
             span.end()
 
+    @contextlib.contextmanager
+    def continuing(self, context: TraceContext) -> Iterator[None]:
+        """Trace the cooking of an order in the trace of the request that placed it."""
+        parent = _extract(context.get(TRACEPARENT), context.get(TRACESTATE))
+        with self._tracer.start_as_current_span(
+            "cook order",
+            parent,
+            record_exception=False,
+            set_status_on_exception=False,
+        ):
+            yield
+
     def current_context(self) -> TraceContext:
         """Return the context of the current span as headers of a message."""
         return _headers_of(trace.get_current_span())

@@ -3,8 +3,8 @@
 FastAPI serves and documents every route. The fast path answers some of them without it.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from restaurant_system.web import fastpath, problem
 from restaurant_system.web.access_checks import AccessChecks, checked
 from restaurant_system.web.access_control import AccessControl
 from restaurant_system.web.endpoint import Endpoint
+from restaurant_system.web.error_pages import ErrorPages, ErrorTemplates
 from restaurant_system.web.guarded_router import GuardedRouter, guard, unguarded
 from restaurant_system.web.http_protocol import HttpProtocol
 from restaurant_system.web.middleware import RequestContext
@@ -49,10 +50,16 @@ FASTAPI_TELEMETRY: Any = {
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Routes that a service offers over HTTP, and the endpoints among them that need no ASGI."""
+    """Routes that a service offers over HTTP, and the endpoints among them that need no ASGI.
+
+    `security_schemes` document credentials that routes check themselves. `error_pages` are shown to
+    people instead of problems.
+    """
 
     router: GuardedRouter
     endpoints: Sequence[Endpoint[Any]] = ()
+    security_schemes: Mapping[str, Any] = field(default_factory=dict)
+    error_pages: ErrorTemplates = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,8 @@ def build(title: str, features: Sequence[Feature], checks: AccessChecks | None =
     Raises `TypeError` for a route that does not state what it requires.
     """
     checks = checks or AccessChecks()
-    api = _Api(title, checks.control)
+    schemes = {name: each for part in features for name, each in part.security_schemes.items()}
+    api = _Api(title, checks.control, schemes)
     for route in api.routes:  # /openapi.json
         guard(route, Capability.METRICS)
     # Not by `include_router`, which copies some routes without their guards.
@@ -81,7 +89,8 @@ def build(title: str, features: Sequence[Feature], checks: AccessChecks | None =
     router = cast("Any", Router([Mount("/", api)], default=_not_found))
     # Only redirects need the scheme that a proxy was called with, and no endpoint redirects.
     proxied = ProxyHeadersMiddleware(router, [str(each) for each in checks.trusted_proxies])
-    asgi = RequestContext(checked(cast("ASGIApp", proxied), checks))
+    error_pages = {kind: page for each in features for kind, page in each.error_pages.items()}
+    asgi = ErrorPages(RequestContext(checked(cast("ASGIApp", proxied), checks)), error_pages)
     endpoints = [each for feature in features for each in feature.endpoints]
     return Site(asgi, fastpath.protocol_for(endpoints, checks))
 
@@ -89,7 +98,9 @@ def build(title: str, features: Sequence[Feature], checks: AccessChecks | None =
 class _Api(FastAPI):
     """FastAPI, whose document also says who may call what."""
 
-    def __init__(self, title: str, control: AccessControl | None) -> None:
+    def __init__(
+        self, title: str, control: AccessControl | None, schemes: Mapping[str, Any]
+    ) -> None:
         super().__init__(
             title=title,
             version=__version__,
@@ -99,12 +110,13 @@ class _Api(FastAPI):
             telemetry=FASTAPI_TELEMETRY,
         )
         self._control = control
+        self._schemes = schemes
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, which is made when it is first requested."""
         if self.openapi_schema is None:
             self.openapi_schema = super().openapi()
-            document_access(self.openapi_schema, self.routes, self._control)
+            document_access(self.openapi_schema, self.routes, self._control, self._schemes)
         return self.openapi_schema
 
 

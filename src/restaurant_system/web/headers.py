@@ -18,8 +18,10 @@ CONNECTION = b"connection"
 EVENT_STREAM = b"text/event-stream"
 CONNECTION_CLOSE = (CONNECTION, b"close")
 
-MAX_BODY_SIZE = 64 * 1024  # bytes
+MAX_BODY_SIZE = 256 * 1024  # bytes
+MAX_PLATFORM_BODY_SIZE = 1024 * 1024  # bytes of a message of an ordering platform; see below
 MAX_LENGTH_DIGITS = 9  # of a Content-Length; a body that needs more is too large in any case
+PLATFORM_PATHS = "/integrations/"
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -37,6 +39,28 @@ def all_values(name: bytes, headers: Iterable[tuple[bytes, bytes]]) -> list[byte
     return [value for each, value in headers if each == name]
 
 
+def prefers_html(accept: bytes | None) -> bool:
+    """Tell whether an Accept header field weighs HTML above JSON, as a browser that shows a page.
+
+    What accepts anything, such as a script or a command, is a program.
+    """
+    weights = dict(_weighted(each) for each in (accept or b"").lower().split(b","))
+    json = (weights.get(each, 0.0) for each in (b"application/json", b"application/problem+json"))
+    return weights.get(b"text/html", 0.0) > max(json)
+
+
+def _weighted(media_range: bytes) -> tuple[bytes, float]:
+    """Return a media type and its weight (RFC 9110, 12.4.2); an invalid weight counts as 0."""
+    media_type, *parameters = (each.strip() for each in media_range.split(b";"))
+    for each in parameters:
+        if each.startswith(b"q="):
+            try:
+                return media_type, float(each[2:])
+            except ValueError:
+                return media_type, 0.0
+    return media_type, 1.0
+
+
 def declares_body(headers: Headers) -> bool:
     """Tell whether the header fields say that a body follows."""
     return first_value(TRANSFER_ENCODING, headers) is not None or (
@@ -44,12 +68,21 @@ def declares_body(headers: Headers) -> bool:
     )
 
 
-def declares_oversized_body(headers: Headers) -> bool:
-    """Tell whether the Content-Length is above `MAX_BODY_SIZE`, or invalid."""
+def max_body_size(path: str) -> int:
+    """Return how many bytes the body of a request to a path may have.
+
+    Ordering platforms send all that they know of an order: Toast announces more than 600 KB.
+    """
+    is_from_platform = path.startswith(PLATFORM_PATHS)
+    return MAX_PLATFORM_BODY_SIZE if is_from_platform else MAX_BODY_SIZE
+
+
+def declares_oversized_body(headers: Headers, limit: int = MAX_BODY_SIZE) -> bool:
+    """Tell whether the Content-Length is above the limit, or invalid."""
     length = first_value(CONTENT_LENGTH, headers)
     if length is None:
         return False
-    return not length.isdigit() or len(length) > MAX_LENGTH_DIGITS or int(length) > MAX_BODY_SIZE
+    return not length.isdigit() or len(length) > MAX_LENGTH_DIGITS or int(length) > limit
 
 
 def is_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:

@@ -1,8 +1,10 @@
-"""Serve `GET /health` for load balancers, and `GET /health/live` for what restarts processes.
+"""Serve `/health` for people and monitoring, `/health/live` and `/health/ready` for probes.
 
 `/health` reports the service and each dependency: `ok` and `degraded` (a part does not work) come
 with 200, `unavailable` with 503. `/health/live` depends on nothing but this process, because a
-restart cures no outage of a database.
+restart cures no outage of a database. `/health/ready` tells a load balancer whether to send
+requests here: 503 while the process starts, drains or stops, and while an essential dependency is
+down. It checks nothing else, because load balancers ask often.
 """
 
 import asyncio
@@ -14,6 +16,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from restaurant_system.errors import BrokerRefuses, DatabaseRefuses, Unavailable
+from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.guarded_router import PUBLIC, GuardedRouter
 
 CHECK_TIMEOUT = 1.5  # s for the check of a dependency; /health itself responds within 2 s
@@ -22,6 +25,7 @@ CHECK_TIMEOUT = 1.5  # s for the check of a dependency; /health itself responds 
 _cancelled: set["asyncio.Future[Mapping[str, Any]]"] = set()
 
 LIVE_PATH = "/health/live"
+READY_PATH = "/health/ready"
 
 Check = Callable[[], Awaitable[Mapping[str, Any]]]
 
@@ -35,8 +39,8 @@ class Dependency:
     essential: bool
 
 
-def routes(*dependencies: Dependency) -> GuardedRouter:
-    """Return the routes of `/health` and `/health/live`.
+def routes(shutdown: Shutdown, *dependencies: Dependency) -> GuardedRouter:
+    """Return the routes of `/health`, `/health/live` and `/health/ready`.
 
     Each check returns details to report, among them `status` if that is `degraded` or `down`, or
     raises `Unavailable`.
@@ -65,9 +69,25 @@ def routes(*dependencies: Dependency) -> GuardedRouter:
     async def live() -> JSONResponse:
         return live_response()
 
+    essential = [each for each in dependencies if each.essential]
+
+    async def ready() -> JSONResponse:
+        if shutdown.is_stopping:
+            return not_ready_response("The service is stopping.")
+        states = await asyncio.gather(*(_state(each.check) for each in essential))
+        down = [
+            each.name
+            for each, state in zip(essential, states, strict=True)
+            if state["status"] == "down"
+        ]
+        if down:
+            return not_ready_response(f"Down: {', '.join(down)}.")
+        return JSONResponse({"status": "ready"})
+
     for path, endpoint, summary in (
         ("/health", health, "State of the service and of its dependencies"),
         (LIVE_PATH, live, "Whether this process responds, whatever its dependencies do"),
+        (READY_PATH, ready, "Whether this process is to get requests"),
     ):
         router.add_api_route(path, endpoint, methods=["GET"], requires=PUBLIC, summary=summary)
     return router
@@ -76,6 +96,12 @@ def routes(*dependencies: Dependency) -> GuardedRouter:
 def live_response() -> JSONResponse:
     """Return the response of a process whose event loop runs."""
     return JSONResponse({"status": "ok"})
+
+
+def not_ready_response(reason: str) -> JSONResponse:
+    """Return the response of a process to which a load balancer is to send no requests."""
+    content = {"status": "not ready", "reason": reason}
+    return JSONResponse(content, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "1"})
 
 
 async def _state(check: Check) -> dict[str, Any]:

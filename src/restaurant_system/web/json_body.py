@@ -1,13 +1,16 @@
 """Parse and validate a JSON body, and report all of its errors in one response."""
 
+import contextlib
 import re
 from http import HTTPStatus
 from typing import TypeVar
 
 import jiter
 from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
 
 from restaurant_system.web.headers import CONTENT_TYPE, Headers, first_value
+from restaurant_system.web.json_repair import repaired
 from restaurant_system.web.json_trimming import Json, Trimmed, trim
 from restaurant_system.web.problem import Refusal
 from restaurant_system.web.validation_errors import (
@@ -24,15 +27,34 @@ DUPLICATE_KEY = re.compile(r'Detected duplicate key "(?P<key>.*)" at line', re.D
 M = TypeVar("M", bound=BaseModel)
 
 
-def read_json(headers: Headers, body: bytes, model: type[M]) -> M:
+def read_any_json(headers: Headers, body: bytes) -> Json:
+    """Return a body of any structure; raises `Refusal` with 415, or with 400 and the error.
+
+    Texts that make it invalid are repaired. Numbers, duplicate keys, NaN and Infinity are as for
+    `read_json`.
+    """
+    _check_media_type(headers)
+    try:
+        return _parse(body)
+    except Refusal:
+        with contextlib.suppress(Refusal):
+            return _parse(repaired(body))
+        raise
+
+
+def read_json(headers: Headers, body: bytes, model: type[M], context: object = None) -> M:
     """Return a body as a `model`; raises `Refusal` with 415, or with 400 and the field errors.
 
-    Numbers with a decimal point become `Decimal`. Duplicate keys, NaN and Infinity are errors.
+    `context` is that of the validation, such as a currency. Numbers with a decimal point become
+    `Decimal`. Duplicate keys, NaN and Infinity are errors.
     """
-    media_type = (first_value(CONTENT_TYPE, headers) or b"").split(b";")[0].strip().lower()
-    if media_type != JSON.encode():
-        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Send the body as {JSON}.")
-    return parse_json(body, model)
+    _check_media_type(headers)
+    return parse_json(body, model, context)
+
+
+async def read_body(request: Request, model: type[M]) -> M:
+    """Read the body of a request as `read_json` does."""
+    return read_json(request.headers.raw, await request.body(), model)
 
 
 def read_optional_json(headers: Headers, body: bytes, model: type[M]) -> M:
@@ -40,7 +62,7 @@ def read_optional_json(headers: Headers, body: bytes, model: type[M]) -> M:
     return read_json(headers, body, model) if body else model()
 
 
-def parse_json(body: bytes, model: type[M]) -> M:
+def parse_json(body: bytes, model: type[M], context: object = None) -> M:
     """Return a body as a `model`; raises `Refusal` with the field errors.
 
     A large body is trimmed before it is validated, because pydantic takes many times as long to
@@ -50,9 +72,15 @@ def parse_json(body: bytes, model: type[M]) -> M:
     may_have_excess = body.count(b",") > MAX_FIELD_ERRORS
     trimmed = trim(parsed, model) if may_have_excess else Trimmed(parsed)
     try:
-        return model.model_validate(trimmed.value)
+        return model.model_validate(trimmed.value, context=context)
     except ValidationError as error:
         raise _refusal(error, trimmed) from None
+
+
+def _check_media_type(headers: Headers) -> None:
+    media_type = (first_value(CONTENT_TYPE, headers) or b"").split(b";")[0].strip().lower()
+    if media_type != JSON.encode():
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Send the body as {JSON}.")
 
 
 def _parse(body: bytes) -> Json:

@@ -16,12 +16,12 @@ from restaurant_system.metrics.request_durations import UNKNOWN_PATH, durations_
 from restaurant_system.tracing import UNTRACED_PATHS, RequestSpan, active_tracer
 from restaurant_system.web.headers import (
     CONNECTION_CLOSE,
-    MAX_BODY_SIZE,
     REQUEST_ID,
     Headers,
     declares_body,
     declares_oversized_body,
     is_event_stream,
+    max_body_size,
     offers_upgrade,
     request_id_in,
 )
@@ -64,6 +64,7 @@ class _RequestCycle:
     __slots__ = (
         "_is_complete",
         "_is_stream",
+        "_limit",
         "_log",
         "_receive",
         "_received",
@@ -83,13 +84,14 @@ class _RequestCycle:
         self._status: int | None = None
         self._is_complete = False
         self._is_stream = False
+        self._limit = max_body_size(scope["path"])
         self._received = 0
         self._span: RequestSpan | None = None
 
     async def run(self, app: ASGIApp) -> None:
         start = time.perf_counter()
         try:
-            _refuse_by_headers(self._scope["headers"])
+            _refuse_by_headers(self._scope["headers"], self._limit)
             await app(self._scope, self._receive_limited, self._send_with_id)
         except Exception as error:
             if self._status is None:
@@ -122,8 +124,8 @@ class _RequestCycle:
     async def _receive_limited(self) -> Message:
         message = await self._receive()
         self._received += len(message.get("body", b""))
-        if self._received > MAX_BODY_SIZE:
-            raise _too_large()
+        if self._received > self._limit:
+            raise _too_large(self._limit)
         return message
 
     async def _send_with_id(self, message: Message) -> None:
@@ -167,14 +169,14 @@ def _path_template(scope: Scope) -> str:
     return "/".join(names.get(part, part) for part in scope["path"].split("/"))
 
 
-def _refuse_by_headers(headers: Headers) -> None:
-    if declares_oversized_body(headers):
-        raise _too_large()
+def _refuse_by_headers(headers: Headers, limit: int) -> None:
+    if declares_oversized_body(headers, limit):
+        raise _too_large(limit)
     if declares_body(headers) and offers_upgrade(headers):
         raise Refusal(HTTPStatus.BAD_REQUEST, "Upgrade is not supported; send the body without it.")
 
 
-def _too_large() -> Refusal:
+def _too_large(limit: int) -> Refusal:
     return Refusal(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body may have at most {MAX_BODY_SIZE} bytes."
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body may have at most {limit} bytes here."
     )

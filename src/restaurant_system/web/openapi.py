@@ -1,6 +1,8 @@
 """Document for OpenAPI what FastAPI does not see: bodies, error responses, and who may call."""
 
+import functools
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, cast
 
 from fastapi.routing import APIRoute
@@ -25,6 +27,7 @@ _PROBLEM = {
         "detail": {"type": "string"},
         "request_id": {"type": "string"},
         "current_status": {"type": "string"},
+        "handed_over": {"type": "boolean"},
         "processed_by": {"type": ["string", "null"]},
         "errors": {
             "type": "array",
@@ -113,12 +116,24 @@ PRIVACY_PROBLEMS: Responses = {
     **DEAD_LETTER_PROBLEMS,
     404: _problem_response("There is no such order"),
     409: _problem_response(
-        "An order has another name, there are too many orders or dead letters for a request,"
-        " another command or request uses the dead letters, or the database refuses to erase; the"
-        " detail says which"
+        "An order has another name or phone, there are too many orders or dead letters for a"
+        " request, another command or request uses the dead letters, or the database refuses to"
+        " erase; the detail says which"
+    ),
+}
+PLATFORM_PROBLEMS: Responses = {
+    **BODY_PROBLEMS,
+    401: _problem_response("The signature is missing, wrong, or too old"),
+    404: _problem_response("No platform with this name is configured"),
+    409: _problem_response(
+        "The order is known with other contents, was cancelled before it arrived, or its status"
+        " does not allow to cancel it"
     ),
 }
 PLACE_PROBLEMS: Responses = {
+    409: _problem_response(
+        "The order was cancelled before it arrived, or another one has its external_id"
+    ),
     422: _problem_response("The Idempotency-Key was used for another order"),
     **BODY_PROBLEMS,
 }
@@ -139,6 +154,7 @@ SECURITY_SCHEMES = {
         f" POST /session sets the cookie, over TLS as {cookies.TLS_PREFIX}{cookies.SESSION}",
     },
 }
+NO_SCHEMES: Mapping[str, Any] = MappingProxyType({})
 NOT_SIGNED_IN = _problem_response(
     "The request needs an API key or a session, or its API key is invalid"
 )
@@ -151,14 +167,21 @@ LIMITED = _problem_response(
 
 
 def document_access(
-    document: dict[str, Any], routes: Iterable[BaseRoute], control: AccessControl | None
+    document: dict[str, Any],
+    routes: Iterable[BaseRoute],
+    control: AccessControl | None,
+    schemes: Mapping[str, Any] = NO_SCHEMES,
 ) -> None:
     """Add to each operation what its guard requires, and how a caller is refused.
 
     An operation that needs no credentials, but has more for some callers, has them as an option.
-    Without access control they are options everywhere.
+    Without access control they are options everywhere. `schemes` are those of operations that
+    check credentials of their own.
     """
-    document.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
+    document.setdefault("components", {})["securitySchemes"] = {
+        **SECURITY_SCHEMES,
+        **schemes,
+    }
     for route in routes:
         if isinstance(route, APIRoute) and route.include_in_schema:
             guarded = cast("GuardedRoute", route.app)
@@ -205,26 +228,50 @@ def for_people(requires: Capability | None = None) -> dict[str, Any]:
     return {"security": [{SESSION: [] if requires is None else [requires]}]}
 
 
-def request_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
-    """Document a body that the endpoint parses itself."""
+def request_body(
+    model: type[BaseModel],
+    *,
+    required: bool = True,
+    examples: Mapping[str, JsonValue] | None = None,
+) -> dict[str, Any]:
+    """Document a body that the endpoint parses itself, with examples by name."""
+    media: dict[str, Any] = {"schema": _schema_of(model)}
+    if examples is not None:
+        media["examples"] = examples
+    return {"requestBody": {"required": required, "content": {JSON: media}}}
+
+
+@functools.cache
+def _schema_of(model: type[BaseModel]) -> JsonValue:
+    """Return the JSON Schema of a model without references; several services have the same."""
     schema = model.model_json_schema()
     definitions = schema.pop("$defs", {})
-    content = {JSON: {"schema": _inline(schema, definitions)}}
-    return {"requestBody": {"required": required, "content": content}}
+    return _inline(schema, definitions)
 
 
-def header_parameter(name: str, description: str) -> dict[str, Any]:
+def header_parameter(
+    name: str, description: str, schema: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Document a header that the endpoint reads itself."""
-    return {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
+    schema = schema or {"type": "string"}
+    return {"name": name, "in": "header", "description": description, "schema": schema}
 
 
-def _inline(schema: JsonValue, definitions: Mapping[str, JsonValue]) -> JsonValue:
-    """Replace the references in a JSON Schema by their definitions, none of which is recursive."""
+def _inline(
+    schema: JsonValue, definitions: Mapping[str, JsonValue], within: tuple[str, ...] = ()
+) -> JsonValue:
+    """Replace the references in a JSON Schema by their definitions.
+
+    `within` are the names of the definitions around it. One that is recursive is not repeated.
+    """
     if isinstance(schema, list):
-        return [_inline(part, definitions) for part in schema]
+        return [_inline(part, definitions, within) for part in schema]
     if not isinstance(schema, dict):
         return schema
     reference = schema.get("$ref")
     if isinstance(reference, str):
-        return _inline(definitions[reference.rsplit("/", 1)[-1]], definitions)
-    return {key: _inline(value, definitions) for key, value in schema.items()}
+        name = reference.rsplit("/", 1)[-1]
+        if name in within:
+            return {"type": "object", "description": f"A {name}, like the one that contains it"}
+        return _inline(definitions[name], definitions, (*within, name))
+    return {key: _inline(value, definitions, within) for key, value in schema.items()}

@@ -14,14 +14,20 @@ from restaurant_system.errors import (
     BrokerUnavailable,
     DeadLetterNotFound,
     DeadLettersLocked,
+    ErasedOrderRepeated,
     ErasureRefused,
+    ExternalIdTaken,
+    HandedOverAlready,
     IdempotencyKeyReused,
     IllegalMove,
+    ItemNotFound,
     LastManager,
     NameTaken,
     NameUnknown,
     NotAllowed,
+    NoTrackingLink,
     NotSignedIn,
+    OrderCancelledBefore,
     OrderNotFound,
     OrderOfAnotherCustomer,
     Overloaded,
@@ -43,7 +49,12 @@ TRY_AGAIN_WITH_KEY = "The system cannot take this now; try again with the same I
 INTERNAL_ERROR = "Something went wrong on our side; the request id finds it in our logs."
 STATUSES = {
     OrderNotFound: HTTPStatus.NOT_FOUND,
+    ItemNotFound: HTTPStatus.NOT_FOUND,
     IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErasedOrderRepeated: HTTPStatus.CONFLICT,
+    ExternalIdTaken: HTTPStatus.CONFLICT,
+    NoTrackingLink: HTTPStatus.NOT_FOUND,
+    OrderCancelledBefore: HTTPStatus.CONFLICT,
     NameTaken: HTTPStatus.CONFLICT,
     NameUnknown: HTTPStatus.NOT_FOUND,
     LastManager: HTTPStatus.CONFLICT,
@@ -107,6 +118,7 @@ def response_for(error: Exception, request_id: str, request_headers: Headers = (
             extra = {"current_status": error.current, "processed_by": error.cook}
         case IllegalMove():
             status, extra = HTTPStatus.CONFLICT, {"current_status": error.current}
+            extra |= {"handed_over": True} if isinstance(error, HandedOverAlready) else {}
         case Unavailable():
             status = HTTPStatus.SERVICE_UNAVAILABLE
             detail = (

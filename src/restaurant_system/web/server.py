@@ -25,7 +25,8 @@ from restaurant_system.web import file_descriptors
 from restaurant_system.web.access_checks import AccessChecks, checked
 from restaurant_system.web.api import Site
 from restaurant_system.web.connections import Connections
-from restaurant_system.web.health import LIVE_PATH, live_response
+from restaurant_system.web.error_pages import ErrorPages, ErrorTemplates
+from restaurant_system.web.health import LIVE_PATH, READY_PATH, live_response, not_ready_response
 from restaurant_system.web.http_protocol import HttpProtocol
 from restaurant_system.web.middleware import SHUTDOWN, RequestContext
 from restaurant_system.web.problem import RETRY_AFTER_SECONDS, Refusal, response_for
@@ -66,7 +67,9 @@ def _response_of_start(scope: Scope) -> Response:
         return live_response()
     unavailable = HTTPStatus.SERVICE_UNAVAILABLE
     response: Response
-    if scope["path"] == "/health":
+    if scope["path"] == READY_PATH:
+        response = not_ready_response(NOT_READY)
+    elif scope["path"] == "/health":
         content = {"status": "unavailable", "reason": NOT_READY, "dependencies": {}}
         response = JSONResponse(content, unavailable)
     else:
@@ -78,10 +81,16 @@ def _response_of_start(scope: Scope) -> Response:
 class Application:
     """The ASGI application of one process: it answers from `site`, with 503 until that is set."""
 
-    def __init__(self, shutdown: Shutdown, settings: HttpSettings, checks: AccessChecks) -> None:
+    def __init__(
+        self,
+        shutdown: Shutdown,
+        settings: HttpSettings,
+        checks: AccessChecks,
+        error_pages: ErrorTemplates,
+    ) -> None:
         self.shutdown = shutdown
         self.connections = Connections(settings, checks.addresses)
-        self.site = Site(RequestContext(checked(_refuse, checks)))
+        self.site = Site(ErrorPages(RequestContext(checked(_refuse, checks)), error_pages))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer an HTTP request; once a stop was requested, the response closes the connection."""
@@ -134,16 +143,22 @@ class HttpServer:
         shutdown: Shutdown,
         settings: HttpSettings,
         checks: AccessChecks,
+        error_pages: ErrorTemplates,
     ) -> None:
         self._listener = listener
         self._shutdown = shutdown
-        self._application = Application(shutdown, settings, checks)
+        self._application = Application(shutdown, settings, checks, error_pages)
+        self._drain_seconds = settings.drain_seconds
         self._server = _Server(uvicorn_config(self._application, lifespan="off"))
         self._running = asyncio.create_task(self._run())
 
     async def serve(self, site: Site) -> None:
-        """Answer from `site`; return after a stop, once all requests are answered."""
+        """Answer from `site`; return after a stop, once all requests are answered.
+
+        From now on a stop request is followed by `drain_seconds` in which requests are answered.
+        """
         self._application.site = site
+        self._shutdown.drain_for(self._drain_seconds)
         await asyncio.shield(self._running)
 
     async def close(self) -> None:
@@ -185,14 +200,17 @@ async def running(
     shutdown: Shutdown,
     settings: HttpSettings = DEFAULT_HTTP,
     checks: AccessChecks | None = None,
+    error_pages: ErrorTemplates | None = None,
 ) -> AsyncIterator[HttpServer]:
     """Run an HTTP server for the duration of the block.
 
     Until it serves a site, requests pass these checks before they are answered with 503; without
-    `checks` those of `api.build`.
+    `checks` those of `api.build`. People see this as a page, if there are `error_pages`.
     """
     file_descriptors.raise_limit()
-    server = HttpServer(listener, shutdown, settings, checks or AccessChecks(settings))
+    server = HttpServer(
+        listener, shutdown, settings, checks or AccessChecks(settings), error_pages or {}
+    )
     try:
         yield server
     except BaseException:

@@ -1,6 +1,6 @@
 """Describe what is wrong with a request, field by field, for the author of the client."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +8,8 @@ from restaurant_system.validation_messages import message_of
 
 BODY = "body"
 MAX_FIELD_ERRORS = 50  # in one response; a list of more would not help
-MAX_FIELD_LENGTH = 64  # characters of a field's path in a response
+MAX_FIELD_LENGTH = 240  # characters of a field's path in a response
 UNKNOWN = "(unknown)"
-NAME_CHARACTERS = "may contain only letters, digits, spaces, hyphens and apostrophes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ def field_errors(errors: Sequence[Any], *, skip: int = 0) -> list[FieldError]:
     return [
         FieldError(
             ".".join(str(part) for part in path) or BODY,
-            _message(error),
+            message_of(error),
             is_known=error["type"] != "extra_forbidden",
         )
         for error, path in zip(errors, paths, strict=True)
@@ -54,7 +53,3 @@ def loggable_fields(errors: Sequence[FieldError]) -> list[str]:
 
 def _has_inner_error(path: tuple[Any, ...], paths: Sequence[tuple[Any, ...]]) -> bool:
     return any(len(other) > len(path) and other[: len(path)] == path for other in paths)
-
-
-def _message(error: Mapping[str, Any]) -> str:
-    return NAME_CHARACTERS if error["type"] == "string_pattern_mismatch" else message_of(error)

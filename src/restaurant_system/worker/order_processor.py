@@ -1,71 +1,74 @@
 """The interface between a worker and the part that cooks its orders or shows them to people."""
 
-from datetime import datetime
-from enum import Enum, auto
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from restaurant_system.database import orders, workers
+from restaurant_system.config import KitchenSettings
+from restaurant_system.database.claims import Claim, ClaimedOrder
 from restaurant_system.database.connection import Connection
-from restaurant_system.errors import MessageRejected
-from restaurant_system.models.message import OrderReceived
-from restaurant_system.models.status import OrderStatus
-
-
-class Outcome(Enum):
-    """The result of processing an order; it decides how the order's message is settled."""
-
-    COOKED = auto()  # the order is ready: acknowledge
-    NOT_NEEDED = auto()  # the order is ready already, completed or cancelled: acknowledge
-    OTHER_WORKER = auto()  # another online worker has the order: defer
-    OTHER_TYPE = auto()  # the worker does not cook this type: move to the type's own queue
-    RELEASED = auto()  # the worker stops or is disconnected: requeue unchanged
+from restaurant_system.models.business_day import BusinessDay
+from restaurant_system.models.clock import Clock
+from restaurant_system.models.order import OrderType
 
 
 class OrderProcessor(Protocol):
-    """Process the orders of one worker, any number concurrently."""
+    """Claim and process the orders of one worker, any number concurrently."""
+
+    @property
+    def capacity(self) -> int:
+        """Return how many orders are cooked at a time, from which others estimate their times."""
+
+    @property
+    def is_station(self) -> bool:
+        """Return whether people prepare the orders, at a station."""
 
     @property
     def is_busy(self) -> bool:
         """Return whether the processor has started an order that is not ready yet."""
 
-    async def process(self, order: OrderReceived, request_id: str) -> Outcome:
-        """Process one order until it is ready or needs no cooking.
+    async def take_over(self, connection: Connection, claim: Claim) -> Sequence[ClaimedOrder]:
+        """Claim orders that were started and then abandoned."""
 
-        Waits without limit while the database is unavailable. Raises `MessageRejected` when there
-        is no such order.
+    async def claim(self, connection: Connection, claim: Claim) -> Sequence[ClaimedOrder]:
+        """Claim the next waiting orders."""
+
+    async def process(self, order: ClaimedOrder) -> bool:
+        """Process a claimed order until it needs no cooking any more.
+
+        Returns `False` if it was released before. Waits without limit while the database is
+        unavailable.
         """
 
     async def poll_orders(self) -> None:
         """Poll the database for changes that others make to the orders, until cancelled."""
 
     def release_orders(self) -> None:
-        """Release the orders that wait for people; those of simulated cooks are finished.
+        """Release the orders that wait for people, because the worker stops.
 
-        Called when the connection to the broker is lost and when the worker stops.
+        Those of simulated cooks are finished.
         """
 
 
-async def take_over_abandoned(
-    tx: Connection, number: str, *, to_worker: str, estimated_completion: datetime, at: datetime
-) -> Outcome | None:
-    """Assign an order in `cooking` to a worker, if it is its own or its worker is offline.
+@dataclass(frozen=True, slots=True)
+class ClaimRules:
+    """What one worker may claim: of its types, what is not held from an earlier business date."""
 
-    Returns `None` if the order now belongs to `to_worker`, else why it does not. Raises
-    `MessageRejected` when there is no such order.
-    """
-    current = await orders.current_status(tx, number)
-    if current is None:
-        raise MessageRejected(f"there is no order {number}")
-    if current.status is not OrderStatus.COOKING or current.processed_by is None:
-        return Outcome.NOT_NEEDED
-    if current.processed_by != to_worker and await workers.is_online(tx, current.processed_by):
-        return Outcome.OTHER_WORKER
-    taken = await orders.take_over(
-        tx,
-        number,
-        from_worker=current.processed_by,
-        to_worker=to_worker,
-        estimated_completion=estimated_completion,
-        at=at,
-    )
-    return None if taken else Outcome.OTHER_WORKER
+    worker: str
+    order_types: Sequence[OrderType]
+    kitchen: KitchenSettings
+    clock: Clock
+    business_day: BusinessDay
+
+    def claim(self, limit: int, excluded: Sequence[int]) -> Claim:
+        """Return a claim at this time."""
+        now = self.clock()
+        return Claim(
+            worker=self.worker,
+            order_types=self.order_types,
+            cooking_times={kind: self.kitchen.cooking_time(kind) for kind in OrderType},
+            released_since=self.business_day.start_of(self.business_day.date_of(now)),
+            at=now,
+            limit=limit,
+            excluded=excluded,
+        )

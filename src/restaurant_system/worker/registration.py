@@ -13,6 +13,7 @@ from restaurant_system.database.connection import Database
 from restaurant_system.errors import DatabaseUnavailable, WorkerNameTaken
 from restaurant_system.logger import get_logger
 from restaurant_system.models.order import OrderType
+from restaurant_system.worker.retries import retry_while_unavailable
 
 # s without a connection to the broker after which a worker without a started order is offline
 OFFLINE_AFTER = 5.0
@@ -24,9 +25,10 @@ log = get_logger("kitchen-worker")
 class Registration:
     """Keep the name of one worker registered by a lease that each heartbeat extends.
 
-    `is_available` tells whether the worker is connected to the broker or has started an order. A
-    worker that was not available for `OFFLINE_AFTER` seconds is marked offline, because completion
-    times are estimated from the workers that are online. It is online again once it is available.
+    `capacity` is how many orders the worker cooks at a time, `is_station` tells whether people do.
+    `is_available` tells whether it is connected to the broker or has started an order. A worker
+    that was not available for `OFFLINE_AFTER` seconds is marked offline, because completion times
+    are estimated from the workers that are online. It is online again once it is available.
     """
 
     def __init__(
@@ -37,6 +39,8 @@ class Registration:
         order_types: Sequence[OrderType],
         heartbeat_interval: float,
         session: UUID,
+        capacity: int,
+        is_station: bool,
         is_available: Callable[[], bool],
     ) -> None:
         self._database = database
@@ -44,23 +48,17 @@ class Registration:
         self._order_types = order_types
         self._heartbeat_interval = heartbeat_interval
         self._session = session
+        self._capacity = capacity
+        self._is_station = is_station
         self._is_available = is_available
         self._available_at = 0.0
 
     async def register(self) -> None:
-        """Mark the worker online under its name.
+        """Mark the worker online under its name, once the database is available.
 
         Raises `WorkerNameTaken` when another worker of this name is online.
         """
-        async with self._database.connection() as connection:
-            registered = await workers.register(
-                connection,
-                self._name,
-                self._order_types,
-                timedelta(seconds=self._heartbeat_interval),
-                self._session,
-            )
-        if not registered:
+        if not await retry_while_unavailable(self._mark_online):
             log.error(
                 "worker_registration_failed", message=f"A worker named {self._name} is online."
             )
@@ -73,6 +71,18 @@ class Registration:
             message=f"Worker {self._name} registered ({', '.join(self._order_types)}).",
             worker_name=self._name,
         )
+
+    async def _mark_online(self) -> bool:
+        async with self._database.connection() as connection:
+            return await workers.register(
+                connection,
+                self._name,
+                self._order_types,
+                timedelta(seconds=self._heartbeat_interval),
+                self._session,
+                capacity=self._capacity,
+                is_station=self._is_station,
+            )
 
     async def deregister(self) -> None:
         """Mark the worker offline; while the database is unavailable, leave that to the lease."""
@@ -130,6 +140,8 @@ class Registration:
                 self._order_types,
                 timedelta(seconds=self._heartbeat_interval),
                 self._session,
+                capacity=self._capacity,
+                is_station=self._is_station,
             )
         if not is_ours:
             raise WorkerNameTaken(

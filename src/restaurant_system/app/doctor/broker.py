@@ -19,6 +19,7 @@ from restaurant_system.app.health_checks import OUTBOX_DELAYED_AFTER
 from restaurant_system.config import RabbitMQSettings, Settings
 from restaurant_system.database import inspection, outbox, workers
 from restaurant_system.database.connection_factory import ConnectionFactory
+from restaurant_system.logger import reason
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.postgres import inspection as queue_table
 from restaurant_system.messaging.rabbitmq.inspection import RabbitMQInspection
@@ -30,6 +31,7 @@ OLDEST, NEWEST = (3, 10), (4, 3)  # versions that are tested
 RUNS_RABBITMQ = (
     "check that RabbitMQ runs and that the rabbitmq section of the configuration is right"
 )
+START_NODE = "start this node of the cluster, or correct rabbitmq.hosts"
 ALARMS = "run rabbitmq-diagnostics alarms, which shows whether RabbitMQ lacks memory or disk"
 CHECK_DATABASE = "see the findings about PostgreSQL"
 START_WORKER = "start a kitchen worker, or open a station, that cooks this type"
@@ -64,13 +66,18 @@ async def check_rabbitmq(
     inspected = RabbitMQInspection(rabbitmq, settings.delivery.retry_delays)
 
     async def connect() -> Sequence[Finding]:
+        away = await inspected.nodes_away()
         version = await inspected.version()
-        return [ok(f"connected to RabbitMQ {version}")]
+        return [
+            ok(f"connected to RabbitMQ {version}"),
+            *(warning(f"{node}: {reason(failure)}", START_NODE) for node, failure in away.items()),
+        ]
 
     async def check_queues() -> Sequence[Finding]:
         return _waiting(await inspected.depths(), await _online_workers(database))
 
-    timeout = rabbitmq.connect_timeout + 1  # longer than its own, whose error says more
+    # Longer than its own, whose error says more: it tries all nodes together, then one by one.
+    timeout = rabbitmq.connect_timeout * (len(rabbitmq.nodes()) + 1) + 1
     try:
         connection = Check("broker.connection", connect, RUNS_RABBITMQ, timeout)
         unreachable = has_error(await run_checks([connection], found))

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from restaurant_system.app import http_service
 from restaurant_system.app.doctor import certificates
-from restaurant_system.app.doctor.findings import Check, Finding, error, ok
-from restaurant_system.app.order_service import PAGES, menu_feature
+from restaurant_system.app.doctor.findings import Check, Finding, error, ok, warning
+from restaurant_system.app.menu import menu_source
+from restaurant_system.app.order_service import SET_THRESHOLDS, UNSUITABLE_THRESHOLDS
+from restaurant_system.app.pages import ALL, pages_feature
 from restaurant_system.config import Settings
 from restaurant_system.errors import ConfigurationError
 from restaurant_system.models.clock import Clock
@@ -25,15 +26,17 @@ def checks(settings: Settings, clock: Clock) -> list[Check]:
     """Return the checks of the configuration."""
 
     async def check_settings() -> Sequence[Finding]:
+        if settings.has_unsuitable_thresholds:
+            return [warning(UNSUITABLE_THRESHOLDS, SET_THRESHOLDS)]
         return [ok(f"valid, for {describe_shape(settings)}")]
 
     async def check_menu() -> Sequence[Finding]:
         file = settings.order_service.menu
-        faults = _faults(lambda: menu_feature(settings, otherwise=NO_MENU))
+        faults = _faults(lambda: menu_source(settings, otherwise=NO_MENU))
         return faults or [ok("no menu is configured" if file is None else f"{file} is valid")]
 
     async def check_pages() -> Sequence[Finding]:
-        faults = _faults(lambda: http_service.pages_feature(settings, PAGES))
+        faults = _faults(lambda: pages_feature(settings, ALL))
         return faults or [ok(f"the pages have all texts in {settings.language!r}")]
 
     async def check_certificates() -> Sequence[Finding]:

@@ -10,22 +10,30 @@ import aiormq
 from aiormq.abc import DeliveredMessage
 
 from restaurant_system.config import RabbitMQSettings
-from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.errors import BrokerRefuses, BrokerUnavailable
+from restaurant_system.logger import get_logger
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
 from restaurant_system.messaging.rabbitmq.connection import RabbitMQConnection
 from restaurant_system.messaging.rabbitmq.consumer import (
     ChannelConsumer,
+    get_all,
     make_consumer,
     receive_all,
 )
-from restaurant_system.messaging.rabbitmq.declaration import CLASSIC, declare, marker, retry_queues
+from restaurant_system.messaging.rabbitmq.declaration import Declarations
 from restaurant_system.messaging.rabbitmq.delivery import RabbitMQDelivery, Settlements
-from restaurant_system.messaging.rabbitmq.error_translation import explain_missing_confirms
+from restaurant_system.messaging.rabbitmq.error_translation import (
+    explain_missing_confirms,
+    is_missing,
+)
 from restaurant_system.messaging.rabbitmq.publishing import Publisher
 from restaurant_system.models.message import Message
 
 SUBSCRIBER_PREFETCH = 100
+PING_TIMEOUT = 1.0  # s to declare the topology; the check of /health is cancelled soon after
+
+log = get_logger()
 
 
 class RabbitMQBroker(Broker):
@@ -39,7 +47,7 @@ class RabbitMQBroker(Broker):
 
     def __init__(self, settings: RabbitMQSettings, retry_delays: Sequence[float]) -> None:
         self._settings = settings
-        self._retry_delays = retry_delays
+        self._declarations = Declarations(settings.queue_type, retry_delays)
         self._publishing = RabbitMQConnection(settings)
         self._consuming = RabbitMQConnection(settings)
         self._publisher: Publisher | None = None
@@ -56,13 +64,14 @@ class RabbitMQBroker(Broker):
     async def ping(self) -> float:
         """Open a channel of its own, because a cancelled ping breaks the channel.
 
-        The topology is declared on it. That raises `BrokerRefuses` if a queue was replaced by one
-        with other arguments.
+        The topology is declared on it. That raises `BrokerRefuses` with the name of a queue that
+        was replaced by one with other arguments, or whose node does not run. From 4.0 on, RabbitMQ
+        gives no answer about the latter for a minute.
         """
         start = time.perf_counter()
         channel = await self._publishing.plain_channel()
         latency = time.perf_counter() - start
-        await self._declare(channel)
+        await self._declare_within(PING_TIMEOUT, channel)
         async with self._publishing.timeout(channel):
             await channel.close()
         return latency * 1000
@@ -73,8 +82,9 @@ class RabbitMQBroker(Broker):
         with explain_missing_confirms(timeout):
             async with self._publishing.timeout(publisher.channel, timeout):
                 refused = await publisher.publish(messages)
-        if refused:  # a queue may have been deleted: declare it again for the next attempt
-            await self._declare(publisher.channel)
+        if refused:
+            await self._replace(publisher)
+        await self._close_if_replaced(publisher)
         return refused
 
     async def publish_one(self, message: Message) -> None:
@@ -99,7 +109,7 @@ class RabbitMQBroker(Broker):
                     durable=name is not None,
                     exclusive=name is None,
                     auto_delete=name is None,
-                    arguments={**CLASSIC, "x-single-active-consumer": True},
+                    arguments=self._declarations.subscriber_arguments(name),
                 )
                 await channel.queue_bind(queue, topology.NOTIFICATIONS_FANOUT.name)
             consumer = self._consumer(channel, [queue], SUBSCRIBER_PREFETCH)
@@ -112,26 +122,29 @@ class RabbitMQBroker(Broker):
     ) -> AsyncIterator[Sequence[Delivery]]:
         async with self._consuming_channel() as channel:
             make_delivery = self._delivery_factory(channel)
-            messages = await receive_all(self._consuming, channel, queue, limit)
+            receive = receive_all if self._settings.queue_type == "classic" else get_all
+            messages = await receive(self._consuming, channel, queue, limit)
             yield [make_delivery(each, queue, _ignore_settled) for each in messages]
 
     async def depths(self) -> dict[str, int]:
         return await self._count([queue.name for queue in topology.QUEUES])
 
     async def delayed(self) -> int:
-        return sum((await self._count(retry_queues(self._retry_delays))).values())
+        return sum((await self._count(self._declarations.retry_queues())).values())
 
     async def is_blank(self) -> bool:
         async with self._consuming_channel() as channel, self._consuming.timeout(channel):
             try:
                 await channel.queue_declare(topology.MARKER.name, passive=True)
-            except aiormq.ChannelNotFoundEntity:
+            except aiormq.ChannelNotFoundEntity as error:
+                if not is_missing(error):
+                    raise
                 return True
         return False
 
     async def mark(self) -> None:
         async with self._consuming_channel() as channel, self._consuming.timeout(channel):
-            await marker().declare(channel)
+            await self._declarations.marker().declare(channel)
 
     async def _count(self, queues: Sequence[str]) -> dict[str, int]:
         """Return the number of ready messages in each queue."""
@@ -174,9 +187,44 @@ class RabbitMQBroker(Broker):
                 self._publisher = Publisher(channel)
             return self._publisher
 
+    async def _replace(self, publisher: Publisher) -> None:
+        """Open another channel for the next attempt, and declare the topology on it.
+
+        A queue may have been deleted, or RabbitMQ may refuse everything on this channel: one on
+        which it published to a quorum queue without a leader does not always find the next leader.
+        An error is logged only: the other messages of the batch were confirmed.
+        """
+        if self._publisher is publisher:
+            self._publisher = None
+        try:
+            await self._open_publisher()
+        except BrokerUnavailable as error:
+            log.warning(error.action, message=str(error))
+
+    async def _close_if_replaced(self, publisher: Publisher) -> None:
+        """Close the channel of a publisher that was replaced, after its last publication."""
+        if self._publisher is not publisher and publisher.is_idle:
+            with contextlib.suppress(BrokerUnavailable):
+                async with self._publishing.timeout(publisher.channel):
+                    await publisher.channel.close()
+
+    async def _declare_within(self, seconds: float, channel: aiormq.Channel) -> None:
+        """Declare the topology; raise `BrokerRefuses` with the name of what takes too long."""
+        declaration = None
+        try:
+            async with asyncio.timeout(seconds), self._publishing.timeout(channel):
+                for declaration in self._declarations.whole():
+                    await declaration.declare(channel)
+        except TimeoutError as error:
+            name = declaration.name if declaration else ""
+            raise BrokerRefuses(
+                f"RabbitMQ has not declared {name} within {seconds:g} s; its node may not run",
+                "start all nodes of the cluster",
+            ) from error
+
     async def _declare(self, channel: aiormq.Channel) -> None:
         async with self._publishing.timeout(channel):
-            await declare(channel, self._retry_delays)
+            await self._declarations.declare(channel)
 
     @contextlib.asynccontextmanager
     async def _consuming_channel(self) -> AsyncIterator[aiormq.Channel]:

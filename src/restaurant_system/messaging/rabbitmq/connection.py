@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
@@ -11,7 +12,8 @@ from aiormq.connection import TCPTransportFactory, TLSTransportFactory, Transpor
 from yarl import URL
 
 from restaurant_system.config import RabbitMQSettings
-from restaurant_system.logger import get_logger
+from restaurant_system.errors import BrokerUnavailable
+from restaurant_system.logger import get_logger, reason
 from restaurant_system.messaging.rabbitmq import lenient_decoding
 from restaurant_system.messaging.rabbitmq.error_translation import (
     UNAVAILABLE,
@@ -34,6 +36,9 @@ class BufferedConnection(aiormq.Connection):
     """
 
     FRAME_BUFFER_SIZE = 0  # unlimited
+    # The server counts as gone after `heartbeat` seconds without a frame, as RabbitMQ counts, and
+    # not after three times as long. It sends one in half of that time.
+    HEARTBEAT_GRACE_MULTIPLIER = 1
 
 
 class BufferedTransport(TransportFactory):
@@ -68,6 +73,9 @@ class RabbitMQConnection:
 
     def __init__(self, settings: RabbitMQSettings) -> None:
         self._settings = settings
+        self._urls = [
+            URL(each).update_query(heartbeat=settings.heartbeat) for each in settings.dsns()
+        ]
         self._connection: AbstractConnection | None = None
         self._peer_certificate: bytes | None = None
         self._opening = asyncio.Lock()
@@ -141,22 +149,39 @@ class RabbitMQConnection:
     async def _open(self) -> AbstractConnection:
         async with self._opening:
             if self._connection is None or self._connection.is_closed:
-                async with self._timeout(None):
-                    self._connection = await self._connect()
+                self._connection = await self._connect_to_any()
             return self._connection
 
-    async def _connect(self) -> AbstractConnection:
+    async def _connect_to_any(self) -> AbstractConnection:
+        """Connect to one of the nodes, in random order, so that clients spread over all nodes.
+
+        Raises the error of the last node if none takes the connection within `connect_timeout`.
+        """
+        *others, last = random.sample(self._urls, len(self._urls))
+        for url in others:
+            try:
+                return await self._connect(url)
+            except BrokerUnavailable as error:
+                node = f"{url.host}:{url.port}"
+                log.warning(error.action, message=f"{node}: {reason(error)}; trying another node.")
+        return await self._connect(last)
+
+    async def _connect(self, url: URL) -> AbstractConnection:
         lenient_decoding.install()
-        url = URL(self._settings.dsn()).update_query(heartbeat=self._settings.heartbeat)
         encrypted = self._settings.encrypted
         context = self._settings.tls.context() if encrypted else None
-        with translate_handshake_errors(encrypted=encrypted):
-            transport = BufferedTransport()
-            connection = BufferedConnection(url, context=context, transport_factory=transport)
-            await connection.connect()
+        async with self._timeout(None):
+            with translate_handshake_errors(encrypted=encrypted):
+                transport = BufferedTransport()
+                connection = BufferedConnection(url, context=context, transport_factory=transport)
+                await connection.connect()
         self._peer_certificate = transport.peer_certificate
-        log.info("rabbitmq_connected", message="Connected to RabbitMQ.")
+        log.info("rabbitmq_connected", message=f"Connected to RabbitMQ{self._name_of(url)}.")
         return connection
+
+    def _name_of(self, url: URL) -> str:
+        """Return which of several nodes a URL names."""
+        return f" on {url.host}:{url.port}" if len(self._urls) > 1 else ""
 
     def _drop(self, connection: AbstractConnection) -> None:
         """Close a connection in the background, because RabbitMQ may not respond to that either."""

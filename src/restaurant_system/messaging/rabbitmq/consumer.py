@@ -1,4 +1,4 @@
-"""Consume one queue of RabbitMQ, or several as one in order of priority and age."""
+"""Consume one queue of RabbitMQ, or several as one."""
 
 import asyncio
 import contextlib
@@ -11,10 +11,12 @@ import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from restaurant_system.errors import BrokerUnavailable, DeadLettersLocked
+from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Consumer, Delivery
 from restaurant_system.messaging.rabbitmq.connection import RabbitMQConnection
+from restaurant_system.messaging.rabbitmq.declaration import CLASSIC
 from restaurant_system.messaging.rabbitmq.delivery import RabbitMQDelivery
-from restaurant_system.messaging.rabbitmq.message_format import precedence, tag_of
+from restaurant_system.messaging.rabbitmq.message_format import tag_of
 
 MAX_FETCH = 64  # messages that are fetched at once
 BROWSE_TIMEOUT = 120.0  # s for all messages of a queue to arrive
@@ -137,11 +139,11 @@ class PushConsumer(ChannelConsumer):
 
 
 class MergingConsumer(ChannelConsumer):
-    """Consumes several queues as one: highest priority first, of equal priority the oldest.
+    """Consumes several queues as one, in turns.
 
-    RabbitMQ orders each queue separately. While messages are available, the first message of every
-    queue is fetched with ``basic.get``, the best ones are kept up to the prefetch limit, and the
-    others are requeued to their places, where other consumers find them.
+    While messages are available, they are fetched with ``basic.get``, one of each queue at a time,
+    up to the prefetch limit: a consumer of each queue would receive more than the limit, and what
+    is too much would have to be requeued.
 
     When all queues are empty, consumers are opened, and their messages are delivered as they
     arrive. The consumers are cancelled when the prefetch limit is reached.
@@ -158,8 +160,8 @@ class MergingConsumer(ChannelConsumer):
     ) -> None:
         super().__init__(connection, channel, queues, make_delivery, prefetch=prefetch)
         self._unacked_count = 0
-        self._first: dict[str, DeliveredMessage] = {}  # by queue, during `_get_best`
-        self._pushed: list[tuple[str, DeliveredMessage]] = []  # received, and not ready yet
+        self._turns = deque(queues)
+        self._pushed: deque[tuple[str, DeliveredMessage]] = deque()  # received, and not ready yet
         self._fetching = asyncio.Lock()
 
     @property
@@ -176,9 +178,10 @@ class MergingConsumer(ChannelConsumer):
             if self._capacity <= 0:
                 await self._cancel_consumers()
             elif self._pushed:
-                self._select_pushed()
+                while self._pushed and self._capacity > 0:
+                    self._make_ready(*self._pushed.popleft())
             elif not self._tags:
-                await self._get_best()
+                await self._get_available()
                 if not self._ready:
                     await self._open_consumers()
 
@@ -190,45 +193,30 @@ class MergingConsumer(ChannelConsumer):
     async def _cancel_consumers(self) -> None:
         await super()._cancel_consumers()
         while self._pushed:
-            await self._requeue(self._pushed.pop()[1])
+            await self._requeue(self._pushed.popleft()[1])
 
     async def _on_message(self, queue: str, delivered: DeliveredMessage) -> None:
         self._pushed.append((queue, delivered))
         self._changed.set()
 
-    def _select_pushed(self) -> None:
-        """Move received messages to `_ready` in order of precedence, up to the prefetch limit."""
-        self._pushed.sort(key=lambda pushed: precedence(pushed[1]), reverse=True)
-        while self._pushed and self._capacity > 0:
-            self._make_ready(*self._pushed.pop())
-
     def _make_ready(self, queue: str, delivered: DeliveredMessage) -> None:
         self._unacked_count += 1
         self._ready.append((queue, delivered))
 
-    async def _get_best(self) -> None:
-        """Get the messages of highest precedence with ``basic.get``."""
-        not_empty = set(self._queues)
+    async def _get_available(self) -> None:
+        """Get messages with ``basic.get`` until all queues are empty or the limit is reached."""
         limit = min(self._capacity, MAX_FETCH)
-        while len(self._ready) < limit:
-            for queue in sorted(not_empty - self._first.keys()):
-                if not await self._get_first(queue):
-                    not_empty.discard(queue)
-            if not self._first:
-                return
-            best = min(self._first, key=lambda queue: precedence(self._first[queue]))
-            self._make_ready(best, self._first.pop(best))
-        while self._first:
-            await self._requeue(self._first.popitem()[1])
-
-    async def _get_first(self, queue: str) -> bool:
-        """Get the first message of a queue; return whether there was one."""
-        async with self._connection.timeout(self._channel):
-            got = await self._channel.basic_get(queue)
-        if got.delivery_tag is None:
-            return False
-        self._first[queue] = got
-        return True
+        empty_in_a_row = 0
+        while len(self._ready) < limit and empty_in_a_row < len(self._turns):
+            queue = self._turns[0]
+            self._turns.rotate(-1)
+            async with self._connection.timeout(self._channel):
+                got = await self._channel.basic_get(queue)
+            if got.delivery_tag is None:
+                empty_in_a_row += 1
+            else:
+                empty_in_a_row = 0
+                self._make_ready(queue, got)
 
     async def _close(self) -> None:
         async with self._fetching:
@@ -284,10 +272,45 @@ async def receive_all(
     return list(received)
 
 
+async def get_all(
+    connection: RabbitMQConnection, channel: AbstractChannel, queue: str, limit: int | None
+) -> list[DeliveredMessage]:
+    """Get all messages that are in a quorum queue now, or the first `limit`.
+
+    They are requeued when the channel closes.
+
+    Until then the channel is the only consumer of a queue that is exclusive to its connection: a
+    second one gets `DeadLettersLocked`. (A quorum queue ignores that a consumer is exclusive, and
+    delivers at most 2,000 messages to one without a prefetch limit.)
+    """
+    received: list[DeliveredMessage] = []
+    async with connection.timeout(channel, BROWSE_TIMEOUT):
+        await _lock(channel, topology.lock_queue(queue))
+        while limit is None or len(received) < limit:
+            got = await channel.basic_get(queue)
+            if got.delivery_tag is None:
+                break
+            received.append(got)
+    return received
+
+
+async def _lock(channel: AbstractChannel, name: str) -> None:
+    """Consume exclusively from a queue of the connection, which is deleted with the channel."""
+    with _translate_exclusive_use():
+        await channel.queue_declare(name, exclusive=True, auto_delete=True, arguments=CLASSIC)
+        await channel.basic_consume(name, _ignore, exclusive=True)
+
+
+async def _ignore(_: DeliveredMessage) -> None:
+    """Do nothing: a lock has no messages."""
+
+
 @contextlib.contextmanager
 def _translate_exclusive_use() -> Iterator[None]:
     try:
         yield
+    except aiormq.ChannelLockedResource as error:
+        raise DeadLettersLocked from error
     except aiormq.ChannelAccessRefused as error:
         if "exclusive use" not in str(error):  # the user has no permission to read the queue
             raise

@@ -23,6 +23,12 @@ OTHER_ARGUMENT = re.compile(
     r"inequivalent arg '(?P<argument>[^']*)' for (?P<kind>queue|exchange) '(?P<name>[^']*)'"
     r".*: received (?P<ours>.*) but current is (?P<theirs>.*)"
 )
+# The bytes that aiormq expects after an alert of TLS (RFC 8446, 5.1: the length 2, then the level 2
+# and any description), which it reads as the length of a frame; one byte ends the frame.
+TLS_ALERTS = range(0x0002_0200 + 1, 0x0002_02FF + 2)
+MISSING = re.compile(r"NOT_FOUND - (?P<what>no (queue|exchange) .*)")
+# A classic queue is on one node of a cluster.
+NODE_DOWN = re.compile(r"NOT_FOUND - home node .* of durable queue '(?P<name>[^']*)'")
 QUOTED = re.compile(r"'([^']*)'")
 # Reply texts with which RabbitMQ or its administrator closes a connection: reply codes 320, 541.
 CLOSED_ON_PURPOSE = ("CONNECTION_FORCED", "INTERNAL_ERROR")
@@ -59,7 +65,7 @@ def translate_handshake_errors(*, encrypted: bool) -> Iterator[None]:
             " rabbitmq.vhost",
         ) from error
     except aiormq.AMQPConnectionError as error:
-        if not isinstance(error.__cause__, ConnectionResetError):
+        if not (isinstance(error.__cause__, ConnectionResetError) or _is_tls_alert(error)):
             raise
         raise BrokerUnavailable(
             "RabbitMQ closed the connection at once; it may not trust the client certificate."
@@ -67,6 +73,17 @@ def translate_handshake_errors(*, encrypted: bool) -> Iterator[None]:
             else "RabbitMQ closed the connection at once; if its port expects TLS, enable"
             " rabbitmq.tls."
         ) from error
+
+
+def _is_tls_alert(error: aiormq.AMQPConnectionError) -> bool:
+    """Return whether the server answered with a fatal alert of TLS, which looks like a frame."""
+    cause = error.__cause__
+    return isinstance(cause, asyncio.IncompleteReadError) and cause.expected in TLS_ALERTS
+
+
+def is_missing(error: aiormq.ChannelNotFoundEntity) -> bool:
+    """Return whether an exchange or a queue does not exist; it may be on a node that is down."""
+    return MISSING.match(_reply_text(error)) is not None
 
 
 @contextlib.contextmanager
@@ -119,9 +136,17 @@ def _refused_request(error: Exception, reply: str) -> BrokerRefuses | None:
     found = OTHER_ARGUMENT.search(reply)
     if found is not None:
         return _other_argument(found)
-    if isinstance(error, aiormq.ChannelNotFoundEntity):
-        missing = reply.partition(" - ")[2]
-        return BrokerRefuses(f"RabbitMQ has {missing}", "it is declared again in some seconds")
+    found = MISSING.match(reply)
+    if found is not None:
+        return BrokerRefuses(
+            f"RabbitMQ has {found['what']}", "it is declared again in some seconds"
+        )
+    found = NODE_DOWN.match(reply)
+    if found is not None:
+        return BrokerRefuses(
+            f"The queue {found['name']} is on a node that does not run",
+            "start that node of the cluster",
+        )
     if isinstance(error, aiormq.ChannelAccessRefused):
         cure = f"give the user the permissions to configure, write and read ({reply})"
     else:

@@ -22,19 +22,20 @@ from restaurant_system.messaging.doctor_message import make_test_message
 from restaurant_system.messaging.rabbitmq.connection import RabbitMQConnection
 from restaurant_system.messaging.rabbitmq.declaration import (
     CLASSIC,
+    Declarations,
     ExchangeDeclaration,
     QueueDeclaration,
     exchanges,
-    marker,
-    queues,
 )
-from restaurant_system.messaging.rabbitmq.error_translation import explain_missing_confirms
+from restaurant_system.messaging.rabbitmq.error_translation import (
+    explain_missing_confirms,
+    is_missing,
+)
 from restaurant_system.messaging.rabbitmq.publishing import Publisher
 
 CONFIRM_TIMEOUT = 3.0  # s
 POLL_INTERVAL = 0.02  # s
 NEVER_BOUND = "doctor-never-bound"
-NODE_DOWN = "is down or inaccessible"  # in the reply for a queue whose node does not run
 
 Request = Callable[[aiormq.Channel], Awaitable[object]]
 
@@ -55,11 +56,23 @@ class RabbitMQInspection:
 
     def __init__(self, settings: RabbitMQSettings, retry_delays: Sequence[float]) -> None:
         self._connection = RabbitMQConnection(settings)
-        self._retry_delays = retry_delays
+        self._nodes = settings.nodes()
+        self._declarations = Declarations(settings.queue_type, retry_delays)
 
     async def close(self) -> None:
         """Close the connection."""
         await self._connection.close()
+
+    async def nodes_away(self) -> dict[str, BrokerUnavailable]:
+        """Return the nodes of a cluster to which no connection is possible, each with its error.
+
+        Raises the error of a node if there is no connection to any.
+        """
+        errors = await asyncio.gather(*map(_connection_error, self._nodes))
+        if all(errors):
+            raise next(filter(None, errors))
+        names = [each.address() for each in self._nodes]
+        return {name: error for name, error in zip(names, errors, strict=True) if error}
 
     async def version(self) -> str:
         """Return the server's version, such as 4.0.5; it is empty if the server does not say."""
@@ -73,7 +86,7 @@ class RabbitMQInspection:
     async def lacking_rights(self) -> dict[str, list[str]]:
         """Return the rights that the user lacks, by the name of the exchange or queue."""
         requests = {each.name: _exchange_requests(each.name) for each in exchanges()}
-        for queue in (*queues(self._retry_delays), marker()):
+        for queue in (*self._declarations.queues(), self._declarations.marker()):
             requests[queue.name] = _queue_requests(queue.name)
         lacking = await asyncio.gather(*map(self._lacking, requests.values()))
         return {name: rights for name, rights in zip(requests, lacking, strict=True) if rights}
@@ -82,7 +95,7 @@ class RabbitMQInspection:
         """Compare what exists with our declarations."""
         declarations: list[ExchangeDeclaration | QueueDeclaration] = [
             *exchanges(),
-            *queues(self._retry_delays),
+            *self._declarations.queues(),
         ]
         found = Differences()
         await asyncio.gather(*(self._compare(each, found) for each in declarations))
@@ -149,11 +162,8 @@ class RabbitMQInspection:
             try:
                 await declaration.declare_passively(channel)
             except aiormq.ChannelNotFoundEntity as error:
-                if NODE_DOWN in str(error.args[-1]):
-                    raise BrokerRefuses(
-                        f"The queue {declaration.name} is on a node that does not run",
-                        "start that node of the cluster",
-                    ) from error
+                if not is_missing(error):
+                    raise
                 return False
         return True
 
@@ -185,6 +195,18 @@ class RabbitMQInspection:
             with contextlib.suppress(BrokerUnavailable):
                 async with self._connection.timeout(channel):
                     await channel.close()
+
+
+async def _connection_error(node: RabbitMQSettings) -> BrokerUnavailable | None:
+    """Return the error of a connection to a node, `None` if it is possible."""
+    connection = RabbitMQConnection(node)
+    try:
+        await connection.server_properties()
+    except BrokerUnavailable as error:
+        return error
+    finally:
+        await connection.close()
+    return None
 
 
 def _exchange_requests(name: str) -> dict[str, Request]:

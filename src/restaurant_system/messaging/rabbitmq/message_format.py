@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -12,25 +11,9 @@ from aiormq.abc import DeliveredMessage
 from restaurant_system.messaging import topology
 from restaurant_system.models.message import Message, supported_headers
 
-# The header with the time of publication in microseconds since 1970. It shows which of two messages
-# in different queues is older; AMQP's own timestamp, in whole seconds, is too coarse for that.
-PUBLISHED_AT = "x-published-us"
-
 PERSISTENT = 2
-
-
-class _PublicationTimes:
-    """Generates strictly increasing times in microseconds since 1970."""
-
-    def __init__(self) -> None:
-        self._last = 0
-
-    def __next__(self) -> int:
-        self._last = max(time.time_ns() // 1000, self._last + 1)
-        return self._last
-
-
-_publication_times = _PublicationTimes()
+# Counters of quorum queues, which say nothing about a message that is published again.
+QUORUM_COUNTERS = frozenset({"x-delivery-count", "x-acquired-count"})
 
 
 def delayed(message: Message, delay: timedelta, *, back_to: str) -> Message:
@@ -49,10 +32,10 @@ def milliseconds(duration: timedelta) -> int:
 
 
 def properties_of(message: Message) -> aiormq.spec.Basic.Properties:
-    """Return the AMQP properties of a message; it is published right after this call."""
+    """Return the AMQP properties of a message."""
     return aiormq.spec.Basic.Properties(
         content_type=message.content_type,
-        headers={**message.headers, PUBLISHED_AT: next(_publication_times)},
+        headers=dict(message.headers),
         delivery_mode=PERSISTENT,
         priority=message.priority,
         correlation_id=message.correlation_id,
@@ -66,8 +49,6 @@ def properties_of(message: Message) -> aiormq.spec.Basic.Properties:
 def message_of(delivered: DeliveredMessage) -> Message:
     """Return a received message; properties that a third-party publisher left out get defaults."""
     properties = delivered.header.properties
-    headers = dict(properties.headers or {})
-    headers.pop(PUBLISHED_AT, None)
     return Message(
         exchange=delivered.exchange or "",
         routing_key=delivered.routing_key or "",
@@ -79,23 +60,14 @@ def message_of(delivered: DeliveredMessage) -> Message:
         timestamp=properties.timestamp or datetime.now(UTC),
         priority=properties.priority or 0,
         content_type=properties.content_type or "",
-        headers=supported_headers(headers),
+        headers=supported_headers(
+            {
+                name: value
+                for name, value in (properties.headers or {}).items()
+                if name not in QUORUM_COUNTERS
+            }
+        ),
     )
-
-
-def precedence(delivered: DeliveredMessage) -> tuple[int, int]:
-    """Return a sort key over several queues: most urgent first, of equals the oldest.
-
-    RabbitMQ treats a priority above a queue's maximum as the maximum. A message of a third-party
-    publisher counts as published at its timestamp; without one it comes before its equals.
-    """
-    properties = delivered.header.properties
-    priority = min(properties.priority or 0, topology.MAX_PRIORITY)
-    published_at = (properties.headers or {}).get(PUBLISHED_AT)
-    if type(published_at) is not int:
-        timestamp = properties.timestamp
-        published_at = 0 if timestamp is None else int(timestamp.timestamp()) * 1_000_000
-    return -priority, published_at
 
 
 def _uuid(message_id: str | None, body: bytes) -> uuid.UUID:

@@ -25,22 +25,35 @@ class Publisher:
     def __init__(self, channel: aiormq.Channel) -> None:
         self.channel = channel
         self._in_flight: dict[UUID, asyncio.Future[None]] = {}
+        self._callers = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether no publication is in progress."""
+        return self._callers == 0
 
     async def publish(self, messages: Sequence[Message]) -> list[Refused]:
         """Publish messages in this order, wait for all confirms, and return the refused messages.
 
         Raises an error that `translate_errors` handles if the channel closes before.
         """
-        refused = []
-        for batch in _with_distinct_ids(messages):
-            while others := [
-                self._in_flight[each.message_id]
-                for each in batch
-                if each.message_id in self._in_flight
-            ]:
-                await asyncio.wait(others)
-            refused += await self._publish_distinct(batch)
-        return refused
+        self._callers += 1
+        try:
+            return [
+                refusal
+                for batch in _with_distinct_ids(messages)
+                for refusal in await self._publish_after_copies(batch)
+            ]
+        finally:
+            self._callers -= 1
+
+    async def _publish_after_copies(self, batch: Sequence[Message]) -> list[Refused]:
+        """Publish messages once no other caller publishes one with the same id."""
+        while others := [
+            self._in_flight[each.message_id] for each in batch if each.message_id in self._in_flight
+        ]:
+            await asyncio.wait(others)
+        return await self._publish_distinct(batch)
 
     async def _publish_distinct(self, messages: Sequence[Message]) -> list[Refused]:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -4,7 +4,7 @@ import { BAD_REQUEST, CONFLICT, change, part, showFault } from "./access-changes
 import * as users from "./access-users.js";
 import { make, makeUserText, write } from "./elements.js";
 import { language, timezone } from "./restaurant.js";
-import { fetchJson, fetchSession } from "./session.js";
+import { fetchJson, jsonAtLoad } from "./session.js";
 import { translate } from "./words.js";
 
 const day = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeZone: timezone });
@@ -17,7 +17,7 @@ users.start(load);
 load();
 
 async function load() {
-  const found = await Promise.all([fetchJson("/devices"), fetchJson("/pins"), fetchJson("/users"), fetchSession()]);
+  const found = await Promise.all([fetchJson("/devices"), fetchJson("/pins"), fetchJson("/users"), jsonAtLoad("/session")]);
   if (found.includes(null)) return showFault("fault", "access.failed");
   const [devices, pins, people, session] = found;
   const this_ = devices.devices.find((device) => device.is_this);

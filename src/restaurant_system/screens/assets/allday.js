@@ -1,6 +1,8 @@
-// All day: the quantity of each item over all open tickets.
+// All day: the quantity of each item over all open tickets and what waits, and of each of its modifiers. Items
+// that are crossed off are done.
 
 import { arrange, make, makeUserText, write } from "./elements.js";
+import { modifierTexts } from "./modifiers.js";
 import { load, store } from "./stored.js";
 import { translate } from "./words.js";
 
@@ -25,11 +27,11 @@ export class AllDay {
 
   show(entries) {
     const totals = totalsOf(entries);
-    const order = (one, other) => totals.get(other) - totals.get(one) || one.localeCompare(other);
-    const names = [...totals.keys()].sort(order);
-    for (const name of this._rows.keys()) if (!totals.has(name)) this._rows.delete(name);
-    arrange(this._list, names.map((name) => this._row(name, totals.get(name))));
-    this._none.hidden = names.length > 0;
+    const shown = sorted(totals);
+    const names = new Set(shown.map(({ name }) => name));
+    for (const name of this._rows.keys()) if (!names.has(name)) this._rows.delete(name);
+    arrange(this._list, shown.map((total) => this._row(total)));
+    this._none.hidden = shown.length > 0;
   }
 
   _open(isOpen) {
@@ -37,22 +39,52 @@ export class AllDay {
     this._button.ariaExpanded = String(isOpen);
   }
 
-  _row(name, count) {
+  _row({ name, count, modifiers }) {
     if (!this._rows.has(name)) {
       const total = make("span", { className: "quantity number" });
-      this._rows.set(name, [make("li", {}, total, " ", makeUserText("span", name, "name")), total]);
+      const list = make("ul", { className: "modifiers" });
+      this._rows.set(name, { total, list, row: make("li", {}, total, " ", makeUserText("span", name, "name"), list) });
     }
-    const [row, total] = this._rows.get(name);
-    write(total, translate("kitchen.quantity", { quantity: count }));
+    const { row, total, list } = this._rows.get(name);
+    write(total, countText(count));
+    list.replaceChildren(...sorted(modifiers).map(modifierRow));
+    list.hidden = modifiers.size === 0;
     return row;
   }
 }
 
+function modifierRow({ name, kind, count, modifiers }) {
+  const texts = [make("span", { className: "number" }, countText(count)), " ", ...modifierTexts(name, kind)];
+  const row = make("li", { className: kind }, ...texts);
+  if (modifiers.size > 0) row.append(make("ul", { className: "modifiers" }, ...sorted(modifiers).map(modifierRow)));
+  return row;
+}
+
+function countText(count) {
+  return translate("kitchen.quantity", { quantity: count });
+}
+
+/** Returns totals with the highest count first. */
+function sorted(totals) {
+  return [...totals.values()].sort((one, other) => other.count - one.count || one.name.localeCompare(other.name));
+}
+
 function totalsOf(entries) {
   const totals = new Map();
-  for (const { status, items } of entries.values()) {
+  for (const { status, items, crossed_off: crossedOff } of entries.values()) {
     if (!OPEN.has(status)) continue;
-    for (const { name, quantity } of items) totals.set(name, (totals.get(name) ?? 0) + quantity);
+    for (const item of items.filter((_, position) => !crossedOff.includes(position))) add(totals, item, 1);
   }
+  for (const item of entries.get("station")?.waiting?.items ?? []) add(totals, item, 1);
   return totals;
+}
+
+/** Adds an item or a modifier, `times` over, with its modifiers; instructions are not counted. */
+function add(totals, { name, kind, quantity = 1, modifiers }, times) {
+  if (kind === "instruction") return;
+  const key = JSON.stringify([kind, name]);
+  if (!totals.has(key)) totals.set(key, { name, kind, count: 0, modifiers: new Map() });
+  const total = totals.get(key);
+  total.count += quantity * times;
+  for (const modifier of modifiers ?? []) add(total.modifiers, modifier, quantity * times);
 }

@@ -1,19 +1,27 @@
 // The banner that shows a lost connection, and since when the page may be out of date.
 
-import { make } from "./elements.js";
+import { isServedElsewhere } from "./browser-streams.js";
+import { make, write } from "./elements.js";
 import { exactTimeOfDay } from "./times.js";
 import { translate } from "./words.js";
 
 const banner = make("div", { className: "banner", role: "alert", hidden: true });
 document.body.prepend(banner);
 
+let outage = null; // `{ lastGood }` while there is no connection
+setInterval(() => outage && write(banner, textOf(outage)), 1000);
+
 /** Shows or hides the banner; to be used as the `live` callback of a `LiveView`. */
 export function showConnection(isLive, lastGood) {
   banner.hidden = isLive;
   document.body.classList.toggle("stale", !isLive);
-  if (!isLive) {
-    banner.textContent = lastGood
-      ? translate("connection.stale", { time: exactTimeOfDay(lastGood) })
-      : translate("connection.never");
-  }
+  outage = isLive ? null : { lastGood };
+  if (outage) write(banner, textOf(outage));
+}
+
+/** If other pages of this browser get events, they have the connections that this one waits for. */
+function textOf({ lastGood }) {
+  const isCrowded = isServedElsewhere();
+  if (lastGood === null) return translate(isCrowded ? "connection.crowded_never" : "connection.never");
+  return translate(isCrowded ? "connection.crowded" : "connection.stale", { time: exactTimeOfDay(lastGood) });
 }

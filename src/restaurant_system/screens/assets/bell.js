@@ -3,14 +3,14 @@
 import { load, store } from "./stored.js";
 
 const INTERVAL = 4000; // ms
-const MUTED = "kitchen-muted"; // the key in the browser's storage
 const TONES = [880, 1174.7, 880]; // Hz
 const TONE = 0.16; // s
 
 export class Bell {
-  /** `changed()` is called when the sound is unlocked, muted or unmuted. */
-  constructor(changed) {
-    this.isMuted = load(MUTED, false);
+  /** `name` stores that it is muted; `changed()` is called when the sound is unlocked, muted or unmuted. */
+  constructor(name, changed) {
+    this._name = name;
+    this.isMuted = load(name, false);
     this._changed = changed;
     this._context = null;
     this._ringing = null;
@@ -34,8 +34,8 @@ export class Bell {
   /** Rings now and at each interval until `stop`. */
   ring() {
     if (this._ringing !== null) return;
-    this._ringing = setInterval(() => this._sound(), INTERVAL);
-    this._sound();
+    this._ringing = setInterval(() => this.ringOnce(), INTERVAL);
+    this.ringOnce();
   }
 
   stop() {
@@ -45,11 +45,12 @@ export class Bell {
 
   toggle() {
     this.isMuted = !this.isMuted;
-    store(MUTED, this.isMuted);
+    store(this._name, this.isMuted);
     this._changed();
   }
 
-  _sound() {
+  /** Rings once, unless it is muted or the browser does not allow sound yet. */
+  ringOnce() {
     if (this.isMuted || !this._context) return;
     this._context.resume(); // the browser may have suspended it
     TONES.forEach((pitch, index) => this._tone(pitch, this._context.currentTime + index * TONE));

@@ -1,8 +1,10 @@
 // The board for customers: the orders that are being prepared, and those that are ready.
 
 import { showConnection } from "./banner.js";
-import { make, arrange, write } from "./elements.js";
+import { otherDayOf } from "./business-date.js";
+import { arrange, make, makeUserText, visible, write } from "./elements.js";
 import { LiveView } from "./live.js";
+import { requestedTypes } from "./order-types.js";
 import { now, timeOfDay } from "./times.js";
 import { translate, shortNumber } from "./words.js";
 
@@ -14,6 +16,7 @@ const MIN_SIZE = 28; // px
 const DIGIT_WIDTH = 0.7;
 const NUMBER_GAP = 0.4;
 const ROW_HEIGHT = 1.35;
+const CAPTION_HEIGHT = 0.4; // of a row, in addition, where an order has a reference or is of another day
 
 /** One half of the board: its numbers as large as possible, on several pages if they do not fit. */
 class Column {
@@ -21,6 +24,7 @@ class Column {
     this._list = document.getElementById(name);
     this._page = document.getElementById(`${name}-page`);
     this._orders = [];
+    this._captions = new Map(); // texts below the numbers, by key
     this._items = new Map();
     this._fresh = new Set();
     this._first = 0;
@@ -29,9 +33,10 @@ class Column {
     setInterval(() => this._showNextPage(), PAGE_DURATION);
   }
 
-  /** Shows the orders with these keys, in this order. */
-  show(orders) {
-    this._orders = orders;
+  /** Shows these orders, `[key, order]`, in this order, with their captions. */
+  show(orders, captions) {
+    this._orders = orders.map(([key]) => key);
+    this._captions = new Map(this._orders.map((key) => [key, captions.get(key)]));
     this._layOut();
   }
 
@@ -58,7 +63,8 @@ class Column {
     this._first -= this._first % room;
     const shown = this._orders.slice(this._first, this._first + room);
     const before = this._items;
-    this._items = new Map(shown.map((key) => [key, before.get(key) ?? numberOf(key)]));
+    this._items = new Map(shown.map((key) => [key, before.get(key) ?? makeNumber(key)]));
+    for (const [key, item] of this._items) showCaption(item, this._captions.get(key));
     this.highlight(this._fresh);
     arrange(this._list, [...this._items.values()]);
     const [page, pages] = [this._first / room + 1, Math.ceil(this._orders.length / room)];
@@ -69,7 +75,7 @@ class Column {
   _fit() {
     const digits = Math.max(3, ...this._orders.map((key) => shortNumber(key).length));
     const layouts = SIZES.map((share) => this._layout(share, digits));
-    const chosen = layouts.find(({ room }) => room >= this._orders.length) ?? layouts.at(-1);
+    const chosen = layouts.find(({ room }) => room >= this._orders.length) ?? layouts[layouts.length - 1];
     this._list.style.setProperty("--size", `${chosen.size}px`);
     this._list.style.setProperty("--row", `${chosen.row}px`);
     this._list.style.setProperty("--columns", chosen.columns);
@@ -78,43 +84,74 @@ class Column {
 
   _layout(share, digits) {
     const size = Math.max(MIN_SIZE, Math.floor(share * Math.min(innerWidth, innerHeight)));
-    const row = Math.ceil(size * ROW_HEIGHT);
+    const hasCaptions = [...this._captions.values()].some((caption) => caption !== "");
+    const row = Math.ceil(size * (ROW_HEIGHT + (hasCaptions ? CAPTION_HEIGHT : 0)));
     const columns = Math.floor(this._list.clientWidth / (size * (digits * DIGIT_WIDTH + NUMBER_GAP))) || 1;
     const rows = Math.floor(this._list.clientHeight / row) || 1;
     return { size, row, columns, room: columns * rows };
   }
 }
 
-function numberOf(key) {
+function makeNumber(key) {
   return make("li", { textContent: shortNumber(key), dataset: { order: key } });
+}
+
+/** Shows a text below an order's number, unless it is empty. */
+function showCaption(item, text) {
+  const shown = item.querySelector(".caption");
+  if ((shown?.textContent ?? "") === visible(text)) return;
+  shown?.remove();
+  if (text) item.append(" ", makeUserText("span", text, "caption"));
+}
+
+/**
+ * Returns what tells an order apart from others with the same short number: its date, if a later business
+ * day has reached its number, and the reference by which a platform or a courier calls it.
+ */
+function captionOf([key, { reference }]) {
+  const isUsedAgain = dateIn(key) < dateIn(latest) && Number(shortNumber(key)) <= Number(shortNumber(latest));
+  return [isUsedAgain ? otherDayOf(key) : null, reference].filter(Boolean).join(" · ");
+}
+
+function dateIn(key) {
+  return key.split("_")[1];
 }
 
 const preparing = new Column("preparing");
 const ready = new Column("ready");
 const clock = document.getElementById("clock");
 const announcement = document.getElementById("announcement");
+let latest = "__"; // the latest order number that was shown
 let known = null; // keys of the orders that were ready before; null until the first snapshot
 
-const view = new LiveView("/live/board", { changed: show, live: showConnection });
+const types = requestedTypes(document.getElementById("notice"));
+const query = types === null ? "" : `?order_types=${types.join(",")}`;
+const view = new LiveView(`/live/board${query}`, { changed: show, live: showConnection });
 setInterval(tick, 1000);
 
 function show(entries) {
   const all = [...entries];
   const done = all.filter(([, order]) => order.status === "ready");
-  preparing.show(all.filter(([, order]) => order.status !== "ready").map(([key]) => key).sort(byNumber));
-  ready.show(done.sort(latestFirst).map(([key]) => key));
-  announce(done.map(([key]) => key));
+  latest = all.map(([key]) => key).concat(latest).sort((a, b) => byDate(b, a))[0];
+  const captions = new Map(all.map((entry) => [entry[0], captionOf(entry)]));
+  preparing.show(all.filter(([, order]) => order.status !== "ready").sort(byNumber), captions);
+  ready.show(done.sort(latestFirst), captions);
+  announce(done, captions);
   tick();
 }
 
 /** Announces to screen readers which orders have become ready since the last call. */
-function announce(orders) {
-  const news = known === null ? [] : orders.filter((key) => !known.has(key));
-  known = new Set(orders);
+function announce(orders, captions) {
+  const news = known === null ? [] : orders.filter(([key]) => !known.has(key));
+  known = new Set(orders.map(([key]) => key));
   if (news.length === 0) return;
   ready.showFirstPage();
-  const numbers = news.map(shortNumber).join(", ");
+  const numbers = news.map(([key]) => nameOf(key, captions.get(key))).join(", ");
   announcement.textContent = translate("board.announcement", { numbers, count: news.length });
+}
+
+function nameOf(key, caption) {
+  return caption ? `${shortNumber(key)} (${caption})` : shortNumber(key);
 }
 
 function tick() {
@@ -123,8 +160,13 @@ function tick() {
   if (view.lastGood !== null) write(clock, timeOfDay(new Date(now())));
 }
 
-function byNumber(a, b) {
+function byNumber([a], [b]) {
   return a.length - b.length || (a < b ? -1 : 1);
+}
+
+/** Compares order numbers by their dates first. */
+function byDate(a, b) {
+  return dateIn(a) < dateIn(b) ? -1 : dateIn(a) > dateIn(b) ? 1 : byNumber([a], [b]);
 }
 
 function latestFirst([a, one], [b, other]) {

@@ -21,7 +21,10 @@ export class BarChart {
     new ResizeObserver(() => this._draw()).observe(container);
   }
 
-  /** Shows bars, `{ label, value, isOpen }`; an open one is not complete yet, and drawn hollow. */
+  /**
+   * Shows bars, `{ label, value, usual, isOpen }`; an open one is not complete yet, and drawn hollow. A line over
+   * a bar is at its usual value, unless that is undefined; a value that is null is not there yet.
+   */
   show(bars, description) {
     this._bars = bars;
     this._description.textContent = description;
@@ -31,8 +34,9 @@ export class BarChart {
   _draw() {
     const width = this._container.clientWidth;
     if (!width || !this._bars.length) return;
-    const step = stepFor(Math.max(...this._bars.map(({ value }) => value)));
-    const lines = Math.max(1, Math.ceil(Math.max(...this._bars.map(({ value }) => value)) / step));
+    const most = Math.max(1, ...this._bars.flatMap(({ value, usual }) => [value ?? 0, usual ?? 0]));
+    const step = stepFor(most);
+    const lines = Math.ceil(most / step);
     const ground = HEIGHT - EDGE.bottom;
     const scale = (ground - EDGE.top) / (lines * step);
     this._svg.setAttribute("width", width);
@@ -69,14 +73,14 @@ function barsOf(bars, width, ground, scale) {
   const room = (width - EDGE.left - EDGE.right) / bars.length;
   const thickness = Math.min(room * 0.72, 56);
   const every = Math.ceil(LABEL_WIDTH / room);
-  const digits = Math.max(...bars.map(({ value }) => String(value).length));
+  const digits = Math.max(...bars.map(({ value }) => String(value ?? "").length));
   const hasRoom = room >= digits * DIGIT_WIDTH + 3;
-  return ({ label, value, isOpen }, index) => {
+  return ({ label, value, usual, isOpen }, index) => {
     const middle = EDGE.left + room * (index + 0.5);
     const height = value * scale;
     const isLabelled = (bars.length - 1 - index) % every === 0; // counted back from the last bar
     return [
-      draw("rect", {
+      value === null ? "" : draw("rect", {
         class: isOpen ? "bar open" : "bar",
         x: middle - thickness / 2,
         y: ground - height,
@@ -84,10 +88,16 @@ function barsOf(bars, width, ground, scale) {
         height,
         rx: Math.min(4, height / 2),
       }),
+      usual === undefined ? "" : usualLine(middle, thickness, ground - usual * scale),
       value && hasRoom ? text("value", middle, ground - height - 6, String(value)) : "",
       isLabelled ? text("axis", middle, HEIGHT - 6, label) : "",
     ];
   };
+}
+
+function usualLine(middle, thickness, y) {
+  const reach = thickness / 2 + 3;
+  return draw("line", { class: "usual", x1: middle - reach, x2: middle + reach, y1: y, y2: y });
 }
 
 /** Returns the distance of the grid lines: 1, 2 or 5 times a power of ten. */

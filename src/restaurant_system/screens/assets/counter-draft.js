@@ -1,21 +1,45 @@
-// The draft of an order. It is stored in the browser with its idempotency key, so that a reload loses
-// nothing. It has three phases:
-//
-//     open     it can be changed
-//     sent     it was sent, and cannot be changed until the response is known
-//     placed   it has a number, and the next draft has not been started
-//
-// All windows of a browser share one draft.
+// The draft of an order. It is stored in the browser, so that a reload loses nothing, with the idempotency
+// key that it is sent with. All windows of a browser share one draft.
 
-import { centsOf, decimal, numberIn } from "./counter-cents.js";
+import { totalCents } from "./counter-body.js";
 import { newKey } from "./requests.js";
 import { load, onStoredElsewhere, store } from "./stored.js";
 
 const STORAGE_KEY = "counter.draft";
-const VERSION = 2; // of the stored format
+const VERSION = 3; // of the stored format
 
 /** The largest quantity of an order item. */
-export const MAX_QUANTITY = 10;
+export const MAX_QUANTITY = 999;
+
+const FIELDS = {
+  customer: "",
+  table: "",
+  address: "",
+  notes: "",
+  allergy: "",
+  reference: "",
+  phone: "",
+  handoff: "",
+  amountDue: "",
+  readyTime: "", // 20:00
+  readyDate: "", // 2024-12-16; without it, the next day with that time
+};
+const ITEM = {
+  id: null, // until it is in the order
+  isTyped: false,
+  section: null, // where it is on the menu
+  item: null, // its name there
+  variation: null, // the name of its variation
+  name: "", // by which it is ordered
+  sku: null,
+  price: "",
+  quantity: 1,
+  notes: "",
+  options: [], // chosen from the menu: `{ group, name, kind, price }`
+  extras: [], // typed modifiers: `{ kind, name, price }`
+  guest: "",
+  course: "",
+};
 
 export class Draft {
   /** Loads the stored draft. `changed()` is called whenever `state` changes. */
@@ -28,8 +52,8 @@ export class Draft {
   }
 
   get isEmpty() {
-    const { customer, table, address, notes, items } = this.state;
-    return items.length === 0 && [customer, table, address, notes].every((text) => text === "");
+    const { items, charges } = this.state;
+    return items.length === 0 && charges.length === 0 && Object.keys(FIELDS).every((field) => this.state[field] === "");
   }
 
   get canBringBack() {
@@ -37,45 +61,66 @@ export class Draft {
   }
 
   get totalCents() {
-    return this.state.items.reduce((sum, item) => sum + itemCents(item), 0);
+    return totalCents(this.state);
   }
 
   get itemCount() {
     return this.state.items.reduce((sum, item) => sum + item.quantity, 0);
   }
 
-  /** Sets one of the fields type, customer, table, address and notes. */
+  /** Sets the type or one of the other fields. */
   write(field, value) {
     this._edit((state) => ({ ...state, [field]: value }));
   }
 
+  /** Returns a new item, which is not in the order yet, with these values. */
+  blankItem(values) {
+    return { ...ITEM, ...values };
+  }
+
   /**
-   * Adds one of a menu item to its order item, or adds an order item if there is none without notes.
+   * Adds a new item, or one to the quantity of the order item that is the same in everything else.
    * Returns the id of the order item.
    */
-  addFromMenu({ name, price }) {
-    const text = String(price);
-    const item = this.state.items.find(
-      (each) => !each.isTyped && each.name === name && each.price === text && each.notes === "" && each.quantity < MAX_QUANTITY,
-    );
-    if (!item) return this._add({ isTyped: false, name, price: text });
-    this.step(item.id, 1);
-    return item.id;
+  add(added) {
+    const same = this.state.items.find((item) => isSame(item, added) && item.quantity < MAX_QUANTITY);
+    if (!same) return this._add(added);
+    this.step(same.id, 1);
+    return same.id;
   }
 
   /** Adds an order item whose name and price are typed; returns its id. */
   addTyped() {
-    return this._add({ isTyped: true, name: "", price: "" });
+    return this._add(this.blankItem({ isTyped: true }));
   }
 
-  /** Sets the name, price or notes of an order item. */
+  /** Sets one field of an order item, or several. */
   writeItem(id, field, value) {
-    this._editItem(id, (item) => ({ ...item, [field]: value }));
+    this.changeItem(id, { [field]: value });
+  }
+
+  changeItem(id, changes) {
+    this._editItem(id, (item) => ({ ...item, ...changes }));
+  }
+
+  /** Changes one of an order item: of several, it becomes an order item of its own. Returns its id. */
+  changeOne(id, changes) {
+    const item = this.item(id);
+    if (item.quantity === 1) {
+      this.changeItem(id, changes);
+      return id;
+    }
+    this.step(id, -1);
+    return this.add({ ...item, ...changes, id: null, quantity: 1 });
   }
 
   /** Changes the quantity of an order item, within its limits. */
   step(id, by) {
-    this._editItem(id, (item) => ({ ...item, quantity: Math.min(MAX_QUANTITY, Math.max(1, item.quantity + by)) }));
+    this.setQuantity(id, this.item(id).quantity + by);
+  }
+
+  setQuantity(id, quantity) {
+    this.writeItem(id, "quantity", Math.min(MAX_QUANTITY, Math.max(1, quantity)));
   }
 
   item(id) {
@@ -86,10 +131,26 @@ export class Draft {
     this._edit((state) => ({ ...state, items: state.items.filter((item) => item.id !== id) }));
   }
 
+  /** Adds a charge, or a discount, of an amount to be typed; returns its id. */
+  addCharge(name, isDiscount) {
+    const id = nextId(this.state.charges);
+    this._edit((state) => ({ ...state, charges: [...state.charges, { id, name, amount: "", isDiscount }] }));
+    return id;
+  }
+
+  writeCharge(id, field, value) {
+    const edit = (charge) => (charge.id === id ? { ...charge, [field]: value } : charge);
+    this._edit((state) => ({ ...state, charges: state.charges.map(edit) }));
+  }
+
+  removeCharge(id) {
+    this._edit((state) => ({ ...state, charges: state.charges.filter((charge) => charge.id !== id) }));
+  }
+
   /** Clears the draft; until the next change it can be brought back. */
   clear() {
     const before = this.state;
-    this._edit(blank);
+    this._edit(({ type }) => blank(type));
     this._cleared = before;
     this._changed();
   }
@@ -99,38 +160,19 @@ export class Draft {
     this._edit(() => before);
   }
 
-  /** Marks the draft as sent; a draft that was sent before stays as it is. */
-  send() {
-    if (this.state.phase !== "open") return;
-    this._store({ ...this.state, phase: "sent", body: body(this.state), sentAt: Date.now() });
-  }
-
-  /** Opens the draft again after it was refused; its idempotency key was not used. */
-  reopen() {
-    this._store({ ...this.state, phase: "open", body: null });
-  }
-
-  /**
-   * Opens the draft again although the order may have been placed. `unconfirmed` is the name of the
-   * text for that. The next time it is sent as another order, with another key.
-   */
-  reopenUnconfirmed(unconfirmed) {
-    this._store({ ...this.state, phase: "open", body: null, key: newKey(), unconfirmed });
-  }
-
-  /** Stores the number, total and link of the placed order, and deletes the rest of the draft. */
-  place(orderNumber, totalAmount, trackingUrl) {
-    this._store({ ...blank(), phase: "placed", placed: { orderNumber, totalAmount, trackingUrl } });
-  }
-
-  /** Starts the next draft. */
+  /** Starts the next draft, of the same order type. */
   next() {
-    if (this.state.phase === "placed") this._store(blank());
+    this._edit(({ type }) => blank(type));
+  }
+
+  /** Continues an earlier draft; `unconfirmed` is the name of the text that says why it may have been placed. */
+  open(draft, unconfirmed = null) {
+    this._edit(() => ({ ...complete(draft), key: newKey(), unconfirmed }));
   }
 
   _add(item) {
-    const id = Math.max(0, ...this.state.items.map((each) => each.id)) + 1;
-    this._edit((state) => ({ ...state, items: [...state.items, { ...item, id, quantity: 1, notes: "" }] }));
+    const id = nextId(this.state.items);
+    this._edit((state) => ({ ...state, items: [...state.items, { ...item, id }] }));
     return id;
   }
 
@@ -139,10 +181,7 @@ export class Draft {
   }
 
   _edit(edit) {
-    if (this.state.phase === "open") this._store(edit(this.state));
-  }
-
-  _store(state) {
+    const state = edit(this.state);
     store(STORAGE_KEY, state);
     this._show(state);
   }
@@ -154,62 +193,26 @@ export class Draft {
   }
 }
 
-/** Returns the total of an order item in cents; 0 while its price is invalid. */
-export function itemCents(item) {
-  return (centsOf(item.price) ?? 0) * item.quantity;
+function nextId(entries) {
+  return Math.max(0, ...entries.map(({ id }) => id)) + 1;
 }
 
-function blank() {
-  return {
-    version: VERSION,
-    phase: "open",
-    key: newKey(),
-    type: "dine_in",
-    customer: "",
-    table: "",
-    address: "",
-    notes: "",
-    items: [],
-    body: null, // as it was sent
-    sentAt: null, // ms
-    placed: null,
-    unconfirmed: null,
-  };
+/** Tells whether an order item of the draft is the same as a new one, apart from its quantity. */
+function isSame(item, added) {
+  const compared = ({ id, quantity, ...rest }) => JSON.stringify({ ...ITEM, ...rest });
+  return compared(item) === compared(added);
+}
+
+function blank(type = "dine_in") {
+  return { version: VERSION, key: newKey(), type, ...FIELDS, charges: [], items: [], unconfirmed: null };
 }
 
 function storedDraft() {
   const state = load(STORAGE_KEY);
-  if (state?.version === 1) return upgraded(state);
-  return state?.version === VERSION ? { ...blank(), ...state } : blank(); // it may lack a new field
+  return state?.version === VERSION ? complete(state) : blank();
 }
 
-/** Converts a draft of version 1, which may have been sent already: a blank one would be a second order. */
-function upgraded({ lines, doubt, ...state }) {
-  return { ...blank(), ...state, version: VERSION, items: lines, unconfirmed: doubt };
-}
-
-/** Returns the draft as the body of a request. Undefined values are left out of the JSON. */
-function body({ type, customer, table, address, notes, items }) {
-  return {
-    customer_name: customer,
-    order_type: type,
-    table_number: type === "dine_in" ? numberIn(table) : undefined,
-    delivery_address: type === "delivery" ? unlessBlank(address) : undefined,
-    items: items.map((item) => ({
-      name: item.name,
-      quantity: item.quantity,
-      price: priceOf(item.price),
-      notes: unlessBlank(item.notes),
-    })),
-    notes: unlessBlank(notes),
-  };
-}
-
-function priceOf(text) {
-  const cents = centsOf(text);
-  return cents === null ? numberIn(text) : decimal(cents);
-}
-
-function unlessBlank(text) {
-  return text.trim() === "" ? undefined : text;
+/** Returns a stored draft; fields of it and of its items that an earlier release lacked are blank. */
+function complete(state) {
+  return { ...blank(), ...state, items: state.items.map((item) => ({ ...ITEM, ...item })) };
 }

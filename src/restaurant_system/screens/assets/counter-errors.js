@@ -9,12 +9,25 @@ import { translate } from "./words.js";
  */
 export function showErrors(form, errors) {
   const unplaced = errors.filter(({ field, message }) => {
-    const input = form.querySelector(`[data-field="${CSS.escape(field)}"]`);
-    if (input) show(input, message);
+    const [input, rest] = nearest(form, field);
+    if (input) show(input, [...rest, message].join(" "));
     return !input;
   });
-  form.querySelector("[data-invalid]")?.focus();
+  const first = form.querySelector("[data-invalid]");
+  first?.closest("details")?.setAttribute("open", "");
+  first?.focus();
   return unplaced;
+}
+
+/** Returns the input of a field, or else of what the field is a part of, and the rest of its path. */
+function nearest(form, field) {
+  const path = field.split(".");
+  for (let length = path.length; length > 0; length -= 1) {
+    const name = path.slice(0, length).join(".");
+    const input = form.querySelector(`[data-field~="${CSS.escape(name)}"]`);
+    if (input) return [input, path.slice(length)];
+  }
+  return [null, []];
 }
 
 /** Hides the error of a field. */

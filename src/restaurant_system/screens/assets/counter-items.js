@@ -1,17 +1,23 @@
-// The items of the order, each with its quantity, its notes and a button that removes it.
+// The items of the order, each with its quantity, its notes and buttons for its options and its removal.
 
+import { itemCents, unitCents } from "./counter-body.js";
 import { decimal } from "./counter-cents.js";
-import { itemCents, MAX_QUANTITY } from "./counter-draft.js";
+import { MAX_QUANTITY } from "./counter-draft.js";
 import { hideError } from "./counter-errors.js";
-import { arrange, make, makeUserText, write } from "./elements.js";
+import { detailLines } from "./counter-modifiers.js";
+import { arrange, make, makeUserText, visible, write } from "./elements.js";
 import { money, translate } from "./words.js";
 
 export class OrderItems {
-  /** Shows the items of `draft` in `list`; `announce(id)` is called when one has changed. */
-  constructor(list, draft, announce) {
+  /**
+   * Shows the items of `draft` in `list`; `announce(id)` is called when one has changed, `choose(id)` for
+   * the button of its options.
+   */
+  constructor(list, draft, { announce, choose }) {
     this._list = list;
     this._draft = draft;
     this._announce = announce;
+    this._choose = choose;
     this._rows = new Map();
   }
 
@@ -27,6 +33,12 @@ export class OrderItems {
     });
   }
 
+  /** Scrolls to an item, if the order scrolls by itself: on a narrow screen the menu stays in sight. */
+  reveal(id) {
+    const row = this._rows.get(id);
+    if (getComputedStyle(row.closest("section")).overflowY === "auto") row.scrollIntoView({ block: "nearest" });
+  }
+
   /** Moves the focus to the name of an item. */
   focus(id) {
     this._rows.get(id).querySelector("input").focus();
@@ -37,32 +49,37 @@ export class OrderItems {
     return make(
       "li",
       { className: "order-item" },
-      item.isTyped ? typed(item, writing) : picked(item),
+      item.isTyped ? typed(item, writing) : picked(),
       make("strong", { className: "sum number" }),
+      make("ul", { className: "chosen quiet" }),
       difference(),
       this._stepper(item.id),
       notes(item, writing("notes")),
+      this._chooser(item.id),
       this._remover(item.id),
+      make("p", { id: `item-${item.id}-options-error`, className: "error", hidden: true }),
     );
   }
 
   /** Shows how an item differs from the menu; keeps the focus in its row when a button is hidden. */
-  _showDifference(row, { id, name }, difference) {
+  _showDifference(row, item, difference) {
     const [place, take] = [row.querySelector(".differs"), row.querySelector(".take")];
     const hadFocus = document.activeElement === take;
     place.hidden = difference === null;
-    take.hidden = !difference?.price;
+    take.hidden = !difference?.updated;
     write(place.querySelector("p"), difference?.text ?? "");
     if (take.hidden) {
       if (hadFocus) row.querySelector(".more").focus();
       return;
     }
-    label(row, ".take", translate("counter.take_price_of", { name, price: money(difference.price) }));
-    take.onclick = () => this._takePrice(id, difference.price);
+    const { updated } = difference;
+    const price = money(decimal(unitCents(updated)));
+    label(row, ".take", translate("counter.take_price_of", { name: item.name, price }));
+    take.onclick = () => this._takePrice(updated);
   }
 
-  _takePrice(id, price) {
-    this._draft.writeItem(id, "price", String(price));
+  _takePrice({ id, price, options }) {
+    this._draft.changeItem(id, { price, options });
     this._announce(id);
   }
 
@@ -71,9 +88,26 @@ export class OrderItems {
       "div",
       { className: "stepper", role: "group" },
       make("button", { type: "button", className: "less", textContent: "−", onclick: () => this._step(id, -1) }),
-      make("span", { className: "quantity number" }),
+      this._quantity(id),
       make("button", { type: "button", className: "more", textContent: "+", onclick: () => this._step(id, 1) }),
     );
+  }
+
+  /** Makes the input of a quantity, which is stored as soon as it is a valid one. */
+  _quantity(id) {
+    const write = ({ target }) => {
+      if (/^[1-9]\d{0,2}$/.test(target.value)) this._draft.setQuantity(id, Number(target.value));
+    };
+    const settle = ({ target }) => {
+      target.value = this._draft.item(id)?.quantity ?? "";
+      if (this._draft.item(id)) this._announce(id);
+    };
+    return make("input", { className: "quantity number", inputMode: "numeric", oninput: write, onchange: settle });
+  }
+
+  _chooser(id) {
+    const onclick = () => this._choose(id);
+    return make("button", { type: "button", id: `item-${id}-options`, className: "choose", textContent: "⋯", onclick });
   }
 
   _step(id, by) {
@@ -103,11 +137,11 @@ function difference() {
   );
 }
 
-function picked({ name }) {
+function picked() {
   return make(
     "p",
     { className: "what" },
-    makeUserText("span", name, "name"),
+    makeUserText("span", "", "name"),
     " ",
     make("span", { className: "price quiet number" }),
   );
@@ -144,14 +178,24 @@ function input({ id }, field, label, oninput) {
 
 function fill(row, item, index) {
   const name = item.name.trim() || translate("counter.unnamed");
-  for (const each of row.querySelectorAll("input")) {
+  for (const each of row.querySelectorAll("[data-part]")) {
     each.dataset.field = `items.${index}.${each.dataset.part}`;
     if (each.value !== item[each.dataset.part]) each.value = item[each.dataset.part];
   }
-  if (!item.isTyped) write(row.querySelector(".price"), money(item.price));
+  if (!item.isTyped) {
+    write(row.querySelector(".name"), visible(name));
+    write(row.querySelector(".price"), money(decimal(unitCents(item))));
+  }
   write(row.querySelector(".sum"), money(decimal(itemCents(item))));
-  write(row.querySelector(".quantity"), String(item.quantity));
+  row.querySelector(".chosen").replaceChildren(...detailLines(item));
+  const quantity = row.querySelector(".quantity");
+  if (quantity !== document.activeElement) quantity.value = item.quantity;
+  const choose = row.querySelector(".choose");
+  choose.dataset.field = `items.${index}`; // and of every part of it that has no input here
+  choose.dataset.label = name;
   label(row, ".stepper", translate("counter.quantity_of", { name }));
+  label(row, ".quantity", translate("counter.quantity_of", { name }));
+  label(row, ".choose", translate("counter.options_of", { name }));
   label(row, ".less", translate("counter.less_of", { name }));
   label(row, ".more", translate("counter.more_of", { name }));
   label(row, ".remove", translate("counter.remove", { name }));

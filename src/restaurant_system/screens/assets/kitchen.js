@@ -2,46 +2,58 @@
 
 import { AllDay } from "./allday.js";
 import { showConnection } from "./banner.js";
-import { Bell } from "./bell.js";
 import { write } from "./elements.js";
 import { listenForKeys } from "./keys.js";
+import { rememberStation } from "./last-station.js";
 import { LiveView } from "./live.js";
+import { onLongTap } from "./long-tap.js";
 import { News } from "./news.js";
 import { toast } from "./notices.js";
 import { Rail } from "./rail.js";
 import { Recall } from "./recall.js";
+import { ScheduledTickets } from "./scheduled-tickets.js";
+import { markSoldOut } from "./sold-out.js";
+import { soundButton } from "./sound-button.js";
 import { nameStation, openStation, showStation, tickClock } from "./station.js";
 import { Taps } from "./taps.js";
 import { NEXT_ACTION } from "./ticket.js";
+import { TextSize } from "./text-size.js";
 import { Undo } from "./undo.js";
-import { translate, shortNumber } from "./words.js";
+import { shortNumber, statusInSentence, translate } from "./words.js";
 
 const query = new URLSearchParams(location.search);
 const station = query.get("station") || "kitchen";
 const address = `/kitchen/stations/${encodeURIComponent(station)}`;
 const types = query.get("order_types");
 const byId = (id) => document.getElementById(id);
-const [soundButton, keysDialog] = [byId("sound-button"), byId("keys")];
+const keysDialog = byId("keys");
 
-const bell = new Bell(showSound);
+const bell = soundButton(byId("sound-button"), "kitchen-muted");
 const news = new News(`${address}/unseen`, bell, (numbers) => numbers.forEach((number) => rail.refresh(number)));
 const taps = new Taps(`${address}/tickets/`, { changed: showTap, refused: showRefusal });
-const rail = new Rail(byId("rail"), byId("tickets-title"), {
-  stateOf: (number) => ({ tap: taps.pendingOf(number), isNew: news.has(number) }),
+const rail = new Rail(byId("rail"), byId("pages"), byId("tickets-title"), {
+  stateOf: (number) => ({ tap: taps.pendingOf(number), isNew: news.has(number), ofItems: taps.pendingOfItems(number) }),
   act,
   rush,
+  cross,
 });
-const undo = new Undo(byId("undo"), taps, recall);
+const undo = new Undo(byId("undo"), taps, (entry, action) => taps.add(entry, action, entry.status));
 const allDay = new AllDay(byId("all-day"), byId("all-day-button"));
 const recalls = new Recall(byId("recall"), `${address}/bumped`, recall);
+const scheduled = new ScheduledTickets(byId("scheduled"), types?.split(","));
 
 function act(entry) {
-  if (entry) taps.add(entry, NEXT_ACTION[entry.status], entry.status);
+  if (entry && rail.hold(entry.order_number)) taps.add(entry, NEXT_ACTION[entry.status], entry.status);
 }
 
 function rush(entry) {
   if (!entry || entry.status === "cancelled" || entry.rushed_at) return;
-  taps.add(entry, "rush", entry.status);
+  if (rail.hold(entry.order_number)) taps.add(entry, "rush", entry.status);
+}
+
+/** Crosses off an item, or restores it. */
+function cross(entry, item, isDone) {
+  if (!rail.isTapped(entry.order_number)) taps.add(entry, isDone ? "cross_off" : "restore", entry.status, item);
 }
 
 function recall(entry) {
@@ -53,10 +65,6 @@ function actOnDigit(digit) {
   if (!entry) return;
   rail.focusTicket(entry.order_number);
   act(entry);
-}
-
-function undoLatest() {
-  if (undo.latest) recall(undo.latest);
 }
 
 function showTap(number) {
@@ -73,21 +81,13 @@ function showRefusal(tap, problem) {
     toast(problem?.detail ?? translate("kitchen.not_done", { number }));
     return;
   }
-  const status = translate(`status.${problem.current_status}`).toLowerCase();
+  if (tap.action === "unstart") {
+    toast(translate("kitchen.undo.too_late", { number }));
+    return;
+  }
+  const status = statusInSentence(problem.current_status);
   const cook = problem.processed_by;
   toast(translate(cook ? "kitchen.too_late" : "kitchen.too_late_alone", { number, status, cook }));
-}
-
-function showSound() {
-  const state = bell.isMuted ? "off" : bell.isUnlocked ? "on" : "locked";
-  soundButton.dataset.state = state;
-  write(soundButton.firstElementChild, translate(`kitchen.sound.${state}`));
-}
-
-/** Toggles the sound; the first tap, which browsers require before any sound, does not mute it. */
-function toggleSound() {
-  if (bell.isUnlocked || bell.isMuted) bell.toggle();
-  else bell.unlock();
 }
 
 function refreshUndo() {
@@ -114,9 +114,10 @@ function tick() {
   tickClock();
 }
 
-soundButton.addEventListener("click", toggleSound);
 byId("recall-button").addEventListener("click", () => recalls.open());
+byId("scheduled-button").addEventListener("click", () => scheduled.open());
 byId("keys-button").addEventListener("click", () => keysDialog.showModal());
+onLongTap(byId("rail"), ".items > li", (item) => markSoldOut(item.dataset.name));
 listenForKeys({
   digit: actOnDigit,
   shiftedDigit: (digit) => rush(rail.entryAtDigit(digit)),
@@ -126,21 +127,25 @@ listenForKeys({
     ArrowRight: () => rail.moveFocus(1, 0),
     ArrowUp: () => rail.moveFocus(0, -1),
     ArrowDown: () => rail.moveFocus(0, 1),
+    PageUp: () => rail.turnPage(-1),
+    PageDown: () => rail.turnPage(1),
     f: () => rush(rail.selected),
-    u: undoLatest,
+    u: () => undo.undoLatest(),
     r: () => recalls.open(),
+    s: () => scheduled.open(),
     a: () => allDay.toggle(),
     m: () => bell.toggle(),
     "?": () => keysDialog.showModal(),
   },
 });
 
+new TextSize(byId("text-size"), station, () => rail.resize());
 nameStation(station);
-showSound();
+rememberStation(station, types);
 tickClock();
 new LiveView(`${address}/live`, {
   changed: change,
   live: setLive,
-  before: () => openStation(address, types),
+  check: () => openStation(address, types),
 });
 setInterval(tick, 1000);

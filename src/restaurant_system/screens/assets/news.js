@@ -1,9 +1,9 @@
 // New and cancelled tickets: they ring, and new ones are marked, until the next touch or key, also over a
-// reload of the page.
+// reload of the page. At the pass, likewise, orders that have become ready.
 
 import { announce } from "./notices.js";
-import { describeOrder } from "./ticket.js";
 import { load, removeStored, store } from "./stored.js";
+import { describeOrder } from "./ticket-contents.js";
 import { translate, shortNumber } from "./words.js";
 
 const MAX_NAMED = 3; // new tickets that are announced one by one
@@ -11,12 +11,19 @@ const MAX_NAMED = 3; // new tickets that are announced one by one
 // again gets its tickets back one by one.
 const KNOWN_FOR = 10 * 60 * 1000;
 
+const TICKETS = {
+  status: "received",
+  one: (entry) => translate("kitchen.news.ticket", { number: shortNumber(entry.order_number), what: describeOrder(entry) }),
+  many: (count) => translate("kitchen.news.tickets", { count }),
+};
+
 export class News {
   /**
    * Stores the unseen order numbers under `name`; `seen(orderNumbers)` is called at the next touch or
-   * key.
+   * key. `kind` says in which status an order is new here, and how one and many are announced.
    */
-  constructor(name, bell, seen) {
+  constructor(name, bell, seen, kind = TICKETS) {
+    this._kind = kind;
     this._name = name;
     this._bell = bell;
     this._seen = seen;
@@ -37,12 +44,21 @@ export class News {
     const news = this._known === null ? unseenOf(tickets, load(this._name, [])) : this._changed(tickets);
     this._remember(tickets);
     const cancelled = news.filter(({ status }) => status === "cancelled");
-    const arrived = news.filter(({ status }) => status === "received");
+    const arrived = news.filter(({ status }) => status === this._kind.status);
     if (arrived.length || cancelled.length) this._announce(arrived, cancelled);
   }
 
+  /** Counts a change of an order as known, because somebody here causes it. */
+  expect(number, status) {
+    this._known?.set(number, { status, until: performance.now() + KNOWN_FOR });
+  }
+
+  /** The tickets that have changed; one is received again if its start was undone, and not new. */
   _changed(tickets) {
-    return tickets.filter((entry) => this._known.get(entry.order_number)?.status !== entry.status);
+    return tickets.filter(({ order_number: number, status }) => {
+      const before = this._known.get(number)?.status;
+      return before !== status && (before === undefined || status !== "received");
+    });
   }
 
   _remember(tickets) {
@@ -59,7 +75,7 @@ export class News {
     store(this._name, [...this._unseen]);
     this._bell.ring();
     const areMany = arrived.length > MAX_NAMED;
-    const texts = areMany ? [translate("kitchen.news.tickets", { count: arrived.length })] : arrived.map(newTicket);
+    const texts = areMany ? [this._kind.many(arrived.length)] : arrived.map(this._kind.one);
     announce([...texts, ...cancelled.map(cancelledTicket)].join(" "));
   }
 
@@ -76,10 +92,6 @@ export class News {
 /** When the page is opened, only the tickets that were unseen before are new. */
 function unseenOf(tickets, unseen) {
   return tickets.filter((entry) => unseen.includes(entry.order_number));
-}
-
-function newTicket(entry) {
-  return translate("kitchen.news.ticket", { number: shortNumber(entry.order_number), what: describeOrder(entry) });
 }
 
 function cancelledTicket(entry) {

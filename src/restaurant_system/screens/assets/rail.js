@@ -1,43 +1,81 @@
-// The rail: the open tickets in their order, with their digits and the focus.
+// The rail: the open tickets in their order, on pages of cells, with their digits and the focus.
 
-import { arrange } from "./elements.js";
-import { NEXT_ACTION, Ticket } from "./ticket.js";
+import { place } from "./cells.js";
+import { arrange, write } from "./elements.js";
+import { toast } from "./notices.js";
+import { isOpen, Ticket } from "./ticket.js";
+import { translate } from "./words.js";
 
 const DIGITS = "1234567890";
-const DIGIT_GRACE = 300; // ms for which a digit acts on the ticket that had it before
+const NEXT_TAP = 1000; // ms after a tap within which another one at the same place is the same
+const MOVE_GRACE = 400; // ms after tickets have moved for which a tap or a digit is meant for the ticket that was there
+// The least width of a cell, and the least height of two: a ticket of two items. Units: the text size of items.
+const [CELL_WIDTH, TICKET_HEIGHT] = [9.2, 7.6];
+const GAP = 8; // px
 
 export class Rail {
   /**
-   * Shows tickets in `list`. `stateOf(orderNumber)` returns what a ticket shows besides its entry;
-   * `act` and `rush` are called with a ticket's entry. The last ticket leaves its focus to `fallback`.
+   * Shows tickets in `list`, and the page in `pager`. `stateOf(orderNumber)` returns what a ticket shows
+   * besides its entry; `act` and `rush` are called with a ticket's entry, `cross` with the position of an
+   * item, too, and whether it is done. The last ticket leaves its focus to `fallback`.
    */
-  constructor(list, fallback, { stateOf, act, rush }) {
+  constructor(list, pager, fallback, { stateOf, act, rush, cross }) {
     this._list = list;
+    this._pager = pager;
     this._fallback = fallback;
     this._stateOf = stateOf;
-    this._handlers = { act, rush };
+    this._handlers = { act, rush, cross };
+    this._entries = new Map();
+    this._changed = new Set(); // the keys of entries that have changed since the tickets were placed
     this._tickets = new Map();
+    this._tapped = new Set(); // the numbers of tickets on which another tap is the same as the last one
     this._order = [];
+    this._page = 0;
+    this._pages = 1;
+    this._onPage = [];
     this._moved = []; // by position: `{ number, until }` of the ticket that was there before
+    this._layouts = []; // `{ rects, until }`: where tickets were before the latest moves, by number
+    list.addEventListener("click", (event) => this._refuseMoved(event), true);
+    const [previous, next] = pager.querySelectorAll("button");
+    previous.addEventListener("click", () => this.turnPage(-1));
+    next.addEventListener("click", () => this.turnPage(1));
+    new ResizeObserver(() => this.resize()).observe(list);
   }
 
-  /** Shows the entries of a view, of which these keys have changed. */
+  /** Shows the entries of a view, of which these keys have changed; after a tap, in their places for a moment. */
   show(entries, keys) {
-    const [before, focused, button] = [this._order, this._focused, document.activeElement];
-    for (const key of keys) {
-      if (isOpen(entries.get(key))) this._showTicket(key, entries.get(key));
-      else this._removeTicket(key);
-    }
-    this._order = [...this._tickets.values()].sort((one, other) => compare(one.sortKey, other.sortKey));
-    arrange(this._list, this._order.map((ticket) => ticket.element));
-    this._assignDigits(before);
-    if (focused) this._restoreFocus(button, before.indexOf(focused));
+    this._entries = entries;
+    for (const key of keys) this._changed.add(key);
+    if (this._isHeld) for (const key of keys) this._tickets.get(key)?.update(entries.get(key), this._stateOf(key));
+    else this._arrange();
+  }
+
+  /**
+   * Takes a tap on a ticket, and holds all tickets in their places for a moment, so that a second tap is not
+   * on the next one. Returns false for a second tap on the same ticket within that time.
+   */
+  hold(number) {
+    if (this.isTapped(number)) return false;
+    this._tapped.add(number);
+    setTimeout(() => this._release(number), NEXT_TAP);
+    return true;
+  }
+
+  /** Tells whether a ticket has been tapped within the last moment. */
+  isTapped(number) {
+    return this._tapped.has(number);
+  }
+
+  /** Places the tickets again, after the size of the rail or of the text has changed. */
+  resize() {
+    for (const ticket of this._tickets.values()) ticket.size = null;
+    this._place();
   }
 
   /** Updates what a ticket shows besides its entry. */
   refresh(number) {
     const ticket = this._tickets.get(number);
-    ticket?.show(ticket.entry, this._stateOf(number));
+    ticket?.update(this._entries.get(number), this._stateOf(number));
   }
 
   tick() {
@@ -49,36 +87,76 @@ export class Rail {
     return this._ticketAt(DIGITS.indexOf(digit))?.entry;
   }
 
-  /** The entry of the ticket with the focus, or else of the first. */
+  /** The entry of the ticket with the focus, or else of the first on the page. */
   get selected() {
     return (this._focused ?? this._ticketAt(0))?.entry;
   }
 
-  /** Moves the focus by columns and rows; to the first ticket while none has it. */
-  moveFocus(columns, rows) {
-    const position = this._order.indexOf(this._focused);
-    const next = position < 0 ? 0 : position + columns + rows * this._columns();
-    this._order[next]?.button.focus();
+  /** Moves the focus to the next or previous ticket, or a row up or down; to the first while none has it. */
+  moveFocus(step, rows) {
+    const focused = this._focused;
+    if (!focused) this._onPage[0]?.button.focus();
+    else if (rows) this._neighbour(focused.place, rows)?.button.focus();
+    else this._focusOn(this._order[this._order.indexOf(focused) + step]);
   }
 
   focusTicket(number) {
     this._tickets.get(number)?.button.focus({ preventScroll: true });
   }
 
-  get _focused() {
-    return this._order.find((ticket) => ticket.element.contains(document.activeElement));
+  /** Shows another page, if there is one. */
+  turnPage(step) {
+    const page = Math.min(Math.max(this._page + step, 0), this._pages - 1);
+    if (page === this._page) return;
+    this._page = page;
+    this._moved = [];
+    this._showPage();
   }
 
-  /** Returns the ticket at a position or, shortly after a change, the one that was there before. */
+  get _focused() {
+    return this._onPage.find((ticket) => ticket.element.contains(document.activeElement));
+  }
+
+  /** Returns the ticket at a position of the page or, shortly after a change, the one that was there before. */
   _ticketAt(position) {
     const { number, until } = this._moved[position] ?? {};
-    return performance.now() < until ? this._tickets.get(number) : this._order[position];
+    return performance.now() < until ? this._tickets.get(number) : this._onPage[position];
   }
 
-  _columns() {
-    const top = this._list.firstElementChild.offsetTop;
-    const next = this._order.findIndex((ticket) => ticket.element.offsetTop !== top);
-    return next < 0 ? this._order.length : next;
+  _focusOn(ticket) {
+    if (!ticket) return;
+    this.turnPage(ticket.place.page - this._page);
+    ticket.button.focus();
+  }
+
+  _neighbour({ row, rows, column }, step) {
+    const wanted = step > 0 ? row + rows : row - 1;
+    return this._onPage.find(({ place: cells }) => isIn(wanted, cells.row, cells.rows) && isIn(column, cells.column, cells.columns));
+  }
+
+  get _isHeld() {
+    return this._tapped.size > 0;
+  }
+
+  _release(number) {
+    this._tapped.delete(number);
+    if (!this._isHeld) this._arrange();
+  }
+
+  /** Adds, updates and removes tickets, and places all. */
+  _arrange() {
+    const [before, focused, active] = [this._onPage, this._focused, document.activeElement];
+    this._keepLayout();
+    for (const key of this._changed) {
+      if (isOpen(this._entries.get(key))) this._showTicket(key, this._entries.get(key));
+      else this._removeTicket(key);
+    }
+    this._changed.clear();
+    this._order = [...this._tickets.values()].sort((one, other) => compare(one.sortKey, other.sortKey));
+    arrange(this._list, this._order.map((ticket) => ticket.element));
+    this._place();
+    this._keepDigits(before);
+    if (focused) this._restoreFocus(active, before.indexOf(focused));
   }
 
   _showTicket(number, entry) {
@@ -91,25 +169,92 @@ export class Rail {
     this._tickets.delete(number);
   }
 
-  /** Assigns digits to the first ten tickets. */
-  _assignDigits(before) {
-    const until = performance.now() + DIGIT_GRACE;
-    this._order.forEach((ticket, position) => ticket.setDigit(DIGITS[position] ?? ""));
+  /** Places the tickets in the cells of pages. */
+  _place() {
+    const { clientWidth: width, clientHeight: height } = this._list;
+    const text = parseFloat(getComputedStyle(this._list).fontSize);
+    const columns = Math.max(1, Math.floor((width + GAP) / (CELL_WIDTH * text + GAP)));
+    const rows = 2 * Math.max(1, Math.floor((height + GAP) / (TICKET_HEIGHT * text + GAP)));
+    const cell = (height + GAP) / rows - GAP;
+    this._setGrid({ "--columns": columns, "--rows": rows, "--cell-width": `${(width + GAP) / columns - GAP}px` });
+    this._measure();
+    const { places, pages } = place(this._order.map((ticket) => ticket.size), { columns, rows, cell, gap: GAP });
+    places.forEach((found, index) => this._order[index].placeAt(found));
+    this._pages = pages;
+    this._page = Math.min(this._page, this._pages - 1);
+    this._showPage();
+  }
+
+  _setGrid(properties) {
+    for (const [name, value] of Object.entries(properties)) this._list.style.setProperty(name, value);
+  }
+
+  /** Measures the tickets that have changed, all at once. */
+  _measure() {
+    const changed = this._order.filter((ticket) => ticket.size === null);
+    for (const { element } of changed) {
+      element.hidden = false;
+      element.classList.add("measured");
+    }
+    for (const ticket of changed) ticket.measure();
+    for (const { element } of changed) element.classList.remove("measured");
+  }
+
+  _showPage() {
+    for (const ticket of this._order) ticket.showPart(this._page - ticket.place.page);
+    this._onPage = this._order.filter((ticket) => !ticket.element.hidden);
+    for (const ticket of this._order) ticket.setDigit(DIGITS[this._onPage.indexOf(ticket)] ?? "");
+    const count = this._order.length - this._onPage.length;
+    this._pager.hidden = this._pages === 1;
+    const [previous, next] = this._pager.querySelectorAll("button");
+    [previous.disabled, next.disabled] = [this._page === 0, this._page === this._pages - 1];
+    write(this._pager.querySelector(".page"), translate("kitchen.pages.page", { page: this._page + 1, pages: this._pages }));
+    write(this._pager.querySelector(".more"), translate("kitchen.pages.more", { count }));
+  }
+
+  /** Keeps digits for a moment for the tickets that had them before. */
+  _keepDigits(before) {
+    const until = performance.now() + MOVE_GRACE;
     before.slice(0, DIGITS.length).forEach((ticket, position) => {
-      if (ticket !== this._order[position]) this._moved[position] = { number: ticket.number, until };
+      if (ticket !== this._onPage[position]) this._moved[position] = { number: ticket.number, until };
     });
   }
 
-  /** Keeps the focus on a moved ticket, or moves it from a removed one to the next. */
-  _restoreFocus(button, position) {
-    const next = this._order[Math.min(position, this._order.length - 1)];
-    const target = button.isConnected ? button : next?.button ?? this._fallback;
+  /** Keeps for a moment where the tickets of the page are, before they move. */
+  _keepLayout() {
+    const now = performance.now();
+    const rects = this._onPage.map(({ number, element }) => ({ number, rect: element.getBoundingClientRect() }));
+    this._layouts = this._layouts.filter(({ until }) => now < until).concat({ rects, until: now + MOVE_GRACE });
+  }
+
+  /** Refuses a tap where another ticket was a moment ago: it was meant for that one. */
+  _refuseMoved(event) {
+    if (event.detail === 0) return; // by a key, on the button that has the focus
+    const tapped = this._onPage.find(({ element }) => element.contains(event.target));
+    const now = performance.now();
+    const shown = this._layouts.filter(({ until }) => now < until).map(({ rects }) => numberAt(rects, event));
+    if (!tapped || shown.every((number) => number === undefined || number === tapped.number)) return;
+    event.stopImmediatePropagation();
+    event.preventDefault();
+    toast(translate("acts.moved"));
+  }
+
+  /** Keeps the focus on a moved ticket, or moves it from one that has left the page to the next. */
+  _restoreFocus(active, position) {
+    const next = this._onPage[Math.min(position, this._onPage.length - 1)];
+    const isShown = active.isConnected && active.getClientRects().length > 0;
+    const target = isShown ? active : next?.button ?? this._fallback;
     if (target !== document.activeElement) target.focus({ preventScroll: true });
   }
 }
 
-function isOpen(entry) {
-  return entry?.status in NEXT_ACTION;
+/** The number of the ticket whose rectangle has the point of an event. */
+function numberAt(rects, { clientX: x, clientY: y }) {
+  return rects.find(({ rect }) => x >= rect.left && x < rect.right && y >= rect.top && y < rect.bottom)?.number;
+}
+
+function isIn(position, first, count) {
+  return position >= first && position < first + count;
 }
 
 function compare(one, other) {

@@ -1,8 +1,9 @@
 // The list of the tickets that were bumped last, from which they can be recalled.
 
-import { make, write } from "./elements.js";
-import { describeOrder, makeItem } from "./ticket.js";
-import { timeOfDay } from "./times.js";
+import { timeoutSignal } from "./compat.js";
+import { make, makeUserText, write } from "./elements.js";
+import { describeOrder, makeAllergyNote, makeAmountDue, makeItem, makeRecipient } from "./ticket-contents.js";
+import { timeOfDay, timeOrDate } from "./times.js";
 import { translate, shortNumber } from "./words.js";
 
 const TIMEOUT = 10000; // ms
@@ -32,7 +33,7 @@ export class Recall {
   /** Fetches the tickets; returns null when the request fails. */
   async _fetch() {
     try {
-      const response = await fetch(this._address, { signal: AbortSignal.timeout(TIMEOUT) });
+      const response = await fetch(this._address, { signal: timeoutSignal(TIMEOUT) });
       return response.ok ? await response.json() : null;
     } catch {
       return null;
@@ -42,12 +43,18 @@ export class Recall {
   _entry(ticket) {
     const number = shortNumber(ticket.order_number);
     const time = translate("kitchen.recall.bumped", { time: timeOfDay(new Date(ticket.bumped_at)) });
+    const due = ticket.ready_at ? `${translate("kitchen.due", { time: timeOrDate(new Date(ticket.ready_at)) })} · ` : "";
+    const [allergy, recipient, amountDue] = [makeAllergyNote(ticket), makeRecipient(ticket), makeAmountDue(ticket)];
     return make(
       "li",
       {},
       make("h3", { className: "number" }, number),
-      make("p", { className: "quiet" }, `${describeOrder(ticket)} · ${time}`),
+      make("p", { className: "quiet" }, `${describeOrder(ticket)} · ${due}${time}`),
+      allergy.length ? make("p", { className: "allergy" }, ...allergy) : null,
+      recipient.length ? make("p", { className: "recipient" }, ...recipient) : null,
       make("ul", { className: "items" }, ...ticket.items.map(makeItem)),
+      ticket.notes ? makeUserText("p", ticket.notes, "order-notes") : null,
+      amountDue.length ? make("p", { className: "amount-due" }, ...amountDue) : null,
       this._button(ticket, number),
     );
   }

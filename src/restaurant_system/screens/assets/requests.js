@@ -1,5 +1,6 @@
 // Requests with an idempotency key, which can be repeated.
 
+import { timeoutSignal } from "./compat.js";
 import { signIn } from "./session.js";
 
 const UNAUTHORIZED = 401; // the session has ended
@@ -22,7 +23,7 @@ export async function post(address, body, key, timeout = 10000) {
       method: "POST",
       headers: { "Content-Type": "application/json", "Idempotency-Key": key },
       body: JSON.stringify(body),
-      signal: AbortSignal.timeout(timeout),
+      signal: timeoutSignal(timeout),
     });
     isReached = true;
     if (response.status === UNAUTHORIZED) signIn();

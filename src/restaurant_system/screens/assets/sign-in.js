@@ -4,11 +4,11 @@
 import { make, write } from "./elements.js";
 import { showOwnPin } from "./own-pin.js";
 import { PinForm } from "./pin-form.js";
-import { fetchJson, fetchSession, PLACES, sendJson } from "./session.js";
+import { places } from "./restaurant.js";
+import { fetchJson, fetchSession, placesFor, sendJson } from "./session.js";
 import { translate } from "./words.js";
 
 const [OK, UNAUTHORIZED, BAD_REQUEST, TOO_MANY] = [200, 401, 400, 429];
-const TIMEOUT = 15000; // ms
 const part = (id) => document.getElementById(id);
 
 start();
@@ -29,39 +29,33 @@ function usePassword() {
   part("fault").hidden = true;
   part("pin-sign-in").hidden = true;
   part("sign-in").hidden = false;
+  widen(false);
   part("name").focus();
 }
 
 function usePin(pinForm) {
   part("fault").hidden = true;
   part("sign-in").hidden = true;
+  widen(true);
   pinForm.show();
 }
 
-async function show({ name, role, capabilities, device }) {
-  part("places").replaceChildren(...(await existing(capabilities)).map(linkTo));
+/** Makes room for the keypad next to the names. */
+function widen(isWide) {
+  document.querySelector(".sign-in").classList.toggle("wide", isWide);
+}
+
+function show(session) {
+  const { name, role, device } = session;
+  part("places").replaceChildren(...placesFor(session).map(linkTo));
   write(part("heading"), translate("account.signed_in", { name }));
   if (device !== null) write(part("sign-out"), translate("account.switch"));
   if (device === null && role !== null) showOwnPin(part("own-pin"));
   part("fault").hidden = true;
   part("sign-in").hidden = true;
   part("pin-sign-in").hidden = true;
+  widen(false);
   part("signed-in").hidden = false;
-}
-
-/** Returns the allowed pages that this service has. */
-async function existing(capabilities) {
-  const allowed = PLACES.filter(({ requires }) => capabilities.includes(requires));
-  const found = await Promise.all(allowed.map(({ path }) => exists(path)));
-  return allowed.filter((_, index) => found[index]);
-}
-
-async function exists(path) {
-  try {
-    return (await fetch(path, { method: "HEAD", signal: AbortSignal.timeout(TIMEOUT) })).ok;
-  } catch {
-    return false;
-  }
 }
 
 function linkTo({ path, name }) {
@@ -103,12 +97,20 @@ function faultOf(response) {
  * Returns the page that was requested. Null: none, one of another site, or one that the person may not
  * use.
  */
-function nextPage({ capabilities }) {
+function nextPage(session) {
   const requested = new URLSearchParams(location.search).get("next");
-  if (requested === null || !URL.canParse(requested, location.origin)) return null;
-  const page = new URL(requested, location.origin);
-  const place = PLACES.find(({ path }) => path === page.pathname);
-  const isAllowed = place === undefined || capabilities.includes(place.requires);
+  const page = requested && parsedAddress(requested);
+  if (!page) return null;
+  const isPage = ({ path }) => path === page.pathname;
+  const isAllowed = placesFor(session).some(isPage) || !places.some(isPage);
   // The whole address: of a path that begins with two slashes the browser would take a part for a host.
   return page.origin === location.origin && isAllowed ? page.href : null;
+}
+
+function parsedAddress(text) {
+  try {
+    return new URL(text, location.origin);
+  } catch {
+    return null;
+  }
 }

@@ -23,10 +23,17 @@ export function showStation(entries) {
   empty.hidden = count > 0 || statuses.includes("cancelled");
   const station = entries.get("station");
   if (!station) return;
-  write(holding, translate("kitchen.holding", { count, capacity: station.capacity }));
+  write(holding, holdingText(count, station));
   types.hidden = station.order_types.length === TYPES;
   write(types, station.order_types.map((type) => translate(`type.${type}`)).join(", "));
   write(notice, station.state === "open" ? "" : translate(`kitchen.state.${station.state}`, station));
+}
+
+/** Says how many tickets a station has, and how many orders wait until it has room: 12 + 3 waiting. */
+function holdingText(count, { capacity, waiting }) {
+  if (!waiting?.count) return translate("kitchen.holding", { count, capacity });
+  const more = `${waiting.count}${waiting.is_more ? "+" : ""}`;
+  return translate("kitchen.holding_more", { count, waiting: more });
 }
 
 /** Shows the current time. */

@@ -1,4 +1,4 @@
-// Values in the browser's local storage. Where it is not available, nothing is stored, without an error.
+// Values in the browser's storage. Where it is not available, nothing is stored, without an error.
 
 /** Stores a value, as JSON. */
 export function store(name, value) {
@@ -13,6 +13,24 @@ export function store(name, value) {
 export function load(name, otherwise = null) {
   try {
     return parsed(localStorage.getItem(name)) ?? otherwise;
+  } catch {
+    return otherwise;
+  }
+}
+
+/** Stores a value, as JSON, for this tab alone, where it survives a reload. */
+export function storeInTab(name, value) {
+  try {
+    sessionStorage.setItem(name, JSON.stringify(value));
+  } catch {
+    // The storage is full or not allowed.
+  }
+}
+
+/** Returns a value that was stored for this tab, else `otherwise`. */
+export function loadInTab(name, otherwise = null) {
+  try {
+    return parsed(sessionStorage.getItem(name)) ?? otherwise;
   } catch {
     return otherwise;
   }

@@ -1,4 +1,5 @@
-// Taps, kept until the server has answered, also over an outage and over a reload.
+// Taps on the tickets of a station, or on the orders at the pass, kept until the server has answered, also over
+// an outage and over a reload.
 // A tap carries the status and version of the ticket that was shown, so that it is refused if the order
 // has changed, and an idempotency key, so that it takes effect once, however often and from whichever
 // tab it is sent. A ticket accepts no other tap while one is pending, so that a double tap is one step.
@@ -7,19 +8,23 @@ import { newKey, post } from "./requests.js";
 import { removeStored, store, loadAll, onStoredElsewhere } from "./stored.js";
 
 const RETRY_DELAY = 2000; // ms until a tap without a response is sent again
-// The shortest time in ms for which a tap is pending on a ticket that stays: its effect must be seen.
-const MIN_PENDING = { start: 300, rush: 300, recall: 300 };
+// The shortest time in ms for which a tap is pending on a ticket that stays: another tap within this time is
+// taken for the same one.
+const MIN_PENDING = { start: 1000, unstart: 1000, rush: 1000, unrush: 1000, recall: 1000, cross_off: 1000, restore: 1000 };
 const EFFECT_TIMEOUT = 3000; // ms after the response within which the view shows the effect of a tap
 
 export class Taps {
   /**
    * Keeps the taps of the station at `address`. `changed(orderNumber)` is called when the tap of a
-   * ticket is added, changed or removed; `refused(tap, problem)` when the server has refused it.
+   * ticket is added, changed or removed; `refused(tap, problem, status)` when the server has refused it,
+   * `done(tap)` when its effect is in the view. `bodyOf(tap)` returns what is sent.
    */
-  constructor(address, { changed, refused }) {
+  constructor(address, { changed, refused, done = () => {}, bodyOf = bodyOfTap }) {
     this._address = address;
     this._changed = changed;
     this._refused = refused;
+    this._done = done;
+    this._bodyOf = bodyOf;
     this._taps = new Map(loadAll(address).map((tap) => [this._storageKey(tap), { ...tap, isWaiting: true }]));
     this._entries = new Map();
     this._isLive = false;
@@ -27,9 +32,14 @@ export class Taps {
     onStoredElsewhere(address, (name, tap) => this._onOtherTab(name, tap));
   }
 
-  /** The pending tap of a ticket: `{ action, isWaiting, … }`, or undefined. */
-  pendingOf(number) {
-    return this.pending.find((tap) => tap.number === number);
+  /** The pending tap of a ticket: `{ action, isWaiting, … }`, or undefined; or that of one of its items. */
+  pendingOf(number, item) {
+    return this.pending.find((tap) => tap.number === number && tap.item === item);
+  }
+
+  /** The pending taps on items of a ticket. */
+  pendingOfItems(number) {
+    return this.pending.filter((tap) => tap.number === number && tap.item !== undefined);
   }
 
   /** All taps whose effect is not in the view yet. */
@@ -42,11 +52,11 @@ export class Taps {
     return [...this._taps.values()].filter((tap) => !tap.isAnswered).sort((one, other) => one.at - other.at);
   }
 
-  /** Adds a tap on a ticket as it was shown, unless one on the same ticket is pending. */
-  add({ order_number: number, updated_at: asOf }, action, expected) {
-    if (this.pendingOf(number)) return;
+  /** Adds a tap on a ticket as it was shown, or on one of its items, unless one on the same is pending. */
+  add({ order_number: number, updated_at: asOf }, action, expected, item) {
+    if (this.pendingOf(number) || this.pendingOf(number, item)) return;
     const at = Math.max(Date.now(), ...this.unanswered.map((tap) => tap.at + 1));
-    const tap = { key: newKey(), number, action, expected, asOf, at };
+    const tap = { key: newKey(), number, action, expected, asOf, at, item };
     store(this._storageKey(tap), tap);
     this._taps.set(this._storageKey(tap), { ...tap, isWaiting: !this._isLive });
     this._changed(number);
@@ -87,7 +97,7 @@ export class Taps {
   /** Sends a tap; returns whether the server was reached. */
   async _sendOne(tap, stuck) {
     const address = `${this._address}${tap.number}/${tap.action}`;
-    const { status, body, isReached } = await post(address, bodyOf(tap), tap.key);
+    const { status, body, isReached } = await post(address, this._bodyOf(tap), tap.key);
     if (status === 0) {
       stuck.add(tap.number);
       this._markWaiting(isReached ? [tap] : this.unanswered);
@@ -95,7 +105,7 @@ export class Taps {
     }
     removeStored(this._storageKey(tap));
     if (status === 200) this._finish(tap);
-    else this._refuse(tap, body);
+    else this._refuse(tap, body, status);
     return true;
   }
 
@@ -119,9 +129,9 @@ export class Taps {
     setTimeout(() => this._remove(tap), EFFECT_TIMEOUT);
   }
 
-  _refuse(tap, problem) {
+  _refuse(tap, problem, status) {
     this._remove(tap);
-    this._refused(tap, problem);
+    this._refused(tap, problem, status);
   }
 
   _remove(tap) {
@@ -130,9 +140,13 @@ export class Taps {
   }
 
   _checkEffect(tap) {
-    if (tap.hasEffect || !isInEffect(tap, this._entries.get(tap.number))) return;
-    tap.hasEffect = true;
-    this._changed(tap.number);
+    if (!tap.hasEffect && isInEffect(tap, this._entries.get(tap.number))) {
+      tap.hasEffect = true;
+      this._changed(tap.number);
+    }
+    if (!tap.hasEffect || !tap.isAnswered || tap.isDone) return;
+    tap.isDone = true;
+    this._done(tap);
   }
 
   /** Handles a tap of another tab: that tab sends it first, and this one in case it was closed. */
@@ -152,16 +166,18 @@ export class Taps {
 }
 
 /** The body of a tap; `as_of` is left out where the server has sent no versions. */
-function bodyOf({ expected, asOf }) {
-  return asOf ? { expected, as_of: asOf } : { expected };
+function bodyOfTap({ expected, asOf, item }) {
+  return { expected, ...(asOf ? { as_of: asOf } : {}), ...(item === undefined ? {} : { item }) };
 }
 
 function isPending({ action, at, hasEffect }) {
   return !hasEffect || Date.now() - at < MIN_PENDING[action];
 }
 
-function isInEffect({ action, expected }, entry) {
+function isInEffect({ action, expected, item }, entry) {
   if (action === "rush") return !entry || entry.rushed_at !== null;
+  if (action === "unrush") return !entry || entry.rushed_at === null;
+  if (item !== undefined) return !entry || entry.crossed_off.includes(item) === (action === "cross_off");
   if (action === "recall" && !entry) return false; // bumped long ago: the recall brings it back
   return entry?.status !== expected;
 }

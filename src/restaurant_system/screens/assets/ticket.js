@@ -2,17 +2,20 @@
 
 import { make, makeUserText, visible, write } from "./elements.js";
 import { agingSeconds, lateSeconds } from "./restaurant.js";
-import { age, now } from "./times.js";
+import { describeOrder, makeAllergyNote, makeAmountDue, makeItem, makeRecipient } from "./ticket-contents.js";
+import { age, duration, now, timeOrDate } from "./times.js";
 import { translate, shortNumber } from "./words.js";
 
 /** The action of a tap on a ticket, by the status of its order. */
 export const NEXT_ACTION = { received: "start", cooking: "bump", cancelled: "acknowledge" };
 
-/** Describes an order by its type: Dine in · Table 4. */
-export function describeOrder({ order_type, table_number }) {
-  const type = translate(`type.${order_type}`);
-  return table_number === null ? type : `${type} · ${translate("kitchen.table", { table: table_number })}`;
+/** Tells whether an entry is shown as a ticket. */
+export function isOpen(entry) {
+  return entry?.status in NEXT_ACTION;
 }
+
+const DAY = 86400; // s
+const PADDING = 4; // px above and below the contents
 
 /** Describes a tap that is pending. */
 export function describeTap({ action, isWaiting }) {
@@ -20,18 +23,27 @@ export function describeTap({ action, isWaiting }) {
 }
 
 export class Ticket {
-  /** `act(entry)` and `rush(entry)` are called for taps on its buttons. */
-  constructor(number, { act, rush }) {
+  /** `act(entry)`, `rush(entry)` and `cross(entry, item, isDone)` are called for taps. */
+  constructor(number, { act, rush, cross }) {
     const short = shortNumber(number);
     this.number = number;
     this.sortKey = [];
+    this.size = null; // of its contents; null after a change
+    this.place = null; // the page and the cells
     this._digit = make("kbd", { className: "digit" });
     this._age = make("span", { className: "age number" });
     this._level = make("span", { className: "level" });
-    this._kind = make("span", { className: "kind" });
-    this._badges = make("p", { className: "marks" });
+    this._urgency = make("span");
+    this._kind = make("span");
+    this._allergy = make("p", { className: "allergy" });
+    this._recipient = make("span", { className: "recipient" });
+    this._due = make("p", { className: "due" });
+    this._part = make("span", { className: "part" });
+    this._status = make("span", { className: "status" });
     this._items = make("ul", { className: "items" });
+    this._cross = cross;
     this._notes = makeUserText("p", "", "order-notes");
+    this._amountDue = make("p", { className: "amount-due" });
     [this.button, this._buttonText] = makeButton("step", short, () => act(this.entry));
     [this._rush, this._rushText] = makeButton("rush", short, () => rush(this.entry));
     this.element = make("li", { className: "ticket" }, this._article(short));
@@ -39,21 +51,91 @@ export class Ticket {
 
   _article(short) {
     const order = make("span", { className: "unseen" }, translate("kitchen.order", { number: "" }));
-    const title = make("h3", { className: "title number" }, order, short);
-    const head = make("header", {}, this._digit, title, this._age, this._kind, this._level);
-    const buttons = make("div", { className: "buttons" }, this.button, this._rush);
-    return make("article", {}, head, this._badges, this._items, this._notes, buttons);
+    const title = make("h3", { className: "title number" }, order, short, this._urgency);
+    const about = make("p", { className: "kind" }, this._kind, " ", this._recipient);
+    const head = make("header", {}, this._digit, title, this._age, about, this._level);
+    const buttons = make("div", { className: "buttons" }, this._part, this._status, this.button, this._rush);
+    const contents = [this._allergy, this._due, this._items, this._notes, this._amountDue];
+    this._contents = make("div", { className: "contents" }, ...contents);
+    return make("article", {}, head, this._contents, buttons);
   }
 
   /** Shows the order, its pending tap if there is one, and whether it is new. */
-  show(entry, { tap, isNew }) {
+  show(entry, { tap, isNew, ofItems }) {
     if (entry !== this.entry) this._fill(entry);
+    const isDone = this._showCrossed(entry, ofItems);
     this.element.dataset.tap = tap ? (tap.isWaiting ? "waiting" : "sending") : "";
     this.element.classList.toggle("new", isNew);
-    write(this._buttonText, tap ? describeTap(tap) : translate(`kitchen.action.${NEXT_ACTION[entry.status]}`));
+    const action = isDone ? "bump_done" : NEXT_ACTION[entry.status];
+    write(this._buttonText, tap ? describeTap(tap) : translate(`kitchen.action.${action}`));
     this.button.ariaDisabled = String(Boolean(tap));
     this._rush.ariaDisabled = String(Boolean(tap || entry.rushed_at));
-    this._showBadges(entry, isNew);
+    write(this._status, translate(isNew && entry.status === "received" ? "kitchen.new" : `status.${entry.status}`));
+  }
+
+  /** Shows the order as `show` does, or that it has left the rail, with the place that it keeps for a moment. */
+  update(entry, state) {
+    this.element.classList.toggle("leaving", !isOpen(entry));
+    if (isOpen(entry)) this.show(entry, state);
+    else [this.button.ariaDisabled, this._rush.ariaDisabled] = ["true", "true"];
+  }
+
+  /** Shows which items are crossed off, also by taps that are pending; returns whether all are. */
+  _showCrossed(entry, taps) {
+    const crossed = new Set(entry.crossed_off);
+    for (const { item, action } of taps) {
+      if (action === "cross_off") crossed.add(item);
+      else crossed.delete(item);
+    }
+    [...this._items.children].forEach((element, item) => {
+      element.classList.toggle("done", crossed.has(item));
+      element.querySelector(".cross")?.setAttribute("aria-pressed", String(crossed.has(item)));
+    });
+    const isDone = entry.status === "cooking" && crossed.size >= entry.items.length;
+    this.element.classList.toggle("all-done", isDone);
+    return isDone;
+  }
+
+  /** Makes an item; while it is cooked, a button covers it that crosses it off. */
+  _makeItem(item, position) {
+    const element = makeItem(item);
+    element.dataset.name = item.name; // for a long press
+    if (this.entry.status !== "cooking") return element;
+    const label = translate("kitchen.cross_off", { name: item.name });
+    const onclick = () => this._cross(this.entry, position, !element.classList.contains("done"));
+    element.append(make("button", { type: "button", className: "cross", "aria-label": label, onclick }));
+    return element;
+  }
+
+  /** Measures its contents in one column, while it has the class `measured`. */
+  measure() {
+    const { offsetHeight: height, children } = this._contents;
+    const parts = [...children].flatMap((part) => (part === this._items ? [...part.children] : [part]));
+    this.size = { parts: parts.filter((part) => !part.hidden).map(heightOf), frame: this.element.offsetHeight - height + PADDING };
+  }
+
+  /** Places it in a block of cells; with several columns or parts, its contents flow from one to the next. */
+  placeAt(found) {
+    if (JSON.stringify(found) === JSON.stringify(this.place)) return;
+    this.place = found;
+    const { row, column, rows, columns, parts } = found;
+    this.element.style.gridArea = `${row + 1} / ${column + 1} / span ${rows} / span ${columns}`;
+    this._contents.style.columnCount = columns > 1 || parts > 1 ? columns : "";
+    this._part.hidden = parts === 1;
+  }
+
+  /** Shows one of the parts of its contents, each as large as the page, or hides the ticket. */
+  showPart(part) {
+    const { parts } = this.place;
+    this.element.hidden = part < 0 || part >= parts;
+    this.element.classList.toggle("parted", parts > 1);
+    this._contents.style.left = "";
+    if (parts === 1 || this.element.hidden) return;
+    write(this._part, translate("kitchen.part", { part: part + 1, parts }));
+    this.element.classList.toggle("continued", part < parts - 1);
+    const { columnGap, paddingLeft, paddingRight } = getComputedStyle(this._contents);
+    const [gap, ...paddings] = [columnGap, paddingLeft, paddingRight].map(parseFloat);
+    this._contents.style.left = `${-part * (this._contents.clientWidth - paddings[0] - paddings[1] + gap)}px`;
   }
 
   /** Shows the digit of the key for this ticket. */
@@ -62,9 +144,9 @@ export class Ticket {
     this._digit.hidden = digit === "";
   }
 
-  /** Updates the age, and whether the order is late for its type. */
+  /** Updates the age, or the time until the order must be ready, and whether it is late. */
   tick() {
-    const text = age(this._received);
+    const text = this._ready ? remaining(this._ready) : age(this._received);
     if (text === this._ageText) return;
     this._ageText = text;
     this._age.textContent = text;
@@ -74,59 +156,71 @@ export class Ticket {
     this._level.textContent = translate(`kitchen.level.${level}`);
   }
 
+  /** An order that must be ready at a certain time ages as if it was placed so that it is late then. */
   _currentLevel() {
-    const seconds = (now() - this._received) / 1000;
-    if (seconds >= lateSeconds[this.entry.order_type]) return "late";
-    return seconds >= agingSeconds[this.entry.order_type] ? "aging" : "fresh";
+    const [aging, late] = [agingSeconds, lateSeconds].map((seconds) => seconds[this.entry.order_type]);
+    const seconds = this._ready ? late - (this._ready - now()) / 1000 : (now() - this._received) / 1000;
+    if (seconds >= late) return "late";
+    return seconds >= aging ? "aging" : "fresh";
   }
 
   _fill(entry) {
     this.entry = entry;
+    this.size = null;
     this._received = Date.parse(entry.received_at);
+    // An order is not late before it is placed, whatever time it states.
+    this._ready = entry.ready_at ? Math.max(Date.parse(entry.ready_at), this._received) : null;
     const rushed = entry.rushed_at ? -Date.parse(entry.rushed_at) : Infinity; // the latest rush comes first
-    this.sortKey = [rushed, -entry.priority, this._received, this.number];
+    const rank = entry.rank_at === null ? -Infinity : Date.parse(entry.rank_at); // as orders are claimed
+    this.sortKey = [rushed, rank, this._received, this.number];
     this.element.dataset.status = entry.status;
     write(this._kind, describeOrder(entry));
-    this._items.replaceChildren(...entry.items.map(makeItem));
+    this._urgency.replaceChildren(...urgencyOf(entry));
+    fill(this._allergy, makeAllergyNote(entry));
+    fill(this._recipient, makeRecipient(entry));
+    this._items.replaceChildren(...entry.items.map((item, position) => this._makeItem(item, position)));
     write(this._notes, visible(entry.notes ?? ""));
     this._notes.hidden = !entry.notes;
+    fill(this._amountDue, makeAmountDue(entry));
     write(this._rushText, translate(entry.rushed_at ? "kitchen.rushed" : "kitchen.action.rush"));
     this._rush.hidden = entry.status === "cancelled";
+    this._rush.classList.toggle("rushed", Boolean(entry.rushed_at));
+    this.element.classList.toggle("first", Boolean(entry.rushed_at));
+    fill(this._due, entry.ready_at ? [translate("kitchen.due", { time: timeOrDate(new Date(entry.ready_at)) })] : []);
     this.tick();
   }
-
-  _showBadges({ status, rushed_at, priority }, isNew) {
-    const urgency = priority >= 10 ? "high" : priority >= 5 ? "raised" : null;
-    const isFresh = isNew && status === "received";
-    const badges = [makeBadge("status", isFresh ? "kitchen.new" : `status.${status}`)];
-    if (rushed_at) badges.push(makeBadge("rushed", "kitchen.rushed"));
-    if (urgency) badges.push(makeBadge(`priority ${urgency}`, `kitchen.priority.${urgency}`));
-    this._badges.replaceChildren(...badges);
-  }
 }
 
-/** Makes the element of an order item: 2 × Margherita, with its notes. */
-export function makeItem({ name, quantity, notes }) {
-  const count = make("span", { className: "quantity number" }, translate("kitchen.quantity", { quantity }));
-  const element = make("li", {}, count, " ", makeUserText("span", name, "name"));
-  if (notes) element.append(makeUserText("p", notes, "note"));
-  return element;
+/** Makes the sign of a raised or a high priority, if the order has one. */
+function urgencyOf({ priority }) {
+  const urgency = priority >= 10 ? "high" : priority >= 5 ? "raised" : null;
+  if (!urgency) return [];
+  const text = make("span", { className: "unseen" }, translate(`kitchen.priority.${urgency}`));
+  return [" ", make("span", { className: `priority ${urgency}` }, text)];
 }
 
-function makeBadge(className, text) {
-  return make("span", { className }, translate(text));
+/** Sets the children of an element, and hides it without any. */
+function fill(element, children) {
+  element.replaceChildren(...children);
+  element.hidden = children.length === 0;
+}
+
+/** Formats the time until a moment as −12:30, the time since then as +1:05, and beyond a day the moment itself. */
+function remaining(at) {
+  const seconds = (at - now()) / 1000;
+  if (Math.abs(seconds) >= DAY) return timeOrDate(new Date(at));
+  return seconds > 0 ? `−${duration(seconds)}` : `+${duration(-seconds)}`;
+}
+
+/** Returns the height of an element with its margins. */
+function heightOf(element) {
+  const { marginTop, marginBottom } = getComputedStyle(element);
+  return element.offsetHeight + parseFloat(marginTop) + parseFloat(marginBottom);
 }
 
 /** Makes a button and the element of its text; screen readers read the order number as well. */
 function makeButton(className, number, act) {
   const text = make("span");
   const unseen = make("span", { className: "unseen" }, ` ${number}`);
-  return [make("button", { type: "button", className, onclick: ignoreDoubleClick(act) }, text, unseen), text];
-}
-
-/** Calls `act` only for the first click of a double click: the second may hit the next ticket. */
-function ignoreDoubleClick(act) {
-  return ({ detail }) => {
-    if (detail < 2) act();
-  };
+  return [make("button", { type: "button", className, onclick: act }, text, unseen), text];
 }

@@ -5,6 +5,9 @@ import { language, timezone } from "./restaurant.js";
 let clockOffset = 0; // ms by which the server's clock is ahead of this device's
 
 const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: timezone });
+const dated = new Intl.DateTimeFormat(language, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: timezone });
+const short = new Intl.DateTimeFormat(language, { day: "numeric", month: "short", timeZone: "UTC" });
+const day = new Intl.DateTimeFormat("en-CA", { year: "numeric", month: "2-digit", day: "2-digit", timeZone: timezone }); // 2024-12-16
 const exact = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZone: timezone });
 const relative = new Intl.RelativeTimeFormat(language, { style: "short" });
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]]; // with their lengths in s
@@ -22,6 +25,44 @@ export function now() {
 /** Formats a time of day: 19:05. */
 export function timeOfDay(date) {
   return clock.format(date);
+}
+
+/** Formats a time of today as 19:05, and of another day with its date. */
+export function timeOrDate(date) {
+  return (dateOf(date) === dateOf(new Date(now())) ? clock : dated).format(date);
+}
+
+/** Returns the date of a moment in the restaurant: 2024-12-16. */
+export function dateOf(date) {
+  return day.format(date);
+}
+
+/** Formats a date without a time, 2024-12-16, as 16 Dec. */
+export function shortDate(date) {
+  return short.format(new Date(`${date}T00:00Z`));
+}
+
+/**
+ * Returns the moment (a Date) of a time of day, "20:00", in the restaurant: on a date, or without one the
+ * next time that the clock shows it.
+ */
+export function nextInstant(date, time) {
+  if (date !== "") return instantOf(date, time);
+  const today = instantOf(dateOf(new Date(now())), time);
+  return today >= now() ? today : instantOf(dateOf(new Date(now() + 86400000)), time);
+}
+
+/** Returns the moment at which the clock of the restaurant shows this date and time. */
+function instantOf(date, time) {
+  const wall = Date.parse(`${date}T${time}Z`);
+  const guess = wall - zoneOffset(wall);
+  return new Date(wall - zoneOffset(guess)); // the offset may have changed between both
+}
+
+/** Returns by how many ms the clock of the restaurant is ahead of UTC at a moment (in ms). */
+function zoneOffset(at) {
+  const minute = Math.floor(at / 60000) * 60000;
+  return Date.parse(`${dateOf(new Date(minute))}T${timeOfDay(new Date(minute))}Z`) - minute;
 }
 
 /** Formats a time of day with seconds: 19:05:09. */
@@ -45,6 +86,6 @@ export function duration(seconds) {
 /** Formats the time since a moment in words: "12 sec. ago", "3 min. ago". */
 export function ago(sinceMs) {
   const seconds = Math.max(0, Math.floor((now() - sinceMs) / 1000));
-  const [unit, length] = UNITS.find(([, length]) => seconds >= length) ?? UNITS.at(-1);
+  const [unit, length] = UNITS.find(([, length]) => seconds >= length) ?? UNITS[UNITS.length - 1];
   return relative.format(-Math.floor(seconds / length), unit);
 }

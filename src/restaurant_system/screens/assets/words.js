@@ -1,8 +1,13 @@
 // The texts of the screens by name, from texts/en.json or the file of another language.
 
 import { visible } from "./elements.js";
-import { language, texts } from "./restaurant.js";
+import { currency, language, texts } from "./restaurant.js";
 
+const amounts = new Intl.NumberFormat(language, {
+  ...(currency.code ? { style: "currency", currency: currency.code } : {}),
+  minimumFractionDigits: currency.decimals,
+  maximumFractionDigits: currency.decimals,
+});
 const plurals = new Intl.PluralRules(language);
 const MAY_BE_RTL = /[\u0590-\uffff]/; // all right-to-left scripts are in this range
 const [ISOLATE, END_OF_ISOLATE] = ["\u2068", "\u2069"]; // Unicode Annex 9
@@ -23,12 +28,23 @@ function isolated(value) {
   return MAY_BE_RTL.test(value) ? ISOLATE + visible(value) + END_OF_ISOLATE : visible(value);
 }
 
-/** Formats an amount of money with two decimals. */
+/** Formats an amount of money in the currency of the restaurant. */
 export function money(amount) {
-  return new Intl.NumberFormat(language, { minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(amount);
+  return amounts.format(amount);
+}
+
+/** Returns a status as a part of a sentence: ready, in Zubereitung. */
+export function statusInSentence(status) {
+  const text = translate(`status.${status}`);
+  return text.charAt(0).toLocaleLowerCase(language) + text.slice(1);
+}
+
+/** Returns the name of a channel: of a platform as it calls itself, of another as it is. */
+export function channelName(channel) {
+  return typeof texts.channel[channel] === "string" ? translate(`channel.${channel}`) : channel;
 }
 
 /** Returns the last part of an order number: 012 of ORD_20241216_012. */
 export function shortNumber(orderNumber) {
-  return orderNumber.split("_").at(-1);
+  return orderNumber.slice(orderNumber.lastIndexOf("_") + 1);
 }

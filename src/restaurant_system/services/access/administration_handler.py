@@ -29,7 +29,7 @@ from restaurant_system.models.access import (
     clean_password,
     new_password,
 )
-from restaurant_system.models.order import StrictModel
+from restaurant_system.models.fields import StrictModel
 from restaurant_system.services.access.administration import ApiKeys, Users
 from restaurant_system.services.access.passwords import Passwords
 from restaurant_system.services.access.request_fields import Name, Time
@@ -37,7 +37,7 @@ from restaurant_system.web.access_control import credential_in, is_controlled
 from restaurant_system.web.actors import administrator_of
 from restaurant_system.web.api import Feature
 from restaurant_system.web.guarded_router import GuardedRouter
-from restaurant_system.web.json_body import read_json
+from restaurant_system.web.json_body import read_body
 from restaurant_system.web.openapi import (
     ADD_PROBLEMS,
     CHANGE_PROBLEMS,
@@ -271,7 +271,7 @@ class AdministrationHandler:
     async def add_user(self, request: Request) -> PasswordResponse:
         """Add a user."""
         users = self._users(request)
-        body = read_json(request.headers.raw, await request.body(), NewUser)
+        body = await read_body(request, NewUser)
         password = body.password or new_password()
         async with self._limit:
             name = await users.add(body.name, body.role, password)
@@ -280,14 +280,14 @@ class AdministrationHandler:
     async def disable_user(self, request: Request) -> Response:
         """Disable a user, but not the last manager: no manager could undo it over HTTP."""
         users = self._users(request)
-        body = read_json(request.headers.raw, await request.body(), NamedUser)
+        body = await read_body(request, NamedUser)
         await users.disable(body.name, keep_a_manager=True)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def reset_user(self, request: Request) -> PasswordResponse:
         """Give a user a new password."""
         users = self._users(request)
-        body = read_json(request.headers.raw, await request.body(), UserReset)
+        body = await read_body(request, UserReset)
         password = body.password or new_password()
         async with self._limit:
             name = await users.reset(body.name, password)
@@ -309,21 +309,21 @@ class AdministrationHandler:
     async def add_key(self, request: Request) -> SecretKeyResponse:
         """Add an API key."""
         keys = self._keys(request)
-        body = read_json(request.headers.raw, await request.body(), NewKey)
+        body = await read_body(request, NewKey)
         scopes = list(dict.fromkeys(body.scopes))
         return SecretKeyResponse(key=await keys.add(body.name, scopes))
 
     async def disable_key(self, request: Request) -> Response:
         """Disable an API key."""
         keys = self._keys(request)
-        body = read_json(request.headers.raw, await request.body(), NamedKey)
+        body = await read_body(request, NamedKey)
         await keys.disable(body.name)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def reset_key(self, request: Request) -> SecretKeyResponse:
         """Replace an API key."""
         keys = self._keys(request)
-        body = read_json(request.headers.raw, await request.body(), NamedKey)
+        body = await read_body(request, NamedKey)
         return SecretKeyResponse(key=await keys.reset(body.name))
 
     def _users(self, request: Request) -> Users:

@@ -20,7 +20,7 @@ from restaurant_system.models.access import (
     clean_pin,
 )
 from restaurant_system.models.audit import Actor
-from restaurant_system.models.order import StrictModel
+from restaurant_system.models.fields import StrictModel
 from restaurant_system.services.access.administration import Devices, Users
 from restaurant_system.services.access.browser_sessions import BrowserSessions, SessionResponse
 from restaurant_system.services.access.passwords import Passwords
@@ -32,7 +32,7 @@ from restaurant_system.web.access_control import caller_of, credential_in, ident
 from restaurant_system.web.api import Feature
 from restaurant_system.web.cookies import DEVICE, cookie_in, set_cookie
 from restaurant_system.web.guarded_router import PUBLIC, GuardedRouter
-from restaurant_system.web.json_body import read_json
+from restaurant_system.web.json_body import read_body
 from restaurant_system.web.openapi import (
     BODY_PROBLEMS,
     ENROL_PROBLEMS,
@@ -229,7 +229,7 @@ class DeviceHandler:
 
     async def open(self, request: Request) -> Response:
         """Open a session with a PIN, in place of the one that the browser has."""
-        body = read_json(request.headers.raw, await request.body(), NameAndPin)
+        body = await read_body(request, NameAndPin)
         device = await self._device(request)
         async with self._limit:
             signed_in = await self._pins.sign_in(
@@ -253,7 +253,7 @@ class DeviceHandler:
             raise NotAllowed("A program has no PIN; people sign in at /sign-in.")
         if caller.device is not None:
             raise NotAllowed("Sign in with the password to set the PIN; a PIN does not suffice.")
-        body = read_json(request.headers.raw, await request.body(), NewPin)
+        body = await read_body(request, NewPin)
         return await self._set_pin(request, caller, caller.name, body.pin)
 
     async def enrol(self, request: Request) -> Response:
@@ -261,7 +261,7 @@ class DeviceHandler:
         caller, session = caller_of(request), credential_in(request.headers.raw)
         if caller.role is None or session is None:
             raise NotAllowed("Enrol a device in its own browser, signed in there as a manager.")
-        body = read_json(request.headers.raw, await request.body(), NewDevice)
+        body = await read_body(request, NewDevice)
         token = await self._administer_devices(request).enrol(
             body.name, session=session, previous=await self._device(request)
         )
@@ -306,7 +306,7 @@ class DeviceHandler:
 
     async def set_pin(self, request: Request) -> Response:
         """Set the PIN of a user."""
-        body = read_json(request.headers.raw, await request.body(), NewPinOfUser)
+        body = await read_body(request, NewPinOfUser)
         return await self._set_pin(request, caller_of(request), body.name, body.pin)
 
     async def _set_pin(self, request: Request, by: Caller, name: str, pin: str | None) -> Response:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from restaurant_system.models.access import MAX_PASSWORD_LENGTH
-from restaurant_system.models.order import StrictModel
+from restaurant_system.models.fields import StrictModel
 from restaurant_system.services.access.browser_sessions import (
     BrowserSessions,
     SessionResponse,
@@ -20,7 +20,7 @@ from restaurant_system.web.access_checks import CLIENT
 from restaurant_system.web.access_control import SIGN_IN, identify
 from restaurant_system.web.api import Feature
 from restaurant_system.web.guarded_router import PUBLIC, GuardedRouter
-from restaurant_system.web.json_body import read_json
+from restaurant_system.web.json_body import read_body
 from restaurant_system.web.openapi import (
     NOT_SIGNED_IN,
     PROBLEMS,
@@ -95,7 +95,7 @@ class SessionHandler:
 
     async def open(self, request: Request) -> Response:
         """Open a session, in place of the one that the browser has."""
-        body = read_json(request.headers.raw, await request.body(), NameAndPassword)
+        body = await read_body(request, NameAndPassword)
         async with self._limit:
             signed_in = await self._sign_in.sign_in(
                 body.name,

@@ -1,6 +1,5 @@
 """The HTTP routes of the kitchen display."""
 
-import re
 from http import HTTPStatus
 from typing import Annotated
 
@@ -13,9 +12,10 @@ from restaurant_system import tracing
 from restaurant_system.errors import TooManyStations
 from restaurant_system.models.access import Capability
 from restaurant_system.models.audit import Actor
-from restaurant_system.models.order import OrderType, StrictModel
+from restaurant_system.models.fields import StrictModel
+from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
-from restaurant_system.models.ticket import EXPECTED_STATUSES, Action, Tap
+from restaurant_system.models.ticket import EXPECTED_STATUSES, OF_ITEM, Action, Tap
 from restaurant_system.models.worker import is_worker_name
 from restaurant_system.services.display.stations import Stations
 from restaurant_system.services.display.taps import BumpedTicket, Taps, TapTicket
@@ -24,17 +24,16 @@ from restaurant_system.web.actors import actor_of
 from restaurant_system.web.api import Feature
 from restaurant_system.web.event_stream import EventStreamResponse, last_event_id
 from restaurant_system.web.guarded_router import GuardedRouter
-from restaurant_system.web.json_body import JSON, read_json
+from restaurant_system.web.idempotency_key import ACTION_KEY_RULE, action_key
+from restaurant_system.web.json_body import JSON, read_body
 from restaurant_system.web.openapi import MOVE_PROBLEMS, OPEN_PROBLEMS, PROBLEMS, request_body
 from restaurant_system.web.problem import Refusal
 from restaurant_system.web.request_checks import valid_order_number
 from restaurant_system.web.validation_errors import FieldError
 
-KEY = re.compile(r"[\x21-\x7e]{1,200}")
-
 
 class TapResponse(BaseModel):
-    """The order's status after a tap."""
+    """The status on the ticket after a tap; a start that can be undone is written later."""
 
     order_number: str
     status: OrderStatus
@@ -108,7 +107,7 @@ class DisplayHandler:
 
     async def open(self, station: str, request: Request) -> Response:
         """Open a station: from now on it takes orders like any worker."""
-        body = read_json(request.headers.raw, await request.body(), OpenStation)
+        body = await read_body(request, OpenStation)
         name = _parse_station(station)
         try:
             order_types = tuple(dict.fromkeys(body.order_types))
@@ -130,13 +129,13 @@ class DisplayHandler:
             raise
 
     async def watch(self, station: str, request: Request) -> Response:
-        """Stream the tickets of an open station as server-sent events."""
-        rail = self._stations.rail(_parse_station(station))
+        """Stream the tickets of a station as server-sent events, once it is open."""
+        rail = await self._stations.rail_once_open(_parse_station(station))
         if rail is None:
             raise Refusal(
                 HTTPStatus.CONFLICT, "This station is not open; open it by a POST to its address."
             )
-        return EventStreamResponse(rail.feed.watch(last_event_id(request)))
+        return EventStreamResponse(rail.watch(last_event_id(request)))
 
     async def bumped(self, station: str) -> list[BumpedTicket]:
         """Return the tickets that a station can recall."""
@@ -148,16 +147,17 @@ class DisplayHandler:
         order_number: str,
         action: Action,
         request: Request,
-        idempotency_key: Annotated[str | None, Header()] = None,
+        idempotency_key: Annotated[str | None, Header(description=ACTION_KEY_RULE)] = None,
     ) -> Response:
-        """Perform an action on a ticket and return the order's status."""
-        body = read_json(request.headers.raw, await request.body(), Tap)
+        """Perform an action on a ticket and return the status on it."""
+        body = await read_body(request, Tap)
         tap = TapTicket(
             _parse_station(station),
             valid_order_number(order_number),
             action,
             _check_expected(body, action),
             body.as_of,
+            _check_item(body, action),
         )
         rail = self._stations.rail(tap.station)
         if rail is not None:  # the tap has a trace of its own
@@ -165,7 +165,7 @@ class DisplayHandler:
             tracing.set_order_number(tap.number)
         result = await self._taps.perform(
             tap,
-            key=_check_key(idempotency_key),
+            key=action_key(idempotency_key),
             request_id=request.scope["request_id"],
             by=actor_of(request),
         )
@@ -191,6 +191,13 @@ def _parse_station(text: str) -> str:
     return text
 
 
+def _check_item(tap: Tap, action: Action) -> int | None:
+    if (tap.item is not None) == (action in OF_ITEM):
+        return tap.item
+    rule = "is missing" if tap.item is None else f"must be left out to {action} an order"
+    raise Refusal(HTTPStatus.BAD_REQUEST, "The body breaks a rule.", [FieldError("item", rule)])
+
+
 def _check_expected(tap: Tap, action: Action) -> OrderStatus:
     if tap.expected not in EXPECTED_STATUSES[action]:
         possible = " or ".join(sorted(EXPECTED_STATUSES[action]))
@@ -205,13 +212,3 @@ def _check_expected(tap: Tap, action: Action) -> OrderStatus:
             ],
         )
     return tap.expected
-
-
-def _check_key(key: str | None) -> str | None:
-    if key is not None and not KEY.fullmatch(key):
-        raise Refusal(
-            HTTPStatus.BAD_REQUEST,
-            "A header breaks a rule.",
-            [FieldError("Idempotency-Key", "must have 1 to 200 visible ASCII characters")],
-        )
-    return key

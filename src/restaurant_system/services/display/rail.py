@@ -1,61 +1,69 @@
 """The rail of a station: the tickets on its screens.
 
-The station's worker holds the messages, as any worker does, and the database has the orders. The
-rail polls the database twice a second and compares the two: it shows the orders that no other
-worker has, and settles the message of an order that needs no cooking any more. So every screen
-shows the same, whether an order was moved by a tap, by a simulated cook or by a cancellation.
+The station's worker claims orders, as any worker does: they are assigned to the station, and wait
+for people. The rail polls the database twice a second: it shows the orders that are assigned here
+or that people have started here, writes their starts once these cannot be undone any more, and ends
+the processing of an order that needs no cooking any more. So every screen shows the same, whether
+an order was moved by a tap, by a simulated cook or by a cancellation.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 from pydantic import JsonValue
 
 from restaurant_system import tracing
-from restaurant_system.config import KitchenSettings
-from restaurant_system.database import tickets, tracking_queries
+from restaurant_system.database import claims, tickets, tracking_queries
+from restaurant_system.database.claims import Claim, ClaimedOrder
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.tickets import TicketRow
-from restaurant_system.errors import DatabaseUnavailable, MessageRejected
+from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.logger import get_logger
+from restaurant_system.models.business_day import BusinessDay
 from restaurant_system.models.clock import Clock, rfc_3339
-from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.ticket import UNDO_WINDOW
 from restaurant_system.services.display.taps import NAME
+from restaurant_system.services.display.ticket_contents import head_of, item_of
+from restaurant_system.services.display.waiting_orders import WaitingOrders
 from restaurant_system.tracing import NO_CONTEXT, TraceContext
 from restaurant_system.web.event_stream import Entries, Feed
-from restaurant_system.worker.order_processor import OrderProcessor, Outcome, take_over_abandoned
+from restaurant_system.worker.order_processor import OrderProcessor
+from restaurant_system.worker.start_writer import StartWriter
 
 log = get_logger(NAME)
 
 POLL_INTERVAL = 0.5  # s
-# How long a received order stays assigned to the station without its message here: the message is
-# redelivered when the connection is back, or goes to another worker. A lost message is published
-# again only for orders that are assigned to no online station.
-UNASSIGN_AFTER = timedelta(seconds=30)
 
 
 class Rail(OrderProcessor):
     """Keep the orders of one station until people have finished them, and show their tickets."""
 
+    capacity = 1  # people cook as many orders at a time as they start, which is not known before
+    is_station = True
+
     def __init__(
-        self, database: Database, *, station: str, kitchen: KitchenSettings, clock: Clock
+        self,
+        database: Database,
+        starts: StartWriter,
+        *,
+        station: str,
+        clock: Clock,
+        business_day: BusinessDay,
     ) -> None:
         self.feed = Feed(clock=clock)
         self._database = database
+        self._starts = starts
         self._station = station
-        self._kitchen = kitchen
         self._clock = clock
-        self._in_flight: dict[str, asyncio.Future[Outcome]] = {}  # by order number
+        self._waiting = WaitingOrders(station, business_day, clock)
+        self._in_flight: dict[str, asyncio.Future[bool]] = {}  # by order number
         self._traces: dict[str, TraceContext] = {}  # of the orders in flight
         self._shown: dict[str, TicketRow] = {}
         self._items: dict[int, list[JsonValue]] = {}
-        self._missing_since: dict[int, datetime] = {}  # received, assigned here, without a message
         self._station_entry: dict[str, JsonValue] = {}
         self._must_refresh = asyncio.Event()
 
@@ -68,33 +76,70 @@ class Rail(OrderProcessor):
         """Update the tickets of the station from the database now."""
         self._must_refresh.set()
 
+    async def watch(self, last_id: str | None) -> AsyncGenerator[bytes, None]:
+        """Yield the events for a screen, from the database as it is now; see `Feed.watch`."""
+        self.refresh()
+        async with contextlib.aclosing(self.feed.watch(last_id)) as stream:
+            async for events in stream:
+                yield events
+
     @property
     def is_busy(self) -> bool:
         """Return whether people have started an order that is on the rail."""
         return any(row.status is OrderStatus.COOKING for row in self._shown.values())
 
-    async def process(self, order: OrderReceived, request_id: str) -> Outcome:  # noqa: ARG002 - taps have requests of their own
+    async def take_over(self, connection: Connection, claim: Claim) -> Sequence[ClaimedOrder]:
+        """Take over abandoned orders; give up those that wait here without a slot.
+
+        Starts that are held, here without a slot or at a station that is offline, are written. The
+        orders that wait were assigned to the station before it was closed or its process died.
+        Until they are claimed again, here or by another worker, they are not shown.
+        """
+        await self._starts.write_due(
+            connection, self._station, until=claim.at, excluded=claim.excluded
+        )
+        await tickets.unassign_others(connection, self._station, claim.excluded)
+        taken = await claims.take_over_abandoned(connection, claim)
+        if taken:
+            await tickets.assign_orders(connection, self._station, [each.id for each in taken])
+        return taken
+
+    async def claim(self, connection: Connection, claim: Claim) -> Sequence[ClaimedOrder]:
+        """Assign the next waiting orders to the station."""
+        return await claims.assign_next(connection, claim)
+
+    async def process(self, order: ClaimedOrder) -> bool:
         """Keep an order on the rail until it needs no cooking any more."""
-        number = order.order_number
-        if number in self._in_flight:  # a duplicate of the message
-            return Outcome.OTHER_WORKER
-        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._in_flight[number] = outcome
+        number = order.number
+        self._in_flight[number] = asyncio.get_running_loop().create_future()
         self._traces[number] = tracing.current_context()
         self.refresh()
         try:
-            return await outcome
+            is_done = await self._in_flight[number]
         finally:
             self._in_flight.pop(number, None)
             self._traces.pop(number, None)
+        if not is_done:
+            await self._write_starts(until=self._clock())
+        return is_done
+
+    async def _write_starts(self, *, until: datetime) -> None:
+        """Write the starts that are held here until then.
+
+        If the database is unavailable, the next worker that takes over orders writes them.
+        """
+        with contextlib.suppress(DatabaseUnavailable):
+            async with self._database.connection() as connection:
+                await self._starts.write_due(connection, self._station, until=until)
 
     def trace_of(self, number: str) -> TraceContext:
-        """Return the trace of an order in flight, in which its message was delivered here."""
+        """Return the trace of an order in flight, in which it was claimed here."""
         return self._traces.get(number, NO_CONTEXT)
 
     def release_orders(self) -> None:
-        """Requeue every message; a ticket stays on the rail until another worker has its order."""
-        self._settle(self._in_flight, Outcome.RELEASED)
+        """Release every order; those assigned here stay on the rail until the station closes."""
+        for number in self._in_flight:
+            self._end(number, is_done=False)
 
     async def poll_orders(self) -> None:
         """Poll the database and send the tickets to the screens, while it is available."""
@@ -114,114 +159,64 @@ class Rail(OrderProcessor):
                     await self._must_refresh.wait()
 
     async def _poll(self) -> Entries:
-        """Compare messages in flight with their orders; return the tickets of the live view."""
-        in_flight = list(self._in_flight)
+        """Read the orders of the station; return the tickets of the live view."""
+        undoable_since = self._clock() - UNDO_WINDOW
         async with self._database.connection() as connection:
             rows = await tickets.list_for_station(
                 connection,
                 self._station,
-                [*in_flight, *self._shown],
-                bumped_since=self._clock() - UNDO_WINDOW,
+                [*self._in_flight, *self._shown],
+                bumped_since=undoable_since,
             )
-            self._reject_unknown(in_flight, rows)
-            shown = [row for row in rows if await self._is_shown(connection, row)]
-            await self._update_assignments(connection, rows, shown)
+            if any(row.started_at is not None and row.started_at <= undoable_since for row in rows):
+                await self._starts.write_due(connection, self._station, until=undoable_since)
+            shown = [row for row in rows if self._is_shown(row)]
+            await self._unassign_gone(connection, rows, {row.order_id for row in shown})
             await self._load_items(connection, shown)
+            waiting = await self._waiting.poll(connection)
         self._shown = {row.number: row for row in shown}
         return {
-            "station": self._station_entry,
+            "station": {**self._station_entry, "waiting": waiting},
             **{row.number: self._ticket(row) for row in shown},
         }
 
-    async def _is_shown(self, connection: Connection, row: TicketRow) -> bool:
-        """Tell whether an order belongs on this rail; settle its message if it needs no cooking."""
+    def _is_shown(self, row: TicketRow) -> bool:
+        """Tell whether an order belongs on this rail; end its processing if it is not cooked here.
+
+        An order that was released because the station stops, stays until another worker has it.
+        """
         is_assigned_here = row.station == self._station
         match row.status:
-            case OrderStatus.RECEIVED:
-                return self._is_waiting_here(row)
+            case OrderStatus.RECEIVED if is_assigned_here:
+                return row.number in self._in_flight or row.number in self._shown
             case OrderStatus.COOKING if row.processed_by == self._station:
                 return True
-            case OrderStatus.COOKING:
-                await self._take_over(connection, row)
-                return False  # if it was taken over, the next poll shows it
+        self._end(row.number, is_done=True)
+        match row.status:
             case OrderStatus.READY:
-                self._settle([row.number], Outcome.COOKED)
                 return is_assigned_here and self._can_be_undone(row)
             case OrderStatus.CANCELLED:
-                self._settle([row.number], Outcome.NOT_NEEDED)
                 return is_assigned_here  # until it is acknowledged on the screen
             case _:
-                self._settle([row.number], Outcome.NOT_NEEDED)
                 return False
 
     def _can_be_undone(self, row: TicketRow) -> bool:
         return row.bumped_at is not None and row.bumped_at >= self._clock() - UNDO_WINDOW
 
-    def _is_waiting_here(self, row: TicketRow) -> bool:
-        """Tell whether a received order waits here: its message is or was in flight.
-
-        After a lost connection the message comes again, here or at another worker.
-        """
-        if row.station not in {None, self._station} and row.station_is_online:
-            self._settle([row.number], Outcome.OTHER_WORKER)
-            return False
-        was_shown = row.station == self._station and row.number in self._shown
-        return row.number in self._in_flight or was_shown
-
-    async def _take_over(self, connection: Connection, row: TicketRow) -> None:
-        """Take over an order of an offline worker, if its message was delivered here."""
-        if row.number not in self._in_flight:
-            return
-        now = self._clock()
-        refusal = await take_over_abandoned(
-            connection,
-            row.number,
-            to_worker=self._station,
-            estimated_completion=now + self._kitchen.cooking_time(row.order_type),
-            at=now,
-        )
-        if refusal is None:
-            self.refresh()
-        else:
-            self._settle([row.number], refusal)
-
-    def _reject_unknown(self, in_flight: Sequence[str], rows: Iterable[TicketRow]) -> None:
-        known = {row.number for row in rows}
-        for number in in_flight:
-            outcome = self._in_flight.get(number)
-            if number not in known and outcome is not None and not outcome.done():
-                outcome.set_exception(MessageRejected(f"there is no order {number}"))
-
-    async def _update_assignments(
-        self, connection: Connection, rows: Iterable[TicketRow], shown: Sequence[TicketRow]
+    async def _unassign_gone(
+        self, connection: Connection, rows: Iterable[TicketRow], shown: AbstractSet[int]
     ) -> None:
-        """Assign new orders on the rail to the station, and unassign those that have left it."""
-        new = [row.order_id for row in shown if row.station != self._station]
-        if new:
-            await tickets.assign_orders(connection, self._station, new)
-        gone = self._orders_to_unassign(rows, {row.order_id for row in shown})
+        """Unassign the orders that have left the rail: other workers cook or have cooked them."""
+        gone = [
+            row.order_id
+            for row in rows
+            if row.station == self._station
+            and row.order_id not in shown
+            and row.bumped_at is None
+            and row.status is not OrderStatus.RECEIVED
+        ]
         if gone:
             await tickets.unassign_orders(connection, self._station, gone)
-
-    def _orders_to_unassign(self, rows: Iterable[TicketRow], shown: AbstractSet[int]) -> list[int]:
-        """Return the orders that are assigned to the station and not on the rail any more."""
-        now = self._clock()
-        gone = [
-            row
-            for row in rows
-            if row.station == self._station and row.order_id not in shown and row.bumped_at is None
-        ]
-        self._missing_since = {
-            row.order_id: self._missing_since.get(row.order_id, now)
-            for row in gone
-            if row.status is OrderStatus.RECEIVED
-        }
-        return [
-            row.order_id
-            for row in gone
-            if row.status is not OrderStatus.RECEIVED
-            or now - self._missing_since[row.order_id] > UNASSIGN_AFTER
-        ]
 
     async def _load_items(self, connection: Connection, shown: Sequence[TicketRow]) -> None:
         """Cache the items of the orders on the rail, because items never change."""
@@ -229,34 +224,30 @@ class Rail(OrderProcessor):
         missing = [row.order_id for row in shown if row.order_id not in known]
         if missing:
             for order_id, items in (await tracking_queries.items(connection, missing)).items():
-                known[order_id] = [_item(item) for item in items]
+                known[order_id] = [item_of(item).model_dump() for item in items]
         self._items = {row.order_id: known[row.order_id] for row in shown}
 
-    def _settle(self, numbers: Iterable[str], outcome: Outcome) -> None:
-        for number in tuple(numbers):
-            future = self._in_flight.get(number)
-            if future is not None and not future.done():
-                future.set_result(outcome)
+    def _end(self, number: str, *, is_done: bool) -> None:
+        """End the processing of an order, if it is in flight."""
+        future = self._in_flight.get(number)
+        if future is not None and not future.done():
+            future.set_result(is_done)
 
     def _ticket(self, row: TicketRow) -> JsonValue:
         return {
-            "order_number": row.number,
-            "order_type": row.order_type.value,
-            "table_number": row.table_number,
+            **head_of(row),
             "priority": row.priority,
             "items": self._items[row.order_id],
-            "notes": row.notes,
             "status": row.status.value,
             "received_at": rfc_3339(row.received_at),
+            "rank_at": _optional_rfc_3339(row.rank_at),
             "bumped_at": _optional_rfc_3339(row.bumped_at),
+            "started_at": _optional_rfc_3339(row.started_at),
             "rushed_at": _optional_rfc_3339(row.rushed_at),
-            "updated_at": rfc_3339(row.updated_at),
+            "can_be_unrushed": bool(row.can_be_unrushed),
+            "crossed_off": sorted(row.crossed_off or []),
         }
 
 
 def _optional_rfc_3339(moment: datetime | None) -> str | None:
     return None if moment is None else rfc_3339(moment)
-
-
-def _item(item: Mapping[str, Any]) -> JsonValue:
-    return {"name": item["name"], "quantity": item["quantity"], "notes": item["notes"]}

@@ -9,7 +9,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pydantic import JsonValue
 
 from restaurant_system.config import KitchenDisplaySettings
-from restaurant_system.errors import DatabaseUnavailable, TooManyStations, WorkerNameTaken
+from restaurant_system.errors import (
+    DatabaseUnavailable,
+    TooManyDeadLetters,
+    TooManyStations,
+    WorkerNameTaken,
+    primary_error,
+)
 from restaurant_system.logger import get_logger, reason
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.worker import MISSED_HEARTBEATS
@@ -21,9 +27,14 @@ from restaurant_system.worker.lifecycle import KitchenWorker
 STATE_CHECK_INTERVAL = 0.5  # s
 CUT_OFF_AFTER = 2.0  # s without a connection to the broker after which screens show that
 REPLACEABLE_AFTER = 10.0  # s without a screen after which a station may be closed for another one
+OPENING_WAIT = 1.0  # s for which a live view waits until its station is opened
 RETRY_DELAY = 1.0  # s until the next attempt to register
 NAME_TAKEN_RETRY_DELAY = 3.0  # s, likewise, when the name belongs to another process
-MAX_RETRY_DELAY = 10.0  # s, likewise, while the database is unavailable
+MAX_RETRY_DELAY = 10.0  # s, likewise, while attempts fail
+STABLE_AFTER = 10.0  # s that a worker must run to reset the delay
+# Errors that no other attempt mends: faults of the program, and messages that fail one after the
+# other, which every station would dead-letter.
+FATAL_ERRORS = (AssertionError, AttributeError, NameError, TypeError, TooManyDeadLetters)
 
 log = get_logger(NAME)
 
@@ -44,8 +55,8 @@ class Station:
     ) -> None:
         self.rail = make_rail(name)
         self.client: str | None = None  # that opened the station, if a limit applies to it
+        self.order_types = order_types
         self._name = name
-        self._order_types = order_types
         self._settings = settings
         self._make_worker = make_worker
         self._refused_since: float | None = None
@@ -64,24 +75,39 @@ class Station:
         """Run the worker until a stop is requested or no screen has shown the station for a while.
 
         While another worker has the name, registering is retried: after a crash of this process the
-        name is free once its lease has expired. While the database is unavailable, the delay
-        between two attempts grows.
+        name is free once its lease has expired. After an unexpected error the worker is restarted,
+        so that the other stations go on. The delay grows while attempts fail.
+
+        Raises an exception group with the `FATAL_ERRORS`.
         """
         failures = 0  # in a row
         while not (shutdown.requested.is_set() or self._is_closing()):
+            started = time.monotonic()
             try:
                 await self._run_worker(shutdown)
                 failures = 0
             except* WorkerNameTaken:
                 failures = 0
                 self._show_refused()
-            except* DatabaseUnavailable as errors:
-                failures += 1
-                delay = self._retry_delay(failures)
-                text = f"{reason(errors.exceptions[0])}; retrying in {delay:.1f} s."
-                log.warning("db_connection_failed", message=text)
+            except* FATAL_ERRORS:
+                raise
+            except* Exception as errors:  # noqa: BLE001 - logged
+                is_stable = time.monotonic() - started >= STABLE_AFTER
+                failures = 1 if is_stable else failures + 1
+                self._log_failure(primary_error(errors), self._retry_delay(failures))
             await _sleep(shutdown, self._retry_delay(failures))
         self.rail.feed.close()
+
+    def _log_failure(self, error: BaseException, delay: float) -> None:
+        if isinstance(error, DatabaseUnavailable):
+            text = f"{reason(error)}; retrying in {delay:.1f} s."
+            log.warning("db_connection_failed", message=text)
+        else:
+            log.error(
+                "station_failed",
+                message=f"Station {self._name} failed; restarting it in {delay:.1f} s.",
+                exc_info=error,
+            )
 
     def _retry_delay(self, failures: int) -> float:
         """Return the seconds until the next attempt, after this many failures in a row."""
@@ -91,7 +117,7 @@ class Station:
 
     async def _run_worker(self, shutdown: Shutdown) -> None:
         stop = Shutdown()
-        worker = self._make_worker(self._name, self._order_types, self.rail)
+        worker = self._make_worker(self._name, self.order_types, self.rail)
         async with asyncio.TaskGroup() as group:
             updating = group.create_task(self._update_state(worker, shutdown, stop))
             await worker.run(stop)
@@ -125,7 +151,7 @@ class Station:
     def _entry(self, state: str) -> dict[str, JsonValue]:
         return {
             "name": self._name,
-            "order_types": [each.value for each in self._order_types],
+            "order_types": [each.value for each in self.order_types],
             "capacity": self._settings.capacity,
             "state": state,
         }
@@ -157,6 +183,7 @@ class Stations:
         self._make_worker = make_worker
         self._shutdown = shutdown
         self._open: dict[str, Station] = {}
+        self._opened = asyncio.Event()  # set, and replaced, when a station is opened
         self._tasks = asyncio.TaskGroup()
 
     @contextlib.asynccontextmanager
@@ -181,6 +208,8 @@ class Stations:
         station = Station(name, order_types, self._settings, self._make_rail, self._make_worker)
         station.client = client
         self._open[name] = station
+        opened, self._opened = self._opened, asyncio.Event()
+        opened.set()
         # An empty context: what a station does is not part of the request that has opened it.
         running = self._tasks.create_task(
             station.run(self._shutdown), context=contextvars.Context()
@@ -193,10 +222,25 @@ class Stations:
         if name in self._open:
             self._open.pop(name).close()
 
+    def order_types(self) -> dict[str, Sequence[OrderType]]:
+        """Return the order types of each open station, by its name."""
+        return {name: each.order_types for name, each in self._open.items()}
+
     def rail(self, name: str) -> Rail | None:
         """Return the rail of a station, `None` when it is not open here."""
         station = self._open.get(name)
         return None if station is None else station.rail
+
+    async def rail_once_open(self, name: str) -> Rail | None:
+        """Return the rail of a station; wait for a request that opens it, `None` if there is none.
+
+        A screen sends that request and the one for the live view at the same time.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(OPENING_WAIT):
+                while name not in self._open:
+                    await self._opened.wait()
+        return self.rail(name)
 
     def refresh(self, name: str) -> None:
         """Update the tickets of a station at once, if it is open here."""

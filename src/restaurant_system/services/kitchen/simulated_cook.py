@@ -1,128 +1,101 @@
-"""A simulated cook: starts each order, waits for its cooking time and marks it ready.
+"""A simulated cook: starts the next orders, waits for their cooking times and marks them ready.
 
-A message may be delivered twice, late, or to a worker while another still cooks its order. So each
-move is a compare-and-set in the database, and its result decides how the message is settled.
-
-Orders that start or finish at about the same time share a statement. Two workers with the same
-orders lock them in ascending order of their numbers and so cannot deadlock; if PostgreSQL ever
-ended a statement for a deadlock, it would be tried again after a delay.
+Each move is a compare-and-set in the database, so that an order which somebody else has cancelled
+or taken over meanwhile is not changed. Orders that start or finish at about the same time share a
+statement.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import TypeVar
-
-import stamina
+from collections.abc import Callable, Sequence
 
 from restaurant_system.batching import Batcher
-from restaurant_system.config import KitchenSettings
-from restaurant_system.database import orders
-from restaurant_system.database.connection import Database
-from restaurant_system.database.orders import MoveOrder
+from restaurant_system.database import claims, orders
+from restaurant_system.database.claims import Claim, ClaimedOrder
+from restaurant_system.database.connection import Connection, Database
+from restaurant_system.database.orders import MovedOrder, MoveOrder
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.logger import get_logger
+from restaurant_system.messaging import topology
 from restaurant_system.messaging.order_messages import Sender, move_with_update
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.metrics.order_moves import observe_move
-from restaurant_system.models.clock import Clock
-from restaurant_system.models.message import OrderReceived
 from restaurant_system.models.status import OrderStatus
-from restaurant_system.worker.order_processor import OrderProcessor, Outcome, take_over_abandoned
+from restaurant_system.worker.order_processor import ClaimRules, OrderProcessor
+from restaurant_system.worker.retries import retry_while_unavailable
+from restaurant_system.worker.start_writer import StartWriter
 
 NAME = "kitchen-worker"
-MAX_RETRY_DELAY = 10.0  # s between two attempts while the database is unavailable
 CANCELLATION_POLL_INTERVAL = 1.0  # s
 MAX_BATCH_SIZE = 256  # orders that share a statement
 
 log = get_logger(NAME)
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Cooking:
-    """An order that a simulated cook is processing."""
-
-    number: str
-    sender: Sender
-    cooking_time: timedelta
-
 
 class SimulatedCook(OrderProcessor):
     """Cook the orders of one worker, any number concurrently."""
 
-    def __init__(
-        self,
-        database: Database,
-        relay: Relay,
-        *,
-        worker_name: str,
-        kitchen: KitchenSettings,
-        clock: Clock,
-    ) -> None:
+    is_station = False
+
+    def __init__(self, database: Database, relay: Relay, rules: ClaimRules) -> None:
         self._database = database
         self._relay = relay
-        self._worker_name = worker_name
-        self._kitchen = kitchen
-        self._clock = clock
+        self._worker_name = rules.worker
+        self._kitchen = rules.kitchen
+        self._clock = rules.clock
+        self._starts = StartWriter(relay, NAME, rules.kitchen.cooking_time)
         self._batcher = Batcher(self._move_with_retries, max_batch_size=MAX_BATCH_SIZE)
-        self._in_flight: set[str] = set()
+        self._in_flight = 0
         self._cancellations: dict[str, asyncio.Event] = {}  # of orders with a cooking time
+
+    @property
+    def capacity(self) -> int:
+        """Return the prefetch: the cook prepares all orders in flight at once."""
+        return self._kitchen.prefetch
 
     @property
     def is_busy(self) -> bool:
         """Return whether the simulated cook is processing an order."""
-        return bool(self._in_flight)
+        return self._in_flight > 0
 
-    async def process(self, order: OrderReceived, request_id: str) -> Outcome:
-        """Start an order, wait for its cooking time, and mark it ready."""
-        number = order.order_number
-        if number in self._in_flight:  # redelivered after a lost connection while it cooks
-            return Outcome.OTHER_WORKER
-        self._in_flight.add(number)
+    async def take_over(self, connection: Connection, claim: Claim) -> Sequence[ClaimedOrder]:
+        """Take over abandoned orders in `cooking`, also those whose start is not written yet."""
+        await self._starts.write_due(
+            connection, self._worker_name, until=claim.at, excluded=claim.excluded
+        )
+        return await claims.take_over_abandoned(connection, claim)
+
+    async def claim(self, connection: Connection, claim: Claim) -> Sequence[ClaimedOrder]:
+        """Move the next orders to `cooking`.
+
+        Their messages are passed to the relay before an order's next move can be submitted.
+        """
+        started = await claims.start_next(
+            connection, claim, exchange=topology.NOTIFICATIONS_FANOUT.name, app_id=NAME
+        )
+        self._relay.enqueue(*(moved for _, moved in started))
+        for _, moved in started:
+            self._observe(moved, OrderStatus.RECEIVED, OrderStatus.COOKING)
+        return [order for order, _ in started]
+
+    async def process(self, order: ClaimedOrder) -> bool:
+        """Wait for the cooking time of a started order, and mark it ready."""
+        log.info(
+            "order_processing_started",
+            message=f"Order {order.number} started by {self._worker_name}.",
+            order_number=order.number,
+            taken_over=order.was_cooking,
+        )
+        self._in_flight += 1
         try:
-            time = self._kitchen.cooking_time(order.order_type)
-            return await self._process(Cooking(number, Sender(NAME, request_id), time))
+            if await self._cook(order):
+                await self._finish(order)
         finally:
-            self._in_flight.discard(number)
+            self._in_flight -= 1
+        return True
 
-    async def _process(self, order: Cooking) -> Outcome:
-        refusal = await self._start(order)
-        if refusal is not None:
-            return refusal
-        if not await self._cook(order):
-            return Outcome.NOT_NEEDED
-        return Outcome.COOKED if await self._finish(order) else Outcome.NOT_NEEDED
-
-    async def _start(self, order: Cooking) -> Outcome | None:
-        """Move the order to `cooking`, or take it over; return `None`, else why it was refused."""
-        started = await self._batcher.submit(lambda: self._start_move(order))
-        refusal = None if started else await _with_retries(lambda: self._take_over(order))
-        if refusal is None:
-            log.info(
-                "order_processing_started",
-                message=f"Order {order.number} started by {self._worker_name}.",
-                order_number=order.number,
-                taken_over=not started,
-            )
-        return refusal
-
-    async def _take_over(self, order: Cooking) -> Outcome | None:
-        now = self._clock()
-        async with self._database.transaction() as tx:
-            return await take_over_abandoned(
-                tx,
-                order.number,
-                to_worker=self._worker_name,
-                estimated_completion=now + order.cooking_time,
-                at=now,
-            )
-
-    async def _cook(self, order: Cooking) -> bool:
+    async def _cook(self, order: ClaimedOrder) -> bool:
         """Wait for the cooking time; return at once `False` when the order is cancelled."""
-        seconds = order.cooking_time.total_seconds()
+        seconds = self._kitchen.cooking_time(order.order_type).total_seconds()
         if seconds == 0:
             return True
         cancelled = self._cancellations[order.number] = asyncio.Event()
@@ -140,42 +113,29 @@ class SimulatedCook(OrderProcessor):
         )
         return False
 
-    async def _finish(self, order: Cooking) -> bool:
-        """Mark the order ready and count it; return `False` if it was no longer this worker's."""
-        finished = await self._batcher.submit(lambda: self._finish_move(order))
-        if finished:
+    async def _finish(self, order: ClaimedOrder) -> None:
+        """Mark the order ready and count it, if it is still this worker's."""
+        sender = Sender(NAME, order.request_id)
+        if await self._batcher.submit(lambda: self._finish_move(order, sender)):
             log.info(
                 "order_completed",
                 message=f"Order {order.number} is ready.",
                 order_number=order.number,
             )
-        return finished
 
-    def _start_move(self, order: Cooking) -> MoveOrder:
-        now = self._clock()
-        return move_with_update(
-            order.number,
-            origin=OrderStatus.RECEIVED,
-            target=OrderStatus.COOKING,
-            at=now,
-            by=self._worker_name,
-            sender=order.sender,
-            estimated_completion=now + order.cooking_time,
-        )
-
-    def _finish_move(self, order: Cooking) -> MoveOrder:
+    def _finish_move(self, order: ClaimedOrder, sender: Sender) -> MoveOrder:
         return move_with_update(
             order.number,
             origin=OrderStatus.COOKING,
             target=OrderStatus.READY,
             at=self._clock(),
             by=self._worker_name,
-            sender=order.sender,
+            sender=sender,
         )
 
     async def _move_with_retries(self, moves: Sequence[Callable[[], MoveOrder]]) -> list[bool]:
         """Move orders in one statement; retry, with new times, while the database fails."""
-        return await _with_retries(lambda: self._move([make() for make in moves]))
+        return await retry_while_unavailable(lambda: self._move([make() for make in moves]))
 
     async def _move(self, moves: Sequence[MoveOrder]) -> list[bool]:
         """Move orders, pass their messages to the relay, and return which orders were moved.
@@ -188,12 +148,13 @@ class SimulatedCook(OrderProcessor):
         self._relay.enqueue(*(message for message in messages if message is not None))
         for each, moved in zip(moves, messages, strict=True):
             if moved is not None:
-                late_after = self._kitchen.late_after(moved.order_type)
-                seconds = moved.seconds_since_placed
-                observe_move(
-                    moved.order_type, each.origin, each.target, seconds, late_after=late_after
-                )
+                self._observe(moved, each.origin, each.target)
         return [message is not None for message in messages]
+
+    def _observe(self, moved: MovedOrder, origin: OrderStatus, target: OrderStatus) -> None:
+        late_after = self._kitchen.late_after(moved.order_type)
+        seconds = moved.seconds_since_placed
+        observe_move(moved.order_type, origin, target, seconds, late_after=late_after)
 
     def release_orders(self) -> None:
         """Release no order: orders that are cooking are finished before a stop."""
@@ -217,17 +178,3 @@ class SimulatedCook(OrderProcessor):
         except DatabaseUnavailable:
             return set()  # polled again after the interval
         return cancelled & self._cancellations.keys()
-
-
-async def _with_retries(step: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a step while the database is unavailable.
-
-    Each step is idempotent: when the answer to a commit was lost, the next attempt finds its effect
-    and changes nothing.
-    """
-    async for attempt in stamina.retry_context(
-        on=DatabaseUnavailable, attempts=None, timeout=None, wait_max=MAX_RETRY_DELAY
-    ):
-        with attempt:
-            return await step()
-    raise AssertionError("retries without limit ended")  # pragma: no cover

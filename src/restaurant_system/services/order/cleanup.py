@@ -8,13 +8,9 @@ from datetime import timedelta
 from restaurant_system.config import KitchenSettings
 from restaurant_system.database import idempotency, workers
 from restaurant_system.database.connection import Database
-from restaurant_system.errors import (
-    DatabaseUnavailable,
-    DeadLettersLocked,
-    ErasureRefused,
-    Unavailable,
-)
+from restaurant_system.errors import DeadLettersLocked, ErasureRefused
 from restaurant_system.logger import get_logger
+from restaurant_system.services.order.periodic import log_failed_pass
 from restaurant_system.services.order.privacy import PersonalData
 from restaurant_system.services.order.service import NAME
 
@@ -63,24 +59,28 @@ async def erase_personal_data(personal_data: PersonalData, retention: timedelta 
 
     Without a `retention` no order becomes due; what is left of erased orders is still deleted.
     """
+    refused: dict[int, ErasureRefused] = {}  # of this pass
 
     async def erase_batch() -> int:
         if retention is None:
             return 0
-        erased = await personal_data.erase_due(retention)
+        erased = await personal_data.erase_due(retention, refused)
         if erased:
             await asyncio.sleep(ERASURE_PAUSE)
         return erased
 
     while True:
-        try:
-            erased = await _process_all(erase_batch)
-        except ErasureRefused as error:  # orders are still accepted
-            log.error("erasure_failed", message=str(error))  # noqa: TRY400 - the message says it all
-            erased = 0
+        refused.clear()
+        erased = await _process_all(erase_batch)
+        if refused:
+            error = next(iter(refused.values()))
+            log.error("erasure_failed", message=str(error), count=len(refused))
         if erased:
             log.info("personal_data_erased", message=f"Erased the data of {erased} old orders.")
-        with contextlib.suppress(Unavailable, DeadLettersLocked):
+        with (
+            log_failed_pass("erasure_failed", "Messages of erased orders could not be deleted."),
+            contextlib.suppress(DeadLettersLocked),
+        ):
             deleted = await personal_data.delete_messages(retention)
             if deleted:
                 log.info("messages_erased", message=f"Deleted {deleted} messages of erased orders.")
@@ -91,11 +91,11 @@ async def erase_personal_data(personal_data: PersonalData, retention: timedelta 
 async def _process_all(process_batch: Callable[[], Awaitable[int]]) -> int:
     """Process rows in batches until none is left; return their number.
 
-    Several processes may do so at once. While the database is unavailable, nothing is done; the
-    next interval makes up for it.
+    Several processes may do so at once. While the database is unavailable, nothing is done, and an
+    unexpected error is logged; the next interval makes up for it.
     """
     total = 0
-    with contextlib.suppress(DatabaseUnavailable):
+    with log_failed_pass("cleanup_failed", "Rows that are not needed could not be deleted."):
         while processed := await process_batch():
             total += processed
     return total

@@ -16,12 +16,12 @@ from restaurant_system.messaging.signature import Signer
 from restaurant_system.models.access import Capability
 from restaurant_system.models.audit import AuditAction
 from restaurant_system.models.clock import rfc_3339
-from restaurant_system.models.order import StrictModel
+from restaurant_system.models.fields import StrictModel
 from restaurant_system.services.order.dead_letter_requests import MAX_LETTERS, DeadLetterRequests
 from restaurant_system.web.actors import administrator_of
 from restaurant_system.web.api import Feature
 from restaurant_system.web.guarded_router import GuardedRouter
-from restaurant_system.web.json_body import read_json
+from restaurant_system.web.json_body import read_body
 from restaurant_system.web.openapi import DEAD_LETTER_PROBLEMS, request_body
 from restaurant_system.web.problem import Refusal
 
@@ -185,12 +185,12 @@ class DeadLetterHandler:
 
     async def requeue_all(self, request: Request) -> RequeuedResponse:
         """Requeue all dead letters whose signatures are valid."""
-        read_json(request.headers.raw, await request.body(), AllDeadLetters)
+        await read_body(request, AllDeadLetters)
         return await self._requeue(request, All())
 
     async def discard_all(self, request: Request) -> DiscardedResponse:
         """Discard all dead letters."""
-        read_json(request.headers.raw, await request.body(), AllDeadLetters)
+        await read_body(request, AllDeadLetters)
         return await self._discard(request, All())
 
     async def _requeue(self, request: Request, selection: ById | All) -> RequeuedResponse:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from restaurant_system.errors import ConfigurationError
 from restaurant_system.logger import get_logger
+from restaurant_system.models.currency import NO_CURRENCY, Currency
 from restaurant_system.models.menu import Menu
 from restaurant_system.services.order.service import NAME
-from restaurant_system.web.validation_errors import BODY, FieldError, field_errors
+from restaurant_system.web.validation_errors import BODY, field_errors
 
 log = get_logger(NAME)
 
@@ -24,6 +25,7 @@ MenuSource: TypeAlias = Callable[[], Awaitable[Menu]]  # returns the current men
 Version: TypeAlias = tuple[int, ...] | None  # of a file; None if there is no file
 
 SAMPLE = "sample_menu.yaml"
+PRICE = re.compile(rb"(price: [0-9]+)\.([0-9]{2})\b")  # in the sample
 MAX_SIZE = 256 * 1024  # bytes; a menu of thousands of items is smaller
 
 CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
@@ -36,12 +38,14 @@ class MenuFile:
     Raises `ConfigurationError` if the file is invalid at the start.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, currency: Currency = NO_CURRENCY) -> None:
         self._path = path
+        self._currency = currency
         self._version = _version(path)
-        self._menu = read_menu(path)
+        self._menu = read_menu(path, currency)
         self._fault: str | None = None
         self._lock = asyncio.Lock()
+        self._warn_if_empty()
 
     async def current_menu(self) -> Menu:
         """Return the menu; read its file first if it has changed."""
@@ -53,7 +57,7 @@ class MenuFile:
 
     async def _reload(self, version: Version) -> None:
         try:
-            self._menu = await asyncio.to_thread(read_menu, self._path)
+            self._menu = await asyncio.to_thread(read_menu, self._path, self._currency)
         except _UnreadableError as error:
             self._reject(str(error))
             return  # keep the old version, so that the next call tries again
@@ -62,7 +66,16 @@ class MenuFile:
         else:
             self._fault = None
             log.info("menu_read", message=f"The menu was read again from {self._path}.")
+            self._warn_if_empty()
         self._version = version
+
+    def _warn_if_empty(self) -> None:
+        if not self._menu.sections:
+            message = (
+                f"The menu {self._path} has no sections: nothing on it can be sold out, and no"
+                " order is compared with it."
+            )
+            log.warning("menu_empty", message=message)
 
     def _reject(self, fault: str) -> None:
         if fault != self._fault:
@@ -83,18 +96,22 @@ def static_menu(menu: Menu) -> MenuSource:
     return now
 
 
-def sample_menu() -> Menu:
-    """Return the menu for a restaurant that has not configured one."""
-    return _menu(SAMPLE, (files(__package__) / SAMPLE).read_bytes())
+def sample_menu(currency: Currency = NO_CURRENCY) -> Menu:
+    """Return the menu for a restaurant that has not configured one.
+
+    In a currency without decimals, its prices are a hundred times as high.
+    """
+    content = (files(__package__) / SAMPLE).read_bytes()
+    return _menu(SAMPLE, content if currency.decimals else PRICE.sub(rb"\1\2", content), currency)
 
 
-def read_menu(path: Path) -> Menu:
+def read_menu(path: Path, currency: Currency = NO_CURRENCY) -> Menu:
     """Read a menu; raise `ConfigurationError`, which names the file and every invalid field."""
     try:
         content = _read_bytes(path)
     except OSError as error:
         raise _UnreadableError(f"Cannot read the menu {path}: {error.strerror}.") from None
-    return _menu(str(path), content)
+    return _menu(str(path), content, currency)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -107,24 +124,57 @@ def _read_bytes(path: Path) -> bytes:
     return content
 
 
-def _menu(name: str, content: bytes) -> Menu:
+def _menu(name: str, content: bytes, currency: Currency) -> Menu:
     try:
-        return Menu.model_validate(_parse(content))
+        node, value = _parse(content)
     except yaml.YAMLError as error:
         raise ConfigurationError(
             f"The menu {name} is not valid YAML: {_describe(error)}."
         ) from None
+    try:
+        return Menu.model_validate(value, context=currency)
     except ValidationError as error:
-        faults = "; ".join(map(_sentence, field_errors(error.errors(include_url=False))))
+        faults = "; ".join(_sentences(error, node))
         raise ConfigurationError(f"The menu {name} breaks a rule: {faults}.") from None
 
 
-def _parse(content: bytes) -> Any:  # noqa: ANN401 - any YAML
-    """Parse the YAML of a menu; raise `YAMLError` if it is invalid."""
+def _parse(content: bytes) -> tuple[yaml.Node | None, Any]:
+    """Return the YAML of a menu as nodes and as a value; raise `YAMLError` if it is invalid."""
     try:
-        return yaml.load(content.decode(), _ExactLoader)  # noqa: S506 - builds plain values only
+        loader = _ExactLoader(content.decode())
+        node = loader.get_single_node()
+        return node, None if node is None else loader.construct_document(node)
     except (ValueError, OverflowError, RecursionError) as error:  # no text, or nested too deeply
         raise yaml.YAMLError(str(error)) from None
+
+
+def _sentences(error: ValidationError, node: yaml.Node | None) -> Iterator[str]:
+    """Yield each fault with its line and the path of its field."""
+    found = error.errors(include_url=False)
+    lines = {field_errors([each])[0].field: _line(node, each["loc"]) for each in found}
+    for fault in field_errors(found):
+        sentence = fault.message if fault.field == BODY else f"{fault.field} {fault.message}"
+        line = lines.get(fault.field)
+        yield sentence if line is None else f"line {line}: {sentence}"
+
+
+def _line(node: yaml.Node | None, path: Iterable[str | int]) -> int | None:
+    """Return the line, from 1, of the value at a path, or of what should contain it."""
+    if node is None:
+        return None
+    line = node.start_mark.line
+    for part in path:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line
+        elif isinstance(node, yaml.MappingNode):
+            found = next((each for each in node.value if each[0].value == part), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line, found[1]
+        else:
+            break
+    return line + 1
 
 
 def _describe(error: yaml.YAMLError) -> str:
@@ -132,10 +182,6 @@ def _describe(error: yaml.YAMLError) -> str:
         place = error.problem_mark
         return f"line {place.line + 1}, column {place.column + 1}: {error.problem}"
     return " ".join(str(error).split())
-
-
-def _sentence(fault: FieldError) -> str:
-    return fault.message if fault.field == BODY else f"{fault.field} {fault.message}"
 
 
 def _version(path: Path) -> Version:
@@ -186,7 +232,7 @@ def _yaml_error(problem: str, place: yaml.Mark) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=place)
 
 
-def _convert(text: str) -> str | Decimal | bool | None:
-    if NUMBER.fullmatch(text):
-        return Decimal(text)
+def _convert(text: str) -> str | int | Decimal | bool | None:
+    if number := NUMBER.fullmatch(text):
+        return Decimal(text) if number[1] else int(text)
     return CONSTANTS.get(text, text)

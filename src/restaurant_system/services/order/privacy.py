@@ -1,4 +1,4 @@
-"""Find, export and erase the personal data of customers: names, addresses and notes.
+"""Find, export and erase the personal data of customers: names, phones, addresses and notes.
 
 Erasing is irreversible; the figures, times and types of an order stay. Every step may be
 interrupted and repeated: an order's row, items and log are erased in one transaction, and the
@@ -8,13 +8,18 @@ messages about erased orders are found by the numbers of these orders.
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from restaurant_system.database import audit, personal_data
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.personal_data import CustomerOrder
-from restaurant_system.errors import OrderNotFound, OrderOfAnotherCustomer, TooManyOrders
+from restaurant_system.errors import (
+    ErasureRefused,
+    OrderNotFound,
+    OrderOfAnotherCustomer,
+    TooManyOrders,
+)
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging import dead_letters, topology
 from restaurant_system.messaging.broker import Broker
@@ -22,7 +27,7 @@ from restaurant_system.messaging.dead_letters import All, DeadLetter, Result
 from restaurant_system.messaging.postgres.queues import delete_erased
 from restaurant_system.models.audit import Act, Actor, AuditAction
 from restaurant_system.models.clock import Clock, rfc_3339
-from restaurant_system.models.privacy import normalized_name
+from restaurant_system.models.privacy import normalized_name, normalized_phone
 from restaurant_system.services.order.service import NAME
 
 SCAN_SIZE = 250  # orders that are compared with a name at once; requests wait for it
@@ -31,13 +36,20 @@ DEAD_LETTERS_SIZE = 500  # dead letters that the periodic task has in memory at 
 
 log = get_logger(NAME)
 
+Match: TypeAlias = Callable[[CustomerOrder | DeadLetter], bool]
+
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """A customer by name, by the numbers of orders, or by both: then each order has the name."""
+    """A customer by name, by phone, by the numbers of orders, or by several of these.
+
+    Each order of the customer has all that is given. The name may be that of the customer, that of
+    a person whose dish an item is (`guest`), or the `reference`.
+    """
 
     name: str | None = None
     numbers: tuple[str, ...] = ()
+    phone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +99,13 @@ class PersonalData:
     async def find(self, customer: Customer) -> list[CustomerOrder]:
         """Return the orders of a customer, oldest first.
 
-        Names are compared by `normalized_name`; an erased order has none. Raises `OrderNotFound`
-        for an unknown number, and `OrderOfAnotherCustomer` for an order with another name.
+        Names are compared by `normalized_name`, phones by `normalized_phone`; an erased order has
+        neither. Raises `OrderNotFound` for an unknown number, and `OrderOfAnotherCustomer` for an
+        order with another name or phone.
         """
+        is_theirs = _match(customer)
         if not customer.numbers:
-            return await self._find_by_name(normalized_name(customer.name or ""))
+            return await self._find_all(is_theirs)
         async with self._database.connection() as connection:
             orders = await personal_data.orders_by_number(
                 connection, customer.numbers, at=self._clock()
@@ -100,9 +114,7 @@ class PersonalData:
         for number in customer.numbers:
             if number not in known:
                 raise OrderNotFound(number)
-            if customer.name is not None and not _has_name(
-                known[number], normalized_name(customer.name)
-            ):
+            if _is_described(customer) and not is_theirs(known[number]):
                 raise OrderOfAnotherCustomer(number)
         return orders
 
@@ -110,7 +122,7 @@ class PersonalData:
         """Return everything that is stored about the orders of a customer.
 
         These are the orders, the dead letters about them and, unless the customer is named by
-        orders, those with the name that belong to no stored order. Raises as `find`,
+        orders, those with the name or phone that belong to no stored order. Raises as `find`,
         `BrokerUnavailable`, and `TooManyOrders` if there are more than `max_orders`.
         """
         orders = await self.find(customer)
@@ -119,12 +131,12 @@ class PersonalData:
         letters = await dead_letters.read(self._broker)
         stored = await self._which_are_erased(letters)
         numbers = [order.number for order in orders]
-        name = None if customer.numbers else customer.name
+        is_theirs = _match(customer)
         theirs = [
             letter
             for letter in letters
             if letter.order_number in numbers
-            or (letter.order_number not in stored and _is_in_name(letter, name))
+            or (not customer.numbers and letter.order_number not in stored and is_theirs(letter))
         ]
         async with self._database.transaction() as tx:
             rows = await personal_data.export(tx, [order.id for order in orders])
@@ -144,12 +156,13 @@ class PersonalData:
         orders = await self.find(customer)
         letters = await dead_letters.read(self._broker)
         is_erased = await self._which_are_erased(letters)
+        is_theirs = _match(customer)
         finished = {order.number for order in orders if order.is_finished}
 
         def is_to_be_discarded(letter: DeadLetter) -> bool:
             if letter.order_number in is_erased:
                 return letter.order_number in finished or is_erased[letter.order_number]
-            return _is_in_name(letter, customer.name)
+            return _is_described(customer) and is_theirs(letter)
 
         return ErasurePlan(
             finished=[each for each in orders if each.is_finished and not each.is_erased],
@@ -180,15 +193,33 @@ class PersonalData:
             )
         return result
 
-    async def erase_due(self, retention: timedelta) -> int:
+    async def erase_due(self, retention: timedelta, refused: dict[int, ErasureRefused]) -> int:
         """Erase the next orders that finished before the retention period; return their number.
 
-        Several processes may do so at once. Their idempotency keys have expired, because the
-        settings allow no shorter period.
+        Those that the database refuses to erase are added to `refused`, by id, and left out.
+        Several processes may do so at once. The idempotency keys of the orders have expired,
+        because the settings allow no shorter period.
         """
-        async with self._database.transaction() as tx:
-            ids = await personal_data.lock_due(tx, self._clock() - retention, BATCH_SIZE)
-            return len(await self._erase(tx, ids)) if ids else 0
+        while True:
+            async with self._database.transaction() as tx:
+                before = self._clock() - retention
+                ids = await personal_data.lock_due(tx, before, BATCH_SIZE, refused)
+                erased = await self._erase_unless_refused(tx, ids, refused) if ids else 0
+            if erased or not ids:
+                return erased
+
+    async def _erase_unless_refused(
+        self, tx: Connection, ids: Sequence[int], refused: dict[int, ErasureRefused]
+    ) -> int:
+        """Erase orders together or, if the database refuses that, one by one."""
+        try:
+            async with tx.transaction():
+                return len(await self._erase(tx, ids))
+        except ErasureRefused as error:
+            if len(ids) == 1:
+                refused[ids[0]] = error
+                return 0
+        return sum([await self._erase_unless_refused(tx, [each], refused) for each in ids])
 
     async def delete_messages(self, retention: timedelta | None) -> int:
         """Delete messages and dead letters of erased orders; return their number.
@@ -234,11 +265,13 @@ class PersonalData:
             await audit.write(tx, acts)
 
     async def _erase(self, tx: Connection, ids: Sequence[int]) -> list[str]:
-        return await personal_data.erase(
+        numbers = await personal_data.erase(
             tx, ids, at=self._clock(), exchange=topology.ORDERS_TOPIC.name
         )
+        await personal_data.erase_external_fingerprints(tx, ids)
+        return numbers
 
-    async def _find_by_name(self, name: str) -> list[CustomerOrder]:
+    async def _find_all(self, is_theirs: Match) -> list[CustomerOrder]:
         found: list[CustomerOrder] = []
         after = 0
         while True:
@@ -248,7 +281,7 @@ class PersonalData:
                 )
             if not orders:
                 return found
-            found += [order for order in orders if _has_name(order, name)]
+            found += [order for order in orders if is_theirs(order)]
             after = orders[-1].id
 
     async def _which_are_erased(self, letters: Sequence[DeadLetter]) -> dict[str, bool]:
@@ -258,12 +291,24 @@ class PersonalData:
             return await personal_data.which_are_erased(connection, sorted(numbers))
 
 
-def _has_name(order: CustomerOrder, normalized: str) -> bool:
-    return not order.is_erased and normalized_name(order.customer_name) == normalized
+def _is_described(customer: Customer) -> bool:
+    """Tell whether a customer is given by more than the numbers of orders."""
+    return customer.name is not None or customer.phone is not None
 
 
-def _is_in_name(letter: DeadLetter, name: str | None) -> bool:
-    return name is not None and normalized_name(letter.customer_name) == normalized_name(name)
+def _match(customer: Customer) -> Match:
+    """Return whether an order or a dead letter has the name and the phone that are given."""
+    name = None if customer.name is None else normalized_name(customer.name)
+    phone = None if customer.phone is None else normalized_phone(customer.phone)
+
+    def is_theirs(each: CustomerOrder | DeadLetter) -> bool:
+        if isinstance(each, CustomerOrder) and each.is_erased:
+            return False
+        if name is not None and not any(normalized_name(other) == name for other in each.names):
+            return False
+        return phone is None or normalized_phone(each.phone or "") == phone
+
+    return is_theirs
 
 
 def _exported(letter: DeadLetter) -> dict[str, str]:

@@ -13,14 +13,15 @@ from restaurant_system.database.connection import Database
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.models.access import Capability
 from restaurant_system.models.clock import utc_now
-from restaurant_system.models.order import ORDER_NUMBER, StrictModel, is_order_number
-from restaurant_system.models.privacy import normalized_name
+from restaurant_system.models.fields import StrictModel
+from restaurant_system.models.order import ORDER_NUMBER, is_order_number
+from restaurant_system.models.privacy import normalized_name, normalized_phone
 from restaurant_system.services.order.dead_letter_requests import DeadLetterRequests
 from restaurant_system.services.order.privacy import Customer, Erased, ErasurePlan, PersonalData
 from restaurant_system.web.actors import administrator_of
 from restaurant_system.web.api import Feature
 from restaurant_system.web.guarded_router import GuardedRouter
-from restaurant_system.web.json_body import read_json
+from restaurant_system.web.json_body import read_body
 from restaurant_system.web.openapi import PRIVACY_PROBLEMS, request_body
 
 MAX_ORDERS = 500  # in one response, and in one request by their numbers
@@ -31,6 +32,12 @@ def _valid_name(name: str) -> str:
     if not normalized_name(name):
         raise ValueError("must not be empty")
     return name
+
+
+def _valid_phone(phone: str) -> str:
+    if not normalized_phone(phone):
+        raise ValueError("must have a digit")
+    return phone
 
 
 def _valid_number(number: str) -> str:
@@ -47,7 +54,10 @@ Number = Annotated[
 
 
 class CustomerBody(StrictModel):
-    """A customer by the whole name, by orders, or by both: then each order must have the name."""
+    """A customer by the whole name, by phone, by orders, or by several: an order must have all.
+
+    The name may also be that of the person whose dish an item is, or the reference of an order.
+    """
 
     customer_name: (
         Annotated[
@@ -57,19 +67,28 @@ class CustomerBody(StrictModel):
         ]
         | None
     ) = None
+    phone: (
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH),
+            AfterValidator(_valid_phone),
+        ]
+        | None
+    ) = Field(default=None, description="Only its digits count, without a leading + or 00")
     order_numbers: list[Number] = Field(default=[], max_length=MAX_ORDERS)
 
     @model_validator(mode="after")
     def _names_a_customer(self) -> Self:
-        if self.customer_name is None and not self.order_numbers:
+        if self.customer_name is None and self.phone is None and not self.order_numbers:
             raise ValueError(
-                "must name the customer by customer_name, or orders by order_numbers, or both"
+                "must name the customer by customer_name or phone, or orders by order_numbers, or"
+                " several of these"
             )
         return self
 
     def customer(self) -> Customer:
         """Return the customer, with each order once."""
-        return Customer(self.customer_name, tuple(dict.fromkeys(self.order_numbers)))
+        return Customer(self.customer_name, tuple(dict.fromkeys(self.order_numbers)), self.phone)
 
 
 class ExportedLetter(BaseModel):
@@ -117,7 +136,7 @@ class PrivacyHandler:
         router = GuardedRouter(tags=["privacy"])
         for path, endpoint, summary in (
             ("export", self.export, "Everything that is stored about a customer"),
-            ("erase", self.erase, "Erase a customer's name, addresses and notes for good"),
+            ("erase", self.erase, "Erase a customer's name, phone, addresses and notes for good"),
         ):
             router.add_api_route(
                 f"/privacy/{path}",
@@ -160,7 +179,7 @@ class PrivacyHandler:
 
     async def _read(self, request: Request) -> tuple[Customer, PersonalData]:
         """Return the customer that a request names, and the personal data for its caller."""
-        body = read_json(request.headers.raw, await request.body(), CustomerBody)
+        body = await read_body(request, CustomerBody)
         personal_data = PersonalData(
             self._database,
             self._broker,

@@ -22,6 +22,7 @@ from restaurant_system.messaging import resilient_consumer, topology
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.order_messages import Sender, order_received, status_changed
 from restaurant_system.messaging.relay import Relay
+from restaurant_system.models.business_day import BusinessDay
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.order import OrderType
 from restaurant_system.services.order.service import NAME
@@ -49,6 +50,7 @@ class Reconciliation:
         settings: ReconciliationSettings,
         *,
         clock: Clock,
+        business_day: BusinessDay,
     ) -> None:
         self._database = database
         self._broker = broker
@@ -57,6 +59,7 @@ class Reconciliation:
         self._after = timedelta(seconds=settings.after)
         self._republish_within = timedelta(seconds=settings.republish_updates_within)
         self._clock = clock
+        self._business_day = business_day
         self._blank_since: datetime | None = None
         self._max_wait = RESUBSCRIBE_DELAY
 
@@ -85,9 +88,10 @@ class Reconciliation:
 
         Which message is lost cannot be seen; with a disk, those of the oldest orders are lost.
         """
-        overdue_before = self._clock() - self._after
+        now = self._clock()
+        today = self._business_day.start_of(self._business_day.date_of(now))
         async with self._database.connection() as connection:
-            bounds = await reconciliation_queries.scan_bounds(connection, overdue_before)
+            bounds = await reconciliation_queries.scan_bounds(connection, now - self._after, today)
         missing = await self._count_missing(bounds)
         for order_type in OrderType:
             if missing[order_type]:
@@ -158,7 +162,10 @@ class Reconciliation:
             done = positions[-1]
 
     async def _resend_batch(self, ids: Sequence[int], bounds: ScanBounds, sender: Sender) -> bool:
-        """Publish a batch of stuck orders again; return `False` if another process has the lock."""
+        """Publish a batch of stuck orders again; return `False` if another process has the lock.
+
+        An order without a valid message, which is logged, is tried again as rarely as the others.
+        """
         now = self._clock()
         async with self._database.transaction() as tx:
             if not await reconciliation_queries.try_lock(tx):
@@ -174,10 +181,12 @@ class Reconciliation:
                     for each in bodies
                 ],
             )
-            await reconciliation_queries.record_resends(tx, due_ids, now)
+            await reconciliation_queries.record_attempts(tx, due_ids, now)
         self._relay.enqueue(*messages)
+        published = {each.order_number for each in bodies}
         for each in due:
-            _log_resent(each, now)
+            if each.number in published:
+                _log_resent(each, now)
         return True
 
     async def _republish_updates_to_blank_broker(self, sender: Sender) -> None:

@@ -2,18 +2,30 @@
 
 Its entries:
 
+    warnings      as in GET /stats
     orders        [{hour, orders}]: from the first order's hour on, empty hours included
-    now           {waiting: {type: n}, cooking: {type: n}} of all days; {ready: n} of the day
-    late          {orders, late, share, by_type: {type: {orders, late, share}}}
+    today         {orders, amount}: placed so far, the amount without cancelled orders
+    usual         {dates, orders, amount, per_hour: [{hour, orders}]}: the mean of the last four
+                  dates of the same weekday, up to the current time of day and by hours of today;
+                  null if none of them had orders
+    now           {waiting: {type: n}, cooking: {type: n}} of all days, without scheduled and held
+                  orders, {waiting_since: {type: time}} of the oldest; {ready: n} of the day
+    late          {orders, late, share, by_type: {type: {orders, late, share}}}: of the due orders
+    uncollected   {count, since}; null without any, or if orders are not handed over on screens
+    sold_out      n: items of the menu
     preparation   {type: {p50, p90, p99}}: seconds from received to ready
     queues        {queue: n}; null while the broker is unreachable
     dead_letters  n; likewise
     outbox        {size, oldest_seconds}
+    scheduled     {count, soonest: [{order_number, order_type, ready_at, table_number, table,
+                  amount_due}]}
     workers       [{name, order_types, status, is_silent, orders_processed, last_seen}]
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
 
 from pydantic import BaseModel, JsonValue
 from starlette.requests import Request
@@ -22,14 +34,23 @@ from starlette.responses import Response
 from restaurant_system.database.outbox import Backlog
 from restaurant_system.messaging import topology
 from restaurant_system.models.access import Capability
-from restaurant_system.models.clock import Clock
+from restaurant_system.models.business_day import BusinessDay
+from restaurant_system.models.clock import Clock, optional_rfc_3339, rfc_3339
+from restaurant_system.models.currency import MOST_DECIMALS
+from restaurant_system.models.kitchen_warning import OrderGroup
+from restaurant_system.models.money import json_number
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.timing import Lateness
 from restaurant_system.models.worker import Worker, WorkerStatus
-from restaurant_system.services.tracking.handler import HourResponse, Timestamp
-from restaurant_system.services.tracking.service import PERCENTILES, TrackingService
+from restaurant_system.services.tracking.handler import HourResponse, Timestamp, WarningResponse
+from restaurant_system.services.tracking.service import (
+    PERCENTILES,
+    ScheduledOrders,
+    TrackingService,
+)
 from restaurant_system.services.tracking.statistics import DayStatistics, with_empty_hours
+from restaurant_system.services.tracking.usual_day import UsualDays, minute_of
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.api import Feature
 from restaurant_system.web.event_stream import (
@@ -43,6 +64,8 @@ from restaurant_system.web.guarded_router import GuardedRouter
 PATH = "/live/dashboard"
 VIEW = "dashboard"
 POLL_INTERVAL = 2.0  # s
+MAX_SCHEDULED = 20  # scheduled orders that are listed
+SMALLEST_AMOUNT = Decimal(1).scaleb(-MOST_DECIMALS)  # of any currency
 BROKER_TIMEOUT = 0.3  # s that a poll waits for the broker
 
 Depths = Mapping[str, int]
@@ -51,9 +74,18 @@ Depths = Mapping[str, int]
 class Dashboard:
     """Polls every 2 s while a page is open; sends nothing while the database is unreachable."""
 
-    def __init__(self, service: TrackingService, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        service: TrackingService,
+        usual_days: UsualDays,
+        *,
+        clock: Clock,
+        business_day: BusinessDay,
+    ) -> None:
         self._service = service
+        self._usual_days = usual_days
         self._clock = clock
+        self._business_day = business_day
         self._depths = QueueDepthCache(service.queue_depths)
         self._source = FeedPoller(self._poll, interval=POLL_INTERVAL)
 
@@ -79,22 +111,45 @@ class Dashboard:
         return dict.fromkeys(keys, entries)
 
     async def _entries(self) -> Entries:
-        day = await self._service.day_statistics()
-        open_orders = await self._service.open_orders()
+        day, depths = await self._service.day_statistics(), await self._depths.latest()
+        state = await self._service.kitchen_state()
         return {
+            "warnings": [
+                WarningResponse.model_validate(each).model_dump(mode="json")
+                for each in self._service.warnings(state, depths)
+            ],
             **_day_entries(day),
+            "usual": await self._usual(day.business_date),
             "orders": [
                 HourResponse(hour=hour, orders=orders).model_dump(mode="json")
                 for hour, orders in with_empty_hours(day.per_hour, self._clock()).items()
             ],
             "now": {
-                "waiting": _by_type(open_orders[OrderStatus.RECEIVED]),
-                "cooking": _by_type(open_orders[OrderStatus.COOKING]),
+                "waiting": _by_type(state.orders.waiting),
+                "waiting_since": _since(state.orders.waiting),
+                "cooking": _by_type(state.orders.cooking),
                 "ready": day.by_status[OrderStatus.READY],
             },
             "workers": [_worker(each) for each in await self._service.workers()],
+            "sold_out": await self._service.sold_out_count(),
             "outbox": _outbox(await self._service.backlog()),
-            **_queues(await self._depths.latest()),
+            "scheduled": _scheduled(await self._service.scheduled_orders(MAX_SCHEDULED)),
+            **_queues(depths),
+        }
+
+    async def _usual(self, business_date: date) -> JsonValue:
+        usual, rule = await self._usual_days.read(business_date), self._business_day
+        if usual is None:
+            return None
+        so_far = usual.until(minute_of(self._clock(), business_date, rule))
+        return {
+            "dates": [each.isoformat() for each in usual.dates],
+            "orders": round(so_far.orders, 1),
+            "amount": json_number(so_far.amount.quantize(SMALLEST_AMOUNT)),
+            "per_hour": [
+                {"hour": rfc_3339(hour), "orders": round(orders, 1)}
+                for hour, orders in usual.per_hour(business_date, rule).items()
+            ],
         }
 
 
@@ -138,8 +193,8 @@ class WorkerEntry(BaseModel):
     last_seen: Timestamp
 
 
-def _by_type(counts: Mapping[OrderType, int]) -> JsonValue:
-    return {str(kind): orders for kind, orders in counts.items()}
+def _by_type(orders: Mapping[OrderType, OrderGroup]) -> JsonValue:
+    return {str(kind): orders[kind].count if kind in orders else 0 for kind in OrderType}
 
 
 def _day_entries(day: DayStatistics) -> dict[str, JsonValue]:
@@ -147,11 +202,21 @@ def _day_entries(day: DayStatistics) -> dict[str, JsonValue]:
     overall = sum(day.lateness.values(), Lateness())
     return {
         "late": {**_late(overall), "by_type": by_type},
+        "today": {"orders": sum(day.by_type.values()), "amount": json_number(day.amount)},
+        "uncollected": None if day.uncollected is None else _group(day.uncollected),
         "preparation": {
             kind: dict(zip(PERCENTILES, seconds, strict=True))
             for kind, seconds in day.preparation_seconds.items()
         },
     }
+
+
+def _since(orders: Mapping[OrderType, OrderGroup]) -> JsonValue:
+    return {str(kind): rfc_3339(group.since) for kind, group in orders.items()}
+
+
+def _group(orders: OrderGroup) -> JsonValue:
+    return {"count": orders.count, "since": rfc_3339(orders.since)}
 
 
 def _late(lateness: Lateness) -> dict[str, JsonValue]:
@@ -171,6 +236,21 @@ def _queues(depths: Depths | None) -> dict[str, JsonValue]:
 
 def _outbox(backlog: Backlog) -> dict[str, JsonValue]:
     return {"size": backlog.size, "oldest_seconds": int(backlog.oldest_seconds)}
+
+
+def _scheduled(orders: ScheduledOrders) -> dict[str, JsonValue]:
+    soonest: JsonValue = [
+        {
+            "order_number": order.number,
+            "order_type": order.order_type.value,
+            "ready_at": optional_rfc_3339(order.ready_at),
+            "table_number": order.table_number,
+            "table": order.table_label,
+            "amount_due": None if order.amount_due is None else json_number(order.amount_due),
+        }
+        for order in orders.soonest
+    ]
+    return {"count": orders.count, "soonest": soonest}
 
 
 def _worker(worker: Worker) -> JsonValue:

@@ -1,22 +1,40 @@
 """HTTP routes of the tracking service."""
 
+import io
 from asyncio import Future
 from datetime import date, datetime
 from http import HTTPStatus
 from json.encoder import encode_basestring
-from typing import Annotated
+from typing import Annotated, Any
 
+import segno
 from fastapi import Query
-from pydantic import BaseModel, PlainSerializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 from starlette.requests import Request
 from starlette.responses import Response
 
+from restaurant_system.database.tracking_queries import OrderFilter
 from restaurant_system.models.access import Caller, Capability
 from restaurant_system.models.clock import rfc_3339
-from restaurant_system.models.order import ORDER_NUMBER, Money, OrderType
+from restaurant_system.models.fields import Channel, ExternalId, Reference, without_unset
+from restaurant_system.models.kitchen_warning import WarningKind
+from restaurant_system.models.money import Money
+from restaurant_system.models.order import (
+    OPTIONAL_OF_ORDER,
+    ORDER_NUMBER,
+    Handoff,
+    OrderType,
+)
+from restaurant_system.models.order_items import OPTIONAL_OF_ITEM, ModifierKind
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.worker import WorkerStatus
-from restaurant_system.services.tracking.service import BadCursor, TrackingService
+from restaurant_system.services.tracking.service import OPTIONAL, BadCursor, TrackingService
 from restaurant_system.services.tracking.status_lookup import OrderProgress
 from restaurant_system.web.api import Feature
 from restaurant_system.web.endpoint import (
@@ -37,6 +55,15 @@ Timestamp = Annotated[datetime, PlainSerializer(rfc_3339, when_used="json")]
 STATUS = "/orders/{order_number}/status"
 FIRST_ORDER = "$response.body#/orders/0/order_number"
 ORDER_LINKS = {name: link_to(name, FIRST_ORDER) for name in ("status", "history", "order")}
+
+
+QUIET_ZONE = 4  # modules around a QR code (ISO/IEC 18004)
+
+
+class SvgResponse(Response):
+    """An image in SVG."""
+
+    media_type = "image/svg+xml"
 
 
 class StatusResponse(BaseModel):
@@ -88,20 +115,49 @@ class WorkerResponse(BaseModel):
     last_seen: Timestamp
 
 
+class ModifierResponse(BaseModel):
+    """A modifier of an item, or of another modifier."""
+
+    name: str
+    kind: ModifierKind
+    quantity: int
+    price: Money
+    modifiers: "list[ModifierResponse]"
+
+
+class ChargeResponse(BaseModel):
+    """A fee, or a discount, whose amount is negative."""
+
+    name: str
+    amount: Money
+
+
 class ItemResponse(BaseModel):
-    """One item of an order."""
+    """One item of an order; optional fields that were not sent are left out."""
 
     name: str
     quantity: int
     price: Money
     notes: str | None
+    modifiers: list[ModifierResponse] = []
+    guest: str | None = None
+    course: int | None = None
+    sku: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_unset(serialize(self), OPTIONAL_OF_ITEM)
 
 
 class OrderResponse(BaseModel):
-    """An order with its items."""
+    """An order with its items; optional fields that were not sent are left out.
+
+    `items_total` is what the items cost, if there are charges; else it is the total amount. A
+    `scheduled` order is sent to the kitchen later, at `released_at`.
+    """
 
     order_number: str
-    customer_name: str
+    customer_name: str | None
     order_type: OrderType
     table_number: int | None
     delivery_address: str | None
@@ -115,14 +171,39 @@ class OrderResponse(BaseModel):
     updated_at: Timestamp
     completed_at: Timestamp | None
     estimated_completion: Timestamp | None
+    scheduled: bool
+    released_at: Timestamp | None
+    handoff: Handoff | None = None
+    table: str | None = None
+    allergy_note: str | None = None
+    reference: str | None = None
+    channel: str | None = None
+    external_id: str | None = None
+    phone: str | None = None
+    ready_at: Timestamp | None = None
+    charges: list[ChargeResponse] = []
+    amount_due: Money | None = None
+    items_total: Money | None = None
+    handed_over_at: Timestamp | None = None
+    uncollected_at: Timestamp | None = None
+    cancel_reason: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_unset(serialize(self), OPTIONAL_OF_ORDER.union(OPTIONAL, ["cancel_reason"]))
 
 
 class LinkedItemResponse(BaseModel):
-    """One item of an order, as its tracking link shows it."""
+    """One item of an order, as its tracking link shows it: without instructions and notes."""
 
     name: str
     quantity: int
     price: Money
+    modifiers: list[ModifierResponse] = []
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_unset(serialize(self), OPTIONAL_OF_ITEM)
 
 
 class StepResponse(BaseModel):
@@ -133,16 +214,26 @@ class StepResponse(BaseModel):
 
 
 class LinkedOrderResponse(BaseModel):
-    """What the tracking link of an order shows: no name, no address, no notes."""
+    """What the tracking link of an order shows: no name, no address, no notes.
+
+    Charges, `ready_at` and `amount_due` that were not sent are left out.
+    """
 
     order_number: str
     order_type: OrderType
     status: OrderStatus
     updated_at: Timestamp
     estimated_completion: Timestamp | None
+    ready_at: Timestamp | None = None
+    charges: list[ChargeResponse] = []
+    amount_due: Money | None = None
     total_amount: Money
     items: list[LinkedItemResponse]
     steps: list[StepResponse]
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_unset(serialize(self), OPTIONAL_OF_ORDER)
 
 
 class OrdersResponse(BaseModel):
@@ -167,13 +258,37 @@ class HourResponse(BaseModel):
     orders: int
 
 
+class WarningResponse(BaseModel):
+    """What somebody should look at now, and a sentence about it for people.
+
+    It is about `count` orders, messages (`queue_not_consumed`) or tickets
+    (`station_without_screen`). `orders` are the numbers of the first 50 overdue or held orders.
+    Held ones are cooked if they are released, and otherwise should be cancelled.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: WarningKind
+    message: str
+    since: Timestamp | None
+    count: int
+    order_types: list[OrderType]
+    queue: str | None
+    station: str | None
+    orders: list[str]
+
+
 class StatsResponse(BaseModel):
     """Statistics of a business date; `queues` is null while the broker is unreachable.
 
-    An order is late once it is older than `kitchen.late_seconds` of its type. `late_share`, from 0
-    to 1, refers to the orders of a type that were not cancelled.
+    `warnings` are about the orders of all business dates, the most urgent first.
+
+    An order is late once it is older than `kitchen.late_seconds` of its type or, if it was ordered
+    for a time, once that has passed. `late_share`, from 0 to 1, refers to the orders of a type that
+    were due: not cancelled, and ready or promised for a time that has passed.
     """
 
+    warnings: list[WarningResponse]
     business_date: date
     by_status: dict[OrderStatus, int]
     by_type: dict[OrderType, int]
@@ -184,10 +299,14 @@ class StatsResponse(BaseModel):
 
 
 class TrackingHandler:
-    """Translates requests into queries, and their results into responses."""
+    """Translates requests into queries, and their results into responses.
 
-    def __init__(self, service: TrackingService) -> None:
+    Links for customers begin with `public_url`; if it is empty, with the address of the request.
+    """
+
+    def __init__(self, service: TrackingService, public_url: str = "") -> None:
         self._service = service
+        self._public_url = public_url
         self._status = Endpoint(
             "GET",
             STATUS,
@@ -243,6 +362,15 @@ class TrackingHandler:
             operation_id="linked_order",
         )
         router.add_api_route(
+            "/orders/{order_number}/qr.svg",
+            self.qr_code,
+            methods=["GET"],
+            requires=Capability.READ_ORDERS,
+            response_class=SvgResponse,
+            summary="The tracking link of an order as a QR code",
+            operation_id="qr_code",
+        )
+        router.add_api_route(
             STATUS,
             self.documented_status,
             methods=["GET"],
@@ -265,7 +393,7 @@ class TrackingHandler:
         return self._service.status(request.parameter)
 
     async def documented_status(self, order_number: str, request: Request) -> Response:
-        """Check the order number and look up its status, on the route that FastAPI documents."""
+        """Return the current status of an order, and when it is expected to be ready."""
         valid_order_number(order_number)
         return await respond_over_asgi(self._status, request)
 
@@ -290,6 +418,17 @@ class TrackingHandler:
         """Return an order with its items."""
         return OrderResponse(**await self._service.order(valid_order_number(order_number)))
 
+    async def qr_code(self, order_number: str, request: Request) -> Response:
+        """Return a QR code that a customer's phone opens the tracking link with.
+
+        The link is a secret, so that the code is not to be stored.
+        """
+        path = await self._service.tracking_path(valid_order_number(order_number))
+        code = segno.make_qr((self._public_url or str(request.base_url).rstrip("/")) + path)
+        image = io.BytesIO()
+        code.save(image, kind="svg", border=QUIET_ZONE, light="#fff", omitsize=True, xmldecl=False)
+        return SvgResponse(image.getvalue(), headers={"Cache-Control": "no-store"})
+
     async def linked_order(self, order_number: str, token: str) -> LinkedOrderResponse:
         """Return the steps, the items and the total of an order by the token of its link."""
         number = valid_order_number(order_number)
@@ -297,27 +436,42 @@ class TrackingHandler:
 
     async def orders(
         self,
+        *,
         status: OrderStatus | None = None,
         order_type: OrderType | None = None,
+        reference: Reference | None = None,
+        channel: Channel | None = None,
+        external_id: ExternalId | None = None,
+        scheduled: bool | None = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         cursor: str | None = None,
     ) -> Response:
         """Return a page of orders; its `next_cursor` is the `cursor` of the next page.
 
-        A page has at most `limit` orders, and fewer if they are large.
+        A page has at most `limit` orders, and fewer if they are large. With `scheduled=true` it has
+        only orders that are sent to the kitchen later, with `scheduled=false` only others.
         """
+        wanted = OrderFilter(
+            status=status,
+            order_type=order_type,
+            reference=reference,
+            channel=channel,
+            external_id=external_id,
+            scheduled=scheduled,
+        )
         try:
-            page = await self._service.orders(
-                status=status, order_type=order_type, limit=limit, cursor=cursor
-            )
+            page = await self._service.orders(wanted, limit=limit, cursor=cursor)
         except BadCursor:
             fault = FieldError("cursor", "must be the next_cursor of an earlier response")
             raise Refusal(HTTPStatus.BAD_REQUEST, "The request breaks a rule.", [fault]) from None
         response = OrdersResponse(
             orders=[OrderResponse(**order) for order in page.orders], next_cursor=page.next_cursor
         )
-        return Response(response.model_dump_json(), media_type=JSON)  # FastAPI would validate again
+        # FastAPI would validate again. With another `Accept` the address is a page.
+        return Response(response.model_dump_json(), headers={"Vary": "Accept"}, media_type=JSON)
 
     async def stats(self) -> StatsResponse:
         """Return the statistics of the current business date."""
-        return StatsResponse(**await self._service.stats())
+        stats = await self._service.stats()
+        warnings = [WarningResponse.model_validate(each) for each in stats.pop("warnings")]
+        return StatsResponse(warnings=warnings, **stats)

@@ -1,13 +1,15 @@
-"""Live views for customers: the board on the wall, and the progress of one order.
+"""Live views: the board on the wall, the progress of one order, and the list of orders for staff.
 
-Neither contains names, addresses, notes or tables. By its number, an order is shown with its status
-and its estimate, and to callers that may read orders with its steps. By its tracking link it is
-shown with its steps, its items and its total.
+Those for customers contain neither names nor addresses, notes or tables; the board shows the
+reference by which a courier or a till calls an order. By its number, an order is shown with its
+status and its estimate, and to callers that may read orders with its steps. By its tracking link it
+is shown with its steps, its items, its charges, its total and its amount due.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import JsonValue
@@ -19,8 +21,12 @@ from restaurant_system.database import live_view_queries, tracking_queries
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import OrderNotFound
 from restaurant_system.models.access import Capability
-from restaurant_system.models.clock import Clock, rfc_3339
+from restaurant_system.models.board import BoardSelection, UnknownOrderTypes
+from restaurant_system.models.business_day import BusinessDay
+from restaurant_system.models.clock import Clock, optional_rfc_3339, rfc_3339, round_up_to_minute
+from restaurant_system.models.money import json_number
 from restaurant_system.models.tracking_link import is_token_of
+from restaurant_system.services.tracking.order_list import READY_SHOWN_FOR, OrderList
 from restaurant_system.services.tracking.status_lookup import OrderProgress, StatusLookup
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.access_control import caller_of
@@ -32,33 +38,46 @@ from restaurant_system.web.event_stream import (
     last_event_id,
 )
 from restaurant_system.web.guarded_router import PUBLIC, GuardedRouter
+from restaurant_system.web.problem import Refusal
 from restaurant_system.web.request_checks import valid_order_number
+from restaurant_system.web.validation_errors import FieldError
 
 POLL_INTERVAL = 0.5  # s
 MAX_PREPARING = 200  # numbers on the board, over all of its pages
 MAX_READY = 60
-READY_SHOWN_FOR = timedelta(minutes=30)  # because not every restaurant completes its orders
-BOARD = "board"
+ORDERS = "orders"
 STATUS_OF = "status/"  # begins the key of an order of which only the status is shown
 LINK_OF = "link/"  # begins the key of an order that is shown by its tracking link
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class LiveViews:
     """Polls the database for the views with open streams, and serves them over HTTP."""
 
-    def __init__(self, database: Database, *, clock: Clock, kitchen: KitchenSettings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        business_day: BusinessDay,
+        kitchen: KitchenSettings,
+    ) -> None:
         self._database = database
         self._clock = clock
-        self._lookup = StatusLookup(database, clock=clock, kitchen=kitchen)
+        self._business_day = business_day
+        self._lookup = StatusLookup(
+            database, clock=clock, business_day=business_day, kitchen=kitchen
+        )
         self._board = FeedPoller(self._poll_board, interval=POLL_INTERVAL)
         self._orders = FeedPoller(self._poll_orders, interval=POLL_INTERVAL)
+        order_list = OrderList(database, self._lookup, clock=clock, business_day=business_day)
+        self._order_list = FeedPoller(order_list.poll, interval=POLL_INTERVAL)
 
     def feature(self) -> Feature:
-        """Return the routes of the customers' event streams, which OpenAPI does not document."""
+        """Return the routes of the event streams, which OpenAPI does not document."""
         router = GuardedRouter(include_in_schema=False)
         for path, endpoint, requires in (
             ("/live/board", self._send_board, PUBLIC),
+            ("/live/orders", self._send_order_list, Capability.READ_ORDERS),
             ("/live/track/{order_number}", self._send_order, Capability.READ_STATUS),
             ("/live/track/{order_number}/{token}", self._send_linked_order, PUBLIC),
         ):
@@ -68,12 +87,12 @@ class LiveViews:
     async def run(self, shutdown: Shutdown) -> None:
         """Poll until a stop is requested, then end all event streams."""
         async with asyncio.TaskGroup() as group:
-            for source in (self._board, self._orders):
+            for source in (self._board, self._orders, self._order_list):
                 group.create_task(source.run(shutdown))
 
-    def board(self, last_event_id: str | None) -> AsyncIterator[bytes]:
-        """Return the events of the board: one entry per order number, with its status."""
-        return self._board.watch(BOARD, last_event_id)
+    def board(self, selection: BoardSelection, last_event_id: str | None) -> AsyncIterator[bytes]:
+        """Return the events of a board: one entry per order number, with its status."""
+        return self._board.watch(str(selection), last_event_id)
 
     async def order(
         self, number: str, last_event_id: str | None, *, is_complete: bool = True
@@ -96,7 +115,15 @@ class LiveViews:
         return self._orders.watch(LINK_OF + number, last_event_id)
 
     async def _send_board(self, request: Request) -> Response:
-        return EventStreamResponse(self.board(last_event_id(request)))
+        try:
+            selection = BoardSelection.of(request.query_params.get("order_types"))
+        except UnknownOrderTypes as error:
+            fault = FieldError("order_types", str(error))
+            raise Refusal(HTTPStatus.BAD_REQUEST, "The query is invalid.", [fault]) from None
+        return EventStreamResponse(self.board(selection, last_event_id(request)))
+
+    async def _send_order_list(self, request: Request) -> Response:
+        return EventStreamResponse(self._order_list.watch(ORDERS, last_event_id(request)))
 
     async def _send_order(self, order_number: str, request: Request) -> Response:
         number, after = valid_order_number(order_number), last_event_id(request)
@@ -108,13 +135,24 @@ class LiveViews:
         return EventStreamResponse(await self.linked_order(number, token, after))
 
     async def _poll_board(self, keys: Sequence[str]) -> Mapping[str, Entries]:
-        since = self._clock() - READY_SHOWN_FOR
+        """Return the entries of the boards with these selections."""
+        now = self._clock()
+        since = now - READY_SHOWN_FOR
+        day_started_at = self._business_day.start_of(self._business_day.date_of(now))
+        boards: dict[str, Entries] = {}
         async with self._database.connection() as connection:
-            preparing = await live_view_queries.preparing(connection, limit=MAX_PREPARING)
-            ready = await live_view_queries.ready(connection, since=since, limit=MAX_READY)
-        board = {row["number"]: _board_entry(row, None) for row in preparing}
-        board |= {row["number"]: _board_entry(row, row["completed_at"]) for row in ready}
-        return dict.fromkeys(keys, board)
+            for key in keys:
+                selection = BoardSelection.of(key)
+                preparing = await live_view_queries.preparing(
+                    connection, selection, released_since=day_started_at, limit=MAX_PREPARING
+                )
+                ready = await live_view_queries.ready(
+                    connection, selection, since=since, limit=MAX_READY
+                )
+                boards[key] = {row["number"]: _board_entry(row, None) for row in preparing} | {
+                    row["number"]: _board_entry(row, row["completed_at"]) for row in ready
+                }
+        return boards
 
     async def _poll_orders(self, keys: Sequence[str]) -> Mapping[str, Entries]:
         """Return the entries of all tracked orders.
@@ -148,13 +186,19 @@ class LiveViews:
 def _board_entry(row: live_view_queries.Row, ready_at: datetime | None) -> JsonValue:
     return {
         "status": row["status"],
-        "ready_at": None if ready_at is None else rfc_3339(ready_at),
+        "ready_at": optional_rfc_3339(ready_at),
+        "reference": row["reference"],
     }
 
 
 def _with_steps(progress: OrderProgress, steps: Sequence[live_view_queries.Row]) -> Entries:
     return {
-        "order": {**_status(progress), "order_type": steps[0]["type"]},
+        "order": {
+            **_status(progress),
+            "order_type": steps[0]["type"],
+            "handoff": steps[0]["handoff"],
+            "ready_at": optional_rfc_3339(steps[0]["ready_at"]),
+        },
         "steps": [{"status": row["status"], "at": rfc_3339(row["changed_at"])} for row in steps],
     }
 
@@ -162,25 +206,48 @@ def _with_steps(progress: OrderProgress, steps: Sequence[live_view_queries.Row])
 def _with_items(
     entries: Mapping[str, Any], items: Sequence[live_view_queries.Row]
 ) -> Mapping[str, Any]:
+    amount_due = items[0]["amount_due"]
     return {
-        "order": {**entries["order"], "total_amount": float(items[0]["total_amount"])},
+        "order": {
+            **entries["order"],
+            "total_amount": json_number(items[0]["total_amount"]),
+            **({} if amount_due is None else {"amount_due": json_number(amount_due)}),
+        },
         "steps": entries["steps"],
-        "items": [
-            {"name": row["name"], "quantity": row["quantity"], "price": float(row["price"])}
-            for row in items
+        "items": [_item(row) for row in items],
+        "charges": [
+            {"name": charge["name"], "amount": json_number(charge["amount"])}
+            for charge in live_view_queries.charges(items[0])
         ],
     }
 
 
+def _item(row: live_view_queries.Row) -> JsonValue:
+    item = {"name": row["name"], "quantity": row["quantity"], "price": json_number(row["price"])}
+    modifiers = _modifiers(live_view_queries.public_modifiers(row))
+    return {**item, "modifiers": modifiers} if modifiers else item
+
+
+def _modifiers(modifiers: Sequence[Mapping[str, Any]]) -> list[JsonValue]:
+    return [
+        {
+            "name": each["name"],
+            "kind": each["kind"],
+            "quantity": each["quantity"],
+            "price": json_number(each["price"]),
+            "modifiers": _modifiers(each["modifiers"]),
+        }
+        for each in modifiers
+    ]
+
+
 def _status(progress: OrderProgress) -> dict[str, JsonValue]:
-    due = progress.estimated_completion
+    """Return what customers see: no estimate that does not rest on recent orders."""
+    due = progress.estimated_completion if progress.is_learned else None
+    scheduled = progress.scheduled_for
     return {
         "order_number": progress.order_number,
         "status": progress.current_status,
-        "estimated_completion": None if due is None else rfc_3339(_round_up_to_minute(due)),
+        "estimated_completion": None if due is None else rfc_3339(round_up_to_minute(due)),
+        **({} if scheduled is None else {"is_scheduled": True, "ready_at": rfc_3339(scheduled)}),
     }
-
-
-def _round_up_to_minute(moment: datetime) -> datetime:
-    """Round up, so that the estimate of a waiting order does not change at every poll."""
-    return moment + (EPOCH - moment) % timedelta(minutes=1)

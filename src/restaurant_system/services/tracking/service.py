@@ -4,26 +4,40 @@ import asyncio
 import base64
 import binascii
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from restaurant_system.config import KitchenSettings
-from restaurant_system.database import live_view_queries, outbox, tracking_queries, workers
+from restaurant_system.database import (
+    kitchen_state,
+    live_view_queries,
+    menu_availability,
+    outbox,
+    scheduled_orders,
+    tracking_queries,
+    workers,
+)
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.outbox import Backlog
-from restaurant_system.errors import BrokerUnavailable, OrderNotFound
+from restaurant_system.database.tickets import TicketContents
+from restaurant_system.database.tracking_queries import OrderFilter
+from restaurant_system.errors import BrokerUnavailable, NoTrackingLink, OrderNotFound
 from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.kitchen_warnings import warnings_in
+from restaurant_system.models.business_day import BusinessDay
 from restaurant_system.models.clock import Clock
+from restaurant_system.models.kitchen_warning import KitchenState, KitchenWarning
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
-from restaurant_system.models.tracking_link import is_token_of
+from restaurant_system.models.tracking_link import is_token_of, tracking_path
 from restaurant_system.models.worker import Worker
 from restaurant_system.services.tracking.statistics import DayStatistics, day_statistics
 from restaurant_system.services.tracking.status_lookup import OrderProgress, StatusLookup
 
 NAME = "tracking-service"
+OPTIONAL = ("items_total", "handed_over_at", "uncollected_at")  # of every order
 BROKER_TIMEOUT = 2.0  # s to wait for queue depths
 PERCENTILES = ("p50", "p90", "p99")
 MAX_PAGE_SIZE = 256 * 1024  # bytes of JSON, roughly: a page ends with the order that exceeds it
@@ -42,6 +56,14 @@ class Page:
     next_cursor: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ScheduledOrders:
+    """The number of scheduled orders, and those that are to be ready soonest."""
+
+    count: int
+    soonest: Sequence[TicketContents]
+
+
 class TrackingService:
     """Answers queries. Times are in UTC; an unknown order number raises `OrderNotFound`."""
 
@@ -51,18 +73,20 @@ class TrackingService:
         broker: Broker,
         *,
         clock: Clock,
-        timezone: ZoneInfo,
+        business_day: BusinessDay,
         kitchen: KitchenSettings,
     ) -> None:
         self._database = database
         self._broker = broker
         self._clock = clock
-        self._timezone = timezone
+        self._business_day = business_day
         self._late_after = {
             OrderType(kind): timedelta(seconds=seconds)
             for kind, seconds in kitchen.late_seconds.model_dump().items()
         }
-        self._lookup = StatusLookup(database, clock=clock, kitchen=kitchen)
+        self._lookup = StatusLookup(
+            database, clock=clock, business_day=business_day, kitchen=kitchen
+        )
 
     def status(self, number: str) -> "asyncio.Future[OrderProgress]":
         """Return the current status of an order and its estimated completion."""
@@ -94,7 +118,20 @@ class TrackingService:
             row = await tracking_queries.order(connection, number)
             if row is None:
                 raise OrderNotFound(number)
-            return (await _with_items(connection, [row]))[0]
+            (order,) = await _with_items(connection, [row])
+            if row["status"] == OrderStatus.CANCELLED:
+                order["cancel_reason"] = await tracking_queries.cancel_reason(connection, row["id"])
+            return order
+
+    async def tracking_path(self, number: str) -> str:
+        """Return the path of an order's tracking link; raises `NoTrackingLink` if it has none."""
+        async with self._database.connection() as connection:
+            if await tracking_queries.order(connection, number) is None:
+                raise OrderNotFound(number)
+            token = await tracking_queries.tracking_token(connection, number)
+        if token is None:
+            raise NoTrackingLink(number)
+        return tracking_path(number, token)
 
     async def linked_order(self, number: str, token: str) -> dict[str, Any]:
         """Return what the tracking link of an order shows; nothing in it is personal data.
@@ -116,17 +153,23 @@ class TrackingService:
             "status": progress.current_status,
             "updated_at": progress.updated_at,
             "estimated_completion": progress.estimated_completion,
+            "ready_at": steps[0]["ready_at"],
+            "charges": live_view_queries.charges(items[0]),
+            "amount_due": items[0]["amount_due"],
             "total_amount": items[0]["total_amount"],
             "items": [
-                {"name": row["name"], "quantity": row["quantity"], "price": row["price"]}
+                {
+                    "name": row["name"],
+                    "quantity": row["quantity"],
+                    "price": row["price"],
+                    "modifiers": live_view_queries.public_modifiers(row),
+                }
                 for row in items
             ],
             "steps": [{"status": row["status"], "timestamp": row["changed_at"]} for row in steps],
         }
 
-    async def orders(
-        self, *, status: str | None, order_type: str | None, limit: int, cursor: str | None
-    ) -> Page:
+    async def orders(self, wanted: OrderFilter, *, limit: int, cursor: str | None) -> Page:
         """Return a page of orders; raises `BadCursor`.
 
         A page of large orders has fewer than `limit`: building a larger one would keep all other
@@ -134,27 +177,30 @@ class TrackingService:
         """
         before = None if cursor is None else _decode_cursor(cursor)
         async with self._database.connection() as connection:
-            rows = await tracking_queries.orders(
-                connection, status=status, order_type=order_type, before=before, limit=limit + 1
-            )
+            rows = await tracking_queries.orders(connection, wanted, before=before, limit=limit + 1)
             orders = await _up_to_page_size(connection, rows[:limit])
         is_last = len(orders) == len(rows)
         return Page(orders, None if is_last else _encode_cursor(rows[len(orders) - 1]["id"]))
 
     async def stats(self) -> dict[str, Any]:
         """Return the statistics of today; `queues` is `None` while the broker is unreachable."""
-        day = await self.day_statistics()
+        day, depths = await self.day_statistics(), await self.queue_depths()
         return {
+            "warnings": self.warnings(await self.kitchen_state(), depths),
             "business_date": day.business_date,
             "by_status": day.by_status,
             "by_type": day.by_type,
-            "queues": await self.queue_depths(),
+            "queues": depths,
             "preparation_seconds": {
                 kind: dict(zip(PERCENTILES, seconds, strict=True))
                 for kind, seconds in day.preparation_seconds.items()
             },
             "per_hour": [{"hour": hour, "orders": orders} for hour, orders in day.per_hour.items()],
-            "late_share": {kind: of_type.share for kind, of_type in day.lateness.items()},
+            "late_share": {
+                kind: of_type.share
+                for kind, of_type in day.lateness.items()
+                if of_type.share is not None
+            },
         }
 
     async def day_statistics(self) -> DayStatistics:
@@ -163,9 +209,23 @@ class TrackingService:
             return await day_statistics(
                 connection,
                 now=self._clock(),
-                timezone=self._timezone,
+                business_day=self._business_day,
                 late_after=self._late_after,
             )
+
+    async def kitchen_state(self) -> KitchenState:
+        """Return the orders of all business dates that are not ready, and who cooks them."""
+        now = self._clock()
+        async with self._database.connection() as connection:
+            return await kitchen_state.read(
+                connection, day_start=self._business_day.current_start(now), now=now
+            )
+
+    def warnings(
+        self, state: KitchenState, depths: Mapping[str, int] | None
+    ) -> list[KitchenWarning]:
+        """Return what somebody should look at now; `depths` are those of `queue_depths`."""
+        return warnings_in(state, depths, self._clock())
 
     async def queue_depths(self) -> dict[str, int] | None:
         """Return the depth of each queue; `None` if the broker does not answer within 2 s."""
@@ -175,10 +235,18 @@ class TrackingService:
         except (BrokerUnavailable, TimeoutError):
             return None
 
-    async def open_orders(self) -> dict[OrderStatus, dict[OrderType, int]]:
-        """Count received and cooking orders of all business dates, by type."""
+    async def scheduled_orders(self, limit: int) -> ScheduledOrders:
+        """Return the number of scheduled orders, and those that are to be ready soonest."""
         async with self._database.connection() as connection:
-            return await tracking_queries.open_orders(connection)
+            count = await scheduled_orders.count_scheduled(connection)
+            soonest = await scheduled_orders.scheduled(connection, list(OrderType), limit=limit)
+        return ScheduledOrders(count, soonest)
+
+    async def sold_out_count(self) -> int:
+        """Return the number of menu items that somebody has marked as sold out, or that are."""
+        async with self._database.connection() as connection:
+            limits = await menu_availability.limits(connection, self._clock())
+        return sum(stored.limit.remaining == 0 for stored in limits)
 
     async def backlog(self) -> Backlog:
         """Return the number of outbox messages and the age of the oldest."""
@@ -220,6 +288,10 @@ async def _with_items(connection: Connection, rows: list[Any]) -> list[dict[str,
             "updated_at": row["updated_at"],
             "completed_at": row["completed_at"],
             "estimated_completion": row["estimated_completion"],
+            "scheduled": row["status"] == OrderStatus.RECEIVED and row["released_at"] is None,
+            "released_at": row["released_at"],
+            **tracking_queries.optional_fields(row),
+            **{name: row[name] for name in OPTIONAL if row[name] is not None},
         }
         for row in rows
     ]

@@ -1,49 +1,71 @@
 """Look up the current status of orders; concurrent look-ups share a query.
 
-The estimates of waiting orders need a second query. Look-ups of other orders do not wait for it.
+The estimates of waiting and of overdue orders need a forecast, which may need further queries.
+Look-ups of other orders do not wait for it.
 """
 
 import asyncio
+import math
 from asyncio import Future
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from restaurant_system.batching import Batcher
 from restaurant_system.config import KitchenSettings
-from restaurant_system.database import tracking_queries, workers
+from restaurant_system.database import tracking_queries
 from restaurant_system.database.connection import Database
-from restaurant_system.database.tracking_queries import QueuePosition, Row
+from restaurant_system.database.preparation_times import LearnedTimes
+from restaurant_system.database.tracking_queries import Row
 from restaurant_system.errors import OrderNotFound
 from restaurant_system.metrics import definitions as metrics
+from restaurant_system.models.business_day import BusinessDay
 from restaurant_system.models.clock import Clock
+from restaurant_system.models.forecast import Forecast
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
-from restaurant_system.models.timing import completion_of_waiting, crew_for
+from restaurant_system.services.tracking.queue_forecast import QueueForecast, completion_of
 
 MAX_BATCH_SIZE = 256  # look-ups that share a query
 CONCURRENT_QUERIES = 2  # one is executed while the result of the other is processed
 # A dict is twenty times as fast as calling the enumeration.
 STATUSES = {status.value: status for status in OrderStatus}
+ORDER_TYPES = {kind.value: kind for kind in OrderType}
 
 
 class OrderProgress(NamedTuple):
-    """The current status of an order and its estimated completion; times are in UTC."""
+    """The current status of an order and its estimated completion; times are in UTC.
+
+    `scheduled_for` is when a scheduled order is to be ready, until it is released.
+    `is_learned` tells whether the estimate of a waiting order rests on recent orders of its type.
+    """
 
     order_number: str
     current_status: OrderStatus
     updated_at: datetime
     estimated_completion: datetime | None
     processed_by: str | None
+    scheduled_for: datetime | None = None
+    is_learned: bool = True
 
 
 class StatusLookup:
     """Looks up orders in batches; a look-up never joins a query that has already started."""
 
-    def __init__(self, database: Database, *, clock: Clock, kitchen: KitchenSettings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        business_day: BusinessDay,
+        kitchen: KitchenSettings,
+    ) -> None:
         self._database = database
         self._clock = clock
-        self._durations = {kind: kitchen.cooking_time(kind) for kind in OrderType}
+        self._times = LearnedTimes(database, kitchen)
+        self._forecast = QueueForecast(
+            database, clock=clock, business_day=business_day, times=self._times
+        )
         self._lookups = Batcher(
             self._look_up, max_batch_size=MAX_BATCH_SIZE, concurrency=CONCURRENT_QUERIES
         )
@@ -60,42 +82,65 @@ class StatusLookup:
         with metrics.lookup_batch_duration_seconds.time():
             async with self._database.connection() as connection:
                 rows = await tracking_queries.statuses(connection, numbers)
-        return [self._progress_of(number, rows.get(number)) for number in numbers]
+        now = self._clock()
+        return [self._progress_of(number, rows.get(number), now) for number in numbers]
 
-    def _progress_of(self, number: str, row: Row | None) -> "OrderProgress | Future[OrderProgress]":
+    def _progress_of(
+        self, number: str, row: Row | None, now: datetime
+    ) -> "OrderProgress | Future[OrderProgress]":
         if row is None:
             return _failed(OrderNotFound(number))
         match row["status"]:
+            case OrderStatus.RECEIVED if (forecast := self._forecast.current()) is not None:
+                return self._waiting(row, forecast, now)
             case OrderStatus.RECEIVED:
                 return self._estimates.submit(row)
             case OrderStatus.COOKING:
-                return _progress(row, row["estimated_completion"])
+                due = row["estimated_completion"]
+                is_overdue = due is None or due < now
+                return self._estimates.submit(row) if is_overdue else _progress(row, due)
             case _:
                 return _progress(row, None)
 
-    async def _estimate(self, waiting: Sequence[Row]) -> list[OrderProgress]:
-        """Estimate the completion of waiting orders from orders ahead and online workers."""
-        places = [QueuePosition(row["priority"], row["id"]) for row in waiting]
-        async with self._database.connection() as connection:
-            online = await workers.list_online(connection)
-            due = await tracking_queries.cooking_until(
-                connection, [worker.name for worker in online]
-            )
-            all_ahead = await tracking_queries.waiting_ahead(connection, places)
-        now = self._clock()
-        types = {row["type"]: OrderType(row["type"]) for row in waiting}
-        crews = {name: crew_for(kind, online, due, now) for name, kind in types.items()}
-        estimates = (
-            completion_of_waiting(
-                now=now,
-                own=self._durations[types[row["type"]]],
-                ahead=ahead,
-                durations=self._durations,
-                crew=crews[row["type"]],
-            )
-            for row, ahead in zip(waiting, all_ahead, strict=True)
-        )
-        return list(map(_progress, waiting, estimates))
+    async def _estimate(self, rows: Sequence[Row]) -> list[OrderProgress]:
+        """Estimate when orders will be ready that wait, or cook for longer than was expected."""
+        forecast = await self._forecast.latest()
+        times, now = self._times.known, self._clock()
+        return [
+            _progress(row, _moment(completion_of(row, times, now.timestamp())))
+            if row["status"] == OrderStatus.COOKING
+            else self._waiting(row, forecast, now)
+            for row in rows
+        ]
+
+    def _waiting(self, row: Row, forecast: Forecast, now: datetime) -> OrderProgress:
+        is_learned = self._times.known.is_learned(ORDER_TYPES[row["type"]])
+        return _progress(row, _waiting_completion(row, forecast, now), is_learned=is_learned)
+
+
+def _waiting_completion(row: Row, forecast: Forecast, now: datetime) -> datetime | None:
+    """Estimate when a waiting order will be ready.
+
+    Returns `None` while no cook on duty prepares its type, and for an order of an earlier business
+    date, which is not cooked unless a person decides so. A scheduled order is not ready too soon.
+    """
+    rank, released_at = row["rank_at"], row["released_at"]
+    if rank is None or (released_at is not None and released_at < forecast.released_since):
+        return None
+    ready_at = forecast.ready_at(ORDER_TYPES[row["type"]], _seconds(rank), row["id"])
+    if ready_at is None:
+        return None
+    estimate = max(_moment(ready_at), now)
+    return estimate if released_at is not None else max(estimate, row["ready_at"])
+
+
+def _seconds(rank: datetime) -> float:
+    """Return a rank as in the forecast: that of a rushed order is minus infinity."""
+    return -math.inf if rank.year == 1 else rank.timestamp()
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _failed(error: Exception) -> "Future[OrderProgress]":
@@ -104,11 +149,13 @@ def _failed(error: Exception) -> "Future[OrderProgress]":
     return future
 
 
-def _progress(row: Row, estimate: datetime | None) -> OrderProgress:
+def _progress(row: Row, estimate: datetime | None, *, is_learned: bool = True) -> OrderProgress:
     return OrderProgress(
         row["number"],
         STATUSES[row["status"]],
         row["updated_at"],
         estimate,
         row["processed_by"],
+        row["ready_at"] if row["released_at"] is None else None,
+        is_learned,
     )

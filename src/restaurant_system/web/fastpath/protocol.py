@@ -34,6 +34,9 @@ from restaurant_system.web.request_limits import SLICE_SIZE
 STATUS_LINES = {status.value: status_line(status) for status in HTTPStatus}
 ENDPOINT_FAILURES = (Exception, asyncio.CancelledError)
 
+# uvicorn stops reading a connection when this much of a body waits, and its own path reads on.
+MAX_FAST_BODY_SIZE = 64 * 1024  # bytes
+
 log = get_logger()
 
 
@@ -179,7 +182,7 @@ class FastPathProtocol(UvicornAdapter):
             self.is_free()
             and self.is_ordinary()
             and first_value(TRANSFER_ENCODING, self.headers) is None
-            and not declares_oversized_body(self.headers)
+            and not declares_oversized_body(self.headers, MAX_FAST_BODY_SIZE)
             and not self._checks.origins.is_listed(self.headers)  # CORS adds headers to responses
         )
 

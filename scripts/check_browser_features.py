@@ -1,0 +1,285 @@
+"""Refuse features in pages that Safari 15.0 or Chrome 100 lack, unless they have a fallback.
+
+Many tablets in restaurants end at iPadOS 15. A method that is missing there stops a page, a
+selector that is unknown drops its whole rule, and an unknown value drops its declaration.
+
+The linters for this, `eslint-plugin-compat` and `stylelint-no-unsupported-browser-features`, would
+make Node a tool of every contributor, and the first of them knows no methods of instances, such as
+`Array.prototype.at`. So this is a table, with the first version of Safari and of Chrome that has
+the feature. It does not parse JavaScript: it finds names in the text without comments.
+
+Permitted are: in JavaScript, a file that tests for the feature (`"wakeLock" in navigator`,
+`typeof BroadcastChannel`, `navigator.wakeLock?.request`); in CSS, an older value of the same
+property before the new one in the same rule, and whatever is inside of `@supports`. Properties that
+may be ignored, such as `text-wrap`, are not in the table.
+"""
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path("src/restaurant_system/screens")
+NEVER = "no version"
+COMMENT_OF_JS = re.compile(r"/\*.*?\*/|(?<![:\"'`])//[^\n]*", re.DOTALL)
+COMMENT_OF_CSS = re.compile(r"/\*.*?\*/", re.DOTALL)
+COMMENT_OF_HTML = re.compile(r"<!--.*?-->", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A feature, the first versions that have it, and what to write instead."""
+
+    pattern: str
+    safari: str
+    chrome: str
+    instead: str
+    test: str = ""  # a name that must be tested for in a file that uses the feature
+
+
+SYNTAX = [
+    Feature(r"\(\?<[=!]", "16.4", "62", "a group"),
+    Feature(r"(?<=[=(,\[:?&|!] )/[^/\n]+/[dgimsuy]*v[dgimsuy]*\b", "17", "112", "the flag u"),
+    Feature(r"\bstatic\s*\{", "16.4", "94", "a static field"),
+    Feature(r"\bfrom \"[^\"]+\" (with|assert)\b", "17.2", "123", "fetch"),
+    Feature(r"\b(await )?using \w+ =", NEVER, "134", "try and finally"),
+    Feature(r"\bimport\.meta\.resolve\b", "16.4", "105", "new URL"),
+]
+METHODS = [
+    Feature(r"\.at\(|\[[\"']at[\"']\]", "15.4", "92", "an index, or slice(-1)"),
+    Feature(r"\.findLast(Index)?\(", "15.4", "97", "a copy that is reversed, and find"),
+    Feature(r"\.to(Sorted|Reversed|Spliced)\(", "16", "110", "a copy, and sort, reverse or splice"),
+    Feature(r"\.with\(", "16", "110", "map"),
+    Feature(r"\b(Object|Map)\.groupBy\b", "17.4", "117", "a loop"),
+    Feature(r"\bObject\.hasOwn\b", "15.4", "93", "in, or a Map"),
+    Feature(r"\bArray\.fromAsync\b", "16.4", "121", "a loop"),
+    Feature(r"\bPromise\.(withResolvers|try)\b", "17.4", "119", "new Promise"),
+    Feature(r"\.(keys|values|entries)\(\)\s*\.\w+\(", "18.4", "122", "a copy in an array"),
+    Feature(r"\.matchAll\([^()]*\)\s*\.\w+\(", "18.4", "122", "a copy in an array"),
+    Feature(r"\bIterator\.(from|prototype)\b", "18.4", "122", "a copy in an array"),
+    Feature(r"\.(union|intersection|(symmetricD|d)ifference)\(", "17", "122", "filter and has"),
+    Feature(r"\.(isSubsetOf|isSupersetOf|isDisjointFrom)\(", "17", "122", "every or some"),
+    Feature(r"\.(isWellFormed|toWellFormed)\(", "16.4", "111", "encodeURIComponent"),
+    Feature(r"\bstructuredClone\b", "15.4", "98", "JSON.parse(JSON.stringify(…))"),
+    Feature(r"\bURL\.(canParse|parse)\b", "17", "120", "new URL in a try"),
+    Feature(r"\bAbortSignal\.(timeout|any)\b", "16", "103", "timeoutSignal of compat.js"),
+    Feature(r"\.throwIfAborted\b|\bsignal\.reason\b", "15.4", "100", "aborted"),
+    Feature(r"\bnew URLPattern\b", "26", "95", "a regular expression"),
+    Feature(r"\bfor await \([^)]* of [\w.]*\bbody\)", NEVER, "124", "getReader"),
+    Feature(r"\bcrypto\.(randomUUID|subtle)\b", "15.4", "92", "newKey of requests.js"),
+    Feature(r"\bIntl\.(DurationFormat|supportedValuesOf)\b", "16.4", "129", "a text"),
+    Feature(r"\b(textInfo|getTextInfo)\b", "15.4", "130", "dir in the page"),
+    Feature(r"\bTemporal\.", NEVER, "144", "Date, and times.js"),
+    Feature(
+        r"\b(RegExp\.escape|\w+\.fromBase64|\w+\.toBase64)\(", "18.2", "136", "replace, or btoa"
+    ),
+    Feature(r"\bResponse\.json\(", "17", "105", "new Response"),
+    Feature(r"\b[sS]earchParams\.size\b", "17", "113", "toString"),
+    Feature(r"\bnew FormData\([^()]+,", "16.4", "112", "append"),
+    Feature(r"\.selectRange\(", "15.4", "106", "select"),
+    Feature(r"\.checkVisibility\(", "17.4", "105", "getClientRects"),
+    Feature(r"\.requestSubmit\(", "16", "76", "a click on the button"),
+    Feature(r"\.submitter\b", "15.4", "81", "a listener of each button"),
+    Feature(r"\.showPicker\(", "16", "99", "focus"),
+    Feature(r"\.(show|hide|toggle)Popover\(", "17", "114", "a dialog, or hidden"),
+    Feature(r"\.moveBefore\(", NEVER, "133", "arrange of elements.js"),
+    Feature(r"\.(setHTML|getHTML)\w*\(", "18", "125", "make of elements.js"),
+    Feature(r"\badoptedStyleSheets\b|\bnew CSSStyleSheet\b", "16.4", "73", "a class"),
+    Feature(r"\.attachInternals\(", "16.4", "77", "attributes"),
+    Feature(r"\bCSS\.highlights\b", "17.2", "105", "an element"),
+    Feature(r"\bscrollend\b", NEVER, "114", "a timer"),
+]
+# Used only where they are, because there is nothing to replace them.
+OPTIONAL = [
+    Feature(r"\bnavigator\.wakeLock\b", "16.4", "84", "", "wakeLock"),
+    Feature(r"\bnavigator\.locks\b", "15.4", "69", "", "locks"),
+    Feature(r"\bnew BroadcastChannel\b", "15.4", "54", "", "BroadcastChannel"),
+    Feature(r"\bnew SharedWorker\b", "16", "4", "", "SharedWorker"),
+    Feature(r"\bnew BarcodeDetector\b", NEVER, "83", "", "BarcodeDetector"),
+    Feature(r"\bnew (De)?[cC]ompressionStream\b", "16.4", "80", "", "CompressionStream"),
+    Feature(r"\bnavigator\.vibrate\b", NEVER, "32", "", "vibrate"),
+    Feature(r"\bscreen\.orientation\b", "16.4", "38", "", "orientation"),
+    Feature(r"\bnavigator\.setAppBadge\b", "17", "81", "", "setAppBadge"),
+    Feature(r"\bnavigator\.userActivation\b", "16.4", "72", "", "userActivation"),
+    Feature(r"\bNotification\b\.", "16.4", "20", "", "Notification"),
+    Feature(r"\brequestIdleCallback\b", NEVER, "47", "", "requestIdleCallback"),
+    Feature(r"\.requestFullscreen\b", "16.4", "71", "", "requestFullscreen"),
+    Feature(r"\.startViewTransition\b", "18", "111", "", "startViewTransition"),
+    Feature(r"\bscheduler\.", NEVER, "94", "", "scheduler"),
+]
+MARKUP = [
+    Feature(r"\bpopover(target)?\b *[=> ]", "17", "114", "a dialog, or hidden"),
+    Feature(r"\bcommand(for)?=", NEVER, "135", "a listener"),
+    Feature(r'type="importmap"', "16.4", "89", "addresses in the imports"),
+    Feature(r"<(selectedcontent|geolocation)\b", NEVER, "135", "a select"),
+    Feature(r"\bclosedby=", NEVER, "134", "a listener"),
+]
+AT_RULES = [
+    Feature(r"@container\b", "16", "105", "@media"),
+    Feature(r"@layer\b", "15.4", "99", "the order of the rules"),
+    Feature(r"@scope\b", "17.4", "118", "a class"),
+    Feature(r"@starting-style\b", "17.5", "117", "an animation"),
+    Feature(r"@media\b.*[<>]", "16.4", "104", "min-width or max-width"),
+    Feature(r"@custom-(media|selector)\b", NEVER, NEVER, "the condition itself"),
+]
+SELECTORS = [
+    Feature(r":has\(", "15.4", "105", "a class"),
+    Feature(r":(modal|popover-open|open)\b(?!-)", "15.6", "105", "a class, or [open]"),
+    Feature(r":nth-(last-)?child\([^()]+ of ", "9", "111", "a class"),
+    Feature(r":dir\(", "16.4", "120", '[dir="rtl"]'),
+    Feature(r":user-(in)?valid\b", "16.5", "119", "a class"),
+    Feature(r":state\(", "17.4", "125", "a class"),
+    Feature(r"&", "16.5", "112", "the whole selector"),
+]
+# Unknown to Safari before 15.4: such a selector stands alone, because it drops the rule.
+ALONE = re.compile(r":focus-visible|::backdrop")
+VALUES = [
+    Feature(r"\blight-dark\(", "17.5", "123", "a colour of base.css"),
+    Feature(r"\bcolor-mix\(", "16.2", "111", "a colour"),
+    Feature(r"\b(ok)?l(ab|ch)\(|\bcolor\(", "15.4", "111", "a colour as #rrggbb"),
+    Feature(r"\b(rgb|hsl)a?\(from\b", "16.4", "119", "a colour"),
+    Feature(r"\d(d|s|l)v(h|w|min|max|b|i)\b", "15.4", "108", "vh or vw"),
+    Feature(r"\dcq(w|h|i|b|min|max)\b", "16", "105", "%, vw or vh"),
+    Feature(r"\dr?(lh|cap|ic)\b", "16.4", "109", "em"),
+    Feature(r"\b(round|mod|rem|sin|cos|tan|pow|sqrt|hypot|abs|sign)\(", "15.4", "111", "calc"),
+    Feature(r"\b(calc-size|anchor|anchor-size|if|sibling-\w+|xywh)\(", NEVER, "117", "calc"),
+    Feature(r"\blinear\(", "17.2", "113", "cubic-bezier"),
+    Feature(r"\bsubgrid\b", "16", "117", "columns of the same width"),
+    Feature(r"^overflow(-[xy])?:.*\bclip\b", "16", "90", "hidden"),
+    Feature(r"^(translate|rotate|scale):", "14.1", "104", "transform"),
+    Feature(r"^content:.*/ *\"", "17.4", "77", "content without an alternative"),
+    Feature(
+        r"^(container|container-type|position-anchor|zoom|animation-timeline):", "16", "105", ""
+    ),
+    Feature(r"^user-select:", NEVER, "54", "-webkit-user-select"),
+    Feature(r"^backdrop-filter:", "18", "76", "-webkit-backdrop-filter"),
+    Feature(r"^mask(-\w+)?:", "15.4", "120", "-webkit-mask"),
+    Feature(r"^appearance:", "15.4", "84", "-webkit-appearance"),
+]
+
+
+def faults_of_js(text: str) -> Iterator[str]:
+    """Yield what is too new in a JavaScript module."""
+    code = _blank(COMMENT_OF_JS, text)
+    for feature in [*SYNTAX, *METHODS]:
+        yield from _faults(feature, code, text)
+    for feature in OPTIONAL:
+        tested = rf"""["']{feature.test}["'] in \w|typeof {feature.test}\b|\b{feature.test}\?\."""
+        if not re.search(tested, code):
+            yield from _faults(feature, code, text, f"test for {feature.test!r} in this file")
+
+
+def faults_of_html(text: str) -> Iterator[str]:
+    """Yield what is too new in a page."""
+    markup = _blank(COMMENT_OF_HTML, text)
+    for feature in MARKUP:
+        yield from _faults(feature, markup, text)
+
+
+def faults_of_css(text: str) -> Iterator[str]:
+    """Yield what is too new in a style sheet, and has no older value before it."""
+    css = _blank(COMMENT_OF_CSS, text)
+    yield from (
+        f"{_line(css, at)}: {fault}" for at, fault in _faults_of_block(css, 0, len(css), ())
+    )
+
+
+Found = tuple[int, str]  # a position, and what is wrong there
+
+
+def _faults_of_block(css: str, start: int, end: int, outer: Sequence[str]) -> Iterator[Found]:
+    """Yield the faults between two positions, which are inside the rules with the heads `outer`."""
+    declared: dict[str, str] = {}  # the last value of each property
+    is_in_rule = bool(outer) and not outer[-1].startswith("@")
+    at = start
+    while at < end:
+        stop = re.compile(r"[;{}]").search(css, at, end)
+        if stop is None or stop[0] != "{":
+            until = end if stop is None else stop.start()
+            yield from _faults_of_declaration(css, at, until, declared, outer)
+            at = until + 1
+            continue
+        head = css[at : stop.start()].strip()
+        first = stop.start() - len(css[at : stop.start()].lstrip())
+        if is_in_rule:
+            yield first, "nested rules: Safari 16.5, Chrome 112; write the whole selector"
+        close = _closing_brace(css, stop.end())
+        if not any(each.startswith("@supports") for each in (*outer, head)):
+            yield from ((first, fault) for fault in _faults_of_head(head, outer))
+        yield from _faults_of_block(css, stop.end(), close, (*outer, head))
+        at = close + 1
+
+
+def _faults_of_head(head: str, outer: Sequence[str]) -> Iterator[str]:
+    if outer and outer[-1].startswith("@keyframes"):
+        return
+    for feature in AT_RULES if head.startswith("@") else SELECTORS:
+        if re.search(feature.pattern, head):
+            yield _describe(feature, head)
+    if ALONE.search(head) and re.search(r",(?![^(]*\))", head):
+        yield f"{head!r}: Safari before 15.4 drops the whole rule; give it a rule of its own"
+
+
+def _faults_of_declaration(
+    css: str, start: int, end: int, declared: dict[str, str], outer: Sequence[str]
+) -> Iterator[Found]:
+    text = css[start:end]
+    name, colon, value = text.strip().partition(":")
+    if not colon:
+        return
+    name = name.strip()
+    declaration = f"{name}: {value.strip()}"
+    is_tested = any(each.startswith("@supports") for each in outer)
+    for feature in VALUES:
+        if is_tested or not re.search(feature.pattern, declaration):
+            continue
+        before = declared.get(name) or declared.get(f"-webkit-{name}")
+        if before is None or re.search(feature.pattern, before):
+            yield end - len(text.lstrip()), _describe(feature, declaration)
+    declared.setdefault(name, declaration)
+
+
+def _closing_brace(css: str, start: int) -> int:
+    depth = 1
+    for brace in re.compile(r"[{}]").finditer(css, start):
+        depth += 1 if brace[0] == "{" else -1
+        if depth == 0:
+            return brace.start()
+    return len(css)
+
+
+def _faults(feature: Feature, code: str, text: str, instead: str = "") -> Iterator[str]:
+    for match in re.finditer(feature.pattern, code):
+        yield f"{_line(text, match.start())}: {_describe(feature, match[0], instead)}"
+
+
+def _describe(feature: Feature, found: str, instead: str = "") -> str:
+    advice = instead or (f"write {feature.instead}" if feature.instead else "write it without")
+    return f"{found.strip()!r}: Safari {feature.safari}, Chrome {feature.chrome}; {advice}"
+
+
+def _blank(comment: re.Pattern[str], text: str) -> str:
+    """Replace comments by spaces, so that positions stay as they are."""
+    return comment.sub(lambda each: re.sub(r"[^\n]", " ", each[0]), text)
+
+
+def _line(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
+
+
+def main() -> int:
+    """Print the features that are too new; return 1 if there are any."""
+    found = 0
+    for path in sorted(FOLDER.glob("*.html")) + sorted(FOLDER.glob("[ap]*/*")):
+        check = {".js": faults_of_js, ".css": faults_of_css, ".html": faults_of_html}.get(
+            path.suffix
+        )
+        for fault in check(path.read_text(encoding="utf-8")) if check else ():
+            print(f"{path}:{fault}")  # noqa: T201
+            found += 1
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

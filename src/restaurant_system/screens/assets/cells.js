@@ -1,0 +1,103 @@
+// Where tickets are shown: pages of equal cells, of which a long ticket takes several.
+
+/**
+ * Places tickets on pages, in their order. Each `{ parts, frame }` has the heights of the parts of its
+ * contents in one column, and that of all around them. The grid has `columns` and `rows` of cells with the
+ * height `cell`, and a `gap` between them.
+ *
+ * Each ticket gets the smallest free block of cells that is large enough, on the first page that has one: a
+ * later ticket fills what a larger one left free. A ticket that is larger than a page continues on the next.
+ *
+ * Returns the `places` of the tickets, each the first `page`, the cells and how many pages it takes (`parts`),
+ * and how many `pages` all need, at least one.
+ */
+export function place(sizes, { columns, rows, cell, gap }) {
+  const all = shapes(columns, rows);
+  const pages = [];
+  const add = () => pages[pages.push(new Page(pages.length, columns, rows)) - 1];
+  const take = (candidates) => {
+    for (const page of pages) {
+      const found = page.take(candidates);
+      if (found) return found;
+    }
+    return add().take(candidates);
+  };
+  const takeAll = (count) => Array.from({ length: count }, () => add().take(all.slice(-1)))[0];
+  const places = sizes.map(({ parts, frame }) => {
+    const inside = (shape) => shape.rows * (cell + gap) - gap - frame;
+    const fitting = all.filter((shape) => fits(parts, shape.columns, inside(shape)));
+    if (fitting.length > 0) return { ...take(fitting), parts: 1 };
+    const height = inside({ rows });
+    const count = height >= 1 ? Math.ceil(columnsOf(parts, height) / columns) : 1;
+    return { ...takeAll(count), parts: count };
+  });
+  return { places, pages: Math.max(1, pages.length) };
+}
+
+/** Tells whether parts, which are not broken, fit into columns of this height. */
+function fits(parts, columns, height) {
+  return parts.every((part) => part <= height) && columnsOf(parts, height) <= columns;
+}
+
+/** Returns how many columns of this height the parts need; only a part that is higher is broken. */
+function columnsOf(parts, height) {
+  let [columns, used] = [1, 0];
+  for (const part of parts) {
+    if (used > 0 && used + part > height) [columns, used] = [columns + 1, 0];
+    used += part;
+    for (; used > height; used -= height) columns += 1;
+  }
+  return columns;
+}
+
+/** Returns all blocks of cells, the smallest first, and of equal ones the narrowest. */
+function shapes(columns, rows) {
+  const found = [];
+  for (let width = 1; width <= columns; width++) {
+    for (let height = 1; height <= rows; height++) found.push({ columns: width, rows: height });
+  }
+  return found.sort((one, other) => area(one) - area(other) || one.columns - other.columns);
+}
+
+function area({ columns, rows }) {
+  return columns * rows;
+}
+
+class Page {
+  constructor(number, columns, rows) {
+    this.number = number;
+    this._taken = Array.from({ length: rows }, () => Array(columns).fill(false));
+    this._free = columns * rows;
+  }
+
+  /** Takes the first free block that has one of these shapes; returns undefined if there is none. */
+  take(candidates) {
+    for (const shape of candidates) {
+      if (area(shape) > this._free) return; // the next ones are larger
+      const at = this._find(shape);
+      if (at) return this._take({ page: this.number, ...at, ...shape });
+    }
+  }
+
+  _find({ columns, rows }) {
+    for (let row = 0; row + rows <= this._taken.length; row++) {
+      for (let column = 0; column + columns <= this._taken[0].length; column++) {
+        if (this._isFree(row, column, row + rows, column + columns)) return { row, column };
+      }
+    }
+  }
+
+  _isFree(top, left, bottom, right) {
+    for (let row = top; row < bottom; row++) {
+      for (let column = left; column < right; column++) if (this._taken[row][column]) return false;
+    }
+    return true;
+  }
+
+  _take(cells) {
+    const { row, column, columns, rows } = cells;
+    for (const taken of this._taken.slice(row, row + rows)) taken.fill(true, column, column + columns);
+    this._free -= area(cells);
+    return cells;
+  }
+}

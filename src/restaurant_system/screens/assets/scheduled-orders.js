@@ -1,0 +1,52 @@
+// The orders that are scheduled for later, on the dashboard; each can be sent to the kitchen now.
+
+import { arrange, make, write } from "./elements.js";
+import { newKey, post } from "./requests.js";
+import { makeAmountDue } from "./ticket-contents.js";
+import { timeOrDate } from "./times.js";
+import { shortNumber, translate } from "./words.js";
+
+const NOT_FOUND = 404; // no order service answers at this address
+
+export class ScheduledOrders {
+  /** Shows the orders in `section`, which is hidden while there are none. */
+  constructor(section) {
+    this._section = section;
+    [this._body, this._more, this._refusal] = ["tbody", ".more", ".refusal"].map((part) => section.querySelector(part));
+    this._rows = new Map(); // by order number
+  }
+
+  show({ count, soonest }) {
+    this._section.hidden = count === 0;
+    const shown = soonest.map((order) => [order.order_number, this._rows.get(order.order_number) ?? this._row(order)]);
+    this._rows = new Map(shown);
+    arrange(this._body, [...this._rows.values()]);
+    this._more.hidden = count === soonest.length;
+    write(this._more, translate("dashboard.scheduled.more", { count: count - soonest.length }));
+  }
+
+  _row(order) {
+    const { order_number: number, order_type: type, ready_at: readyAt } = order;
+    const name = make("th", { scope: "row" }, make("span", { className: "number" }, shortNumber(number)));
+    name.append(make("small", { className: "quiet" }, translate(`type.${type}`)));
+    const amountDue = makeAmountDue(order);
+    if (amountDue.length) name.append(make("small", {}, ...amountDue));
+    const unseen = make("span", { className: "unseen" }, ` ${shortNumber(number)}`);
+    const button = make("button", { type: "button" }, translate("dashboard.scheduled.release"), unseen);
+    button.addEventListener("click", () => this._release(number, button));
+    const due = make("td", { className: "number" }, timeOrDate(new Date(readyAt)));
+    return make("tr", {}, name, due, make("td", { className: "amount" }, button));
+  }
+
+  /** Sends an order to the kitchen. The next update of the dashboard shows it as waiting. */
+  async _release(number, button) {
+    button.disabled = true;
+    write(this._refusal, "");
+    const { status, body } = await post(`/orders/${encodeURIComponent(number)}/release`, {}, newKey());
+    if (status >= 200 && status < 300) return;
+    button.disabled = false;
+    const reason = status === 0 ? translate("dashboard.scheduled.no_answer") : body.detail;
+    const isElsewhere = status === NOT_FOUND && !reason.includes(number);
+    write(this._refusal, isElsewhere ? translate("dashboard.scheduled.elsewhere") : reason);
+  }
+}

@@ -1,0 +1,217 @@
+"""The page of the day's orders in a browser."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from playwright.async_api import Locator, Page, Route, expect
+
+from restaurant_system.database.connection import Database
+from restaurant_system.models.clock import utc_now
+from restaurant_system.models.status import OrderStatus
+from tests.support.all_in_one_app import AllInOneApp
+from tests.support.browser import Screens, expect_settled, serious_violations
+from tests.support.orders import make_item
+from tests.support.services import move_through
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+COOKED = (OrderStatus.COOKING, OrderStatus.READY)
+ITEM = make_item(modifiers=[{"name": "onions", "kind": "remove"}], notes="well done")
+
+
+async def expect_listed(page: Page, *texts: str) -> None:
+    """Wait until the list has exactly these orders, in their order."""
+    rows = page.locator("#list > li")
+    await expect(rows).to_have_count(len(texts))
+    if texts:
+        await expect(rows).to_contain_text([*texts])
+
+
+async def choose(page: Page, state: str, count: int) -> None:
+    """Choose a filter, which shows how many orders it has."""
+    chip = page.locator("#filters button").filter(has_text=re.compile(rf"^{state} {count}$"))
+    await chip.click()
+
+
+def row(page: Page, number: str) -> Locator:
+    """Return the row of an order."""
+    return page.locator(f'[data-order="{number}"]')
+
+
+async def test_order_is_found_opened_handed_over_and_cancelled(
+    screens: Screens, app: AllInOneApp, app_database: Database
+) -> None:
+    """By keyboard and by mouse, on two screens."""
+    page = await screens.open("/orders")
+    await expect(page.locator("#empty")).to_have_text("No orders yet today.")
+    jose = await app.order(
+        customer_name="José Núñez",
+        reference="84H9B",
+        allergy_note="peanuts",
+        amount_due=12.5,
+        items=[ITEM],
+    )
+    await expect_listed(page, "José Núñez")
+    place = await row(page, jose).bounding_box()
+    await app.order(order_type="dine_in", table="Terrace 3")
+    zoe = await app.order(customer_name="Zoë")
+    await expect(page.locator("#filters button").first).to_have_text("Open 3")
+    await expect_listed(page, "José Núñez")  # stays in its place
+    assert await row(page, jose).bounding_box() == place
+    await page.get_by_role("button", name="Show 2 more").click()
+    await expect(page.locator("#more")).to_be_hidden()
+    await move_through(app_database, jose, *COOKED, by="grill")
+    await expect_listed(page, "Zoë", "Terrace 3", "José Núñez")
+
+    await find_orders(page, jose)
+    other = await screens.open("/orders?state=ready", width=390, height=844)
+    await hand_over_and_undo(page, other, app, jose)
+    await open_and_send_back(page, jose)
+    await cancel(page, zoe)
+    history = await app.get(f"/orders/{zoe}/history")
+    assert [each["status"] for each in history] == ["received", "cancelled"]
+
+    await choose(other, "All", 3)
+    await expect_settled(other)
+    await row(other, jose).locator(".open").click()
+    await app.complete(jose)  # somebody else is faster
+    details = other.get_by_role("dialog", name="Order 001")
+    await expect(details.locator("header .state")).to_have_text("Handed over")
+    await expect(details.locator(".acts button")).to_have_count(0)
+    await expect(row(other, jose).locator(".amount")).not_to_contain_text("12.50")  # is not due
+    assert await serious_violations(other) == []
+
+
+async def find_orders(page: Page, jose: str) -> None:
+    """Find orders by name without accents, table, reference and number; see what a filter hides."""
+    search = page.get_by_label("Find an order")
+    for text, found in (
+        *(("nunez", "José"), ("terr", "Terrace 3"), ("84h", "José")),
+        *(("3", "Zoë"), (jose.lower(), "José")),
+    ):
+        await search.fill(text)
+        await expect(page.locator("#list > li").first).to_contain_text(found)
+    await search.fill("20")  # is in the date of each order
+    await expect_listed(page)
+    await search.fill("zoe")
+    await choose(page, "Ready", 0)
+    await page.get_by_role("button", name="Show 1 order in another state").click()
+    await expect_listed(page, "Zoë")
+    await search.press("Escape")
+    await choose(page, "Open", 3)
+    assert await serious_violations(page) == []
+
+
+async def hand_over_and_undo(page: Page, other: Page, app: AllInOneApp, jose: str) -> None:
+    """Hand over by one tap, whose first answer is lost; what is undone cannot be undone again."""
+    sent: list[Route] = []
+
+    async def lose_first(route: Route) -> None:
+        sent.append(route)
+        if len(sent) == 1:
+            await route.fetch()
+            await route.abort()
+        else:
+            await route.continue_()
+
+    await page.route("**/hand-over", lose_first)
+    await expect_settled(page)
+    await page.locator("#list").get_by_role("button", name="Hand over 001").click()
+    undo = page.locator("#undo").get_by_role("button")
+    await expect(undo).to_contain_text(re.compile(r"001 handed over: undo \d+ s"))
+    assert len({route.request.headers["idempotency-key"] for route in sent}) == 1
+    assert len(sent) == 2
+    await expect_listed(other)
+    await expect_listed(page, "Zoë", "Terrace 3")
+    await app.undo_hand_over(jose)  # somebody else
+    await expect(undo).to_have_count(0)
+    await expect_listed(other, "José Núñez")
+    assert await other.evaluate("document.documentElement.scrollWidth") == 390
+
+
+async def open_and_send_back(page: Page, number: str) -> None:
+    """Open an order by keyboard, show its QR code, send it back to the kitchen, and undo that."""
+    await page.keyboard.press("1")
+    await page.keyboard.press("Enter")
+    details = page.get_by_role("dialog", name="Order 001")
+    for text in ("Allergy: peanuts", "NO onions", "well done", "grill", "12.50", "Received"):
+        await expect(details).to_contain_text(text)
+    await expect(details).not_to_contain_text("order-service")  # staff do not know it
+    await details.get_by_role("button", name="QR code").click()
+    code = details.get_by_role("img", name="QR code of the link")
+    await expect(code).not_to_have_js_property("naturalWidth", 0)
+    assert await serious_violations(page) == []
+    await details.get_by_role("button", name="Back to the kitchen").click()
+    await expect(details).to_be_hidden()
+    await expect(row(page, number).locator(".state")).to_have_text("Cooking")
+    undo = page.locator("#undo").get_by_role("button")
+    await expect(undo).to_contain_text("001 back to the kitchen")
+    await page.reload()
+    await expect(undo).to_contain_text("001 back to the kitchen")
+    await expect(row(page, number).locator(".state")).to_have_text("Cooking")
+    await page.keyboard.press("u")  # is no letter of the search
+    await expect(row(page, number).locator(".state")).to_have_text("Ready")
+    await expect(undo).to_have_count(0)
+
+
+async def cancel(page: Page, number: str) -> None:
+    """Cancel an order, with a reason, after a question."""
+    await page.get_by_label("Find an order").fill("")
+    await expect_settled(page)
+    await row(page, number).locator(".open").click()
+    details = page.get_by_role("dialog", name="Order 003")
+    await details.get_by_role("button", name="Cancel the order").click()
+    await details.get_by_role("button", name="Cancel the order").click()
+    await expect(details.get_by_label("Why?")).to_be_focused()  # a reason is needed
+    await details.get_by_role("button", name="Entered by mistake").click()
+    await page.keyboard.press("Enter")
+    await expect(details).to_be_hidden()
+    await choose(page, "Cancelled", 1)
+    await expect_listed(page, "Zoë")
+    await row(page, number).locator(".open").press("Enter")
+    await expect(details).to_contain_text("Cancelled becauseEntered by mistake")
+
+
+async def test_second_tap_and_tap_on_a_row_that_has_moved_hand_over_no_other_order(
+    screens: Screens, app: AllInOneApp, app_database: Database
+) -> None:
+    """The tapped row stays; then the next one settles first, and so does the button for undo."""
+    numbers = [await app.order(customer_name=f"Customer {each}") for each in range(4)]
+    for number in numbers[:3]:
+        await move_through(app_database, number, *COOKED, by="grill")
+    page = await screens.open("/orders?state=ready")
+    await expect_listed(page, "Customer 0", "Customer 1", "Customer 2")
+    await page.clock.install()
+    await page.clock.pause_at(utc_now() + timedelta(seconds=2))  # the page is open for a while
+    sent: list[str] = []
+    page.on("request", lambda each: sent.append(each.url) if each.method == "POST" else None)
+    box = await row(page, numbers[0]).locator(".act").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    await page.mouse.click(x, y)
+    await expect(row(page, numbers[0]).locator(".state")).to_have_text("Handed over")
+    await page.mouse.click(x, y)
+    await move_through(app_database, numbers[3], *COOKED, by="grill")
+    await expect_listed(page, *(f"Customer {each}" for each in range(4)))  # the newest is the last
+    await page.clock.fast_forward(1600)
+    await expect_listed(page, "Customer 1", "Customer 2", "Customer 3")
+    await page.mouse.click(x, y)
+    await expect(page.get_by_role("alert")).to_contain_text("The list has just moved.")
+    assert [each.rsplit("/", 2)[1:] for each in sent] == [[numbers[0], "hand-over"]]
+
+    await page.clock.fast_forward(1100)
+    await page.mouse.click(x, y)
+    await expect(row(page, numbers[1]).locator(".state")).to_have_text("Handed over")
+    await choose(page, "All", 4)
+    undo = row(page, numbers[1]).locator(".act")
+    await page.clock.fast_forward(1600)
+    await expect(undo).to_have_text("Undo 002")
+    await page.clock.fast_forward(1100)
+    await undo.dblclick()
+    await expect(page.get_by_role("alert")).to_contain_text("Undone: 002.")
+    assert [each.rsplit("/", 2)[1:] for each in sent[1:]] == [
+        [numbers[1], "hand-over"],
+        ["hand-over", "undo"],
+    ]

@@ -1,0 +1,131 @@
+"""A node of a RabbitMQ cluster is lost."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from uuid import UUID
+
+import pytest
+
+from restaurant_system.errors import BrokerRefuses, BrokerUnavailable
+from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from restaurant_system.models.message import Message
+from tests.conftest import QUICK_RETRIES, make_rabbitmq_broker
+from tests.support.messages import (
+    DEAD_LETTERS,
+    KITCHEN,
+    TAKEOUT,
+    make_messages_for_each_queue,
+    message_ids,
+)
+from tests.support.rabbitmq_cluster import RabbitMQCluster, running_cluster
+from tests.support.waiting import eventually
+
+BATCHES = 30
+RETRY_DELAY = 0.1  # s
+RECOVERY = 10.0  # s from the loss of a leader to the next order that is delivered
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RabbitMQCluster]:
+    """Run a cluster with a virtual host for each type of queues."""
+    with running_cluster() as cluster, cluster.api as api:
+        for vhost in ("classic", "quorum"):
+            api.put(f"/vhosts/{vhost}").raise_for_status()
+        yield cluster
+
+
+async def declare_on(cluster: RabbitMQCluster, number: int, queue_type: str) -> RabbitMQBroker:
+    """Declare the topology on a node, and return a broker that uses all nodes."""
+
+    async def declare() -> bool:
+        broker = make_rabbitmq_broker(
+            cluster.nodes[number].url(queue_type), QUICK_RETRIES, queue_type
+        )
+        try:
+            await broker.connect()
+            await broker.mark()
+        except BrokerUnavailable:  # the virtual host is not open on that node yet
+            return False
+        finally:
+            await broker.close()
+        return True
+
+    await eventually(declare, doing="for the virtual host", seconds=20)
+    return make_rabbitmq_broker(cluster.url(queue_type), QUICK_RETRIES, queue_type)
+
+
+async def refused(broker: RabbitMQBroker, batch: Sequence[Message]) -> bool:
+    """Publish a batch; return whether it must be published again."""
+    try:
+        return bool(await broker.publish(batch))
+    except BrokerUnavailable:
+        return True
+
+
+async def consume(broker: RabbitMQBroker, received: dict[UUID, float]) -> None:
+    """Consume all messages, store when each was received, and acknowledge it."""
+    while True:
+        with contextlib.suppress(BrokerUnavailable):
+            async with broker.consume(KITCHEN, prefetch=10) as consumer:
+                async for delivery in consumer:
+                    received[delivery.message.message_id] = time.monotonic()
+                    await delivery.ack()
+        await asyncio.sleep(RETRY_DELAY)
+
+
+async def test_quorum_queues_are_used_on_when_their_leader_is_killed_under_load(
+    cluster: RabbitMQCluster,
+) -> None:
+    """Every confirmed message is delivered, and none becomes a dead letter."""
+    broker = await declare_on(cluster, 1, "quorum")
+    published, received = set[UUID](), dict[UUID, float]()
+    consuming = asyncio.create_task(consume(broker, received))
+
+    async def publish(batches: int) -> None:
+        for _ in range(batches):
+            batch = make_messages_for_each_queue(5)
+            while await refused(broker, batch):  # noqa: ASYNC110 - an attempt, and not a condition
+                await asyncio.sleep(RETRY_DELAY)
+            published.update(message_ids(batch))
+
+    async def all_are_received() -> bool:
+        await publish(1)  # RabbitMQ 4.3 repeats a delivery that it has lost only before the next
+        await asyncio.sleep(1)
+        return received.keys() >= published
+
+    await publish(BATCHES)
+    leader = cluster.leader_of(TAKEOUT, "quorum")
+    publishing = asyncio.create_task(publish(BATCHES))
+    leader.kill()
+    killed_at = time.monotonic()
+    async with asyncio.timeout(60):
+        await publishing
+    await eventually(all_are_received, doing="for all messages", seconds=30)
+    consuming.cancel()
+    depths = await broker.depths()
+    await broker.close()
+
+    assert min(at for at in received.values() if at > killed_at) - killed_at < RECOVERY
+    assert depths[DEAD_LETTERS] == 0
+
+
+async def test_classic_queue_on_a_lost_node_is_named_and_is_not_missing(
+    cluster: RabbitMQCluster,
+) -> None:
+    """A marker that counted as missing would have all updates published again."""
+    lost = cluster.nodes[1]
+    if not lost.running:
+        lost.start()
+    broker = await declare_on(cluster, 1, "classic")
+    assert not await broker.is_blank()
+    lost.kill()
+
+    with pytest.raises(BrokerRefuses, match="kitchen_dine_in_queue") as refused:
+        await broker.ping()
+    with pytest.raises(BrokerUnavailable):
+        await broker.is_blank()
+    await broker.close()
+
+    assert "node" in refused.value.reason
