@@ -110,12 +110,16 @@ async def test_screen_shows_notes_totals_rushed_and_cancelled_tickets(
     await expect(page.locator(".ticket h3")).to_have_text(["Order 002", "Order 001"])
     await button(page, "Rush", first).click()
     await expect(page.locator(".ticket h3")).to_have_text(["Order 001", "Order 002"])
-    await app.cancel(first)
+    await app.cancel(first, "The party has left")
     await expect(ticket(page, first).get_by_text("Cancelled")).to_be_visible()
+    await expect(ticket(page, first)).to_contain_text("Reason: The party has left")
     await expect(totals).to_have_text([f"2 {TIMES} Margherita"])
-    await expect(page.get_by_text("Order 001 is cancelled.")).to_be_attached()
+    announced = page.get_by_text("Order 001 is cancelled: The party has left")
+    await expect(announced).to_be_attached()
     assert await serious_violations(page) == []
     await page.reload()
+    await expect(ticket(page, first)).to_contain_text("Reason: The party has left")
+    await expect(announced).to_be_attached()  # until the next touch
     await button(page, "Seen", first).click()
 
     await expect(ticket(page, first)).to_have_count(0)

@@ -96,6 +96,8 @@ async def test_cancelled_ticket_stays_until_it_is_acknowledged(
             await kitchen.cancel(number)
 
         await screen.shows(**{started: "cancelled", waiting: "cancelled"})
+        for number in (started, waiting):
+            assert screen.entries[number]["cancel_reason"] == "the customer left"
 
         await display.perform(started, "acknowledge", "cancelled")
         await display.perform(waiting, "acknowledge", "cancelled")

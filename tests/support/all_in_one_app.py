@@ -1,5 +1,6 @@
 """Run the all-in-one app (`up`) in a process that a test can kill and start again."""
 
+import json
 import tempfile
 from typing import Any
 
@@ -60,9 +61,10 @@ class AllInOneApp:
         assert answer.status_code == 201, answer.text
         return answer.json()["order_number"], answer.json()["tracking_url"]
 
-    async def cancel(self, number: str) -> None:
+    async def cancel(self, number: str, reason: str | None = None) -> None:
         """Cancel an order."""
-        answer = await self._post(f"/orders/{number}/cancel")
+        body = json.dumps({"reason": reason}).encode()
+        answer = await self._post(f"/orders/{number}/cancel", content=body)
         assert answer.status_code == 200, answer.text
 
     async def complete(self, number: str) -> None:

@@ -71,7 +71,7 @@ export class News {
   }
 
   _announce(arrived, cancelled) {
-    for (const { order_number } of arrived) this._unseen.add(order_number);
+    for (const { order_number } of [...arrived, ...cancelled]) this._unseen.add(order_number);
     store(this._name, [...this._unseen]);
     this._bell.ring();
     const areMany = arrived.length > MAX_NAMED;
@@ -94,6 +94,6 @@ function unseenOf(tickets, unseen) {
   return tickets.filter((entry) => unseen.includes(entry.order_number));
 }
 
-function cancelledTicket(entry) {
-  return translate("kitchen.news.cancelled", { number: shortNumber(entry.order_number) });
+function cancelledTicket({ order_number, cancel_reason: reason }) {
+  return translate(reason ? "kitchen.news.cancelled_because" : "kitchen.news.cancelled", { number: shortNumber(order_number), reason });
 }

@@ -34,6 +34,11 @@ export function makeAllergyNote({ allergy_note }) {
   return [make("strong", {}, translate("kitchen.allergy")), " ", makeUserText("span", allergy_note)];
 }
 
+/** Makes the elements that say why an order was cancelled, if that is known. */
+export function makeCancelReason({ cancel_reason }) {
+  return cancel_reason ? [make("strong", {}, translate("kitchen.cancel_reason")), " ", makeUserText("span", cancel_reason)] : [];
+}
+
 /** Makes the elements that say what is paid when the order is handed over; orders at a table are paid there. */
 export function makeAmountDue(order) {
   if (!order.amount_due || hasTable(order)) return [];

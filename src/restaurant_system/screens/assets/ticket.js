@@ -2,7 +2,7 @@
 
 import { make, makeUserText, visible, write } from "./elements.js";
 import { agingSeconds, lateSeconds } from "./restaurant.js";
-import { describeOrder, makeAllergyNote, makeAmountDue, makeItem, makeRecipient } from "./ticket-contents.js";
+import { describeOrder, makeAllergyNote, makeAmountDue, makeCancelReason, makeItem, makeRecipient } from "./ticket-contents.js";
 import { age, duration, now, timeOrDate } from "./times.js";
 import { translate, shortNumber } from "./words.js";
 
@@ -35,6 +35,7 @@ export class Ticket {
     this._level = make("span", { className: "level" });
     this._urgency = make("span");
     this._kind = make("span");
+    this._cancelReason = make("p", { className: "cancel-reason" });
     this._allergy = make("p", { className: "allergy" });
     this._recipient = make("span", { className: "recipient" });
     this._due = make("p", { className: "due" });
@@ -55,7 +56,7 @@ export class Ticket {
     const about = make("p", { className: "kind" }, this._kind, " ", this._recipient);
     const head = make("header", {}, this._digit, title, this._age, about, this._level);
     const buttons = make("div", { className: "buttons" }, this._part, this._status, this.button, this._rush);
-    const contents = [this._allergy, this._due, this._items, this._notes, this._amountDue];
+    const contents = [this._cancelReason, this._allergy, this._due, this._items, this._notes, this._amountDue];
     this._contents = make("div", { className: "contents" }, ...contents);
     return make("article", {}, head, this._contents, buttons);
   }
@@ -176,6 +177,7 @@ export class Ticket {
     this.element.dataset.status = entry.status;
     write(this._kind, describeOrder(entry));
     this._urgency.replaceChildren(...urgencyOf(entry));
+    fill(this._cancelReason, makeCancelReason(entry));
     fill(this._allergy, makeAllergyNote(entry));
     fill(this._recipient, makeRecipient(entry));
     this._items.replaceChildren(...entry.items.map((item, position) => this._makeItem(item, position)));

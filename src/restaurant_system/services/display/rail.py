@@ -246,6 +246,7 @@ class Rail(OrderProcessor):
             "rushed_at": _optional_rfc_3339(row.rushed_at),
             "can_be_unrushed": bool(row.can_be_unrushed),
             "crossed_off": sorted(row.crossed_off or []),
+            "cancel_reason": row.cancel_reason,
         }
 
 
