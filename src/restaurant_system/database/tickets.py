@@ -63,15 +63,14 @@ orders.id AS order_id, number, orders.type AS order_type, handoff, table_number,
 customer_name, reference, channel, allergy_note, notes, ready_at, amount_due,
 updated_at
 """
-CANCEL_REASON = """
-SELECT log.notes FROM order_status_log AS log
-WHERE log.order_id = orders.id AND log.status = 'cancelled' LIMIT 1
-"""
 LIST_FOR_STATION = f"""
 SELECT {CONTENTS}, priority, orders.status, processed_by, orders.created_at AS received_at,
        CASE WHEN isfinite(rank_at) THEN rank_at END AS rank_at, station, rushed_at, bumped_at,
        CASE WHEN orders.status = 'received' THEN started_at END AS started_at,
-       CASE WHEN orders.status = 'cancelled' THEN ({CANCEL_REASON}) END AS cancel_reason,
+       CASE WHEN orders.status = 'cancelled' THEN (
+           SELECT log.notes FROM order_status_log AS log
+           WHERE log.order_id = orders.id AND log.status = 'cancelled' LIMIT 1
+       ) END AS cancel_reason,
        rank_before_rush IS NOT NULL AS can_be_unrushed, crossed_off,
        EXISTS (SELECT FROM workers WHERE name = station AND {ONLINE_CONDITION}) AS station_is_online
 FROM orders LEFT JOIN station_tickets ON order_id = orders.id
