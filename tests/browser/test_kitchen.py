@@ -7,7 +7,7 @@ from playwright.async_api import Locator, Page, expect
 
 from restaurant_system.models.clock import rfc_3339, utc_now
 from tests.support.all_in_one_app import AllInOneApp
-from tests.support.browser import Screens, serious_violations
+from tests.support.browser import Screens, expect_settled, serious_violations
 from tests.support.orders import make_item
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -70,12 +70,12 @@ async def test_tickets_are_started_bumped_undone_and_recalled_on_any_screen(
     await expect(ticket(other, number)).to_have_count(0, timeout=SYNC_TIMEOUT)
     await button(one, "Start", later).click()
     await expect(button(one, "Bump", later)).to_be_enabled()
-    await one.wait_for_timeout(MOVE_GRACE)
+    await expect_settled(one)
     await button(one, "Bump", later).click()
     offers = other.get_by_role("region", name="Undo").get_by_role("button")
     await expect(offers).to_have_text([re.compile("Undo 002"), re.compile("Undo 001")])
     await button(other, "Undo", number).click()
-    await expect(button(one, "Bump", number)).to_be_visible(timeout=SYNC_TIMEOUT)
+    await expect(button(one, "Bump", number)).to_be_visible(timeout=NEXT_TAP + SYNC_TIMEOUT)
     await one.reload()
     await button(one, "Bump", number).click()
     await expect(ticket(one, number)).to_have_count(0)
@@ -108,6 +108,7 @@ async def test_screen_shows_notes_totals_rushed_and_cancelled_tickets(
     await expect(page.locator(".ticket h3")).to_have_text(["Order 001", "Order 002"])
     await button(page, "Undo rush", first).click()
     await expect(page.locator(".ticket h3")).to_have_text(["Order 002", "Order 001"])
+    await expect_settled(page)
     await button(page, "Rush", first).click()
     await expect(page.locator(".ticket h3")).to_have_text(["Order 001", "Order 002"])
     await app.cancel(first, "The party has left")

@@ -4,9 +4,9 @@ import httpx
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from tests.browser.test_kitchen import MOVE_GRACE, button, history, ticket
+from tests.browser.test_kitchen import button, history, ticket
 from tests.support.all_in_one_app import AllInOneApp
-from tests.support.browser import Screens
+from tests.support.browser import Screens, expect_settled
 from tests.support.deployments import JSON
 from tests.support.orders import make_order_body
 
@@ -78,7 +78,7 @@ async def test_taps_without_a_connection_are_kept_and_sent_once(
         await expect(back.get_by_text("kept")).to_have_count(0)
         await expect(back.get_by_text("No connection.")).to_be_hidden()
     for number in (second, third):
-        await page.wait_for_timeout(MOVE_GRACE)
+        await expect_settled(page)
         await button(page, "Bump", number).click()
         await expect(ticket(page, number)).to_have_count(0)
     for number in (first, second, third):

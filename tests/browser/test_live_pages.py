@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from tests.support.all_in_one_app import AllInOneApp
-from tests.support.browser import Screens
+from tests.support.browser import Screens, expect_settled
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -84,6 +84,7 @@ async def test_all_of_nine_pages_are_live_and_leave_connections_for_requests(
     await stuck.route("**/live/**", lambda _: None)
     await stuck.goto("/dashboard")
     await board.close()
+    await expect_settled(kitchen)
     await bump(kitchen, second).click()
     await expect(other.locator("#ready li")).to_have_text([second[-3:], first[-3:]], timeout=SOON)
     await expect(tracked[1].locator("#headline")).to_have_text("Your order is ready", timeout=SOON)

@@ -207,11 +207,10 @@ async def test_reopened_station_writes_the_starts_from_before_its_process_died(
         async with display.screen() as screen:
             await kitchen.wait_for(number, "cooking")
             await screen.wait_until(lambda: number in screen.tickets, doing="for the ticket")
+        assert await moves(kitchen, number) == [("cooking", recent)]
+        assert await moves(kitchen, refused) == []
     finally:
         await execute(kitchen.database, ALLOW_TO_MOVE)
-
-    assert await moves(kitchen, number) == [("cooking", recent)]
-    assert await moves(kitchen, refused) == []
 
 
 async def test_start_of_an_order_that_its_station_gives_up_meanwhile_is_written_at_once(

@@ -94,5 +94,5 @@ async def serious_violations(page: Page) -> list[str]:
 
 
 async def expect_settled(page: Page) -> None:
-    """Wait until a tap counts again on what has just moved (screens/assets/tap-guard.js)."""
+    """Wait until a tap counts again on what has just moved (tap-guard.js, rail.js)."""
     await expect(page.locator(".settling")).to_have_count(0)

@@ -57,6 +57,7 @@ export class Rail {
   hold(number) {
     if (this.isTapped(number)) return false;
     this._tapped.add(number);
+    this._showSettling();
     setTimeout(() => this._release(number), NEXT_TAP);
     return true;
   }
@@ -156,6 +157,7 @@ export class Rail {
     arrange(this._list, this._order.map((ticket) => ticket.element));
     this._place();
     this._keepDigits(before);
+    this._showSettling();
     if (focused) this._restoreFocus(active, before.indexOf(focused));
   }
 
@@ -225,6 +227,13 @@ export class Rail {
     const now = performance.now();
     const rects = this._onPage.map(({ number, element }) => ({ number, rect: element.getBoundingClientRect() }));
     this._layouts = this._layouts.filter(({ until }) => now < until).concat({ rects, until: now + MOVE_GRACE });
+  }
+
+  /** Marks the rail while tickets are held or have just moved: a tap may be meant for what was there before. */
+  _showSettling() {
+    this._list.classList.add("settling");
+    clearTimeout(this._settling);
+    if (!this._isHeld) this._settling = setTimeout(() => this._list.classList.remove("settling"), MOVE_GRACE);
   }
 
   /** Refuses a tap where another ticket was a moment ago: it was meant for that one. */
