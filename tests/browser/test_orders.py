@@ -176,7 +176,10 @@ async def cancel(page: Page, number: str) -> None:
 async def test_second_tap_and_tap_on_a_row_that_has_moved_hand_over_no_other_order(
     screens: Screens, app: AllInOneApp, app_database: Database
 ) -> None:
-    """The tapped row stays; then the next one settles first, and so does the button for undo."""
+    """The tapped row stays; then the next one settles first, and so does the button for undo.
+
+    A new order moves the others only once the page is left alone.
+    """
     numbers = [await app.order(customer_name=f"Customer {each}") for each in range(4)]
     for number in numbers[:3]:
         await move_through(app_database, number, *COOKED, by="grill")
@@ -215,3 +218,14 @@ async def test_second_tap_and_tap_on_a_row_that_has_moved_hand_over_no_other_ord
         [numbers[1], "hand-over"],
         ["hand-over", "undo"],
     ]
+
+    await app.order(customer_name="Customer 4")
+    more = page.get_by_role("button", name="Show 1 more")
+    await expect(more).to_be_visible()
+    await page.clock.fast_forward(9000)
+    await page.mouse.move(x, y)
+    await page.clock.fast_forward(9000)
+    await expect(more).to_be_visible()
+    await page.clock.fast_forward(1000)  # the page is untouched for 10 s
+    await expect(more).to_be_hidden()
+    await expect_listed(page, *(f"Customer {each}" for each in reversed(range(5))))

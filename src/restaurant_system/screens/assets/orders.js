@@ -16,6 +16,8 @@ import { UndoBar } from "./undo-bar.js";
 import { channelName, money, shortNumber, translate } from "./words.js";
 
 const PART = 60; // rows that are made at a time, when the end of the list comes into view
+const UNTOUCHED = 10000; // ms without any input after which a new order may move the others
+const INPUTS = ["pointerdown", "pointermove", "keydown", "wheel", "scroll"];
 const MAX_FINISHED = 3000; // finished orders in the list (database/order_list.py)
 
 const part = (id) => document.getElementById(id);
@@ -30,6 +32,8 @@ let filter = query.get("state") in FILTERS ? query.get("state") : "open";
 let shown = []; // the numbers of the orders in the list, in their order
 const listed = new Set(); // the numbers of the orders that were in the list since it was shown from its beginning
 let limit = PART;
+let isTouched; // whether somebody may be about to tap
+let touching; // the timer that ends that
 let wanted = query.get("order"); // is opened once the list is there
 
 const view = new LiveView("/live/orders", { changed: update, live: showConnection });
@@ -41,6 +45,8 @@ part("others").addEventListener("click", () => choose("all"));
 part("more").addEventListener("click", () => restart());
 part("list").addEventListener("click", click);
 part("details").addEventListener("close", () => guard.changedAll()); // a second tap is not for the row below
+for (const kind of INPUTS) addEventListener(kind, touch, { capture: true, passive: true });
+touch();
 new IntersectionObserver(([entry]) => entry.isIntersecting && showMore(), { rootMargin: "600px" }).observe(part("end"));
 listenForKeys({
   digit: search,
@@ -91,8 +97,19 @@ function show(change = (arrangeRows) => guard.arrange(arrangeRows)) {
   showEmpty(words, found.length);
 }
 
+/** Notes an input, and shows new orders by themselves once there has been none for a while. */
+function touch() {
+  isTouched = true;
+  clearTimeout(touching);
+  touching = setTimeout(() => {
+    isTouched = false;
+    show();
+  }, UNTOUCHED);
+}
+
 /** Leaves out new orders that come before one in the list: they would move it while somebody is about to tap it. */
 function withoutThoseThatMove(numbers) {
+  if (!isTouched) listed.clear();
   const last = numbers.reduce((latest, number, position) => (listed.has(number) ? position : latest), -1);
   const staying = numbers.filter((number, position) => listed.has(number) || position > last);
   for (const number of staying) listed.add(number);
