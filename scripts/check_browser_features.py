@@ -6,7 +6,8 @@ selector that is unknown drops its whole rule, and an unknown value drops its de
 The linters for this, `eslint-plugin-compat` and `stylelint-no-unsupported-browser-features`, would
 make Node a tool of every contributor, and the first of them knows no methods of instances, such as
 `Array.prototype.at`. So this is a table, with the first version of Safari and of Chrome that has
-the feature. It does not parse JavaScript: it finds names in the text without comments.
+the feature. Modules are parsed by tree-sitter, so that a use is found however it is written, and
+comments and texts are not taken for code. The types of objects are unknown.
 
 Permitted are: in JavaScript, a file that tests for the feature (`"wakeLock" in navigator`,
 `typeof BroadcastChannel`, `navigator.wakeLock?.request`); in CSS, an older value of the same
@@ -20,9 +21,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import tree_sitter_javascript
+from tree_sitter import Language, Node, Parser
+
 FOLDER = Path("src/restaurant_system/screens")
 NEVER = "no version"
-COMMENT_OF_JS = re.compile(r"/\*.*?\*/|(?<![:\"'`])//[^\n]*", re.DOTALL)
+QUOTE = '"'
+PARSER = Parser(Language(tree_sitter_javascript.language()))
+OWN_FIELDS = {"at"}  # of parameters; objects of ours have fields with the name of a method
 COMMENT_OF_CSS = re.compile(r"/\*.*?\*/", re.DOTALL)
 COMMENT_OF_HTML = re.compile(r"<!--.*?-->", re.DOTALL)
 
@@ -38,75 +44,78 @@ class Feature:
     test: str = ""  # a name that must be tested for in a file that uses the feature
 
 
+# The patterns match the end of what `_uses` returns.
 SYNTAX = [
-    Feature(r"\(\?<[=!]", "16.4", "62", "a group"),
-    Feature(r"(?<=[=(,\[:?&|!] )/[^/\n]+/[dgimsuy]*v[dgimsuy]*\b", "17", "112", "the flag u"),
-    Feature(r"\bstatic\s*\{", "16.4", "94", "a static field"),
-    Feature(r"\bfrom \"[^\"]+\" (with|assert)\b", "17.2", "123", "fetch"),
-    Feature(r"\b(await )?using \w+ =", NEVER, "134", "try and finally"),
-    Feature(r"\bimport\.meta\.resolve\b", "16.4", "105", "new URL"),
+    Feature(r"\(\?<[=!].*", "16.4", "62", "a group"),
+    Feature(r"^/.*/[a-z]*v[a-z]*", "17", "112", "the flag u"),
+    Feature(r"^class_static_block", "16.4", "94", "a static field"),
+    Feature(r"^import_attribute", "17.2", "123", "fetch"),
+    Feature(r"^using_declaration", NEVER, "134", "try and finally"),
+    Feature(r"^import\.meta\.resolve", "16.4", "105", "new URL"),
 ]
 METHODS = [
-    Feature(r"\.at\(|\[[\"']at[\"']\]", "15.4", "92", "an index, or slice(-1)"),
+    Feature(r"\.at\(", "15.4", "92", "an index, or slice(-1)"),
     Feature(r"\.findLast(Index)?\(", "15.4", "97", "a copy that is reversed, and find"),
     Feature(r"\.to(Sorted|Reversed|Spliced)\(", "16", "110", "a copy, and sort, reverse or splice"),
     Feature(r"\.with\(", "16", "110", "map"),
-    Feature(r"\b(Object|Map)\.groupBy\b", "17.4", "117", "a loop"),
-    Feature(r"\bObject\.hasOwn\b", "15.4", "93", "in, or a Map"),
-    Feature(r"\bArray\.fromAsync\b", "16.4", "121", "a loop"),
-    Feature(r"\bPromise\.(withResolvers|try)\b", "17.4", "119", "new Promise"),
-    Feature(r"\.(keys|values|entries)\(\)\s*\.\w+\(", "18.4", "122", "a copy in an array"),
-    Feature(r"\.matchAll\([^()]*\)\s*\.\w+\(", "18.4", "122", "a copy in an array"),
-    Feature(r"\bIterator\.(from|prototype)\b", "18.4", "122", "a copy in an array"),
+    Feature(r"\b(Object|Map)\.groupBy\(?", "17.4", "117", "a loop"),
+    Feature(r"\bObject\.hasOwn\(?", "15.4", "93", "in, or a Map"),
+    Feature(r"\bArray\.fromAsync\(?", "16.4", "121", "a loop"),
+    Feature(r"\bPromise\.(withResolvers|try)\(?", "17.4", "119", "new Promise"),
+    Feature(
+        r"\.((keys|values|entries)\(\)|matchAll\(_\))\.(?!next\()\w+\(?",
+        "18.4",
+        "122",
+        "a copy in an array",
+    ),
+    Feature(r"\bIterator\.(from|prototype)\(?", "18.4", "122", "a copy in an array"),
     Feature(r"\.(union|intersection|(symmetricD|d)ifference)\(", "17", "122", "filter and has"),
     Feature(r"\.(isSubsetOf|isSupersetOf|isDisjointFrom)\(", "17", "122", "every or some"),
     Feature(r"\.(isWellFormed|toWellFormed)\(", "16.4", "111", "encodeURIComponent"),
-    Feature(r"\bstructuredClone\b", "15.4", "98", "JSON.parse(JSON.stringify(…))"),
-    Feature(r"\bURL\.(canParse|parse)\b", "17", "120", "new URL in a try"),
-    Feature(r"\bAbortSignal\.(timeout|any)\b", "16", "103", "timeoutSignal of compat.js"),
-    Feature(r"\.throwIfAborted\b|\bsignal\.reason\b", "15.4", "100", "aborted"),
-    Feature(r"\bnew URLPattern\b", "26", "95", "a regular expression"),
-    Feature(r"\bfor await \([^)]* of [\w.]*\bbody\)", NEVER, "124", "getReader"),
-    Feature(r"\bcrypto\.(randomUUID|subtle)\b", "15.4", "92", "newKey of requests.js"),
-    Feature(r"\bIntl\.(DurationFormat|supportedValuesOf)\b", "16.4", "129", "a text"),
-    Feature(r"\b(textInfo|getTextInfo)\b", "15.4", "130", "dir in the page"),
-    Feature(r"\bTemporal\.", NEVER, "144", "Date, and times.js"),
-    Feature(
-        r"\b(RegExp\.escape|\w+\.fromBase64|\w+\.toBase64)\(", "18.2", "136", "replace, or btoa"
-    ),
-    Feature(r"\bResponse\.json\(", "17", "105", "new Response"),
-    Feature(r"\b[sS]earchParams\.size\b", "17", "113", "toString"),
-    Feature(r"\bnew FormData\([^()]+,", "16.4", "112", "append"),
+    Feature(r"\bstructuredClone\(?", "15.4", "98", "JSON.parse(JSON.stringify(…))"),
+    Feature(r"\bURL\.(canParse|parse)\(?", "17", "120", "new URL in a try"),
+    Feature(r"\bAbortSignal\.(timeout|any)\(?", "16", "103", "timeoutSignal of compat.js"),
+    Feature(r"\.throwIfAborted\(?|\bsignal\.reason", "15.4", "100", "aborted"),
+    Feature(r"\bURLPattern", "26", "95", "a regular expression"),
+    Feature(r"^for await of .*\bbody", NEVER, "124", "getReader"),
+    Feature(r"\bcrypto\.(randomUUID|subtle)\(?", "15.4", "92", "newKey of requests.js"),
+    Feature(r"\bIntl\.(DurationFormat|supportedValuesOf)\(?", "16.4", "129", "a text"),
+    Feature(r"\.(textInfo|getTextInfo)\(?", "15.4", "130", "dir in the page"),
+    Feature(r"\bTemporal", NEVER, "144", "Date, and times.js"),
+    Feature(r"(\bRegExp\.escape|\.(from|to)(Base64|Hex))\(", "18.2", "136", "replace, or btoa"),
+    Feature(r"\bResponse\.json\(?", "17", "105", "new Response"),
+    Feature(r"\b[sS]earchParams\.size", "17", "113", "toString"),
+    Feature(r"\bnew FormData\(_,_\)", "16.4", "112", "append"),
     Feature(r"\.selectRange\(", "15.4", "106", "select"),
     Feature(r"\.checkVisibility\(", "17.4", "105", "getClientRects"),
     Feature(r"\.requestSubmit\(", "16", "76", "a click on the button"),
-    Feature(r"\.submitter\b", "15.4", "81", "a listener of each button"),
+    Feature(r"\.submitter", "15.4", "81", "a listener of each button"),
     Feature(r"\.showPicker\(", "16", "99", "focus"),
     Feature(r"\.(show|hide|toggle)Popover\(", "17", "114", "a dialog, or hidden"),
     Feature(r"\.moveBefore\(", NEVER, "133", "arrange of elements.js"),
     Feature(r"\.(setHTML|getHTML)\w*\(", "18", "125", "make of elements.js"),
-    Feature(r"\badoptedStyleSheets\b|\bnew CSSStyleSheet\b", "16.4", "73", "a class"),
+    Feature(r"\.adoptedStyleSheets|\bCSSStyleSheet", "16.4", "73", "a class"),
     Feature(r"\.attachInternals\(", "16.4", "77", "attributes"),
-    Feature(r"\bCSS\.highlights\b", "17.2", "105", "an element"),
-    Feature(r"\bscrollend\b", NEVER, "114", "a timer"),
+    Feature(r"\bCSS\.highlights", "17.2", "105", "an element"),
+    Feature(r"\bscrollend\"|\bonscrollend", NEVER, "114", "a timer"),
 ]
 # Used only where they are, because there is nothing to replace them.
 OPTIONAL = [
-    Feature(r"\bnavigator\.wakeLock\b", "16.4", "84", "", "wakeLock"),
-    Feature(r"\bnavigator\.locks\b", "15.4", "69", "", "locks"),
-    Feature(r"\bnew BroadcastChannel\b", "15.4", "54", "", "BroadcastChannel"),
-    Feature(r"\bnew SharedWorker\b", "16", "4", "", "SharedWorker"),
-    Feature(r"\bnew BarcodeDetector\b", NEVER, "83", "", "BarcodeDetector"),
-    Feature(r"\bnew (De)?[cC]ompressionStream\b", "16.4", "80", "", "CompressionStream"),
-    Feature(r"\bnavigator\.vibrate\b", NEVER, "32", "", "vibrate"),
-    Feature(r"\bscreen\.orientation\b", "16.4", "38", "", "orientation"),
-    Feature(r"\bnavigator\.setAppBadge\b", "17", "81", "", "setAppBadge"),
-    Feature(r"\bnavigator\.userActivation\b", "16.4", "72", "", "userActivation"),
-    Feature(r"\bNotification\b\.", "16.4", "20", "", "Notification"),
-    Feature(r"\brequestIdleCallback\b", NEVER, "47", "", "requestIdleCallback"),
-    Feature(r"\.requestFullscreen\b", "16.4", "71", "", "requestFullscreen"),
-    Feature(r"\.startViewTransition\b", "18", "111", "", "startViewTransition"),
-    Feature(r"\bscheduler\.", NEVER, "94", "", "scheduler"),
+    Feature(r"\bnavigator\.wakeLock", "16.4", "84", "", "wakeLock"),
+    Feature(r"\bnavigator\.locks", "15.4", "69", "", "locks"),
+    Feature(r"\bBroadcastChannel", "15.4", "54", "", "BroadcastChannel"),
+    Feature(r"\bSharedWorker", "16", "4", "", "SharedWorker"),
+    Feature(r"\bBarcodeDetector", NEVER, "83", "", "BarcodeDetector"),
+    Feature(r"\b(De)?[cC]ompressionStream", "16.4", "80", "", "CompressionStream"),
+    Feature(r"\bnavigator\.vibrate\(?", NEVER, "32", "", "vibrate"),
+    Feature(r"\bscreen\.orientation", "16.4", "38", "", "orientation"),
+    Feature(r"\bnavigator\.setAppBadge\(?", "17", "81", "", "setAppBadge"),
+    Feature(r"\bnavigator\.userActivation", "16.4", "72", "", "userActivation"),
+    Feature(r"\bNotification(\.\w+)?", "16.4", "20", "", "Notification"),
+    Feature(r"\brequestIdleCallback\(?", NEVER, "47", "", "requestIdleCallback"),
+    Feature(r"\.requestFullscreen\(?", "16.4", "71", "", "requestFullscreen"),
+    Feature(r"\.startViewTransition\(?", "18", "111", "", "startViewTransition"),
+    Feature(r"\bscheduler\.\w+\(?", NEVER, "94", "", "scheduler"),
 ]
 MARKUP = [
     Feature(r"\bpopover(target)?\b *[=> ]", "17", "114", "a dialog, or hidden"),
@@ -161,13 +170,19 @@ VALUES = [
 
 def faults_of_js(text: str) -> Iterator[str]:
     """Yield what is too new in a JavaScript module."""
-    code = _blank(COMMENT_OF_JS, text)
+    root = PARSER.parse(text.encode()).root_node
+    if root.has_error:
+        error = next(node for node in _nodes(root) if node.is_error or node.is_missing)
+        yield f"{error.start_point.row + 1}: syntax that the parser does not know"
+        return
+    uses = [(use, line) for node in _nodes(root) for use, line in _uses(node)]
     for feature in [*SYNTAX, *METHODS]:
-        yield from _faults(feature, code, text)
+        yield from _faults_of_uses(feature, uses)
     for feature in OPTIONAL:
-        tested = rf"""["']{feature.test}["'] in \w|typeof {feature.test}\b|\b{feature.test}\?\."""
-        if not re.search(tested, code):
-            yield from _faults(feature, code, text, f"test for {feature.test!r} in this file")
+        name = feature.test
+        test = re.compile(rf'"{name}" in|(typeof )?(\w+\.)*{name}(?(1)|\?\.)')
+        if not any(test.fullmatch(use) for use, _ in uses):
+            yield from _faults_of_uses(feature, uses, f"test for {name!r} in this file")
 
 
 def faults_of_html(text: str) -> Iterator[str]:
@@ -183,6 +198,128 @@ def faults_of_css(text: str) -> Iterator[str]:
     yield from (
         f"{_line(css, at)}: {fault}" for at, fault in _faults_of_block(css, 0, len(css), ())
     )
+
+
+def _faults_of_uses(
+    feature: Feature, uses: Sequence[tuple[str, int]], instead: str = ""
+) -> Iterator[str]:
+    pattern = re.compile(f"({feature.pattern})$", re.DOTALL)
+    found = {line: match[0] for use, line in uses if (match := pattern.search(use))}
+    yield from (f"{line}: {_describe(feature, use, instead)}" for line, use in found.items())
+
+
+def _nodes(root: Node) -> Iterator[Node]:
+    """Yield a node and all nodes in it, in the order of the text."""
+    nodes = [root]
+    while nodes:
+        node = nodes.pop()
+        yield node
+        nodes.extend(reversed(node.children))
+
+
+def _uses(node: Node) -> Iterator[tuple[str, int]]:
+    """Yield what is used at a node, in one form for all ways to write it, and its line.
+
+    `list?.at (-1)`, `list["at"](-1)`, `list.at.call(other, -1)` and `const { at } = list` are all
+    `list.at(`.
+    """
+    line = node.end_point.row + 1
+    if node.child_by_field_name("optional_chain") is not None:
+        yield f"{_form(node.children[0])}?.", line
+    match node.type:
+        case "member_expression" | "subscript_expression" | "identifier":
+            yield _form(node) + ("(" if _is_called(node) else ""), line
+        case "new_expression" | "shorthand_property_identifier":
+            yield _form(node), line
+        case "string" | "template_string" | "regex":
+            yield _form(node), line
+        case "shorthand_property_identifier_pattern" | "pair_pattern":
+            yield from ((use, line) for use in _uses_of_pattern(node))
+        case "class_static_block" | "import_attribute" | "using_declaration":
+            yield node.type, line
+        case "for_in_statement" if any(each.type == "await" for each in node.children):
+            yield f"for await of {_form(_field(node, 'right'))}", node.start_point.row + 1
+        case "binary_expression" if _field(node, "operator").type == "in":
+            yield f"{_form(_field(node, 'left'))} in", line
+        case "unary_expression" if _field(node, "operator").type == "typeof":
+            yield f"typeof {_form(_field(node, 'argument'))}", line
+
+
+def _uses_of_pattern(node: Node) -> Iterator[str]:
+    """Yield what `{ name }` reads from an object: it may be a method, which is called later."""
+    pattern = node
+    while pattern.type != "object_pattern":
+        pattern = _parent(pattern)
+    origin = _form_of_origin(pattern)
+    name = _form(node.child_by_field_name("key") or node).strip(QUOTE)
+    yield f"{origin}.{name}"
+    if origin or name not in OWN_FIELDS:
+        yield f"{origin}.{name}("
+
+
+def _form_of_origin(pattern: Node) -> str:
+    """Return the form of the object that a pattern reads; empty for a parameter."""
+    parent = _parent(pattern)
+    match parent.type:
+        case "variable_declarator":
+            return _form(_field(parent, "value")) or "()"
+        case "assignment_expression":
+            return _form(_field(parent, "right")) or "()"
+        case "pair_pattern":
+            return f"{_form_of_origin(_parent(parent))}.{_form(_field(parent, 'key')).strip(QUOTE)}"
+    return ""
+
+
+def _form(node: Node) -> str:
+    """Return an expression without spaces, comments, optional chaining and values of arguments."""
+    match node.type:
+        case "member_expression":
+            owner, name = _form(_field(node, "object")), _text(_field(node, "property"))
+            form = owner if name in {"call", "apply", "bind"} else f"{owner}.{name}"
+        case "subscript_expression":
+            form = f"{_form(_field(node, 'object'))}.{_form(_field(node, 'index')).strip(QUOTE)}"
+        case "call_expression":
+            form = _form(_field(node, "function")) + _arguments(node)
+        case "new_expression":
+            form = f"new {_form(_field(node, 'constructor'))}{_arguments(node)}"
+        case "parenthesized_expression" | "await_expression" | "computed_property_name":
+            form = _form(node.named_children[0])
+        case "string" | "template_string":
+            form = f"{QUOTE}{_text(node)[1:-1]}{QUOTE}"
+        case _:
+            is_simple = node.named_child_count == 0 or node.type == "regex"
+            form = _text(node) if is_simple else "()"
+    return form
+
+
+def _arguments(call: Node) -> str:
+    found = call.child_by_field_name("arguments")
+    return f"({','.join('_' for _ in found.named_children)})" if found else "()"
+
+
+def _is_called(node: Node) -> bool:
+    parent = _parent(node)
+    if parent.type == "parenthesized_expression":
+        return _is_called(parent)
+    called = parent.child_by_field_name("function")
+    return called is not None and called.id == node.id
+
+
+def _field(node: Node, name: str) -> Node:
+    child = node.child_by_field_name(name)
+    if child is None:
+        raise ValueError(f"{node.type} has no {name}.")
+    return child
+
+
+def _parent(node: Node) -> Node:
+    if node.parent is None:
+        raise ValueError(f"{node.type} has no parent.")
+    return node.parent
+
+
+def _text(node: Node) -> str:
+    return (node.text or b"").decode()
 
 
 Found = tuple[int, str]  # a position, and what is wrong there
