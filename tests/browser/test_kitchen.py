@@ -60,6 +60,7 @@ async def test_tickets_are_started_bumped_undone_and_recalled_on_any_screen(
 
     await button(one, "Start", number).click()
     await expect(button(other, "Bump", number)).to_be_visible(timeout=SYNC_TIMEOUT)
+    await expect_settled(other)
     await button(other, "Undo start", number).click()
     await expect(button(one, "Start", number)).to_be_visible(timeout=SYNC_TIMEOUT)
     await expect(ticket(one, number).get_by_text("New")).to_have_count(0)
@@ -74,6 +75,7 @@ async def test_tickets_are_started_bumped_undone_and_recalled_on_any_screen(
     await button(one, "Bump", later).click()
     offers = other.get_by_role("region", name="Undo").get_by_role("button")
     await expect(offers).to_have_text([re.compile("Undo 002"), re.compile("Undo 001")])
+    await expect_settled(other)
     await button(other, "Undo", number).click()
     await expect(button(one, "Bump", number)).to_be_visible(timeout=NEXT_TAP + SYNC_TIMEOUT)
     await one.reload()
@@ -106,6 +108,7 @@ async def test_screen_shows_notes_totals_rushed_and_cancelled_tickets(
 
     await button(page, "Rush", first).click()
     await expect(page.locator(".ticket h3")).to_have_text(["Order 001", "Order 002"])
+    await expect_settled(page)
     await button(page, "Undo rush", first).click()
     await expect(page.locator(".ticket h3")).to_have_text(["Order 002", "Order 001"])
     await expect_settled(page)
@@ -308,12 +311,17 @@ async def test_second_tap_within_a_second_acts_on_no_other_ticket(
     await expect(heads).to_have_text([f"Order 00{number}" for number in (4, 2, 3, 5)])
 
     last = await heads.nth(3).bounding_box()
+    offer = await offers.first.bounding_box()
     assert last is not None
+    assert offer is not None
     other = await screens.open("/kitchen?station=kitchen")
     await button(other, "Rush", numbers[4]).click()
     await expect(heads).to_have_text([f"Order 00{number}" for number in (5, 4, 2, 3)])
     await page.mouse.click(last["x"] + 5, last["y"] + 5)
     await expect(page.get_by_text("just moved")).to_be_visible()
+    await page.mouse.click(offer["x"] + 5, offer["y"] + 5)
+    await expect(offers.first).to_have_text(re.compile("Undo rush 005"))
+    await expect(offers.first).to_have_attribute("aria-disabled", "false")
     assert await history(app, numbers[2]) == ["received"]
     await page.clock.fast_forward(MOVE_GRACE)
     await page.mouse.click(last["x"] + 5, last["y"] + 5)
@@ -489,6 +497,7 @@ async def test_food_has_most_of_the_screen_and_the_rest_is_on_pages(
             assert await ticket(page, long).evaluate(LAST_ITEM_IS_INSIDE)
     assert len(seen) == 30
     assert items == [f"Spaghetti Carbonara {number}" for number in range(45)]
+    await expect_settled(page)
     await button(page, "Rush", last).click()
     await expect(ticket(page, last)).to_have_count(0)  # it is the first of the first page
     await expect(pages).not_to_contain_text("Page 1 of")

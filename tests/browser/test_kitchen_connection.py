@@ -136,6 +136,7 @@ async def test_failed_tap_delays_no_other_ticket_and_is_refused_once_outdated(
     await button(page, "Start", second).click()
     await expect(button(page, "Bump", second)).to_be_visible()
     await button(other, "Bump", first).click()
+    await expect_settled(other)
     await button(other, "Undo", first).click()
     await button(other, "Bump", first).wait_for()
     await page.unroute(bumps)

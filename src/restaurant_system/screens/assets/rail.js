@@ -110,7 +110,7 @@ export class Rail {
     const page = Math.min(Math.max(this._page + step, 0), this._pages - 1);
     if (page === this._page) return;
     this._page = page;
-    this._moved = [];
+    [this._moved, this._layouts] = [[], []];
     this._showPage();
   }
 

@@ -1,6 +1,7 @@
 // Buttons that undo the latest starts, bumps and rushes, the latest first.
 
 import { arrange, make, write } from "./elements.js";
+import { TapGuard } from "./tap-guard.js";
 import { describeTap } from "./ticket.js";
 import { now } from "./times.js";
 import { translate, shortNumber } from "./words.js";
@@ -12,6 +13,7 @@ export class Undo {
   /** Shows the buttons in `bar`; `taps` has the pending taps, `undo(entry, action)` is called for a click. */
   constructor(bar, taps, undo) {
     this._bar = bar;
+    this._guard = new TapGuard(bar); // an act on another screen moves the buttons
     this._taps = taps;
     this._undo = undo;
     this._entries = new Map();
@@ -31,7 +33,8 @@ export class Undo {
       if (!offers.has(keyOf(offer))) offers.set(keyOf(offer), offer);
     }
     for (const key of this._buttons.keys()) if (!offers.has(key)) this._buttons.delete(key);
-    arrange(this._bar, [...offers].map(([key, offer]) => this._show(key, offer)));
+    const buttons = [...offers].map(([key, offer]) => this._show(key, offer));
+    this._guard.arrange(() => arrange(this._bar, buttons));
     return hadFocus && !this._bar.contains(document.activeElement);
   }
 
