@@ -110,6 +110,7 @@ function setLive(isLive, lastGood) {
 
 function tick() {
   rail.tick();
+  taps.expire(view.lastGood);
   refreshUndo();
   tickClock();
 }
@@ -143,7 +144,7 @@ new TextSize(byId("text-size"), station, () => rail.resize());
 nameStation(station);
 rememberStation(station, types);
 tickClock();
-new LiveView(`${address}/live`, {
+const view = new LiveView(`${address}/live`, {
   changed: change,
   live: setLive,
   check: () => openStation(address, types),

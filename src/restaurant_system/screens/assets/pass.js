@@ -54,8 +54,8 @@ listenForKeys({
     ArrowLeft: () => moveFocus(-1),
   },
 });
-new LiveView("/live/orders", { changed: change, live: setLive });
-setInterval(() => sections.forEach((section) => section.tick()), 1000);
+const view = new LiveView("/live/orders", { changed: change, live: setLive });
+setInterval(tick, 1000);
 
 function change(entries, keys) {
   for (const number of keys) {
@@ -74,6 +74,11 @@ function change(entries, keys) {
   news.update(orders);
   taps.update(states);
   show();
+}
+
+function tick() {
+  for (const section of sections) section.tick();
+  taps.expire(view.lastGood);
 }
 
 /** Shows the orders in their sections, the oldest first; what was not fetched, the latest first. */

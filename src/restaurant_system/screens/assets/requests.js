@@ -12,9 +12,10 @@ export function newKey() {
 }
 
 /**
- * Posts `body` as JSON. Returns `{ status, body, isReached }`. A status of 0 means that the result is
+ * Posts `body` as JSON. Returns `{ status, body, isReached, sentAt }`. A status of 0 means that the result is
  * unknown, because of a lost connection, a timeout (in ms) or a server error: then the request can be
- * repeated with the same key. `isReached` tells whether there was any response.
+ * repeated with the same key. `isReached` tells whether there was any response, and `sentAt` is when the server
+ * has sent it, by its clock, in ms of which it states the whole seconds.
  */
 export async function post(address, body, key, timeout = 10000) {
   let isReached = false;
@@ -28,7 +29,7 @@ export async function post(address, body, key, timeout = 10000) {
     isReached = true;
     if (response.status === UNAUTHORIZED) signIn();
     if (response.status >= 500) return { status: 0, body: null, isReached };
-    return { status: response.status, body: await response.json(), isReached };
+    return { status: response.status, body: await response.json(), isReached, sentAt: Date.parse(response.headers.get("date")) };
   } catch {
     return { status: 0, body: null, isReached };
   }

@@ -6,12 +6,14 @@
 
 import { newKey, post } from "./requests.js";
 import { removeStored, store, loadAll, onStoredElsewhere } from "./stored.js";
+import { now } from "./times.js";
 
 const RETRY_DELAY = 2000; // ms until a tap without a response is sent again
 // The shortest time in ms for which a tap is pending on a ticket that stays: another tap within this time is
 // taken for the same one.
 const MIN_PENDING = { start: 1000, unstart: 1000, rush: 1000, unrush: 1000, recall: 1000, cross_off: 1000, restore: 1000 };
-const EFFECT_TIMEOUT = 3000; // ms after the response within which the view shows the effect of a tap
+// ms after the response: a view as of then shows the effect of the tap, unless it has been undone before it was seen.
+const EFFECT_DELAY = 3000;
 
 export class Taps {
   /**
@@ -77,6 +79,13 @@ export class Taps {
     for (const tap of this._taps.values()) this._checkEffect(tap);
   }
 
+  /** Removes the answered taps whose effect the view, as of this time by the server's clock, has had to show. */
+  expire(asOf) {
+    for (const tap of [...this._taps.values()]) {
+      if (tap.isAnswered && asOf >= tap.answeredAt + EFFECT_DELAY && !isRecent(tap)) this._remove(tap);
+    }
+  }
+
   async _send() {
     if (this._isSending) return;
     this._isSending = true;
@@ -97,14 +106,14 @@ export class Taps {
   /** Sends a tap; returns whether the server was reached. */
   async _sendOne(tap, stuck) {
     const address = `${this._address}${tap.number}/${tap.action}`;
-    const { status, body, isReached } = await post(address, this._bodyOf(tap), tap.key);
+    const { status, body, isReached, sentAt } = await post(address, this._bodyOf(tap), tap.key);
     if (status === 0) {
       stuck.add(tap.number);
       this._markWaiting(isReached ? [tap] : this.unanswered);
       return isReached;
     }
     removeStored(this._storageKey(tap));
-    if (status === 200) this._finish(tap);
+    if (status === 200) this._finish(tap, sentAt || now());
     else this._refuse(tap, body, status);
     return true;
   }
@@ -121,12 +130,12 @@ export class Taps {
     }
   }
 
-  _finish(tap) {
+  _finish(tap, answeredAt) {
     tap.isAnswered = true;
+    tap.answeredAt = answeredAt;
     tap.isWaiting = false;
     this._checkEffect(tap);
     this._changed(tap.number);
-    setTimeout(() => this._remove(tap), EFFECT_TIMEOUT);
   }
 
   _refuse(tap, problem, status) {
@@ -152,7 +161,7 @@ export class Taps {
   /** Handles a tap of another tab: that tab sends it first, and this one in case it was closed. */
   _onOtherTab(name, tap) {
     if (tap === null) {
-      if (this._taps.has(name)) this._finish(this._taps.get(name));
+      if (this._taps.has(name)) this._finish(this._taps.get(name), now());
       return;
     }
     this._taps.set(name, { ...tap, isWaiting: !this._isLive });
@@ -170,8 +179,12 @@ function bodyOfTap({ expected, asOf, item }) {
   return { expected, ...(asOf ? { as_of: asOf } : {}), ...(item === undefined ? {} : { item }) };
 }
 
-function isPending({ action, at, hasEffect }) {
-  return !hasEffect || Date.now() - at < MIN_PENDING[action];
+function isPending(tap) {
+  return !tap.hasEffect || isRecent(tap);
+}
+
+function isRecent({ action, at }) {
+  return Date.now() - at < MIN_PENDING[action];
 }
 
 function isInEffect({ action, expected, item }, entry) {
