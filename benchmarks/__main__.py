@@ -26,6 +26,7 @@ from benchmarks.measurements import (
     latency,
     live_views,
     memory,
+    partitions,
     startup,
     tracking,
     waiting,
@@ -33,6 +34,7 @@ from benchmarks.measurements import (
 from benchmarks.processes import Failed
 from benchmarks.results import ResultRow
 from benchmarks.system import SystemUnderTest
+from restaurant_system import logger
 from tests.support.progress import Progress
 
 WIDTH = 110  # characters
@@ -53,6 +55,7 @@ class Group(StrEnum):
     MEMORY = "memory"
     TIME = "time"
     EMBEDDED = "embedded"
+    PARTITIONS = "partitions"
 
 
 MEASURES: dict[Group, Callable[[Bench], Awaitable[list[ResultRow]]]] = {
@@ -68,6 +71,7 @@ MEASURES: dict[Group, Callable[[Bench], Awaitable[list[ResultRow]]]] = {
     Group.MEMORY: memory.rows,
     Group.TIME: startup.rows,
     Group.EMBEDDED: embedded.rows,
+    Group.PARTITIONS: partitions.rows,
 }
 
 
@@ -91,6 +95,7 @@ def main(
     ] = 20_000,
 ) -> None:
     """Measure the product; write the results as JSON and as a picture."""
+    logger.configure(service="bench", level="ERROR", style="auto", stream=sys.stderr)
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # closed connections are expected
     signal.signal(signal.SIGTERM, _as_ctrl_c)  # stops the servers too
     console = Console()

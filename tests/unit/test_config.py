@@ -391,6 +391,21 @@ def test_all_forms_of_a_postgres_url_are_accepted(url: str) -> None:
     assert database.dsn() == url
 
 
+@pytest.mark.parametrize(
+    ("numbers", "fault"),
+    [
+        ("[0, 2]", "there is no partition 2 in consume_partitions; they are numbered from 0 to 1"),
+        ("[-1]", "there is no partition -1"),
+        ("[1, 1]", "a partition is named twice"),
+    ],
+)
+def test_partitions_that_do_not_exist_are_refused(numbers: str, fault: str) -> None:
+    message = configuration_error(f"rabbitmq: {{partitions: 2, consume_partitions: {numbers}}}")
+
+    assert message.startswith("rabbitmq: ")
+    assert fault in message
+
+
 @pytest.mark.parametrize("password", ["s3[cr]et", "s3℀cret", "s3:cret", "s3%cret"])
 @pytest.mark.parametrize("url", ["postgresql://anna:{}@host/db", "postgresql://anna:{}@/db"])
 def test_special_characters_in_the_password_of_a_url_are_kept(password: str, url: str) -> None:

@@ -20,6 +20,8 @@ from restaurant_system.config.field_types import (
     split_postgres_url,
 )
 
+MAX_PARTITIONS = 32
+
 
 class ServerSettings(Section):
     """A PostgreSQL server, given by its `url` or by the parts of it.
@@ -131,12 +133,15 @@ class TlsSettings(Section):
 class RabbitMQSettings(Section):
     """A RabbitMQ server or cluster, given by its `url` or by the parts of it.
 
-    `hosts` are the nodes of a cluster; a `url` may name several hosts too.
+    `hosts` are the nodes of a cluster; a `url` may name several hosts too. Each queue of an order
+    type has `partitions`, of which `consume_partitions` are consumed (none named: all).
     """
 
     url: AmqpUrl | None = None
     hosts: tuple[Node, ...] = ()
     queue_type: Literal["classic", "quorum"] = "classic"
+    partitions: int = Field(default=1, ge=1, le=MAX_PARTITIONS)
+    consume_partitions: tuple[int, ...] = ()
     host: str = "localhost"
     port: Port = 5672
     user: str = "guest"
@@ -160,6 +165,18 @@ class RabbitMQSettings(Section):
     @model_validator(mode="after")
     def _check_address(self) -> Self:
         _refuse_two_addresses(self, "RabbitMQ")
+        return self
+
+    @model_validator(mode="after")
+    def _check_partitions(self) -> Self:
+        for number in self.consume_partitions:
+            if not 0 <= number < self.partitions:
+                raise ValueError(
+                    f"there is no partition {number} in consume_partitions; they are numbered from"
+                    f" 0 to {self.partitions - 1}"
+                )
+        if len(set(self.consume_partitions)) < len(self.consume_partitions):
+            raise ValueError("a partition is named twice in consume_partitions; name each once")
         return self
 
     @property

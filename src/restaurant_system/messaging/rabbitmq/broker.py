@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -27,6 +28,13 @@ from restaurant_system.messaging.rabbitmq.error_translation import (
     explain_missing_confirms,
     is_missing,
 )
+from restaurant_system.messaging.rabbitmq.partitions import (
+    PARTITIONED,
+    Partitions,
+    by_queue,
+    partition_name,
+    whole_queue,
+)
 from restaurant_system.messaging.rabbitmq.publishing import Publisher
 from restaurant_system.models.message import Message
 
@@ -47,7 +55,9 @@ class RabbitMQBroker(Broker):
 
     def __init__(self, settings: RabbitMQSettings, retry_delays: Sequence[float]) -> None:
         self._settings = settings
-        self._declarations = Declarations(settings.queue_type, retry_delays)
+        self._partitions = Partitions(settings.partitions)
+        self._retired: list[str] | None = None  # partitions beyond these, once they were looked for
+        self._declarations = Declarations(settings.queue_type, retry_delays, self._partitions)
         self._publishing = RabbitMQConnection(settings)
         self._consuming = RabbitMQConnection(settings)
         self._publisher: Publisher | None = None
@@ -94,8 +104,13 @@ class RabbitMQBroker(Broker):
 
     @contextlib.asynccontextmanager
     async def consume(self, queues: Sequence[str], *, prefetch: int) -> AsyncIterator[Consumer]:
+        self._retired = await self._find_retired_partitions()
+        numbers = self._settings.consume_partitions
+        names = [name for queue in queues for name in self._partitions.names(queue, numbers)]
+        names += [name for name in self._retired if whole_queue(name) in queues]
+        random.shuffle(names)  # so that many workers do not all begin with the same partition
         async with self._consuming_channel() as channel:
-            consumer = self._consumer(channel, queues, prefetch)
+            consumer = self._consumer(channel, names, prefetch)
             async with consumer.running():
                 yield consumer
 
@@ -127,24 +142,45 @@ class RabbitMQBroker(Broker):
             yield [make_delivery(each, queue, _ignore_settled) for each in messages]
 
     async def depths(self) -> dict[str, int]:
-        return await self._count([queue.name for queue in topology.QUEUES])
+        if self._retired is None:
+            self._retired = await self._find_retired_partitions()
+        retired = [name for name in self._retired if await self._exists(name)]
+        names = [name for queue in topology.QUEUES for name in self._partitions.names(queue.name)]
+        counts = await self._count([*names, *retired])
+        return {
+            queue: sum(counts[name] for name in group) for queue, group in by_queue(counts).items()
+        }
 
     async def delayed(self) -> int:
         return sum((await self._count(self._declarations.retry_queues())).values())
 
     async def is_blank(self) -> bool:
-        async with self._consuming_channel() as channel, self._consuming.timeout(channel):
-            try:
-                await channel.queue_declare(topology.MARKER.name, passive=True)
-            except aiormq.ChannelNotFoundEntity as error:
-                if not is_missing(error):
-                    raise
-                return True
-        return False
+        return not await self._exists(topology.MARKER.name)
 
     async def mark(self) -> None:
         async with self._consuming_channel() as channel, self._consuming.timeout(channel):
             await self._declarations.marker().declare(channel)
+
+    async def _exists(self, queue: str) -> bool:
+        """Return whether a queue exists."""
+        async with self._consuming_channel() as channel, self._consuming.timeout(channel):
+            try:
+                await channel.queue_declare(queue, passive=True)
+            except aiormq.ChannelNotFoundEntity as error:
+                if not is_missing(error):
+                    raise
+                return False
+        return True
+
+    async def _find_retired_partitions(self) -> list[str]:
+        """Return the partitions that an earlier configuration, with more of them, has left."""
+        found = []
+        for queue in PARTITIONED:
+            number = self._partitions.count
+            while await self._exists(name := partition_name(queue, number)):
+                found.append(name)
+                number += 1
+        return found
 
     async def _count(self, queues: Sequence[str]) -> dict[str, int]:
         """Return the number of ready messages in each queue."""
@@ -169,7 +205,11 @@ class RabbitMQBroker(Broker):
             delivered: DeliveredMessage, queue: str, settled: Callable[[], None]
         ) -> RabbitMQDelivery:
             return RabbitMQDelivery(
-                self.publish_one, settlements, delivered, queue=queue, settled=settled
+                self.publish_one,
+                settlements,
+                delivered,
+                queue=whole_queue(queue),
+                settled=settled,
             )
 
         return make
@@ -184,7 +224,7 @@ class RabbitMQBroker(Broker):
             if self._publisher is None or not self._publishing.has_open(self._publisher.channel):
                 channel = await self._publishing.publishing_channel()
                 await self._declare(channel)
-                self._publisher = Publisher(channel)
+                self._publisher = Publisher(channel, self._partitions)
             return self._publisher
 
     async def _replace(self, publisher: Publisher) -> None:

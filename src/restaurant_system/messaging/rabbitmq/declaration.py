@@ -1,7 +1,7 @@
 """Declare exchanges, queues and bindings; those that exist with the same arguments stay."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
@@ -9,12 +9,14 @@ from aiormq.abc import AbstractChannel, ArgumentsType
 
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.rabbitmq.message_format import milliseconds
+from restaurant_system.messaging.rabbitmq.partitions import UNPARTITIONED, Partitions
 
 # The type is set on every queue, because the virtual host may have another default type.
 CLASSIC: ArgumentsType = {"x-queue-type": "classic"}
 # Orders that are given back count against the delivery limit, which is 20 by default from 4.0 on
 # and would turn them into dead letters. A limit of -1 means none only from 4.0 on.
 QUORUM: ArgumentsType = {"x-queue-type": "quorum", "x-delivery-limit": 2**31 - 1}
+BALANCED: ArgumentsType = {"x-queue-leader-locator": "balanced"}
 # A retry queue keeps a message until the queue that it returns to has confirmed it.
 AT_LEAST_ONCE: ArgumentsType = {
     "x-dead-letter-strategy": "at-least-once",
@@ -93,10 +95,15 @@ class Declarations:
 
     queue_type: Literal["classic", "quorum"]
     retry_delays: Sequence[float]
+    partitions: Partitions = UNPARTITIONED
 
     def queues(self) -> list[QueueDeclaration]:
         """Return the declarations of all queues, without the marker."""
-        return [*map(self._queue, topology.QUEUES), *map(self._retry_queue, self._milliseconds())]
+        return [
+            *map(self._queue, topology.QUEUES),
+            *map(self._further_partition, self.partitions.further_queues()),
+            *map(self._retry_queue, self._milliseconds()),
+        ]
 
     def marker(self) -> QueueDeclaration:
         """Return the declaration of the marker, which is not declared with the other queues."""
@@ -120,6 +127,7 @@ class Declarations:
             *exchanges(),
             *self.queues(),
             *(BindingDeclaration(each) for each in topology.BINDINGS),
+            *(BindingDeclaration(each) for each in self.partitions.further_bindings()),
             *(_retry_binding(delay_ms) for delay_ms in self._milliseconds()),
         ]
 
@@ -141,6 +149,13 @@ class Declarations:
         if queue.dead_letter_exchange is not None:
             arguments["x-dead-letter-exchange"] = queue.dead_letter_exchange
         return QueueDeclaration(queue.name, arguments)
+
+    def _further_partition(self, queue: topology.Queue) -> QueueDeclaration:
+        """Return a queue whose leader is on the node that has the fewest, if it has leaders."""
+        declaration = self._queue(queue)
+        if self.queue_type == "classic":
+            return declaration
+        return replace(declaration, arguments={**declaration.arguments, **BALANCED})
 
     def _retry_queue(self, delay_ms: int) -> QueueDeclaration:
         """Return a queue without consumers, in which messages wait until their time to live ends.

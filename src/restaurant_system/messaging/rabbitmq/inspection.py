@@ -31,6 +31,7 @@ from restaurant_system.messaging.rabbitmq.error_translation import (
     explain_missing_confirms,
     is_missing,
 )
+from restaurant_system.messaging.rabbitmq.partitions import Partitions
 from restaurant_system.messaging.rabbitmq.publishing import Publisher
 
 CONFIRM_TIMEOUT = 3.0  # s
@@ -57,7 +58,8 @@ class RabbitMQInspection:
     def __init__(self, settings: RabbitMQSettings, retry_delays: Sequence[float]) -> None:
         self._connection = RabbitMQConnection(settings)
         self._nodes = settings.nodes()
-        self._declarations = Declarations(settings.queue_type, retry_delays)
+        self._partitions = Partitions(settings.partitions)
+        self._declarations = Declarations(settings.queue_type, retry_delays, self._partitions)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -103,12 +105,14 @@ class RabbitMQInspection:
 
     async def depths(self) -> dict[str, int]:
         """Return the number of ready messages in each queue of the topology that exists."""
-        depths = {}
+        depths: dict[str, int] = {}
         for queue in topology.QUEUES:
-            async with self._channel() as channel:
-                with contextlib.suppress(aiormq.ChannelNotFoundEntity):
-                    declared = await channel.queue_declare(queue.name, passive=True)
-                    depths[queue.name] = declared.message_count or 0
+            for name in self._partitions.names(queue.name):
+                async with self._channel() as channel:
+                    with contextlib.suppress(aiormq.ChannelNotFoundEntity):
+                        declared = await channel.queue_declare(name, passive=True)
+                        count = declared.message_count or 0
+                        depths[queue.name] = depths.get(queue.name, 0) + count
         return depths
 
     async def round_trip(self) -> float:

@@ -9,6 +9,7 @@ import aiormq
 from aiormq.abc import DeliveredMessage
 
 from restaurant_system.messaging import topology
+from restaurant_system.messaging.rabbitmq.partitions import whole_routing_key
 from restaurant_system.models.message import Message, supported_headers
 
 PERSISTENT = 2
@@ -49,9 +50,10 @@ def properties_of(message: Message) -> aiormq.spec.Basic.Properties:
 def message_of(delivered: DeliveredMessage) -> Message:
     """Return a received message; properties that a third-party publisher left out get defaults."""
     properties = delivered.header.properties
+    exchange = delivered.exchange or ""
     return Message(
-        exchange=delivered.exchange or "",
-        routing_key=delivered.routing_key or "",
+        exchange=exchange,
+        routing_key=whole_routing_key(exchange, delivered.routing_key or ""),
         type=properties.message_type or "",
         body=delivered.body,
         message_id=_uuid(properties.message_id, delivered.body),

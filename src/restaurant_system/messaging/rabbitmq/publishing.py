@@ -10,6 +10,7 @@ import aiormq
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Refused, unroutable
 from restaurant_system.messaging.rabbitmq.message_format import properties_of
+from restaurant_system.messaging.rabbitmq.partitions import UNPARTITIONED, Partitions
 from restaurant_system.models.message import Message
 
 INVALID = (TypeError, ValueError, struct.error)  # raised for what AMQP cannot express
@@ -22,8 +23,9 @@ class Publisher:
     publication of a returned message by its message id.
     """
 
-    def __init__(self, channel: aiormq.Channel) -> None:
+    def __init__(self, channel: aiormq.Channel, partitions: Partitions = UNPARTITIONED) -> None:
         self.channel = channel
+        self._partitions = partitions
         self._in_flight: dict[UUID, asyncio.Future[None]] = {}
         self._callers = 0
 
@@ -80,7 +82,7 @@ class Publisher:
             await self.channel.basic_publish(
                 message.body,
                 exchange=message.exchange,
-                routing_key=message.routing_key,
+                routing_key=self._partitions.routing_key(message),
                 properties=properties_of(message),
                 mandatory=topology.exchange(message.exchange).mandatory,
                 wait=False,
