@@ -56,6 +56,14 @@ def main(
             " of RabbitMQ, half are those of a leader.",
         ),
     ] = False,
+    partitions: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Only on RabbitMQ: partitions of its queues; each restart of a service changes"
+            " their number.",
+        ),
+    ] = 1,
     seed: Annotated[int, typer.Option(help="The same seed gives the same orders and faults.")] = 1,
     mutation: Annotated[
         str | None,
@@ -82,8 +90,9 @@ def main(
                 targets=frozenset(component or Component),
                 mutation=mutation,
                 cluster=cluster,
+                partitions=partitions,
             )
-            for each in broker or ([Broker.RABBITMQ] if cluster else Broker)
+            for each in broker or ([Broker.RABBITMQ] if cluster or partitions > 1 else Broker)
         ]
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None

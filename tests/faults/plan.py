@@ -75,10 +75,13 @@ class RunPlan:
     targets: frozenset[Component] = frozenset(Component)  # of kills and disturbances
     mutation: str | None = None
     cluster: bool = False  # RabbitMQ is a cluster with quorum queues
+    partitions: int = 1  # of the queues of orders; a service that is restarted has fewer, or more
 
     def __post_init__(self) -> None:
         if self.cluster and (self.broker != "rabbitmq" or self.wipes):
             raise ValueError("a cluster is one of RabbitMQ, whose nodes are not wiped")
+        if self.partitions > 1 and self.broker != "rabbitmq":
+            raise ValueError("partitions are those of RabbitMQ's queues")
         if self.kills and not self._components():
             raise ValueError(f"a run on {self.broker} has none of the components to be killed")
 

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from io import BufferedWriter
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
@@ -42,7 +42,7 @@ class ServiceProcess:
         mutation: str | None,
         started_action: str,
         busy_action: str,
-        environment: Mapping[str, str],
+        environments: Iterator[Mapping[str, str]],
         folder: Path,
         journal: Journal,
     ) -> None:
@@ -53,7 +53,7 @@ class ServiceProcess:
         self._started_action, self._busy_action = (
             f'"action":"{action}"'.encode() for action in (started_action, busy_action)
         )
-        self._environment = {**os.environ, **environment}
+        self._environments = environments  # the next one for each start
         self._folder = folder
         self._journal = journal
         self._process: ForkServerProcess | None = None
@@ -122,7 +122,13 @@ class ServiceProcess:
         output, inherited = FORKSERVER.Pipe(duplex=False)
         self._process = process = FORKSERVER.Process(
             target=_run,
-            args=(self._mutation, self._command, self._environment, self._folder, inherited),
+            args=(
+                self._mutation,
+                self._command,
+                {**os.environ, **next(self._environments)},
+                self._folder,
+                inherited,
+            ),
         )
         self._ended.clear()
         process.start()

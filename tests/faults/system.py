@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -161,11 +162,19 @@ class SystemUnderTest:
             mutation=self._plan.mutation,
             started_action=STARTED_ACTIONS.get(component, "service_started"),
             busy_action=BUSY_ACTIONS.get(component, "service_started"),
-            environment=self._environment(component),
+            environments=self._environments(component),
             folder=self._folder,
             journal=self._journal,
         )
         self.services.setdefault(component, []).append(service)
+
+    def _environments(self, component: Component) -> Iterator[Mapping[str, str]]:
+        """Yield the environment of each start; from the second one on, partitions change."""
+        environment, count = self._environment(component), self._plan.partitions
+        if count == 1:
+            yield from itertools.repeat(environment)
+        for partitions in itertools.chain([count], itertools.cycle(range(1, count + 1))):
+            yield {**environment, "RESTAURANT_RABBITMQ__PARTITIONS": str(partitions)}
 
     def _environment(self, component: Component) -> Mapping[str, str]:
         database, *nodes = self.proxies[component]

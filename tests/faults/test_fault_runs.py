@@ -12,7 +12,14 @@ RUNS = {
         broker="postgres", orders=200, duration=14, kills=5, disturbances=8, poisons=2
     ),
     "rabbitmq": RunPlan(
-        broker="rabbitmq", orders=200, duration=16, kills=6, disturbances=8, unbinds=1, poisons=2
+        broker="rabbitmq",
+        orders=200,
+        duration=16,
+        kills=6,
+        disturbances=8,
+        unbinds=1,
+        poisons=2,
+        partitions=3,
     ),
 }
 
