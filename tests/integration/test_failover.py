@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from restaurant_system.app.runtime import background_task
 from restaurant_system.config import DatabaseSettings
@@ -71,6 +72,8 @@ class Load:
     async def running(self) -> AsyncIterator[None]:
         """Place orders for the duration of the block."""
         async with contextlib.AsyncExitStack() as stack:
+            # Formatting a traceback for each refused order would take seconds on a busy machine.
+            stack.enter_context(capture_logs())
             for _ in range(4):
                 await stack.enter_async_context(background_task(self._place()))
             yield
