@@ -84,30 +84,6 @@ def test_service_that_waits_for_its_database_answers_503_and_stops_at_once(
     assert not [line for line in service.process.logs if line["level"] == "ERROR"]
 
 
-@pytest.mark.parametrize(
-    "command",
-    [["tracking-service"], ["tracking-service", "--processes", "2"], ["up"]],
-    ids=" ".join,
-)
-def test_service_that_waits_for_its_replica_answers_503_and_stops_at_once(
-    commands: Processes, data_dir: Path, empty_dsn: str, command: list[str]
-) -> None:
-    """Only the replica is unreachable; the primary accepts connections."""
-    service = Service(
-        commands,
-        command,
-        RESTAURANT_DATABASE__URL=empty_dsn,
-        RESTAURANT_DATABASE__REPLICA__URL=UNREACHABLE,
-        RESTAURANT_DATA_DIR=str(data_dir),
-    )
-    service.process.wait_for("db_connected")
-
-    assert service.status("GET", "/health") == 503
-    start = time.monotonic()
-    assert service.process.stop() == 0
-    assert time.monotonic() - start < 3
-
-
 @pytest.mark.parametrize(("count", "timeout"), [("1", "1"), ("2", "3")])
 def test_database_that_stays_unreachable_ends_an_http_service_with_1(
     commands: Processes, count: str, timeout: str

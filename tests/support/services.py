@@ -18,6 +18,7 @@ from restaurant_system.config import (
 from restaurant_system.database import orders, outbox
 from restaurant_system.database.connection import Database
 from restaurant_system.database.preparation_times import LearnedTimes
+from restaurant_system.database.reader import Reader
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.order_messages import Sender, move_with_update
 from restaurant_system.messaging.postgres import PostgresBroker
@@ -130,7 +131,7 @@ def make_ready_orders(
 
 
 def make_tracking_service(
-    database: Database,
+    database: Reader,
     broker: Broker | None = None,
     *,
     clock: Clock = utc_now,
@@ -140,7 +141,7 @@ def make_tracking_service(
     """Make a tracking service."""
     return TrackingService(
         database,
-        broker or make_broker(database),
+        broker or make_broker(database.primary),
         clock=clock,
         business_day=BusinessDay(ZoneInfo(timezone), day_start),
         kitchen=KitchenSettings(),
@@ -165,12 +166,8 @@ def make_order_export(
 
 def make_live_views(database: Database, *, clock: Clock = utc_now) -> LiveViews:
     """Make the live views for customers."""
-    return LiveViews(
-        database,
-        clock=clock,
-        business_day=BusinessDay(ZoneInfo("UTC")),
-        kitchen=KitchenSettings(),
-    )
+    lookup = make_tracking_service(database, clock=clock).lookup
+    return LiveViews(database, lookup, clock=clock, business_day=BusinessDay(ZoneInfo("UTC")))
 
 
 @contextlib.asynccontextmanager

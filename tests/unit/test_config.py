@@ -413,3 +413,64 @@ def test_special_characters_in_the_password_of_a_url_are_kept(password: str, url
 
     assert database is not None
     assert unquote(urlsplit(database.dsn()).password or "") == password
+
+
+@pytest.mark.parametrize(
+    ("primary", "expected"),
+    [
+        (
+            {"host": "db1", "user": "anna", "password": "p@ss", "database": "r", "port": 5433},
+            "postgresql://anna:p%40ss@db2:5433/r?sslmode=prefer",
+        ),
+        (
+            {"hosts": ["db1", "db2"], "user": "anna", "password": "p", "sslmode": "require"},
+            "postgresql://anna:p@db2:5432/restaurant_db?sslmode=require",
+        ),
+        (
+            {"url": "postgresql://anna:p@db1:1,db3:2/r?target_session_attrs=read-write"},
+            "postgresql://anna:p@db2:5432/r",
+        ),
+        (
+            {"url": "postgresql:///r?host=db1,db3&user=anna&application_name=x"},
+            "postgresql://db2:5432/r?user=anna&application_name=x",
+        ),
+    ],
+)
+def test_replica_named_by_its_host_has_the_login_and_options_of_the_primary(
+    primary: dict[str, object], expected: str
+) -> None:
+    settings = Settings.model_validate({"database": {**primary, "replicas": ["db2"]}})
+
+    assert settings.database is not None
+    ((name, replica),) = settings.database.replica_servers().items()
+    assert replica.dsn() == expected
+    assert name == expected.partition("?")[0].partition("@")[2].partition("/")[0] or "db2:5432"
+
+
+def test_replica_named_by_a_url_has_its_own_login_and_the_certificates_of_the_primary() -> None:
+    replicas = ["postgresql://reader:q@db2/r", "[2001:db8::1]:5433"]
+    database = {"host": "db1", "sslmode": "require", "pool_max": 7, "replicas": replicas}
+
+    loaded = Settings.model_validate({"database": database}).database
+
+    assert loaded is not None
+    first, second = loaded.replica_servers().items()
+    assert first[0] == "db2:5432"
+    assert first[1].dsn() == "postgresql://reader:q@db2/r?sslmode=require"
+    assert first[1].pool_max == 7
+    assert second[0] == "[2001:db8::1]:5433"
+
+
+@pytest.mark.parametrize(
+    ("database", "path"),
+    [
+        ({"replicas": ["db2:5432:1"]}, "database.replicas.0"),
+        ({"replicas": ["postgresql://db2,db3/r"]}, "database.replicas.0"),
+        ({"replicas": ["db2", "db2:5432"]}, "database: "),
+        ({"replicas": ["db2"], "replica": {}}, "database: "),
+        ({"max_lag": 0}, "database.max_lag"),
+    ],
+)
+def test_invalid_replicas_are_refused(database: dict[str, object], path: str) -> None:
+    with pytest.raises(ConfigurationError, match=path):
+        load(write_config(json.dumps({"database": database})))

@@ -319,9 +319,9 @@ def test_connections_of_each_service_are_summed() -> None:
         "notification-subscriber": 6,
         "up": 20,
     }
-    assert with_servers["tracking-service"] == 5
+    assert with_servers["tracking-service"] == 10
     assert with_servers["notification-subscriber"] == 0
-    assert with_servers["up"] == 5
+    assert with_servers["up"] == 10
 
 
 def test_refused_configuration_is_a_report() -> None:

@@ -74,7 +74,7 @@ async def run_all_in_one(
                 exposer_of_service(runtime, database) as exposer,
                 asyncio.TaskGroup() as group,
             ):
-                health = http_service.health_feature(runtime, runtime.database)
+                health = http_service.health_feature(runtime, runtime.database, database)
                 metrics = http_service.metrics_feature(runtime, exposer)
                 menu = menu_feature(runtime.database, current, may_be_alone=True)
                 features = [

@@ -8,6 +8,9 @@ from typing import Any, TypeAlias
 
 from restaurant_system.database import outbox
 from restaurant_system.database.connection import Database
+from restaurant_system.database.reader import Reader
+from restaurant_system.database.replicas import Replica, Replicas
+from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.messaging.broker import Broker
 
 OUTBOX_DELAYED_AFTER = 10.0  # s; a relay that works publishes a message within 5 s of a crash
@@ -16,7 +19,7 @@ OUTBOX_DELAYED_AFTER = 10.0  # s; a relay that works publishes a message within 
 Check: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
-def of_database(database: Database) -> Check:
+def of_database(database: Database | Replicas) -> Check:
     """Return the check that the database answers, and opens new connections."""
 
     async def check() -> Mapping[str, Any]:
@@ -28,6 +31,40 @@ def of_database(database: Database) -> Check:
     return check
 
 
+def of_replicas(replicas: Replicas) -> Check:
+    """Return the check that all replicas can be read, and the primary.
+
+    Replicas are listed in the order of the configuration, without their addresses, because anybody
+    may see this.
+    """
+
+    async def check() -> Mapping[str, Any]:
+        reasons = []
+        try:
+            await replicas.primary.ping()
+        except DatabaseUnavailable:
+            reasons.append("The primary is unavailable")
+        left_out = sum(each.reason is not None for each in replicas.replicas)
+        if replicas.selected is None:
+            reasons.append("No replica can be read, so that reads go to the primary")
+        elif left_out:
+            reasons.append(f"{left_out} of {len(replicas.replicas)} replicas are left out")
+        return {
+            "reads_from": "primary" if replicas.selected is None else "replica",
+            "replicas": [_state_of(each, replicas) for each in replicas.replicas],
+            **({"status": "degraded", "reason": "; ".join(reasons)} if reasons else {}),
+        }
+
+    return check
+
+
+def _state_of(replica: Replica, replicas: Replicas) -> dict[str, Any]:
+    lag = None if replica.lag is None else round(replica.lag, 2)
+    if replica.reason is not None:
+        return {"status": "left_out", "lag_seconds": lag, "reason": replica.reason}
+    return {"status": "read" if replica is replicas.selected else "standby", "lag_seconds": lag}
+
+
 def of_broker(broker: Broker) -> Check:
     """Return the check that the broker answers."""
 
@@ -37,7 +74,7 @@ def of_broker(broker: Broker) -> Check:
     return check
 
 
-def of_outbox(database: Database) -> Check:
+def of_outbox(database: Reader) -> Check:
     """Return the check that messages do not wait to be published."""
 
     async def check() -> Mapping[str, Any]:

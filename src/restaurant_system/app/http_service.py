@@ -8,6 +8,7 @@ from restaurant_system.app import health_checks
 from restaurant_system.app.runtime import Runtime
 from restaurant_system.config import Settings
 from restaurant_system.database.connection import Database
+from restaurant_system.database.replicas import Replicas
 from restaurant_system.metrics.exposition import Exposer
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import health, metrics, server
@@ -75,13 +76,20 @@ def metrics_feature(runtime: Runtime, exposer: Exposer) -> Feature:
     return Feature(metrics.routes(exposer, is_public=runtime.settings.metrics.public))
 
 
-def health_feature(runtime: Runtime, database: Database) -> Feature:
-    """Return the route that reports the state of each dependency."""
-    return Feature(
-        health.routes(
-            runtime.shutdown,
-            Dependency("database", health_checks.of_database(database), essential=True),
-            Dependency("broker", health_checks.of_broker(runtime.broker), essential=False),
-            Dependency("outbox", health_checks.of_outbox(database), essential=False),
-        )
-    )
+def health_feature(
+    runtime: Runtime, database: Database | Replicas, reader: Database | Replicas | None = None
+) -> Feature:
+    """Return the route that reports the state of each dependency.
+
+    `reader` is the database for reading only, if the service has another than `database`.
+    """
+    dependencies = [
+        Dependency("database", health_checks.of_database(database), essential=True),
+        Dependency("broker", health_checks.of_broker(runtime.broker), essential=False),
+        Dependency("outbox", health_checks.of_outbox(database), essential=False),
+    ]
+    replicas = reader or database
+    if isinstance(replicas, Replicas):
+        check = health_checks.of_replicas(replicas)
+        dependencies.append(Dependency("replicas", check, essential=False))
+    return Feature(health.routes(runtime.shutdown, *dependencies))

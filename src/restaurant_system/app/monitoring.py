@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -12,6 +13,8 @@ from restaurant_system.app.runtime import Runtime, background_task
 from restaurant_system.config import Settings
 from restaurant_system.database import kitchen_state, outbox, workers
 from restaurant_system.database.connection import Database
+from restaurant_system.database.reader import Reader
+from restaurant_system.database.replicas import Replicas
 from restaurant_system.errors import BrokerUnavailable, DatabaseUnavailable
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.broker import Broker
@@ -34,7 +37,7 @@ log = get_logger()
 
 @contextlib.asynccontextmanager
 async def exposer_of_service(
-    runtime: Runtime, reader: Database | None = None
+    runtime: Runtime, reader: Database | Replicas | None = None
 ) -> AsyncIterator[Exposer]:
     """Sample this process, and expose its metrics and the system's figures, within the block.
 
@@ -48,7 +51,7 @@ async def exposer_of_service(
         )
         return {**BUILD_INFO, **of_database, **of_broker}
 
-    databases = {PRIMARY: runtime.database}
+    databases: dict[str, Database | Replicas] = {PRIMARY: runtime.database}
     if reader is not None:
         databases[READER] = reader
     async with _exposer(read_figures, databases) as exposer:
@@ -115,7 +118,7 @@ async def metrics_port(settings: Settings, service: str) -> AsyncIterator[Serve]
 
 @contextlib.asynccontextmanager
 async def _exposer(
-    read_figures: Callable[[], Awaitable[Figures]], databases: Mapping[str, Database]
+    read_figures: Callable[[], Awaitable[Figures]], databases: Mapping[str, Database | Replicas]
 ) -> AsyncIterator[Exposer]:
     exposer = Exposer(read_figures)
     try:
@@ -128,7 +131,7 @@ async def _exposer(
         await exposer.close()
 
 
-async def sample(databases: Mapping[str, Database]) -> None:
+async def sample(databases: Mapping[str, Database | Replicas]) -> None:
     """Set the gauges of this process, and count pending observations, until cancelled."""
     while True:
         count_pending()
@@ -140,10 +143,15 @@ async def sample(databases: Mapping[str, Database]) -> None:
             definitions.database_pool_max_connections.labels(name).set(usage.maximum)
             definitions.database_pool_waiting.labels(name).set(usage.waiting)
             definitions.database_available.labels(name).set(usage.is_open)
+            for replica in database.replicas if isinstance(database, Replicas) else ():
+                lag = math.inf if replica.lag is None else replica.lag
+                definitions.database_replica_lag_seconds.labels(replica.name).set(lag)
+                usable = definitions.database_replica_usable.labels(replica.name)
+                usable.set(replica.reason is None)
         await asyncio.sleep(SAMPLE_INTERVAL)
 
 
-async def read_database(database: Database, business_day: BusinessDay) -> Figures:
+async def read_database(database: Reader, business_day: BusinessDay) -> Figures:
     """Read figures from the database; none if it does not answer in time."""
     now = utc_now()
     try:

@@ -17,6 +17,7 @@ from restaurant_system.app.telemetry import traced
 from restaurant_system.config import ServerSettings, Settings
 from restaurant_system.database import embedded, migrations
 from restaurant_system.database.connection import Database, is_temporary
+from restaurant_system.database.replicas import Replicas
 from restaurant_system.database.server_requirements import check_connection_limit
 from restaurant_system.errors import BrokerUnavailable, DatabaseReadOnly
 from restaurant_system.logger import get_logger, reason
@@ -88,8 +89,7 @@ def connections_needed(settings: Settings, *, cooks: int = 1) -> dict[str, int]:
     consumer of the broker in PostgreSQL has its own. `cooks` are those of `up`.
     """
     pool = settings.database or EMBEDDED_POOL
-    has_replica = settings.database is not None and settings.database.replica is not None
-    reader_pools = 1 if has_replica else 2  # of a process that opens `read_only_database`
+    reader_pools = 2  # of a process that opens `read_only_database`
     stations = settings.kitchen_display.stations
     # Dead letters are locked by consumers: one erases them, one serves the requests of managers.
     dead_letters = 2
@@ -201,18 +201,27 @@ async def retry_while_unavailable(step: Callable[[], Awaitable[T]], settings: Se
 
 
 @contextlib.asynccontextmanager
-async def read_only_database(runtime: Runtime) -> AsyncIterator[Database]:
-    """Open the database for reading only: the replica, if there is one, else the primary."""
+async def read_only_database(runtime: Runtime) -> AsyncIterator[Database | Replicas]:
+    """Open the database for reading only: the replicas, if there are any, and the primary.
+
+    A replica that is unreachable does not delay the start.
+    """
     settings = runtime.settings
-    replica = settings.database.replica if settings.database else None
-    if replica is None:
-        database = runtime.database.read_only()
-    else:
-        database = Database(
-            replica.dsn(), replica, application_name="tracking-service", read_only=True
-        )
-    async with _opened(database, settings):
-        yield database
+    async with _opened(runtime.database.read_only(), settings) as primary:
+        servers = settings.database.replica_servers() if settings.database else {}
+        if settings.database is None or not servers:
+            yield primary
+            return
+        pools = {
+            name: Database(server.dsn(), server, application_name=runtime.service, read_only=True)
+            for name, server in servers.items()
+        }
+        replicas = Replicas(primary, pools, max_lag=settings.database.max_lag)
+        try:
+            async with background_task(replicas.run()):
+                yield replicas
+        finally:
+            await replicas.close()
 
 
 @contextlib.asynccontextmanager

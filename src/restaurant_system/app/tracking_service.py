@@ -13,7 +13,7 @@ from restaurant_system.app.runtime import (
     read_only_database,
 )
 from restaurant_system.config import Settings
-from restaurant_system.database.connection import Database
+from restaurant_system.database.reader import Reader
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.currency import Currency
 from restaurant_system.services.tracking.dashboard import Dashboard
@@ -52,7 +52,7 @@ def tracking_service(settings: Settings) -> Service:
 
 
 @contextlib.asynccontextmanager
-async def tracking(runtime: Runtime, database: Database) -> AsyncIterator[Sequence[Feature]]:
+async def tracking(runtime: Runtime, database: Reader) -> AsyncIterator[Sequence[Feature]]:
     """Answer queries about orders, and update live views, for the duration of the block."""
     service = TrackingService(
         database,
@@ -65,12 +65,7 @@ async def tracking(runtime: Runtime, database: Database) -> AsyncIterator[Sequen
     dashboard = Dashboard(
         service, UsualDays(database, business_day), clock=utc_now, business_day=business_day
     )
-    live_views = LiveViews(
-        database,
-        clock=utc_now,
-        business_day=business_day,
-        kitchen=runtime.settings.kitchen,
-    )
+    live_views = LiveViews(database, service.lookup, clock=utc_now, business_day=business_day)
     export = ExportHandler(
         database,
         clock=utc_now,

@@ -82,7 +82,7 @@ def split_postgres_url(url: str) -> list[str]:
 
     Raises `ValueError` if there is neither one port for all of them nor one for each.
     """
-    before, hosts, after = _url_parts(url)
+    before, hosts, after = url_parts(url)
     if hosts:
         return [f"{before}{host}{after}" for host in hosts.split(",")]
     path, _, query = after.partition("?")
@@ -98,13 +98,39 @@ def split_postgres_url(url: str) -> list[str]:
     return [f"{before}{path}?{urlencode({**options, **server})}" for server in servers]
 
 
+def postgres_url_at(url: str, node: str) -> str:
+    """Return a URL with the login, the database and the options of another, for one host.
+
+    What says which of several hosts is to be used is left out.
+    """
+    before, _, after = url_parts(url)
+    path, _, query = after.partition("?")
+    options = {
+        name: value
+        for name, value in parse_qsl(query)
+        if name not in {"host", "port", "target_session_attrs"}
+    }
+    return f"{before}{node}{path}{'?' if options else ''}{urlencode(options)}"
+
+
+def _check_replica(address: SecretStr) -> SecretStr:
+    """Check ``host``, ``host:port``, or the URL of one PostgreSQL server."""
+    text = address.get_secret_value()
+    if "/" not in text:
+        return SecretStr(_check_node(text))
+    url = _parse_postgres_url(address)
+    if len(split_postgres_url(url.get_secret_value())) > 1:
+        raise ValueError("a replica is one server; list several as several replicas")
+    return url
+
+
 def _parse_amqp_url(url: SecretStr) -> SecretStr:
     """Check the URL with each of its hosts, and join the hosts again."""
     text = url.get_secret_value()
     parsed = [
         _parse_url(each, AMQP_DSN.validate_python, AMQP_EXAMPLE) for each in split_amqp_url(text)
     ]
-    (before, _, after), *_ = parts = [_url_parts(each) for each in parsed]
+    (before, _, after), *_ = parts = [url_parts(each) for each in parsed]
     hosts = [host for _, host, _ in parts]
     if LOGIN_BEFORE_COMMA.search(text) or (not all(hosts) and len(hosts) > 1):
         raise ValueError(f"with several hosts it must look like {AMQP_HOSTS_EXAMPLE}")
@@ -113,11 +139,11 @@ def _parse_amqp_url(url: SecretStr) -> SecretStr:
 
 def split_amqp_url(url: str) -> list[str]:
     """Return a URL for each of the hosts in a URL, which are separated by commas."""
-    before, hosts, after = _url_parts(url)
+    before, hosts, after = url_parts(url)
     return [f"{before}{host}{after}" for host in hosts.split(",")]
 
 
-def _url_parts(url: str) -> tuple[str, str, str]:
+def url_parts(url: str) -> tuple[str, str, str]:
     """Return the scheme with the login, the hosts, and the path with the options."""
     parts = URL_WITH_HOSTS.fullmatch(url)
     return (parts[1], parts[2], parts[3]) if parts else ("", url, "")
@@ -236,6 +262,7 @@ Location = Annotated[Path, AfterValidator(_expand_home)]
 PemFile = Annotated[Path, AfterValidator(tls.check_pem_file)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_parse_postgres_url)]
 AmqpUrl = Annotated[SecretStr, AfterValidator(_parse_amqp_url)]
+ReplicaAddress = Annotated[SecretStr, AfterValidator(_check_replica)]
 Node = Annotated[str, AfterValidator(_check_node)]
 HostPattern = Annotated[str, AfterValidator(_check_host_pattern)]
 Origin = Annotated[str, AfterValidator(_check_origin)]

@@ -14,13 +14,17 @@ from restaurant_system.config.field_types import (
     PemFile,
     Port,
     PostgresUrl,
+    ReplicaAddress,
     Seconds,
     Section,
+    postgres_url_at,
     split_amqp_url,
     split_postgres_url,
+    url_parts,
 )
 
 MAX_PARTITIONS = 32
+POSTGRES_PORT = 5432
 
 
 class ServerSettings(Section):
@@ -33,7 +37,7 @@ class ServerSettings(Section):
     url: PostgresUrl | None = None
     hosts: tuple[Node, ...] = ()
     host: str = "localhost"
-    port: Port = 5432
+    port: Port = POSTGRES_PORT
     user: str = "restaurant_user"
     password: SecretStr = SecretStr("restaurant_pass")
     database: str = "restaurant_db"
@@ -102,9 +106,40 @@ class ServerSettings(Section):
 
 
 class DatabaseSettings(ServerSettings):
-    """The primary database, and optionally a replica from which the tracking service reads."""
+    """The primary database, and optionally replicas from which the tracking service reads.
 
+    A host in `replicas` is reached with the other settings of the primary, a URL with its own login
+    and options. `replica` is one with settings of its own. A replica that is more than `max_lag`
+    behind is not read.
+    """
+
+    replicas: tuple[ReplicaAddress, ...] = ()
     replica: ServerSettings | None = None
+    max_lag: Seconds = 3
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> Self:
+        if self.replica is not None and self.replicas:
+            raise ValueError("replica and replicas both say where the replicas are; remove one")
+        if len(self.replica_servers()) < len(self.replicas):
+            raise ValueError("replicas names a server twice; remove one")
+        return self
+
+    def replica_servers(self) -> dict[str, ServerSettings]:
+        """Return the settings of each replica by its address."""
+        if self.replica is not None:
+            return {_address_in(self.replica.dsn()): self.replica}
+        dsns = [self._replica_dsn(each.get_secret_value()) for each in self.replicas]
+        return {_address_in(dsn): self._at(dsn) for dsn in dsns}
+
+    def _replica_dsn(self, address: str) -> str:
+        if "/" in address:
+            return address
+        return postgres_url_at(split_postgres_url(self.dsn())[0], _with_port(address, self.port))
+
+    def _at(self, dsn: str) -> ServerSettings:
+        other = {"url": SecretStr(dsn), "hosts": (), "replicas": (), "replica": None}
+        return self.model_copy(update=other)
 
 
 class TlsSettings(Section):
@@ -226,6 +261,13 @@ def _with_port(node: str, port: int) -> str:
 def _bracketed(host: str) -> str:
     """Put an IPv6 address into brackets, as in a URL."""
     return f"[{host}]" if ":" in host else host
+
+
+def _address_in(url: str) -> str:
+    """Return the host and the port in the URL of one PostgreSQL server."""
+    options = _options_of(url)
+    host = url_parts(url)[1] or _bracketed(options.get("host", "localhost"))
+    return _with_port(host, int(options.get("port") or POSTGRES_PORT))
 
 
 def _options_of(url: str) -> dict[str, str]:

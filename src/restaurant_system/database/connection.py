@@ -7,7 +7,7 @@ at once instead of waiting for a timeout. `health_monitor.py` decides which of t
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -136,6 +136,16 @@ class Database:
             self._connect_for_pings, interval=settings.ping_interval, timeout=settings.ping_timeout
         )
 
+    @property
+    def staleness(self) -> float:
+        """For how many seconds what was committed may be missing in what is read: never."""
+        return 0.0
+
+    @property
+    def primary(self) -> "Database":
+        """This database."""
+        return self
+
     def read_only(self) -> "Database":
         """Return a database on the same server, not open yet, that cannot write."""
         return Database(
@@ -198,12 +208,16 @@ class Database:
     async def monitor(self) -> None:
         """Detect, until cancelled, that the server is unavailable, and open the pool again.
 
+        A pool that is not open yet is opened first.
+
         While it is unavailable all calls fail, also those in progress; attempts to open the pool
         have growing delays and a log line each.
         """
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._retry_refused())
+                if self._pool is None:
+                    await self._reopen()
                 while True:
                     self._make_unavailable(await self._health.wait_until_unavailable())
                     await self._reopen()
@@ -213,6 +227,18 @@ class Database:
     def connection(self) -> contextlib.AbstractAsyncContextManager[Connection]:
         """Acquire a connection for a block; each statement is a transaction of its own."""
         return AcquiredConnection(self)
+
+    async def read(self, query: "Callable[[Connection], Awaitable[T]]") -> T:
+        """Return the result of a query."""
+        async with self.connection() as connection:
+            return await query(connection)
+
+    async def find(
+        self, query: "Callable[[Connection], Awaitable[T]]", suffices: object = None
+    ) -> T:
+        """Return the result of a query: nothing newer is to be found elsewhere (see `Reader`)."""
+        del suffices
+        return await self.read(query)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -3,7 +3,8 @@
 import time
 
 from restaurant_system.config import KitchenSettings
-from restaurant_system.database.connection import Connection, Database
+from restaurant_system.database.connection import Connection
+from restaurant_system.database.reader import Reader
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.timing import PreparationTimes
 
@@ -49,7 +50,7 @@ class LearnedTimes:
     They are never less than the time of a simulated cook.
     """
 
-    def __init__(self, database: Database, kitchen: KitchenSettings) -> None:
+    def __init__(self, database: Reader, kitchen: KitchenSettings) -> None:
         self._database = database
         self._minimum = {kind: kitchen.cooking_time(kind).total_seconds() for kind in OrderType}
         self._known = PreparationTimes(self._minimum)

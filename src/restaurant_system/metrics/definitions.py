@@ -162,6 +162,18 @@ database_pool_waiting = Gauge(
     ["pool"],
     multiprocess_mode="livesum",
 )
+database_replica_lag_seconds = Gauge(
+    "restaurant_database_replica_lag_seconds",
+    "Time by which a replica of the database is behind the primary; +Inf while it is unknown.",
+    ["replica"],
+    multiprocess_mode="livemax",
+)
+database_replica_usable = Gauge(
+    "restaurant_database_replica_usable",
+    "1 while a replica of the database may be read, 0 while it is left out.",
+    ["replica"],
+    multiprocess_mode="livemin",
+)
 
 
 @dataclass(frozen=True, slots=True)

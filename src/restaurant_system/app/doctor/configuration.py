@@ -78,8 +78,8 @@ def _certificate_files(settings: Settings) -> Iterator[Path]:
     """Yield each configured file of certificates once, also those named in a URL."""
     files: dict[Path, None] = {}
     database = settings.database
-    for server in (database, database.replica if database else None):
-        if server is not None:
+    if database is not None:
+        for server in (database, *database.replica_servers().values()):
             files |= dict.fromkeys(server.certificate_files())
     if settings.rabbitmq is not None:
         tls = settings.rabbitmq.tls

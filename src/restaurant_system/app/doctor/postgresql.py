@@ -21,6 +21,7 @@ from restaurant_system.database import inspection, migrations
 from restaurant_system.database.connection_factory import ConnectionFactory, UnpooledConnection
 from restaurant_system.database.inspection import SchemaRights, TableRights
 from restaurant_system.database.migrations import MIGRATIONS_TABLE, SchemaState
+from restaurant_system.database.replicas import ServerState, server_state
 from restaurant_system.database.server_requirements import (
     LOWER_NEED,
     ConnectionLimit,
@@ -41,6 +42,7 @@ CLOCK_CURE = "synchronise the clocks of both machines (NTP)"
 MIGRATE = "run restaurant-system migrate; a service that starts does it too"
 TLS_CURE = "correct database.sslmode, sslrootcert or the port, or replace the server's certificate"
 OWN_NAME = "doctor"
+MAX_BEHIND = 16 * 2**20  # bytes of the write-ahead log: one segment
 NAMED_MIGRATIONS = 3  # of more, the first and the last are named
 UNREACHABLE = "PostgreSQL is unreachable"
 
@@ -52,7 +54,8 @@ class Server:
     """A server to check; `advice` says what to do if it is unreachable.
 
     `factory` connects as services do: to a server that takes writes, unless it is a replica.
-    `reader` takes any server. `needs` are the connections that each service may open on it.
+    `reader` takes any server. `needs` are the connections that each service may open on it. A
+    replica has a `primary`.
     """
 
     area: str
@@ -61,7 +64,12 @@ class Server:
     connect_timeout: float
     advice: str
     needs: Mapping[str, int]
-    is_replica: bool = False
+    primary: ConnectionFactory | None = None
+
+    @property
+    def is_replica(self) -> bool:
+        """Return whether it is a replica of another server, `primary`."""
+        return self.primary is not None
 
 
 async def check_server(server: Server, clock: Clock, found: list[Finding]) -> None:
@@ -128,7 +136,14 @@ def _checks(server: Server, factory: ConnectionFactory, clock: Clock) -> list[Ch
         limits = await connection_limits(connection, [*server.needs, OWN_NAME])
         return judge_connections(server.needs, limits)
 
+    async def check_replication(connection: UnpooledConnection) -> Sequence[Finding]:
+        assert server.primary is not None  # noqa: S101 - only a replica is checked
+        async with inspection.connected(server.primary) as primary:
+            return [judge_replication(await server_state(connection), await server_state(primary))]
+
+    replication = [check("replication", check_replication)] if server.is_replica else []
     return [
+        *replication,
         check("certificate", check_certificate),
         check("version", _check_version, "upgrade PostgreSQL"),
         check("encoding", _check_encoding),
@@ -141,6 +156,26 @@ def _checks(server: Server, factory: ConnectionFactory, clock: Clock) -> list[Ch
 
 async def _check_version(connection: UnpooledConnection) -> Sequence[Finding]:
     return [judge_version(*await inspection.version(connection))]
+
+
+def judge_replication(replica: ServerState, primary: ServerState) -> Finding:
+    """Judge whether a server is a replica, and whether it has replayed what the primary wrote."""
+    if not replica.is_replica:
+        if replica.server == primary.server:
+            return ok("it is the primary itself")
+        return error(
+            "it takes writes, but is not the primary",
+            "name a streaming replica of the primary, or remove it from database.replicas",
+        )
+    if replica.position is None or primary.position is None:
+        return warning("its position is unknown", "try again once it replays from the primary")
+    behind = max(0, primary.position - replica.position)
+    if behind > MAX_BEHIND:
+        return warning(
+            f"it is {behind // 2**20} MiB behind the primary",
+            "see why it does not receive or replay: pg_stat_replication, recovery_min_apply_delay",
+        )
+    return ok(f"it is {behind} bytes behind the primary")
 
 
 def judge_version(major: int, name: str) -> Finding:

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -101,8 +101,7 @@ async def _check_with(
     if server is not None:
         await check_server(server, clock, found)
         database = DatabaseAccess(server.factory, _skip_reason(found))
-    replica = _replica(settings)
-    if replica is not None:
+    for replica in _replicas(settings):
         await check_server(replica, clock, found)
     if settings.rabbitmq is None:
         await broker.check_queue_table(database, found)
@@ -148,12 +147,17 @@ def _primary(settings: Settings, stack: contextlib.ExitStack) -> Server | None:
     return _server("postgresql", dsn, EMBEDDED_POOL, advice, {"up": together})
 
 
-def _replica(settings: Settings) -> Server | None:
-    replica = settings.database.replica if settings.database is not None else None
-    if replica is None:
-        return None
-    needs = {"tracking-service": settings.tracking_service.processes * (replica.pool_max + 1)}
-    return _server("replica", replica.dsn(), replica, ADVICE, needs, is_replica=True)
+def _replicas(settings: Settings) -> Iterator[Server]:
+    """Yield the replicas; of several, the area has the address."""
+    database = settings.database
+    if database is None:
+        return
+    servers = database.replica_servers()
+    primary = _factory(database.dsn(), database)
+    for name, replica in servers.items():
+        area = "replica" if len(servers) == 1 else f"replica.{name}"
+        needs = {"tracking-service": settings.tracking_service.processes * (replica.pool_max + 1)}
+        yield _server(area, replica.dsn(), replica, ADVICE, needs, primary=primary)
 
 
 def _server(
@@ -163,21 +167,22 @@ def _server(
     advice: str,
     needs: Mapping[str, int],
     *,
-    is_replica: bool = False,
+    primary: ConnectionFactory | None = None,
 ) -> Server:
-    reader, writer = (
-        ConnectionFactory(dsn, settings, application_name=OWN_NAME, read_only=read_only)
-        for read_only in (True, False)
-    )
+    reader = _factory(dsn, settings, read_only=True)
     return Server(
         area=area,
-        factory=reader if is_replica else writer,
+        factory=_factory(dsn, settings) if primary is None else reader,
         reader=reader,
         connect_timeout=settings.connect_timeout,
         advice=advice[0].lower() + advice[1:],
         needs=needs,
-        is_replica=is_replica,
+        primary=primary,
     )
+
+
+def _factory(dsn: str, settings: ServerSettings, *, read_only: bool = False) -> ConnectionFactory:
+    return ConnectionFactory(dsn, settings, application_name=OWN_NAME, read_only=read_only)
 
 
 def _shape(settings: Settings) -> Shape:

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 from starlette.responses import Response, StreamingResponse
 
 from restaurant_system.database import order_export, tracking_queries
-from restaurant_system.database.connection import Database
+from restaurant_system.database.reader import Reader
 from restaurant_system.database.tracking_queries import Row
 from restaurant_system.models.access import Capability
 from restaurant_system.models.business_day import BusinessDay
@@ -59,7 +59,7 @@ class ExportHandler:
     """Exports the orders of a business date; what was erased is not in it any more."""
 
     def __init__(
-        self, database: Database, *, clock: Clock, business_day: BusinessDay, currency: Currency
+        self, database: Reader, *, clock: Clock, business_day: BusinessDay, currency: Currency
     ) -> None:
         self._database = database
         self._clock = clock

@@ -16,9 +16,9 @@ from pydantic import JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
 
-from restaurant_system.config import KitchenSettings
 from restaurant_system.database import live_view_queries, tracking_queries
-from restaurant_system.database.connection import Database
+from restaurant_system.database.reader import Reader
+from restaurant_system.database.tracking_queries import Row
 from restaurant_system.errors import OrderNotFound
 from restaurant_system.models.access import Capability
 from restaurant_system.models.board import BoardSelection, UnknownOrderTypes
@@ -27,7 +27,11 @@ from restaurant_system.models.clock import Clock, optional_rfc_3339, rfc_3339, r
 from restaurant_system.models.money import json_number
 from restaurant_system.models.tracking_link import is_token_of
 from restaurant_system.services.tracking.order_list import READY_SHOWN_FOR, OrderList
-from restaurant_system.services.tracking.status_lookup import OrderProgress, StatusLookup
+from restaurant_system.services.tracking.status_lookup import (
+    OrderProgress,
+    StatusLookup,
+    is_complete,
+)
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.access_control import caller_of
 from restaurant_system.web.api import Feature
@@ -55,18 +59,16 @@ class LiveViews:
 
     def __init__(
         self,
-        database: Database,
+        database: Reader,
+        lookup: StatusLookup,
         *,
         clock: Clock,
         business_day: BusinessDay,
-        kitchen: KitchenSettings,
     ) -> None:
         self._database = database
         self._clock = clock
         self._business_day = business_day
-        self._lookup = StatusLookup(
-            database, clock=clock, business_day=business_day, kitchen=kitchen
-        )
+        self._lookup = lookup
         self._board = FeedPoller(self._poll_board, interval=POLL_INTERVAL)
         self._orders = FeedPoller(self._poll_orders, interval=POLL_INTERVAL)
         order_list = OrderList(database, self._lookup, clock=clock, business_day=business_day)
@@ -108,8 +110,7 @@ class LiveViews:
         self, number: str, token: str, last_event_id: str | None
     ) -> AsyncIterator[bytes]:
         """Return the events of an order by its tracking link; raises `OrderNotFound`."""
-        async with self._database.connection() as connection:
-            stored = await tracking_queries.tracking_token(connection, number)
+        stored = await self._database.find(lambda it: tracking_queries.tracking_token(it, number))
         if not is_token_of(stored, token):
             raise OrderNotFound(number)
         return self._orders.watch(LINK_OF + number, last_event_id)
@@ -163,11 +164,19 @@ class LiveViews:
         linked = [number for key, number in number_in.items() if key.startswith(LINK_OF)]
         with_steps = [number for key, number in number_in.items() if not key.startswith(STATUS_OF)]
         found = await asyncio.gather(*map(self._progress_of, dict.fromkeys(number_in.values())))
-        async with self._database.connection() as connection:
-            steps = await live_view_queries.steps(connection, with_steps)
-            items = await live_view_queries.items(connection, linked) if linked else {}
+        progresses = {each.order_number: each for each in filter(None, found)}
+        steps, items = await _read(self._database, with_steps, linked)
+        # What a replica does not have yet; that it is missing would end the stream.
+        behind = {
+            number
+            for number in (with_steps if self._database.staleness else ())
+            if number in progresses and not is_complete(steps.get(number, ()), progresses[number])
+        }
+        if behind:
+            newer = await _read(self._database.primary, list(behind), list(behind & {*linked}))
+            steps, items = steps | newer[0], items | newer[1]
         views: dict[str, Entries] = {}
-        for progress in filter(None, found):
+        for progress in progresses.values():
             number = progress.order_number
             views[STATUS_OF + number] = {"order": _status(progress)}
             if number in steps:
@@ -183,7 +192,17 @@ class LiveViews:
             return None
 
 
-def _board_entry(row: live_view_queries.Row, ready_at: datetime | None) -> JsonValue:
+async def _read(
+    database: Reader, with_steps: Sequence[str], linked: Sequence[str]
+) -> tuple[dict[str, list[Row]], dict[str, list[Row]]]:
+    """Return the steps of these orders, and the items of those that are shown by their link."""
+    async with database.connection() as connection:
+        steps = await live_view_queries.steps(connection, with_steps)
+        items = await live_view_queries.items(connection, linked) if linked else {}
+    return steps, items
+
+
+def _board_entry(row: Row, ready_at: datetime | None) -> JsonValue:
     return {
         "status": row["status"],
         "ready_at": optional_rfc_3339(ready_at),
@@ -191,7 +210,7 @@ def _board_entry(row: live_view_queries.Row, ready_at: datetime | None) -> JsonV
     }
 
 
-def _with_steps(progress: OrderProgress, steps: Sequence[live_view_queries.Row]) -> Entries:
+def _with_steps(progress: OrderProgress, steps: Sequence[Row]) -> Entries:
     return {
         "order": {
             **_status(progress),
@@ -203,9 +222,7 @@ def _with_steps(progress: OrderProgress, steps: Sequence[live_view_queries.Row])
     }
 
 
-def _with_items(
-    entries: Mapping[str, Any], items: Sequence[live_view_queries.Row]
-) -> Mapping[str, Any]:
+def _with_items(entries: Mapping[str, Any], items: Sequence[Row]) -> Mapping[str, Any]:
     amount_due = items[0]["amount_due"]
     return {
         "order": {
@@ -222,7 +239,7 @@ def _with_items(
     }
 
 
-def _item(row: live_view_queries.Row) -> JsonValue:
+def _item(row: Row) -> JsonValue:
     item = {"name": row["name"], "quantity": row["quantity"], "price": json_number(row["price"])}
     modifiers = _modifiers(live_view_queries.public_modifiers(row))
     return {**item, "modifiers": modifiers} if modifiers else item

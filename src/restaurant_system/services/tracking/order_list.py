@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from pydantic import JsonValue
 
 from restaurant_system.database import order_list
-from restaurant_system.database.connection import Database
+from restaurant_system.database.reader import Reader
 from restaurant_system.database.tracking_queries import Row
 from restaurant_system.errors import OrderNotFound
 from restaurant_system.models.business_day import BusinessDay
@@ -33,7 +33,7 @@ class OrderList:
 
     def __init__(
         self,
-        database: Database,
+        database: Reader,
         lookup: StatusLookup,
         *,
         clock: Clock,

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable
 
 from restaurant_system.database import kitchen_queries, workers
-from restaurant_system.database.connection import Database
 from restaurant_system.database.preparation_times import LearnedTimes
+from restaurant_system.database.reader import Reader
 from restaurant_system.models.business_day import BusinessDay
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.forecast import CookOnDuty, Forecast
@@ -28,7 +28,7 @@ class QueueForecast:
 
     def __init__(
         self,
-        database: Database,
+        database: Reader,
         *,
         clock: Clock,
         business_day: BusinessDay,

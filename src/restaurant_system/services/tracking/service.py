@@ -6,7 +6,7 @@ import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from restaurant_system.config import KitchenSettings
@@ -19,10 +19,11 @@ from restaurant_system.database import (
     tracking_queries,
     workers,
 )
-from restaurant_system.database.connection import Connection, Database
+from restaurant_system.database.connection import Connection
 from restaurant_system.database.outbox import Backlog
+from restaurant_system.database.reader import Reader
 from restaurant_system.database.tickets import TicketContents
-from restaurant_system.database.tracking_queries import OrderFilter
+from restaurant_system.database.tracking_queries import OrderFilter, Row
 from restaurant_system.errors import BrokerUnavailable, NoTrackingLink, OrderNotFound
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.kitchen_warnings import warnings_in
@@ -34,7 +35,11 @@ from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.tracking_link import is_token_of, tracking_path
 from restaurant_system.models.worker import Worker
 from restaurant_system.services.tracking.statistics import DayStatistics, day_statistics
-from restaurant_system.services.tracking.status_lookup import OrderProgress, StatusLookup
+from restaurant_system.services.tracking.status_lookup import (
+    OrderProgress,
+    StatusLookup,
+    is_complete,
+)
 
 NAME = "tracking-service"
 OPTIONAL = ("items_total", "handed_over_at", "uncollected_at")  # of every order
@@ -65,11 +70,15 @@ class ScheduledOrders:
 
 
 class TrackingService:
-    """Answers queries. Times are in UTC; an unknown order number raises `OrderNotFound`."""
+    """Answers queries. Times are in UTC; an unknown order number raises `OrderNotFound`.
+
+    What is read may be as old as `database` allows, but an order that is not there yet, or older
+    than what was read of it before, is read from the primary.
+    """
 
     def __init__(
         self,
-        database: Database,
+        database: Reader,
         broker: Broker,
         *,
         clock: Clock,
@@ -84,20 +93,25 @@ class TrackingService:
             OrderType(kind): timedelta(seconds=seconds)
             for kind, seconds in kitchen.late_seconds.model_dump().items()
         }
-        self._lookup = StatusLookup(
+        self.lookup = StatusLookup(
             database, clock=clock, business_day=business_day, kitchen=kitchen
         )
 
     def status(self, number: str) -> "asyncio.Future[OrderProgress]":
         """Return the current status of an order and its estimated completion."""
-        return self._lookup.find(number)
+        return self.lookup.find(number)
 
     async def history(self, number: str) -> list[dict[str, Any]]:
         """Return the status changes of an order, oldest first."""
-        async with self._database.connection() as connection:
-            rows = await tracking_queries.history(connection, number)
+        rows = await self._database.find(
+            lambda connection: tracking_queries.history(connection, number),
+            suffices=lambda found: self._is_newest(
+                number, found[-1]["changed_at"] if found else None
+            ),
+        )
         if not rows:
             raise OrderNotFound(number)
+        self.lookup.seen.add(number, rows[-1]["changed_at"])
         return [
             {
                 "status": row["status"],
@@ -114,21 +128,30 @@ class TrackingService:
 
     async def order(self, number: str) -> dict[str, Any]:
         """Return an order with its items."""
-        async with self._database.connection() as connection:
+
+        async def read(connection: Connection) -> dict[str, Any] | None:
             row = await tracking_queries.order(connection, number)
             if row is None:
-                raise OrderNotFound(number)
+                return None
             (order,) = await _with_items(connection, [row])
             if row["status"] == OrderStatus.CANCELLED:
                 order["cancel_reason"] = await tracking_queries.cancel_reason(connection, row["id"])
             return order
 
+        order = await self._database.find(
+            read,
+            suffices=lambda found: self._is_newest(number, found["updated_at"] if found else None),
+        )
+        if order is None:
+            raise OrderNotFound(number)
+        self.lookup.seen.add(number, order["updated_at"])
+        return order
+
     async def tracking_path(self, number: str) -> str:
         """Return the path of an order's tracking link; raises `NoTrackingLink` if it has none."""
-        async with self._database.connection() as connection:
-            if await tracking_queries.order(connection, number) is None:
-                raise OrderNotFound(number)
-            token = await tracking_queries.tracking_token(connection, number)
+        if await self._database.find(lambda it: tracking_queries.order(it, number)) is None:
+            raise OrderNotFound(number)
+        token = await self._database.find(lambda it: tracking_queries.tracking_token(it, number))
         if token is None:
             raise NoTrackingLink(number)
         return tracking_path(number, token)
@@ -138,15 +161,21 @@ class TrackingService:
 
         Raises `OrderNotFound` also if the token is not that of the order.
         """
-        async with self._database.connection() as connection:
-            stored = await tracking_queries.tracking_token(connection, number)
-            if not is_token_of(stored, token):
-                raise OrderNotFound(number)
-            steps = (await live_view_queries.steps(connection, [number])).get(number)
-            items = (await live_view_queries.items(connection, [number])).get(number)
-        if steps is None or items is None:  # deleted or erased meanwhile
+        stored = await self._database.find(lambda it: tracking_queries.tracking_token(it, number))
+        if not is_token_of(stored, token):
             raise OrderNotFound(number)
-        progress = await self._lookup.find(number)
+        progress = await self.lookup.find(number)
+
+        async def read(connection: Connection) -> tuple[Sequence[Row], Sequence[Row]]:
+            steps = await live_view_queries.steps(connection, [number])
+            items = await live_view_queries.items(connection, [number])
+            return steps.get(number, ()), items.get(number, ())
+
+        steps, items = await self._database.find(
+            read, suffices=lambda found: is_complete(found[0], progress)
+        )
+        if not steps or not items:  # deleted or erased meanwhile
+            raise OrderNotFound(number)
         return {
             "order_number": number,
             "order_type": steps[0]["type"],
@@ -176,11 +205,21 @@ class TrackingService:
         requests waiting.
         """
         before = None if cursor is None else _decode_cursor(cursor)
-        async with self._database.connection() as connection:
+
+        async def read(connection: Connection) -> tuple[list[Row], list[dict[str, Any]]]:
             rows = await tracking_queries.orders(connection, wanted, before=before, limit=limit + 1)
-            orders = await _up_to_page_size(connection, rows[:limit])
+            return rows, await _up_to_page_size(connection, rows[:limit])
+
+        is_for_one = wanted.reference is not None or wanted.external_id is not None
+        rows, orders = await self._database.find(
+            read, suffices=lambda found: bool(found[0]) or not is_for_one
+        )
         is_last = len(orders) == len(rows)
         return Page(orders, None if is_last else _encode_cursor(rows[len(orders) - 1]["id"]))
+
+    def _is_newest(self, number: str, updated_at: datetime | None) -> bool:
+        """Return whether an order was found, and was not read in a newer version before."""
+        return updated_at is not None and not self.lookup.seen.has_newer(number, updated_at)
 
     async def stats(self) -> dict[str, Any]:
         """Return the statistics of today; `queues` is `None` while the broker is unreachable."""

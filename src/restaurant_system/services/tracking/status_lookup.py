@@ -14,10 +14,10 @@ from typing import NamedTuple
 from restaurant_system.batching import Batcher
 from restaurant_system.config import KitchenSettings
 from restaurant_system.database import tracking_queries
-from restaurant_system.database.connection import Database
 from restaurant_system.database.preparation_times import LearnedTimes
+from restaurant_system.database.reader import Reader
 from restaurant_system.database.tracking_queries import Row
-from restaurant_system.errors import OrderNotFound
+from restaurant_system.errors import DatabaseUnavailable, OrderNotFound
 from restaurant_system.metrics import definitions as metrics
 from restaurant_system.models.business_day import BusinessDay
 from restaurant_system.models.clock import Clock
@@ -25,6 +25,7 @@ from restaurant_system.models.forecast import Forecast
 from restaurant_system.models.order import OrderType
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.tracking.queue_forecast import QueueForecast, completion_of
+from restaurant_system.services.tracking.seen_versions import SeenVersions
 
 MAX_BATCH_SIZE = 256  # look-ups that share a query
 CONCURRENT_QUERIES = 2  # one is executed while the result of the other is processed
@@ -50,11 +51,15 @@ class OrderProgress(NamedTuple):
 
 
 class StatusLookup:
-    """Looks up orders in batches; a look-up never joins a query that has already started."""
+    """Looks up orders in batches; a look-up never joins a query that has already started.
+
+    A replica may lack an order, or have an older version of it than was read before (`seen`), which
+    is then read from the primary: the status of an order does not go back.
+    """
 
     def __init__(
         self,
-        database: Database,
+        database: Reader,
         *,
         clock: Clock,
         business_day: BusinessDay,
@@ -62,6 +67,7 @@ class StatusLookup:
     ) -> None:
         self._database = database
         self._clock = clock
+        self.seen = SeenVersions(database.staleness)
         self._times = LearnedTimes(database, kitchen)
         self._forecast = QueueForecast(
             database, clock=clock, business_day=business_day, times=self._times
@@ -79,17 +85,44 @@ class StatusLookup:
         self, numbers: Sequence[str]
     ) -> "list[OrderProgress | Future[OrderProgress]]":
         metrics.lookup_batch_size.observe(len(numbers))
+        unavailable: DatabaseUnavailable | None = None
         with metrics.lookup_batch_duration_seconds.time():
-            async with self._database.connection() as connection:
-                rows = await tracking_queries.statuses(connection, numbers)
+            rows = await self._database.read(lambda it: tracking_queries.statuses(it, numbers))
+            if self._database.staleness:
+                unavailable = await self._complete(numbers, rows)
         now = self._clock()
-        return [self._progress_of(number, rows.get(number), now) for number in numbers]
+        return [
+            _failed(unavailable or OrderNotFound(number))
+            if (row := rows.get(number)) is None
+            else self._progress_of(row, now)
+            for number in numbers
+        ]
 
-    def _progress_of(
-        self, number: str, row: Row | None, now: datetime
-    ) -> "OrderProgress | Future[OrderProgress]":
-        if row is None:
-            return _failed(OrderNotFound(number))
+    async def _complete(
+        self, numbers: Sequence[str], rows: dict[str, Row]
+    ) -> DatabaseUnavailable | None:
+        """Read from the primary the orders that a replica lacks, or has in an older version.
+
+        Returns why that was not possible.
+        """
+        lacking = [
+            number
+            for number in numbers
+            if (row := rows.get(number)) is None or self.seen.has_newer(number, row["updated_at"])
+        ]
+        unavailable: DatabaseUnavailable | None = None
+        if lacking:
+            try:
+                rows |= await self._database.primary.read(
+                    lambda it: tracking_queries.statuses(it, lacking)
+                )
+            except DatabaseUnavailable as error:
+                unavailable = error
+        for number, row in rows.items():
+            self.seen.add(number, row["updated_at"])
+        return unavailable
+
+    def _progress_of(self, row: Row, now: datetime) -> "OrderProgress | Future[OrderProgress]":
         match row["status"]:
             case OrderStatus.RECEIVED if (forecast := self._forecast.current()) is not None:
                 return self._waiting(row, forecast, now)
@@ -132,6 +165,11 @@ def _waiting_completion(row: Row, forecast: Forecast, now: datetime) -> datetime
         return None
     estimate = max(_moment(ready_at), now)
     return estimate if released_at is not None else max(estimate, row["ready_at"])
+
+
+def is_complete(steps: Sequence[Row], progress: OrderProgress) -> bool:
+    """Return whether the last of an order's steps is its current status."""
+    return bool(steps) and steps[-1]["status"] == progress.current_status
 
 
 def _seconds(rank: datetime) -> float:

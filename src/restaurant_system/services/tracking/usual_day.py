@@ -7,7 +7,7 @@ from decimal import Decimal
 from itertools import groupby
 
 from restaurant_system.database import past_orders
-from restaurant_system.database.connection import Database
+from restaurant_system.database.reader import Reader
 from restaurant_system.models.business_day import BusinessDay
 
 WEEKS = 4  # that are compared
@@ -63,7 +63,7 @@ class UsualDay:
 class UsualDays:
     """Reads the usual day of a business date once: past dates hardly change."""
 
-    def __init__(self, database: Database, business_day: BusinessDay) -> None:
+    def __init__(self, database: Reader, business_day: BusinessDay) -> None:
         self._database = database
         self._business_day = business_day
         self._date: date | None = None
