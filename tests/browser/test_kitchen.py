@@ -1,10 +1,13 @@
+import json
 import re
 from datetime import timedelta
+from importlib.resources import files
 from typing import Any
 
 import pytest
 from playwright.async_api import Locator, Page, expect
 
+from restaurant_system import screens as screen_files
 from restaurant_system.models.clock import rfc_3339, utc_now
 from tests.support.all_in_one_app import AllInOneApp
 from tests.support.browser import Screens, expect_settled, serious_violations
@@ -386,6 +389,7 @@ async def test_page_shows_why_its_station_is_refused_and_opens_it_once_possible(
     await expect(fryer.locator(".banner")).to_be_hidden()
 
 
+TWO_ITEMS = [make_item(name="Spaghetti Carbonara"), make_item(name="Caesar salad", quantity=2)]
 CELLS = """
     [...document.querySelectorAll(".ticket")].filter((each) => each.offsetParent).map((each) => {
         const [rail, box] = [each.parentElement, each].map((one) => one.getBoundingClientRect());
@@ -398,14 +402,46 @@ CELLS = """
                 && contents.scrollHeight <= contents.clientHeight
                 && contents.scrollWidth <= contents.clientWidth,
             food, around: head + foot, text: getComputedStyle(each.querySelector(".name")).fontSize,
+            smallest: Math.min(
+                ...[...each.querySelectorAll("header :not(.unseen)")]
+                    .filter((part) => part.offsetHeight && part.innerText)
+                    .map((part) => parseFloat(getComputedStyle(part).fontSize)),
+            ),
         };
     })
 """
+# The texts of buttons that need more than a line, or more than their width.
+BROKEN_BUTTONS = """
+    (languages) => {
+        const ticket = document.querySelector(".ticket");
+        const find = (selector) => ticket.querySelector(selector);
+        const parts = [".level", ".step span", ".rush span"].map(find);
+        const before = parts.map((part) => part.innerHTML);
+        Object.assign(ticket.dataset, { status: "cooking", level: "late" });
+        const isBroken = ({ offsetHeight, scrollWidth, clientWidth }) =>
+            offsetHeight > 28 || scrollWidth > clientWidth;
+        const broken = languages.flat().filter((texts) => {
+            parts.forEach((part, index) => (part.textContent = texts[index]));
+            return parts.some((part) => isBroken(part.closest("button") ?? part));
+        });
+        Object.assign(ticket.dataset, { status: "received", level: "fresh" });
+        parts.forEach((part, index) => (part.innerHTML = before[index]));
+        return broken;
+    }
+"""
+LANGUAGES = [
+    json.loads((files(screen_files) / "texts" / f"{language}.json").read_bytes())["kitchen"]
+    for language in ("en", "de", "es")
+]
+BUTTONS = [
+    [[each["level"]["late"], each["action"][step], each["action"]["rush"]] for each in LANGUAGES]
+    for step in ("bump", "bump_done")
+]
 PAGES_OF = """
     async (heights) => {
         const { place } = await import("/assets/cells.js");
         const parts = (height) => (height < 0 ? [-height * 10] : Array(height).fill(10));
-        const sizes = heights.map((height) => ({ parts: parts(height), frame: 0 }));
+        const sizes = heights.map((height) => ({ parts: parts(height), frames: [0, 0] }));
         const { places, pages } = place(sizes, { columns: 2, rows: 2, cell: 10, gap: 0 });
         return [places.map(({ page }) => page), pages];
     }
@@ -413,6 +449,8 @@ PAGES_OF = """
 PAGES: list[tuple[list[int], list[Any]]] = [  # heights in cells, and the pages in two by two cells
     ([], [[], 1]),
     ([1, 9, 1], [[0, 1, 0], 4]),
+    ([4, 9, 1, 1, 1, 4], [[0, 1, 3, 3, 3, 4], 5]),  # next to the last part
+    ([4, 10, 2, 2], [[0, 1, 3, 4], 5]),
     ([1, -5, 1], [[0, 1, 0], 3]),  # in one part
     ([1, 4, 1], [[0, 1, 0], 2]),
     ([1, 4, 4, 4, 1, 1, 1, 1], [[0, 1, 2, 3, 0, 0, 0, 4], 5]),
@@ -448,6 +486,32 @@ async def items_on_pages(page: Page, number: str) -> list[str]:
         await page.keyboard.press("PageDown")
 
 
+async def place_twelve(app: AllInOneApp) -> None:
+    """Place orders of two items, some of which have much to say of where they go."""
+    for _ in range(8):
+        await app.order(items=TWO_ITEMS, customer_name="Grace Hopper")
+    for index in range(4):
+        await app.order(
+            items=TWO_ITEMS,
+            order_type="delivery",
+            handoff="courier",
+            customer_name="Alex R.",
+            reference="84H9B",
+            channel="deliveroo",
+            external_id=str(index),
+        )
+
+
+async def check_cells(page: Page) -> None:
+    """Verify that tickets are whole, have large text and more food than anything else."""
+    cells = await page.evaluate(CELLS)
+    assert all(each["whole"] for each in cells)
+    assert all(each["around"] < each["food"] for each in cells), cells
+    assert {each["text"] for each in cells} == {"26px"}
+    assert min(each["smallest"] for each in cells) >= 18
+    assert await page.evaluate(BROKEN_BUTTONS, BUTTONS) == []
+
+
 @pytest.mark.parametrize("app", [{"RESTAURANT_KITCHEN_DISPLAY__CAPACITY": "30"}], indirect=True)
 async def test_food_has_most_of_the_screen_and_the_rest_is_on_pages(
     app: AllInOneApp, screens: Screens
@@ -457,16 +521,11 @@ async def test_food_has_most_of_the_screen_and_the_rest_is_on_pages(
     A ticket fills what larger ones left free, also on earlier pages; all pages are counted. One
     that is larger than a page continues on the next.
     """
-    two = [make_item(name="Spaghetti Carbonara"), make_item(name="Caesar salad", quantity=2)]
-    for _ in range(12):
-        await app.order(items=two, customer_name="Grace Hopper")
+    await place_twelve(app)
     page = await screens.open("/kitchen?station=kitchen")
     shown = page.locator(".ticket:visible")
     await expect(shown).to_have_count(12)
-    cells = await page.evaluate(CELLS)
-    assert [each["whole"] for each in cells] == [True] * 12
-    assert all(each["around"] < each["food"] for each in cells), cells
-    assert {each["text"] for each in cells} == {"26px"}
+    await check_cells(page)
     for heights, expected in PAGES:
         assert await page.evaluate(PAGES_OF, heights) == expected
     await expect(page.get_by_role("navigation", name="Pages of tickets")).to_be_hidden()
@@ -477,7 +536,7 @@ async def test_food_has_most_of_the_screen_and_the_rest_is_on_pages(
         items=[make_item(name=f"Spaghetti Carbonara {number}") for number in range(45)]
     )
     for _ in range(16):
-        last = await app.order(items=two)
+        await app.order(items=TWO_ITEMS)
     pages = page.get_by_role("navigation", name="Pages of tickets")
     await expect(page.get_by_text("30 of 30 tickets")).to_be_visible()
     await expect(pages).to_contain_text(
@@ -498,13 +557,14 @@ async def test_food_has_most_of_the_screen_and_the_rest_is_on_pages(
     assert len(seen) == 30
     assert items == [f"Spaghetti Carbonara {number}" for number in range(45)]
     await expect_settled(page)
+    last = (await shown.locator("h3").last.inner_text())[-3:]
     await button(page, "Rush", last).click()
     await expect(ticket(page, last)).to_have_count(0)  # it is the first of the first page
     await expect(pages).not_to_contain_text("Page 1 of")
     assert await serious_violations(page) == []
     for _ in range(4):
         await page.keyboard.press("PageUp")
-    await expect(page.locator(".ticket:visible h3").first).to_contain_text(last[-3:])
+    await expect(page.locator(".ticket:visible h3").first).to_contain_text(last)
 
     await app.order(items=[make_item(name="Focaccia", quantity=3)])
     await expect(page.get_by_text("30 + 1 waiting")).to_be_visible()
@@ -515,4 +575,6 @@ async def test_food_has_most_of_the_screen_and_the_rest_is_on_pages(
     await expect(page.locator(".ticket:visible .name").first).to_have_css("font-size", "32px")
     await page.set_viewport_size({"width": 390, "height": 844})  # one column
     await expect(page.get_by_role("button", name="Next page")).to_be_in_viewport(ratio=1)
+    assert await page.evaluate(BROKEN_BUTTONS, BUTTONS) == []
+    await expect(page.locator("#all-day")).to_have_css("height", re.compile(r"^\d\d(\.\d+)?px$"))
     assert await items_on_pages(page, larger) == items

@@ -1,15 +1,16 @@
 // Where tickets are shown: pages of equal cells, of which a long ticket takes several.
 
 /**
- * Places tickets on pages, in their order. Each `{ parts, frame }` has the heights of the parts of its
- * contents in one column, and that of all around them. The grid has `columns` and `rows` of cells with the
- * height `cell`, and a `gap` between them.
+ * Places tickets on pages, in their order. Each `{ parts, frames }` has the heights of the parts of its
+ * contents in one column, and that of all around them, by the number of columns less one. The grid has
+ * `columns` and `rows` of cells with the height `cell`, and a `gap` between them.
  *
  * Each ticket gets the smallest free block of cells that is large enough, on the first page that has one: a
  * later ticket fills what a larger one left free. A ticket that is larger than a page continues on the next.
  *
- * Returns the `places` of the tickets, each the first `page`, the cells and how many pages it takes (`parts`),
- * and how many `pages` all need, at least one.
+ * Returns the `places` of the tickets, each the first `page` and `blocks` of cells, one on each page that it
+ * takes; with several, the `height` of its contents on a whole page, by which they flow. Returns also how
+ * many `pages` all need, at least one.
  */
 export function place(sizes, { columns, rows, cell, gap }) {
   const all = shapes(columns, rows);
@@ -22,32 +23,43 @@ export function place(sizes, { columns, rows, cell, gap }) {
     }
     return add().take(candidates);
   };
-  const takeAll = (count) => Array.from({ length: count }, () => add().take(all.slice(-1)))[0];
-  const places = sizes.map(({ parts, frame }) => {
-    const inside = (shape) => shape.rows * (cell + gap) - gap - frame;
+  const whole = all[all.length - 1];
+  const places = sizes.map(({ parts, frames }) => {
+    const inside = (shape) => shape.rows * (cell + gap) - gap - frames[shape.columns - 1];
     const fitting = all.filter((shape) => fits(parts, shape.columns, inside(shape)));
-    if (fitting.length > 0) return { ...take(fitting), parts: 1 };
-    const height = inside({ rows });
-    const count = height >= 1 ? Math.ceil(columnsOf(parts, height) / columns) : 1;
-    return { ...takeAll(count), parts: count };
+    if (fitting.length > 0) return placed([take(fitting)]);
+    const height = Math.max(1, inside(whole));
+    const flow = flowOf(parts, height);
+    const before = Math.ceil(flow.columns / columns) - 1; // pages that are taken whole
+    const rest = flow.columns - before * columns;
+    const needed = rest === 1 ? flow.used : height;
+    const last = all.filter((shape) => shape.columns >= rest && inside(shape) >= needed);
+    return placed([...Array.from({ length: before }, () => add().take([whole])), add().take([...last, whole])], height);
   });
   return { places, pages: Math.max(1, pages.length) };
 }
 
 /** Tells whether parts, which are not broken, fit into columns of this height. */
 function fits(parts, columns, height) {
-  return parts.every((part) => part <= height) && columnsOf(parts, height) <= columns;
+  return parts.every((part) => part <= height) && flowOf(parts, height).columns <= columns;
 }
 
-/** Returns how many columns of this height the parts need; only a part that is higher is broken. */
-function columnsOf(parts, height) {
+/**
+ * Returns how many columns of this height the parts need, and how much of the last one; only a part that is
+ * higher is broken.
+ */
+function flowOf(parts, height) {
   let [columns, used] = [1, 0];
   for (const part of parts) {
     if (used > 0 && used + part > height) [columns, used] = [columns + 1, 0];
     used += part;
     for (; used > height; used -= height) columns += 1;
   }
-  return columns;
+  return { columns, used };
+}
+
+function placed(found, height) {
+  return { page: found[0].page, height, blocks: found };
 }
 
 /** Returns all blocks of cells, the smallest first, and of equal ones the narrowest. */

@@ -9,8 +9,8 @@ import { translate } from "./words.js";
 const DIGITS = "1234567890";
 const NEXT_TAP = 1000; // ms after a tap within which another one at the same place is the same
 const MOVE_GRACE = 400; // ms after tickets have moved for which a tap or a digit is meant for the ticket that was there
-// The least width of a cell, and the least height of two: a ticket of two items. Units: the text size of items.
-const [CELL_WIDTH, TICKET_HEIGHT] = [9.2, 7.6];
+// The least width of a cell, and the least height of three: a ticket of two items. Units: the text size of items.
+const [CELL_WIDTH, TICKET_HEIGHT] = [9.2, 8.7];
 const GAP = 8; // px
 
 export class Rail {
@@ -97,7 +97,7 @@ export class Rail {
   moveFocus(step, rows) {
     const focused = this._focused;
     if (!focused) this._onPage[0]?.button.focus();
-    else if (rows) this._neighbour(focused.place, rows)?.button.focus();
+    else if (rows) this._neighbour(focused.cells, rows)?.button.focus();
     else this._focusOn(this._order[this._order.indexOf(focused) + step]);
   }
 
@@ -132,7 +132,7 @@ export class Rail {
 
   _neighbour({ row, rows, column }, step) {
     const wanted = step > 0 ? row + rows : row - 1;
-    return this._onPage.find(({ place: cells }) => isIn(wanted, cells.row, cells.rows) && isIn(column, cells.column, cells.columns));
+    return this._onPage.find(({ cells }) => isIn(wanted, cells.row, cells.rows) && isIn(column, cells.column, cells.columns));
   }
 
   get _isHeld() {
@@ -173,13 +173,14 @@ export class Rail {
 
   /** Places the tickets in the cells of pages. */
   _place() {
-    const { clientWidth: width, clientHeight: height } = this._list;
+    const { width, height } = this._list.getBoundingClientRect();
     const text = parseFloat(getComputedStyle(this._list).fontSize);
     const columns = Math.max(1, Math.floor((width + GAP) / (CELL_WIDTH * text + GAP)));
-    const rows = 2 * Math.max(1, Math.floor((height + GAP) / (TICKET_HEIGHT * text + GAP)));
+    const rows = 3 * Math.max(1, Math.floor((height + GAP) / (TICKET_HEIGHT * text + GAP)));
     const cell = (height + GAP) / rows - GAP;
-    this._setGrid({ "--columns": columns, "--rows": rows, "--cell-width": `${(width + GAP) / columns - GAP}px` });
-    this._measure();
+    const cellWidth = (width + GAP) / columns - GAP;
+    this._setGrid({ "--columns": columns, "--rows": rows, "--cell-width": `${cellWidth}px` });
+    this._measure(columns, cellWidth);
     const { places, pages } = place(this._order.map((ticket) => ticket.size), { columns, rows, cell, gap: GAP });
     places.forEach((found, index) => this._order[index].placeAt(found));
     this._pages = pages;
@@ -191,15 +192,22 @@ export class Rail {
     for (const [name, value] of Object.entries(properties)) this._list.style.setProperty(name, value);
   }
 
-  /** Measures the tickets that have changed, all at once. */
-  _measure() {
+  /** Measures the tickets that have changed, all at once, and their heads in each width that they may get. */
+  _measure(columns, cellWidth) {
     const changed = this._order.filter((ticket) => ticket.size === null);
     for (const { element } of changed) {
       element.hidden = false;
       element.classList.add("measured");
     }
     for (const ticket of changed) ticket.measure();
-    for (const { element } of changed) element.classList.remove("measured");
+    for (let more = 1; more < columns; more++) {
+      for (const ticket of changed) ticket.widenHead(more * (cellWidth + GAP));
+      for (const ticket of changed) ticket.measureHead();
+    }
+    for (const ticket of changed) {
+      ticket.widenHead(0);
+      ticket.element.classList.remove("measured");
+    }
   }
 
   _showPage() {
@@ -211,7 +219,7 @@ export class Rail {
     const [previous, next] = this._pager.querySelectorAll("button");
     [previous.disabled, next.disabled] = [this._page === 0, this._page === this._pages - 1];
     write(this._pager.querySelector(".page"), translate("kitchen.pages.page", { page: this._page + 1, pages: this._pages }));
-    write(this._pager.querySelector(".more"), translate("kitchen.pages.more", { count }));
+    write(this._pager.querySelector(".more"), count ? translate("kitchen.pages.more", { count }) : "");
   }
 
   /** Keeps digits for a moment for the tickets that had them before. */

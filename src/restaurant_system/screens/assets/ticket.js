@@ -15,7 +15,7 @@ export function isOpen(entry) {
 }
 
 const DAY = 86400; // s
-const PADDING = 4; // px above and below the contents
+const PADDING = 3; // px above and below the contents, and one for rounding
 
 /** Describes a tap that is pending. */
 export function describeTap({ action, isWaiting }) {
@@ -29,7 +29,8 @@ export class Ticket {
     this.number = number;
     this.sortKey = [];
     this.size = null; // of its contents; null after a change
-    this.place = null; // the page and the cells
+    this.place = null; // the pages and the cells
+    this.cells = null; // on the page that is shown
     this._digit = make("kbd", { className: "digit" });
     this._age = make("span", { className: "age number" });
     this._level = make("span", { className: "level" });
@@ -54,11 +55,11 @@ export class Ticket {
     const order = make("span", { className: "unseen" }, translate("kitchen.order", { number: "" }));
     const title = make("h3", { className: "title number" }, order, short, this._urgency);
     const about = make("p", { className: "kind" }, this._kind, " ", this._recipient);
-    const head = make("header", {}, this._digit, title, this._age, about, this._level);
-    const buttons = make("div", { className: "buttons" }, this._part, this._status, this.button, this._rush);
+    this._head = make("header", {}, this._digit, title, this._age, about);
+    const buttons = make("div", { className: "buttons" }, this._part, this._status, this._level, this.button, this._rush);
     const contents = [this._cancelReason, this._allergy, this._due, this._items, this._notes, this._amountDue];
     this._contents = make("div", { className: "contents" }, ...contents);
-    return make("article", {}, head, this._contents, buttons);
+    return make("article", {}, this._head, this._contents, buttons);
   }
 
   /** Shows the order, its pending tap if there is one, and whether it is new. */
@@ -110,33 +111,45 @@ export class Ticket {
 
   /** Measures its contents in one column, while it has the class `measured`. */
   measure() {
-    const { offsetHeight: height, children } = this._contents;
-    const parts = [...children].flatMap((part) => (part === this._items ? [...part.children] : [part]));
-    this.size = { parts: parts.filter((part) => !part.hidden).map(heightOf), frame: this.element.offsetHeight - height + PADDING };
+    const parts = [...this._contents.children].flatMap((part) => (part === this._items ? [...part.children] : [part]));
+    const frame = rectHeight(this.element) - rectHeight(this._contents) + PADDING;
+    this.size = { parts: parts.filter((part) => !part.hidden).map(heightOf), frames: [frame] };
+    this._headHeight = rectHeight(this._head);
   }
 
-  /** Places it in a block of cells; with several columns or parts, its contents flow from one to the next. */
+  /** Widens its head by so many pixels, to be measured. */
+  widenHead(pixels) {
+    this._head.style.width = pixels > 0 ? `calc(100% + ${pixels}px)` : "";
+  }
+
+  /** Measures its head, which has been widened by one column more than before. */
+  measureHead() {
+    this.size.frames.push(this.size.frames[0] - this._headHeight + rectHeight(this._head));
+  }
+
+  /** Places it in blocks of cells; with several columns or parts, its contents flow from one to the next. */
   placeAt(found) {
     if (JSON.stringify(found) === JSON.stringify(this.place)) return;
     this.place = found;
-    const { row, column, rows, columns, parts } = found;
-    this.element.style.gridArea = `${row + 1} / ${column + 1} / span ${rows} / span ${columns}`;
-    this._contents.style.columnCount = columns > 1 || parts > 1 ? columns : "";
-    this._part.hidden = parts === 1;
+    const isParted = found.blocks.length > 1;
+    this.element.classList.toggle("parted", isParted);
+    this._contents.style.height = isParted ? `${found.height + PADDING}px` : "";
+    this._part.hidden = !isParted;
   }
 
-  /** Shows one of the parts of its contents, each as large as the page, or hides the ticket. */
+  /** Shows one of the parts of its contents, each on a page, or hides the ticket. */
   showPart(part) {
-    const { parts } = this.place;
-    this.element.hidden = part < 0 || part >= parts;
-    this.element.classList.toggle("parted", parts > 1);
-    this._contents.style.left = "";
-    if (parts === 1 || this.element.hidden) return;
-    write(this._part, translate("kitchen.part", { part: part + 1, parts }));
-    this.element.classList.toggle("continued", part < parts - 1);
-    const { columnGap, paddingLeft, paddingRight } = getComputedStyle(this._contents);
-    const [gap, ...paddings] = [columnGap, paddingLeft, paddingRight].map(parseFloat);
-    this._contents.style.left = `${-part * (this._contents.clientWidth - paddings[0] - paddings[1] + gap)}px`;
+    const { blocks } = this.place;
+    this.element.hidden = !(part in blocks);
+    if (this.element.hidden) return;
+    this.cells = blocks[part];
+    const { row, column, rows, columns } = this.cells;
+    this.element.style.gridArea = `${row + 1} / ${column + 1} / span ${rows} / span ${columns}`;
+    this._contents.style.columnCount = columns > 1 || blocks.length > 1 ? columns : "";
+    const before = part * blocks[0].columns;
+    this._contents.style.left = before > 0 ? `calc(${-before} * (var(--cell-width) + var(--gap)))` : "";
+    this.element.classList.toggle("continued", part < blocks.length - 1);
+    write(this._part, translate("kitchen.part", { part: part + 1, parts: blocks.length }));
   }
 
   /** Shows the digit of the key for this ticket. */
@@ -217,7 +230,12 @@ function remaining(at) {
 /** Returns the height of an element with its margins. */
 function heightOf(element) {
   const { marginTop, marginBottom } = getComputedStyle(element);
-  return element.offsetHeight + parseFloat(marginTop) + parseFloat(marginBottom);
+  return rectHeight(element) + parseFloat(marginTop) + parseFloat(marginBottom);
+}
+
+/** Returns the height of an element, which need not be a whole number of pixels. */
+function rectHeight(element) {
+  return element.getBoundingClientRect().height;
 }
 
 /** Makes a button and the element of its text; screen readers read the order number as well. */
