@@ -57,9 +57,29 @@ RestaurantError
 The text of each is a sentence that says what to do.
 """
 
+import re
+from typing import ClassVar
+
+CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
+
 
 class RestaurantError(Exception):
-    """The base class of all errors that this system raises on purpose."""
+    """The base class of all errors that this system raises on purpose.
+
+    `code` is the name of the class as a response has it (`OrderNotFound`: order_not_found);
+    `params` are the values in the text that a page fills into its own.
+    """
+
+    code: ClassVar[str] = "restaurant_error"
+
+    def __init_subclass__(cls) -> None:
+        """Set the code of each class."""
+        super().__init_subclass__()
+        cls.code = CAPITAL.sub("_", cls.__name__).lower()
+
+    def __init__(self, *args: object, **params: str | int) -> None:
+        super().__init__(*args)
+        self.params = params
 
 
 class ConfigurationError(RestaurantError):
@@ -126,7 +146,8 @@ class LastManager(StartupError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name} is the last manager, and is not disabled: add another manager first."
+            f"{name} is the last manager, and is not disabled: add another manager first.",
+            name=name,
         )
 
 
@@ -245,7 +266,7 @@ class TooManyAttempts(RestaurantError):
     """Too many wrong passwords or PINs were sent; `seconds` until the next try."""
 
     def __init__(self, seconds: int, secrets: str = "passwords") -> None:
-        super().__init__(f"Too many wrong {secrets}; try again in {seconds} s.")
+        super().__init__(f"Too many wrong {secrets}; try again in {seconds} s.", seconds=seconds)
         self.seconds = seconds
 
 
@@ -253,7 +274,7 @@ class OrderNotFound(RestaurantError):
     """No order has this number."""
 
     def __init__(self, order_number: str) -> None:
-        super().__init__(f"There is no order {order_number}.")
+        super().__init__(f"There is no order {order_number}.", order_number=order_number)
         self.order_number = order_number
 
 
@@ -263,7 +284,8 @@ class NoTrackingLink(RestaurantError):
     def __init__(self, order_number: str) -> None:
         super().__init__(
             f"Order {order_number} has no tracking link (any more): its customer can follow it by"
-            " its number."
+            " its number.",
+            order_number=order_number,
         )
 
 
@@ -283,7 +305,8 @@ class OrderOfAnotherCustomer(RestaurantError):
     def __init__(self, order_number: str) -> None:
         super().__init__(
             f"Order {order_number} does not have this name or phone, or is erased already; nothing"
-            " was changed. Check the number, or leave out the name and the phone."
+            " was changed. Check the number, or leave out the name and the phone.",
+            order_number=order_number,
         )
 
 
@@ -293,15 +316,22 @@ class TooManyOrders(RestaurantError):
     def __init__(self, count: int, most: int) -> None:
         super().__init__(
             f"There are {count} orders in this name, more than the {most} that a response takes;"
-            " name some by their numbers, or use `restaurant-system privacy export`."
+            " name some by their numbers, or use `restaurant-system privacy export`.",
+            count=count,
+            most=most,
         )
 
 
 class IllegalMove(RestaurantError):
     """The status of the order does not allow this move."""
 
-    def __init__(self, order_number: str, current: str, wanted: str) -> None:
-        super().__init__(f"Order {order_number} is {current}, so it cannot become {wanted}.")
+    def __init__(self, order_number: str, current: str, wanted: str, **params: str) -> None:
+        super().__init__(
+            f"Order {order_number} is {current}, so it cannot become {wanted}.",
+            order_number=order_number,
+            current_status=current,
+            **params,
+        )
         self.order_number = order_number
         self.current = current
         self.wanted = wanted
@@ -393,7 +423,7 @@ class NotOfStation(IllegalMove):
     """A station is to rush a waiting order of a type that it does not take."""
 
     def __init__(self, order_number: str, current: str, wanted: str, station: str) -> None:
-        super().__init__(order_number, current, wanted)
+        super().__init__(order_number, current, wanted, station=station)
         self._station = station
 
     def __str__(self) -> str:
@@ -408,7 +438,9 @@ class ItemNotFound(RestaurantError):
 
     def __init__(self, order_number: str, item: int) -> None:
         super().__init__(
-            f"Order {order_number} has no item {item}; the first item of an order is item 0."
+            f"Order {order_number} has no item {item}; the first item of an order is item 0.",
+            order_number=order_number,
+            item=item,
         )
 
 
@@ -433,7 +465,8 @@ class TooManyStations(RestaurantError):
     def __init__(self, setting: str, most: int) -> None:
         super().__init__(
             f"As many stations are open as kitchen_display.{setting} allows ({most}); close the"
-            " screens of one, or raise that number."
+            " screens of one, or raise that number.",
+            most=most,
         )
 
 
@@ -447,7 +480,8 @@ class ExternalIdTaken(RestaurantError):
     def __init__(self, order_number: str) -> None:
         super().__init__(
             f"This external_id is taken by order {order_number}, which is different; nothing was"
-            " changed. To change that order, cancel it and send a new one with an id of its own."
+            " changed. To change that order, cancel it and send a new one with an id of its own.",
+            order_number=order_number,
         )
 
 
@@ -458,7 +492,8 @@ class ErasedOrderRepeated(RestaurantError):
         super().__init__(
             f"This external_id was used for order {order_number}, whose data has been erased, so"
             " that a repetition cannot be distinguished from another order; nothing was stored."
-            " Send a new order with an id of its own."
+            " Send a new order with an id of its own.",
+            order_number=order_number,
         )
 
 

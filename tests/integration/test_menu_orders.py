@@ -111,7 +111,12 @@ async def test_sold_out_item_is_refused_by_sku_and_by_name_without_a_trace(
     assert statuses(refused) == [400, 400]
     for answer in refused:
         assert answer.json()["errors"] == [
-            {"field": "items.1", "message": "is sold out (Margherita)"}
+            {
+                "field": "items.1",
+                "message": "is sold out (Margherita)",
+                "code": "sold_out",
+                "params": {"name": "Margherita"},
+            }
         ]
     assert accepted.json()["order_number"].endswith("_001")
     assert (await counts(database))["orders"] == 1
@@ -173,7 +178,12 @@ async def test_last_portions_are_sold_once_to_concurrent_orders_of_two_processes
     assert statuses(answers[12:]) == [201] * 6
     refused = next(answer for answer in answers[:12] if answer.status_code == 400)
     assert refused.json()["errors"] == [
-        {"field": "items.0", "message": "is more than what is left: 1 (Margherita)"}
+        {
+            "field": "items.0",
+            "message": "is more than what is left: 1 (Margherita)",
+            "code": "too_few_left",
+            "params": {"name": "Margherita", "remaining": 1},
+        }
     ]
     assert await counts(database) == {
         "orders": 9,
@@ -219,11 +229,13 @@ async def test_price_of_the_menu_holds_for_a_sku_unless_staff_sends_another(
     ]
 
     assert statuses(answers) == [400, 400]
-    assert (
-        answers[0].json()["errors"]
-        == answers[1].json()["errors"]
-        == [{"field": "items.0.price", "message": "must be 9.50, the menu's price of 'Margherita'"}]
-    )
+    fault = {
+        "field": "items.0.price",
+        "message": "must be 9.50, the menu's price of 'Margherita'",
+        "code": "price_differs_from_menu",
+        "params": {"name": "Margherita", "price": 9.5},
+    }
+    assert [answer.json()["errors"] for answer in answers] == [[fault], [fault]]
     assert (await till.order({"name": "Margherita", "price": 0.01})).status_code == 201
     staff = Caller.person("Ada", Role.STAFF)
     placed = await till.service.place(

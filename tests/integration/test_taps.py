@@ -401,7 +401,9 @@ async def test_items_are_crossed_off_singly_by_concurrent_and_repeated_taps(
     assert (early.status_code, other.status_code) == (400, 409)
     assert unknown.status_code == 404
     assert "has no item 40" in unknown.json()["detail"]
-    assert without.json()["errors"] == [{"field": "item", "message": "is missing"}]
+    assert without.json()["errors"] == [
+        {"field": "item", "message": "is missing", "code": "item_missing"}
+    ]
     assert needless.json()["errors"][0]["field"] == "item"
     await screen.wait_until(
         lambda: screen.entries[number]["crossed_off"] == [0, 1], doing="for two items to be done"

@@ -2,15 +2,18 @@
 
 import httpx
 
+from restaurant_system.error_texts import PROBLEM_CODES
+
 
 def assert_problem(response: httpx.Response, status: int) -> None:
-    """Assert that a response is a problem document with the request id."""
+    """Assert that a response is a problem document with the request id and a code."""
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == "application/problem+json"
     problem = response.json()
     assert problem["status"] == status
     assert problem["title"]
     assert problem["detail"]
+    assert {*problem.get("params", {})} == {*PROBLEM_CODES[problem["code"]]}
     assert problem["request_id"] == response.headers["X-Request-ID"]
 
 

@@ -8,6 +8,7 @@ import time
 import jiter
 import pytest
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.models.order import Move, NewOrder
 from restaurant_system.web.json_body import parse_json, read_any_json
 from restaurant_system.web.problem import Refusal, response_for
@@ -76,7 +77,8 @@ def test_long_names_of_unknown_and_duplicate_fields_are_truncated() -> None:
 
 
 def test_name_of_the_maximum_length_is_not_truncated() -> None:
-    assert FieldError("n" * MAX_FIELD_LENGTH, "is required").field == "n" * MAX_FIELD_LENGTH
+    longest = FieldError("n" * MAX_FIELD_LENGTH, ErrorText("is required"))
+    assert longest.field == "n" * MAX_FIELD_LENGTH
 
 
 def test_large_valid_body_is_not_trimmed() -> None:

@@ -88,7 +88,7 @@ def test_each_amount_with_more_decimals_than_the_currency_is_refused_with_its_pa
     faults = {
         ".".join(map(str, error["loc"])): message_of(error)
         for error in raised.value.errors()
-        if error["type"] == "value_error"
+        if error["type"] == "too_many_decimals"
     }
     assert faults == dict.fromkeys(
         ["items.0.price", "items.0.modifiers.0.price", "charges.0.amount", "amount_due"], reason

@@ -21,6 +21,7 @@ from starlette.responses import Response
 from restaurant_system import screens
 from restaurant_system.app.pages import OF_KITCHEN_DISPLAY, pages_feature
 from restaurant_system.config import Settings
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.errors import ConfigurationError, DatabaseUnavailable, NotAllowed
 from restaurant_system.metrics.request_durations import UNKNOWN_PATH
 from restaurant_system.models.access import Capability
@@ -489,8 +490,8 @@ async def test_other_errors_are_pages_and_keep_their_header_fields() -> None:
         RuntimeError("secret"),
         NotAllowed("The role kitchen does not allow this."),
         DatabaseUnavailable("down"),
-        Refusal(HTTPStatus.TOO_MANY_REQUESTS, "Slow down.", retry_after=7),
-        Refusal(HTTPStatus.BAD_REQUEST, "Bad address."),
+        Refusal(HTTPStatus.TOO_MANY_REQUESTS, ErrorText("Slow down."), retry_after=7),
+        Refusal(HTTPStatus.BAD_REQUEST, ErrorText("Bad address.")),
     ]
     router = GuardedRouter()
     router.add_route("/fails", fail, methods=["GET"], requires=PUBLIC)

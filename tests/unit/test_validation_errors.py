@@ -3,6 +3,7 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.models.customer_name import ALLOWED
 from restaurant_system.models.order import NewOrder
 from restaurant_system.web.validation_errors import FieldError, field_errors
@@ -84,7 +85,7 @@ def test_message_says_what_the_value_must_be(changes: dict[str, object], expecte
 
 
 def test_missing_field_is_required() -> None:
-    assert errors_of(Dish, {}) == [FieldError("name", "is required")]
+    assert errors_of(Dish, {}) == [FieldError("name", ErrorText("is required"))]
 
 
 def test_path_of_a_list_entry_has_its_index() -> None:
@@ -100,7 +101,7 @@ def test_first_parts_of_a_path_can_be_skipped() -> None:
 
 
 def test_error_without_a_path_belongs_to_the_body() -> None:
-    assert errors_of(Dish, []) == [FieldError("body", "must be an object")]
+    assert errors_of(Dish, []) == [FieldError("body", ErrorText("must be an object"))]
 
 
 def test_list_with_invalid_entries_is_not_reported_as_too_short() -> None:
@@ -118,4 +119,4 @@ def test_short_list_is_reported_next_to_other_errors() -> None:
 def test_error_of_another_type_keeps_pydantics_message() -> None:
     error = {"type": "url_parsing", "loc": ("site",), "msg": "Input should be a valid URL"}
 
-    assert field_errors([error]) == [FieldError("site", "Input should be a valid URL")]
+    assert field_errors([error]) == [FieldError("site", ErrorText("Input should be a valid URL"))]

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeAlias
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.models.currency import Currency
 from restaurant_system.models.text import LINE_BREAKS, is_visible, without_refused
 
@@ -24,7 +25,7 @@ class Fault(NamedTuple):
     """What is wrong with a value of a payload, and its path there."""
 
     path: str
-    message: str
+    message: ErrorText
 
 
 class Sourced(NamedTuple):
@@ -174,7 +175,7 @@ class Node:
         """Add a fault of this value, unless it has one."""
         path = self.path or ROOT
         if all(each.path != path for each in self._faults):
-            self._faults.append(Fault(path, message))
+            self._faults.append(Fault(path, ErrorText(message)))
 
 
 def plain_values(draft: Mapping[str, Any]) -> tuple[dict[str, Any], dict[FieldPath, str]]:

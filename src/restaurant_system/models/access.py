@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Self
 
+from restaurant_system.error_texts import ErrorText
+from restaurant_system.models.fields import invalid_value
 from restaurant_system.models.text import is_visible, refused_character
 
 MAX_NAME_LENGTH = 100
@@ -135,10 +137,11 @@ def clean_name(name: str) -> str:
     cleaned = unicodedata.normalize("NFC", name).strip()
     is_short = len(cleaned) <= MAX_NAME_LENGTH
     if not is_short or not is_visible(cleaned) or refused_character(cleaned) is not None:
-        raise ValueError(
+        message = (
             f"must have 1 to {MAX_NAME_LENGTH} visible characters, and no control or format"
             " character"
         )
+        raise invalid_value(ErrorText(message, "name_invalid", max_length=MAX_NAME_LENGTH))
     return cleaned
 
 
@@ -152,9 +155,10 @@ def clean_password(password: str) -> str:
     cleaned = unicodedata.normalize("NFKC", password)
     is_long_enough = MIN_PASSWORD_LENGTH <= len(cleaned) <= MAX_PASSWORD_LENGTH
     if not is_long_enough or refused_character(cleaned) is not None:
-        raise ValueError(
-            f"must have {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters, and no control"
-            " or format character"
+        least, most = MIN_PASSWORD_LENGTH, MAX_PASSWORD_LENGTH
+        message = f"must have {least} to {most} characters, and no control or format character"
+        raise invalid_value(
+            ErrorText(message, "password_invalid", min_length=least, max_length=most)
         )
     return cleaned
 
@@ -164,10 +168,13 @@ def clean_pin(pin: str) -> str:
     cleaned = unicodedata.normalize("NFKC", pin).strip()
     is_number = cleaned.isascii() and cleaned.isdigit()
     if not is_number or not MIN_PIN_LENGTH <= len(cleaned) <= MAX_PIN_LENGTH:
-        raise ValueError(f"must have {MIN_PIN_LENGTH} to {MAX_PIN_LENGTH} digits, and nothing else")
+        least, most = MIN_PIN_LENGTH, MAX_PIN_LENGTH
+        message = f"must have {least} to {most} digits, and nothing else"
+        raise invalid_value(ErrorText(message, "pin_invalid", min_length=least, max_length=most))
     steps = {int(after) - int(before) for before, after in itertools.pairwise(cleaned)}
     if steps in ({0}, {1}, {-1}):
-        raise ValueError("is easy to guess: use neither one digit nor digits in a row")
+        message = "is easy to guess: use neither one digit nor digits in a row"
+        raise invalid_value(ErrorText(message, "pin_easy_to_guess"))
     return cleaned
 
 

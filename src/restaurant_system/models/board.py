@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.models.order import Handoff, OrderType
 
 OWN_PICKUP = (Handoff.COUNTER, Handoff.CURBSIDE, Handoff.DRIVE_THROUGH)
@@ -14,7 +15,10 @@ class UnknownOrderTypes(ValueError):
 
     def __init__(self, unknown: Sequence[str]) -> None:
         self.unknown = unknown
-        super().__init__(f"must be some of {', '.join(OrderType)}, not {', '.join(unknown)}")
+        known, wrong = ", ".join(OrderType), ", ".join(unknown)
+        message = f"must be some of {known}, not {wrong}"
+        self.fault = ErrorText(message, "order_types_unknown", expected=known, unknown=wrong)
+        super().__init__(message)
 
 
 @dataclass(frozen=True, slots=True)

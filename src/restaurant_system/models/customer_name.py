@@ -7,11 +7,14 @@ written in names. Every run of spaces becomes one space, whichever spaces Unicod
 import re
 import unicodedata
 
+from restaurant_system.error_texts import ErrorText
+from restaurant_system.models.fields import invalid_value
 from restaurant_system.models.text import (
     GROWING,
     JOINERS,
-    describe_character,
+    character_name,
     refused_character,
+    shows_itself,
     without_refused,
 )
 
@@ -53,7 +56,8 @@ def clean_customer_name(text: str) -> str:
     if PLAIN.fullmatch(name) is None:
         _check_characters(name)
     if len(name) > MAX_LENGTH:
-        raise ValueError(f"must have at most {MAX_LENGTH} characters")
+        message = f"must have at most {MAX_LENGTH} characters"
+        raise invalid_value(ErrorText(message, "string_too_long", max_length=MAX_LENGTH))
     return name
 
 
@@ -83,9 +87,15 @@ def _check_characters(name: str) -> None:
     if refused is None:
         refused = next((char for char in name if not _is_allowed(char)), None)
     if refused is not None:
-        raise ValueError(f"must not contain {describe_character(refused)}; {ALLOWED}")
+        char = character_name(refused)
+        if shows_itself(refused):
+            message = f"must not contain {char}; {ALLOWED}"
+            raise invalid_value(ErrorText(message, "character_not_in_names", character=char))
+        message = f"must not contain the character {char}; {ALLOWED}"
+        raise invalid_value(ErrorText(message, "hidden_character_not_in_names", character=char))
     if not any(_is_letter(char) for char in name):
-        raise ValueError("must have at least one letter or digit")
+        message = "must have at least one letter or digit"
+        raise invalid_value(ErrorText(message, "no_letter_or_digit"))
 
 
 def _is_allowed(char: str) -> bool:

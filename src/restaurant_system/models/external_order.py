@@ -4,7 +4,13 @@ import hashlib
 
 from pydantic import field_validator
 
-from restaurant_system.models.fields import Channel, ExternalId, StrictModel
+from restaurant_system.models.fields import (
+    INVISIBLE,
+    Channel,
+    ExternalId,
+    StrictModel,
+    invalid_value,
+)
 
 
 class ExternalOrder(StrictModel):
@@ -17,7 +23,7 @@ class ExternalOrder(StrictModel):
     @classmethod
     def _check_external_id(cls, value: str) -> str:
         if not value:
-            raise ValueError("must have at least one visible character")
+            raise invalid_value(INVISIBLE)
         return value
 
     @property

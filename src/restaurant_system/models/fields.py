@@ -25,12 +25,16 @@ from pydantic_core import (
     core_schema,
 )
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.models.text import (
     LINE_BREAKS,
-    describe_character,
+    character_name,
     is_visible,
     refused_character,
+    shows_itself,
 )
+
+INVISIBLE = ErrorText("must have at least one visible character", "invisible")
 
 
 class StrictModel(BaseModel):
@@ -50,9 +54,9 @@ def is_absent(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def value_error(message: str) -> PydanticCustomError:
-    """Make an error for a list of errors."""
-    return PydanticCustomError("value_error", "{error}", {"error": message})
+def invalid_value(text: ErrorText) -> PydanticCustomError:
+    """Make an error to be raised by a validator, or for a list of errors."""
+    return PydanticCustomError(text.code or "value_error", str(text), dict(text.params))
 
 
 def error_details(error: ValidationError) -> list[InitErrorDetails]:
@@ -90,7 +94,7 @@ def _name(value: str) -> str:
     if _is_plain(value):
         return value
     if not is_visible(value):
-        raise ValueError("must have at least one visible character")
+        raise invalid_value(INVISIBLE)
     return _checked(value)
 
 
@@ -102,7 +106,12 @@ def _is_plain(text: str) -> bool:
 def _checked(value: str, allowed: str = "") -> str:
     refused = refused_character(value, allowed=allowed)
     if refused is not None:
-        raise ValueError(f"must not contain {describe_character(refused)} here")
+        name = character_name(refused)
+        if shows_itself(refused):
+            message = f"must not contain {name} here"
+            raise invalid_value(ErrorText(message, "character_refused", character=name))
+        message = f"must not contain the character {name} here"
+        raise invalid_value(ErrorText(message, "hidden_character_refused", character=name))
     return value
 
 
@@ -112,7 +121,8 @@ def _empty_if_null(value: object) -> object:
 
 def _channel(value: str) -> str:
     if not CHANNEL.fullmatch(value):
-        raise ValueError("must have 1 to 32 lower-case letters of a to z, digits, and _ . -")
+        message = "must have 1 to 32 lower-case letters of a to z, digits, and _ . -"
+        raise invalid_value(ErrorText(message, "channel_invalid"))
     return value
 
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from enum import IntEnum
 from typing import NamedTuple
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.models.access import UNGUARDED, Caller, Capability
 from restaurant_system.models.menu import ModifierGroup, ModifierOption
 from restaurant_system.models.menu_offer import (
@@ -19,6 +20,7 @@ from restaurant_system.models.menu_offer import (
     names,
     option_key,
 )
+from restaurant_system.models.money import json_number
 from restaurant_system.models.order import NewOrder
 from restaurant_system.models.order_items import Modifier, ModifierKind, OrderItem
 from restaurant_system.models.text import folded_text
@@ -60,7 +62,7 @@ class OrderFault:
     """A disagreement of an order with the menu: the path of the field, and what is wrong."""
 
     field: str
-    message: str
+    message: ErrorText
 
 
 class Choice(NamedTuple):
@@ -162,13 +164,16 @@ def allot(portions: Sequence[Portions], left: Mapping[str, Limit], moment: datet
         chosen = missing.index(None) if None in missing else 0
         taken.update(dict.fromkeys(counted[chosen], each.quantity))
         if (limit := missing[chosen]) is not None:
-            problem = (
-                f"is more than what is left: {limit.remaining}"
-                if limit.remaining
-                else str(State(Reason.SOLD_OUT, limit))
-            )
-            faults.append(OrderFault(each.field, f"{problem} ({each.choices[chosen].name})"))
+            faults.append(OrderFault(each.field, _shortage(each.choices[chosen].name, limit)))
     return Allotment(taken, faults)
+
+
+def _shortage(name: str, limit: Limit) -> ErrorText:
+    if not limit.remaining:
+        return State(Reason.SOLD_OUT, limit).fault_of(name)
+    remaining = limit.remaining
+    message = f"is more than what is left: {remaining} ({name})"
+    return ErrorText(message, "too_few_left", name=name, remaining=remaining)
 
 
 def _counted(choice: Choice, left: Mapping[str, Limit], moment: datetime) -> list[str]:
@@ -241,19 +246,22 @@ class _Comparison:
         for position, charge in enumerate(order.charges):
             if charge.amount < 0:
                 message = "must not be negative; a discount needs an API key"
-                self._refuse(f"charges.{position}.amount", message)
+                fault = ErrorText(message, "discount_refused")
+                self._refuse(f"charges.{position}.amount", fault)
         if order.amount_due is not None and order.amount_due < order.total_amount:
             message = "must not be below the total; leave it out, or use an API key"
-            self._refuse("amount_due", message)
+            self._refuse("amount_due", ErrorText(message, "amount_due_below_total"))
 
     def _is_on_menu(self, item: OrderItem, meant: _Meant, path: str) -> bool:
         """Return whether an item of an anonymous caller is on the menu; refuse it if it is not."""
         if not meant.products:
             message = "is not on the menu; send the order_name or the sku of an item of GET /menu"
-            self._refuse(f"{path}.name", message)
+            self._refuse(f"{path}.name", ErrorText(message, "not_on_menu"))
             return False
         if item.sku is not None and not meant.is_by_sku:
-            self._refuse(f"{path}.sku", f"must be that of the menu: {names(meant.products)}")
+            expected = names(meant.products)
+            message = f"must be that of the menu: {expected}"
+            self._refuse(f"{path}.sku", ErrorText(message, "sku_not_of_item", expected=expected))
             return False
         return True
 
@@ -262,30 +270,35 @@ class _Comparison:
         candidates = meant.products
         if self.rules >= MenuRules.CHOICES:
             if meant.is_by_sku and len(candidates) > 1:
-                self._refuse(f"{path}.sku", f"is like several; send one of {names(candidates)}")
+                choices = names(candidates)
+                message = f"is like several; send one of {choices}"
+                self._refuse(f"{path}.sku", ErrorText(message, "ambiguous", choices=choices))
                 return ()
             if len({each.price for each in candidates}) > 1:
+                choices = names(candidates)
                 message = (
                     "is the name of several items with different prices;"
-                    f" send the sku, or one of {names(candidates)}"
+                    f" send the sku, or one of {choices}"
                 )
-                self._refuse(f"{path}.name", message)
+                self._refuse(f"{path}.name", ErrorText(message, "several_prices", choices=choices))
                 return ()
             if meant.is_by_sku:
                 variations = candidates[0].variations
                 candidates = [each for each in variations if each.is_named(item.name)] or candidates
             if candidates[0].price is None and (meant.is_by_sku or self.rules is MenuRules.PUBLIC):
-                variations = [each for whole in candidates for each in whole.variations]
-                message = f"must be that of a variation: {names(variations)}"
-                self._refuse(f"{path}.{'sku' if meant.is_by_sku else 'name'}", message)
+                choices = names(each for whole in candidates for each in whole.variations)
+                message = f"must be that of a variation: {choices}"
+                fault = ErrorText(message, "variation_required", choices=choices)
+                self._refuse(f"{path}.{'sku' if meant.is_by_sku else 'name'}", fault)
                 return ()
             if (
                 meant.is_by_sku
                 and self.rules >= MenuRules.NAMES
                 and not candidates[0].is_named(item.name)
             ):
-                message = f"must be {candidates[0].name!r}, the menu's name of the sku"
-                self._refuse(f"{path}.name", message)
+                name = candidates[0].name
+                message = f"must be {name!r}, the menu's name of the sku"
+                self._refuse(f"{path}.name", ErrorText(message, "not_name_of_sku", name=name))
         return self._available(candidates, path)
 
     def _available(
@@ -299,7 +312,7 @@ class _Comparison:
             if state.is_available or (at_any_hour and state.reason is Reason.HOURS)
         ]
         if not found:
-            self._refuse(path, f"{states[0]} ({candidates[0].name})")
+            self._refuse(path, states[0].fault_of(candidates[0].name))
         return found
 
     def _add_modifier(self, ordered: _Ordered, modifier: Modifier, path: str, count: int) -> None:
@@ -312,7 +325,7 @@ class _Comparison:
         ordered.chosen[group.name] += count
         state = self.offer.option_state(option, self.moment)
         if not state.is_available:
-            self._refuse(path, f"{state} ({option.name})")
+            self._refuse(path, state.fault_of(option.name))
         self._count_option(option.name, count * ordered.quantity, path)
         if ordered.has_menu_price:
             self._check_price(f"{path}.price", modifier.price, option.price, option.name)
@@ -322,9 +335,10 @@ class _Comparison:
         self._add_component(modifier, path, count * ordered.quantity)
         if ordered.has_only_options and modifier.kind in CHOSEN:
             message = "is not an option of the item; send a request with the kind instruction"
-            self._refuse(f"{path}.name", message)
+            self._refuse(f"{path}.name", ErrorText(message, "not_an_option"))
         elif ordered.has_menu_price and modifier.price < 0:
-            self._refuse(f"{path}.price", "must not be negative; the menu has no such option")
+            message = "must not be negative; the menu has no such option"
+            self._refuse(f"{path}.price", ErrorText(message, "price_of_request_negative"))
 
     def _add_component(self, modifier: Modifier, path: str, quantity: int) -> None:
         """Compare a modifier with the options of other items, or else with the items of a combo."""
@@ -334,7 +348,7 @@ class _Comparison:
         for name in options:
             limit = self.offer.limit(option_key(name), self.moment)
             if limit is not None and limit.remaining == 0:
-                self._refuse(path, f"{State(Reason.SOLD_OUT, limit)} ({name})")
+                self._refuse(path, State(Reason.SOLD_OUT, limit).fault_of(name))
             self._count_option(name, quantity, path)
         items = () if options else self.offer.catalogue.named(modifier.name)
         if items:
@@ -344,12 +358,9 @@ class _Comparison:
         for group in ordered.product.groups:
             count = ordered.chosen[group.name]
             if count > group.max:
-                message = f"must have at most {group.max} of {group.name!r}, not {count}"
-                self._refuse(f"{path}.modifiers", message)
+                self._refuse(f"{path}.modifiers", _too_many(group, count))
             elif count < group.min and (count or self._free_defaults(group) < group.min):
-                options = ", ".join(repr(option.name) for option in group.options)
-                message = f"must have at least {group.min} of {group.name!r}: {options}"
-                self._refuse(f"{path}.modifiers", message)
+                self._refuse(f"{path}.modifiers", _too_few(group))
 
     def _free_defaults(self, group: ModifierGroup) -> int:
         """Return how many options an item has without naming them: defaults that cost nothing."""
@@ -362,7 +373,10 @@ class _Comparison:
 
     def _check_price(self, path: str, price: Decimal, right: Decimal | None, name: str) -> None:
         if price != right:
-            self._refuse(path, f"must be {right}, the menu's price of {name!r}")
+            message = f"must be {right}, the menu's price of {name!r}"
+            shown = "" if right is None else json_number(right)
+            fault = ErrorText(message, "price_differs_from_menu", name=name, price=shown)
+            self._refuse(path, fault)
 
     def _count_products(self, products: Sequence[Product], quantity: int, path: str) -> None:
         self._count(path, quantity, [Choice(each.name, each.limit_keys) for each in products])
@@ -375,8 +389,21 @@ class _Comparison:
         if choices and _counted(choices[0], self.offer.limits, self.moment):
             self.portions.append(Portions(path, quantity, choices))
 
-    def _refuse(self, path: str, message: str) -> None:
+    def _refuse(self, path: str, message: ErrorText) -> None:
         self.faults.append(OrderFault(path, message))
+
+
+def _too_many(group: ModifierGroup, count: int) -> ErrorText:
+    name, most = group.name, group.max
+    message = f"must have at most {most} of {name!r}, not {count}"
+    return ErrorText(message, "too_many_options", group=name, max=most, count=count)
+
+
+def _too_few(group: ModifierGroup) -> ErrorText:
+    name, least = group.name, group.min
+    options = ", ".join(repr(option.name) for option in group.options)
+    message = f"must have at least {least} of {name!r}: {options}"
+    return ErrorText(message, "too_few_options", group=name, min=least, options=options)
 
 
 def _flattened(

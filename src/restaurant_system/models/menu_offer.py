@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 from zoneinfo import ZoneInfo
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.models.clock import rfc_3339
 from restaurant_system.models.menu import (
     Hours,
@@ -66,16 +67,22 @@ class State:
         """Return whether it can be ordered."""
         return self.reason is None
 
-    def __str__(self) -> str:
-        """Return why it cannot be ordered, as the rest of a sentence."""
+    def fault_of(self, name: str) -> ErrorText:
+        """Return why something with this name cannot be ordered, as the rest of a sentence."""
         match self.reason:
             case Reason.SOLD_OUT:
-                until = None if self.limit is None else self.limit.until
-                return "is sold out" if until is None else f"is sold out until {rfc_3339(until)}"
+                if self.limit is None or self.limit.until is None:
+                    return ErrorText(f"is sold out ({name})", "sold_out", name=name)
+                until = rfc_3339(self.limit.until)
+                message = f"is sold out until {until} ({name})"
+                return ErrorText(message, "sold_out_until", name=name, until=until)
             case Reason.HOURS:
-                return f"is served only from {' and from '.join(map(str, self.hours))}"
+                hours = " and from ".join(map(str, self.hours))
+                message = f"is served only from {hours} ({name})"
+                return ErrorText(message, "not_served_then", name=name, hours=hours)
             case _:
-                return "is not available; the menu has it as unavailable"
+                message = f"is not available; the menu has it as unavailable ({name})"
+                return ErrorText(message, "unavailable_on_menu", name=name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.models.currency import MOST_DECIMALS, NO_CURRENCY, Currency
+from restaurant_system.models.fields import invalid_value
 
 ZERO = Decimal(0)
 MAX_PRICE = Decimal("999999.99")  # of one item with its modifiers, and of one modifier
@@ -67,7 +69,8 @@ def _exact(value: object, info: ValidationInfo, least: Decimal, highest: Decimal
     quantized = amount.quantize(currency.unit) if amount else currency.zero
     if amount != quantized:
         of_currency = f", as amounts in {currency.code} have" if currency.code else ""
-        raise ValueError(f"must have {DECIMALS[currency.decimals]}{of_currency}")
+        message = f"must have {DECIMALS[currency.decimals]}{of_currency}"
+        raise invalid_value(ErrorText(message, "too_many_decimals", decimals=currency.decimals))
     return quantized
 
 
@@ -76,14 +79,15 @@ def _stored(value: object) -> Decimal:
     amount = _in_range(value, -MAX_AMOUNT, MAX_AMOUNT)
     exponent = amount.as_tuple().exponent
     if isinstance(exponent, int) and exponent < -MOST_DECIMALS:
-        raise ValueError(f"must have {DECIMALS[MOST_DECIMALS]}")
+        message = f"must have {DECIMALS[MOST_DECIMALS]}"
+        raise invalid_value(ErrorText(message, "too_many_decimals", decimals=MOST_DECIMALS))
     return amount
 
 
 def _stored_positive(value: object) -> Decimal:
     amount = _stored(value)
     if amount < ZERO:
-        raise ValueError("must not be negative")
+        raise invalid_value(ErrorText("must not be negative", "amount_negative"))
     return amount
 
 
@@ -93,9 +97,11 @@ def _in_range(value: object, least: Decimal, highest: Decimal) -> Decimal:
     elif type(value) is int:
         amount = Decimal(value)
     else:
-        raise ValueError("must be a number")
+        raise invalid_value(ErrorText("must be a number", "float_type"))
     if not least <= amount <= highest:
-        raise ValueError(f"must be from {least} to {highest}")
+        message = f"must be from {least} to {highest}"
+        low, high = json_number(least), json_number(highest)
+        raise invalid_value(ErrorText(message, "amount_out_of_range", least=low, highest=high))
     return amount
 
 

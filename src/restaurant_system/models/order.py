@@ -25,8 +25,9 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.models.clock import parse_rfc_3339, rfc_3339, utc_now
 from restaurant_system.models.customer_name import (
     JSON_SCHEMA_PATTERN,
@@ -51,8 +52,8 @@ from restaurant_system.models.fields import (
     StrictModel,
     TableLabel,
     error_details,
+    invalid_value,
     is_absent,
-    value_error,
     without_unset,
 )
 from restaurant_system.models.money import ZERO, Amount, ChargeAmount
@@ -68,7 +69,9 @@ MAX_TABLE_NUMBER = 9999
 SCHEDULED_WITHIN = timedelta(days=30)  # how far ahead `ready_at` may be
 # How long ago `ready_at` of a new order may be. A repetition of a stored order may be older.
 READY_SINCE = timedelta(days=1)
-READY_TOO_LONG_AGO = "is more than one day ago; send a time to come, or leave it out"
+READY_TOO_LONG_AGO = ErrorText(
+    "is more than one day ago; send a time to come, or leave it out", "too_long_ago"
+)
 
 
 class OrderType(StrEnum):
@@ -94,10 +97,13 @@ def _moment(value: object) -> datetime:
     """Validate a time with a zone, by RFC 3339, up to 30 days ahead."""
     moment = _parsed(value)
     if moment is None:
-        raise ValueError("must be a time by RFC 3339, such as 2024-12-16T19:30:00+01:00")
+        message = "must be a time by RFC 3339, such as 2024-12-16T19:30:00+01:00"
+        raise invalid_value(ErrorText(message, "time_invalid"))
     moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
     if moment > utc_now() + SCHEDULED_WITHIN:
-        raise ValueError(f"must be at most {SCHEDULED_WITHIN.days} days ahead")
+        days = SCHEDULED_WITHIN.days
+        message = f"must be at most {days} days ahead"
+        raise invalid_value(ErrorText(message, "too_far_ahead", days=days))
     return moment
 
 
@@ -121,7 +127,7 @@ def _clean_name(value: object) -> str | None:
     if is_absent(value):
         return None
     if not isinstance(value, str):
-        raise PydanticCustomError("string_type", "must be a string")
+        raise invalid_value(ErrorText("must be a string", "string_type"))
     return clean_customer_name(value)
 
 
@@ -264,7 +270,7 @@ class NewOrder(StrictModel):
             faults["ready_at"] = READY_TOO_LONG_AGO
         invalid = {each["loc"][0] for each in errors if each.get("loc")}
         errors += [
-            {"type": value_error(message), "loc": (field,), "input": None}
+            {"type": invalid_value(message), "loc": (field,), "input": None}
             for field, message in faults.items()
             if field not in invalid
         ]
@@ -342,7 +348,7 @@ def _is_simple(fields: Mapping[str, object]) -> bool:
     return OTHER_FIELDS[own].isdisjoint(fields)
 
 
-def _faults_of_combinations(fields: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+def _faults_of_combinations(fields: Mapping[str, object]) -> Iterator[tuple[str, ErrorText]]:
     """Return the fields that are missing or that do not belong to the others, with the reason.
 
     Reads the fields as they were sent. An invalid order type or handoff requires nothing.
@@ -353,35 +359,41 @@ def _faults_of_combinations(fields: Mapping[str, object]) -> Iterator[tuple[str,
         and order_type != OrderType.DINE_IN
         and is_absent(fields.get("reference"))
     ):
-        yield "customer_name", "is required, except for dine_in or with a reference"
+        message = "is required, except for dine_in or with a reference"
+        yield "customer_name", ErrorText(message, "customer_name_required")
     sent = {field for field in COMBINED if not is_absent(fields.get(field))}
     yield from _faults_of_source(sent)
     yield from _faults_of_type(order_type, sent, fields.get("handoff"))
 
 
-def _faults_of_source(sent: AbstractSet[str]) -> Iterator[tuple[str, str]]:
+def _faults_of_source(sent: AbstractSet[str]) -> Iterator[tuple[str, ErrorText]]:
     for field, other in (("channel", "external_id"), ("external_id", "channel")):
         if other in sent and field not in sent:
-            yield field, f"is required with {other}"
+            yield field, ErrorText(f"is required with {other}", "required_with", other=other)
 
 
 def _faults_of_type(
     order_type: object, sent: AbstractSet[str], handoff: object
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[str, ErrorText]]:
     if order_type not in ORDER_TYPES:
         return
+    kind = str(order_type)
     if order_type != OrderType.DINE_IN:
+        message = f"is only for dine_in, not for {kind}"
         for field in sorted(TABLE_FIELDS & sent):
-            yield field, f"is only for dine_in, not for {order_type}"
+            yield field, ErrorText(message, "only_for_dine_in", order_type=kind)
     if order_type != OrderType.DELIVERY and "delivery_address" in sent:
-        yield "delivery_address", f"is only for delivery, not for {order_type}"
+        message = f"is only for delivery, not for {kind}"
+        yield "delivery_address", ErrorText(message, "only_for_delivery", order_type=kind)
     if handoff is not None and handoff not in HANDOFFS:
         return
     if order_type == OrderType.DINE_IN and handoff != Handoff.COUNTER and not TABLE_FIELDS & sent:
-        yield "table_number", "is required for dine_in, unless table is sent or handoff is counter"
+        message = "is required for dine_in, unless table is sent or handoff is counter"
+        yield "table_number", ErrorText(message, "table_required")
     is_collected = handoff == Handoff.COURIER
     if order_type == OrderType.DELIVERY and not is_collected and "delivery_address" not in sent:
-        yield "delivery_address", "is required for delivery, unless handoff is courier"
+        message = "is required for delivery, unless handoff is courier"
+        yield "delivery_address", ErrorText(message, "address_required")
 
 
 TABLE_FIELDS = frozenset({"table_number", "table"})

@@ -13,8 +13,9 @@ from pydantic import (
     WrapValidator,
     field_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.models.fields import (
     EMPTY_IS_NONE,
     NULL_IS_EMPTY,
@@ -24,10 +25,10 @@ from restaurant_system.models.fields import (
     Sku,
     StrictModel,
     error_details,
-    value_error,
+    invalid_value,
     without_unset,
 )
-from restaurant_system.models.money import MAX_PRICE, ZERO, Price, PriceChange
+from restaurant_system.models.money import MAX_PRICE, ZERO, Price, PriceChange, json_number
 
 MAX_MODIFIERS = 50  # of one item, on all levels together
 MAX_DEPTH = 4  # levels of modifiers
@@ -43,8 +44,6 @@ class ModifierKind(StrEnum):
     CHOICE = "choice"
     INSTRUCTION = "instruction"
 
-
-TOO_MANY_MODIFIERS = {"max_length": MAX_MODIFIERS, "noun": "modifiers, on all levels together"}
 
 Location = tuple[int | str, ...]
 
@@ -62,7 +61,8 @@ def _check_nesting(value: object, handler: ValidatorFunctionWrapHandler) -> obje
     for location, modifiers in levels:
         count += len(modifiers)
         if count > MAX_MODIFIERS:
-            raise PydanticCustomError("too_long", "too many modifiers", TOO_MANY_MODIFIERS)
+            message = f"must have at most {MAX_MODIFIERS} modifiers, on all levels together"
+            raise invalid_value(ErrorText(message, "too_many_modifiers", max_length=MAX_MODIFIERS))
         if too_deep is None and modifiers and len(location) >= 2 * MAX_DEPTH:
             too_deep = location
         for position, each in enumerate(modifiers):
@@ -81,7 +81,8 @@ def _check_nesting(value: object, handler: ValidatorFunctionWrapHandler) -> obje
     except ValidationError as error:
         errors = error_details(error)
     message = f"must not be nested deeper than {MAX_DEPTH} levels"
-    errors.append({"type": value_error(message), "loc": too_deep, "input": None})
+    fault = ErrorText(message, "modifiers_too_deep", levels=MAX_DEPTH)
+    errors.append({"type": invalid_value(fault), "loc": too_deep, "input": None})
     raise ValidationError.from_exception_data("modifiers", errors)
 
 
@@ -131,7 +132,11 @@ class OrderItem(StrictModel):
         """Keep the price of one piece within the bounds that keep the total exact."""
         price = info.data.get("price", ZERO) + modifiers_total(modifiers)
         if not -MAX_PRICE <= price <= MAX_PRICE:
-            raise ValueError(f"must with the price add up to at most {MAX_PRICE}")
+            message = f"must with the price add up to at most {MAX_PRICE}"
+            highest = json_number(MAX_PRICE)
+            raise invalid_value(
+                ErrorText(message, "price_with_modifiers_too_high", highest=highest)
+            )
         return modifiers
 
     @property

@@ -98,14 +98,19 @@ def is_visible(text: str) -> bool:
     )
 
 
-def describe_character(char: str) -> str:
-    """Name a character in a sentence: as it is if it is visible, else by its name in Unicode."""
+def shows_itself(char: str) -> bool:
+    """Return whether a character can be seen in a sentence."""
+    return char.isprintable() and is_visible(char)
+
+
+def character_name(char: str) -> str:
+    """Name a character: as it is if that can be seen, else by its name in Unicode."""
     code = f"U+{ord(char):04X}"
-    if char.isprintable() and is_visible(char):
+    if shows_itself(char):
         quote = "'" if char == '"' else '"'
         return f"{quote}{char}{quote} ({code})"
     name = unicodedata.name(char, "")
-    return f"the character {code} ({name})" if name else f"the character {code}"
+    return f"{code} ({name})" if name else code
 
 
 def is_request_id(text: str) -> bool:

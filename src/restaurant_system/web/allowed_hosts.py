@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from http import HTTPStatus
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.web.client_address import parse_address
 from restaurant_system.web.file_descriptors import ThrottledLog
 from restaurant_system.web.headers import Headers, all_values
@@ -25,9 +26,14 @@ CACHED_HOSTS = 256  # values of Host
 LOCAL_NAME = "localhost"
 ALL_ADDRESSES = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - to compare with
 
-INVALID_HOST = "Send exactly one valid Host header field."
-INVALID_TARGET = "Send the path alone, or a URL that begins with http:// and a valid host."
-NOT_SERVED = "This host name is not served here; add it to security.allowed_hosts if it should be."
+INVALID_HOST = ErrorText("Send exactly one valid Host header field.", "invalid_host")
+INVALID_TARGET = INVALID_HOST.with_text(
+    "Send the path alone, or a URL that begins with http:// and a valid host."
+)
+NOT_SERVED = ErrorText(
+    "This host name is not served here; add it to security.allowed_hosts if it should be.",
+    "host_not_served",
+)
 
 refused = ThrottledLog(
     "host_refused",

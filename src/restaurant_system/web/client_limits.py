@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from operator import itemgetter
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.web.file_descriptors import ThrottledLog
 from restaurant_system.web.problem import Refusal
 
@@ -26,6 +27,12 @@ streams_exceeded = ThrottledLog(
     "streams_limited",
     "A client has more live views open than http.streams_per_address allows."
     " If it is a proxy, add its address to security.trusted_proxies.",
+)
+TOO_MANY_REQUESTS = ErrorText(
+    "This address sends too many requests; wait as long as Retry-After says.", "too_many_requests"
+)
+TOO_MANY_LIVE_VIEWS = ErrorText(
+    "This address has too many live views open; close some pages.", "too_many_live_views"
 )
 
 
@@ -58,7 +65,7 @@ class RateLimit:
             rate_exceeded.warn()
             raise Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                "This address sends too many requests; wait as long as Retry-After says.",
+                TOO_MANY_REQUESTS,
                 retry_after=math.ceil(missing),
             )
         self._full_at[client] = full_at
@@ -91,7 +98,7 @@ class StreamLimit:
             streams_exceeded.warn()
             raise Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                "This address has too many live views open; close some pages.",
+                TOO_MANY_LIVE_VIEWS,
                 retry_after=STREAM_RETRY,
             )
         self._open[client] += 1

@@ -13,6 +13,7 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web.allowed_hosts import HOST, check_host_fields, host_of_target
 from restaurant_system.web.connections import Connections
@@ -26,13 +27,16 @@ LINGER_TIMEOUT = 1.0  # s for the client to read an error response; RFC 9112, 9.
 LAST_REQUEST_TIMEOUT = 1.0  # s at a stop in which an idle client may send another request
 STREAM_AGE = 5.0  # s after which an unfinished response counts as a stream
 
-INVALID = Refusal(HTTPStatus.BAD_REQUEST, "Invalid HTTP request received.")
+INVALID = Refusal(
+    HTTPStatus.BAD_REQUEST, ErrorText("Invalid HTTP request received.", "invalid_http")
+)
 TOO_SLOW = Refusal(
-    HTTPStatus.REQUEST_TIMEOUT, "The request was not complete in time; send it again."
+    HTTPStatus.REQUEST_TIMEOUT,
+    ErrorText("The request was not complete in time; send it again.", "request_timeout"),
 )
 TOO_MANY_CONNECTIONS = Refusal(
     HTTPStatus.TOO_MANY_REQUESTS,
-    "This address has too many connections; close some.",
+    ErrorText("This address has too many connections; close some.", "too_many_connections"),
     retry_after=1,
 )
 

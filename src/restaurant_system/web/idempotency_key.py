@@ -9,6 +9,7 @@ import re
 from http import HTTPStatus
 from typing import Any
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.web.headers import IDEMPOTENCY_KEY, Headers, all_values
 from restaurant_system.web.problem import Refusal
 from restaurant_system.web.validation_errors import FieldError
@@ -35,17 +36,19 @@ def key_in(headers: Headers) -> str | None:
     if not keys:
         return None
     if len(keys) > 1:
-        raise _refusal("must occur once")
+        raise _refusal(ErrorText("must occur once", "key_repeated"))
     return checked_key(keys[0].decode("latin-1"))
 
 
 def checked_key(key: str, *, max_length: int = MAX_LENGTH) -> str:
     """Return a key that is valid and long enough to be unique; raises `Refusal`."""
     if not MIN_LENGTH <= len(key) <= max_length or not _visible.fullmatch(key):
-        raise _refusal(
-            f"must have {MIN_LENGTH} to {max_length} visible ASCII characters, so that no other"
-            " client sends the same one; use a UUID"
+        least, most = MIN_LENGTH, max_length
+        message = (
+            f"must have {least} to {most} visible ASCII characters, so that no other client sends"
+            " the same one; use a UUID"
         )
+        raise _refusal(ErrorText(message, "key_invalid", min_length=least, max_length=most))
     return key
 
 
@@ -54,5 +57,6 @@ def action_key(header: str | None) -> str | None:
     return None if header is None else checked_key(header, max_length=MAX_ACTION_KEY_LENGTH)
 
 
-def _refusal(fault: str) -> Refusal:
-    return Refusal(HTTPStatus.BAD_REQUEST, "A header breaks a rule.", [FieldError(HEADER, fault)])
+def _refusal(fault: ErrorText) -> Refusal:
+    invalid = ErrorText("A header breaks a rule.", "invalid_request")
+    return Refusal(HTTPStatus.BAD_REQUEST, invalid, [FieldError(HEADER, fault)])

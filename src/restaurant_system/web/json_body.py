@@ -9,6 +9,7 @@ import jiter
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.web.headers import CONTENT_TYPE, Headers, first_value
 from restaurant_system.web.json_repair import repaired
 from restaurant_system.web.json_trimming import Json, Trimmed, trim
@@ -21,7 +22,9 @@ from restaurant_system.web.validation_errors import (
 )
 
 JSON = "application/json"
-INVALID_BODY = "The body breaks a rule."
+INVALID_BODY = ErrorText("The body breaks a rule.", "invalid_request")
+# pydantic's error for a list, and ours for a tree of modifiers, which stand for all excess entries.
+OF_EXCESS = frozenset({"too_long", "too_many_modifiers"})
 DUPLICATE_KEY = re.compile(r'Detected duplicate key "(?P<key>.*)" at line', re.DOTALL)
 
 M = TypeVar("M", bound=BaseModel)
@@ -80,7 +83,8 @@ def parse_json(body: bytes, model: type[M], context: object = None) -> M:
 def _check_media_type(headers: Headers) -> None:
     media_type = (first_value(CONTENT_TYPE, headers) or b"").split(b";")[0].strip().lower()
     if media_type != JSON.encode():
-        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Send the body as {JSON}.")
+        detail = ErrorText(f"Send the body as {JSON}.", "unsupported_media_type")
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 
 
 def _parse(body: bytes) -> Json:
@@ -96,7 +100,7 @@ def _parse(body: bytes) -> Json:
 def _refusal(error: ValidationError, trimmed: Trimmed) -> Refusal:
     errors = error.errors(include_url=False, include_input=False)
     unlisted = trimmed.fields
-    if not any(each["type"] == "too_long" for each in errors):  # one error for all excess entries
+    if not any(each["type"] in OF_EXCESS for each in errors):
         unlisted += trimmed.entries
     return Refusal(HTTPStatus.BAD_REQUEST, INVALID_BODY, field_errors(errors), unlisted=unlisted)
 
@@ -104,7 +108,9 @@ def _refusal(error: ValidationError, trimmed: Trimmed) -> Refusal:
 def _syntax_error(reason: str) -> FieldError:
     duplicate = DUPLICATE_KEY.search(reason)
     if duplicate is not None:
-        return FieldError(duplicate["key"], "occurs twice", is_known=False)
+        message = ErrorText("occurs twice", "duplicate_key")
+        return FieldError(duplicate["key"], message, is_known=False)
     if "InvalidOperation" in reason:  # an exponent that `Decimal` cannot hold
-        return FieldError(BODY, "has a number beyond all bounds")
-    return FieldError(BODY, f"is not valid JSON: {reason}")
+        message = ErrorText("has a number beyond all bounds", "number_out_of_bounds")
+        return FieldError(BODY, message)
+    return FieldError(BODY, ErrorText(f"is not valid JSON: {reason}", "json_invalid"))

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.metrics.exposition import Exposer
 from restaurant_system.models.access import Capability
 from restaurant_system.web.access_control import is_controlled
@@ -12,8 +13,9 @@ from restaurant_system.web.guarded_router import PUBLIC, GuardedRouter
 from restaurant_system.web.local_requests import is_local
 from restaurant_system.web.problem import Refusal
 
-NOT_LOCAL = (
-    "Metrics are for programs on this machine; set metrics.public to true to serve them to others."
+NOT_LOCAL = ErrorText(
+    "Metrics are for programs on this machine; set metrics.public to true to serve them to others.",
+    "metrics_not_public",
 )
 
 

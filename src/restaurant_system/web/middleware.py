@@ -11,6 +11,7 @@ from http import HTTPStatus
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.logger import get_logger, request_id
 from restaurant_system.metrics.request_durations import UNKNOWN_PATH, durations_of
 from restaurant_system.tracing import UNTRACED_PATHS, RequestSpan, active_tracer
@@ -173,10 +174,11 @@ def _refuse_by_headers(headers: Headers, limit: int) -> None:
     if declares_oversized_body(headers, limit):
         raise _too_large(limit)
     if declares_body(headers) and offers_upgrade(headers):
-        raise Refusal(HTTPStatus.BAD_REQUEST, "Upgrade is not supported; send the body without it.")
+        message = "Upgrade is not supported; send the body without it."
+        raise Refusal(HTTPStatus.BAD_REQUEST, ErrorText(message, "upgrade_refused"))
 
 
 def _too_large(limit: int) -> Refusal:
-    return Refusal(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body may have at most {limit} bytes here."
-    )
+    message = f"A body may have at most {limit} bytes here."
+    detail = ErrorText(message, "body_too_large", max_bytes=limit)
+    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)

@@ -1,7 +1,7 @@
 """Document for OpenAPI what FastAPI does not see: bodies, error responses, and who may call."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, JsonValue
 from starlette.routing import BaseRoute
 
+from restaurant_system.error_texts import FIELD_CODES, PROBLEM_CODES
 from restaurant_system.models.access import EVERYONE, UNGUARDED, Capability
 from restaurant_system.web import cookies
 from restaurant_system.web.access_control import AccessControl, GuardedRoute
@@ -17,7 +18,26 @@ from restaurant_system.web.origins import SAFE_METHODS
 from restaurant_system.web.problem import MEDIA_TYPE
 from restaurant_system.web.validation_errors import MAX_FIELD_ERRORS, MAX_FIELD_LENGTH
 
-_PROBLEM = {
+
+def _code(codes: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the schema of a code; the list of codes may grow, so it is no enumeration."""
+    described = (
+        f"`{code}` ({', '.join(params)})" if params else f"`{code}`"
+        for code, params in sorted(codes.items())
+    )
+    return {
+        "type": "string",
+        "description": "What is wrong, with the names of its `params`; later versions may add codes"
+        f" and change sentences, but keep these codes: {', '.join(described)}",
+    }
+
+
+_PARAMS = {
+    "type": "object",
+    "description": "The values in the sentence, by name",
+    "additionalProperties": {"type": ["string", "number"]},
+}
+PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "request_id"],
     "properties": {
@@ -29,6 +49,8 @@ _PROBLEM = {
         "current_status": {"type": "string"},
         "handed_over": {"type": "boolean"},
         "processed_by": {"type": ["string", "null"]},
+        "code": _code(PROBLEM_CODES),
+        "params": _PARAMS,
         "errors": {
             "type": "array",
             "maxItems": MAX_FIELD_ERRORS,
@@ -39,6 +61,8 @@ _PROBLEM = {
                 "properties": {
                     "field": {"type": "string", "maxLength": MAX_FIELD_LENGTH},
                     "message": {"type": "string"},
+                    "code": _code(FIELD_CODES),
+                    "params": _PARAMS,
                 },
             },
         },
@@ -47,7 +71,8 @@ _PROBLEM = {
 
 
 def _problem_response(description: str) -> dict[str, Any]:
-    return {"description": description, "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
 Responses = dict[int | str, dict[str, Any]]
@@ -176,12 +201,11 @@ def document_access(
 
     An operation that needs no credentials, but has more for some callers, has them as an option.
     Without access control they are options everywhere. `schemes` are those of operations that
-    check credentials of their own.
+    check credentials of their own. The schema of problems is added, to which all responses refer.
     """
-    document.setdefault("components", {})["securitySchemes"] = {
-        **SECURITY_SCHEMES,
-        **schemes,
-    }
+    components = document.setdefault("components", {})
+    components["securitySchemes"] = {**SECURITY_SCHEMES, **schemes}
+    components.setdefault("schemas", {})["Problem"] = PROBLEM
     for route in routes:
         if isinstance(route, APIRoute) and route.include_in_schema:
             guarded = cast("GuardedRoute", route.app)

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.web.file_descriptors import ThrottledLog
 from restaurant_system.web.headers import Headers, first_value
 from restaurant_system.web.problem import Refusal
@@ -43,7 +44,8 @@ class Origins:
             return
         if not (self.is_listed(headers) or _is_own(headers)):
             refused.warn()
-            raise Refusal(HTTPStatus.FORBIDDEN, "Send this request from a page of this site.")
+            detail = ErrorText("Send this request from a page of this site.", "foreign_origin")
+            raise Refusal(HTTPStatus.FORBIDDEN, detail)
 
     def is_listed(self, headers: Headers) -> bool:
         """Tell whether a page of a listed origin sent the request."""

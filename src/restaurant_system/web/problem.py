@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.errors import (
     BrokerUnavailable,
     DeadLetterNotFound,
@@ -31,9 +32,11 @@ from restaurant_system.errors import (
     OrderNotFound,
     OrderOfAnotherCustomer,
     Overloaded,
+    RestaurantError,
     TicketChanged,
     TooManyAttempts,
     TooManyOrders,
+    TooManyStations,
     Unavailable,
 )
 from restaurant_system.logger import get_logger
@@ -44,9 +47,16 @@ log = get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = "1"
-TRY_AGAIN = "The system cannot take this now; try again."
-TRY_AGAIN_WITH_KEY = "The system cannot take this now; try again with the same Idempotency-Key."
-INTERNAL_ERROR = "Something went wrong on our side; the request id finds it in our logs."
+TRY_AGAIN = ErrorText("The system cannot take this now; try again.", "service_unavailable")
+TRY_AGAIN_WITH_KEY = TRY_AGAIN.with_text(
+    "The system cannot take this now; try again with the same Idempotency-Key."
+)
+INTERNAL_ERROR = ErrorText(
+    "Something went wrong on our side; the request id finds it in our logs.", "internal_error"
+)
+INVALID_REQUEST = ErrorText("The request breaks a rule.", "invalid_request")
+INVALID_ADDRESS = INVALID_REQUEST.with_text("The address breaks a rule.")
+INCOMPLETE = ErrorText("The request ended before it was complete.", "request_incomplete")
 STATUSES = {
     OrderNotFound: HTTPStatus.NOT_FOUND,
     ItemNotFound: HTTPStatus.NOT_FOUND,
@@ -61,6 +71,7 @@ STATUSES = {
     DeadLetterNotFound: HTTPStatus.NOT_FOUND,
     DeadLettersLocked: HTTPStatus.CONFLICT,
     OrderOfAnotherCustomer: HTTPStatus.CONFLICT,
+    TooManyStations: HTTPStatus.CONFLICT,
     TooManyOrders: HTTPStatus.CONFLICT,
     ErasureRefused: HTTPStatus.CONFLICT,
 }
@@ -76,7 +87,7 @@ class Refusal(Exception):
     def __init__(
         self,
         status: HTTPStatus,
-        detail: str,
+        detail: ErrorText,
         errors: Sequence[FieldError] = (),
         *,
         unlisted: int = 0,
@@ -84,9 +95,11 @@ class Refusal(Exception):
     ) -> None:
         more = max(0, len(errors) - MAX_FIELD_ERRORS) + unlisted
         self.status = status
-        self.detail = (
-            f"{detail} The first errors are listed, and {more} more exist." if more else detail
-        )
+        if more:
+            detail = detail.with_text(
+                f"{detail} The first errors are listed, and {more} more exist."
+            )
+        self.detail = detail
         self.errors = errors[:MAX_FIELD_ERRORS]
         self.headers = None if retry_after is None else {"Retry-After": str(retry_after)}
         super().__init__(self.detail)
@@ -97,18 +110,20 @@ def response_for(error: Exception, request_id: str, request_headers: Headers = (
 
     If `request_headers` have an Idempotency-Key, the text asks the client to repeat it.
     """
-    detail, extra = str(error), dict[str, Any]()
+    extra = dict[str, Any]()
+    detail = _text_of(error)
     errors: Sequence[FieldError] = ()
     headers: Mapping[str, str] | None = None
     match error:
         case Refusal():
-            status, errors, headers = error.status, error.errors, error.headers
+            status, detail, errors = error.status, error.detail, error.errors
+            headers = error.headers
         case RequestValidationError():
             found = field_errors(error.errors(), skip=1)
-            refusal = Refusal(HTTPStatus.BAD_REQUEST, "The request breaks a rule.", found)
+            refusal = Refusal(HTTPStatus.BAD_REQUEST, INVALID_REQUEST, found)
             status, detail, errors = refusal.status, refusal.detail, refusal.errors
         case ClientDisconnect():  # the response is not sent, and nothing is logged
-            status, detail = HTTPStatus.BAD_REQUEST, "The request ended before it was complete."
+            status, detail = HTTPStatus.BAD_REQUEST, INCOMPLETE
         case NotSignedIn() | NotAllowed() | TooManyAttempts():
             status, headers = _refusal_of_caller(error)
         case _ if type(error) in STATUSES:
@@ -137,6 +152,12 @@ def response_for(error: Exception, request_id: str, request_headers: Headers = (
                 "request_failed", message="An HTTP request failed: answered 500.", exc_info=error
             )
     return _problem(request_id, status, detail, errors=errors, headers=headers, extra=extra)
+
+
+def _text_of(error: Exception) -> ErrorText:
+    if isinstance(error, RestaurantError):
+        return ErrorText(str(error), error.code, **error.params)
+    return ErrorText(str(error))
 
 
 async def handle(request: Request, error: Exception) -> Response:
@@ -168,20 +189,22 @@ def _refusal_of_caller(
             return HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": str(error.seconds)}
 
 
-def _explain(status: HTTPStatus) -> str:
+def _explain(status: HTTPStatus) -> ErrorText:
     match status:
         case HTTPStatus.NOT_FOUND:
-            return "There is nothing at this address; /docs shows what there is."
+            message = "There is nothing at this address; /docs shows what there is."
+            return ErrorText(message, "no_such_address")
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            return "This address does not take that method; /docs shows which it takes."
+            message = "This address does not take that method; /docs shows which it takes."
+            return ErrorText(message, "method_not_allowed")
         case _:
-            return status.description
+            return ErrorText(status.description, "http_error")
 
 
 def _problem(
     request_id: str,
     status: HTTPStatus,
-    detail: str,
+    detail: ErrorText,
     *,
     errors: Sequence[FieldError],
     headers: Mapping[str, str] | None,
@@ -194,8 +217,12 @@ def _problem(
         "detail": detail,
         "request_id": request_id,
         **extra,
+        **detail.members,
     }
     if errors:
-        content["errors"] = [{"field": error.field, "message": error.message} for error in errors]
+        content["errors"] = [
+            {"field": each.field, "message": each.message, **each.message.members}
+            for each in errors
+        ]
     body = json.dumps(content, ensure_ascii=False)
     return Response(body.encode("utf-8", "replace"), status, headers, MEDIA_TYPE)

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import NoReturn
 
 from restaurant_system.config import HttpSettings
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.web.problem import Refusal
 
 MAX_HEAD_SIZE = 32 * 1024  # bytes of a head; also of a body's trailers and chunk extensions
@@ -16,10 +17,13 @@ FIELD_FRAME_SIZE = len(": \r\n")
 CHUNK_FRAME_SIZE = 16  # bytes around a chunk without extensions
 NEVER = math.inf
 
-HEAD_TOO_LARGE = (
-    f"A request may have {MAX_HEADER_FIELDS} header fields, with {MAX_HEAD_SIZE} bytes in all."
+HEAD_TOO_LARGE = ErrorText(
+    f"A request may have {MAX_HEADER_FIELDS} header fields, with {MAX_HEAD_SIZE} bytes in all.",
+    "head_too_large",
 )
-TARGET_TOO_LONG = f"A request's head may have at most {MAX_HEAD_SIZE} bytes."
+TARGET_TOO_LONG = HEAD_TOO_LARGE.with_text(
+    f"A request's head may have at most {MAX_HEAD_SIZE} bytes."
+)
 
 
 class RequestLimits:

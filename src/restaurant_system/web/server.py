@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from restaurant_system.config import HttpSettings
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.errors import StartupError
 from restaurant_system.logger import get_logger
 from restaurant_system.shutdown import Shutdown
@@ -37,7 +38,9 @@ BACKLOG = 2048  # connections that the kernel holds until they are accepted
 KEEP_ALIVE_TIMEOUT = 5  # s that a connection may be idle after a response
 DRAIN_TIMEOUT = 20  # s that a stop waits for requests in progress
 BODY_TIMEOUT = 0.5  # s to read the body of a request that is refused; a stop waits for it
-NOT_READY = "The service is starting: it waits for its database. Try again in a moment."
+NOT_READY = ErrorText(
+    "The service is starting: it waits for its database. Try again in a moment.", "starting"
+)
 DEFAULT_HTTP = HttpSettings()
 
 # Opens what an HTTP service needs and yields its site; closes it at the end of the block.

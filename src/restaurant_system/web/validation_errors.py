@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.validation_messages import message_of
 
 BODY = "body"
@@ -20,7 +21,7 @@ class FieldError:
     """
 
     field: str
-    message: str
+    message: ErrorText
     is_known: bool = True
 
     def __post_init__(self) -> None:

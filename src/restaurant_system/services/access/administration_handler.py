@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from restaurant_system.database.connection import Database
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.errors import NotAllowed
 from restaurant_system.models.access import (
     MAX_PASSWORD_LENGTH,
@@ -29,7 +30,7 @@ from restaurant_system.models.access import (
     clean_password,
     new_password,
 )
-from restaurant_system.models.fields import StrictModel
+from restaurant_system.models.fields import StrictModel, invalid_value
 from restaurant_system.services.access.administration import ApiKeys, Users
 from restaurant_system.services.access.passwords import Passwords
 from restaurant_system.services.access.request_fields import Name, Time
@@ -54,7 +55,7 @@ def _scope(value: object) -> Capability:
     for scope in SCOPES:
         if scope == value:
             return scope
-    raise ValueError(f"must be one of {', '.join(SCOPES)}")
+    raise invalid_value(ErrorText(f"must be one of {', '.join(SCOPES)}", "scope_unknown"))
 
 
 NewPassword = Annotated[

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from restaurant_system import tracing
-from restaurant_system.errors import TooManyStations
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.models.access import Capability
 from restaurant_system.models.audit import Actor
 from restaurant_system.models.fields import StrictModel
@@ -25,9 +25,9 @@ from restaurant_system.web.api import Feature
 from restaurant_system.web.event_stream import EventStreamResponse, last_event_id
 from restaurant_system.web.guarded_router import GuardedRouter
 from restaurant_system.web.idempotency_key import ACTION_KEY_RULE, action_key
-from restaurant_system.web.json_body import JSON, read_body
+from restaurant_system.web.json_body import INVALID_BODY, JSON, read_body
 from restaurant_system.web.openapi import MOVE_PROBLEMS, OPEN_PROBLEMS, PROBLEMS, request_body
-from restaurant_system.web.problem import Refusal
+from restaurant_system.web.problem import INVALID_ADDRESS, Refusal
 from restaurant_system.web.request_checks import valid_order_number
 from restaurant_system.web.validation_errors import FieldError
 
@@ -109,11 +109,8 @@ class DisplayHandler:
         """Open a station: from now on it takes orders like any worker."""
         body = await read_body(request, OpenStation)
         name = _parse_station(station)
-        try:
-            order_types = tuple(dict.fromkeys(body.order_types))
-            is_new = self._stations.open(name, order_types, request.scope[CLIENT])
-        except TooManyStations as error:
-            raise Refusal(HTTPStatus.CONFLICT, str(error)) from None
+        order_types = tuple(dict.fromkeys(body.order_types))
+        is_new = self._stations.open(name, order_types, request.scope[CLIENT])
         by = actor_of(request)
         if is_new and by is not None:
             await self._record_opening(name, by, request.scope["request_id"])
@@ -132,9 +129,8 @@ class DisplayHandler:
         """Stream the tickets of a station as server-sent events, once it is open."""
         rail = await self._stations.rail_once_open(_parse_station(station))
         if rail is None:
-            raise Refusal(
-                HTTPStatus.CONFLICT, "This station is not open; open it by a POST to its address."
-            )
+            message = "This station is not open; open it by a POST to its address."
+            raise Refusal(HTTPStatus.CONFLICT, ErrorText(message, "station_not_open"))
         return EventStreamResponse(rail.watch(last_event_id(request)))
 
     async def bumped(self, station: str) -> list[BumpedTicket]:
@@ -177,38 +173,30 @@ class DisplayHandler:
 
 def _parse_station(text: str) -> str:
     if not is_worker_name(text):
-        raise Refusal(
-            HTTPStatus.BAD_REQUEST,
-            "The address breaks a rule.",
-            [
-                FieldError(
-                    "station",
-                    "must have 1 to 100 characters, a visible one among them, and no control or"
-                    " format character",
-                )
-            ],
+        message = (
+            "must have 1 to 100 characters, a visible one among them, and no control or format"
+            " character"
         )
+        fault = FieldError("station", ErrorText(message, "station_name_invalid"))
+        raise Refusal(HTTPStatus.BAD_REQUEST, INVALID_ADDRESS, [fault])
     return text
 
 
 def _check_item(tap: Tap, action: Action) -> int | None:
     if (tap.item is not None) == (action in OF_ITEM):
         return tap.item
-    rule = "is missing" if tap.item is None else f"must be left out to {action} an order"
-    raise Refusal(HTTPStatus.BAD_REQUEST, "The body breaks a rule.", [FieldError("item", rule)])
+    fault = ErrorText("is missing", "item_missing")
+    if tap.item is not None:
+        message = f"must be left out to {action} an order"
+        fault = ErrorText(message, "item_needless", action=action)
+    raise Refusal(HTTPStatus.BAD_REQUEST, INVALID_BODY, [FieldError("item", fault)])
 
 
 def _check_expected(tap: Tap, action: Action) -> OrderStatus:
     if tap.expected not in EXPECTED_STATUSES[action]:
-        possible = " or ".join(sorted(EXPECTED_STATUSES[action]))
-        raise Refusal(
-            HTTPStatus.BAD_REQUEST,
-            "The body breaks a rule.",
-            [
-                FieldError(
-                    "expected",
-                    f"must be {possible} to {action} an order",
-                )
-            ],
-        )
+        possible = sorted(EXPECTED_STATUSES[action])
+        message = f"must be {' or '.join(possible)} to {action} an order"
+        expected = ", ".join(possible)
+        text = ErrorText(message, "status_not_for_action", action=action, expected=expected)
+        raise Refusal(HTTPStatus.BAD_REQUEST, INVALID_BODY, [FieldError("expected", text)])
     return tap.expected

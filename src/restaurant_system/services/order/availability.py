@@ -10,6 +10,7 @@ from http import HTTPStatus
 from restaurant_system.database import audit, menu_availability
 from restaurant_system.database.connection import Database
 from restaurant_system.database.menu_availability import StoredLimit
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.errors import Unavailable
 from restaurant_system.logger import get_logger
 from restaurant_system.models.audit import Act, Actor, AuditAction
@@ -107,9 +108,11 @@ class Availability:
         limit = change.limit
         if limit is not None and limit.until is not None:
             if limit.until <= now:
-                raise _fault("until", "must be in the future")
+                raise _fault("until", ErrorText("must be in the future", "time_past"))
             if limit.until > now + MAX_UNTIL:
-                raise _fault("until", f"must be at most {MAX_UNTIL.days} days ahead")
+                days = MAX_UNTIL.days
+                message = f"must be at most {days} days ahead"
+                raise _fault("until", ErrorText(message, "too_far_ahead", days=days))
         async with self._database.transaction() as tx:
             if limit is None:
                 await menu_availability.lift_limit(tx, keys, now)
@@ -149,7 +152,8 @@ class Availability:
             return (option_key(_option(offer.catalogue, selector.option)),)
         product = _product(offer.catalogue, selector)
         if not product.is_offered and not (is_lifted and offer.limits.keys() & product.keys):
-            raise _fault(selector.field, "is unavailable in the menu file; change it there")
+            message = "is unavailable in the menu file; change it there"
+            raise _fault(selector.field, ErrorText(message, "unavailable_in_menu_file"))
         return product.keys
 
 
@@ -157,10 +161,12 @@ def _option(catalogue: Catalogue, name: str) -> str:
     """Return the name of the option that a request names."""
     options = catalogue.options(name)
     if not options:
-        raise _fault("option", "is not the name of an option in a modifier group")
+        message = "is not the name of an option in a modifier group"
+        raise _fault("option", ErrorText(message, "not_on_menu"))
     if len(options) > 1:
-        listed = ", ".join(map(repr, options))
-        raise _fault("option", f"is like the names of several options; send one of {listed}")
+        choices = ", ".join(map(repr, options))
+        message = f"is like the names of several options; send one of {choices}"
+        raise _fault("option", ErrorText(message, "ambiguous", choices=choices))
     return options[0]
 
 
@@ -169,9 +175,11 @@ def _product(catalogue: Catalogue, selector: Selector) -> Product:
     find = catalogue.named if selector.sku is None else catalogue.with_sku
     found = find(selector.text)
     if not found:
-        raise _fault(selector.field, "is not on the menu")
+        raise _fault(selector.field, ErrorText("is not on the menu", "not_on_menu"))
     if len(found) > 1:
-        raise _fault(selector.field, f"is the name of several items; send one of {names(found)}")
+        choices = names(found)
+        message = f"is the name of several items; send one of {choices}"
+        raise _fault(selector.field, ErrorText(message, "ambiguous", choices=choices))
     return found[0]
 
 
@@ -195,5 +203,5 @@ def _description(limit: Limit | None) -> str:
     return "sold out" if limit.remaining == 0 else f"limited to {limit.remaining}"
 
 
-def _fault(field: str, message: str) -> Refusal:
+def _fault(field: str, message: ErrorText) -> Refusal:
     return Refusal(HTTPStatus.BAD_REQUEST, INVALID_BODY, [FieldError(field, message)])

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from restaurant_system.database.connection import Database
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.messaging import dead_letters
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.dead_letters import All, ById, DeadLetter, Record, Result
@@ -174,9 +175,8 @@ class DeadLetterHandler:
         """Requeue a dead letter, and vouch for it; refuse if no copy of it can be."""
         response = await self._requeue(request, ById([str(letter_id)]))
         if response.refused and not response.requeued:
-            raise Refusal(
-                HTTPStatus.CONFLICT, f"It stays a dead letter: {response.refused[0].reason}."
-            )
+            message = f"It stays a dead letter: {response.refused[0].reason}."
+            raise Refusal(HTTPStatus.CONFLICT, ErrorText(message, "dead_letter_kept"))
         return response
 
     async def discard(self, letter_id: UUID, request: Request) -> DiscardedResponse:

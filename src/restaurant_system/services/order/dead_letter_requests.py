@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import stamina
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.errors import DeadLettersLocked
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker
@@ -55,11 +56,12 @@ class DeadLetterRequests:
 
         async def checked() -> T:
             if (count := await self.count()) > MAX_LETTERS:
-                raise Refusal(
-                    HTTPStatus.CONFLICT,
+                message = (
                     f"There are {count} dead letters, more than the {MAX_LETTERS} that a request"
-                    " takes; use `restaurant-system dead-letters` and `privacy` instead.",
+                    " takes; use `restaurant-system dead-letters` and `privacy` instead."
                 )
+                text = ErrorText(message, "too_many_to_read", count=count, most=MAX_LETTERS)
+                raise Refusal(HTTPStatus.CONFLICT, text)
             return await step()
 
         return await self.run(checked)

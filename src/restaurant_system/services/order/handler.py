@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.logger import get_logger
 from restaurant_system.models.access import Caller, Capability
 from restaurant_system.models.currency import NO_CURRENCY, Currency
@@ -45,7 +46,7 @@ from restaurant_system.web.openapi import (
     link_to,
     request_body,
 )
-from restaurant_system.web.problem import Refusal
+from restaurant_system.web.problem import INVALID_ADDRESS, Refusal
 from restaurant_system.web.request_checks import ConcurrencyLimit, valid_order_number
 from restaurant_system.web.validation_errors import (
     MAX_FIELD_ERRORS,
@@ -266,17 +267,18 @@ def _with_fault_of_key(refusal: Refusal, headers: Headers) -> Refusal:
     try:
         key_in(headers)
     except Refusal as other:
-        detail = f"{refusal.detail} So does the header {HEADER}."
+        detail = refusal.detail.with_text(f"{refusal.detail} So does the header {HEADER}.")
         return Refusal(refusal.status, detail, [*refusal.errors, *other.errors])
     return refusal
 
 
 def _read_external_order(channel: str, external_id: str) -> ExternalOrder:
     if REPLACEMENT_CHARACTER in external_id:
-        fault = FieldError("external_id", "must be percent-encoded UTF-8, without U+FFFD")
-        raise Refusal(HTTPStatus.BAD_REQUEST, "The address breaks a rule.", [fault])
+        message = "must be percent-encoded UTF-8, without U+FFFD"
+        fault = FieldError("external_id", ErrorText(message, "not_percent_encoded"))
+        raise Refusal(HTTPStatus.BAD_REQUEST, INVALID_ADDRESS, [fault])
     try:
         return ExternalOrder(channel=channel, external_id=external_id)
     except ValidationError as error:
         faults = field_errors(error.errors(include_url=False, include_input=False))
-        raise Refusal(HTTPStatus.BAD_REQUEST, "The address breaks a rule.", faults) from None
+        raise Refusal(HTTPStatus.BAD_REQUEST, INVALID_ADDRESS, faults) from None

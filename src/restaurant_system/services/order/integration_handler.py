@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.integrations.platform import Nothing, PayloadInvalid
 from restaurant_system.integrations.registry import platforms
 from restaurant_system.models.access import UNGUARDED
@@ -87,11 +88,11 @@ class IntegrationHandler:
         """Place or cancel an order; the request must be signed as the platform signs its own."""
         connected = self._connected.get(platform)
         if connected is None:
-            raise Refusal(
-                HTTPStatus.NOT_FOUND,
+            message = (
                 "No platform with this name is configured here; add its secret to `integrations` in"
-                " the configuration.",
+                " the configuration."
             )
+            raise Refusal(HTTPStatus.NOT_FOUND, ErrorText(message, "platform_unknown"))
         signature = connected.signature_in(_values(connected.signature_header, request))
         body = await request.body()
         connected.verify(signature, body)

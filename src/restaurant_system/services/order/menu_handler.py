@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from restaurant_system.database.menu_availability import StoredLimit
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.models.access import Capability
 from restaurant_system.models.clock import parse_rfc_3339, rfc_3339
 from restaurant_system.models.currency import Currency
-from restaurant_system.models.fields import StrictModel
+from restaurant_system.models.fields import StrictModel, invalid_value
 from restaurant_system.models.menu import DAYS, Day, Hours, MenuItem, ModifierGroup
 from restaurant_system.models.menu_offer import Catalogue, Limit, Offer, Product, Reason, State
 from restaurant_system.models.money import Money
@@ -129,7 +130,8 @@ class MenuResponse(BaseModel):
 def _future_time(value: object) -> datetime:
     moment = parse_rfc_3339(value) if isinstance(value, str) else None
     if moment is None:
-        raise ValueError('must be a time with its offset, such as "2024-12-17T05:00:00Z"')
+        message = 'must be a time with its offset, such as "2024-12-17T05:00:00Z"'
+        raise invalid_value(ErrorText(message, "time_invalid"))
     return moment
 
 
@@ -159,13 +161,17 @@ class AvailabilityBody(StrictModel):
     @model_validator(mode="after")
     def _is_clear(self) -> Self:
         if sum(each is not None for each in (self.sku, self.name, self.option)) != 1:
-            raise ValueError("must have exactly one of sku, name and option")
+            message = "must have exactly one of sku, name and option"
+            raise invalid_value(ErrorText(message, "selector_required"))
         if self.available is None and self.remaining is None:
-            raise ValueError("must have available or remaining")
+            message = "must have available or remaining"
+            raise invalid_value(ErrorText(message, "availability_required"))
         if self.available and self.remaining == 0:
-            raise ValueError("must have available: false with remaining: 0, or remaining above 0")
+            message = "must have available: false with remaining: 0, or remaining above 0"
+            raise invalid_value(ErrorText(message, "availability_contradictory"))
         if self.available and self.remaining is None and self.until is not None:
-            raise ValueError("must have until only with available: false, or with remaining")
+            message = "must have until only with available: false, or with remaining"
+            raise invalid_value(ErrorText(message, "until_without_limit"))
         return self
 
     def change(self) -> Change:

@@ -10,10 +10,11 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_
 from starlette.requests import Request
 
 from restaurant_system.database.connection import Database
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.models.access import Capability
 from restaurant_system.models.clock import utc_now
-from restaurant_system.models.fields import StrictModel
+from restaurant_system.models.fields import StrictModel, invalid_value
 from restaurant_system.models.order import ORDER_NUMBER, is_order_number
 from restaurant_system.models.privacy import normalized_name, normalized_phone
 from restaurant_system.services.order.dead_letter_requests import DeadLetterRequests
@@ -30,19 +31,20 @@ MAX_NAME_LENGTH = 200  # characters; a name may be typed in a longer form than i
 
 def _valid_name(name: str) -> str:
     if not normalized_name(name):
-        raise ValueError("must not be empty")
+        raise invalid_value(ErrorText("must not be empty", "empty"))
     return name
 
 
 def _valid_phone(phone: str) -> str:
     if not normalized_phone(phone):
-        raise ValueError("must have a digit")
+        raise invalid_value(ErrorText("must have a digit", "no_digit"))
     return phone
 
 
 def _valid_number(number: str) -> str:
     if not is_order_number(number):
-        raise ValueError("is not an order number; use one such as ORD_20241216_001")
+        message = "is not an order number; use one such as ORD_20241216_001"
+        raise invalid_value(ErrorText(message, "order_number_invalid"))
     return number
 
 
@@ -80,10 +82,11 @@ class CustomerBody(StrictModel):
     @model_validator(mode="after")
     def _names_a_customer(self) -> Self:
         if self.customer_name is None and self.phone is None and not self.order_numbers:
-            raise ValueError(
+            message = (
                 "must name the customer by customer_name or phone, or orders by order_numbers, or"
                 " several of these"
             )
+            raise invalid_value(ErrorText(message, "customer_required"))
         return self
 
     def customer(self) -> Customer:

@@ -24,6 +24,7 @@ from restaurant_system.database.order_placement import (
 )
 from restaurant_system.database.orders import MovedOrder, MoveOrder
 from restaurant_system.database.preparation_times import LearnedTimes
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.errors import (
     DatabaseUnavailable,
     ErasedOrderRepeated,
@@ -75,11 +76,14 @@ MOVES_OF_PEOPLE = {
     OrderStatus.CANCELLED: AuditAction.CANCEL_ORDER,
     OrderStatus.COMPLETED: AuditAction.COMPLETE_ORDER,
 }
-DIFFERS_FROM_MENU = "The order does not agree with the menu."
-NEEDS_API_KEY = "must not be sent without signing in; use an API key of the platform"
-RESERVED_CHANNEL = (
+DIFFERS_FROM_MENU = ErrorText("The order does not agree with the menu.", "differs_from_menu")
+NEEDS_API_KEY = ErrorText(
+    "must not be sent without signing in; use an API key of the platform", "api_key_required"
+)
+RESERVED_CHANNEL = ErrorText(
     "is reserved for the platform of this name in `integrations`; use another channel, or an API"
-    " key that may move orders"
+    " key that may move orders",
+    "channel_reserved",
 )
 MAX_BATCH_SIZE = 128  # orders in one transaction
 
@@ -224,7 +228,7 @@ class OrderService:
         self,
         command: PlaceOrder,
         faults: Sequence[OrderFault],
-        detail: str = DIFFERS_FROM_MENU,
+        detail: ErrorText = DIFFERS_FROM_MENU,
     ) -> PlacedOrder:
         """Return the result of an order that was stored before; raise `Refusal` for a new one."""
         is_repeatable = command.key is not None or command.external_digest is not None
@@ -562,7 +566,7 @@ def _external_id_refused(faults: Iterable[OrderFault], request_id: str) -> Refus
     return _refusal(INVALID_BODY, errors, request_id)
 
 
-def _refusal(detail: str, errors: list[FieldError], request_id: str) -> Refusal:
+def _refusal(detail: ErrorText, errors: list[FieldError], request_id: str) -> Refusal:
     log.info(
         "validation_failed",
         message=f"An order was refused: {detail}",

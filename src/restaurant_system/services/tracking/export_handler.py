@@ -15,10 +15,12 @@ from starlette.responses import Response, StreamingResponse
 from restaurant_system.database import order_export, tracking_queries
 from restaurant_system.database.reader import Reader
 from restaurant_system.database.tracking_queries import Row
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.models.access import Capability
 from restaurant_system.models.business_day import BusinessDay
 from restaurant_system.models.clock import Clock
 from restaurant_system.models.currency import Currency
+from restaurant_system.models.fields import invalid_value
 from restaurant_system.models.order_items import ModifierKind
 from restaurant_system.web.api import Feature
 from restaurant_system.web.guarded_router import GuardedRouter
@@ -48,7 +50,7 @@ class CsvResponse(StreamingResponse):
 def _check_date(value: object) -> object:
     """Refuse what pydantic would also take for a date, such as a number of seconds."""
     if isinstance(value, str) and not DATE.fullmatch(value):
-        raise ValueError("must be a date such as 2024-12-16")
+        raise invalid_value(ErrorText("must be a date such as 2024-12-16", "date_invalid"))
     return value
 
 

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from restaurant_system.database.tracking_queries import OrderFilter
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.models.access import Caller, Capability
 from restaurant_system.models.clock import rfc_3339
 from restaurant_system.models.fields import Channel, ExternalId, Reference, without_unset
@@ -46,7 +47,7 @@ from restaurant_system.web.endpoint import (
 from restaurant_system.web.guarded_router import PUBLIC, GuardedRouter
 from restaurant_system.web.json_body import JSON
 from restaurant_system.web.openapi import PROBLEMS, link_to
-from restaurant_system.web.problem import Refusal
+from restaurant_system.web.problem import INVALID_REQUEST, Refusal
 from restaurant_system.web.request_checks import valid_order_number
 from restaurant_system.web.validation_errors import FieldError
 
@@ -462,8 +463,9 @@ class TrackingHandler:
         try:
             page = await self._service.orders(wanted, limit=limit, cursor=cursor)
         except BadCursor:
-            fault = FieldError("cursor", "must be the next_cursor of an earlier response")
-            raise Refusal(HTTPStatus.BAD_REQUEST, "The request breaks a rule.", [fault]) from None
+            message = "must be the next_cursor of an earlier response"
+            fault = FieldError("cursor", ErrorText(message, "cursor_invalid"))
+            raise Refusal(HTTPStatus.BAD_REQUEST, INVALID_REQUEST, [fault]) from None
         response = OrdersResponse(
             orders=[OrderResponse(**order) for order in page.orders], next_cursor=page.next_cursor
         )

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from restaurant_system.database import live_view_queries, tracking_queries
 from restaurant_system.database.reader import Reader
 from restaurant_system.database.tracking_queries import Row
+from restaurant_system.error_texts import ErrorText
 from restaurant_system.errors import OrderNotFound
 from restaurant_system.models.access import Capability
 from restaurant_system.models.board import BoardSelection, UnknownOrderTypes
@@ -119,8 +120,9 @@ class LiveViews:
         try:
             selection = BoardSelection.of(request.query_params.get("order_types"))
         except UnknownOrderTypes as error:
-            fault = FieldError("order_types", str(error))
-            raise Refusal(HTTPStatus.BAD_REQUEST, "The query is invalid.", [fault]) from None
+            fault = FieldError("order_types", error.fault)
+            invalid = ErrorText("The query is invalid.", "invalid_request")
+            raise Refusal(HTTPStatus.BAD_REQUEST, invalid, [fault]) from None
         return EventStreamResponse(self.board(selection, last_event_id(request)))
 
     async def _send_order_list(self, request: Request) -> Response:
