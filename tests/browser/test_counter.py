@@ -72,8 +72,8 @@ CURRENCIES: list[tuple[str, int, str, dict[str, list[object]]]] = [
 ]
 WRONG_PRICES = {
     "": "Price is required.",
-    "9.999": "Price must have at most two decimals.",
-    "1000000": "Price must be from 0 to 999999.99.",
+    "9.999": "Price must have at most 2 decimals.",
+    "1000000": "Price must be from 0.00 to 999,999.99.",
     "free": "Price must be a number.",
 }
 # In how many lines each word of a name on the menu is shown.
@@ -412,7 +412,7 @@ async def test_each_error_is_shown_at_its_field_and_the_first_is_focused(
     await expect(name).to_be_focused()
     await expect(name).to_have_attribute("aria-invalid", "true")
     await expect(name).to_have_accessible_description(
-        "Customer name is required, except for dine_in or with a reference."
+        "Customer name is required, unless there is a reference."
     )
     await name.fill("Ada")
     await expect(name).not_to_have_attribute("aria-invalid", "true")
@@ -430,7 +430,7 @@ async def test_each_error_is_shown_at_its_field_and_the_first_is_focused(
     await page.locator("#more summary").click()
     await place.click()
     await expect(button(page, "Options of Cake")).to_have_accessible_description(
-        "Cake course must be at most 9."
+        "Cake, course must be at most 9."
     )
     await expect(page.get_by_label("Reference")).to_be_hidden()
     await button(page, "Options of Cake").click()
@@ -442,7 +442,7 @@ async def test_each_error_is_shown_at_its_field_and_the_first_is_focused(
     assert await horizontal_overflow(page) == 0
     assert await serious_violations(page) == []
     await expect(amount_due).to_have_accessible_description(
-        "To pay on handover must have at most two decimals."
+        "To pay on handover must have at most 2 decimals."
     )
     await page.get_by_label("Reference").fill("84H9B")
     await amount_due.fill("0,50")
@@ -516,7 +516,7 @@ async def test_orders_composed_during_an_outage_are_each_placed_once_in_sequence
     await page.get_by_label("Customer name").fill("Grace Hopper")
     await button(page, "Place order").click()
     await expect(page.get_by_label("Delivery address")).to_have_accessible_description(
-        "Delivery address is needed."
+        "Delivery address is required."
     )
     await page.get_by_label("Delivery address").fill("12 Analytical Row")
     await button(page, "Espresso 2.40").click()

@@ -361,34 +361,6 @@ async def test_new_ticket_rings_until_the_next_input_and_across_a_reload(
     await expect(page.locator(".ticket .status")).to_have_text("Received")
 
 
-@pytest.mark.parametrize(
-    "app",
-    [
-        {
-            "RESTAURANT_KITCHEN_DISPLAY__STATIONS": "1",
-            "RESTAURANT_KITCHEN_DISPLAY__STATION_TIMEOUT": "1",
-        }
-    ],
-    indirect=True,
-)
-async def test_page_shows_why_its_station_is_refused_and_opens_it_once_possible(
-    app: AllInOneApp, screens: Screens
-) -> None:
-    number = await app.order()
-    grill = await screens.open("/kitchen?station=grill")
-    await ticket(grill, number).wait_for()
-
-    fryer = await screens.open("/kitchen?station=fryer")
-    unknown = await screens.open("/kitchen?station=bar&order_types=soup")
-
-    await expect(fryer.locator("#notice")).to_contain_text("close the screens of one")
-    await expect(unknown.locator("#notice")).to_contain_text("The body breaks a rule. order_types")
-    await grill.close()
-    await expect(ticket(fryer, number)).to_be_visible()
-    await expect(fryer.locator("#notice")).to_be_empty()
-    await expect(fryer.locator(".banner")).to_be_hidden()
-
-
 TWO_ITEMS = [make_item(name="Spaghetti Carbonara"), make_item(name="Caesar salad", quantity=2)]
 CELLS = """
     [...document.querySelectorAll(".ticket")].filter((each) => each.offsetParent).map((each) => {

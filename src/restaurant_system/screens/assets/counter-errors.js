@@ -1,16 +1,16 @@
 // The validation errors of an order, shown at their fields.
 
 import { make } from "./elements.js";
-import { translate } from "./words.js";
+import { labelOf, sentenceAbout } from "./problems.js";
 
 /**
  * Shows each of `errors` at its field in `form`, and moves the focus to the first one. Returns the
  * errors without a field.
  */
 export function showErrors(form, errors) {
-  const unplaced = errors.filter(({ field, message }) => {
-    const [input, rest] = nearest(form, field);
-    if (input) show(input, [...rest, message].join(" "));
+  const unplaced = errors.filter((error) => {
+    const [input, rest] = nearest(form, error.field);
+    if (input) show(input, rest, error);
     return !input;
   });
   const first = form.querySelector("[data-invalid]");
@@ -46,22 +46,20 @@ export function hideErrors(form) {
 
 /** Shows a heading and the errors without a field in `summary`. */
 export function summarize(summary, heading, errors = []) {
-  const entries = errors.map(({ field, message }) => make("li", { textContent: sentence(field, message) }));
+  const entries = errors.map((error) => make("li", { textContent: sentenceAbout(labelOf(error.field), error) }));
   summary.replaceChildren(make("p", { textContent: heading }), ...(entries.length ? [make("ul", {}, ...entries)] : []));
   summary.hidden = false;
 }
 
-function show(input, message) {
-  const error = errorOf(input);
-  error.textContent = sentence(input.dataset.label ?? input.labels[0].textContent, message);
-  error.hidden = false;
+/** Shows an error at an input; `rest` is the path from what it is the input of to what is wrong. */
+function show(input, rest, error) {
+  const label = input.dataset.label ?? input.labels[0].textContent;
+  const place = errorOf(input);
+  place.textContent = sentenceAbout(rest.length ? `${label}, ${labelOf(rest.join("."))}` : label, error);
+  place.hidden = false;
   input.dataset.invalid = "";
-  input.setAttribute("aria-describedby", error.id);
+  input.setAttribute("aria-describedby", place.id);
   if (input.tagName !== "BUTTON") input.setAttribute("aria-invalid", "true");
-}
-
-function sentence(field, message) {
-  return translate("counter.error", { field, message });
 }
 
 function errorOf(input) {

@@ -3,6 +3,7 @@
 
 import { arrange, make, makeUserText, write } from "./elements.js";
 import { isLoopback } from "./loopback.js";
+import { sentenceOf } from "./problems.js";
 import { money, shortNumber, translate } from "./words.js";
 
 const MISSES_BEFORE_STOP = 3; // attempts without a response after which a person can stop waiting
@@ -150,8 +151,7 @@ function nameOf({ orderNumber, table, type, draft }) {
 
 function textOf({ state, problem, isReused }) {
   if (state === "refused") {
-    const { detail, errors = [] } = problem;
-    return errors.length > 0 ? translate("counter.refused") : detail;
+    return problem.errors ? translate("counter.refused") : sentenceOf(problem);
   }
   if (state !== "held") return "";
   return translate(isReused ? "counter.reused" : "counter.held_text");

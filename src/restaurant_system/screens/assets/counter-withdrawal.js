@@ -1,6 +1,7 @@
 // Withdraws an order that was placed, after a second tap that confirms it.
 
 import { write } from "./elements.js";
+import { sentenceOf } from "./problems.js";
 import { newKey, post } from "./requests.js";
 import { shortNumber, statusInSentence, translate } from "./words.js";
 
@@ -70,6 +71,6 @@ export class Withdrawal {
 function problemText(status, body) {
   if (status === 0) return translate("counter.withdraw_unknown");
   const current = body?.current_status;
-  if (!current) return body?.detail ?? translate("counter.withdraw_unknown");
+  if (!current) return body ? sentenceOf(body) : translate("counter.withdraw_unknown");
   return translate("counter.withdraw_too_late", { status: statusInSentence(current) });
 }

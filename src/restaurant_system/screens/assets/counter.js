@@ -19,6 +19,7 @@ import { Tables } from "./counter-tables.js";
 import { upgradeStored } from "./counter-upgrade.js";
 import { Withdrawal } from "./counter-withdrawal.js";
 import { make, write } from "./elements.js";
+import { sentenceOf } from "./problems.js";
 import { markSoldOut } from "./sold-out.js";
 import { money, translate } from "./words.js";
 
@@ -200,8 +201,7 @@ function submit() {
   summary.hidden = true;
   const missing = sent.misses > 0 ? missingFields(draft.state) : []; // the server cannot tell during an outage
   if (missing.length > 0) {
-    const message = translate("counter.required");
-    showErrors(form, missing.map((field) => ({ field, message })));
+    showErrors(form, missing.map((field) => ({ field, code: "missing" })));
     return;
   }
   sent.send(draft.state);
@@ -235,10 +235,11 @@ function reopen(order) {
   else if (order.state === "refused") showProblem(order.problem);
 }
 
-function showProblem({ detail, errors = [] }) {
+function showProblem(problem) {
+  const { errors = [] } = problem;
   const unplaced = showErrors(form, errors);
   if (errors.length > 0 && unplaced.length === 0) return;
-  summarize(summary, errors.length ? translate("counter.refused") : detail, unplaced);
+  summarize(summary, errors.length ? translate("counter.refused") : sentenceOf(problem), unplaced);
   if (unplaced.length === errors.length) summary.focus();
 }
 

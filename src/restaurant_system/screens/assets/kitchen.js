@@ -9,6 +9,7 @@ import { LiveView } from "./live.js";
 import { onLongTap } from "./long-tap.js";
 import { News } from "./news.js";
 import { toast } from "./notices.js";
+import { sentenceOf } from "./problems.js";
 import { Rail } from "./rail.js";
 import { Recall } from "./recall.js";
 import { ScheduledTickets } from "./scheduled-tickets.js";
@@ -74,15 +75,19 @@ function showTap(number) {
   write(byId("kept"), count ? translate("kitchen.kept", { count }) : "");
 }
 
-/** Shows why a tap was refused: the order has changed, else the message of the server. */
+/** Shows why a tap was refused. */
 function showRefusal(tap, problem) {
   const number = shortNumber(tap.number);
-  if (!problem?.current_status) {
-    toast(problem?.detail ?? translate("kitchen.not_done", { number }));
+  if (!problem) {
+    toast(translate("kitchen.not_done", { number }));
     return;
   }
-  if (tap.action === "unstart") {
+  if (problem.current_status && tap.action === "unstart") {
     toast(translate("kitchen.undo.too_late", { number }));
+    return;
+  }
+  if (problem.code !== "ticket_changed") {
+    toast(sentenceOf(problem));
     return;
   }
   const status = statusInSentence(problem.current_status);

@@ -1,9 +1,10 @@
 // Acts on orders: hand over, mark as not fetched, send back to the kitchen, release, cancel, and their undo. Each
 // is sent with a key, and again without an answer, so that it takes effect once.
 
+import { sentenceOf } from "./problems.js";
 import { newKey, post } from "./requests.js";
 import { loadInTab, storeInTab } from "./stored.js";
-import { shortNumber, statusInSentence, translate } from "./words.js";
+import { compose, shortNumber, statusInSentence, translate } from "./words.js";
 
 const RETRY_DELAY = 1500; // ms
 const GIVE_UP_AFTER = 20000; // ms without an answer
@@ -145,6 +146,6 @@ export function problemText(number, status, body) {
   if (status === 0) return translate("acts.unknown", { number: short });
   if (body?.handed_over) return translate("acts.handed_over", { number: short });
   if (body?.current_status) return translate("acts.too_late", { number: short, status: statusInSentence(body.current_status) });
-  if (status === NOT_FOUND && !body?.detail?.includes(number)) return translate("acts.elsewhere");
-  return translate("acts.refused", { number: short, reason: body?.detail ?? "" });
+  if (status === NOT_FOUND && body?.code !== "order_not_found") return translate("acts.elsewhere");
+  return compose("acts.refused", { number: short, reason: body ? sentenceOf(body) : "" });
 }

@@ -1,6 +1,7 @@
 // The orders that are scheduled for later, on the dashboard; each can be sent to the kitchen now.
 
 import { arrange, make, write } from "./elements.js";
+import { sentenceOf } from "./problems.js";
 import { newKey, post } from "./requests.js";
 import { makeAmountDue } from "./ticket-contents.js";
 import { timeOrDate } from "./times.js";
@@ -45,8 +46,8 @@ export class ScheduledOrders {
     const { status, body } = await post(`/orders/${encodeURIComponent(number)}/release`, {}, newKey());
     if (status >= 200 && status < 300) return;
     button.disabled = false;
-    const reason = status === 0 ? translate("dashboard.scheduled.no_answer") : body.detail;
-    const isElsewhere = status === NOT_FOUND && !reason.includes(number);
-    write(this._refusal, isElsewhere ? translate("dashboard.scheduled.elsewhere") : reason);
+    const isElsewhere = status === NOT_FOUND && body.code !== "order_not_found";
+    if (isElsewhere) write(this._refusal, translate("dashboard.scheduled.elsewhere"));
+    else write(this._refusal, status === 0 ? translate("dashboard.scheduled.no_answer") : sentenceOf(body));
   }
 }

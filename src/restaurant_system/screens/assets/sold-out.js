@@ -1,6 +1,7 @@
 // The dialog in which people mark what is sold out (86), or how much of it is left, on any page that has it.
 
 import { arrange, make, makeUserText, visible, write } from "./elements.js";
+import { sentenceOf } from "./problems.js";
 import { language, timezone } from "./restaurant.js";
 import { fetchJson, jsonAtLoad, sendJson, signIn } from "./session.js";
 import { translate } from "./words.js";
@@ -210,8 +211,7 @@ function stateOf({ reason, remaining, until }, tomorrow) {
 /** Returns why a change was refused, or that there was no response. */
 async function problemOf(response) {
   if (response === null || response.status >= 500) return translate("sold_out.not_saved");
-  const { detail, errors = [] } = await response.json();
-  return errors.length > 0 ? errors.map(({ field, message }) => translate("counter.error", { field, message })).join(" ") : detail;
+  return sentenceOf(await response.json());
 }
 
 const soldOut = new SoldOut(document.getElementById("sold-out"), document.getElementById("sold-out-button"));

@@ -1,6 +1,7 @@
 // The header of the display: the name of the station, its number of tickets and its state.
 
 import { visible, write } from "./elements.js";
+import { sentenceOf } from "./problems.js";
 import { newKey, post } from "./requests.js";
 import { now, timeOfDay } from "./times.js";
 import { translate } from "./words.js";
@@ -46,10 +47,6 @@ export async function openStation(address, types) {
   const body = types ? { order_types: types.split(",").map((type) => type.trim()) } : {};
   const response = await post(address, body, newKey(), 5000);
   if (response.status === 200) return true;
-  if (response.body) write(notice, visible(messageOf(response.body)));
+  if (response.body) write(notice, sentenceOf(response.body));
   return false; // without a body the server is unavailable, which the banner shows
-}
-
-function messageOf({ detail, errors = [] }) {
-  return [detail, ...errors.map(({ field, message }) => `${field} ${message}.`)].join(" ");
 }

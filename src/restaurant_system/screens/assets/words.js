@@ -12,20 +12,39 @@ const plurals = new Intl.PluralRules(language);
 const MAY_BE_RTL = /[\u0590-\uffff]/; // all right-to-left scripts are in this range
 const [ISOLATE, END_OF_ISOLATE] = ["\u2068", "\u2069"]; // Unicode Annex 9
 
+/** Tells whether there is a text of this name. */
+export function hasText(name) {
+  const text = found(name);
+  return typeof text === "string" || typeof text?.other === "string";
+}
+
 /**
  * Returns the text of a name such as "counter.total", with `{values}` filled in. A text that depends on
  * `values.count` has an entry for each plural form of the language ({"one": …, "other": …}).
  */
 export function translate(name, values = {}) {
-  let text = name.split(".").reduce((found, part) => found?.[part], texts);
+  return filledIn(name, values, visible);
+}
+
+/** Returns a text as `translate` does, whose values are texts of the page themselves. */
+export function compose(name, texts) {
+  return filledIn(name, texts, (text) => text);
+}
+
+function filledIn(name, values, shown) {
+  let text = found(name);
   if (typeof text === "object") text = text[plurals.select(values.count)] ?? text.other;
   if (typeof text !== "string") throw new Error(`There is no text ${name}.`);
-  return text.replace(/{(\w+)}/g, (_, key) => isolated(String(values[key])));
+  return text.replace(/{(\w+)}/g, (_, key) => isolated(shown(String(values[key]))));
+}
+
+function found(name) {
+  return name.split(".").reduce((part, key) => part?.[key], texts);
 }
 
 /** Isolates a value whose direction would change that of the text around it. */
 function isolated(value) {
-  return MAY_BE_RTL.test(value) ? ISOLATE + visible(value) + END_OF_ISOLATE : visible(value);
+  return MAY_BE_RTL.test(value) ? ISOLATE + value + END_OF_ISOLATE : value;
 }
 
 /** Formats an amount of money in the currency of the restaurant. */
