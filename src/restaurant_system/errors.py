@@ -40,7 +40,7 @@ RestaurantError
  ├── IllegalMove                    the order's status does not allow the move
  │    ├── ReadyOrderKept            a ready order is cancelled by people only, with a reason
  │    ├── NotReady                  only an order that is ready can be handed over or sent back
- │    ├── HandedOverAlready         an order that was handed over is to be marked as not fetched
+ │    ├── HandedOverAlready         an order that was handed over is to be changed otherwise
  │    ├── OrderChanged              the order has changed since it was shown
  │    ├── TooLateToUndo             the order has changed since what is to be undone
  │    ├── NotReleasable             the order is neither scheduled nor held
@@ -358,7 +358,7 @@ class NotReady(IllegalMove):
 
 
 class HandedOverAlready(IllegalMove):
-    """An order that was handed over is to be marked as not fetched, or cancelled."""
+    """An order that was handed over is to be changed in another way than by undoing that."""
 
     def __init__(self, order_number: str, wanted: str = "marked as not fetched") -> None:
         super().__init__(order_number, "ready", wanted)

@@ -1,5 +1,6 @@
 """The page of the day's orders in a browser."""
 
+import json
 import re
 from datetime import timedelta
 
@@ -67,6 +68,7 @@ async def test_order_is_found_opened_handed_over_and_cancelled(
     await find_orders(page, jose)
     other = await screens.open("/orders?state=ready", width=390, height=844)
     await hand_over_and_undo(page, other, app, jose)
+    await send_back_late(page, app, jose)
     await open_and_send_back(page, jose)
     await cancel(page, zoe)
     history = await app.get(f"/orders/{zoe}/history")
@@ -128,6 +130,25 @@ async def hand_over_and_undo(page: Page, other: Page, app: AllInOneApp, jose: st
     await expect(undo).to_have_count(0)
     await expect_listed(other, "José Núñez")
     assert await other.evaluate("document.documentElement.scrollWidth") == 390
+
+
+async def send_back_late(page: Page, app: AllInOneApp, number: str) -> None:
+    """Send an order back to the kitchen that somebody hands over before the request arrives."""
+
+    async def hand_over_first(route: Route) -> None:
+        await app.hand_over(number)
+        await route.continue_()
+
+    await page.route("**/send-back", hand_over_first, times=1)
+    await page.keyboard.press("1")
+    await page.keyboard.press("Enter")
+    async with page.expect_request("**/send-back") as sent:
+        await page.get_by_role("button", name="Back to the kitchen").click()
+    await expect(page.get_by_role("alert")).to_contain_text("Order 001 was handed over")
+    assert "as_of" in json.loads((await sent.value).post_data or "")
+    await expect(row(page, number)).to_have_count(0)
+    await app.undo_hand_over(number)
+    await expect(row(page, number).locator(".state")).to_have_text("Ready")
 
 
 async def open_and_send_back(page: Page, number: str) -> None:

@@ -1,7 +1,7 @@
 """Ready orders: handed over, not fetched, sent back to the kitchen, and all of it undone."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 import pytest
@@ -89,6 +89,14 @@ async def perform(
         by=by,
     )
     return await ready.perform(act, key=key)
+
+
+async def both(
+    one: Sequence[Awaitable[object]], other: Sequence[Awaitable[object]]
+) -> tuple[list[object], list[object]]:
+    """Do two lists of things at once; return their results and errors."""
+    results = await asyncio.gather(*one, *other, return_exceptions=True)
+    return list(results[: len(one)]), list(results[len(one) :])
 
 
 async def log_of(database: Database, number: str) -> list[tuple[str, str, str | None]]:
@@ -209,6 +217,43 @@ async def test_undo_that_races_with_the_completion_takes_effect_or_is_refused(
         )
 
 
+async def test_order_is_either_handed_over_or_sent_back_of_two_people_who_act_at_once(
+    ready: ReadyOrders, place: Place, database: Database, clock: FakeClock
+) -> None:
+    """Food that the customer has is not cooked again, also not while the order is completed."""
+    numbers = [await place(COOKING, READY) for _ in range(6)]
+    other = make_ready_orders(database, clock=clock)
+
+    handed_over, sent_back = await both(
+        [perform(ready, each, ReadyAction.HAND_OVER) for each in numbers],
+        [perform(other, each, ReadyAction.SEND_BACK, by=BEN) for each in reversed(numbers)],
+    )
+    for number, first, second in zip(numbers, handed_over, reversed(sent_back), strict=True):
+        status, by = await row_of(database, number, "status, handed_over_by")
+        if first == ActionResult(READY):
+            assert isinstance(second, HandedOverAlready)
+            assert (status, by) == (READY, "anna")
+        else:
+            assert isinstance(first, NotReady)
+            assert second == ActionResult(COOKING)
+            assert (status, by) == (COOKING, None)
+
+    late = [await place(COOKING, READY) for _ in range(6)]
+    for number in late:
+        await perform(ready, number, ReadyAction.HAND_OVER)
+    clock.now += 12 * SECOND
+    refused, _ = await both(
+        [perform(ready, each, ReadyAction.SEND_BACK, by=BEN) for each in late],
+        [other.complete_handed_over(), other.complete_handed_over()],
+    )
+
+    assert {type(each) for each in refused} <= {HandedOverAlready, NotReady}
+    while await other.complete_handed_over():  # what was locked while the others were completed
+        pass
+    assert [await row_of(database, each, "status") for each in late] == [(COMPLETED,)] * 6
+    assert await log_of(database, late[0]) == [("completed", "anna", "handed over")]
+
+
 async def test_repeated_request_takes_effect_once(
     ready: ReadyOrders, place: Place, database: Database
 ) -> None:
@@ -321,8 +366,11 @@ async def test_order_that_was_not_fetched_can_still_be_handed_over(
 
     other = await place(COOKING, READY)
     await perform(ready, other, ReadyAction.HAND_OVER)
-    with pytest.raises(HandedOverAlready, match="undo that first"):
-        await perform(ready, other, ReadyAction.MARK_UNCOLLECTED)
+    for action in (ReadyAction.MARK_UNCOLLECTED, ReadyAction.SEND_BACK):
+        with pytest.raises(HandedOverAlready, match="undo that first"):
+            await perform(ready, other, action, as_of=NOON - timedelta(hours=1))
+    with pytest.raises(HandedOverAlready):
+        await perform(ready, number, ReadyAction.UNDO_UNCOLLECTED)
     cancellation = Move(changed_by="ben", reason="not wanted")
     with pytest.raises(HandedOverAlready, match="undo that first"):
         await make_order_service(database, clock=clock).cancel(

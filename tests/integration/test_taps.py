@@ -1,11 +1,13 @@
 import asyncio
 
+import httpx
 import pytest
 
 from restaurant_system.database import personal_data, tickets
+from restaurant_system.errors import NotReady
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
-from restaurant_system.models.clock import utc_now
+from restaurant_system.models.clock import rfc_3339, utc_now
 from restaurant_system.models.order import MoveOfReadyOrder
 from restaurant_system.services.order.ready_orders import ActOnReadyOrder, ReadyAction
 from tests.support.database import execute
@@ -13,6 +15,7 @@ from tests.support.deployments import JSON
 from tests.support.display import STATION, Display, Screen
 from tests.support.kitchen import Kitchen
 from tests.support.orders import make_item
+from tests.support.responses import assert_problem
 from tests.support.services import make_ready_orders
 
 KEY = {"Idempotency-Key": "one-tap-of-the-cook"}
@@ -99,6 +102,48 @@ async def test_order_that_staff_send_back_is_on_the_screen_of_its_station_until_
     await perform(ReadyAction.SEND_BACK)
     await display.perform(number, "bump", "cooking")
     assert await kitchen.orders_processed(STATION) == 1
+
+
+async def test_order_that_was_handed_over_is_not_recalled_until_that_is_undone(
+    kitchen: Kitchen, display: Display, screen: Screen
+) -> None:
+    """Of a hand-over and a recall at once, one is refused; the customer has the food, or waits."""
+    numbers = [await order_on_screen(kitchen, screen) for _ in range(4)]
+    ready = make_ready_orders(kitchen.database, kitchen.relay)
+
+    async def perform(number: str, action: ReadyAction) -> None:
+        act = ActOnReadyOrder(number=number, action=action, move=MoveOfReadyOrder(), request_id="r")
+        await ready.perform(act, key=None)
+
+    for number in numbers:
+        await display.perform(number, "start", "received")
+        await display.perform(number, "bump", "cooking")
+    results = await asyncio.gather(
+        *(perform(each, ReadyAction.HAND_OVER) for each in numbers),
+        *(display.tap(each, "recall", "ready") for each in reversed(numbers)),
+        return_exceptions=True,
+    )
+
+    for number, handed_over, recalled in zip(numbers, results, reversed(results), strict=False):
+        assert isinstance(recalled, httpx.Response)
+        if handed_over is not None:
+            assert isinstance(handed_over, NotReady)
+            assert recalled.status_code == 200
+            await display.perform(number, "bump", "cooking")
+            await perform(number, ReadyAction.HAND_OVER)
+        as_of = rfc_3339((await kitchen.get(number))["updated_at"])
+        refused = await display.tap(number, "recall", "ready", as_of=as_of)
+        assert_problem(refused, 409)
+        assert refused.json()["handed_over"] is True
+        assert refused.json()["current_status"] == (await statuses(kitchen, number))[-1] == "ready"
+    assert await display.bumped() == {}
+
+    await perform(numbers[0], ReadyAction.UNDO_HAND_OVER)
+    assert list(await display.bumped()) == [numbers[0]]
+    await display.perform(numbers[0], "recall", "ready")
+    await screen.wait_until(
+        lambda: screen.tickets.get(numbers[0]) == "cooking", doing="for the recalled ticket"
+    )
 
 
 async def test_one_of_several_concurrent_taps_succeeds(

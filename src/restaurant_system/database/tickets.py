@@ -277,7 +277,8 @@ class LockedOrder:
 
     `is_assigned` tells whether it is assigned to the station, `is_taken` whether the station takes
     orders of its type, and `is_online` whether the station is online. An order whose start is held
-    (`is_start_held`) counts as cooking at its station, and as updated when it was started.
+    (`is_start_held`) counts as cooking at its station, and as updated when it was started. One that
+    was handed over (`is_handed_over`) is ready until that cannot be undone any more.
     """
 
     order_type: OrderType
@@ -289,6 +290,7 @@ class LockedOrder:
     is_taken: bool
     is_online: bool
     is_start_held: bool
+    is_handed_over: bool
 
     def is_waiting(self, *, released_since: datetime) -> bool:
         """Tell whether any worker may claim it: it is neither scheduled nor held."""
@@ -300,7 +302,7 @@ class LockedOrder:
 
 
 LOCK_ORDER = """
-SELECT id, type, status, processed_by, updated_at, released_at
+SELECT id, type, status, processed_by, updated_at, released_at, handed_over_at
 FROM orders WHERE number = $1 FOR NO KEY UPDATE
 """
 # Read after the lock is held: a tap that was waited for may have changed it.
@@ -331,6 +333,7 @@ async def lock_order(tx: Connection, station: str, number: str) -> LockedOrder |
         is_taken=order["type"] in (at["order_types"] or "").split(","),
         is_online=at["is_online"],
         is_start_held=is_start_held,
+        is_handed_over=status is OrderStatus.READY and order["handed_over_at"] is not None,
     )
 
 
@@ -344,7 +347,8 @@ class BumpedRow(TicketContents):
 LIST_BUMPED = f"""
 SELECT {CONTENTS}, bumped_at
 FROM station_tickets JOIN orders ON orders.id = order_id
-WHERE station = $1 AND bumped_at IS NOT NULL AND status = 'ready' ORDER BY bumped_at DESC
+WHERE station = $1 AND bumped_at IS NOT NULL AND status = 'ready' AND handed_over_at IS NULL
+ORDER BY bumped_at DESC
 """
 
 

@@ -55,13 +55,16 @@ export class OrderActs {
     } else if (effect !== latest.effect) this._withdraw(number);
   }
 
-  /** Performs an act, by its path below the order's, and offers to undo it; returns whether it took effect. */
-  async perform(number, act, reason = null) {
+  /**
+   * Performs an act, by its path below the order's, and offers to undo it; returns whether it took effect. It is
+   * refused if the order has changed since it was shown, with its `updated_at` in `asOf`.
+   */
+  async perform(number, act, { reason, asOf } = {}) {
     if (this._pending.has(number)) return false;
     this._withdraw(number);
     if (act in UNDO) this._latest.set(number, { act, effect: null, asOf: null, until: null });
     const until = Date.now() + UNDO_WINDOW;
-    const isDone = await this._send(number, act, reason === null ? {} : { reason }, translate(`acts.sending.${TEXTS[act]}`));
+    const isDone = await this._send(number, act, { reason, as_of: asOf }, translate(`acts.sending.${TEXTS[act]}`));
     if (!isDone) {
       this._latest.delete(number);
       return false;
@@ -119,7 +122,7 @@ export class OrderActs {
     this._changed(number);
     const isDone = (status >= 200 && status < 300) || (path === "cancel" && answer?.current_status === "cancelled");
     if (isDone) return true;
-    const hasChanged = "as_of" in body && answer?.current_status === "ready" && !answer.handed_over;
+    const hasChanged = body.as_of && answer?.current_status === "ready" && !answer.handed_over;
     this._refused(hasChanged ? translate("pass.changed", { number: shortNumber(number) }) : problemText(number, status, answer));
     return false;
   }

@@ -24,6 +24,7 @@ from restaurant_system.database.orders import MovedOrder
 from restaurant_system.database.preparation_times import LearnedTimes
 from restaurant_system.database.tickets import LockedOrder
 from restaurant_system.errors import (
+    HandedOverAlready,
     ItemNotFound,
     NotOfStation,
     NotReleased,
@@ -152,8 +153,9 @@ class Taps:
 
         Raises `TicketChanged` when the order has changed since it was shown, `TooLateToUndo` for a
         start that is held no more, `NotReleased` when the order is scheduled or held,
-        `NotOfStation`, `OrderNotFound`, `ItemNotFound`, and `IdempotencyKeyReused` for a key
-        that was used for another tap.
+        `HandedOverAlready` for a recall of an order that was handed over, `NotOfStation`,
+        `OrderNotFound`, `ItemNotFound`, and `IdempotencyKeyReused` for a key that was used for
+        another tap.
         """
         if tap.target is OrderStatus.COOKING:
             await self._times.latest()
@@ -165,6 +167,8 @@ class Taps:
                 tx, f"tap {key}", tap.fingerprint, tap.number
             ):
                 return TapResult(tap.target, replayed=True)
+            if tap.action is Action.RECALL and order.is_handed_over:
+                raise HandedOverAlready(tap.number, tap.target)
             if not tap.matches(order):
                 raise tap.ticket_changed(order)
             started = await self._finish_start(tx, tap, order)

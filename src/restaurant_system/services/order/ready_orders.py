@@ -74,6 +74,8 @@ WANTED = {
     ReadyAction.MARK_UNCOLLECTED: "marked as not fetched",
     ReadyAction.SEND_BACK: "sent back to the kitchen",
 }
+# No other action is performed on an order that was handed over: the customer has it.
+OF_HAND_OVER = frozenset({ReadyAction.HAND_OVER, ReadyAction.UNDO_HAND_OVER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,8 +294,8 @@ def _check_status(act: ActOnReadyOrder, order: LockedOrder) -> None:
         if wanted is None:
             raise TooLateToUndo(act.number, order.status)
         raise NotReady(act.number, order.status, wanted)
-    elif act.action is ReadyAction.MARK_UNCOLLECTED and order.handed_over_at is not None:
-        raise HandedOverAlready(act.number)
+    elif order.handed_over_at is not None and act.action not in OF_HAND_OVER:
+        raise HandedOverAlready(act.number, wanted or "as it was")
     as_of = act.move.as_of
     if as_of is not None and rfc_3339(as_of) != rfc_3339(order.updated_at):  # screens get ms
         raise OrderChanged(act.number, order.status)
