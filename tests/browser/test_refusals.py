@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, Route, expect
 
 from tests.support.all_in_one_app import AllInOneApp
 from tests.support.browser import Screens
@@ -16,8 +16,19 @@ IN_GERMAN = {
     "RESTAURANT_KITCHEN_DISPLAY__STATIONS": "1",
     "RESTAURANT_KITCHEN_DISPLAY__STATION_TIMEOUT": "1",
 }
-
-
+OF_ANOTHER_STATION: tuple[dict[str, object], str] = (
+    {
+        "code": "not_of_station",
+        "params": {"order_number": "ORD_20241216_001", "station": "grill"},
+        "current_status": "received",
+        "detail": "Station grill does not take orders of the type of ORD_20241216_001.",
+    },
+    "Die Station grill nimmt Bestellungen dieser Art nicht an",
+)
+OF_A_NEWER_SERVER: tuple[dict[str, object], str] = (
+    {"code": "too_hot", "detail": "The grill is too hot."},
+    "The grill is too hot.",
+)
 ISOLATE = "[\N{FIRST STRONG ISOLATE}\N{POP DIRECTIONAL ISOLATE}]*"
 EURO = f"\N{NO-BREAK SPACE}\N{EURO SIGN}{ISOLATE}"
 PRICE = re.compile(
@@ -25,10 +36,19 @@ PRICE = re.compile(
 )
 
 
+async def refuse_taps(page: Page, problem: dict[str, object]) -> None:
+    """Respond with a problem to each tap of a page."""
+
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=409, json=problem)
+
+    await page.route("**/tickets/**", refuse)
+
+
 @pytest.mark.parametrize("app", [IN_GERMAN], indirect=True)
 async def test_refusals_are_explained_in_german_and_end(app: AllInOneApp, screens: Screens) -> None:
     """A station that is refused opens once it can; a text without a translation is the server's."""
-    number = (await app.order()).rpartition("_")[2]
+    number, other = [(await app.order()).rpartition("_")[2] for _ in range(2)]
     grill = await screens.open("/kitchen?station=grill")
     await grill.locator(".ticket").get_by_role("heading", name=number).wait_for()
     counter = await screens.open("/")
@@ -57,6 +77,10 @@ async def test_refusals_are_explained_in_german_and_end(app: AllInOneApp, screen
     await expect(unknown.locator("#notice")).to_have_text(
         "Art der Bestellung 2: möglich ist nur 'dine_in', 'takeout', 'delivery'."
     )
+    for tapped, (problem, text) in {number: OF_ANOTHER_STATION, other: OF_A_NEWER_SERVER}.items():
+        await refuse_taps(grill, problem)
+        await grill.get_by_role("button", name=f"Eilig {tapped}").click()
+        await expect(grill.locator("#toasts").get_by_text(text)).to_be_visible()
     await grill.close()
     await expect(fryer.locator(".ticket").get_by_role("heading", name=number)).to_be_visible()
     await expect(fryer.locator("#notice")).to_be_empty()
