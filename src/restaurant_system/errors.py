@@ -18,7 +18,8 @@ RestaurantError
  │    ├── DatabaseUnavailable
  │    │    ├── DatabaseTlsFailed    no connection with the configured encryption
  │    │    └── DatabaseRefuses      the server answers, but refuses
- │    │         └── DatabaseReadOnly    it does not take writes
+ │    │         ├── DatabaseReadOnly    it does not take writes
+ │    │         └── PoolerUnsuitable    a pooler before it loses what a session needs
  │    ├── BrokerUnavailable
  │    │    ├── BrokerRefuses        the broker answers, but refuses
  │    │    └── QueueTableUnavailable    the broker is the one in PostgreSQL
@@ -181,6 +182,14 @@ class DatabaseRefuses(DatabaseUnavailable):
 
 class DatabaseReadOnly(DatabaseRefuses):
     """This connection to PostgreSQL cannot write; another connection may be able to."""
+
+
+class PoolerUnsuitable(DatabaseRefuses):
+    """A pooler before PostgreSQL loses what a session needs; trying again does not help."""
+
+    def __init__(self, reason: str, cure: str) -> None:
+        super().__init__(reason, cure)
+        self.args = (f"{reason}; {cure}",)
 
 
 class BrokerUnavailable(Unavailable):

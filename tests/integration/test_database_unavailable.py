@@ -119,7 +119,7 @@ async def wait_for_sessions(dsn: str, count: int, which: str, *, doing: str) -> 
 
 @contextlib.asynccontextmanager
 async def silent_pooler(server_port: int) -> AsyncIterator[int]:
-    """Accept connections as a pooler does, without answering `SELECT 1`; yield the port."""
+    """Accept connections as a pooler does, without answering the first query; yield the port."""
 
     async def forward(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silent: bytes
@@ -134,7 +134,8 @@ async def silent_pooler(server_port: int) -> AsyncIterator[int]:
     async def admit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", server_port)
         await asyncio.gather(
-            forward(reader, far_writer, b"SELECT 1"), forward(far_reader, writer, b"no such word")
+            forward(reader, far_writer, b"SELECT pg_backend_pid()"),
+            forward(far_reader, writer, b"no such word"),
         )
 
     server = await asyncio.start_server(admit, "127.0.0.1", 0)

@@ -1,8 +1,8 @@
 """Install what the tests need besides Python packages.
 
-RabbitMQ, PostgreSQL (the one in our wheel is built without TLS), Prometheus, nginx, HAProxy,
-Chromium with a font, and systemd, of which only the check of units is used. They are installed from
-Debian's packages if the user may do so; otherwise one sentence says what to do.
+RabbitMQ, PostgreSQL (the one in our wheel is built without TLS), PgBouncer, Prometheus, nginx,
+HAProxy, Chromium with a font, and systemd, of which only the check of units is used. They are
+installed from Debian's packages if the user may do so; otherwise one sentence says what to do.
 """
 
 import os
@@ -49,6 +49,11 @@ def haproxy() -> str | None:
     return shutil.which("haproxy", path=SYSTEM_PATH)
 
 
+def pgbouncer() -> str | None:
+    """Return the path of PgBouncer, `None` if it is not installed."""
+    return shutil.which("pgbouncer", path=SYSTEM_PATH)
+
+
 def headless_chromium() -> str | None:
     """Return the path of Chromium without a user interface, which needs less processor time."""
     return shutil.which("chromium-headless-shell")
@@ -65,6 +70,7 @@ def main() -> None:
     found = {
         "rabbitmq-server": rabbitmq_server(),
         "postgresql": postgres_programs(),
+        "pgbouncer": pgbouncer(),
         "prometheus": prometheus(),
         "nginx": nginx(),
         "haproxy": haproxy(),
@@ -79,8 +85,8 @@ def main() -> None:
         return
     if not can_install:
         sys.exit(
-            "The tests need RabbitMQ 3.10, PostgreSQL 14 with TLS, Prometheus 2.42, nginx 1.22,"
-            " HAProxy 2.6, or newer, and Chromium; install them (on Debian, as root:"
+            "The tests need RabbitMQ 3.10, PostgreSQL 14 with TLS, PgBouncer 1.18, Prometheus 2.42,"
+            " nginx 1.22, HAProxy 2.6, or newer, and Chromium; install them (on Debian, as root:"
             f" apt-get install {' '.join(missing)}) and try again."
         )
     sys.stdout.write(f"Installing {' and '.join(missing)} for the tests ...\n")

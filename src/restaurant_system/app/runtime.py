@@ -85,7 +85,8 @@ async def open_runtime(
 def connections_needed(settings: Settings, *, cooks: int = 1) -> dict[str, int]:
     """Return how many connections to the primary each service may have open at once.
 
-    Of a service with several processes it is the sum. Each pool has one more for pings, and each
+    Of a service with several processes it is the sum. Those through a pooler are left out, because
+    it decides about their number. Each pool has one more for pings, and each
     consumer of the broker in PostgreSQL has its own. `cooks` are those of `up`.
     """
     pool = settings.database or EMBEDDED_POOL
@@ -96,6 +97,8 @@ def connections_needed(settings: Settings, *, cooks: int = 1) -> dict[str, int]:
     order_processes = settings.order_service.processes
 
     def needed(*, pools: int = 1, consumers: int = 0) -> int:
+        if pool.direct_url is not None:  # the pools are those of the pooler
+            pools = 0
         return pools * (pool.pool_max + 1) + (consumers if settings.rabbitmq is None else 0)
 
     return {

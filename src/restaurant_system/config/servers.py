@@ -32,6 +32,9 @@ class ServerSettings(Section):
 
     `hosts` are servers of which a connection uses the first that fits; a `url` may name several
     too. The TLS settings also apply to a `url`; its own options take precedence.
+
+    With a pooler in transaction mode at this address, such as PgBouncer, `direct_url` is the server
+    itself. `prepared_statements` must be off if the pooler does not keep them.
     """
 
     url: PostgresUrl | None = None
@@ -51,8 +54,10 @@ class ServerSettings(Section):
     sslrootcert: PemFile | None = None
     sslcert: PemFile | None = None
     sslkey: PemFile | None = None
+    direct_url: PostgresUrl | None = None
+    prepared_statements: bool = True
 
-    @field_validator("url")
+    @field_validator("url", "direct_url")
     @classmethod
     def _check_files_in_url(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:
@@ -70,6 +75,11 @@ class ServerSettings(Section):
     @model_validator(mode="after")
     def _check_address(self) -> Self:
         _refuse_two_addresses(self, "PostgreSQL")
+        if self.direct_url is None and not self.prepared_statements:
+            raise ValueError(
+                "prepared_statements is off for a pooler in transaction mode only; set direct_url"
+                " to the URL of PostgreSQL itself"
+            )
         return self
 
     def dsn(self) -> str:
@@ -85,6 +95,13 @@ class ServerSettings(Section):
         user, database = quote(self.user, safe=""), quote(self.database, safe="")
         password = quote(self.password.get_secret_value(), safe="")
         return f"postgresql://{user}:{password}@/{database}?{options}"
+
+    def direct(self) -> "ServerSettings":
+        """Return the settings of the server itself, also if there is a pooler before it."""
+        if self.direct_url is None:
+            return self
+        address = {"url": self.direct_url, "hosts": (), "direct_url": None}
+        return self.model_copy(update={**address, "prepared_statements": True})
 
     def certificate_files(self) -> list[Path]:
         """Return the files of trusted authorities and of the client certificate that are used."""
@@ -138,8 +155,8 @@ class DatabaseSettings(ServerSettings):
         return postgres_url_at(split_postgres_url(self.dsn())[0], _with_port(address, self.port))
 
     def _at(self, dsn: str) -> ServerSettings:
-        other = {"url": SecretStr(dsn), "hosts": (), "replicas": (), "replica": None}
-        return self.model_copy(update=other)
+        others = {"replicas": (), "replica": None, "direct_url": SecretStr(dsn)}
+        return self.model_copy(update=others).direct()
 
 
 class TlsSettings(Section):

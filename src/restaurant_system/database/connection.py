@@ -30,6 +30,12 @@ from restaurant_system.database.error_translation import (
     translate_errors,
 )
 from restaurant_system.database.health_monitor import HealthMonitor
+from restaurant_system.database.pooler import (
+    MISSING_SETTINGS,
+    check_pooler,
+    is_behind_pooler,
+    settings_cure,
+)
 from restaurant_system.database.refused_operations import RefusedOperations
 from restaurant_system.database.server_requirements import check_encoding
 from restaurant_system.errors import (
@@ -38,6 +44,7 @@ from restaurant_system.errors import (
     DatabaseRefuses,
     DatabaseTlsFailed,
     DatabaseUnavailable,
+    PoolerUnsuitable,
     StartupError,
 )
 from restaurant_system.logger import get_logger
@@ -122,6 +129,13 @@ class Database:
         self._factory = ConnectionFactory(
             dsn, settings, application_name=application_name, read_only=read_only
         )
+        self._direct = self._factory
+        if settings.direct_url is not None:
+            direct = settings.direct()
+            self._direct = ConnectionFactory(
+                direct.dsn(), direct, application_name=application_name, read_only=read_only
+            )
+        self._is_behind_pooler = False
         self._pool: Pool | None = None
         self._unavailable = DatabaseUnavailable("The database is not open.")
         self._refused = RefusedOperations(
@@ -164,7 +178,8 @@ class Database:
                 async with asyncio.timeout(self._settings.connect_timeout):
                     await pool
                     connection = await pool.acquire()
-                    await connection.execute("SELECT 1")  # a pooler may accept and never answer
+                    # A pooler may accept and never answer.
+                    self._is_behind_pooler = await is_behind_pooler(connection)
                     await check_encoding(connection)
                     await pool.release(connection)
         except BaseException:
@@ -177,14 +192,21 @@ class Database:
         """Open the pool, retrying for up to `seconds` while the server is unavailable.
 
         Raises `StartupError` if that fails, or at once if the server refuses the user or the
-        database, or TLS fails; `ConfigurationError` if the DSN is invalid.
+        database, TLS fails, or a pooler loses what is needed; `ConfigurationError` if the DSN is
+        invalid.
         """
         try:
             async for attempt in stamina.retry_context(
                 on=is_temporary, attempts=None, timeout=seconds, wait_max=5.0
             ):
                 with attempt:
+                    await self._reach_direct_server()
                     await self.connect()
+            if self._is_behind_pooler and (role := await check_pooler(self._factory)) is not None:
+                message = f"{MISSING_SETTINGS}; {settings_cure(role)}."
+                log.warning("db_settings_missing", message=message)
+        except PoolerUnsuitable as error:
+            raise StartupError(f"{error}.") from error
         except DatabaseUnavailable as error:
             raise StartupError(f"{error}. {self._advice}.") from error
         except asyncpg.ClientConfigurationError as error:
@@ -192,6 +214,16 @@ class Database:
         except asyncpg.PostgresError as error:
             refusal = f"PostgreSQL refuses the connection: {error}"
             raise StartupError(f"{refusal}. {self._advice}.") from error
+
+    async def _reach_direct_server(self) -> None:
+        if self._direct is self._factory:
+            return
+        try:
+            with translate_connect_errors():
+                connection = await self._direct.connect()
+        except DatabaseUnavailable as error:
+            raise DatabaseUnavailable(f"database.direct_url: {error}") from error
+        connection.terminate()
 
     async def close(self) -> None:
         """Close the pool; statements in progress have `CLOSE_TIMEOUT` to end."""
@@ -252,7 +284,7 @@ class Database:
         It is terminated when the server becomes unavailable.
         """
         self.require_pool()
-        connection = await self.wait_for_connection(self._factory.connect(**KEEPALIVE_SETTINGS))
+        connection = await self.wait_for_connection(self._direct.connect(**KEEPALIVE_SETTINGS))
         self._dedicated.add(connection)
         connection.add_termination_listener(self._dedicated.discard)
         return connection
@@ -265,7 +297,7 @@ class Database:
         with such a statement may be slow to answer pings.
         """
         with translate_connect_errors():
-            connection = await self._factory.connect_without_timeout(**KEEPALIVE_SETTINGS)
+            connection = await self._direct.connect_without_timeout(**KEEPALIVE_SETTINGS)
         try:
             with translate_errors():
                 yield connection
@@ -421,4 +453,5 @@ class Database:
 
 def is_temporary(error: Exception) -> bool:
     """Return whether a connection may succeed later."""
-    return isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseTlsFailed)
+    lasts = isinstance(error, DatabaseTlsFailed | PoolerUnsuitable)
+    return isinstance(error, DatabaseUnavailable) and not lasts

@@ -27,6 +27,9 @@ AnyConnection: TypeAlias = (
 # scan that it would compile the statement, which takes 0.1 s and is not worth it.
 PLANNER_SETTINGS = {"enable_seqscan": "off", "jit": "off"}
 
+STATEMENT_CACHE_SIZE = 100  # of each connection; asyncpg's default
+IS_READ_ONLY = "SHOW transaction_read_only"
+
 # For connections that hold locks: the server notices within 30 s that this process is gone without
 # having closed them; by default TCP takes hours.
 KEEPALIVE_SETTINGS = {
@@ -59,7 +62,7 @@ class PingConnection:
     async def ping(self) -> None:
         """Return once the server has answered; raise `DatabaseReadOnly` if it must not be."""
         with translate_errors():
-            read_only = await self._connection.fetchval("SHOW transaction_read_only")
+            read_only = await self._connection.fetchval(IS_READ_ONLY)
         if self._must_write and read_only == "on":
             raise DatabaseReadOnly(READ_ONLY, "a session cannot write any more")
 
@@ -71,6 +74,9 @@ class PingConnection:
 class ConnectionFactory:
     """Opens connections that can write, or, if `read_only`, connections that cannot.
 
+    A pooler (`direct_url` is set) refuses most settings of a session, also the one by which it
+    cannot write: then nothing but our code ensures that.
+
     Of several hosts in the DSN, a connection uses the first that fits, beginning with the one used
     last. Each has its part of `connect_timeout`, because the host of a lost server may not answer
     at all.
@@ -81,15 +87,23 @@ class ConnectionFactory:
     ) -> None:
         self._servers = tuple(split_postgres_url(dsn))
         self._settings = settings
-        self._server_settings = {
-            "application_name": application_name,
-            "timezone": "UTC",
-            **PLANNER_SETTINGS,
-        }
+        self._server_settings = {"application_name": application_name, "timezone": "UTC"}
         self._session_attributes: SessionAttribute | None = SessionAttribute.read_write
         if read_only:
-            self._server_settings["default_transaction_read_only"] = "on"
             self._session_attributes = _reader_attributes(self._servers)
+        self.has_direct_url = settings.direct_url is not None
+        self.prepares_statements = settings.prepared_statements
+        # A pooler tells new clients what the server was when it first connected to it.
+        self._verifies_writes = self.has_direct_url and not read_only
+        if self.has_direct_url:
+            self._session_attributes = None
+        else:
+            self._server_settings |= PLANNER_SETTINGS
+            if read_only:
+                self._server_settings["default_transaction_read_only"] = "on"
+        # Without a cache, statements have no name. asyncpg sends their text and their parameters in
+        # two messages with a Flush in between, after which a pooler does not change the session.
+        self._cached_statements = STATEMENT_CACHE_SIZE if self.prepares_statements else 0
 
     def create_pool(self) -> Pool:
         """Return a pool that connects once it is awaited."""
@@ -101,6 +115,7 @@ class ConnectionFactory:
             command_timeout=self._settings.command_timeout,
             server_settings=self._server_settings,
             target_session_attrs=self._session_attributes,
+            statement_cache_size=self._cached_statements,
         )
 
     async def connect(self, **server_settings: str) -> UnpooledConnection:
@@ -118,6 +133,7 @@ class ConnectionFactory:
             command_timeout=command_timeout,
             server_settings={**self._server_settings, **server_settings},
             target_session_attrs=self._session_attributes,
+            statement_cache_size=self._cached_statements,
         )
 
     async def _connect_to_any(
@@ -134,6 +150,8 @@ class ConnectionFactory:
                 connection: UnpooledConnection = await asyncpg.connect(
                     server, timeout=timeout, **options
                 )
+                if self._verifies_writes:
+                    await _refuse_if_read_only(connection)
             except asyncpg.ClientConfigurationError:
                 raise
             except (*UNREACHABLE, asyncpg.PostgresError) as error:
@@ -143,6 +161,12 @@ class ConnectionFactory:
                 return connection
         # A server that has answered is there: what it says is what is to be mended.
         raise next((error for error in errors if not isinstance(error, OSError)), errors[0])
+
+
+async def _refuse_if_read_only(connection: UnpooledConnection) -> None:
+    if await connection.fetchval(IS_READ_ONLY) == "on":
+        connection.terminate()
+        raise asyncpg.TargetServerAttributeNotMatched("The session is read-only.")
 
 
 def _reader_attributes(servers: tuple[str, ...]) -> SessionAttribute | None:

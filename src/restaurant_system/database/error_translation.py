@@ -13,6 +13,7 @@ from restaurant_system.errors import (
     DatabaseRefuses,
     DatabaseTlsFailed,
     DatabaseUnavailable,
+    PoolerUnsuitable,
 )
 
 READ_ONLY = "PostgreSQL is read-only"
@@ -35,6 +36,15 @@ REFUSALS: dict[type[Exception], str] = {
     asyncpg.CannotConnectNowError: "PostgreSQL accepts no connections yet",
     asyncpg.ProtocolViolationError: "PostgreSQL refuses the connection",
 }
+# A statement was prepared in another session, or another client has prepared one of its name here.
+LOST_STATEMENTS = (
+    asyncpg.InvalidSQLStatementNameError,
+    asyncpg.DuplicatePreparedStatementError,
+)
+KEEP_STATEMENTS = (
+    "set database.prepared_statements to false and database.direct_url to the URL of PostgreSQL"
+    " itself, or use PgBouncer 1.21 or later with max_prepared_statements"
+)
 # The server ended one statement, transaction or connection: the same call may succeed at once.
 INTERRUPTIONS: dict[type[Exception], str] = {
     asyncpg.QueryCanceledError: "PostgreSQL cancelled the statement",
@@ -83,6 +93,7 @@ def translate_connect_errors() -> Iterator[None]:
 
 def raise_if_unavailable(error: BaseException) -> None:
     """Raise `DatabaseUnavailable` if `error` means that the server is unreachable or refuses."""
+    _raise_if_pooler_is_unsuitable(error)
     refusal = _description(error, REFUSALS)
     if refusal is not None:
         kind = DatabaseReadOnly if refusal == READ_ONLY else DatabaseRefuses
@@ -99,6 +110,17 @@ def raise_if_unavailable(error: BaseException) -> None:
         raise DatabaseUnavailable(f"PostgreSQL unreachable: {_message(error)}") from error
     if isinstance(error, asyncpg.PostgresError):
         error.detail = None
+
+
+def _raise_if_pooler_is_unsuitable(error: BaseException) -> None:
+    if isinstance(error, LOST_STATEMENTS):
+        reason = "A pooler before PostgreSQL does not keep prepared statements"
+        raise PoolerUnsuitable(reason, KEEP_STATEMENTS) from error
+    if isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" in str(error):
+        reason = f"A pooler before PostgreSQL refuses a setting ({_message(error)})"
+        raise PoolerUnsuitable(
+            reason, "set database.direct_url to the URL of PostgreSQL itself"
+        ) from error
 
 
 def raise_if_cannot_connect(error: BaseException) -> None:

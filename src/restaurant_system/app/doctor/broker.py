@@ -36,15 +36,23 @@ ALARMS = "run rabbitmq-diagnostics alarms, which shows whether RabbitMQ lacks me
 CHECK_DATABASE = "see the findings about PostgreSQL"
 START_WORKER = "start a kitchen worker, or open a station, that cooks this type"
 READ_DEAD_LETTERS = "run restaurant-system dead-letters list, correct the cause, then requeue them"
-DIRECT_CONNECTION = "connect to PostgreSQL directly, or through a pooler in session mode"
+DIRECT_CONNECTION = (
+    "set database.direct_url, or connect to PostgreSQL directly or through a pooler in session mode"
+)
 RELAY = "start the order service, which publishes them, and read its log"
 
 
 class DatabaseAccess:
     """How to connect to the database with our tables, or why that cannot be done."""
 
-    def __init__(self, factory: ConnectionFactory | None, unusable: str | None) -> None:
+    def __init__(
+        self,
+        factory: ConnectionFactory | None,
+        unusable: str | None,
+        direct: ConnectionFactory | None = None,
+    ) -> None:
         self._factory = factory
+        self._direct = direct
         self.unusable = unusable
 
     @property
@@ -53,6 +61,11 @@ class DatabaseAccess:
         if self._factory is None:
             raise RuntimeError(self.unusable)
         return self._factory
+
+    @property
+    def direct(self) -> ConnectionFactory:
+        """Opens connections to PostgreSQL itself, also if there is a pooler before it."""
+        return self._direct or self.factory
 
 
 async def check_rabbitmq(
@@ -132,7 +145,7 @@ async def check_queue_table(database: DatabaseAccess, found: list[Finding]) -> N
 
     async def notify() -> Sequence[Finding]:
         async with (
-            inspection.connected(database.factory) as listener,
+            inspection.connected(database.direct) as listener,
             inspection.connected(database.factory) as sender,
         ):
             try:

@@ -21,6 +21,12 @@ from restaurant_system.database import inspection, migrations
 from restaurant_system.database.connection_factory import ConnectionFactory, UnpooledConnection
 from restaurant_system.database.inspection import SchemaRights, TableRights
 from restaurant_system.database.migrations import MIGRATIONS_TABLE, SchemaState
+from restaurant_system.database.pooler import (
+    MISSING_SETTINGS,
+    check_pooler,
+    is_behind_pooler,
+    settings_cure,
+)
 from restaurant_system.database.replicas import ServerState, server_state
 from restaurant_system.database.server_requirements import (
     LOWER_NEED,
@@ -32,12 +38,14 @@ from restaurant_system.errors import (
     DatabaseReadOnly,
     DatabaseRefuses,
     DatabaseTlsFailed,
+    PoolerUnsuitable,
     StartupError,
 )
 from restaurant_system.models.clock import Clock
 
 OLDEST, NEWEST = 14, 18  # major versions that are tested
 SKEW_WARNING, SKEW_ERROR = 1.0, 30.0  # s
+DIRECT_CURE = "correct database.direct_url: it is the server behind the pooler, with its database"
 CLOCK_CURE = "synchronise the clocks of both machines (NTP)"
 MIGRATE = "run restaurant-system migrate; a service that starts does it too"
 TLS_CURE = "correct database.sslmode, sslrootcert or the port, or replace the server's certificate"
@@ -55,7 +63,7 @@ class Server:
 
     `factory` connects as services do: to a server that takes writes, unless it is a replica.
     `reader` takes any server. `needs` are the connections that each service may open on it. A
-    replica has a `primary`.
+    replica has a `primary`, a pooler the server behind it, `direct`.
     """
 
     area: str
@@ -65,6 +73,7 @@ class Server:
     advice: str
     needs: Mapping[str, int]
     primary: ConnectionFactory | None = None
+    direct: ConnectionFactory | None = None
 
     @property
     def is_replica(self) -> bool:
@@ -144,6 +153,7 @@ def _checks(server: Server, factory: ConnectionFactory, clock: Clock) -> list[Ch
     replication = [check("replication", check_replication)] if server.is_replica else []
     return [
         *replication,
+        *_pooler_checks(server, factory),
         check("certificate", check_certificate),
         check("version", _check_version, "upgrade PostgreSQL"),
         check("encoding", _check_encoding),
@@ -152,6 +162,38 @@ def _checks(server: Server, factory: ConnectionFactory, clock: Clock) -> list[Ch
         check("rights", check_rights),
         check("connections", check_connections),
     ]
+
+
+def _pooler_checks(server: Server, factory: ConnectionFactory) -> list[Check]:
+    """Return the checks of a pooler before PostgreSQL, and of the server behind it."""
+
+    async def check() -> Sequence[Finding]:
+        async with inspection.connected(factory) as connection:
+            if not await is_behind_pooler(connection):
+                return [ok("there is no pooler before PostgreSQL")]
+        try:
+            role = await check_pooler(factory)
+        except PoolerUnsuitable as failure:
+            return [of_error(failure, DIRECT_CURE)]
+        if role is not None:
+            return [warning(MISSING_SETTINGS, settings_cure(role))]
+        return [ok("the pooler keeps what services need")]
+
+    async def check_direct() -> Sequence[Finding]:
+        assert server.direct is not None  # noqa: S101 - only then it is checked
+        async with (
+            inspection.connected(factory) as pooled,
+            inspection.connected(server.direct) as direct,
+        ):
+            found, expected = [await inspection.identity(each) for each in (direct, pooled)]
+        if found != expected:
+            return [error("it is another database than that of the pooler", DIRECT_CURE)]
+        return [ok("it is the database behind the pooler")]
+
+    checks = {} if server.is_replica else {"pooler": check}
+    if server.direct is not None:
+        checks["direct"] = check_direct
+    return [Check(f"{server.area}.{name}", run, DIRECT_CURE) for name, run in checks.items()]
 
 
 async def _check_version(connection: UnpooledConnection) -> Sequence[Finding]:

@@ -100,7 +100,7 @@ async def _check_with(
     database = DatabaseAccess(None, unusable)
     if server is not None:
         await check_server(server, clock, found)
-        database = DatabaseAccess(server.factory, _skip_reason(found))
+        database = DatabaseAccess(server.factory, _skip_reason(found), server.direct)
     for replica in _replicas(settings):
         await check_server(replica, clock, found)
     if settings.rabbitmq is None:
@@ -139,7 +139,11 @@ def _primary(settings: Settings, stack: contextlib.ExitStack) -> Server | None:
     together = needs.pop("up")
     database = settings.database
     if database is not None:
-        return _server("postgresql", database.dsn(), database, ADVICE, needs)
+        server = _server("postgresql", database.dsn(), database, ADVICE, needs)
+        if database.direct_url is None:
+            return server
+        direct = database.direct()
+        return dataclasses.replace(server, direct=_factory(direct.dsn(), direct))
     dsn = stack.enter_context(embedded.dsn_if_running(settings.data_dir))
     if dsn is None:
         return None
