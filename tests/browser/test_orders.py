@@ -250,3 +250,49 @@ async def test_second_tap_and_tap_on_a_row_that_has_moved_hand_over_no_other_ord
     await page.clock.fast_forward(1000)  # the page is untouched for 10 s
     await expect(more).to_be_hidden()
     await expect_listed(page, *(f"Customer {each}" for each in reversed(range(5))))
+
+
+async def test_acts_are_kept_over_an_outage_and_a_reload_and_take_effect_once(
+    screens: Screens, app: AllInOneApp, app_database: Database
+) -> None:
+    """A hand-over and a cancellation with its reason, whose requests do not arrive at first."""
+    ada, bob = [await app.order(customer_name=name) for name in ("Ada", "Bob")]
+    await move_through(app_database, ada, *COOKED, by="grill")
+    page = await screens.open("/orders", width=390, height=844)
+    sent: list[str] = []
+
+    async def lose(route: Route) -> None:
+        if route.request.method == "POST":
+            sent.append(route.request.headers["idempotency-key"])
+            await route.abort()
+        else:
+            await route.fallback()
+
+    await page.context.route("**/orders/**", lose)
+    await expect_listed(page, "Bob", "Ada")
+    await expect_settled(page)
+    await row(page, ada).locator(".act").click()
+    await row(page, bob).locator(".open").click()
+    details = page.get_by_role("dialog", name="Order 002")
+    await details.get_by_role("button", name="Cancel the order").click()
+    await details.get_by_label("Why?").fill("wrong address")
+    await page.keyboard.press("Enter")
+    waiting = page.get_by_text("2 taps are kept.")
+    await expect(waiting).to_be_visible()
+    await page.reload()
+    await expect(waiting).to_be_visible()
+    for number in (ada, bob):
+        await expect(row(page, number).locator(".state")).to_have_text("Waits to be sent")
+        await expect(row(page, number).locator(".act")).to_be_disabled()
+
+    await page.context.unroute("**/orders/**", lose)
+    await expect(page.locator("#undo")).to_contain_text("001 handed over: undo")
+    await expect(waiting).to_be_hidden()
+    await choose(page, "Cancelled", 1)
+    await row(page, bob).locator(".open").click()
+    await expect(details).to_contain_text("Cancelled becausewrong address")
+    assert len(sent) > 1 == len(set(sent))  # the first act, by its key
+    assert [each["status"] for each in await app.get(f"/orders/{bob}/history")] == [
+        "received",
+        "cancelled",
+    ]

@@ -1,15 +1,16 @@
-// Acts on orders: hand over, mark as not fetched, send back to the kitchen, release, cancel, and their undo. Each
-// is sent with a key, and again without an answer, so that it takes effect once.
+// Acts on orders: hand over, mark as not fetched, send back to the kitchen, release, cancel, and their undo. They are
+// taps (taps.js): kept over an outage and a reload, and sent until there is an answer, so that each takes effect once.
 
+import { stateOf } from "./order-search.js";
 import { sentenceOf } from "./problems.js";
-import { newKey, post } from "./requests.js";
 import { loadInTab, storeInTab } from "./stored.js";
+import { Taps } from "./taps.js";
+import { now } from "./times.js";
 import { compose, shortNumber, statusInSentence, translate } from "./words.js";
 
-const RETRY_DELAY = 1500; // ms
-const GIVE_UP_AFTER = 20000; // ms without an answer
-const UNDO_WINDOW = 10000; // ms after the request for which an act can be undone
+const UNDO_WINDOW = 10000; // ms for which the server lets an act be undone
 const OFFERS = "acts.undo"; // the name under which the acts that can be undone are stored
+const TAPS = "acts.orders/"; // the beginning of the names under which taps are stored: those of the pass are others
 const NOT_FOUND = 404; // no order service answers at this address
 
 /** The paths of the acts that can be undone, and of what undoes them. */
@@ -20,127 +21,140 @@ const EFFECTS = {
   uncollected: ({ status, uncollected_at: at }) => (status === "ready" ? (at ?? null) : null),
   "send-back": ({ status }) => (status === "cooking" ? status : null),
 };
+/** Acts that have no version of the order in their request: it may change meanwhile, as long as its status allows them. */
+const UNVERSIONED = ["cancel", "release", UNDO["send-back"]];
+/** The status of an order after acts that a repeated request finds done. */
+const DONE = { cancel: "cancelled", release: "received" };
 /** The names of the texts for each act. */
 export const TEXTS = { "hand-over": "hand_over", uncollected: "uncollected", "send-back": "send_back", release: "release", cancel: "cancel" };
 
 export class OrderActs {
   /**
-   * `bar` is an `UndoBar`; `changed(number)` is called when an act begins and when it ends, `refused(text)`
+   * `bar` is an `UndoBar`; `changed(number)` is called when an act begins, waits and ends, `refused(text, number)`
    * for one that has no effect, `done(text)` for one that has, `undone(text)` for one that is undone.
    */
   constructor({ bar, changed, refused, done, undone }) {
     this._bar = bar;
-    this._changed = changed;
     this._refused = refused;
     this._done = done;
     this._undone = undone;
-    this._pending = new Map(); // texts by order number
-    this._latest = new Map(); // acts that can be undone, by order number: `{ act, effect, asOf, until }`, as the live list shows them
+    this._entries = new Map();
+    this._states = new Map(); // of all orders, as the taps compare them
+    this._offers = new Map(); // acts that can be undone, by order number: `{ act, effect, until }`
+    this._taps = new Taps("/orders/", { storedAs: TAPS, changed, refused: (...refusal) => this._refuse(...refusal), done: (tap) => this._finish(tap), bodyOf });
     this._offerAgain();
   }
 
-  /** Returns a text for the act on this order that is being sent, or null. */
+  /** Returns a text for the act on this order whose effect is not shown yet, or null. */
   pendingOf(number) {
-    return this._pending.get(number) ?? null;
+    const tap = this._taps.pendingOf(number);
+    if (!tap) return null;
+    return translate(tap.isWaiting ? "pass.waiting" : `acts.sending.${TEXTS[tap.action] ?? "undo"}`);
   }
 
-  /** Ends the offer to undo an act once the live list shows that it is not in effect any more, or done again. */
-  update(number, entry) {
-    const latest = this._latest.get(number);
-    if (!latest) return;
-    const effect = entry ? EFFECTS[latest.act](entry) : null;
-    if (latest.effect === null) {
-      Object.assign(latest, { effect, asOf: effect && entry.updated_at });
-      this._store();
-    } else if (effect !== latest.effect) this._withdraw(number);
+  /** How many acts are kept until the server takes them. */
+  get kept() {
+    return this._taps.unanswered.filter(({ isWaiting }) => isWaiting).length;
   }
 
-  /**
-   * Performs an act, by its path below the order's, and offers to undo it; returns whether it took effect. It is
-   * refused if the order has changed since it was shown, with its `updated_at` in `asOf`.
-   */
-  async perform(number, act, { reason, asOf } = {}) {
-    if (this._pending.has(number)) return false;
+  /** Sets whether there is a connection. */
+  setLive(isLive) {
+    this._taps.setLive(isLive);
+  }
+
+  /** Forgets acts whose effect the live list, as of this time, has had to show. */
+  expire(asOf) {
+    this._taps.expire(asOf);
+  }
+
+  /** Compares the acts with the live list, in which these orders have changed. */
+  update(entries, keys) {
+    this._entries = entries;
+    for (const number of keys) {
+      const entry = entries.get(number);
+      if (entry) this._states.set(number, { status: markedStateOf(entry) });
+      else this._states.delete(number);
+      this._checkOffer(number, entry);
+    }
+    this._taps.update(this._states);
+  }
+
+  /** Performs an act, by its path below the order's, on an order as it is shown. */
+  perform(number, act, reason) {
     this._withdraw(number);
-    if (act in UNDO) this._latest.set(number, { act, effect: null, asOf: null, until: null });
-    const until = Date.now() + UNDO_WINDOW;
-    const isDone = await this._send(number, act, { reason, as_of: asOf }, translate(`acts.sending.${TEXTS[act]}`));
-    if (!isDone) {
-      this._latest.delete(number);
-      return false;
-    }
-    if (this._latest.has(number)) {
-      this._latest.get(number).until = until;
-      this._offer(number);
-      this._store();
-    }
-    this._done(textOf(number, act));
-    return true;
+    const { updated_at } = this._entries.get(number) ?? {};
+    this._taps.add({ order_number: number, updated_at }, act, this._states.get(number)?.status, undefined, reason);
   }
 
   /** Undoes an act; the server refuses that when it is too late. */
-  async undo(number, act) {
-    const { act: latest, asOf } = this._latest.get(number) ?? {};
-    this._withdraw(number);
-    const body = latest === act && act !== "send-back" && asOf ? { as_of: asOf } : {};
-    const isDone = await this._send(number, UNDO[act], body, translate("acts.sending.undo"));
-    if (isDone) this._undone(translate("acts.undone", { number: shortNumber(number) }));
-    return isDone;
+  undo(number, act) {
+    this.perform(number, UNDO[act]);
+  }
+
+  _finish({ number, action }) {
+    if (!(action in TEXTS)) {
+      this._undone(translate("acts.undone", { number: shortNumber(number) }));
+      return;
+    }
+    this._done(textOf(number, action));
+    const entry = this._entries.get(number);
+    const effect = entry && action in UNDO ? EFFECTS[action](entry) : null;
+    if (effect === null) return;
+    const left = Date.parse(entry.updated_at) + UNDO_WINDOW - now();
+    this._offers.set(number, { act: action, effect, until: Date.now() + left });
+    this._offer(number);
+    this._store();
+  }
+
+  _refuse(tap, problem, status) {
+    const { number, action } = tap;
+    if (action in DONE && problem?.current_status === DONE[action]) return this._finish(tap);
+    const hasChanged = !UNVERSIONED.includes(action) && problem?.current_status === "ready" && !problem.handed_over;
+    this._refused(hasChanged ? translate("pass.changed", { number: shortNumber(number) }) : problemText(number, status, problem), number);
   }
 
   /** Offers to undo the acts of this tab again after a reload. */
   _offerAgain() {
-    for (const [number, latest] of loadInTab(OFFERS, [])) {
-      if (latest.until <= Date.now()) continue;
-      this._latest.set(number, latest);
+    for (const [number, offer] of loadInTab(OFFERS, [])) {
+      this._offers.set(number, offer);
       this._offer(number);
     }
   }
 
   _offer(number) {
-    const { act, until } = this._latest.get(number);
+    const { act, until } = this._offers.get(number);
     const label = translate("acts.undo", { what: textOf(number, act) });
     this._bar.offer(number, label, () => this.undo(number, act), (until - Date.now()) / 1000);
   }
 
+  /** Ends the offer to undo an act once the live list shows that it is not in effect any more, or done again. */
+  _checkOffer(number, entry) {
+    const offer = this._offers.get(number);
+    if (offer && (!entry || EFFECTS[offer.act](entry) !== offer.effect)) this._withdraw(number);
+  }
+
   _withdraw(number) {
-    this._latest.delete(number);
+    this._offers.delete(number);
     this._bar.withdraw(number);
     this._store();
   }
 
   _store() {
-    storeInTab(OFFERS, [...this._latest].filter(([, { until }]) => until > Date.now()));
+    storeInTab(OFFERS, [...this._offers].filter(([, { until }]) => until > Date.now()));
   }
+}
 
-  async _send(number, path, body, text) {
-    if (this._pending.has(number)) return false;
-    this._pending.set(number, text);
-    this._changed(number);
-    const { status, body: answer } = await repeat(`/orders/${encodeURIComponent(number)}/${path}`, body);
-    this._pending.delete(number);
-    this._changed(number);
-    const isDone = (status >= 200 && status < 300) || (path === "cancel" && answer?.current_status === "cancelled");
-    if (isDone) return true;
-    const hasChanged = body.as_of && answer?.current_status === "ready" && !answer.handed_over;
-    this._refused(hasChanged ? translate("pass.changed", { number: shortNumber(number) }) : problemText(number, status, answer));
-    return false;
-  }
+function bodyOf({ action, asOf, reason }) {
+  return { ...(asOf && !UNVERSIONED.includes(action) ? { as_of: asOf } : {}), ...(reason === undefined ? {} : { reason }) };
+}
+
+/** Returns the state of an order, and whether it is marked as not fetched: it counts as such also when it is ready for long. */
+function markedStateOf(entry) {
+  return stateOf(entry) + (entry.uncollected_at ? ", marked" : "");
 }
 
 function textOf(number, act) {
   return translate(`acts.done.${TEXTS[act]}`, { number: shortNumber(number) });
-}
-
-/** Posts a request with one key until there is an answer, or for some time. */
-async function repeat(address, body) {
-  const key = newKey();
-  const start = performance.now();
-  for (;;) {
-    const answer = await post(address, body, key);
-    if (answer.status !== 0 || performance.now() - start > GIVE_UP_AFTER) return answer;
-    await new Promise((resolve) => setTimeout(resolve, RETRY_DELAY));
-  }
 }
 
 /** Returns the text for an act that the server has refused, or did not answer. */

@@ -182,7 +182,7 @@ export class OrderDetails {
     this._left(number);
     if (act === "undo") this._acts.undo(number, "hand-over");
     else if (act === "collectable") this._acts.undo(number, "uncollected");
-    else this._acts.perform(number, act, act === "send-back" ? { asOf: this._entry.updated_at } : {});
+    else this._acts.perform(number, act);
   }
 
   /** Asks why the order is to be cancelled. */
@@ -205,7 +205,7 @@ export class OrderDetails {
       const number = this._number;
       if (!field.value.trim()) return field.focus();
       this._dialog.close();
-      this._acts.perform(number, "cancel", { reason: field.value.trim() });
+      this._acts.perform(number, "cancel", field.value.trim());
     });
     this._footer.replaceChildren(form);
     field.focus();

@@ -25,7 +25,7 @@ const query = new URLSearchParams(location.search);
 const rows = new Map(); // by order number
 const chips = new Map(); // buttons and their counts, by filter
 const bar = new UndoBar(part("undo"));
-const acts = new OrderActs({ bar, changed: refresh, refused: toast, done: announce, undone: toast });
+const acts = new OrderActs({ bar, changed: refresh, refused: showRefusal, done: announce, undone: toast });
 const guard = new TapGuard(part("list"), release);
 const details = new OrderDetails(part("details"), acts, focusRow);
 let filter = query.get("state") in FILTERS ? query.get("state") : "open";
@@ -36,7 +36,7 @@ let isTouched; // whether somebody may be about to tap
 let touching; // the timer that ends that
 let wanted = query.get("order"); // is opened once the list is there
 
-const view = new LiveView("/live/orders", { changed: update, live: showConnection });
+const view = new LiveView("/live/orders", { changed: update, live: setLive });
 makeFilters();
 part("search").value = query.get("q") ?? "";
 part("search").addEventListener("input", () => restart());
@@ -46,6 +46,7 @@ part("more").addEventListener("click", () => restart());
 part("list").addEventListener("click", click);
 part("details").addEventListener("close", () => guard.changedAll()); // a second tap is not for the row below
 for (const kind of INPUTS) addEventListener(kind, touch, { capture: true, passive: true });
+setInterval(() => acts.expire(view.lastGood), 1000);
 touch();
 new IntersectionObserver(([entry]) => entry.isIntersecting && showMore(), { rootMargin: "600px" }).observe(part("end"));
 listenForKeys({
@@ -66,17 +67,28 @@ function update(entries, keys) {
     else if (rows.has(number)) rows.get(number).show(entry);
     else rows.set(number, new OrderRow(number, entry));
     details.changed(number, entry ?? null);
-    acts.update(number, entry ?? null);
   }
+  acts.update(entries, keys);
   show();
   if (wanted && entries.has(wanted)) details.open(wanted, entries.get(wanted));
   wanted = null;
 }
 
-/** Shows an order again, after an act on it began or ended. */
+function setLive(isLive, lastGood) {
+  showConnection(isLive, lastGood);
+  acts.setLive(isLive);
+}
+
+/** Shows an order again, after an act on it began, waits or ended, and how many acts wait. */
 function refresh(number) {
   rows.get(number)?.refresh();
   details.refresh(number);
+  write(part("kept"), acts.kept ? translate("kitchen.kept", { count: acts.kept }) : "");
+}
+
+function showRefusal(text, number) {
+  guard.release(number);
+  toast(text);
 }
 
 /** Shows the orders that match the search and the filter, by `change(arrangeRows)`, and how many match in each state. */
@@ -214,10 +226,10 @@ function click({ target }) {
 }
 
 /** Performs the act that is due; the row stays for a moment, so that a second tap is not on the next one. */
-async function act(number, name) {
+function act(number, name) {
   guard.keep(number);
-  const isDone = await (name === "undo" ? acts.undo(number, "hand-over") : acts.perform(number, name));
-  if (!isDone) guard.release(number);
+  if (name === "undo") acts.undo(number, "hand-over");
+  else acts.perform(number, name);
 }
 
 function release(numbers) {

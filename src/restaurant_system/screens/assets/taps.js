@@ -1,5 +1,5 @@
-// Taps on the tickets of a station, or on the orders at the pass, kept until the server has answered, also over
-// an outage and over a reload.
+// Taps on the tickets of a station, or acts on orders, kept until the server has answered, also over an outage and
+// over a reload.
 // A tap carries the status and version of the ticket that was shown, so that it is refused if the order
 // has changed, and an idempotency key, so that it takes effect once, however often and from whichever
 // tab it is sent. A ticket accepts no other tap while one is pending, so that a double tap is one step.
@@ -19,19 +19,21 @@ export class Taps {
   /**
    * Keeps the taps of the station at `address`. `changed(orderNumber)` is called when the tap of a
    * ticket is added, changed or removed; `refused(tap, problem, status)` when the server has refused it,
-   * `done(tap)` when its effect is in the view. `bodyOf(tap)` returns what is sent.
+   * `done(tap)` when its effect is in the view. `bodyOf(tap)` returns what is sent. The names under which taps are
+   * stored begin with `storedAs`.
    */
-  constructor(address, { changed, refused, done = () => {}, bodyOf = bodyOfTap }) {
+  constructor(address, { changed, refused, done = () => {}, bodyOf = bodyOfTap, storedAs = address }) {
     this._address = address;
+    this._storedAs = storedAs;
     this._changed = changed;
     this._refused = refused;
     this._done = done;
     this._bodyOf = bodyOf;
-    this._taps = new Map(loadAll(address).map((tap) => [this._storageKey(tap), { ...tap, isWaiting: true }]));
+    this._taps = new Map(loadAll(storedAs).map((tap) => [this._storageKey(tap), { ...tap, isWaiting: true }]));
     this._entries = new Map();
     this._isLive = false;
     this._isSending = false;
-    onStoredElsewhere(address, (name, tap) => this._onOtherTab(name, tap));
+    onStoredElsewhere(storedAs, (name, tap) => this._onOtherTab(name, tap));
   }
 
   /** The pending tap of a ticket: `{ action, isWaiting, … }`, or undefined; or that of one of its items. */
@@ -54,11 +56,14 @@ export class Taps {
     return [...this._taps.values()].filter((tap) => !tap.isAnswered).sort((one, other) => one.at - other.at);
   }
 
-  /** Adds a tap on a ticket as it was shown, or on one of its items, unless one on the same is pending. */
-  add({ order_number: number, updated_at: asOf }, action, expected, item) {
+  /**
+   * Adds a tap on a ticket as it was shown, or on one of its items, with a reason, if the action has one, unless one
+   * on the same is pending.
+   */
+  add({ order_number: number, updated_at: asOf }, action, expected, item, reason) {
     if (this.pendingOf(number) || this.pendingOf(number, item)) return;
     const at = Math.max(Date.now(), ...this.unanswered.map((tap) => tap.at + 1));
-    const tap = { key: newKey(), number, action, expected, asOf, at, item };
+    const tap = { key: newKey(), number, action, expected, asOf, at, item, reason };
     store(this._storageKey(tap), tap);
     this._taps.set(this._storageKey(tap), { ...tap, isWaiting: !this._isLive });
     this._changed(number);
@@ -170,7 +175,7 @@ export class Taps {
   }
 
   _storageKey({ number, key }) {
-    return `${this._address}${number}/${key}`;
+    return `${this._storedAs}${number}/${key}`;
   }
 }
 
