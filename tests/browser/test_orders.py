@@ -285,12 +285,21 @@ async def test_acts_are_kept_over_an_outage_and_a_reload_and_take_effect_once(
         await expect(row(page, number).locator(".state")).to_have_text("Waits to be sent")
         await expect(row(page, number).locator(".act")).to_be_disabled()
 
-    await page.context.unroute("**/orders/**", lose)
-    await expect(page.locator("#undo")).to_contain_text("001 handed over: undo")
-    await expect(waiting).to_be_hidden()
-    await choose(page, "Cancelled", 1)
+    await expect_settled(page)
     await row(page, bob).locator(".open").click()
+    await expect(details).to_be_visible()
+    await page.context.unroute("**/orders/**", lose)
+    undo = page.get_by_role("button", name="001 handed over: undo")  # over the dialog
+    await expect(undo).to_be_visible()
+    await expect_settled(page)
+    await undo.click()
     await expect(details).to_contain_text("Cancelled becausewrong address")
+    toast = page.get_by_text("Undone: 001.")
+    await toast.click()
+    await expect(toast).to_be_hidden()
+    await expect(waiting).to_be_hidden()
+    await page.keyboard.press("Escape")
+    await choose(page, "Ready", 1)
     assert len(sent) > 1 == len(set(sent))  # the first act, by its key
     assert [each["status"] for each in await app.get(f"/orders/{bob}/history")] == [
         "received",

@@ -58,9 +58,9 @@ export class OrderDetails {
     this._read();
   }
 
-  /** Closes the dialog for a tap outside it and its padding, except while a reason is typed. */
-  _closeFromOutside({ clientX: x, clientY: y }) {
-    if (!this._dialog.open || this._isAsking) return;
+  /** Closes the dialog for a tap outside it and its padding, except on a message or while a reason is typed. */
+  _closeFromOutside({ target, clientX: x, clientY: y }) {
+    if (!this._dialog.open || this._isAsking || target.closest(".undo-bar, .toasts")) return;
     const { left, right, top, bottom } = this._dialog.getBoundingClientRect();
     if (x < left || x > right || y < top || y > bottom) this._dialog.close();
   }
