@@ -1,10 +1,13 @@
 """The page of the pass, where ready orders are handed over."""
 
+import json
 import re
+from importlib.resources import files
 
 import pytest
 from playwright.async_api import Locator, Page, expect
 
+from restaurant_system import screens as screen_files
 from restaurant_system.database.connection import Database
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.status import OrderStatus
@@ -17,6 +20,26 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 READY = (OrderStatus.COOKING, OrderStatus.READY)
 BACK = 15_000  # ms until a page is connected again
+TAP_EACH = """
+    async (numbers) => {
+        const middles = numbers.map((number) => {
+            const button = document.querySelector(`li[data-order="${number}"] .hand-over`);
+            const { left, top, width, height } = button.getBoundingClientRect();
+            return [left + width / 2, top + height / 2];
+        });
+        for (const middle of middles) {
+            const tap = new MouseEvent("click", { bubbles: true, cancelable: true, detail: 1 });
+            document.elementFromPoint(...middle).dispatchEvent(tap);
+            await new Promise((resolve) => setTimeout(resolve, 300));
+        }
+    }
+"""
+HEIGHTS_WITH_TEXTS = """
+    (card, texts) => texts.map((text) => {
+        card.querySelector(".state").textContent = text;
+        return card.getBoundingClientRect().height;
+    })
+"""
 COUNT_RINGS = """
     window.rings = 0;
     window.AudioContext.prototype.resume = function () { window.rings += 1; };
@@ -36,6 +59,17 @@ def hand_over(page: Page, number: str) -> Locator:
 def offer(page: Page) -> Locator:
     """Return the buttons that undo the latest acts."""
     return page.locator("#undo").get_by_role("button")
+
+
+def texts_of_cards() -> list[str]:
+    """Return what is written on a card before, during and after an act, in all languages."""
+    texts: list[str] = []
+    for language in ("en", "de", "es"):
+        of_language = json.loads((files(screen_files) / "texts" / f"{language}.json").read_bytes())
+        acts = of_language["acts"]
+        texts += [acts["name"]["hand_over"], *acts["sending"].values()]
+        texts += [of_language["orders"]["state"]["handed_over"], of_language["pass"]["waiting"]]
+    return texts
 
 
 async def act(page: Page, number: str, name: str) -> None:
@@ -143,3 +177,26 @@ async def keep_taps_over_an_outage(
     await expect(phone.get_by_role("alert").filter(has_text="003 has changed")).to_be_visible()
     await expect_numbers(phone, "Dine in", table)
     await expect(phone.get_by_text("kept")).to_have_count(0)
+
+
+async def test_orders_are_handed_over_as_fast_as_somebody_taps(
+    screens: Screens, app: AllInOneApp, app_database: Database
+) -> None:
+    """A card that is tapped neither grows nor moves the next one away from the finger."""
+    numbers = [await app.order(customer_name=f"Customer {each}") for each in range(4)]
+    for number in numbers:
+        await move_through(app_database, number, *READY)
+    page = await screens.open("/pass", width=390, height=844)
+    await expect_numbers(page, "Takeout", *numbers)
+    await expect_settled(page)
+
+    await page.evaluate(TAP_EACH, numbers)
+
+    await expect(offer(page)).to_have_count(4)
+    await expect(page.get_by_role("alert")).to_be_empty()
+    await expect_numbers(page, "Takeout")
+
+    await app.undo_hand_over(numbers[0])
+    await expect_numbers(page, "Takeout", numbers[0])
+    heights = await card(page, numbers[0]).evaluate(HEIGHTS_WITH_TEXTS, texts_of_cards())
+    assert len(set(heights)) == 1

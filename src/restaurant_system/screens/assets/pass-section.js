@@ -108,7 +108,8 @@ class Card {
     this._handOver.replaceChildren(
       make("strong", { className: "order-number number" }, shortNumber(this._number), " ", this._day),
       make("span", { className: "who" }, ...whoOf(order), ...wrapped("due", makeAmountDue(order))),
-      make("span", { className: "side" }, make("span", {}, this._digit, " ", this._age), this._state),
+      this._age,
+      make("span", { className: "act" }, this._digit, " ", this._state),
       ...wrapped("allergy", makeAllergyNote(order)),
     );
     this._acts.replaceChildren(...actsOn(order).map((action) => this._button(action)), makeLink(this._number));
