@@ -15,7 +15,7 @@ from tests.support.looping_client import LoopingClient
 from tests.support.processes import Process
 from tests.support.waiting import wait_until
 
-ORDERING, READING = 24, 8
+ORDERING, READING = 12, 4
 ENOUGH = 40  # orders before the stop
 STOP_TIMEOUT = 25  # s; cooking takes 0.2 s here, so that this is the limit of the HTTP services
 NOTIFICATION = re.compile(
@@ -38,7 +38,9 @@ def start_services(deployment: Deployment) -> list[Process]:
 def start_up(deployment: Deployment) -> list[Process]:
     """Start `up` and a named notification subscriber."""
     return [
-        deployment.start_all_in_one("--worker", "anna", "--worker", "bob"),
+        deployment.start_all_in_one(
+            *("--worker", "anna", "--worker", "bob"), "--cooking-time-scale", "0.005"
+        ),
         deployment.start_subscriber("display"),
     ]
 

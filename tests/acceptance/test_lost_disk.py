@@ -25,14 +25,14 @@ def test_orders_and_updates_survive_the_loss_of_the_brokers_disk(
         deployment.start_worker("bruno", scale=0.1)
         display = deployment.start_subscriber("display")
         deployment.wait_until_ready()
-        numbers = [deployment.place_order() for _ in range(12)]
+        numbers = [deployment.place_order() for _ in range(8)]
         deployment.wait_for_status(numbers[0], "ready")
 
         restartable_rabbitmq.kill()
         restartable_rabbitmq.wipe()
-        numbers += [deployment.place_order() for _ in range(3)]
+        numbers += [deployment.place_order() for _ in range(2)]
         restartable_rabbitmq.start()
-        numbers += [deployment.place_order() for _ in range(3)]
+        numbers += [deployment.place_order() for _ in range(2)]
 
         for number in numbers:
             deployment.wait_for_status(number, "ready")

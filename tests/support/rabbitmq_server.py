@@ -18,6 +18,8 @@ from tests.support.processes import free_port
 from tests.support.rabbitmq_installation import find_installation
 from tests.support.waiting import wait_until
 
+# Schedulers without work would wait in a loop, which takes processor time from other processes.
+NO_BUSY_WAIT = "+sbwt none +sbwtdcpu none +sbwtdio none"
 USED_PLUGINS = ("management", "management_agent", "prelaunch", "web_dispatch")
 
 
@@ -109,7 +111,9 @@ class RabbitMQ:
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(self._distribution),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ("-kernel inet_dist_use_interface {127,0,0,1}"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                f"-kernel inet_dist_use_interface {{127,0,0,1}} {NO_BUSY_WAIT}"
+            ),
             "ERL_EPMD_PORT": str(self._epmd),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_RELAXED_COMMAND_CHECK": "1",  # lets `close` kill epmd early
