@@ -162,6 +162,7 @@ async def plan_of(sql: Connection, statement: str) -> Plan:
     values = ", ".join(["NULL"] * await sql.fetchval(PREPARED))
     call = f"EXECUTE tested ({values})" if values else "EXECUTE tested"
     plan: Plan = json.loads(await sql.fetchval(f"EXPLAIN (FORMAT JSON) {call}"))[0]["Plan"]
+    await sql.execute("DEALLOCATE tested")
     return plan
 
 
@@ -203,13 +204,17 @@ def is_narrow(lookup: Plan) -> bool:
     return lookup["Index Name"] in SMALL_INDEXES or " = " in condition or SMALL_RANGE in condition
 
 
-@pytest.mark.parametrize("name", sorted(statements()))
-async def test_every_statement_uses_an_index(database: Database, name: str) -> None:
+async def test_every_statement_uses_an_index(database: Database) -> None:
     """A generic plan that was made on an empty table must use an index too."""
     async with database.connection() as sql:
-        plan = await plan_of(sql, statements()[name])
+        plans = {name: await plan_of(sql, text) for name, text in statements().items()}
 
-    assert set(scanned_tables(plan)) <= {BY_DESIGN.get(name)}, json.dumps(plan, indent=1)
+    scanning = {
+        name: plan
+        for name, plan in plans.items()
+        if not set(scanned_tables(plan)) <= {BY_DESIGN.get(name)}
+    }
+    assert not scanning, json.dumps(scanning, indent=1)
 
 
 @pytest.mark.parametrize(
