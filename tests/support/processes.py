@@ -11,10 +11,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 from restaurant_system import cli
+from restaurant_system.messaging import relay, resilient_consumer
+from restaurant_system.services.order import reconciliation
+from restaurant_system.worker import lifecycle, retries
 from tests.support.forkserver import FORKSERVER, become
 from tests.support.waiting import wait_until
 
@@ -108,8 +112,17 @@ def _run(arguments: tuple[str, ...], environment: Mapping[str, str], folder: Pat
     """Run the command in the forked process, as `execute` would in a new one."""
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
         become(environment, folder, stdout=stdout.fileno(), stderr=stderr.fileno())
+    _shorten_delays()
     sys.argv = ["restaurant-system", *arguments]
     cli.main()
+
+
+def _shorten_delays() -> None:
+    """Shorten delays that are no settings: a server that a test stops is back within seconds."""
+    for module in (relay, lifecycle, retries):
+        vars(module)["MAX_RETRY_DELAY"] = 1.0
+    resilient_consumer.MAX_RECONNECT_DELAY = 1.0
+    reconciliation.RESUBSCRIBE_DELAY = timedelta(seconds=5)
 
 
 class _LogFile:
