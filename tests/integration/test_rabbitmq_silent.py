@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import pytest
 from aiormq.connection import FrameReceiver
@@ -44,11 +45,15 @@ def make_broker(url: str) -> RabbitMQBroker:
 
 
 @pytest.fixture
-async def broker(
-    amqp_url: str, rabbitmq_server: RabbitMQ, tcp_proxy: TcpProxy
-) -> AsyncIterator[RabbitMQBroker]:
+def proxied_url(amqp_url: str, rabbitmq_server: RabbitMQ, tcp_proxy: TcpProxy) -> str:
+    """Return the URL of the test's virtual host through the proxy."""
+    return amqp_url.replace(str(rabbitmq_server.port), str(tcp_proxy.port))
+
+
+@pytest.fixture
+async def broker(proxied_url: str) -> AsyncIterator[RabbitMQBroker]:
     """Connect to RabbitMQ through the proxy."""
-    broker = make_broker(amqp_url.replace(str(rabbitmq_server.port), str(tcp_proxy.port)))
+    broker = make_broker(proxied_url)
     await broker.connect()
     yield broker
     await broker.close()
@@ -172,18 +177,31 @@ async def works(
     return True
 
 
-@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
 async def test_calls_time_out_while_the_broker_is_frozen_and_work_afterwards(
-    broker: RabbitMQBroker, tcp_proxy: TcpProxy, call: Callable[[RabbitMQBroker], Awaitable[object]]
+    proxied_url: str, tcp_proxy: TcpProxy
 ) -> None:
-    await call(broker)
-    tcp_proxy.pause()
+    """Each call is tried with a connection of its own, all at once."""
+    brokers = [make_broker(proxied_url) for _ in CALLS]
+    for call, broker in zip(CALLS, brokers, strict=True):
+        await broker.connect()
+        await call(broker)
 
-    for _ in range(2):
-        assert await seconds_until_unavailable(call(broker)) < MAX_DURATION
+    async def time_out(
+        call: Callable[[RabbitMQBroker], Awaitable[object]], broker: RabbitMQBroker
+    ) -> None:
+        for _ in range(2):
+            assert await seconds_until_unavailable(call(broker)) < MAX_DURATION, call.__name__
+
+    tcp_proxy.pause()
+    async with asyncio.TaskGroup() as group:
+        for call, broker in zip(CALLS, brokers, strict=True):
+            group.create_task(time_out(call, broker))
 
     tcp_proxy.resume()
-    await eventually(lambda: works(call, broker), doing="for the call to succeed", seconds=8)
+    for call, broker in zip(CALLS, brokers, strict=True):
+        doing = f"for {call.__name__} to succeed"
+        await eventually(partial(works, call, broker), doing=doing, seconds=8)
+        await broker.close()
 
 
 @pytest.mark.parametrize("call", [publish, consume])

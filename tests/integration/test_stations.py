@@ -335,27 +335,24 @@ async def test_stations_are_listed_with_their_states_and_types(
     assert all(each["last_seen"].endswith("Z") for each in listed)
 
 
-OTHER_ORIGINS = {
-    "another site": {"Sec-Fetch-Site": "cross-site"},
-    "another port": {"Sec-Fetch-Site": "same-site"},
-    "an origin": {"Origin": "https://elsewhere.example"},
-    "no origin": {"Origin": "null"},
-    "a malformed origin": {"Origin": "http://["},
-    "a malformed host": {"Origin": "http://a]:3001"},
-}
+OTHER_ORIGINS = [
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},  # another port
+    {"Origin": "https://elsewhere.example"},
+    {"Origin": "null"},
+    {"Origin": "http://["},
+    {"Origin": "http://a]:3001"},
+]
 
 
-@pytest.mark.parametrize("headers", OTHER_ORIGINS.values(), ids=OTHER_ORIGINS.keys())
-async def test_page_of_another_origin_opens_no_station(
-    display: Display, headers: dict[str, str]
-) -> None:
+async def test_page_of_another_origin_opens_no_station(display: Display) -> None:
     """The request is refused by its Fetch Metadata headers or, without them, by its origin."""
     address = "/kitchen/stations/grill"
+    for headers in OTHER_ORIGINS:
+        answer = await display.client.post(address, json={}, headers=headers)
 
-    answer = await display.client.post(address, json={}, headers=headers)
-
-    assert answer.status_code == 403
-    assert (await display.client.get(f"{address}/live")).status_code == 409
+        assert answer.status_code == 403, headers
+        assert (await display.client.get(f"{address}/live")).status_code == 409, headers
 
 
 async def test_page_of_the_same_origin_opens_a_station(display: Display) -> None:

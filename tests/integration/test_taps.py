@@ -327,26 +327,23 @@ async def test_recall_of_an_uncounted_order_keeps_the_count_at_zero(
     assert await kitchen.orders_processed(STATION) == 0
 
 
-@pytest.mark.parametrize(
-    ("action", "body", "field"),
-    [
-        ("start", b'{"expected": "cooking"}', "expected"),
-        ("start", b'{"expected": "raw"}', "expected"),
-        ("start", b"{}", "expected"),
-        ("eat", b'{"expected": "received"}', "action"),
-    ],
-)
-async def test_invalid_tap_is_refused_with_its_field(
-    display: Display, kitchen: Kitchen, action: str, body: bytes, field: str
-) -> None:
+INVALID_TAPS = [
+    ("start", b'{"expected": "cooking"}', "expected"),
+    ("start", b'{"expected": "raw"}', "expected"),
+    ("start", b"{}", "expected"),
+    ("eat", b'{"expected": "received"}', "action"),
+]
+
+
+async def test_invalid_tap_is_refused_with_its_field(display: Display, kitchen: Kitchen) -> None:
     number = await kitchen.order()
+    for action, body, field in INVALID_TAPS:
+        answer = await display.client.post(
+            f"/kitchen/stations/{STATION}/tickets/{number}/{action}", content=body, headers=JSON
+        )
 
-    answer = await display.client.post(
-        f"/kitchen/stations/{STATION}/tickets/{number}/{action}", content=body, headers=JSON
-    )
-
-    assert answer.status_code == 400
-    assert [fault["field"] for fault in answer.json()["errors"]] == [field]
+        assert answer.status_code == 400, (action, body)
+        assert [fault["field"] for fault in answer.json()["errors"]] == [field]
     assert await kitchen.status(number) == "received"
 
 
@@ -357,24 +354,22 @@ async def test_tap_on_an_unknown_order_is_not_found(display: Display) -> None:
         assert answer.status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("name", "body"),
-    [
-        ("%00", {}),
-        ("a%C2%9Bb", {}),
-        ("a%E2%80%AEb", {}),
-        ("a", {"order_types": ["soup"]}),
-        ("a", {"order_types": []}),
-        ("a", {"types": ["takeout"]}),
-    ],
-)
-async def test_invalid_station_name_or_type_is_refused(
-    display: Display, name: str, body: dict[str, object]
-) -> None:
-    answer = await display.client.post(f"/kitchen/stations/{name}", json=body)
+INVALID_STATIONS: list[tuple[str, dict[str, object]]] = [
+    ("%00", {}),
+    ("a%C2%9Bb", {}),
+    ("a%E2%80%AEb", {}),
+    ("a", {"order_types": ["soup"]}),
+    ("a", {"order_types": []}),
+    ("a", {"types": ["takeout"]}),
+]
 
-    assert answer.status_code == 400
-    assert len(answer.json()["errors"]) == 1
+
+async def test_invalid_station_name_or_type_is_refused(display: Display) -> None:
+    for name, body in INVALID_STATIONS:
+        answer = await display.client.post(f"/kitchen/stations/{name}", json=body)
+
+        assert answer.status_code == 400, (name, body)
+        assert len(answer.json()["errors"]) == 1, (name, body)
 
 
 async def test_last_50_bumped_tickets_are_listed_the_latest_first(
