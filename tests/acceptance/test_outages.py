@@ -35,7 +35,7 @@ def test_orders_are_accepted_during_a_rabbitmq_outage_and_cooked_afterwards(
     """Orders are accepted during the outage; afterwards they are cooked and notified."""
     with deployments.running(dsn, amqp_url) as deployment:
         deployment.start_order_service()
-        deployment.start_worker("anna", scale=0.2)
+        deployment.start_worker("anna", scale=0.1)
         display = deployment.start_subscriber("display")
         deployment.wait_until_ready()
         begun = deployment.place_order()
@@ -81,7 +81,7 @@ def test_services_survive_an_outage_of_postgresql(
     with deployments.running(dsn, optional_amqp_url) as deployment:
         deployment.start_order_service()
         deployment.start_tracking_service()
-        deployment.start_worker("anna", scale=0.2)
+        deployment.start_worker("anna", scale=0.1)
         display = deployment.start_subscriber("display")
         deployment.wait_until_ready()
         begun = deployment.place_order()
