@@ -11,7 +11,7 @@ from restaurant_system.database.connection import Database
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.status import OrderStatus
 from tests.support.all_in_one_app import AllInOneApp
-from tests.support.browser import Screens, expect_settled, serious_violations
+from tests.support.browser import Screens, expect_settled, heights_during_acts, serious_violations
 from tests.support.orders import make_item
 from tests.support.services import move_through
 
@@ -130,6 +130,7 @@ async def hand_over_and_undo(page: Page, other: Page, app: AllInOneApp, jose: st
     await expect(undo).to_have_count(0)
     await expect_listed(other, "José Núñez")
     assert await other.evaluate("document.documentElement.scrollWidth") == 390
+    assert len(await heights_during_acts(row(other, jose))) == 1  # the next row stays in its place
 
 
 async def send_back_late(page: Page, app: AllInOneApp, number: str) -> None:

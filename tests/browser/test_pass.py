@@ -1,18 +1,15 @@
 """The page of the pass, where ready orders are handed over."""
 
-import json
 import re
-from importlib.resources import files
 
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from restaurant_system import screens as screen_files
 from restaurant_system.database.connection import Database
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.status import OrderStatus
 from tests.support.all_in_one_app import AllInOneApp
-from tests.support.browser import Screens, expect_settled, serious_violations
+from tests.support.browser import Screens, expect_settled, heights_during_acts, serious_violations
 from tests.support.database import execute
 from tests.support.services import move, move_through
 
@@ -34,12 +31,6 @@ TAP_EACH = """
         }
     }
 """
-HEIGHTS_WITH_TEXTS = """
-    (card, texts) => texts.map((text) => {
-        card.querySelector(".state").textContent = text;
-        return card.getBoundingClientRect().height;
-    })
-"""
 COUNT_RINGS = """
     window.rings = 0;
     window.AudioContext.prototype.resume = function () { window.rings += 1; };
@@ -59,17 +50,6 @@ def hand_over(page: Page, number: str) -> Locator:
 def offer(page: Page) -> Locator:
     """Return the buttons that undo the latest acts."""
     return page.locator("#undo").get_by_role("button")
-
-
-def texts_of_cards() -> list[str]:
-    """Return what is written on a card before, during and after an act, in all languages."""
-    texts: list[str] = []
-    for language in ("en", "de", "es"):
-        of_language = json.loads((files(screen_files) / "texts" / f"{language}.json").read_bytes())
-        acts = of_language["acts"]
-        texts += [acts["name"]["hand_over"], *acts["sending"].values()]
-        texts += [of_language["orders"]["state"]["handed_over"], of_language["pass"]["waiting"]]
-    return texts
 
 
 async def act(page: Page, number: str, name: str) -> None:
@@ -198,5 +178,4 @@ async def test_orders_are_handed_over_as_fast_as_somebody_taps(
 
     await app.undo_hand_over(numbers[0])
     await expect_numbers(page, "Takeout", numbers[0])
-    heights = await card(page, numbers[0]).evaluate(HEIGHTS_WITH_TEXTS, texts_of_cards())
-    assert len(set(heights)) == 1
+    assert len(await heights_during_acts(card(page, numbers[0]))) == 1

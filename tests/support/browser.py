@@ -1,12 +1,23 @@
 """Run Chromium, and open pages whose errors are recorded."""
 
 import contextlib
+import json
 from collections.abc import AsyncIterator
+from importlib.resources import files
 from typing import Any
 
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
+from playwright.async_api import (
+    Browser,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    async_playwright,
+    expect,
+)
 
+from restaurant_system import screens as screen_files
 from tests.support.prerequisites import chromium
 
 FOREIGN_HOST = "evil.example"  # a host name that points at this machine
@@ -91,6 +102,25 @@ async def serious_violations(page: Page) -> list[str]:
         for violation in results.response["violations"]
         if violation["impact"] in SERIOUS
     ]
+
+
+HEIGHTS_WITH_TEXTS = """
+    (row, texts) => texts.map((text) => {
+        row.querySelector(".state").textContent = text;
+        return row.getBoundingClientRect().height;
+    })
+"""
+
+
+async def heights_during_acts(row: Locator) -> set[float]:
+    """Return how high an order in a list is with the texts of its acts, in each language."""
+    texts: list[str] = []
+    for language in ("en", "de", "es"):
+        content = json.loads((files(screen_files) / "texts" / f"{language}.json").read_bytes())
+        states, acts = content["orders"]["state"], content["acts"]
+        texts += [acts["name"]["hand_over"], *acts["sending"].values(), content["pass"]["waiting"]]
+        texts += [states["ready"], states["handed_over"]]
+    return {*await row.evaluate(HEIGHTS_WITH_TEXTS, texts)}
 
 
 async def expect_settled(page: Page) -> None:
