@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from restaurant_system.app.http_service import health_feature
+from restaurant_system.app.monitoring import sample
 from restaurant_system.app.runtime import Runtime, background_task, read_only_database
 from restaurant_system.config import DeliverySettings, Settings
 from restaurant_system.database import migrations
@@ -21,7 +22,9 @@ from restaurant_system.services.tracking.handler import TrackingHandler
 from restaurant_system.services.tracking.live_views import LiveViews
 from restaurant_system.shutdown import Shutdown
 from tests.support.database import fails, monitored, succeeds
+from tests.support.doctor import diagnose, faults, levels
 from tests.support.live_view_client import LiveViewClient, watching
+from tests.support.metrics import value
 from tests.support.orders import make_order
 from tests.support.postgres_server import Postgres, Replica
 from tests.support.services import (
@@ -36,6 +39,8 @@ from tests.support.waiting import eventually
 
 RECEIVED, COOKING = OrderStatus.RECEIVED, OrderStatus.COOKING
 SECONDS = 5.0  # s within which a replica that is away must be left out
+LAG_METRIC = "restaurant_database_replica_lag_seconds"
+USABLE_METRIC = "restaurant_database_replica_usable"
 LONG = 3600.0  # s: no replica is left out because it is behind
 IS_REPLAYED = "SELECT pg_last_wal_replay_lsn() >= $1"
 WRITE = "SELECT pg_logical_emit_message(true, '', '')"
@@ -114,6 +119,15 @@ class Restaurant:
 
         await eventually(is_replicated, doing="for the replicas")
 
+    async def reports_no_primary(self) -> bool:
+        """Return whether `/health` says that only the primary is unavailable."""
+        replicas = (await self.get("/health"))["dependencies"]["replicas"]
+        return bool(replicas.get("reason") == "The primary is unavailable")
+
+    async def knows_all_lags(self) -> bool:
+        """Return whether the lag of each replica is known."""
+        return all(each.lag is not None for each in self.reader.replicas)
+
     async def wait_until_read(self, replica: Replica | None) -> None:
         """Wait until a replica is read, or the primary."""
         port = None if replica is None else replica.port
@@ -122,6 +136,11 @@ class Restaurant:
             return self.reads_from == port
 
         await eventually(is_read, doing=f"for {port or 'the primary'}", seconds=SECONDS)
+
+
+def address(server: Postgres) -> str:
+    """Return the address by which a server is configured."""
+    return f"127.0.0.1:{server.port}"
 
 
 def connection_to(*servers: Postgres, **settings: object) -> tuple[str, Any]:
@@ -133,15 +152,19 @@ def connection_to(*servers: Postgres, **settings: object) -> tuple[str, Any]:
 
 def configuration(*servers: Postgres, **settings: object) -> Settings:
     """Return a configuration with these servers, of which one takes writes."""
-    section = {
-        "hosts": [f"127.0.0.1:{each.port}" for each in servers],
+    return Settings.model_validate({"database": section(*servers, **settings)})
+
+
+def section(*servers: Postgres, **settings: object) -> dict[str, object]:
+    """Return the section of the database."""
+    return {
+        "hosts": [address(each) for each in servers],
         "user": "postgres",
         "database": "postgres",
         "pool_max": 4,
         "ping_interval": 0.5,
         **settings,
     }
-    return Settings.model_validate({"database": section})
 
 
 @contextlib.asynccontextmanager
@@ -149,7 +172,7 @@ async def restaurant(
     *servers: Postgres, replicas: list[Replica], max_lag: float = LONG
 ) -> AsyncIterator[Restaurant]:
     """Run the tracking service, and take orders."""
-    addresses = [f"127.0.0.1:{each.port}" for each in replicas]
+    addresses = [address(each) for each in replicas]
     settings = configuration(*servers, replicas=addresses, max_lag=max_lag)
     assert settings.database is not None
     database = Database(settings.database.dsn(), settings.database, application_name="test")
@@ -168,6 +191,7 @@ async def restaurant(
             ]
             async with (
                 background_task(views.run(runtime.shutdown)),
+                background_task(sample({"reader": reader})),
                 http_client(*features) as client,
             ):
                 yield Restaurant(database, reader, client)
@@ -229,7 +253,7 @@ async def test_order_that_a_replica_lacks_is_read_from_the_primary(cluster: Clus
 async def test_delayed_replica_is_left_out_beyond_the_largest_lag(cluster: Cluster) -> None:
     """The freshest replica is read; an idle primary makes none of them late."""
     async with (
-        delayed(cluster.far, seconds=5),
+        delayed(cluster.far, seconds=60),
         restaurant(cluster.primary, replicas=[cluster.far, cluster.near], max_lag=1) as it,
     ):
         await it.wait_until_replicated()
@@ -250,6 +274,17 @@ async def test_delayed_replica_is_left_out_beyond_the_largest_lag(cluster: Clust
         assert 1 < late["lag_seconds"] < SECONDS
         assert late["reason"].endswith("s behind")
         assert fresh["lag_seconds"] < 1
+        await eventually(lambda: shows_usable(cluster.far, cluster.near), doing="for the metrics")
+        assert 1 < value(LAG_METRIC, replica=address(cluster.far)) < SECONDS
+        async with restaurant(cluster.primary, replicas=[cluster.far], max_lag=1) as late:
+            await eventually(late.knows_all_lags, doing="for the lag of before the start")
+            assert await late.replica_states() == ["left_out"]
+
+
+async def shows_usable(left_out: Replica, usable: Replica) -> bool:
+    """Return whether metrics show that the first replica is left out, and the second is not."""
+    values = [value(USABLE_METRIC, replica=address(each)) for each in (left_out, usable)]
+    return values == [0, 1]
 
 
 async def test_status_does_not_go_back_when_the_replica_that_was_read_is_killed(
@@ -310,9 +345,14 @@ async def test_replica_that_takes_writes_next_to_the_primary_is_left_out(cluster
     with contextlib.closing(Replica(cluster.primary)) as promoted:
         async with restaurant(cluster.primary, replicas=[promoted]) as it:
             await it.wait_until_read(promoted)
+            database = section(cluster.primary, replicas=[address(promoted)])
+            assert levels(await diagnose(database=database))["replica.replication"] == "ok"
+
             await asyncio.to_thread(promoted.promote)
+
             await it.wait_until_read(None)
             assert "not the primary" in (it.reader.replicas[0].reason or "")
+            assert "replica.replication" in faults(await diagnose(database=database))
 
 
 async def test_replicas_are_read_while_there_is_no_primary_and_after_a_promotion() -> None:
@@ -323,8 +363,7 @@ async def test_replicas_are_read_while_there_is_no_primary_and_after_a_promotion
             primary.kill()
             await eventually(lambda: fails(it.database, WRITE), doing="for its loss")
             assert await it.status(number) == "received"
-            health = await it.get("/health")
-            assert health["dependencies"]["replicas"]["reason"] == "The primary is unavailable"
+            await eventually(it.reports_no_primary, doing="for /health")
 
             await asyncio.to_thread(replica.promote)
 

@@ -64,8 +64,7 @@ class LearnedTimes:
     async def latest(self) -> PreparationTimes:
         """Return the times as of `REFRESH_INTERVAL` ago at most; raises `DatabaseUnavailable`."""
         if time.monotonic() >= self._refresh_at:
-            async with self._database.connection() as connection:
-                recent = await recent_seconds(connection)
+            recent = await self._database.read(recent_seconds)
             self._known = PreparationTimes(self._minimum, recent)
             self._refresh_at = time.monotonic() + REFRESH_INTERVAL
         return self._known

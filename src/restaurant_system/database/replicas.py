@@ -34,6 +34,7 @@ SWITCH_MARGIN = 1.0  # s by which another replica must be fresher to be read ins
 # The time of its start identifies a server: a replica that was promoted is the primary or not.
 STATE = """
 SELECT pg_is_in_recovery() AS is_replica, pg_postmaster_start_time()::text AS server,
+       extract(epoch FROM now() - pg_last_xact_replay_timestamp())::float8 AS replayed_age,
        (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
              ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn)::bigint AS position
 """
@@ -41,12 +42,16 @@ SELECT pg_is_in_recovery() AS is_replica, pg_postmaster_start_time()::text AS se
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """Which server it is, how far its log is written or replayed, and whether it is a replica."""
+    """Which server it is, how far its log is written or replayed, and whether it is a replica.
+
+    `replayed_age` is the time in seconds since the commit of the last replayed transaction.
+    """
 
     requested_at: float
     server: str
     position: int | None
     is_replica: bool
+    replayed_age: float | None
 
 
 @dataclass(slots=True, eq=False)
@@ -61,7 +66,8 @@ class Replica:
     database: Database
     lag: float | None = None
     reason: str | None = "its lag is not measured yet"
-    is_reported: bool = False  # the reason is logged, or that there is none
+    measurements: int = 0
+    was_logged_as_usable: bool | None = None
 
 
 class Replicas:
@@ -169,12 +175,14 @@ class Replicas:
 
     def _update(self, replica: Replica, state: ServerState | str) -> None:
         """Set the lag of a replica, and why it is left out; choose which one is read."""
-        was_left_out = replica.reason is not None
         replica.lag, replica.reason = self._judge(state)
-        is_left_out = replica.reason is not None
-        if is_left_out != was_left_out or not replica.is_reported:
-            _log(replica)
-        replica.is_reported = True
+        replica.measurements += 1
+        is_usable = replica.reason is None
+        # At the first measurement the pool may not be open yet, which is no reason for a warning.
+        if is_usable or replica.measurements > 1:
+            if is_usable is not replica.was_logged_as_usable:
+                _log(replica)
+            replica.was_logged_as_usable = is_usable
         self._choose()
 
     def _judge(self, state: ServerState | str) -> tuple[float | None, str | None]:
@@ -189,8 +197,10 @@ class Replicas:
                 return 0.0, None
             return None, "it takes writes, but is not the primary"
         lag = None if state.position is None else self._positions.lag(state.position)
+        if lag is None:  # behind since before this process has measured it: at most so far
+            lag = state.replayed_age
         if lag is None:
-            return None, "it is behind since before this process has measured it"
+            return None, "its lag is unknown"
         return lag, f"it is {lag:.1f} s behind" if lag > self._max_lag else None
 
     def _choose(self) -> None:
@@ -250,7 +260,7 @@ async def _read_state(database: Database) -> ServerState | str:
             state = await server_state(connection)
         await database.ping()  # raises while the server refuses other statements
     except DatabaseUnavailable as error:
-        return str(error)
+        return str(error).rstrip(".")
     return state
 
 

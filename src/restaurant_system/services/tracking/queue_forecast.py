@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 
 from restaurant_system.database import kitchen_queries, workers
+from restaurant_system.database.connection import Connection
 from restaurant_system.database.preparation_times import LearnedTimes
 from restaurant_system.database.reader import Reader
 from restaurant_system.models.business_day import BusinessDay
@@ -83,17 +84,19 @@ class QueueForecast:
     async def _make(self) -> Forecast:
         times, now = await self._times.latest(), self._clock()
         since = self._business_day.start_of(self._business_day.date_of(now))
-        async with self._database.connection() as connection:
+
+        async def read(connection: Connection) -> Forecast:
             online = await workers.list_online(connection)
             cooking = await kitchen_queries.cooking(connection, [each.name for each in online])
-            waiting = await kitchen_queries.waiting(connection, since)
-        forecast = Forecast(
-            now=now.timestamp(),
-            released_since=since,
-            cooks=_cooks_on_duty(online, cooking, times, now.timestamp()),
-            waiting=waiting,
-            preparation=times.by_type,
-        )
+            return Forecast(
+                now=now.timestamp(),
+                released_since=since,
+                cooks=_cooks_on_duty(online, cooking, times, now.timestamp()),
+                waiting=await kitchen_queries.waiting(connection, since),
+                preparation=times.by_type,
+            )
+
+        forecast = await self._database.read(read)
         while forecast.advance(ORDERS_AT_ONCE):  # noqa: ASYNC110 - it waits for nothing
             await asyncio.sleep(0)
         return forecast

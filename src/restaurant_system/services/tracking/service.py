@@ -123,8 +123,7 @@ class TrackingService:
 
     async def workers(self) -> list[Worker]:
         """Return the online workers and those with the latest heartbeats, sorted by name."""
-        async with self._database.connection() as connection:
-            return await workers.list_recent(connection)
+        return await self._database.read(workers.list_recent)
 
     async def order(self, number: str) -> dict[str, Any]:
         """Return an order with its items."""
@@ -244,21 +243,22 @@ class TrackingService:
 
     async def day_statistics(self) -> DayStatistics:
         """Return the statistics of the current business date."""
-        async with self._database.connection() as connection:
-            return await day_statistics(
+        return await self._database.read(
+            lambda connection: day_statistics(
                 connection,
                 now=self._clock(),
                 business_day=self._business_day,
                 late_after=self._late_after,
             )
+        )
 
     async def kitchen_state(self) -> KitchenState:
         """Return the orders of all business dates that are not ready, and who cooks them."""
         now = self._clock()
-        async with self._database.connection() as connection:
-            return await kitchen_state.read(
-                connection, day_start=self._business_day.current_start(now), now=now
-            )
+        day_start = self._business_day.current_start(now)
+        return await self._database.read(
+            lambda connection: kitchen_state.read(connection, day_start=day_start, now=now)
+        )
 
     def warnings(
         self, state: KitchenState, depths: Mapping[str, int] | None
@@ -276,21 +276,23 @@ class TrackingService:
 
     async def scheduled_orders(self, limit: int) -> ScheduledOrders:
         """Return the number of scheduled orders, and those that are to be ready soonest."""
-        async with self._database.connection() as connection:
+
+        async def read(connection: Connection) -> ScheduledOrders:
             count = await scheduled_orders.count_scheduled(connection)
             soonest = await scheduled_orders.scheduled(connection, list(OrderType), limit=limit)
-        return ScheduledOrders(count, soonest)
+            return ScheduledOrders(count, soonest)
+
+        return await self._database.read(read)
 
     async def sold_out_count(self) -> int:
         """Return the number of menu items that somebody has marked as sold out, or that are."""
-        async with self._database.connection() as connection:
-            limits = await menu_availability.limits(connection, self._clock())
+        now = self._clock()
+        limits = await self._database.read(lambda it: menu_availability.limits(it, now))
         return sum(stored.limit.remaining == 0 for stored in limits)
 
     async def backlog(self) -> Backlog:
         """Return the number of outbox messages and the age of the oldest."""
-        async with self._database.connection() as connection:
-            return await outbox.backlog(connection)
+        return await self._database.read(outbox.backlog)
 
 
 async def _up_to_page_size(connection: Connection, rows: list[Any]) -> list[dict[str, Any]]:

@@ -79,8 +79,9 @@ class UsualDays:
     async def _read(self, business_date: date) -> UsualDay | None:
         weeks = [business_date - week * A_WEEK for week in range(1, WEEKS + 1)]
         rule = self._business_day
-        async with self._database.connection() as connection:
-            rows = await past_orders.per_minute(connection, weeks, rule.timezone.key, rule.start)
+        rows = await self._database.read(
+            lambda it: past_orders.per_minute(it, weeks, rule.timezone.key, rule.start)
+        )
         dates = sorted({row["business_date"] for row in rows}, reverse=True)
         per_minute: dict[int, Sales] = {}
         for row in rows:
