@@ -1,6 +1,8 @@
 """The page of the day's orders in a browser."""
 
 import json
+import asyncio
+import functools
 import re
 from datetime import timedelta
 
@@ -12,6 +14,7 @@ from restaurant_system.models.clock import utc_now
 from restaurant_system.models.status import OrderStatus
 from tests.support.all_in_one_app import AllInOneApp
 from tests.support.browser import Screens, expect_settled, heights_during_acts, serious_violations
+from tests.support.database import execute
 from tests.support.orders import make_item
 from tests.support.services import move_through
 
@@ -56,7 +59,7 @@ async def test_order_is_found_opened_handed_over_and_cancelled(
     await expect_listed(page, "José Núñez")
     place = await row(page, jose).bounding_box()
     await app.order(order_type="dine_in", table="Terrace 3")
-    zoe = await app.order(customer_name="Zoë")
+    zoe = await app.order(order_type="dine_in", table="Terrace 12", customer_name="Zoë O’Brien")  # noqa: RUF001 - a name
     await expect(page.locator("#filters button").first).to_have_text("Open 3")
     await expect_listed(page, "José Núñez")  # stays in its place
     assert await row(page, jose).bounding_box() == place
@@ -89,8 +92,8 @@ async def find_orders(page: Page, jose: str) -> None:
     """Find orders by name without accents, table, reference and number; see what a filter hides."""
     search = page.get_by_label("Find an order")
     for text, found in (
-        *(("nunez", "José"), ("terr", "Terrace 3"), ("84h", "José")),
-        *(("3", "Zoë"), (jose.lower(), "José")),
+        *(("nunez", "José"), ("o'brien", "Zoë"), ("84h", "José")),
+        *(("3", "Zoë"), ("terrace 3", "Terrace 3"), (jose.lower(), "José")),
     ):
         await search.fill(text)
         await expect(page.locator("#list > li").first).to_contain_text(found)
@@ -253,13 +256,40 @@ async def test_second_tap_and_tap_on_a_row_that_has_moved_hand_over_no_other_ord
     await expect_listed(page, *(f"Customer {each}" for each in reversed(range(5))))
 
 
+async def answer_late(event: asyncio.Event, route: Route) -> None:
+    """Answer a request with its response of now, after an event."""
+    response = await route.fetch()
+    await event.wait()
+    await route.fulfill(response=response)
+
+
+async def test_late_orders_are_marked_and_have_a_filter(
+    screens: Screens, app: AllInOneApp, app_database: Database
+) -> None:
+    """The dashboard leads to the filter; an order becomes late while it is shown."""
+    late, other = await app.order(customer_name="Ada"), await app.order(customer_name="Bob")
+    page = await screens.open("/orders")
+    await expect_listed(page, "Bob", "Ada")
+    await execute(
+        app_database,
+        f"UPDATE orders SET promised_at = now() + interval '2 s' WHERE number = '{late}'",  # noqa: S608
+    )
+    await expect(row(page, late).locator(".state")).to_have_text("Waiting, late")
+    await expect(row(page, other).locator(".state")).to_have_text("Waiting")
+    dashboard = await screens.open("/dashboard")
+    await dashboard.get_by_role("link", name="Show the orders").click()
+    await expect_listed(dashboard, "Ada")
+    await expect(dashboard.locator("#filters [aria-pressed=true]")).to_have_text("Late 1")
+
+
 async def test_acts_are_kept_over_an_outage_and_a_reload_and_take_effect_once(
     screens: Screens, app: AllInOneApp, app_database: Database
 ) -> None:
     """A hand-over and a cancellation with its reason, whose requests do not arrive at first."""
     ada, bob = [await app.order(customer_name=name) for name in ("Ada", "Bob")]
     await move_through(app_database, ada, *COOKED, by="grill")
-    page = await screens.open("/orders", width=390, height=844)
+    page = await screens.open("/orders?order=ORD_20200101_001", width=390, height=844)
+    await expect(page.get_by_role("alert")).to_contain_text("ORD_20200101_001 is not in this list")
     sent: list[str] = []
 
     async def lose(route: Route) -> None:
@@ -275,6 +305,8 @@ async def test_acts_are_kept_over_an_outage_and_a_reload_and_take_effect_once(
     await row(page, ada).locator(".act").click()
     await row(page, bob).locator(".open").click()
     details = page.get_by_role("dialog", name="Order 002")
+    await details.get_by_role("button", name="Close").click()
+    await row(page, bob).locator(".open").click()  # nothing has moved
     await details.get_by_role("button", name="Cancel the order").click()
     await details.get_by_label("Why?").fill("wrong address")
     await page.keyboard.press("Enter")
@@ -286,6 +318,8 @@ async def test_acts_are_kept_over_an_outage_and_a_reload_and_take_effect_once(
         await expect(row(page, number).locator(".state")).to_have_text("Waits to be sent")
         await expect(row(page, number).locator(".act")).to_be_disabled()
 
+    late = asyncio.Event()
+    await page.route(f"**/orders/{bob}", functools.partial(answer_late, late), times=1)
     await expect_settled(page)
     await row(page, bob).locator(".open").click()
     await expect(details).to_be_visible()
@@ -294,6 +328,9 @@ async def test_acts_are_kept_over_an_outage_and_a_reload_and_take_effect_once(
     await expect(undo).to_be_visible()
     await expect_settled(page)
     await undo.click()
+    await expect(details).to_contain_text("Cancelled becausewrong address")
+    late.set()
+    await page.wait_for_timeout(300)
     await expect(details).to_contain_text("Cancelled becausewrong address")
     toast = page.get_by_text("Undone: 001.")
     await toast.click()

@@ -16,7 +16,7 @@ COLUMNS = """
 id, number, status, type, handoff, customer_name, reference, channel, table_number, table_label,
 created_at, updated_at, completed_at, ready_at, released_at, total_amount, amount_due,
 allergy_note, processed_by, handed_over_at, handed_over_by,
-uncollected_at
+uncollected_at, promised_at
 """
 # Not every restaurant completes its orders: then all past ones are ready, of which only the newest
 # are read, and those of earlier dates that have been ready for long are left out. The type is

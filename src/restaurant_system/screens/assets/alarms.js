@@ -21,7 +21,8 @@ const LINKS = {
   uncollected: ["pass", "orders"],
   sold_out: ["counter"],
 };
-const QUERIES = { uncollected: { orders: "?state=uncollected" } }; // by task and page
+/** The queries of these pages, by task and page. */
+const QUERIES = { uncollected: { orders: "?state=uncollected" }, orders_overdue: { orders: "?state=late" } };
 
 /**
  * Returns the tasks that follow from the entries of the dashboard, the most urgent first: its warnings, what has not

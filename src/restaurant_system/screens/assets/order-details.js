@@ -81,10 +81,11 @@ export class OrderDetails {
   }
 
   async _read() {
+    const reading = (this._reading = Symbol("read")); // the latest one: an earlier one may be answered later
     const number = this._number;
     const address = `/orders/${encodeURIComponent(number)}`;
     const [order, history] = await Promise.all([fetchJson(address), fetchJson(`${address}/history`)]);
-    if (number !== this._number) return;
+    if (reading !== this._reading || number !== this._number) return;
     [this._order, this._history] = [order ?? this._order, history ?? this._history];
     this._hasFailed = order === null || history === null;
     this._show();
@@ -138,9 +139,9 @@ export class OrderDetails {
       placed: time(order.created_at),
       wanted: time(order.ready_at),
       estimate: time(estimate),
-      ready: time(order.completed_at),
+      [isOver(this._entry) ? "was_ready" : "ready"]: time(order.completed_at),
       worker: order.processed_by,
-      handed_over_by: this._entry.handed_over_by,
+      handed_over_by: this._entry.handed_over_by === SERVICE ? null : this._entry.handed_over_by,
       cancel_reason: order.cancel_reason,
     };
     const made = Object.entries(facts).filter(([, text]) => text);
@@ -235,6 +236,11 @@ export class OrderDetails {
     this._code.replaceChildren(...[make("p", { className: "printed order-number" }, number), image, hint, print].filter((each) => each !== null));
     print.focus();
   }
+}
+
+/** Tells whether an order does not wait to be handed over any more. */
+function isOver(entry) {
+  return ["handed_over", "completed", "cancelled"].includes(stateOf(entry));
 }
 
 function amountsOf({ charges = [], total_amount: total, amount_due: due }) {

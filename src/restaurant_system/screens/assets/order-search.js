@@ -1,5 +1,6 @@
 // The states of orders as staff see them, and finding an order by what is known of it.
 
+import { now } from "./times.js";
 import { channelName, shortNumber, translate } from "./words.js";
 
 const DATED = 8; // characters of a word with a date, as in the number of an order: shorter ones match every order of it
@@ -9,6 +10,7 @@ export const FILTERS = {
   open: ["received", "scheduled", "held", "cooking", "ready", "uncollected"],
   received: ["received", "scheduled", "held"],
   cooking: ["cooking"],
+  late: [], // those of the two that should be ready
   ready: ["ready"],
   uncollected: ["uncollected"],
   completed: ["handed_over", "completed"],
@@ -23,12 +25,17 @@ export function stateOf({ status, scheduled, held, uncollected, handed_over_at: 
   return status;
 }
 
-/** Returns the text in which an order is found: lower case, without accents. */
+/** Tells whether an order should be ready; a scheduled or a held one has no promised time. */
+export function isLate({ promised_at: promisedAt }) {
+  return promisedAt !== undefined && Date.parse(promisedAt) < now();
+}
+
+/** Returns the text in which an order is found: a line for each of its facts, in lower case and without accents. */
 export function searchTextOf(number, { order_type: type, customer_name: name, reference, channel, table, table_number: tableNumber, handoff }) {
   const place = table ?? tableNumber ?? null;
-  const texts = [shortNumber(number), name, reference, channel, channel && channelName(channel), translate(`type.${type}`), handoff ? translate(`handoff.${handoff}`) : null];
+  const texts = [shortNumber(number), place, name, reference, channel, channel && channelName(channel), translate(`type.${type}`), handoff ? translate(`handoff.${handoff}`) : null];
   if (place !== null) texts.push(translate("kitchen.table", { table: place }));
-  return folded(texts.filter(Boolean).join("\n"));
+  return folded(texts.filter((text) => text !== null && text !== undefined).join("\n"));
 }
 
 /** Returns the words of a search. */
@@ -36,14 +43,20 @@ export function wordsOf(text) {
   return folded(text).split(/\s+/).filter(Boolean);
 }
 
-/** Tells how well an order with this search text matches: 0 not at all, 2 by its short number. */
+/**
+ * Tells how well an order with this search text matches: 0 not at all, 3 if its short number is what was typed, 2 if
+ * its table or something else of it is exactly that.
+ */
 export function matches(words, number, text) {
   const full = number.toLowerCase();
   const isFound = (word) => text.includes(word) || (word.length >= DATED && full.includes(word));
   if (!words.every(isFound)) return 0;
-  return words.some((word) => /^\d+$/.test(word) && Number(word) === Number(shortNumber(number))) ? 2 : 1;
+  const typed = words.join(" ");
+  if (/^\d+$/.test(typed) && Number(typed) === Number(shortNumber(number))) return 3;
+  return text.split("\n").includes(typed) ? 2 : 1;
 }
 
 function folded(text) {
-  return text.normalize("NFKD").replace(/\p{Mn}/gu, "").toLowerCase();
+  const marked = text.replace(/[’‘ʼ׳`´]/g, "'").replace(/\p{Pd}/gu, "-");
+  return marked.normalize("NFKD").replace(/\p{Mn}/gu, "").toLowerCase();
 }

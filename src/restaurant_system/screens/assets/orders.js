@@ -8,7 +8,7 @@ import { LiveView } from "./live.js";
 import { announce, toast } from "./notices.js";
 import { OrderActs } from "./order-acts.js";
 import { OrderDetails } from "./order-details.js";
-import { FILTERS, matches, searchTextOf, stateOf, wordsOf } from "./order-search.js";
+import { FILTERS, isLate, matches, searchTextOf, stateOf, wordsOf } from "./order-search.js";
 import { TapGuard } from "./tap-guard.js";
 import { describeOrder } from "./ticket-contents.js";
 import { timeOfDay, timeOrDate } from "./times.js";
@@ -34,6 +34,7 @@ const listed = new Set(); // the numbers of the orders that were in the list sin
 let limit = PART;
 let isTouched; // whether somebody may be about to tap
 let touching; // the timer that ends that
+let lastTap = null; // `{ clientX, clientY, at }`
 let wanted = query.get("order"); // is opened once the list is there
 
 const view = new LiveView("/live/orders", { changed: update, live: setLive });
@@ -44,9 +45,10 @@ part("search").addEventListener("keydown", searchKey);
 part("others").addEventListener("click", () => choose("all"));
 part("more").addEventListener("click", () => restart());
 part("list").addEventListener("click", click);
-part("details").addEventListener("close", () => guard.changedAll()); // a second tap is not for the row below
+part("details").addEventListener("close", () => lastTap && guard.uncovered(lastTap)); // a second tap is not for the row below
+addEventListener("pointerdown", ({ clientX, clientY }) => (lastTap = { clientX, clientY, at: performance.now() }), true);
 for (const kind of INPUTS) addEventListener(kind, touch, { capture: true, passive: true });
-setInterval(() => acts.expire(view.lastGood), 1000);
+setInterval(tick, 1000);
 touch();
 new IntersectionObserver(([entry]) => entry.isIntersecting && showMore(), { rootMargin: "600px" }).observe(part("end"));
 listenForKeys({
@@ -70,13 +72,26 @@ function update(entries, keys) {
   }
   acts.update(entries, keys);
   show();
-  if (wanted && entries.has(wanted)) details.open(wanted, entries.get(wanted));
+  if (wanted) openWanted(wanted);
   wanted = null;
+}
+
+/** Opens the order of the address, which may be too old for the list. */
+function openWanted(number) {
+  if (view.entries.has(number)) open(number);
+  else toast(translate("orders.not_listed", { number }));
 }
 
 function setLive(isLive, lastGood) {
   showConnection(isLive, lastGood);
   acts.setLive(isLive);
+}
+
+function tick() {
+  acts.expire(view.lastGood);
+  const changed = [...rows.values()].filter((row) => row.isLate !== isLate(row.entry));
+  for (const row of changed) row.show(row.entry);
+  if (changed.length) show();
 }
 
 /** Shows an order again, after an act on it began, waits or ended, and how many acts wait. */
@@ -98,10 +113,11 @@ function show(change = (arrangeRows) => guard.arrange(arrangeRows)) {
   const counts = new Map();
   for (const [{ state }] of found) counts.set(state, (counts.get(state) ?? 0) + 1);
   for (const [name, { button, count }] of chips) {
-    write(count, String(FILTERS[name].reduce((sum, state) => sum + (counts.get(state) ?? 0), 0)));
+    write(count, String(name === "late" ? found.filter(([row]) => row.isLate).length : FILTERS[name].reduce((sum, state) => sum + (counts.get(state) ?? 0), 0)));
     button.setAttribute("aria-pressed", String(name === filter));
   }
-  const matching = found.filter(([{ number, state }]) => FILTERS[filter].includes(state) || guard.isKept(number));
+  const isWanted = (row) => (filter === "late" ? row.isLate : FILTERS[filter].includes(row.state));
+  const matching = found.filter(([row]) => isWanted(row) || guard.isKept(row.number));
   shown = withoutThoseThatMove(matching.sort(filter === "ready" ? bestThenOldest : bestThenLatest).map(([{ number }]) => number));
   change(showRows);
   part("more").hidden = shown.length === matching.length;
@@ -264,6 +280,7 @@ class OrderRow {
   show(entry) {
     this.entry = entry;
     this.state = stateOf(entry);
+    this.isLate = isLate(entry);
     this.placedAt = Date.parse(entry.created_at);
     this.readyAt = Date.parse(entry.completed_at);
     this.text = searchTextOf(this.number, entry);
@@ -285,13 +302,14 @@ class OrderRow {
     const { entry } = this;
     const pending = acts.pendingOf(this.number);
     this._element.dataset.state = this.state;
+    this._element.classList.toggle("late", this.isLate);
     this._open.replaceChildren(
       makeNumber(this.number),
       make("span", { className: "what" }, describeOrder(entry), ...allergyMark(entry)),
       make("span", { className: "who" }, ...whoOf(entry)),
       make("span", { className: "when number" }, whenOf(entry)),
       make("span", { className: "amount number" }, amountOf(entry)),
-      make("span", { className: "state" }, pending ?? translate(`orders.state.${this.state}`)),
+      make("span", { className: "state" }, pending ?? stateText(this)),
     );
     const isKept = guard.isKept(this.number);
     this._act.setAttribute("aria-disabled", String(pending !== null || isKept));
@@ -308,6 +326,11 @@ class OrderRow {
     const text = translate(act === "undo" ? "acts.name.undo" : "acts.name.hand_over");
     this._act.replaceChildren(text, make("span", { className: "unseen" }, ` ${shortNumber(this.number)}`));
   }
+}
+
+function stateText({ state, isLate: late }) {
+  const text = translate(`orders.state.${state}`);
+  return late ? translate("orders.late", { state: text }) : text;
 }
 
 function makeNumber(number) {

@@ -6,6 +6,7 @@ import { toast } from "./notices.js";
 
 const KEPT_FOR = 1500; // ms after the latest tap for which the tapped rows stay
 const SETTLING = 1000; // ms after a button has moved or changed for which a tap is not taken to be for it
+const SAME_PLACE = 48; // px between two taps of which the second repeats the first
 const MIN_MOVE = 8; // px: a smaller move does not put another button under the finger
 
 export class TapGuard {
@@ -16,6 +17,7 @@ export class TapGuard {
     this._kept = new Set();
     this._changes = new WeakMap(); // times by button
     this._allChanged = -SETTLING; // the time of the latest change of the whole list
+    this._uncovered = null; // the tap that has uncovered the list: `{ clientX, clientY, at }`
     list.addEventListener("click", (event) => this._check(event), true);
   }
 
@@ -60,6 +62,11 @@ export class TapGuard {
     this._showSettling();
   }
 
+  /** Notes that a tap has removed what covered the list: another one at the same place is not for what is there. */
+  uncovered(tap) {
+    this._uncovered = tap;
+  }
+
   _positions() {
     return new Map([...this._list.querySelectorAll("button")].map((button) => [button, button.getBoundingClientRect()]));
   }
@@ -70,15 +77,24 @@ export class TapGuard {
     this._settling = setTimeout(() => this._list.classList.remove("settling"), SETTLING);
   }
 
+  /** Tells whether a tap repeats the one that has uncovered the list. */
+  _isRepeated(event) {
+    return this._uncovered !== null && performance.now() - this._uncovered.at < SETTLING && isNear(this._uncovered, event);
+  }
+
   _check(event) {
     const button = event.target.closest("button");
     if (!button || event.detail === 0) return; // by a key, on the button that has the focus
     const last = Math.max(this._allChanged, this._changes.get(button) ?? -SETTLING);
-    if (performance.now() - last >= SETTLING) return;
+    if (performance.now() - last >= SETTLING && !this._isRepeated(event)) return;
     event.stopImmediatePropagation();
     event.preventDefault();
     toast(translate("acts.moved"));
   }
+}
+
+function isNear(one, other) {
+  return Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY) < SAME_PLACE;
 }
 
 function hasMoved(before, after) {

@@ -2,6 +2,7 @@
 
 An order has one entry, with what a row of the list shows; what it does not have is left out.
 Neither items nor notes nor addresses are in it; an order that is ready has its allergy note.
+One that is to be cooked, or cooks, has its promised time, after which it is late.
 `scheduled`, `held` and `uncollected` are there if they are true. An order is `uncollected`, not
 fetched, if it was marked so or is ready for long.
 """
@@ -71,9 +72,10 @@ class OrderList:
         match row["status"]:
             case OrderStatus.RECEIVED if row["released_at"] is None:
                 return {"scheduled": True}
-            case OrderStatus.RECEIVED:
-                is_held = row["released_at"] < self._business_day.current_start(now)
-                return {"held": True} if is_held else {}
+            case OrderStatus.RECEIVED if row["released_at"] < self._business_day.current_start(now):
+                return {"held": True}
+            case OrderStatus.RECEIVED | OrderStatus.COOKING:
+                return {"promised_at": rfc_3339(row["promised_at"])}
             case OrderStatus.READY if row["handed_over_at"] is None:
                 is_old = row["completed_at"] < now - READY_SHOWN_FOR
                 note = row["allergy_note"]
