@@ -1,8 +1,8 @@
 """The page of the day's orders in a browser."""
 
-import json
 import asyncio
 import functools
+import json
 import re
 from datetime import timedelta
 
@@ -59,7 +59,7 @@ async def test_order_is_found_opened_handed_over_and_cancelled(
     await expect_listed(page, "José Núñez")
     place = await row(page, jose).bounding_box()
     await app.order(order_type="dine_in", table="Terrace 3")
-    zoe = await app.order(order_type="dine_in", table="Terrace 12", customer_name="Zoë O’Brien")  # noqa: RUF001 - a name
+    zoe = await app.order(order_type="dine_in", table="Terrace 12", customer_name="Zoë O’Brien")
     await expect(page.locator("#filters button").first).to_have_text("Open 3")
     await expect_listed(page, "José Núñez")  # stays in its place
     assert await row(page, jose).bounding_box() == place
@@ -331,10 +331,8 @@ async def test_acts_are_kept_over_an_outage_and_a_reload_and_take_effect_once(
     await expect(details).to_contain_text("Cancelled becausewrong address")
     late.set()
     await page.wait_for_timeout(300)
-    await expect(details).to_contain_text("Cancelled becausewrong address")
-    toast = page.get_by_text("Undone: 001.")
-    await toast.click()
-    await expect(toast).to_be_hidden()
+    assert "wrong address" in await details.inner_text()
+    await page.get_by_text("Undone: 001.").click()
     await expect(waiting).to_be_hidden()
     await page.keyboard.press("Escape")
     await choose(page, "Ready", 1)

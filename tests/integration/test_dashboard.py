@@ -149,7 +149,7 @@ async def test_snapshot_has_all_statistics_in_hours_of_the_business_timezone(
             "waiting": NONE_OPEN | {"dine_in": 1},
             "waiting_since": {"dine_in": "2024-12-16T12:00:00.000Z"},
             "cooking": NONE_OPEN | {"takeout": 1},
-            "ready": 1,
+            "ready": 0,  # it has been ready for more than half an hour
         },
         "late": {
             "orders": 3,
@@ -215,6 +215,7 @@ async def test_snapshot_has_all_statistics_in_hours_of_the_business_timezone(
 
 
 async def test_orders_not_fetched_and_items_sold_out_are_counted(database: Database) -> None:
+    """After midnight, too, before the first order of the new date is completed."""
     clock = FakeClock()
     intake = make_order_service(database, clock=clock)
     handed_over, old, _ = [await place(intake) for _ in range(3)]
@@ -234,9 +235,19 @@ async def test_orders_not_fetched_and_items_sold_out_are_counted(database: Datab
 
     async with watch_dashboard(database, clock) as events:
         _, snapshot = await anext(events)
+    clock.now = NOON + timedelta(hours=12, minutes=1)
+    async with watch_dashboard(database, clock) as events:
+        _, after_midnight = await anext(events)
 
     entries = snapshot["entries"]
     assert entries["uncollected"] == {"count": 1, "since": "2024-12-16T12:00:00.000Z"}
+    assert entries["now"]["ready"] == 1
+    # The first one has been ready for more than twelve hours.
+    assert after_midnight["entries"]["uncollected"] == {
+        "count": 1,
+        "since": "2024-12-16T12:30:00.000Z",
+    }
+    assert after_midnight["entries"]["now"]["ready"] == 0
     assert entries["sold_out"] == 1
 
 

@@ -15,7 +15,7 @@ from restaurant_system.models.order import Move
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.timing import MIN_RECENT
 from restaurant_system.services.order.service import OrderService
-from restaurant_system.services.tracking import live_views
+from restaurant_system.services.tracking import live_views, order_list
 from restaurant_system.shutdown import Shutdown
 from restaurant_system.web import api
 from tests.support.database import execute
@@ -199,6 +199,7 @@ async def test_list_for_staff_shows_an_order_from_received_to_completed(
         "reference": "84H9B",
         "created_at": "2024-12-16T12:00:00.000Z",
         "updated_at": "2024-12-16T12:00:00.000Z",
+        "promised_at": "2024-12-16T12:15:00.000Z",
         "estimated_completion": "2024-12-16T12:01:00.000Z",
         "total_amount": 9.5,
         "amount_due": 4.5,
@@ -211,9 +212,14 @@ async def test_list_for_staff_shows_an_order_from_received_to_completed(
     assert PERSONAL_DATA["notes"] not in viewer.text
 
 
-async def test_list_for_staff_contains_older_orders_only_while_they_are_open(
-    client: httpx.AsyncClient, intake: OrderService, database: Database, clock: FakeClock
+async def test_list_for_staff_contains_older_orders_that_are_open_or_were_finished_today(
+    client: httpx.AsyncClient,
+    intake: OrderService,
+    database: Database,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Of those that are finished, the newest."""
     numbers = [await place(intake) for _ in range(5)]
     open_order, old, late, completed, cancelled = numbers
     await move_through(database, old, *READY, at=NOON)
@@ -225,7 +231,13 @@ async def test_list_for_staff_contains_older_orders_only_while_they_are_open(
     scheduled = await place(intake, ready_at=clock.now + timedelta(hours=5))
 
     async with watching(client, "/live/orders") as viewer:
-        shown = viewer.entries
+        shown = dict(viewer.entries)
+        await intake.complete(late, Move(), request_id="r")
+        await viewer.until_it_shows(late, status="completed")
+        monkeypatch.setattr(order_list, "MAX_FINISHED", 1)
+        await intake.cancel(today, Move(), request_id="r")
+        await viewer.until_it_hides(late)
+        assert viewer.entries[today]["status"] == "cancelled"
 
     assert set(shown) == {open_order, late, today, scheduled}
     assert shown[open_order]["held"]

@@ -64,6 +64,8 @@ BY_DESIGN = {
     "idempotency.DELETE_EXPIRED": "a range of idempotency_keys_1",
     # A limited number of rows of an index that contains the orders to erase and no others.
     "personal_data.LOCK_DUE": "a range of orders",
+    # Those of the business date.
+    "order_list.SELECT_FINISHED": "a range of orders_1",
     # Once, when `up` starts.
     "workers.RELEASE_WORKER_NAMES": "workers",
     # Workers without a heartbeat for long, which are deleted.

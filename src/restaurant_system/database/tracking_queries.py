@@ -199,15 +199,10 @@ def decode_json(text: str) -> Any:  # noqa: ANN401 - any JSON
 COUNTS = """
 SELECT status, type, count(*) AS orders, sum(total_amount) AS amount,
        count(*) FILTER (WHERE completed_at IS NOT NULL OR promised_at <= $2) AS due,
-       count(*) FILTER (WHERE coalesce(completed_at, $2) >= promised_at) AS late,
-       count(*) FILTER (WHERE uncollected_since IS NOT NULL) AS uncollected,
-       min(uncollected_since) AS uncollected_since
+       count(*) FILTER (WHERE coalesce(completed_at, $2) >= promised_at) AS late
 FROM (
     SELECT status, type, total_amount, completed_at,
-           coalesce(ready_at, created_at + late.age) AS promised_at,
-           CASE WHEN status = 'ready' AND handed_over_at IS NULL
-                 AND (uncollected_at IS NOT NULL OR completed_at < $5)
-                THEN coalesce(uncollected_at, completed_at) END AS uncollected_since
+           coalesce(ready_at, created_at + late.age) AS promised_at
     FROM orders JOIN unnest($3::text[], $4::interval[]) AS late (type, age) USING (type)
     WHERE business_date = $1
 ) AS orders_of_date
@@ -220,14 +215,10 @@ async def counts(
     business_date: date,
     now: datetime,
     late_after: Mapping[OrderType, timedelta],
-    ready_before: datetime,
 ) -> list[asyncpg.Record]:
-    """Count a day's orders by status and type, and the due, late and uncollected ones of them.
-
-    Uncollected are those that were marked so, or have been ready since `ready_before`.
-    """
+    """Count a day's orders by status and type, and the due and late ones of them."""
     types, ages = list(late_after), list(late_after.values())
-    return await connection.fetch(COUNTS, business_date, now, types, ages, ready_before)
+    return await connection.fetch(COUNTS, business_date, now, types, ages)
 
 
 PREPARATION = """

@@ -9,7 +9,8 @@ Its entries:
                   dates of the same weekday, up to the current time of day and by hours of today;
                   null if none of them had orders
     now           {waiting: {type: n}, cooking: {type: n}} of all days, without scheduled and held
-                  orders, {waiting_since: {type: time}} of the oldest; {ready: n} of the day
+                  orders, {waiting_since: {type: time}} of the oldest; {ready: n} to be handed over,
+                  as the page of orders has them
     late          {orders, late, share, by_type: {type: {orders, late, share}}}: of the due orders
     uncollected   {count, since}; null without any, or if orders are not handed over on screens
     sold_out      n: items of the menu
@@ -40,7 +41,6 @@ from restaurant_system.models.currency import MOST_DECIMALS
 from restaurant_system.models.kitchen_warning import OrderGroup
 from restaurant_system.models.money import json_number
 from restaurant_system.models.order import OrderType
-from restaurant_system.models.status import OrderStatus
 from restaurant_system.models.timing import Lateness
 from restaurant_system.models.worker import Worker, WorkerStatus
 from restaurant_system.services.tracking.handler import HourResponse, Timestamp, WarningResponse
@@ -128,7 +128,7 @@ class Dashboard:
                 "waiting": _by_type(state.orders.waiting),
                 "waiting_since": _since(state.orders.waiting),
                 "cooking": _by_type(state.orders.cooking),
-                "ready": day.by_status[OrderStatus.READY],
+                "ready": day.ready,
             },
             "workers": [_worker(each) for each in await self._service.workers()],
             "sold_out": await self._service.sold_out_count(),

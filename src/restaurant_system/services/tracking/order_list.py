@@ -1,4 +1,4 @@
-"""The live list of orders for staff: those of the business date, and older ones not finished.
+"""The live list of orders for staff: those not finished, and those finished on the business date.
 
 An order has one entry, with what a row of the list shows; what it does not have is left out.
 Neither items nor notes nor addresses are in it; an order that is ready has its allergy note.
@@ -8,12 +8,14 @@ fetched, if it was marked so or is ready for long.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from heapq import nlargest
 
 from pydantic import JsonValue
 
 from restaurant_system.database import order_list
+from restaurant_system.database.order_list import MAX_FINISHED
 from restaurant_system.database.reader import Reader
 from restaurant_system.database.tracking_queries import Row
 from restaurant_system.errors import OrderNotFound
@@ -58,14 +60,25 @@ class OrderList:
             unfinished = await order_list.unfinished(
                 connection, today, ready_since=now - READY_LISTED_FOR
             )
-            finished = await order_list.finished(connection, today, known=self._finished)
+            finished = await order_list.finished(
+                connection,
+                today,
+                since=self._business_day.current_start(now),
+                known=self._finished,
+            )
         self._finished |= {row["id"]: (row["number"], _entry(row)) for row in finished}
         estimates = await self._estimates(unfinished)
         entries: dict[str, JsonValue] = {
             row["number"]: {**_entry(row), **self._state(row, now), **estimates[row["number"]]}
             for row in unfinished
         }
-        return dict.fromkeys(keys, entries | dict(self._finished.values()))
+        return dict.fromkeys(keys, entries | dict(self._newest_finished()))
+
+    def _newest_finished(self) -> Iterable[tuple[str, JsonValue]]:
+        """Return the finished orders of the list: those that are left out stay known."""
+        if len(self._finished) <= MAX_FINISHED:
+            return self._finished.values()
+        return [self._finished[each] for each in nlargest(MAX_FINISHED, self._finished)]
 
     def _state(self, row: Row, now: datetime) -> dict[str, JsonValue]:
         """Return what tells apart the orders of one status."""
