@@ -24,7 +24,15 @@ from restaurant_system.services.order.service import OrderService
 from tests.support.logs import capture_logs
 from tests.support.orders import make_order
 from tests.support.rows import insert_order
-from tests.support.services import NOON, FakeClock, http_client, make_release, make_tracking_service
+from tests.support.services import (
+    NOON,
+    FakeClock,
+    http_client,
+    make_release,
+    make_tracking_service,
+    move,
+    move_through,
+)
 
 pytestmark = pytest.mark.usefixtures("exact_estimates")
 
@@ -440,6 +448,29 @@ async def test_scheduled_order_is_late_once_the_time_has_passed_for_which_it_was
     day = await tracking.day_statistics()
 
     assert day.lateness[OrderType.TAKEOUT] == Lateness(orders=1, late=1)
+
+
+async def test_preparation_time_of_an_order_for_tomorrow_that_is_cooked_now_is_left_out(
+    shop: Shop,
+) -> None:
+    """Its time of release is in the future: its preparation would seem to have taken no time."""
+    tracking = make_tracking_service(shop.database, clock=shop.clock)
+    for ready_at in (IN_AN_HOUR, NOON + timedelta(days=1)):
+        number = await shop.schedule(ready_at, created_at=NOON)
+        await shop.release().release(number, request_id="r")
+        await move_through(shop.database, number, OrderStatus.COOKING, at=NOON)
+        await move(
+            shop.database,
+            number,
+            OrderStatus.COOKING,
+            OrderStatus.READY,
+            at=NOON + timedelta(seconds=40),
+            by="mario",
+        )
+
+    day = await tracking.day_statistics()
+
+    assert day.preparation_seconds == {OrderType.TAKEOUT: [40, 40, 40]}
 
 
 async def test_waiting_time_of_a_scheduled_order_begins_when_it_is_released(shop: Shop) -> None:

@@ -227,7 +227,9 @@ SELECT type,
            ORDER BY extract(epoch FROM greatest(interval '0', completed_at - CASE
                WHEN ready_at IS NULL THEN created_at ELSE greatest(released_at, created_at)
            END))::float) AS percentiles
-FROM orders WHERE business_date = $1 AND completed_at IS NOT NULL
+FROM orders
+WHERE business_date = $1 AND completed_at IS NOT NULL
+  AND (ready_at IS NULL OR released_at <= completed_at)
 GROUP BY type
 """
 
@@ -237,7 +239,8 @@ async def preparation_percentiles(
 ) -> dict[OrderType, list[float]]:
     """Return p50, p90 and p99 of a day's seconds from received to ready, by type.
 
-    Those of a scheduled order begin when it is released.
+    Those of a scheduled order begin when it is released. One for a later business date counts as
+    released then (scheduled_orders.py): if it is ready before, how long it took is unknown.
     """
     rows = await connection.fetch(PREPARATION, business_date)
     return {OrderType(row["type"]): row["percentiles"] for row in rows}

@@ -9,6 +9,8 @@ from restaurant_system.metrics.definitions import (
 )
 from restaurant_system.models.status import OrderStatus
 
+CLOCK_DIFFERENCE = 60.0  # s by which the clocks of two machines may differ
+
 
 def observe_move(
     order_type: str,
@@ -27,6 +29,7 @@ def observe_move(
     order_moves_total.labels(order_type, origin, target).inc()
     if origin is OrderStatus.READY and target is OrderStatus.COOKING:  # recalled
         return
-    order_time_to_status_seconds.labels(order_type, target).observe(max(0.0, seconds))
+    if seconds > -CLOCK_DIFFERENCE:  # else it counts as released on a later business date
+        order_time_to_status_seconds.labels(order_type, target).observe(max(0.0, seconds))
     if target is OrderStatus.READY and seconds >= late_after:
         orders_late_total.labels(order_type).inc()
