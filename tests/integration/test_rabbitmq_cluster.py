@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
@@ -20,8 +21,10 @@ from tests.support.messages import (
     message_ids,
 )
 from tests.support.rabbitmq_cluster import RabbitMQCluster, running_cluster
+from tests.support.rabbitmq_server import RabbitMQ
 from tests.support.waiting import eventually
 
+LOST = 1  # the number of the node that is killed
 BATCHES = 30
 RETRY_DELAY = 0.1  # s
 RECOVERY = 10.0  # s from the loss of a leader to the next order that is delivered
@@ -29,30 +32,34 @@ RECOVERY = 10.0  # s from the loss of a leader to the next order that is deliver
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RabbitMQCluster]:
-    """Run a cluster with a virtual host for each type of queues."""
-    with running_cluster() as cluster, cluster.api as api:
-        for vhost in ("classic", "quorum"):
-            api.put(f"/vhosts/{vhost}").raise_for_status()
+    """Run a cluster; the node that is killed hosts classic queues, and the leaders of others."""
+    with running_cluster() as cluster, cluster.api as api, ThreadPoolExecutor(1) as thread:
+        for queue_type in ("classic", "quorum"):
+            api.put(f"/vhosts/{queue_type}").raise_for_status()
+            # A loop may be running in this thread.
+            thread.submit(asyncio.run, declare_on(cluster.nodes[LOST], queue_type)).result()
         yield cluster
 
 
-async def declare_on(cluster: RabbitMQCluster, number: int, queue_type: str) -> RabbitMQBroker:
-    """Declare the topology on a node, and return a broker that uses all nodes."""
+async def declare_on(node: RabbitMQ, queue_type: str) -> None:
+    """Declare the topology on a node, with the marker of reconciliation."""
 
     async def declare() -> bool:
-        broker = make_rabbitmq_broker(
-            cluster.nodes[number].url(queue_type), QUICK_RETRIES, queue_type
-        )
+        broker = make_rabbitmq_broker(node.url(queue_type), QUICK_RETRIES, queue_type)
         try:
             await broker.connect()
             await broker.mark()
+            return not await broker.is_blank()
         except BrokerUnavailable:  # the virtual host is not open on that node yet
             return False
         finally:
             await broker.close()
-        return True
 
     await eventually(declare, doing="for the virtual host", seconds=20)
+
+
+def make_broker(cluster: RabbitMQCluster, queue_type: str) -> RabbitMQBroker:
+    """Return a broker that uses all nodes."""
     return make_rabbitmq_broker(cluster.url(queue_type), QUICK_RETRIES, queue_type)
 
 
@@ -79,7 +86,7 @@ async def test_quorum_queues_are_used_on_when_their_leader_is_killed_under_load(
     cluster: RabbitMQCluster,
 ) -> None:
     """Every confirmed message is delivered, and none becomes a dead letter."""
-    broker = await declare_on(cluster, 1, "quorum")
+    broker = make_broker(cluster, "quorum")
     published, received = set[UUID](), dict[UUID, float]()
     consuming = asyncio.create_task(consume(broker, received))
 
@@ -97,6 +104,7 @@ async def test_quorum_queues_are_used_on_when_their_leader_is_killed_under_load(
 
     await publish(BATCHES)
     leader = cluster.leader_of(TAKEOUT, "quorum")
+    assert leader is cluster.nodes[LOST]
     publishing = asyncio.create_task(publish(BATCHES))
     leader.kill()
     killed_at = time.monotonic()
@@ -115,12 +123,8 @@ async def test_classic_queue_on_a_lost_node_is_named_and_is_not_missing(
     cluster: RabbitMQCluster,
 ) -> None:
     """A marker that counted as missing would have all updates published again."""
-    lost = cluster.nodes[1]
-    if not lost.running:
-        lost.start()
-    broker = await declare_on(cluster, 1, "classic")
-    assert not await broker.is_blank()
-    lost.kill()
+    cluster.nodes[LOST].kill()
+    broker = make_broker(cluster, "classic")
 
     with pytest.raises(BrokerRefuses, match="kitchen_dine_in_queue") as refused:
         await broker.ping()
