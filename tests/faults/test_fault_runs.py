@@ -9,12 +9,12 @@ from tests.faults.plan import Component, Kind, RunPlan
 
 RUNS = {
     "postgres": RunPlan(
-        broker="postgres", orders=200, duration=14, kills=5, disturbances=8, poisons=2
+        broker="postgres", orders=200, duration=11, kills=5, disturbances=8, poisons=2
     ),
     "rabbitmq": RunPlan(
         broker="rabbitmq",
         orders=200,
-        duration=16,
+        duration=13,
         kills=6,
         disturbances=8,
         unbinds=1,
