@@ -30,6 +30,7 @@ export class Taps {
     this._done = done;
     this._bodyOf = bodyOf;
     this._taps = new Map(loadAll(storedAs).map((tap) => [this._storageKey(tap), { ...tap, isWaiting: true }]));
+    for (const [name, { refusal }] of this._taps) if (refusal) this._taps.delete(name); // the tab was closed meanwhile
     this._entries = new Map();
     this._isLive = false;
     this._isSending = false;
@@ -117,6 +118,7 @@ export class Taps {
       this._markWaiting(isReached ? [tap] : this.unanswered);
       return isReached;
     }
+    if (status !== 200) store(this._storageKey(tap), { ...tap, refusal: [body, status] }); // for other tabs
     removeStored(this._storageKey(tap));
     if (status === 200) this._finish(tap, sentAt || now());
     else this._refuse(tap, body, status);
@@ -165,10 +167,10 @@ export class Taps {
 
   /** Handles a tap of another tab: that tab sends it first, and this one in case it was closed. */
   _onOtherTab(name, tap) {
-    if (tap === null) {
-      if (this._taps.has(name)) this._finish(this._taps.get(name), now());
-      return;
-    }
+    const own = this._taps.get(name);
+    if (tap?.refusal && own) this._refuse(own, ...tap.refusal);
+    if (tap === null && own) this._finish(own, now());
+    if (tap === null || tap.refusal) return;
     this._taps.set(name, { ...tap, isWaiting: !this._isLive });
     this._changed(tap.number);
     this._sendLater();
