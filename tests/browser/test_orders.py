@@ -122,9 +122,10 @@ async def hand_over_and_undo(page: Page, other: Page, app: AllInOneApp, jose: st
 
     await page.route("**/hand-over", lose_first)
     await expect_settled(page)
-    await page.locator("#list").get_by_role("button", name="Hand over 001").click()
     undo = page.locator("#undo").get_by_role("button")
-    await expect(undo).to_contain_text(re.compile(r"001 handed over: undo \d+ s"))
+    async with page.expect_response("**/hand-over"):
+        await page.locator("#list").get_by_role("button", name="Hand over 001").click()
+        await expect(undo).to_contain_text(re.compile(r"001 handed over: undo \d+ s"))
     assert len({route.request.headers["idempotency-key"] for route in sent}) == 1
     assert len(sent) == 2
     await expect_listed(other)

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from restaurant_system.database.connection import Database
 from restaurant_system.models.clock import utc_now
@@ -30,6 +30,12 @@ TAP_EACH = """
             await new Promise((resolve) => setTimeout(resolve, 300));
         }
     }
+"""
+PRESS_1_AS_ORDERS_MOVE = """
+    new MutationObserver((_, observer) => {
+        observer.disconnect();
+        document.dispatchEvent(new KeyboardEvent("keydown", { key: "1" }));
+    }).observe(document.querySelector("section.takeout ol"), { childList: true })
 """
 COUNT_RINGS = """
     window.rings = 0;
@@ -128,7 +134,10 @@ async def act_by_keyboard(page: Page, ada: str, platform: str) -> None:
     """Hand over by digit, and send back to the kitchen; undo both."""
     await page.keyboard.press("1")
     await expect(card(page, ada)).to_have_count(0)
+    await page.keyboard.press("Enter")  # the next order does not get the focus
+    await page.keyboard.press("ArrowDown")
     await expect(hand_over(page, platform)).to_be_focused()
+    await expect(offer(page)).to_have_count(1)
     await page.keyboard.press("u")
     await expect(card(page, ada)).to_be_visible()
     await page.keyboard.press("k")
@@ -141,6 +150,10 @@ async def keep_taps_over_an_outage(
     phone: Page, page: Page, database: Database, ada: str, table: str
 ) -> None:
     """Hand over without a connection; an order that has changed meanwhile stays."""
+    tab = await phone.context.new_page()  # knows of an answer from the other one alone
+    await tab.route("**/hand-over", lambda route: route.abort())
+    await tab.goto("/pass")
+    await expect_numbers(tab, "Dine in", table)
     await phone.context.set_offline(True)
     for number in (ada, table):
         await expect_settled(phone)
@@ -154,7 +167,9 @@ async def keep_taps_over_an_outage(
 
     await phone.context.set_offline(False)
     await expect(offer(phone)).to_contain_text("001 handed over", timeout=BACK)
-    await expect(phone.get_by_role("alert").filter(has_text="003 has changed")).to_be_visible()
+    for each in (phone, tab):
+        await expect(each.get_by_role("alert").filter(has_text="003 has changed")).to_be_visible()
+    await tab.close()
     await expect_numbers(phone, "Dine in", table)
     await expect(phone.get_by_text("kept")).to_have_count(0)
 
@@ -176,6 +191,45 @@ async def test_orders_are_handed_over_as_fast_as_somebody_taps(
     await expect(page.get_by_role("alert")).to_be_empty()
     await expect_numbers(page, "Takeout")
 
-    await app.undo_hand_over(numbers[0])
-    await expect_numbers(page, "Takeout", numbers[0])
+    for number in numbers[:2]:
+        await app.undo_hand_over(number)
+    await expect_numbers(page, "Takeout", *numbers[:2])
     assert len(await heights_during_acts(card(page, numbers[0]))) == 1
+
+
+async def test_keys_act_on_no_order_that_moves_to_the_place_of_another(
+    screens: Screens, app: AllInOneApp, app_database: Database
+) -> None:
+    """An act can be undone as soon as it is shown, even before its answer, and after a reload."""
+    first, second, third = [await app.order(customer_name=f"Customer {each}") for each in range(3)]
+    for number in (first, second, third):
+        await move_through(app_database, number, *READY)
+    page = await screens.open("/pass")
+    await expect_numbers(page, "Takeout", first, second, third)
+    await hand_over(page, first).focus()
+    await page.evaluate(PRESS_1_AS_ORDERS_MOVE)
+
+    await app.hand_over(first)  # on another device
+    await expect_numbers(page, "Takeout", second, third)
+    for key in ("Enter", "n", "k"):
+        await page.keyboard.press(key)
+    await page.keyboard.press("ArrowDown")
+    await expect(hand_over(page, second)).to_be_focused()
+    await expect(offer(page)).to_have_count(0)
+
+    answers: list[Route] = []
+    await page.route("**/hand-over", lambda route: hold_answer(route, answers), times=1)
+    await page.keyboard.press("Enter")
+    await expect(offer(page)).to_contain_text("002 handed over")
+    await page.reload()
+    await expect(offer(page)).to_contain_text("002 handed over")
+    assert [each.request.url.rsplit("/", 2)[1] for each in answers] == [second]
+    await page.keyboard.press("u")
+    await expect_numbers(page, "Takeout", second, third)
+    assert (await app.get(f"/orders/{second}"))["status"] == "ready"
+
+
+async def hold_answer(route: Route, held: list[Route]) -> None:
+    """Let a request take effect, and hold back its answer."""
+    await route.fetch()
+    held.append(route)

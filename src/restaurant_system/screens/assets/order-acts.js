@@ -10,7 +10,7 @@ import { compose, shortNumber, statusInSentence, translate } from "./words.js";
 
 const UNDO_WINDOW = 10000; // ms for which the server lets an act be undone
 const OFFERS = "acts.undo"; // the name under which the acts that can be undone are stored
-const TAPS = "acts.orders/"; // the beginning of the names under which taps are stored: those of the pass are others
+const TAPS = "acts.orders/"; // the beginning of the names under which taps are stored
 const NOT_FOUND = 404; // no order service answers at this address
 
 /** The paths of the acts that can be undone, and of what undoes them. */
@@ -30,19 +30,21 @@ export const TEXTS = { "hand-over": "hand_over", uncollected: "uncollected", "se
 
 export class OrderActs {
   /**
-   * `bar` is an `UndoBar`; `changed(number)` is called when an act begins, waits and ends, `refused(text, number)`
-   * for one that has no effect, `done(text)` for one that has, `undone(text)` for one that is undone.
+   * `bar` is an `UndoBar`; `begins(number, path)` is called before an act, `changed(number)` when it begins, waits and
+   * ends, `refused(text, number)` for one that has no effect, `done(text)` for one that has, `undone(text)` for one that
+   * is undone. The names under which taps are stored begin with `storedAs`.
    */
-  constructor({ bar, changed, refused, done, undone }) {
+  constructor({ bar, begins = () => {}, changed, refused, done, undone, storedAs = TAPS }) {
     this._bar = bar;
+    this._begins = begins;
     this._refused = refused;
     this._done = done;
     this._undone = undone;
     this._entries = new Map();
     this._states = new Map(); // of all orders, as the taps compare them
     this._offers = new Map(); // acts that can be undone, by order number: `{ act, effect, until }`
-    this._taps = new Taps("/orders/", { storedAs: TAPS, changed, refused: (...refusal) => this._refuse(...refusal), done: (tap) => this._finish(tap), bodyOf });
-    this._offerAgain();
+    this._taps = new Taps("/orders/", { storedAs, changed, refused: (...refusal) => this._refuse(...refusal), done: (tap) => this._finish(tap), bodyOf });
+    this._kept = loadInTab(OFFERS, []); // from before a reload, until the live list is there
   }
 
   /** Returns a text for the act on this order whose effect is not shown yet, or null. */
@@ -70,6 +72,7 @@ export class OrderActs {
   /** Compares the acts with the live list, in which these orders have changed. */
   update(entries, keys) {
     this._entries = entries;
+    this._offerAgain();
     for (const number of keys) {
       const entry = entries.get(number);
       if (entry) this._states.set(number, { status: markedStateOf(entry) });
@@ -77,11 +80,13 @@ export class OrderActs {
       this._checkOffer(number, entry);
     }
     this._taps.update(this._states);
+    for (const { number, action } of this._taps.unanswered) this._offerUndo(number, action);
   }
 
   /** Performs an act, by its path below the order's, on an order as it is shown. */
   perform(number, act, reason) {
     this._withdraw(number);
+    this._begins(number, act);
     const { updated_at } = this._entries.get(number) ?? {};
     this._taps.add({ order_number: number, updated_at }, act, this._states.get(number)?.status, undefined, reason);
   }
@@ -97,9 +102,14 @@ export class OrderActs {
       return;
     }
     this._done(textOf(number, action));
+    this._offerUndo(number, action);
+  }
+
+  /** Offers to undo an act as soon as the live list shows its effect, which may be before the answer. */
+  _offerUndo(number, action) {
     const entry = this._entries.get(number);
     const effect = entry && action in UNDO ? EFFECTS[action](entry) : null;
-    if (effect === null) return;
+    if (effect === null || this._offers.has(number) || this._taps.pendingOf(number)) return;
     const left = Date.parse(entry.updated_at) + UNDO_WINDOW - now();
     this._offers.set(number, { act: action, effect, until: Date.now() + left });
     this._offer(number);
@@ -108,6 +118,7 @@ export class OrderActs {
 
   _refuse(tap, problem, status) {
     const { number, action } = tap;
+    this._withdraw(number);
     if (action in DONE && problem?.current_status === DONE[action]) return this._finish(tap);
     const hasChanged = !UNVERSIONED.includes(action) && problem?.current_status === "ready" && !problem.handed_over;
     this._refused(hasChanged ? translate("pass.changed", { number: shortNumber(number) }) : problemText(number, status, problem), number);
@@ -115,7 +126,7 @@ export class OrderActs {
 
   /** Offers to undo the acts of this tab again after a reload. */
   _offerAgain() {
-    for (const [number, offer] of loadInTab(OFFERS, [])) {
+    for (const [number, offer] of this._kept.splice(0)) {
       this._offers.set(number, offer);
       this._offer(number);
     }
