@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import asyncpg
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Dialog, Page, Route, expect
 
 from tests.support.all_in_one_app import AllInOneApp
 from tests.support.browser import Screens, serious_violations
@@ -163,19 +163,34 @@ async def test_held_orders_are_shown_first_and_can_be_cooked_or_cancelled(
 
     connection = await asyncpg.connect(app.dsn)
     await insert_worker(connection, name="anna", heartbeat_interval=timedelta(hours=1))
-    first, second = await app.order(), await app.order()
+    first, second, *others = [await app.order(customer_name=f"Ada {each}") for each in range(7)]
     await connection.execute(YESTERDAY)
     await expect(alarms.locator(".what")).to_have_text(
-        "2 orders of an earlier day were never started. Decide what happens to them."
+        "7 orders of an earlier day were never started. Decide what happens to them."
+    )
+    rows = alarms.locator(".named li")
+    await expect(rows).to_contain_text(
+        [*(f"Takeout · Ada {each} · 1" for each in range(5)), "and 2 more", "Cook all"]
+    )
+    await expect(rows.first.get_by_role("link")).to_have_attribute("href", f"/orders?order={first}")
+    await expect(alarms.get_by_role("link", name="Show all")).to_have_attribute(
+        "href", "/orders?state=held"
     )
     await expect(alarms.locator(".since")).to_have_text("Began 2 days ago")
-    await expect(page.locator("#warnings")).to_have_text(re.compile(r"^To do: 2 orders of"))
+    await expect(page.locator("#warnings")).to_have_text(re.compile(r"^To do: 7 orders of"))
     await expect_figure(page, "waiting", "0")
     top = await page.locator("main > section").first.bounding_box()
     assert top == await alarms.bounding_box()
     assert await page.evaluate("document.documentElement.scrollWidth") == 360
     assert await serious_violations(page) == []
 
+    questions: list[str] = []
+
+    async def accept(dialog: Dialog) -> None:
+        questions.append(dialog.message)
+        await dialog.accept()
+
+    page.on("dialog", accept)
     await page.route(f"**/orders/{first}/release", unanswered)
     cook = page.get_by_role("button", name=f"Cook {first}")
     await cook.click()
@@ -183,13 +198,17 @@ async def test_held_orders_are_shown_first_and_can_be_cooked_or_cancelled(
     await page.unroute(f"**/orders/{first}/release")
     await cook.click()
     await expect_figure(page, "waiting", "1")
-    page.on("dialog", lambda dialog: dialog.accept())
     await page.get_by_role("button", name=f"Cancel {second}").click()
-    await expect(alarms.get_by_text(second)).to_have_count(0)
+    await expect(alarms.get_by_text("Ada 1")).to_have_count(0)
+    await alarms.get_by_role("button", name="Cancel all").click()
+    await expect(alarms).to_be_hidden()
+    assert questions[-1].startswith("Cancel all 5 orders of earlier days?")
+    assert len(questions) == 4
 
     released = "SELECT released_at > now() - interval '1 minute' FROM orders WHERE number = $1"
     assert await connection.fetchval(released, first)
-    assert (await app.get(f"/orders/{second}"))["status"] == "cancelled"
+    for number in (second, *others):
+        assert (await app.get(f"/orders/{number}"))["status"] == "cancelled"
     await connection.close()
 
 

@@ -36,7 +36,16 @@ async def test_scheduled_order_is_shown_as_such_until_it_is_cooked_now(
     await expect(dashboard.locator("#waiting .figure")).to_have_text("0")
     assert not await serious_violations(dashboard)
 
-    await section.get_by_role("button", name=f"Cook now {short}").click()
+    orders = await screens.open(f"/orders?order={number}")
+    details = orders.get_by_role("dialog", name=f"Order {short}")
+    await details.get_by_role("button", name="Cook now").click()
+    await expect(details).to_contain_text(re.compile(rf"now\? It is wanted for .*{ready_at:%H:%M}"))
+    await details.get_by_role("button", name="Not now").click()
+    cook_now = section.get_by_role("button", name=f"Cook now {short}")
+    await cook_now.click()  # playwright declines
+    await expect(cook_now).to_be_enabled()
+    dashboard.once("dialog", lambda dialog: dialog.accept())
+    await cook_now.click()
 
     await expect(section).to_be_hidden()
     await expect(dashboard.locator("#waiting .figure")).to_have_text("1")

@@ -1,13 +1,11 @@
 // What somebody in the restaurant must do now, first on the dashboard, each with the link or the button for it.
 
-import { arrange, make, makeUserText, write } from "./elements.js";
-import { newKey, post } from "./requests.js";
+import { arrange, make, write } from "./elements.js";
+import { HeldOrders, orderLink } from "./held-orders.js";
 import { places } from "./restaurant.js";
 import { ago, duration } from "./times.js";
-import { shortNumber, translate } from "./words.js";
+import { translate } from "./words.js";
 
-const NOT_FOUND = 404;
-const DONE_IN = 3000; // ms until an order that was decided about may be shown again, if it is still held
 const LISTED = 5; // late orders that are listed; the page of the orders has all of them
 const UNSENT_WARNING = 10; // s that the oldest update may wait to be sent; a healthy system needs a fraction of one
 
@@ -15,6 +13,7 @@ const UNSENT_WARNING = 10; // s that the oldest update may wait to be sent; a he
 const LINKS = {
   no_cook_on_duty: ["kitchen"],
   orders_overdue: ["orders"],
+  orders_held: ["orders"],
   queue_not_consumed: ["kitchen"],
   station_without_screen: ["kitchen"],
   undelivered: ["orders"],
@@ -22,7 +21,7 @@ const LINKS = {
   sold_out: ["counter"],
 };
 /** The queries of these pages, by task and page. */
-const QUERIES = { uncollected: { orders: "?state=uncollected" }, orders_overdue: { orders: "?state=late" } };
+const QUERIES = { uncollected: { orders: "?state=uncollected" }, orders_overdue: { orders: "?state=late" }, orders_held: { orders: "?state=held" } };
 
 /**
  * Returns the tasks that follow from the entries of the dashboard, the most urgent first: its warnings, what has not
@@ -91,8 +90,8 @@ class Alarm {
     this._what = make("p", { className: "what" });
     this._since = make("p", { className: "since" });
     this._orders = make("ul", { className: "named", hidden: true });
-    this._rows = new Map(); // of orders by number
-    this._makeRow = task.kind === "orders_held" ? (number) => new HeldOrder(number).element : lateOrder;
+    this._rows = new Map(); // of late orders by number
+    this._held = task.kind === "orders_held" ? new HeldOrders(this._orders) : null;
     const words = make("div", {}, this._what, this._since);
     const className = task.isNote ? "alarm note-only" : "alarm";
     this.element = make("li", { className }, make("div", { className: "task" }, words, linkFor(task.kind)), this._orders);
@@ -102,7 +101,9 @@ class Alarm {
     const type = types.map((each) => translate(`type.${each}`)).join(", ");
     write(this._what, translate(`dashboard.alarms.${kind}`, { count, type, station, time }));
     this._sinceMs = since && Date.parse(since);
-    this._showOrders(kind === "orders_overdue" ? orders.slice(0, LISTED) : orders, count);
+    if (this._held) this._held.show(orders, count);
+    else this._showLate(orders.slice(0, LISTED), count);
+    this._orders.hidden = !orders.length;
     this.tick();
   }
 
@@ -110,64 +111,11 @@ class Alarm {
     write(this._since, this._sinceMs ? translate("dashboard.alarms.since", { ago: ago(this._sinceMs) }) : "");
   }
 
-  _showOrders(numbers, count) {
+  _showLate(numbers, count) {
     for (const number of this._rows.keys()) if (!numbers.includes(number)) this._rows.delete(number);
-    for (const number of numbers) if (!this._rows.has(number)) this._rows.set(number, this._makeRow(number));
+    for (const number of numbers) if (!this._rows.has(number)) this._rows.set(number, make("li", {}, orderLink(number)));
     const rest = count - numbers.length;
     const more = numbers.length && rest > 0 ? [make("li", { className: "more" }, translate("dashboard.alarms.more", { count: rest }))] : [];
     arrange(this._orders, [...numbers.map((number) => this._rows.get(number)), ...more]);
-    this._orders.hidden = !numbers.length;
-  }
-}
-
-/** Makes a link that opens an order. */
-function orderLink(number) {
-  const href = `/orders?${new URLSearchParams({ order: number })}`;
-  return make("a", { href, className: "number" }, translate("kitchen.order", { number: shortNumber(number) }));
-}
-
-function lateOrder(number) {
-  return make("li", {}, orderLink(number));
-}
-
-/** A held order, with buttons to have it cooked or to cancel it. */
-class HeldOrder {
-  constructor(number) {
-    this._number = number;
-    this._cook = this._button("cook", () => this._decide("release", {}));
-    this._cancel = this._button("cancel", () => this._confirmCancel());
-    this._note = make("span", { className: "fault", role: "status" });
-    const name = makeUserText("span", number, "number");
-    this.element = make("li", {}, name, this._cook, this._cancel, this._note);
-  }
-
-  _button(action, onclick) {
-    const button = make("button", { type: "button", onclick }, translate(`dashboard.alarms.${action}`));
-    button.setAttribute("aria-label", translate(`dashboard.alarms.${action}_of`, { number: this._number }));
-    return button;
-  }
-
-  _confirmCancel() {
-    const number = shortNumber(this._number);
-    if (!confirm(translate("dashboard.alarms.confirm_cancel", { number }))) return;
-    this._decide("cancel", { reason: translate("dashboard.alarms.reason") });
-  }
-
-  async _decide(action, body) {
-    this._enable(false);
-    write(this._note, "");
-    const { status } = await post(`/orders/${this._number}/${action}`, body, newKey());
-    if (status >= 200 && status < 300) {
-      write(this._note, translate(`dashboard.alarms.done_${action}`));
-      setTimeout(() => this._enable(true), DONE_IN); // it is gone by then, unless it is held again
-      return;
-    }
-    const fault = status === NOT_FOUND ? "elsewhere" : status === 0 ? "unknown" : "refused";
-    write(this._note, translate(`dashboard.alarms.${fault}`));
-    this._enable(true);
-  }
-
-  _enable(isEnabled) {
-    this._cook.disabled = this._cancel.disabled = !isEnabled;
   }
 }

@@ -30,6 +30,7 @@ const NAMES = {
   undo: "acts.name.undo",
 };
 const SERVICE = "order-service"; // changed the status: no person did, and no cook
+const CANNOT_BE_UNDONE = ["cancel", "release"];
 const REASONS = ["customer", "mistake", "sold_out", "uncollected"];
 
 export class OrderDetails {
@@ -51,7 +52,7 @@ export class OrderDetails {
     this._number = number;
     this._entry = entry;
     this._order = this._history = null;
-    this._isAsking = false;
+    this._question = null;
     this._make();
     if (!this._dialog.open) this._dialog.showModal();
     this._dialog.scrollTop = 0;
@@ -60,7 +61,7 @@ export class OrderDetails {
 
   /** Closes the dialog for a tap outside it and its padding, except on a message or while a reason is typed. */
   _closeFromOutside({ target, clientX: x, clientY: y }) {
-    if (!this._dialog.open || this._isAsking || target.closest(".undo-bar, .toasts")) return;
+    if (!this._dialog.open || this._question !== null || target.closest(".undo-bar, .toasts")) return;
     const { left, right, top, bottom } = this._dialog.getBoundingClientRect();
     if (x < left || x > right || y < top || y > bottom) this._dialog.close();
   }
@@ -152,15 +153,15 @@ export class OrderDetails {
     return make("ul", { className: "items", role: "list" }, ...items.map(makeItem));
   }
 
-  /** Shows the buttons, or the question whether the order is to be cancelled. */
+  /** Shows the buttons, or the question whether the order is to be cancelled or cooked now. */
   _showActs() {
     const state = stateOf(this._entry);
     const pending = this._acts.pendingOf(this._number);
-    if (this._isAsking && ACTS[state].includes("cancel") && pending === null) {
-      if (!this._footer.querySelector("form")) this._ask();
+    if (ACTS[state].includes(this._question) && pending === null) {
+      if (!this._footer.querySelector("form")) this._ask(this._question);
       return;
     }
-    this._isAsking = false;
+    this._question = null;
     const buttons = ACTS[state].filter((act) => act !== "collectable" || this._entry.uncollected_at).map((act, index) => this._button(act, index === 0 && act !== "cancel"));
     const hadFocus = this._footer.contains(document.activeElement);
     this._footer.replaceChildren(...(pending === null ? buttons : [make("p", { role: "status" }, pending)]));
@@ -174,8 +175,8 @@ export class OrderDetails {
 
   _perform(act) {
     const number = this._number;
-    if (act === "cancel") {
-      this._isAsking = true;
+    if (CANNOT_BE_UNDONE.includes(act)) {
+      this._question = act;
       this._showActs();
       return;
     }
@@ -186,35 +187,48 @@ export class OrderDetails {
     else this._acts.perform(number, act);
   }
 
-  /** Asks why the order is to be cancelled. */
-  _ask() {
-    const field = make("input", { id: "reason", required: true, maxLength: 200, dir: "auto", autocomplete: "off" });
-    const choose = (reason) => make("button", { type: "button", onclick: () => { field.value = reason; confirm.focus(); } }, reason);
-    const confirm = make("button", { type: "submit", className: "danger" }, translate("orders.cancel.confirm"));
-    const keep = make("button", { type: "button", onclick: () => this._keep() }, translate("orders.cancel.keep"));
-    const form = make(
-      "form",
-      {},
-      make("p", {}, translate("orders.cancel.question", { number: shortNumber(this._number) })),
-      make("div", { className: "reasons", role: "group", "aria-label": translate("orders.cancel.reasons") }, ...REASONS.map((name) => choose(translate(`orders.cancel.reason.${name}`)))),
-      make("label", { htmlFor: "reason" }, translate("orders.cancel.why")),
-      field,
-      make("div", { className: "acts" }, keep, confirm),
-    );
+  /** Asks whether the order is to be cancelled, and why, or to be cooked now. */
+  _ask(act) {
+    const keep = make("button", { type: "button", onclick: () => this._keep() }, translate(`orders.${act}.keep`));
+    const confirm = make("button", { type: "submit", className: act === "cancel" ? "danger" : "main" }, translate(NAMES[act]));
+    const reason = act === "cancel" ? this._askWhy(confirm) : [];
+    const form = make("form", {}, make("p", {}, this._questionOf(act)), ...reason, make("div", { className: "acts" }, keep, confirm));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      const number = this._number;
-      if (!field.value.trim()) return field.focus();
-      this._dialog.close();
-      this._acts.perform(number, "cancel", field.value.trim());
+      this._confirm(act, form.querySelector("input"));
     });
     this._footer.replaceChildren(form);
-    field.focus();
+    (form.querySelector("input") ?? keep).focus();
     form.scrollIntoView({ block: "nearest" });
   }
 
+  _questionOf(act) {
+    const number = shortNumber(this._number);
+    const { held, ready_at: wanted } = this._entry;
+    if (act === "release" && !held) return translate("orders.release.scheduled", { number, time: timeOrDate(new Date(wanted)) });
+    return translate(act === "release" ? "orders.release.held" : "orders.cancel.question", { number });
+  }
+
+  _confirm(act, field) {
+    const number = this._number;
+    if (field && !field.value.trim()) return field.focus();
+    this._dialog.close();
+    this._left(number);
+    this._acts.perform(number, act, field?.value.trim());
+  }
+
+  _askWhy(confirm) {
+    const field = make("input", { id: "reason", required: true, maxLength: 200, dir: "auto", autocomplete: "off" });
+    const choose = (reason) => make("button", { type: "button", onclick: () => { field.value = reason; confirm.focus(); } }, reason);
+    return [
+      make("div", { className: "reasons", role: "group", "aria-label": translate("orders.cancel.reasons") }, ...REASONS.map((name) => choose(translate(`orders.cancel.reason.${name}`)))),
+      make("label", { htmlFor: "reason" }, translate("orders.cancel.why")),
+      field,
+    ];
+  }
+
   _keep() {
-    this._isAsking = false;
+    this._question = null;
     this._footer.replaceChildren();
     this._showActs();
     this._footer.querySelector("button")?.focus();

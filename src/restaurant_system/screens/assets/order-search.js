@@ -9,6 +9,7 @@ const DATED = 8; // characters of a word with a date, as in the number of an ord
 export const FILTERS = {
   open: ["received", "scheduled", "held", "cooking", "ready", "uncollected"],
   received: ["received", "scheduled", "held"],
+  held: ["held"],
   cooking: ["cooking"],
   late: [], // those of the two that should be ready
   ready: ["ready"],

@@ -34,7 +34,8 @@ export class ScheduledOrders {
     if (amountDue.length) name.append(make("small", {}, ...amountDue));
     const unseen = make("span", { className: "unseen" }, ` ${shortNumber(number)}`);
     const button = make("button", { type: "button" }, translate("dashboard.scheduled.release"), unseen);
-    button.addEventListener("click", () => this._release(number, button));
+    const question = translate("orders.release.scheduled", { number: shortNumber(number), time: timeOrDate(new Date(readyAt)) });
+    button.addEventListener("click", () => confirm(question) && this._release(number, button));
     const due = make("td", { className: "number" }, timeOrDate(new Date(readyAt)));
     return make("tr", {}, name, due, make("td", { className: "amount" }, button));
   }
