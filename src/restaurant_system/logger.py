@@ -80,19 +80,24 @@ def get_logger(service: str | None = None) -> structlog.typing.FilteringBoundLog
 
 
 class Output:
-    """What structlog writes to: the stream, with one system call for lines that are joined."""
+    """What structlog writes to: the stream, with one system call for lines that are joined.
+
+    They are joined here, because Python does not buffer its output if `PYTHONUNBUFFERED` is set, as
+    it often is in containers.
+    """
 
     def __init__(self) -> None:
         self.stream: TextIO = sys.stdout
         self._is_joining = False
-        self._size = 0  # bytes that are not flushed
+        self._held: list[str] = []
+        self._size = 0  # bytes that are held
 
     def write(self, line: str) -> None:
-        """Write a line, after what would exceed `MAX_WRITE` together with it."""
+        """Hold a line, after what would exceed `MAX_WRITE` together with it is sent."""
         size = len(line.encode(errors="surrogatepass"))
         if self._size + size > MAX_WRITE:
             self._flush()
-        self.stream.write(line)
+        self._held.append(line)
         self._size += size
 
     def flush(self) -> None:
@@ -111,7 +116,10 @@ class Output:
             self._flush()
 
     def _flush(self) -> None:
+        held = "".join(self._held)
+        self._held.clear()
         self._size = 0
+        self.stream.write(held)
         self.stream.flush()
 
 

@@ -35,16 +35,18 @@ class Terminal(io.StringIO):
         return True
 
 
-class Pipe(io.StringIO):
-    """A stream that records the sizes of what is written to it with one system call."""
+class UnbufferedPipe(io.StringIO):
+    """A stream that makes a system call for each write, and records the sizes of these."""
 
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[int] = []
 
-    def flush(self) -> None:
-        """Record the number of characters since the last call."""
-        self.writes.append(len(self.getvalue()) - sum(self.writes))
+    def write(self, text: str) -> int:
+        """Record the number of characters."""
+        if text:
+            self.writes.append(len(text))
+        return super().write(text)
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +97,7 @@ def test_restored_block_leaves_logging_unconfigured_if_it_was() -> None:
 
 
 def test_each_line_is_written_at_once() -> None:
-    stream = Pipe()
+    stream = UnbufferedPipe()
     log = get_logger()
     log_to(stream)
     log.info("first")
@@ -105,7 +107,7 @@ def test_each_line_is_written_at_once() -> None:
 
 
 def test_joined_lines_are_written_together_in_whole_lines_of_limited_size() -> None:
-    stream = Pipe()
+    stream = UnbufferedPipe()
     log_to(stream)
     log = get_logger()
     with joined_lines():
@@ -120,7 +122,7 @@ def test_joined_lines_are_written_together_in_whole_lines_of_limited_size() -> N
 
 
 def test_joined_lines_are_written_if_the_block_fails() -> None:
-    stream = Pipe()
+    stream = UnbufferedPipe()
     log_to(stream)
 
     def fail_after_a_line() -> None:
