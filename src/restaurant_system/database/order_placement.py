@@ -205,8 +205,8 @@ async def place(
         PLACE_WITH_EXTERNAL_IDS if has_digests else PLACE,
         *_order_values([each.order for each in commands]),
         [each.priority for each in commands],
-        [each.key for each in commands],
-        [each.fingerprint for each in commands],
+        _unless_all_null([each.key for each in commands]),
+        _unless_all_null([each.fingerprint for each in commands]),
         [each.routing_key for each in commands],
         [each.unnumbered_body for each in commands],
         [each.message_id for each in commands],
@@ -217,9 +217,9 @@ async def place(
         *_item_values([each.order for each in commands]),
         placed_by,
         exchange,
-        people if any(people) else None,
+        _unless_all_null(people),
         [each.tracking_token for each in commands],
-        headers if any(headers) else None,
+        _unless_all_null(headers),
         *_optional_values([each.order for each in commands]),
         [promise_times[kind] for kind in OrderType],
         [NO_TIME, priority_times[5], priority_times[10]],
@@ -265,19 +265,19 @@ def _stored_order(row: asyncpg.Record) -> StoredOrder:
     return StoredOrder(row["number"], None if row["id"] is None else outbox_message(row))
 
 
-def _order_values(orders: Sequence[NewOrder]) -> tuple[list[object], ...]:
+def _order_values(orders: Sequence[NewOrder]) -> tuple[Sequence[object] | None, ...]:
     """Return one list of values for each column of the orders, for `unnest`."""
     return (
         [order.customer_name for order in orders],
         [order.order_type for order in orders],
-        [order.table_number for order in orders],
-        [order.delivery_address for order in orders],
-        [order.notes for order in orders],
+        _unless_all_null([order.table_number for order in orders]),
+        _unless_all_null([order.delivery_address for order in orders]),
+        _unless_all_null([order.notes for order in orders]),
         [order.total_amount for order in orders],
     )
 
 
-def _item_values(orders: Sequence[NewOrder]) -> tuple[list[object], ...]:
+def _item_values(orders: Sequence[NewOrder]) -> tuple[Sequence[object] | None, ...]:
     """Return one list of values for each column of the items, and the position of their order."""
     items = [
         (position, item) for position, order in enumerate(orders, start=1) for item in order.items
@@ -287,8 +287,13 @@ def _item_values(orders: Sequence[NewOrder]) -> tuple[list[object], ...]:
         [item.name for _, item in items],
         [item.quantity for _, item in items],
         [item.price for _, item in items],
-        [item.notes for _, item in items],
+        _unless_all_null([item.notes for _, item in items]),
     )
+
+
+def _unless_all_null(values: Sequence[object]) -> Sequence[object] | None:
+    """Return `None` for a column without values: `unnest` completes it, and entries cost time."""
+    return None if all(value is None for value in values) else values
 
 
 def _optional_values(orders: Sequence[NewOrder]) -> tuple[list[str | None] | None, ...]:
