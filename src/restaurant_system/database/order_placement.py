@@ -84,15 +84,16 @@ EXTERNAL_ID_IS_CLAIMED = (
 # before the cleanup deletes it. Ids are drawn first, because the row of a key needs one; gaps
 # between ids have no meaning. The number is formatted as by `order_number` in models/order.py. This
 # is the only place where it is added to the message, whose stored row is returned for the relay.
+# Amounts are sent as texts, because asyncpg takes longer to encode a decimal.
 def _statement(claim_external_ids: str = "", external_id_is_claimed: str = "true") -> str:
     return f"""
 WITH requested AS MATERIALIZED (
-    SELECT *, nextval('orders_id_seq') AS id
-    FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::numeric[],
+    SELECT *, amount::numeric AS total_amount, nextval('orders_id_seq') AS id
+    FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::text[],
                 $7::integer[], $8::text[], $9::bytea[], $10::text[], $11::bytea[], $12::uuid[],
                 $13::text[], $25::bytea[])
         WITH ORDINALITY AS requested (
-            customer_name, type, table_number, delivery_address, notes, total_amount, priority,
+            customer_name, type, table_number, delivery_address, notes, amount, priority,
             key, fingerprint, routing_key, unnumbered_body, message_id, request_id,
             tracking_token, position)
 ), claimed_keys AS (
@@ -144,9 +145,9 @@ WITH requested AS MATERIALIZED (
 ), stored_items AS (
     INSERT INTO order_items (created_at, order_id, name, quantity, price, notes,
                              modifiers, guest, course, sku)
-    SELECT $16, numbered.id, item.name, item.quantity, item.price, item.notes,
+    SELECT $16, numbered.id, item.name, item.quantity, item.price::numeric, item.notes,
            more -> 'modifiers', more ->> 'guest', (more ->> 'course')::smallint, more ->> 'sku'
-    FROM unnest($17::bigint[], $18::text[], $19::integer[], $20::numeric[], $21::text[])
+    FROM unnest($17::bigint[], $18::text[], $19::integer[], $20::text[], $21::text[])
         WITH ORDINALITY AS item (position, name, quantity, price, notes, item_position)
     CROSS JOIN LATERAL (SELECT ($28::jsonb[])[item_position] AS more) AS complete
     JOIN numbered USING (position) ORDER BY item_position
@@ -273,7 +274,7 @@ def _order_values(orders: Sequence[NewOrder]) -> tuple[Sequence[object] | None, 
         _unless_all_null([order.table_number for order in orders]),
         _unless_all_null([order.delivery_address for order in orders]),
         _unless_all_null([order.notes for order in orders]),
-        [order.total_amount for order in orders],
+        [str(order.total_amount) for order in orders],
     )
 
 
@@ -286,7 +287,7 @@ def _item_values(orders: Sequence[NewOrder]) -> tuple[Sequence[object] | None, .
         [position for position, _ in items],
         [item.name for _, item in items],
         [item.quantity for _, item in items],
-        [item.price for _, item in items],
+        [str(item.price) for _, item in items],
         _unless_all_null([item.notes for _, item in items]),
     )
 
