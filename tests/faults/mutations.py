@@ -52,7 +52,7 @@ def outbox_by_cursor() -> None:
     _patch(outbox, "claim", claim)
     _patch(outbox, "claim_overdue", claim_left_behind)
     # A transaction that commits late commits ids below the last seen one.
-    last = "queued.* FROM numbered"
+    last = "body FROM numbered"
     _rewrite(order_placement, "PLACE", last, f"{last.replace(' FROM', ', pg_sleep(0.03) FROM')}")
     # Enqueued messages only trigger a read.
     _patch(InMemoryOutbox, "add", lambda _, messages: [each.id for each in messages])

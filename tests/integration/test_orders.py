@@ -9,13 +9,17 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from restaurant_system import tracing
+from restaurant_system.database import outbox
 from restaurant_system.database.connection import Database
+from restaurant_system.database.outbox import OutboxMessage
 from restaurant_system.errors import DatabaseUnavailable
 from restaurant_system.models.message import Message, OrderReceived, decode
 from restaurant_system.models.order import NewOrder, PriorityThresholds
 from restaurant_system.services.order.service import OrderService
 from tests.support.orders import make_item, make_order
-from tests.support.services import NOON, FakeClock, make_order_service
+from tests.support.outbox import EVERYTHING
+from tests.support.services import NOON, FakeClock, make_order_service, make_relay
 
 # A customer whose order the database refuses, in the middle of the transaction.
 UNSTORABLE = "Unstorable"
@@ -145,6 +149,25 @@ async def test_message_has_the_order_its_priority_and_the_request_id(
     assert message.correlation_id == "request-1"
     assert isinstance(message.message_id, UUID)
     assert decode(message, OrderReceived) == OrderReceived.from_order(order, number)
+
+
+async def test_relay_gets_the_messages_as_they_are_stored(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It publishes them from memory; another process would publish the rows."""
+    relay, enqueued = make_relay(database), list[OutboxMessage]()
+    monkeypatch.setattr(relay, "enqueue", lambda *messages: enqueued.extend(messages))
+    context = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    monkeypatch.setattr(tracing, "current_context", lambda: context)
+    intake = make_order_service(database, relay)
+
+    await asyncio.gather(*(place(intake) for _ in range(3)))
+
+    async with database.transaction() as tx:
+        stored = await outbox.claim_overdue(tx, EVERYTHING, limit=10)
+    assert enqueued == stored
+    assert len(stored) == 3
+    assert stored[0].message.headers == context
 
 
 async def test_concurrent_orders_are_numbered_from_001_without_gaps(intake: OrderService) -> None:

@@ -16,10 +16,10 @@ import asyncpg
 from restaurant_system.database import idempotency
 from restaurant_system.database.connection import Connection
 from restaurant_system.database.message_columns import COLUMNS, encode_headers
-from restaurant_system.database.outbox import OutboxMessage, outbox_message
+from restaurant_system.database.outbox import OutboxMessage, stream_name
 from restaurant_system.models.audit import Actor
 from restaurant_system.models.menu_check import Portions
-from restaurant_system.models.message import Header, OrderReceived, new_message_id
+from restaurant_system.models.message import Header, Message, OrderReceived, new_message_id
 from restaurant_system.models.money import json_number
 from restaurant_system.models.order import NewOrder, OrderType
 from restaurant_system.models.tracking_link import new_token
@@ -83,7 +83,7 @@ EXTERNAL_ID_IS_CLAIMED = (
 # name, then external ids by digest, then the day's counter. An expired key counts as free, even
 # before the cleanup deletes it. Ids are drawn first, because the row of a key needs one; gaps
 # between ids have no meaning. The number is formatted as by `order_number` in models/order.py. This
-# is the only place where it is added to the message, whose stored row is returned for the relay.
+# is the only place where it is added to the message, whose body is returned for the relay.
 # Amounts are sent as texts, because asyncpg takes longer to encode a decimal.
 def _statement(claim_external_ids: str = "", external_id_is_claimed: str = "true") -> str:
     return f"""
@@ -160,9 +160,9 @@ WITH requested AS MATERIALIZED (
            convert_to('{{"order_number":"' || number || '",', 'UTF8') || unnumbered_body,
            message_id, request_id, $22, $16, priority, ($26::jsonb[])[position]
     FROM numbered WHERE $31 IS NULL OR ($31)[position] IS NOT NULL ORDER BY rank
-    RETURNING id, stream, {COLUMNS}
+    RETURNING id, message_id, body
 )
-SELECT position, number, queued.* FROM numbered LEFT JOIN queued USING (message_id)
+SELECT position, number, queued.id, body FROM numbered LEFT JOIN queued USING (message_id)
 """
 
 
@@ -227,9 +227,11 @@ async def place(
         None if all(each is at for each in released) else released,
         *([digests] if has_digests else []),
     )
-    stored = {row["position"]: _stored_order(row) for row in rows}
-    results = [stored.get(position) for position in range(1, len(commands) + 1)]
-    if has_digests and len(stored) < len(commands):
+    results: list[StoredOrder | None] = [None] * len(commands)
+    for row in rows:
+        index = row["position"] - 1
+        results[index] = _stored_order(commands[index], row, exchange, placed_by, at)
+    if has_digests and len(rows) < len(commands):
         await _free_keys_of_refused(connection, commands, results)
     return results
 
@@ -262,8 +264,26 @@ def _release_time(
     return next_day if order.ready_at >= next_day else at
 
 
-def _stored_order(row: asyncpg.Record) -> StoredOrder:
-    return StoredOrder(row["number"], None if row["id"] is None else outbox_message(row))
+def _stored_order(
+    command: PlaceOrder, row: asyncpg.Record, exchange: str, placed_by: str, at: datetime
+) -> StoredOrder:
+    """Return what was stored for a command, with the same message as in the outbox."""
+    number = row["number"]
+    if row["id"] is None:
+        return StoredOrder(number, None)
+    message = Message(
+        exchange=exchange,
+        routing_key=command.routing_key,
+        type=OrderReceived.TYPE,
+        body=row["body"],
+        message_id=command.message_id,
+        correlation_id=command.request_id,
+        app_id=placed_by,
+        timestamp=at,
+        priority=command.priority,
+        headers=command.headers,
+    )
+    return StoredOrder(number, OutboxMessage(row["id"], stream_name(message, number), message))
 
 
 def _order_values(orders: Sequence[NewOrder]) -> tuple[Sequence[object] | None, ...]:
