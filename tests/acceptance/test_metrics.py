@@ -50,7 +50,9 @@ class Services:
 def services(dsn: str, amqp_url: str, tmp_path: Path) -> Iterator[Services]:
     """Run every service, two processes of the order service among them."""
     worker_port, subscriber_port, display_port = free_port(), free_port(), free_port()
-    with deployments.running(dsn, amqp_url) as deployment:
+    replicas = json.dumps([dsn])  # the primary itself, as after a promotion
+    variables = {"RESTAURANT_DATABASE__REPLICAS": replicas}
+    with deployments.running(dsn, amqp_url, **variables) as deployment:
         orders = deployment.start_order_service(*TWO, **{TEMPORARY: str(tmp_path)}, **A_PLATFORM)
         deployment.start_tracking_service()
         deployment.start_worker("mario", "--metrics-port", str(worker_port))
