@@ -95,11 +95,12 @@ async def test_worker_dead_letters_invalid_messages_and_cooks_valid_orders(
     third_party: ThirdPartyPublisher,
     policy: RetryPolicy,
 ) -> None:
-    """Invalid messages in each kitchen queue do not stop the worker."""
+    """Invalid messages in each kitchen queue, a fourth of all kinds, do not stop the worker."""
     expected, numbers = {}, []
     kitchen = Kitchen(database, make_relay(database), policy=policy)
-    for queue in KITCHEN:
-        for name, reason in (await publish_invalid(third_party, queue, FOR_THE_KITCHEN)).items():
+    for place, queue in enumerate(KITCHEN):
+        share = dict(list(FOR_THE_KITCHEN.items())[place :: len(KITCHEN)])
+        for name, reason in (await publish_invalid(third_party, queue, share)).items():
             expected[queue, name] = reason
         number = await kitchen.order()
         numbers.append(number)
