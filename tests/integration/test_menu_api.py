@@ -234,35 +234,35 @@ async def test_sold_out_is_shown_for_item_variation_and_option_until_it_is_lifte
     assert (await get_with_etag(client, tag)).status_code == 304
 
 
-@pytest.mark.parametrize(
-    ("body", "field", "message"),
-    [
-        ({"sku": "RAMEN"}, "sku", "is not on the menu"),
-        ({"name": "Laksa"}, "name", "is not on the menu"),
-        ({"name": "Miso"}, "name", "is unavailable in the menu file; change it there"),
-        ({"option": "Leek"}, "option", "is not the name of an option in a modifier group"),
-        ({"name": "Ramen", "sku": "RAM"}, "body", "must have exactly one of sku, name and option"),
-        ({"name": "Ramen", "until": "2024-12-16T11:00:00Z"}, "until", "must be in the future"),
-        ({"name": "Ramen", "until": "2034-12-16T11:00:00Z"}, "until", "must be at most 400 days"),
-        ({"name": "Ramen", "until": "2024-12-17"}, "until", "must be a time with its offset"),
-        ({"name": "Ramen", "until": "2024-W51-2T05:00:00Z"}, "until", "must be a time with its"),
-        ({"name": "Ramen", "remaining": -1}, "remaining", "must be at least 0"),
-        (
-            {"name": "Ramen", "available": True, "remaining": 0},
-            "body",
-            "must have available: false with remaining: 0, or remaining above 0",
-        ),
-    ],
-)
-async def test_faulty_change_of_availability_is_refused_with_its_field(
-    client: httpx.AsyncClient, body: dict[str, object], field: str, message: str
-) -> None:
-    answer = await mark(client, **{"available": False, **body})
+FAULTY_CHANGES: list[tuple[dict[str, object], str, str]] = [
+    ({"sku": "RAMEN"}, "sku", "is not on the menu"),
+    ({"name": "Laksa"}, "name", "is not on the menu"),
+    ({"name": "Miso"}, "name", "is unavailable in the menu file; change it there"),
+    ({"option": "Leek"}, "option", "is not the name of an option in a modifier group"),
+    ({"name": "Ramen", "sku": "RAM"}, "body", "must have exactly one of sku, name and option"),
+    ({"name": "Ramen", "until": "2024-12-16T11:00:00Z"}, "until", "must be in the future"),
+    ({"name": "Ramen", "until": "2034-12-16T11:00:00Z"}, "until", "must be at most 400 days"),
+    ({"name": "Ramen", "until": "2024-12-17"}, "until", "must be a time with its offset"),
+    ({"name": "Ramen", "until": "2024-W51-2T05:00:00Z"}, "until", "must be a time with its"),
+    ({"name": "Ramen", "remaining": -1}, "remaining", "must be at least 0"),
+    (
+        {"name": "Ramen", "available": True, "remaining": 0},
+        "body",
+        "must have available: false with remaining: 0, or remaining above 0",
+    ),
+]
 
-    assert answer.status_code == 400
-    (error,) = answer.json()["errors"]
-    assert error["field"] == field
-    assert error["message"].startswith(message)
+
+async def test_faulty_change_of_availability_is_refused_with_its_field(
+    client: httpx.AsyncClient,
+) -> None:
+    for body, field, message in FAULTY_CHANGES:
+        answer = await mark(client, **{"available": False, **body})
+
+        assert answer.status_code == 400, body
+        (error,) = answer.json()["errors"]
+        assert error["field"] == field, body
+        assert error["message"].startswith(message), body
 
 
 async def test_name_that_sections_share_is_marked_with_its_section(
