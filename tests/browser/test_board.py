@@ -43,6 +43,8 @@ async def test_board_shows_highlights_and_announces_an_order_once_it_is_ready(
     await app.hand_over(number)
 
     await expect(page.locator("#ready li")).to_have_text([f"{short} Dec 16"], timeout=SOON)
+    await page.reload()
+    await expect(page.locator("#ready li")).to_have_text([f"{short} Dec 16"])
 
     courier = await app.order(order_type="delivery", handoff="courier", reference="WOLT-7")
     await page.goto("/board?order_types=delivery,burger")

@@ -11,6 +11,7 @@ from restaurant_system.models.status import OrderStatus
 from tests.support.all_in_one_app import AllInOneApp
 from tests.support.browser import Screens, expect_settled, heights_during_acts, serious_violations
 from tests.support.database import execute
+from tests.support.rows import insert_order
 from tests.support.services import move, move_through
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -201,7 +202,10 @@ async def test_keys_act_on_no_order_that_moves_to_the_place_of_another(
     screens: Screens, app: AllInOneApp, app_database: Database
 ) -> None:
     """An act can be undone as soon as it is shown, even before its answer, and after a reload."""
-    first, second, third = [await app.order(customer_name=f"Customer {each}") for each in range(3)]
+    first, second = [await app.order(customer_name=f"Customer {each}") for each in range(2)]
+    third = "ORD_20241216_003"
+    async with app_database.connection() as sql:
+        await insert_order(sql, number=third)
     for number in (first, second, third):
         await move_through(app_database, number, *READY)
     page = await screens.open("/pass")
@@ -227,6 +231,9 @@ async def test_keys_act_on_no_order_that_moves_to_the_place_of_another(
     await page.keyboard.press("u")
     await expect_numbers(page, "Takeout", second, third)
     assert (await app.get(f"/orders/{second}"))["status"] == "ready"
+
+    await page.keyboard.press("2")
+    await expect(offer(page)).to_contain_text("003 (Dec 16) handed over")  # not that of today
 
 
 async def hold_answer(route: Route, held: list[Route]) -> None:

@@ -5,6 +5,7 @@ import { otherDayOf } from "./business-date.js";
 import { arrange, make, makeUserText, visible, write } from "./elements.js";
 import { LiveView } from "./live.js";
 import { requestedTypes } from "./order-types.js";
+import { load, store } from "./stored.js";
 import { now, timeOfDay } from "./times.js";
 import { translate, shortNumber } from "./words.js";
 
@@ -12,6 +13,7 @@ const HIGHLIGHT_DURATION = 20000; // ms for which an order is highlighted after 
 const PAGE_DURATION = 8000; // ms for which a page is shown when not all numbers fit
 const SIZES = [0.13, 0.11, 0.095, 0.08, 0.068, 0.058, 0.05]; // as a share of the smaller side of the screen
 const MIN_SIZE = 28; // px
+const LATEST = "board-latest"; // the name under which the latest order number is stored
 // As a share of the height of a digit:
 const DIGIT_WIDTH = 0.7;
 const NUMBER_GAP = 0.4;
@@ -121,7 +123,7 @@ const preparing = new Column("preparing");
 const ready = new Column("ready");
 const clock = document.getElementById("clock");
 const announcement = document.getElementById("announcement");
-let latest = "__"; // the latest order number that was shown
+let latest = load(LATEST, "__"); // the latest order number that was shown, also before a reload
 let known = null; // keys of the orders that were ready before; null until the first snapshot
 
 const types = requestedTypes(document.getElementById("notice"));
@@ -133,6 +135,7 @@ function show(entries) {
   const all = [...entries];
   const done = all.filter(([, order]) => order.status === "ready");
   latest = all.map(([key]) => key).concat(latest).sort((a, b) => byDate(b, a))[0];
+  store(LATEST, latest);
   const captions = new Map(all.map((entry) => [entry[0], captionOf(entry)]));
   preparing.show(all.filter(([, order]) => order.status !== "ready").sort(byNumber), captions);
   ready.show(done.sort(latestFirst), captions);

@@ -2,6 +2,13 @@
 
 import { businessDayStart } from "./restaurant.js";
 import { dateOf, now, shortDate } from "./times.js";
+import { shortNumber } from "./words.js";
+
+/** Returns the number of an order as people read it in a text: 012, or 012 (16 Dec) for one of another business date. */
+export function datedNumber(number) {
+  const day = otherDayOf(number);
+  return day === null ? shortNumber(number) : `${shortNumber(number)} (${day})`;
+}
 
 /** Returns the business date of an order number, as 16 Dec, unless that is the current one: then null. */
 export function otherDayOf(number) {

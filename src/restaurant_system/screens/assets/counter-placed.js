@@ -1,6 +1,7 @@
 // What became of the orders that were sent: a button for each, and the one that is shown with its number and
 // a QR code, or with what can be done about it.
 
+import { datedNumber } from "./business-date.js";
 import { arrange, make, makeUserText, write } from "./elements.js";
 import { isLoopback } from "./loopback.js";
 import { sentenceOf } from "./problems.js";
@@ -146,7 +147,7 @@ function toneOf({ state, isWithdrawn }) {
 /** Returns how people call an order: by its number, else by its table or its customer. */
 function nameOf({ orderNumber, table, type, draft }) {
   const where = table !== "" ? translate("kitchen.table", { table }) : draft?.customer?.trim() || translate(`type.${type}`);
-  return orderNumber ? `${shortNumber(orderNumber)} · ${where}` : where;
+  return orderNumber ? `${datedNumber(orderNumber)} · ${where}` : where;
 }
 
 function textOf({ state, problem, isReused }) {

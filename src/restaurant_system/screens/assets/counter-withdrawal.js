@@ -1,9 +1,10 @@
 // Withdraws an order that was placed, after a second tap that confirms it.
 
+import { datedNumber } from "./business-date.js";
 import { write } from "./elements.js";
 import { sentenceOf } from "./problems.js";
 import { newKey, post } from "./requests.js";
-import { shortNumber, statusInSentence, translate } from "./words.js";
+import { statusInSentence, translate } from "./words.js";
 
 const part = (id) => document.getElementById(id);
 
@@ -34,7 +35,7 @@ export class Withdrawal {
       write(part("withdraw-result"), "");
       return;
     }
-    const number = shortNumber(order.orderNumber);
+    const number = datedNumber(order.orderNumber);
     write(part("withdraw-text"), translate("counter.withdraw_question", { number }));
     write(part("withdraw-confirm"), translate(this._isSending ? "counter.withdrawing" : "counter.withdraw_confirm"));
     part("withdraw-confirm").setAttribute("aria-disabled", String(this._isSending));

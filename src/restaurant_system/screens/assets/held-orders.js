@@ -2,11 +2,12 @@
 // them, cooked or cancelled.
 
 import { otherDayOf } from "./business-date.js";
+import { datedNumber } from "./business-date.js";
 import { arrange, make, makeUserText, write } from "./elements.js";
 import { newKey, post } from "./requests.js";
 import { fetchJson } from "./session.js";
 import { describeOrder } from "./ticket-contents.js";
-import { shortNumber, translate } from "./words.js";
+import { translate } from "./words.js";
 
 const LISTED = 5; // orders; the page of the orders has all of them
 const ITEMS = 3; // of an order that are named
@@ -17,7 +18,7 @@ const NEXT_VIEW = 1000; // ms between two looks for orders that were beyond the 
 /** Makes a link that opens an order. */
 export function orderLink(number) {
   const href = `/orders?${new URLSearchParams({ order: number })}`;
-  return make("a", { href, className: "number" }, translate("kitchen.order", { number: shortNumber(number) }));
+  return make("a", { href, className: "number" }, translate("kitchen.order", { number: datedNumber(number) }));
 }
 
 export class HeldOrders {
@@ -95,7 +96,7 @@ class HeldOrder {
   }
 
   async _decide(action) {
-    const number = shortNumber(this._number);
+    const number = datedNumber(this._number);
     if (!confirm(translate(action === "cancel" ? "dashboard.alarms.confirm_cancel" : "orders.release.held", { number }))) return;
     this._enable(false);
     write(this._note, "");

@@ -2,6 +2,7 @@
 
 import { AllDay } from "./allday.js";
 import { showConnection } from "./banner.js";
+import { datedNumber } from "./business-date.js";
 import { write } from "./elements.js";
 import { listenForKeys } from "./keys.js";
 import { rememberStation } from "./last-station.js";
@@ -20,7 +21,7 @@ import { Taps } from "./taps.js";
 import { NEXT_ACTION } from "./ticket.js";
 import { TextSize } from "./text-size.js";
 import { Undo } from "./undo.js";
-import { shortNumber, statusInSentence, translate } from "./words.js";
+import { statusInSentence, translate } from "./words.js";
 
 const query = new URLSearchParams(location.search);
 const station = query.get("station") || "kitchen";
@@ -77,7 +78,7 @@ function showTap(number) {
 
 /** Shows why a tap was refused. */
 function showRefusal(tap, problem) {
-  const number = shortNumber(tap.number);
+  const number = datedNumber(tap.number);
   if (!problem) {
     toast(translate("kitchen.not_done", { number }));
     return;

@@ -1,10 +1,11 @@
 // New and cancelled tickets: they ring, and new ones are marked, until the next touch or key, also over a
 // reload of the page. At the pass, likewise, orders that have become ready.
 
+import { datedNumber } from "./business-date.js";
 import { announce } from "./notices.js";
 import { load, removeStored, store } from "./stored.js";
 import { describeOrder } from "./ticket-contents.js";
-import { translate, shortNumber } from "./words.js";
+import { translate } from "./words.js";
 
 const MAX_NAMED = 3; // new tickets that are announced one by one
 // ms for which a ticket that was removed is not new when it is shown again: a station that is opened
@@ -13,7 +14,7 @@ const KNOWN_FOR = 10 * 60 * 1000;
 
 const TICKETS = {
   status: "received",
-  one: (entry) => translate("kitchen.news.ticket", { number: shortNumber(entry.order_number), what: describeOrder(entry) }),
+  one: (entry) => translate("kitchen.news.ticket", { number: datedNumber(entry.order_number), what: describeOrder(entry) }),
   many: (count) => translate("kitchen.news.tickets", { count }),
 };
 
@@ -95,5 +96,5 @@ function unseenOf(tickets, unseen) {
 }
 
 function cancelledTicket({ order_number, cancel_reason: reason }) {
-  return translate(reason ? "kitchen.news.cancelled_because" : "kitchen.news.cancelled", { number: shortNumber(order_number), reason });
+  return translate(reason ? "kitchen.news.cancelled_because" : "kitchen.news.cancelled", { number: datedNumber(order_number), reason });
 }

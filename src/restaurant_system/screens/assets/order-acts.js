@@ -1,12 +1,13 @@
 // Acts on orders: hand over, mark as not fetched, send back to the kitchen, release, cancel, and their undo. They are
 // taps (taps.js): kept over an outage and a reload, and sent until there is an answer, so that each takes effect once.
 
+import { datedNumber } from "./business-date.js";
 import { stateOf } from "./order-search.js";
 import { sentenceOf } from "./problems.js";
 import { loadInTab, storeInTab } from "./stored.js";
 import { Taps } from "./taps.js";
 import { now } from "./times.js";
-import { compose, shortNumber, statusInSentence, translate } from "./words.js";
+import { compose, statusInSentence, translate } from "./words.js";
 
 const UNDO_WINDOW = 10000; // ms for which the server lets an act be undone
 const OFFERS = "acts.undo"; // the name under which the acts that can be undone are stored
@@ -98,7 +99,7 @@ export class OrderActs {
 
   _finish({ number, action }) {
     if (!(action in TEXTS)) {
-      this._undone(translate("acts.undone", { number: shortNumber(number) }));
+      this._undone(translate("acts.undone", { number: datedNumber(number) }));
       return;
     }
     this._done(textOf(number, action));
@@ -121,7 +122,7 @@ export class OrderActs {
     this._withdraw(number);
     if (action in DONE && problem?.current_status === DONE[action]) return this._finish(tap);
     const hasChanged = !UNVERSIONED.includes(action) && problem?.current_status === "ready" && !problem.handed_over;
-    this._refused(hasChanged ? translate("pass.changed", { number: shortNumber(number) }) : problemText(number, status, problem), number);
+    this._refused(hasChanged ? translate("pass.changed", { number: datedNumber(number) }) : problemText(number, status, problem), number);
   }
 
   /** Offers to undo the acts of this tab again after a reload. */
@@ -165,12 +166,12 @@ function markedStateOf(entry) {
 }
 
 function textOf(number, act) {
-  return translate(`acts.done.${TEXTS[act]}`, { number: shortNumber(number) });
+  return translate(`acts.done.${TEXTS[act]}`, { number: datedNumber(number) });
 }
 
 /** Returns the text for an act that the server has refused, or did not answer. */
 export function problemText(number, status, body) {
-  const short = shortNumber(number);
+  const short = datedNumber(number);
   if (status === 0) return translate("acts.unknown", { number: short });
   if (body?.handed_over) return translate("acts.handed_over", { number: short });
   if (body?.current_status) return translate("acts.too_late", { number: short, status: statusInSentence(body.current_status) });

@@ -1,5 +1,6 @@
 // One order in a dialog: who it is for, its items, amounts and history, its QR code, and what can be done with it.
 
+import { datedNumber } from "./business-date.js";
 import { make, makeUserText, write } from "./elements.js";
 import { stateOf } from "./order-search.js";
 import { isLoopback } from "./loopback.js";
@@ -107,7 +108,7 @@ export class OrderDetails {
   _show() {
     const [number, entry] = [this._number, this._entry];
     this._dialog.dataset.state = stateOf(entry);
-    write(this._title, translate("orders.order", { number: shortNumber(number) }));
+    write(this._title, translate("orders.order", { number: datedNumber(number) }));
     write(this._state, translate(`orders.state.${stateOf(entry)}`));
     this._body.replaceChildren(...this._contents());
     this._showActs();
@@ -203,7 +204,7 @@ export class OrderDetails {
   }
 
   _questionOf(act) {
-    const number = shortNumber(this._number);
+    const number = datedNumber(this._number);
     const { held, ready_at: wanted } = this._entry;
     if (act === "release" && !held) return translate("orders.release.scheduled", { number, time: timeOrDate(new Date(wanted)) });
     return translate(act === "release" ? "orders.release.held" : "orders.cancel.question", { number });

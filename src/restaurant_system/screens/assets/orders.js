@@ -1,7 +1,7 @@
 // The orders of the day for staff (services/tracking/order_list.py): find one, open it, act on it.
 
 import { showConnection } from "./banner.js";
-import { otherDayOf } from "./business-date.js";
+import { businessDate, datedNumber, otherDayOf } from "./business-date.js";
 import { arrange, make, makeUserText, write } from "./elements.js";
 import { listenForKeys } from "./keys.js";
 import { LiveView } from "./live.js";
@@ -32,6 +32,7 @@ let filter = query.get("state") in FILTERS ? query.get("state") : "open";
 let shown = []; // the numbers of the orders in the list, in their order
 const listed = new Set(); // the numbers of the orders that were in the list since it was shown from its beginning
 let limit = PART;
+let today = businessDate(); // the rows of other days have their date
 let isTouched; // whether somebody may be about to tap
 let touching; // the timer that ends that
 let lastTap = null; // `{ clientX, clientY, at }`
@@ -89,7 +90,9 @@ function setLive(isLive, lastGood) {
 
 function tick() {
   acts.expire(view.lastGood);
-  const changed = [...rows.values()].filter((row) => row.isLate !== isLate(row.entry));
+  const isNextDay = today !== businessDate();
+  today = businessDate();
+  const changed = [...rows.values()].filter((row) => isNextDay || row.isLate !== isLate(row.entry));
   for (const row of changed) row.show(row.entry);
   if (changed.length) show();
 }
@@ -324,7 +327,7 @@ class OrderRow {
     this._act.dataset.act = act;
     this._act.classList.toggle("main", act !== "undo");
     const text = translate(act === "undo" ? "acts.name.undo" : "acts.name.hand_over");
-    this._act.replaceChildren(text, make("span", { className: "unseen" }, ` ${shortNumber(this.number)}`));
+    this._act.replaceChildren(text, make("span", { className: "unseen" }, ` ${datedNumber(this.number)}`));
   }
 }
 

@@ -1,6 +1,6 @@
 // One section of the pass: the ready orders of a type, or those that were not fetched.
 
-import { otherDayOf } from "./business-date.js";
+import { datedNumber, otherDayOf } from "./business-date.js";
 import { arrange, make, write } from "./elements.js";
 import { UNDO } from "./order-acts.js";
 import { describeOrder, describePlace, makeAllergyNote, makeAmountDue, makeRecipient } from "./ticket-contents.js";
@@ -78,7 +78,7 @@ class Card {
     this._handOver = make("button", { type: "button", className: "hand-over", onclick: () => act(this._order, "hand-over") });
     this._more = make("button", { type: "button", className: "more", onclick: () => this._toggle() }, "⋯");
     this._acts = make("div", { className: "acts", hidden: true });
-    this._more.setAttribute("aria-label", translate("pass.more", { number: shortNumber(number) }));
+    this._more.setAttribute("aria-label", translate("pass.more", { number: datedNumber(number) }));
     this._more.setAttribute("aria-expanded", "false");
     this._act = act;
     this.element = make("li", { dataset: { order: number } }, this._handOver, this._more, this._acts);

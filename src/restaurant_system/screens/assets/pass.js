@@ -1,6 +1,7 @@
 // The pass: the orders that are ready, by type, with one tap for the hand-over of each.
 
 import { showConnection } from "./banner.js";
+import { datedNumber } from "./business-date.js";
 import { write } from "./elements.js";
 import { listenForKeys } from "./keys.js";
 import { LiveView } from "./live.js";
@@ -14,7 +15,7 @@ import { soundButton } from "./sound-button.js";
 import { TapGuard } from "./tap-guard.js";
 import { describeOrder } from "./ticket-contents.js";
 import { UndoBar } from "./undo-bar.js";
-import { shortNumber, translate } from "./words.js";
+import { translate } from "./words.js";
 
 const DIGITS = "1234567890";
 const PLACES = [READY, UNCOLLECTED]; // the states of the orders that are shown
@@ -29,7 +30,7 @@ const guard = new TapGuard(part("sections"), release);
 const bell = soundButton(part("sound-button"), "pass-muted");
 const news = new News("pass-unseen", bell, show, {
   status: "ready",
-  one: (order) => translate("pass.news.order", { number: shortNumber(order.order_number), what: describeOrder(order) }),
+  one: (order) => translate("pass.news.order", { number: datedNumber(order.order_number), what: describeOrder(order) }),
   many: (count) => translate("pass.news.orders", { count }),
 });
 const acts = new OrderActs({ bar, storedAs: "/orders/", begins: prepare, changed: showTap, refused: showRefusal, done: announce, undone: toast });

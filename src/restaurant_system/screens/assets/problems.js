@@ -1,9 +1,10 @@
 // The errors that the server reports, as sentences in the language of the page. An error without a text
 // here, such as one of a newer server, is shown in the server's words.
 
+import { datedNumber } from "./business-date.js";
 import { visible } from "./elements.js";
 import { timeOrDate } from "./times.js";
-import { compose, hasText, money, shortNumber, statusInSentence, translate } from "./words.js";
+import { compose, hasText, money, statusInSentence, translate } from "./words.js";
 
 /** How values of errors are shown, by their names; others are shown as they are. */
 const FORMATS = {
@@ -11,7 +12,7 @@ const FORMATS = {
   highest: money,
   price: money,
   until: (time) => timeOrDate(new Date(time)),
-  order_number: shortNumber,
+  order_number: datedNumber,
   current_status: statusInSentence,
   order_type: (type) => translate(`type.${type}`),
   other: labelOf,

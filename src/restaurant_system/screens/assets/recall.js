@@ -1,10 +1,11 @@
 // The list of the tickets that were bumped last, from which they can be recalled.
 
+import { datedNumber } from "./business-date.js";
 import { timeoutSignal } from "./compat.js";
 import { make, makeUserText, write } from "./elements.js";
 import { describeOrder, makeAllergyNote, makeAmountDue, makeItem, makeRecipient } from "./ticket-contents.js";
 import { timeOfDay, timeOrDate } from "./times.js";
-import { translate, shortNumber } from "./words.js";
+import { translate } from "./words.js";
 
 const TIMEOUT = 10000; // ms
 
@@ -41,7 +42,7 @@ export class Recall {
   }
 
   _entry(ticket) {
-    const number = shortNumber(ticket.order_number);
+    const number = datedNumber(ticket.order_number);
     const time = translate("kitchen.recall.bumped", { time: timeOfDay(new Date(ticket.bumped_at)) });
     const due = ticket.ready_at ? `${translate("kitchen.due", { time: timeOrDate(new Date(ticket.ready_at)) })} · ` : "";
     const [allergy, recipient, amountDue] = [makeAllergyNote(ticket), makeRecipient(ticket), makeAmountDue(ticket)];

@@ -1,11 +1,12 @@
 // The orders that are scheduled for later, on the dashboard; each can be sent to the kitchen now.
 
+import { datedNumber } from "./business-date.js";
 import { arrange, make, write } from "./elements.js";
 import { sentenceOf } from "./problems.js";
 import { newKey, post } from "./requests.js";
 import { makeAmountDue } from "./ticket-contents.js";
 import { timeOrDate } from "./times.js";
-import { shortNumber, translate } from "./words.js";
+import { translate } from "./words.js";
 
 const NOT_FOUND = 404; // no order service answers at this address
 
@@ -28,13 +29,13 @@ export class ScheduledOrders {
 
   _row(order) {
     const { order_number: number, order_type: type, ready_at: readyAt } = order;
-    const name = make("th", { scope: "row" }, make("span", { className: "number" }, shortNumber(number)));
+    const name = make("th", { scope: "row" }, make("span", { className: "number" }, datedNumber(number)));
     name.append(make("small", { className: "quiet" }, translate(`type.${type}`)));
     const amountDue = makeAmountDue(order);
     if (amountDue.length) name.append(make("small", {}, ...amountDue));
-    const unseen = make("span", { className: "unseen" }, ` ${shortNumber(number)}`);
+    const unseen = make("span", { className: "unseen" }, ` ${datedNumber(number)}`);
     const button = make("button", { type: "button" }, translate("dashboard.scheduled.release"), unseen);
-    const question = translate("orders.release.scheduled", { number: shortNumber(number), time: timeOrDate(new Date(readyAt)) });
+    const question = translate("orders.release.scheduled", { number: datedNumber(number), time: timeOrDate(new Date(readyAt)) });
     button.addEventListener("click", () => confirm(question) && this._release(number, button));
     const due = make("td", { className: "number" }, timeOrDate(new Date(readyAt)));
     return make("tr", {}, name, due, make("td", { className: "amount" }, button));

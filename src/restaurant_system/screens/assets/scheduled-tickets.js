@@ -1,10 +1,11 @@
 // The list of the orders that are scheduled for later. They come to the station when they are due.
 
+import { datedNumber } from "./business-date.js";
 import { make, makeUserText, write } from "./elements.js";
 import { fetchJson } from "./session.js";
 import { describeOrder, makeAllergyNote, makeAmountDue, makeItem, makeRecipient } from "./ticket-contents.js";
 import { timeOrDate } from "./times.js";
-import { translate, shortNumber } from "./words.js";
+import { translate } from "./words.js";
 
 export class ScheduledTickets {
   /** Shows the orders of these types, all if there are none, in `dialog`. */
@@ -33,7 +34,7 @@ function entryOf(ticket) {
   return make(
     "li",
     {},
-    make("h3", { className: "number" }, shortNumber(ticket.order_number)),
+    make("h3", { className: "number" }, datedNumber(ticket.order_number)),
     make("p", { className: "quiet" }, `${describeOrder(ticket)} · ${time}`),
     allergy.length ? make("p", { className: "allergy" }, ...allergy) : null,
     recipient.length ? make("p", { className: "recipient" }, ...recipient) : null,

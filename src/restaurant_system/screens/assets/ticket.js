@@ -1,5 +1,6 @@
 // One ticket on the rail, with its two buttons.
 
+import { datedNumber, otherDayOf } from "./business-date.js";
 import { make, makeUserText, visible, write } from "./elements.js";
 import { agingSeconds, lateSeconds } from "./restaurant.js";
 import { describeOrder, makeAllergyNote, makeAmountDue, makeCancelReason, makeItem, makeRecipient } from "./ticket-contents.js";
@@ -25,12 +26,13 @@ export function describeTap({ action, isWaiting }) {
 export class Ticket {
   /** `act(entry)`, `rush(entry)` and `cross(entry, item, isDone)` are called for taps. */
   constructor(number, { act, rush, cross }) {
-    const short = shortNumber(number);
+    const name = datedNumber(number);
     this.number = number;
     this.sortKey = [];
     this.size = null; // of its contents; null after a change
     this.place = null; // the pages and the cells
     this.cells = null; // on the page that is shown
+    this._day = make("small");
     this._digit = make("kbd", { className: "digit" });
     this._age = make("span", { className: "age number" });
     this._level = make("span", { className: "level" });
@@ -46,14 +48,14 @@ export class Ticket {
     this._cross = cross;
     this._notes = makeUserText("p", "", "order-notes");
     this._amountDue = make("p", { className: "amount-due" });
-    [this.button, this._buttonText] = makeButton("step", short, () => act(this.entry));
-    [this._rush, this._rushText] = makeButton("rush", short, () => rush(this.entry));
-    this.element = make("li", { className: "ticket" }, this._article(short));
+    [this.button, this._buttonText] = makeButton("step", name, () => act(this.entry));
+    [this._rush, this._rushText] = makeButton("rush", name, () => rush(this.entry));
+    this.element = make("li", { className: "ticket" }, this._article());
   }
 
-  _article(short) {
+  _article() {
     const order = make("span", { className: "unseen" }, translate("kitchen.order", { number: "" }));
-    const title = make("h3", { className: "title number" }, order, short, this._urgency);
+    const title = make("h3", { className: "title number" }, order, shortNumber(this.number), " ", this._day, this._urgency);
     const about = make("p", { className: "kind" }, this._kind, " ", this._recipient);
     this._head = make("header", {}, this._digit, title, this._age, about);
     const buttons = make("div", { className: "buttons" }, this._part, this._status, this._level, this.button, this._rush);
@@ -164,6 +166,7 @@ export class Ticket {
     if (text === this._ageText) return;
     this._ageText = text;
     this._age.textContent = text;
+    write(this._day, otherDayOf(this.number) ?? "");
     const level = this._currentLevel();
     if (level === this.element.dataset.level) return;
     this.element.dataset.level = level;

@@ -1,10 +1,11 @@
 // Buttons that undo the latest starts, bumps and rushes, the latest first.
 
+import { datedNumber } from "./business-date.js";
 import { arrange, make, write } from "./elements.js";
 import { TapGuard } from "./tap-guard.js";
 import { describeTap } from "./ticket.js";
 import { now } from "./times.js";
-import { translate, shortNumber } from "./words.js";
+import { translate } from "./words.js";
 
 const UNDO_WINDOW = 10; // s for which the server keeps a bumped ticket in the view, and holds a start
 const ACTIONS = new Set(["recall", "unrush", "unstart"]);
@@ -67,7 +68,7 @@ export class Undo {
     if (!this._buttons.has(key)) this._buttons.set(key, this._make(offer));
     const { button, text, seconds } = this._buttons.get(key);
     const tap = this._taps.pendingOf(offer.number);
-    const number = shortNumber(offer.number);
+    const number = datedNumber(offer.number);
     button.ariaDisabled = String(Boolean(tap));
     write(text, tap ? `${number}: ${describeTap(tap)}` : translate(`kitchen.undo.${offer.action}`, { number }));
     write(seconds, tap ? "" : translate("kitchen.undo.seconds", { seconds: secondsLeft(offer) }));
