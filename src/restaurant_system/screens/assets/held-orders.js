@@ -101,7 +101,8 @@ class HeldOrder {
     this._enable(false);
     write(this._note, "");
     const fault = await decide(this._number, action);
-    write(this._note, translate(`dashboard.alarms.${fault ?? `done_${action}`}`));
+    const outcome = fault ?? `done_${action}`;
+    write(this._note, translate(`dashboard.alarms.${outcome}`));
     if (fault === null) setTimeout(() => this._enable(true), DONE_IN); // it is gone by then, unless it is held again
     else this._enable(true);
   }
