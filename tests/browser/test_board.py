@@ -60,12 +60,16 @@ async def test_board_shows_highlights_and_announces_an_order_once_it_is_ready(
 async def test_board_with_a_hundred_orders_fits_the_screen(
     screens: Screens, app_database: Database, width: int, height: int
 ) -> None:
-    """With many orders, the board shows smaller numbers or pages of them."""
+    """With many orders, the board shows smaller numbers or pages of them.
+
+    Long references are shown with their ends, in which they differ.
+    """
     sql = await app_database.dedicated()
     for _ in range(60):
         await insert_order(sql)
     for place in range(1100, 1140):
-        await insert_order(sql, number=f"ORD_20241216_{place}")
+        reference = f"GH-7781-ABCDEFGH-{place}" if width == 360 else None
+        await insert_order(sql, number=f"ORD_20241216_{place}", reference=reference)
     await sql.close()
     for place in range(1100, 1140):
         await move_through(
@@ -80,11 +84,26 @@ async def test_board_with_a_hundred_orders_fits_the_screen(
 
     await expect(page.locator("#ready li").first).to_be_visible()
     assert await overflowing_elements(page) == []
-    if width > 1000:
+    if width == 360:
+        captions = await page.evaluate(CAPTIONS)
+        assert captions
+        for end, is_shown, size in captions:
+            assert end.startswith("H-11")
+            assert is_shown
+            assert size >= 14
+    else:
         await expect(page.locator("#preparing li")).to_have_count(60)
         await expect(page.locator("#ready li")).to_have_count(40)
 
 
+CAPTIONS = """
+() => [...document.querySelectorAll("#ready .caption")].map((caption) => {
+  const [end, cell] = [caption.lastChild, caption.parentElement.getBoundingClientRect()];
+  const { left, right } = end.getBoundingClientRect();
+  const size = parseFloat(getComputedStyle(caption).fontSize);
+  return [end.textContent, cell.left <= left && right <= cell.right, size];
+})
+"""
 OVERFLOWING = """
 () => [...document.querySelectorAll("html, body, main, section, ul, li, h1, h2")]
   .filter((each) => each.scrollWidth > each.clientWidth

@@ -2,7 +2,7 @@
 
 import { showConnection } from "./banner.js";
 import { otherDayOf } from "./business-date.js";
-import { arrange, make, makeUserText, visible, write } from "./elements.js";
+import { arrange, make, visible, write } from "./elements.js";
 import { LiveView } from "./live.js";
 import { requestedTypes } from "./order-types.js";
 import { load, store } from "./stored.js";
@@ -18,7 +18,13 @@ const LATEST = "board-latest"; // the name under which the latest order number i
 const DIGIT_WIDTH = 0.7;
 const NUMBER_GAP = 0.4;
 const ROW_HEIGHT = 1.35;
-const CAPTION_HEIGHT = 0.4; // of a row, in addition, where an order has a reference or is of another day
+const CAPTION_SIZE = 0.42;
+// Captions, below the numbers of orders that have a reference or are of another day:
+const MIN_CAPTION = 0.024; // their least size, as a share of the smaller side of the screen
+const READABLE_CAPTION = 14; // px
+const CAPTION_WIDTH = 5; // of the part that is always shown, as a multiple of its size
+const CAPTION_ROW = 1.25; // of their size
+const CAPTION_END = 6; // characters at the end of a caption, which tell most references apart, that are always shown
 
 /** One half of the board: its numbers as large as possible, on several pages if they do not fit. */
 class Column {
@@ -26,7 +32,7 @@ class Column {
     this._list = document.getElementById(name);
     this._page = document.getElementById(`${name}-page`);
     this._orders = [];
-    this._captions = new Map(); // texts below the numbers, by key
+    this._captions = new Map(); // the texts below each number, by key
     this._items = new Map();
     this._fresh = new Set();
     this._first = 0;
@@ -66,7 +72,7 @@ class Column {
     const shown = this._orders.slice(this._first, this._first + room);
     const before = this._items;
     this._items = new Map(shown.map((key) => [key, before.get(key) ?? makeNumber(key)]));
-    for (const [key, item] of this._items) showCaption(item, this._captions.get(key));
+    for (const [key, item] of this._items) showCaptions(item, this._captions.get(key));
     this.highlight(this._fresh);
     arrange(this._list, [...this._items.values()]);
     const [page, pages] = [this._first / room + 1, Math.ceil(this._orders.length / room)];
@@ -79,18 +85,22 @@ class Column {
     const layouts = SIZES.map((share) => this._layout(share, digits));
     const chosen = layouts.find(({ room }) => room >= this._orders.length) ?? layouts[layouts.length - 1];
     this._list.style.setProperty("--size", `${chosen.size}px`);
+    this._list.style.setProperty("--caption", `${chosen.caption}px`);
     this._list.style.setProperty("--row", `${chosen.row}px`);
     this._list.style.setProperty("--columns", chosen.columns);
     return chosen.room;
   }
 
   _layout(share, digits) {
-    const size = Math.max(MIN_SIZE, Math.floor(share * Math.min(innerWidth, innerHeight)));
-    const hasCaptions = [...this._captions.values()].some((caption) => caption !== "");
-    const row = Math.ceil(size * (ROW_HEIGHT + (hasCaptions ? CAPTION_HEIGHT : 0)));
-    const columns = Math.floor(this._list.clientWidth / (size * (digits * DIGIT_WIDTH + NUMBER_GAP))) || 1;
+    const side = Math.min(innerWidth, innerHeight);
+    const size = Math.max(MIN_SIZE, Math.floor(share * side));
+    const caption = Math.ceil(Math.max(READABLE_CAPTION, MIN_CAPTION * side, CAPTION_SIZE * size));
+    const lines = Math.max(0, ...[...this._captions.values()].map((texts) => texts.length));
+    const row = Math.ceil(size * ROW_HEIGHT + lines * caption * CAPTION_ROW);
+    const width = Math.max(size * (digits * DIGIT_WIDTH + NUMBER_GAP), lines && caption * CAPTION_WIDTH);
+    const columns = Math.floor(this._list.clientWidth / width) || 1;
     const rows = Math.floor(this._list.clientHeight / row) || 1;
-    return { size, row, columns, room: columns * rows };
+    return { size, caption, row, columns, room: columns * rows };
   }
 }
 
@@ -98,21 +108,28 @@ function makeNumber(key) {
   return make("li", { textContent: shortNumber(key), dataset: { order: key } });
 }
 
-/** Shows a text below an order's number, unless it is empty. */
-function showCaption(item, text) {
-  const shown = item.querySelector(".caption");
-  if ((shown?.textContent ?? "") === visible(text)) return;
-  shown?.remove();
-  if (text) item.append(" ", makeUserText("span", text, "caption"));
+/** Shows texts below an order's number. */
+function showCaptions(item, texts) {
+  const shown = [...item.querySelectorAll(".caption")].map(({ textContent }) => textContent);
+  if (shown.join("\n") === texts.map(visible).join("\n")) return;
+  item.replaceChildren(shortNumber(item.dataset.order), ...texts.flatMap((text) => [" ", makeCaption(text)]));
+}
+
+/** Makes a text of which the middle is left out if it is too long. */
+function makeCaption(text) {
+  const characters = [...visible(text)];
+  const end = characters.splice(-CAPTION_END);
+  const parts = [make("span", { className: "start" }, characters.join("")), make("span", {}, end.join(""))];
+  return make("span", { className: "caption", dir: "auto" }, ...parts);
 }
 
 /**
  * Returns what tells an order apart from others with the same short number: its date, if a later business
  * day has reached its number, and the reference by which a platform or a courier calls it.
  */
-function captionOf([key, { reference }]) {
+function captionsOf([key, { reference }]) {
   const isUsedAgain = dateIn(key) < dateIn(latest) && Number(shortNumber(key)) <= Number(shortNumber(latest));
-  return [isUsedAgain ? otherDayOf(key) : null, reference].filter(Boolean).join(" · ");
+  return [isUsedAgain ? otherDayOf(key) : null, reference].filter(Boolean);
 }
 
 function dateIn(key) {
@@ -136,7 +153,7 @@ function show(entries) {
   const done = all.filter(([, order]) => order.status === "ready");
   latest = all.map(([key]) => key).concat(latest).sort((a, b) => byDate(b, a))[0];
   store(LATEST, latest);
-  const captions = new Map(all.map((entry) => [entry[0], captionOf(entry)]));
+  const captions = new Map(all.map((entry) => [entry[0], captionsOf(entry)]));
   preparing.show(all.filter(([, order]) => order.status !== "ready").sort(byNumber), captions);
   ready.show(done.sort(latestFirst), captions);
   announce(done, captions);
@@ -153,8 +170,8 @@ function announce(orders, captions) {
   announcement.textContent = translate("board.announcement", { numbers, count: news.length });
 }
 
-function nameOf(key, caption) {
-  return caption ? `${shortNumber(key)} (${caption})` : shortNumber(key);
+function nameOf(key, texts) {
+  return texts.length ? `${shortNumber(key)} (${texts.join(" · ")})` : shortNumber(key);
 }
 
 function tick() {
