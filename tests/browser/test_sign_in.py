@@ -10,7 +10,9 @@ from restaurant_system.database.connection import Database
 from restaurant_system.models.access import Role
 from tests.support.access import PASSWORD, make_users
 from tests.support.all_in_one_app import AllInOneApp
-from tests.support.browser import Screens, serious_violations
+from tests.support.browser import Screens, expect_settled, serious_violations
+from tests.support.rows import insert_order
+from tests.support.services import NOON
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
@@ -118,3 +120,41 @@ async def test_kitchen_works_on_tickets(screens: Screens) -> None:
     await expect(page).to_have_url(re.compile("/kitchen\\?station=grill$"))
     await expect(page.locator("#empty")).to_be_visible()
     await expect(page.locator("#places .account")).to_contain_text("Kitty")
+
+
+async def test_act_after_the_end_of_a_session_is_done_once_the_same_person_has_signed_in(
+    screens: Screens, app_database: Database
+) -> None:
+    """One of another person is not done, which is said. Every change says what became of it."""
+    await make_users(app_database).add("Ben", Role.STAFF, PASSWORD)
+    async with app_database.connection() as connection:
+        for number in ("001", "002"):
+            await insert_order(connection, number=f"ORD_20241216_{number}", released_at=NOON)
+    page = await screens.open("/orders?state=held")
+    await sign_in(page, "Anna")
+    for number, next_person, outcome in (
+        ("001", "Ben", "this was not done, because the session"),
+        ("002", "Ben", None),
+    ):
+        await expect(page.locator("#list > li").first).to_be_visible()
+        await expect_settled(page)
+        await page.locator(f'[data-order$="{number}"] .open').click()
+        await page.get_by_role("button", name="Cancel the order").click()
+        await page.get_by_label("Why?").fill("mistake")
+        await page.context.clear_cookies()  # as the browser does at the end of the session
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_text("is kept, and sent once you have signed in")).to_be_visible()
+        assert await serious_violations(page) == []
+        await sign_in(page, next_person)
+        cancelled = page.locator("#filters button").filter(has_text="Cancelled")
+        if outcome is not None:
+            await expect(page.get_by_role("alert")).to_contain_text(outcome)
+        await expect(cancelled).to_have_text("Cancelled 0" if outcome else "Cancelled 1")
+
+    dashboard = await page.context.new_page()
+    await dashboard.goto("/dashboard")
+    await expect(dashboard.get_by_role("button", name="Cook ORD_20241216_001")).to_be_visible()
+    await page.context.clear_cookies()
+    dashboard.on("dialog", lambda dialog: dialog.accept())
+    await dashboard.get_by_role("button", name="Cook ORD_20241216_001").click()
+    await expect(dashboard.get_by_text("What you did last was not done")).to_be_visible()

@@ -13,7 +13,7 @@ export const part = (id) => document.getElementById(id);
 export async function change(method, address, body) {
   part("fault").hidden = true;
   const response = await sendJson(method, address, body);
-  if (response?.status === UNAUTHORIZED) signIn();
+  if (response?.status === UNAUTHORIZED) signIn("lost");
   return response;
 }
 

@@ -144,7 +144,7 @@ export class SentOrders {
         this.hold(key);
         continue;
       }
-      const response = await post("/orders", order.body, key);
+      const response = await post("/orders", order.body, key, { change: "kept" });
       if (FINAL_STATUSES.has(response.status)) {
         this._misses = 0;
         this._settle(key, response);

@@ -13,6 +13,7 @@ import { toast } from "./notices.js";
 import { sentenceOf } from "./problems.js";
 import { Rail } from "./rail.js";
 import { Recall } from "./recall.js";
+import { UNAUTHORIZED } from "./requests.js";
 import { ScheduledTickets } from "./scheduled-tickets.js";
 import { markSoldOut } from "./sold-out.js";
 import { soundButton } from "./sound-button.js";
@@ -77,10 +78,10 @@ function showTap(number) {
 }
 
 /** Shows why a tap was refused. */
-function showRefusal(tap, problem) {
+function showRefusal(tap, problem, status) {
   const number = datedNumber(tap.number);
   if (!problem) {
-    toast(translate("kitchen.not_done", { number }));
+    toast(translate(status === UNAUTHORIZED ? "acts.signed_out" : "kitchen.not_done", { number }));
     return;
   }
   if (problem.current_status && tap.action === "unstart") {

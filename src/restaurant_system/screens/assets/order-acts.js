@@ -4,6 +4,7 @@
 import { datedNumber } from "./business-date.js";
 import { stateOf } from "./order-search.js";
 import { sentenceOf } from "./problems.js";
+import { UNAUTHORIZED } from "./requests.js";
 import { loadInTab, storeInTab } from "./stored.js";
 import { Taps } from "./taps.js";
 import { now } from "./times.js";
@@ -169,10 +170,10 @@ function textOf(number, act) {
   return translate(`acts.done.${TEXTS[act]}`, { number: datedNumber(number) });
 }
 
-/** Returns the text for an act that the server has refused, or did not answer. */
+/** Returns the text for an act that the server has refused, or that was dropped because the session had ended. */
 export function problemText(number, status, body) {
   const short = datedNumber(number);
-  if (status === 0) return translate("acts.unknown", { number: short });
+  if (status === UNAUTHORIZED) return translate("acts.signed_out", { number: short });
   if (body?.handed_over) return translate("acts.handed_over", { number: short });
   if (body?.current_status) return translate("acts.too_late", { number: short, status: statusInSentence(body.current_status) });
   if (status === NOT_FOUND && body?.code !== "order_not_found") return translate("acts.elsewhere");

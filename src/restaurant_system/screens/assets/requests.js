@@ -3,7 +3,7 @@
 import { timeoutSignal } from "./compat.js";
 import { signIn } from "./session.js";
 
-const UNAUTHORIZED = 401; // the session has ended
+export const UNAUTHORIZED = 401; // the session has ended
 
 /** Returns a new idempotency key. (`crypto.randomUUID` exists only over TLS and on localhost.) */
 export function newKey() {
@@ -15,9 +15,10 @@ export function newKey() {
  * Posts `body` as JSON. Returns `{ status, body, isReached, sentAt }`. A status of 0 means that the result is
  * unknown, because of a lost connection, a timeout (in ms) or a server error: then the request can be
  * repeated with the same key. `isReached` tells whether there was any response, and `sentAt` is when the server
- * has sent it, by its clock, in ms of which it states the whole seconds.
+ * has sent it, by its clock, in ms of which it states the whole seconds. If the session has ended, the sign-in page is
+ * shown, which says whether the change is "lost" or "kept".
  */
-export async function post(address, body, key, timeout = 10000) {
+export async function post(address, body, key, { timeout = 10000, change = "lost" } = {}) {
   let isReached = false;
   try {
     const response = await fetch(address, {
@@ -27,7 +28,7 @@ export async function post(address, body, key, timeout = 10000) {
       signal: timeoutSignal(timeout),
     });
     isReached = true;
-    if (response.status === UNAUTHORIZED) signIn();
+    if (response.status === UNAUTHORIZED) signIn(change);
     if (response.status >= 500) return { status: 0, body: null, isReached };
     return { status: response.status, body: await response.json(), isReached, sentAt: Date.parse(response.headers.get("date")) };
   } catch {

@@ -63,8 +63,12 @@ export async function sendJson(method, address, body) {
   }
 }
 
-/** Shows the sign-in page, which leads back to this one. */
-export function signIn() {
-  const here = location.pathname + location.search;
-  location.assign(`/sign-in?next=${encodeURIComponent(here)}`);
+/**
+ * Shows the sign-in page, which leads back to this one. If the session has ended, it says what became of the latest
+ * change: "lost", or "kept", to be sent once the person has signed in.
+ */
+export function signIn(change = null) {
+  const query = new URLSearchParams({ next: location.pathname + location.search });
+  if (change !== null) query.set("change", change);
+  location.assign(`/sign-in?${query}`);
 }

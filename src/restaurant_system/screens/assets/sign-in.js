@@ -9,11 +9,14 @@ import { fetchJson, fetchSession, placesFor, sendJson } from "./session.js";
 import { translate } from "./words.js";
 
 const [OK, UNAUTHORIZED, BAD_REQUEST, TOO_MANY] = [200, 401, 400, 429];
+const CHANGES = ["lost", "kept"]; // what became of the latest one when the session ended
 const part = (id) => document.getElementById(id);
 
 start();
 
 async function start() {
+  const change = new URLSearchParams(location.search).get("change");
+  if (CHANGES.includes(change)) write(part("ended"), translate(`sign_in.ended.${change}`));
   const [session, device] = await Promise.all([fetchSession(), fetchJson("/device")]);
   part("sign-in").addEventListener("submit", submit);
   if (session !== null && session.name !== null) return show(session);

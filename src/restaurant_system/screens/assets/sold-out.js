@@ -150,7 +150,7 @@ class SoldOut {
 
   async _send(row, body) {
     const response = await sendJson("POST", ADDRESS, { ...row.selector, ...body });
-    if (response?.status === UNAUTHORIZED) signIn();
+    if (response?.status === UNAUTHORIZED) signIn("lost");
     if (response?.ok && this._wanted !== null) this._dialog.close();
     else if (response?.ok) {
       row.details.open = false;

@@ -45,7 +45,7 @@ export function tickClock() {
 /** Opens the station and returns whether it is open; shows the error message if it was refused. */
 export async function openStation(address, types) {
   const body = types ? { order_types: types.split(",").map((type) => type.trim()) } : {};
-  const response = await post(address, body, newKey(), 5000);
+  const response = await post(address, body, newKey(), { timeout: 5000, change: null });
   if (response.status === 200) return true;
   if (response.body) write(notice, sentenceOf(response.body));
   return false; // without a body the server is unavailable, which the banner shows

@@ -4,7 +4,8 @@
 // has changed, and an idempotency key, so that it takes effect once, however often and from whichever
 // tab it is sent. A ticket accepts no other tap while one is pending, so that a double tap is one step.
 
-import { newKey, post } from "./requests.js";
+import { newKey, post, UNAUTHORIZED } from "./requests.js";
+import { jsonAtLoad } from "./session.js";
 import { removeStored, store, loadAll, onStoredElsewhere } from "./stored.js";
 import { now } from "./times.js";
 
@@ -34,6 +35,7 @@ export class Taps {
     this._entries = new Map();
     this._isLive = false;
     this._isSending = false;
+    this._identified = this._identify();
     onStoredElsewhere(storedAs, (name, tap) => this._onOtherTab(name, tap));
   }
 
@@ -64,7 +66,7 @@ export class Taps {
   add({ order_number: number, updated_at: asOf }, action, expected, item, reason) {
     if (this.pendingOf(number) || this.pendingOf(number, item)) return;
     const at = Math.max(Date.now(), ...this.unanswered.map((tap) => tap.at + 1));
-    const tap = { key: newKey(), number, action, expected, asOf, at, item, reason };
+    const tap = { key: newKey(), by: this._by, number, action, expected, asOf, at, item, reason };
     store(this._storageKey(tap), tap);
     this._taps.set(this._storageKey(tap), { ...tap, isWaiting: !this._isLive });
     this._changed(number);
@@ -95,6 +97,7 @@ export class Taps {
   async _send() {
     if (this._isSending) return;
     this._isSending = true;
+    await this._identified;
     const stuck = new Set(); // order numbers with a tap that got no response
     let isReached = true;
     while (isReached && this._isLive && this._next(stuck)) {
@@ -102,6 +105,20 @@ export class Taps {
     }
     this._isSending = false;
     if (!isReached || stuck.size) this._sendLater();
+  }
+
+  /**
+   * Drops the taps of a person whose session has ended, and who is not the one that has signed in since: they would
+   * be done in another name.
+   */
+  async _identify() {
+    const session = await jsonAtLoad("/session");
+    this._by = session?.name ?? undefined;
+    if (session === null) return;
+    for (const tap of this.unanswered.filter(({ by }) => by !== undefined && by !== this._by)) {
+      removeStored(this._storageKey(tap));
+      this._refuse(tap, null, UNAUTHORIZED);
+    }
   }
 
   /** The oldest tap whose order is not stuck: the taps of one order are sent in sequence. */
@@ -112,8 +129,8 @@ export class Taps {
   /** Sends a tap; returns whether the server was reached. */
   async _sendOne(tap, stuck) {
     const address = `${this._address}${tap.number}/${tap.action}`;
-    const { status, body, isReached, sentAt } = await post(address, this._bodyOf(tap), tap.key);
-    if (status === 0) {
+    const { status, body, isReached, sentAt } = await post(address, this._bodyOf(tap), tap.key, { change: "kept" });
+    if (status === 0 || status === UNAUTHORIZED) {
       stuck.add(tap.number);
       this._markWaiting(isReached ? [tap] : this.unanswered);
       return isReached;
