@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from restaurant_system.database.connection import Database
+from restaurant_system.models.order import Move
 from restaurant_system.models.status import OrderStatus
 from restaurant_system.services.tracking import export_handler
 from tests.support.orders import make_item, make_order
@@ -42,10 +43,10 @@ async def export(database: Database, **query: str) -> httpx.Response:
         return await client.get("/orders.csv", params=query)
 
 
-def rows_of(response: httpx.Response) -> list[dict[str, Any]]:
+def rows_of(response: httpx.Response, delimiter: str = ",") -> list[dict[str, Any]]:
     """Read the rows of a file, as a spreadsheet does."""
     text = response.content.decode("utf-8-sig")
-    return list(csv.DictReader(io.StringIO(text, newline="")))
+    return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
 
 
 async def test_export_has_the_orders_of_the_business_date_for_a_spreadsheet(
@@ -88,6 +89,42 @@ async def test_export_has_the_orders_of_the_business_date_for_a_spreadsheet(
         "prepared_at": "2024-12-16 17:39:00",
         "prepared_by": "'-anna",
     }
+
+
+async def test_export_in_a_language_is_for_its_spreadsheets(database: Database) -> None:
+    """German: semicolons, decimal commas, translated words; completed without a mark."""
+    intake = make_order_service(database, clock=FakeClock(), timezone=ZONE)
+    number = (await intake.place(make_order(**ORDER), request_id="r", key=None)).order_number
+    await move_through(database, number, OrderStatus.COOKING, OrderStatus.READY, at=NOON)
+    await intake.complete(number, Move(), request_id="r")
+
+    (of_program,) = rows_of(await export(database))
+    (of_people,) = rows_of(await export(database, language="de"), delimiter=";")
+    (english,) = rows_of(await export(database, language="en"))
+    refused = await export(database, language="fr")
+
+    assert of_program["handed_over_at"] == "2024-12-16 17:30:00"
+    assert of_program["handed_over_by"] == "order-service"
+    assert {name: value for name, value in of_people.items() if value} == {
+        "Bestellung": number,
+        "Geschäftstag": "2024-12-16",
+        "Stand": "Ausgegeben",
+        "Art": "Abholung",
+        "Name": "'+1 Cash, Ltd",
+        "Referenz": "'=2+5",
+        "Positionen": '2 x Pie, "large"; 1 x Salad (ohne Onions, Egg)',
+        "Summe der Positionen": "30,000",
+        "Gebühren": "-1,000",
+        "Summe": "29,000",
+        "Währung": "KWD",
+        "Aufgegeben": "2024-12-16 17:30:00",
+        "Zugesagt für": "2024-12-16 17:45:00",
+        "Fertig": "2024-12-16 17:30:00",
+        "Ausgegeben": "2024-12-16 17:30:00",
+        "Zubereitet von": "mario",
+    }
+    assert (english["State"], english["Total"]) == ("Completed", "29.000")
+    assert invalid_fields(refused) == ["language"]
 
 
 async def test_export_of_many_orders_is_complete_and_has_those_of_its_date_only(

@@ -27,6 +27,7 @@ from restaurant_system.metrics.request_durations import UNKNOWN_PATH
 from restaurant_system.models.access import Capability
 from restaurant_system.models.currency import NO_CURRENCY, Currency
 from restaurant_system.services.order.menu_file import read_menu
+from restaurant_system.services.tracking import export_handler
 from restaurant_system.web import api
 from restaurant_system.web.api import Feature
 from restaurant_system.web.guarded_router import PUBLIC, GuardedRouter
@@ -116,6 +117,8 @@ def test_every_text_of_the_language_file_is_used() -> None:
     quoted = {name for module in MODULES.values() for name in QUOTED.findall(module)}
 
     used = set[str]().union(*(texts_matching(name) for name in by_name | quoted))
+    in_files = (*export_handler.COLUMNS, "separator", "decimal_mark", "without")
+    used |= {f"export.{each}" for each in in_files}
 
     assert used >= ENGLISH, sorted(ENGLISH - used)
 

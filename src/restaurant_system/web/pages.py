@@ -250,6 +250,12 @@ def texts_in(folder: Traversable, language: str) -> Texts:
     return texts
 
 
+def texts_by_language() -> dict[str, Texts]:
+    """Read the texts of all languages, by their tags."""
+    folder = files(screens)
+    return {each: texts_in(folder, each) for each, _ in _languages(folder / "texts")}
+
+
 def _languages(folder: Traversable) -> Iterator[tuple[str, Traversable]]:
     for file in folder.iterdir():
         name, dot, suffix = file.name.rpartition(".")

@@ -22,7 +22,7 @@ const mean = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
 const weekdayName = new Intl.DateTimeFormat(language, { weekday: "long", timeZone: "UTC" });
 const dayName = new Intl.DateTimeFormat(language, { weekday: "long", day: "numeric", month: "long", timeZone: "UTC" });
 const chart = new BarChart(find("#orders .chart"), translate("dashboard.orders.title"));
-const date = find("#export input");
+const date = find("#export input[type=date]");
 const alarms = new Alarms(find("#alarms"));
 const workers = new Map(); // rows by name
 const scheduled = new ScheduledOrders(find("#scheduled"));

@@ -1,9 +1,14 @@
-"""The orders of a business date as a CSV file for spreadsheets (RFC 4180)."""
+"""The orders of a business date as a CSV file: for programs, or for the spreadsheets of people.
+
+For programs it is that of RFC 4180. Spreadsheets separate cells and decimals as is usual in the
+language of their user, for whom the names of columns and the values are translated.
+"""
 
 import csv
 import io
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -25,6 +30,7 @@ from restaurant_system.models.order_items import ModifierKind
 from restaurant_system.web.api import Feature
 from restaurant_system.web.guarded_router import GuardedRouter
 from restaurant_system.web.openapi import PROBLEMS
+from restaurant_system.web.pages import texts_by_language
 
 PATH = "/orders.csv"
 ORDERS_READ_TOGETHER = 200
@@ -39,6 +45,47 @@ COLUMNS = (
     *("placed_at", "wanted_at", "promised_at", "prepared_at", "handed_over_at"),
     *("prepared_by", "handed_over_by"),
 )
+
+
+MADE_BY_SERVICE = "order-service"  # no person did
+TEXTS = texts_by_language()
+Language = Annotated[str | None, Query(pattern=f"^({'|'.join(sorted(TEXTS))})$")]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a file is written: for programs, unless there are texts for people."""
+
+    texts: Mapping[str, Any] | None = None
+
+    @property
+    def separator(self) -> str:
+        """The character between two cells."""
+        return "," if self.texts is None else str(self.texts["export"]["separator"])
+
+    @property
+    def head(self) -> Sequence[str]:
+        """The names of the columns."""
+        return COLUMNS if self.texts is None else [self.texts["export"][each] for each in COLUMNS]
+
+    @property
+    def without(self) -> str:
+        """The word before what is left out of an item."""
+        return "no" if self.texts is None else str(self.texts["export"]["without"])
+
+    def value(self, kind: str, name: str | None) -> str:
+        """Return the text of a value, such as a status."""
+        return name or "" if self.texts is None or name is None else str(self.texts[kind][name])
+
+    def number(self, text: str) -> str:
+        """Return a number with the decimal separator."""
+        return (
+            text if self.texts is None else text.replace(".", self.texts["export"]["decimal_mark"])
+        )
+
+    def person(self, name: str | None) -> str | None:
+        """Return who did something; people do not know the name of a service."""
+        return None if self.texts is not None and name == MADE_BY_SERVICE else name
 
 
 class CsvResponse(StreamingResponse):
@@ -82,35 +129,42 @@ class ExportHandler:
         )
         return Feature(router)
 
-    async def export(self, business_date: BusinessDate = None) -> Response:
+    async def export(
+        self, business_date: BusinessDate = None, language: Language = None
+    ) -> Response:
         """Return a CSV file (RFC 4180, UTF-8 with a byte order mark) with a row for each order.
 
         `date` is a business date, by default the current one. Times are those of the restaurant's
         time zone, amounts have the decimals of its currency. A text that a spreadsheet would take
         for a formula begins with an apostrophe. Addresses, phone numbers and notes are left out.
+
+        With a `language` the file is for the spreadsheets of its speakers: with their separators
+        of cells and decimals, and names of columns, statuses and types as on the pages.
         """
+        form = Format(None if language is None else TEXTS[language])
         wanted = business_date or self._business_day.date_of(self._clock())
-        parts = self._parts(wanted)
+        parts = self._parts(wanted, form)
         first = await anext(parts)  # an error is answered as such, as long as nothing is sent
         name = f"orders-{wanted.isoformat()}.csv"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return CsvResponse(_chained(first, parts), headers=headers)
 
-    async def _parts(self, business_date: date) -> AsyncIterator[str]:
+    async def _parts(self, business_date: date, form: Format) -> AsyncIterator[str]:
         """Yield the file in parts; no connection is in use while a part is sent."""
         async with self._database.connection() as connection:
             ids = await order_export.order_ids(connection, business_date)
-        head = BYTE_ORDER_MARK + _csv([COLUMNS])
+        head = BYTE_ORDER_MARK + _csv([form.head], form)
         for batch in _batches(ids):
             async with self._database.connection() as connection:
                 orders = await order_export.orders(connection, batch)
                 items = await tracking_queries.items(connection, batch)
-            yield head + _csv([self._row(order, items[order["id"]]) for order in orders])
+            rows = [self._row(order, items[order["id"]], form) for order in orders]
+            yield head + _csv(rows, form)
             head = ""
         if head:
             yield head
 
-    def _row(self, order: Row, items: Sequence[dict[str, Any]]) -> Sequence[str]:
+    def _row(self, order: Row, items: Sequence[dict[str, Any]], form: Format) -> Sequence[str]:
         """Return the cells of an order, in the order of `COLUMNS`."""
         total = order["total_amount"]
         items_total = total if order["items_total"] is None else order["items_total"]
@@ -120,14 +174,14 @@ class ExportHandler:
         return [
             order["number"],
             order["business_date"].isoformat(),
-            *(order[name] or "" for name in ("status", "type", "handoff")),
+            *(form.value(name, order[name]) for name in ("status", "type", "handoff")),
             *(_text(value) for value in (table, order["customer_name"], order["reference"])),
             *(_text(order[name]) for name in ("channel", "external_id")),
-            "; ".join(map(_item, items)),  # begins with a number
-            *map(self._amount, amounts),
+            "; ".join(_item(each, form.without) for each in items),  # begins with a number
+            *(form.number(self._amount(each)) for each in amounts),
             self._currency.code or "",
             *(self._time(order[name]) for name in times),
-            *(_text(order[name]) for name in ("processed_by", "handed_over_by")),
+            *(_text(form.person(order[name])) for name in ("processed_by", "handed_over_by")),
         ]
 
     def _amount(self, amount: Decimal | None) -> str:
@@ -148,9 +202,9 @@ def _batches(ids: Sequence[int]) -> Iterator[list[int]]:
         yield list(ids[start : start + ORDERS_READ_TOGETHER])
 
 
-def _csv(rows: Sequence[Sequence[str]]) -> str:
+def _csv(rows: Sequence[Sequence[str]], form: Format) -> str:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\r\n").writerows(rows)
+    csv.writer(text, delimiter=form.separator, lineterminator="\r\n").writerows(rows)
     return text.getvalue()
 
 
@@ -160,21 +214,21 @@ def _text(value: object) -> str:
     return f"'{text}" if FORMULA.match(text) else text
 
 
-def _item(item: dict[str, Any]) -> str:
+def _item(item: dict[str, Any], without: str) -> str:
     """Describe an item: 2 x Margherita (Extra cheese, no onions)."""
-    modifiers = ", ".join(_modifiers(item.get("modifiers", [])))
+    modifiers = ", ".join(_modifiers(item.get("modifiers", []), without))
     return f"{item['quantity']} x {item['name']}{f' ({modifiers})' if modifiers else ''}"
 
 
-def _modifiers(modifiers: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _modifiers(modifiers: Sequence[dict[str, Any]], without: str) -> Iterator[str]:
     """Yield the names of modifiers, without instructions, which are free text like notes."""
     for modifier in modifiers:
         if modifier["kind"] == ModifierKind.INSTRUCTION:
             continue
-        without = "no " if modifier["kind"] == ModifierKind.REMOVE else ""
+        removal = f"{without} " if modifier["kind"] == ModifierKind.REMOVE else ""
         times = f"{modifier['quantity']} x " if modifier["quantity"] > 1 else ""
-        yield f"{without}{times}{modifier['name']}"
-        yield from _modifiers(modifier["modifiers"])
+        yield f"{removal}{times}{modifier['name']}"
+        yield from _modifiers(modifier["modifiers"], without)
 
 
 async def _chained(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
