@@ -1,7 +1,6 @@
 // Orders of an earlier business date that were never started, on the dashboard: a person has each of them, or all of
 // them, cooked or cancelled.
 
-import { otherDayOf } from "./business-date.js";
 import { datedNumber } from "./business-date.js";
 import { arrange, make, makeUserText, write } from "./elements.js";
 import { newKey, post } from "./requests.js";
@@ -74,7 +73,7 @@ class HeldOrder {
     this._cook = this._button("cook", () => this._decide("release"));
     this._cancel = this._button("cancel", () => this._decide("cancel"));
     this._note = make("span", { className: "fault", role: "status" });
-    this._what = make("span", { className: "held-order" }, orderLink(number), " ", make("small", {}, otherDayOf(number) ?? ""));
+    this._what = make("span", { className: "held-order" }, orderLink(number));
     this.element = make("li", {}, this._what, this._cook, this._cancel, this._note);
     this._describe();
   }
