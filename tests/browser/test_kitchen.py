@@ -424,13 +424,22 @@ PAGES_OF = """
 """
 PAGES: list[tuple[list[int], list[Any]]] = [  # heights in cells, and the pages in two by two cells
     ([], [[], 1]),
-    ([1, 9, 1], [[0, 1, 0], 4]),
+    ([1, 9, 1], [[0, 1, 3], 4]),
     ([4, 9, 1, 1, 1, 4], [[0, 1, 3, 3, 3, 4], 5]),  # next to the last part
     ([4, 10, 2, 2], [[0, 1, 3, 4], 5]),
-    ([1, -5, 1], [[0, 1, 0], 3]),  # in one part
-    ([1, 4, 1], [[0, 1, 0], 2]),
-    ([1, 4, 4, 4, 1, 1, 1, 1], [[0, 1, 2, 3, 0, 0, 0, 4], 5]),
+    ([1, -5, 1], [[0, 1, 2], 3]),  # in one part
+    ([1, 4, 1], [[0, 1, 2], 3]),
+    ([1, 4, 4, 4, 1, 1, 1, 1], [[0, 1, 2, 3, 4, 4, 4, 4], 5]),
 ]
+# The cells in which tickets of these heights begin, on pages of four columns and nine rows.
+CELLS_OF = """
+    async (heights) => {
+        const { place } = await import("/assets/cells.js");
+        const sizes = heights.map((height) => ({ parts: [height], frames: [0, 0, 0, 0] }));
+        const { places } = place(sizes, { columns: 4, rows: 9, cell: 1, gap: 0 });
+        return places.map(({ blocks: [{ page, row, column }] }) => [page, row, column]);
+    }
+"""
 ITEMS_INSIDE = """
     (ticket) => {
         const cell = ticket.getBoundingClientRect();
@@ -488,22 +497,30 @@ async def check_cells(page: Page) -> None:
     assert await page.evaluate(BROKEN_BUTTONS, BUTTONS) == []
 
 
+async def check_places(page: Page) -> None:
+    """Verify that tickets are placed one after the other."""
+    for heights, expected in PAGES:
+        assert await page.evaluate(PAGES_OF, heights) == expected
+    cells = await page.evaluate(CELLS_OF, [3, 5, 9, 4, 3, 6, 3, 2, 5, 4, 3, 7, 1] * 10)
+    assert cells == sorted(cells)
+    assert cells[:7] == [[0, 0, column] for column in range(4)] + [[0, 3, 0], [1, 0, 0], [1, 0, 1]]
+
+
 @pytest.mark.parametrize("app", [{"RESTAURANT_KITCHEN_DISPLAY__CAPACITY": "30"}], indirect=True)
 async def test_food_has_most_of_the_screen_and_the_rest_is_on_pages(
     app: AllInOneApp, screens: Screens
 ) -> None:
     """Twelve tickets of two items are whole; a rush does not turn the page.
 
-    A ticket fills what larger ones left free, also on earlier pages; all pages are counted. One
-    that is larger than a page continues on the next.
+    No ticket is on an earlier page, or further up on its page, than one before it. One that is
+    larger than a page continues on the next.
     """
     await place_twelve(app)
     page = await screens.open("/kitchen?station=kitchen")
     shown = page.locator(".ticket:visible")
     await expect(shown).to_have_count(12)
     await check_cells(page)
-    for heights, expected in PAGES:
-        assert await page.evaluate(PAGES_OF, heights) == expected
+    await check_places(page)
     await expect(page.get_by_role("navigation", name="Pages of tickets")).to_be_hidden()
 
     twenty = [make_item(name=f"Pizza {number}") for number in range(20)]
@@ -516,7 +533,7 @@ async def test_food_has_most_of_the_screen_and_the_rest_is_on_pages(
     pages = page.get_by_role("navigation", name="Pages of tickets")
     await expect(page.get_by_text("30 of 30 tickets")).to_be_visible()
     await expect(pages).to_contain_text(
-        re.compile(r"\d\d more tickets.*Page 1 of [345]", re.DOTALL)
+        re.compile(r"\d\d more tickets.*Page 1 of [456]", re.DOTALL)
     )
     assert all(each["whole"] for each in await page.evaluate(CELLS))
     seen = set(await shown.locator("h3").all_inner_texts())

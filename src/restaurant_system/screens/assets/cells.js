@@ -5,8 +5,9 @@
  * contents in one column, and that of all around them, by the number of columns less one. The grid has
  * `columns` and `rows` of cells with the height `cell`, and a `gap` between them.
  *
- * Each ticket gets the smallest free block of cells that is large enough, on the first page that has one: a
- * later ticket fills what a larger one left free. A ticket that is larger than a page continues on the next.
+ * Each ticket gets the smallest free block of cells that is large enough, after the ticket before it: further to the
+ * right or below, or else on the next page. So people who work page by page, and row by row, keep the order; what a
+ * larger ticket leaves free before it stays free. A ticket that is larger than a page continues on the next.
  *
  * Returns the `places` of the tickets, each the first `page` and `blocks` of cells, one on each page that it
  * takes; with several, the `height` of its contents on a whole page, by which they flow. Returns also how
@@ -16,13 +17,7 @@ export function place(sizes, { columns, rows, cell, gap }) {
   const all = shapes(columns, rows);
   const pages = [];
   const add = () => pages[pages.push(new Page(pages.length, columns, rows)) - 1];
-  const take = (candidates) => {
-    for (const page of pages) {
-      const found = page.take(candidates);
-      if (found) return found;
-    }
-    return add().take(candidates);
-  };
+  const take = (candidates) => pages[pages.length - 1]?.take(candidates) ?? add().take(candidates);
   const whole = all[all.length - 1];
   const places = sizes.map(({ parts, frames }) => {
     const inside = (shape) => shape.rows * (cell + gap) - gap - frames[shape.columns - 1];
@@ -80,9 +75,10 @@ class Page {
     this.number = number;
     this._taken = Array.from({ length: rows }, () => Array(columns).fill(false));
     this._free = columns * rows;
+    this._last = { row: 0, column: 0 }; // where the last block begins
   }
 
-  /** Takes the first free block that has one of these shapes; returns undefined if there is none. */
+  /** Takes the first free block after the last one that has one of these shapes; returns undefined if there is none. */
   take(candidates) {
     for (const shape of candidates) {
       if (area(shape) > this._free) return; // the next ones are larger
@@ -92,8 +88,8 @@ class Page {
   }
 
   _find({ columns, rows }) {
-    for (let row = 0; row + rows <= this._taken.length; row++) {
-      for (let column = 0; column + columns <= this._taken[0].length; column++) {
+    for (let { row } = this._last; row + rows <= this._taken.length; row++) {
+      for (let column = row === this._last.row ? this._last.column : 0; column + columns <= this._taken[0].length; column++) {
         if (this._isFree(row, column, row + rows, column + columns)) return { row, column };
       }
     }
@@ -110,6 +106,7 @@ class Page {
     const { row, column, columns, rows } = cells;
     for (const taken of this._taken.slice(row, row + rows)) taken.fill(true, column, column + columns);
     this._free -= area(cells);
+    this._last = { row, column };
     return cells;
   }
 }
