@@ -78,10 +78,10 @@ function showTap(number) {
 }
 
 /** Shows why a tap was refused. */
-function showRefusal(tap, problem, status) {
+function showRefusal(tap, problem, statusCode) {
   const number = datedNumber(tap.number);
   if (!problem) {
-    toast(translate(status === UNAUTHORIZED ? "acts.signed_out" : "kitchen.not_done", { number }));
+    toast(translate(statusCode === UNAUTHORIZED ? "acts.signed_out" : "kitchen.not_done", { number }));
     return;
   }
   if (problem.current_status && tap.action === "unstart") {
