@@ -92,9 +92,8 @@ function showRefusal(tap, problem, statusCode) {
     toast(sentenceOf(problem));
     return;
   }
-  const status = statusInSentence(problem.current_status);
-  const cook = problem.processed_by;
-  toast(translate(cook ? "kitchen.too_late" : "kitchen.too_late_alone", { number, status, cook }));
+  const { current_status: current, processed_by: cook } = problem;
+  toast(translate(cook ? "kitchen.too_late" : "kitchen.too_late_alone", { number, status: statusInSentence(current), cook }));
 }
 
 function refreshUndo() {
