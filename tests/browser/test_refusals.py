@@ -29,6 +29,9 @@ OF_A_NEWER_SERVER: tuple[dict[str, object], str] = (
     {"code": "too_hot", "detail": "The grill is too hot."},
     "The grill is too hot.",
 )
+FOREIGN_ORIGIN = (
+    "Öffnen Sie diese Seite unter der Adresse des Restaurants, und versuchen Sie es noch einmal."
+)
 ISOLATE = "[\N{FIRST STRONG ISOLATE}\N{POP DIRECTIONAL ISOLATE}]*"
 EURO = f"\N{NO-BREAK SPACE}\N{EURO SIGN}{ISOLATE}"
 PRICE = re.compile(
@@ -43,6 +46,15 @@ async def refuse_taps(page: Page, problem: dict[str, object]) -> None:
         await route.fulfill(status=409, json=problem)
 
     await page.route("**/tickets/**", refuse)
+
+
+async def refuse_orders(page: Page, problem: dict[str, object]) -> None:
+    """Respond with a problem to each order of a page."""
+
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=403, json=problem)
+
+    await page.route("**/orders", refuse)
 
 
 @pytest.mark.parametrize("app", [IN_GERMAN], indirect=True)
@@ -60,6 +72,10 @@ async def test_refusals_are_explained_in_german_and_end(app: AllInOneApp, screen
     await item.get_by_label("Notiz").first.fill("ohne \N{ZERO WIDTH SPACE}Käse")
     await counter.get_by_role("button", name="Position eintippen").click()
     await item.get_by_label("Preis").fill("9999999")
+    await refuse_orders(counter, {"code": "foreign_origin", "detail": "Not from this page."})
+    await counter.get_by_role("button", name="Bestellen").click()
+    await expect(counter.locator("#summary")).to_contain_text(FOREIGN_ORIGIN)
+    await counter.unroute("**/orders")
     await counter.get_by_role("button", name="Bestellen").click()
 
     await expect(name).to_have_accessible_description(

@@ -10,9 +10,10 @@ const FIELDS = "[data-draft], #search, .types :checked";
 export function listenForFieldKeys(form, { placed, found, lists }) {
   form.addEventListener("keydown", (event) => {
     const { key, target } = event;
-    if (key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    if (key === "Enter" && event.repeat) event.preventDefault(); // a key that is held down is pressed once
+    else if (key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
-      if (!event.repeat) placed();
+      placed();
     } else if (key === "Enter" && target.tagName === "INPUT") {
       event.preventDefault();
       if (target.id === "search" && target.value.trim() !== "") found();

@@ -40,9 +40,10 @@ export class Menu {
     onLongTap(this._parent, ".item", (button) => held(this._itemOf(button)));
   }
 
-  /** Picks the first item that is shown and can be ordered, if there is one. */
+  /** Picks the item with the name that is searched, or else the first that is shown, if there is one. */
   pickFirst() {
-    const [, button] = [...this._buttons].find(([key, { parentElement }]) => !parentElement.hidden && this._items.get(key).available) ?? [];
+    const shown = [...this._buttons].filter(([, { parentElement }]) => !parentElement.hidden);
+    const [, button] = shown.find(([key]) => this._tabs.isWanted(this._items.get(key))) ?? shown[0] ?? [];
     button?.click();
   }
 

@@ -8,7 +8,7 @@ import { sentenceOf } from "./problems.js";
 import { money, shortNumber, translate } from "./words.js";
 
 const MISSES_BEFORE_STOP = 3; // attempts without a response after which a person can stop waiting
-const DOUBLE_TAP = 600; // ms in which a second tap on "Place" does not close what it opened
+const DOUBLE_TAP = 600; // ms in which a second tap or key on "Place" does not close what it opened
 
 const part = (id) => document.getElementById(id);
 
@@ -22,9 +22,8 @@ export class PlacedOrders {
     this._buttons = new Map();
     this._shownAt = 0;
     this._shownKey = null;
-    part("next").addEventListener("click", ({ detail }) => {
-      const isKey = detail === 0;
-      if (isKey || performance.now() - this._shownAt > DOUBLE_TAP) closed();
+    part("next").addEventListener("click", () => {
+      if (performance.now() - this._shownAt > DOUBLE_TAP) closed();
     });
     part("retry-now").addEventListener("click", () => sent.retryNow());
     part("send-again").addEventListener("click", () => sent.sendAgain(sent.shown.key));

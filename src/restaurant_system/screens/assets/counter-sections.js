@@ -31,6 +31,11 @@ export class Sections {
     return this._selected === ALL || section === this._selected;
   }
 
+  /** Tells whether an item has exactly the name that is searched. */
+  isWanted({ name }) {
+    return folded(name) === this._wanted;
+  }
+
   /** Shows the tabs of these sections. */
   show(sections) {
     const names = sections.map(({ name }) => name);

@@ -17,7 +17,8 @@ import { load, loadAll, onStoredElsewhere, removeStored, store } from "./stored.
 const PREFIX = "counter.order.";
 const SHOWN = "counter.shown"; // the key of the order that is shown
 const RETRY_DELAYS = [1, 2, 4, 8, 15]; // s; the last one repeats
-const FINAL_STATUSES = new Set([201, 400, 413, 415, 422]); // other statuses are from a proxy, or temporary
+const FINAL_STATUSES = new Set([201, 400, 413, 415, 422]);
+const REFUSED_STATUSES = new Set([403, 404, 409, 421]); // final if the service says why: a proxy sends them, too
 const REUSED = 422; // the key was used for another order
 // An order that is older is not sent again without a person's confirmation. (The server keeps a key for
 // much longer.)
@@ -145,7 +146,7 @@ export class SentOrders {
         continue;
       }
       const response = await post("/orders", order.body, key, { change: "kept" });
-      if (FINAL_STATUSES.has(response.status)) {
+      if (isFinal(response)) {
         this._misses = 0;
         this._settle(key, response);
       } else {
@@ -201,6 +202,11 @@ export class SentOrders {
       setTimeout(resolve, seconds * 1000);
     });
   }
+}
+
+/** Tells whether a response is the last word on an order; others are from a proxy, or temporary. */
+function isFinal({ status, body: answer }) {
+  return FINAL_STATUSES.has(status) || (REFUSED_STATUSES.has(status) && typeof answer?.code === "string");
 }
 
 /** Returns what is stored of a draft in each state. The table is no personal data. */
