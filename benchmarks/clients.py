@@ -14,14 +14,21 @@ ORDER = (
     b'{"name": "Margherita Pizza", "quantity": 1, "price": 15.99}, '
     b'{"name": "Caesar Salad", "quantity": 1, "price": 8.99}]}'
 )
-POST = (
-    b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    b"Content-Length: %d\r\n\r\n%s" % (len(ORDER), ORDER)
-)
 GET = b"GET /orders/%s/status HTTP/1.1\r\nHost: localhost\r\n\r\n"
 HOST = b"Host: localhost\r\n"
 NUMBER = b'"order_number":"'
 RESPONSE_TIMEOUT = 30.0  # s
+
+
+def post_request(path: bytes, body: bytes) -> bytes:
+    """Return the request that posts a JSON body."""
+    return (
+        b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (path, len(body), body)
+    )
+
+
+POST = post_request(b"/orders", ORDER)
 
 
 class WrongResponse(Exception):
@@ -113,6 +120,7 @@ class ClientPool:
         self.latencies: list[float] = []
         self.placed: dict[str, float] = {}
         self.total = 0
+        self.size = 0  # bytes of all requests and responses
         self.counting = False
         self.record_numbers = False
         self.on_response: Callable[[Client], None] = lambda _: None
@@ -124,7 +132,9 @@ class ClientPool:
     def send(self, client: Client, due: float) -> None:
         """Send the next request on a client."""
         self._in_flight += 1
-        client.send(next(self._requests), due)
+        request = next(self._requests)
+        self.size += len(request)
+        client.send(request, due)
 
     def answered(self, client: Client, response: Response, due: float) -> None:
         """Record a response; raise `WrongResponse` if it is not the expected one."""
@@ -132,6 +142,7 @@ class ClientPool:
             raise WrongResponse(f"{response.status!r} {response.body[:500]!r}")
         self._in_flight -= 1
         self.total += 1
+        self.size += response.size
         if self.counting:
             self.latencies.append(time.monotonic() - due)
             if self.record_numbers:

@@ -13,12 +13,14 @@ Callback = Callable[[], Awaitable[None]]
 class Load:
     """The result of the load generator: `answered` within `seconds`, times in ms.
 
-    `total` includes the responses before and after that time.
+    `total` includes the responses before and after that time, and so does `size`, the bytes of all
+    requests and responses.
     """
 
     seconds: float
     answered: int
     total: int
+    size: int
     p50: float
     p99: float
     p999: float

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks.clients import GET, POST, ClientPool, WrongResponse, with_api_key
+from benchmarks.clients import GET, POST, ClientPool, WrongResponse, post_request, with_api_key
 from benchmarks.loops import Plan, print_line, run
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.load", description=__doc__)
-    parser.add_argument("what", choices=["place", "status"])
+    parser.add_argument("what", choices=["place", "status", "post"])
     parser.add_argument("port", type=int, help="port of the service on 127.0.0.1")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=10.0)
@@ -28,6 +28,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, help="requests/s at a constant rate (open loop)")
     parser.add_argument(
         "--numbers", type=Path, help="file of the order numbers to look up, one per line"
+    )
+    parser.add_argument(
+        "--posts", type=Path, help="file of the requests to post: a path and a JSON body per line"
     )
     parser.add_argument("--api-key", help="send this API key with each request")
     parser.add_argument(
@@ -42,6 +45,9 @@ def _arguments() -> argparse.Namespace:
 def _requests(arguments: argparse.Namespace) -> Iterator[bytes]:
     if arguments.what == "place":
         requests = [POST]
+    elif arguments.what == "post":
+        lines = arguments.posts.read_bytes().splitlines()
+        requests = [post_request(*line.split(b" ", 1)) for line in lines]
     else:
         requests = [GET % number for number in arguments.numbers.read_bytes().split()]
     if arguments.api_key is not None:

@@ -46,6 +46,7 @@ async def run(pool: ClientPool, plan: Plan) -> dict[str, float]:
         "seconds": seconds,
         "answered": len(latencies),
         "total": pool.total,
+        "size": pool.size,
         "p50": percentile(latencies, 0.5) * 1000,
         "p99": percentile(latencies, 0.99) * 1000,
         "p999": percentile(latencies, 0.999) * 1000,

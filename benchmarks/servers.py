@@ -12,6 +12,8 @@ from tests.support.rabbitmq_server import Membership, RabbitMQ
 AMQP_HELLO = b"AMQP\x00\x00\x09\x01"
 SESSION = 3  # fields of /proc/PID/stat after the name
 PARENT = 1
+CPU_TIMES = (11, 12, 13, 14)  # user and system, of the process and of children that have ended
+TICKS = os.sysconf("SC_CLK_TCK")  # per second
 
 
 @contextlib.contextmanager
@@ -108,6 +110,22 @@ def descendants(process: int) -> Iterator[int]:
     while generation:
         generation = {each for each, parent in parents.items() if parent in generation}
         yield from generation
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the processor time of a process and its descendants in s."""
+    ticks = (_field(each, at) for each in [process, *descendants(process)] for at in CPU_TIMES)
+    return sum(each or 0 for each in ticks) / TICKS
+
+
+def written_bytes(process: int) -> int:
+    """Return what a process and its living descendants have had written to disk, in bytes."""
+    result = 0
+    for each in [process, *descendants(process)]:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            lines = Path(f"/proc/{each}/io").read_text(encoding="utf-8").splitlines()
+            result += sum(int(line.split()[1]) for line in lines if line.startswith("write_bytes"))
+    return result
 
 
 def session_of(leader: int) -> list[int]:

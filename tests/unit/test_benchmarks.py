@@ -1,6 +1,9 @@
 import asyncio
 import contextlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from itertools import repeat
 from pathlib import Path
@@ -9,10 +12,18 @@ import pytest
 from rich.console import Console
 
 from benchmarks import results
-from benchmarks.clients import POST, ClientPool, WrongResponse, order_number_in, read_response
+from benchmarks.clients import (
+    POST,
+    ClientPool,
+    WrongResponse,
+    order_number_in,
+    post_request,
+    read_response,
+)
 from benchmarks.floors.measure import sequential_rate
 from benchmarks.live_view_clients import LiveViewClient, LiveViewClientPool
 from benchmarks.loops import Plan, run
+from benchmarks.servers import cpu_seconds
 from benchmarks.statistics import median_by, percentile
 
 BODY = b'{"order_number":"ORD_20241216_001","status":"received"}'
@@ -45,6 +56,20 @@ class Server:
                 self._stall = 0
                 self.answered += 1
                 writer.write(self._answer)
+
+
+def test_processor_time_includes_children_that_have_ended() -> None:
+    before = cpu_seconds(os.getpid())
+    subprocess.run([sys.executable, "-c", "sum(range(10_000_000))"], check=True)
+
+    assert cpu_seconds(os.getpid()) - before >= 0.05
+
+
+def test_posts_of_a_file_have_their_path_and_body() -> None:
+    assert post_request(b"/orders/1/complete", b"{}") == (
+        b"POST /orders/1/complete HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    )
 
 
 def test_percentile_is_a_measured_value() -> None:
