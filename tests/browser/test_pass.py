@@ -104,6 +104,12 @@ async def test_ready_orders_are_handed_over_marked_sent_back_and_kept_over_an_ou
     assert await serious_violations(page) == []
     assert await serious_violations(phone) == []
     assert await phone.evaluate("document.documentElement.scrollWidth") == 390
+    sections = phone.get_by_role("navigation", name="Sections").get_by_role("button")
+    await expect(sections).to_have_text(["Dine in 1", "Takeout 3"])
+    await phone.set_viewport_size({"width": 390, "height": 300})
+    await sections.last.tap()
+    await expect(card(phone, ada)).to_be_in_viewport()
+    await phone.set_viewport_size({"width": 390, "height": 844})
 
     await expect(board.locator("#ready li")).to_have_count(3)  # none for a table
     await expect_settled(phone)
@@ -190,6 +196,9 @@ async def test_orders_are_handed_over_as_fast_as_somebody_taps(
 
     await expect(offer(page)).to_have_count(4)
     await expect(page.get_by_role("alert")).to_be_empty()
+    bar = await page.locator("#undo").bounding_box()
+    assert bar is not None
+    assert bar["height"] < 80  # one row, which hides no more orders
     await expect_numbers(page, "Takeout")
 
     for number in numbers[:2]:

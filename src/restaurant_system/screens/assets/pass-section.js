@@ -29,9 +29,11 @@ export class PassSection {
     this._cards = new Map();
     this._wasUsed = false;
     this._count = make("span", { className: "count number" });
-    this._title = make("h2", { id: `section-${name}` }, translate(name === UNCOLLECTED ? "orders.filter.uncollected" : `type.${name}`), " ", this._count);
+    this._title = make("h2", { id: `section-${name}` }, nameOf(name), " ", this._count);
     this._list = make("ol", { role: "list" });
     this._rest = make("a", { href: "/orders?state=" + (name === UNCOLLECTED ? "uncollected" : "ready"), className: "rest" });
+    this._countAtLink = make("span", { className: "count number" });
+    this.link = make("button", { type: "button", hidden: true, onclick: () => this.element.scrollIntoView() }, nameOf(name), " ", this._countAtLink);
     this.element = make("section", { className: name, "aria-labelledby": this._title.id, hidden: true }, this._title, this._list, this._rest);
   }
 
@@ -42,7 +44,8 @@ export class PassSection {
     for (const number of this._cards.keys()) if (!numbers.has(number)) this._cards.delete(number);
     for (const order of shown) this._show(order, digitOf(order.order_number));
     arrange(this._list, shown.map(({ order_number: number }) => this._cards.get(number).element));
-    write(this._count, String(orders.length));
+    for (const count of [this._count, this._countAtLink]) write(count, String(orders.length));
+    this.link.hidden = orders.length === 0;
     const rest = orders.length - shown.length;
     this._rest.hidden = rest === 0;
     write(this._rest, rest ? translate("pass.rest", { count: rest }) : "");
@@ -65,6 +68,10 @@ export class PassSection {
     const { pendingText, isNew } = this._handlers;
     this._cards.get(number).show(order, { digit, pending: pendingText(number), isNew: isNew(number) });
   }
+}
+
+function nameOf(section) {
+  return translate(section === UNCOLLECTED ? "orders.filter.uncollected" : `type.${section}`);
 }
 
 /** An order: a button for the hand-over, and another one that shows the other acts. */

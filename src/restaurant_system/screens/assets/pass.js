@@ -41,6 +41,7 @@ let gap = null; // the position of the order that had the focus until it has gon
 let hasSnapshot = false;
 
 part("sections").append(...sections.map(({ element }) => element));
+part("links").append(...sections.map(({ link }) => link));
 listenForKeys({
   digit: (digit) => handOver(numberAt(digit)),
   shiftedDigit: (digit) => focus(numberAt(digit)),
