@@ -773,7 +773,7 @@ async def test_changed_menu_is_shown_and_the_order_keeps_its_prices(
     await expect(button(page, "Diavola Sold out")).to_be_focused()
     differences = rows.locator(".differs:visible")
     await expect(differences).to_contain_text(
-        ["Now 7.00", "No longer on the menu", "Sold out since it was chosen"]
+        ["Now 7.00", "No longer on the menu", "Not available any more"]
     )
     await expect(
         rows.first.locator(".differs")

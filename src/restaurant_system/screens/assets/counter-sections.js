@@ -1,8 +1,8 @@
 // The tabs of the sections of the menu, and the search. One section is shown at a time, because a long menu
 // has no end on a phone; a short menu also has a tab with all of it, which is selected first.
 
-import { arrange, make, makeUserText, visible } from "./elements.js";
-import { translate } from "./words.js";
+import { arrange, make, makeUserText } from "./elements.js";
+import { folded, translate } from "./words.js";
 
 const MAX_ITEMS_AT_ONCE = 30;
 const ALL = null;
@@ -96,9 +96,4 @@ export class Sections {
       tab.tabIndex = name === this._selected ? 0 : -1;
     }
   }
-}
-
-/** Returns a text in the form in which a search compares it: without letter case and accents. */
-function folded(text) {
-  return visible(text).normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
 }

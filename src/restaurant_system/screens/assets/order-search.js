@@ -1,7 +1,7 @@
 // The states of orders as staff see them, and finding an order by what is known of it.
 
 import { now } from "./times.js";
-import { channelName, shortNumber, translate } from "./words.js";
+import { channelName, folded, shortNumber, translate } from "./words.js";
 
 const DATED = 8; // characters of a word with a date, as in the number of an order: shorter ones match every order of it
 
@@ -57,7 +57,3 @@ export function matches(words, number, text) {
   return text.split("\n").includes(typed) ? 2 : 1;
 }
 
-function folded(text) {
-  const marked = text.replace(/[’‘ʼ׳`´]/g, "'").replace(/\p{Pd}/gu, "-");
-  return marked.normalize("NFKD").replace(/\p{Mn}/gu, "").toLowerCase();
-}

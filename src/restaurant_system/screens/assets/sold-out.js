@@ -4,7 +4,7 @@ import { arrange, make, makeUserText, visible, write } from "./elements.js";
 import { sentenceOf } from "./problems.js";
 import { language, timezone } from "./restaurant.js";
 import { fetchJson, jsonAtLoad, sendJson, signIn } from "./session.js";
-import { translate } from "./words.js";
+import { folded, translate } from "./words.js";
 
 const ADDRESS = "/menu/availability";
 const POLL_INTERVAL = 1000; // ms, while the dialog is open
@@ -109,8 +109,8 @@ class SoldOut {
   }
 
   _filter() {
-    const wanted = this._search.value.trim().toLowerCase();
-    for (const { element, name } of this._rows.values()) element.hidden = !name.toLowerCase().includes(wanted);
+    const wanted = folded(this._search.value.trim());
+    for (const { element, name } of this._rows.values()) element.hidden = !folded(name).includes(wanted);
     this._nothing.hidden = this._rows.size === 0 || this._list.querySelector("li:not([hidden])") !== null;
   }
 

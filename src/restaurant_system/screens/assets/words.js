@@ -67,3 +67,9 @@ export function channelName(channel) {
 export function shortNumber(orderNumber) {
   return orderNumber.slice(orderNumber.lastIndexOf("_") + 1);
 }
+
+/** Returns a text as a search compares it: without letter case, accents and kinds of apostrophes and dashes. */
+export function folded(text) {
+  const marked = text.replace(/[’‘ʼ׳`´]/g, "'").replace(/\p{Pd}/gu, "-");
+  return marked.normalize("NFKD").replace(/\p{Mn}/gu, "").toLowerCase();
+}
