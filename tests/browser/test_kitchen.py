@@ -1,3 +1,4 @@
+import asyncio
 import json
 import re
 from datetime import timedelta
@@ -5,7 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from restaurant_system import screens as screen_files
 from restaurant_system.models.clock import rfc_3339, utc_now
@@ -68,8 +69,10 @@ async def test_tickets_are_started_bumped_undone_and_recalled_on_any_screen(
     await expect(button(one, "Start", number)).to_be_visible(timeout=SYNC_TIMEOUT)
     await expect(ticket(one, number).get_by_text("New")).to_have_count(0)
     assert await history(app, number) == ["received"]
+    await expect_settled(one)
     await button(one, "Start", number).click()
     await expect(button(other, "Bump", number)).to_be_visible(timeout=SYNC_TIMEOUT)
+    await expect_settled(one)
     await button(one, "Bump", number).click()
     await expect(ticket(other, number)).to_have_count(0, timeout=SYNC_TIMEOUT)
     await button(one, "Start", later).click()
@@ -333,6 +336,35 @@ async def test_second_tap_within_a_second_acts_on_no_other_ticket(
     await page.clock.fast_forward(MOVE_GRACE)
     await page.mouse.click(last["x"] + 5, last["y"] + 5)
     await expect(ticket(page, numbers[2])).to_have_attribute("data-status", "cooking")
+
+
+async def test_tap_on_a_button_that_has_just_become_another_one_is_ignored(
+    app: AllInOneApp, screens: Screens
+) -> None:
+    """As after a late answer, when a second tap is meant for the start."""
+    number = await app.order()
+    page = await screens.open("/kitchen?station=kitchen")
+    await page.clock.install()
+    await page.reload()
+    await ticket(page, number).wait_for()
+    await page.clock.pause_at(utc_now() + timedelta(seconds=2))
+    reached = asyncio.Event()
+
+    async def answer_late(route: Route) -> None:
+        await reached.wait()
+        await route.continue_()
+
+    await page.route(f"**/{number}/start", answer_late)
+    box = await button(page, "Start", number).bounding_box()
+    assert box is not None
+    await page.mouse.click(box["x"] + 5, box["y"] + 5)
+    await page.clock.fast_forward(NEXT_TAP + 200)
+    reached.set()
+    await expect(button(page, "Bump", number)).to_be_enabled()
+    await page.clock.fast_forward(NEXT_TAP - 200)
+    await page.mouse.click(box["x"] + 5, box["y"] + 5)
+    await page.clock.fast_forward(300)
+    await expect(button(page, "Bump", number)).to_be_enabled()
 
 
 async def test_new_ticket_rings_until_the_next_input_and_across_a_reload(

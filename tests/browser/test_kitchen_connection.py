@@ -164,6 +164,8 @@ async def test_failed_tap_delays_no_other_ticket_and_is_refused_once_outdated(
     bumps = f"**/tickets/{first}/bump"
     await button(page, "Start", first).click()
     await page.route(bumps, lambda route: route.fulfill(status=503))
+    await expect(button(page, "Bump", first)).to_be_visible()
+    await expect_settled(page)
 
     await button(page, "Bump", first).click()
     await expect(button(page, "Bump waits to be sent", first)).to_be_visible()
@@ -214,6 +216,7 @@ async def longest_frame(page: Page, count: int) -> float:
     await page.evaluate(TO_THE_FIRST_TICKET)
     await page.keyboard.press("Space")
     await page.locator(f"{first}[data-status='cooking'][data-tap='']").wait_for()
+    await page.locator(".rail:not(.settling)").wait_for()
     await page.keyboard.press("Space")
     await page.locator(f".ticket:nth-child({count})").wait_for(state="detached")
     await page.evaluate(TICK)

@@ -99,6 +99,8 @@ async def test_order_is_placed_cooked_and_handed_over_by_an_older_browser(
     await expect(track.locator("#headline")).to_have_text("We have your order")
     assert len(counter.context.pages) == 4  # tracked orders are shown in one window
     await kitchen.get_by_role("button", name="Start 001").click()
+    await expect(kitchen.get_by_role("button", name="Bump 001")).to_be_visible()
+    await expect_settled(kitchen)
     await kitchen.get_by_role("button", name="Bump 001").click()
     await expect(board.locator("#ready li")).to_have_text(["001"])
     await kitchen.locator("#recall-button").click()

@@ -7,7 +7,8 @@ import { isOpen, Ticket } from "./ticket.js";
 import { translate } from "./words.js";
 
 const DIGITS = "1234567890";
-const NEXT_TAP = 1000; // ms after a tap within which another one at the same place is the same
+// ms after a tap, or after the button of a ticket has changed, within which a tap at the same place is the same as before
+const NEXT_TAP = 1000;
 const MOVE_GRACE = 400; // ms after tickets have moved for which a tap or a digit is meant for the ticket that was there
 // The least width of a cell, and the least height of three: a ticket of two items. Units: the text size of items.
 const [CELL_WIDTH, TICKET_HEIGHT] = [9.2, 8.7];
@@ -33,6 +34,7 @@ export class Rail {
     this._page = 0;
     this._pages = 1;
     this._onPage = [];
+    this._settledAt = 0; // when a tap counts again on all tickets
     this._moved = []; // by position: `{ number, until }` of the ticket that was there before
     this._layouts = []; // `{ rects, until }`: where tickets were before the latest moves, by number
     list.addEventListener("click", (event) => this._refuseMoved(event), true);
@@ -46,7 +48,7 @@ export class Rail {
   show(entries, keys) {
     this._entries = entries;
     for (const key of keys) this._changed.add(key);
-    if (this._isHeld) for (const key of keys) this._tickets.get(key)?.update(entries.get(key), this._stateOf(key));
+    if (this._isHeld) for (const key of keys) this.refresh(key);
     else this._arrange();
   }
 
@@ -62,9 +64,9 @@ export class Rail {
     return true;
   }
 
-  /** Tells whether a ticket has been tapped within the last moment. */
+  /** Tells whether a ticket has been tapped within the last moment, or does something else since then. */
   isTapped(number) {
-    return this._tapped.has(number);
+    return this._tapped.has(number) || performance.now() - (this._tickets.get(number)?.changedAt ?? -NEXT_TAP) < NEXT_TAP;
   }
 
   /** Places the tickets again, after the size of the rail or of the text has changed. */
@@ -76,7 +78,7 @@ export class Rail {
   /** Updates what a ticket shows besides its entry. */
   refresh(number) {
     const ticket = this._tickets.get(number);
-    ticket?.update(this._entries.get(number), this._stateOf(number));
+    if (ticket) this._change(ticket, () => ticket.update(this._entries.get(number), this._stateOf(number)));
   }
 
   tick() {
@@ -163,7 +165,20 @@ export class Rail {
 
   _showTicket(number, entry) {
     if (!this._tickets.has(number)) this._tickets.set(number, new Ticket(number, this._handlers));
-    this._tickets.get(number).show(entry, this._stateOf(number));
+    const ticket = this._tickets.get(number);
+    this._change(ticket, () => ticket.show(entry, this._stateOf(number)));
+  }
+
+  /**
+   * Changes a ticket. Notes when its button does something else from now on, unless it was tapped a moment ago: then
+   * a tap may follow that is meant for the button as it was.
+   */
+  _change(ticket, change) {
+    const before = ticket.entry?.status;
+    change();
+    if (before === undefined || ticket.entry.status === before || this._tapped.has(ticket.number)) return;
+    ticket.changedAt = performance.now();
+    this._showSettling(NEXT_TAP);
   }
 
   _removeTicket(number) {
@@ -237,11 +252,13 @@ export class Rail {
     this._layouts = this._layouts.filter(({ until }) => now < until).concat({ rects, until: now + MOVE_GRACE });
   }
 
-  /** Marks the rail while tickets are held or have just moved: a tap may be meant for what was there before. */
-  _showSettling() {
+  /** Marks the rail while tickets are held or have just moved or changed: a tap may be meant for what was there before. */
+  _showSettling(duration = MOVE_GRACE) {
     this._list.classList.add("settling");
+    this._settledAt = Math.max(this._settledAt, performance.now() + duration);
     clearTimeout(this._settling);
-    if (!this._isHeld) this._settling = setTimeout(() => this._list.classList.remove("settling"), MOVE_GRACE);
+    const left = this._settledAt - performance.now();
+    if (!this._isHeld) this._settling = setTimeout(() => this._list.classList.remove("settling"), left);
   }
 
   /** Refuses a tap where another ticket was a moment ago: it was meant for that one. */
