@@ -23,6 +23,12 @@ SET_HIDDEN = """(isHidden) => {
     document.dispatchEvent(new Event("visibilitychange"));
 }"""
 
+FORBID_STORAGE = """
+    Object.defineProperty(window, "localStorage", {
+        get: () => { throw new DOMException("No storage", "SecurityError"); },
+    });
+"""
+
 
 async def tab(page: Page, path: str) -> Page:
     """Open another page in the browser of a page."""
@@ -107,3 +113,27 @@ async def test_all_of_nine_pages_are_live_and_leave_connections_for_requests(
     cancelled = kitchen.get_by_role("button", name=f"Seen {orders[3][-3:]}")
     await expect(cancelled).to_be_visible(timeout=SHOWN)
     await expect(other.locator("#ready li")).to_have_count(0, timeout=SHOWN)
+
+
+async def test_pages_without_storage_leave_connections_for_each_other(
+    screens: Screens, app: AllInOneApp
+) -> None:
+    """A page that gets no connection says that other pages have them."""
+    numbers = [await app.order() for _ in range(MOST_STREAMS + VISITS + 1)]
+    board = await screens.open("/sign-in")
+    await board.context.add_init_script(FORBID_STORAGE)
+    await board.goto("/board")
+    stuck = await tab(board, "about:blank")
+    await stuck.route("**/live/**", lambda _: None)
+    await stuck.goto("/dashboard")
+
+    tracked = [await tab(board, f"/track/{number}") for number in numbers]
+
+    async def most_have_no_stream() -> bool:
+        return await count_streams(app) <= MOST_STREAMS
+
+    await eventually(most_have_no_stream, doing="for pages to end their streams")
+    for number in numbers:
+        await app.cancel(number)
+    await all_show(tracked, "#headline", re.compile("order was"))
+    await expect(stuck.get_by_role("alert")).to_have_text(CROWDED, timeout=2 * SOON)

@@ -1,9 +1,11 @@
 // The event streams that the pages of this browser have open to this server. A browser holds six
 // connections to a host over HTTP/1.1, and an event stream keeps one: with six of them open, no page
-// gets a response any more. So each page with a stream has an entry in the local storage.
+// gets a response any more. So each page with a stream has an entry in the local storage. Where that is not
+// available, pages send each other their entries. Where they cannot do that either, each has a stream, up to
+// the limit of the browser, and a page without a connection does not know that other pages have them.
 
 import { newKey } from "./requests.js";
-import { loadAll, removeStored, store } from "./stored.js";
+import { isStorageAvailable, loadAll, removeStored, store } from "./stored.js";
 
 const PREFIX = "live/";
 const MOST = 4; // streams over HTTP/1.1; the other connections are for requests
@@ -15,6 +17,11 @@ const CURRENT_FOR = 2500; // ms after an event; the server sends one every 2 s
 const pageId = newKey();
 const [navigation] = performance.getEntriesByType("navigation");
 const limit = ["h2", "h3"].includes(navigation?.nextHopProtocol) ? Infinity : MOST; // these share one connection
+
+const channel = isStorageAvailable() || typeof BroadcastChannel === "undefined" ? null : new BroadcastChannel("streams");
+const sent = new Map(); // the entries of all pages by id, if they are sent
+channel?.addEventListener("message", ({ data }) => receive(data));
+channel?.postMessage({ type: "ask" });
 
 /** Tells whether another page of this browser gets events, so that the server can be reached. */
 export function isServedElsewhere() {
@@ -50,11 +57,11 @@ export class StreamEntry {
     this._since ??= Date.now();
     this._writtenAt = Date.now();
     const { _id: id, _address: address, _since: since } = this;
-    store(PREFIX + id, { id, page: pageId, address, since, seenAt: Date.now(), eventAt });
+    write({ id, page: pageId, address, since, seenAt: Date.now(), eventAt });
   }
 
   remove() {
-    if (this._since !== null) removeStored(PREFIX + this._id);
+    if (this._since !== null) remove(this._id);
     this._since = null;
   }
 
@@ -67,8 +74,26 @@ export class StreamEntry {
 
 /** Returns all entries; deletes those of pages that ended without doing so. */
 function openStreams() {
-  const entries = loadAll(PREFIX);
+  const entries = channel ? [...sent.values()] : loadAll(PREFIX);
   const age = ({ seenAt }) => Math.abs(Date.now() - seenAt); // the clock may have been set back
-  for (const entry of entries) if (age(entry) > FORGOTTEN_AFTER) removeStored(PREFIX + entry.id);
+  for (const entry of entries) if (age(entry) > FORGOTTEN_AFTER) remove(entry.id);
   return entries.filter((entry) => age(entry) < CLOSED_AFTER);
+}
+
+function write(entry) {
+  if (!channel) store(PREFIX + entry.id, entry);
+  else sent.set(entry.id, entry);
+  channel?.postMessage({ type: "entry", entry });
+}
+
+function remove(id) {
+  if (!channel) removeStored(PREFIX + id);
+  else sent.delete(id);
+  channel?.postMessage({ type: "removed", id });
+}
+
+function receive({ type, entry, id }) {
+  if (type === "entry") sent.set(entry.id, entry);
+  if (type === "removed") sent.delete(id);
+  if (type === "ask") for (const own of sent.values()) if (own.page === pageId) write(own);
 }

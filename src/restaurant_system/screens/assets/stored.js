@@ -1,5 +1,16 @@
 // Values in the browser's storage. Where it is not available, nothing is stored, without an error.
 
+/** Tells whether values can be stored: not if the user forbids it, or the storage is full. */
+export function isStorageAvailable() {
+  try {
+    localStorage.setItem("test", "");
+    localStorage.removeItem("test");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Stores a value, as JSON. */
 export function store(name, value) {
   try {
