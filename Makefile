@@ -5,6 +5,7 @@
 # make bench        measures throughput, latency and memory, for a quarter of an hour
 # make screenshots  takes the pictures in docs/screenshots
 # make page-loads   measures how long pages load over a slow network
+# make kitchen-frames  measures how smooth the kitchen display is with 40 tickets on a slow processor
 # make icons        draws the icons of the pages from screens/assets/icon.svg
 # make check        runs linters, the type checker, and the checks of layers, language, pages and deployment
 # make wheel        builds the wheel in dist/, with the pinned build backend
@@ -31,7 +32,7 @@ PIN    := $(BIN)/uv pip compile --quiet --no-config --universal --python-version
 # Tests start hundreds of processes, each of which would compile the same modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-brokers faults bench page-loads screenshots icons check wheel sbom lock clean
+.PHONY: run test test-brokers faults bench page-loads kitchen-frames screenshots icons check wheel sbom lock clean
 
 run: $(VENV)/.run
 	@$(BIN)/restaurant-system up $(ARGS)
@@ -74,6 +75,10 @@ screenshots: $(VENV)/.dev
 page-loads: $(VENV)/.dev
 	@$(BIN)/python tests/support/prerequisites.py
 	@$(BIN)/python -m benchmarks.page_loads
+
+kitchen-frames: $(VENV)/.dev
+	@$(BIN)/python tests/support/prerequisites.py
+	@$(BIN)/python -m benchmarks.kitchen_frames
 
 icons: $(VENV)/.dev
 	@$(BIN)/python -m tests.icons

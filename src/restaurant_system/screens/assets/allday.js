@@ -45,11 +45,13 @@ export class AllDay {
       const list = make("ul", { className: "modifiers" });
       this._rows.set(name, { total, list, row: make("li", {}, total, " ", makeUserText("span", name, "name"), list) });
     }
-    const { row, total, list } = this._rows.get(name);
-    write(total, countText(count));
-    list.replaceChildren(...sorted(modifiers).map(modifierRow));
-    list.hidden = modifiers.size === 0;
-    return row;
+    const shown = this._rows.get(name);
+    write(shown.total, countText(count));
+    const text = JSON.stringify(sorted(modifiers), (_, value) => (value instanceof Map ? sorted(value) : value));
+    if (text !== shown.text) shown.list.replaceChildren(...sorted(modifiers).map(modifierRow));
+    shown.text = text;
+    shown.list.hidden = modifiers.size === 0;
+    return shown.row;
   }
 }
 

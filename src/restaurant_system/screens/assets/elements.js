@@ -43,3 +43,20 @@ export function arrange(parent, children) {
 export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
+
+/**
+ * Returns a function that has `update()` called in the next animation frame, once however often it is called
+ * until then; and at once while the page is hidden, because it has no frames.
+ */
+export function inNextFrame(update) {
+  let frame = null;
+  const run = () => {
+    cancelAnimationFrame(frame);
+    frame = null;
+    update();
+  };
+  return () => {
+    if (document.hidden) run();
+    else frame ??= requestAnimationFrame(run);
+  };
+}

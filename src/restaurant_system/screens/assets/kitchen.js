@@ -3,7 +3,7 @@
 import { AllDay } from "./allday.js";
 import { showConnection } from "./banner.js";
 import { datedNumber } from "./business-date.js";
-import { write } from "./elements.js";
+import { inNextFrame, write } from "./elements.js";
 import { listenForKeys } from "./keys.js";
 import { rememberStation } from "./last-station.js";
 import { LiveView } from "./live.js";
@@ -43,6 +43,8 @@ const rail = new Rail(byId("rail"), byId("pages"), byId("tickets-title"), {
 const undo = new Undo(byId("undo"), taps, (entry, action) => taps.add(entry, action, entry.status));
 const allDay = new AllDay(byId("all-day"), byId("all-day-button"));
 const recalls = new Recall(byId("recall"), `${address}/bumped`, recall);
+const changed = new Set(); // the keys of entries that are not shown yet
+const show = inNextFrame(showChanged);
 const scheduled = new ScheduledTickets(byId("scheduled"), types?.split(","));
 
 function act(entry) {
@@ -102,7 +104,15 @@ function refreshUndo() {
 
 function change(entries, keys) {
   news.update(entries);
-  rail.show(entries, keys);
+  for (const key of keys) changed.add(key);
+  show();
+}
+
+/** Shows what has changed since the last frame; several changes may come together. */
+function showChanged() {
+  const { entries } = view;
+  rail.show(entries, changed);
+  changed.clear();
   undo.show(entries);
   allDay.show(entries);
   showStation(entries);

@@ -1,9 +1,9 @@
 // The rail: the open tickets in their order, on pages of cells, with their digits and the focus.
 
 import { place } from "./cells.js";
-import { arrange, write } from "./elements.js";
+import { arrange, inNextFrame, write } from "./elements.js";
 import { toast } from "./notices.js";
-import { isOpen, Ticket } from "./ticket.js";
+import { isOpen, sortKeyOf, Ticket } from "./ticket.js";
 import { translate } from "./words.js";
 
 const DIGITS = "1234567890";
@@ -13,6 +13,7 @@ const MOVE_GRACE = 400; // ms after tickets have moved for which a tap or a digi
 // The least width of a cell, and the least height of three: a ticket of two items. Units: the text size of items.
 const [CELL_WIDTH, TICKET_HEIGHT] = [9.2, 8.7];
 const GAP = 8; // px
+const AT_ONCE = 3; // changed tickets that are made and measured in one frame, so that the page stays responsive
 
 export class Rail {
   /**
@@ -37,6 +38,7 @@ export class Rail {
     this._settledAt = 0; // when a tap counts again on all tickets
     this._moved = []; // by position: `{ number, until }` of the ticket that was there before
     this._layouts = []; // `{ rects, until }`: where tickets were before the latest moves, by number
+    this._arrangeMore = inNextFrame(() => this._isHeld || this._arrange());
     list.addEventListener("click", (event) => this._refuseMoved(event), true);
     const [previous, next] = pager.querySelectorAll("button");
     previous.addEventListener("click", () => this.turnPage(-1));
@@ -71,7 +73,6 @@ export class Rail {
 
   /** Places the tickets again, after the size of the rail or of the text has changed. */
   resize() {
-    for (const ticket of this._tickets.values()) ticket.size = null;
     this._place();
   }
 
@@ -146,21 +147,31 @@ export class Rail {
     if (!this._isHeld) this._arrange();
   }
 
-  /** Adds, updates and removes tickets, and places all. */
+  /** Removes tickets, adds and updates the first ones that have changed, and places all; the others in next frames. */
   _arrange() {
     const [before, focused, active] = [this._onPage, this._focused, document.activeElement];
     this._keepLayout();
-    for (const key of this._changed) {
-      if (isOpen(this._entries.get(key))) this._showTicket(key, this._entries.get(key));
+    for (const [key, entry] of this._takeChanged()) {
+      if (isOpen(entry)) this._showTicket(key, entry);
       else this._removeTicket(key);
     }
-    this._changed.clear();
+    if (this._changed.size) this._arrangeMore();
     this._order = [...this._tickets.values()].sort((one, other) => compare(one.sortKey, other.sortKey));
     arrange(this._list, this._order.map((ticket) => ticket.element));
     this._place();
     this._keepDigits(before);
     this._showSettling();
     if (focused) this._restoreFocus(active, before.indexOf(focused));
+  }
+
+  /** Returns what has changed and is shown at once: what goes, and the first tickets by their order. */
+  _takeChanged() {
+    const changed = [...this._changed].map((key) => [key, this._entries.get(key)]);
+    const open = changed.filter(([, entry]) => isOpen(entry));
+    const first = open.map(([, entry]) => entry).sort((one, other) => compare(sortKeyOf(one), sortKeyOf(other))).slice(0, AT_ONCE);
+    const taken = changed.filter(([, entry]) => !isOpen(entry) || first.includes(entry));
+    for (const [key] of taken) this._changed.delete(key);
+    return taken;
   }
 
   _showTicket(number, entry) {
@@ -195,7 +206,7 @@ export class Rail {
     const cell = (height + GAP) / rows - GAP;
     const cellWidth = (width + GAP) / columns - GAP;
     this._setGrid({ "--columns": columns, "--rows": rows, "--cell-width": `${cellWidth}px` });
-    this._measure(columns, cellWidth);
+    this._measure(columns, cellWidth, text);
     const { places, pages } = place(this._order.map((ticket) => ticket.size), { columns, rows, cell, gap: GAP });
     places.forEach((found, index) => this._order[index].placeAt(found));
     this._pages = pages;
@@ -207,22 +218,24 @@ export class Rail {
     for (const [name, value] of Object.entries(properties)) this._list.style.setProperty(name, value);
   }
 
-  /** Measures the tickets that have changed, all at once, and their heads in each width that they may get. */
-  _measure(columns, cellWidth) {
+  /** Measures the tickets that have changed, or all for other cells, at once, and their heads in each width that they may get. */
+  _measure(columns, cellWidth, text) {
+    const measuredFor = [columns, cellWidth, text].join();
+    if (measuredFor !== this._measuredFor) for (const ticket of this._order) ticket.size = null;
+    this._measuredFor = measuredFor;
     const changed = this._order.filter((ticket) => ticket.size === null);
     for (const { element } of changed) {
       element.hidden = false;
       element.classList.add("measured");
     }
-    for (const ticket of changed) ticket.measure();
+    for (const ticket of changed) ticket.measure(columns);
+    const broken = changed.filter((ticket) => ticket.isHeadBroken);
     for (let more = 1; more < columns; more++) {
-      for (const ticket of changed) ticket.widenHead(more * (cellWidth + GAP));
-      for (const ticket of changed) ticket.measureHead();
+      for (const ticket of broken) ticket.widenHead(more * (cellWidth + GAP));
+      for (const ticket of broken) ticket.measureHead(more);
     }
-    for (const ticket of changed) {
-      ticket.widenHead(0);
-      ticket.element.classList.remove("measured");
-    }
+    for (const ticket of broken) ticket.widenHead(0);
+    for (const { element } of changed) element.classList.remove("measured");
   }
 
   _showPage() {

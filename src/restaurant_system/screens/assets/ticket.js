@@ -15,6 +15,14 @@ export function isOpen(entry) {
   return entry?.status in NEXT_ACTION;
 }
 
+/** Returns by what tickets are sorted: the latest rush comes first, then what is claimed first. */
+export function sortKeyOf({ order_number: number, received_at, rank_at, rushed_at }) {
+  const rank = rank_at === null ? -Infinity : Date.parse(rank_at);
+  return [rushed_at ? -Date.parse(rushed_at) : Infinity, rank, Date.parse(received_at), number];
+}
+
+// What changes on a ticket and does not change its size.
+const STATE = new Set(["status", "updated_at", "rank_at", "bumped_at", "started_at", "rushed_at", "can_be_unrushed", "crossed_off"]);
 const DAY = 86400; // s
 const PADDING = 3; // px above and below the contents, and one for rounding
 
@@ -61,6 +69,7 @@ export class Ticket {
     const buttons = make("div", { className: "buttons" }, this._part, this._status, this._level, this.button, this._rush);
     const contents = [this._cancelReason, this._allergy, this._due, this._items, this._notes, this._amountDue];
     this._contents = make("div", { className: "contents" }, ...contents);
+    this._about = about;
     return make("article", {}, this._head, this._contents, buttons);
   }
 
@@ -93,30 +102,37 @@ export class Ticket {
     }
     [...this._items.children].forEach((element, item) => {
       element.classList.toggle("done", crossed.has(item));
-      element.querySelector(".cross")?.setAttribute("aria-pressed", String(crossed.has(item)));
+      const button = element.querySelector(".cross");
+      button.hidden = entry.status !== "cooking";
+      button.ariaPressed = String(crossed.has(item));
     });
     const isDone = entry.status === "cooking" && crossed.size >= entry.items.length;
     this.element.classList.toggle("all-done", isDone);
     return isDone;
   }
 
-  /** Makes an item; while it is cooked, a button covers it that crosses it off. */
+  /** Makes an item, and the button that covers it while it is cooked, and crosses it off. */
   _makeItem(item, position) {
     const element = makeItem(item);
     element.dataset.name = item.name; // for a long press
-    if (this.entry.status !== "cooking") return element;
     const label = translate("kitchen.cross_off", { name: item.name });
     const onclick = () => this._cross(this.entry, position, !element.classList.contains("done"));
     element.append(make("button", { type: "button", className: "cross", "aria-label": label, onclick }));
     return element;
   }
 
-  /** Measures its contents in one column, while it has the class `measured`. */
-  measure() {
+  /** Measures its contents in one column, while it has the class `measured`; `columns` are those of a page. */
+  measure(columns) {
     const parts = [...this._contents.children].flatMap((part) => (part === this._items ? [...part.children] : [part]));
     const frame = rectHeight(this.element) - rectHeight(this._contents) + PADDING;
-    this.size = { parts: parts.filter((part) => !part.hidden).map(heightOf), frames: [frame] };
+    this.size = { parts: parts.filter((part) => !part.hidden).map(heightOf), frames: Array(columns).fill(frame) };
     this._headHeight = rectHeight(this._head);
+  }
+
+  /** Tells whether its head has lines that fit into fewer if it is wider. */
+  get isHeadBroken() {
+    const { fontSize } = getComputedStyle(this._about);
+    return rectHeight(this._about) > 2 * parseFloat(fontSize);
   }
 
   /** Widens its head by so many pixels, to be measured. */
@@ -124,9 +140,9 @@ export class Ticket {
     this._head.style.width = pixels > 0 ? `calc(100% + ${pixels}px)` : "";
   }
 
-  /** Measures its head, which has been widened by one column more than before. */
-  measureHead() {
-    this.size.frames.push(this.size.frames[0] - this._headHeight + rectHeight(this._head));
+  /** Measures its head, which has been widened by so many columns. */
+  measureHead(more) {
+    this.size.frames[more] += rectHeight(this._head) - this._headHeight;
   }
 
   /** Places it in blocks of cells; with several columns or parts, its contents flow from one to the next. */
@@ -166,7 +182,6 @@ export class Ticket {
     if (text === this._ageText) return;
     this._ageText = text;
     this._age.textContent = text;
-    write(this._day, otherDayOf(this.number) ?? "");
     const level = this._currentLevel();
     if (level === this.element.dataset.level) return;
     this.element.dataset.level = level;
@@ -183,14 +198,24 @@ export class Ticket {
 
   _fill(entry) {
     this.entry = entry;
+    this.sortKey = sortKeyOf(entry);
+    write(this._day, otherDayOf(this.number) ?? "");
+    this.element.dataset.status = entry.status;
+    write(this._rushText, translate(entry.rushed_at ? "kitchen.rushed" : "kitchen.action.rush"));
+    this._rush.hidden = entry.status === "cancelled";
+    this._rush.classList.toggle("rushed", Boolean(entry.rushed_at));
+    this.element.classList.toggle("first", Boolean(entry.rushed_at));
+    const contents = JSON.stringify(entry, (name, value) => (STATE.has(name) ? undefined : value));
+    if (contents !== this._contentsText) this._fillContents(entry);
+    this._contentsText = contents;
+    this.tick();
+  }
+
+  _fillContents(entry) {
     this.size = null;
     this._received = Date.parse(entry.received_at);
     // An order is not late before it is placed, whatever time it states.
     this._ready = entry.ready_at ? Math.max(Date.parse(entry.ready_at), this._received) : null;
-    const rushed = entry.rushed_at ? -Date.parse(entry.rushed_at) : Infinity; // the latest rush comes first
-    const rank = entry.rank_at === null ? -Infinity : Date.parse(entry.rank_at); // as orders are claimed
-    this.sortKey = [rushed, rank, this._received, this.number];
-    this.element.dataset.status = entry.status;
     write(this._kind, describeOrder(entry));
     this._urgency.replaceChildren(...urgencyOf(entry));
     fill(this._cancelReason, makeCancelReason(entry));
@@ -200,12 +225,7 @@ export class Ticket {
     write(this._notes, visible(entry.notes ?? ""));
     this._notes.hidden = !entry.notes;
     fill(this._amountDue, makeAmountDue(entry));
-    write(this._rushText, translate(entry.rushed_at ? "kitchen.rushed" : "kitchen.action.rush"));
-    this._rush.hidden = entry.status === "cancelled";
-    this._rush.classList.toggle("rushed", Boolean(entry.rushed_at));
-    this.element.classList.toggle("first", Boolean(entry.rushed_at));
     fill(this._due, entry.ready_at ? [translate("kitchen.due", { time: timeOrDate(new Date(entry.ready_at)) })] : []);
-    this.tick();
   }
 }
 
