@@ -541,6 +541,44 @@ async def check_cells(page: Page) -> None:
     assert await page.evaluate(BROKEN_BUTTONS, BUTTONS) == []
 
 
+async def test_what_is_urgent_on_other_pages_is_shown_until_it_is_seen_there(
+    app: AllInOneApp, screens: Screens
+) -> None:
+    first, *_, last = [await app.order(items=TWO_ITEMS) for _ in range(7)]
+    page = await screens.open("/kitchen?station=kitchen", width=390, height=844)
+    pages = page.get_by_role("navigation", name="Pages of tickets")
+    more = pages.get_by_role("button", name="more ticket")
+    await expect(more).to_have_text(re.compile(r"^4 more tickets\s+4 new\s+$"))
+    for key in ("PageDown", "PageDown", "Shift", "PageUp", "PageUp"):
+        await page.keyboard.press(key)
+    await expect(more).to_have_text(re.compile(r"^4 more tickets\s+$"))
+    new = await app.order(items=TWO_ITEMS)
+    await expect(more).to_contain_text("1 new")
+    await page.keyboard.press("Shift")
+    await app.cancel(last, "The party has left")
+    await expect(page.get_by_role("alert")).to_contain_text("007 is cancelled: The party has left")
+    await expect(more).to_contain_text(re.compile(r"1 cancelled\s+1 new"))
+    assert await serious_violations(page) == []
+
+    await page.get_by_role("alert").get_by_text("cancelled").click()
+    await more.click()
+    await expect(ticket(page, last)).to_contain_text("Reason: The party has left")
+    await expect(ticket(page, new).get_by_text("New")).to_be_visible()
+    await page.keyboard.press("Shift")
+    await expect(ticket(page, new).get_by_text("New")).to_have_count(0)
+    await expect(pages.locator(".page")).to_have_css("background-color", "rgb(250, 204, 21)")
+    other = await screens.open("/kitchen?station=kitchen")
+    await button(other, "Rush", first).click()
+    await expect(more).to_contain_text("1 rushed")
+    await expect(ticket(page, last)).to_be_visible()
+    assert await serious_violations(page) == []
+    await more.click()
+    await expect(ticket(page, first)).to_be_visible()
+    await expect(more).not_to_contain_text("rushed")
+    await expect(more).not_to_contain_text("new")
+    await expect(more).to_contain_text("1 cancelled")
+
+
 async def check_places(page: Page) -> None:
     """Verify that tickets are placed one after the other."""
     for heights, expected in PAGES:

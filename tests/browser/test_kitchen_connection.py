@@ -26,14 +26,14 @@ WATCH_FRAMES = """
     requestAnimationFrame((at) => { window.before = at; requestAnimationFrame(window.watch); });
 """
 TO_THE_LAST_TICKET = """
-    while (!document.querySelector(".pages button:last-of-type").disabled) {
-        document.querySelector(".pages button:last-of-type").click();
+    while (!document.querySelector(".pages .turn:last-of-type").disabled) {
+        document.querySelector(".pages .turn:last-of-type").click();
     }
     document.querySelector(".ticket:last-child .step").focus();
 """
 TO_THE_FIRST_TICKET = """
-    while (!document.querySelector(".pages button").disabled) {
-        document.querySelector(".pages button").click();
+    while (!document.querySelector(".pages .turn").disabled) {
+        document.querySelector(".pages .turn").click();
     }
     document.querySelector(".ticket .step").focus();
 """

@@ -8,7 +8,7 @@ import { listenForKeys } from "./keys.js";
 import { rememberStation } from "./last-station.js";
 import { LiveView } from "./live.js";
 import { onLongTap } from "./long-tap.js";
-import { News } from "./news.js";
+import { News, TICKETS } from "./news.js";
 import { toast } from "./notices.js";
 import { sentenceOf } from "./problems.js";
 import { Rail } from "./rail.js";
@@ -32,7 +32,7 @@ const byId = (id) => document.getElementById(id);
 const keysDialog = byId("keys");
 
 const bell = soundButton(byId("sound-button"), "kitchen-muted");
-const news = new News(`${address}/unseen`, bell, (numbers) => numbers.forEach((number) => rail.refresh(number)));
+const news = new News(`${address}/unseen`, bell, showSeen, TICKETS, (number) => !rail.isElsewhere(number));
 const taps = new Taps(`${address}/tickets/`, { changed: showTap, refused: showRefusal });
 const rail = new Rail(byId("rail"), byId("pages"), byId("tickets-title"), {
   stateOf: (number) => ({ tap: taps.pendingOf(number), isNew: news.has(number), ofItems: taps.pendingOfItems(number) }),
@@ -70,6 +70,10 @@ function actOnDigit(digit) {
   if (!entry) return;
   rail.focusTicket(entry.order_number);
   act(entry);
+}
+
+function showSeen(numbers) {
+  for (const number of numbers) rail.refresh(number);
 }
 
 function showTap(number) {

@@ -1,8 +1,8 @@
-// New and cancelled tickets: they ring, and new ones are marked, until the next touch or key, also over a
-// reload of the page. At the pass, likewise, orders that have become ready.
+// New and cancelled tickets: they ring until the next touch or key, and new ones are marked until the next one while
+// they are shown, also over a reload of the page. At the pass, likewise, orders that have become ready.
 
 import { datedNumber } from "./business-date.js";
-import { announce } from "./notices.js";
+import { announce, toast } from "./notices.js";
 import { load, removeStored, store } from "./stored.js";
 import { describeOrder } from "./ticket-contents.js";
 import { translate } from "./words.js";
@@ -12,7 +12,7 @@ const MAX_NAMED = 3; // new tickets that are announced one by one
 // again gets its tickets back one by one.
 const KNOWN_FOR = 10 * 60 * 1000;
 
-const TICKETS = {
+export const TICKETS = {
   status: "received",
   one: (entry) => translate("kitchen.news.ticket", { number: datedNumber(entry.order_number), what: describeOrder(entry) }),
   many: (count) => translate("kitchen.news.tickets", { count }),
@@ -21,10 +21,12 @@ const TICKETS = {
 export class News {
   /**
    * Stores the unseen order numbers under `name`; `seen(orderNumbers)` is called at the next touch or
-   * key. `kind` says in which status an order is new here, and how one and many are announced.
+   * key, with those for which `isShown(orderNumber)`. `kind` says in which status an order is new here, and how one
+   * and many are announced.
    */
-  constructor(name, bell, seen, kind = TICKETS) {
+  constructor(name, bell, seen, kind, isShown = () => true) {
     this._kind = kind;
+    this._isShown = isShown;
     this._name = name;
     this._bell = bell;
     this._seen = seen;
@@ -68,25 +70,35 @@ export class News {
     for (const { order_number, status } of tickets) {
       this._known.set(order_number, { status, until: now + KNOWN_FOR });
     }
-    for (const [number, { until }] of this._known) if (until < now) this._known.delete(number);
+    for (const [number, { until }] of this._known) {
+      if (until >= now) continue;
+      this._known.delete(number);
+      this._unseen.delete(number);
+    }
   }
 
   _announce(arrived, cancelled) {
     for (const { order_number } of [...arrived, ...cancelled]) this._unseen.add(order_number);
-    store(this._name, [...this._unseen]);
+    this._store();
     this._bell.ring();
     const areMany = arrived.length > MAX_NAMED;
     const texts = areMany ? [this._kind.many(arrived.length)] : arrived.map(this._kind.one);
-    announce([...texts, ...cancelled.map(cancelledTicket)].join(" "));
+    announce(texts.join(" "));
+    for (const entry of cancelled) toast(cancelledTicket(entry)); // which is announced, too
   }
 
   _markSeen() {
     this._bell.stop();
-    if (!this._unseen.size) return;
-    const numbers = [...this._unseen];
-    this._unseen.clear();
-    removeStored(this._name);
+    const numbers = [...this._unseen].filter((number) => this._isShown(number));
+    if (!numbers.length) return;
+    for (const number of numbers) this._unseen.delete(number);
+    this._store();
     this._seen(numbers);
+  }
+
+  _store() {
+    if (this._unseen.size) store(this._name, [...this._unseen]);
+    else removeStored(this._name);
   }
 }
 

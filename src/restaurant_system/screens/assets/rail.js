@@ -1,8 +1,9 @@
 // The rail: the open tickets in their order, on pages of cells, with their digits and the focus.
 
 import { place } from "./cells.js";
-import { arrange, inNextFrame, write } from "./elements.js";
+import { arrange, inNextFrame } from "./elements.js";
 import { toast } from "./notices.js";
+import { Pager } from "./pager.js";
 import { isOpen, sortKeyOf, Ticket } from "./ticket.js";
 import { translate } from "./words.js";
 
@@ -23,7 +24,7 @@ export class Rail {
    */
   constructor(list, pager, fallback, { stateOf, act, rush, cross }) {
     this._list = list;
-    this._pager = pager;
+    this._pager = new Pager(pager, { turn: (step) => this.turnPage(step), open: (page) => this.turnPage(page - this._page) });
     this._fallback = fallback;
     this._stateOf = stateOf;
     this._handlers = { act, rush, cross };
@@ -40,9 +41,6 @@ export class Rail {
     this._layouts = []; // `{ rects, until }`: where tickets were before the latest moves, by number
     this._arrangeMore = inNextFrame(() => this._isHeld || this._arrange());
     list.addEventListener("click", (event) => this._refuseMoved(event), true);
-    const [previous, next] = pager.querySelectorAll("button");
-    previous.addEventListener("click", () => this.turnPage(-1));
-    next.addEventListener("click", () => this.turnPage(1));
     new ResizeObserver(() => this.resize()).observe(list);
   }
 
@@ -80,10 +78,17 @@ export class Rail {
   refresh(number) {
     const ticket = this._tickets.get(number);
     if (ticket) this._change(ticket, () => ticket.update(this._entries.get(number), this._stateOf(number)));
+    this._showPager();
   }
 
   tick() {
     for (const ticket of this._tickets.values()) ticket.tick();
+    this._showPager();
+  }
+
+  /** Tells whether an order has a ticket that is not on this page, or not placed yet. */
+  isElsewhere(number) {
+    return isOpen(this._entries.get(number)) && !this._onPage.some((ticket) => ticket.number === number);
   }
 
   /** The entry of the ticket with a digit. */
@@ -242,12 +247,11 @@ export class Rail {
     for (const ticket of this._order) ticket.showPart(this._page - ticket.place.page);
     this._onPage = this._order.filter((ticket) => !ticket.element.hidden);
     for (const ticket of this._order) ticket.setDigit(DIGITS[this._onPage.indexOf(ticket)] ?? "");
-    const count = this._order.length - this._onPage.length;
-    this._pager.hidden = this._pages === 1;
-    const [previous, next] = this._pager.querySelectorAll("button");
-    [previous.disabled, next.disabled] = [this._page === 0, this._page === this._pages - 1];
-    write(this._pager.querySelector(".page"), translate("kitchen.pages.page", { page: this._page + 1, pages: this._pages }));
-    write(this._pager.querySelector(".more"), count ? translate("kitchen.pages.more", { count }) : "");
+    this._showPager();
+  }
+
+  _showPager() {
+    this._pager.show(this._page, this._pages, this._order.filter((ticket) => ticket.element.hidden));
   }
 
   /** Keeps digits for a moment for the tickets that had them before. */

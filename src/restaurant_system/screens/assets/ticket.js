@@ -121,6 +121,15 @@ export class Ticket {
     return element;
   }
 
+  /** What must be known of it while it is on another page: that it is cancelled, rushed, new or late. */
+  get note() {
+    const { status, rushed_at: rushedAt } = this.entry;
+    if (status === "cancelled") return "cancelled";
+    if (status === "received" && rushedAt) return "rushed";
+    if (status === "received" && this.element.classList.contains("new")) return "new";
+    return this.element.dataset.level === "late" ? "late" : null;
+  }
+
   /** Measures its contents in one column, while it has the class `measured`; `columns` are those of a page. */
   measure(columns) {
     const parts = [...this._contents.children].flatMap((part) => (part === this._items ? [...part.children] : [part]));
