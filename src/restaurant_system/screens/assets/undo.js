@@ -36,6 +36,8 @@ export class Undo {
     for (const key of this._buttons.keys()) if (!offers.has(key)) this._buttons.delete(key);
     const buttons = [...offers].map(([key, offer]) => this._show(key, offer));
     this._guard.arrange(() => arrange(this._bar, buttons));
+    const [top] = buttons.map((button) => button.offsetTop);
+    for (const button of buttons) button.style.visibility = button.offsetTop > top ? "hidden" : ""; // they do not fit
     return hadFocus && !this._bar.contains(document.activeElement);
   }
 
