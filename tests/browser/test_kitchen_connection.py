@@ -76,7 +76,7 @@ async def test_taps_without_a_connection_are_kept_and_sent_once(
     app: AllInOneApp, screens: Screens
 ) -> None:
     """Taps without a connection are shown as waiting, also after a reload and in other tabs."""
-    first, second, third = [await app.order() for _ in range(3)]
+    first, second, third, held = [await app.order() for _ in range(4)]
     page, reloaded = [await screens.open("/kitchen?station=kitchen") for _ in range(2)]
     await button(page, "Start", first).click()
     await button(reloaded, "Bump", first).wait_for()
@@ -84,7 +84,12 @@ async def test_taps_without_a_connection_are_kept_and_sent_once(
     await tab.goto("/kitchen?station=kitchen")
     await button(tab, "Bump", first).wait_for()
 
+    await button(page, "Start", held).click()
+    await button(page, "Undo start", held).wait_for()
     app.kill()
+    await page.get_by_text("No connection. What you see is as of").wait_for()
+    await button(page, "Undo start", held).click()
+    await page.get_by_text("004: a start cannot be undone without").click()
     await button(page, "Bump", first).click()
     await button(page, "Start", second).click()
     await button(reloaded, "Start", third).click()

@@ -40,7 +40,7 @@ const rail = new Rail(byId("rail"), byId("pages"), byId("tickets-title"), {
   rush,
   cross,
 });
-const undo = new Undo(byId("undo"), taps, (entry, action) => taps.add(entry, action, entry.status));
+const undo = new Undo(byId("undo"), taps, takeBack);
 const allDay = new AllDay(byId("all-day"), byId("all-day-button"));
 const recalls = new Recall(byId("recall"), `${address}/bumped`, recall);
 const changed = new Set(); // the keys of entries that are not shown yet
@@ -63,6 +63,12 @@ function cross(entry, item, isDone) {
 
 function recall(entry) {
   taps.add(entry, "recall", "ready");
+}
+
+/** Undoes an act. A start can be undone for a few seconds only: without a connection, it would be refused later. */
+function takeBack(entry, action) {
+  if (action !== "unstart" || taps.isLive) taps.add(entry, action, entry.status);
+  else toast(translate("kitchen.undo.offline", { number: datedNumber(entry.order_number) }));
 }
 
 function actOnDigit(digit) {

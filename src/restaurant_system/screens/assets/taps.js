@@ -39,6 +39,11 @@ export class Taps {
     onStoredElsewhere(storedAs, (name, tap) => this._onOtherTab(name, tap));
   }
 
+  /** Whether there is a connection: otherwise taps are kept. */
+  get isLive() {
+    return this._isLive;
+  }
+
   /** The pending tap of a ticket: `{ action, isWaiting, … }`, or undefined; or that of one of its items. */
   pendingOf(number, item) {
     return this.pending.find((tap) => tap.number === number && tap.item === item);
