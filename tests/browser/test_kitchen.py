@@ -356,8 +356,7 @@ async def test_tap_on_a_button_that_has_just_become_another_one_is_ignored(
     """As after a late answer, when a second tap is meant for the start."""
     number = await app.order()
     page = await screens.open("/kitchen?station=kitchen")
-    await page.clock.install()
-    await page.reload()
+    await install_clock(page)
     await ticket(page, number).wait_for()
     await page.clock.pause_at(utc_now() + timedelta(seconds=2))
     reached = asyncio.Event()
@@ -570,6 +569,7 @@ async def test_what_is_urgent_on_other_pages_is_shown_until_it_is_seen_there(
     other = await screens.open("/kitchen?station=kitchen")
     await button(other, "Rush", first).click()
     await expect(more).to_contain_text("1 rushed")
+    await expect(button(page, "Undo rush", first)).to_be_in_viewport(ratio=1)
     await expect(ticket(page, last)).to_be_visible()
     assert await serious_violations(page) == []
     await more.click()
