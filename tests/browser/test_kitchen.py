@@ -453,8 +453,11 @@ LANGUAGES = [
     for language in ("en", "de", "es")
 ]
 BUTTONS = [
-    [[each["level"]["late"], each["action"][step], each["action"]["rush"]] for each in LANGUAGES]
-    for step in ("bump", "bump_done")
+    [
+        [late and each["level"][late], each["action"][step], each["action"]["rush"]]
+        for each in LANGUAGES
+    ]
+    for step, late in (("bump", "late"), ("bump_done", ""))
 ]
 PAGES_OF = """
     async (heights) => {
