@@ -247,5 +247,5 @@ async def test_keys_act_on_no_order_that_moves_to_the_place_of_another(
 
 async def hold_answer(route: Route, held: list[Route]) -> None:
     """Let a request take effect, and hold back its answer."""
-    await route.fetch()
     held.append(route)
+    await route.fetch()
