@@ -90,5 +90,5 @@ def test_stations_without_a_connection_are_offline_and_health_is_degraded(
 
     assert 1 <= online < ALLOWED
     failures = [line for line in display.logs if line["action"] == "db_connection_failed"]
-    assert len(failures) < 8 * STATIONS
+    assert len(failures) < 12 * STATIONS  # in these processes delays grow to 1 s only
     assert all("rabbitmq" not in line["action"] for line in display.logs)

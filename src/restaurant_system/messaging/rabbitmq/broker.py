@@ -108,7 +108,8 @@ class RabbitMQBroker(Broker):
         numbers = self._settings.consume_partitions
         names = [name for queue in queues for name in self._partitions.names(queue, numbers)]
         names += [name for name in self._retired if whole_queue(name) in queues]
-        random.shuffle(names)  # so that many workers do not all begin with the same partition
+        if len(names) > len(queues):
+            random.shuffle(names)  # so that many workers do not all begin with the same partition
         async with self._consuming_channel() as channel:
             consumer = self._consumer(channel, names, prefetch)
             async with consumer.running():
