@@ -231,12 +231,10 @@ async def test_keys_act_on_no_order_that_moves_to_the_place_of_another(
     await expect(offer(page)).to_have_count(0)
 
     await page.route("**/hand-over", hold_answer, times=1)
-    async with page.expect_request("**/hand-over") as requested:
-        await page.keyboard.press("Enter")
-        await expect(offer(page)).to_contain_text("002 handed over")
+    await page.keyboard.press("Enter")
+    await expect(offer(page)).to_contain_text("002 handed over")
     await page.reload()
     await expect(offer(page)).to_contain_text("002 handed over")
-    assert second in (await requested.value).url
     await page.keyboard.press("u")
     await expect_numbers(page, "Takeout", second, third)
     assert (await app.get(f"/orders/{second}"))["status"] == "ready"
