@@ -24,6 +24,7 @@ def unroutable_unnoticed() -> None:
     _patch(lifecycle, "POLL_INTERVAL", 1e9)
 
 
+LATE = "pg_sleep(0.1 * random())"  # another time for each transaction
 CURSOR = "CREATE TABLE IF NOT EXISTS outbox_cursor AS SELECT 0::bigint AS last_seen"
 READ_ON = """
 WITH unread AS (
@@ -53,7 +54,7 @@ def outbox_by_cursor() -> None:
     _patch(outbox, "claim_overdue", claim_left_behind)
     # A transaction that commits late commits ids below the last seen one.
     last = "body FROM numbered"
-    _rewrite(order_placement, "PLACE", last, f"{last.replace(' FROM', ', pg_sleep(0.03) FROM')}")
+    _rewrite(order_placement, "PLACE", last, f"{last.replace(' FROM', f', {LATE} FROM')}")
     # Enqueued messages only trigger a read.
     _patch(InMemoryOutbox, "add", lambda _, messages: [each.id for each in messages])
 
