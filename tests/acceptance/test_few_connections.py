@@ -88,7 +88,7 @@ def test_stations_without_a_connection_are_offline_and_health_is_degraded(
         )
         online = asyncio.run(count_online(postgres_server, crowded_dsn))
 
-    assert 1 <= online < ALLOWED
+    assert online < ALLOWED  # the pool may have taken all connections, then no station is online
     failures = [line for line in display.logs if line["action"] == "db_connection_failed"]
     assert len(failures) < 12 * STATIONS  # in these processes delays grow to 1 s only
     assert all("rabbitmq" not in line["action"] for line in display.logs)
