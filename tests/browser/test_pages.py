@@ -37,6 +37,30 @@ UPDATE orders SET promised_at = now() - interval '1 hour' WHERE status = 'cookin
 INSERT INTO menu_availability (item, remaining, changed_at) VALUES ('name:soup', 0, now());
 """
 
+OUTAGE = 10_000  # ms until a page shows the banner
+LOADED = "#menu li, #preparing li, .ticket, #sections li, #list li, #alarms li, #items li"
+TO_THE_END = """
+    for (const each of [document.scrollingElement, ...document.querySelectorAll("main *")]) {
+        if (getComputedStyle(each).overflowY !== "visible") each.scrollTop = each.scrollHeight;
+    }
+    scrollTo(0, document.documentElement.scrollHeight);
+"""
+# The controls that are shown, with their positions, and whether the banner is over them; a notice
+# about the screen goes away by itself.
+CONTROLS = """
+    (() => {
+        const banner = document.getElementById("banner").getBoundingClientRect();
+        const isBelow = ({ left, right, top, bottom }) =>
+            left < banner.right && right > banner.left
+            && top < banner.bottom && bottom > banner.top;
+        return [...document.querySelectorAll("a, button, input, select, textarea, summary")]
+            .filter((each) => each.checkVisibility() && !each.closest(".unseen, .screen-notice"))
+            .map((each) => [each.outerHTML.slice(0, 80), each.getBoundingClientRect()])
+            .filter(([, { bottom, top }]) => bottom > 0 && top < innerHeight)
+            .map(([name, rect]) => [name, rect.left, rect.top, isBelow(rect)]);
+    })()
+"""
+
 # By path, an element that a page shows, and requests that it sends without waiting for one of them.
 TOGETHER = {
     "/": ("#menu button", {"/session", "/menu", "counter.page.js"}),
@@ -55,11 +79,7 @@ async def test_pages_have_no_serious_accessibility_violations(
         await show(tablet, path)
         assert await serious_violations(tablet) == [], path
 
-    orders = [app.order_with_link(**FULL, order_type="takeout") for _ in range(28)]
-    number, link = (await asyncio.gather(*orders))[0]
-    async with app_database.connection() as connection:
-        await connection.execute(FILL)
-
+    number, link = await fill(app, app_database)
     for path in (*WITH_ORDERS, link):
         await show(tablet, path)
         assert await serious_violations(tablet) == [], path
@@ -67,6 +87,37 @@ async def test_pages_have_no_serious_accessibility_violations(
     for path in (*WITHOUT_ORDERS, *WITH_ORDERS, link, f"/track/{number}"):
         await show(phone, path)
         assert await phone.evaluate("document.documentElement.scrollWidth") == 390, path
+
+
+async def fill(app: AllInOneApp, database: Database) -> tuple[str, str]:
+    """Place orders, of which some are cooking and ready; return a number and a tracking link."""
+    orders = [app.order_with_link(**FULL, order_type="takeout") for _ in range(28)]
+    placed = await asyncio.gather(*orders)
+    async with database.connection() as connection:
+        await connection.execute(FILL)
+    return placed[0]
+
+
+async def test_banner_of_an_outage_covers_no_control_and_moves_none(
+    screens: Screens, app: AllInOneApp, app_database: Database
+) -> None:
+    """On a phone, full of orders, at the end of each page that scrolls."""
+    _, link = await fill(app, app_database)
+    opened = {
+        path: await screens.open(path, width=390, height=844) for path in (*WITH_ORDERS, link)
+    }
+    for page in opened.values():
+        await page.locator(LOADED).first.wait_for()
+        await page.evaluate(TO_THE_END)
+    before = {path: await page.evaluate(CONTROLS) for path, page in opened.items()}
+    assert all(before.values())
+
+    app.kill()
+
+    for path, page in opened.items():
+        await expect(page.locator("#banner")).to_be_in_viewport(ratio=1, timeout=OUTAGE)
+        await expect(page.locator("#banner")).to_contain_text("No connection.")
+        assert await page.evaluate(CONTROLS) == before[path], path  # none is covered
 
 
 async def show(page: Page, path: str) -> None:

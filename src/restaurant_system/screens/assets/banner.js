@@ -1,12 +1,11 @@
 // The banner that shows a lost connection, and since when the page may be out of date.
 
 import { isServedElsewhere } from "./browser-streams.js";
-import { make, write } from "./elements.js";
+import { write } from "./elements.js";
 import { exactTimeOfDay } from "./times.js";
 import { translate } from "./words.js";
 
-const banner = make("div", { className: "banner", role: "alert", hidden: true });
-document.body.prepend(banner);
+const banner = document.getElementById("banner");
 
 let outage = null; // `{ lastGood }` while there is no connection
 setInterval(() => outage && write(banner, textOf(outage)), 1000);
@@ -14,7 +13,6 @@ setInterval(() => outage && write(banner, textOf(outage)), 1000);
 /** Shows or hides the banner; to be used as the `live` callback of a `LiveView`. */
 export function showConnection(isLive, lastGood) {
   banner.hidden = isLive;
-  document.body.classList.toggle("stale", !isLive);
   outage = isLive ? null : { lastGood };
   if (outage) write(banner, textOf(outage));
 }

@@ -295,6 +295,9 @@ clear.addEventListener("click", () => {
   else draft.clear();
 });
 
+// The banner is above the bar, whatever that shows.
+new ResizeObserver(([{ target }]) => document.documentElement.style.setProperty("--bar", `${target.offsetHeight}px`)).observe(form.querySelector(".bar"));
+
 if (sent.has(draft.state)) startNext();
 await menu.watch();
 show();

@@ -36,7 +36,7 @@ function showNotice() {
   const button = make("button", { type: "button", onclick: close }, translate("screen.read"));
   const text = make("p", {}, translate("screen.may_turn_off"));
   const notice = make("div", { className: "screen-notice" }, text, button);
-  (document.querySelector("footer") ?? document.body).append(notice);
+  (document.querySelector("footer, .over-foot") ?? document.body).append(notice);
   setTimeout(() => notice.remove(), NOTICE_DURATION);
 
   function close() {
