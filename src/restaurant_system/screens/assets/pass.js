@@ -26,7 +26,7 @@ const types = requestedTypes(part("notice")) ?? ORDER_TYPES;
 const orders = new Map(); // cooking and ready ones by number, with their number and state
 const tapped = new Map(); // orders that are handed over, by number, as they were: each stays in its place for a moment
 const bar = new UndoBar(part("undo"));
-const guard = new TapGuard(part("sections"), release);
+const guard = new TapGuard(part("sections"), { released: release });
 const bell = soundButton(part("sound-button"), "pass-muted");
 const news = new News("pass-unseen", bell, show, {
   status: "ready",

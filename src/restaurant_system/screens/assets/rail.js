@@ -2,10 +2,9 @@
 
 import { place } from "./cells.js";
 import { arrange, inNextFrame } from "./elements.js";
-import { toast } from "./notices.js";
 import { Pager } from "./pager.js";
+import { TapGuard } from "./tap-guard.js";
 import { isOpen, sortKeyOf, Ticket } from "./ticket.js";
-import { translate } from "./words.js";
 
 const DIGITS = "1234567890";
 // ms after a tap, or after the button of a ticket has changed, within which a tap at the same place is the same as before
@@ -31,16 +30,13 @@ export class Rail {
     this._entries = new Map();
     this._changed = new Set(); // the keys of entries that have changed since the tickets were placed
     this._tickets = new Map();
-    this._tapped = new Set(); // the numbers of tickets on which another tap is the same as the last one
     this._order = [];
     this._page = 0;
     this._pages = 1;
     this._onPage = [];
-    this._settledAt = 0; // when a tap counts again on all tickets
     this._moved = []; // by position: `{ number, until }` of the ticket that was there before
-    this._layouts = []; // `{ rects, until }`: where tickets were before the latest moves, by number
-    this._arrangeMore = inNextFrame(() => this._isHeld || this._arrange());
-    list.addEventListener("click", (event) => this._refuseMoved(event), true);
+    this._guard = new TapGuard(list, { targets: ".ticket", keptFor: NEXT_TAP, settling: MOVE_GRACE, released: () => this._arrange() });
+    this._arrangeMore = inNextFrame(() => this._guard.isKeeping || this._arrange());
     new ResizeObserver(() => this.resize()).observe(list);
   }
 
@@ -48,7 +44,7 @@ export class Rail {
   show(entries, keys) {
     this._entries = entries;
     for (const key of keys) this._changed.add(key);
-    if (this._isHeld) for (const key of keys) this.refresh(key);
+    if (this._guard.isKeeping) for (const key of keys) this.refresh(key);
     else this._arrange();
   }
 
@@ -58,15 +54,15 @@ export class Rail {
    */
   hold(number) {
     if (this.isTapped(number)) return false;
-    this._tapped.add(number);
-    this._showSettling();
-    setTimeout(() => this._release(number), NEXT_TAP);
+    this._tickets.get(number).tappedAt = performance.now();
+    this._guard.keep(number);
     return true;
   }
 
   /** Tells whether a ticket has been tapped within the last moment, or does something else since then. */
   isTapped(number) {
-    return this._tapped.has(number) || performance.now() - (this._tickets.get(number)?.changedAt ?? -NEXT_TAP) < NEXT_TAP;
+    const { tappedAt, changedAt } = this._tickets.get(number);
+    return isRecent(tappedAt) || isRecent(changedAt);
   }
 
   /** Places the tickets again, after the size of the rail or of the text has changed. */
@@ -118,7 +114,7 @@ export class Rail {
     const page = Math.min(Math.max(this._page + step, 0), this._pages - 1);
     if (page === this._page) return;
     this._page = page;
-    [this._moved, this._layouts] = [[], []];
+    this._moved = [];
     this._showPage();
   }
 
@@ -143,29 +139,20 @@ export class Rail {
     return this._onPage.find(({ cells }) => isIn(wanted, cells.row, cells.rows) && isIn(column, cells.column, cells.columns));
   }
 
-  get _isHeld() {
-    return this._tapped.size > 0;
-  }
-
-  _release(number) {
-    this._tapped.delete(number);
-    if (!this._isHeld) this._arrange();
-  }
-
   /** Removes tickets, adds and updates the first ones that have changed, and places all; the others in next frames. */
   _arrange() {
     const [before, focused, active] = [this._onPage, this._focused, document.activeElement];
-    this._keepLayout();
-    for (const [key, entry] of this._takeChanged()) {
-      if (isOpen(entry)) this._showTicket(key, entry);
-      else this._removeTicket(key);
-    }
-    if (this._changed.size) this._arrangeMore();
-    this._order = [...this._tickets.values()].sort((one, other) => compare(one.sortKey, other.sortKey));
-    arrange(this._list, this._order.map((ticket) => ticket.element));
-    this._place();
+    this._guard.arrange(() => {
+      for (const [key, entry] of this._takeChanged()) {
+        if (isOpen(entry)) this._showTicket(key, entry);
+        else this._removeTicket(key);
+      }
+      if (this._changed.size) this._arrangeMore();
+      this._order = [...this._tickets.values()].sort((one, other) => compare(one.sortKey, other.sortKey));
+      arrange(this._list, this._order.map((ticket) => ticket.element));
+      this._place();
+    });
     this._keepDigits(before);
-    this._showSettling();
     if (focused) this._restoreFocus(active, before.indexOf(focused));
   }
 
@@ -192,9 +179,9 @@ export class Rail {
   _change(ticket, change) {
     const before = ticket.entry?.status;
     change();
-    if (before === undefined || ticket.entry.status === before || this._tapped.has(ticket.number)) return;
+    if (before === undefined || ticket.entry.status === before || isRecent(ticket.tappedAt)) return;
     ticket.changedAt = performance.now();
-    this._showSettling(NEXT_TAP);
+    this._guard.settle(NEXT_TAP);
   }
 
   _removeTicket(number) {
@@ -262,34 +249,6 @@ export class Rail {
     });
   }
 
-  /** Keeps for a moment where the tickets of the page are, before they move. */
-  _keepLayout() {
-    const now = performance.now();
-    const rects = this._onPage.map(({ number, element }) => ({ number, rect: element.getBoundingClientRect() }));
-    this._layouts = this._layouts.filter(({ until }) => now < until).concat({ rects, until: now + MOVE_GRACE });
-  }
-
-  /** Marks the rail while tickets are held or have just moved or changed: a tap may be meant for what was there before. */
-  _showSettling(duration = MOVE_GRACE) {
-    this._list.classList.add("settling");
-    this._settledAt = Math.max(this._settledAt, performance.now() + duration);
-    clearTimeout(this._settling);
-    const left = this._settledAt - performance.now();
-    if (!this._isHeld) this._settling = setTimeout(() => this._list.classList.remove("settling"), left);
-  }
-
-  /** Refuses a tap where another ticket was a moment ago: it was meant for that one. */
-  _refuseMoved(event) {
-    if (event.detail === 0) return; // by a key, on the button that has the focus
-    const tapped = this._onPage.find(({ element }) => element.contains(event.target));
-    const now = performance.now();
-    const shown = this._layouts.filter(({ until }) => now < until).map(({ rects }) => numberAt(rects, event));
-    if (!tapped || shown.every((number) => number === undefined || number === tapped.number)) return;
-    event.stopImmediatePropagation();
-    event.preventDefault();
-    toast(translate("acts.moved"));
-  }
-
   /** Keeps the focus on a moved ticket, or moves it from one that has left the page to the next. */
   _restoreFocus(active, position) {
     const next = this._onPage[Math.min(position, this._onPage.length - 1)];
@@ -299,9 +258,9 @@ export class Rail {
   }
 }
 
-/** The number of the ticket whose rectangle has the point of an event. */
-function numberAt(rects, { clientX: x, clientY: y }) {
-  return rects.find(({ rect }) => x >= rect.left && x < rect.right && y >= rect.top && y < rect.bottom)?.number;
+/** Tells whether a tap at this time is the same as one now. */
+function isRecent(at) {
+  return performance.now() - at < NEXT_TAP;
 }
 
 function isIn(position, first, count) {

@@ -1,5 +1,5 @@
-// Guards a list whose rows come and go against taps that were meant for something else: a row that was tapped stays
-// in its place for a moment, and a tap on a button that has just moved or changed under the finger has no effect.
+// Guards a list whose rows come and go against taps that were meant for something else: what was tapped stays in its
+// place for a moment, and a tap on what has just moved to the place of another one, or changed, has no effect.
 
 import { translate } from "./words.js";
 import { toast } from "./notices.js";
@@ -7,16 +7,23 @@ import { toast } from "./notices.js";
 const KEPT_FOR = 1500; // ms after the latest tap for which the tapped rows stay
 const SETTLING = 1000; // ms after a button has moved or changed for which a tap is not taken to be for it
 const SAME_PLACE = 48; // px between two taps of which the second repeats the first
-const MIN_MOVE = 8; // px: a smaller move does not put another button under the finger
+const MIN_MOVE = 8; // px: a smaller move puts nothing else under the finger
 
 export class TapGuard {
-  /** `released(keys)` is called when the rows with these keys need not stay any more. */
-  constructor(list, released = () => {}) {
+  /**
+   * Guards the elements of a list that match `targets`. `released(keys)` is called when the rows with these keys need
+   * not stay any more, `keptFor` ms after the latest tap. `settling` is for how many ms no tap is for what has moved.
+   */
+  constructor(list, { targets = "button", keptFor = KEPT_FOR, settling = SETTLING, released = () => {} } = {}) {
     this._list = list;
+    this._targets = targets;
+    this._keptFor = keptFor;
+    this._settling = settling;
     this._released = released;
     this._kept = new Set();
-    this._changes = new WeakMap(); // times by button
-    this._allChanged = -SETTLING; // the time of the latest change of the whole list
+    this._changes = new WeakMap(); // times by target
+    this._allChanged = -Infinity; // the time of the latest change of the whole list
+    this._settledAt = 0; // when a tap counts on each target
     this._uncovered = null; // the tap that has uncovered the list: `{ clientX, clientY, at }`
     list.addEventListener("click", (event) => this._check(event), true);
   }
@@ -25,7 +32,12 @@ export class TapGuard {
   keep(key) {
     this._kept.add(key);
     clearTimeout(this._keeping);
-    this._keeping = setTimeout(() => this.release(...this._kept), KEPT_FOR);
+    this._keeping = setTimeout(() => this.release(...this._kept), this._keptFor);
+    this.settle(0);
+  }
+
+  get isKeeping() {
+    return this._kept.size > 0;
   }
 
   isKept(key) {
@@ -36,6 +48,7 @@ export class TapGuard {
   release(...keys) {
     for (const key of keys) this._kept.delete(key);
     if (keys.length) this._released(keys);
+    this.settle(0);
   }
 
   /** Ends that any row is kept, as the user asks for other rows. */
@@ -43,23 +56,27 @@ export class TapGuard {
     this.release(...this._kept);
   }
 
-  /** Changes the list by `change()`, and notes which buttons that moves or adds. */
+  /** Changes the list by `change()`, and notes what that moves to the place of something else. */
   arrange(change) {
-    const before = this._positions();
+    const before = this._places();
     change();
-    for (const [button, position] of this._positions()) if (hasMoved(before.get(button), position)) this.changed(button);
+    for (const [target, place] of this._places()) {
+      const isSame = before.has(target) && !hasMoved(before.get(target), place);
+      const hadOther = () => [...before].some(([other, old]) => other !== target && areOverlapping(old, place));
+      if (!isSame && hadOther()) this.changed(target);
+    }
   }
 
-  /** Notes that a button does something else from now on. */
-  changed(button) {
-    this._changes.set(button, performance.now());
-    this._showSettling();
+  /** Notes that a target does something else from now on, or lies over something else. */
+  changed(target) {
+    this._changes.set(target, performance.now());
+    this.settle();
   }
 
   /** Notes that the whole list has come under the finger. */
   changedAll() {
     this._allChanged = performance.now();
-    this._showSettling();
+    this.settle();
   }
 
   /** Notes that a tap has removed what covered the list: another one at the same place is not for what is there. */
@@ -67,14 +84,19 @@ export class TapGuard {
     this._uncovered = tap;
   }
 
-  _positions() {
-    return new Map([...this._list.querySelectorAll("button")].map((button) => [button, button.getBoundingClientRect()]));
+  /** Marks the list until a tap counts on everything in it, at least for so many ms. */
+  settle(duration = this._settling) {
+    this._settledAt = Math.max(this._settledAt, performance.now() + duration);
+    this._list.classList.add("settling");
+    clearTimeout(this._marking);
+    const left = this._settledAt - performance.now();
+    if (!this.isKeeping) this._marking = setTimeout(() => this._list.classList.remove("settling"), left);
   }
 
-  _showSettling() {
-    this._list.classList.add("settling");
-    clearTimeout(this._settling);
-    this._settling = setTimeout(() => this._list.classList.remove("settling"), SETTLING);
+  /** Returns where the targets in sight are. */
+  _places() {
+    const places = Array.from(this._list.querySelectorAll(this._targets), (target) => [target, target.getBoundingClientRect()]);
+    return new Map(places.filter(([, { width, top, bottom }]) => width > 0 && bottom > 0 && top < innerHeight));
   }
 
   /** Tells whether a tap repeats the one that has uncovered the list. */
@@ -83,10 +105,10 @@ export class TapGuard {
   }
 
   _check(event) {
-    const button = event.target.closest("button");
-    if (!button || event.detail === 0) return; // by a key, on the button that has the focus
-    const last = Math.max(this._allChanged, this._changes.get(button) ?? -SETTLING);
-    if (performance.now() - last >= SETTLING && !this._isRepeated(event)) return;
+    const target = event.target.closest(this._targets);
+    if (!target || event.detail === 0) return; // by a key, on the button that has the focus
+    const last = Math.max(this._allChanged, this._changes.get(target) ?? -Infinity);
+    if (performance.now() - last >= this._settling && !this._isRepeated(event)) return;
     event.stopImmediatePropagation();
     event.preventDefault();
     toast(translate("acts.moved"));
@@ -98,5 +120,11 @@ function isNear(one, other) {
 }
 
 function hasMoved(before, after) {
-  return !before || Math.abs(before.left - after.left) > MIN_MOVE || Math.abs(before.top - after.top) > MIN_MOVE;
+  return Math.abs(before.left - after.left) > MIN_MOVE || Math.abs(before.top - after.top) > MIN_MOVE;
+}
+
+function areOverlapping(one, other) {
+  const width = Math.min(one.right, other.right) - Math.max(one.left, other.left);
+  const height = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);
+  return width > MIN_MOVE && height > MIN_MOVE;
 }

@@ -40,6 +40,7 @@ export class Ticket {
     this.size = null; // of its contents; null after a change
     this.place = null; // the pages and the cells
     this.cells = null; // on the page that is shown
+    this.tappedAt = this.changedAt = -Infinity; // the times of the latest tap, and of the latest change of what one does
     this._day = make("small");
     this._digit = make("kbd", { className: "digit" });
     this._age = make("span", { className: "age number" });

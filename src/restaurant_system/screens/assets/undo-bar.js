@@ -10,7 +10,7 @@ export class UndoBar {
   /** Shows the buttons in `bar`, the latest act first. */
   constructor(bar) {
     this._bar = bar;
-    this._guard = new TapGuard(bar); // a button appears over the list that is tapped
+    this._guard = new TapGuard(bar);
     this._offers = []; // { key, undo, until, button, seconds }, the latest first
   }
 
@@ -26,6 +26,7 @@ export class UndoBar {
     button.addEventListener("click", () => this._take(offer));
     this._offers.unshift(offer);
     this._tick();
+    this._guard.changed(button); // it appears over the list that is tapped
   }
 
   /** Ends the offer to undo the act with this key, if there is one. */
