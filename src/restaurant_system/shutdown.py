@@ -62,6 +62,12 @@ class Shutdown:
         if self._starting is not None:
             self._starting.cancel()
 
+    def stop_because_of_failure(self) -> None:
+        """Stop without draining, because a part of the service has failed."""
+        message = "A part of the service has failed; no more requests are accepted."
+        log.warning("service_failed", message=message)
+        self.requested.set()
+
     def drain(self) -> None:
         """Report from now on that the service is not ready."""
         self.draining.set()

@@ -294,10 +294,22 @@ class _LifespanApplication(Application):
                     self.site = site
                     self._started.set()
                     self._process.any_started.set()
-                    await self._closing.wait()
+                    try:
+                        await self._closing.wait()
+                    except asyncio.CancelledError:
+                        await self._stop_because_of_failure()
+                        raise
                 deadlines.cancel()
         except Exception as error:  # noqa: BLE001 - reported or logged
             self._process.fail(primary_error(error))
+
+    async def _stop_because_of_failure(self) -> None:
+        """Answer the requests in progress, and accept no more, before the service closes."""
+        self.shutdown.stop_because_of_failure()
+        signal.raise_signal(signal.SIGTERM)  # uvicorn stops, and then closes the lifespan
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(server.FAILURE_TIMEOUT):
+                await self._closing.wait()
 
 
 @contextlib.contextmanager

@@ -37,6 +37,7 @@ log = get_logger()
 BACKLOG = 2048  # connections that the kernel holds until they are accepted
 KEEP_ALIVE_TIMEOUT = 5  # s that a connection may be idle after a response
 DRAIN_TIMEOUT = 20  # s that a stop waits for requests in progress
+FAILURE_TIMEOUT = 5  # s that a service of which a part has failed waits for them
 BODY_TIMEOUT = 0.5  # s to read the body of a request that is refused; a stop waits for it
 NOT_READY = ErrorText(
     "The service is starting: it waits for its database. Try again in a moment.", "starting"
@@ -159,10 +160,20 @@ class HttpServer:
         """Answer from `site`; return after a stop, once all requests are answered.
 
         From now on a stop request is followed by `drain_seconds` in which requests are answered.
+
+        If it is cancelled, because a part of the service has failed, no more requests are accepted,
+        and those in progress are answered within `FAILURE_TIMEOUT` before the service closes.
         """
         self._application.site = site
         self._shutdown.drain_for(self._drain_seconds)
-        await asyncio.shield(self._running)
+        try:
+            await asyncio.shield(self._running)
+        except asyncio.CancelledError:
+            self._shutdown.stop_because_of_failure()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FAILURE_TIMEOUT):
+                    await asyncio.shield(self._running)
+            raise
 
     async def close(self) -> None:
         """Stop accepting connections, and return once all requests are answered."""
