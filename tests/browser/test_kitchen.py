@@ -291,7 +291,10 @@ async def test_keys_do_what_taps_do_and_keep_the_focus(app: AllInOneApp, screens
 async def test_second_tap_within_a_second_acts_on_no_other_ticket(
     app: AllInOneApp, screens: Screens
 ) -> None:
-    """Tickets stay in their places for a second after a tap, and buttons that undo, too."""
+    """Tickets stay in their places for a second after a tap, and buttons that undo, too.
+
+    Nor does a key act on a ticket that has just got the focus of one that somebody else has bumped.
+    """
     numbers = [await app.order() for _ in range(5)]
     page = await screens.open("/kitchen?station=kitchen")
     await install_clock(page)
@@ -348,6 +351,22 @@ async def test_second_tap_within_a_second_acts_on_no_other_ticket(
     await page.clock.fast_forward(MOVE_GRACE)
     await page.mouse.click(last["x"] + 5, last["y"] + 5)
     await expect(ticket(page, numbers[2])).to_have_attribute("data-status", "cooking")
+    await press_keys_after_a_bump_on(other, page, numbers[1], numbers[2])
+
+
+async def press_keys_after_a_bump_on(other: Page, page: Page, bumped: str, following: str) -> None:
+    """Bump a ticket on another screen than the one where it has the focus, and press keys there."""
+    await page.clock.fast_forward(NEXT_TAP)
+    await button(page, "Bump", bumped).focus()
+    await expect_settled(other)
+    await button(other, "Bump", bumped).click()
+    await expect(button(page, "Bump", following)).to_be_focused()
+    for key in ("Enter", "Space", "f"):
+        await page.keyboard.press(key)
+        await expect(ticket(page, following)).to_have_attribute("data-tap", "")
+    await page.clock.fast_forward(NEXT_TAP)
+    await page.keyboard.press("Enter")
+    await expect(ticket(page, following)).to_have_class(re.compile("leaving"))
 
 
 async def test_tap_on_a_button_that_has_just_become_another_one_is_ignored(

@@ -221,6 +221,7 @@ async def test_second_tap_and_tap_on_a_row_that_has_moved_hand_over_no_other_ord
 
     await page.mouse.click(x, y)
     await expect(row(page, numbers[0]).locator(".state")).to_have_text("Handed over")
+    await page.locator("#undo").get_by_role("button").click()  # it has just appeared there
     await page.mouse.click(x, y)
     await move_through(app_database, numbers[3], *COOKED, by="grill")
     await expect_listed(page, *(f"Customer {each}" for each in range(4)))  # the newest is the last

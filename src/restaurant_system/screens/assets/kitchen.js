@@ -109,7 +109,7 @@ function showRefusal(tap, problem, statusCode) {
 }
 
 function refreshUndo() {
-  if (undo.refresh()) rail.focusTicket(rail.selected?.order_number);
+  if (undo.refresh()) rail.takeFocus();
 }
 
 function change(entries, keys) {

@@ -35,8 +35,10 @@ export class Rail {
     this._pages = 1;
     this._onPage = [];
     this._moved = []; // by position: `{ number, until }` of the ticket that was there before
-    this._guard = new TapGuard(list, { targets: ".ticket", keptFor: NEXT_TAP, settling: MOVE_GRACE, released: () => this._arrange() });
+    this._guard = new TapGuard(list, { targets: ".ticket", keptFor: NEXT_TAP, settling: MOVE_GRACE, released: (numbers) => this._arrange(numbers) });
+    this._keysFrom = 0; // when a key is again for the ticket with the focus
     this._arrangeMore = inNextFrame(() => this._guard.isKeeping || this._arrange());
+    list.addEventListener("click", (event) => event.detail === 0 && this._ignoresKeys && event.stopImmediatePropagation(), true);
     new ResizeObserver(() => this.resize()).observe(list);
   }
 
@@ -92,9 +94,9 @@ export class Rail {
     return this._ticketAt(DIGITS.indexOf(digit))?.entry;
   }
 
-  /** The entry of the ticket with the focus, or else of the first on the page. */
+  /** The entry of the ticket for which a key is: the one with the focus, or else the first on the page. */
   get selected() {
-    return (this._focused ?? this._ticketAt(0))?.entry;
+    return this._ignoresKeys ? undefined : (this._focused ?? this._ticketAt(0))?.entry;
   }
 
   /** Moves the focus to the next or previous ticket, or a row up or down; to the first while none has it. */
@@ -107,6 +109,12 @@ export class Rail {
 
   focusTicket(number) {
     this._tickets.get(number)?.button.focus({ preventScroll: true });
+  }
+
+  /** Gives the focus of an element outside that has gone to the first ticket. */
+  takeFocus() {
+    this._onPage[0]?.button.focus({ preventScroll: true });
+    this._ignoreKeys();
   }
 
   /** Shows another page, if there is one. */
@@ -139,8 +147,11 @@ export class Rail {
     return this._onPage.find(({ cells }) => isIn(wanted, cells.row, cells.rows) && isIn(column, cells.column, cells.columns));
   }
 
-  /** Removes tickets, adds and updates the first ones that have changed, and places all; the others in next frames. */
-  _arrange() {
+  /**
+   * Removes tickets, adds and updates the first ones that have changed, and places all; the others in next frames.
+   * `tapped` are the numbers of those that were tapped here a moment ago.
+   */
+  _arrange(tapped = []) {
     const [before, focused, active] = [this._onPage, this._focused, document.activeElement];
     this._guard.arrange(() => {
       for (const [key, entry] of this._takeChanged()) {
@@ -153,7 +164,7 @@ export class Rail {
       this._place();
     });
     this._keepDigits(before);
-    if (focused) this._restoreFocus(active, before.indexOf(focused));
+    if (focused) this._restoreFocus(active, before.indexOf(focused), tapped.includes(focused.number));
   }
 
   /** Returns what has changed and is shown at once: what goes, and the first tickets by their order. */
@@ -250,11 +261,22 @@ export class Rail {
   }
 
   /** Keeps the focus on a moved ticket, or moves it from one that has left the page to the next. */
-  _restoreFocus(active, position) {
+  _restoreFocus(active, position, wasTapped) {
     const next = this._onPage[Math.min(position, this._onPage.length - 1)];
     const isShown = active.isConnected && active.getClientRects().length > 0;
     const target = isShown ? active : next?.button ?? this._fallback;
     if (target !== document.activeElement) target.focus({ preventScroll: true });
+    if (!isShown && !wasTapped) this._ignoreKeys();
+  }
+
+  /** Ignores for a moment keys for the ticket with the focus: they are meant for what had it before. */
+  _ignoreKeys() {
+    this._keysFrom = performance.now() + NEXT_TAP;
+    this._guard.settle(NEXT_TAP);
+  }
+
+  get _ignoresKeys() {
+    return performance.now() < this._keysFrom;
   }
 }
 
