@@ -360,8 +360,18 @@ async def test_replicas_are_read_while_there_is_no_primary_and_after_a_promotion
         async with restaurant(primary, replica, replicas=[replica]) as it:
             number, _ = await it.place()
             await it.wait_until_replicated()
-            primary.kill()
-            await eventually(lambda: fails(it.database, WRITE), doing="for its loss")
+            await it.wait_until_read(replica)
+            async with paused(replica):
+                missing, _ = await it.place()
+                async with (
+                    it.watching(f"/live/track/{number}") as view,
+                    it.watching(f"/live/track/{missing}") as ended,
+                ):
+                    primary.kill()
+                    await eventually(lambda: fails(it.database, WRITE), doing="for its loss")
+                    await ended.until_it_ends()  # the replica lacks this order
+                    for _ in range(2):  # what was on its way, and a heartbeat
+                        await asyncio.wait_for(view.read(), SECONDS)
             assert await it.status(number) == "received"
             await eventually(it.reports_no_primary, doing="for /health")
 

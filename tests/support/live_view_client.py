@@ -52,6 +52,13 @@ class LiveViewClient:
             while key in self.entries:
                 await self.read()
 
+    async def until_it_ends(self) -> None:
+        """Read until the end of the stream."""
+        async with asyncio.timeout(SOON):
+            with contextlib.suppress(StopAsyncIteration):
+                while True:
+                    await self.read()
+
     async def read(self) -> list[Event]:
         """Read the next part of the stream, and return its events."""
         part = await anext(self._parts)

@@ -7,6 +7,7 @@ is shown with its steps, its items, its charges, its total and its amount due.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
@@ -20,7 +21,7 @@ from restaurant_system.database import live_view_queries, tracking_queries
 from restaurant_system.database.reader import Reader
 from restaurant_system.database.tracking_queries import Row
 from restaurant_system.error_texts import ErrorText
-from restaurant_system.errors import OrderNotFound
+from restaurant_system.errors import DatabaseUnavailable, OrderNotFound
 from restaurant_system.models.access import Capability
 from restaurant_system.models.board import BoardSelection, UnknownOrderTypes
 from restaurant_system.models.business_day import BusinessDay
@@ -160,13 +161,17 @@ class LiveViews:
     async def _poll_orders(self, keys: Sequence[str]) -> Mapping[str, Entries]:
         """Return the entries of all tracked orders.
 
-        Deleted orders are left out, and those by a link that has ended: their streams end.
+        Deleted orders are left out, and those by a link that has ended: their streams end. So do
+        those of orders that a replica lacks while the primary is unavailable; the others go on.
         """
         number_in = {key: key.rpartition("/")[2] for key in keys}
         linked = [number for key, number in number_in.items() if key.startswith(LINK_OF)]
         with_steps = [number for key, number in number_in.items() if not key.startswith(STATUS_OF)]
         found = await asyncio.gather(*map(self._progress_of, dict.fromkeys(number_in.values())))
-        progresses = {each.order_number: each for each in filter(None, found)}
+        progresses = {each.order_number: each for each in found if isinstance(each, OrderProgress)}
+        for each in found:
+            if isinstance(each, DatabaseUnavailable) and not progresses:
+                raise each
         steps, items = await _read(self._database, with_steps, linked)
         # What a replica does not have yet; that it is missing would end the stream.
         behind = {
@@ -175,8 +180,9 @@ class LiveViews:
             if number in progresses and not is_complete(steps.get(number, ()), progresses[number])
         }
         if behind:
-            newer = await _read(self._database.primary, list(behind), list(behind & {*linked}))
-            steps, items = steps | newer[0], items | newer[1]
+            with contextlib.suppress(DatabaseUnavailable):
+                newer = await _read(self._database.primary, list(behind), list(behind & {*linked}))
+                steps, items = steps | newer[0], items | newer[1]
         views: dict[str, Entries] = {}
         for progress in progresses.values():
             number = progress.order_number
@@ -187,11 +193,11 @@ class LiveViews:
                 views[LINK_OF + number] = _with_items(views[number], items[number])
         return {key: views[key] for key in keys if key in views}
 
-    async def _progress_of(self, number: str) -> OrderProgress | None:
+    async def _progress_of(self, number: str) -> OrderProgress | OrderNotFound | DatabaseUnavailable:
         try:
             return await self._lookup.find(number)
-        except OrderNotFound:
-            return None
+        except (OrderNotFound, DatabaseUnavailable) as error:
+            return error
 
 
 async def _read(
