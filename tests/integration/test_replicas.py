@@ -44,6 +44,7 @@ USABLE_METRIC = "restaurant_database_replica_usable"
 LONG = 3600.0  # s: no replica is left out because it is behind
 IS_REPLAYED = "SELECT pg_last_wal_replay_lsn() >= $1"
 WRITE = "SELECT pg_logical_emit_message(true, '', '')"
+WRITE_MUCH = "SELECT pg_logical_emit_message(true, '', repeat('x', 1024 * 1024))"
 PAUSED = "SELECT pg_get_wal_replay_pause_state() = 'paused'"
 
 
@@ -353,6 +354,16 @@ async def test_replica_that_takes_writes_next_to_the_primary_is_left_out(cluster
             await it.wait_until_read(None)
             assert "not the primary" in (it.reader.replicas[0].reason or "")
             assert "replica.replication" in faults(await diagnose(database=database))
+
+        # Now it is the primary, and the other one is still a replica of the earlier primary.
+        await cluster.primary.execute(WRITE_MUCH)
+        async with restaurant(promoted, replicas=[cluster.far]) as it:
+
+            async def is_foreign() -> bool:
+                return "does not have" in (it.reader.replicas[0].reason or "")
+
+            await eventually(is_foreign, doing="for the comparison", seconds=SECONDS)
+            assert it.reads_from is None
 
 
 async def test_replicas_are_read_while_there_is_no_primary_and_after_a_promotion() -> None:

@@ -59,7 +59,8 @@ class Replica:
     """A replica with its pool for reading.
 
     `lag` is in seconds, `None` if unknown. `reason` says why the replica is left out, `None` if it
-    may be read.
+    may be read. `foreign_to` is the primary, by the time of its start, from which it has not got
+    all that it has replayed.
     """
 
     name: str
@@ -68,6 +69,9 @@ class Replica:
     reason: str | None = "its lag is not measured yet"
     measurements: int = 0
     was_logged_as_usable: bool | None = None
+    state: ServerState | None = None
+    measured_at: float = 0.0
+    foreign_to: str | None = None
 
 
 class Replicas:
@@ -175,7 +179,10 @@ class Replicas:
 
     def _update(self, replica: Replica, state: ServerState | str) -> None:
         """Set the lag of a replica, and why it is left out; choose which one is read."""
+        self._compare_histories(replica, state)
         replica.lag, replica.reason = self._judge(state)
+        if replica.foreign_to is not None and replica.foreign_to == self._primary_server:
+            replica.reason = "it has replayed what the primary does not have"
         replica.measurements += 1
         is_usable = replica.reason is None
         # At the first measurement the pool may not be open yet, which is no reason for a warning.
@@ -184,6 +191,25 @@ class Replicas:
                 _log(replica)
             replica.was_logged_as_usable = is_usable
         self._choose()
+
+    def _compare_histories(self, replica: Replica, state: ServerState | str) -> None:
+        """Find out whether a replica has replayed more than the primary has written.
+
+        After a failover it may be a replica of the earlier primary. It then lacks what the primary
+        has written since, and would seem to be the freshest one until the primary has written as
+        much.
+        """
+        before, now = replica.state, None if isinstance(state, str) else state
+        if before is not None and now is not None and before.server != now.server:
+            replica.foreign_to = None  # it has been restarted, and perhaps made anew
+        elif (
+            before is not None
+            and before.is_replica
+            and before.position is not None
+            and self._positions.is_below(before.position, since=replica.measured_at)
+        ):
+            replica.foreign_to = self._primary_server
+        replica.state, replica.measured_at = now or before, time.monotonic()
 
     def _judge(self, state: ServerState | str) -> tuple[float | None, str | None]:
         """Return the lag of a replica, and why it is left out.

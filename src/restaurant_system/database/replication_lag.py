@@ -37,6 +37,11 @@ class PrimaryPositions:
         else:
             samples.append(_Sample(at, position))
 
+    def is_below(self, position: int, since: float) -> bool:
+        """Return whether the primary, when last measured after `since`, was below a position."""
+        last = self._samples[-1] if self._samples else None
+        return last is not None and last.at > since and last.position < position
+
     def lag(self, replayed: int) -> float | None:
         """Return the lag in seconds, as of the last sample, of a replica that has replayed so far.
 

@@ -193,7 +193,9 @@ class LiveViews:
                 views[LINK_OF + number] = _with_items(views[number], items[number])
         return {key: views[key] for key in keys if key in views}
 
-    async def _progress_of(self, number: str) -> OrderProgress | OrderNotFound | DatabaseUnavailable:
+    async def _progress_of(
+        self, number: str
+    ) -> OrderProgress | OrderNotFound | DatabaseUnavailable:
         try:
             return await self._lookup.find(number)
         except (OrderNotFound, DatabaseUnavailable) as error:
