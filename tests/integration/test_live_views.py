@@ -257,8 +257,8 @@ async def test_full_board_shows_latest_ready_all_cooking_and_oldest_waiting_orde
     client: httpx.AsyncClient, database: Database
 ) -> None:
     sql = await database.dedicated()
-    ready = [await insert_order(sql) for _ in range(live_views.MAX_READY + 1)]
-    waiting = [await insert_order(sql) for _ in range(live_views.MAX_PREPARING)]
+    ready = [await insert_order(sql) for _ in range(live_views.MAX_SHOWN + 1)]
+    waiting = [await insert_order(sql) for _ in range(live_views.MAX_SHOWN)]
     cooking = [await insert_order(sql) for _ in range(2)]
     await sql.execute(SET_STATUS, "cooking", NOON, [*ready, *cooking])
     await sql.execute(SET_STATUS, "ready", NOON, ready)
@@ -268,6 +268,10 @@ async def test_full_board_shows_latest_ready_all_cooking_and_oldest_waiting_orde
     async with watching(client, "/live/board") as viewer:
         shown = viewer.entries
 
+    assert shown.pop(live_views.LEFT_OUT) == {
+        "preparing": {"count": 2, "is_more": False},
+        "ready": {"count": 1, "is_more": False},
+    }
     assert {numbers[each] for each in (*ready[:-1], *cooking, *waiting[:-2])} == set(shown)
 
 

@@ -13,6 +13,7 @@ const HIGHLIGHT_DURATION = 20000; // ms for which an order is highlighted after 
 const PAGE_DURATION = 8000; // ms for which a page is shown when not all numbers fit
 const SIZES = [0.13, 0.11, 0.095, 0.08, 0.068, 0.058, 0.05]; // as a share of the smaller side of the screen
 const MIN_SIZE = 28; // px
+const LEFT_OUT = "left_out"; // the key of the entry that counts orders that are not shown
 const LATEST = "board-latest"; // the name under which the latest order number is stored
 // As a share of the height of a digit:
 const DIGIT_WIDTH = 0.7;
@@ -33,6 +34,7 @@ class Column {
     this._page = document.getElementById(`${name}-page`);
     this._orders = [];
     this._captions = new Map(); // the texts below each number, by key
+    this._leftOut = null; // how many orders there are that are not shown
     this._items = new Map();
     this._fresh = new Set();
     this._first = 0;
@@ -41,8 +43,9 @@ class Column {
     setInterval(() => this._showNextPage(), PAGE_DURATION);
   }
 
-  /** Shows these orders, `[key, order]`, in this order, with their captions. */
-  show(orders, captions) {
+  /** Shows these orders, `[key, order]`, in this order, with their captions, and how many more there are. */
+  show(orders, captions, leftOut) {
+    this._leftOut = leftOut;
     this._orders = orders.map(([key]) => key);
     this._captions = new Map(this._orders.map((key) => [key, captions.get(key)]));
     this._layOut();
@@ -76,7 +79,8 @@ class Column {
     this.highlight(this._fresh);
     arrange(this._list, [...this._items.values()]);
     const [page, pages] = [this._first / room + 1, Math.ceil(this._orders.length / room)];
-    write(this._page, pages > 1 ? translate("board.page", { page, pages }) : "");
+    const texts = [pages > 1 ? translate("board.page", { page, pages }) : null, this._leftOut ? moreText(this._leftOut) : null];
+    write(this._page, texts.filter(Boolean).join(" · "));
   }
 
   /** Sets the largest size at which all numbers fit; returns the number of orders per page. */
@@ -102,6 +106,10 @@ class Column {
     const rows = Math.floor(this._list.clientHeight / row) || 1;
     return { size, caption, row, columns, room: columns * rows };
   }
+}
+
+function moreText({ count, is_more: isMore }) {
+  return translate("board.more", { count: `${count}${isMore ? "+" : ""}` });
 }
 
 function makeNumber(key) {
@@ -149,15 +157,20 @@ const view = new LiveView(`/live/board${query}`, { changed: show, live: showConn
 setInterval(tick, 1000);
 
 function show(entries) {
-  const all = [...entries];
+  const all = ordersIn(entries);
+  const leftOut = entries.get(LEFT_OUT);
   const done = all.filter(([, order]) => order.status === "ready");
   latest = all.map(([key]) => key).concat(latest).sort((a, b) => byDate(b, a))[0];
   store(LATEST, latest);
   const captions = new Map(all.map((entry) => [entry[0], captionsOf(entry)]));
-  preparing.show(all.filter(([, order]) => order.status !== "ready").sort(byNumber), captions);
-  ready.show(done.sort(latestFirst), captions);
+  preparing.show(all.filter(([, order]) => order.status !== "ready").sort(byNumber), captions, leftOut?.preparing);
+  ready.show(done.sort(latestFirst), captions, leftOut?.ready);
   announce(done, captions);
   tick();
+}
+
+function ordersIn(entries) {
+  return [...entries].filter(([key]) => key !== LEFT_OUT);
 }
 
 /** Announces to screen readers which orders have become ready since the last call. */
@@ -176,7 +189,7 @@ function nameOf(key, texts) {
 
 function tick() {
   const isNew = ([, order]) => order.ready_at !== null && now() - new Date(order.ready_at) < HIGHLIGHT_DURATION;
-  ready.highlight(new Set([...view.entries].filter(isNew).map(([key]) => key)));
+  ready.highlight(new Set(ordersIn(view.entries).filter(isNew).map(([key]) => key)));
   if (view.lastGood !== null) write(clock, timeOfDay(new Date(now())));
 }
 

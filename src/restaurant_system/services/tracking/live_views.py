@@ -49,8 +49,9 @@ from restaurant_system.web.request_checks import valid_order_number
 from restaurant_system.web.validation_errors import FieldError
 
 POLL_INTERVAL = 0.5  # s
-MAX_PREPARING = 200  # numbers on the board, over all of its pages
-MAX_READY = 60
+MAX_SHOWN = 200  # numbers in each column of the board, over all of its pages
+MAX_COUNTED = 100  # further ones, of which the board says how many there are
+LEFT_OUT = "left_out"  # the key of the entry of a board that counts these
 ORDERS = "orders"
 STATUS_OF = "status/"  # begins the key of an order of which only the status is shown
 LINK_OF = "link/"  # begins the key of an order that is shown by its tracking link
@@ -147,15 +148,14 @@ class LiveViews:
         async with self._database.connection() as connection:
             for key in keys:
                 selection = BoardSelection.of(key)
+                limit = MAX_SHOWN + MAX_COUNTED
                 preparing = await live_view_queries.preparing(
-                    connection, selection, released_since=day_started_at, limit=MAX_PREPARING
+                    connection, selection, released_since=day_started_at, limit=limit
                 )
                 ready = await live_view_queries.ready(
-                    connection, selection, since=since, limit=MAX_READY
+                    connection, selection, since=since, limit=limit
                 )
-                boards[key] = {row["number"]: _board_entry(row, None) for row in preparing} | {
-                    row["number"]: _board_entry(row, row["completed_at"]) for row in ready
-                }
+                boards[key] = _board(preparing, ready)
         return boards
 
     async def _poll_orders(self, keys: Sequence[str]) -> Mapping[str, Entries]:
@@ -210,6 +210,18 @@ async def _read(
         steps = await live_view_queries.steps(connection, with_steps)
         items = await live_view_queries.items(connection, linked) if linked else {}
     return steps, items
+
+
+def _board(preparing: Sequence[Row], ready: Sequence[Row]) -> Entries:
+    """Return the entries of the first orders, and how many more there are, if there are any."""
+    entries = {row["number"]: _board_entry(row, None) for row in preparing[:MAX_SHOWN]}
+    entries |= {row["number"]: _board_entry(row, row["completed_at"]) for row in ready[:MAX_SHOWN]}
+    counts: dict[str, JsonValue] = {
+        name: {"count": len(rows) - MAX_SHOWN, "is_more": len(rows) == MAX_SHOWN + MAX_COUNTED}
+        for name, rows in (("preparing", preparing), ("ready", ready))
+        if len(rows) > MAX_SHOWN
+    }
+    return {**entries, LEFT_OUT: counts} if counts else entries
 
 
 def _board_entry(row: Row, ready_at: datetime | None) -> JsonValue:
