@@ -7,7 +7,8 @@ The linters for this, `eslint-plugin-compat` and `stylelint-no-unsupported-brows
 make Node a tool of every contributor, and the first of them knows no methods of instances, such as
 `Array.prototype.at`. So this is a table, with the first version of Safari and of Chrome that has
 the feature. Modules are parsed by tree-sitter, so that a use is found however it is written, and
-comments and texts are not taken for code. The types of objects are unknown.
+comments and texts are not taken for code. The types of objects are unknown. A name that is declared
+twice, with which no browser loads a module, is syntax to tree-sitter, so it is refused here, too.
 
 Permitted are: in JavaScript, a file that tests for the feature (`"wakeLock" in navigator`,
 `typeof BroadcastChannel`, `navigator.wakeLock?.request`); in CSS, an older value of the same
@@ -17,7 +18,7 @@ may be ignored, such as `text-wrap`, are not in the table.
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,14 @@ NEVER = "no version"
 QUOTE = '"'
 PARSER = Parser(Language(tree_sitter_javascript.language()))
 OWN_FIELDS = {"at"}  # of parameters; objects of ours have fields with the name of a method
+SCOPES = {
+    "program",
+    "statement_block",
+    "switch_body",
+    "for_statement",
+    "for_in_statement",
+    "class_static_block",
+}
 COMMENT_OF_CSS = re.compile(r"/\*.*?\*/", re.DOTALL)
 COMMENT_OF_HTML = re.compile(r"<!--.*?-->", re.DOTALL)
 
@@ -175,6 +184,7 @@ def faults_of_js(text: str) -> Iterator[str]:
         error = next(node for node in _nodes(root) if node.is_error or node.is_missing)
         yield f"{error.start_point.row + 1}: syntax that the parser does not know"
         return
+    yield from _repeated_declarations(root)
     uses = [(use, line) for node in _nodes(root) for use, line in _uses(node)]
     for feature in [*SYNTAX, *METHODS]:
         yield from _faults_of_uses(feature, uses)
@@ -215,6 +225,70 @@ def _nodes(root: Node) -> Iterator[Node]:
         node = nodes.pop()
         yield node
         nodes.extend(reversed(node.children))
+
+
+def _repeated_declarations(root: Node) -> Iterator[str]:
+    """Yield the names that are declared before in the same scope, and methods of the same class."""
+    declared: set[tuple[int, str]] = set()
+    for node in _nodes(root):
+        for scope, name, at in _declarations(node):
+            if (scope.id, name) in declared:
+                yield f"{at.start_point.row + 1}: {name} is declared twice"
+            declared.add((scope.id, name))
+
+
+def _declarations(node: Node) -> Iterator[tuple[Node, str, Node]]:
+    """Yield the scope, the name and the node of what is declared at a node."""
+    names: Iterable[Node] = ()
+    scope = node
+    match node.type:
+        case "variable_declarator" | "class_declaration":
+            names, scope = _names(_field(node, "name")), _scope(node)
+        case "function_declaration" | "generator_function_declaration":
+            names, scope = [_field(node, "name")], _scope(_parent(node))
+        case "for_in_statement" if node.child_by_field_name("kind"):
+            names = _names(_field(node, "left"))
+        case "import_clause" | "namespace_import":
+            names = [each for each in node.children if each.type == "identifier"]
+            scope = _scope(node)
+        case "import_specifier":
+            names = [node.child_by_field_name("alias") or _field(node, "name")]
+            scope = _scope(node)
+        case "formal_parameters":
+            names, scope = _names(node), _body(_parent(node))
+        case "arrow_function" | "catch_clause":
+            parameter = node.child_by_field_name("parameter")
+            names, scope = _names(parameter) if parameter else (), _body(node)
+        case "method_definition":
+            kinds = [each.type for each in node.children if each.type in {"static", "get", "set"}]
+            yield _parent(node), " ".join([*kinds, _text(_field(node, "name"))]), node
+    yield from ((scope, _text(name), name) for name in names)
+
+
+def _names(pattern: Node) -> Iterator[Node]:
+    """Yield the names that a pattern declares, without those in its default values."""
+    match pattern.type:
+        case "identifier" | "shorthand_property_identifier_pattern":
+            yield pattern
+        case "assignment_pattern" | "object_assignment_pattern":
+            yield from _names(_field(pattern, "left"))
+        case "pair_pattern":
+            yield from _names(_field(pattern, "value"))
+        case _:
+            for child in pattern.named_children:
+                yield from _names(child)
+
+
+def _scope(node: Node) -> Node:
+    """Return what the names that are declared at a node are visible in."""
+    while node.type not in SCOPES:
+        node = _parent(node)
+    return node
+
+
+def _body(node: Node) -> Node:
+    """Return the scope of parameters: the body, where no other variable can have their names."""
+    return node.child_by_field_name("body") or node
 
 
 def _uses(node: Node) -> Iterator[tuple[str, int]]:

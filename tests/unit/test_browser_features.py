@@ -52,6 +52,16 @@ faults_of_css, faults_of_html, faults_of_js = (
         "addEventListener('scrollend', show);",
         "import menu from './menu.json' with { type: 'json' };",
         "const last = list.;",
+        "const one = 1, { two: [one] } = list;",
+        "import { one, two as one } from './words.js';",
+        "import * as one from './words.js'; function one() {}",
+        "const add = (one, { two: one = 2 }) => one;",
+        "const add = one => { let one; };",
+        "function add(one, ...rest) { const rest = one; }",
+        "try { work(); } catch (error) { const error = 1; }",
+        "switch (one) { case 1: let two; break; default: const two = 2; }",
+        "class Board { show() {} static show() {} show() {} }",
+        "class Board { get size() {} set size(to) {} get size() {} }",
     ],
 )
 def test_javascript_that_is_too_new_is_refused(code: str) -> None:
@@ -78,6 +88,10 @@ def test_javascript_that_is_too_new_is_refused(code: str) -> None:
         'if ("vibrate" in navigator) navigator.vibrate(200);',
         "const { name } = text.match(/(?<name>[a-z]+)/).groups;",
         "class Taps { #keys = new Map(); static first = null; #send() {} }",
+        "for (const one of list) { const one = 1; } for (const one of list) use(one);",
+        "const one = 1; list.map((one) => one); function two(three = one) { const one = 2; }",
+        "if (one) { let two; } else { let two; } class Board { get size() {} set size(to) {} }",
+        "const { one: two, three = one } = list; const one = class two {};",
     ],
 )
 def test_javascript_of_older_browsers_passes(code: str) -> None:
