@@ -24,6 +24,7 @@ from restaurant_system.shutdown import Shutdown
 from tests.support.database import fails, monitored, succeeds
 from tests.support.doctor import diagnose, faults, levels
 from tests.support.live_view_client import LiveViewClient, watching
+from tests.support.logs import capture_logs
 from tests.support.metrics import value
 from tests.support.orders import make_order
 from tests.support.postgres_server import Postgres, Replica
@@ -329,13 +330,16 @@ async def test_silent_replica_is_left_out_within_seconds(cluster: Cluster) -> No
         try:
             looking_up = asyncio.create_task(it.status(number))
             await it.wait_until_read(None)
-            assert await asyncio.wait_for(looking_up, SECONDS) == "received"
+            with capture_logs() as logs:  # until its monitor has given up
+                assert await asyncio.wait_for(looking_up, SECONDS) == "received"
             assert await it.status(number) == "received"
             health = await it.get("/health")
             assert health["status"] == "degraded"
             assert health["dependencies"]["database"]["status"] == "up"
             assert health["dependencies"]["replicas"]["reads_from"] == "primary"
             assert "reads go to the primary" in health["dependencies"]["replicas"]["reason"]
+            lines = [each["message"] for each in logs if each["event"] == "db_connection_failed"]
+            assert lines[0].startswith(f"The replica {address(cluster.near)}: The database has not")
         finally:
             cluster.near.resume()
         await it.wait_until_read(cluster.near)

@@ -216,8 +216,14 @@ async def read_only_database(runtime: Runtime) -> AsyncIterator[Database | Repli
             yield primary
             return
         pools = {
-            name: Database(server.dsn(), server, application_name=runtime.service, read_only=True)
-            for name, server in servers.items()
+            address: Database(
+                server.dsn(),
+                server,
+                application_name=runtime.service,
+                read_only=True,
+                name=f"the replica {address}",
+            )
+            for address, server in servers.items()
         }
         replicas = Replicas(primary, pools, max_lag=settings.database.max_lag)
         try:

@@ -57,6 +57,7 @@ T = TypeVar("T")
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 ADVICE = "Check that PostgreSQL runs and that the database section of the configuration is right"
+PRIMARY = "PostgreSQL"  # as log lines call it
 MAX_REOPEN_DELAY = 1.0  # s between two attempts to open the pool again
 CLOSE_TIMEOUT = 3.0  # s
 
@@ -109,7 +110,8 @@ class Database:
     calls then fail at once, and `monitor` opens the pool again; without it, asyncpg replaces broken
     connections call by call. A `read_only` database cannot write; any other connects only to a
     server that takes writes, and `monitor` replaces its connections once one of them cannot write
-    any more. `advice` ends the errors of `connect_within`: it says what to check.
+    any more. `advice` ends the errors of `connect_within`: it says what to check. `name` is how log
+    lines call a server that is not the primary.
     """
 
     def __init__(
@@ -120,11 +122,13 @@ class Database:
         application_name: str,
         read_only: bool = False,
         advice: str = ADVICE,
+        name: str = PRIMARY,
     ) -> None:
         self._dsn = dsn
         self._settings = settings
         self._application_name = application_name
         self._advice = advice
+        self._name = name
         self._must_write = not read_only
         self._factory = ConnectionFactory(
             dsn, settings, application_name=application_name, read_only=read_only
@@ -137,7 +141,7 @@ class Database:
             )
         self._is_behind_pooler = False
         self._pool: Pool | None = None
-        self._unavailable = DatabaseUnavailable("The database is not open.")
+        self._unavailable = DatabaseUnavailable("PostgreSQL has not answered yet.")
         self._refused = RefusedOperations(
             self._connect,
             self.connection,
@@ -186,7 +190,7 @@ class Database:
             pool.terminate()  # releasing a connection that does not answer would wait for it
             raise
         self._pool = pool
-        log.info("db_connected", message="Connected to PostgreSQL.")
+        log.info("db_connected", message=f"Connected to {self._name}.")
 
     async def connect_within(self, seconds: float) -> None:
         """Open the pool, retrying for up to `seconds` while the server is unavailable.
@@ -424,7 +428,8 @@ class Database:
     def _make_unavailable(self, reason: DatabaseUnavailable) -> None:
         """Fail the calls in progress, and all further calls."""
         log.warning(
-            "db_connection_failed", message=f"{reason}; calls fail until it is available again."
+            "db_connection_failed",
+            message=f"{self._named(reason)}; calls fail until it is available again.",
         )
         self._unavailable = reason
         pool, self._pool = self._pool, None
@@ -446,9 +451,15 @@ class Database:
             with attempt:
                 try:
                     await self.connect()
-                except DatabaseUnavailable as error:
-                    self._unavailable = error
-                    raise
+                except (DatabaseUnavailable, asyncpg.PostgresError) as error:
+                    if isinstance(error, DatabaseUnavailable):
+                        self._unavailable = error
+                    raise DatabaseUnavailable(self._named(error)) from error
+
+    def _named(self, error: Exception) -> str:
+        """Return the text of an error, with the name of a server that is not the primary."""
+        name = self._name[0].upper() + self._name[1:]
+        return str(error) if name == PRIMARY else f"{name}: {error}"
 
 
 def is_temporary(error: Exception) -> bool:
