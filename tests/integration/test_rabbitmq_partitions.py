@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import aiormq
 import pytest
@@ -129,6 +130,33 @@ async def test_deleted_partition_is_missed_by_none(amqp_url: str) -> None:
         assert await ready_messages(amqp_url, f"{TAKEOUT}.1") == 0
 
     assert sorted(message_ids(received)) == sorted(message_ids(messages))
+
+
+async def test_retired_partitions_are_looked_for_again_only_while_there_are_any(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RabbitMQ logs each look for a queue that does not exist."""
+    looked_for: list[str] = []
+    declare = aiormq.Channel.queue_declare
+
+    async def record(channel: aiormq.Channel, queue: str = "", **options: Any) -> Any:  # noqa: ANN401
+        if options.get("passive"):
+            looked_for.append(queue)
+        return await declare(channel, queue, **options)
+
+    monkeypatch.setattr(aiormq.Channel, "queue_declare", record)
+
+    async def looks_at_a_connection(broker: RabbitMQBroker) -> int:
+        looked_for.clear()
+        async with broker.consume(KITCHEN, prefetch=1):
+            return len(looked_for)
+
+    async with open_broker(amqp_url, 1) as never_partitioned:
+        looks = [await looks_at_a_connection(never_partitioned) for _ in range(2)]
+        assert looks == [len(OrderType), 0]
+    async with open_broker(amqp_url, 2), open_broker(amqp_url, 1) as reduced:
+        looks = [await looks_at_a_connection(reduced) for _ in range(2)]
+        assert looks == [2 * len(OrderType)] * 2  # each has one, and no second one
 
 
 async def test_worker_takes_messages_of_the_partitions_that_are_named(amqp_url: str) -> None:

@@ -104,7 +104,10 @@ class RabbitMQBroker(Broker):
 
     @contextlib.asynccontextmanager
     async def consume(self, queues: Sequence[str], *, prefetch: int) -> AsyncIterator[Consumer]:
-        self._retired = await self._find_retired_partitions()
+        # RabbitMQ logs a look in vain. One is enough: orders in partitions that are added later are
+        # found in the database, and those that are known may be deleted.
+        if self._retired is None or self._retired:
+            self._retired = await self._find_retired_partitions()
         numbers = self._settings.consume_partitions
         names = [name for queue in queues for name in self._partitions.names(queue, numbers)]
         names += [name for name in self._retired if whole_queue(name) in queues]
