@@ -116,14 +116,19 @@ async def test_unsuitable_pooler_is_refused_in_one_line(
     assert first in {"postgresql.connection", "postgresql.pooler", "postgresql.direct"}
 
 
-async def test_doctor_finds_nothing_wrong_with_a_suited_pooler(
-    pooler: PgBouncer, dsn: str, postgres_server: Postgres
-) -> None:
+async def test_doctor_finds_nothing_wrong_with_a_suited_pooler(pooler: PgBouncer, dsn: str) -> None:
     findings = await diagnose(database=suited(pooler, dsn))
     assert not faults(findings)
     assert levels(findings)["postgresql.direct"] == "ok"
 
+
+async def test_direct_url_of_another_database_is_refused(
+    pooler: PgBouncer, dsn: str, postgres_server: Postgres
+) -> None:
+    """Otherwise that database would be migrated."""
     elsewhere = {**suited(pooler, dsn), "direct_url": postgres_server.dsn("postgres")}
+    with pytest.raises(StartupError, match="direct_url: it leads to another database"):
+        await database_of(elsewhere).connect_within(0.1)
     assert "postgresql.direct" in faults(await diagnose(database=elsewhere))
 
 

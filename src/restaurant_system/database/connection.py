@@ -31,8 +31,10 @@ from restaurant_system.database.error_translation import (
 )
 from restaurant_system.database.health_monitor import HealthMonitor
 from restaurant_system.database.pooler import (
+    ANOTHER_DATABASE,
     MISSING_SETTINGS,
     check_pooler,
+    identity,
     is_behind_pooler,
     settings_cure,
 )
@@ -204,8 +206,9 @@ class Database:
                 on=is_temporary, attempts=None, timeout=seconds, wait_max=5.0
             ):
                 with attempt:
-                    await self._reach_direct_server()
+                    expected = await self._identity_of_direct_server()
                     await self.connect()
+                    await self._expect_identity(expected)
             if self._is_behind_pooler and (role := await check_pooler(self._factory)) is not None:
                 message = f"{MISSING_SETTINGS}; {settings_cure(role)}."
                 log.warning("db_settings_missing", message=message)
@@ -219,15 +222,29 @@ class Database:
             refusal = f"PostgreSQL refuses the connection: {error}"
             raise StartupError(f"{refusal}. {self._advice}.") from error
 
-    async def _reach_direct_server(self) -> None:
+    async def _identity_of_direct_server(self) -> tuple[str, str] | None:
+        """Return which database `direct_url` leads to, `None` if there is none."""
         if self._direct is self._factory:
-            return
+            return None
         try:
             with translate_connect_errors():
                 connection = await self._direct.connect()
+                try:
+                    return await identity(connection)
+                finally:
+                    connection.terminate()
         except DatabaseUnavailable as error:
             raise DatabaseUnavailable(f"database.direct_url: {error}") from error
-        connection.terminate()
+
+    async def _expect_identity(self, expected: tuple[str, str] | None) -> None:
+        """Raise `DatabaseUnavailable`, and close the pool, if it is on another database."""
+        if expected is None:
+            return
+        async with self.connection() as connection:
+            found = await identity(connection)
+        if found != expected:  # wrongly configured, or the pooler has not followed a failover yet
+            await self.close()
+            raise DatabaseUnavailable(f"database.direct_url: {ANOTHER_DATABASE}")
 
     async def close(self) -> None:
         """Close the pool; statements in progress have `CLOSE_TIMEOUT` to end."""

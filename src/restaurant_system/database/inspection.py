@@ -15,9 +15,6 @@ from restaurant_system.database.error_translation import translate_connect_error
 from restaurant_system.errors import ConfigurationError, DatabaseRefuses
 from restaurant_system.models.clock import Clock
 
-IDENTITY = """
-SELECT pg_postmaster_start_time()::text AS started, current_database()::text AS name
-"""
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
@@ -77,12 +74,6 @@ async def version(connection: UnpooledConnection) -> tuple[int, str]:
     """Return the major version, and the whole version as the server names it."""
     number = int(await connection.fetchval("SHOW server_version_num"))
     return number // 10_000, await connection.fetchval("SHOW server_version")
-
-
-async def identity(connection: UnpooledConnection) -> tuple[str, str]:
-    """Return what no two databases have in common: the start of the server, and the name."""
-    (row,) = await connection.fetch(IDENTITY)
-    return row["started"], row["name"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,10 @@ TRANSACTION_MODE = "PostgreSQL is behind a pooler in transaction mode"
 SET_DIRECT_URL = (
     "set database.direct_url to the URL of PostgreSQL itself, for what needs a session of its own"
 )
+ANOTHER_DATABASE = "it leads to another database than the pooler"
+IDENTITY = """
+SELECT pg_postmaster_start_time()::text AS started, current_database()::text AS name
+"""
 BACKEND = "SELECT pg_backend_pid()"
 MISSING_SETTINGS = (
     "The pooler does not pass on the settings without which queries may scan whole tables"
@@ -35,6 +39,12 @@ WHERE name IN ('enable_seqscan', 'jit') AND setting = 'on' LIMIT 1
 async def is_behind_pooler(connection: AnyConnection) -> bool:
     """Return whether another process serves the connection than the one reported at its start."""
     return bool(await connection.fetchval(BACKEND) != connection.get_server_pid())
+
+
+async def identity(connection: AnyConnection) -> tuple[str, str]:
+    """Return what no two databases have in common: the start of the server, and the name."""
+    (row,) = await connection.fetch(IDENTITY)
+    return row["started"], row["name"]
 
 
 async def check_pooler(factory: ConnectionFactory) -> str | None:

@@ -22,8 +22,10 @@ from restaurant_system.database.connection_factory import ConnectionFactory, Unp
 from restaurant_system.database.inspection import SchemaRights, TableRights
 from restaurant_system.database.migrations import MIGRATIONS_TABLE, SchemaState
 from restaurant_system.database.pooler import (
+    ANOTHER_DATABASE,
     MISSING_SETTINGS,
     check_pooler,
+    identity,
     is_behind_pooler,
     settings_cure,
 )
@@ -185,9 +187,9 @@ def _pooler_checks(server: Server, factory: ConnectionFactory) -> list[Check]:
             inspection.connected(factory) as pooled,
             inspection.connected(server.direct) as direct,
         ):
-            found, expected = [await inspection.identity(each) for each in (direct, pooled)]
+            found, expected = [await identity(each) for each in (direct, pooled)]
         if found != expected:
-            return [error("it is another database than that of the pooler", DIRECT_CURE)]
+            return [error(ANOTHER_DATABASE, DIRECT_CURE)]
         return [ok("it is the database behind the pooler")]
 
     checks = {} if server.is_replica else {"pooler": check}
