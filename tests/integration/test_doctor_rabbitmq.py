@@ -8,10 +8,10 @@ import pytest
 from restaurant_system.app.doctor import Level
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker, inspection
 from restaurant_system.models.clock import utc_now
-from tests.conftest import QUICK_RETRIES
+from tests.conftest import QUICK_RETRIES, make_rabbitmq_broker
 from tests.support.doctor import diagnose, faults, levels
 from tests.support.management_api import ManagementApi
-from tests.support.messages import TAKEOUT, make_order_message
+from tests.support.messages import DEAD_LETTERS, TAKEOUT, make_order_message
 from tests.support.processes import free_port
 from tests.support.rabbitmq_server import RabbitMQ
 
@@ -122,6 +122,27 @@ async def test_missing_rights_are_named_whether_or_not_queues_exist(
         " kitchen_queue (read)"
     )
     assert (rights.cure or "").startswith("run rabbitmqctl set_permissions -p test_")
+
+
+async def test_missing_right_on_the_lock_of_dead_letters_is_named_while_they_are_browsed(
+    dsn: str, amqp_url: str, management_api: ManagementApi
+) -> None:
+    """The dead letters of quorum queues are browsed under a lock, which is a queue."""
+    management_api.create_user("limited", configure="^(?!.*[.]lock$)", write="^(?!.*[.]lock$)")
+    url = amqp_url.replace("guest:guest", "limited:limited")
+    quorum = {"queue_type": "quorum"}
+    administrator = make_rabbitmq_broker(amqp_url, QUICK_RETRIES, "quorum")
+    await administrator.connect()
+
+    async with administrator.browse(DEAD_LETTERS):
+        findings = await diagnose(
+            database={"url": dsn}, rabbitmq={"url": url, **quorum}, delivery=DELIVERY
+        )
+    await administrator.close()
+
+    assert faults(findings)["broker.rights"].message == (
+        f"the user limited lacks rights: {DEAD_LETTERS}.lock (configure)"
+    )
 
 
 async def test_wrong_password_is_an_error_and_skips_the_other_checks_of_rabbitmq(

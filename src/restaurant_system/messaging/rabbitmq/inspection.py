@@ -90,6 +90,9 @@ class RabbitMQInspection:
         requests = {each.name: _exchange_requests(each.name) for each in exchanges()}
         for queue in (*self._declarations.queues(), self._declarations.marker()):
             requests[queue.name] = _queue_requests(queue.name)
+        if self._declarations.queue_type == "quorum":
+            lock = topology.lock_queue(topology.DEAD_LETTERS.name)
+            requests[lock] = _lock_requests(lock)
         lacking = await asyncio.gather(*map(self._lacking, requests.values()))
         return {name: rights for name, rights in zip(requests, lacking, strict=True) if rights}
 
@@ -181,7 +184,11 @@ class RabbitMQInspection:
                 await request(channel)
             except aiormq.ChannelAccessRefused:
                 return False
-            except (aiormq.ChannelPreconditionFailed, aiormq.ChannelNotFoundEntity):
+            except (
+                aiormq.ChannelPreconditionFailed,
+                aiormq.ChannelNotFoundEntity,
+                aiormq.ChannelLockedResource,  # dead letters are being browsed
+            ):
                 return True
         return True
 
@@ -240,6 +247,13 @@ def _queue_requests(name: str) -> dict[str, Request]:
         ),
         "read": consume,
     }
+
+
+def _lock_requests(name: str) -> dict[str, Request]:
+    """Return the requests for the rights on a queue that is a lock; it is never published to."""
+    requests = _queue_requests(name)
+    del requests["write"]
+    return requests
 
 
 async def _ignore(_: DeliveredMessage) -> None:
