@@ -1,4 +1,4 @@
-"""A node of a RabbitMQ cluster is lost."""
+"""A node of a RabbitMQ cluster is lost, or the majority of its nodes."""
 
 import asyncio
 import contextlib
@@ -9,10 +9,17 @@ from uuid import UUID
 
 import pytest
 
+from restaurant_system.app.http_service import health_feature
+from restaurant_system.app.runtime import Runtime
+from restaurant_system.config import Settings
+from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerRefuses, BrokerUnavailable
+from restaurant_system.messaging import relay, resilient_consumer
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
-from restaurant_system.models.message import Message
+from restaurant_system.models.message import Message, StatusChanged, decode
+from restaurant_system.shutdown import Shutdown
 from tests.conftest import QUICK_RETRIES, make_rabbitmq_broker
+from tests.support.kitchen import Kitchen
 from tests.support.messages import (
     DEAD_LETTERS,
     KITCHEN,
@@ -22,12 +29,20 @@ from tests.support.messages import (
 )
 from tests.support.rabbitmq_cluster import RabbitMQCluster, running_cluster
 from tests.support.rabbitmq_server import RabbitMQ
+from tests.support.services import http_client, make_relay
 from tests.support.waiting import eventually
 
 LOST = 1  # the number of the node that is killed
+LOST_LATER = 2  # the number of the node that is killed after that one, which leaves a minority
 BATCHES = 30
 RETRY_DELAY = 0.1  # s
 RECOVERY = 10.0  # s from the loss of a leader to the next order that is delivered
+ORDERS = 50  # that are placed before the loss of the majority, and again after it
+ORDER_INTERVAL = 0.01  # s
+UNFINISHED = """
+SELECT (SELECT count(*) FROM orders WHERE status <> 'ready') + (SELECT count(*) FROM outbox)
+"""
+LIFE = ["received", "cooking", "ready"]
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +148,60 @@ async def test_classic_queue_on_a_lost_node_is_named_and_is_not_missing(
     await broker.close()
 
     assert "node" in refused.value.reason
+
+
+async def test_orders_are_accepted_without_a_majority_and_cooked_once_when_it_is_back(
+    cluster: RabbitMQCluster, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "MAX_RETRY_DELAY", 1.0)
+    monkeypatch.setattr(resilient_consumer, "MAX_RECONNECT_DELAY", 1.0)
+    broker = make_broker(cluster, "quorum")
+    kitchen = Kitchen(database, make_relay(database, broker))
+    runtime = Runtime("test", Settings(), database, broker, kitchen.policy, Shutdown())
+    numbers: list[str] = []
+
+    async def order() -> None:
+        numbers.append(await kitchen.order())
+
+    async def all_are_ready_and_published() -> bool:
+        async with database.connection() as connection:
+            return await connection.fetchval(UNFINISHED) == 0
+
+    cluster.nodes[LOST].kill()
+    async with http_client(health_feature(runtime, database)) as client:
+
+        async def has_no_broker() -> bool:
+            health = (await client.get("/health")).json()
+            is_down = health["dependencies"]["broker"]["status"] == "down"
+            return is_down and health["status"] == "degraded"
+
+        async with broker.subscribe("printer"):
+            pass
+        async with kitchen.running_worker(broker), kitchen.relay.running():
+            async with asyncio.TaskGroup() as group:
+                for _ in range(ORDERS):
+                    group.create_task(order())
+                    await asyncio.sleep(ORDER_INTERVAL)
+                group.create_task(asyncio.to_thread(cluster.nodes[LOST_LATER].kill))
+                for _ in range(ORDERS):
+                    group.create_task(order())
+                    await asyncio.sleep(ORDER_INTERVAL)
+            await eventually(has_no_broker, doing="for /health to be degraded")
+            await order()
+            await asyncio.to_thread(cluster.nodes[LOST_LATER].start)
+            await eventually(all_are_ready_and_published, doing="for all orders")
+        assert (await client.get("/health")).json()["status"] == "ok"
+
+    expected = {(number, status) for number in numbers for status in LIFE[1:]}
+    async with broker.subscribe("printer") as subscriber, asyncio.timeout(20):
+        while expected:
+            delivery = await anext(aiter(subscriber))
+            update = decode(delivery.message, StatusChanged)
+            expected.discard((update.order_number, update.new_status))
+            await delivery.ack()
+    histories = [[status for status, _ in await kitchen.history(each)] for each in numbers]
+    depths = await broker.depths()
+    await broker.close()
+
+    assert histories == [LIFE] * len(numbers)
+    assert depths[DEAD_LETTERS] == 0

@@ -18,8 +18,9 @@ log = get_logger()
 
 MAX_RECONNECT_DELAY = 10.0  # s
 # s that a connection must last to reset the backoff, so that one that always breaks at once is not
-# reopened in a tight loop.
-STABLE_AFTER = 10.0
+# reopened in a tight loop. It is shorter than a time limit of a request: after an outage of a
+# cluster, the first connections may get no answer about a queue that has no leader yet.
+STABLE_AFTER = 3.0
 
 
 class ResilientConsumer:
