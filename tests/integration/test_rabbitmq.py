@@ -341,6 +341,30 @@ async def test_connection_broken_under_load_leaves_no_exception_unretrieved(
     assert unretrieved == []
 
 
+async def test_channel_closed_under_load_leaves_no_exception_unretrieved(
+    rabbitmq_broker: RabbitMQBroker,
+    management_api: ManagementApi,
+    unretrieved: list[dict[str, Any]],
+) -> None:
+    """RabbitMQ closes a channel on which something is published to a missing exchange."""
+    publishing = [
+        asyncio.create_task(rabbitmq_broker.publish(make_order_messages(400))) for _ in range(5)
+    ]
+    await asyncio.sleep(0)  # the first messages are sent before the exchange is deleted
+    await asyncio.to_thread(management_api.delete_exchange, "orders_topic")
+    publishing.append(asyncio.create_task(rabbitmq_broker.publish(make_order_messages(400))))
+    results = await asyncio.gather(*publishing, return_exceptions=True)
+    await rabbitmq_broker.close()
+    kinds = {type(each) for each in results if isinstance(each, BaseException)}
+    del publishing, results  # their tracebacks keep futures alive
+    gc.collect()
+    await asyncio.sleep(0.1)
+
+    assert BrokerRefuses in kinds
+    assert all(issubclass(kind, BrokerUnavailable) for kind in kinds)
+    assert unretrieved == []
+
+
 async def test_refused_declaration_leaves_no_exception_unretrieved(
     rabbitmq_broker: RabbitMQBroker,
     management_api: ManagementApi,
