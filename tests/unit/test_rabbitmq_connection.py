@@ -1,11 +1,13 @@
 """Timeouts of a connection to RabbitMQ and the translation of its errors."""
 
 import asyncio
+from itertools import pairwise
 from typing import cast
 
 import aiormq
 import pytest
 from aiormq.abc import AbstractChannel, AbstractConnection
+from yarl import URL
 
 from restaurant_system.config import RabbitMQSettings
 from restaurant_system.errors import BrokerRefuses, BrokerUnavailable
@@ -26,7 +28,8 @@ class FakeChannel(aiormq.Channel):
 class FakeConnection:
     """A connection that records whether it was closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: URL) -> None:
+        self.url = url
         self.is_closed = False
 
     async def connect(self) -> None:
@@ -46,8 +49,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[FakeConnection]:
     """Return the list of opened connections."""
     opened: list[FakeConnection] = []
 
-    def new_connection(*_arguments: object, **_options: object) -> FakeConnection:
-        opened.append(FakeConnection())
+    def new_connection(url: URL, **_options: object) -> FakeConnection:
+        opened.append(FakeConnection(url))
         return opened[-1]
 
     monkeypatch.setattr(connection_module, "BufferedConnection", new_connection)
@@ -105,6 +108,20 @@ async def test_connection_is_dropped_after_a_timeout(
     await asyncio.sleep(0)  # it is closed in the background
 
     assert [connection.is_closed for connection in opened] == [True, False]
+
+
+async def test_node_that_gave_no_answer_is_not_the_next_one(opened: list[FakeConnection]) -> None:
+    """A node that is cut off from the others takes connections, and gives no answers."""
+    connection = RabbitMQConnection(RabbitMQSettings(hosts=["a", "b", "c"]))
+    for _ in range(20):
+        channel = await connection.plain_channel()
+        with pytest.raises(BrokerUnavailable):
+            async with connection.timeout(channel, 0.001):
+                await asyncio.sleep(1)
+
+    hosts = [each.url.host for each in opened]
+    assert len(hosts) == 20
+    assert all(host != following for host, following in pairwise(hosts))
 
 
 async def test_timeout_on_a_dropped_connection_does_not_drop_its_successor(

@@ -77,6 +77,7 @@ class RabbitMQConnection:
             URL(each).update_query(heartbeat=settings.heartbeat) for each in settings.dsns()
         ]
         self._connection: AbstractConnection | None = None
+        self._unresponsive = ""  # the address of the node that gave no answer the last time
         self._peer_certificate: bytes | None = None
         self._opening = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
@@ -155,15 +156,19 @@ class RabbitMQConnection:
     async def _connect_to_any(self) -> AbstractConnection:
         """Connect to one of the nodes, in random order, so that clients spread over all nodes.
 
-        Raises the error of the last node if none takes the connection within `connect_timeout`.
+        The last one is the node that gave no answer: one that is cut off from the other nodes takes
+        connections. Raises the error of the last node if none takes the connection within
+        `connect_timeout`.
         """
-        *others, last = random.sample(self._urls, len(self._urls))
+        shuffled = random.sample(self._urls, len(self._urls))
+        *others, last = sorted(shuffled, key=lambda url: _address(url) == self._unresponsive)
         for url in others:
             try:
                 return await self._connect(url)
             except BrokerUnavailable as error:
-                node = f"{url.host}:{url.port}"
-                log.warning(error.action, message=f"{node}: {reason(error)}; trying another node.")
+                log.warning(
+                    error.action, message=f"{_address(url)}: {reason(error)}; trying another node."
+                )
         return await self._connect(last)
 
     async def _connect(self, url: URL) -> AbstractConnection:
@@ -181,12 +186,13 @@ class RabbitMQConnection:
 
     def _name_of(self, url: URL) -> str:
         """Return which of several nodes a URL names."""
-        return f" on {url.host}:{url.port}" if len(self._urls) > 1 else ""
+        return f" on {_address(url)}" if len(self._urls) > 1 else ""
 
     def _drop(self, connection: AbstractConnection) -> None:
         """Close a connection in the background, because RabbitMQ may not respond to that either."""
         if self._connection is connection:
             self._connection = None
+        self._unresponsive = _address(connection.url)
         closing = asyncio.create_task(connection.close())
         self._closing.add(closing)
         closing.add_done_callback(self._closed)
@@ -195,3 +201,7 @@ class RabbitMQConnection:
         self._closing.discard(closing)
         if not closing.cancelled():
             closing.exception()  # retrieved, so that asyncio does not log it
+
+
+def _address(url: URL) -> str:
+    return f"{url.host}:{url.port}"
