@@ -1,10 +1,13 @@
-"""A node of a RabbitMQ cluster is lost, or the majority of its nodes."""
+"""A node of a RabbitMQ cluster is cut off or lost, or the majority of its nodes is lost."""
 
 import asyncio
 import contextlib
+import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -33,22 +36,28 @@ from tests.support.services import http_client, make_relay
 from tests.support.waiting import eventually
 
 LOST = 1  # the number of the node that is killed
-LOST_LATER = 2  # the number of the node that is killed after that one, which leaves a minority
+LOST_LATER = 2  # the number of the node that is cut off, and killed once that one is lost
 BATCHES = 30
 RETRY_DELAY = 0.1  # s
 RECOVERY = 10.0  # s from the loss of a leader to the next order that is delivered
-ORDERS = 50  # that are placed before the loss of the majority, and again after it
+ORDERS = 50  # that are placed before a fault, and again after it
+SUBSCRIBER = "printer"
 ORDER_INTERVAL = 0.01  # s
 UNFINISHED = """
 SELECT (SELECT count(*) FROM orders WHERE status <> 'ready') + (SELECT count(*) FROM outbox)
 """
+DEGRADED = ("degraded", "down")  # the service, and the broker
 LIFE = ["received", "cooking", "ready"]
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RabbitMQCluster]:
     """Run a cluster; the node that is killed hosts classic queues, and the leaders of others."""
-    with running_cluster() as cluster, cluster.api as api, ThreadPoolExecutor(1) as thread:
+    with (
+        running_cluster(proxies=True) as cluster,
+        cluster.api as api,
+        ThreadPoolExecutor(1) as thread,
+    ):
         for queue_type in ("classic", "quorum"):
             api.put(f"/vhosts/{queue_type}").raise_for_status()
             # A loop may be running in this thread.
@@ -95,6 +104,92 @@ async def consume(broker: RabbitMQBroker, received: dict[UUID, float]) -> None:
                     received[delivery.message.message_id] = time.monotonic()
                     await delivery.ack()
         await asyncio.sleep(RETRY_DELAY)
+
+
+@dataclass(frozen=True)
+class ClusterKitchen:
+    """An order service, a worker and a durable subscriber on a cluster with quorum queues."""
+
+    kitchen: Kitchen
+    broker: RabbitMQBroker
+    health: Callable[[], Awaitable[dict[str, Any]]]
+    numbers: list[str] = field(default_factory=list)
+
+    async def order(self, count: int = 1) -> None:
+        """Place orders, one every `ORDER_INTERVAL` seconds."""
+        for _ in range(count):
+            self.numbers.append(await self.kitchen.order())
+            await asyncio.sleep(ORDER_INTERVAL)
+
+    async def wait_for_all(self) -> None:
+        """Wait until all orders are ready and all messages published."""
+
+        async def are_finished() -> bool:
+            async with self.kitchen.database.connection() as connection:
+                unfinished: int = await connection.fetchval(UNFINISHED)
+            return unfinished == 0
+
+        await eventually(are_finished, doing="for all orders")
+
+    async def verify(self) -> None:
+        """Assert that each order was cooked once, and that the subscriber receives all updates."""
+        expected = {(number, status) for number in self.numbers for status in LIFE[1:]}
+        async with self.broker.subscribe(SUBSCRIBER) as subscriber, asyncio.timeout(20):
+            while expected:
+                delivery = await anext(aiter(subscriber))
+                update = decode(delivery.message, StatusChanged)
+                expected.discard((update.order_number, update.new_status))
+                await delivery.ack()
+        histories = [await self.kitchen.history(each) for each in self.numbers]
+        assert [[status for status, _ in each] for each in histories] == [LIFE] * len(histories)
+        assert (await self.broker.depths())[DEAD_LETTERS] == 0
+
+
+@pytest.fixture
+async def service(
+    cluster: RabbitMQCluster, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[ClusterKitchen]:
+    """Run the services, with short delays after outages, connected to the node `LOST_LATER`."""
+    monkeypatch.setattr(relay, "MAX_RETRY_DELAY", 1.0)
+    monkeypatch.setattr(resilient_consumer, "MAX_RECONNECT_DELAY", 1.0)
+    broker = make_broker(cluster, "quorum")
+    kitchen = Kitchen(database, make_relay(database, broker))
+    runtime = Runtime("test", Settings(), database, broker, kitchen.policy, Shutdown())
+    with monkeypatch.context() as context:
+        context.setattr(random, "sample", lambda urls, _: urls[LOST_LATER:] + urls[:LOST_LATER])
+        async with broker.subscribe(SUBSCRIBER):
+            await broker.connect()
+    async with (
+        http_client(health_feature(runtime, database)) as client,
+        kitchen.running_worker(broker),
+        kitchen.relay.running(),
+    ):
+
+        async def health() -> dict[str, Any]:
+            return dict((await client.get("/health")).json())
+
+        yield ClusterKitchen(kitchen, broker, health)
+    await broker.close()
+
+
+async def test_orders_are_cooked_once_while_a_node_is_cut_off_from_the_others(
+    cluster: RabbitMQCluster, service: ClusterKitchen
+) -> None:
+    """The services are connected to that node, which clients still reach."""
+    node = cluster.nodes[LOST_LATER]
+    await service.order(ORDERS)
+    ordering = asyncio.create_task(service.order(ORDERS))
+    await asyncio.to_thread(cluster.isolate, node)
+    await ordering
+    await service.wait_for_all()
+    assert not await asyncio.to_thread(cluster.is_complete)
+
+    ordering = asyncio.create_task(service.order(ORDERS))
+    await asyncio.to_thread(cluster.rejoin, node)
+    await ordering
+    await asyncio.to_thread(cluster.wait_until_complete)
+    await service.wait_for_all()
+    await service.verify()
 
 
 async def test_quorum_queues_are_used_on_when_their_leader_is_killed_under_load(
@@ -151,57 +246,21 @@ async def test_classic_queue_on_a_lost_node_is_named_and_is_not_missing(
 
 
 async def test_orders_are_accepted_without_a_majority_and_cooked_once_when_it_is_back(
-    cluster: RabbitMQCluster, database: Database, monkeypatch: pytest.MonkeyPatch
+    cluster: RabbitMQCluster, service: ClusterKitchen
 ) -> None:
-    monkeypatch.setattr(relay, "MAX_RETRY_DELAY", 1.0)
-    monkeypatch.setattr(resilient_consumer, "MAX_RECONNECT_DELAY", 1.0)
-    broker = make_broker(cluster, "quorum")
-    kitchen = Kitchen(database, make_relay(database, broker))
-    runtime = Runtime("test", Settings(), database, broker, kitchen.policy, Shutdown())
-    numbers: list[str] = []
-
-    async def order() -> None:
-        numbers.append(await kitchen.order())
-
-    async def all_are_ready_and_published() -> bool:
-        async with database.connection() as connection:
-            return await connection.fetchval(UNFINISHED) == 0
+    async def is_degraded() -> bool:
+        health = await service.health()
+        return (health["status"], health["dependencies"]["broker"]["status"]) == DEGRADED
 
     cluster.nodes[LOST].kill()
-    async with http_client(health_feature(runtime, database)) as client:
+    await service.order(ORDERS)
+    ordering = asyncio.create_task(service.order(ORDERS))
+    await asyncio.to_thread(cluster.nodes[LOST_LATER].kill)
+    await ordering
+    await eventually(is_degraded, doing="for /health to be degraded")
+    await service.order()
+    await asyncio.to_thread(cluster.nodes[LOST_LATER].start)
+    await service.wait_for_all()
 
-        async def has_no_broker() -> bool:
-            health = (await client.get("/health")).json()
-            is_down = health["dependencies"]["broker"]["status"] == "down"
-            return is_down and health["status"] == "degraded"
-
-        async with broker.subscribe("printer"):
-            pass
-        async with kitchen.running_worker(broker), kitchen.relay.running():
-            async with asyncio.TaskGroup() as group:
-                for _ in range(ORDERS):
-                    group.create_task(order())
-                    await asyncio.sleep(ORDER_INTERVAL)
-                group.create_task(asyncio.to_thread(cluster.nodes[LOST_LATER].kill))
-                for _ in range(ORDERS):
-                    group.create_task(order())
-                    await asyncio.sleep(ORDER_INTERVAL)
-            await eventually(has_no_broker, doing="for /health to be degraded")
-            await order()
-            await asyncio.to_thread(cluster.nodes[LOST_LATER].start)
-            await eventually(all_are_ready_and_published, doing="for all orders")
-        assert (await client.get("/health")).json()["status"] == "ok"
-
-    expected = {(number, status) for number in numbers for status in LIFE[1:]}
-    async with broker.subscribe("printer") as subscriber, asyncio.timeout(20):
-        while expected:
-            delivery = await anext(aiter(subscriber))
-            update = decode(delivery.message, StatusChanged)
-            expected.discard((update.order_number, update.new_status))
-            await delivery.ack()
-    histories = [[status for status, _ in await kitchen.history(each)] for each in numbers]
-    depths = await broker.depths()
-    await broker.close()
-
-    assert histories == [LIFE] * len(numbers)
-    assert depths[DEAD_LETTERS] == 0
+    assert (await service.health())["status"] == "ok"
+    await service.verify()

@@ -7,19 +7,28 @@ from collections.abc import Iterator
 import httpx
 
 from tests.support.processes import free_port
-from tests.support.rabbitmq_server import Membership, RabbitMQ
+from tests.support.rabbitmq_links import ClusterLinks, Endpoint
+from tests.support.rabbitmq_server import Membership, RabbitMQ, node_name
 from tests.support.waiting import wait_until
 
 SIZE = 3
 
 
 class RabbitMQCluster:
-    """Three nodes of RabbitMQ, each of which can be killed, paused and started again."""
+    """Three nodes of RabbitMQ, each of which can be killed, paused and started again.
 
-    def __init__(self) -> None:
+    With `proxies` between them, each can also be cut off from the others.
+    """
+
+    def __init__(self, *, proxies: bool = False) -> None:
         ports = tuple(free_port() for _ in range(SIZE))
-        membership = Membership(ports[0], epmd=free_port(), cookie=secrets.token_hex())
-        self.nodes = [RabbitMQ(port, membership) for port in ports]
+        cookie = secrets.token_hex()
+        endpoints = [Endpoint(_short_name(each), free_port(), free_port()) for each in ports]
+        self._links = ClusterLinks(endpoints, proxies=proxies)
+        self.nodes = [
+            RabbitMQ(port, Membership(ports[0], cookie, each.distribution, each.epmd))
+            for port, each in zip(ports, endpoints, strict=True)
+        ]
 
     def start(self) -> None:
         """Start all nodes, and wait until they have formed the cluster.
@@ -32,12 +41,25 @@ class RabbitMQCluster:
             node.launch()
         for node in others:
             node.wait_until_started()
-        wait_until(self._is_complete, seconds=30, doing="for the nodes to form a cluster")
+        self.wait_until_complete()
+
+    def wait_until_complete(self) -> None:
+        """Wait until all nodes run in the cluster."""
+        wait_until(self.is_complete, seconds=30, doing="for the nodes to form a cluster")
 
     def close(self) -> None:
         """Kill the nodes, and delete their folders."""
         for node in self.nodes:
             node.close()
+        self._links.close()
+
+    def isolate(self, node: RabbitMQ) -> None:
+        """Cut a node off from the others; clients still reach it."""
+        self._links.isolate(_short_name(node.port))
+
+    def rejoin(self, node: RabbitMQ) -> None:
+        """End the isolation of a node."""
+        self._links.rejoin(_short_name(node.port))
 
     @property
     def api(self) -> httpx.Client:
@@ -65,15 +87,21 @@ class RabbitMQCluster:
         """A node that was neither killed nor paused."""
         return next(node for node in self.nodes if node.answers)
 
-    def _is_complete(self) -> bool:
+    def is_complete(self) -> bool:
+        """Return whether all nodes run in the cluster, as a node that answers sees it."""
         with self.api as api:
             nodes = api.get("/nodes").raise_for_status().json()
         return len([each for each in nodes if each.get("running")]) == SIZE
 
 
+def _short_name(port: int) -> str:
+    """Return the name of a node without its host."""
+    return node_name(port).partition("@")[0]
+
+
 @contextlib.contextmanager
-def running_cluster() -> Iterator[RabbitMQCluster]:
+def running_cluster(*, proxies: bool = False) -> Iterator[RabbitMQCluster]:
     """Run a cluster for the block."""
-    with contextlib.closing(RabbitMQCluster()) as cluster:
+    with contextlib.closing(RabbitMQCluster(proxies=proxies)) as cluster:
         cluster.start()
         yield cluster

@@ -25,11 +25,16 @@ USED_PLUGINS = ("management", "management_agent", "prelaunch", "web_dispatch")
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """What the nodes of a cluster share: the port of the first one, epmd and the cookie."""
+    """What a node of a cluster is configured with.
+
+    The nodes share the port of the first one, and the cookie. Each has an epmd of its own, which
+    runs already, and names the ports at which the node reaches the others.
+    """
 
     first: int
-    epmd: int
     cookie: str
+    distribution: int
+    epmd: int
 
 
 class RabbitMQ:
@@ -46,8 +51,9 @@ class RabbitMQ:
         self._folder = Path(tempfile.mkdtemp(prefix="restaurant-mq-"))
         self._vhosts = (f"test_{number}" for number in itertools.count(1))
         self.port = port or free_port()
-        self.name = _node_name(self.port)
-        self.tls_port, self._distribution, self._management = (free_port() for _ in range(3))
+        self.name = node_name(self.port)
+        self.tls_port, self._management = free_port(), free_port()
+        self._distribution = membership.distribution if membership else free_port()
         self._epmd = membership.epmd if membership else free_port()
         if membership is not None:
             cookie = self._folder / ".erlang.cookie"
@@ -221,7 +227,7 @@ class RabbitMQ:
             settings["cluster_partition_handling"] = "pause_minority"
             # The first node, which starts alone, would wait for others that it knew.
             for port in {membership.first, self.port}:
-                settings[f"cluster_formation.classic_config.nodes.{port}"] = _node_name(port)
+                settings[f"cluster_formation.classic_config.nodes.{port}"] = node_name(port)
         return "".join(f"{name} = {value}\n" for name, value in settings.items())
 
     def _answers(self) -> bool:
@@ -232,7 +238,8 @@ class RabbitMQ:
         return False
 
 
-def _node_name(port: int) -> str:
+def node_name(port: int) -> str:
+    """Return the name of the node that accepts clients on this port."""
     return f"test{port}@localhost"
 
 
