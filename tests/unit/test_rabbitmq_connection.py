@@ -157,7 +157,21 @@ REFUSALS = {
             "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'orders_topic' in vhost"
             " '/': received 'topic' but current is 'fanout'"
         ),
-        "The exchange orders_topic exists in RabbitMQ with type fanout instead of topic;",
+        "with type fanout instead of topic; delete the exchange, or name another virtual host",
+    ),
+    "a classic queue in place of a quorum queue": (
+        aiormq.ChannelPreconditionFailed(
+            "PRECONDITION_FAILED - inequivalent arg 'x-max-priority' for queue 'kitchen_queue' in"
+            " vhost '/': received none but current is the value '10' of type 'signedint'"
+        ),
+        "The queue kitchen_queue exists in RabbitMQ with x-queue-type classic instead of quorum;",
+    ),
+    "a queue of another connection": (
+        aiormq.exceptions.ChannelLockedResource(
+            "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'a' in vhost '/'. It"
+            " could be originally declared on another connection."
+        ),
+        "The queue a belongs to another connection alone; end the program that has declared it",
     ),
     "a limit": (
         aiormq.ChannelPreconditionFailed(

@@ -29,6 +29,7 @@ TLS_ALERTS = range(0x0002_0200 + 1, 0x0002_02FF + 2)
 MISSING = re.compile(r"NOT_FOUND - (?P<what>no (queue|exchange) .*)")
 # A classic queue is on one node of a cluster.
 NODE_DOWN = re.compile(r"NOT_FOUND - home node .* of durable queue '(?P<name>[^']*)'")
+LOCKED = re.compile(r"RESOURCE_LOCKED - .* locked queue '(?P<name>[^']*)'")
 QUOTED = re.compile(r"'([^']*)'")
 # Reply texts with which RabbitMQ or its administrator closes a connection: reply codes 320, 541.
 CLOSED_ON_PURPOSE = ("CONNECTION_FORCED", "INTERNAL_ERROR")
@@ -147,6 +148,12 @@ def _refused_request(error: Exception, reply: str) -> BrokerRefuses | None:
             f"The queue {found['name']} is on a node that does not run",
             "start that node of the cluster",
         )
+    found = LOCKED.match(reply)
+    if found is not None:
+        return BrokerRefuses(
+            f"The queue {found['name']} belongs to another connection alone",
+            "end the program that has declared it as exclusive",
+        )
     if isinstance(error, aiormq.ChannelAccessRefused):
         cure = f"give the user the permissions to configure, write and read ({reply})"
     else:
@@ -156,10 +163,14 @@ def _refused_request(error: Exception, reply: str) -> BrokerRefuses | None:
 
 def _other_argument(found: re.Match[str]) -> BrokerRefuses:
     ours, theirs = _value(found["ours"]), _value(found["theirs"])
-    kind, name = found["kind"], found["name"]
+    argument, kind, name = found["argument"], found["kind"], found["name"]
+    if argument == "x-max-priority" and ours == "none":
+        # RabbitMQ names one difference. Only classic queues have priorities, and ours do.
+        argument, ours, theirs = "x-queue-type", "quorum", "classic"
+    condition = " once nothing is in it" if kind == "queue" else ""
     return BrokerRefuses(
-        f"The {kind} {name} exists in RabbitMQ with {found['argument']} {theirs} instead of {ours}",
-        f"delete the {kind} once nothing is in it, or name another virtual host in rabbitmq.vhost",
+        f"The {kind} {name} exists in RabbitMQ with {argument} {theirs} instead of {ours}",
+        f"delete the {kind}{condition}, or name another virtual host in rabbitmq.vhost",
     )
 
 
