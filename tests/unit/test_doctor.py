@@ -24,6 +24,7 @@ from restaurant_system.app.doctor.findings import Check, error, ok, run_check, w
 from restaurant_system.app.runtime import connections_needed
 from restaurant_system.cli import doctor_output
 from restaurant_system.config import Settings
+from restaurant_system.database.replicas import ServerState
 from restaurant_system.errors import ConfigurationError, DatabaseUnavailable
 from restaurant_system.models.clock import utc_now
 from tests.support import json_schema
@@ -35,7 +36,7 @@ REPORT = Report(
     NOON,
     "postgresql",
     [
-        Finding(Level.OK, "PostgreSQL 18.1", check="postgresql.version"),
+        Finding(Level.OK, "PostgreSQL 18.1", check="replica.db2.example.org:5432.version"),
         Finding(Level.ERROR, "two\nlines\x1b[2J", "run this", "broker.rights"),
         Finding(Level.SKIPPED, "not checked", check="outbox"),
         Finding(Level.WARNING, "slow", "wait", "postgresql.clock"),
@@ -54,7 +55,7 @@ def test_each_finding_is_one_line_with_its_cure_and_faults_come_first(
     assert [line.split() for line in lines] == [
         ["error", "broker.rights", r"two\nlines\x1b[2J", "→", "run", "this"],
         ["warning", "postgresql.clock", "slow", "→", "wait"],
-        ["ok", "postgresql.version", "PostgreSQL", "18.1"],
+        ["ok", "replica.db2.example.org:5432.version", "PostgreSQL", "18.1"],
         ["skipped", "outbox", "not", "checked"],
         ["1", "error,", "1", "warning."],
     ]
@@ -202,6 +203,23 @@ def test_version_of_rabbitmq_is_compared_with_the_tested_ones(version: str, leve
 )
 def test_version_of_postgresql_is_compared_with_the_tested_ones(major: int, level: Level) -> None:
     assert postgresql.judge_version(major, f"{major}.1").level is level
+
+
+@pytest.mark.parametrize(
+    ("position", "age", "level"),
+    [
+        (1000, 7200, Level.OK),  # of an idle primary
+        (999, 1, Level.OK),
+        (999, 300, Level.WARNING),
+        (-(2**24), 1, Level.WARNING),
+        (1001, 1, Level.ERROR),
+    ],
+)
+def test_replica_is_judged_by_what_it_has_replayed(position: int, age: float, level: Level) -> None:
+    replica = ServerState(0, "a", position, is_replica=True, replayed_age=age)
+    primary = ServerState(0, "b", 1000, is_replica=False, replayed_age=None)
+
+    assert postgresql.judge_replication(replica, primary).level is level
 
 
 async def test_faulty_menu_and_language_are_errors(tmp_path: Path) -> None:

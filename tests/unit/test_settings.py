@@ -107,6 +107,7 @@ SEVERAL_NODES = {
     "a host too": ({"host": "h", "hosts": ["a"]}, "hosts and host both say"),
     "a path": ({"hosts": ["a/b"]}, "must be a host with or without a port"),
     "a large port": ({"hosts": ["a:99999"]}, "must be a host with or without a port"),
+    "port 0": ({"hosts": ["a:0"]}, "must be a host with or without a port"),
     "an empty host": ({"hosts": [""]}, "must be a host with or without a port"),
 }
 

@@ -43,16 +43,17 @@ def print_json(report: Report) -> None:
 def print_lines(report: Report) -> None:
     """Print one line for each finding, what must be done first, and one with their numbers."""
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    width = max((CHECK_WIDTH, *(len(each.check) + 1 for each in report.findings)))
     for finding in sorted(report.findings, key=lambda finding: URGENCY.index(finding.level)):
-        console.print(_line(finding))
+        console.print(_line(finding, width))
     errors, warnings = report.count(Level.ERROR), report.count(Level.WARNING)
     so_far = "" if report.is_complete else " so far"
     console.print(f"{count(errors, 'error')}, {count(warnings, 'warning')}{so_far}.")
 
 
-def _line(finding: Finding) -> Text:
+def _line(finding: Finding, width: int) -> Text:
     line = Text(f"{finding.level:<{LEVEL_WIDTH}}", STYLES[finding.level])
-    line.append(f"{finding.check:<{CHECK_WIDTH}}", "default")
+    line.append(f"{finding.check:<{width}}", "default")
     line.append(escape_nonprintable(finding.message), "default")
     if finding.cure is not None:
         line.append(f" → {escape_nonprintable(finding.cure)}", "default")

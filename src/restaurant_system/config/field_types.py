@@ -212,10 +212,10 @@ def _check_node(text: str) -> str:
     found = NODE.fullmatch(text.lower())
     host = _canonical_host(found["host"] if found else f"[{text.lower()}]")
     port = f":{found['port']}" if found and found["port"] else ""
-    if not host or int(port[1:] or 0) > HIGHEST_PORT:
+    if not host or (port and not 0 < int(port[1:]) <= HIGHEST_PORT):
         raise ValueError(
-            "must be a host with or without a port, such as mq1.example.org, mq1.example.org:5672"
-            " or [2001:db8::1]:5672"
+            "must be a host with or without a port, such as a.example.org, a.example.org:5433 or"
+            " [2001:db8::1]:5433"
         )
     return host + port
 

@@ -52,6 +52,7 @@ CLOCK_CURE = "synchronise the clocks of both machines (NTP)"
 MIGRATE = "run restaurant-system migrate; a service that starts does it too"
 TLS_CURE = "correct database.sslmode, sslrootcert or the port, or replace the server's certificate"
 OWN_NAME = "doctor"
+MAX_AGE = 60  # s since the last commit that a replica which is behind has replayed
 MAX_BEHIND = 16 * 2**20  # bytes of the write-ahead log: one segment
 NAMED_MIGRATIONS = 3  # of more, the first and the last are named
 UNREACHABLE = "PostgreSQL is unreachable"
@@ -213,10 +214,17 @@ def judge_replication(replica: ServerState, primary: ServerState) -> Finding:
         )
     if replica.position is None or primary.position is None:
         return warning("its position is unknown", "try again once it replays from the primary")
-    behind = max(0, primary.position - replica.position)
-    if behind > MAX_BEHIND:
+    behind = primary.position - replica.position  # the primary was measured last
+    if behind < 0:
+        return error(
+            "it has replayed what the primary does not have",
+            "make it anew as a replica of this primary, for example with pg_rewind",
+        )
+    age = replica.replayed_age or 0.0
+    if behind > MAX_BEHIND or (behind and age > MAX_AGE):
         return warning(
-            f"it is {behind // 2**20} MiB behind the primary",
+            f"it is {behind / 2**20:.1f} MiB behind the primary, and what it has replayed last was"
+            f" committed {age:.0f} s ago",
             "see why it does not receive or replay: pg_stat_replication, recovery_min_apply_delay",
         )
     return ok(f"it is {behind} bytes behind the primary")
