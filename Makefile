@@ -59,6 +59,9 @@ test-brokers: $(VENV)/.dev
 		RABBITMQ_ROOT="$$root" RABBITMQ_QUEUE_TYPE=quorum $(BIN)/python -m pytest -q -k "not postgres" \
 			$(ARGS) $(CONTRACT_TESTS) || exit 1; \
 	done
+	@echo "A cluster that is upgraded from trixie's RabbitMQ to forky's:"
+	@RABBITMQ_ROOT="$(ROOTS)/trixie" NEXT_RABBITMQ_ROOT="$(ROOTS)/forky" \
+		$(BIN)/python -m pytest -q $(ARGS) tests/integration/test_rabbitmq_upgrade.py
 
 faults: $(VENV)/.dev
 	@$(BIN)/python tests/support/prerequisites.py

@@ -4,25 +4,19 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 import pytest
 
-from restaurant_system.app.http_service import health_feature
-from restaurant_system.app.runtime import Runtime
-from restaurant_system.config import Settings
 from restaurant_system.database.connection import Database
 from restaurant_system.errors import BrokerRefuses, BrokerUnavailable
 from restaurant_system.messaging import relay, resilient_consumer
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
-from restaurant_system.models.message import Message, StatusChanged, decode
-from restaurant_system.shutdown import Shutdown
+from restaurant_system.models.message import Message
 from tests.conftest import QUICK_RETRIES, make_rabbitmq_broker
-from tests.support.kitchen import Kitchen
+from tests.support.cluster_kitchen import ClusterKitchen, running_cluster_kitchen
 from tests.support.messages import (
     DEAD_LETTERS,
     KITCHEN,
@@ -32,7 +26,6 @@ from tests.support.messages import (
 )
 from tests.support.rabbitmq_cluster import RabbitMQCluster, running_cluster
 from tests.support.rabbitmq_server import RabbitMQ
-from tests.support.services import http_client, make_relay
 from tests.support.waiting import eventually
 
 LOST = 1  # the number of the node that is killed
@@ -41,13 +34,7 @@ BATCHES = 30
 RETRY_DELAY = 0.1  # s
 RECOVERY = 10.0  # s from the loss of a leader to the next order that is delivered
 ORDERS = 50  # that are placed before a fault, and again after it
-SUBSCRIBER = "printer"
-ORDER_INTERVAL = 0.01  # s
-UNFINISHED = """
-SELECT (SELECT count(*) FROM orders WHERE status <> 'ready') + (SELECT count(*) FROM outbox)
-"""
 DEGRADED = ("degraded", "down")  # the service, and the broker
-LIFE = ["received", "cooking", "ready"]
 
 
 @pytest.fixture(scope="module")
@@ -106,45 +93,6 @@ async def consume(broker: RabbitMQBroker, received: dict[UUID, float]) -> None:
         await asyncio.sleep(RETRY_DELAY)
 
 
-@dataclass(frozen=True)
-class ClusterKitchen:
-    """An order service, a worker and a durable subscriber on a cluster with quorum queues."""
-
-    kitchen: Kitchen
-    broker: RabbitMQBroker
-    health: Callable[[], Awaitable[dict[str, Any]]]
-    numbers: list[str] = field(default_factory=list)
-
-    async def order(self, count: int = 1) -> None:
-        """Place orders, one every `ORDER_INTERVAL` seconds."""
-        for _ in range(count):
-            self.numbers.append(await self.kitchen.order())
-            await asyncio.sleep(ORDER_INTERVAL)
-
-    async def wait_for_all(self) -> None:
-        """Wait until all orders are ready and all messages published."""
-
-        async def are_finished() -> bool:
-            async with self.kitchen.database.connection() as connection:
-                unfinished: int = await connection.fetchval(UNFINISHED)
-            return unfinished == 0
-
-        await eventually(are_finished, doing="for all orders")
-
-    async def verify(self) -> None:
-        """Assert that each order was cooked once, and that the subscriber receives all updates."""
-        expected = {(number, status) for number in self.numbers for status in LIFE[1:]}
-        async with self.broker.subscribe(SUBSCRIBER) as subscriber, asyncio.timeout(20):
-            while expected:
-                delivery = await anext(aiter(subscriber))
-                update = decode(delivery.message, StatusChanged)
-                expected.discard((update.order_number, update.new_status))
-                await delivery.ack()
-        histories = [await self.kitchen.history(each) for each in self.numbers]
-        assert [[status for status, _ in each] for each in histories] == [LIFE] * len(histories)
-        assert (await self.broker.depths())[DEAD_LETTERS] == 0
-
-
 @pytest.fixture
 async def service(
     cluster: RabbitMQCluster, database: Database, monkeypatch: pytest.MonkeyPatch
@@ -153,23 +101,12 @@ async def service(
     monkeypatch.setattr(relay, "MAX_RETRY_DELAY", 1.0)
     monkeypatch.setattr(resilient_consumer, "MAX_RECONNECT_DELAY", 1.0)
     broker = make_broker(cluster, "quorum")
-    kitchen = Kitchen(database, make_relay(database, broker))
-    runtime = Runtime("test", Settings(), database, broker, kitchen.policy, Shutdown())
     with monkeypatch.context() as context:
         context.setattr(random, "sample", lambda urls, _: urls[LOST_LATER:] + urls[:LOST_LATER])
-        async with broker.subscribe(SUBSCRIBER):
+        async with broker.subscribe():
             await broker.connect()
-    async with (
-        http_client(health_feature(runtime, database)) as client,
-        kitchen.running_worker(broker),
-        kitchen.relay.running(),
-    ):
-
-        async def health() -> dict[str, Any]:
-            return dict((await client.get("/health")).json())
-
-        yield ClusterKitchen(kitchen, broker, health)
-    await broker.close()
+    async with running_cluster_kitchen(database, broker) as service:
+        yield service
 
 
 async def test_orders_are_cooked_once_while_a_node_is_cut_off_from_the_others(

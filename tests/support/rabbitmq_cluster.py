@@ -82,6 +82,12 @@ class RabbitMQCluster:
             name = api.get(f"/queues/{vhost}/{queue}").raise_for_status().json()["leader"]
         return next(node for node in self.nodes if node.name == name)
 
+    def version(self) -> tuple[int, ...]:
+        """Return the version of RabbitMQ, such as (4, 0, 5)."""
+        with self.api as api:
+            overview = api.get("/overview").raise_for_status().json()
+        return tuple(int(number) for number in overview["rabbitmq_version"].split("."))
+
     @property
     def answering(self) -> RabbitMQ:
         """A node that was neither killed nor paused."""

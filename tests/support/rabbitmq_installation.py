@@ -1,6 +1,7 @@
 """Find the programs of RabbitMQ: this machine's own, or those in a folder with another Debian.
 
-`make test-brokers` makes such folders, and names one in the variable RABBITMQ_ROOT.
+`make test-brokers` makes such folders, and names one in the variable RABBITMQ_ROOT. A test upgrades
+to that in NEXT_RABBITMQ_ROOT.
 """
 
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from tests.support.prerequisites import rabbitmq_server
 
 ROOT = os.environ.get("RABBITMQ_ROOT")
+NEXT_ROOT = os.environ.get("NEXT_RABBITMQ_ROOT")
 SERVER_IN_ROOT = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 # In mounts of its own, which end with the process; the folders of tests have the same paths there.
 ENTER_ROOT = """
@@ -43,10 +45,10 @@ class RabbitMQInstallation:
                 yield "/" / found.relative_to(self.root)
 
 
-def find_installation() -> RabbitMQInstallation:
-    """Return the installation that the tests use."""
-    if ROOT is not None:
-        return RabbitMQInstallation(Path(ROOT).resolve(), Path(SERVER_IN_ROOT))
+def find_installation(root: str | None = ROOT) -> RabbitMQInstallation:
+    """Return the installation in a folder, by default the one that the tests use."""
+    if root is not None:
+        return RabbitMQInstallation(Path(root).resolve(), Path(SERVER_IN_ROOT))
     server = rabbitmq_server()
     if server is None:
         raise RuntimeError("rabbitmq-server is not installed; run `make test`, which installs it")

@@ -15,7 +15,7 @@ import httpx
 
 from tests.support.certificates import CertificateAuthority
 from tests.support.processes import free_port
-from tests.support.rabbitmq_installation import find_installation
+from tests.support.rabbitmq_installation import RabbitMQInstallation, find_installation
 from tests.support.waiting import wait_until
 
 # Schedulers without work would wait in a loop, which takes processor time from other processes.
@@ -150,6 +150,17 @@ class RabbitMQ:
             self._process = None
             self._paused = False
 
+    def stop(self) -> None:
+        """Stop the node as an administrator does."""
+        self.control("stop")
+        self.kill()
+
+    def upgrade(self, installation: RabbitMQInstallation) -> None:
+        """Use another version from the next start on; the node must not be running."""
+        self._installation = installation
+        shutil.rmtree(self._folder / "available")
+        self._link_plugins()
+
     def pause(self) -> None:
         """Pause the node with SIGSTOP: connections hang."""
         assert self._process is not None
@@ -176,8 +187,12 @@ class RabbitMQ:
             self._set_memory("0.6")
 
     def _set_memory(self, share: str) -> None:
+        self.control("set_vm_memory_high_watermark", share)
+
+    def control(self, *arguments: str) -> None:
+        """Run rabbitmqctl."""
         subprocess.run(  # noqa: S603 - the node's own tool
-            self._installation.command("rabbitmqctl", "set_vm_memory_high_watermark", share),
+            self._installation.command("rabbitmqctl", *arguments),
             env=self._environment(),
             capture_output=True,
             check=True,
