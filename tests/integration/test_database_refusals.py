@@ -132,14 +132,18 @@ async def test_monitor_survives_an_error_of_the_connection_that_it_tests_stateme
     name = urlsplit(limited_dsn).username
     released = asyncio.Event()
 
-    async def lose_connection(*_: object, **__: object) -> None:
+    async def lose_connection(_: object, connection: asyncpg.Connection, **__: object) -> None:
         released.set()
+        connection.terminate()
         raise asyncpg.ConnectionDoesNotExistError("connection was closed")
 
     async with monitored(Database(limited_dsn, SETTINGS, application_name="full")) as full:
         await execute(database, f"ALTER ROLE {name} CONNECTION LIMIT 1")
         with pytest.raises(DatabaseRefuses):
             await full.dedicated()
+        with pytest.raises(DatabaseUnavailable):
+            async with full.connection() as connection:
+                await connection.execute("SELECT pg_sleep(5)", timeout=0.01)
         with monkeypatch.context() as outage:
             outage.setattr(asyncpg.Pool, "release", lose_connection)
             await asyncio.wait_for(released.wait(), 5)

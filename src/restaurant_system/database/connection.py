@@ -90,8 +90,7 @@ class AcquiredConnection:
     async def __aenter__(self) -> Connection:
         """Acquire a connection."""
         self._pool = self._database.require_pool()
-        acquiring = self._database.wait_for_connection(self._pool.acquire())
-        self._connection: Connection = await acquiring
+        self._connection: Connection = await self._database.acquire(self._pool)
         return self._connection
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
@@ -101,6 +100,8 @@ class AcquiredConnection:
         except Exception as failure:
             self._database.report_error(failure)
             raise
+        finally:
+            self._database.released.set()
         if error is not None:
             self._database.report_error(error)
 
@@ -151,6 +152,8 @@ class Database:
             timeout=settings.ping_timeout,
         )
         self._pending_acquires: set[asyncio.Timeout] = set()
+        self._next_acquire = asyncio.Lock()
+        self.released = asyncio.Event()  # set when a connection is released to the pool
         self._dedicated: set[UnpooledConnection] = set()
         self._health = HealthMonitor(
             self._connect_for_pings, interval=settings.ping_interval, timeout=settings.ping_timeout
@@ -365,6 +368,29 @@ class Database:
         if self._pool is None:
             raise self._unavailable.with_traceback(None)
         return self._pool
+
+    async def acquire(self, pool: Pool) -> Connection:
+        """Acquire a connection of the pool; one that is open if the server refuses new ones."""
+        if self._refused.connection is None:
+            try:
+                return await self.wait_for_connection(pool.acquire())
+            except DatabaseReadOnly:
+                raise
+            except DatabaseRefuses:
+                if not pool.get_size():
+                    raise
+        return await self.wait_for_connection(self._acquire_open(pool))
+
+    async def _acquire_open(self, pool: Pool) -> Connection:
+        """Wait in turn until an open connection is released, and acquire it.
+
+        The pool would open another one for each caller while all that are open are in use.
+        """
+        async with self._next_acquire:
+            while pool.get_size() and not pool.get_idle_size() and self._refused.connection:
+                self.released.clear()
+                await self.released.wait()
+            return await pool.acquire()
 
     async def wait_for_connection(self, connecting: Awaitable[T]) -> T:
         """Wait for a connection up to `connect_timeout`; fail at once if the server is lost."""

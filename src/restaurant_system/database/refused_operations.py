@@ -100,10 +100,11 @@ class RefusedOperations:
         if self.statement is None and self.connection is None and not self._is_suspect:
             return False
         async with self._open_connection() as connection:
-            return await self._retry_statement(connection)
+            return connection is not None and await self._retry_statement(connection)
 
     @contextlib.asynccontextmanager
-    async def _open_connection(self) -> AsyncIterator[Connection]:
+    async def _open_connection(self) -> "AsyncIterator[Connection | None]":
+        """Open a connection; if it is refused, acquire one if there are statements to test."""
         retried = self.connection
         try:
             connection = await self._connect()
@@ -111,6 +112,9 @@ class RefusedOperations:
             raise
         except DatabaseRefuses as refusal:
             self.record_connection(refusal)
+            if self.statement is None and not self._is_suspect:
+                yield None
+                return
             async with self._acquire() as pooled:
                 yield pooled
             return
