@@ -1,6 +1,7 @@
 """The page of the pass, where ready orders are handed over."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from playwright.async_api import Locator, Page, Route, expect
@@ -18,19 +19,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 READY = (OrderStatus.COOKING, OrderStatus.READY)
 BACK = 15_000  # ms until a page is connected again
-TAP_EACH = """
-    async (numbers) => {
-        const middles = numbers.map((number) => {
-            const button = document.querySelector(`li[data-order="${number}"] .hand-over`);
-            const { left, top, width, height } = button.getBoundingClientRect();
-            return [left + width / 2, top + height / 2];
-        });
-        for (const middle of middles) {
-            const tap = new MouseEvent("click", { bubbles: true, cancelable: true, detail: 1 });
-            document.elementFromPoint(...middle).dispatchEvent(tap);
-            await new Promise((resolve) => setTimeout(resolve, 300));
-        }
-    }
+KEPT_FOR = 1500  # ms after the latest tap for which what was tapped stays in its place
+MIDDLES = """
+    (buttons) => buttons.map((button) => {
+        const { left, top, width, height } = button.getBoundingClientRect();
+        return [left + width / 2, top + height / 2];
+    })
 """
 PRESS_1_AS_ORDERS_MOVE = """
     new MutationObserver((_, observer) => {
@@ -129,7 +123,8 @@ async def test_ready_orders_are_handed_over_marked_sent_back_and_kept_over_an_ou
         app_database,
         f"UPDATE orders SET completed_at = now() - interval '31 min' WHERE number = '{late}'",  # noqa: S608
     )
-    await expect_numbers(page, "Not fetched", table, late)
+    for each in (page, phone):
+        await expect_numbers(each, "Not fetched", table, late)
     await act(phone, table, "Back on the board")
     await expect_numbers(phone, "Not fetched", late)
 
@@ -191,14 +186,21 @@ async def test_orders_are_handed_over_as_fast_as_somebody_taps(
     page = await screens.open("/pass", width=390, height=844)
     await expect_numbers(page, "Takeout", *numbers)
     await expect_settled(page)
+    await page.clock.install()
+    await page.clock.pause_at(utc_now() + timedelta(seconds=2))
+    middles = await page.locator("#sections .hand-over").evaluate_all(MIDDLES)
 
-    await page.evaluate(TAP_EACH, numbers)
+    for number, middle in zip(numbers, middles, strict=True):
+        await page.mouse.click(*middle)
+        await expect(card(page, number)).to_contain_text("Handed over")  # the view has shown it
+        await page.clock.fast_forward(300)
 
     await expect(offer(page)).to_have_count(4)
     await expect(page.get_by_role("alert")).to_be_empty()
     bar = await page.locator("#undo").bounding_box()
     assert bar is not None
     assert bar["height"] < 80  # one row, which hides no more orders
+    await page.clock.fast_forward(KEPT_FOR)
     await expect_numbers(page, "Takeout")
 
     for number in numbers[:2]:
