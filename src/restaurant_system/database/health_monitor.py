@@ -109,17 +109,24 @@ class HealthMonitor:
 
 
 async def wait_for_answer(answer: Coroutine[Any, Any, T], seconds: float) -> T:
-    """Return the result of `answer`; raise `TimeoutError` if it takes too long.
+    """Return the result of `answer`; raise `TimeoutError` if it takes too long."""
+    task = asyncio.create_task(answer)
+    try:
+        if await ends_within(task, seconds):
+            return task.result()
+        raise TimeoutError
+    finally:
+        task.cancel()
+
+
+async def ends_within(task: "asyncio.Task[Any]", seconds: float) -> bool:
+    """Return whether a task ends in time.
 
     The `seconds` are waited for in slices, so that time in which this process was blocked does not
     count: an answer that arrived meanwhile is read before the server is declared unavailable.
     """
-    task = asyncio.create_task(answer)
-    try:
-        for _ in range(TIMEOUT_SLICES):
-            await asyncio.wait({task}, timeout=seconds / TIMEOUT_SLICES)
-            if task.done():
-                return task.result()
-        raise TimeoutError
-    finally:
-        task.cancel()
+    for _ in range(TIMEOUT_SLICES):
+        await asyncio.wait({task}, timeout=seconds / TIMEOUT_SLICES)
+        if task.done():
+            return True
+    return False

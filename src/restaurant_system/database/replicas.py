@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from restaurant_system.database.connection import Connection, Database, PoolUsage
 from restaurant_system.database.connection_factory import AnyConnection
+from restaurant_system.database.health_monitor import ends_within
 from restaurant_system.database.reader import Query
 from restaurant_system.database.replication_lag import PrimaryPositions
 from restaurant_system.errors import DatabaseRefuses, DatabaseUnavailable
@@ -270,8 +271,7 @@ async def _poll(database: Database, update: Callable[[ServerState | str], None])
     while True:
         reading = asyncio.create_task(_read_state(database))
         try:
-            await asyncio.wait({reading}, timeout=MEASURE_TIMEOUT)
-            if not reading.done():
+            if not await ends_within(reading, MEASURE_TIMEOUT):
                 update("it does not answer")
                 await asyncio.wait({reading})
             update(reading.result())
