@@ -1,5 +1,8 @@
 """Bring the schema up to date: apply numbered SQL files once each, in order, under a lock.
 
+Each is a transaction of its own, so that one that reads a large table follows one that locks it for
+a moment. Every release works with the tables as any of its migrations leaves them.
+
 Migrations run on a connection without timeouts, because rewriting a large table, or waiting for a
 lock that another session holds, may take any time.
 """
@@ -59,13 +62,15 @@ LEFT JOIN pg_stat_activity AS activity ON activity.pid = blocker.pid
 
 
 async def migrate(database: Database) -> list[str]:
-    """Apply all pending migrations, or none; return the names of those applied."""
-    async with database.without_timeout() as connection, _transaction(connection):
-        await connection.execute(DISABLE_TIMEOUTS)
-        async with _blockers_logged(database, connection, "The migration waits for its turn"):
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
-        async with _blockers_logged(database, connection, "The migration waits for a lock"):
-            names = await _apply_pending(connection)
+    """Apply all pending migrations; return the names of those applied.
+
+    One that fails changes nothing, and those before it stay applied. Of several processes that
+    migrate at the same time, each may apply some.
+    """
+    names = []
+    async with database.without_timeout() as connection:
+        while name := await _apply_next(database, connection):
+            names.append(name)
     if names:
         log.info(
             "migrations_applied",
@@ -73,6 +78,21 @@ async def migrate(database: Database) -> list[str]:
             migrations=names,
         )
     return names
+
+
+async def _apply_next(database: Database, connection: UnpooledConnection) -> str | None:
+    """Apply the first pending migration; return its name, `None` if there is none."""
+    async with _transaction(connection):
+        await connection.execute(DISABLE_TIMEOUTS)
+        async with _blockers_logged(database, connection, "The migration waits for its turn"):
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+        async with _blockers_logged(database, connection, "The migration waits for a lock"):
+            await connection.execute(CREATE_MIGRATIONS_TABLE)
+            for name in await _pending(connection):
+                await connection.execute(_read(name))
+                await connection.execute("INSERT INTO schema_migrations (name) VALUES ($1)", name)
+                return name
+    return None
 
 
 async def pending(database: Database) -> list[str]:
@@ -124,15 +144,6 @@ async def schema_state(connection: UnpooledConnection) -> SchemaState:
         pending=tuple(name for name in known if name not in found),
         unknown=tuple(name for name in found if name not in known),
     )
-
-
-async def _apply_pending(connection: UnpooledConnection) -> list[str]:
-    await connection.execute(CREATE_MIGRATIONS_TABLE)
-    names = await _pending(connection)
-    for name in names:
-        await connection.execute(_read(name))
-        await connection.execute("INSERT INTO schema_migrations (name) VALUES ($1)", name)
-    return names
 
 
 @contextlib.asynccontextmanager
