@@ -1,4 +1,4 @@
-"""Generate years of finished orders in an empty database.
+"""Generate up to two years of finished orders in an empty database.
 
 A few statements generate it in the server, which is fast. They bypass triggers and foreign keys,
 which needs a superuser. The same day and number of orders give the same history.
@@ -12,16 +12,22 @@ import asyncpg
 
 from restaurant_system.database.connection_factory import UnpooledConnection
 
-PER_DAY = 1_000  # orders of a business date
-CHUNK = 20 * PER_DAY  # orders of one statement, which the server has in memory
+PER_DAY = 1_000  # orders of a business date, unless there are more than those of DAYS
+DAYS = 730  # at most
+CHUNK = 20_000  # orders of one statement, which the server has in memory
 SEED = 0.42
 
 # Triggers refuse orders that are inserted with a final status. CHECK constraints still apply.
 PREPARE = "SET session_replication_role = replica; SET timezone = 'UTC'"
 
-INSERT_ORDERS = f"""
+CREATE_MONTHS = """
+SELECT create_order_month(month::date)
+FROM generate_series(date_trunc('month', $1::date), $2::date, interval '1 month') AS month
+"""
+
+INSERT_ORDERS = """
 WITH random_values AS MATERIALIZED (
-    SELECT n, $3::date + (n / {PER_DAY})::integer AS business_date, n % {PER_DAY} AS position,
+    SELECT n, $3::date + (n / $4::bigint)::integer AS business_date, n % $4 AS position,
            random() AS kind, random() AS outcome, random() AS delay, random() AS customer,
            random() AS waiting, ceil(random() * 4)::integer AS item_count
     FROM generate_series($1::bigint, $2::bigint) AS n
@@ -41,13 +47,13 @@ WITH random_values AS MATERIALIZED (
     SELECT *,
            CASE WHEN kind < 0.5 THEN 'dine_in' WHEN kind < 0.8 THEN 'takeout' ELSE 'delivery' END
                AS type,
-           business_date + interval '10 hours' + position * interval '13 hours' / {PER_DAY}
+           business_date + interval '10 hours' + position * interval '13 hours' / $4
                AS received_at,
            -- Three in a hundred are cancelled, half of these while they cook.
            outcome >= 0.03 AS served, outcome >= 0.015 AS begun
     FROM random_values JOIN totals USING (n)
 ), finished_orders AS MATERIALIZED (
-    SELECT *, 'cook_' || (n % 8 + 1) AS cook,
+    SELECT *, first_order_id(business_date) + n + 1 AS id, 'cook_' || (n % 8 + 1) AS cook,
            received_at + (5 + delay * 300) * interval '1 second' AS cooking_at,
            received_at + (13 + delay * 300) * interval '1 second' AS ready_at,
            received_at + (60 + delay * 300 + waiting * 600) * interval '1 second' AS finished_at
@@ -57,7 +63,7 @@ WITH random_values AS MATERIALIZED (
                         table_number, delivery_address, total_amount, priority, status,
                         processed_by, completed_at, erased_at)
     OVERRIDING SYSTEM VALUE
-    SELECT n + 1, received_at, finished_at,
+    SELECT id, received_at, finished_at,
            'ORD_' || to_char(business_date, 'YYYYMMDD') || '_'
                || lpad((position + 1)::text, greatest(3, length((position + 1)::text)), '0'),
            business_date,
@@ -78,11 +84,11 @@ WITH random_values AS MATERIALIZED (
     SELECT business_date, count(*) FROM random_values GROUP BY business_date
 ), listed AS (
     INSERT INTO order_items (created_at, order_id, name, quantity, price)
-    SELECT received_at, n + 1, name, quantity, price
+    SELECT received_at, id, name, quantity, price
     FROM items JOIN finished_orders USING (n) ORDER BY n, item
 )
 INSERT INTO order_status_log (created_at, order_id, status, changed_by, changed_at)
-SELECT at, n + 1, status, by, at
+SELECT at, id, status, by, at
 FROM finished_orders CROSS JOIN LATERAL (VALUES
     ('received', received_at, 'order-service', true),
     ('cooking', cooking_at, cook, begun),
@@ -90,18 +96,22 @@ FROM finished_orders CROSS JOIN LATERAL (VALUES
     (CASE WHEN served THEN 'completed' ELSE 'cancelled' END, finished_at, 'order-service', true)
 ) AS step (status, at, by, happened)
 WHERE happened ORDER BY n, at
-"""  # noqa: S608 - only a constant of this module
+"""
 
 
 async def _write(connection: UnpooledConnection, orders: int) -> None:
-    first_date = datetime.now(UTC).date() - timedelta(days=-(-orders // PER_DAY))
+    today = datetime.now(UTC).date()
+    per_day = max(PER_DAY, -(-orders // DAYS))
+    first_date = today - timedelta(days=-(-orders // per_day))
+    await connection.execute(CREATE_MONTHS, first_date, today)
     await connection.execute("SELECT setseed($1)", SEED)
-    for first in range(0, orders, CHUNK):
-        last = min(first + CHUNK, orders) - 1
-        await connection.execute(INSERT_ORDERS, first, last, first_date)
+    chunk = per_day * max(1, CHUNK // per_day)  # whole days
+    for first in range(0, orders, chunk):
+        last = min(first + chunk, orders) - 1
+        await connection.execute(INSERT_ORDERS, first, last, first_date, per_day)
 
 
-ADVANCE_SEQUENCE = "SELECT setval(pg_get_serial_sequence('orders', 'id'), max(id)) FROM orders"
+ADVANCE_SEQUENCE = "SELECT setval('orders_id_seq', count(*)) FROM orders"
 
 INSERT_WORKERS = """
 INSERT INTO workers (name, type, status, last_seen, orders_processed, heartbeat_interval, session)
@@ -117,10 +127,16 @@ FROM orders WHERE business_date >= current_date - 1 AND created_at > now() - int
 """
 
 
+SELECT_FILLED = """
+SELECT string_agg(oid::regclass::text, ', ') FROM pg_class
+WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND pg_relation_size(oid) > 0
+"""
+
+
 async def generate(dsn: str, orders: int) -> None:
     """Fill an empty, migrated database with finished orders, as a superuser.
 
-    Afterwards the database is vacuumed and analysed, and all its pages are on disk.
+    Afterwards its tables are vacuumed and analysed, and all their pages are on disk.
     """
     connection = await asyncpg.connect(dsn)
     try:
@@ -130,10 +146,12 @@ async def generate(dsn: str, orders: int) -> None:
             ADVANCE_SEQUENCE,
             INSERT_WORKERS,
             INSERT_KEYS,
-            "VACUUM ANALYZE",
-            "CHECKPOINT",
         ):
             await connection.execute(statement)
+        # As autovacuum does: a plan for a partition that is known to be empty may use any index.
+        filled = await connection.fetchval(SELECT_FILLED)
+        await connection.execute(f"VACUUM ANALYZE {filled}")
+        await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
 

@@ -17,19 +17,21 @@ import asyncpg
 import uvloop
 
 from benchmarks.floors.pace import print_result
+from restaurant_system.database.order_months import numbers_and_ids
 from restaurant_system.database.tracking_queries import STATUSES
 
-STATUS = STATUSES.replace("= ANY($1)", "= $1")  # of one order
 CONNECTIONS = 64
 WARM_UP = 1.0  # s, as with the service
 
 Query: TypeAlias = "asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]"
+Parameters: TypeAlias = tuple[list[str], int, int]  # of one order
 
 
 async def reading(dsn: str, seconds: float, numbers: list[str]) -> float:
     """Look up orders for some seconds; return look-ups per second."""
     connections = [await asyncpg.connect(dsn) for _ in range(CONNECTIONS)]
-    queries, endless = [await each.prepare(STATUS) for each in connections], cycle(numbers)
+    queries = [await each.prepare(STATUSES) for each in connections]
+    endless = cycle([numbers_and_ids([number]) for number in numbers])
     await _look_up_all(queries, endless, WARM_UP)
     start = time.perf_counter()
     rate = await _look_up_all(queries, endless, seconds) / (time.perf_counter() - start)
@@ -38,15 +40,15 @@ async def reading(dsn: str, seconds: float, numbers: list[str]) -> float:
     return rate
 
 
-async def _look_up_all(queries: list[Query], numbers: Iterator[str], seconds: float) -> int:
+async def _look_up_all(queries: list[Query], wanted: Iterator[Parameters], seconds: float) -> int:
     until = time.perf_counter() + seconds
-    return sum(await asyncio.gather(*(_look_up(query, numbers, until) for query in queries)))
+    return sum(await asyncio.gather(*(_look_up(query, wanted, until) for query in queries)))
 
 
-async def _look_up(query: Query, numbers: Iterator[str], until: float) -> int:
+async def _look_up(query: Query, wanted: Iterator[Parameters], until: float) -> int:
     done = 0
     while time.perf_counter() < until:
-        assert await query.fetchrow(next(numbers)) is not None  # noqa: S101 - all numbers exist
+        assert await query.fetchrow(*next(wanted)) is not None  # noqa: S101 - all exist
         done += 1
     return done
 

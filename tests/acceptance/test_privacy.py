@@ -9,6 +9,7 @@ from tests.support.broker_client import BrokerClient
 from tests.support.deployments import Deployment, error_message
 from tests.support.messages import DEAD_LETTERS, make_order_message
 from tests.support.orders import make_item, make_order_body
+from tests.support.partitions import TABLES
 from tests.support.processes import Process
 from tests.support.waiting import wait_until
 
@@ -40,12 +41,12 @@ def broker(dsn: str, optional_amqp_url: str | None) -> BrokerClient:
 
 def tables_with(deployment: Deployment, text: str) -> list[str]:
     """Return the names of the tables that contain a text, also within bytes."""
-    tables = deployment.query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    tables = deployment.query(TABLES)
     return [
-        table["tablename"]
+        table["relname"]
         for table in tables
         if deployment.query(
-            f"SELECT FROM {table['tablename']} AS stored WHERE strpos(stored::text, $1) > 0"
+            f"SELECT FROM {table['relname']} AS stored WHERE strpos(stored::text, $1) > 0"
             " OR strpos(stored::text, encode(convert_to($1, 'UTF8'), 'hex')) > 0",
             text,
         )

@@ -21,12 +21,12 @@ from tests.support.database import execute
 from tests.support.doctor import diagnose, faults, levels
 from tests.support.logs import capture_logs
 from tests.support.messages import TAKEOUT, make_order_message
+from tests.support.partitions import TABLES
 from tests.support.postgres_server import Postgres
 from tests.support.tls_postgres import TlsPostgres
 
 LATEST = "016_name_previous_outbox_row.sql"
 A_MILLENNIUM = timedelta(days=365_250)
-TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ CREATE FUNCTION refuse_move() RETURNS trigger LANGUAGE plpgsql
 CREATE TRIGGER refuse_move BEFORE UPDATE OF status ON orders FOR EACH ROW
     WHEN (NEW.number = '{}') EXECUTE FUNCTION refuse_move();
 """
-ALLOW_TO_MOVE = "DROP FUNCTION refuse_move CASCADE"
+ALLOW_TO_MOVE = "LOCK TABLE orders; DROP FUNCTION refuse_move CASCADE"
 
 
 @pytest.fixture

@@ -197,7 +197,7 @@ async def test_order_that_could_not_be_stored_can_be_sent_again_with_its_key(
     with pytest.raises(asyncpg.RaiseError):
         await place(intake)
     async with database.connection() as connection:
-        await connection.execute("DROP TRIGGER refuse ON orders")
+        await connection.execute("LOCK TABLE orders; DROP TRIGGER refuse ON orders")
 
     placed = await place(intake, make_order(notes="no onions"))
 

@@ -17,7 +17,7 @@ from tests.support.waiting import eventually, wait_until
 
 IGNORED = ",".join(
     (
-        *("enable_seqscan", "jit", "default_transaction_read_only"),
+        *("enable_seqscan", "jit", "plan_cache_mode", "default_transaction_read_only"),
         *("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count"),
     )
 )

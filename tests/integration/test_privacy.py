@@ -42,6 +42,7 @@ from tests.support.kitchen import make_order_received
 from tests.support.logs import capture_logs
 from tests.support.messages import TAKEOUT, make_order_message, receive_one
 from tests.support.orders import make_item, make_order
+from tests.support.partitions import TABLES
 from tests.support.services import NOON, FakeClock, move_through
 from tests.support.waiting import eventually
 
@@ -53,7 +54,6 @@ CUSTOMER = Customer(name=PERSON)
 COOKING, READY = OrderStatus.COOKING, OrderStatus.READY
 COMPLETED, CANCELLED = OrderStatus.COMPLETED, OrderStatus.CANCELLED
 
-TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 # A row as text has the bytes of a message in hexadecimal digits.
 ROWS_WITH = """
 SELECT count(*) FROM {table} AS stored
@@ -132,7 +132,7 @@ async def erase(personal: PersonalData, customer: Customer = CUSTOMER) -> Erased
 async def rows_with(database: Database, text: str) -> set[str]:
     """Return the names of the tables that contain a text, also within bytes."""
     async with database.connection() as sql:
-        tables = [row["tablename"] for row in await sql.fetch(TABLES)]
+        tables = [row["relname"] for row in await sql.fetch(TABLES)]
         assert {"orders", "outbox", "broker_messages", "idempotency_keys"} <= set(tables)
         return {
             table for table in tables if await sql.fetchval(ROWS_WITH.format(table=table), text)

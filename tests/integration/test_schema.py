@@ -9,6 +9,7 @@ import pytest
 
 from restaurant_system.database.connection_factory import UnpooledConnection
 from restaurant_system.models.status import ORIGINS, OrderStatus
+from tests.support.partitions import without_month
 from tests.support.postgres_server import Postgres
 from tests.support.rows import insert_order, rolled_back_connection
 
@@ -132,16 +133,17 @@ async def test_every_foreign_key_has_an_index(sql: UnpooledConnection) -> None:
         """SELECT key.conname AS name, EXISTS (
                SELECT FROM pg_index WHERE indrelid = key.conrelid
                AND indkey[0] = key.conkey[1] AND indpred IS NULL) AS indexed
-           FROM pg_constraint AS key WHERE key.contype = 'f'"""
+           FROM pg_constraint AS key WHERE key.contype = 'f' AND key.conparentid = 0"""
     )
 
-    assert {key["name"]: key["indexed"] for key in keys} == {
-        "order_items_order_id_fkey": True,
-        "order_resends_order_id_fkey": True,
-        "station_tickets_order_id_fkey": True,
-        "order_status_log_order_id_fkey": True,
-        "sessions_user_id_fkey": True,
-        "sessions_device_id_fkey": True,
+    assert all(key["indexed"] for key in keys)
+    assert {without_month(key["name"]) for key in keys} == {
+        "order_items_order_id_fkey",
+        "order_resends_order_id_fkey",
+        "station_tickets_order_id_fkey",
+        "order_status_log_order_id_fkey",
+        "sessions_user_id_fkey",
+        "sessions_device_id_fkey",
     }
 
 

@@ -19,7 +19,7 @@ from restaurant_system.database.connection import Connection, Database
 from restaurant_system.models.board import BoardSelection
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.order import OrderType
-from tests.integration.test_plans import ORDERS, Plan
+from tests.integration.test_plans import ORDERS, Plan, table_of
 from tests.support.postgres_server import Postgres
 
 LIMIT = 50
@@ -43,7 +43,13 @@ MOST = {
 }
 UNTENDED = """
 SET session_replication_role = replica;
-ALTER TABLE orders SET (autovacuum_enabled = off);
+DO $$
+DECLARE part text;
+BEGIN
+    FOR part IN SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'orders'::regclass LOOP
+        EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = off)', part);
+    END LOOP;
+END $$;
 """
 # What has become of a night's orders when the statistics are made.
 NIGHTS = {
@@ -60,8 +66,10 @@ NIGHTS = {
 }
 OVER = "UPDATE orders SET status = 'cancelled', completed_at = NULL WHERE status = 'received'"
 RUSH = f"""
-INSERT INTO orders (number, business_date, customer_name, type, total_amount, priority)
-SELECT 'ORD_20300101_' || place, '2030-01-01', 'Ada', 'takeout', 9.50, 1
+INSERT INTO orders (id, number, business_date, customer_name, type, total_amount, priority)
+OVERRIDING SYSTEM VALUE
+SELECT (SELECT max(id) FROM orders) + place, 'ORD_20300101_' || place, '2030-01-01', 'Ada',
+       'takeout', 9.50, 1
 FROM generate_series(10001, {10_000 + COOKING + WAITING}) AS place;
 
 UPDATE orders SET status = 'cooking', processed_by = 'cook_1'
@@ -79,7 +87,10 @@ def stale_statistics_dsn(
         dsn = postgres_server.dsn(await postgres_server.create_database(template_database))
         await history.generate(dsn, ORDERS)
         connection = await asyncpg.connect(dsn)
-        for statement in (UNTENDED, NIGHTS[request.param], "VACUUM ANALYZE", OVER, RUSH):
+        for statement in (UNTENDED, NIGHTS[request.param]):
+            await connection.execute(statement)
+        filled = await connection.fetchval(history.SELECT_FILLED)
+        for statement in (f"VACUUM ANALYZE {filled}", OVER, RUSH):
             await connection.execute(statement)
         await connection.close()
         return dsn
@@ -111,7 +122,7 @@ class ExplainingConnection:
 def scanned_orders(node: Plan) -> int:
     """Count the orders that a plan has read, including those that it filtered out."""
     below = sum(scanned_orders(part) for part in node.get("Plans", ()))
-    if node.get("Relation Name") != "orders":
+    if table_of(node) != "orders":
         return below
     each: float = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
     rounds: int = node["Actual Loops"]

@@ -17,6 +17,7 @@ from restaurant_system.app.runtime import (
     signer,
 )
 from restaurant_system.config import Settings
+from restaurant_system.database.order_months import OrderMonths
 from restaurant_system.database.preparation_times import LearnedTimes
 from restaurant_system.logger import get_logger
 from restaurant_system.messaging.relay import Relay
@@ -26,6 +27,7 @@ from restaurant_system.models.menu import NO_MENU
 from restaurant_system.services.order.cleanup import (
     delete_expired_keys,
     erase_personal_data,
+    keep_months,
     remove_unused_workers,
 )
 from restaurant_system.services.order.current_menu import CurrentMenu
@@ -101,9 +103,9 @@ async def order_intake(
 
     Orders are compared with the menu, if there is one.
 
-    The tasks delete expired idempotency keys and unused workers, erase old personal data, release
-    scheduled orders, complete those that were handed over, publish lost messages again, and log the
-    warnings of the kitchen.
+    The tasks create and delete the partitions of months, delete expired idempotency keys and unused
+    workers, erase old personal data, release scheduled orders, complete those that were handed
+    over, publish lost messages again, and log the warnings of the kitchen.
     """
     if runtime.settings.has_unsuitable_thresholds:
         message = f"{UNSUITABLE_THRESHOLDS}; {SET_THRESHOLDS}."
@@ -150,6 +152,14 @@ async def order_intake(
         background_task(delete_expired_keys(runtime.database, key_lifetime)),
         background_task(remove_unused_workers(runtime.database, runtime.settings.kitchen)),
         background_task(erase_personal_data(personal_data, runtime.settings.privacy.retention)),
+        background_task(
+            keep_months(
+                OrderMonths(runtime.database),
+                runtime.settings.history,
+                runtime.settings.business_day,
+                utc_now,
+            )
+        ),
         background_task(release.run()),
         background_task(ready_orders.run()),
         _reconciliation(runtime, relay),

@@ -15,6 +15,7 @@ from restaurant_system.config.servers import (
 from restaurant_system.config.settings import (
     CookingSeconds,
     DeliverySettings,
+    HistorySettings,
     HttpSettings,
     IntegrationSettings,
     KitchenDisplaySettings,
@@ -37,6 +38,7 @@ __all__ = [
     "CookingSeconds",
     "DatabaseSettings",
     "DeliverySettings",
+    "HistorySettings",
     "HttpSettings",
     "IntegrationSettings",
     "KitchenDisplaySettings",

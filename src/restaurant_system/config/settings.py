@@ -287,6 +287,16 @@ def _check_whole_day(days: float | None) -> float | None:
     return days
 
 
+class HistorySettings(Section):
+    """For how long orders are kept.
+
+    All orders of the current month and of `months` months before it are kept; older ones are
+    deleted, a month at a time. With `None` all are kept.
+    """
+
+    months: int | None = Field(default=None, ge=1, le=1_200)
+
+
 class PrivacySettings(Section):
     """How long the personal data of customers is kept.
 
@@ -448,6 +458,7 @@ class Settings(BaseSettings):
     delivery: DeliverySettings = DeliverySettings()
     outbox: OutboxSettings = OutboxSettings()
     reconciliation: ReconciliationSettings = ReconciliationSettings()
+    history: HistorySettings = HistorySettings()
     privacy: PrivacySettings = Field(default=PrivacySettings(), validate_default=True)
     signing: SigningSettings = SigningSettings()
     integrations: Mapping[str, IntegrationSettings] = {}

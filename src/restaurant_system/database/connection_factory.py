@@ -24,8 +24,14 @@ AnyConnection: TypeAlias = (
 # A prepared statement keeps its plan. A plan that is made while a queue is empty would scan the
 # whole table, also once it has 200,000 rows. Every statement of ours has an index to use. On the
 # few small tables without one, PostgreSQL before version 18 adds so high a cost to a sequential
-# scan that it would compile the statement, which takes 0.1 s and is not worth it.
-PLANNER_SETTINGS = {"enable_seqscan": "off", "jit": "off"}
+# scan that it would compile the statement, which takes 0.1 s and is not worth it. With a
+# partition for each month, a plan for the parameters of one execution takes longer to make than to
+# execute.
+PLANNER_SETTINGS = {
+    "enable_seqscan": "off",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
 
 STATEMENT_CACHE_SIZE = 100  # of each connection; asyncpg's default
 IS_READ_ONLY = "SHOW transaction_read_only"

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from restaurant_system.database.connection import Connection
+from restaurant_system.database.order_months import numbers_and_ids, with_numbers
 from restaurant_system.database.tracking_queries import decode_json
 from restaurant_system.models.board import BoardSelection
 from restaurant_system.models.order import Handoff, OrderType
@@ -92,10 +93,11 @@ async def ready(
     return await connection.fetch(READY, *_parameters(selection), since, limit)
 
 
-STEPS = """
-SELECT orders.number, orders.type, orders.handoff, orders.ready_at, log.status, log.changed_at
-FROM orders JOIN order_status_log log ON log.order_id = orders.id
-WHERE orders.number = ANY($1) ORDER BY log.id
+STEPS = f"""
+SELECT orders.*, log.status, log.changed_at
+FROM {with_numbers("id, number, type, handoff, ready_at")}
+JOIN order_status_log AS log ON log.order_id = orders.id
+ORDER BY log.id
 """
 
 
@@ -105,18 +107,19 @@ async def steps(connection: Connection, numbers: Sequence[str]) -> dict[str, lis
     Each row has the order's type and `ready_at`. Unknown numbers are left out.
     """
     by_order: dict[str, list[Row]] = {}
-    for row in await connection.fetch(STEPS, numbers):
+    for row in await connection.fetch(STEPS, *numbers_and_ids(numbers)):
         by_order.setdefault(row["number"], []).append(row)
     return by_order
 
 
 # Neither notes nor names of customers: these are personal data. An order whose link has ended
 # meanwhile has no token.
-ITEMS = """
+ITEMS = f"""
 SELECT orders.number, orders.total_amount, orders.charges, orders.amount_due,
        item.name, item.quantity, item.price, item.modifiers
-FROM orders JOIN order_items AS item ON item.order_id = orders.id
-WHERE orders.number = ANY($1) AND orders.tracking_token IS NOT NULL ORDER BY item.id
+FROM {with_numbers("id, number, total_amount, charges, amount_due, tracking_token")}
+JOIN order_items AS item ON item.order_id = orders.id
+WHERE orders.tracking_token IS NOT NULL ORDER BY item.id
 """
 
 
@@ -127,7 +130,7 @@ async def items(connection: Connection, numbers: Sequence[str]) -> dict[str, lis
     are left out.
     """
     by_order: dict[str, list[Row]] = {}
-    for row in await connection.fetch(ITEMS, numbers):
+    for row in await connection.fetch(ITEMS, *numbers_and_ids(numbers)):
         by_order.setdefault(row["number"], []).append(row)
     return by_order
 

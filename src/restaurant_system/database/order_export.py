@@ -25,7 +25,7 @@ FROM orders
 LEFT JOIN LATERAL (
     SELECT changed_at, changed_by FROM order_status_log
     WHERE order_id = orders.id AND order_status_log.status = 'completed'
-    ORDER BY order_status_log.id DESC LIMIT 1
+    ORDER BY changed_at DESC, order_status_log.id DESC LIMIT 1
 ) AS completion ON handed_over_at IS NULL
 WHERE orders.id = ANY ($1) ORDER BY orders.id
 """

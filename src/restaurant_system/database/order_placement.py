@@ -82,13 +82,15 @@ EXTERNAL_ID_IS_CLAIMED = (
 # Every transaction takes its locks in the same order, so that two of them cannot deadlock: keys by
 # name, then external ids by digest, then the day's counter. An expired key counts as free, even
 # before the cleanup deletes it. Ids are drawn first, because the row of a key needs one; gaps
-# between ids have no meaning. The number is formatted as by `order_number` in models/order.py. This
-# is the only place where it is added to the message, whose body is returned for the relay.
+# between ids have no meaning. The partitions of the month must exist (`OrderMonths`). The number is
+# formatted as by `order_number` in models/order.py. This is the only place where it is added to the
+# message, whose body is returned for the relay.
 # Amounts are sent as texts, because asyncpg takes longer to encode a decimal.
 def _statement(claim_external_ids: str = "", external_id_is_claimed: str = "true") -> str:
     return f"""
 WITH requested AS MATERIALIZED (
-    SELECT *, amount::numeric AS total_amount, nextval('orders_id_seq') AS id
+    SELECT *, amount::numeric AS total_amount,
+           first_order_id($15::date) + nextval('orders_id_seq') AS id
     FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::text[],
                 $7::integer[], $8::text[], $9::bytea[], $10::text[], $11::bytea[], $12::uuid[],
                 $13::text[], $25::bytea[])

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from restaurant_system.database import outbox
 from restaurant_system.database.connection import Connection
-from restaurant_system.database.message_columns import COLUMNS, parameters, values
+from restaurant_system.database.message_columns import COLUMNS, TYPES, parameters, values
+from restaurant_system.database.order_months import numbers_and_ids, with_numbers
 from restaurant_system.database.outbox import PREVIOUS_ID, OutboxMessage
 from restaurant_system.models.message import Message
 from restaurant_system.models.order import OrderType
@@ -97,6 +98,7 @@ moved AS (
 
 
 MOVE_REQUESTED = _move_requested(BY_ITS_WORKER)
+LOCKED = "id, number, status, processed_by"
 
 
 # Every transaction locks orders by ascending number, whatever the plan: a join would lock them as
@@ -110,9 +112,8 @@ WITH requested AS MATERIALIZED (
                          $6::timestamptz[], $7::text[], $8::text[], {parameters(9)})
         AS requested (number, origin, target, at, by, estimated_completion, notes, stream,
                       {COLUMNS})
-), locked AS (
-    SELECT id, number, status, processed_by FROM orders WHERE number = ANY ($1)
-    ORDER BY number FOR NO KEY UPDATE
+), locked AS MATERIALIZED (
+    SELECT orders.* FROM {with_numbers(LOCKED, 9 + len(TYPES), lock="FOR NO KEY UPDATE")}
 ), {moved}
 SELECT number, order_type, placed_at, queued.id, queued.previous_id
 FROM moved JOIN queued USING (message_id)
@@ -136,7 +137,11 @@ async def move(
     streams = [outbox.stream_name(each.message, each.number) for each in moves]
     statement = MOVE_BY_PEOPLE if by_people else MOVE
     rows = await connection.fetch(
-        statement, *_move_values(moves), streams, *values([each.message for each in moves])
+        statement,
+        *_move_values(moves),
+        streams,
+        *values([each.message for each in moves]),
+        *numbers_and_ids([each.number for each in moves]),
     )
     moved = {row["number"]: row for row in rows}
     return [

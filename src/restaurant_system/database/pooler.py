@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator
 
 from restaurant_system.database.connection_factory import (
+    PLANNER_SETTINGS,
     AnyConnection,
     ConnectionFactory,
     UnpooledConnection,
@@ -29,10 +30,11 @@ BACKEND = "SELECT pg_backend_pid()"
 MISSING_SETTINGS = (
     "The pooler does not pass on the settings without which queries may scan whole tables"
 )
-# What every connection sets if no pooler refuses it (`connection_factory.PLANNER_SETTINGS`).
+# What every connection sets if no pooler refuses it (`PLANNER_SETTINGS`).
 ROLE_WITHOUT_SETTINGS = """
-SELECT quote_ident(current_user) AS role FROM pg_settings
-WHERE name IN ('enable_seqscan', 'jit') AND setting = 'on' LIMIT 1
+SELECT quote_ident(current_user) AS role
+FROM pg_settings JOIN unnest($1::text[], $2::text[]) AS needed (name, value) USING (name)
+WHERE setting <> value LIMIT 1
 """
 
 
@@ -60,13 +62,16 @@ async def check_pooler(factory: ConnectionFactory) -> str | None:
             if not factory.prepares_statements:
                 return None
             await _prepare_on_both(first, second)
-            role: str | None = await first.fetchval(ROLE_WITHOUT_SETTINGS)
+            role: str | None = await first.fetchval(
+                ROLE_WITHOUT_SETTINGS, list(PLANNER_SETTINGS), list(PLANNER_SETTINGS.values())
+            )
             return role
 
 
 def settings_cure(role: str) -> str:
     """Return how a role gets the settings that a pooler does not pass on."""
-    return f"run ALTER ROLE {role} SET enable_seqscan = off, and likewise SET jit = off"
+    first, *others = (f"SET {name} = {value}" for name, value in PLANNER_SETTINGS.items())
+    return f"run ALTER ROLE {role} {first}, and likewise {' and '.join(others)}"
 
 
 @contextlib.asynccontextmanager

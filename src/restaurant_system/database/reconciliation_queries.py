@@ -310,7 +310,7 @@ FROM (
     FROM order_status_log WHERE order_id = ANY($1)
 ) AS moves
 JOIN orders ON orders.id = moves.order_id
-WHERE old_status IS NOT NULL AND changed_at >= $2
+WHERE orders.id = ANY($1) AND old_status IS NOT NULL AND changed_at >= $2
 ORDER BY moves.id
 """
 

@@ -20,8 +20,10 @@ log = get_logger()
 # full disk, a read-only file system, a missing privilege) refuses these rows too.
 TEST_WRITE = f"""
 WITH placed AS (
-    INSERT INTO orders (number, business_date, customer_name, type, total_amount, priority)
-    VALUES ('ORD_00010101_000', '0001-01-01', 'Write test', 'takeout', 1, 1)
+    INSERT INTO orders (id, number, business_date, customer_name, type, total_amount, priority)
+    OVERRIDING SYSTEM VALUE
+    SELECT first_order_id(current_date), 'ORD_00010101_000', '0001-01-01', 'Write test', 'takeout',
+           1, 1
     RETURNING id
 ), listed AS (
     INSERT INTO order_items (order_id, name, quantity, price)

@@ -9,6 +9,7 @@ import asyncpg
 import jiter
 
 from restaurant_system.database.connection import Connection
+from restaurant_system.database.order_months import numbers_and_ids, with_numbers
 from restaurant_system.models.fields import without_unset
 from restaurant_system.models.order import OPTIONAL_OF_ORDER, OrderType
 from restaurant_system.models.order_items import OPTIONAL_OF_ITEM
@@ -18,30 +19,31 @@ Row: TypeAlias = asyncpg.Record
 
 
 # What only the estimate of a waiting order needs is null for others, which is faster to decode.
-STATUSES = """
-SELECT id, number, type, status, updated_at, estimated_completion, processed_by,
-       CASE status WHEN 'received' THEN rank_at END AS rank_at,
-       CASE status WHEN 'received' THEN released_at END AS released_at,
-       CASE status WHEN 'received' THEN ready_at END AS ready_at
-FROM orders WHERE number = ANY($1)
+_STATUS = """
+id, number, type, status, updated_at, estimated_completion, processed_by,
+CASE status WHEN 'received' THEN rank_at END AS rank_at,
+CASE status WHEN 'received' THEN released_at END AS released_at,
+CASE status WHEN 'received' THEN ready_at END AS ready_at
 """
+STATUSES = f"SELECT orders.* FROM {with_numbers(_STATUS)}"
 
 
 async def statuses(connection: Connection, numbers: Sequence[str]) -> dict[str, Row]:
     """Return the status of these orders by number; unknown numbers are left out."""
-    return {row["number"]: row for row in await connection.fetch(STATUSES, numbers)}
+    rows = await connection.fetch(STATUSES, *numbers_and_ids(numbers))
+    return {row["number"]: row for row in rows}
 
 
-HISTORY = """
+HISTORY = f"""
 SELECT log.status, log.changed_at, log.changed_by
-FROM order_status_log log JOIN orders ON orders.id = log.order_id
-WHERE orders.number = $1 ORDER BY log.id
+FROM {with_numbers("id")} JOIN order_status_log AS log ON log.order_id = orders.id
+ORDER BY log.id
 """
 
 
 async def history(connection: Connection, number: str) -> list[asyncpg.Record]:
     """Return the status log of an order, oldest first; empty if there is no such order."""
-    return await connection.fetch(HISTORY, number)
+    return await connection.fetch(HISTORY, *numbers_and_ids([number]))
 
 
 ORDER_COLUMNS = """
@@ -135,12 +137,12 @@ async def orders(
     return await connection.fetch(ORDERS, *page)
 
 
-ORDER = f"SELECT {ORDER_COLUMNS} FROM orders WHERE number = $1"
+ORDER = f"SELECT orders.* FROM {with_numbers(ORDER_COLUMNS)}"
 
 
 async def order(connection: Connection, number: str) -> asyncpg.Record | None:
     """Return an order without its items; `None` if there is no such order."""
-    return await connection.fetchrow(ORDER, number)
+    return await connection.fetchrow(ORDER, *numbers_and_ids([number]))
 
 
 CANCEL_REASON = """

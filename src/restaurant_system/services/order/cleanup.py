@@ -1,15 +1,18 @@
-"""Delete at intervals what is not needed: old keys, unused workers, old personal data."""
+"""Delete at intervals what is not needed: old keys, unused workers, old orders and their data."""
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import date, timedelta
 
-from restaurant_system.config import KitchenSettings
+from restaurant_system.config import HistorySettings, KitchenSettings
 from restaurant_system.database import idempotency, workers
 from restaurant_system.database.connection import Database
+from restaurant_system.database.order_months import OrderMonths
 from restaurant_system.errors import DeadLettersLocked, ErasureRefused
 from restaurant_system.logger import get_logger
+from restaurant_system.models.business_day import BusinessDay
+from restaurant_system.models.clock import Clock
 from restaurant_system.services.order.periodic import log_failed_pass
 from restaurant_system.services.order.privacy import PersonalData
 from restaurant_system.services.order.service import NAME
@@ -86,6 +89,37 @@ async def erase_personal_data(personal_data: PersonalData, retention: timedelta 
                 log.info("messages_erased", message=f"Deleted {deleted} messages of erased orders.")
         # Another process that does the same may have had their dead letters locked.
         await asyncio.sleep(REPEAT_DELAY if erased else ERASURE_INTERVAL)
+
+
+async def keep_months(
+    months: OrderMonths, history: HistorySettings, business_day: BusinessDay, clock: Clock
+) -> None:
+    """Create the next month's partitions and delete old ones, at intervals until cancelled."""
+    kept: dict[str, str] = {}
+    while True:
+        today = business_day.date_of(clock())
+        with log_failed_pass("cleanup_failed", "The months of orders could not be renewed."):
+            await months.ensure(add_months(today, 1))
+            if history.months is not None:
+                await _delete_months(months, add_months(today, -history.months), kept)
+                kept = months.kept
+        await asyncio.sleep(INTERVAL)
+
+
+def add_months(to: date, months: int) -> date:
+    """Return the first day of the month that is so many months after that of a date."""
+    years, month = divmod(to.month - 1 + months, 12)
+    return date(to.year + years, month + 1, 1)
+
+
+async def _delete_months(months: OrderMonths, first: date, known: Mapping[str, str]) -> None:
+    """Delete the orders before a month, and log that, and newly why some are kept."""
+    for each in await months.delete_before(first):
+        log.info("month_deleted", message=f"Deleted the {each.orders:,} orders of {each.month}.")
+    for month, reason in months.kept.items():
+        if month not in known:
+            message = f"The orders of {month} cannot be deleted yet: {reason}."
+            log.warning("month_kept", message=message)
 
 
 async def _process_all(process_batch: Callable[[], Awaitable[int]]) -> int:

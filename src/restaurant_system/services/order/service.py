@@ -17,6 +17,7 @@ from restaurant_system.config import KitchenSettings
 from restaurant_system.database import audit, idempotency, orders, ready_orders, tickets
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.idempotency import FirstUse
+from restaurant_system.database.order_months import OrderMonths
 from restaurant_system.database.order_placement import (
     PlaceOrder,
     StoredOrder,
@@ -144,6 +145,7 @@ class OrderService:
         self._menu = menu
         self._thresholds = thresholds
         self._platforms = frozenset(platforms)
+        self._months = OrderMonths(database)
         self._batcher = Batcher(self._place_batch, max_batch_size=MAX_BATCH_SIZE)
 
     async def place(
@@ -259,6 +261,8 @@ class OrderService:
             _failure_logged(f"Orders could not be stored: {len(chosen)}."),
             metrics.order_batch_duration_seconds.time(),
         ):
+            business_date = self._business_day.date_of(now)
+            await self._months.ensure(business_date)
             in_transaction = is_recorded or may_free_keys or is_counted
             async with self._connection(in_transaction=in_transaction) as connection:
                 if is_counted:
@@ -270,7 +274,7 @@ class OrderService:
                     exchange=topology.ORDERS_TOPIC.name,
                     placed_by=NAME,
                     at=now,
-                    business_date=self._business_day.date_of(now),
+                    business_date=business_date,
                     next_day=self._business_day.next_start(now),
                     key_lifetime=self._key_lifetime,
                     promise_times=self._promise_times,
