@@ -67,7 +67,12 @@ def no_compare_and_set() -> None:
 
 def number_from_sequence() -> None:
     """Take order numbers from a sequence, which does not roll back."""
-    _rewrite(order_placement, "PLACE", "(last_number - orders + rank)::text", "(accepted.id % 1000000000)::text")
+    _rewrite(
+        order_placement,
+        "PLACE",
+        "(last_number - orders + rank)::text",
+        "(accepted.id % 1000000000)::text",
+    )
 
 
 def no_idempotency_key() -> None:
