@@ -10,6 +10,8 @@ from uuid import uuid4
 import aiormq
 import asyncpg
 
+from restaurant_system.models.message import MAX_BODY_SIZE
+
 JSON = "application/json"
 OTHER_TYPE = "the content type is not application/json"
 MEGABYTE = 1_000_000
@@ -65,6 +67,7 @@ BODIES = {
     "a NUL": PoisonMessage(b"\x00", "not JSON"),
     "half a character": PoisonMessage(rb'{"order_number": "\ud800"}', "not JSON"),
     "deeply nested": PoisonMessage(b"[" * 100_000, "not JSON"),
+    "more than is decoded": PoisonMessage(b" " * MAX_BODY_SIZE + b"{}", "the body has 4,194,306"),
     "a number beyond all": PoisonMessage(b'{"total_amount": 1e999999999}', "order_number: "),
     "another content type": PoisonMessage(b"{}", OTHER_TYPE, "text/plain"),
     "an endless content type": PoisonMessage(b"{}", OTHER_TYPE, "x" * 255),

@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from restaurant_system.models.message import (
     JSON,
@@ -281,6 +282,25 @@ def test_order_that_breaks_the_schema_is_refused_with_its_field(
     sound = json.loads(OrderReceived.from_order(make_order(), NUMBER).encode())
 
     assert refusal(OrderReceived, json.dumps(sound | changes).encode()).startswith(f"{place}: ")
+
+
+@pytest.mark.parametrize("place", ["items", "charges", "modifiers", "modifiers of a modifier"])
+def test_long_sequence_is_validated_up_to_its_first_error(place: str) -> None:
+    """All errors of a message of some megabytes would take gigabytes, and kill the worker."""
+    wrong: list[object] = [{}] * 1000
+    modifier = {"name": "Cheese", "modifiers": wrong}
+    item = {"name": "Soup", "quantity": 1, "price": 1}
+    messages_with: dict[str, dict[str, object]] = {
+        "items": {"items": wrong},
+        "charges": {"charges": wrong},
+        "modifiers": {"items": [{**item, "modifiers": wrong}]},
+        "modifiers of a modifier": {"items": [{**item, "modifiers": [modifier]}]},
+    }
+
+    with pytest.raises(ValidationError) as raised:
+        OrderReceived.model_validate(messages_with[place])
+
+    assert raised.value.error_count() < 10
 
 
 @pytest.mark.parametrize(

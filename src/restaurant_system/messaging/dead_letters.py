@@ -33,6 +33,7 @@ from restaurant_system.messaging.signature import Signer
 from restaurant_system.models.audit import Act, Actor, AuditAction
 from restaurant_system.models.clock import utc_now
 from restaurant_system.models.message import (
+    MAX_BODY_SIZE,
     Message,
     OrderReceived,
     StatusChanged,
@@ -170,7 +171,9 @@ class DeadLetter:
         return value if isinstance(value, str) else ""
 
     def _body(self) -> dict[str, Any]:
-        """Return its body; empty if that is not a JSON object."""
+        """Return its body; empty if that is too large or not a JSON object."""
+        if len(self.message.body) > MAX_BODY_SIZE:
+            return {}
         try:
             body = jiter.from_json(self.message.body)
         except ValueError:

@@ -46,6 +46,9 @@ Moment = Annotated[AwareDatetime, PlainSerializer(rfc_3339, when_used="json")]
 MAX_HEADERS_SIZE = 64 * 1024  # bytes; half of the frame into which RabbitMQ puts all headers
 HEADER_OVERHEAD = 8  # bytes of a header besides its name and value
 
+# bytes; several times the longest message of an order, whose request has at most 256 KiB.
+MAX_BODY_SIZE = 4 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
@@ -87,7 +90,11 @@ def supported_headers(headers: Mapping[str, object]) -> dict[str, Header]:
 
 
 class MessageBody(BaseModel):
-    """The body of a message; unknown fields are ignored, because a newer sender may add some."""
+    """The body of a message; unknown fields are ignored, because a newer sender may add some.
+
+    Sequences are validated up to the first error: the errors of all items of a long one take a
+    thousand times as much memory as the body, and would kill each worker that receives it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -103,7 +110,7 @@ class OrderMessageModifier(MessageBody):
     kind: ModifierKind = ModifierKind.ADD
     quantity: int = Field(default=1, ge=1, strict=True)
     price: StoredChange = ZERO
-    modifiers: "tuple[OrderMessageModifier, ...]" = ()
+    modifiers: "tuple[OrderMessageModifier, ...]" = Field(default=(), fail_fast=True)
 
 
 class OrderMessageItem(MessageBody):
@@ -113,7 +120,7 @@ class OrderMessageItem(MessageBody):
     quantity: int = Field(ge=1, strict=True)
     price: StoredAmount
     notes: str | None = None
-    modifiers: tuple[OrderMessageModifier, ...] = ()
+    modifiers: tuple[OrderMessageModifier, ...] = Field(default=(), fail_fast=True)
     guest: str | None = None
     course: int | None = Field(default=None, strict=True)
     sku: str | None = None
@@ -142,7 +149,7 @@ class OrderReceived(MessageBody):
     order_number: str = Field(pattern=r"^ORD_[0-9]{8}_[0-9]{3,9}$")
     customer_name: str | None
     order_type: OrderType
-    items: tuple[OrderMessageItem, ...] = Field(min_length=1)
+    items: tuple[OrderMessageItem, ...] = Field(min_length=1, fail_fast=True)
     table_number: int | None = Field(default=None, ge=1, strict=True)
     delivery_address: str | None = None
     notes: str | None = None
@@ -154,7 +161,7 @@ class OrderReceived(MessageBody):
     external_id: str | None = None
     phone: str | None = None
     ready_at: Moment | None = None
-    charges: tuple[OrderMessageCharge, ...] = ()
+    charges: tuple[OrderMessageCharge, ...] = Field(default=(), fail_fast=True)
     amount_due: StoredAmount | None = None
     total_amount: StoredAmount
     priority: int = Field(ge=1, le=10, strict=True)
@@ -257,11 +264,13 @@ B = TypeVar("B", bound=MessageBody)
 def decode(message: Message, kind: type[B]) -> B:
     """Decode the body of `message` as a `kind`.
 
-    Raises `Undecodable` if the content type is not JSON, or the body is not valid JSON or does not
-    match the schema.
+    Raises `Undecodable` if the content type is not JSON, or the body is not valid JSON, is larger
+    than `MAX_BODY_SIZE`, or does not match the schema.
     """
     if message.content_type != JSON:
         raise Undecodable(f"the content type is not {JSON}")
+    if len(message.body) > MAX_BODY_SIZE:
+        raise Undecodable(f"the body has {len(message.body):,} bytes, more than {MAX_BODY_SIZE:,}")
     try:
         fields = jiter.from_json(message.body, allow_inf_nan=False, float_mode="decimal")
         return kind.model_validate(fields)
