@@ -102,6 +102,7 @@ def backend(service: int, received: list[Received]) -> Iterator[int]:
     [
         ("POST", "/orders", ORDERS),
         ("GET", "/orders?limit=5", TRACKING),
+        ("GET", "/orders.csv?language=de", TRACKING),
         ("GET", "/orders/ORD_20261129_0001", TRACKING),
         ("GET", "/menu", ORDERS),
         ("GET", "/", ORDERS),
