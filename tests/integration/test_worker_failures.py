@@ -6,6 +6,9 @@ from restaurant_system.messaging import retry_policy, topology
 from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker, delivery
 from restaurant_system.models.message import Message
+from restaurant_system.models.order import OrderType
+from restaurant_system.worker import lifecycle
+from tests.conftest import QUORUM
 from tests.support.kitchen import Kitchen, first_delivery, make_order_received
 from tests.support.logs import capture_logs, logged
 from tests.support.waiting import eventually
@@ -43,6 +46,26 @@ async def test_message_that_can_never_succeed_is_dead_lettered_at_once(
         assert letter.message.headers[retry_policy.ATTEMPTS] == 1
         assert letter.message.body == message.body
         await letter.ack()
+
+
+@pytest.mark.parametrize("broker", [QUORUM], indirect=True)
+async def test_message_that_ends_each_worker_is_dead_lettered_and_its_order_cooked(
+    kitchen: Kitchen, broker: Broker, other_broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Quorum queues count how often a consumer was lost with a message."""
+    monkeypatch.setattr(lifecycle, "MAX_RETURNS", 3)
+    number = await kitchen.order()
+    for _ in range(3):
+        async with first_delivery(other_broker, topology.SPECIALISED[OrderType.TAKEOUT].name):
+            pass  # the channel is closed before the message is settled
+
+    async with (
+        kitchen.running_worker(broker),
+        first_delivery(other_broker, topology.DEAD_LETTERS.name) as letter,
+    ):
+        await kitchen.wait_for(number, "ready")
+
+        assert str(letter.message.headers[retry_policy.REASON]).startswith("3 workers returned it")
 
 
 async def test_order_is_retried_after_an_unexpected_error(kitchen: Kitchen, broker: Broker) -> None:

@@ -36,12 +36,18 @@ class Delivery(ABC):
 
     Each method raises `BrokerUnavailable` if the connection to the broker broke; the broker then
     redelivers the message. Call none before the effects of the message are committed.
+
+    `returns` is the number of times that consumers returned the message or were lost with it, as
+    far as the broker counts that: only RabbitMQ does, in quorum queues.
     """
 
-    def __init__(self, message: Message, *, queue: str, redelivered: bool) -> None:
+    def __init__(
+        self, message: Message, *, queue: str, redelivered: bool, returns: int = 0
+    ) -> None:
         self.message = message
         self.queue = queue
         self.redelivered = redelivered
+        self.returns = returns
 
     @abstractmethod
     async def ack(self) -> None:

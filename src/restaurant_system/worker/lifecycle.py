@@ -32,6 +32,7 @@ from restaurant_system.worker.retries import MAX_RETRY_DELAY
 POLL_INTERVAL = 1.0  # s between two claims of a worker that no message wakes
 MAX_CLAIMED = 256  # orders that are claimed together
 MAX_FAILURE_DELAY = 60.0  # s until an order whose processing failed is claimed again, at most
+MAX_RETURNS = 100  # of a message, which may end each process that receives it
 FIRST_PAUSE = 0.25  # s without claims after the first of several failures in a row
 
 SettlingStep: TypeAlias = Callable[[], Coroutine[None, None, object]]
@@ -209,6 +210,11 @@ class KitchenWorker:
 
     async def _receive(self, delivery: Delivery) -> None:
         """Add a message to those that wake the worker, unless it is for no order of its types."""
+        if delivery.returns >= MAX_RETURNS:
+            reason = f"{delivery.returns} workers returned it, or ended before they settled it"
+            dead_letter = partial(self._policy.dead_letter, delivery, reason)
+            self._settle(delivery, partial(dead_letter, Cause.ATTEMPTS_EXHAUSTED))
+            return
         try:
             order = decode(delivery.message, OrderReceived)
         except Undecodable as error:

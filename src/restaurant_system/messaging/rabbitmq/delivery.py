@@ -10,7 +10,12 @@ from restaurant_system.batching import Batcher
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Delivery
 from restaurant_system.messaging.rabbitmq.connection import RabbitMQConnection
-from restaurant_system.messaging.rabbitmq.message_format import delayed, message_of, tag_of
+from restaurant_system.messaging.rabbitmq.message_format import (
+    delayed,
+    message_of,
+    returns_of,
+    tag_of,
+)
 from restaurant_system.models.message import Message
 
 Publish = Callable[[Message], Awaitable[None]]
@@ -63,7 +68,10 @@ class RabbitMQDelivery(Delivery):
         settled: Callable[[], None],
     ) -> None:
         super().__init__(
-            message_of(delivered), queue=queue, redelivered=bool(delivered.redelivered)
+            message_of(delivered),
+            queue=queue,
+            redelivered=bool(delivered.redelivered),
+            returns=returns_of(delivered),
         )
         self._publish = publish
         self._settlements = settlements

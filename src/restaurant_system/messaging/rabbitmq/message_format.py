@@ -14,7 +14,8 @@ from restaurant_system.models.message import Message, supported_headers
 
 PERSISTENT = 2
 # Counters of quorum queues, which say nothing about a message that is published again.
-QUORUM_COUNTERS = frozenset({"x-delivery-count", "x-acquired-count"})
+DELIVERY_COUNT = "x-delivery-count"
+QUORUM_COUNTERS = frozenset({DELIVERY_COUNT, "x-acquired-count"})
 
 
 def delayed(message: Message, delay: timedelta, *, back_to: str) -> Message:
@@ -70,6 +71,12 @@ def message_of(delivered: DeliveredMessage) -> Message:
             }
         ),
     )
+
+
+def returns_of(delivered: DeliveredMessage) -> int:
+    """Return how often a message was returned to its quorum queue; 0 for other queues."""
+    count = (delivered.header.properties.headers or {}).get(DELIVERY_COUNT)
+    return count if isinstance(count, int) else 0
 
 
 def _uuid(message_id: str | None, body: bytes) -> uuid.UUID:
