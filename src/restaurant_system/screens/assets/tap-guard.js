@@ -119,8 +119,9 @@ function isNear(one, other) {
   return Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY) < SAME_PLACE;
 }
 
+/** Tells whether a target has moved, or has another size. */
 function hasMoved(before, after) {
-  return Math.abs(before.left - after.left) > MIN_MOVE || Math.abs(before.top - after.top) > MIN_MOVE;
+  return ["left", "top", "right", "bottom"].some((edge) => Math.abs(before[edge] - after[edge]) > MIN_MOVE);
 }
 
 function areOverlapping(one, other) {
