@@ -22,6 +22,7 @@ IGNORED = ",".join(
     )
 )
 DIRECT = "the URL of PostgreSQL itself"
+POOLED = "the URL of a pooler in transaction mode"
 OPEN_SESSIONS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'test' AND pid <> pg_backend_pid()
@@ -93,6 +94,11 @@ def test_restaurant_works_through_pgbouncer(postgres_server: Postgres, dsn: str)
     [
         (False, {}, "refuses a setting .*; set database.direct_url"),
         (True, {}, "is behind a pooler in transaction mode; set database.direct_url"),
+        (
+            False,
+            {"direct_url": POOLED, "prepared_statements": False},
+            "^PostgreSQL is behind a pooler in transaction mode; set database.direct_url",
+        ),
         (False, {"direct_url": DIRECT}, "keep prepared statements; set .*statements to false"),
         (
             False,
@@ -106,6 +112,8 @@ async def test_unsuitable_pooler_is_refused_in_one_line(
 ) -> None:
     if more.get("direct_url") == DIRECT:
         more = {"direct_url": dsn}
+    if more.get("direct_url") == POOLED:
+        more = {**more, "direct_url": through(poolers[True], dsn)["url"]}
     section = through(poolers[is_lenient], dsn, **more)
 
     with pytest.raises(StartupError, match=expected) as refused:

@@ -226,16 +226,23 @@ class Database:
             raise StartupError(f"{refusal}. {self._advice}.") from error
 
     async def _identity_of_direct_server(self) -> tuple[str, str] | None:
-        """Return which database `direct_url` leads to, `None` if there is none."""
+        """Return which database `direct_url` leads to, `None` if there is none.
+
+        Raises `PoolerUnsuitable` if it leads to a pooler without sessions of their own, too.
+        """
         if self._direct is self._factory:
             return None
         try:
             with translate_connect_errors():
                 connection = await self._direct.connect()
                 try:
+                    if await is_behind_pooler(connection):
+                        await check_pooler(self._direct)
                     return await identity(connection)
                 finally:
                     connection.terminate()
+        except PoolerUnsuitable:
+            raise
         except DatabaseUnavailable as error:
             raise DatabaseUnavailable(f"database.direct_url: {error}") from error
 

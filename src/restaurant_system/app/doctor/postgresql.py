@@ -188,6 +188,11 @@ def _pooler_checks(server: Server, factory: ConnectionFactory) -> list[Check]:
             inspection.connected(factory) as pooled,
             inspection.connected(server.direct) as direct,
         ):
+            if await is_behind_pooler(direct):
+                try:
+                    await check_pooler(server.direct)
+                except PoolerUnsuitable as failure:
+                    return [of_error(failure, DIRECT_CURE)]
             found, expected = [await identity(each) for each in (direct, pooled)]
         if found != expected:
             return [error(ANOTHER_DATABASE, DIRECT_CURE)]
