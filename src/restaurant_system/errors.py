@@ -95,6 +95,16 @@ class Interrupted(StartupError):
     """SIGINT or SIGTERM stopped a command before it was done, or a service before it started."""
 
 
+class MigrationRefused(StartupError):
+    """A migration cannot be applied to what the administrator has in the database."""
+
+    def __init__(self, migration: str, reason: str) -> None:
+        super().__init__(
+            f"The database cannot be brought up to date by {migration}: {reason}."
+            " The release before still works with it."
+        )
+
+
 class AlreadyRunning(StartupError):
     """Another process runs ``up`` on the same data directory."""
 

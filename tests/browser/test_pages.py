@@ -108,10 +108,9 @@ async def test_banner_of_an_outage_covers_no_control_and_moves_none(
     }
     for page in opened.values():
         await page.locator(LOADED).first.wait_for()
-        await page.wait_for_timeout(300)  # for the last changes of the layout
         await page.evaluate(TO_THE_END)
     before = {path: await page.evaluate(CONTROLS) for path, page in opened.items()}
-    assert all(before[path] for path in WITH_ORDERS)  # the customer's page may end without any
+    assert all(before.values())
 
     app.kill()
 

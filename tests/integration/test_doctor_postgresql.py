@@ -44,7 +44,7 @@ async def own_dsn(database: Database, dsn: str) -> AsyncIterator[str]:
         name = "owner_of_" + await admin.fetchval("SELECT current_database()")
         await admin.execute(f"CREATE ROLE {name} LOGIN CONNECTION LIMIT 150")
         for table in await admin.fetch(TABLES):
-            await admin.execute(f"ALTER TABLE {table['tablename']} OWNER TO {name}")
+            await admin.execute(f"ALTER TABLE {table['relname']} OWNER TO {name}")
         await admin.execute(f"ALTER SEQUENCE broker_consumers OWNER TO {name}")
         await admin.execute(f"GRANT CREATE ON SCHEMA public TO {name}")
     yield dsn.replace("postgres@", f"{name}@")
@@ -139,11 +139,12 @@ async def test_missing_rights_are_named_with_the_statements_that_grant_them(
     (rights,) = errors_about_rights(findings)
     assert rights.message == (
         f"{role} lacks CREATE on schema public; UPDATE, DELETE on orders; INSERT on outbox;"
-        " USAGE on sequence broker_consumers"
+        " USAGE on sequence broker_consumers, orders_id_seq"
     )
     assert rights.cure == (
         f"run GRANT CREATE ON SCHEMA public TO {role}; GRANT UPDATE, DELETE ON orders TO {role};"
-        f" GRANT INSERT ON outbox TO {role}; GRANT USAGE ON SEQUENCE broker_consumers TO {role}"
+        f" GRANT INSERT ON outbox TO {role};"
+        f" GRANT USAGE ON SEQUENCE broker_consumers, orders_id_seq TO {role}"
     )
     assert levels(findings)["broker.round_trip"] is Level.SKIPPED
     await check_cure(database, limited_dsn, rights)
@@ -202,7 +203,11 @@ async def test_expected_tables_and_sequences_are_those_of_the_schema(dsn: str) -
     await connection.close()
 
     tables = await fetch(dsn, TABLES)
-    sequences = "SELECT sequencename FROM pg_sequences WHERE sequencename NOT LIKE '%_id_seq'"
+    # Without those of identity columns.
+    sequences = """
+        SELECT relname FROM pg_class WHERE relkind = 'S' AND NOT EXISTS (
+            SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'i')
+    """
     assert set(state.expected("TABLE")) == {name for (name,) in tables}
     assert set(state.expected("SEQUENCE")) == {name for (name,) in await fetch(dsn, sequences)}
 

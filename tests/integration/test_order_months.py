@@ -16,7 +16,7 @@ from restaurant_system.database.connection import Database
 from restaurant_system.database.connection_factory import UnpooledConnection
 from restaurant_system.database.order_months import DeletedMonth, OrderMonths, numbers_and_ids
 from restaurant_system.database.tracking_queries import OrderFilter
-from restaurant_system.errors import OrderNotFound
+from restaurant_system.errors import MigrationRefused, OrderNotFound
 from restaurant_system.models.business_day import BusinessDay
 from restaurant_system.models.external_order import ExternalOrder
 from restaurant_system.models.order import Move
@@ -147,6 +147,7 @@ def test_of_no_numbers_there_are_no_ids() -> None:
 
 FOLDER = resources.files("restaurant_system.database").joinpath("migrations")
 OLDER = [file.name for file in FOLDER.iterdir() if file.name < "035"]
+NEWER = [file.name for file in FOLDER.iterdir() if "035" <= file.name < "038"]
 LEDGER = """
 CREATE TABLE schema_migrations (
     name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now()
@@ -154,16 +155,18 @@ CREATE TABLE schema_migrations (
 """
 # As the release before the months places an order.
 PLACE_BEFORE = """
-WITH stored AS (
+WITH requested AS MATERIALIZED (
+    SELECT nextval('orders_id_seq') AS id
+), stored AS (
     INSERT INTO orders (id, number, business_date, customer_name, type, total_amount, priority)
     OVERRIDING SYSTEM VALUE
-    VALUES (nextval('orders_id_seq'), $1, '2024-12-16', 'Ada', 'takeout', 9.50, 1)
-    RETURNING id
+    SELECT id, $1, '2024-12-16', 'Ada', 'takeout', 9.50, 1 FROM requested
 ), logged AS (
     INSERT INTO order_status_log (order_id, status, changed_by)
-    SELECT id, 'received', 'order-service' FROM stored
+    SELECT id, 'received', 'order-service' FROM requested
 )
-INSERT INTO order_items (order_id, name, quantity, price) SELECT id, 'Soup', 1, 9.50 FROM stored
+INSERT INTO order_items (order_id, name, quantity, price)
+SELECT id, 'Soup', 1, 9.50 FROM requested
 """
 
 
@@ -260,6 +263,92 @@ async def test_rights_are_those_of_the_tables_before(
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await reader.fetchval("SELECT count(*) FROM order_items_202410")
     await reader.close()
+
+
+async def test_statement_that_waits_for_a_migration_has_its_sequence_afterwards(
+    older: Database,
+) -> None:
+    """It has looked up the name of the sequence, and then waits for a lock of the table."""
+    async with older.without_timeout() as migrating, older.without_timeout() as waiting:
+        for number, name in enumerate(sorted(NEWER), 100):
+            await migrating.execute("BEGIN")
+            await migrating.execute(FOLDER.joinpath(name).read_text(encoding="utf-8"))
+            placing = asyncio.create_task(waiting.execute(PLACE_BEFORE, f"ORD_20241216_{number}"))
+            await asyncio.sleep(0.1)
+            await migrating.execute("COMMIT")
+            await placing
+
+    known = await ids(older)
+    assert sorted(known) == sorted(known, key=known.__getitem__)
+    assert len(known) == len(NEWER)
+
+
+async def test_views_columns_and_names_of_an_existing_database_are_kept(older: Database) -> None:
+    """Views show new orders too; a name that was refused later is replaced, as in an erasure."""
+    async with older.connection() as sql:
+        await sql.execute(PLACE_BEFORE, "ORD_20241216_001")
+        role = await sql.fetchval("SELECT 'columns_' || current_database()")
+        await sql.execute(
+            "ALTER TABLE order_items DROP CONSTRAINT name_is_printable;"
+            " UPDATE order_items SET name = 'Soup' || chr(8238);"
+            " ALTER TABLE order_items ADD CONSTRAINT name_is_printable"
+            " CHECK (name !~ '[\\u202e]') NOT VALID;"
+            " CREATE VIEW per_order WITH (security_barrier = true) AS"
+            " SELECT orders.id, number, count(order_items) AS items"
+            " FROM orders JOIN order_items ON order_id = orders.id GROUP BY orders.id;"
+            " CREATE VIEW numbers AS SELECT number FROM per_order"
+        )
+        await sql.execute(f"CREATE ROLE {role}; GRANT SELECT (number) ON orders TO {role}")
+    await migrations.migrate(older)
+    await place(make_order_service(older, clock=FakeClock(IN_OCTOBER)))
+
+    async with older.connection() as sql:
+        assert await sql.fetchval("SELECT count(*) FROM numbers") == 2
+        options = await sql.fetchval("SELECT reloptions FROM pg_class WHERE relname = 'per_order'")
+        assert options == ["security_barrier=true"]
+        assert await sql.fetchval("SELECT name FROM order_items_earlier") == "Soup?"
+        for table in ("orders", "orders_202410"):
+            assert await sql.fetchval(
+                "SELECT has_column_privilege($1, $2, 'number', 'SELECT')"
+                " AND NOT has_column_privilege($1, $2, 'id', 'SELECT')",
+                *(role, table),
+            )
+
+
+async def test_objects_of_the_administrator_that_would_lose_new_orders_are_named(
+    older: Database,
+) -> None:
+    async with older.connection() as sql:
+        await sql.execute(PLACE_BEFORE, "ORD_20241216_001")
+        await sql.execute(
+            "CREATE TABLE bills (order_id bigint REFERENCES orders);"
+            "CREATE MATERIALIZED VIEW days AS SELECT FROM orders;"
+            "CREATE PUBLICATION changes FOR TABLE orders;"
+            "CREATE POLICY own ON order_items;"
+            "CREATE TRIGGER mine AFTER INSERT ON orders FOR EACH ROW"
+            " EXECUTE FUNCTION keep_number_of_external_order();"
+            "ALTER TABLE orders ADD CONSTRAINT expensive CHECK (priority > 1) NOT VALID"
+        )
+
+    with pytest.raises(MigrationRefused, match='"expensive" of relation "orders" is violated'):
+        await migrations.migrate(older)
+
+    async with older.connection() as sql:
+        await sql.execute("ALTER TABLE orders DROP CONSTRAINT expensive")
+    with pytest.raises(MigrationRefused) as refused:
+        await migrations.migrate(older)
+    for name in (
+        *("bills_order_id_fkey on table bills", "materialized view days", "publication changes"),
+        *("policy own on table order_items", "trigger mine on table orders"),
+    ):
+        assert name in str(refused.value)
+    async with older.connection() as sql:
+        await sql.execute(PLACE_BEFORE, "ORD_20241216_002")
+        await sql.execute(
+            "DROP TABLE bills; DROP MATERIALIZED VIEW days; DROP PUBLICATION changes;"
+            "DROP POLICY own ON order_items; DROP TRIGGER mine ON orders"
+        )
+    await migrations.migrate(older)
 
 
 # -- Deletion

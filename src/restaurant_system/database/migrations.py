@@ -20,7 +20,7 @@ import asyncpg
 from restaurant_system.database.connection import Database
 from restaurant_system.database.connection_factory import UnpooledConnection
 from restaurant_system.database.inspection import schema_rights, table_rights
-from restaurant_system.errors import DatabaseUnavailable
+from restaurant_system.errors import DatabaseUnavailable, MigrationRefused
 from restaurant_system.logger import get_logger
 
 log = get_logger()
@@ -44,6 +44,8 @@ SELECT set_config(name, '0', true) FROM pg_settings
 WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
                'transaction_timeout')
 """
+# Rows or objects that the administrator has added. Their details may have personal data.
+REFUSALS = (asyncpg.IntegrityConstraintViolationError, asyncpg.DependentObjectsStillExistError)
 # How migrations create and drop, and what.
 OBJECTS = {
     kind: re.compile(rf"^(CREATE|DROP) {kind} (?:IF (?:NOT )?EXISTS )?(\w+)", re.MULTILINE)
@@ -64,7 +66,8 @@ LEFT JOIN pg_stat_activity AS activity ON activity.pid = blocker.pid
 async def migrate(database: Database) -> list[str]:
     """Apply all pending migrations; return the names of those applied.
 
-    One that fails changes nothing, and those before it stay applied. Of several processes that
+    One that fails changes nothing, and those before it stay applied. Raises `MigrationRefused` if
+    rows or objects that are not ours are in the way. Of several processes that
     migrate at the same time, each may apply some.
     """
     names = []
@@ -89,7 +92,10 @@ async def _apply_next(database: Database, connection: UnpooledConnection) -> str
         async with _blockers_logged(database, connection, "The migration waits for a lock"):
             await connection.execute(CREATE_MIGRATIONS_TABLE)
             for name in await _pending(connection):
-                await connection.execute(_read(name))
+                try:
+                    await connection.execute(_read(name))
+                except REFUSALS as error:
+                    raise MigrationRefused(name, str(error.args[0])) from None
                 await connection.execute("INSERT INTO schema_migrations (name) VALUES ($1)", name)
                 return name
     return None

@@ -1,3 +1,9 @@
+-- Old items may have names that migration 014 refuses, and did not look for.
+UPDATE order_items
+SET name = regexp_replace(
+    name, '[\x80-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]', '?', 'g')
+WHERE name ~ '[\x80-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]';
+
 -- Read each table once, while orders are placed and cooked: the lock of VALIDATE admits both.
 -- A partition needs the constraints of its table, and that of its ids, validated.
 DO $$

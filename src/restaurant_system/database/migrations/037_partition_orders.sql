@@ -12,28 +12,6 @@ CREATE FUNCTION first_order_id(in_month date) RETURNS bigint LANGUAGE sql IMMUTA
 RETURN ((extract(year FROM in_month)::bigint - 2000) * 100 + extract(month FROM in_month)::bigint)
        * 1000000000000;
 
--- Grant on a new table or sequence what is granted on another one, and give it the same owner.
-CREATE FUNCTION copy_rights(source regclass, target regclass) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    kind text := (SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END
-                  FROM pg_class WHERE oid = target);
-    granted record;
-BEGIN
-    IF kind = 'TABLE' THEN  -- the sequence of an identity column follows its table
-        EXECUTE (SELECT format('ALTER TABLE %s OWNER TO %s', target, relowner::regrole)
-                 FROM pg_class WHERE oid = source);
-    END IF;
-    FOR granted IN
-        SELECT acl.* FROM pg_class CROSS JOIN LATERAL aclexplode(relacl) AS acl
-        WHERE pg_class.oid = source AND acl.grantee <> relowner
-    LOOP
-        EXECUTE format('GRANT %s ON %s %s TO %s%s', granted.privilege_type, kind, target,
-                       CASE granted.grantee WHEN 0 THEN 'PUBLIC'
-                                            ELSE granted.grantee::regrole::text END,
-                       CASE WHEN granted.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END);
-    END LOOP;
-END $$;
-
 SELECT lock_order_tables(1000000);
 
 ALTER TABLE station_tickets DROP CONSTRAINT station_tickets_order_id_fkey;
@@ -51,18 +29,43 @@ DECLARE
     earlier regclass;
     sequence_name text;
     old_sequence regclass;
-    old_rights aclitem[];
-    last_id bigint;
     index_name text;
+    tables regclass[] := ARRAY['orders', 'order_items', 'order_status_log'];
+    dependents text;
+    view_definitions text[];
+    view_definition text;
 BEGIN
+    -- What refers to a table would refer to the partition. Views are defined again; of the rest, the
+    -- administrator knows how it is to be with partitions.
+    SELECT string_agg(DISTINCT pg_describe_object(classid, objid, objsubid), ', ') INTO dependents
+    FROM pg_depend
+    WHERE refclassid = 'pg_class'::regclass AND refobjid = ANY (tables)
+      AND (classid IN ('pg_policy'::regclass, 'pg_publication_rel'::regclass, 'pg_proc'::regclass)
+           OR classid = 'pg_rewrite'::regclass AND objid IN (
+               SELECT pg_rewrite.oid FROM pg_rewrite JOIN pg_class ON pg_class.oid = ev_class
+               WHERE relkind <> 'v')
+           OR classid = 'pg_constraint'::regclass AND objid IN (
+               SELECT oid FROM pg_constraint WHERE contype = 'f' AND conrelid <> ALL (tables))
+           OR classid = 'pg_trigger'::regclass AND objid IN (
+               SELECT oid FROM pg_trigger WHERE NOT tgisinternal));
+    IF dependents IS NOT NULL THEN
+        RAISE dependent_objects_still_exist USING MESSAGE = format(
+            'the tables of orders become partitions: drop %s, and create what you need of it again'
+            ' after the upgrade', dependents);
+    END IF;
+    view_definitions := ARRAY(
+        SELECT DISTINCT format('CREATE OR REPLACE VIEW %s %s AS %s', view.oid::regclass,
+                               'WITH (' || array_to_string(view.reloptions, ', ') || ')',
+                               pg_get_viewdef(view.oid))
+        FROM pg_depend JOIN pg_rewrite ON pg_rewrite.oid = objid
+        JOIN pg_class AS view ON view.oid = ev_class
+        WHERE classid = 'pg_rewrite'::regclass AND refclassid = 'pg_class'::regclass
+          AND refobjid = ANY (tables));
     FOR old_name, key, constraint_name IN VALUES
         ('orders', 'id', 'id_precedes_months'),
         ('order_items', 'order_id', 'order_id_precedes_months'),
         ('order_status_log', 'order_id', 'order_id_precedes_months')
     LOOP
-        sequence_name := old_name || '_id_seq';
-        EXECUTE format('SELECT CASE WHEN is_called THEN last_value END FROM %I', sequence_name)
-            INTO last_id;
         EXECUTE format('ALTER TABLE %I RENAME TO %I', old_name, old_name || '_earlier');
         earlier := format('%I', old_name || '_earlier')::regclass;
         FOR index_name IN
@@ -71,25 +74,34 @@ BEGIN
             EXECUTE format('ALTER INDEX %I RENAME TO %I', index_name,
                            old_name || '_earlier' || substr(index_name, length(old_name) + 1));
         END LOOP;
-        -- Renamed, so that the new table's sequence gets the name and the rights of this one.
-        EXECUTE format('ALTER SEQUENCE %I RENAME TO %I', sequence_name, sequence_name || '_earlier');
-        old_sequence := format('%I', sequence_name || '_earlier')::regclass;
         EXECUTE format('CREATE TABLE %I (LIKE %s INCLUDING DEFAULTS INCLUDING CONSTRAINTS)'
                        ' PARTITION BY RANGE (%I)', old_name, earlier, key);
-        EXECUTE format('ALTER TABLE %I DROP CONSTRAINT %I,'
-                       ' ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY', old_name, constraint_name);
-        IF last_id IS NOT NULL THEN
-            PERFORM setval(format('%I', sequence_name)::regclass, last_id);
-        END IF;
+        EXECUTE format('ALTER TABLE %I DROP CONSTRAINT %I', old_name, constraint_name);
         PERFORM copy_rights(earlier, format('%I', old_name)::regclass);
-        PERFORM copy_rights(old_sequence, format('%I', sequence_name)::regclass);
+        IF old_name <> 'orders' THEN
+            -- Renamed, so that the new table's sequence gets the name and the rights of this one.
+            sequence_name := old_name || '_id_seq';
+            EXECUTE format('ALTER SEQUENCE %I RENAME TO %I', sequence_name,
+                           sequence_name || '_earlier');
+            old_sequence := format('%I', sequence_name || '_earlier')::regclass;
+            EXECUTE format('ALTER TABLE %I ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY',
+                           old_name);
+            EXECUTE format('SELECT setval(%L, last_value) FROM %s WHERE is_called',
+                           sequence_name, old_sequence);
+            PERFORM copy_rights(old_sequence, format('%I', sequence_name)::regclass);
+        END IF;
         EXECUTE format('ALTER TABLE %s ALTER COLUMN id DROP IDENTITY', earlier);
     END LOOP;
+    ALTER TABLE orders ADD PRIMARY KEY (id);  -- a view may group by it
+    FOREACH view_definition IN ARRAY view_definitions LOOP
+        EXECUTE view_definition;
+    END LOOP;
 END $$;
+ALTER TABLE orders ALTER COLUMN id SET DEFAULT nextval('orders_id_seq');
+ALTER SEQUENCE orders_id_seq OWNED BY orders.id;
 
 -- The same as those that the tables had, which become partitions of these. An order number is
 -- unique in its partition, and numbers of other months are different.
-ALTER TABLE orders ADD PRIMARY KEY (id);
 CREATE INDEX orders_by_business_date ON orders (business_date);
 CREATE INDEX orders_by_status_and_type ON orders (status, type, id DESC);
 CREATE INDEX orders_by_reference ON orders (lower(reference), id DESC)
@@ -134,7 +146,7 @@ ALTER TABLE order_resends ADD FOREIGN KEY (order_id) REFERENCES orders (id) NOT 
 -- the orders of their own partition: a reference to all partitions would be checked in each.
 -- With the rights of the owner, because the services need not own the tables.
 CREATE FUNCTION create_order_month(in_month date) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     suffix text := to_char(in_month, '_YYYYMM');
     bounds text := format('FOR VALUES FROM (%s) TO (%s)', first_order_id(in_month),
@@ -186,7 +198,7 @@ END $$;
 -- What refers to the orders is to be deleted before. Raises `lock_not_available` if the tables, which
 -- are locked for a moment, could not be locked within seconds.
 CREATE FUNCTION drop_order_month(in_month text) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     parent text;
     is_open boolean;
@@ -211,13 +223,19 @@ BEGIN
     RETURN true;
 END $$;
 
--- They run with the rights of the owner of the tables, not of the role that has applied this migration.
+-- They run with the rights of the owner of the tables, not of the role that has applied this
+-- migration, and find no temporary table in place of one of these.
 DO $$
 DECLARE
-    owner text := (SELECT relowner::regrole FROM pg_class WHERE oid = 'orders'::regclass);
+    owner regrole;
+    schema regnamespace;
+    of_function regproc;
 BEGIN
-    EXECUTE format('ALTER FUNCTION create_order_month OWNER TO %s', owner);
-    EXECUTE format('ALTER FUNCTION drop_order_month OWNER TO %s', owner);
+    SELECT relowner, relnamespace INTO owner, schema FROM pg_class WHERE oid = 'orders'::regclass;
+    FOREACH of_function IN ARRAY ARRAY['create_order_month', 'drop_order_month'] LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO %s', of_function, owner);
+        EXECUTE format('ALTER FUNCTION %s SET search_path = %s, pg_temp', of_function, schema);
+    END LOOP;
 END $$;
 
 SELECT create_order_month(current_date);
