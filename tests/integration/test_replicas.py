@@ -157,7 +157,7 @@ def configuration(*servers: Postgres, **settings: object) -> Settings:
     return Settings.model_validate({"database": section(*servers, **settings)})
 
 
-def section(*servers: Postgres, **settings: object) -> dict[str, object]:
+def section(*servers: Postgres, **settings: object) -> dict[str, Any]:
     """Return the section of the database."""
     return {
         "hosts": [address(each) for each in servers],
@@ -358,6 +358,13 @@ async def test_replica_that_takes_writes_next_to_the_primary_is_left_out(cluster
             await it.wait_until_read(None)
             assert "not the primary" in (it.reader.replicas[0].reason or "")
             assert "replica.replication" in faults(await diagnose(database=database))
+            both = faults(await diagnose(database=section(cluster.primary, promoted)))
+            assert both["postgresql.hosts"].message.endswith("take writes")
+            healthy = section(cluster.near, cluster.primary)
+            assert levels(await diagnose(database=healthy))["postgresql.hosts"] == "ok"
+            away = [*healthy["hosts"], "127.0.0.1:1"]
+            found = faults(await diagnose(database={**database, "hosts": away}))
+            assert "127.0.0.1:1: PostgreSQL unreachable" in found["postgresql.hosts"].message
 
         # Now it is the primary, and the other one is still a replica of the earlier primary.
         await cluster.primary.execute(WRITE_MUCH)

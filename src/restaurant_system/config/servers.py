@@ -96,6 +96,10 @@ class ServerSettings(Section):
         password = quote(self.password.get_secret_value(), safe="")
         return f"postgresql://{user}:{password}@/{database}?{options}"
 
+    def dsns(self) -> dict[str, str]:
+        """Return the connection string of each server by its address."""
+        return {_address_in(dsn): dsn for dsn in split_postgres_url(self.dsn())}
+
     def direct(self) -> "ServerSettings":
         """Return the settings of the server itself, also if there is a pooler before it."""
         if self.direct_url is None:
@@ -270,7 +274,7 @@ def _refuse_two_addresses(server: ServerSettings | RabbitMQSettings, name: str) 
         raise ValueError(f"hosts and {other} both say where {name} is; remove one")
 
 
-def _with_port(node: str, port: int) -> str:
+def _with_port(node: str, port: int | str) -> str:
     has_port = ":" in node.rpartition("]")[2]
     return node if has_port else f"{node}:{port}"
 
@@ -284,7 +288,7 @@ def _address_in(url: str) -> str:
     """Return the host and the port in the URL of one PostgreSQL server."""
     options = _options_of(url)
     host = url_parts(url)[1] or _bracketed(options.get("host", "localhost"))
-    return _with_port(host, int(options.get("port") or POSTGRES_PORT))
+    return _with_port(host, options.get("port") or POSTGRES_PORT)
 
 
 def _options_of(url: str) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Check a PostgreSQL server: version, encoding, clock, schema, rights, number of connections."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from restaurant_system.app.doctor import certificates
 from restaurant_system.app.doctor.findings import (
@@ -40,14 +41,21 @@ from restaurant_system.errors import (
     DatabaseReadOnly,
     DatabaseRefuses,
     DatabaseTlsFailed,
+    DatabaseUnavailable,
     PoolerUnsuitable,
     StartupError,
 )
+from restaurant_system.logger import reason
 from restaurant_system.models.clock import Clock
 
 OLDEST, NEWEST = 14, 18  # major versions that are tested
 SKEW_WARNING, SKEW_ERROR = 1.0, 30.0  # s
 DIRECT_CURE = "correct database.direct_url: it is the server behind the pooler, with its database"
+HOST_CURE = "start it as a replica, or remove it from database.hosts"
+PRIMARY_CURE = (
+    "stop all but the one that was promoted last, and make them replicas of it: what they were"
+    " written since is lost"
+)
 CLOCK_CURE = "synchronise the clocks of both machines (NTP)"
 MIGRATE = "run restaurant-system migrate; a service that starts does it too"
 TLS_CURE = "correct database.sslmode, sslrootcert or the port, or replace the server's certificate"
@@ -66,7 +74,8 @@ class Server:
 
     `factory` connects as services do: to a server that takes writes, unless it is a replica.
     `reader` takes any server. `needs` are the connections that each service may open on it. A
-    replica has a `primary`, a pooler the server behind it, `direct`.
+    replica has a `primary`, a pooler the server behind it, `direct`. Of several `hosts`, one takes
+    writes.
     """
 
     area: str
@@ -77,6 +86,7 @@ class Server:
     needs: Mapping[str, int]
     primary: ConnectionFactory | None = None
     direct: ConnectionFactory | None = None
+    hosts: Mapping[str, ConnectionFactory] = field(default_factory=dict)
 
     @property
     def is_replica(self) -> bool:
@@ -156,6 +166,7 @@ def _checks(server: Server, factory: ConnectionFactory, clock: Clock) -> list[Ch
     replication = [check("replication", check_replication)] if server.is_replica else []
     return [
         *replication,
+        *_host_checks(server),
         *_pooler_checks(server, factory),
         check("certificate", check_certificate),
         check("version", _check_version, "upgrade PostgreSQL"),
@@ -165,6 +176,34 @@ def _checks(server: Server, factory: ConnectionFactory, clock: Clock) -> list[Ch
         check("rights", check_rights),
         check("connections", check_connections),
     ]
+
+
+def _host_checks(server: Server) -> list[Check]:
+    """Return the check that all of several hosts are there, and one of them takes writes."""
+
+    async def check() -> Sequence[Finding]:
+        states = await asyncio.gather(*map(_state_of, server.hosts.values()))
+        found, primaries = [], {}
+        for address, state in zip(server.hosts, states, strict=True):
+            if isinstance(state, DatabaseUnavailable):
+                found.append(warning(f"{address}: {reason(state)}", HOST_CURE))
+            elif not state.is_replica:
+                primaries[state.server] = address
+        if len(primaries) > 1:
+            found.append(error(f"{' and '.join(primaries.values())} take writes", PRIMARY_CURE))
+        return found or [ok(f"all {len(states)} are there, and one takes writes")]
+
+    if len(server.hosts) < 2:  # noqa: PLR2004 - several
+        return []
+    return [Check(f"{server.area}.hosts", check, HOST_CURE, server.connect_timeout + 1)]
+
+
+async def _state_of(factory: ConnectionFactory) -> ServerState | DatabaseUnavailable:
+    try:
+        async with inspection.connected(factory) as connection:
+            return await server_state(connection)
+    except DatabaseUnavailable as failure:
+        return failure
 
 
 def _pooler_checks(server: Server, factory: ConnectionFactory) -> list[Check]:

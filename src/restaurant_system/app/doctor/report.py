@@ -139,11 +139,15 @@ def _primary(settings: Settings, stack: contextlib.ExitStack) -> Server | None:
     together = needs.pop("up")
     database = settings.database
     if database is not None:
-        server = _server("postgresql", database.dsn(), database, ADVICE, needs)
-        if database.direct_url is None:
-            return server
-        direct = database.direct()
-        return dataclasses.replace(server, direct=_factory(direct.dsn(), direct))
+        server, direct = _server("postgresql", database.dsn(), database, ADVICE, needs), None
+        servers = database.direct()
+        if database.direct_url is not None:
+            direct = _factory(servers.dsn(), servers)
+        hosts = {
+            address: _factory(dsn, servers, read_only=True)
+            for address, dsn in servers.dsns().items()
+        }
+        return dataclasses.replace(server, direct=direct, hosts=hosts)
     dsn = stack.enter_context(embedded.dsn_if_running(settings.data_dir))
     if dsn is None:
         return None
