@@ -232,19 +232,35 @@ async def test_existing_orders_become_a_partition_while_more_are_placed(older: D
             await sql.execute(PLACE_BEFORE, placed[0])
 
 
+OWNERS = """
+SELECT relowner::regrole::text AS owner FROM pg_class
+WHERE relname ~ '^order(s|_items|_status_log)_?' AND relkind IN ('r', 'p', 'S')
+"""
+
+
 async def test_rights_are_those_of_the_tables_before(
     older: Database, postgres_server: Postgres
 ) -> None:
-    """A role that owns nothing can place orders, begin a month and delete one."""
+    """A role that owns nothing can place orders, begin a month and delete one.
+
+    The tables stay those of their owner, also if a superuser migrates.
+    """
     async with older.connection() as sql:
         name = await sql.fetchval("SELECT 'months_' || current_database()")
         await sql.execute(
             f"CREATE ROLE {name} LOGIN; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN"
             f" SCHEMA public TO {name}; GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {name};"
-            f" CREATE ROLE {name}_reader LOGIN; GRANT SELECT ON orders TO {name}_reader"
+            f" CREATE ROLE {name}_reader LOGIN; GRANT SELECT ON orders TO {name}_reader;"
+            f" CREATE ROLE {name}_owner; GRANT CREATE ON SCHEMA public TO {name}_owner"
         )
         database_name = await sql.fetchval("SELECT current_database()")
+        for table in ("orders", "order_items", "order_status_log", "station_tickets"):
+            await sql.execute(f"ALTER TABLE {table} OWNER TO {name}_owner")
     await migrations.migrate(older)
+    async with older.connection() as sql:
+        owners = await sql.fetch(OWNERS)
+    assert len(owners) == 3 * (1 + 2 + 1)  # tables, partitions, sequences
+    assert {row["owner"] for row in owners} == {f"{name}_owner"}
     dsn = postgres_server.dsn(database_name)
 
     clock = FakeClock(IN_OCTOBER)

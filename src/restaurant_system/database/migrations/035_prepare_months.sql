@@ -30,8 +30,7 @@ DECLARE
     granted record;
 BEGIN
     -- The sequence of an identity column follows its table.
-    IF NOT EXISTS (SELECT FROM pg_depend WHERE objid = target AND classid = 'pg_class'::regclass
-                                           AND deptype = 'i') THEN
+    IF kind = 'TABLE' OR NOT EXISTS (SELECT FROM pg_depend WHERE objid = target AND deptype = 'i') THEN
         EXECUTE (SELECT format('ALTER %s %s OWNER TO %s', kind, target, relowner::regrole)
                  FROM pg_class WHERE oid = source);
     END IF;
