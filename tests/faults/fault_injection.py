@@ -97,6 +97,8 @@ class FaultInjector:
                 number = 1 + self._system.nodes.index(server)
                 proxies = [each[number] for each in self._system.proxies.values()]
                 await _cut_connections(proxies, fault.seconds)
+            case Kind.ISOLATE if isinstance(server, RabbitMQ):
+                await self._isolate(server, fault.seconds)
             case Kind.KILL:
                 await asyncio.to_thread(server.kill)
                 await asyncio.to_thread(server.start)
@@ -114,6 +116,17 @@ class FaultInjector:
                 await _retry(self._unbind)
             case _:
                 raise ValueError(fault)
+
+    async def _isolate(self, node: RabbitMQ, seconds: float) -> None:
+        """Cut a node off from the others, which RabbitMQ pauses, and wait until it is back."""
+        cluster = self._system.rabbitmq
+        assert isinstance(cluster, RabbitMQCluster)
+        await asyncio.to_thread(cluster.isolate, node)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            await asyncio.to_thread(cluster.rejoin, node)
+            await asyncio.to_thread(cluster.wait_until_complete)
 
     def _choose_node(self, fault: Fault) -> RabbitMQ:
         """Return a node of RabbitMQ: that of a queue's leader, or any."""
@@ -170,7 +183,11 @@ def _hits_leader(fault: Fault) -> bool:
 
 def _name_of(fault: Fault, system: SystemUnderTest) -> str:
     role = "'s node" if len(system.nodes) > 1 and fault.component is Component.RABBITMQ else ""
-    if role and fault.kind in {Kind.KILL, Kind.FREEZE, Kind.CUT} and _hits_leader(fault):
+    if (
+        role
+        and fault.kind in {Kind.KILL, Kind.FREEZE, Kind.CUT, Kind.ISOLATE}
+        and _hits_leader(fault)
+    ):
         role = "'s leader"
     return f"{fault.kind} {fault.component}{role}"
 

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     CUT = "cut"  # connections are reset, and new ones refused for a while
     DELAY = "delay"  # each packet is delayed for a while
     RESET = "reset"  # connections are reset once
+    ISOLATE = "isolate"  # a node of RabbitMQ is cut off from the others for a while
     UNBIND = "unbind"  # the kitchen's queues are unbound from RabbitMQ's exchanges
     WIPE = "wipe"  # RabbitMQ is killed, its data directory deleted, and it is restarted
     POISON = "poison"  # an invalid message is published to a kitchen queue
@@ -68,7 +69,7 @@ class RunPlan:
     seed: int = 1
     settle_timeout: float = 90  # s after the last order and fault until all orders must be done
     kills: int = 0
-    disturbances: int = 0  # freezes, cuts, delays and resets
+    disturbances: int = 0  # freezes, cuts, isolations, delays and resets
     unbinds: int = 0
     wipes: int = 0
     poisons: int = 0
@@ -121,6 +122,7 @@ class RunPlan:
         )
         if self.cluster and Component.RABBITMQ in self.targets:
             yield Kind.CUT, Component.RABBITMQ  # one node, from all services
+            yield Kind.ISOLATE, Component.RABBITMQ
 
 
 def _shuffled(

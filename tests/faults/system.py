@@ -228,7 +228,7 @@ def _rabbitmq(plan: RunPlan) -> RabbitMQ | RabbitMQCluster | None:
     """Start the broker of a run, unless it is in PostgreSQL."""
     if plan.broker != "rabbitmq":
         return None
-    server = RabbitMQCluster() if plan.cluster else RabbitMQ()
+    server = RabbitMQCluster(proxies=True) if plan.cluster else RabbitMQ()
     server.start()
     return server
 

@@ -46,7 +46,7 @@ def test_short_run_kills_each_component_once(broker: str) -> None:
     )
 
 
-def test_nodes_of_a_cluster_are_killed_frozen_and_cut_off() -> None:
+def test_nodes_of_a_cluster_are_killed_frozen_cut_off_and_isolated() -> None:
     plan = RunPlan(
         broker="rabbitmq",
         orders=200,
@@ -59,7 +59,7 @@ def test_nodes_of_a_cluster_are_killed_frozen_and_cut_off() -> None:
 
     kinds = {fault.kind for fault in plan.faults() if fault.component is Component.RABBITMQ}
 
-    assert kinds == {Kind.KILL, Kind.FREEZE, Kind.CUT}
+    assert kinds == {Kind.KILL, Kind.FREEZE, Kind.CUT, Kind.ISOLATE}
 
 
 def test_cluster_of_the_broker_in_postgresql_is_refused() -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 
@@ -12,6 +13,10 @@ from tests.support.rabbitmq_server import Membership, RabbitMQ, node_name
 from tests.support.waiting import wait_until
 
 SIZE = 3
+MOVE_LEADER = """
+{{ok, Queue}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{vhost}">>, queue, <<"{queue}">>)),
+rabbit_quorum_queue:transfer_leadership(Queue, '{node}').
+"""
 
 
 class RabbitMQCluster:
@@ -21,9 +26,13 @@ class RabbitMQCluster:
     """
 
     def __init__(self, *, proxies: bool = False) -> None:
-        ports = tuple(free_port() for _ in range(SIZE))
+        free = set[int]()
+        while len(free) < 3 * SIZE:
+            free.add(free_port())
+        numbers = iter(free)
+        ports = [next(numbers) for _ in range(SIZE)]
         cookie = secrets.token_hex()
-        endpoints = [Endpoint(_short_name(each), free_port(), free_port()) for each in ports]
+        endpoints = [Endpoint(_short_name(each), next(numbers), next(numbers)) for each in ports]
         self._links = ClusterLinks(endpoints, proxies=proxies)
         self.nodes = [
             RabbitMQ(port, Membership(ports[0], cookie, each.distribution, each.epmd))
@@ -82,6 +91,11 @@ class RabbitMQCluster:
             name = api.get(f"/queues/{vhost}/{queue}").raise_for_status().json()["leader"]
         return next(node for node in self.nodes if node.name == name)
 
+    def move_leader(self, queue: str, vhost: str, node: RabbitMQ) -> None:
+        """Make a node the one with the leader of a quorum queue."""
+        self.answering.control("eval", MOVE_LEADER.format(vhost=vhost, queue=queue, node=node.name))
+        wait_until(lambda: self.leader_of(queue, vhost) is node, seconds=20, doing="for a leader")
+
     def version(self) -> tuple[int, ...]:
         """Return the version of RabbitMQ, such as (4, 0, 5)."""
         with self.api as api:
@@ -94,8 +108,9 @@ class RabbitMQCluster:
         return next(node for node in self.nodes if node.answers)
 
     def is_complete(self) -> bool:
-        """Return whether all nodes run in the cluster, as a node that answers sees it."""
-        with self.api as api:
+        """Return whether all nodes run in the cluster, as the first of them sees it."""
+        nodes: list[dict[str, Any]] = []
+        with contextlib.suppress(httpx.HTTPError), self.api as api:  # RabbitMQ may have paused it
             nodes = api.get("/nodes").raise_for_status().json()
         return len([each for each in nodes if each.get("running")]) == SIZE
 
