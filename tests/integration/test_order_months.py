@@ -27,6 +27,7 @@ from restaurant_system.services.tracking.usual_day import UsualDays
 from tests.conftest import open_database
 from tests.support.logs import capture_logs
 from tests.support.orders import make_order
+from tests.support.partitions import TABLES
 from tests.support.postgres_server import Postgres
 from tests.support.rows import insert_order
 from tests.support.services import FakeClock, make_order_service, move_through
@@ -234,7 +235,7 @@ async def test_existing_orders_become_a_partition_while_more_are_placed(older: D
 
 OWNERS = """
 SELECT relowner::regrole::text AS owner FROM pg_class
-WHERE relname ~ '^order(s|_items|_status_log)_?' AND relkind IN ('r', 'p', 'S')
+WHERE relname ~ '^order(s|_items|_status_log)(_|$)' AND relkind IN ('r', 'p', 'S')
 """
 
 
@@ -254,8 +255,8 @@ async def test_rights_are_those_of_the_tables_before(
             f" CREATE ROLE {name}_owner; GRANT CREATE ON SCHEMA public TO {name}_owner"
         )
         database_name = await sql.fetchval("SELECT current_database()")
-        for table in ("orders", "order_items", "order_status_log", "station_tickets"):
-            await sql.execute(f"ALTER TABLE {table} OWNER TO {name}_owner")
+        for table in await sql.fetch(TABLES):
+            await sql.execute(f"ALTER TABLE {table['relname']} OWNER TO {name}_owner")
     await migrations.migrate(older)
     async with older.connection() as sql:
         owners = await sql.fetch(OWNERS)
