@@ -456,6 +456,33 @@ async def test_month_whose_tables_are_locked_is_kept_and_orders_are_placed(
     await report.close()
 
 
+async def test_month_to_which_other_tables_or_views_refer_is_kept(
+    database: Database, clock: FakeClock
+) -> None:
+    """The other months are deleted."""
+    for month in (8, 9, 10):
+        clock.now = datetime(2024, month, 1, 12, tzinfo=UTC)
+        intake = make_order_service(database, clock=clock)
+        await intake.cancel(await place(intake), Move(), request_id="request-2")
+    async with database.connection() as sql:
+        await sql.execute(
+            "CREATE TABLE bills (order_id bigint REFERENCES orders);"
+            "INSERT INTO bills SELECT id FROM orders WHERE number LIKE 'ORD_202408%';"
+            "CREATE VIEW september AS SELECT number FROM orders_202409"
+        )
+    months = OrderMonths(database)
+
+    deleted = await months.delete_before(date(2024, 12, 1))
+
+    assert deleted == [DeletedMonth("2024-10", 1)]
+    assert months.kept.keys() == {"2024-08", "2024-09"}
+    assert "bills_order_id_fkey" in months.kept["2024-08"]
+    assert "orders_202409 because other objects depend on it" in months.kept["2024-09"]
+    assert sorted(await ids(database)) == ["ORD_20240801_001", "ORD_20240901_001"]
+    async with database.connection() as sql:
+        await sql.execute("DROP TABLE bills; DROP VIEW september")
+
+
 async def test_orders_from_before_the_months_are_deleted_once_all_are_older(
     database: Database,
 ) -> None:

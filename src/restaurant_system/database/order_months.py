@@ -79,8 +79,14 @@ DELETE_REFERENCES = (
     "DELETE FROM order_resends WHERE order_id >= $1 AND order_id < $2",
 )
 DROP = "SELECT drop_order_month($1)"
-# Other sessions hold locks, or an order was moved back meanwhile.
-NOT_NOW = (asyncpg.LockNotAvailableError, asyncpg.ObjectInUseError)
+# Other sessions hold locks, an order was moved back meanwhile, or a foreign key or a view of the
+# administrator's own refers to the month.
+NOT_NOW = (
+    asyncpg.LockNotAvailableError,
+    asyncpg.ObjectInUseError,
+    asyncpg.ForeignKeyViolationError,
+    asyncpg.DependentObjectsStillExistError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +120,10 @@ class OrderMonths:
     async def delete_before(self, first: date) -> list[DeletedMonth]:
         """Delete the orders of all months before the one that begins with `first`.
 
-        A month is kept while an order is received or cooking, or while other sessions have the
-        tables locked: `kept` has the reasons by month. Orders from before there were months are
-        deleted together, once all are older. The id that a channel gave a deleted order is taken
-        for ever, and keeps the order's number.
+        A month is kept while an order is received or cooking, other sessions have the tables
+        locked, or objects that are not ours refer to it: `kept` has the reasons by month. Orders
+        from before there were months are deleted together, once all are older. The id that a
+        channel gave a deleted order is taken for ever, and keeps the order's number.
         """
         deleted = []
         self.kept = {}
@@ -142,7 +148,7 @@ class OrderMonths:
         try:
             return orders if await connection.fetchval(DROP, name) else None
         except NOT_NOW as error:
-            self.kept[_label(name)] = f"{error}"
+            self.kept[_label(name)] = str(error.args[0])
             return None
 
 
