@@ -341,6 +341,7 @@ async def test_objects_of_the_administrator_that_would_lose_new_orders_are_named
             "CREATE TABLE bills (order_id bigint REFERENCES orders);"
             "CREATE MATERIALIZED VIEW days AS SELECT FROM orders;"
             "CREATE PUBLICATION changes FOR TABLE orders;"
+            "CREATE PUBLICATION everything FOR ALL TABLES;"
             "CREATE POLICY own ON order_items;"
             "CREATE TRIGGER mine AFTER INSERT ON orders FOR EACH ROW"
             " EXECUTE FUNCTION keep_number_of_external_order();"
@@ -356,6 +357,7 @@ async def test_objects_of_the_administrator_that_would_lose_new_orders_are_named
         await migrations.migrate(older)
     for name in (
         *("bills_order_id_fkey on table bills", "materialized view days", "publication changes"),
+        "publication everything",
         *("policy own on table order_items", "trigger mine on table orders"),
     ):
         assert name in str(refused.value)
@@ -363,6 +365,7 @@ async def test_objects_of_the_administrator_that_would_lose_new_orders_are_named
         await sql.execute(PLACE_BEFORE, "ORD_20241216_002")
         await sql.execute(
             "DROP TABLE bills; DROP MATERIALIZED VIEW days; DROP PUBLICATION changes;"
+            "ALTER PUBLICATION everything SET (publish_via_partition_root);"
             "DROP POLICY own ON order_items; DROP TRIGGER mine ON orders"
         )
     await migrations.migrate(older)

@@ -37,17 +37,25 @@ DECLARE
 BEGIN
     -- What refers to a table would refer to the partition. Views are defined again; of the rest, the
     -- administrator knows how it is to be with partitions.
-    SELECT string_agg(DISTINCT pg_describe_object(classid, objid, objsubid), ', ') INTO dependents
-    FROM pg_depend
-    WHERE refclassid = 'pg_class'::regclass AND refobjid = ANY (tables)
-      AND (classid IN ('pg_policy'::regclass, 'pg_publication_rel'::regclass, 'pg_proc'::regclass)
-           OR classid = 'pg_rewrite'::regclass AND objid IN (
-               SELECT pg_rewrite.oid FROM pg_rewrite JOIN pg_class ON pg_class.oid = ev_class
-               WHERE relkind <> 'v')
-           OR classid = 'pg_constraint'::regclass AND objid IN (
-               SELECT oid FROM pg_constraint WHERE contype = 'f' AND conrelid <> ALL (tables))
-           OR classid = 'pg_trigger'::regclass AND objid IN (
-               SELECT oid FROM pg_trigger WHERE NOT tgisinternal));
+    SELECT string_agg(name, ', ') INTO dependents FROM (
+        SELECT pg_describe_object(classid, objid, objsubid) AS name FROM pg_depend
+        WHERE refclassid = 'pg_class'::regclass AND refobjid = ANY (tables)
+          AND (classid IN ('pg_policy'::regclass, 'pg_publication_rel'::regclass,
+                           'pg_proc'::regclass)
+               OR classid = 'pg_rewrite'::regclass AND objid IN (
+                   SELECT pg_rewrite.oid FROM pg_rewrite JOIN pg_class ON pg_class.oid = ev_class
+                   WHERE relkind <> 'v')
+               OR classid = 'pg_constraint'::regclass AND objid IN (
+                   SELECT oid FROM pg_constraint WHERE contype = 'f' AND conrelid <> ALL (tables))
+               OR classid = 'pg_trigger'::regclass AND objid IN (
+                   SELECT oid FROM pg_trigger WHERE NOT tgisinternal))
+        UNION
+        SELECT pg_describe_object(classid, objid, objsubid) FROM pg_depend
+        WHERE classid = to_regclass('pg_publication_namespace')  -- since PostgreSQL 15
+          AND refobjid IN (SELECT relnamespace FROM pg_class WHERE oid = ANY (tables))
+        UNION
+        SELECT 'publication ' || pubname FROM pg_publication WHERE puballtables AND NOT pubviaroot
+    ) AS others;
     IF dependents IS NOT NULL THEN
         RAISE dependent_objects_still_exist USING MESSAGE = format(
             'the tables of orders become partitions: drop %s, and create what you need of it again'
