@@ -90,7 +90,7 @@ class Publisher:
         except aiormq.PublishError:
             return Refused(message, unroutable(message))
         except aiormq.DeliveryError:
-            return Refused(message, "RabbitMQ rejected it; a queue may be full or have no leader")
+            return Refused(message, "RabbitMQ rejected it: a queue is full or has no leader")
         except INVALID as error:  # or the exchange is unknown
             return Refused(message, str(error))
         return None
