@@ -313,7 +313,10 @@ async def test_views_columns_and_names_of_an_existing_database_are_kept(older: D
             " CREATE VIEW per_order WITH (security_barrier = true) AS"
             " SELECT orders.id, number, count(order_items) AS items"
             " FROM orders JOIN order_items ON order_id = orders.id GROUP BY orders.id;"
-            " CREATE VIEW numbers AS SELECT number FROM per_order"
+            " CREATE VIEW numbers AS SELECT number FROM per_order;"
+            " CREATE INDEX my_1_phone ON orders (phone); CREATE INDEX my_2_phone ON orders (phone);"
+            " ALTER TABLE orders ADD COLUMN twice numeric GENERATED ALWAYS AS (total_amount * 2)"
+            " STORED"
         )
         await sql.execute(f"CREATE ROLE {role}; GRANT SELECT (number) ON orders TO {role}")
     await migrations.migrate(older)
@@ -321,6 +324,7 @@ async def test_views_columns_and_names_of_an_existing_database_are_kept(older: D
 
     async with older.connection() as sql:
         assert await sql.fetchval("SELECT count(*) FROM numbers") == 2
+        assert await sql.fetchval("SELECT bool_and(twice = total_amount * 2) FROM orders")
         options = await sql.fetchval("SELECT reloptions FROM pg_class WHERE relname = 'per_order'")
         assert options == ["security_barrier=true"]
         assert await sql.fetchval("SELECT name FROM order_items_earlier") == "Soup?"

@@ -77,13 +77,14 @@ BEGIN
         EXECUTE format('ALTER TABLE %I RENAME TO %I', old_name, old_name || '_earlier');
         earlier := format('%I', old_name || '_earlier')::regclass;
         FOR index_name IN
-            SELECT relname FROM pg_index JOIN pg_class ON oid = indexrelid WHERE indrelid = earlier
+            SELECT relname FROM pg_index JOIN pg_class ON oid = indexrelid
+            WHERE indrelid = earlier AND starts_with(relname, old_name || '_')
         LOOP
             EXECUTE format('ALTER INDEX %I RENAME TO %I', index_name,
                            old_name || '_earlier' || substr(index_name, length(old_name) + 1));
         END LOOP;
-        EXECUTE format('CREATE TABLE %I (LIKE %s INCLUDING DEFAULTS INCLUDING CONSTRAINTS)'
-                       ' PARTITION BY RANGE (%I)', old_name, earlier, key);
+        EXECUTE format('CREATE TABLE %I (LIKE %s INCLUDING DEFAULTS INCLUDING CONSTRAINTS'
+                       ' INCLUDING GENERATED) PARTITION BY RANGE (%I)', old_name, earlier, key);
         EXECUTE format('ALTER TABLE %I DROP CONSTRAINT %I', old_name, constraint_name);
         PERFORM copy_rights(earlier, format('%I', old_name)::regclass);
         IF old_name <> 'orders' THEN
@@ -173,8 +174,8 @@ BEGIN
     END IF;
     FOREACH parent IN ARRAY ARRAY['orders', 'order_items', 'order_status_log'] LOOP
         partition_name := parent || suffix;
-        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
-                       partition_name, parent);
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS'
+                       ' INCLUDING GENERATED)', partition_name, parent);
         IF parent = 'orders' THEN
             -- Most rows change four times, on the day on which they are stored.
             EXECUTE format('ALTER TABLE %I ADD UNIQUE (number), SET ('
