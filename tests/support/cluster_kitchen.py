@@ -21,6 +21,10 @@ from tests.support.waiting import eventually
 ORDER_INTERVAL = 0.01  # s
 FINISH_TIMEOUT = 30  # s
 SUBSCRIBER = "printer"
+# RabbitMQ 4.3 may count updates as delivered that the subscriber has not received, and repeats them
+# for the next one only.
+SUBSCRIPTIONS = 3
+SUBSCRIPTION_LIFETIME = 10  # s
 STATUSES = ["received", "cooking", "ready"]
 UNFINISHED = """
 SELECT (SELECT count(*) FROM orders WHERE status <> 'ready') + (SELECT count(*) FROM outbox)
@@ -55,15 +59,25 @@ class ClusterKitchen:
     async def verify(self) -> None:
         """Assert that each order was cooked once, and that the subscriber receives all updates."""
         expected = {(number, status) for number in self.numbers for status in STATUSES[1:]}
-        async with self.broker.subscribe(SUBSCRIBER) as subscriber, asyncio.timeout(20):
+        for _ in range(SUBSCRIPTIONS):
+            with contextlib.suppress(TimeoutError):
+                await self._receive(expected)
+        assert not expected, sorted(expected)
+        histories = [await self.kitchen.history(each) for each in self.numbers]
+        assert [[status for status, _ in each] for each in histories] == [STATUSES] * len(histories)
+        assert (await self.broker.depths())[topology.DEAD_LETTERS.name] == 0
+
+    async def _receive(self, expected: set[tuple[str, str]]) -> None:
+        """Receive updates until all expected ones were received, and remove these."""
+        async with (
+            asyncio.timeout(SUBSCRIPTION_LIFETIME),
+            self.broker.subscribe(SUBSCRIBER) as subscriber,
+        ):
             while expected:
                 delivery = await anext(aiter(subscriber))
                 update = decode(delivery.message, StatusChanged)
                 expected.discard((update.order_number, update.new_status))
                 await delivery.ack()
-        histories = [await self.kitchen.history(each) for each in self.numbers]
-        assert [[status for status, _ in each] for each in histories] == [STATUSES] * len(histories)
-        assert (await self.broker.depths())[topology.DEAD_LETTERS.name] == 0
 
 
 @contextlib.asynccontextmanager
