@@ -24,7 +24,7 @@ CONNECTIONS = 64
 WARM_UP = 1.0  # s, as with the service
 
 Query: TypeAlias = "asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]"
-Parameters: TypeAlias = tuple[list[str], int, int]  # of one order
+Parameters: TypeAlias = tuple[list[str], list[int]]  # of one order
 
 
 async def reading(dsn: str, seconds: float, numbers: list[str]) -> float:

@@ -126,7 +126,8 @@ def test_months_are_counted_over_the_turn_of_the_year(
 
 
 @pytest.mark.parametrize(
-    "number", ["", "ORD_2024", "ORD_\uff12024\uff11216_001", "' OR true --", "ORD_202499"]
+    "number",
+    ["", "ORD_2024", "ORD_\uff12024\uff11216_001", "' OR true --", "ORD_202499", "ZZZ_200001"],
 )
 async def test_malformed_number_hides_no_other_order(
     intake: OrderService, database: Database, number: str
@@ -140,7 +141,7 @@ async def test_malformed_number_hides_no_other_order(
 
 
 def test_of_no_numbers_there_are_no_ids() -> None:
-    assert numbers_and_ids([]) == ([], 0, 0)
+    assert numbers_and_ids([]) == ([], [])
 
 
 # -- The path of a database that has orders already

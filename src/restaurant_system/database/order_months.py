@@ -4,7 +4,6 @@ The id of an order begins with the month of its business date, as its number doe
 docs/decisions/011-months.md.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -18,40 +17,41 @@ from restaurant_system.database.connection_factory import UnpooledConnection
 # own. It is also the number of ids of a month. The SQL function `first_order_id` has the same rule.
 IDS_OF_MONTH = 1_000_000_000_000
 MAX_ID = 2**63 - 1
-NUMBER_WITH_MONTH = re.compile("ORD_([0-9]{6})")
+YEAR_AND_MONTH = slice(len("ORD_"), len("ORD_202612"))
 
 
 def with_numbers(columns: str, first: int = 1, *, lock: str = "") -> str:
-    """Return an item of `FROM`: the orders with these numbers; only their months are read.
+    """Return an item of `FROM`: the orders with these numbers; each is searched in its month only.
 
     Its parameters, from `$first` on, are those of `numbers_and_ids`. Each order is looked up and
     locked by itself, in the sequence of the numbers, whatever the planner knows of the tables.
     """
+    numbers, ids = f"${first}::text[]", f"${first + 1}::bigint[]"
+    # The partitions of no number are excluded before the execution, which saves opening them.
     return f"""
-unnest(${first}::text[]) AS wanted (number) CROSS JOIN LATERAL (
+unnest({numbers}, {ids}) AS wanted (number, first_id) CROSS JOIN LATERAL (
     SELECT {columns} FROM orders
     WHERE orders.number = wanted.number
-      AND (id >= ${first + 1} AND id <= ${first + 2} OR id < {IDS_OF_MONTH})
+      AND (id >= wanted.first_id AND id < wanted.first_id + {IDS_OF_MONTH} OR id < {IDS_OF_MONTH})
+      AND (id >= ({ids})[1] AND id < ({ids})[cardinality({ids})] + {IDS_OF_MONTH}
+           OR id < {IDS_OF_MONTH})
     {lock} OFFSET 0
 ) AS orders
 """
 
 
-def numbers_and_ids(numbers: Sequence[str]) -> tuple[list[str], int, int]:
-    """Return sorted order numbers, and between which ids those are that have months.
+def numbers_and_ids(numbers: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Return sorted order numbers, each with the first id of its month.
 
-    A number that is malformed, which no order has, widens the limits.
+    Malformed ones, which no order has, are left out.
     """
-    wanted = sorted(set(numbers))
-    if not wanted:
-        return [], 0, 0
-    first, last = _first_id(wanted[0]), _first_id(wanted[-1])
-    return wanted, first or 0, MAX_ID if last is None else last + IDS_OF_MONTH - 1
+    wanted = sorted({number for number in numbers if _has_month(number)})
+    return wanted, [_first_id_of(number[YEAR_AND_MONTH]) for number in wanted]
 
 
-def _first_id(number: str) -> int | None:
-    found = NUMBER_WITH_MONTH.match(number)
-    return None if found is None else _first_id_of(found[1])
+def _has_month(number: str) -> bool:
+    month = number[YEAR_AND_MONTH]
+    return number.startswith("ORD_") and month.isdecimal() and month.isascii()
 
 
 def _first_id_of(month: str) -> int:
