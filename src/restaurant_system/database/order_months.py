@@ -67,6 +67,7 @@ FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = 'orders'::reg
 ORDER BY relname
 """
 EARLIER = "earlier"
+LATEST = "SELECT business_date FROM orders ORDER BY id DESC LIMIT 1"
 LATEST_EARLIER = f"SELECT max(business_date) FROM orders WHERE id < {IDS_OF_MONTH}"
 COUNT = "SELECT count(*) FROM orders WHERE id >= $1 AND id < $2"
 COUNT_OPEN = f"{COUNT} AND status IN ('received', 'cooking')"
@@ -116,6 +117,12 @@ class OrderMonths:
         async with self._database.connection() as connection:
             await connection.execute(CREATE, month)
         self._created.add(month)
+
+    async def latest_date(self) -> date | None:
+        """Return the business date of the newest order; `None` if there is none."""
+        async with self._database.connection() as connection:
+            latest: date | None = await connection.fetchval(LATEST)
+        return latest
 
     async def delete_before(self, first: date) -> list[DeletedMonth]:
         """Delete the orders of all months before the one that begins with `first`.

@@ -101,7 +101,9 @@ async def keep_months(
         with log_failed_pass("cleanup_failed", "The months of orders could not be renewed."):
             await months.ensure(add_months(today, 1))
             if history.months is not None:
-                await _delete_months(months, add_months(today, -history.months), kept)
+                # A clock that is years ahead deletes nothing as long as it has placed no order.
+                latest = min(today, await months.latest_date() or today)
+                await _delete_months(months, add_months(latest, -history.months), kept)
                 kept = months.kept
         await asyncio.sleep(INTERVAL)
 
