@@ -34,6 +34,7 @@ log = get_logger()
 T = TypeVar("T")
 
 EMBEDDED_POOL = ServerSettings()
+CANCELLATION_INTERVAL = 5.0  # s; a task may take some to close what it has open
 GC_THRESHOLD = 20_000  # allocations that start a collection; 700 by default
 
 
@@ -295,13 +296,19 @@ async def _ended(task: "asyncio.Task[Any]") -> bool:
 
 @contextlib.asynccontextmanager
 async def background_task(task: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run a task for the duration of the block; if the task fails, so does the block."""
+    """Run a task for the duration of the block; if the task fails, so does the block.
+
+    At the end it is cancelled, until it ends: `asyncio.wait_for`, which aiormq uses, loses a
+    cancellation that comes together with a result (Python before 3.12).
+    """
     async with asyncio.TaskGroup() as group:
         running = group.create_task(task)
         try:
             yield
         finally:
-            running.cancel()
+            while not running.done():
+                running.cancel()
+                await asyncio.wait({running}, timeout=CANCELLATION_INTERVAL)
 
 
 def tune_garbage_collector() -> None:
