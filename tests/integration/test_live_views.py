@@ -248,7 +248,8 @@ async def test_list_for_staff_contains_older_orders_that_are_open_or_were_finish
 
 SET_STATUS = """
 UPDATE orders SET status = $1, processed_by = 'mario',
-    completed_at = CASE WHEN $1 = 'ready' THEN $2::timestamptz - id * interval '1 s' END
+    completed_at = CASE WHEN $1 = 'ready' THEN $2::timestamptz
+                                           - array_position($3, id) * interval '1 s' END
 WHERE id = ANY($3)
 """
 
