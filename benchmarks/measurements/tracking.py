@@ -4,7 +4,7 @@ Measured in turns that alternate with look-ups by asyncpg alone on the same orde
 speed of a shared machine varies.
 
 10,000 orders are looked up in random order: 98 % are finished, 1 % wait and 1 % cook. With a long
-history nearly all of them are random orders of the history.
+history nearly all of them are random orders of its last month.
 """
 
 import random
@@ -29,7 +29,10 @@ UPDATE orders SET status = 'cooking', processed_by = 'anna',
 WHERE status = 'received' AND id % 100 <> 0
 """
 FINISH = f"{FINISH_ALL} AND id % 100 <> 1"
-RANDOM_FINISHED = "SELECT number FROM orders WHERE id < $1 ORDER BY random() LIMIT $2"
+RANDOM_FINISHED = """
+SELECT number FROM orders WHERE id >= first_order_id(current_date - 27) AND id < $1
+ORDER BY random() LIMIT $2
+"""
 RECENT = "SELECT number, status FROM orders WHERE id >= $1"
 
 
