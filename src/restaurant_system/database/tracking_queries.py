@@ -9,7 +9,7 @@ import asyncpg
 import jiter
 
 from restaurant_system.database.connection import Connection
-from restaurant_system.database.order_months import numbers_and_ids, with_numbers
+from restaurant_system.database.order_months import MAX_ID, numbers_and_ids, with_numbers
 from restaurant_system.models.fields import without_unset
 from restaurant_system.models.order import OPTIONAL_OF_ORDER, OrderType
 from restaurant_system.models.order_items import OPTIONAL_OF_ITEM
@@ -100,7 +100,6 @@ ORDERS_NOT_SCHEDULED = _newest("(status <> 'received' OR released_at IS NOT NULL
 ORDERS_OF_CHANNEL = _newest(f"channel = $5 AND {_is_scheduled('$6')}")
 ORDERS_BY_REFERENCE = _found("lower(reference)", "lower($5::text)")
 ORDERS_BY_EXTERNAL_ID = _found("external_id")
-MAX_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
