@@ -163,6 +163,7 @@ async def test_order_is_composed_changed_and_placed_on_a_phone(
     await expect(page.locator("#placed-number")).to_have_text("001")
     await expect(page.locator("#placed-total")).to_have_text("40.30")
     await expect(page.get_by_text("A phone opens this only if")).to_be_visible()  # 127.0.0.1
+    await expect(page.locator("#placed-qr")).to_be_visible()  # once it is loaded
     for part in ("title", "number", "qr"):
         assert not await page.locator(f"#placed-{part}").evaluate(IS_COVERED), part
     assert await horizontal_overflow(page) == 0
