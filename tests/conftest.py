@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from restaurant_system import cancellation
 from restaurant_system.config import DatabaseSettings, DeliverySettings, RabbitMQSettings
 from restaurant_system.database import migrations
 from restaurant_system.database.connection import Database
@@ -102,6 +103,12 @@ def amqp_url(rabbitmq_server: RabbitMQ) -> Iterator[str]:
     name = rabbitmq_server.create_vhost()
     yield rabbitmq_server.url(name)
     rabbitmq_server.delete_vhost(name)
+
+
+@pytest.fixture
+def quick_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancel a task that has lost its cancellation again soon."""
+    monkeypatch.setattr(cancellation, "CANCELLATION_INTERVAL", 0.05)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from restaurant_system.cancellation import cancel
 from restaurant_system.config import OutboxSettings, ReconciliationSettings
 from restaurant_system.database import orders, outbox
 from restaurant_system.database import reconciliation_queries as moves
@@ -168,8 +169,7 @@ async def test_updates_are_published_in_batches_that_lock_few_orders(
         early = await received(rabbitmq_broker, "display", 8)
         free = "SELECT FROM orders WHERE number = ANY($1) FOR UPDATE NOWAIT"
         await tx.execute(free, numbers[:4])
-        checking.cancel()
-        await asyncio.wait({checking})
+        await cancel(checking)
 
     assert [each.order_number for each in early] == [each for each in numbers[:4] for _ in MOVES]
     assert await check(reconciliation, kitchen.database) == [10]

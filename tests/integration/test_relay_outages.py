@@ -94,6 +94,20 @@ async def test_unavailable_broker_does_not_delay_the_stop(
     assert await backlog(database) == 1
 
 
+@pytest.mark.usefixtures("quick_cancellation")
+async def test_relay_that_loses_a_cancellation_ends_at_the_stop(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "FLUSH_TIMEOUT", 0.1)
+    broker = RecordingBroker()
+    broker.lost_cancellations = 1
+    relay = Relay(database, broker, NO_SWEEP)
+
+    async with asyncio.timeout(RECEIVE_TIMEOUT), relay.running():
+        relay.enqueue(*await fill_outbox(database, make_order_message()))
+        await broker.tried.wait()
+
+
 async def test_unexpected_error_stops_the_relay(database: Database) -> None:
     broker = RecordingBroker()
     broker.error = ZeroDivisionError("a bug")

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from restaurant_system.cancellation import cancel
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging.broker import Broker, Delivery
 from restaurant_system.messaging.resilient_consumer import ResilientConsumer
@@ -41,8 +42,7 @@ async def running(resilient: ResilientConsumer) -> AsyncIterator["asyncio.Task[N
     try:
         yield run
     finally:
-        run.cancel()
-        await asyncio.wait({run})
+        await cancel(run)
 
 
 async def publish_soon(broker: Broker, message: Message) -> None:

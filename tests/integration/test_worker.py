@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from restaurant_system.cancellation import cancel
 from restaurant_system.database import workers
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker
@@ -33,8 +34,7 @@ async def updates(other_broker: Broker) -> AsyncIterator[list[StatusChanged]]:
     listening = asyncio.create_task(listen())
     await asyncio.wait_for(subscribed.wait(), 20)
     yield received
-    listening.cancel()
-    await asyncio.wait({listening})
+    await cancel(listening)
 
 
 async def wait_for_updates(

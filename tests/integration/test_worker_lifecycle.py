@@ -1,6 +1,7 @@
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 import pytest
@@ -16,9 +17,11 @@ from restaurant_system.errors import (
     StartupError,
     WorkerNameTaken,
 )
-from restaurant_system.messaging.broker import Broker
+from restaurant_system.messaging.broker import Broker, Delivery
 from restaurant_system.messaging.postgres import PostgresBroker
+from restaurant_system.messaging.postgres.delivery import PostgresDelivery
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
+from restaurant_system.messaging.rabbitmq.delivery import RabbitMQDelivery
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.worker import registration
 from tests.conftest import QUICK_RETRIES, open_database
@@ -27,6 +30,8 @@ from tests.support.logs import capture_logs, logged
 from tests.support.messages import TAKEOUT
 from tests.support.postgres_server import running_postgres
 from tests.support.waiting import eventually
+
+Requeue: TypeAlias = Callable[[Any], Awaitable[None]]
 
 CUT = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -164,10 +169,23 @@ async def test_stop_ends_a_claim_that_waits_for_the_database(
         await wait_for_depth(broker, 1)
 
 
+@pytest.mark.usefixtures("quick_cancellation")
+@pytest.mark.parametrize("hangs", [False, True])
 async def test_worker_requeues_its_order_when_forced_to_stop(
-    kitchen: Kitchen, broker: Broker, other_broker: Broker
+    kitchen: Kitchen,
+    broker: Broker,
+    other_broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    hangs: bool,
 ) -> None:
-    """Another worker finishes the order without a second log row for `cooking`."""
+    """Another worker finishes the order without a second log row for `cooking`.
+
+    A requeue that hangs is cancelled: then the message is redelivered.
+    """
+    if hangs:
+        for delivery in (PostgresDelivery, RabbitMQDelivery):
+            monkeypatch.setattr(delivery, "requeue", hang_if_cancelled(delivery.requeue))
     number = await kitchen.order()
     async with kitchen.running_worker(broker, "anna", kitchen=settings(takeout=600)) as run:
         await kitchen.wait_for(number, "cooking")
@@ -183,6 +201,18 @@ async def test_worker_requeues_its_order_when_forced_to_stop(
         ("cooking", "anna"),
         ("ready", "bob"),
     ]
+
+
+def hang_if_cancelled(requeue: Requeue) -> Requeue:
+    """Return a method that requeues a message, or hangs in a task that was cancelled."""
+
+    async def hang(delivery: Delivery) -> None:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            await asyncio.Event().wait()
+        await requeue(delivery)
+
+    return hang
 
 
 async def test_order_is_finished_once_when_the_connection_is_lost_while_it_cooks(

@@ -10,6 +10,7 @@ from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import topology
 from restaurant_system.messaging.broker import Broker, Consumer, Delivery, Refused
 from restaurant_system.models.message import Message
+from tests.support.waiting import lose_cancellations
 
 
 class RecordingBroker(Broker):
@@ -25,6 +26,7 @@ class RecordingBroker(Broker):
         self.tried = asyncio.Event()  # a call was made
         self.answers = asyncio.Event()
         self.answers.set()
+        self.lost_cancellations = 0  # of each call, which returns only then
 
     @property
     def taken(self) -> list[Message]:
@@ -91,6 +93,7 @@ class RecordingBroker(Broker):
     async def _check_available(self) -> None:
         self.tried.set()
         await self.answers.wait()
+        await lose_cancellations(self.lost_cancellations)
         if self.unavailable:
             raise BrokerUnavailable("The broker is unavailable.")
         if self.error is not None:

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
+from restaurant_system.cancellation import cancel
 from restaurant_system.config import CookingSeconds, KitchenSettings
 from restaurant_system.database import workers
 from restaurant_system.database.claims import ClaimedOrder
@@ -219,8 +220,7 @@ class Kitchen:
         try:
             yield running
         finally:
-            running.work.cancel()
-            await asyncio.wait({running.work})
+            await cancel(running.work)
 
     async def get(self, number: str) -> dict[str, Any]:
         """Return the row of an order."""

@@ -1,6 +1,7 @@
-"""Poll a condition until it holds, or fail after a timeout."""
+"""Poll a condition until it holds, or fail after a timeout; wait through cancellations."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
@@ -23,3 +24,10 @@ async def eventually(
         if time.monotonic() > deadline:
             raise AssertionError(f"timed out after {seconds:g} s of waiting {doing}")
         await asyncio.sleep(0.02)
+
+
+async def lose_cancellations(count: int = 1) -> None:
+    """Wait until cancelled `count` times, and return, as `asyncio.wait_for` may before 3.12."""
+    for _ in range(count):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()

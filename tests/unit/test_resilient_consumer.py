@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
+from restaurant_system.cancellation import cancel
 from restaurant_system.config import DeliverySettings
 from restaurant_system.errors import BrokerUnavailable
 from restaurant_system.messaging import resilient_consumer
@@ -74,8 +75,7 @@ async def running(resilient: ResilientConsumer) -> AsyncIterator["asyncio.Task[N
         async with asyncio.timeout(RECEIVE_TIMEOUT):
             yield run
     finally:
-        run.cancel()
-        await asyncio.wait({run})
+        await cancel(run)
 
 
 def make_consumer(
@@ -211,6 +211,19 @@ async def test_stop_stops_consuming_at_once_and_closes_after_the_drain(
 
 async def test_stop_ends_the_run_while_the_broker_is_unreachable(broker: RecordingBroker) -> None:
     broker.unavailable = True
+    resilient = make_consumer(broker, FakeConnections(), FakeHandler())
+
+    async with running(resilient) as run:
+        await broker.tried.wait()
+        resilient.stop()
+        await run
+
+
+@pytest.mark.usefixtures("quick_cancellation")
+async def test_stop_ends_a_connection_attempt_that_loses_its_cancellation(
+    broker: RecordingBroker,
+) -> None:
+    broker.lost_cancellations = 1
     resilient = make_consumer(broker, FakeConnections(), FakeHandler())
 
     async with running(resilient) as run:

@@ -27,6 +27,7 @@ from uvicorn.supervisors import Multiprocess
 
 from restaurant_system import logger
 from restaurant_system.app import http_service
+from restaurant_system.cancellation import cancel
 from restaurant_system.config import OrderServiceSettings, Settings, TrackingServiceSettings
 from restaurant_system.errors import (
     ConfigurationError,
@@ -282,7 +283,7 @@ class _LifespanApplication(Application):
         self.shutdown.requested.set()
         self._closing.set()
         if not self._started.is_set():
-            running.cancel()
+            await cancel(running)
         await asyncio.wait({running})
         await send({"type": "lifespan.shutdown.complete"})
 

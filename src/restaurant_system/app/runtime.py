@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import stamina
 
 from restaurant_system.app.telemetry import traced
+from restaurant_system.cancellation import cancel
 from restaurant_system.config import ServerSettings, Settings
 from restaurant_system.database import embedded, migrations
 from restaurant_system.database.connection import Database, is_temporary
@@ -34,7 +35,6 @@ log = get_logger()
 T = TypeVar("T")
 
 EMBEDDED_POOL = ServerSettings()
-CANCELLATION_INTERVAL = 5.0  # s; a task may take some to close what it has open
 GC_THRESHOLD = 20_000  # allocations that start a collection; 700 by default
 
 
@@ -296,19 +296,13 @@ async def _ended(task: "asyncio.Task[Any]") -> bool:
 
 @contextlib.asynccontextmanager
 async def background_task(task: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run a task for the duration of the block; if the task fails, so does the block.
-
-    At the end it is cancelled, until it ends: `asyncio.wait_for`, which aiormq uses, loses a
-    cancellation that comes together with a result (Python before 3.12).
-    """
+    """Run a task for the duration of the block; if the task fails, so does the block."""
     async with asyncio.TaskGroup() as group:
         running = group.create_task(task)
         try:
             yield
         finally:
-            while not running.done():
-                running.cancel()
-                await asyncio.wait({running}, timeout=CANCELLATION_INTERVAL)
+            await cancel(running)
 
 
 def tune_garbage_collector() -> None:

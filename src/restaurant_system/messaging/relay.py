@@ -21,6 +21,7 @@ from datetime import timedelta
 import stamina
 
 from restaurant_system import tracing
+from restaurant_system.cancellation import cancel
 from restaurant_system.config import OutboxSettings
 from restaurant_system.database import outbox
 from restaurant_system.database.connection import Connection, Database
@@ -89,7 +90,7 @@ class Relay:
                 yield
                 await self._flush()
             finally:
-                task.cancel()
+                await cancel(task)
 
     async def _run(self) -> None:
         while True:

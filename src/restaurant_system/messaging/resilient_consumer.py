@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 
 import stamina
 
+from restaurant_system.cancellation import cancel
 from restaurant_system.errors import BrokerUnavailable, MessageRejected
 from restaurant_system.logger import get_logger, reason, request_id
 from restaurant_system.messaging.broker import Consumer, Delivery, UpdateSource
@@ -69,11 +70,10 @@ class ResilientConsumer:
                 await self._stop_consuming(consuming)
                 await self._drain()
         finally:
-            for task in (consuming, stopping):
-                task.cancel()
-            await asyncio.gather(consuming, stopping, return_exceptions=True)
-        if not consuming.cancelled():
-            consuming.result()
+            await cancel(consuming, stopping)
+            error = None if consuming.cancelled() else consuming.exception()
+        if error is not None:
+            raise error
 
     @property
     def is_connected(self) -> bool:
@@ -86,7 +86,7 @@ class ResilientConsumer:
 
     async def _stop_consuming(self, consuming: "asyncio.Task[None]") -> None:
         if self._consumer is None:
-            consuming.cancel()
+            await cancel(consuming)
         else:
             with contextlib.suppress(BrokerUnavailable):  # the broker has requeued the messages
                 await self._consumer.stop()

@@ -10,6 +10,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from restaurant_system.cancellation import cancel
 from restaurant_system.logger import get_logger
 from restaurant_system.metrics.definitions import SystemFigure
 from restaurant_system.metrics.histogram import count_pending
@@ -70,8 +71,7 @@ class Exposer:
     async def close(self) -> None:
         """Cancel the reading of figures."""
         if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait({self._reading})
+            await cancel(self._reading)
 
     async def _current_figures(self) -> Figures:
         if self._reading is None and time.monotonic() - self._read_at >= LIFETIME:

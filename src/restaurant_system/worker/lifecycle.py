@@ -12,6 +12,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from restaurant_system import tracing
+from restaurant_system.cancellation import cancel
 from restaurant_system.database import claims, orders
 from restaurant_system.database.claims import Claim, ClaimedOrder
 from restaurant_system.database.connection import Connection, Database
@@ -149,9 +150,7 @@ class KitchenWorker:
                 return True
             return False
         finally:
-            stopping.cancel()
-            registering.cancel()
-            await asyncio.wait({registering})
+            await cancel(registering, stopping)
 
     async def _process_orders(self, shutdown: Shutdown) -> None:
         """Process orders until a stop is requested, then finish those in flight."""
@@ -185,9 +184,9 @@ class KitchenWorker:
         )
         # Before the orders are given back: their next worker need not wait for this one's lease.
         await self._registration.deregister()
-        for task in (self._claiming, *self._in_flight.values()):
-            if task is not None:
-                task.cancel()
+        claiming = [self._claiming] if self._claiming else []
+        # A second cancellation ends a requeue that hangs: the broker redelivers the message then.
+        await cancel(*claiming, *self._in_flight.values())
 
     async def _drain(self) -> None:
         """Forget the messages of a broken connection, or finish the worker's orders at a stop.
