@@ -16,7 +16,7 @@ from restaurant_system.database.connection import Database
 from restaurant_system.database.connection_factory import UnpooledConnection
 from restaurant_system.database.order_months import DeletedMonth, OrderMonths, numbers_and_ids
 from restaurant_system.database.tracking_queries import OrderFilter
-from restaurant_system.errors import MigrationRefused, OrderNotFound
+from restaurant_system.errors import DatabaseUnavailable, MigrationRefused, OrderNotFound
 from restaurant_system.models.business_day import BusinessDay
 from restaurant_system.models.external_order import ExternalOrder
 from restaurant_system.models.order import Move
@@ -29,6 +29,7 @@ from tests.support.logs import capture_logs
 from tests.support.orders import make_order
 from tests.support.partitions import TABLES
 from tests.support.postgres_server import Postgres
+from tests.support.processes import processes
 from tests.support.rows import insert_order
 from tests.support.services import FakeClock, make_order_service, move_through
 from tests.support.waiting import eventually
@@ -155,14 +156,14 @@ CREATE TABLE schema_migrations (
     name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
-# As the release before the months places an order.
+# As the release before the months places orders.
 PLACE_BEFORE = """
 WITH requested AS MATERIALIZED (
-    SELECT nextval('orders_id_seq') AS id
+    SELECT nextval('orders_id_seq') AS id, number FROM unnest($1::text[]) AS number
 ), stored AS (
     INSERT INTO orders (id, number, business_date, customer_name, type, total_amount, priority)
     OVERRIDING SYSTEM VALUE
-    SELECT id, $1, '2024-12-16', 'Ada', 'takeout', 9.50, 1 FROM requested
+    SELECT id, number, '2024-12-16', 'Ada', 'takeout', 9.50, 1 FROM requested
 ), logged AS (
     INSERT INTO order_status_log (order_id, status, changed_by)
     SELECT id, 'received', 'order-service' FROM requested
@@ -172,50 +173,126 @@ SELECT id, 'Soup', 1, 9.50 FROM requested
 """
 
 
+FIND_BEFORE = """
+SELECT count(*) FROM orders JOIN order_status_log ON order_id = orders.id WHERE number = $1
+"""
+EXISTING = 3000  # orders
+COUNTS = """
+SELECT count(*), count(DISTINCT id), count(DISTINCT number) FROM orders
+UNION ALL SELECT count(*), count(DISTINCT id), count(DISTINCT order_id) FROM order_items
+UNION ALL SELECT count(*), count(DISTINCT id), count(DISTINCT order_id) FROM order_status_log
+"""
+# Each statement that changes the schema is a step; at the last one, the session that migrates is
+# interrupted. Steps that are rolled back stay counted.
+LAST_STEP = 1000
+STRIDE = 5  # steps from one termination to the next
+INTERRUPTION = f"""
+CREATE SEQUENCE steps;
+CREATE FUNCTION interrupt() RETURNS event_trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF nextval('steps') = {LAST_STEP} THEN
+        PERFORM {{}};
+    END IF;
+END $$;
+CREATE EVENT TRIGGER interruption ON ddl_command_start EXECUTE FUNCTION interrupt();
+"""
+IS_INTERRUPTED = "SELECT last_value = $1 FROM steps"
+IS_NEXT = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+# Steps that are in migrations 035, 036 and 037. They are counted from the start of 035 twice, and
+# then from that of 036.
+KILLS = (7, 12, 35)
+
+
 @pytest.fixture
-async def older(postgres_server: Postgres) -> AsyncIterator[Database]:
-    """Open a database as the release before the months left it, with the rights of a role."""
+async def older_dsn(postgres_server: Postgres) -> str:
+    """Return the DSN of a database as the release before the months left it."""
     dsn = postgres_server.dsn(await postgres_server.create_database())
-    async with open_database(dsn) as database:
-        async with database.connection() as sql:
-            await sql.execute(LEDGER)
-            for name in sorted(OLDER):
-                await sql.execute(FOLDER.joinpath(name).read_text(encoding="utf-8"))
-                await sql.execute("INSERT INTO schema_migrations VALUES ($1)", name)
+    sql = await asyncpg.connect(dsn)
+    await sql.execute(LEDGER)
+    for name in sorted(OLDER):
+        await sql.execute(FOLDER.joinpath(name).read_text(encoding="utf-8"))
+        await sql.execute("INSERT INTO schema_migrations VALUES ($1)", name)
+    await sql.close()
+    return dsn
+
+
+@pytest.fixture
+async def older(older_dsn: str) -> AsyncIterator[Database]:
+    """Open a database as the release before the months left it."""
+    async with open_database(older_dsn) as database:
         yield database
 
 
-async def keep_placing(connection: UnpooledConnection, placed: list[str]) -> None:
-    """Place orders one after the other, as a process of the release before does."""
-    while True:
+async def keep_placing(
+    connection: UnpooledConnection, placed: list[str], stopped: asyncio.Event
+) -> None:
+    """Place orders one after the other, and look them up, as a process of the release before."""
+    while not stopped.is_set():
         number = f"ORD_20241216_{len(placed) + 101}"
-        await connection.execute(PLACE_BEFORE, number)
+        await connection.execute(PLACE_BEFORE, [number])
         placed.append(number)
-        await asyncio.sleep(0)
+        assert await connection.fetchval(FIND_BEFORE, number) == 1
+
+
+@contextlib.asynccontextmanager
+async def placing(older: Database) -> AsyncIterator[list[str]]:
+    """Place orders before, during and after the block; yield the numbers of those placed so far.
+
+    None is refused, lost or stored twice.
+    """
+    placed = [f"ORD_20241216_{number}" for number in range(101, 101 + EXISTING)]
+    stopped = asyncio.Event()
+    async with older.without_timeout() as connection, asyncio.TaskGroup() as tasks:
+        await connection.execute(PLACE_BEFORE, placed)
+        tasks.create_task(keep_placing(connection, placed, stopped))
+        await wait_for_another(placed)
+        yield placed
+        await wait_for_another(placed)
+        stopped.set()
+
+    async with older.connection() as sql:
+        counts = {tuple(row) for row in await sql.fetch(COUNTS)}
+        found = await tracking_queries.statuses(sql, placed)
+    assert counts == {(len(placed),) * 3}
+    assert found.keys() == set(placed)
+
+
+async def wait_for_another(placed: Sequence[str]) -> None:
+    """Wait until another order was placed."""
+    before = len(placed)
+
+    async def is_placed() -> bool:
+        return len(placed) > before
+
+    await eventually(is_placed, doing="for an order to be placed")
+
+
+async def interrupt_at(older: Database, step: int) -> None:
+    """Interrupt the session that migrates once it has gone this number of steps from here."""
+    async with older.connection() as sql:
+        await sql.execute("SELECT setval('steps', $1)", LAST_STEP - step)
 
 
 async def test_existing_orders_become_a_partition_while_more_are_placed(older: Database) -> None:
-    """No statement of the release before fails, during the migrations and after them."""
-    placed: list[str] = []
-    async with older.without_timeout() as connection:
-        placing = asyncio.create_task(keep_placing(connection, placed))
-        await asyncio.sleep(0.2)
-        before = len(placed)
-        await migrations.migrate(older)
-        after = len(placed)
-        await asyncio.sleep(0.2)
-        placing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await placing
+    """No statement of the release before fails, also if sessions that migrate are terminated."""
+    async with older.connection() as sql:
+        await sql.execute(INTERRUPTION.format("pg_terminate_backend(pg_backend_pid())"))
+    async with placing(older) as placed:
+        terminated = dict.fromkeys(await migrations.pending(older), 0)
+        while pending := await migrations.pending(older):
+            await interrupt_at(older, 1 + STRIDE * terminated[pending[0]])
+            with contextlib.suppress(DatabaseUnavailable):
+                await migrations.migrate(older)
+            terminated[pending[0]] += 1
+            await wait_for_another(placed)
+    assert min(terminated.values()) > 1
+    async with older.connection() as sql:
+        await sql.execute("DROP EVENT TRIGGER interruption")
 
-    assert 0 < before < after < len(placed)
     assert "earlier" in await months_of(older)
     known = await ids(older)
-    assert set(placed) <= known.keys()
     async with older.connection() as sql:
         assert await sql.fetchval("SELECT count(*) FROM orders_earlier") == len(known)
-        assert await sql.fetchval("SELECT count(*) FROM order_items") == len(known)
-        assert await sql.fetchval("SELECT count(DISTINCT id) FROM order_status_log") == len(known)
 
     intake = make_order_service(older, clock=FakeClock(datetime(2024, 12, 17, tzinfo=UTC)))
     number = await place(intake)
@@ -231,7 +308,33 @@ async def test_existing_orders_become_a_partition_while_more_are_placed(older: D
     ]
     with pytest.raises(asyncpg.UniqueViolationError):
         async with older.connection() as sql:
-            await sql.execute(PLACE_BEFORE, placed[0])
+            await sql.execute(PLACE_BEFORE, [placed[0]])
+
+
+async def test_next_process_migrates_when_one_is_killed(older: Database, older_dsn: str) -> None:
+    """Its session ends although it does not read from the process."""
+    async with older.connection() as sql:
+        await sql.execute(INTERRUPTION.format("pg_sleep(60)"))
+
+    async def holds(query: str, *arguments: object) -> bool:
+        async with older.connection() as sql:
+            return bool(await sql.fetchval(query, *arguments))
+
+    with processes({"RESTAURANT_DATABASE__URL": older_dsn}) as commands:
+        async with placing(older) as placed:
+            await interrupt_at(older, KILLS[0])
+            migrating = commands.start("migrate")
+            for next_step in (*KILLS[1:], 0):
+                await eventually(
+                    lambda: holds(IS_INTERRUPTED, LAST_STEP), doing="for the interruption"
+                )
+                following = commands.start("migrate")
+                await eventually(lambda: holds(IS_NEXT), doing="for the next process")
+                await interrupt_at(older, next_step)
+                migrating.kill()
+                await wait_for_another(placed)
+                migrating = following
+            assert await asyncio.to_thread(migrating.wait) == 0
 
 
 OWNERS = """
@@ -291,7 +394,7 @@ async def test_statement_that_waits_for_a_migration_has_its_sequence_afterwards(
         for number, name in enumerate(sorted(NEWER), 100):
             await migrating.execute("BEGIN")
             await migrating.execute(FOLDER.joinpath(name).read_text(encoding="utf-8"))
-            placing = asyncio.create_task(waiting.execute(PLACE_BEFORE, f"ORD_20241216_{number}"))
+            placing = asyncio.create_task(waiting.execute(PLACE_BEFORE, [f"ORD_20241216_{number}"]))
             await asyncio.sleep(0.1)
             await migrating.execute("COMMIT")
             await placing
@@ -304,7 +407,7 @@ async def test_statement_that_waits_for_a_migration_has_its_sequence_afterwards(
 async def test_views_columns_and_names_of_an_existing_database_are_kept(older: Database) -> None:
     """Views show new orders too; a name that was refused later is replaced, as in an erasure."""
     async with older.connection() as sql:
-        await sql.execute(PLACE_BEFORE, "ORD_20241216_001")
+        await sql.execute(PLACE_BEFORE, ["ORD_20241216_001"])
         role = await sql.fetchval("SELECT 'columns_' || current_database()")
         await sql.execute(
             "ALTER TABLE order_items DROP CONSTRAINT name_is_printable;"
@@ -341,7 +444,7 @@ async def test_objects_of_the_administrator_that_would_lose_new_orders_are_named
     older: Database,
 ) -> None:
     async with older.connection() as sql:
-        await sql.execute(PLACE_BEFORE, "ORD_20241216_001")
+        await sql.execute(PLACE_BEFORE, ["ORD_20241216_001"])
         await sql.execute(
             "CREATE TABLE bills (order_id bigint REFERENCES orders);"
             "CREATE MATERIALIZED VIEW days AS SELECT FROM orders;"
@@ -367,7 +470,7 @@ async def test_objects_of_the_administrator_that_would_lose_new_orders_are_named
     ):
         assert name in str(refused.value)
     async with older.connection() as sql:
-        await sql.execute(PLACE_BEFORE, "ORD_20241216_002")
+        await sql.execute(PLACE_BEFORE, ["ORD_20241216_002"])
         await sql.execute(
             "DROP TABLE bills; DROP MATERIALIZED VIEW days; DROP PUBLICATION changes;"
             "ALTER PUBLICATION everything SET (publish_via_partition_root);"

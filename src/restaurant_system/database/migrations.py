@@ -4,7 +4,8 @@ Each is a transaction of its own, so that one that reads a large table follows o
 a moment. Every release works with the tables as any of its migrations leaves them.
 
 Migrations run on a connection without timeouts, because rewriting a large table, or waiting for a
-lock that another session holds, may take any time.
+lock that another session holds, may take any time. The migration of a process that is killed is
+rolled back within a second.
 """
 
 import asyncio
@@ -38,11 +39,14 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
-# By name from pg_settings, because transaction_timeout exists since PostgreSQL 17 only.
-DISABLE_TIMEOUTS = """
+# By name from pg_settings, because transaction_timeout exists since PostgreSQL 17 only. A statement
+# whose client was killed would otherwise go on, and wait for its locks for as long as it takes.
+# PostgreSQL cannot notice that on every system, and then refuses this setting.
+CONFIGURE_TRANSACTION = """
 SELECT set_config(name, '0', true) FROM pg_settings
 WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
-               'transaction_timeout')
+               'transaction_timeout');
+SELECT set_config('client_connection_check_interval', '1s', true) WHERE version() LIKE '%linux%'
 """
 # Rows or objects that the administrator has added. Their details may have personal data.
 REFUSALS = (asyncpg.IntegrityConstraintViolationError, asyncpg.DependentObjectsStillExistError)
@@ -86,7 +90,7 @@ async def migrate(database: Database) -> list[str]:
 async def _apply_next(database: Database, connection: UnpooledConnection) -> str | None:
     """Apply the first pending migration; return its name, `None` if there is none."""
     async with _transaction(connection):
-        await connection.execute(DISABLE_TIMEOUTS)
+        await connection.execute(CONFIGURE_TRANSACTION)
         async with _blockers_logged(database, connection, "The migration waits for its turn"):
             await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
         async with _blockers_logged(database, connection, "The migration waits for a lock"):
@@ -104,7 +108,7 @@ async def _apply_next(database: Database, connection: UnpooledConnection) -> str
 async def pending(database: Database) -> list[str]:
     """Return the names of the migrations that `migrate` would apply; change nothing."""
     async with database.without_timeout() as connection, _transaction(connection):
-        await connection.execute(DISABLE_TIMEOUTS)
+        await connection.execute(CONFIGURE_TRANSACTION)
         if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
             return _all()
         async with _blockers_logged(database, connection, "The check waits for a lock"):
