@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 from pydantic import ValidationError
 
-from restaurant_system.database import tracking_queries
+from restaurant_system.database import outbox, tracking_queries
 from restaurant_system.database.connection import Connection
 from restaurant_system.database.orders import SENT_AT
 from restaurant_system.database.workers import ONLINE_CONDITION
@@ -90,10 +90,10 @@ class Waiting:
     in_outbox: Counter[OrderType]
 
 
+FIRST_QUEUED = outbox.first_id("$3 || '/' || number")
+
 COUNT_WAITING = f"""
-SELECT type, count(*) AS orders, count(stream) AS in_outbox FROM {_waiting(4)}
-LEFT JOIN (SELECT DISTINCT stream FROM outbox WHERE exchange = $3) AS queued
-    ON stream = $3 || '/' || number
+SELECT type, count(*) AS orders, count({FIRST_QUEUED}) AS in_outbox FROM {_waiting(4)}
 GROUP BY type
 """
 
@@ -128,7 +128,7 @@ NTH_POSITION = f"""
 SELECT overdue_rank, id FROM (
     SELECT overdue_rank, id FROM {_waiting(6)}
     WHERE type = $4 AND (
-        NOT EXISTS (SELECT FROM outbox WHERE stream = $3 || '/' || number)
+        {FIRST_QUEUED} IS NULL
         OR EXISTS (SELECT FROM order_resends WHERE order_id = id)
     )
     ORDER BY overdue_rank, id LIMIT $5
@@ -208,7 +208,7 @@ STUCK_ORDERS = f"""
 SELECT id, number, type, status, since, coalesce(resends, 0) AS resends, resent_at
 FROM {_waiting(5)}
 LEFT JOIN order_resends ON order_id = id
-WHERE id = ANY($4) AND NOT EXISTS (SELECT FROM outbox WHERE stream = $3 || '/' || number)
+WHERE id = ANY($4) AND {FIRST_QUEUED} IS NULL
 ORDER BY overdue_rank, id
 """
 
