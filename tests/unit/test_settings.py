@@ -160,6 +160,11 @@ SEVERAL_SERVERS = {
         {"url": "postgresql://u:s3cret@/d?host=a,b&port=1,2,3"},
         "must name as many hosts as ports",
     ),
+    "a port that is none": (
+        {"url": "postgresql://u:s3cret@h/d?port=zz"},
+        "the option port must have numbers up to 65535",
+    ),
+    "no host": ({"hosts": []}, "name at least one host, or leave this out"),
     "a URL too": ({"url": "postgresql://u@h/", "hosts": ["a"]}, "hosts and url both say"),
     "a host too": ({"host": "h", "hosts": ["a"]}, "hosts and host both say where PostgreSQL is"),
     "a large port": ({"hosts": ["a:99999"]}, "must be a host with or without a port"),

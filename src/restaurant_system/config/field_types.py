@@ -44,6 +44,7 @@ HOST_NAME = re.compile(rf"{LABEL}(\.{LABEL})*", re.ASCII)
 NUMBER = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)", re.ASCII)
 SCHEME_OR_END = re.compile(r"^[a-z][a-z0-9+.-]*://|(:[0-9]*)?\.?([/?#].*)?$", re.ASCII)
 NODE = re.compile(r"(?P<host>\[.*\]|[^:]*)(?::(?P<port>[0-9]{1,5}))?")
+PORT = re.compile("[0-9]{1,5}")
 WILDCARD = "*."
 ORIGIN = re.compile(r"(https?)://(\[.*\]|[^:]*)(?::([0-9]{1,5}))?", re.ASCII)
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -80,14 +81,17 @@ def split_postgres_url(url: str) -> list[str]:
 
     They are in the place of the host, or in the option `host`, with their ports in `port`.
 
-    Raises `ValueError` if there is neither one port for all of them nor one for each.
+    Raises `ValueError` if there is neither one port for all of them nor one for each, and if a
+    `port` is none.
     """
     before, hosts, after = url_parts(url)
-    if hosts:
-        return [f"{before}{host}{after}" for host in hosts.split(",")]
     path, _, query = after.partition("?")
     options = dict(parse_qsl(query))
     names, ports = options.get("host", "").split(","), options.get("port", "").split(",")
+    if not all(port == "" or _is_port(port) for port in ports):
+        raise ValueError(f"the option port must have numbers up to {HIGHEST_PORT}")
+    if hosts:
+        return [f"{before}{host}{after}" for host in hosts.split(",")]
     if len(names) == 1:
         return [url]
     if len(ports) == 1:
@@ -212,12 +216,22 @@ def _check_node(text: str) -> str:
     found = NODE.fullmatch(text.lower())
     host = _canonical_host(found["host"] if found else f"[{text.lower()}]")
     port = f":{found['port']}" if found and found["port"] else ""
-    if not host or (port and not 0 < int(port[1:]) <= HIGHEST_PORT):
+    if not host or (port and not _is_port(port[1:])):
         raise ValueError(
             "must be a host with or without a port, such as a.example.org, a.example.org:5433 or"
             " [2001:db8::1]:5433"
         )
     return host + port
+
+
+def _is_port(text: str) -> bool:
+    return bool(PORT.fullmatch(text)) and 0 < int(text) <= HIGHEST_PORT
+
+
+def _check_nodes(nodes: tuple[str, ...]) -> tuple[str, ...]:
+    if not nodes:
+        raise ValueError("name at least one host, or leave this out")
+    return nodes
 
 
 def _check_origin(text: str) -> str:
@@ -264,6 +278,7 @@ PostgresUrl = Annotated[SecretStr, AfterValidator(_parse_postgres_url)]
 AmqpUrl = Annotated[SecretStr, AfterValidator(_parse_amqp_url)]
 ReplicaAddress = Annotated[SecretStr, AfterValidator(_check_replica)]
 Node = Annotated[str, AfterValidator(_check_node)]
+Nodes = Annotated[tuple[Node, ...], AfterValidator(_check_nodes)]
 HostPattern = Annotated[str, AfterValidator(_check_host_pattern)]
 Origin = Annotated[str, AfterValidator(_check_origin)]
 CollectorUrl = Annotated[str, AfterValidator(_check_collector)]

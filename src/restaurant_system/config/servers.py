@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from restaurant_system import tls
 from restaurant_system.config.field_types import (
     AmqpUrl,
-    Node,
+    Nodes,
     PemFile,
     Port,
     PostgresUrl,
@@ -38,7 +38,7 @@ class ServerSettings(Section):
     """
 
     url: PostgresUrl | None = None
-    hosts: tuple[Node, ...] = ()
+    hosts: Nodes = ()
     host: str = "localhost"
     port: Port = POSTGRES_PORT
     user: str = "restaurant_user"
@@ -194,7 +194,7 @@ class RabbitMQSettings(Section):
     """
 
     url: AmqpUrl | None = None
-    hosts: tuple[Node, ...] = ()
+    hosts: Nodes = ()
     queue_type: Literal["classic", "quorum"] = "classic"
     partitions: int = Field(default=1, ge=1, le=MAX_PARTITIONS)
     consume_partitions: tuple[int, ...] = ()
