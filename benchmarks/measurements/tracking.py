@@ -3,8 +3,8 @@
 Measured in turns that alternate with look-ups by asyncpg alone on the same orders, because the
 speed of a shared machine varies.
 
-10,000 orders are looked up in random order: 98 % are finished, 1 % wait and 1 % cook. With a long
-history nearly all of them are random orders of its last month.
+10,000 orders are looked up in random order: 98 % are finished, 1 % wait and 1 % cook. They are the
+newest ones, or nearly all of them are random orders of the last month of a history.
 """
 
 import random
@@ -58,11 +58,14 @@ async def measure_once(bench: Bench) -> Tracking:
     return await bench.once("tracking", lambda: measure(bench))
 
 
-async def measure(bench: Bench, dsn: str | None = None, *, turns: int = TURNS) -> Tracking:
-    """Look up orders on an empty database or a given one."""
+async def measure(
+    bench: Bench, dsn: str | None = None, *, turns: int = TURNS, of_last_month: bool = False
+) -> Tracking:
+    """Look up the newest orders or those of the last month, in a new database or a given one."""
     bare, rates = list[float](), {processes: list[float]() for processes in PROCESSES}
     async with bench.system.environment(dsn) as environment:
-        numbers, seconds = await place_orders(bench, environment), bench.seconds / turns
+        numbers = await place_orders(bench, environment, of_last_month=of_last_month)
+        seconds = bench.seconds / turns
         ports = {
             processes: (await environment.tracking_service(processes))[1] for processes in PROCESSES
         }
@@ -80,16 +83,17 @@ def load_options(seconds: float) -> tuple[object, ...]:
     return ("--connections", CONNECTIONS, "--seconds", seconds, "--warm-up", WARM_UP)
 
 
-async def place_orders(bench: Bench, environment: Environment) -> Path:
+async def place_orders(
+    bench: Bench, environment: Environment, *, of_last_month: bool = False
+) -> Path:
     """Place orders and move them to several statuses; return a file of order numbers to look up."""
     sql = await environment.sql()
-    with_history = await sql.fetchval("SELECT EXISTS (SELECT FROM orders)")
     first = await environment.backlog(LOOKED_UP)
     await sql.execute(COOK)
     await sql.execute(FINISH)
     await sql.execute("VACUUM ANALYZE orders")
     numbers = [row["number"] for row in await sql.fetch(RECENT, first)]
-    if with_history:
+    if of_last_month:
         unfinished = [r["number"] for r in await sql.fetch(RECENT, first) if r["status"] != "ready"]
         finished = await sql.fetch(RANDOM_FINISHED, first, LOOKED_UP - len(unfinished))
         numbers = [*unfinished, *(row["number"] for row in finished)]
