@@ -58,7 +58,7 @@ async def _tracking_of_month(bench: Bench, dsn: str | None) -> dict[str, float]:
     """Look up orders of the last month; without a history these are new ones."""
     measured = await tracking.measure(bench, dsn, turns=1, of_last_month=dsn is not None)
     return {
-        f"tracking of the last month, {PROCESSES[processes]}": rate
+        f"tracking a month, {PROCESSES[processes]}": rate
         for processes, rate in measured.rates.items()
     }
 
