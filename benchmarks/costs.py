@@ -65,8 +65,9 @@ TOO_FEW = f"SELECT count(*) < $1 FROM ({TICKETS}) AS tickets"  # noqa: S608 - on
 BATCH = "SELECT count(*) / count(DISTINCT xmin::text)::float FROM orders WHERE id > $1"
 # What keeps an order for ever; the other tables are emptied again.
 SIZE = """
-SELECT sum(pg_total_relation_size(name::regclass))::bigint
-FROM unnest(ARRAY['orders', 'order_items', 'order_status_log']) AS name
+SELECT sum(pg_total_relation_size(relid))::bigint
+FROM unnest(ARRAY['orders', 'order_items', 'order_status_log']) AS name,
+     pg_partition_tree(name::regclass)
 """
 
 

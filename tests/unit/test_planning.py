@@ -19,6 +19,7 @@ from benchmarks.planning import (
 )
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "scale.md"
+LIFE_ON_DISK = ("life", "disk")
 BATCH = 20.0  # orders, of the step `place, busy`
 
 
@@ -34,7 +35,7 @@ def measured() -> list[Cost]:
     other = {
         ("place, busy", "batch"): BATCH,
         ("commit", "time"): 1.0,
-        ("life", "disk"): 2000.0,
+        LIFE_ON_DISK: 2000.0,
         ("place", "WAL"): 1000.0,
         ("place", "PostgreSQL network"): 1000.0,
     }
@@ -98,6 +99,13 @@ def test_document_has_the_tables_of_the_committed_costs() -> None:
 
     for table in planning.tables(costs.read()):
         assert table in text, "run `python -m benchmarks.planning`, and put its tables there"
+
+
+def test_committed_costs_have_what_an_order_keeps_on_disk() -> None:
+    """A partitioned table has no size of its own."""
+    (kept,) = [each.median for each in costs.read() if (each.step, each.resource) == LIFE_ON_DISK]
+
+    assert kept > 1_000
 
 
 def test_simulated_machine_reaches_what_its_cores_allow() -> None:
