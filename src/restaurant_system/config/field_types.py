@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
@@ -81,16 +81,18 @@ def split_postgres_url(url: str) -> list[str]:
 
     They are in the place of the host, or in the option `host`, with their ports in `port`.
 
-    Raises `ValueError` if there is neither one port for all of them nor one for each, and if a
-    `port` is none.
+    Raises `ValueError` if there is neither one port for all of them nor one for each, for a port
+    that no server has, and if the ports of hosts are not in their place.
     """
     before, hosts, after = url_parts(url)
     path, _, query = after.partition("?")
     options = dict(parse_qsl(query))
     names, ports = options.get("host", "").split(","), options.get("port", "").split(",")
-    if not all(port == "" or _is_port(port) for port in ports):
-        raise ValueError(f"the option port must have numbers up to {HIGHEST_PORT}")
+    _check_ports(ports)
     if hosts:
+        if any(ports):
+            raise ValueError("a port must follow its host, as in host:5432; remove the option port")
+        _check_ports(_ports_of(hosts.split(",")))
         return [f"{before}{host}{after}" for host in hosts.split(",")]
     if len(names) == 1:
         return [url]
@@ -138,6 +140,7 @@ def _parse_amqp_url(url: SecretStr) -> SecretStr:
     hosts = [host for _, host, _ in parts]
     if LOGIN_BEFORE_COMMA.search(text) or (not all(hosts) and len(hosts) > 1):
         raise ValueError(f"with several hosts it must look like {AMQP_HOSTS_EXAMPLE}")
+    _check_ports(_ports_of(hosts))
     return SecretStr(f"{before}{','.join(hosts)}{after}")
 
 
@@ -145,6 +148,16 @@ def split_amqp_url(url: str) -> list[str]:
     """Return a URL for each of the hosts in a URL, which are separated by commas."""
     before, hosts, after = url_parts(url)
     return [f"{before}{host}{after}" for host in hosts.split(",")]
+
+
+def _ports_of(hosts: Iterable[str]) -> list[str]:
+    """Return the port of each host as it stands in a URL; it is empty if there is none."""
+    return [host.rpartition("]")[2].partition(":")[2] for host in hosts]
+
+
+def _check_ports(ports: Iterable[str]) -> None:
+    if not all(port == "" or _is_port(port) for port in ports):
+        raise ValueError(f"a port must be a number from 1 to {HIGHEST_PORT}")
 
 
 def url_parts(url: str) -> tuple[str, str, str]:
@@ -229,8 +242,8 @@ def _is_port(text: str) -> bool:
 
 
 def _check_nodes(nodes: tuple[str, ...]) -> tuple[str, ...]:
-    if not nodes:
-        raise ValueError("name at least one host, or leave this out")
+    if len(set(nodes)) < len(nodes):
+        raise ValueError("a host is named twice; name each once")
     return nodes
 
 
@@ -270,7 +283,8 @@ def _parse_network(value: object) -> object:
         ) from None
 
 
-Port = Annotated[int, Field(ge=0, le=HIGHEST_PORT)]
+Port = Annotated[int, Field(ge=0, le=HIGHEST_PORT)]  # 0 is any that is free
+ServerPort = Annotated[int, Field(ge=1, le=HIGHEST_PORT)]
 Seconds = Annotated[float, Field(gt=0)]
 Location = Annotated[Path, AfterValidator(_expand_home)]
 PemFile = Annotated[Path, AfterValidator(tls.check_pem_file)]

@@ -12,11 +12,11 @@ from restaurant_system.config.field_types import (
     AmqpUrl,
     Nodes,
     PemFile,
-    Port,
     PostgresUrl,
     ReplicaAddress,
     Seconds,
     Section,
+    ServerPort,
     postgres_url_at,
     split_amqp_url,
     split_postgres_url,
@@ -40,7 +40,7 @@ class ServerSettings(Section):
     url: PostgresUrl | None = None
     hosts: Nodes = ()
     host: str = "localhost"
-    port: Port = POSTGRES_PORT
+    port: ServerPort = POSTGRES_PORT
     user: str = "restaurant_user"
     password: SecretStr = SecretStr("restaurant_pass")
     database: str = "restaurant_db"
@@ -199,7 +199,7 @@ class RabbitMQSettings(Section):
     partitions: int = Field(default=1, ge=1, le=MAX_PARTITIONS)
     consume_partitions: tuple[int, ...] = ()
     host: str = "localhost"
-    port: Port = 5672
+    port: ServerPort = 5672
     user: str = "guest"
     password: SecretStr = SecretStr("guest")
     vhost: str = "/"
@@ -280,8 +280,8 @@ def _with_port(node: str, port: int | str) -> str:
 
 
 def _bracketed(host: str) -> str:
-    """Put an IPv6 address into brackets, as in a URL."""
-    return f"[{host}]" if ":" in host else host
+    """Put an IPv6 address into brackets, as in a URL, unless it is in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def _address_in(url: str) -> str:
