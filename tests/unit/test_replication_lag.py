@@ -1,11 +1,19 @@
 """How far a replica is behind, and that what was read is not followed by something older."""
 
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, cast
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from restaurant_system.config import KitchenSettings
+from restaurant_system.database.reader import Reader
 from restaurant_system.database.replication_lag import PrimaryPositions
+from restaurant_system.errors import DatabaseUnavailable
+from restaurant_system.models.business_day import BusinessDay
 from restaurant_system.services.tracking.seen_versions import SeenVersions
+from restaurant_system.services.tracking.status_lookup import StatusLookup
 from tests.support.services import NOON
 
 LATER = NOON + timedelta(seconds=1)
@@ -73,3 +81,55 @@ def test_versions_are_forgotten_after_a_pause() -> None:
     now[0] = 25
 
     assert not seen.has_newer("A", NOON)
+
+
+class ReplicaWithoutPrimary:
+    """Orders as a replica has them while the primary is away."""
+
+    staleness = 10.0
+
+    def __init__(self) -> None:
+        self.orders: dict[str, Mapping[str, Any]] = {}
+
+    @property
+    def primary(self) -> "AwayPrimary":
+        return AwayPrimary()
+
+    async def read(self, _query: object) -> dict[str, Mapping[str, Any]]:
+        return dict(self.orders)
+
+
+class AwayPrimary:
+    """A primary that no query reaches."""
+
+    async def read(self, _query: object) -> None:
+        raise DatabaseUnavailable("The primary is away.")
+
+
+def cooking_order(updated_at: datetime) -> dict[str, Any]:
+    """Return the row of an order that is cooking."""
+    return {
+        **dict.fromkeys(("processed_by", "ready_at", "released_at")),
+        "number": "A",
+        "status": "cooking",
+        "updated_at": updated_at,
+        "estimated_completion": LATER,
+    }
+
+
+async def test_older_version_is_not_shown_while_the_primary_is_away() -> None:
+    """The replica that had the newer version is lost as well."""
+    replica = ReplicaWithoutPrimary()
+    lookup = StatusLookup(
+        cast("Reader", replica),
+        clock=lambda: NOON,
+        business_day=BusinessDay(ZoneInfo("UTC")),
+        kitchen=KitchenSettings(),
+    )
+
+    for updated_at in (NOON, LATER):
+        replica.orders["A"] = cooking_order(updated_at)
+        assert (await lookup.find("A")).updated_at == updated_at
+    replica.orders["A"] = cooking_order(NOON)
+    with pytest.raises(DatabaseUnavailable):
+        await lookup.find("A")

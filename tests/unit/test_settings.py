@@ -103,7 +103,10 @@ SEVERAL_NODES = {
     "a comma too many": ({"url": "amqp://u:s3cret@a,b,/"}, "must look like amqp://"),
     "no hosts but commas": ({"url": "amqp://a,,b/"}, "must look like amqp://"),
     "a port that is none": ({"url": "amqp://u:s3cret@a:1,b:x/"}, "must look like amqp://"),
-    "port 0": ({"url": "amqp://u:s3cret@a:1,b:0/"}, "a port must be a number from 1 to 65535"),
+    "port 0 in a URL": (
+        {"url": "amqp://u:s3cret@a:1,b:0/"},
+        "a port must be a number from 1 to 65535",
+    ),
     "a URL too": ({"url": "amqp://u@h/", "hosts": ["a"]}, "hosts and url both say"),
     "a host too": ({"host": "h", "hosts": ["a"]}, "hosts and host both say"),
     "a path": ({"hosts": ["a/b"]}, "must be a host with or without a port"),

@@ -72,11 +72,12 @@ async def add(tx: Connection, messages: Sequence[tuple[str, Message]]) -> list[O
     return added
 
 
-def first_id(stream: str) -> str:
+def first_in_stream(stream: str) -> str:
     """Return an expression for the id of a stream's first row; it is null if there is none.
 
-    It is one look-up, even in a plan from when the outbox was empty, which lasts while an outage
-    fills it: comparing rows in their order is possible with one index only.
+    With the planner settings of our connections it is one look-up, even in a plan from when the
+    outbox was empty, which lasts while an outage fills it: only one index has the rows in the order
+    in which they are compared.
     """
     return f"""(
     SELECT first.id FROM outbox AS first
@@ -93,7 +94,7 @@ def _claim(which: str) -> str:
     stream.
     """
     return f"""
-SELECT * FROM outbox WHERE {which} AND id = {first_id("outbox.stream")}
+SELECT * FROM outbox WHERE {which} AND id = {first_in_stream("outbox.stream")}
 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
 """
 

@@ -90,7 +90,7 @@ class Waiting:
     in_outbox: Counter[OrderType]
 
 
-FIRST_QUEUED = outbox.first_id("$3 || '/' || number")
+FIRST_QUEUED = outbox.first_in_stream("$3 || '/' || number")
 
 COUNT_WAITING = f"""
 SELECT type, count(*) AS orders, count({FIRST_QUEUED}) AS in_outbox FROM {_waiting(4)}

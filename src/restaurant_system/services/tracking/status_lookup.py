@@ -103,7 +103,7 @@ class StatusLookup:
     ) -> DatabaseUnavailable | None:
         """Read from the primary the orders that a replica lacks, or has in an older version.
 
-        Returns why that was not possible.
+        Returns why that was not possible; older versions are left out then.
         """
         lacking = [
             number
@@ -118,6 +118,8 @@ class StatusLookup:
                 )
             except DatabaseUnavailable as error:
                 unavailable = error
+                for number in lacking:
+                    rows.pop(number, None)
         for number, row in rows.items():
             self.seen.add(number, row["updated_at"])
         return unavailable
