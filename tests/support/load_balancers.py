@@ -64,9 +64,9 @@ def running_haproxy(servers: Servers, *, repeats: bool = True) -> Iterator[int]:
         text = _with_servers((FILES / "haproxy" / "haproxy.cfg").read_text("utf-8"), servers)
         text = _replace(text, "bind :80\n", f"bind 127.0.0.1:{port}\n")
         text = _replace(text, "inter 1s", f"inter {CHECK_INTERVAL}")
-        (folder / "haproxy.cfg").write_text(text)
         if not repeats:
             text = _replace(text, "    retries 3\n    option redispatch 1\n", "    retries 0\n")
+        (folder / "haproxy.cfg").write_text(text)
         with _running([program, "-db", "-f", str(folder / "haproxy.cfg")], port, folder):
             yield port
 
