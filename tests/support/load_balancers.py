@@ -74,7 +74,9 @@ def running_haproxy(servers: Servers, *, repeats: bool = True) -> Iterator[int]:
 def _with_servers(configuration: str, servers: Servers) -> str:
     for documented, ports in servers.items():
         for host, port in zip(HOSTS, ports, strict=True):
-            configuration = _replace(configuration, f"{host}:{documented}", f"127.0.0.1:{port}")
+            address = f"{host}:{documented}"
+            assert address in configuration
+            configuration = configuration.replace(address, f"127.0.0.1:{port}")
     return configuration
 
 
