@@ -210,14 +210,9 @@ async def test_commit_that_waits_for_a_missing_standby_is_reported_until_commits
 ) -> None:
     commit = "SELECT pg_logical_emit_message(true, 'test', '')"
     async with monitored(Database(dsn, IMPATIENT, application_name="waiting")) as waiting:
-        await postgres_server.execute("ALTER SYSTEM SET synchronous_standby_names = 'missing'")
-        try:
-            await postgres_server.execute("SELECT pg_reload_conf()")
+        async with postgres_server.missing_standby():
             await eventually(lambda: fails(waiting, commit), doing="for the setting", seconds=5)
             await until_reason(waiting, "PostgreSQL does not complete statements")
-        finally:
-            await postgres_server.execute("ALTER SYSTEM RESET synchronous_standby_names")
-            await postgres_server.execute("SELECT pg_reload_conf()")
         await until_reason(waiting, None)
         assert await succeeds(waiting, commit)
 

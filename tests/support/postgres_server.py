@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -130,6 +130,17 @@ class Postgres:
             await connection.execute(statement)
         finally:
             await connection.close()
+
+    @contextlib.asynccontextmanager
+    async def missing_standby(self) -> AsyncIterator[None]:
+        """Have commits wait for a standby that does not exist; they may do so a moment later."""
+        await self.execute("ALTER SYSTEM SET synchronous_standby_names = 'missing'")
+        try:
+            await self.execute("SELECT pg_reload_conf()")
+            yield
+        finally:
+            await self.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            await self.execute("SELECT pg_reload_conf()")
 
     def _signal(self, number: signal.Signals) -> None:
         for process in self._processes():

@@ -33,7 +33,7 @@ from restaurant_system.services.order.current_menu import CurrentMenu
 from restaurant_system.services.order.menu_file import MenuFile, static_menu
 from restaurant_system.services.order.ready_orders import ReadyOrders
 from restaurant_system.services.order.release import Release
-from restaurant_system.services.order.service import OrderService
+from restaurant_system.services.order.service import OrderCheck, OrderService
 from restaurant_system.services.tracking.export_handler import ExportHandler
 from restaurant_system.services.tracking.live_views import LiveViews
 from restaurant_system.services.tracking.service import TrackingService
@@ -75,7 +75,7 @@ def make_order_service(
     timezone: str = "UTC",
     day_start: time = time(),
     public_url: str = "",
-    menu: CurrentMenu | None = None,
+    menu: OrderCheck | None = None,
     thresholds: PriorityThresholds = DEFAULT_THRESHOLDS,
     platforms: Collection[str] = (),
 ) -> OrderService:

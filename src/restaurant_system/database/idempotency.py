@@ -10,6 +10,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from restaurant_system.database.connection import Connection
+from restaurant_system.database.standbys import wait_for_standbys
 from restaurant_system.errors import IdempotencyKeyReused
 from restaurant_system.models.privacy import ERASED_FINGERPRINT
 
@@ -57,9 +58,8 @@ FROM idempotency_keys LEFT JOIN orders ON orders.id = order_id WHERE key = $1
 
 
 async def look_up(connection: Connection, key: str) -> FirstUse | None:
-    """Return the first use of an idempotency key; `None` if it is unknown."""
-    row = await connection.fetchrow(LOOK_UP, key)
-    return None if row is None else FirstUse(**row)
+    """Return the first use of an idempotency key, as `_first_use`; `None` if it is unknown."""
+    return await _first_use(connection, LOOK_UP, key)
 
 
 LOOK_UP_EXTERNAL = """
@@ -70,9 +70,20 @@ FROM external_orders LEFT JOIN orders ON orders.id = order_id WHERE digest = $1
 
 
 async def look_up_external(connection: Connection, digest: bytes) -> FirstUse | None:
-    """Return the first use of a channel's order id; `None` if it is unknown."""
-    row = await connection.fetchrow(LOOK_UP_EXTERNAL, digest)
-    return None if row is None else FirstUse(**row)
+    """Return the first use of a channel's order id, as `_first_use`; `None` if it is unknown."""
+    return await _first_use(connection, LOOK_UP_EXTERNAL, digest)
+
+
+async def _first_use(connection: Connection, statement: str, name: str | bytes) -> FirstUse | None:
+    """Return the first use of a key or an id; once it is committed, synchronous standbys have it.
+
+    The answer to the first use may not have been sent, because it waited for them in vain.
+    """
+    row = await connection.fetchrow(statement, name)
+    if row is None:
+        return None
+    await wait_for_standbys(connection)
+    return FirstUse(**row)
 
 
 # NOT EXISTS would let PostgreSQL read all orders.

@@ -39,7 +39,7 @@ SELECT 'write test', '', '', '', $1::bytea, gen_random_uuid(), '', '', now(), 1,
 # that are free already, and a disk with room for it has room for orders.
 TEST_WRITE_SIZE = 256 * 1024  # bytes
 # Its commit waits for synchronous standbys like any other, and it leaves no row.
-TEST_COMMIT = "SELECT pg_logical_emit_message(true, 'restaurant-system', 'commit test')"
+EMPTY_COMMIT = "SELECT pg_logical_emit_message(true, 'restaurant-system', '')"
 TEST_READ = "SELECT (SELECT id FROM orders LIMIT 1), (SELECT id FROM outbox LIMIT 1)"
 
 # Quoted, because asyncpg's classes are generic to a type checker only.
@@ -174,7 +174,7 @@ class RefusedOperations:
             await connection.execute(TEST_WRITE, os.urandom(TEST_WRITE_SIZE), timeout=self._timeout)
         finally:
             await transaction.rollback()
-        await connection.execute(TEST_COMMIT, timeout=self._timeout)
+        await connection.execute(EMPTY_COMMIT, timeout=self._timeout)
 
 
 async def _close(connection: UnpooledConnection) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from restaurant_system.database import audit, pins, sessions, users
 from restaurant_system.database.connection import Database
+from restaurant_system.database.standbys import wait_for_standbys
 from restaurant_system.database.users import User
 from restaurant_system.errors import SignInFailed
 from restaurant_system.logger import get_logger
@@ -141,7 +142,9 @@ class SignIn:
         """End a session, if there is one with this token."""
         async with self._database.transaction() as tx:
             ended = await sessions.delete(tx, credential.digest)
-            if ended is not None:
+            if ended is None:  # it may have ended a moment ago
+                await wait_for_standbys(tx)
+            else:
                 act = Act(
                     at=self._clock(),
                     actor=Actor(ended.name, ended.role, client),

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from restaurant_system.database import audit, menu_availability
 from restaurant_system.database.connection import Database
 from restaurant_system.database.menu_availability import StoredLimit
+from restaurant_system.database.standbys import wait_for_standbys
 from restaurant_system.error_texts import ErrorText
 from restaurant_system.errors import Unavailable
 from restaurant_system.logger import get_logger
@@ -116,6 +117,7 @@ class Availability:
         async with self._database.transaction() as tx:
             if limit is None:
                 await menu_availability.lift_limit(tx, keys, now)
+                await wait_for_standbys(tx)  # it may have been lifted before
             else:
                 stored = StoredLimit(item, limit, now, changed_by)
                 await menu_availability.set_limit(tx, stored, keys[1:])

@@ -14,6 +14,7 @@ from uuid import UUID
 from restaurant_system.database import audit, personal_data
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.personal_data import CustomerOrder
+from restaurant_system.database.standbys import wait_for_standbys
 from restaurant_system.errors import (
     ErasureRefused,
     OrderNotFound,
@@ -186,6 +187,8 @@ class PersonalData:
                 await self._record(tx, AuditAction.ERASE_PERSONAL_DATA, numbers)
             result.orders += numbers
         result.messages += await delete_erased(self._database)
+        async with self._database.connection() as connection:
+            await wait_for_standbys(connection)  # the plan leaves out what was erased before
         if plan.dead_letters:
             selection = All(plan.dead_letters)
             await dead_letters.discard(
