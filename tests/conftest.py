@@ -82,6 +82,18 @@ def template_database(postgres_server: Postgres) -> str:
         return thread.submit(asyncio.run, build()).result()
 
 
+@pytest.fixture(scope="session")
+def rolled_back_dsn(postgres_server: Postgres, template_database: str) -> str:
+    """Return the URL of an empty, migrated database in which all changes are rolled back.
+
+    In the template itself, autovacuum would then learn that tables are empty, and copies would have
+    plans for that.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        copying = postgres_server.create_database(template_database)
+        return postgres_server.dsn(thread.submit(asyncio.run, copying).result())
+
+
 @pytest.fixture
 async def dsn(postgres_server: Postgres, template_database: str) -> AsyncIterator[str]:
     """Return the URL of an empty, migrated database, and drop it after the test."""

@@ -8,7 +8,6 @@ import asyncpg
 import pytest
 
 from restaurant_system.database.connection_factory import UnpooledConnection
-from tests.support.postgres_server import Postgres
 from tests.support.rows import (
     insert,
     insert_item,
@@ -22,11 +21,9 @@ NOON = datetime(2024, 12, 16, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-async def sql(
-    postgres_server: Postgres, template_database: str
-) -> AsyncIterator[UnpooledConnection]:
+async def sql(rolled_back_dsn: str) -> AsyncIterator[UnpooledConnection]:
     """Connect to an empty database; changes are rolled back."""
-    async with rolled_back_connection(postgres_server.dsn(template_database)) as connection:
+    async with rolled_back_connection(rolled_back_dsn) as connection:
         yield connection
 
 

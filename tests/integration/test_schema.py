@@ -10,7 +10,6 @@ import pytest
 from restaurant_system.database.connection_factory import UnpooledConnection
 from restaurant_system.models.status import ORIGINS, OrderStatus
 from tests.support.partitions import without_month
-from tests.support.postgres_server import Postgres
 from tests.support.rows import insert_order, rolled_back_connection
 
 ORDER_COLUMNS = {
@@ -32,11 +31,9 @@ PATHS: dict[OrderStatus, tuple[OrderStatus, ...]] = {
 
 
 @pytest.fixture
-async def sql(
-    postgres_server: Postgres, template_database: str
-) -> AsyncIterator[UnpooledConnection]:
+async def sql(rolled_back_dsn: str) -> AsyncIterator[UnpooledConnection]:
     """Connect to an empty database; changes are rolled back."""
-    async with rolled_back_connection(postgres_server.dsn(template_database)) as connection:
+    async with rolled_back_connection(rolled_back_dsn) as connection:
         yield connection
 
 
