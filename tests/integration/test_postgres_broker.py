@@ -35,6 +35,12 @@ SELECT count(*) > 0 FROM pg_stat_activity
 WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
 
+LOCKED = """
+SELECT count(*) > 0 FROM pg_locks
+WHERE locktype = 'advisory' AND classid::bigint = $1
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
 REMAINING = (
     "SELECT (SELECT count(*) FROM broker_subscriptions) + (SELECT count(*) FROM broker_messages)"
 )
@@ -76,6 +82,36 @@ async def test_messages_claimed_during_the_stop_are_requeued(
             assert await waiting is None
         async with other_broker.consume([TAKEOUT], prefetch=2) as another:
             assert len(await receive(another, 2)) == 2
+
+
+async def test_consumer_whose_closing_is_cancelled_leaves_no_lock(
+    broker: Broker, operator: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """Another consumer requeues its messages then."""
+    opened = asyncio.Event()
+
+    async def consume() -> None:
+        async with broker.consume([TAKEOUT], prefetch=1):
+            opened.set()
+            await asyncio.Event().wait()
+
+    async def is_blocked() -> bool:
+        return bool(await operator.fetchval(BLOCKED))
+
+    async def is_unlocked() -> bool:
+        return not await operator.fetchval(LOCKED, LOCK_CLASS)
+
+    consuming = asyncio.create_task(consume())
+    await asyncio.wait_for(opened.wait(), RECEIVE_TIMEOUT)
+    assert not await is_unlocked()
+    async with operator.transaction():
+        await operator.execute("LOCK TABLE broker_messages")
+        consuming.cancel()
+        await eventually(is_blocked, doing="for the requeue to wait for the lock")
+        consuming.cancel()
+        await asyncio.wait({consuming})
+
+    await eventually(is_unlocked, doing="for the lock to be released")
 
 
 async def test_message_whose_acknowledgement_failed_is_redelivered(

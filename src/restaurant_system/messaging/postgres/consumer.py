@@ -159,17 +159,20 @@ class PostgresConsumer(Consumer):
 
     async def _close(self, connection: UnpooledConnection) -> None:
         """Requeue unacknowledged messages; if that fails, other consumers do it."""
-        with contextlib.suppress(DatabaseUnavailable):
-            async with self._database.transaction() as tx:
-                await tx.execute(DROP_OWN_QUEUES, self.number)
-                rows = await tx.fetch(REQUEUE_ALL, self.number)
-                await wake(tx, {row["queue"] for row in rows})
-        # The server may notice a closed connection late, so the lock is released before. The
-        # connection may be broken already: any error is ignored.
-        with contextlib.suppress(Exception):
-            await connection.execute(UNLOCK_ALL, timeout=1)
-        with contextlib.suppress(Exception):
-            await connection.close(timeout=1)
+        try:
+            with contextlib.suppress(DatabaseUnavailable):
+                async with self._database.transaction() as tx:
+                    await tx.execute(DROP_OWN_QUEUES, self.number)
+                    rows = await tx.fetch(REQUEUE_ALL, self.number)
+                    await wake(tx, {row["queue"] for row in rows})
+            # The server may notice a closed connection late, so the lock is released before. The
+            # connection may be broken already: any error is ignored.
+            with contextlib.suppress(Exception):
+                await connection.execute(UNLOCK_ALL, timeout=1)
+            with contextlib.suppress(Exception):
+                await connection.close(timeout=1)
+        finally:
+            connection.terminate()  # also when this is cancelled: it would keep its lock otherwise
 
     async def _claim(self) -> None:
         """Claim as many messages as the prefetch limit allows."""
