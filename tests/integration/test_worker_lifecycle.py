@@ -1,13 +1,14 @@
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from restaurant_system.config import OutboxSettings, RabbitMQSettings
-from restaurant_system.database import claims, migrations, workers
+from restaurant_system.database import claims, migrations, orders, workers
 from restaurant_system.database.claims import Claim, ClaimedOrder
 from restaurant_system.database.connection import Connection, Database
 from restaurant_system.database.orders import MovedOrder
@@ -17,7 +18,7 @@ from restaurant_system.errors import (
     StartupError,
     WorkerNameTaken,
 )
-from restaurant_system.messaging.broker import Broker, Delivery
+from restaurant_system.messaging.broker import Broker
 from restaurant_system.messaging.postgres import PostgresBroker
 from restaurant_system.messaging.postgres.delivery import PostgresDelivery
 from restaurant_system.messaging.rabbitmq import RabbitMQBroker
@@ -25,13 +26,11 @@ from restaurant_system.messaging.rabbitmq.delivery import RabbitMQDelivery
 from restaurant_system.messaging.relay import Relay
 from restaurant_system.worker import registration
 from tests.conftest import QUICK_RETRIES, open_database
-from tests.support.kitchen import Kitchen, settings
+from tests.support.kitchen import Kitchen, make_order_received, settings
 from tests.support.logs import capture_logs, logged
 from tests.support.messages import TAKEOUT
 from tests.support.postgres_server import running_postgres
 from tests.support.waiting import eventually
-
-Requeue: TypeAlias = Callable[[Any], Awaitable[None]]
 
 CUT = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -169,33 +168,28 @@ async def test_stop_ends_a_claim_that_waits_for_the_database(
         await wait_for_depth(broker, 1)
 
 
-@pytest.mark.usefixtures("quick_cancellation")
 @pytest.mark.parametrize("hangs", [False, True])
-async def test_worker_requeues_its_order_when_forced_to_stop(
-    kitchen: Kitchen,
-    broker: Broker,
-    other_broker: Broker,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    hangs: bool,
+async def test_worker_gives_its_order_back_when_forced_to_stop(
+    kitchen: Kitchen, broker: Broker, other_broker: Broker, *, hangs: bool
 ) -> None:
     """Another worker finishes the order without a second log row for `cooking`.
 
-    A requeue that hangs is cancelled: then the message is redelivered.
+    The worker waits for no message that the broker does not let it settle.
     """
-    if hangs:
-        for delivery in (PostgresDelivery, RabbitMQDelivery):
-            monkeypatch.setattr(delivery, "requeue", hang_if_cancelled(delivery.requeue))
     number = await kitchen.order()
-    async with kitchen.running_worker(broker, "anna", kitchen=settings(takeout=600)) as run:
+    async with kitchen.running_worker(
+        broker, "anna", kitchen=settings(prefetch=3, takeout=600)
+    ) as run:
         await kitchen.wait_for(number, "cooking")
 
-        run.shutdown.request_stop()
-        run.shutdown.request_stop()
-        await asyncio.wait_for(run.work, 20)
+        async with settling_that_hangs(kitchen, broker) if hangs else contextlib.nullcontext():
+            run.shutdown.request_stop()
+            run.shutdown.request_stop()
+            await asyncio.wait_for(run.work, 20)
 
     async with kitchen.running_worker(other_broker, "bob"):
         await kitchen.wait_for(number, "ready")
+        await wait_for_depth(other_broker, 1 if hangs else 0)
     assert await kitchen.history(number) == [
         ("received", "order-service"),
         ("cooking", "anna"),
@@ -203,16 +197,32 @@ async def test_worker_requeues_its_order_when_forced_to_stop(
     ]
 
 
-def hang_if_cancelled(requeue: Requeue) -> Requeue:
-    """Return a method that requeues a message, or hangs in a task that was cancelled."""
+@contextlib.asynccontextmanager
+async def settling_that_hangs(kitchen: Kitchen, broker: Broker) -> AsyncIterator[None]:
+    """Let a worker settle one message, which is dead-lettered later, and keep another one.
 
-    async def hang(delivery: Delivery) -> None:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            await asyncio.Event().wait()
-        await requeue(delivery)
+    No call that settles a message returns in the block.
+    """
+    is_settling, is_waiting = asyncio.Event(), asyncio.Event()
 
-    return hang
+    async def hang(*_: object) -> None:
+        is_settling.set()
+        await asyncio.Event().wait()
+
+    async def fail(*_: object) -> set[str]:
+        is_waiting.set()
+        raise DatabaseUnavailable("PostgreSQL unreachable: connection refused.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for delivery in (PostgresDelivery, RabbitMQDelivery):
+            for method in ("ack", "requeue", "replace"):
+                patch.setattr(delivery, method, hang)
+        await broker.publish([make_order_received("ORD_20000101_001")])
+        await asyncio.wait_for(is_settling.wait(), 20)
+        patch.setattr(orders, "unknown_among", fail)  # so that messages wait for the database
+        await kitchen.order()
+        await asyncio.wait_for(is_waiting.wait(), 20)
+        yield
 
 
 async def test_order_is_finished_once_when_the_connection_is_lost_while_it_cooks(

@@ -155,20 +155,25 @@ class KitchenWorker:
     async def _process_orders(self, shutdown: Shutdown) -> None:
         """Process orders until a stop is requested, then finish those in flight."""
         async with self._tasks:
-            self._claiming = self._tasks.create_task(self._claim_orders())
+            consuming = self._tasks.create_task(self._consumer.run())
+            claiming = self._claiming = self._tasks.create_task(self._claim_orders())
             background = [
-                self._claiming,
+                claiming,
                 self._tasks.create_task(self._registration.send_heartbeats()),
                 self._tasks.create_task(self._processor.poll_orders()),
-                self._tasks.create_task(self._wait_for_stop(shutdown)),
+                self._tasks.create_task(self._wait_for_stop(shutdown, consuming, claiming)),
             ]
             try:
-                await self._consumer.run()
+                await asyncio.wait({consuming})
             finally:
                 for task in background:
                     task.cancel()
 
-    async def _wait_for_stop(self, shutdown: Shutdown) -> None:
+    async def _wait_for_stop(self, shutdown: Shutdown, *running: "asyncio.Task[None]") -> None:
+        """Stop consuming when a stop is requested; at the second request, cancel what is running.
+
+        The broker redelivers the messages that are not settled once the consumer is closed.
+        """
         await shutdown.requested.wait()
         log.info(
             "graceful_shutdown",
@@ -184,9 +189,7 @@ class KitchenWorker:
         )
         # Before the orders are given back: their next worker need not wait for this one's lease.
         await self._registration.deregister()
-        claiming = [self._claiming] if self._claiming else []
-        # A second cancellation ends a requeue that hangs: the broker redelivers the message then.
-        await cancel(*claiming, *self._in_flight.values())
+        await cancel(*running, *self._in_flight.values(), *self._settling)
 
     async def _drain(self) -> None:
         """Forget the messages of a broken connection, or finish the worker's orders at a stop.
@@ -411,10 +414,6 @@ class KitchenWorker:
             tracing.set_order_number(order.number)
             try:
                 is_done = await self._processor.process(order)
-            except asyncio.CancelledError:  # not around `_settle_unless_broken`
-                if delivery is not None:
-                    await _settle_unless_broken(delivery.requeue())
-                raise
             except Exception as error:
                 log.exception(
                     "message_processing_failed",
