@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from restaurant_system import cancellation
 from restaurant_system.app.runtime import background_task
 from restaurant_system.cancellation import cancel
 from tests.support.waiting import lose_cancellations
@@ -49,7 +50,10 @@ async def test_cancelled_tasks_keep_their_results_and_errors() -> None:
     assert isinstance(failing.exception(), ValueError)
 
 
-async def test_cancellation_of_the_caller_is_raised_after_the_tasks_have_ended() -> None:
+async def test_cancellation_of_the_caller_is_passed_on_at_once_and_raised_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cancellation, "CANCELLATION_INTERVAL", 3600)
     async with asyncio.timeout(5):
         (task,) = await started(asyncio.create_task(lose_and_wait()))
         (caller,) = await started(asyncio.create_task(cancel(task)))
