@@ -5,7 +5,8 @@ a moment. Every release works with the tables as any of its migrations leaves th
 
 Migrations run on a connection without timeouts, because rewriting a large table, or waiting for a
 lock that another session holds, may take any time. The migration of a process that is killed is
-rolled back within a second.
+rolled back within a second where PostgreSQL runs on Linux, elsewhere once its statement in progress
+has ended.
 """
 
 import asyncio
