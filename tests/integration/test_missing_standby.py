@@ -34,7 +34,7 @@ from tests.support.services import (
 )
 from tests.support.waiting import eventually
 
-IMPATIENT = ServerSettings(pool_max=2, command_timeout=1)
+IMPATIENT = ServerSettings(pool_max=2, command_timeout=0.5)
 COMMIT = "SELECT pg_logical_emit_message(true, 'test', '')"
 KEY, OTHER_KEY = "0123456789abcdef", "fedcba9876543210"
 EXTERNAL = ExternalOrder(channel="shop", external_id="7")
